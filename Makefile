@@ -1,0 +1,56 @@
+# The front door. Each target installs the packages it needs first, so that a fresh machine will do; SETUP=true skips it.
+
+PREFIX ?= /usr/local
+SETUP ?= scripts/setup
+PRESETS ?= release asan tsan
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench install format check-format tidy clean
+
+help:
+	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
+	@echo 'make test                build and test everything: release, address and thread sanitizers (PRESETS=...)'
+	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
+	@echo 'make install [PREFIX=]   install headers, library and tools (default $(PREFIX); DESTDIR= for packagers)'
+	@echo 'make format              format the sources; check-format only tells'
+	@echo 'make tidy                clang-tidy'
+	@echo 'make clean               remove build/'
+	@echo 'JOBS=n sets how many compilers run at once.'
+
+demo:
+	@$(SETUP) build
+	@scripts/build release hmc-demo
+	@build/release/tools/hmc-demo $${FILE:+"$$FILE"}
+
+test:
+	@$(SETUP) build test
+	@scripts/test $(PRESETS)
+
+bench:
+	@$(SETUP) build bench
+	@scripts/build release
+	@bench/run
+
+install:
+	@$(SETUP) build
+	@scripts/build release
+	@cmake --install build/release --prefix '$(PREFIX)'
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
+
+format:
+	@$(SETUP) lint
+	@scripts/sources | xargs clang-format -i
+
+check-format:
+	@$(SETUP) lint
+	@scripts/sources | xargs clang-format --dry-run --Werror
+
+tidy:
+	@$(SETUP) build test lint
+	@scripts/build release
+	@scripts/sources | while read -r file; do \
+	    ! grep -q "/$$file\"" build/release/compile_commands.json || echo "$$file"; \
+	  done | xargs -P 2 -n 1 clang-tidy --quiet -p build/release
+
+clean:
+	@rm -rf build

@@ -1,0 +1,46 @@
+# How tests are declared.
+#
+#   hmc_add_test(<name> [ALONE] [TIMEOUT <seconds>] [LABELS <label>...] COMMAND <target or program> [<argument>...])
+#
+# ALONE: no other test runs meanwhile (for what measures time or needs all cores); the test gets the label `alone`.
+
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(CMOCKA IMPORTED_TARGET cmocka)
+if(NOT CMOCKA_FOUND)
+  message(FATAL_ERROR "The tests need cmocka (Debian: libcmocka-dev). Install it, or configure with -DHMC_TESTS=OFF.")
+endif()
+find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
+
+function(hmc_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 test "ALONE" "TIMEOUT" "LABELS;COMMAND")
+  if(NOT test_COMMAND)
+    message(FATAL_ERROR "hmc_add_test(${name}): COMMAND is missing")
+  endif()
+  if(NOT test_TIMEOUT)
+    set(test_TIMEOUT 60)
+  endif()
+  add_test(NAME ${name} COMMAND ${test_COMMAND})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${test_TIMEOUT})
+  if(test_ALONE)
+    list(APPEND test_LABELS alone)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
+  if(test_LABELS)
+    set_tests_properties(${name} PROPERTIES LABELS "${test_LABELS}")
+  endif()
+endfunction()
+
+# src/<folder>/X_test.c becomes the test unit.<folder>.X; it sees the hidden symbols of the library.
+function(hmc_add_unit_tests)
+  set(src "${PROJECT_SOURCE_DIR}/src")
+  file(GLOB_RECURSE unit_sources RELATIVE "${src}" CONFIGURE_DEPENDS "${src}/*_test.c")
+  foreach(source ${unit_sources})
+    string(REGEX REPLACE "_test\\.c$" "" name "unit/${source}")
+    string(REPLACE "/" "." name "${name}")
+    add_executable(${name} "${src}/${source}")
+    target_compile_options(${name} PRIVATE -UNDEBUG)
+    target_link_libraries(${name} PRIVATE hmc_static PkgConfig::CMOCKA OpenSSL::SSL OpenSSL::Crypto)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/unit")
+    hmc_add_test(${name} LABELS unit COMMAND ${name})
+  endforeach()
+endfunction()
