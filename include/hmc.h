@@ -1,0 +1,23 @@
+/* HMC: moves bytes between any two memories.
+ *
+ * The whole C API; under a C++ compiler also `namespace hmc` with the classes Memory, ConnBuffer, Communicator and
+ * CtrlSocketManager. */
+#ifndef HMC_H
+#define HMC_H
+
+#include <hmc/context.h>
+#include <hmc/control.h>
+#include <hmc/export.h>
+#include <hmc/log.h>
+#include <hmc/memory.h>
+#include <hmc/operation.h>
+#include <hmc/region.h>
+#include <hmc/settings.h>
+#include <hmc/status.h>
+#include <hmc/version.h>
+
+#ifdef __cplusplus
+#include <hmc/hmc.hpp>
+#endif
+
+#endif

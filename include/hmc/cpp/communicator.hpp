@@ -1,0 +1,478 @@
+/* Communicator: moves bytes between the ConnBuffers of two programs, and small messages beside them.
+ *
+ * Two generations of calls live side by side. The second names a peer's buffer by (ip, port) and both offsets (put,
+ * get), and knows ranks for the control channel. The first names the peer by its ip alone, means one offset at both
+ * ends (writeTo, readFrom), and takes the peer that connected last where several are at that address.
+ *
+ * Whose buffer is meant is settled by the port: see endpoint.hpp. A server reaches back to those that dialled it by the
+ * ip-keyed calls; or by put and get with port 0, or with the port of its own listener, for the latest peer at that ip,
+ * or with the port the peer came from. Peers that dialled in are taken in when an address is not known yet, by
+ * checkConn, and by the first ip-keyed call after a control message was received, since a message is how programs tell
+ * each other that they are there.
+ *
+ * The control channel is by default the process's own, CtrlSocketManager::instance(), because a rank names a process.
+ * Programs that are several ranks at once give each Communicator a manager of its own.
+ *
+ * Locking: State::mutex guards what it says there; nothing that can block is called under it. */
+#ifndef HMC_CPP_COMMUNICATOR_HPP
+#define HMC_CPP_COMMUNICATOR_HPP
+
+#include <hmc/context.h>
+#include <hmc/cpp/buffer.hpp>
+#include <hmc/cpp/control.hpp>
+#include <hmc/operation.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace hmc {
+
+/* How a peer is to be reached. All but AUTO are required: where that way does not work, calls answer UNSUPPORT and
+ * last_error() says why. The first two have their historical values. */
+enum class ConnType : int {
+  RDMA = 0,
+  UCX = 1,
+  TCP = 2,
+  SHM = 3,  /* shared memory, for peers on one host */
+  AUTO = 4, /* the fastest that works */
+};
+
+namespace hmc_detail {
+
+inline hmc_connection_type_t connection_type(ConnType type) {
+  switch (type) {
+  case ConnType::RDMA:
+    return HMC_CONNECTION_RDMA;
+  case ConnType::UCX:
+    return HMC_CONNECTION_UCX;
+  case ConnType::TCP:
+    return HMC_CONNECTION_TCP;
+  case ConnType::SHM:
+    return HMC_CONNECTION_SHM;
+  case ConnType::AUTO:
+    break;
+  }
+  return HMC_CONNECTION_AUTO;
+}
+
+} // namespace hmc_detail
+
+/* One end of the transfers of a ConnBuffer. The peers' programs do nothing for a put or a get, and when one returns, or
+ * wait does, the bytes are visible where they went; no control message that is sent then overtakes them. Every call
+ * ends by the deadline that HMC_TIMEOUT sets (30 s).
+ *
+ * Ownership: keeps the buffer alive. The destructor cancels what is in flight, stops the servers it started and hangs
+ * up. An object that was moved from can only be destroyed or assigned to. Threads: any, but for moving and destroying.
+ * Errors common to all: what the buffer's getInitStatus says where it could not be made. */
+class Communicator {
+public:
+  using CtrlId = CtrlSocketManager::CtrlId;
+
+  enum class CtrlTransport { TCP, UDS };
+
+  /* Where a peer's control channel is. */
+  struct CtrlLink {
+    CtrlTransport transport = CtrlTransport::TCP;
+    std::string ip;       /* TCP; "": where the data goes */
+    uint16_t port = 0;    /* TCP */
+    std::string uds_path; /* UDS: the socket file, not its directory */
+  };
+
+  /* `num_chs` is kept for programs that pass it; how many sockets a peer gets is the setting HMC_TCP_STREAMS. `control`
+   * must outlive the Communicator. */
+  explicit Communicator(std::shared_ptr<ConnBuffer> buffer, size_t num_chs = 1,
+                        CtrlSocketManager &control = CtrlSocketManager::instance())
+      : state_(new State(std::move(buffer), num_chs, control)) {}
+
+  Communicator(Communicator &&) = default;
+  Communicator &operator=(Communicator &&) = default;
+
+  /* ---- connecting --------------------------------------------------------------------------------------------------
+   */
+
+  /* Lets peers connect to the buffer on an address from now on. Port 0 picks a free one, see dataPort. Can be called
+   * again for further addresses. Errors: ADDRESS_IN_USE, INVALID_CONFIG (not an address of this host), UNSUPPORT
+   * (`type`). */
+  status_t initServer(const std::string &bind_ip, uint16_t port, ConnType type = ConnType::AUTO) {
+    status_t status = ready();
+    if (status == status_t::SUCCESS)
+      status = probe(type);
+    uint16_t bound_port = 0;
+    if (status == status_t::SUCCESS)
+      status = endpoint().listen(state_.get(), bind_ip, port, &bound_port);
+    if (status == status_t::SUCCESS)
+      state_->data_port = bound_port;
+    return status;
+  }
+
+  /* The same, and accepts control links: on `ctrl_tcp_port` of the same address (0: a free port, see ctrlPort) and,
+   * unless `ctrl_uds_path` is "", on that UNIX socket. */
+  status_t initServer(const std::string &bind_ip, uint16_t data_port, uint16_t ctrl_tcp_port,
+                      const std::string &ctrl_uds_path = "", ConnType type = ConnType::AUTO) {
+    status_t status = initServer(bind_ip, data_port, type);
+    if (status != status_t::SUCCESS)
+      return status;
+    status = initCtrlServer(bind_ip, ctrl_tcp_port, ctrl_uds_path);
+    if (status != status_t::SUCCESS)
+      endpoint().stop_listening(state_.get(), state_->data_port);
+    return status;
+  }
+
+  /* Stops accepting, control links included where this Communicator serves them. Peers stay connected. */
+  status_t closeServer() {
+    status_t status = ready();
+    if (status != status_t::SUCCESS)
+      return status;
+    endpoint().stop_listening(state_.get(), 0);
+    if (state_->serves_control.exchange(false))
+      state_->control->stop();
+    return status_t::SUCCESS;
+  }
+
+  /* The data port that was opened last, and the control port; 0 when there is none. */
+  uint16_t dataPort() const { return state_->data_port; }
+  uint16_t ctrlPort() const { return state_->control->tcpPort(); }
+
+  /* Connects to the buffer behind a server's address; fine when that connection exists.
+   * Errors: NOT_FOUND (nobody listens there, or it is no Communicator), TIMEOUT, DENIED (the secrets differ), UNSUPPORT
+   * (`type` does not work between the two). */
+  status_t connectTo(const std::string &peer_ip, uint16_t port, ConnType type = ConnType::AUTO) {
+    status_t status = ready();
+    if (status != status_t::SUCCESS)
+      return status;
+    return endpoint().connect(state_.get(), peer_ip, port, hmc_detail::connection_type(type));
+  }
+
+  /* Links to the control channel of rank `peer_id` as `self_id` first, which waits for the server to come up, then as
+   * above. */
+  status_t connectTo(CtrlId peer_id, CtrlId self_id, const std::string &peer_ip, uint16_t data_port,
+                     const CtrlLink &link, ConnType type = ConnType::AUTO) {
+    status_t status = ready();
+    if (status == status_t::SUCCESS)
+      status = probe(type);
+    if (status == status_t::SUCCESS) {
+      CtrlLink complete = link;
+      if (complete.ip.empty())
+        complete.ip = peer_ip;
+      status = connectCtrl(peer_id, self_id, complete);
+    }
+    if (status != status_t::SUCCESS)
+      return status;
+    status = connectTo(peer_ip, data_port, type);
+    if (status != status_t::SUCCESS)
+      closeCtrlPeer(peer_id);
+    return status;
+  }
+
+  /* Hangs up on all peers at an address, whoever dialled. Operations in flight to them end with CANCELLED.
+   * Errors: NOT_FOUND (there is none). */
+  status_t disConnect(const std::string &ip, ConnType type = ConnType::AUTO) { return hang_up(ip, 0, type); }
+  status_t disConnect(const std::string &ip, uint16_t port, ConnType type = ConnType::AUTO) {
+    return hang_up(ip, port, type);
+  }
+
+  /* SUCCESS while the (latest) peer at an address is connected. Errors: NOT_FOUND (there is none), PEER_LOST. */
+  status_t checkConn(const std::string &ip, ConnType type = ConnType::AUTO) { return check_connection(ip, 0, type); }
+  status_t checkConn(const std::string &ip, uint16_t port, ConnType type = ConnType::AUTO) {
+    return check_connection(ip, port, type);
+  }
+
+  /* How a peer is reached: transport, device, staging, and why not the faster ways. "" when there is no such peer. */
+  std::string explain(const std::string &ip, uint16_t port = 0, ConnType type = ConnType::AUTO) {
+    std::shared_ptr<hmc_detail::Peer> peer;
+    size_t needed = 0;
+    if (find("explain", ip, port, type, &peer) != status_t::SUCCESS ||
+        hmc_peer_explain(peer->handle(), nullptr, 0, &needed) != HMC_SUCCESS)
+      return std::string();
+    std::vector<char> text(needed + 1);
+    hmc_peer_explain(peer->handle(), text.data(), text.size(), nullptr);
+    return std::string(text.data());
+  }
+
+  /* ---- moving bytes ------------------------------------------------------------------------------------------------
+   */
+
+  /* Write `size` bytes of the local buffer at `local_off` to the peer's at `remote_off`, and read them from there.
+   * `type` names the connection where there are several. Errors: NOT_FOUND (not connected so), OUT_OF_RANGE (past
+   * either buffer), TIMEOUT, PEER_LOST, STALE (the peer has given up its buffer), CANCELLED (hung up here). */
+  status_t put(const std::string &ip, uint16_t port, size_t local_off, size_t remote_off, size_t size,
+               ConnType type = ConnType::AUTO) {
+    return transfer("put", hmc_put, ip, port, local_off, remote_off, size, type);
+  }
+  status_t get(const std::string &ip, uint16_t port, size_t local_off, size_t remote_off, size_t size,
+               ConnType type = ConnType::AUTO) {
+    return transfer("get", hmc_get, ip, port, local_off, remote_off, size, type);
+  }
+
+  /* The same, started only: *wr_id names the operation for wait. Until that has returned, the local bytes must stay as
+   * they are (put) or untouched (get). An operation that is never waited for is kept until the Communicator goes. */
+  status_t putNB(const std::string &ip, uint16_t port, size_t local_off, size_t remote_off, size_t size,
+                 uint64_t *wr_id, ConnType type = ConnType::AUTO) {
+    return start("putNB", hmc_put_nb, ip, port, local_off, remote_off, size, wr_id, type);
+  }
+  status_t getNB(const std::string &ip, uint16_t port, size_t local_off, size_t remote_off, size_t size,
+                 uint64_t *wr_id, ConnType type = ConnType::AUTO) {
+    return start("getNB", hmc_get_nb, ip, port, local_off, remote_off, size, wr_id, type);
+  }
+
+  /* Waits until the operation is complete and returns its final status; the id is used up then.
+   * Errors: those of put, and NOT_FOUND (no such operation, or waited for already). */
+  status_t wait(uint64_t wr_id) {
+    std::shared_ptr<hmc_request_t> request;
+    {
+      std::lock_guard<std::mutex> lock(state_->mutex);
+      auto found = state_->requests.find(wr_id);
+      if (found != state_->requests.end())
+        request = found->second;
+    }
+    if (!request)
+      return hmc_detail::fail(status_t::NOT_FOUND, "wait: no operation %llu is in flight",
+                              static_cast<unsigned long long>(wr_id));
+    status_t status = hmc_detail::check(hmc_request_wait(request.get()));
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->requests.erase(wr_id);
+    return status;
+  }
+
+  /* Waits for all; answers the first failure in their order, or SUCCESS. */
+  status_t wait(const std::vector<uint64_t> &wr_ids) {
+    status_t first = status_t::SUCCESS;
+    std::string text;
+    for (uint64_t wr_id : wr_ids) {
+      status_t status = wait(wr_id);
+      if (first == status_t::SUCCESS && status != status_t::SUCCESS) {
+        first = status;
+        text = last_error();
+      }
+    }
+    return first == status_t::SUCCESS ? first : hmc_detail::fail(first, "%s", text.c_str());
+  }
+
+  /* The first generation: `size` bytes at offset `bias` of both buffers, to and from the latest peer at that ip. */
+  status_t writeTo(const std::string &ip, size_t bias, size_t size, ConnType type = ConnType::AUTO) {
+    return transfer("writeTo", hmc_put, ip, 0, bias, bias, size, type);
+  }
+  status_t readFrom(const std::string &ip, size_t bias, size_t size, ConnType type = ConnType::AUTO) {
+    return transfer("readFrom", hmc_get, ip, 0, bias, bias, size, type);
+  }
+
+  /* ---- the control channel -----------------------------------------------------------------------------------------
+   */
+
+  /* Accepts control links: see CtrlSocketManager::start. */
+  status_t initCtrlServer(const std::string &bind_ip, uint16_t tcp_port, const std::string &uds_path = "") {
+    status_t status = state_->control->start(bind_ip, tcp_port, uds_path);
+    if (status == status_t::SUCCESS)
+      state_->serves_control = true;
+    return status;
+  }
+
+  /* Links to the control channel of rank `peer_id`, greeting as `self_id`. Errors: TIMEOUT, DENIED, INVALID_CONFIG. */
+  status_t connectCtrl(CtrlId peer_id, CtrlId self_id, const CtrlLink &link) {
+    note_rank(peer_id);
+    if (link.transport == CtrlTransport::UDS)
+      return state_->control->connectUds(peer_id, link.uds_path, self_id);
+    return state_->control->connectTcp(peer_id, link.ip, link.port, self_id);
+  }
+
+  /* One number to a rank, and the next one from it: the tag by which programs tell each other what lies where. Both
+   * wait for the link to come up. Errors: TIMEOUT, PEER_LOST; CORRUPT (the next message is no tag, and stays). */
+  status_t ctrlSend(CtrlId peer_id, uint64_t tag) {
+    note_rank(peer_id);
+    return state_->control->sendU64(peer_id, tag);
+  }
+  status_t ctrlRecv(CtrlId peer_id, uint64_t *tag) {
+    note_rank(peer_id);
+    return state_->control->recvU64(peer_id, tag);
+  }
+
+  /* Closes the control links that this Communicator has used, and stops accepting where it serves them. */
+  void closeCtrl() { state_->close_control(); }
+
+  /* Closes one control link. */
+  void closeCtrlPeer(CtrlId peer_id) { state_->control->close(peer_id); }
+
+  static std::string udsPathFor(const std::string &directory, CtrlId id) {
+    return CtrlSocketManager::udsPathFor(directory, id);
+  }
+
+private:
+  struct FreeRequest {
+    void operator()(hmc_request_t *request) const { hmc_request_free(request); }
+  };
+
+  /* Apart from the object, which moves. Its address is the Communicator's name as an owner in the endpoint. */
+  struct State {
+    State(std::shared_ptr<ConnBuffer> buffer_, size_t channels_, CtrlSocketManager &control_)
+        : buffer(std::move(buffer_)), channels(channels_), control(&control_) {
+      if (buffer)
+        buffer->endpoint_.attach();
+    }
+
+    ~State() {
+      requests.clear();
+      close_control();
+      if (buffer)
+        buffer->endpoint_.detach(this);
+    }
+
+    void close_control() {
+      std::set<CtrlId> closing;
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        closing.swap(ranks);
+      }
+      for (CtrlId rank : closing)
+        control->close(rank);
+      if (serves_control.exchange(false))
+        control->stop();
+    }
+
+    const std::shared_ptr<ConnBuffer> buffer;
+    const size_t channels;
+    CtrlSocketManager *const control;
+    std::atomic<bool> serves_control{false};
+    std::atomic<uint16_t> data_port{0};
+    std::atomic<uint64_t> messages_seen{0}; /* of control->received_, when peers were last taken in */
+    std::mutex mutex;                       /* the fields below */
+    std::unordered_map<uint64_t, std::shared_ptr<hmc_request_t>> requests;
+    uint64_t last_request = 0;
+    std::set<CtrlId> ranks; /* whose control links were used here */
+  };
+
+  hmc_detail::Endpoint &endpoint() const { return state_->buffer->endpoint_; }
+
+  status_t ready() const {
+    if (!state_->buffer)
+      return hmc_detail::fail(status_t::INVALID_CONFIG, "the Communicator was made without a ConnBuffer");
+    status_t status = state_->buffer->status_;
+    return status == status_t::SUCCESS ? status : state_->buffer->unusable();
+  }
+
+  static status_t probe(ConnType type) {
+    if (type == ConnType::AUTO)
+      return status_t::SUCCESS;
+    return hmc_detail::check(hmc_connection_type_probe(hmc_detail::connection_type(type), nullptr, 0));
+  }
+
+  void note_rank(CtrlId rank) {
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->ranks.insert(rank);
+  }
+
+  /* The peer that a call means; port 0: by ip alone. */
+  status_t find(const char *call, const std::string &ip, uint16_t port, ConnType type,
+                std::shared_ptr<hmc_detail::Peer> *found) {
+    status_t status = ready();
+    if (status != status_t::SUCCESS)
+      return status;
+    hmc_connection_type_t wanted = hmc_detail::connection_type(type);
+    if (!port && is_news())
+      endpoint().take_in(1);
+    *found = endpoint().find(state_.get(), ip, port, wanted);
+    if (*found)
+      return status_t::SUCCESS;
+    if (endpoint().was_listening()) {
+      endpoint().take_in(ARRIVAL_MS);
+      *found = endpoint().find(state_.get(), ip, port, wanted);
+      if (*found)
+        return status_t::SUCCESS;
+    }
+    return not_connected(call, ip, port, type);
+  }
+
+  /* True once after each control message that came in, where peers can dial in at all. */
+  bool is_news() {
+    uint64_t received = state_->control->received_.load();
+    return received != state_->messages_seen.exchange(received) && endpoint().was_listening();
+  }
+
+  status_t not_connected(const char *call, const std::string &ip, uint16_t port, ConnType type) {
+    status_t status = probe(type);
+    if (status != status_t::SUCCESS)
+      return status;
+    std::string at = port ? ip + ":" + std::to_string(port) : ip;
+    std::shared_ptr<hmc_detail::Peer> other = endpoint().find(state_.get(), ip, port, HMC_CONNECTION_AUTO);
+    if (other)
+      return hmc_detail::fail(status_t::NOT_FOUND, "%s: %s is connected by %s, not by %s", call, at.c_str(),
+                              hmc_connection_type_name(other->type()),
+                              hmc_connection_type_name(hmc_detail::connection_type(type)));
+    return hmc_detail::fail(status_t::NOT_FOUND, "%s: no connection with %s: call connectTo first", call, at.c_str());
+  }
+
+  status_t hang_up(const std::string &ip, uint16_t port, ConnType type) {
+    std::shared_ptr<hmc_detail::Peer> peer;
+    status_t status = find("disConnect", ip, port, type, &peer);
+    if (status != status_t::SUCCESS)
+      return status;
+    endpoint().hang_up(state_.get(), ip, port, hmc_detail::connection_type(type));
+    return status_t::SUCCESS;
+  }
+
+  status_t check_connection(const std::string &ip, uint16_t port, ConnType type) {
+    status_t status = ready();
+    if (status != status_t::SUCCESS)
+      return status;
+    if (endpoint().was_listening())
+      endpoint().take_in(1);
+    std::shared_ptr<hmc_detail::Peer> peer;
+    status = find("checkConn", ip, port, type, &peer);
+    if (status == status_t::SUCCESS && !peer->is_connected())
+      status = hmc_detail::fail(status_t::PEER_LOST, "checkConn: the peer at %s has hung up", ip.c_str());
+    return status;
+  }
+
+  status_t find_buffer(const char *call, const std::string &ip, uint16_t port, ConnType type,
+                       std::shared_ptr<hmc_detail::Peer> *peer, hmc_remote_t **remote) {
+    status_t status = find(call, ip, port, type, peer);
+    return status == status_t::SUCCESS ? (*peer)->open_buffer(remote) : status;
+  }
+
+  template <typename Operation>
+  status_t transfer(const char *call, Operation operation, const std::string &ip, uint16_t port, size_t local_off,
+                    size_t remote_off, size_t size, ConnType type) {
+    std::shared_ptr<hmc_detail::Peer> peer;
+    hmc_remote_t *remote;
+    status_t status = find_buffer(call, ip, port, type, &peer, &remote);
+    if (status != status_t::SUCCESS)
+      return status;
+    return hmc_detail::check(operation(state_->buffer->region(), local_off, remote, remote_off, size));
+  }
+
+  template <typename Operation>
+  status_t start(const char *call, Operation operation, const std::string &ip, uint16_t port, size_t local_off,
+                 size_t remote_off, size_t size, uint64_t *wr_id, ConnType type) {
+    if (!wr_id)
+      return hmc_detail::fail(status_t::INVALID_CONFIG, "%s: wr_id is NULL", call);
+    std::shared_ptr<hmc_detail::Peer> peer;
+    hmc_remote_t *remote;
+    status_t status = find_buffer(call, ip, port, type, &peer, &remote);
+    if (status != status_t::SUCCESS)
+      return status;
+    hmc_request_t *started = nullptr;
+    status =
+        hmc_detail::check(operation(state_->buffer->region(), local_off, remote, remote_off, size, nullptr, &started));
+    if (status != status_t::SUCCESS)
+      return status;
+    std::shared_ptr<hmc_request_t> request(started, FreeRequest());
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    state_->requests[state_->last_request + 1] = std::move(request);
+    *wr_id = ++state_->last_request;
+    return status_t::SUCCESS;
+  }
+
+  /* How long a call waits for a peer whose handshake is under way. */
+  enum : uint64_t { ARRIVAL_MS = 50 };
+
+  std::unique_ptr<State> state_;
+};
+
+} // namespace hmc
+#endif

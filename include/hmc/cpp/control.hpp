@@ -1,0 +1,418 @@
+/* CtrlSocketManager: small messages between ranks, over TCP or a UNIX socket.
+ *
+ * A rank names a process on the control channel, so a process has one manager as a rule, instance(); several ranks in
+ * one process take a manager each.
+ *
+ * The address-keyed calls of the first generation (startServer, getCtrlSockFd, sendCtrlInt ...) know no ranks. A side
+ * that dials gives both ends of its link a random rank from the upper half of the numbers, and keeps them in dialled_;
+ * for an address that was not dialled the channel is asked whose link comes from there. A program that dials its own
+ * server gets its own messages back.
+ *
+ * Locking: mutex_ guards all fields and is not held over a call that can block. A call works on a shared_ptr to the
+ * channel, so that closeAll can put a new one in its place at any time. */
+#ifndef HMC_CPP_CONTROL_HPP
+#define HMC_CPP_CONTROL_HPP
+
+#include <hmc/control.h>
+#include <hmc/cpp/status.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
+namespace hmc {
+
+/* The types that messages of the first generation have. */
+enum CtrlMsgType : uint16_t {
+  CTRL_INT = HMC_CONTROL_INT,
+  CTRL_STRUCT = HMC_CONTROL_STRUCT,
+};
+
+/* What is known of a message besides its bytes. */
+struct CtrlMsgHeader {
+  uint16_t type;   /* CtrlMsgType, or a value of the program's own from 256 on */
+  uint16_t flags;  /* 0 */
+  uint32_t length; /* bytes of the message */
+};
+
+/* What a control call answers: true for success, and the status_t for those who want to know more. */
+class CtrlResult {
+public:
+  CtrlResult(status_t status) : status_(status) {}
+  operator bool() const { return status_ == status_t::SUCCESS; }
+  operator status_t() const { return status_; }
+  status_t status() const { return status_; }
+
+private:
+  status_t status_;
+};
+
+/* The control channel of one rank. Every blocking call ends by the deadline that HMC_TIMEOUT sets (30 s).
+ * Threads: any; two threads that receive from one rank each get whole messages.
+ * Errors common to all: INVALID_CONFIG (a setting or the secret), TIMEOUT, PEER_LOST, DENIED (the secrets differ). */
+class CtrlSocketManager {
+public:
+  using CtrlId = uint32_t;
+
+  CtrlSocketManager() = default;
+  CtrlSocketManager(const CtrlSocketManager &) = delete;
+  CtrlSocketManager &operator=(const CtrlSocketManager &) = delete;
+
+  /* The process's own manager. Lives until the program ends. */
+  static CtrlSocketManager &instance() {
+    static CtrlSocketManager manager;
+    return manager;
+  }
+
+  /* Accepts links on a TCP address (bind_ip "": no TCP; port 0: a free one, see tcpPort) and on a UNIX socket (uds_path
+   * "": none). Asking again for what is served already is fine. Errors: ADDRESS_IN_USE, INVALID_CONFIG. */
+  CtrlResult start(const std::string &bind_ip, uint16_t tcp_port, const std::string &uds_path = "") {
+    std::lock_guard<std::mutex> change(server_mutex_);
+    for (const Server &server : servers_)
+      if (server.ip == bind_ip && server.uds_path == uds_path &&
+          (server.asked_port == tcp_port || server.bound_port == tcp_port))
+        return status_t::SUCCESS;
+    return listen(Server{bind_ip, uds_path, tcp_port, 0});
+  }
+
+  /* Stops accepting; links stay. */
+  void stop() {
+    std::lock_guard<std::mutex> change(server_mutex_);
+    std::shared_ptr<hmc_control_t> control = current();
+    if (control)
+      hmc_control_stop_listening(control.get());
+    std::lock_guard<std::mutex> lock(mutex_);
+    servers_.clear();
+  }
+
+  /* True between start and stop. */
+  bool isServer() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return !servers_.empty();
+  }
+
+  /* The port of the TCP address that was started last; 0 when there is none. */
+  uint16_t tcpPort() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return servers_.empty() ? uint16_t{0} : servers_.back().bound_port;
+  }
+
+  /* Links to rank `peer_id`, greeting as `self_id`. Dials until the peer listens or the deadline passes. A link to that
+   * rank that exists already is replaced. */
+  CtrlResult connectTcp(CtrlId peer_id, const std::string &ip, uint16_t port, CtrlId self_id) {
+    return call(peer_id, [&](hmc_control_t *control) {
+      return hmc_control_connect(control, peer_id, self_id, ip.c_str(), port, nullptr, 0);
+    });
+  }
+  CtrlResult connectUds(CtrlId peer_id, const std::string &uds_path, CtrlId self_id) {
+    return call(peer_id, [&](hmc_control_t *control) {
+      return hmc_control_connect(control, peer_id, self_id, nullptr, 0, uds_path.c_str(), 0);
+    });
+  }
+
+  /* The customary socket path of a rank in `directory`; "" when it would be too long for a socket address. */
+  static std::string udsPathFor(const std::string &directory, CtrlId id) {
+    char path[256];
+    status_t status = hmc_detail::check(hmc_control_uds_path(directory.c_str(), id, path, sizeof path));
+    return status == status_t::SUCCESS ? std::string(path) : std::string();
+  }
+
+  /* Sends one message of a type of the program's choice (256 and up are free), and receives the next one of any type.
+   * Both wait for the link to come up where the peer has yet to dial. Errors: OUT_OF_RANGE (over
+   * HMC_CONTROL_MESSAGE_MAX). */
+  CtrlResult send(CtrlId peer_id, uint16_t type, const void *payload, size_t size) {
+    return call(peer_id,
+                [&](hmc_control_t *control) { return hmc_control_send(control, peer_id, type, payload, size, 0); });
+  }
+  CtrlResult send(CtrlId peer_id, uint16_t type, const std::vector<uint8_t> &payload) {
+    return send(peer_id, type, payload.data(), payload.size());
+  }
+  CtrlResult recv(CtrlId peer_id, CtrlMsgHeader &header, std::vector<uint8_t> &payload) {
+    std::vector<uint8_t> buffer(1024);
+    uint16_t type = 0;
+    size_t size = 0;
+    CtrlResult result = receive(peer_id, [&](hmc_control_t *control) {
+      hmc_status_t status;
+      while ((status = hmc_control_receive(control, peer_id, &type, buffer.data(), buffer.size(), &size, 0)) ==
+                 HMC_OUT_OF_RANGE &&
+             size > buffer.size())
+        buffer.resize(size);
+      return status;
+    });
+    if (result) {
+      buffer.resize(size);
+      payload.swap(buffer);
+      header = CtrlMsgHeader{type, 0, static_cast<uint32_t>(size)};
+    }
+    return result;
+  }
+
+  /* Typed messages. The receiving calls answer CORRUPT, and leave the message, when the next one is of another type or
+   * size. */
+  CtrlResult sendInt(CtrlId peer_id, int value) {
+    return call(peer_id, [&](hmc_control_t *control) { return hmc_control_send_int(control, peer_id, value, 0); });
+  }
+  CtrlResult recvInt(CtrlId peer_id, int *value) {
+    return receive(peer_id,
+                   [&](hmc_control_t *control) { return hmc_control_receive_int(control, peer_id, value, 0); });
+  }
+  CtrlResult recvInt(CtrlId peer_id, int &value) { return recvInt(peer_id, &value); }
+
+  CtrlResult sendU64(CtrlId peer_id, uint64_t value) {
+    return call(peer_id, [&](hmc_control_t *control) { return hmc_control_send_u64(control, peer_id, value, 0); });
+  }
+  CtrlResult recvU64(CtrlId peer_id, uint64_t *value) {
+    return receive(peer_id,
+                   [&](hmc_control_t *control) { return hmc_control_receive_u64(control, peer_id, value, 0); });
+  }
+  CtrlResult recvU64(CtrlId peer_id, uint64_t &value) { return recvU64(peer_id, &value); }
+
+  /* The bytes of a struct as they lie in memory: both ends must have it alike. */
+  template <typename T> CtrlResult sendStruct(CtrlId peer_id, const T &object) {
+    static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
+    return call(peer_id, [&](hmc_control_t *control) {
+      return hmc_control_send_struct(control, peer_id, &object, sizeof object, 0);
+    });
+  }
+  template <typename T> CtrlResult recvStruct(CtrlId peer_id, T &object) {
+    static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
+    return receive(peer_id, [&](hmc_control_t *control) {
+      return hmc_control_receive_struct(control, peer_id, &object, sizeof object, 0);
+    });
+  }
+
+  /* Closes the link to one rank; waits on it end with PEER_LOST. */
+  void close(CtrlId peer_id) {
+    std::shared_ptr<hmc_control_t> control = current();
+    if (control)
+      hmc_control_close(control.get(), peer_id);
+  }
+
+  /* Closes all links; what is listened on stays so. A call that waits for a link which has yet to come up ends at its
+   * own deadline. */
+  void closeAll() {
+    std::lock_guard<std::mutex> change(server_mutex_);
+    std::shared_ptr<hmc_control_t> control;
+    std::set<CtrlId> ranks;
+    std::vector<Server> servers;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      control.swap(control_);
+      ranks.swap(ranks_);
+      servers.swap(servers_);
+      dialled_.clear();
+    }
+    if (!control)
+      return;
+    hmc_control_stop_listening(control.get());
+    for (CtrlId rank : ranks)
+      hmc_control_close(control.get(), rank);
+    control.reset();
+    for (Server &server : servers)
+      listen(Server{server.ip, server.uds_path, server.bound_port, 0});
+  }
+
+  /* The first generation: keyed by the peer's address. Where several links lead to an address, the one dialled last is
+   * meant, else the oldest. The calls wait for a link from that address to come up. */
+  CtrlResult startServer(const std::string &bind_ip, uint16_t port) { return start(bind_ip, port); }
+
+  /* Dials unless there is a live link to that address and port. Gives its socket, for poll() only, or -1. */
+  int getCtrlSockFd(const std::string &ip, uint16_t port) {
+    std::shared_ptr<hmc_control_t> control;
+    if (open(&control) != status_t::SUCCESS)
+      return -1;
+    Dialled link = {ip, port, random_rank(), random_rank()};
+    const char *transport;
+    bool is_known = find_dialled(ip, port, &link);
+    if (!is_known || hmc_control_transport(control.get(), link.peer, &transport) != HMC_SUCCESS) {
+      status_t status =
+          hmc_detail::check(hmc_control_connect(control.get(), link.peer, link.self, ip.c_str(), port, nullptr, 0));
+      if (status != status_t::SUCCESS)
+        return -1;
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!is_known)
+        dialled_.push_back(link);
+      ranks_.insert(link.peer);
+    }
+    int descriptor = -1;
+    if (hmc_detail::check(hmc_control_socket(control.get(), link.peer, &descriptor)) != status_t::SUCCESS)
+      return -1;
+    return descriptor;
+  }
+
+  CtrlResult sendCtrlInt(const std::string &ip, int value) {
+    CtrlId rank;
+    CtrlResult result = find_rank(ip, false, &rank);
+    return result ? sendInt(rank, value) : result;
+  }
+  CtrlResult recvCtrlInt(const std::string &ip, int &value) {
+    CtrlId rank;
+    CtrlResult result = find_rank(ip, true, &rank);
+    return result ? recvInt(rank, &value) : result;
+  }
+  template <typename T> CtrlResult sendCtrlStruct(const std::string &ip, const T &object) {
+    CtrlId rank;
+    CtrlResult result = find_rank(ip, false, &rank);
+    return result ? sendStruct(rank, object) : result;
+  }
+  template <typename T> CtrlResult recvCtrlStruct(const std::string &ip, T &object) {
+    CtrlId rank;
+    CtrlResult result = find_rank(ip, true, &rank);
+    return result ? recvStruct(rank, object) : result;
+  }
+
+  /* Closes the links to and from an address. */
+  void closeConnection(const std::string &ip) {
+    std::shared_ptr<hmc_control_t> control = current();
+    if (!control)
+      return;
+    Dialled link;
+    while (find_dialled(ip, 0, &link)) {
+      hmc_control_close(control.get(), link.peer);
+      hmc_control_close(control.get(), link.self); /* where the link leads back here */
+      forget_dialled(link);
+    }
+    std::set<CtrlId> closed;
+    CtrlId rank;
+    while (hmc_control_find(control.get(), ip.c_str(), 1, &rank) == HMC_SUCCESS && closed.insert(rank).second)
+      hmc_control_close(control.get(), rank);
+  }
+
+private:
+  friend class Communicator;
+
+  struct Server {
+    std::string ip, uds_path;
+    uint16_t asked_port, bound_port;
+  };
+
+  struct Dialled {
+    std::string ip;
+    uint16_t port;
+    CtrlId peer, self; /* what each end calls the other: we the peer, the peer us */
+  };
+
+  /* Under server_mutex_. */
+  status_t listen(Server server) {
+    std::shared_ptr<hmc_control_t> control;
+    status_t status = open(&control);
+    if (status != status_t::SUCCESS)
+      return status;
+    std::vector<Server> changed = servers_;
+    const char *ip = server.ip.empty() ? nullptr : server.ip.c_str();
+    const char *uds_path = server.uds_path.empty() ? nullptr : server.uds_path.c_str();
+    status = hmc_detail::check(hmc_control_listen(control.get(), ip, server.asked_port, uds_path, &server.bound_port));
+    if (status != status_t::SUCCESS)
+      return status;
+    changed.push_back(std::move(server));
+    std::lock_guard<std::mutex> lock(mutex_);
+    servers_.swap(changed);
+    return status_t::SUCCESS;
+  }
+
+  std::shared_ptr<hmc_control_t> current() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return control_;
+  }
+
+  /* The channel, made when it is first needed. */
+  status_t open(std::shared_ptr<hmc_control_t> *control) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!control_) {
+      hmc_control_t *created = nullptr;
+      status_t status = hmc_detail::check(hmc_control_create(&created));
+      if (status != status_t::SUCCESS)
+        return status;
+      control_.reset(created, hmc_control_destroy);
+    }
+    *control = control_;
+    return status_t::SUCCESS;
+  }
+
+  template <typename Call> CtrlResult call(CtrlId peer_id, Call operation) {
+    std::shared_ptr<hmc_control_t> control;
+    status_t status = open(&control);
+    if (status != status_t::SUCCESS)
+      return status;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      ranks_.insert(peer_id);
+    }
+    return hmc_detail::check(operation(control.get()));
+  }
+
+  template <typename Call> CtrlResult receive(CtrlId peer_id, Call operation) {
+    CtrlResult result = call(peer_id, operation);
+    if (result)
+      received_.fetch_add(1);
+    return result;
+  }
+
+  /* The link dialled last to an address; port 0: any. */
+  bool find_dialled(const std::string &ip, uint16_t port, Dialled *link) const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = dialled_.size(); i-- > 0;)
+      if (dialled_[i].ip == ip && (!port || dialled_[i].port == port)) {
+        *link = dialled_[i];
+        return true;
+      }
+    return false;
+  }
+
+  void forget_dialled(const Dialled &link) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = 0; i < dialled_.size(); i++)
+      if (dialled_[i].peer == link.peer) {
+        dialled_.erase(dialled_.begin() + static_cast<std::ptrdiff_t>(i));
+        return;
+      }
+  }
+
+  /* The rank behind an address. What one sends to one's own server arrives at the other end of the link, which has the
+   * rank that the dialling end gave itself. */
+  CtrlResult find_rank(const std::string &ip, bool is_receiving, CtrlId *rank) {
+    std::shared_ptr<hmc_control_t> control;
+    status_t status = open(&control);
+    if (status != status_t::SUCCESS)
+      return status;
+    Dialled link;
+    if (!find_dialled(ip, 0, &link))
+      return hmc_detail::check(hmc_control_find(control.get(), ip.c_str(), 0, rank));
+    const char *transport;
+    bool leads_back = is_receiving && hmc_control_transport(control.get(), link.self, &transport) == HMC_SUCCESS;
+    *rank = leads_back ? link.self : link.peer;
+    return status_t::SUCCESS;
+  }
+
+  /* Ranks that no program numbers its processes with. Two of a thousand clients of one server get the same one with a
+   * probability of about 1 in 4000. */
+  static CtrlId random_rank() {
+    static std::atomic<uint64_t> count{0};
+    uint64_t mixed = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+    mixed ^= reinterpret_cast<uintptr_t>(&count) ^ (static_cast<uint64_t>(getpid()) << 32);
+    mixed += count.fetch_add(1) * 0x9e3779b97f4a7c15u;
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u; /* the finalizer of splitmix64 */
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    return static_cast<CtrlId>(mixed >> 32) | 0x80000000u;
+  }
+
+  std::mutex server_mutex_; /* starting and stopping, one after another; taken before mutex_ */
+  mutable std::mutex mutex_;
+  std::shared_ptr<hmc_control_t> control_;
+  std::vector<Server> servers_; /* read under either mutex, changed under both */
+  std::vector<Dialled> dialled_;
+  std::set<CtrlId> ranks_; /* that calls have named since the last closeAll */
+  std::atomic<uint64_t> received_{0};
+};
+
+} // namespace hmc
+#endif

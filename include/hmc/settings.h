@@ -1,0 +1,34 @@
+/* The table of HMC_* settings, for programs that show it (hmc-info --config). */
+#ifndef HMC_SETTINGS_H
+#define HMC_SETTINGS_H
+
+#include <hmc/export.h>
+#include <hmc/status.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One setting. All texts are static storage, but for `value`. */
+typedef struct hmc_setting {
+  const char *name;          /* the environment variable: "HMC_TIMEOUT" */
+  const char *kind;          /* "duration", "size", "rate", "count", "switch", "text" */
+  const char *default_value; /* as one would write it: "30s" */
+  const char *documentation; /* one or two sentences */
+  char value[128]; /* the value in force for a context made now, cut where longer; a secret reads "(hidden)" */
+  int is_set;      /* 1: from the environment, 0: the default */
+} hmc_setting_t;
+
+/* The number of settings. Threads: any. */
+HMC_API size_t hmc_settings_count(void);
+
+/* Describes setting `index` (0 .. count - 1). Reads the environment: not while another thread changes it.
+ * Errors: HMC_OUT_OF_RANGE; HMC_INVALID_CONFIG when the environment holds a value that does not parse (the text names
+ * it). */
+HMC_API hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
