@@ -1,0 +1,270 @@
+#include "base.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* The level is read once in a process, so each case runs in a child, which has not logged yet. What it writes to stdout
+ * and stderr comes back in `output`; it ends with the status that `body` returns. */
+static int in_child(int (*body)(void), const char *level, char output[4096]) {
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    alarm(10);
+    if (level == NULL) {
+      unsetenv("HMC_LOG");
+    } else {
+      setenv("HMC_LOG", level, 1);
+    }
+    dup2(ends[1], STDOUT_FILENO);
+    dup2(ends[1], STDERR_FILENO);
+    syscall(SYS_exit_group, body()); /* _exit() lets the thread sanitizer look for the parent's threads in the child */
+  }
+  close(ends[1]);
+  size_t length = 0;
+  ssize_t got;
+  while (length < 4095 && (got = read(ends[0], output + length, 4095 - length)) > 0) {
+    length += (size_t)got;
+  }
+  output[length] = '\0';
+  close(ends[0]);
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int log_at_all_levels(void) {
+  errno = EBADF;
+  hmci_log(HMC_LOG_NONE, "never");
+  hmci_log(HMC_LOG_ERROR, "e%d", 1);
+  hmci_log(HMC_LOG_WARNING, "w%d", 2);
+  hmci_log(HMC_LOG_INFO, "i%d", 3);
+  hmci_log(HMC_LOG_DEBUG, "d%d", 4);
+  return errno == EBADF ? (int)hmc_log_get_level() : 100;
+}
+
+static void test_level_comes_from_the_environment(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_at_all_levels, NULL, output), HMC_LOG_WARNING);
+  assert_string_equal(output, "hmc: error: e1\nhmc: warning: w2\n");
+  assert_int_equal(in_child(log_at_all_levels, "", output), HMC_LOG_WARNING);
+  assert_string_equal(output, "hmc: error: e1\nhmc: warning: w2\n");
+  assert_int_equal(in_child(log_at_all_levels, "none", output), HMC_LOG_NONE);
+  assert_string_equal(output, "");
+  assert_int_equal(in_child(log_at_all_levels, "error", output), HMC_LOG_ERROR);
+  assert_string_equal(output, "hmc: error: e1\n");
+  assert_int_equal(in_child(log_at_all_levels, "debug", output), HMC_LOG_DEBUG);
+  assert_string_equal(output, "hmc: error: e1\nhmc: warning: w2\nhmc: info: i3\nhmc: debug: d4\n");
+}
+
+static void test_a_wrong_level_warns_once(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_at_all_levels, "loud", output), HMC_LOG_WARNING);
+  assert_string_equal(output, "hmc: warning: HMC_LOG=loud: takes none, error, warning, info or debug; warning is used\n"
+                              "hmc: error: e1\nhmc: warning: w2\n");
+}
+
+static int set_level_first(void) {
+  hmc_log_set_level(HMC_LOG_INFO);
+  log_at_all_levels();
+  hmc_log_set_level((hmc_log_level_t)77);
+  return (int)hmc_log_get_level();
+}
+
+static void test_set_level_overrides_the_environment(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(set_level_first, "none", output), HMC_LOG_DEBUG);
+  assert_string_equal(output, "hmc: error: e1\nhmc: warning: w2\nhmc: info: i3\n");
+}
+
+static int log_odd_texts(void) {
+  hmci_log(HMC_LOG_ERROR, "two\nlines\r");
+  static char text[5000];
+  memset(text, 'x', sizeof(text) - 1);
+  hmci_log(HMC_LOG_ERROR, "%s", text);
+  return 0;
+}
+
+static void test_a_record_is_one_line(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_odd_texts, NULL, output), 0);
+  assert_int_equal(strncmp(output, "hmc: error: two lines \nhmc: error: xxxx", 39), 0);
+  char *second = strchr(output, '\n') + 1;
+  assert_ptr_equal(strchr(second, '\n'), output + strlen(output) - 1);
+}
+
+typedef struct seen {
+  hmc_log_level_t level;
+  char text[64];
+  int calls;
+} seen_t;
+
+static void remember(hmc_log_level_t level, const char *text, void *user) {
+  seen_t *seen = user;
+  seen->level = level;
+  snprintf(seen->text, sizeof(seen->text), "%s", text);
+  seen->calls++;
+}
+
+static int log_to_callback(void) {
+  seen_t seen = {0};
+  hmc_log_set_callback(remember, &seen);
+  hmci_log(HMC_LOG_ERROR, "number %d", 5);
+  hmci_log(HMC_LOG_DEBUG, "not seen");
+  hmc_log_set_callback(NULL, NULL);
+  hmci_log(HMC_LOG_ERROR, "to stderr");
+  return seen.calls == 1 && seen.level == HMC_LOG_ERROR && strcmp(seen.text, "number 5") == 0 ? 0 : 1;
+}
+
+static void test_a_callback_takes_the_records(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_to_callback, NULL, output), 0);
+  assert_string_equal(output, "hmc: error: to stderr\n");
+}
+
+/* A callback that tells when it is running and ends when it is let. */
+typedef struct gate {
+  sem_t entered, leave;
+  _Atomic int finished;
+} gate_t;
+
+static void pass_gate(hmc_log_level_t level, const char *text, void *user) {
+  (void)level;
+  (void)text;
+  gate_t *gate = user;
+  sem_post(&gate->entered);
+  sem_wait(&gate->leave);
+  gate->finished++;
+}
+
+static void *log_one(void *unused) {
+  (void)unused;
+  hmci_log(HMC_LOG_ERROR, "from a thread");
+  return NULL;
+}
+
+static bool wait_for(sem_t *semaphore) {
+  struct timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += 10;
+  return sem_timedwait(semaphore, &until) == 0;
+}
+
+static void open_gate(gate_t *gate) {
+  sem_init(&gate->entered, 0, 0);
+  sem_init(&gate->leave, 0, 0);
+  gate->finished = 0;
+  hmc_log_set_level(HMC_LOG_WARNING);
+  hmc_log_set_callback(pass_gate, gate);
+}
+
+static void *leave_later(void *user) {
+  gate_t *gate = user;
+  struct timespec pause = {.tv_nsec = 30000000};
+  clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+  sem_post(&gate->leave);
+  return NULL;
+}
+
+static void test_changing_the_callback_waits_for_running_calls(void **state) {
+  (void)state;
+  gate_t gate;
+  open_gate(&gate);
+  pthread_t logger, opener;
+  assert_int_equal(pthread_create(&logger, NULL, log_one, NULL), 0);
+  assert_true(wait_for(&gate.entered));
+  assert_int_equal(pthread_create(&opener, NULL, leave_later, &gate), 0);
+  hmc_log_set_callback(NULL, NULL);
+  assert_int_equal(gate.finished, 1);
+  pthread_join(logger, NULL);
+  pthread_join(opener, NULL);
+}
+
+static void test_callbacks_run_beside_each_other(void **state) {
+  (void)state;
+  gate_t gate;
+  open_gate(&gate);
+  pthread_t loggers[2];
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(pthread_create(&loggers[i], NULL, log_one, NULL), 0);
+  }
+  bool both = wait_for(&gate.entered) && wait_for(&gate.entered);
+  sem_post(&gate.leave);
+  sem_post(&gate.leave);
+  for (int i = 0; i < 2; i++) {
+    pthread_join(loggers[i], NULL);
+  }
+  assert_true(both);
+  hmc_log_set_callback(NULL, NULL);
+}
+
+static int change_callback(void) {
+  hmc_log_set_callback(NULL, NULL);
+  hmci_log(HMC_LOG_ERROR, "from the child");
+  return 0;
+}
+
+static void test_a_child_is_not_held_up_by_its_parents_callbacks(void **state) {
+  (void)state;
+  gate_t gate;
+  open_gate(&gate);
+  pthread_t logger;
+  assert_int_equal(pthread_create(&logger, NULL, log_one, NULL), 0);
+  assert_true(wait_for(&gate.entered));
+  char output[4096];
+  int result = in_child(change_callback, NULL, output);
+  sem_post(&gate.leave);
+  pthread_join(logger, NULL);
+  hmc_log_set_callback(NULL, NULL);
+  assert_int_equal(result, 0);
+  assert_string_equal(output, "hmc: error: from the child\n");
+}
+
+static void test_level_names(void **state) {
+  (void)state;
+  hmc_log_level_t level = HMC_LOG_INFO;
+  assert_false(hmci_log_level_parse("Warning", &level));
+  assert_false(hmci_log_level_parse("", &level));
+  assert_int_equal(level, HMC_LOG_INFO);
+  assert_true(hmci_log_level_parse("none", &level));
+  assert_int_equal(level, HMC_LOG_NONE);
+  assert_true(hmci_log_level_parse("debug", &level));
+  assert_int_equal(level, HMC_LOG_DEBUG);
+}
+
+int main(void) {
+  /* The first ones fork, so they must come before anything in this process logs. */
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_level_comes_from_the_environment),
+      cmocka_unit_test(test_a_wrong_level_warns_once),
+      cmocka_unit_test(test_set_level_overrides_the_environment),
+      cmocka_unit_test(test_a_record_is_one_line),
+      cmocka_unit_test(test_a_callback_takes_the_records),
+      cmocka_unit_test(test_changing_the_callback_waits_for_running_calls),
+      cmocka_unit_test(test_callbacks_run_beside_each_other),
+      cmocka_unit_test(test_a_child_is_not_held_up_by_its_parents_callbacks),
+      cmocka_unit_test(test_level_names),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,64 @@
+/* The service loop: one thread, one epoll set, that runs what must happen without the application.
+ *
+ * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last directly, the others
+ * through epoll) and only then sleeps in the kernel; an idle loop uses no processor time.
+ *
+ * Locking: `dispatch` is held while a callback runs. add, modify and remove may be called from any thread; remove takes
+ * `dispatch` unless the thread holds it, so that when it returns no callback of that watch runs or will run. Callbacks may call everything here,
+ * remove of themselves included. */
+#ifndef HMCI_LOOP_H
+#define HMCI_LOOP_H
+
+#include "base.h"
+
+#include <pthread.h>
+
+typedef struct hmci_loop hmci_loop_t;
+typedef struct hmci_watch hmci_watch_t;
+typedef struct hmci_timer hmci_timer_t;
+
+/* Watches a descriptor. The owner embeds it and keeps it alive until removed. */
+struct hmci_watch {
+  /* `events`: those of epoll, or 0 when the loop polls by itself. Returns true when it moved something. */
+  bool (*ready)(hmci_watch_t *watch, uint32_t events);
+  int descriptor;
+  uint32_t slot; /* the loop's; 0: not added */
+};
+
+/* Runs `expired` in the loop's thread once `deadline` has come. */
+struct hmci_timer {
+  hmci_list_t link; /* the loop's */
+  uint64_t deadline;
+  void (*expired)(hmci_timer_t *timer);
+};
+
+/* Starts the thread. `spin` in nanoseconds. Errors: HMC_NO_MEMORY. */
+hmc_status_t hmci_loop_create(uint64_t spin, const char *name, hmci_loop_t **loop);
+
+/* Ends the thread; all watches must have been removed. Not from the loop's own thread. */
+void hmci_loop_destroy(hmci_loop_t *loop);
+
+/* After fork() the child has no loop thread: closes the child's copies of the loop's descriptors and frees. */
+void hmci_loop_abandon(hmci_loop_t *loop);
+
+/* `events` are epoll's (EPOLLIN, EPOLLOUT, EPOLLONESHOT ...); 0 waits for errors and hang-ups only. HMC_NO_MEMORY. */
+hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descriptor, uint32_t events);
+void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events);
+void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch);
+/* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
+void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
+
+/* Sets or moves a timer; the struct must have been initialised with hmci_timer_init. Any thread. */
+void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer));
+void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadline);
+/* When it returns, the timer's callback does not run and will not. */
+void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer);
+
+/* Takes `dispatch`: keeps callbacks away while the caller looks at what they change. Not recursive; a callback holds it already. */
+void hmci_loop_lock(hmci_loop_t *loop);
+void hmci_loop_unlock(hmci_loop_t *loop);
+
+/* True where this thread holds `dispatch`: in callbacks, and between lock and unlock. */
+bool hmci_loop_is_held(const hmci_loop_t *loop);
+
+#endif

@@ -1,0 +1,210 @@
+/* Reading the settings from the environment. Rows and struct come from the one list in settings.h. */
+#include "settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+typedef enum setting_kind { DURATION, SIZE, COUNT, RATE, SWITCH, TEXT } setting_kind_t;
+
+typedef struct row {
+  setting_kind_t kind;
+  size_t offset; /* of the field in hmci_settings_t */
+  const char *variable;
+  const char *default_value;
+  const char *documentation;
+} row_t;
+
+static const row_t rows[] = {
+#define ROW(kind, field, variable, default_value, documentation)                                                       \
+  {kind, offsetof(hmci_settings_t, field), variable, default_value, documentation},
+    HMCI_SETTINGS_LIST(ROW)
+#undef ROW
+};
+
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+#define TEXT_SIZE 256 /* of the TEXT fields */
+
+static const struct {
+  const char *name;  /* as hmc_setting_t says it */
+  const char *takes; /* for people */
+} kinds[] = {
+    [DURATION] = {"duration", "a time such as 30s, 5ms, 20us or 100ns (a plain number is milliseconds)"},
+    [SIZE] = {"size", "a size in bytes such as 4096, 64K, 16M or 1G"},
+    [COUNT] = {"count", "a whole number"},
+    [RATE] = {"rate", "bytes per second such as 1000000, 64K, 16M or 8G (0: without limit)"},
+    [SWITCH] = {"switch", "yes, on, true or 1, or no, off, false or 0"},
+    [TEXT] = {"text", "a text of at most 255 bytes"},
+};
+
+/* Counts that take less than every number. */
+static const struct {
+  const char *variable;
+  uint64_t least, most;
+} ranges[] = {
+    {"HMC_TCP_STREAMS", 1, 16},
+    {"HMC_SIM_DEVICES", 0, 8},
+};
+
+typedef struct unit {
+  const char *suffix;
+  uint64_t factor;
+} unit_t;
+
+static const unit_t duration_units[] = {
+    {"", 1000000}, {"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {NULL, 0},
+};
+static const unit_t size_units[] = {
+    {"", 1},   {"K", UINT64_C(1) << 10}, {"M", UINT64_C(1) << 20}, {"G", UINT64_C(1) << 30}, {"T", UINT64_C(1) << 40},
+    {NULL, 0},
+};
+static const unit_t count_units[] = {{"", 1}, {NULL, 0}};
+
+/* Digits and one of the suffixes (case does not matter), nothing else; false for the rest and for what does not fit. */
+static bool parse_number(const char *text, const unit_t *units, uint64_t *number) {
+  uint64_t value = 0;
+  const char *at = text;
+  for (; *at >= '0' && *at <= '9'; at++) {
+    if (__builtin_mul_overflow(value, UINT64_C(10), &value) ||
+        __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value)) {
+      return false;
+    }
+  }
+  if (at == text) {
+    return false;
+  }
+  for (; units->suffix != NULL; units++) {
+    if (strcasecmp(at, units->suffix) == 0) {
+      return !__builtin_mul_overflow(value, units->factor, number);
+    }
+  }
+  return false;
+}
+
+static bool parse_switch(const char *text, bool *on) {
+  static const char *const words[][2] = {{"no", "yes"}, {"off", "on"}, {"false", "true"}, {"0", "1"}};
+  for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    for (int value = 0; value <= 1; value++) {
+      if (strcasecmp(text, words[i][value]) == 0) {
+        *on = value == 1;
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+static bool is_secret(const row_t *row) { return strcmp(row->variable, "HMC_SECRET") == 0; }
+
+/* Every failure goes through here; `value` is cut, and a secret is not shown. */
+static hmc_status_t refuse(const row_t *row, const char *value, const char *takes) {
+  return hmci_fail(HMC_INVALID_CONFIG, "%s=%.64s: takes %s", row->variable, is_secret(row) ? "(hidden)" : value, takes);
+}
+
+static hmc_status_t parse_count(const row_t *row, const char *text, uint64_t *count) {
+  uint64_t least = 0, most = UINT64_MAX;
+  for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+    if (strcmp(ranges[i].variable, row->variable) == 0) {
+      least = ranges[i].least;
+      most = ranges[i].most;
+    }
+  }
+  uint64_t value;
+  if (parse_number(text, count_units, &value) && value >= least && value <= most) {
+    *count = value;
+    return HMC_SUCCESS;
+  }
+  if (most == UINT64_MAX) {
+    return refuse(row, text, kinds[COUNT].takes);
+  }
+  char takes[64];
+  snprintf(takes, sizeof(takes), "a whole number from %llu to %llu", (unsigned long long)least,
+           (unsigned long long)most);
+  return refuse(row, text, takes);
+}
+
+static hmc_status_t parse_text(const row_t *row, const char *text, char *field) {
+  hmc_log_level_t level;
+  if (strcmp(row->variable, "HMC_LOG") == 0 && !hmci_log_level_parse(text, &level)) {
+    return refuse(row, text, "none, error, warning, info or debug");
+  }
+  size_t length = strlen(text);
+  if (length >= TEXT_SIZE) {
+    return refuse(row, text, kinds[TEXT].takes);
+  }
+  memcpy(field, text, length + 1);
+  return HMC_SUCCESS;
+}
+
+/* Writes the field only on success. */
+static hmc_status_t parse_row(const row_t *row, const char *text, hmci_settings_t *settings) {
+  void *field = (char *)settings + row->offset;
+  bool is_parsed = false;
+  switch (row->kind) {
+  case DURATION:
+    is_parsed = parse_number(text, duration_units, field);
+    break;
+  case SIZE:
+  case RATE:
+    is_parsed = parse_number(text, size_units, field);
+    break;
+  case COUNT:
+    return parse_count(row, text, field);
+  case SWITCH:
+    is_parsed = parse_switch(text, field);
+    break;
+  case TEXT:
+    return parse_text(row, text, field);
+  }
+  return is_parsed ? HMC_SUCCESS : refuse(row, text, kinds[row->kind].takes);
+}
+
+/* The variable's value, or NULL; an empty one counts as not set, as in `HMC_X= command`. */
+static const char *environment_value(const row_t *row) {
+  const char *value = getenv(row->variable);
+  return value == NULL || value[0] == '\0' ? NULL : value;
+}
+
+hmc_status_t hmci_settings_read(hmci_settings_t *settings) {
+  hmci_settings_t read;
+  memset(&read, 0, sizeof(read));
+  hmc_status_t status = HMC_SUCCESS;
+  for (size_t i = 0; i < ROWS && status == HMC_SUCCESS; i++) {
+    const char *value = environment_value(&rows[i]);
+    status = parse_row(&rows[i], value != NULL ? value : rows[i].default_value, &read);
+  }
+  if (status == HMC_SUCCESS) {
+    *settings = read;
+  }
+  explicit_bzero(&read, sizeof(read)); /* the secret is in it */
+  return status;
+}
+
+size_t hmc_settings_count(void) { return ROWS; }
+
+hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting) {
+  if (setting == NULL) {
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_settings_get: setting is NULL");
+  }
+  if (index >= ROWS) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "setting %zu: there are %zu", index, ROWS);
+  }
+  const row_t *row = &rows[index];
+  const char *value = environment_value(row);
+  hmci_settings_t parsed;
+  hmc_status_t status = parse_row(row, value != NULL ? value : row->default_value, &parsed);
+  explicit_bzero(&parsed, sizeof(parsed));
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  setting->name = row->variable;
+  setting->kind = kinds[row->kind].name;
+  setting->default_value = row->default_value;
+  setting->documentation = row->documentation;
+  setting->is_set = value != NULL;
+  const char *shown = value == NULL ? row->default_value : is_secret(row) ? "(hidden)" : value;
+  snprintf(setting->value, sizeof(setting->value), "%s", shown);
+  hmci_text_clean(setting->value);
+  return HMC_SUCCESS;
+}

@@ -1,0 +1,57 @@
+/* The settings table: every HMC_* variable, its kind, default and documentation in one place.
+ *
+ * A context reads them once, when it is made; nothing calls getenv afterwards. */
+#ifndef HMCI_SETTINGS_H
+#define HMCI_SETTINGS_H
+
+#include "base.h"
+
+#include <hmc/settings.h>
+
+/* X(kind, field, "HMC_NAME", "default", "documentation").
+ * Kinds: DURATION (nanoseconds in the struct; written "30s", "5ms", "20us"), SIZE (bytes; "64K", "16M", "1G"; binary
+ * units), COUNT (uint64_t), SWITCH (0/1; "yes", "no", "on", "off", "true", "false"), TEXT (char[256]), RATE (bytes per
+ * second, 0: without limit; written as sizes: "8G"). */
+#define HMCI_SETTINGS_LIST(X)                                                                                          \
+  X(DURATION, timeout, "HMC_TIMEOUT", "30s", "Deadline of every operation that has none of its own.")                  \
+  X(DURATION, peer_timeout, "HMC_PEER_TIMEOUT", "10s",                                                                 \
+    "A peer whose host stops acknowledging for this long counts as lost. A process that dies is noticed at once.")     \
+  X(DURATION, spin, "HMC_SPIN", "50us",                                                                                \
+    "How long a waiting thread, and the service thread after traffic, polls before it sleeps in the kernel.")          \
+  X(TEXT, log_level, "HMC_LOG", "warning", "What is logged to stderr: none, error, warning, info or debug.")           \
+  X(TEXT, secret, "HMC_SECRET", "", "The secret that peers share, as text; overrides the user's own file.")            \
+  X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \
+    "A file that holds the secret; only its owner may read it. Overrides HMC_SECRET and ~/.hmc/secret.")               \
+  X(SWITCH, insecure, "HMC_INSECURE", "no", "Turns authentication and encryption off. Both ends must agree.")          \
+  X(SWITCH, encrypt, "HMC_ENCRYPT", "no", "Encrypts the payload of tcp data connections too, by TLS 1.3.")             \
+  X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
+    "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
+  X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \
+    "Kernel socket buffer of tcp data connections; 0 leaves it to the kernel.")                                        \
+  X(SWITCH, shm_cma, "HMC_SHM_CMA", "yes",                                                                             \
+    "Lets shm reach lent memory by process_vm_readv and process_vm_writev; with no, or where the system forbids it, "  \
+    "the bytes are "                                                                                                   \
+    "staged through a socket.")                                                                                        \
+  X(COUNT, sim_devices, "HMC_SIM_DEVICES", "2", "Number of software accelerators (0 to 8).")                           \
+  X(RATE, sim_bandwidth, "HMC_SIM_BANDWIDTH", "0",                                                                     \
+    "Copy bandwidth of each software accelerator in bytes per second; 0: as fast as the host copies.")                 \
+  X(DURATION, sim_latency, "HMC_SIM_LATENCY", "0", "Latency of each copy of a software accelerator.")
+
+/* The struct a context keeps. DURATION, SIZE, COUNT, RATE: uint64_t; SWITCH: bool; TEXT: char[256]. */
+#define HMCI_FIELD_DURATION(name) uint64_t name;
+#define HMCI_FIELD_SIZE(name) uint64_t name;
+#define HMCI_FIELD_COUNT(name) uint64_t name;
+#define HMCI_FIELD_RATE(name) uint64_t name;
+#define HMCI_FIELD_SWITCH(name) bool name;
+#define HMCI_FIELD_TEXT(name) char name[256];
+typedef struct hmci_settings {
+#define HMCI_FIELD(kind, field, variable, default_value, documentation) HMCI_FIELD_##kind(field)
+  HMCI_SETTINGS_LIST(HMCI_FIELD)
+#undef HMCI_FIELD
+} hmci_settings_t;
+
+/* Reads the environment; a variable that is set to nothing counts as not set. Errors: HMC_INVALID_CONFIG: the text
+ * names the variable, what it held, and what it takes. Nothing is written then. */
+hmc_status_t hmci_settings_read(hmci_settings_t *settings);
+
+#endif

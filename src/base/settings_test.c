@@ -1,0 +1,251 @@
+#include "settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+/* Before each test: no HMC_* variable is set. */
+static int clear_environment(void **state) {
+  (void)state;
+  for (char **entry = environ; *entry != NULL;) {
+    char name[64];
+    if (strncmp(*entry, "HMC_", 4) == 0 && sscanf(*entry, "%63[^=]", name) == 1) {
+      unsetenv(name);
+      entry = environ;
+    } else {
+      entry++;
+    }
+  }
+  return 0;
+}
+
+static void assert_refused(const char *variable, const char *value, const char *takes) {
+  setenv(variable, value, 1);
+  hmci_settings_t settings, before;
+  memset(&settings, 0x5a, sizeof(settings));
+  before = settings;
+  if (hmci_settings_read(&settings) != HMC_INVALID_CONFIG) {
+    fail_msg("%s=%s was taken", variable, value);
+  }
+  assert_memory_equal(&settings, &before, sizeof(settings));
+  if (strstr(hmc_last_error(), variable) == NULL || strstr(hmc_last_error(), takes) == NULL) {
+    fail_msg("%s=%s: unhelpful text: %s", variable, value, hmc_last_error());
+  }
+  unsetenv(variable);
+}
+
+static hmci_settings_t read_with(const char *variable, const char *value) {
+  hmci_settings_t settings;
+  setenv(variable, value, 1);
+  if (hmci_settings_read(&settings) != HMC_SUCCESS) {
+    fail_msg("%s=%s: %s", variable, value, hmc_last_error());
+  }
+  unsetenv(variable);
+  return settings;
+}
+
+static void test_defaults(void **state) {
+  (void)state;
+  hmci_settings_t settings;
+  assert_int_equal(hmci_settings_read(&settings), HMC_SUCCESS);
+  assert_true(settings.timeout == UINT64_C(30000000000));
+  assert_int_equal(settings.spin, 50000);
+  assert_string_equal(settings.log_level, "warning");
+  assert_string_equal(settings.secret, "");
+  assert_false(settings.insecure);
+  assert_true(settings.shm_cma);
+  assert_int_equal(settings.tcp_streams, 1);
+  assert_int_equal(settings.sim_devices, 2);
+  assert_int_equal(settings.sim_bandwidth, 0);
+}
+
+static void test_durations(void **state) {
+  (void)state;
+  assert_true(read_with("HMC_TIMEOUT", "2s").timeout == UINT64_C(2000000000));
+  assert_int_equal(read_with("HMC_TIMEOUT", "5ms").timeout, 5000000);
+  assert_int_equal(read_with("HMC_TIMEOUT", "20us").timeout, 20000);
+  assert_int_equal(read_with("HMC_TIMEOUT", "100ns").timeout, 100);
+  assert_int_equal(read_with("HMC_TIMEOUT", "7").timeout, 7000000);
+  assert_int_equal(read_with("HMC_TIMEOUT", "0").timeout, 0);
+  assert_true(read_with("HMC_TIMEOUT", "18446744073709551615ns").timeout == UINT64_MAX);
+  static const char *const bad[] = {"18446744073709551616ns",
+                                    "18446744073s9",
+                                    "18446744074s",
+                                    "-1s",
+                                    "+1s",
+                                    "1.5s",
+                                    " 1s",
+                                    "1s ",
+                                    "s",
+                                    "1h",
+                                    "ms",
+                                    "1e3",
+                                    "0x10"};
+  for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+    assert_refused("HMC_TIMEOUT", bad[i], bad[i]);
+    assert_refused("HMC_TIMEOUT", bad[i], "30s");
+  }
+}
+
+static void test_sizes_and_rates(void **state) {
+  (void)state;
+  assert_int_equal(read_with("HMC_TCP_BUFFER", "4096").tcp_buffer, 4096);
+  assert_int_equal(read_with("HMC_TCP_BUFFER", "64K").tcp_buffer, 65536);
+  assert_int_equal(read_with("HMC_TCP_BUFFER", "16m").tcp_buffer, 16 << 20);
+  assert_int_equal(read_with("HMC_TCP_BUFFER", "1G").tcp_buffer, 1 << 30);
+  assert_true(read_with("HMC_SIM_BANDWIDTH", "8G").sim_bandwidth == UINT64_C(8) << 30);
+  assert_true(read_with("HMC_SIM_BANDWIDTH", "2T").sim_bandwidth == UINT64_C(2) << 40);
+  assert_refused("HMC_TCP_BUFFER", "16777216T", "64K");
+  assert_refused("HMC_TCP_BUFFER", "K", "64K");
+  assert_refused("HMC_TCP_BUFFER", "-5", "64K");
+  assert_refused("HMC_TCP_BUFFER", "64KB", "64K");
+  assert_refused("HMC_SIM_BANDWIDTH", "fast", "bytes per second");
+}
+
+static void test_counts_have_ranges(void **state) {
+  (void)state;
+  assert_int_equal(read_with("HMC_TCP_STREAMS", "16").tcp_streams, 16);
+  assert_int_equal(read_with("HMC_SIM_DEVICES", "0").sim_devices, 0);
+  assert_refused("HMC_TCP_STREAMS", "0", "from 1 to 16");
+  assert_refused("HMC_TCP_STREAMS", "17", "from 1 to 16");
+  assert_refused("HMC_SIM_DEVICES", "9", "from 0 to 8");
+  assert_refused("HMC_SIM_DEVICES", "-1", "from 0 to 8");
+  assert_refused("HMC_SIM_DEVICES", "2K", "from 0 to 8");
+  assert_refused("HMC_SIM_DEVICES", "18446744073709551617", "from 0 to 8");
+}
+
+static void test_switches(void **state) {
+  (void)state;
+  static const char *const on[] = {"1", "yes", "on", "true", "YES", "True"};
+  static const char *const off[] = {"0", "no", "off", "false", "NO", "Off"};
+  for (size_t i = 0; i < sizeof(on) / sizeof(on[0]); i++) {
+    assert_true(read_with("HMC_INSECURE", on[i]).insecure);
+    assert_false(read_with("HMC_SHM_CMA", off[i]).shm_cma);
+  }
+  assert_refused("HMC_INSECURE", "2", "yes, on");
+  assert_refused("HMC_INSECURE", "y", "yes, on");
+}
+
+static void test_texts(void **state) {
+  (void)state;
+  char text[300];
+  memset(text, 'x', sizeof(text));
+  text[255] = '\0';
+  assert_string_equal(read_with("HMC_SECRET", text).secret, text);
+  text[255] = 'x';
+  text[256] = '\0';
+  assert_refused("HMC_SECRET", text, "255 bytes");
+  assert_refused("HMC_SECRET_FILE", text, "xxxx");
+  assert_string_equal(read_with("HMC_LOG", "debug").log_level, "debug");
+  assert_refused("HMC_LOG", "verbose", "none, error, warning, info or debug");
+}
+
+static void test_an_empty_variable_is_not_set(void **state) {
+  (void)state;
+  assert_true(read_with("HMC_TIMEOUT", "").timeout == UINT64_C(30000000000));
+  assert_int_equal(read_with("HMC_TCP_STREAMS", "").tcp_streams, 1);
+}
+
+static void test_a_refused_secret_is_not_told(void **state) {
+  (void)state;
+  char secret[300];
+  memset(secret, 'q', sizeof(secret));
+  secret[299] = '\0';
+  setenv("HMC_SECRET", secret, 1);
+  hmci_settings_t settings;
+  assert_int_equal(hmci_settings_read(&settings), HMC_INVALID_CONFIG);
+  assert_null(strstr(hmc_last_error(), "qqqq"));
+}
+
+static size_t index_of(const char *variable) {
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
+    if (strcmp(setting.name, variable) == 0) {
+      return i;
+    }
+  }
+  fail_msg("%s is not in the table", variable);
+  return 0;
+}
+
+static void test_the_table_describes_itself(void **state) {
+  (void)state;
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
+    assert_int_equal(strncmp(setting.name, "HMC_", 4), 0);
+    assert_true(strlen(setting.documentation) > 10);
+    assert_string_equal(setting.value, setting.default_value);
+    assert_int_equal(setting.is_set, 0);
+  }
+  hmc_setting_t setting;
+  size_t at = index_of("HMC_SIM_BANDWIDTH");
+  setenv("HMC_SIM_BANDWIDTH", "8G", 1);
+  assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
+  assert_string_equal(setting.kind, "rate");
+  assert_string_equal(setting.value, "8G");
+  assert_string_equal(setting.default_value, "0");
+  assert_int_equal(setting.is_set, 1);
+}
+
+static void test_a_secret_in_the_table_is_hidden(void **state) {
+  (void)state;
+  size_t at = index_of("HMC_SECRET");
+  setenv("HMC_SECRET", "hunter2", 1);
+  hmc_setting_t setting;
+  assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
+  assert_string_equal(setting.value, "(hidden)");
+  assert_int_equal(setting.is_set, 1);
+}
+
+static void test_getting_refuses_and_writes_nothing(void **state) {
+  (void)state;
+  size_t at = index_of("HMC_TIMEOUT");
+  hmc_setting_t setting, before;
+  memset(&setting, 0x5a, sizeof(setting));
+  before = setting;
+  setenv("HMC_TIMEOUT", "soon", 1);
+  assert_int_equal(hmc_settings_get(at, &setting), HMC_INVALID_CONFIG);
+  assert_non_null(strstr(hmc_last_error(), "HMC_TIMEOUT=soon"));
+  assert_int_equal(hmc_settings_get(hmc_settings_count(), &setting), HMC_OUT_OF_RANGE);
+  assert_int_equal(hmc_settings_get(at, NULL), HMC_INVALID_CONFIG);
+  assert_memory_equal(&setting, &before, sizeof(setting));
+}
+
+static void test_long_values_are_cut_in_the_table(void **state) {
+  (void)state;
+  size_t at = index_of("HMC_SECRET_FILE");
+  char path[201];
+  memset(path, 'p', sizeof(path));
+  path[200] = '\0';
+  setenv("HMC_SECRET_FILE", path, 1);
+  hmc_setting_t setting;
+  assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
+  assert_int_equal(strlen(setting.value), sizeof(setting.value) - 1);
+}
+
+int main(void) {
+#define WITH_CLEAR_ENVIRONMENT(test) cmocka_unit_test_setup_teardown(test, clear_environment, clear_environment)
+  const struct CMUnitTest tests[] = {
+      WITH_CLEAR_ENVIRONMENT(test_defaults),
+      WITH_CLEAR_ENVIRONMENT(test_durations),
+      WITH_CLEAR_ENVIRONMENT(test_sizes_and_rates),
+      WITH_CLEAR_ENVIRONMENT(test_counts_have_ranges),
+      WITH_CLEAR_ENVIRONMENT(test_switches),
+      WITH_CLEAR_ENVIRONMENT(test_texts),
+      WITH_CLEAR_ENVIRONMENT(test_an_empty_variable_is_not_set),
+      WITH_CLEAR_ENVIRONMENT(test_a_refused_secret_is_not_told),
+      WITH_CLEAR_ENVIRONMENT(test_the_table_describes_itself),
+      WITH_CLEAR_ENVIRONMENT(test_a_secret_in_the_table_is_hidden),
+      WITH_CLEAR_ENVIRONMENT(test_getting_refuses_and_writes_nothing),
+      WITH_CLEAR_ENVIRONMENT(test_long_values_are_cut_in_the_table),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
