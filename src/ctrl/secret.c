@@ -1,0 +1,235 @@
+/* The job's secret (see secret.h).
+ *
+ * Invariant: ~/.hmc/secret, once it is there, is complete and never changes: it is written under another name and gets its own by a link
+ * that fails where there is one already. Whoever comes second reads what the first one made. No locking: no state but a flag.
+ *
+ * What TLS gets is a digest, so that every secret has the same length; the bytes of the secret are wiped from the stack. */
+#include "secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <pwd.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_LIMIT = 4096, MADE_SIZE = 32 };
+
+static const char label[] = "HMC secret, version 1"; /* its end is hashed too: no secret continues the label */
+
+/* The key is the digest of the label and the secret. A line end after the secret is no part of it: editors and `echo` add one,
+ * and so the same text may come from a file here and from HMC_SECRET there. */
+static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) {
+  if (size > 0 && data[size - 1] == '\n') {
+    size--;
+    if (size > 0 && data[size - 1] == '\r') {
+      size--;
+    }
+  }
+  if (size == 0) {
+    return hmci_fail(HMC_INVALID_CONFIG, "it is empty");
+  }
+  EVP_MD_CTX *digest = EVP_MD_CTX_new();
+  bool done = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
+              EVP_DigestUpdate(digest, label, sizeof(label)) == 1 && EVP_DigestUpdate(digest, data, size) == 1 &&
+              EVP_DigestFinal_ex(digest, key, NULL) == 1;
+  EVP_MD_CTX_free(digest);
+  ERR_clear_error();
+  return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL computes no SHA-256 here");
+}
+
+/* ---- files ----------------------------------------------------------------------------------------------------------- */
+
+/* Reads at most `capacity` bytes of an open file. */
+static hmc_status_t read_all(int file, uint8_t *data, size_t capacity, size_t *size) {
+  size_t filled = 0;
+  while (filled < capacity) {
+    ssize_t got = read(file, data + filled, capacity - filled);
+    if (got == 0) {
+      break;
+    }
+    if (got < 0 && errno != EINTR) {
+      return hmci_fail(HMC_INVALID_CONFIG, "it cannot be read: %s", strerror(errno));
+    }
+    filled += got > 0 ? (size_t)got : 0;
+  }
+  *size = filled;
+  return HMC_SUCCESS;
+}
+
+/* Reads a secret's file and makes the key. HMC_NOT_FOUND where there is no file. The texts say what is wrong with "it". */
+static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
+  uint8_t data[FILE_LIMIT + 1];
+  size_t size = 0;
+  struct stat status_of_file;
+  hmc_status_t status;
+  int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (file < 0) {
+    status = errno == ENOENT || errno == ENOTDIR   ? HMC_NOT_FOUND
+             : errno == EMFILE || errno == ENFILE ? HMC_NO_MEMORY
+                                                  : HMC_INVALID_CONFIG;
+    return hmci_fail(status, "it cannot be opened: %s", strerror(errno));
+  }
+  if (fstat(file, &status_of_file) != 0 || !S_ISREG(status_of_file.st_mode)) {
+    status = hmci_fail(HMC_INVALID_CONFIG, "it is no plain file");
+    goto out;
+  }
+  if ((status_of_file.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    status = hmci_fail(HMC_INVALID_CONFIG, "others than its owner may use it (mode %04o): run chmod 600 %s",
+                       (unsigned)(status_of_file.st_mode & 07777), path);
+    goto out;
+  }
+  status = read_all(file, data, sizeof(data), &size);
+  if (status != HMC_SUCCESS) {
+    goto out;
+  }
+  status = size > FILE_LIMIT ? hmci_fail(HMC_INVALID_CONFIG, "it is larger than the %d B that a secret may have", FILE_LIMIT)
+                             : make_key(data, size, key);
+out:
+  explicit_bzero(data, sizeof(data));
+  close(file);
+  return status;
+}
+
+/* Writes a fresh secret to a new file. */
+static hmc_status_t write_fresh(const char *path) {
+  uint8_t data[MADE_SIZE];
+  int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+  if (file < 0) {
+    return hmci_fail(HMC_ERROR, "making %s: %s", path, strerror(errno));
+  }
+  do {
+    hmci_random(data, sizeof(data));
+  } while (data[MADE_SIZE - 1] == '\n'); /* would be taken for a line end */
+  bool done = fchmod(file, S_IRUSR | S_IWUSR) == 0 && write(file, data, sizeof(data)) == MADE_SIZE && fsync(file) == 0;
+  int error = errno;
+  explicit_bzero(data, sizeof(data));
+  done = close(file) == 0 && done;
+  if (!done) {
+    unlink(path);
+    return hmci_fail(HMC_ERROR, "writing %s: %s", path, strerror(error));
+  }
+  return HMC_SUCCESS;
+}
+
+/* Makes the file `path` in `directory`, unless somebody else does meanwhile. */
+static hmc_status_t make_file(const char *directory, const char *path) {
+  char fresh[PATH_MAX];
+  uint64_t number;
+  if (mkdir(directory, S_IRWXU) != 0 && errno != EEXIST) {
+    return hmci_fail(HMC_ERROR, "making the directory %s: %s", directory, strerror(errno));
+  }
+  hmci_random(&number, sizeof(number));
+  if (snprintf(fresh, sizeof(fresh), "%s.%016llx", path, (unsigned long long)number) >= (int)sizeof(fresh)) {
+    return hmci_fail(HMC_ERROR, "the path %s is too long", path);
+  }
+  hmc_status_t status = write_fresh(fresh);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  /* Some file systems have no hard links; those have renames that replace nothing. */
+  if (link(fresh, path) != 0 && errno != EEXIST && renameat2(AT_FDCWD, fresh, AT_FDCWD, path, RENAME_NOREPLACE) != 0 &&
+      errno != EEXIST) {
+    status = hmci_fail(HMC_ERROR, "making %s: %s", path, strerror(errno));
+  }
+  unlink(fresh);
+  return status;
+}
+
+/* ---- the three places ------------------------------------------------------------------------------------------------ */
+
+static hmc_status_t find_home(char *home, size_t size) {
+  const char *variable = getenv("HOME");
+  struct passwd entry, *found = NULL;
+  char buffer[4096];
+  const char *directory = variable;
+  if (variable == NULL || variable[0] != '/') {
+    getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found);
+    directory = found != NULL ? found->pw_dir : NULL;
+  }
+  if (directory == NULL || directory[0] != '/') {
+    return hmci_fail(HMC_ERROR, "user %u has no home directory to keep a secret in: set HOME, HMC_SECRET_FILE or HMC_SECRET",
+                     (unsigned)geteuid());
+  }
+  if (snprintf(home, size, "%s", directory) >= (int)size) {
+    return hmci_fail(HMC_ERROR, "the path of the home directory is too long");
+  }
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t load_own(hmci_secret_t *secret) {
+  char home[PATH_MAX - 64], directory[PATH_MAX - 32], path[PATH_MAX];
+  hmc_status_t status = find_home(home, sizeof(home));
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  snprintf(directory, sizeof(directory), "%s/.hmc", strcmp(home, "/") == 0 ? "" : home);
+  snprintf(path, sizeof(path), "%s/secret", directory);
+  status = key_of_file(path, secret->key);
+  if (status == HMC_NOT_FOUND) {
+    status = make_file(directory, path);
+    if (status != HMC_SUCCESS) {
+      return hmci_fail_prefix(status, "the secret of this user cannot be made (or set HMC_SECRET_FILE or HMC_SECRET): ");
+    }
+    status = key_of_file(path, secret->key);
+  }
+  if (status != HMC_SUCCESS) {
+    return hmci_fail_prefix(status == HMC_NOT_FOUND ? HMC_ERROR : status, "the secret's file %s: ", path);
+  }
+  snprintf(secret->source, sizeof(secret->source), "%.*s", (int)sizeof(secret->source) - 1, path);
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t load_file(const char *path, hmci_secret_t *secret) {
+  hmc_status_t status = key_of_file(path, secret->key);
+  if (status != HMC_SUCCESS) {
+    return hmci_fail_prefix(status == HMC_NOT_FOUND ? HMC_INVALID_CONFIG : status, "HMC_SECRET_FILE=%s: ", path);
+  }
+  snprintf(secret->source, sizeof(secret->source), "HMC_SECRET_FILE=%s", path);
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t load_text(const char *text, hmci_secret_t *secret) {
+  hmc_status_t status = make_key((const uint8_t *)text, strlen(text), secret->key);
+  if (status != HMC_SUCCESS) {
+    return hmci_fail_prefix(status, "HMC_SECRET: ");
+  }
+  snprintf(secret->source, sizeof(secret->source), "HMC_SECRET");
+  return HMC_SUCCESS;
+}
+
+static void load_none(hmci_secret_t *secret) {
+  static atomic_flag said = ATOMIC_FLAG_INIT;
+  secret->insecure = true;
+  snprintf(secret->source, sizeof(secret->source), "HMC_INSECURE");
+  if (!atomic_flag_test_and_set(&said)) {
+    hmci_log(HMC_LOG_WARNING, "HMC_INSECURE is set: whoever reaches this process may connect to it, and nothing is encrypted");
+  }
+}
+
+hmc_status_t hmci_secret_load(const hmci_settings_t *settings, hmci_secret_t *secret) {
+  hmci_secret_t loaded = {0};
+  hmc_status_t status = HMC_SUCCESS;
+  if (settings->insecure) {
+    load_none(&loaded);
+  } else if (settings->secret_file[0] != '\0') {
+    status = load_file(settings->secret_file, &loaded);
+  } else if (settings->secret[0] != '\0') {
+    status = load_text(settings->secret, &loaded);
+  } else {
+    status = load_own(&loaded);
+  }
+  if (status == HMC_SUCCESS) {
+    *secret = loaded;
+  }
+  hmci_secret_wipe(&loaded);
+  return status;
+}
+
+void hmci_secret_wipe(hmci_secret_t *secret) { explicit_bzero(secret->key, sizeof(secret->key)); }

@@ -1,0 +1,483 @@
+/* Secure streams (see secure.h).
+ *
+ * Three kinds: TLS; a UNIX socket whose peer's credentials were looked at; and the plain socket of an insecure secret. The latter
+ * two begin with a greeting of 16 bytes each way, sent at once by both ends:
+ *
+ *   "HMCG" (4), version (1), kind (1), verdict (1), 0 (1), user id (4, little-endian), 0 (4)
+ *
+ * where `kind` says how this end authenticates and `verdict` whether it takes the other one. A TLS end that meets a greeting,
+ * and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
+ *
+ * Invariants: no byte after the handshake's last one is taken from the socket before a read asks for it; OpenSSL's error queue
+ * is empty whenever a call returns. No locking: one call at a time per stream. */
+#include "secure.h"
+
+#include "socket.h"
+#include "tls.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GREETING 16
+#define GREETING_VERSION 1
+
+static const uint8_t greeting_magic[4] = {'H', 'M', 'C', 'G'};
+
+typedef enum kind { BY_SECRET = 1, BY_USER = 2, BY_NOTHING = 3 } kind_t;
+
+typedef enum verdict { WELCOME = 0, OTHER_USER = 1, OTHER_KIND = 2 } verdict_t;
+
+struct hmci_secure {
+  const hmci_secret_t *secret;
+  hmci_secure_role_t role;
+  kind_t kind;
+  int descriptor;
+  bool ready;  /* the handshake is done */
+  bool broken; /* an error that ends the stream was met */
+  char name[HMCI_ADDRESS_TEXT];
+
+  hmci_tls_t *tls; /* BY_SECRET only, as `ssl` and `wire` */
+  SSL *ssl;
+  hmci_tls_wire_t wire;
+
+  uint8_t out[GREETING], in[GREETING]; /* the other kinds only */
+  size_t out_size, in_size;            /* bytes that are through */
+  verdict_t verdict;                   /* ours */
+  uid_t user;                          /* the peer's */
+};
+
+/* ---- texts ----------------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t fail_lost(hmci_secure_t *stream, int error) {
+  stream->broken = true;
+  if (!stream->ready) {
+    return hmci_fail(HMC_PEER_LOST, "%s hung up during the handshake%s%s", stream->name, error != 0 ? ": " : "",
+                     error != 0 ? strerror(error) : "");
+  }
+  return hmci_fail(HMC_PEER_LOST, "%s %s", stream->name, error != 0 ? strerror(error) : "hung up");
+}
+
+/* The text that whoever set up two hosts needs: which secret, and what to do. */
+static hmc_status_t deny_secret(hmci_secure_t *stream, const char *what) {
+  return hmci_fail(HMC_DENIED,
+                   "%s %s; the secret looked for here is %s. To make both ends agree, copy that secret's file to the other "
+                   "end, or set HMC_SECRET_FILE (or HMC_SECRET) to one secret at both ends",
+                   stream->name, what, stream->secret->source);
+}
+
+static const char *kind_text(unsigned kind) {
+  switch (kind) {
+  case BY_SECRET:
+    return "authenticates by a secret";
+  case BY_USER:
+    return "authenticates by the user of a UNIX socket";
+  case BY_NOTHING:
+    return "does not authenticate (HMC_INSECURE is set there)";
+  default:
+    return "authenticates in a way unknown here";
+  }
+}
+
+static hmc_status_t deny_kind(hmci_secure_t *stream, unsigned peer_kind) {
+  return hmci_fail(HMC_DENIED, "%s %s, and this end %s: set HMC_INSECURE at both ends or at neither", stream->name,
+                   kind_text(peer_kind), stream->kind == BY_NOTHING ? "has HMC_INSECURE set" : kind_text(stream->kind));
+}
+
+/* Shows the first bytes of something that is no HMC. */
+static hmc_status_t deny_stranger(hmci_secure_t *stream, const uint8_t *opening, size_t size) {
+  char shown[HMCI_TLS_OPENING + 1];
+  size_t length = size < HMCI_TLS_OPENING ? size : HMCI_TLS_OPENING;
+  for (size_t i = 0; i < length; i++) {
+    shown[i] = isprint(opening[i]) ? (char)opening[i] : '.';
+  }
+  shown[length] = '\0';
+  return hmci_fail(HMC_DENIED, "%s is no HMC: it begins with \"%s\"", stream->name, shown);
+}
+
+/* ---- the greeting ---------------------------------------------------------------------------------------------------- */
+
+static bool is_greeting(const uint8_t *bytes, size_t size) {
+  return size >= sizeof(greeting_magic) && memcmp(bytes, greeting_magic, sizeof(greeting_magic)) == 0;
+}
+
+static bool is_tls(const uint8_t *bytes, size_t size) {
+  return size >= 2 && (bytes[0] == SSL3_RT_HANDSHAKE || bytes[0] == SSL3_RT_ALERT) && bytes[1] == SSL3_VERSION_MAJOR;
+}
+
+static void make_greeting(uint8_t bytes[GREETING], kind_t kind, verdict_t verdict) {
+  memset(bytes, 0, GREETING);
+  memcpy(bytes, greeting_magic, sizeof(greeting_magic));
+  bytes[4] = GREETING_VERSION;
+  bytes[5] = (uint8_t)kind;
+  bytes[6] = (uint8_t)verdict;
+  hmci_store32(bytes + 8, (uint32_t)geteuid());
+}
+
+/* Tells an end of another kind what it met; it has a socket buffer free for that. What it sent is taken out, because closing
+ * a socket with unread bytes may discard the answer. */
+static void answer_other_kind(hmci_secure_t *stream) {
+  uint8_t greeting[GREETING], rest[256];
+  make_greeting(greeting, stream->kind, OTHER_KIND);
+  while (recv(stream->descriptor, rest, sizeof(rest), MSG_DONTWAIT) == (ssize_t)sizeof(rest)) {
+  }
+  ssize_t sent = send(stream->descriptor, greeting, GREETING, MSG_DONTWAIT | MSG_NOSIGNAL);
+  (void)sent; /* it will see the end of the stream in any case */
+}
+
+/* Only the same user, or root, may be at the other end. */
+static void look_at_user(hmci_secure_t *stream) {
+  struct ucred credentials;
+  socklen_t size = sizeof(credentials);
+  if (getsockopt(stream->descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
+    credentials.uid = (uid_t)-1;
+  }
+  stream->user = credentials.uid;
+  if (stream->user != geteuid() && stream->user != 0) {
+    stream->verdict = OTHER_USER;
+  }
+}
+
+static hmc_status_t judge_greeting(hmci_secure_t *stream) {
+  if (stream->in[4] != GREETING_VERSION) {
+    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends", stream->name,
+                     stream->in[4], GREETING_VERSION);
+  }
+  if (stream->in[5] != (uint8_t)stream->kind) {
+    return deny_kind(stream, stream->in[5]);
+  }
+  if (stream->verdict == OTHER_USER) {
+    return hmci_fail(HMC_DENIED, "%s belongs to user %u; on a UNIX socket only user %u and root are let in", stream->name,
+                     (unsigned)stream->user, (unsigned)geteuid());
+  }
+  if (stream->in[6] != WELCOME) {
+    return hmci_fail(HMC_DENIED, "%s, a process of user %u, does not let user %u in", stream->name,
+                     (unsigned)hmci_load32(stream->in + 8), (unsigned)geteuid());
+  }
+  stream->ready = true;
+  return HMC_SUCCESS;
+}
+
+/* What has come so far cannot become a greeting. */
+static hmc_status_t refuse_opening(hmci_secure_t *stream) {
+  if (!is_tls(stream->in, stream->in_size)) {
+    return deny_stranger(stream, stream->in, stream->in_size);
+  }
+  answer_other_kind(stream);
+  return deny_kind(stream, BY_SECRET);
+}
+
+static hmc_status_t greet(hmci_secure_t *stream, short *events) {
+  if (stream->out_size < GREETING) {
+    ssize_t sent = send(stream->descriptor, stream->out + stream->out_size, GREETING - stream->out_size,
+                        MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+      /* It may have told us why before it hung up: what it sent is looked at below. */
+      stream->out_size = GREETING;
+    }
+    stream->out_size += sent > 0 ? (size_t)sent : 0;
+  }
+  while (stream->in_size < GREETING) {
+    ssize_t got = recv(stream->descriptor, stream->in + stream->in_size, GREETING - stream->in_size, MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    if (got < 0 && errno == EAGAIN) {
+      *events = stream->out_size < GREETING ? POLLIN | POLLOUT : POLLIN;
+      return HMC_IN_PROGRESS;
+    }
+    if (got <= 0) {
+      return fail_lost(stream, got < 0 ? errno : 0);
+    }
+    stream->in_size += (size_t)got;
+    size_t compared = stream->in_size < sizeof(greeting_magic) ? stream->in_size : sizeof(greeting_magic);
+    if (memcmp(stream->in, greeting_magic, compared) != 0) {
+      return refuse_opening(stream);
+    }
+  }
+  if (stream->out_size < GREETING) {
+    *events = POLLOUT;
+    return HMC_IN_PROGRESS;
+  }
+  return judge_greeting(stream);
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------------------------------- */
+
+/* Says why a TLS handshake failed, by what the peer sent first and what OpenSSL made of it. */
+static hmc_status_t explain_handshake(hmci_secure_t *stream) {
+  const hmci_tls_wire_t *wire = &stream->wire;
+  char reason[128], what[256];
+  hmci_tls_take_reason(reason, sizeof(reason));
+  if (is_greeting(wire->opening, wire->opening_size)) {
+    unsigned peer_kind = wire->opening_size > 5 ? wire->opening[5] : (unsigned)BY_NOTHING;
+    answer_other_kind(stream);
+    return deny_kind(stream, peer_kind);
+  }
+  if (wire->is_other_secret) {
+    return deny_secret(stream, "has another secret");
+  }
+  if (wire->opening_size > 0 && !is_tls(wire->opening, wire->opening_size)) {
+    return deny_stranger(stream, wire->opening, wire->opening_size);
+  }
+  if (wire->refused) {
+    return hmci_fail(HMC_DENIED, "%s is no HMC: its handshake is larger than the %u B that are taken", stream->name,
+                     HMCI_TLS_HANDSHAKE_LIMIT);
+  }
+  if (wire->opening_size > 0 && wire->opening[0] == SSL3_RT_ALERT) {
+    snprintf(what, sizeof(what), "turned this end down: it has another secret, or is no HMC (TLS: %s)", reason);
+    return deny_secret(stream, what);
+  }
+  if (wire->ended || wire->error != 0) {
+    return fail_lost(stream, wire->error);
+  }
+  snprintf(what, sizeof(what), "speaks TLS, but does not prove that it has the secret (%s)", reason);
+  return deny_secret(stream, what);
+}
+
+static hmc_status_t shake_hands(hmci_secure_t *stream, short *events) {
+  ERR_clear_error();
+  int result = SSL_do_handshake(stream->ssl);
+  switch (SSL_get_error(stream->ssl, result)) {
+  case SSL_ERROR_NONE:
+    break;
+  case SSL_ERROR_WANT_READ:
+    *events = POLLIN;
+    return HMC_IN_PROGRESS;
+  case SSL_ERROR_WANT_WRITE:
+    *events = POLLOUT;
+    return HMC_IN_PROGRESS;
+  default:
+    stream->broken = true;
+    return explain_handshake(stream);
+  }
+  if (SSL_session_reused(stream->ssl) != 1) { /* what OpenSSL calls a handshake by a pre-shared key */
+    stream->broken = true;
+    return deny_secret(stream, "finished a TLS handshake without the secret");
+  }
+  stream->wire.handshaking = false;
+  stream->ready = true;
+  return HMC_SUCCESS;
+}
+
+/* What a failed SSL_read or SSL_write means. */
+static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *events) {
+  char reason[128];
+  switch (SSL_get_error(stream->ssl, result)) {
+  case SSL_ERROR_WANT_READ:
+    *events = POLLIN;
+    return HMC_IN_PROGRESS;
+  case SSL_ERROR_WANT_WRITE:
+    *events = POLLOUT;
+    return HMC_IN_PROGRESS;
+  case SSL_ERROR_ZERO_RETURN:
+    return fail_lost(stream, 0);
+  case SSL_ERROR_SYSCALL:
+    ERR_clear_error();
+    return fail_lost(stream, stream->wire.error);
+  default:
+    stream->broken = true;
+    hmci_tls_take_reason(reason, sizeof(reason));
+    return hmci_fail(HMC_CORRUPT, "the stream of %s was tampered with (TLS: %s)", stream->name, reason);
+  }
+}
+
+/* ---- the interface --------------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_secure_role_t role, const char *name,
+                              hmci_secure_t **opened) {
+  int family = 0;
+  socklen_t size = sizeof(family);
+  if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
+    return hmci_fail(HMC_INVALID_CONFIG, "descriptor %d is no socket: %s", descriptor, strerror(errno));
+  }
+  hmc_status_t status = HMC_SUCCESS;
+  hmci_secure_t *stream = calloc(1, sizeof(*stream));
+  if (stream == NULL) {
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a connection to %s", name);
+  }
+  stream->secret = secret;
+  stream->role = role;
+  stream->kind = secret->insecure ? BY_NOTHING : family == AF_UNIX ? BY_USER : BY_SECRET;
+  stream->descriptor = descriptor;
+  snprintf(stream->name, sizeof(stream->name), "%s", name);
+  if (stream->kind == BY_SECRET) {
+    status = hmci_tls_acquire(secret, role, &stream->tls);
+    if (status != HMC_SUCCESS) {
+      goto err_free;
+    }
+    status = hmci_tls_open(stream->tls, &stream->wire, descriptor, &stream->ssl);
+    if (status != HMC_SUCCESS) {
+      goto err_release;
+    }
+  } else {
+    if (stream->kind == BY_USER) {
+      look_at_user(stream);
+    }
+    make_greeting(stream->out, stream->kind, stream->verdict);
+  }
+  *opened = stream;
+  return HMC_SUCCESS;
+
+err_release:
+  hmci_tls_release(stream->tls);
+err_free:
+  free(stream);
+  return status;
+}
+
+static void free_stream(hmci_secure_t *stream) {
+  if (stream->ssl != NULL) {
+    SSL_free(stream->ssl);
+    hmci_tls_release(stream->tls);
+    ERR_clear_error();
+  }
+  free(stream);
+}
+
+/* Hangs up for good: a child made by fork() may still hold the socket, and close() alone would leave the peer waiting. */
+void hmci_secure_close(hmci_secure_t *stream) {
+  if (stream == NULL) {
+    return;
+  }
+  int descriptor = stream->descriptor;
+  if (stream->ssl != NULL && stream->ready && !stream->broken) {
+    ERR_clear_error();
+    SSL_shutdown(stream->ssl); /* tells the peer; its answer is not waited for */
+  }
+  free_stream(stream);
+  shutdown(descriptor, SHUT_RDWR);
+  close(descriptor);
+}
+
+int hmci_secure_descriptor(const hmci_secure_t *stream) { return stream->descriptor; }
+
+hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events) {
+  if (stream->ready) {
+    return HMC_SUCCESS;
+  }
+  if (stream->broken) {
+    return hmci_fail(HMC_PEER_LOST, "the handshake with %s has failed", stream->name);
+  }
+  hmc_status_t status = stream->ssl != NULL ? shake_hands(stream, events) : greet(stream, events);
+  if (status != HMC_SUCCESS && status != HMC_IN_PROGRESS) {
+    stream->broken = true;
+  }
+  return status;
+}
+
+hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events) {
+  if (stream->ssl != NULL) {
+    ERR_clear_error();
+    int result = SSL_read_ex(stream->ssl, data, capacity, done);
+    return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+  }
+  ssize_t got;
+  do {
+    got = recv(stream->descriptor, data, capacity, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && errno == EAGAIN) {
+    *events = POLLIN;
+    return HMC_IN_PROGRESS;
+  }
+  if (got <= 0) {
+    return fail_lost(stream, got < 0 ? errno : 0);
+  }
+  *done = (size_t)got;
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
+  if (stream->ssl != NULL) {
+    ERR_clear_error();
+    int result = SSL_write_ex(stream->ssl, data, size, done);
+    return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+  }
+  ssize_t sent;
+  do {
+    sent = send(stream->descriptor, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0 && errno == EAGAIN) {
+    *events = POLLOUT;
+    return HMC_IN_PROGRESS;
+  }
+  if (sent < 0) {
+    return fail_lost(stream, errno);
+  }
+  *done = (size_t)sent;
+  return HMC_SUCCESS;
+}
+
+bool hmci_secure_pending(const hmci_secure_t *stream) { return stream->ssl != NULL && SSL_pending(stream->ssl) > 0; }
+
+/* ---- blocking forms -------------------------------------------------------------------------------------------------- */
+
+/* Waits until the socket is ready; HMC_TIMEOUT at the deadline, also where bytes keep dribbling in. */
+static hmc_status_t wait_ready(const hmci_secure_t *stream, short events, uint64_t deadline) {
+  struct pollfd wait = {.fd = stream->descriptor, .events = events};
+  if (deadline != HMCI_NEVER && hmci_now() >= deadline) {
+    return HMC_TIMEOUT;
+  }
+  int ready = poll(&wait, 1, hmci_poll_timeout(deadline));
+  return ready == 0 ? HMC_TIMEOUT : HMC_SUCCESS; /* an error shows in the call that follows; a signal just repeats it */
+}
+
+hmc_status_t hmci_secure_handshake_wait(hmci_secure_t *stream, uint64_t deadline) {
+  for (;;) {
+    short events = 0;
+    hmc_status_t status = hmci_secure_handshake(stream, &events);
+    if (status != HMC_IN_PROGRESS) {
+      return status;
+    }
+    if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
+      return hmci_fail(HMC_TIMEOUT, "%s did not finish the handshake in time: it is no HMC, or it hangs", stream->name);
+    }
+  }
+}
+
+hmc_status_t hmci_secure_read_wait(hmci_secure_t *stream, void *data, size_t size, uint64_t deadline) {
+  size_t filled = 0;
+  while (filled < size) {
+    short events = 0;
+    size_t done = 0;
+    hmc_status_t status = hmci_secure_read(stream, (uint8_t *)data + filled, size - filled, &done, &events);
+    if (status == HMC_IN_PROGRESS) {
+      if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
+        return hmci_fail(HMC_TIMEOUT, "%s sent %zu of %zu B in time", stream->name, filled, size);
+      }
+    } else if (status != HMC_SUCCESS) {
+      return status;
+    }
+    filled += done;
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_secure_write_wait(hmci_secure_t *stream, const void *data, size_t size, uint64_t deadline) {
+  size_t taken = 0;
+  while (taken < size) {
+    short events = 0;
+    size_t done = 0;
+    hmc_status_t status = hmci_secure_write(stream, (const uint8_t *)data + taken, size - taken, &done, &events);
+    if (status == HMC_IN_PROGRESS) {
+      if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
+        return hmci_fail(HMC_TIMEOUT, "%s took %zu of %zu B in time", stream->name, taken, size);
+      }
+    } else if (status != HMC_SUCCESS) {
+      return status;
+    }
+    taken += done;
+  }
+  return HMC_SUCCESS;
+}
+
+int hmci_secure_detach(hmci_secure_t *stream) {
+  int descriptor = stream->descriptor;
+  free_stream(stream);
+  return descriptor;
+}

@@ -1,0 +1,587 @@
+/* Sockets (see socket.h).
+ *
+ * Invariant: every descriptor that leaves this file is non-blocking and close-on-exec. No locking: no state.
+ *
+ * A UNIX socket file is made under a lock on its directory, so that of two processes that find the same stale file only one
+ * replaces it, and so that nobody takes a file for stale between another one's bind() and listen(). */
+#include "socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { RETRY_MS = 5, DIRECTORY_LOCK_TRIES = 100 };
+
+typedef union address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+  struct sockaddr_un local;
+  struct sockaddr_storage storage;
+} address_t;
+
+/* ---- addresses ------------------------------------------------------------------------------------------------------- */
+
+static void local_text(const struct sockaddr_un *address, socklen_t size, char text[HMCI_ADDRESS_TEXT]) {
+  size_t start = offsetof(struct sockaddr_un, sun_path);
+  size_t length = size > start ? size - start : 0;
+  bool is_abstract = length > 0 && address->sun_path[0] == '\0';
+  if (is_abstract) {
+    snprintf(text, HMCI_ADDRESS_TEXT, "unix:@%.*s", (int)(length - 1), address->sun_path + 1);
+  } else {
+    snprintf(text, HMCI_ADDRESS_TEXT, "unix:%.*s", (int)strnlen(address->sun_path, length), address->sun_path);
+  }
+}
+
+void hmci_address_text(const struct sockaddr *address, socklen_t size, char text[HMCI_ADDRESS_TEXT]) {
+  address_t any = {0};
+  char ip[INET6_ADDRSTRLEN] = "?", scope[IF_NAMESIZE + 1] = "";
+  memcpy(&any, address, size < sizeof(any) ? size : sizeof(any));
+  if (any.any.sa_family == AF_INET) {
+    inet_ntop(AF_INET, &any.v4.sin_addr, ip, sizeof(ip));
+    snprintf(text, HMCI_ADDRESS_TEXT, "%s:%u", ip, ntohs(any.v4.sin_port));
+  } else if (any.any.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&any.v6.sin6_addr)) {
+    inet_ntop(AF_INET, any.v6.sin6_addr.s6_addr + 12, ip, sizeof(ip));
+    snprintf(text, HMCI_ADDRESS_TEXT, "%s:%u", ip, ntohs(any.v6.sin6_port));
+  } else if (any.any.sa_family == AF_INET6) {
+    inet_ntop(AF_INET6, &any.v6.sin6_addr, ip, sizeof(ip));
+    if (any.v6.sin6_scope_id != 0) {
+      scope[0] = '%';
+      if (if_indextoname(any.v6.sin6_scope_id, scope + 1) == NULL) {
+        snprintf(scope, sizeof(scope), "%%%u", any.v6.sin6_scope_id);
+      }
+    }
+    snprintf(text, HMCI_ADDRESS_TEXT, "[%s%s]:%u", ip, scope, ntohs(any.v6.sin6_port));
+  } else if (any.any.sa_family == AF_UNIX) {
+    local_text(&any.local, size, text);
+  } else {
+    snprintf(text, HMCI_ADDRESS_TEXT, "address family %d", any.any.sa_family);
+  }
+}
+
+/* "fe80::1%eth0": the part after the sign as an interface number; 0 where there is none of that name. */
+static uint32_t scope_number(const char *scope) {
+  char *end;
+  unsigned long number = strtoul(scope, &end, 10);
+  return *scope != '\0' && *end == '\0' && number <= UINT32_MAX ? (uint32_t)number : if_nametoindex(scope);
+}
+
+static hmc_status_t parse_ip(const char *ip, uint16_t port, address_t *address, socklen_t *size) {
+  char plain[INET6_ADDRSTRLEN];
+  const char *percent = ip != NULL ? strchr(ip, '%') : NULL;
+  address_t parsed = {0};
+  if (ip == NULL || ip[0] == '\0') {
+    return hmci_fail(HMC_INVALID_CONFIG, "no IP address given");
+  }
+  size_t length = percent != NULL ? (size_t)(percent - ip) : strlen(ip);
+  snprintf(plain, sizeof(plain), "%.*s", length < sizeof(plain) ? (int)length : 0, ip);
+  if (percent == NULL && inet_pton(AF_INET, ip, &parsed.v4.sin_addr) == 1) {
+    parsed.v4.sin_family = AF_INET;
+    parsed.v4.sin_port = htons(port);
+    *size = sizeof(parsed.v4);
+  } else if (inet_pton(AF_INET6, plain, &parsed.v6.sin6_addr) == 1) {
+    parsed.v6.sin6_family = AF_INET6;
+    parsed.v6.sin6_port = htons(port);
+    parsed.v6.sin6_scope_id = percent != NULL ? scope_number(percent + 1) : 0;
+    if (percent != NULL && parsed.v6.sin6_scope_id == 0) {
+      return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" names a network interface that this host does not have", ip);
+    }
+    *size = sizeof(parsed.v6);
+  } else {
+    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no numeric IPv4 or IPv6 address", ip);
+  }
+  *address = parsed;
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t parse_path(const char *path, address_t *address, socklen_t *size) {
+  size_t length = path != NULL ? strlen(path) : 0;
+  bool is_abstract = length > 0 && path[0] == '@';
+  if (length == 0 || (is_abstract && length == 1)) {
+    return hmci_fail(HMC_INVALID_CONFIG, "no path given for a UNIX socket");
+  }
+  if (length + (is_abstract ? 0 : 1) > sizeof(address->local.sun_path)) {
+    return hmci_fail(HMC_INVALID_CONFIG, "the UNIX socket path \"%s\" has %zu characters, the system takes %zu: use a shorter one",
+                     path, length, sizeof(address->local.sun_path) - 1);
+  }
+  *address = (address_t){0};
+  address->local.sun_family = AF_UNIX;
+  memcpy(address->local.sun_path, path, length);
+  if (is_abstract) {
+    address->local.sun_path[0] = '\0';
+  }
+  *size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (is_abstract ? 0 : 1));
+  return HMC_SUCCESS;
+}
+
+/* A new socket, or a status with its text. */
+static hmc_status_t new_socket(int family, int *descriptor) {
+  *descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (*descriptor >= 0) {
+    return HMC_SUCCESS;
+  }
+  if (errno == EAFNOSUPPORT) {
+    return hmci_fail(HMC_INVALID_CONFIG, "this host has no sockets of that kind: %s", strerror(errno));
+  }
+  return hmci_fail(HMC_NO_MEMORY, "no socket: %s", strerror(errno));
+}
+
+static void set_nodelay(int descriptor) {
+  int one = 1;
+  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* fails on UNIX sockets, where nothing is delayed */
+}
+
+/* ---- listening ------------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t listen_failure(int error, const char *where) {
+  switch (error) {
+  case EADDRINUSE:
+    return hmci_fail(HMC_ADDRESS_IN_USE, "%s is in use by another listener", where);
+  case EADDRNOTAVAIL:
+    return hmci_fail(HMC_INVALID_CONFIG, "%s is not an address of this host", where);
+  case EACCES:
+  case EPERM:
+    return hmci_fail(HMC_INVALID_CONFIG, "listening at %s is not permitted: %s", where, strerror(error));
+  case ENOMEM:
+  case ENOBUFS:
+    return hmci_fail(HMC_NO_MEMORY, "listening at %s: %s", where, strerror(error));
+  default:
+    return hmci_fail(HMC_INVALID_CONFIG, "listening at %s: %s", where, strerror(error));
+  }
+}
+
+hmc_status_t hmci_socket_listen_tcp(const char *ip, uint16_t port, int *descriptor, uint16_t *bound_port) {
+  address_t address;
+  socklen_t size;
+  char where[HMCI_ADDRESS_TEXT];
+  int listener, one = 1;
+  hmc_status_t status = parse_ip(ip, port, &address, &size);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  status = new_socket(address.any.sa_family, &listener);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  hmci_address_text(&address.any, size, where);
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (bind(listener, &address.any, size) != 0 || listen(listener, SOMAXCONN) != 0 ||
+      getsockname(listener, &address.any, &size) != 0) {
+    status = listen_failure(errno, where);
+    goto err_close;
+  }
+  *descriptor = listener;
+  if (bound_port != NULL) {
+    *bound_port = ntohs(address.any.sa_family == AF_INET ? address.v4.sin_port : address.v6.sin6_port);
+  }
+  return HMC_SUCCESS;
+
+err_close:
+  close(listener);
+  return status;
+}
+
+/* Takes the lock on the directory of `path`; -1 where it cannot be had: then two processes that start on one stale file at
+ * the same instant may both replace it, which is what they would do anyway. */
+static int lock_directory(const char *path) {
+  char directory[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+  const char *slash = strrchr(path, '/');
+  if (slash == NULL) {
+    snprintf(directory, sizeof(directory), ".");
+  } else {
+    snprintf(directory, sizeof(directory), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+  }
+  int lock = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock < 0) {
+    return -1;
+  }
+  /* Never for long: others may hold a lock on a shared directory for reasons of their own. */
+  for (int i = 0; i < DIRECTORY_LOCK_TRIES; i++) {
+    if (flock(lock, LOCK_EX | LOCK_NB) == 0) {
+      return lock;
+    }
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      break;
+    }
+    poll(NULL, 0, RETRY_MS);
+  }
+  close(lock);
+  return -1;
+}
+
+/* Removes a socket file that nobody listens on. HMC_ADDRESS_IN_USE where the path is anything else. */
+static hmc_status_t remove_stale(const address_t *address, socklen_t size) {
+  const char *path = address->local.sun_path;
+  struct stat file;
+  int probe;
+  if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) {
+    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s: there is a file of that name that is no socket", path);
+  }
+  hmc_status_t status = new_socket(AF_UNIX, &probe);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  bool is_refused = connect(probe, &address->any, size) != 0 && errno == ECONNREFUSED;
+  close(probe);
+  if (!is_refused) {
+    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s is in use by another listener", path);
+  }
+  if (unlink(path) != 0 && errno != ENOENT) {
+    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s is a stale socket file that cannot be removed: %s", path, strerror(errno));
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor) {
+  address_t address;
+  socklen_t size;
+  char where[HMCI_ADDRESS_TEXT];
+  int listener, lock = -1;
+  hmc_status_t status = parse_path(path, &address, &size);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  status = new_socket(AF_UNIX, &listener);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  hmci_address_text(&address.any, size, where);
+  bool is_file = address.local.sun_path[0] != '\0';
+  if (is_file) {
+    fchmod(listener, S_IRUSR | S_IWUSR); /* the file gets it; others are turned away by their credentials all the same */
+    lock = lock_directory(path);
+  }
+  bool bound = bind(listener, &address.any, size) == 0;
+  if (!bound && errno == EADDRINUSE && is_file) {
+    status = remove_stale(&address, size);
+    if (status != HMC_SUCCESS) {
+      goto err_close;
+    }
+    bound = bind(listener, &address.any, size) == 0;
+  }
+  if (!bound || listen(listener, SOMAXCONN) != 0) {
+    status = listen_failure(errno, where);
+    goto err_close;
+  }
+  if (lock >= 0) {
+    close(lock);
+  }
+  *descriptor = listener;
+  return HMC_SUCCESS;
+
+err_close:
+  if (bound && is_file) {
+    unlink(path);
+  }
+  if (lock >= 0) {
+    close(lock);
+  }
+  close(listener);
+  return status;
+}
+
+/* ---- connecting ------------------------------------------------------------------------------------------------------ */
+
+static hmc_status_t connect_failure(int error, const char *where) {
+  switch (error) {
+  case ECONNREFUSED:
+  case ENOENT:
+    return hmci_fail(HMC_NOT_FOUND, "nobody listens at %s", where);
+  case ETIMEDOUT:
+    return hmci_fail(HMC_TIMEOUT, "%s does not answer", where);
+  case EHOSTUNREACH:
+  case ENETUNREACH:
+  case EHOSTDOWN:
+  case ENETDOWN:
+  case ECONNRESET:
+  case EPIPE:
+    return hmci_fail(HMC_PEER_LOST, "no connection to %s: %s", where, strerror(error));
+  case EACCES:
+  case EPERM:
+    return hmci_fail(HMC_DENIED, "connecting to %s is not permitted: %s", where, strerror(error));
+  case EADDRNOTAVAIL:
+  case ENOMEM:
+  case ENOBUFS:
+    return hmci_fail(HMC_NO_MEMORY, "connecting to %s: %s", where, strerror(error));
+  default:
+    return hmci_fail(HMC_INVALID_CONFIG, "connecting to %s: %s", where, strerror(error));
+  }
+}
+
+/* Waits for a connect() that is under way. */
+static hmc_status_t connect_finish(int descriptor, const char *where, uint64_t deadline) {
+  struct pollfd wait = {.fd = descriptor, .events = POLLOUT};
+  int ready;
+  do {
+    ready = poll(&wait, 1, hmci_poll_timeout(deadline));
+  } while (ready < 0 && errno == EINTR);
+  if (ready == 0) {
+    return hmci_fail(HMC_TIMEOUT, "%s did not answer in time", where);
+  }
+  int error = ready < 0 ? errno : 0;
+  socklen_t size = sizeof(error);
+  if (ready > 0) {
+    getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  return error != 0 ? connect_failure(error, where) : HMC_SUCCESS;
+}
+
+/* One connect() from begin to end. A UNIX socket whose queue is full answers EAGAIN, and nothing tells when it has room. */
+static hmc_status_t connect_by(int descriptor, const address_t *address, socklen_t size, const char *where,
+                               uint64_t deadline) {
+  for (;;) {
+    if (connect(descriptor, &address->any, size) == 0) {
+      return HMC_SUCCESS;
+    }
+    if (errno == EINPROGRESS || errno == EINTR) {
+      return connect_finish(descriptor, where, deadline);
+    }
+    if (errno != EAGAIN) {
+      return connect_failure(errno, where);
+    }
+    if (hmci_now() >= deadline) {
+      return hmci_fail(HMC_TIMEOUT, "%s did not take the connection in time", where);
+    }
+    poll(NULL, 0, RETRY_MS);
+  }
+}
+
+/* A connect() to a free port of this host's ephemeral range may meet itself: TCP then connects the socket to its own end. */
+static bool is_connected_to_itself(int descriptor) {
+  address_t here = {0}, there = {0};
+  socklen_t here_size = sizeof(here), there_size = sizeof(there);
+  return getsockname(descriptor, &here.any, &here_size) == 0 && getpeername(descriptor, &there.any, &there_size) == 0 &&
+         here_size == there_size && memcmp(&here, &there, here_size) == 0;
+}
+
+hmc_status_t hmci_socket_connect_tcp(const char *ip, uint16_t port, uint64_t deadline, int *descriptor) {
+  address_t address;
+  socklen_t size;
+  char where[HMCI_ADDRESS_TEXT];
+  int connection;
+  hmc_status_t status = parse_ip(ip, port, &address, &size);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  if (port == 0) {
+    return hmci_fail(HMC_INVALID_CONFIG, "no port given to connect to at %s", ip);
+  }
+  status = new_socket(address.any.sa_family, &connection);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  hmci_address_text(&address.any, size, where);
+  status = connect_by(connection, &address, size, where, deadline);
+  if (status == HMC_SUCCESS && is_connected_to_itself(connection)) {
+    status = connect_failure(ECONNREFUSED, where);
+  }
+  if (status != HMC_SUCCESS) {
+    goto err_close;
+  }
+  set_nodelay(connection);
+  *descriptor = connection;
+  return HMC_SUCCESS;
+
+err_close:
+  close(connection);
+  return status;
+}
+
+hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor) {
+  address_t address;
+  socklen_t size;
+  char where[HMCI_ADDRESS_TEXT];
+  int connection;
+  hmc_status_t status = parse_path(path, &address, &size);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  status = new_socket(AF_UNIX, &connection);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  hmci_address_text(&address.any, size, where);
+  status = connect_by(connection, &address, size, where, deadline);
+  if (status != HMC_SUCCESS) {
+    close(connection);
+    return status;
+  }
+  *descriptor = connection;
+  return HMC_SUCCESS;
+}
+
+/* ---- accepting ------------------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]) {
+  address_t address = {0};
+  socklen_t size;
+  int connection;
+  for (;;) {
+    size = sizeof(address);
+    connection = accept4(listener, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (connection >= 0) {
+      break;
+    }
+    switch (errno) {
+    case EAGAIN:
+      return HMC_IN_PROGRESS;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      return hmci_fail(HMC_NO_MEMORY, "accepting a connection: %s", strerror(errno));
+    case EBADF:
+    case EINVAL:
+    case ENOTSOCK:
+    case EOPNOTSUPP:
+    case EFAULT:
+      return hmci_fail(HMC_ERROR, "accepting a connection: %s", strerror(errno));
+    default: /* the connection at hand failed before it was taken, or a signal came: there may be more */
+      continue;
+    }
+  }
+  if (address.any.sa_family == AF_UNIX) { /* the other end has no name as a rule, but it dialled ours */
+    size = sizeof(address);
+    getsockname(connection, &address.any, &size);
+  }
+  set_nodelay(connection);
+  hmci_address_text(&address.any, size, peer);
+  *descriptor = connection;
+  return HMC_SUCCESS;
+}
+
+/* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both those
+ * and the ones with data under way. */
+void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
+  unsigned timeout = timeout_ms > UINT_MAX ? UINT_MAX : (unsigned)timeout_ms;
+  int one = 1, third = (int)(timeout / 3000), probes = 2;
+  third = third < 1 ? 1 : third > 32767 ? 32767 : third; /* seconds; the kernel's upper bound */
+  setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &third, sizeof(third));
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &third, sizeof(third));
+  setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+  setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+}
+
+/* ---- passing descriptors --------------------------------------------------------------------------------------------- */
+
+/* A control message with room for one descriptor; its alignment pads it to room for two. */
+typedef union rights {
+  struct cmsghdr header;
+  char bytes[CMSG_SPACE(sizeof(int))];
+} rights_t;
+
+hmc_status_t hmci_socket_send_descriptor(int socket, const void *data, size_t size, int descriptor) {
+  struct iovec part = {.iov_base = (void *)data, .iov_len = size};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  rights_t rights = {0};
+  if (descriptor >= 0) {
+    message.msg_control = rights.bytes;
+    message.msg_controllen = sizeof(rights.bytes);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  if (sent == (ssize_t)size) {
+    return HMC_SUCCESS;
+  }
+  if (sent >= 0) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);
+  }
+  switch (errno) {
+  case EAGAIN:
+    return HMC_IN_PROGRESS;
+  case EPIPE:
+  case ECONNRESET:
+  case ENOTCONN:
+    return hmci_fail(HMC_PEER_LOST, "sending a descriptor: %s", strerror(errno));
+  case ETOOMANYREFS: /* too many descriptors are under way */
+  case ENOBUFS:
+  case ENOMEM:
+    return hmci_fail(HMC_NO_MEMORY, "sending a descriptor: %s", strerror(errno));
+  case EMSGSIZE:
+    return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);
+  default:
+    return hmci_fail(HMC_ERROR, "sending a descriptor: %s", strerror(errno));
+  }
+}
+
+/* The first descriptor that came, or -1; others, which we never send, are closed. Returns how many there were. */
+static int take_descriptors(struct msghdr *message, int *first) {
+  int count = 0;
+  *first = -1;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
+      continue;
+    }
+    size_t here = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < here; i++) {
+      int descriptor;
+      memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      if (count++ == 0) {
+        *first = descriptor;
+      } else {
+        close(descriptor);
+      }
+    }
+  }
+  return count;
+}
+
+hmc_status_t hmci_socket_receive_descriptor(int socket, void *data, size_t capacity, size_t *size, int *descriptor) {
+  struct iovec part = {.iov_base = data, .iov_len = capacity};
+  rights_t rights = {0};
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = rights.bytes, .msg_controllen = sizeof(rights.bytes)};
+  ssize_t got;
+  do {
+    got = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0 && errno == EAGAIN) {
+    return HMC_IN_PROGRESS;
+  }
+  if (got < 0) {
+    return hmci_fail(HMC_PEER_LOST, "receiving a descriptor: %s", strerror(errno));
+  }
+  int first, count = take_descriptors(&message, &first);
+  hmc_status_t status = HMC_SUCCESS;
+  if (got == 0) {
+    status = hmci_fail(HMC_PEER_LOST, "the other end of the UNIX socket hung up");
+  } else if (message.msg_flags & MSG_TRUNC) {
+    status = hmci_fail(HMC_CORRUPT, "a message of more than %zu B came with a descriptor", capacity);
+  } else if (count == 0 && message.msg_flags & MSG_CTRUNC) {
+    status = hmci_fail(HMC_NO_MEMORY, "no free descriptor for the one that came with a message");
+  } else if (count > 1 || message.msg_flags & MSG_CTRUNC) {
+    status = hmci_fail(HMC_CORRUPT, "more than one descriptor came with a message");
+  }
+  if (status != HMC_SUCCESS) {
+    goto err_close;
+  }
+  *size = (size_t)got;
+  *descriptor = first;
+  return HMC_SUCCESS;
+
+err_close:
+  if (first >= 0) {
+    close(first);
+  }
+  return status;
+}
