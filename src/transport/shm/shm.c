@@ -1,0 +1,205 @@
+/* shm: the table. See shm.h for how it works. */
+#include "shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { HOST_ID = 16, NAME = 36, OFFER = HOST_ID + NAME, DATA = 24 };
+
+/* The kernel's boot id: the same for all that share its memory, containers included. */
+static hmc_status_t read_host_id(uint8_t id[HOST_ID]) {
+  char text[64] = "";
+  int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
+  if (file >= 0) close(file);
+  if (got < 36) return hmci_fail(HMC_UNSUPPORT, "/proc/sys/kernel/random/boot_id cannot be read: %s", strerror(errno));
+  unsigned byte;
+  const char *from = text;
+  for (int i = 0; i < HOST_ID; i++) {
+    if (*from == '-') from++;
+    if (sscanf(from, "%2x", &byte) != 1) return hmci_fail(HMC_UNSUPPORT, "malformed boot id");
+    id[i] = (uint8_t)byte;
+    from += 2;
+  }
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t probe(char *reason, size_t size) {
+  uint8_t id[HOST_ID];
+  hmc_status_t status = read_host_id(id);
+  snprintf(reason, size, "%s", status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
+  return status;
+}
+
+static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blob_t *offer) {
+  shm_transport_t *transport = self;
+  transport->host = host;
+  hmci_list_init(&transport->connections);
+  hmci_list_init(&transport->visitors);
+  hmc_status_t status = read_host_id(offer->data);
+  if (status != HMC_SUCCESS) return status;
+  status = hmci_shm_board_create(&transport->board, &transport->board_descriptor);
+  if (status != HMC_SUCCESS) return status;
+  pthread_mutex_init(&transport->lock, NULL);
+  status = hmci_shm_listen(transport);
+  if (status != HMC_SUCCESS) {
+    pthread_mutex_destroy(&transport->lock);
+    hmci_shm_board_destroy(transport->board, transport->board_descriptor);
+    return status;
+  }
+  memcpy(offer->data + HOST_ID, transport->name, NAME);
+  offer->size = OFFER;
+  return HMC_SUCCESS;
+}
+
+static void close_transport(void *self) {
+  shm_transport_t *transport = self;
+  hmci_shm_stop_listening(transport);
+  hmci_shm_board_destroy(transport->board, transport->board_descriptor);
+  pthread_mutex_destroy(&transport->lock);
+}
+
+static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
+  (void)self;
+  uint8_t id[HOST_ID];
+  hmc_status_t status = read_host_id(id);
+  if (status != HMC_SUCCESS) return status;
+  if (offer->size != OFFER) return hmci_fail(HMC_CORRUPT, "malformed shm offer");
+  if (memcmp(id, offer->data, HOST_ID) != 0) return hmci_fail(HMC_UNSUPPORT, "it is on another host");
+  return HMC_SUCCESS;
+}
+
+/* ---- connections ----------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
+  shm_connection_t *connection = block;
+  connection->transport = self;
+  connection->role = role;
+  connection->ask = connection->peer_pidfd = -1;
+  connection->serve.descriptor = -1;
+  hmci_random(&connection->token, sizeof connection->token);
+  hmci_random(&connection->nonce, sizeof connection->nonce);
+  pthread_mutex_init(&connection->ask_lock, NULL);
+  pthread_mutex_init(&connection->stream_lock, NULL);
+  data->size = DATA;
+  hmci_store64(data->data, connection->token);
+  hmci_store64(data->data + 8, connection->nonce);
+  hmci_store64(data->data + 16, (uint64_t)(uintptr_t)&connection->nonce);
+  pthread_mutex_lock(&connection->transport->lock);
+  hmci_list_append(&connection->transport->connections, &connection->link);
+  pthread_mutex_unlock(&connection->transport->lock);
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data) {
+  shm_connection_t *connection = block;
+  if (peer_data->size != DATA) return hmci_fail(HMC_CORRUPT, "malformed shm connection data");
+  connection->peer_nonce = hmci_load64(peer_data->data + 8);
+  connection->peer_nonce_address = hmci_load64(peer_data->data + 16);
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+  shm_connection_t *connection = block;
+  hmc_status_t status = connection_accept(block, peer_data);
+  if (status != HMC_SUCCESS) return status;
+  char name[NAME + 1] = "";
+  memcpy(name, offer->data + HOST_ID, NAME);
+  return hmci_shm_dial(connection, name, hmci_load64(peer_data->data), deadline);
+}
+
+static void connection_fail(void *block, hmc_status_t status) {
+  shm_connection_t *connection = block;
+  atomic_store(&connection->failed, true);
+  if (connection->ask >= 0) shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
+  if (atomic_load(&connection->has_requester)) hmci_requester_fail(&connection->requester, status);
+  if (atomic_load(&connection->has_responder)) hmci_responder_fail(&connection->responder);
+}
+
+static void connection_close(void *block) {
+  shm_connection_t *connection = block;
+  shm_transport_t *transport = connection->transport;
+  pthread_mutex_lock(&transport->lock);
+  hmci_list_remove(&connection->link);
+  pthread_mutex_unlock(&transport->lock);
+  hmci_loop_remove(transport->host->loop, &connection->serve);
+  if (connection->serve.descriptor >= 0) close(connection->serve.descriptor);
+  if (connection->ask >= 0) close(connection->ask);
+  if (connection->peer_pidfd >= 0) close(connection->peer_pidfd);
+  if (atomic_load(&connection->has_requester)) hmci_requester_close(&connection->requester);
+  if (atomic_load(&connection->has_responder)) hmci_responder_close(&connection->responder);
+  if (connection->peer_board) hmci_shm_board_destroy(connection->peer_board, -1);
+  if (connection->accesses) hmci_shm_accesses_unmap(connection->accesses);
+  pthread_mutex_destroy(&connection->stream_lock);
+  pthread_mutex_destroy(&connection->ask_lock);
+}
+
+static void explain(void *block, char *text, size_t size) {
+  shm_connection_t *connection = block;
+  if (connection->attach) {
+    snprintf(text, size, "shared mappings; lent memory by process_vm_readv and process_vm_writev");
+  } else {
+    snprintf(text, size, "shared mappings; lent memory through a socket (%s)", connection->attach_reason);
+  }
+}
+
+/* ---- operations ------------------------------------------------------------------------------------------------------ */
+
+static hmc_status_t submit(void *block, hmci_operation_t *operation) {
+  shm_connection_t *connection = block;
+  if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
+  hmc_status_t status;
+  if (hmci_shm_copy(connection, operation, &status)) {
+    hmci_operation_complete(operation, status);
+    return HMC_SUCCESS;
+  }
+  status = hmci_shm_need_stream(connection, operation->deadline);
+  return status == HMC_SUCCESS ? hmci_requester_submit(&connection->requester, operation) : status;
+}
+
+static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
+  shm_connection_t *connection = block;
+  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
+  return hmci_requester_wait(&connection->requester, operation, spin);
+}
+
+static void progress(void *block) {
+  shm_connection_t *connection = block;
+  if (atomic_load(&connection->has_requester)) hmci_requester_progress(&connection->requester);
+}
+
+static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
+  shm_connection_t *connection = block;
+  if (atomic_load(&connection->has_requester)) hmci_requester_cancel(&connection->requester, operation, status);
+}
+
+const hmci_transport_ops_t hmci_transport_shm = {
+    .type = HMC_CONNECTION_SHM,
+    .name = "shm",
+    .transport_size = sizeof(shm_transport_t),
+    .connection_size = sizeof(shm_connection_t),
+    .remote_size = sizeof(shm_remote_t),
+    .probe = probe,
+    .open = open_transport,
+    .close = close_transport,
+    .reachable = reachable,
+    .connection_open = connection_open,
+    .connection_accept = connection_accept,
+    .connection_dial = connection_dial,
+    .connection_fail = connection_fail,
+    .connection_close = connection_close,
+    .explain = explain,
+    .region_export = hmci_shm_region_export,
+    .region_revoke = hmci_shm_region_revoke,
+    .remote_open = hmci_shm_remote_open,
+    .remote_close = hmci_shm_remote_close,
+    .remote_explain = hmci_shm_remote_explain,
+    .submit = submit,
+    .wait = wait_operation,
+    .progress = progress,
+    .cancel = cancel,
+};

@@ -1,0 +1,115 @@
+/* shm: peers on the same host. What its files share.
+ *
+ * A connection is two sockets on which one end asks and the other end's service thread answers (link.c), a page that both map, and the owner's
+ * board, which the peer maps read-only (board.c). How the bytes of a region go is settled per region (region.c):
+ *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
+ *   import   device memory allocated by HMC whose kind has IPC handles: the device's copy engine, by the calling thread
+ *   attach   lent host memory: process_vm_readv and process_vm_writev, by the calling thread
+ *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does its half */
+#ifndef HMCI_SHM_H
+#define HMCI_SHM_H
+
+#include "../stream/requester.h"
+#include "../stream/responder.h"
+
+enum {
+  SHM_REGIONS = 65536, /* words of a board: one per region id */
+  SHM_ACCESSES = 64,   /* accesses to lent or imported memory that one end has under way at a time */
+  SHM_VISITORS = 64,   /* sockets that have not said whose they are */
+};
+
+/* One word per region id: the generation while the region is open, 0 otherwise. Written by the owner only; a peer cannot map it writable. */
+typedef struct shm_board {
+  _Atomic uint32_t generation[SHM_REGIONS];
+} shm_board_t;
+
+/* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none). Index: the end. */
+typedef struct shm_accesses {
+  _Atomic uint32_t region[2][SHM_ACCESSES];
+} shm_accesses_t;
+
+typedef struct shm_transport {
+  const hmci_host_t *host;
+  char name[40]; /* of the abstract socket */
+  int board_descriptor;
+  shm_board_t *board;
+  hmci_watch_t listener;
+  pthread_mutex_t lock;
+  hmci_list_t connections; /* lock; accepting halves that wait for their sockets, and all others */
+  hmci_list_t visitors;    /* loop's thread */
+  uint32_t visitor_count;
+} shm_transport_t;
+
+typedef struct shm_connection {
+  hmci_list_t link;
+  shm_transport_t *transport;
+  hmci_role_t role;
+  uint64_t token; /* of the accepting half: who presents it is the dialler */
+  bool linked;
+
+  int ask; /* this end's questions; `ask_lock` holds a question until its answer is there */
+  pthread_mutex_t ask_lock;
+  hmci_watch_t serve; /* the peer's questions */
+  int peer_process, peer_pidfd;
+
+  shm_board_t *peer_board;
+  shm_accesses_t *accesses;
+  uint64_t nonce, peer_nonce, peer_nonce_address; /* prove that attaching reaches the right process */
+  bool attach;
+  char attach_reason[128];
+
+  pthread_mutex_t stream_lock; /* the making of `requester` */
+  _Atomic bool has_requester, has_responder, failed;
+  hmci_requester_t requester;
+  hmci_responder_t responder;
+} shm_connection_t;
+
+typedef enum shm_way { SHM_STREAM = 0, SHM_MAP, SHM_IMPORT, SHM_ATTACH } shm_way_t;
+
+typedef struct shm_remote {
+  shm_way_t way;
+  const hmci_memory_ops_t *ops; /* of an import */
+  hmc_memory_t memory;
+  void *pointer; /* map, import: here; attach: in the peer's address space */
+  uint64_t size;
+  uint32_t id, generation;
+} shm_remote_t;
+
+/* link.c */
+hmc_status_t hmci_shm_listen(shm_transport_t *transport);
+void hmci_shm_stop_listening(shm_transport_t *transport);
+hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint64_t token, uint64_t deadline);
+/* Asks the peer for a region's descriptor or exported handle; `exported` gets it. */
+hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint32_t generation, uint64_t deadline,
+                                 hmci_memory_export_t *exported);
+/* Makes the stream for what this end requests, once. */
+hmc_status_t hmci_shm_need_stream(shm_connection_t *connection, uint64_t deadline);
+
+/* board.c */
+hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor);
+void hmci_shm_board_destroy(shm_board_t *board, int descriptor);
+hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board);
+hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor);
+hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses);
+void hmci_shm_accesses_unmap(shm_accesses_t *accesses);
+/* Announces an access, then makes sure that the region is still open: HMC_STALE. `slot` goes to end_access. */
+hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remote_t *remote, uint32_t *slot);
+void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
+/* The owner's side: waits until the peer touches the region no more. */
+void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id);
+
+/* region.c */
+hmc_status_t hmci_shm_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
+void hmci_shm_region_revoke(void *connection, hmci_region_view_t *region);
+hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
+                                  uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
+void hmci_shm_remote_close(void *connection, void *remote);
+void hmci_shm_remote_explain(void *connection, void *remote, char *text, size_t size);
+
+/* copy.c */
+/* True where the calling thread moves the bytes itself; then `status` has the outcome. */
+bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
+/* Tries to read the peer's nonce; says in `attach_reason` why not. */
+void hmci_shm_probe_attach(shm_connection_t *connection);
+
+#endif

@@ -1,0 +1,29 @@
+/* Walking over the pieces of an operation: where the next bytes of its payload lie in the local memory. */
+#ifndef HMCI_STREAM_PIECES_H
+#define HMCI_STREAM_PIECES_H
+
+#include "../transport.h"
+
+#include <sys/uio.h>
+
+/* A place in the payload of a list of segments: `offset` bytes into segment `index`; index == count at the end. */
+typedef struct hmci_cursor {
+  uint32_t index;
+  uint64_t offset;
+} hmci_cursor_t;
+
+/* Describes at most `bytes` bytes from `cursor` on as parts of `base` (their `local` offsets) and moves the cursor past them. Stops early
+ * when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
+int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
+                     struct iovec *parts, int room, uint64_t *covered);
+
+/* Moves the cursor `bytes` on. */
+void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_cursor_t *cursor, uint64_t bytes);
+
+/* Copies `bytes` bytes between host memory and the pieces from `cursor` on, which it moves: for memory of any kind. */
+hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
+                                   hmci_cursor_t *cursor, const uint8_t *from, uint64_t bytes);
+hmc_status_t hmci_pieces_to_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
+                                 hmci_cursor_t *cursor, uint8_t *to, uint64_t bytes);
+
+#endif

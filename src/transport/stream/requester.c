@@ -1,0 +1,626 @@
+/* The requesting end of a stream (see requester.h). */
+#include "requester.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum {
+  PARTS = 320,          /* of one send: more than one whole frame's entries */
+  HEADERS = 12 << 10,   /* room for headers, tables and inlined payload of one send */
+  FRAMES = 128,         /* of one send */
+  INLINE = 512,         /* a payload up to this is copied behind its header */
+  ROUND = 4 << 20,      /* payload bytes after which a send stops collecting */
+  QUEUE_BEFORE_SEND = 32, /* small operations kept back while earlier ones are unacknowledged */
+  BUFFER = 4096,
+};
+
+/* The transport's part of an operation. */
+typedef struct stream_state {
+  hmci_list_t link;
+  uint64_t sequence;
+  hmci_cursor_t received; /* of a get */
+} stream_state_t;
+_Static_assert(sizeof(stream_state_t) <= HMCI_OPERATION_STATE, "an operation has room for the stream's state");
+
+static stream_state_t *state_of(hmci_operation_t *operation) { return (stream_state_t *)(void *)operation->transport; }
+
+static hmci_operation_t *operation_of(hmci_list_t *link) {
+  return HMCI_CONTAINER(HMCI_CONTAINER(link, stream_state_t, link), hmci_operation_t, transport);
+}
+
+static hmci_operation_t *operation_after(hmci_requester_t *requester, hmci_operation_t *operation) {
+  hmci_list_t *next = state_of(operation)->link.next;
+  return next == &requester->queue ? NULL : operation_of(next);
+}
+
+static void complete(hmci_operation_t *operation, hmc_status_t status) {
+  hmci_list_remove(&state_of(operation)->link);
+  hmci_operation_complete(operation, status);
+}
+
+static void lose(hmci_requester_t *requester, const char *reason) {
+  requester->failed = HMC_PEER_LOST;
+  while (!hmci_list_is_empty(&requester->queue)) complete(operation_of(requester->queue.next), HMC_PEER_LOST);
+  requester->sending = requester->sink = NULL;
+  requester->armed = false;
+  hmci_loop_silence(requester->host->loop, &requester->watch);
+  requester->host->connection_lost(requester->host, requester->connection, reason);
+}
+
+/* ---- sending --------------------------------------------------------------------------------------------------------- */
+
+/* One frame, planned. */
+typedef struct frame {
+  hmci_operation_t *operation;
+  hmci_cursor_t end; /* where the next frame starts */
+  uint64_t payload, size;
+  uint32_t header; /* bytes of header and table */
+  bool last;
+} frame_t;
+
+static bool is_host(const hmci_operation_t *operation) { return operation->local->ops->host_accessible; }
+
+/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it. */
+static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
+  bool put = operation->kind == HMCI_PUT;
+  uint64_t limit = !put ? UINT64_MAX : is_host(operation) ? HMCI_FRAME_PAYLOAD : HMCI_STAGE;
+  frame_t frame = {.operation = operation, .end = start};
+  hmci_request_header_t header = {
+      .type = put ? HMCI_WIRE_PUT : HMCI_WIRE_GET,
+      .region = operation->remote->id,
+      .generation = operation->remote->generation,
+      .sequence = state_of(operation)->sequence,
+  };
+  uint64_t total = 0;
+  while (frame.end.index < operation->segment_count && header.entries < HMCI_FRAME_ENTRIES && total < limit) {
+    const hmci_segment_t *segment = &operation->segments[frame.end.index];
+    uint64_t length = segment->length - frame.end.offset, offset = segment->remote + frame.end.offset;
+    bool whole = length <= limit - total;
+    if (!whole) length = limit - total;
+    if (header.entries == 0) {
+      header.offset = offset;
+      header.length = length;
+    } else {
+      hmci_request_encode_entry(to + HMCI_REQUEST_HEADER + (header.entries - 1) * HMCI_REQUEST_ENTRY, offset, length);
+    }
+    header.entries++;
+    total += length;
+    frame.end = whole ? (hmci_cursor_t){.index = frame.end.index + 1} : (hmci_cursor_t){frame.end.index, frame.end.offset + length};
+  }
+  frame.last = frame.end.index == operation->segment_count;
+  if (frame.last) header.flags = HMCI_FLAG_LAST;
+  hmci_request_encode(to, &header);
+  frame.header = HMCI_REQUEST_HEADER + (header.entries - 1u) * HMCI_REQUEST_ENTRY;
+  frame.payload = put ? total : 0;
+  frame.size = frame.header + frame.payload;
+  return frame;
+}
+
+/* Brings the payload of a frame from device memory to the stage. */
+static hmc_status_t stage_frame(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start) {
+  if (!requester->send_stage && !(requester->send_stage = malloc(HMCI_STAGE))) {
+    return hmci_fail(HMC_NO_MEMORY, "no memory to stage device bytes");
+  }
+  hmci_operation_t *operation = frame->operation;
+  hmc_status_t status = hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &start,
+                                            requester->send_stage, frame->payload);
+  requester->send_staged = status == HMC_SUCCESS;
+  return status;
+}
+
+/* What one send collects. */
+typedef struct batch {
+  struct iovec parts[PARTS];
+  int part_count;
+  frame_t frames[FRAMES];
+  int frame_count;
+  uint8_t headers[HEADERS];
+  uint32_t header_size;
+  uint64_t payload;
+} batch_t;
+
+static void add_part(batch_t *batch, const void *data, uint64_t size, uint64_t *skip) {
+  uint64_t gone = *skip < size ? *skip : size;
+  *skip -= gone;
+  if (gone == size) return;
+  uint8_t *from = (uint8_t *)(uintptr_t)data + gone;
+  struct iovec *before = batch->part_count ? &batch->parts[batch->part_count - 1] : NULL;
+  if (before && (uint8_t *)before->iov_base + before->iov_len == from) {
+    before->iov_len += size - gone;
+    return;
+  }
+  batch->parts[batch->part_count++] = (struct iovec){from, size - gone};
+}
+
+static bool has_room(const batch_t *batch) {
+  return batch->frame_count < FRAMES && batch->part_count + HMCI_FRAME_ENTRIES + 2 <= PARTS &&
+         batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + INLINE <= HEADERS && batch->payload < ROUND;
+}
+
+/* Adds the payload of a planned frame that lies in host memory. */
+static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t start, uint64_t *skip) {
+  hmci_operation_t *operation = frame->operation;
+  uint64_t covered;
+  if (frame->payload <= INLINE) {
+    uint8_t *to = batch->headers + batch->header_size;
+    hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &start, to, frame->payload);
+    batch->header_size += (uint32_t)frame->payload;
+    add_part(batch, to, frame->payload, skip);
+    return;
+  }
+  struct iovec pieces[HMCI_FRAME_ENTRIES];
+  int count = hmci_pieces_next(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload,
+                               pieces, HMCI_FRAME_ENTRIES, &covered);
+  for (int i = 0; i < count; i++) add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
+}
+
+/* Collects frames from the cursor on. A frame from device memory goes alone, for there is one stage. */
+static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
+  uint64_t skip = requester->frame_sent;
+  hmci_operation_t *operation = requester->sending;
+  hmci_cursor_t cursor = requester->cursor;
+  while (operation && has_room(batch)) {
+    uint8_t *header = batch->headers + batch->header_size;
+    frame_t frame = plan_frame(operation, cursor, header);
+    bool staged = frame.payload && !is_host(operation);
+    if (staged && batch->frame_count) break;
+    batch->header_size += frame.header;
+    add_part(batch, header, frame.header, &skip);
+    if (staged) {
+      hmc_status_t status = requester->send_staged ? HMC_SUCCESS : stage_frame(requester, &frame, cursor);
+      if (status != HMC_SUCCESS) return status;
+      add_part(batch, requester->send_stage, frame.payload, &skip);
+    } else if (frame.payload) {
+      add_payload(batch, &frame, cursor, &skip);
+    }
+    batch->frames[batch->frame_count++] = frame;
+    batch->payload += frame.payload;
+    if (staged) break;
+    cursor = frame.last ? (hmci_cursor_t){0} : frame.end;
+    if (frame.last) operation = operation_after(requester, operation);
+  }
+  return HMC_SUCCESS;
+}
+
+/* Moves the cursor past `sent` bytes of what was collected. */
+static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t sent) {
+  for (int i = 0; i < batch->frame_count; i++) {
+    const frame_t *frame = &batch->frames[i];
+    uint64_t left = frame->size - requester->frame_sent;
+    if (sent < left) {
+      requester->frame_sent += sent;
+      return;
+    }
+    sent -= left;
+    requester->frame_sent = 0;
+    requester->send_staged = false;
+    requester->cursor = frame->last ? (hmci_cursor_t){0} : frame->end;
+    if (frame->last) requester->sending = operation_after(requester, frame->operation);
+  }
+}
+
+/* Writes to the pipe: the bytes taken, 0 when it is full, -1 when it is broken. */
+static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *parts, int count) {
+  ssize_t sent = requester->pipe->send(requester->pipe, parts, count);
+  if (sent >= 0) return sent;
+  if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return -1;
+  requester->blocked = true;
+  return 0;
+}
+
+/* Sends the rest of a cancelled operation's frame. True when it is gone. */
+static bool send_residue(hmci_requester_t *requester, bool *moved) {
+  while (requester->residue) {
+    struct iovec part = {requester->residue + requester->residue_sent, requester->residue_size - requester->residue_sent};
+    ssize_t sent = write_parts(requester, &part, 1);
+    if (sent < 0) lose(requester, "the connection broke while sending");
+    if (sent <= 0) return false;
+    *moved = true;
+    requester->residue_sent += (uint64_t)sent;
+    if (requester->residue_sent == requester->residue_size) {
+      free(requester->residue);
+      requester->residue = NULL;
+    }
+  }
+  return true;
+}
+
+/* A frame whose bytes cannot be read from device memory: the operation fails alone, nothing of the frame was sent. */
+static void give_up(hmci_requester_t *requester, hmc_status_t status) {
+  hmci_operation_t *operation = requester->sending;
+  requester->sending = operation_after(requester, operation);
+  requester->cursor = (hmci_cursor_t){0};
+  complete(operation, status);
+}
+
+/* An encrypting pipe may have taken bytes that the socket has not. */
+static void flush(hmci_requester_t *requester) {
+  if (!requester->pipe->flush || requester->failed || requester->pipe->flush(requester->pipe) == 0) return;
+  if (errno == EAGAIN) {
+    requester->blocked = true;
+  } else {
+    lose(requester, "the connection broke while sending");
+  }
+}
+
+/* Sends until all is gone or the pipe is full. True when something moved. */
+static bool send_frames(hmci_requester_t *requester) {
+  bool moved = false;
+  requester->blocked = false;
+  if (requester->failed || !send_residue(requester, &moved)) return moved;
+  while (requester->sending && !requester->failed) {
+    batch_t batch;
+    batch.part_count = batch.frame_count = 0;
+    batch.header_size = 0;
+    batch.payload = 0;
+    hmc_status_t status = collect(requester, &batch);
+    if (status != HMC_SUCCESS) {
+      give_up(requester, status);
+      continue;
+    }
+    ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
+    if (sent < 0) lose(requester, "the connection broke while sending");
+    if (sent <= 0) return moved;
+    moved = true;
+    advance(requester, &batch, (uint64_t)sent);
+  }
+  return moved;
+}
+
+static bool send_more(hmci_requester_t *requester) {
+  bool moved = send_frames(requester);
+  flush(requester);
+  return moved;
+}
+
+/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+
+static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
+  for (hmci_list_t *link = requester->queue.next; link != &requester->queue; link = link->next) {
+    hmci_operation_t *operation = operation_of(link);
+    if (state_of(operation)->sequence == sequence) return operation;
+    if (state_of(operation)->sequence > sequence) break;
+  }
+  return NULL;
+}
+
+static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
+  hmci_list_t *link = requester->queue.next;
+  while (link != &requester->queue) {
+    hmci_operation_t *operation = operation_of(link);
+    link = link->next;
+    if (state_of(operation)->sequence > sequence || operation == requester->sending) return;
+    if (operation->kind != HMCI_GET) complete(operation, HMC_SUCCESS);
+  }
+}
+
+static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_t status) {
+  hmci_operation_t *operation = find(requester, sequence);
+  if (!operation || operation == requester->sending) return;
+  if (operation == requester->sink) requester->sink = NULL;
+  complete(operation, status);
+}
+
+/* The DATA frame is complete. */
+static void end_data(hmci_requester_t *requester) {
+  if (requester->sink && requester->data_last) {
+    hmci_operation_t *operation = requester->sink;
+    requester->sink = NULL;
+    complete(operation, HMC_SUCCESS);
+  }
+  requester->sink = NULL;
+}
+
+static uint64_t bytes_expected(const hmci_operation_t *operation) {
+  const stream_state_t *state = (const stream_state_t *)(const void *)operation->transport;
+  uint64_t sum = 0;
+  for (uint32_t i = state->received.index; i < operation->segment_count; i++) sum += operation->segments[i].length;
+  return sum - state->received.offset;
+}
+
+/* Begins with a reply whose header is complete. False when the stream is broken. */
+static bool take_header(hmci_requester_t *requester) {
+  hmci_reply_header_t reply;
+  requester->header_size = 0;
+  if (hmci_reply_decode(requester->header, &reply) != HMC_SUCCESS) return false;
+  switch (reply.type) {
+  case HMCI_WIRE_ACK: take_ack(requester, reply.sequence); break;
+  case HMCI_WIRE_NAK: take_nak(requester, reply.sequence, (hmc_status_t)reply.status); break;
+  case HMCI_WIRE_DATA:
+    requester->sink = find(requester, reply.sequence);
+    if (requester->sink) {
+      bool wanted = requester->sink->kind == HMCI_GET && requester->sink != requester->sending;
+      uint64_t expected = wanted ? bytes_expected(requester->sink) : 0;
+      bool last = reply.flags & HMCI_FLAG_LAST;
+      if (!wanted || reply.length > expected || last != (reply.length == expected)) {
+        hmci_fail(HMC_CORRUPT, "a get got %llu B where %llu B are due", (unsigned long long)reply.length,
+                  (unsigned long long)expected);
+        return false;
+      }
+    }
+    requester->data_left = reply.length;
+    requester->data_last = reply.flags & HMCI_FLAG_LAST;
+    if (!requester->data_left) end_data(requester);
+    break;
+  }
+  return true;
+}
+
+/* Puts payload that came through a buffer to where it belongs. */
+static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t size) {
+  hmci_operation_t *operation = requester->sink;
+  if (operation) {
+    hmc_status_t status = hmci_pieces_from_host(operation->local, operation->segments, operation->segment_count,
+                                                &state_of(operation)->received, data, size);
+    if (status != HMC_SUCCESS) {
+      requester->sink = NULL;
+      complete(operation, status);
+    }
+  }
+  requester->data_left -= size;
+  if (!requester->data_left) end_data(requester);
+}
+
+/* Takes bytes that lie in a buffer. False when the stream is broken. */
+static bool consume(hmci_requester_t *requester, const uint8_t *data, uint64_t size) {
+  while (size) {
+    uint64_t length;
+    if (requester->data_left) {
+      length = size < requester->data_left ? size : requester->data_left;
+      place(requester, data, length);
+    } else {
+      length = HMCI_REPLY_HEADER - requester->header_size;
+      if (length > size) length = size;
+      memcpy(requester->header + requester->header_size, data, length);
+      requester->header_size += (uint32_t)length;
+      if (requester->header_size == HMCI_REPLY_HEADER && !take_header(requester)) return false;
+    }
+    data += length;
+    size -= length;
+  }
+  return true;
+}
+
+/* Where the next bytes should go: the pieces of the sink while it takes them directly, and a buffer behind it. */
+static int aim(hmci_requester_t *requester, struct iovec *parts, int room, uint8_t *buffer, uint64_t *direct, uint64_t *wanted) {
+  hmci_operation_t *sink = requester->sink;
+  int used = 0;
+  *direct = 0;
+  uint64_t buffered = BUFFER;
+  if (requester->data_left) {
+    if (sink && is_host(sink)) {
+      hmci_cursor_t cursor = state_of(sink)->received;
+      used = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, requester->data_left, parts,
+                              room - 1, direct);
+      buffered = *direct == requester->data_left ? HMCI_REPLY_HEADER : 0;
+    } else {
+      if (requester->receive_stage || (requester->receive_stage = malloc(HMCI_STAGE))) {
+        buffer = requester->receive_stage;
+        buffered = HMCI_STAGE;
+      }
+      if (buffered > requester->data_left) buffered = requester->data_left;
+    }
+  } else if (!hmci_list_is_empty(&requester->queue)) {
+    hmci_operation_t *oldest = operation_of(requester->queue.next);
+    bool bulk = oldest->kind == HMCI_GET && bytes_expected(oldest) > BUFFER;
+    if (bulk) buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
+  }
+  if (buffered) parts[used++] = (struct iovec){buffer, buffered};
+  *wanted = *direct + buffered;
+  return used;
+}
+
+/* Receives what is there. True when something moved. */
+static bool receive_more(hmci_requester_t *requester) {
+  bool moved = false;
+  uint8_t buffer[BUFFER];
+  struct iovec parts[64];
+  while (!requester->failed && (!hmci_list_is_empty(&requester->queue) || requester->data_left || !moved)) {
+    uint64_t direct, wanted;
+    int count = aim(requester, parts, 64, buffer, &direct, &wanted);
+    ssize_t got = requester->pipe->receive(requester->pipe, parts, count);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
+    if (got <= 0) {
+      lose(requester, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      return true;
+    }
+    moved = true;
+    uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
+    if (placed) {
+      hmci_operation_t *sink = requester->sink;
+      hmci_pieces_skip(sink->segments, sink->segment_count, &state_of(sink)->received, placed);
+      requester->data_left -= placed;
+      if (!requester->data_left) end_data(requester);
+    }
+    if (!consume(requester, parts[count - 1].iov_base, (uint64_t)got - placed)) {
+      lose(requester, hmc_last_error());
+      return true;
+    }
+    bool more = requester->pipe->pending && requester->pipe->pending(requester->pipe);
+    if ((uint64_t)got < wanted && !more) break;
+  }
+  return moved;
+}
+
+/* ---- who moves it ---------------------------------------------------------------------------------------------------- */
+
+/* Restores the invariant on `armed`; see requester.h. */
+static void settle(hmci_requester_t *requester) {
+  bool needed = !hmci_list_is_empty(&requester->queue) && !requester->drivers && !requester->failed;
+  if (needed) {
+    hmci_loop_modify(requester->host->loop, &requester->watch, EPOLLIN | (requester->blocked ? EPOLLOUT : 0));
+  } else if (requester->armed) {
+    hmci_loop_modify(requester->host->loop, &requester->watch, 0);
+  }
+  requester->armed = needed;
+}
+
+static bool move(hmci_requester_t *requester) {
+  bool moved = receive_more(requester);
+  if (requester->sending || requester->residue || requester->blocked) moved |= send_more(requester);
+  return moved;
+}
+
+static bool on_ready(hmci_watch_t *watch, uint32_t events) {
+  hmci_requester_t *requester = HMCI_CONTAINER(watch, hmci_requester_t, watch);
+  bool moved = false;
+  if (pthread_mutex_trylock(&requester->lock)) return false; /* whoever has it moves it, and settles at the end */
+  if (!requester->drivers && !requester->failed) {
+    bool was_blocked = requester->blocked;
+    moved = move(requester);
+    if (!requester->failed && (hmci_list_is_empty(&requester->queue) || was_blocked != requester->blocked)) settle(requester);
+    if (events & (EPOLLHUP | EPOLLERR) && !moved && !requester->failed) {
+      lose(requester, "the peer closed the connection");
+    }
+  }
+  pthread_mutex_unlock(&requester->lock);
+  return moved;
+}
+
+hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operation) {
+  stream_state_t *state = state_of(operation);
+  pthread_mutex_lock(&requester->lock);
+  if (requester->failed) {
+    hmc_status_t status = requester->failed;
+    pthread_mutex_unlock(&requester->lock);
+    return hmci_fail(status, "the peer is gone");
+  }
+  bool idle = hmci_list_is_empty(&requester->queue);
+  *state = (stream_state_t){.sequence = ++requester->sequence};
+  hmci_list_append(&requester->queue, &state->link);
+  if (!requester->sending) {
+    requester->sending = operation;
+    requester->cursor = (hmci_cursor_t){0};
+  }
+  bool small = operation->segment_count == 1 && operation->segments->length <= INLINE;
+  bool keep = small && !idle && state->sequence - state_of(requester->sending)->sequence < QUEUE_BEFORE_SEND;
+  if (!keep) send_more(requester);
+  if (!operation->awaited && (!requester->armed || requester->blocked)) settle(requester);
+  pthread_mutex_unlock(&requester->lock);
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin) {
+  hmc_status_t status = HMC_SUCCESS;
+  uint64_t idle_since = 0;
+  pthread_mutex_lock(&requester->lock);
+  requester->drivers++;
+  if (requester->armed) settle(requester);
+  pthread_mutex_unlock(&requester->lock);
+
+  while (!hmci_operation_is_complete(operation)) {
+    bool moved = false;
+    if (pthread_mutex_trylock(&requester->lock)) {
+      sched_yield();
+    } else {
+      moved = move(requester);
+      pthread_mutex_unlock(&requester->lock);
+    }
+    uint64_t now = hmci_now();
+    if (now >= operation->deadline) {
+      status = HMC_TIMEOUT;
+      break;
+    }
+    if (moved || !idle_since) {
+      idle_since = now;
+    } else if (now - idle_since > spin) {
+      status = HMC_IN_PROGRESS;
+      break;
+    }
+  }
+
+  pthread_mutex_lock(&requester->lock);
+  requester->drivers--;
+  if (!hmci_list_is_empty(&requester->queue)) settle(requester);
+  pthread_mutex_unlock(&requester->lock);
+  return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
+}
+
+void hmci_requester_progress(hmci_requester_t *requester) {
+  if (pthread_mutex_trylock(&requester->lock)) return;
+  if (!hmci_list_is_empty(&requester->queue)) move(requester);
+  if (requester->armed) settle(requester);
+  pthread_mutex_unlock(&requester->lock);
+}
+
+/* ---- cancelling ------------------------------------------------------------------------------------------------------ */
+
+/* Keeps a private copy of what is left of the frame that is half sent. */
+static bool keep_residue(hmci_requester_t *requester) {
+  uint8_t header[HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE];
+  hmci_operation_t *operation = requester->sending;
+  hmci_cursor_t cursor = requester->cursor;
+  frame_t frame = plan_frame(operation, cursor, header);
+  uint8_t *copy = malloc(frame.size);
+  if (!copy) return false;
+  memcpy(copy, header, frame.header);
+  if (requester->send_staged) {
+    memcpy(copy + frame.header, requester->send_stage, frame.payload);
+  } else {
+    hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &cursor, copy + frame.header,
+                        frame.payload);
+  }
+  requester->residue = copy;
+  requester->residue_size = frame.size;
+  requester->residue_sent = requester->frame_sent;
+  return true;
+}
+
+void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+  pthread_mutex_lock(&requester->lock);
+  if (!hmci_operation_is_complete(operation)) {
+    if (operation == requester->sending) {
+      if (requester->frame_sent && !keep_residue(requester)) {
+        lose(requester, "no memory to cancel an operation");
+        goto out;
+      }
+      requester->sending = operation_after(requester, operation);
+      requester->cursor = (hmci_cursor_t){0};
+      requester->frame_sent = 0;
+      requester->send_staged = false;
+    }
+    if (operation == requester->sink) requester->sink = NULL;
+    complete(operation, status);
+    if (requester->armed) settle(requester);
+  }
+out:
+  pthread_mutex_unlock(&requester->lock);
+}
+
+void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
+  pthread_mutex_lock(&requester->lock);
+  if (!requester->failed) requester->failed = status;
+  while (!hmci_list_is_empty(&requester->queue)) complete(operation_of(requester->queue.next), status);
+  requester->sending = requester->sink = NULL;
+  requester->armed = false;
+  hmci_loop_silence(requester->host->loop, &requester->watch);
+  pthread_mutex_unlock(&requester->lock);
+}
+
+/* ---- opening and closing --------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+  *requester = (hmci_requester_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
+  hmci_list_init(&requester->queue);
+  pthread_mutex_init(&requester->lock, NULL);
+  hmc_status_t status = hmci_loop_add(host->loop, &requester->watch, pipe->descriptor, 0);
+  if (status != HMC_SUCCESS) {
+    pthread_mutex_destroy(&requester->lock);
+    requester->pipe = NULL;
+  }
+  return status;
+}
+
+void hmci_requester_close(hmci_requester_t *requester) {
+  if (!requester->pipe) return;
+  hmci_loop_remove(requester->host->loop, &requester->watch);
+  requester->pipe->close(requester->pipe);
+  requester->pipe = NULL;
+  free(requester->residue);
+  free(requester->send_stage);
+  free(requester->receive_stage);
+  pthread_mutex_destroy(&requester->lock);
+}

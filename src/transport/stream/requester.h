@@ -1,0 +1,63 @@
+/* The requesting end of a stream: sends operations, receives their replies.
+ *
+ * Who moves it. A thread that waits for an operation polls the socket itself, so that a small operation costs one network round trip and no
+ * thread switch. Only while operations are under way that no thread waits for is the socket armed in the loop.
+ * Invariant, whenever `lock` is free: armed == (queue is not empty && drivers == 0 && not failed).
+ *
+ * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps nothing but numbers;
+ * payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
+ *
+ * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of that frame (at most
+ * HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read and dropped.
+ *
+ * Locking: `lock` guards all. It is held across system calls that do not block, and across device copies. */
+#ifndef HMCI_STREAM_REQUESTER_H
+#define HMCI_STREAM_REQUESTER_H
+
+#include "pieces.h"
+#include "wire.h"
+
+enum { HMCI_STAGE = HMCI_SCRATCH }; /* bytes of device memory on their way at a time */
+
+typedef struct hmci_requester {
+  const hmci_host_t *host;
+  void *connection; /* for host->connection_lost */
+  hmci_pipe_t *pipe;
+  hmci_watch_t watch;
+
+  pthread_mutex_t lock;
+  hmci_list_t queue; /* operations by sequence: those sent, then `sending` and those behind it */
+  uint64_t sequence; /* of the last operation submitted */
+  uint32_t drivers;  /* threads that poll the socket in hmci_requester_wait */
+  bool armed, blocked;
+  hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
+
+  hmci_operation_t *sending; /* the first operation not wholly sent */
+  hmci_cursor_t cursor;      /* where the frame being sent starts */
+  uint64_t frame_sent;       /* bytes of that frame that are gone */
+  uint8_t *residue;          /* what is left of a frame whose operation was cancelled */
+  uint64_t residue_size, residue_sent;
+  uint8_t *send_stage; /* the payload of the frame being sent, where it comes from device memory */
+  bool send_staged;
+
+  uint8_t header[HMCI_REPLY_HEADER];
+  uint32_t header_size;
+  hmci_operation_t *sink; /* the get whose bytes come in now; NULL: they are dropped */
+  uint64_t data_left;     /* of the DATA frame */
+  bool data_last;
+  uint8_t *receive_stage;
+} hmci_requester_t;
+
+/* Takes the pipe; on failure it stays the caller's. */
+hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe);
+/* After hmci_requester_fail, when no other call runs. */
+void hmci_requester_close(hmci_requester_t *requester);
+
+/* As the ops of the same names in transport.h. */
+hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operation);
+hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin);
+void hmci_requester_progress(hmci_requester_t *requester);
+void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
+void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status);
+
+#endif

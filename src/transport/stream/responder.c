@@ -1,0 +1,451 @@
+/* The answering end of a stream (see responder.h). */
+#include "responder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum {
+  JOBS = 64,             /* gets waiting for their answer */
+  ROUND = 4 << 20,       /* bytes served before other watches get their turn */
+  PARTS = 66,
+  BULK = 32 << 10,       /* a payload from this size on is read without look-ahead */
+  LOOK_AHEAD = 64 << 10, /* most bytes read into the scratch at a time */
+};
+_Static_assert((int)LOOK_AHEAD <= (int)HMCI_SCRATCH, "the look-ahead fits into the scratch");
+
+/* A get that waits for its answer, or a refusal. */
+struct hmci_responder_job {
+  hmci_list_t link;
+  uint64_t sequence;
+  hmc_status_t status; /* not HMC_SUCCESS: a NAK */
+  bool last;           /* the operation ends with this job */
+  hmci_region_view_t *region;
+  hmci_cursor_t cursor;
+  uint64_t left;
+  uint32_t count; /* 0: a put's refusal, or a get's that never began */
+  hmci_segment_t entries[];
+};
+
+static hmci_responder_job_t *first_job(hmci_responder_t *responder) {
+  return HMCI_CONTAINER(responder->jobs.next, hmci_responder_job_t, link);
+}
+
+static void release_region(hmci_responder_t *responder, hmci_region_view_t **region) {
+  if (*region) responder->host->region_release(responder->host, *region);
+  *region = NULL;
+}
+
+static void free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  release_region(responder, &job->region);
+  if (!job->count) responder->refusals--;
+  hmci_list_remove(&job->link);
+  responder->job_count--;
+  free(job);
+}
+
+/* Ends the service; the peer sees the socket close. */
+static void stop(hmci_responder_t *responder) {
+  responder->failed = true;
+  release_region(responder, &responder->region);
+  while (!hmci_list_is_empty(&responder->jobs)) free_job(responder, first_job(responder));
+  hmci_loop_silence(responder->host->loop, &responder->watch);
+}
+
+static void lose(hmci_responder_t *responder, const char *reason) {
+  stop(responder);
+  responder->host->connection_lost(responder->host, responder->connection, reason);
+}
+
+/* ---- requests -------------------------------------------------------------------------------------------------------- */
+
+static bool add_job(hmci_responder_t *responder, hmc_status_t status, const hmci_segment_t *entries, uint32_t count, uint64_t total) {
+  hmci_responder_job_t *job = calloc(1, sizeof *job + count * sizeof *entries);
+  if (!job) return false;
+  job->sequence = responder->request.sequence;
+  job->status = status;
+  job->last = responder->request.flags & HMCI_FLAG_LAST;
+  job->left = total;
+  job->count = count;
+  if (count) memcpy(job->entries, entries, count * sizeof *entries);
+  if (status == HMC_SUCCESS) {
+    job->region = responder->region; /* its use goes over to the job */
+    responder->region = NULL;
+  }
+  hmci_list_append(&responder->jobs, &job->link);
+  responder->job_count++;
+  if (!count) responder->refusals++;
+  return true;
+}
+
+/* All of a put frame is where it belongs, or dropped. */
+static bool end_put(hmci_responder_t *responder) {
+  release_region(responder, &responder->region);
+  if (!(responder->request.flags & HMCI_FLAG_LAST)) return true;
+  if (responder->refused_status != HMC_SUCCESS) {
+    hmc_status_t status = responder->refused_status;
+    responder->refused_status = HMC_SUCCESS;
+    if (!add_job(responder, status, NULL, 0, 0)) return false;
+  }
+  responder->ack_due = responder->request.sequence;
+  return true;
+}
+
+static void refuse(hmci_responder_t *responder, hmc_status_t status) {
+  responder->refused_sequence = responder->request.sequence;
+  responder->refused_status = status;
+}
+
+static bool entries_fit(const hmci_segment_t *entries, uint32_t count, uint64_t size) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (!hmci_range_fits(entries[i].local, entries[i].length, size)) return false;
+  }
+  return true;
+}
+
+/* Header and table are complete. False when the stream is broken. */
+static bool take_request(hmci_responder_t *responder) {
+  hmci_request_header_t *request = &responder->request;
+  hmci_segment_t *entries = request->entries > 1 ? responder->entries : &responder->entry;
+  uint64_t total;
+  responder->header_size = responder->table_size = 0;
+  if (hmci_request_decode_entries(request, responder->table, entries, &total) != HMC_SUCCESS) return false;
+
+  bool put = request->type == HMCI_WIRE_PUT;
+  if (request->sequence != responder->refused_sequence) responder->refused_status = HMC_SUCCESS; /* the former one was cancelled */
+  hmc_status_t status = responder->refused_status;
+  if (status == HMC_SUCCESS) {
+    status = responder->host->region_acquire(responder->host, request->region, request->generation,
+                                             put ? HMC_REMOTE_WRITE : HMC_REMOTE_READ, &responder->region);
+  }
+  if (status == HMC_SUCCESS && !entries_fit(entries, request->entries, responder->region->size)) {
+    release_region(responder, &responder->region);
+    status = HMC_OUT_OF_RANGE;
+  }
+  if (put) {
+    if (status != HMC_SUCCESS) refuse(responder, status);
+    responder->cursor = (hmci_cursor_t){0};
+    responder->payload_left = total;
+    responder->bulk = total >= BULK;
+    return true;
+  }
+  responder->bulk = false;
+  if (status == HMC_SUCCESS) return add_job(responder, HMC_SUCCESS, entries, request->entries, total);
+  refuse(responder, status);
+  if (!(request->flags & HMCI_FLAG_LAST)) return true;
+  responder->refused_status = HMC_SUCCESS;
+  return add_job(responder, status, NULL, 0, 0);
+}
+
+/* Puts payload that came through the scratch to where it belongs. */
+static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t size) {
+  if (responder->region) {
+    uint32_t count = responder->request.entries;
+    hmc_status_t status = hmci_pieces_from_host(responder->region, count > 1 ? responder->entries : &responder->entry, count,
+                                                &responder->cursor, data, size);
+    if (status != HMC_SUCCESS) {
+      release_region(responder, &responder->region);
+      refuse(responder, status);
+    }
+  }
+  responder->payload_left -= size;
+  return responder->payload_left ? true : end_put(responder);
+}
+
+static uint64_t gather(uint8_t *to, uint32_t *have, uint32_t need, const uint8_t *data, uint64_t size) {
+  uint64_t length = need - *have;
+  if (length > size) length = size;
+  memcpy(to + *have, data, length);
+  *have += (uint32_t)length;
+  return length;
+}
+
+static bool make_table(hmci_responder_t *responder) {
+  if (!responder->table) responder->table = malloc(HMCI_FRAME_TABLE);
+  if (!responder->entries) responder->entries = malloc(HMCI_FRAME_ENTRIES * sizeof *responder->entries);
+  return responder->table && responder->entries;
+}
+
+/* Takes bytes that lie in the scratch. False when the stream is broken. */
+static bool consume(hmci_responder_t *responder, const uint8_t *data, uint64_t size) {
+  while (size) {
+    uint64_t length;
+    if (responder->payload_left) {
+      length = size < responder->payload_left ? size : responder->payload_left;
+      if (!place(responder, data, length)) return false;
+    } else if (responder->header_size < HMCI_REQUEST_HEADER) {
+      length = gather(responder->header, &responder->header_size, HMCI_REQUEST_HEADER, data, size);
+      if (responder->header_size == HMCI_REQUEST_HEADER) {
+        if (hmci_request_decode(responder->header, &responder->request) != HMC_SUCCESS) return false;
+        if (responder->request.entries > 1 && !make_table(responder)) return false;
+        if (responder->request.entries == 1 && !take_request(responder)) return false;
+      }
+    } else {
+      uint32_t need = (responder->request.entries - 1u) * HMCI_REQUEST_ENTRY;
+      length = gather(responder->table, &responder->table_size, need, data, size);
+      if (responder->table_size == need && !take_request(responder)) return false;
+    }
+    data += length;
+    size -= length;
+  }
+  return true;
+}
+
+/* Where the next bytes should go. The last part always is the scratch; `*direct` bytes come before it. */
+static int aim(hmci_responder_t *responder, struct iovec *parts, uint64_t *direct, uint64_t *wanted) {
+  int used = 0;
+  uint64_t buffered = LOOK_AHEAD;
+  *direct = 0;
+  if (responder->payload_left && responder->region && responder->region->ops->host_accessible) {
+    hmci_cursor_t cursor = responder->cursor;
+    uint32_t count = responder->request.entries;
+    used = hmci_pieces_next(count > 1 ? responder->entries : &responder->entry, count, responder->region->base, &cursor,
+                            responder->payload_left, parts, PARTS - 1, direct);
+    if (*direct < responder->payload_left) {
+      buffered = 0;
+    } else if (responder->bulk) {
+      buffered = HMCI_REQUEST_HEADER;
+    }
+  } else if (responder->payload_left) {
+    if (responder->payload_left >= BULK) {
+      buffered = responder->payload_left < HMCI_SCRATCH ? responder->payload_left : HMCI_SCRATCH;
+    }
+  } else if (responder->bulk && responder->header_size < HMCI_REQUEST_HEADER) {
+    buffered = HMCI_REQUEST_HEADER - responder->header_size;
+  }
+  parts[used++] = (struct iovec){responder->host->scratch, buffered};
+  *wanted = *direct + buffered;
+  return used;
+}
+
+/* Receives what is there, up to a round. True when something moved. */
+static bool receive_more(hmci_responder_t *responder) {
+  uint64_t round = 0;
+  struct iovec parts[PARTS];
+  while (round < ROUND) {
+    responder->paused = responder->job_count >= JOBS;
+    if (responder->paused) break;
+    uint64_t direct, wanted;
+    int count = aim(responder, parts, &direct, &wanted);
+    ssize_t got = responder->pipe->receive(responder->pipe, parts, count);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
+    if (got <= 0) {
+      lose(responder, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      return true;
+    }
+    round += (uint64_t)got;
+    uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
+    bool sound = true;
+    if (placed) {
+      uint32_t entries = responder->request.entries;
+      hmci_pieces_skip(entries > 1 ? responder->entries : &responder->entry, entries, &responder->cursor, placed);
+      responder->payload_left -= placed;
+      if (!responder->payload_left) sound = end_put(responder);
+    }
+    sound = sound && consume(responder, responder->host->scratch, (uint64_t)got - placed);
+    if (!sound) {
+      hmci_log(HMC_LOG_WARNING, "a data connection is closed: %s", hmc_last_error());
+      lose(responder, "it broke the protocol");
+      return true;
+    }
+    bool more = responder->pipe->pending && responder->pipe->pending(responder->pipe);
+    if ((uint64_t)got < wanted && !more) break;
+  }
+  return round > 0;
+}
+
+/* ---- answers --------------------------------------------------------------------------------------------------------- */
+
+static void begin_reply(hmci_responder_t *responder, hmci_wire_type_t type, uint8_t flags, hmc_status_t status, uint64_t sequence,
+                        uint64_t length) {
+  hmci_reply_header_t header = {(uint8_t)type, flags, (uint16_t)status, sequence, length};
+  hmci_reply_encode(responder->reply, &header);
+  responder->reply_size = HMCI_REPLY_HEADER;
+  responder->reply_sent = 0;
+  responder->data_left = length;
+}
+
+/* Brings a frame's payload from device memory to the stage. */
+static hmc_status_t stage_data(hmci_responder_t *responder, hmci_responder_job_t *job, uint64_t length) {
+  if (!responder->stage && !(responder->stage = malloc(HMCI_SCRATCH))) {
+    return hmci_fail(HMC_NO_MEMORY, "no memory to stage device bytes");
+  }
+  responder->stage_size = length;
+  responder->stage_sent = 0;
+  return hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, responder->stage, length);
+}
+
+/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover. */
+static bool next_reply(hmci_responder_t *responder) {
+  if (responder->ack_sent != responder->ack_due && !responder->refusals) {
+    responder->ack_sent = responder->ack_due;
+    begin_reply(responder, HMCI_WIRE_ACK, 0, HMC_SUCCESS, responder->ack_due, 0);
+    return true;
+  }
+  if (!hmci_list_is_empty(&responder->jobs)) {
+    hmci_responder_job_t *job = first_job(responder);
+    uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+    if (job->status == HMC_SUCCESS && !job->region->ops->host_accessible) {
+      if (length > HMCI_SCRATCH) length = HMCI_SCRATCH;
+      job->status = stage_data(responder, job, length);
+    }
+    if (job->status != HMC_SUCCESS) {
+      begin_reply(responder, HMCI_WIRE_NAK, 0, job->status, job->sequence, 0);
+      free_job(responder, job);
+      return true;
+    }
+    uint8_t flags = job->last && length == job->left ? HMCI_FLAG_LAST : 0;
+    begin_reply(responder, HMCI_WIRE_DATA, flags, HMC_SUCCESS, job->sequence, length);
+    return true;
+  }
+  return false;
+}
+
+/* Payload of a frame whose region went away meanwhile. */
+static const uint8_t zeros[4096];
+
+/* The parts of the frame being sent that are still to go. */
+static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
+  int used = 0;
+  uint64_t covered;
+  if (responder->reply_sent < responder->reply_size) {
+    parts[used++] = (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
+  }
+  if (!responder->data_left) return used;
+  hmci_responder_job_t *job = first_job(responder);
+  if (!job->region) {
+    uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
+    parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
+  } else if (!job->region->ops->host_accessible) {
+    parts[used++] = (struct iovec){responder->stage + responder->stage_sent, responder->stage_size - responder->stage_sent};
+  } else {
+    hmci_cursor_t cursor = job->cursor;
+    used += hmci_pieces_next(job->entries, job->count, job->region->base, &cursor, responder->data_left, parts + used,
+                             PARTS - used, &covered);
+  }
+  return used;
+}
+
+/* Takes note of payload that went out, and ends the job with its last byte. */
+static void advance_data(hmci_responder_t *responder, uint64_t sent) {
+  hmci_responder_job_t *job = first_job(responder);
+  bool host = job->region && job->region->ops->host_accessible;
+  if (host) hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
+  responder->stage_sent += sent;
+  responder->data_left -= sent;
+  job->left -= sent;
+  if (responder->data_left) return;
+  if (job->region && !job->left) free_job(responder, job); /* one without a region still owes its NAK */
+}
+
+/* Sends answers until all are gone or the pipe is full. True when something moved. */
+static bool send_replies(hmci_responder_t *responder) {
+  bool moved = false;
+  uint64_t round = 0;
+  responder->blocked = false;
+  while (round < ROUND) {
+    bool framed = responder->reply_sent < responder->reply_size || responder->data_left;
+    if (!framed && !next_reply(responder)) break;
+    struct iovec parts[PARTS];
+    int count = reply_parts(responder, parts);
+    ssize_t sent = responder->pipe->send(responder->pipe, parts, count);
+    if (sent < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        responder->blocked = true;
+        return moved;
+      }
+      lose(responder, "the connection broke while sending");
+      return true;
+    }
+    moved = true;
+    round += (uint64_t)sent;
+    uint32_t header = responder->reply_size - responder->reply_sent;
+    if (header > (uint64_t)sent) header = (uint32_t)sent;
+    responder->reply_sent += header;
+    if ((uint64_t)sent > header) advance_data(responder, (uint64_t)sent - header);
+  }
+  return moved;
+}
+
+static bool send_more(hmci_responder_t *responder) {
+  bool moved = send_replies(responder);
+  if (responder->failed || !responder->pipe->flush || responder->pipe->flush(responder->pipe) == 0) return moved;
+  if (errno == EAGAIN) {
+    responder->blocked = true;
+  } else {
+    lose(responder, "the connection broke while sending");
+  }
+  return moved;
+}
+
+/* ---- the service ----------------------------------------------------------------------------------------------------- */
+
+static bool on_ready(hmci_watch_t *watch, uint32_t events) {
+  hmci_responder_t *responder = HMCI_CONTAINER(watch, hmci_responder_t, watch);
+  bool moved = false;
+  pthread_mutex_lock(&responder->lock);
+  if (!responder->failed) {
+    bool was_blocked = responder->blocked, was_paused = responder->paused;
+    if (!responder->paused) moved = receive_more(responder);
+    if (!responder->failed) moved |= send_more(responder);
+    if (!responder->failed && responder->paused && responder->job_count < JOBS) {
+      responder->paused = false; /* there is room again; what waits in the socket makes the next event */
+      moved = true;
+    }
+    if (!responder->failed && (was_blocked != responder->blocked || was_paused != responder->paused)) {
+      hmci_loop_modify(responder->host->loop, watch,
+                       (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
+    }
+    if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR)) lose(responder, "the peer closed the connection");
+  }
+  pthread_mutex_unlock(&responder->lock);
+  return moved;
+}
+
+void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
+  if (!responder->pipe) return;
+  pthread_mutex_lock(&responder->lock);
+  if (responder->region == region) {
+    release_region(responder, &responder->region);
+    refuse(responder, HMC_STALE);
+  }
+  for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
+    hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
+    if (job->region != region) continue;
+    release_region(responder, &job->region);
+    job->status = HMC_STALE;
+  }
+  pthread_mutex_unlock(&responder->lock);
+}
+
+hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+  *responder = (hmci_responder_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
+  hmci_list_init(&responder->jobs);
+  pthread_mutex_init(&responder->lock, NULL);
+  hmc_status_t status = hmci_loop_add(host->loop, &responder->watch, pipe->descriptor, EPOLLIN);
+  if (status != HMC_SUCCESS) {
+    pthread_mutex_destroy(&responder->lock);
+    responder->pipe = NULL;
+  }
+  return status;
+}
+
+void hmci_responder_fail(hmci_responder_t *responder) {
+  if (!responder->pipe) return;
+  pthread_mutex_lock(&responder->lock);
+  if (!responder->failed) stop(responder);
+  pthread_mutex_unlock(&responder->lock);
+}
+
+void hmci_responder_close(hmci_responder_t *responder) {
+  if (!responder->pipe) return;
+  hmci_responder_fail(responder);
+  hmci_loop_remove(responder->host->loop, &responder->watch);
+  responder->pipe->close(responder->pipe);
+  responder->pipe = NULL;
+  free(responder->table);
+  free(responder->entries);
+  free(responder->stage);
+  pthread_mutex_destroy(&responder->lock);
+}

@@ -1,0 +1,61 @@
+/* The answering end of a stream: the service thread takes requests and answers them, without the application.
+ *
+ * Payload of a put goes from the socket into the region by the same system call that reads it; a device's through the loop's scratch. Small
+ * frames come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop brought.
+ *
+ * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody else.
+ *
+ * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that touches a region
+ * counts among its users, and revoke ends that at once: what still comes in is dropped, what still goes out is zeros and a NAK. */
+#ifndef HMCI_STREAM_RESPONDER_H
+#define HMCI_STREAM_RESPONDER_H
+
+#include "pieces.h"
+#include "wire.h"
+
+typedef struct hmci_responder_job hmci_responder_job_t;
+
+typedef struct hmci_responder {
+  const hmci_host_t *host;
+  void *connection;
+  hmci_pipe_t *pipe;
+  hmci_watch_t watch;
+
+  pthread_mutex_t lock;
+  bool failed, blocked, paused;
+
+  /* The request frame being received: header, table, payload. */
+  uint8_t header[HMCI_REQUEST_HEADER];
+  uint8_t *table;                  /* HMCI_FRAME_TABLE bytes once a frame with more than one entry came */
+  hmci_segment_t *entries;         /* HMCI_FRAME_ENTRIES likewise */
+  uint32_t header_size, table_size;
+  hmci_request_header_t request;
+  hmci_segment_t entry;            /* where a single one is kept */
+  hmci_cursor_t cursor;
+  uint64_t payload_left;
+  hmci_region_view_t *region;      /* the sink; NULL: payload is dropped */
+  bool bulk;                       /* the last frame was large: the next one probably is */
+  uint64_t refused_sequence;       /* the put that fails, and why */
+  hmc_status_t refused_status;
+
+  /* Answers. */
+  uint64_t ack_due, ack_sent;
+  hmci_list_t jobs; /* gets and NAKs, oldest first */
+  uint32_t job_count, refusals; /* refusals: jobs that are nothing but a NAK */
+  uint8_t reply[HMCI_REPLY_HEADER]; /* the header of the frame being sent */
+  uint32_t reply_size, reply_sent;
+  uint64_t data_left; /* payload of the frame being sent, of the oldest job */
+  uint8_t *stage;     /* where it comes from device memory */
+  uint64_t stage_size, stage_sent;
+} hmci_responder_t;
+
+/* Takes the pipe and starts to serve it; on failure the pipe stays the caller's. */
+hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe);
+/* Stops the service; regions in use are released. Any thread, more than once. */
+void hmci_responder_fail(hmci_responder_t *responder);
+/* After hmci_responder_fail. Not in the loop's thread of another loop. */
+void hmci_responder_close(hmci_responder_t *responder);
+/* When it returns, this responder does not touch the region's memory any more. */
+void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region);
+
+#endif

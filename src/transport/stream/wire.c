@@ -1,0 +1,90 @@
+/* Encoding and decoding of the stream protocol (see wire.h). Pure functions. */
+#include "wire.h"
+
+void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
+  to[0] = header->type;
+  to[1] = header->flags;
+  hmci_store16(to + 2, header->entries);
+  hmci_store32(to + 4, 0);
+  hmci_store32(to + 8, header->region);
+  hmci_store32(to + 12, header->generation);
+  hmci_store64(to + 16, header->sequence);
+  hmci_request_encode_entry(to + 24, header->offset, header->length);
+}
+
+void hmci_request_encode_entry(uint8_t *to, uint64_t offset, uint64_t length) {
+  hmci_store64(to, offset);
+  hmci_store64(to + 8, length);
+}
+
+hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *header) {
+  *header = (hmci_request_header_t){
+      .type = from[0],
+      .flags = from[1],
+      .entries = hmci_load16(from + 2),
+      .region = hmci_load32(from + 8),
+      .generation = hmci_load32(from + 12),
+      .sequence = hmci_load64(from + 16),
+      .offset = hmci_load64(from + 24),
+      .length = hmci_load64(from + 32),
+  };
+  bool known = header->type == HMCI_WIRE_PUT || header->type == HMCI_WIRE_GET;
+  if (!known || header->flags & ~HMCI_FLAG_LAST || hmci_load32(from + 4) != 0) {
+    return hmci_fail(HMC_CORRUPT, "request of unknown type %u, flags %u", header->type, header->flags);
+  }
+  if (header->entries == 0 || header->entries > HMCI_FRAME_ENTRIES) {
+    return hmci_fail(HMC_CORRUPT, "request with %u entries (1 to %d)", header->entries, HMCI_FRAME_ENTRIES);
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table, hmci_segment_t *segments,
+                                         uint64_t *total) {
+  uint64_t sum = header->length;
+  segments[0] = (hmci_segment_t){.local = header->offset, .length = header->length};
+  for (uint32_t i = 1; i < header->entries; i++, table += HMCI_REQUEST_ENTRY) {
+    segments[i] = (hmci_segment_t){.local = hmci_load64(table), .length = hmci_load64(table + 8)};
+    if (segments[i].length > UINT64_MAX - sum) return hmci_fail(HMC_CORRUPT, "the lengths of a request overflow");
+    sum += segments[i].length;
+  }
+  if (header->type == HMCI_WIRE_PUT && sum > HMCI_FRAME_PAYLOAD) {
+    return hmci_fail(HMC_CORRUPT, "put frame of %llu B (at most %d)", (unsigned long long)sum, HMCI_FRAME_PAYLOAD);
+  }
+  if (sum == 0) return hmci_fail(HMC_CORRUPT, "a request for nothing");
+  *total = sum;
+  return HMC_SUCCESS;
+}
+
+void hmci_reply_encode(uint8_t *to, const hmci_reply_header_t *header) {
+  to[0] = header->type;
+  to[1] = header->flags;
+  hmci_store16(to + 2, header->status);
+  hmci_store32(to + 4, 0);
+  hmci_store64(to + 8, header->sequence);
+  hmci_store64(to + 16, header->length);
+}
+
+static bool is_status(uint16_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
+
+hmc_status_t hmci_reply_decode(const uint8_t *from, hmci_reply_header_t *header) {
+  *header = (hmci_reply_header_t){
+      .type = from[0],
+      .flags = from[1],
+      .status = hmci_load16(from + 2),
+      .sequence = hmci_load64(from + 8),
+      .length = hmci_load64(from + 16),
+  };
+  bool plain = header->length == 0 && header->flags == 0;
+  bool valid = hmci_load32(from + 4) == 0 && is_status(header->status);
+  switch (header->type) {
+  case HMCI_WIRE_ACK: valid = valid && plain && header->status == HMC_SUCCESS; break;
+  case HMCI_WIRE_NAK: valid = valid && plain && header->status != HMC_SUCCESS; break;
+  case HMCI_WIRE_DATA:
+    valid = valid && header->status == HMC_SUCCESS && header->length <= HMCI_FRAME_PAYLOAD &&
+            !(header->flags & ~HMCI_FLAG_LAST);
+    break;
+  default: valid = false;
+  }
+  if (!valid) return hmci_fail(HMC_CORRUPT, "malformed reply of type %u", header->type);
+  return HMC_SUCCESS;
+}

@@ -1,0 +1,199 @@
+/* The transport table: one folder per way of moving bytes, one ops table each.
+ *
+ * Who owns what. The core allocates: `transport_size` bytes per context, `connection_size` per peer, `remote_size` per opened remote region,
+ * zeroed, and passes them in; the transport keeps its state there and frees nothing of it. A failed op leaves its block as if it had not
+ * been called; the counterpart (close for open, ...) is called exactly once for each success and never for a failure.
+ *
+ * Locking. `open` to `close`: see each op for the thread it is called from. Calls on one connection may come from several threads at once
+ * unless an op says otherwise; the transport locks for itself, and its locks are inner to the loop's: no op waits for the loop while it holds one.
+ * The host's calls (hmci_host_t) take only locks that are inner still, `dial` excepted.
+ *
+ * Operations. `submit` starts an operation and may complete it before it returns. Every submitted operation is completed exactly once, by
+ * hmci_operation_complete. A missing op has a typed default: see registry.c. */
+#ifndef HMCI_TRANSPORT_H
+#define HMCI_TRANSPORT_H
+
+#include "../base/loop.h"
+#include "../base/settings.h"
+#include "../memory/memory.h"
+
+#include <hmc/context.h>
+#include <hmc/operation.h>
+#include <hmc/region.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+/* Room for what a transport tells its other end: offers, connection data, region keys. */
+#define HMCI_BLOB_MAX 512
+typedef struct hmci_blob {
+  uint16_t size;
+  uint8_t data[HMCI_BLOB_MAX];
+} hmci_blob_t;
+
+/* ---- regions, as transports see them --------------------------------------------------------------------------------- */
+
+/* The owner's side of a region. Constant while it is open; the core keeps it alive while `users` > 0. */
+typedef struct hmci_region_view {
+  uint8_t *base;
+  uint64_t size;
+  hmc_memory_t memory;
+  const hmci_memory_ops_t *ops;
+  uint32_t id, generation, rights;
+  int descriptor;       /* a memfd that holds exactly the region from offset 0, or -1 */
+  bool owned;           /* allocated by HMC: `base` starts the allocation */
+  _Atomic uint32_t users;
+} hmci_region_view_t;
+
+/* The peer's region as the owner described it. */
+typedef struct hmci_remote_view {
+  uint64_t size;
+  hmc_memory_t memory;
+  uint32_t id, generation, rights;
+} hmci_remote_view_t;
+
+/* ---- operations ------------------------------------------------------------------------------------------------------ */
+
+typedef enum hmci_operation_kind { HMCI_PUT, HMCI_GET } hmci_operation_kind_t;
+
+/* One contiguous piece: from or to `local` in the local region, to or from `remote` in the remote one. */
+typedef struct hmci_segment {
+  uint64_t local, remote, length;
+} hmci_segment_t;
+
+enum { HMCI_OPERATION_STATE = 96 };
+
+/* An operation in flight. The core fills it in; bounds and rights have been checked. It must stay at its place until it is complete, and
+ * the completion is the transport's last touch. */
+typedef struct hmci_operation {
+  hmci_operation_kind_t kind;
+  const hmci_region_view_t *local;
+  const hmci_remote_view_t *remote;
+  void *remote_state;             /* the transport's block of the remote region */
+  const hmci_segment_t *segments; /* valid until completion */
+  uint32_t segment_count;
+  uint64_t deadline;
+  bool awaited; /* the submitter waits for it at once: nobody else needs to be woken to move it on */
+
+  _Atomic uint32_t state; /* enum hmci_operation_phase; a futex */
+  hmc_status_t status;    /* valid once the state is complete */
+
+  hmci_segment_t single; /* where `segments` points for a plain put or get */
+  _Alignas(16) uint8_t transport[HMCI_OPERATION_STATE]; /* the transport's */
+} hmci_operation_t;
+
+enum hmci_operation_phase { HMCI_PENDING = 0, HMCI_PENDING_WITH_SLEEPER = 1, HMCI_COMPLETE = 2 };
+
+/* Completes an operation and wakes its waiters; the operation may be gone when it returns. */
+void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
+
+static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
+  return atomic_load_explicit(&operation->state, memory_order_acquire) == HMCI_COMPLETE; /* partner: complete's release */
+}
+
+/* Sleeps until the operation is complete or the deadline has passed; true when complete. */
+bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline);
+
+/* ---- what the core does for transports ------------------------------------------------------------------------------- */
+
+/* A connected socket the core has authenticated, or an encrypted stream in front of one. Calls never block: they return a byte count, 0 at
+ * the end of the stream, or -1 with errno (EAGAIN; anything else is fatal). */
+typedef struct hmci_pipe hmci_pipe_t;
+struct hmci_pipe {
+  ssize_t (*send)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
+  ssize_t (*receive)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
+  bool (*pending)(hmci_pipe_t *pipe); /* bytes wait to be received that the socket does not show; NULL: never */
+  int (*flush)(hmci_pipe_t *pipe);    /* what `send` took is on its way: 0, or -1 with errno; NULL: always */
+  void (*close)(hmci_pipe_t *pipe);   /* closes the socket and frees */
+  int descriptor;
+};
+
+/* A pipe over a bare socket, which it then owns. */
+hmc_status_t hmci_pipe_open(int descriptor, hmci_pipe_t **pipe);
+
+enum { HMCI_SCRATCH = 256 << 10 };
+
+typedef struct hmci_host {
+  hmci_loop_t *loop;
+  const hmci_settings_t *settings;
+  uint64_t incarnation;
+  uint8_t *scratch; /* HMCI_SCRATCH bytes for callbacks in the loop's thread, from call to call */
+
+  /* Finds an open region, counts the caller among its users, checks `rights` (HMC_REMOTE_*). HMC_STALE, HMC_DENIED. */
+  hmc_status_t (*region_acquire)(const struct hmci_host *host, uint32_t id, uint32_t generation, uint32_t rights,
+                                 hmci_region_view_t **region);
+  void (*region_release)(const struct hmci_host *host, hmci_region_view_t *region);
+
+  /* Dials the peer of `connection` once more, authenticates, and gives the pipe; at the other end the same pipe reaches the transport's
+   * `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
+  hmc_status_t (*dial)(const struct hmci_host *host, void *connection, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe);
+
+  /* The transport has found that the peer is gone. Any thread, any lock held; the core answers later by connection_fail. */
+  void (*connection_lost)(const struct hmci_host *host, void *connection, const char *reason);
+} hmci_host_t;
+
+/* ---- the table ------------------------------------------------------------------------------------------------------- */
+
+typedef enum hmci_role { HMCI_DIALLED, HMCI_ACCEPTED } hmci_role_t;
+
+typedef struct hmci_transport_ops {
+  hmc_connection_type_t type;
+  const char *name;
+  size_t transport_size, connection_size, remote_size;
+
+  /* Can it work here at all? One line in `reason` either way. Any thread. */
+  hmc_status_t (*probe)(char *reason, size_t size);
+
+  /* Once per context, before any peer. `offer` is what every peer gets to see in the greeting. */
+  hmc_status_t (*open)(void *transport, const hmci_host_t *host, hmci_blob_t *offer);
+  void (*close)(void *transport);
+
+  /* Could the peer with that offer be reached? HMC_UNSUPPORT with the reason as text. */
+  hmc_status_t (*reachable)(void *transport, const hmci_blob_t *offer);
+
+  /* Makes this side's half of a connection; `data` travels to the other half. Never blocks. */
+  hmc_status_t (*connection_open)(void *transport, void *connection, hmci_role_t role, hmci_blob_t *data);
+  /* The accepting half gets the dialling half's data. Never blocks; in the loop's thread. */
+  hmc_status_t (*connection_accept)(void *connection, const hmci_blob_t *peer_data);
+  /* The dialling half gets the accepting half's data and finishes the connection. May block until `deadline`. */
+  hmc_status_t (*connection_dial)(void *connection, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline);
+  /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on success. */
+  hmc_status_t (*adopt)(void *connection, uint32_t purpose, hmci_pipe_t *pipe);
+  /* Ends all operations with `status`, now and for ever, and stops the service. May be called more than once. Any thread. */
+  void (*connection_fail)(void *connection, hmc_status_t status);
+  /* After connection_fail, when no call on the connection runs. Not in the loop's thread with its lock held by others. */
+  void (*connection_close)(void *connection);
+  /* One line about how bytes go, for hmc_peer_explain. */
+  void (*explain)(void *connection, char *text, size_t size);
+
+  /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's thread. */
+  hmc_status_t (*region_export)(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
+  /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the loop's lock held. */
+  void (*region_revoke)(void *connection, hmci_region_view_t *region);
+
+  /* The user's side of a remote region. `mapped` gets a pointer for plain loads and stores or NULL; `generation` a word that has the
+   * region's generation as long as it is open, or NULL. May block until `deadline`. */
+  hmc_status_t (*remote_open)(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
+                              uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
+  void (*remote_close)(void *connection, void *remote);
+  /* One line about how bytes of that region go. */
+  void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
+
+  /* Starts an operation; see above. A failure means it was not started. */
+  hmc_status_t (*submit)(void *connection, hmci_operation_t *operation);
+  /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under way), or
+   * `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
+  hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);
+  /* Moves on what can move without blocking. */
+  void (*progress)(void *connection);
+  /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched afterwards. */
+  void (*cancel)(void *connection, hmci_operation_t *operation, hmc_status_t status);
+} hmci_transport_ops_t;
+
+/* All tables, best first; the order in which AUTO tries them. */
+extern const hmci_transport_ops_t *const hmci_transports[];
+extern const size_t hmci_transport_count;
+
+extern const hmci_transport_ops_t hmci_transport_shm;
+extern const hmci_transport_ops_t hmci_transport_tcp;
+
+#endif
