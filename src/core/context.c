@@ -1,0 +1,306 @@
+/* Contexts: making and ending them, listening, the types of connection. */
+#include "core.h"
+
+#include "../ctrl/socket.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define NANOSECONDS_PER_MILLISECOND 1000000u
+
+typedef struct listener {
+  hmci_list_t link;
+  hmci_watch_t watch;
+  hmc_context_t *context;
+} listener_t;
+
+/* ---- connection types ------------------------------------------------------------------------------------------------ */
+
+static const char *const type_names[] = {"auto", "rdma", "ucx", "tcp", "shm"};
+
+const char *hmc_connection_type_name(hmc_connection_type_t type) {
+  return (unsigned)type < sizeof type_names / sizeof *type_names ? type_names[type] : "unknown";
+}
+
+hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type) {
+  if (!name || !type) return hmci_fail(HMC_INVALID_CONFIG, "connection type: name or type is NULL");
+  for (unsigned i = 0; i < sizeof type_names / sizeof *type_names; i++) {
+    if (strcmp(name, type_names[i]) == 0) {
+      *type = (hmc_connection_type_t)i;
+      return HMC_SUCCESS;
+    }
+  }
+  return hmci_fail(HMC_NOT_FOUND, "no connection type '%s' (auto, shm, tcp, rdma, ucx)", name);
+}
+
+static const hmci_transport_ops_t *ops_of(hmc_connection_type_t type) {
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    if (hmci_transports[i]->type == type) return hmci_transports[i];
+  }
+  return NULL;
+}
+
+hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size) {
+  char text[HMCI_REASON_SIZE];
+  hmc_status_t status = HMC_SUCCESS;
+  const hmci_transport_ops_t *ops = ops_of(type);
+  if (type == HMC_CONNECTION_AUTO) {
+    snprintf(text, sizeof text, "the fastest that works between two peers");
+  } else if (ops) {
+    status = ops->probe(text, sizeof text);
+  } else {
+    snprintf(text, sizeof text, "this build of HMC has no %s transport", hmc_connection_type_name(type));
+    status = HMC_UNSUPPORT;
+  }
+  if (reason && size) snprintf(reason, size, "%s", text);
+  return status == HMC_SUCCESS ? status : hmci_fail(status, "%s", text);
+}
+
+/* ---- making and ending ----------------------------------------------------------------------------------------------- */
+
+bool hmci_context_is_foreign(const hmc_context_t *context) {
+  if (HMCI_LIKELY(atomic_load_explicit(context->here, memory_order_relaxed))) return false;
+  hmci_fail(HMC_UNSUPPORT, "this context belongs to the parent process: make a new one after fork()");
+  return true;
+}
+
+uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms) {
+  return hmci_deadline(timeout_ms ? timeout_ms : context->timeout_ms);
+}
+
+/* A word that is 1 here and 0 in a forked child. */
+static hmc_status_t make_fork_mark(hmc_context_t *context) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  _Atomic uint32_t *mark = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mark == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mmap failed: %s", strerror(errno));
+  if (madvise(mark, page, MADV_WIPEONFORK)) {
+    hmc_status_t status = hmci_fail(HMC_UNSUPPORT, "this kernel has no MADV_WIPEONFORK (Linux 4.14): %s", strerror(errno));
+    munmap(mark, page);
+    return status;
+  }
+  atomic_store(mark, 1);
+  context->here = mark;
+  return HMC_SUCCESS;
+}
+
+static void free_fork_mark(hmc_context_t *context) {
+  munmap((void *)(uintptr_t)context->here, (size_t)sysconf(_SC_PAGESIZE));
+}
+
+static void name_context(hmc_context_t *context, const char *name) {
+  snprintf(context->name, sizeof context->name, "%s", name && *name ? name : program_invocation_short_name);
+}
+
+static void connection_lost(const hmci_host_t *host, void *connection, const char *reason) {
+  (void)host;
+  hmci_peer_lose(HMCI_CONTAINER(connection, hmci_connection_t, state)->peer, reason);
+}
+
+/* A transport that cannot be opened is not there, and says why; that is no failure of the context. */
+static hmc_status_t open_transports(hmc_context_t *context) {
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    hmci_transport_slot_t *slot = &context->transports[i];
+    slot->ops = hmci_transports[i];
+    void *state = hmci_allocate_aligned(slot->ops->transport_size);
+    if (!state) return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
+    if (slot->ops->probe(slot->reason, sizeof slot->reason) == HMC_SUCCESS) {
+      if (slot->ops->open(state, &context->host, &slot->offer) == HMC_SUCCESS) {
+        slot->state = state;
+        continue;
+      }
+      snprintf(slot->reason, sizeof slot->reason, "%s", hmc_last_error());
+    }
+    free(state);
+  }
+  return HMC_SUCCESS;
+}
+
+static void close_transports(hmc_context_t *context) {
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    hmci_transport_slot_t *slot = &context->transports[i];
+    if (slot->state) slot->ops->close(slot->state);
+    free(slot->state);
+    slot->state = NULL;
+  }
+}
+
+static void init_locks(hmc_context_t *context) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_mutex_init(&context->lock, NULL);
+  pthread_mutex_init(&context->region_lock, NULL);
+  pthread_mutex_init(&context->request_lock, NULL);
+  pthread_cond_init(&context->arrived, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+}
+
+static void destroy_locks(hmc_context_t *context) {
+  pthread_cond_destroy(&context->arrived);
+  pthread_mutex_destroy(&context->request_lock);
+  pthread_mutex_destroy(&context->region_lock);
+  pthread_mutex_destroy(&context->lock);
+}
+
+hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
+  hmc_context_t *context = calloc(1, sizeof *context);
+  if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
+  hmc_status_t status = hmci_settings_read(&context->settings);
+  if (status != HMC_SUCCESS) goto err_free;
+  status = hmci_secret_load(&context->settings, &context->secret);
+  if (status != HMC_SUCCESS) goto err_free;
+  name_context(context, options ? options->name : NULL);
+  context->timeout_ms = options && options->timeout_ms ? options->timeout_ms
+                                                       : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
+  if (!context->timeout_ms) context->timeout_ms = 1;
+  status = make_fork_mark(context);
+  if (status != HMC_SUCCESS) goto err_secret;
+
+  init_locks(context);
+  hmci_list_init(&context->listeners);
+  hmci_list_init(&context->greetings);
+  hmci_list_init(&context->peers);
+  hmci_list_init(&context->arrivals);
+  hmci_list_init(&context->requests);
+  hmci_list_init(&context->spare_requests);
+  hmci_timer_init(&context->request_timer, hmci_requests_expire);
+  context->request_check = HMCI_NEVER;
+  hmci_random(&context->generation, sizeof context->generation);
+  context->host = (hmci_host_t){
+      .settings = &context->settings,
+      .region_acquire = hmci_region_acquire,
+      .region_release = hmci_region_release,
+      .dial = hmci_greeting_dial_stream,
+      .connection_lost = connection_lost,
+  };
+  hmci_random(&context->host.incarnation, sizeof context->host.incarnation);
+  status = HMC_NO_MEMORY;
+  context->host.scratch = malloc(HMCI_SCRATCH);
+  if (!context->host.scratch) {
+    hmci_fail(status, "no memory for a context");
+    goto err_locks;
+  }
+  status = hmci_loop_create(context->settings.spin, "hmc-service", &context->loop);
+  if (status != HMC_SUCCESS) goto err_scratch;
+  context->host.loop = context->loop;
+  status = open_transports(context);
+  if (status != HMC_SUCCESS) goto err_transports;
+  *out = context;
+  return HMC_SUCCESS;
+
+err_transports:
+  close_transports(context);
+  hmci_loop_destroy(context->loop);
+err_scratch:
+  free(context->host.scratch);
+err_locks:
+  destroy_locks(context);
+  free_fork_mark(context);
+err_secret:
+  hmci_secret_wipe(&context->secret);
+err_free:
+  free(context);
+  return status;
+}
+
+static void close_regions(hmc_context_t *context) {
+  for (uint32_t id = 0; id < context->region_room; id++) {
+    if (context->regions[id]) hmc_region_close(context->regions[id]);
+  }
+  free(context->regions);
+}
+
+void hmc_context_destroy(hmc_context_t *context) {
+  if (!context) return;
+  if (hmci_context_is_foreign(context)) return; /* all of it is the parent's; its descriptors close with exec or exit */
+  hmc_context_stop_listening(context);
+  hmci_greeting_cancel_all(context);
+  for (;;) {
+    pthread_mutex_lock(&context->lock);
+    bool none = hmci_list_is_empty(&context->peers);
+    hmc_peer_t *peer = none ? NULL : HMCI_CONTAINER(context->peers.next, hmc_peer_t, link);
+    pthread_mutex_unlock(&context->lock);
+    if (none) break;
+    hmc_peer_close(peer);
+  }
+  hmci_requests_destroy(context);
+  close_regions(context);
+  close_transports(context);
+  hmci_loop_destroy(context->loop);
+  free(context->host.scratch);
+  destroy_locks(context);
+  free_fork_mark(context);
+  hmci_secret_wipe(&context->secret);
+  free(context);
+}
+
+/* ---- listening ------------------------------------------------------------------------------------------------------- */
+
+static bool on_connection(hmci_watch_t *watch, uint32_t events) {
+  listener_t *listener = HMCI_CONTAINER(watch, listener_t, watch);
+  bool moved = false;
+  if (!events) return false;
+  for (;;) {
+    int descriptor;
+    char from[HMCI_ADDRESS_TEXT];
+    hmc_status_t status = hmci_socket_accept(watch->descriptor, &descriptor, from);
+    if (status != HMC_SUCCESS) {
+      if (status != HMC_IN_PROGRESS) hmci_log(HMC_LOG_WARNING, "accepting a connection failed: %s", hmc_last_error());
+      return moved;
+    }
+    moved = true;
+    hmci_greeting_accept(listener->context, descriptor, from);
+  }
+}
+
+hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port) {
+  if (!context || !ip) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_listen: context or ip is NULL");
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  int descriptor;
+  uint16_t bound;
+  hmc_status_t status = hmci_socket_listen_tcp(ip, port, &descriptor, &bound);
+  if (status != HMC_SUCCESS) return status;
+  listener_t *listener = calloc(1, sizeof *listener);
+  if (!listener) {
+    status = hmci_fail(HMC_NO_MEMORY, "no memory for a listener");
+    goto err_socket;
+  }
+  listener->context = context;
+  listener->watch.ready = on_connection;
+  status = hmci_loop_add(context->loop, &listener->watch, descriptor, EPOLLIN);
+  if (status != HMC_SUCCESS) goto err_listener;
+  pthread_mutex_lock(&context->lock);
+  hmci_list_append(&context->listeners, &listener->link);
+  pthread_mutex_unlock(&context->lock);
+  if (bound_port) *bound_port = bound;
+  return HMC_SUCCESS;
+
+err_listener:
+  free(listener);
+err_socket:
+  close(descriptor);
+  return status;
+}
+
+void hmc_context_stop_listening(hmc_context_t *context) {
+  if (!context || hmci_context_is_foreign(context)) return;
+  for (;;) {
+    pthread_mutex_lock(&context->lock);
+    listener_t *listener = NULL;
+    if (!hmci_list_is_empty(&context->listeners)) {
+      listener = HMCI_CONTAINER(context->listeners.next, listener_t, link);
+      hmci_list_remove(&listener->link);
+    }
+    pthread_mutex_unlock(&context->lock);
+    if (!listener) return;
+    hmci_loop_remove(context->loop, &listener->watch);
+    close(listener->watch.descriptor);
+    free(listener);
+  }
+}

@@ -1,0 +1,199 @@
+/* The core's own structures.
+ *
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports' locks;
+ * `hmc_context.region_lock`; the loop's table lock. A thread that holds one takes only those behind it. */
+#ifndef HMCI_CORE_H
+#define HMCI_CORE_H
+
+#include "../base/loop.h"
+#include "../base/settings.h"
+#include "../ctrl/secret.h"
+#include "../transport/transport.h"
+#include "channel.h"
+
+#include <hmc/context.h>
+#include <hmc/operation.h>
+#include <hmc/region.h>
+
+enum {
+  HMCI_TRANSPORTS = 8,    /* room for all of a build */
+  HMCI_REGIONS = 65535,   /* regions of a context at a time */
+  HMCI_GREETINGS = 256,   /* connections that have not proved themselves yet, at a time */
+  HMCI_NAME_SIZE = 64,
+  HMCI_REASON_SIZE = 256,
+};
+
+/* A transport as opened by a context. */
+typedef struct hmci_transport_slot {
+  const hmci_transport_ops_t *ops;
+  void *state; /* NULL: not usable here, for `reason` */
+  hmci_blob_t offer;
+  char reason[HMCI_REASON_SIZE];
+} hmci_transport_slot_t;
+
+struct hmc_context {
+  hmci_host_t host; /* what transports see; first, so that they lead back here */
+  hmci_settings_t settings;
+  hmci_secret_t secret;
+  hmci_loop_t *loop;
+  const _Atomic uint32_t *here; /* 1; 0 in a forked child: the page is wiped there */
+  char name[HMCI_NAME_SIZE];
+  uint64_t timeout_ms;
+  hmci_transport_slot_t transports[HMCI_TRANSPORTS];
+
+  pthread_mutex_t lock;
+  hmci_list_t listeners;  /* lock */
+  hmci_list_t greetings;  /* loop's thread */
+  uint32_t greeting_count;
+  hmci_list_t peers;      /* lock */
+  hmci_list_t arrivals;   /* lock; accepted peers nobody has asked for yet */
+  pthread_cond_t arrived;
+
+  pthread_mutex_t region_lock;
+  struct hmc_region **regions; /* region_lock; by id; NULL: free */
+  uint32_t region_room, generation;
+
+  pthread_mutex_t request_lock;
+  hmci_list_t requests; /* request_lock; those not freed */
+  hmci_list_t spare_requests;
+  hmci_timer_t request_timer;
+  uint64_t request_check; /* request_lock; when the timer fires, HMCI_NEVER: not set */
+};
+
+/* True, and the thread's error set, in a forked child. */
+bool hmci_context_is_foreign(const hmc_context_t *context);
+uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
+
+/* ---- regions --------------------------------------------------------------------------------------------------------- */
+
+struct hmc_region {
+  hmci_region_view_t view; /* first: transports give back a pointer to it */
+  hmc_context_t *context;
+  char name[HMC_REGION_NAME_SIZE];
+};
+
+hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,
+                                 hmci_region_view_t **region);
+void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);
+/* The open region of that name, counted among its users; NULL. */
+hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
+
+/* ---- peers ----------------------------------------------------------------------------------------------------------- */
+
+/* What a transport's connection block lies in. */
+typedef struct hmci_connection {
+  hmc_peer_t *peer;
+  _Alignas(HMCI_CACHE_LINE) uint8_t state[];
+} hmci_connection_t;
+
+struct hmc_peer {
+  _Atomic uint32_t connected; /* 1 while operations may start */
+  hmc_context_t *context;
+  hmci_list_t link;    /* context->peers, from publication on */
+  hmci_list_t arrival; /* context->arrivals */
+  hmci_role_t role;
+  char ip[64], name[HMCI_NAME_SIZE], host[64];
+  uint16_t port;
+  uint64_t incarnation;
+  int process;
+  uint64_t token; /* names the peer, at the accepting side, to its data connections */
+  bool encrypt;   /* one of the two wants the payload encrypted */
+
+  hmci_channel_t channel;
+  hmci_watch_t watch;
+  bool watched_out; /* the watch waits for room to send, too */
+
+  hmci_transport_slot_t *transport; /* NULL until settled */
+  hmci_connection_t *connection;
+  char refused[HMCI_TRANSPORTS][HMCI_REASON_SIZE]; /* why not this one; "" for the one taken and those behind it */
+
+  _Atomic uint32_t losing; /* 1 once the end has been seen */
+  char lost_reason[HMCI_REASON_SIZE];
+  hmci_timer_t loss; /* runs in the loop */
+
+  pthread_mutex_t lock; /* lookups, remotes; inner to all of the context's but region_lock */
+  pthread_cond_t answered;
+  hmci_list_t lookups, remotes;
+  uint32_t lookup_count;
+};
+
+hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
+/* Frees a peer; it must not be in the context's list any more. Not from the loop's thread unless it was never published. */
+void hmci_peer_destroy(hmc_peer_t *peer);
+/* Makes the connection block of a transport and its half of the connection. */
+hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
+/* Undoes settle. */
+void hmci_peer_unsettle(hmc_peer_t *peer);
+/* Notes the end; the loop does the rest. Any thread, any lock. */
+void hmci_peer_lose(hmc_peer_t *peer, const char *reason);
+/* Takes a channel whose greeting is over into the loop. */
+hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
+
+/* ---- the greeting and the session ------------------------------------------------------------------------------------ */
+
+/* Frames. Both halves of the greeting and the session use one number space. */
+typedef enum hmci_message {
+  HMCI_HELLO = 1, /* both ways: who, and what transports */
+  HMCI_OPEN,      /* dialler: take this transport; connection data */
+  HMCI_OPENED,    /* status, text, connection data, token */
+  HMCI_READY,     /* dialler: done */
+  HMCI_WELCOME,   /* the acceptor has published the peer */
+  HMCI_STREAM,    /* first frame of a data connection: token, incarnation, purpose */
+  HMCI_ADOPTED,   /* status, text; the last bytes inside the secure stream */
+  HMCI_LOOKUP,    /* request, region name */
+  HMCI_FOUND,     /* request, status, region */
+} hmci_message_t;
+
+/* Writes and reads the body of HELLO. */
+void hmci_greeting_write(const hmc_context_t *context, hmci_writer_t *writer);
+hmc_status_t hmci_greeting_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS], bool offered[HMCI_TRANSPORTS]);
+
+/* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
+void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from);
+/* Cancels all greetings under way. */
+void hmci_greeting_cancel_all(hmc_context_t *context);
+
+/* The dialling side, blocking. */
+hmc_status_t hmci_greeting_dial(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type, uint64_t deadline,
+                                hmc_peer_t **peer);
+/* One more data connection to a peer; hmci_host_t's dial. */
+hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
+                                       hmci_pipe_t **pipe);
+
+/* Handles one frame of a published peer. HMC_SUCCESS, or why the session is over. In the loop's thread. */
+hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader);
+/* Asks the peer for a region. */
+typedef struct hmci_found {
+  hmci_remote_view_t view;
+  hmci_blob_t key;
+} hmci_found_t;
+hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
+
+/* A pipe that encrypts, over a secure stream, which it then owns. */
+hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **pipe);
+
+/* ---- remote regions -------------------------------------------------------------------------------------------------- */
+
+struct hmc_remote {
+  /* What a small put to a mapped peer reads; kept together. */
+  uint8_t *mapped;                      /* NULL: goes through the transport */
+  const _Atomic uint32_t *generation;   /* the owner's word, or NULL */
+  const _Atomic uint32_t *connected;    /* the peer's word */
+  const _Atomic uint32_t *here;         /* the context's word */
+  hmci_remote_view_t view;
+
+  hmc_peer_t *peer;
+  hmci_list_t link; /* peer->remotes */
+  char name[HMC_REGION_NAME_SIZE];
+  _Alignas(HMCI_CACHE_LINE) uint8_t state[]; /* the transport's */
+};
+
+void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's list */
+
+/* ---- requests -------------------------------------------------------------------------------------------------------- */
+
+/* Ends what a context's requests have left and frees them all. */
+void hmci_requests_destroy(hmc_context_t *context);
+void hmci_requests_expire(hmci_timer_t *timer);
+
+#endif

@@ -1,0 +1,20 @@
+/* What the two sides of a greeting share. */
+#ifndef HMCI_GREETING_H
+#define HMCI_GREETING_H
+
+#include "core.h"
+
+enum { HMCI_GREETING_BODY = 8 << 10 }; /* most bytes of a greeting's frame body */
+
+/* Writes and reads the body of HELLO: who, and what transports with which offers (by the index of hmci_transports). */
+void hmci_hello_write(const hmc_context_t *context, hmci_writer_t *writer);
+hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS],
+                             bool offered[HMCI_TRANSPORTS]);
+
+/* The transport of that name as this context has it; NULL with a text in `reason`. */
+hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *name, char *reason, size_t size);
+
+/* Turns the stream of an adopted data connection into a pipe, which takes it on success. */
+hmc_status_t hmci_stream_pipe(hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe);
+
+#endif

@@ -1,0 +1,151 @@
+/* Blocking puts and gets.
+ *
+ * A small put to a mapped peer takes no lock, makes no allocation and no system call: hmc_put checks, copies, and that is all. Everything else goes
+ * through `transfer`. */
+#include "operation.h"
+
+#include <string.h>
+
+/* ---- checks and texts ------------------------------------------------------------------------------------------------ */
+
+const char *hmci_operation_name(hmci_operation_kind_t kind) { return kind == HMCI_PUT ? "put to" : "get from"; }
+
+/* Everything that can be said before an operation starts; the cold path. */
+hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
+                                  uint64_t remote_offset, uint64_t length) {
+  const char *name = hmci_operation_name(kind);
+  if (!local || !remote) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the %s region is NULL", name, local ? "remote" : "local");
+  const hmc_peer_t *peer = remote->peer;
+  if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
+  if (local->context != peer->context) {
+    return hmci_fail(HMC_INVALID_CONFIG, "%s %s:%u: the local region belongs to another context", name, peer->ip, peer->port);
+  }
+  unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
+  if (!(remote->view.rights & right)) {
+    return hmci_fail(HMC_DENIED, "%s %s:%u: region '%s' gives peers no right to %s", name, peer->ip, peer->port, remote->name,
+                     kind == HMCI_PUT ? "write" : "read");
+  }
+  if (!hmci_range_fits(remote_offset, length, remote->view.size)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of its region '%s'", name, peer->ip,
+                     peer->port, (unsigned long long)length, (unsigned long long)remote_offset,
+                     (unsigned long long)remote->view.size, remote->name);
+  }
+  if (!hmci_range_fits(offset, length, local->view.size)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region '%s'", name, peer->ip,
+                     peer->port, (unsigned long long)length, (unsigned long long)offset, (unsigned long long)local->view.size,
+                     local->name);
+  }
+  if (!atomic_load_explicit(remote->connected, memory_order_relaxed)) return hmci_operation_explain(kind, HMC_PEER_LOST, remote, length);
+  if (remote->generation && atomic_load_explicit(remote->generation, memory_order_acquire) != remote->view.generation) {
+    return hmci_operation_explain(kind, HMC_STALE, remote, length);
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length) {
+  const hmc_peer_t *peer = remote->peer;
+  const char *cause = hmc_status_text(status);
+  switch (status) {
+  case HMC_SUCCESS: return status;
+  case HMC_PEER_LOST: cause = atomic_load(&((hmc_peer_t *)(uintptr_t)peer)->losing) && peer->lost_reason[0] ? peer->lost_reason : cause; break;
+  case HMC_STALE: cause = "the peer closed that region, or made it anew: open it again"; break;
+  case HMC_TIMEOUT: cause = "the deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)"; break;
+  default: break;
+  }
+  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), peer->ip, peer->port, remote->name,
+                   (unsigned long long)length, cause);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  void *connection = peer->connection->state;
+  hmc_status_t status = ops->wait(connection, operation, peer->context->settings.spin);
+  if (status == HMC_IN_PROGRESS) {
+    status = hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  }
+  if (status == HMC_TIMEOUT) ops->cancel(connection, operation, HMC_TIMEOUT);
+  return operation->status;
+}
+
+/* ---- put and get ----------------------------------------------------------------------------------------------------- */
+
+void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
+                            uint64_t deadline) {
+  operation->kind = kind;
+  operation->local = &local->view;
+  operation->remote = &remote->view;
+  operation->remote_state = remote->state;
+  operation->deadline = deadline;
+  operation->awaited = false;
+  operation->status = HMC_IN_PROGRESS;
+  atomic_store_explicit(&operation->state, HMCI_PENDING, memory_order_relaxed);
+}
+
+void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote, const hmci_segment_t *segment) {
+  uint8_t *here = local->view.base + segment->local, *there = remote->mapped + segment->remote;
+  if (kind == HMCI_PUT) {
+    memcpy(there, here, segment->length);
+    atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  } else {
+    atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+    memcpy(here, there, segment->length);
+  }
+}
+
+static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                             uint64_t remote_offset, uint64_t length) {
+  hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
+  if (status != HMC_SUCCESS || length == 0) return status;
+  hmci_segment_t segment = {offset, remote_offset, length};
+  if (hmci_is_mapped(local, remote)) {
+    hmci_copy_mapped(kind, local, remote, &segment);
+    return HMC_SUCCESS;
+  }
+  hmc_peer_t *peer = remote->peer;
+  hmci_operation_t operation;
+  hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(peer->context, 0));
+  operation.single = segment;
+  operation.segments = &operation.single;
+  operation.segment_count = 1;
+  operation.awaited = true;
+  status = peer->transport->ops->submit(peer->connection->state, &operation);
+  if (status == HMC_SUCCESS) status = hmci_operation_await(peer, &operation);
+  return status == HMC_SUCCESS ? status : hmci_operation_explain(kind, status, remote, length);
+}
+
+/* True where nothing stands against copying right away. */
+static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote, uint64_t remote_offset,
+                            uint64_t length, unsigned right) {
+  return HMCI_LIKELY(local && remote && hmci_is_mapped(local, remote) && remote->view.rights & right &&
+                     hmci_range_fits(remote_offset, length, remote->view.size) &&
+                     hmci_range_fits(offset, length, local->view.size) &&
+                     atomic_load_explicit(remote->connected, memory_order_relaxed) &&
+                     atomic_load_explicit(remote->here, memory_order_relaxed) &&
+                     atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation);
+}
+
+hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
+  if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
+    return transfer(HMCI_PUT, local, offset, remote, remote_offset, length);
+  }
+  uint8_t *to = remote->mapped + remote_offset;
+  const uint8_t *from = local->view.base + offset;
+  if (length == 8) {
+    memcpy(to, from, 8); /* a store, where a call would cost more than the bytes */
+  } else {
+    memcpy(to, from, length);
+  }
+  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
+  if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_READ)) {
+    return transfer(HMCI_GET, local, offset, remote, remote_offset, length);
+  }
+  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  memcpy(local->view.base + offset, remote->mapped + remote_offset, length);
+  return HMC_SUCCESS;
+}

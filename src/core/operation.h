@@ -1,0 +1,29 @@
+/* What blocking operations and requests share. */
+#ifndef HMCI_OPERATION_H
+#define HMCI_OPERATION_H
+
+#include "core.h"
+
+const char *hmci_operation_name(hmci_operation_kind_t kind);
+
+/* All that can be said before an operation starts, with a text. */
+hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
+                                  uint64_t remote_offset, uint64_t length);
+
+/* Sets the text of a failed operation and returns its status. */
+hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length);
+
+/* Fills in all but the segments. */
+void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
+                            uint64_t deadline);
+
+/* Waits for a submitted operation to its deadline, ends it there, and returns its status. */
+hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
+
+/* True where a segment is a copy by this thread. */
+static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
+  return remote->mapped && local->view.ops->host_accessible;
+}
+void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote, const hmci_segment_t *segment);
+
+#endif

@@ -1,0 +1,238 @@
+/* Peers: made by a greeting, served by the loop, ended by either side.
+ *
+ * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what comes; the handle stays
+ * valid. Closing it (hmc_peer_close) frees it. */
+#include "core.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+static void on_loss(hmci_timer_t *timer);
+static bool on_session(hmci_watch_t *watch, uint32_t events);
+
+hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
+  hmc_peer_t *peer = calloc(1, sizeof *peer);
+  if (!peer) {
+    hmci_fail(HMC_NO_MEMORY, "no memory for a peer");
+    return NULL;
+  }
+  peer->context = context;
+  peer->role = role;
+  peer->watch.ready = on_session;
+  hmci_list_init(&peer->link);
+  hmci_list_init(&peer->arrival);
+  hmci_list_init(&peer->lookups);
+  hmci_list_init(&peer->remotes);
+  hmci_timer_init(&peer->loss, on_loss);
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_mutex_init(&peer->lock, NULL);
+  pthread_cond_init(&peer->answered, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  hmci_random(&peer->token, sizeof peer->token);
+  return peer;
+}
+
+hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data) {
+  hmci_connection_t *connection = hmci_allocate_aligned(sizeof *connection + slot->ops->connection_size);
+  if (!connection) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
+  connection->peer = peer;
+  hmc_status_t status = slot->ops->connection_open(slot->state, connection->state, peer->role, data);
+  if (status != HMC_SUCCESS) {
+    free(connection);
+    return status;
+  }
+  peer->transport = slot;
+  peer->connection = connection;
+  return HMC_SUCCESS;
+}
+
+void hmci_peer_unsettle(hmc_peer_t *peer) {
+  if (!peer->connection) return;
+  peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
+  peer->transport->ops->connection_close(peer->connection->state);
+  free(peer->connection);
+  peer->connection = NULL;
+  peer->transport = NULL;
+}
+
+hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
+  hmc_context_t *context = peer->context;
+  atomic_store(&peer->connected, 1);
+  pthread_mutex_lock(&context->lock);
+  hmci_list_append(&context->peers, &peer->link);
+  pthread_mutex_unlock(&context->lock);
+  hmc_status_t status =
+      hmci_loop_add(context->loop, &peer->watch, hmci_secure_descriptor(peer->channel.stream), EPOLLIN | EPOLLRDHUP);
+  if (status != HMC_SUCCESS) {
+    pthread_mutex_lock(&context->lock);
+    hmci_list_remove(&peer->link);
+    pthread_mutex_unlock(&context->lock);
+    return status;
+  }
+  hmci_log(HMC_LOG_INFO, "%s:%u (%s on %s, process %d) is reached by %s", peer->ip, peer->port, peer->name, peer->host,
+           peer->process, peer->transport->ops->name);
+  return HMC_SUCCESS;
+}
+
+/* ---- the session in the loop ----------------------------------------------------------------------------------------- */
+
+static void watch_for_room(hmc_peer_t *peer) {
+  bool blocked = hmci_channel_is_blocked(&peer->channel);
+  if (blocked == peer->watched_out) return;
+  peer->watched_out = blocked;
+  hmci_loop_modify(peer->context->loop, &peer->watch, EPOLLIN | EPOLLRDHUP | (blocked ? EPOLLOUT : 0));
+}
+
+static bool on_session(hmci_watch_t *watch, uint32_t events) {
+  hmc_peer_t *peer = HMCI_CONTAINER(watch, hmc_peer_t, watch);
+  if (!events || atomic_load(&peer->losing)) return false;
+  hmc_status_t status = hmci_channel_flush(&peer->channel);
+  if (status == HMC_IN_PROGRESS) status = HMC_SUCCESS;
+  while (status == HMC_SUCCESS) {
+    uint16_t type;
+    hmci_reader_t reader;
+    status = hmci_channel_receive(&peer->channel, &type, &reader);
+    if (status == HMC_SUCCESS) status = hmci_session_handle(peer, type, &reader);
+  }
+  if (status != HMC_IN_PROGRESS) {
+    hmci_peer_lose(peer, status == HMC_PEER_LOST ? "the peer hung up" : hmc_last_error());
+  } else {
+    watch_for_room(peer);
+  }
+  return false; /* sessions are quiet: no reason to spin */
+}
+
+void hmci_peer_lose(hmc_peer_t *peer, const char *reason) {
+  uint32_t no = 0;
+  if (!atomic_compare_exchange_strong(&peer->losing, &no, 1)) return;
+  snprintf(peer->lost_reason, sizeof peer->lost_reason, "%s", reason);
+  atomic_store(&peer->connected, 0);
+  hmci_loop_silence(peer->context->loop, &peer->watch);
+  hmci_loop_set_timer(peer->context->loop, &peer->loss, 0);
+}
+
+static void on_loss(hmci_timer_t *timer) {
+  hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
+  if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
+  pthread_mutex_lock(&peer->lock);
+  pthread_cond_broadcast(&peer->answered);
+  pthread_mutex_unlock(&peer->lock);
+  hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, peer->lost_reason);
+}
+
+/* ---- closing --------------------------------------------------------------------------------------------------------- */
+
+void hmci_peer_destroy(hmc_peer_t *peer) {
+  hmci_loop_clear_timer(peer->context->loop, &peer->loss);
+  while (!hmci_list_is_empty(&peer->remotes)) {
+    hmc_remote_t *remote = HMCI_CONTAINER(peer->remotes.next, hmc_remote_t, link);
+    hmci_list_remove(&remote->link);
+    hmci_remote_destroy(remote);
+  }
+  hmci_peer_unsettle(peer);
+  hmci_channel_close(&peer->channel);
+  pthread_cond_destroy(&peer->answered);
+  pthread_mutex_destroy(&peer->lock);
+  free(peer);
+}
+
+void hmc_peer_close(hmc_peer_t *peer) {
+  if (!peer) return;
+  hmc_context_t *context = peer->context;
+  if (hmci_context_is_foreign(context)) return;
+  atomic_store(&peer->connected, 0);
+  atomic_store(&peer->losing, 1);
+  peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
+  hmci_loop_remove(context->loop, &peer->watch);
+  pthread_mutex_lock(&context->lock);
+  hmci_list_remove(&peer->link);
+  hmci_list_remove(&peer->arrival);
+  pthread_mutex_unlock(&context->lock);
+  hmci_peer_destroy(peer);
+}
+
+/* ---- asking about them ----------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **out) {
+  if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_accept: context or peer is NULL");
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
+  struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
+  int failed = 0;
+  hmc_peer_t *peer = NULL;
+  pthread_mutex_lock(&context->lock);
+  while (hmci_list_is_empty(&context->arrivals) && !failed) {
+    failed = pthread_cond_timedwait(&context->arrived, &context->lock, &until);
+  }
+  if (!hmci_list_is_empty(&context->arrivals)) {
+    peer = HMCI_CONTAINER(context->arrivals.next, hmc_peer_t, arrival);
+    hmci_list_remove(&peer->arrival);
+  }
+  pthread_mutex_unlock(&context->lock);
+  if (!peer) return hmci_fail(HMC_TIMEOUT, "no peer connected within the deadline");
+  *out = peer;
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
+  if (!peer || !info) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");
+  memset(info, 0, sizeof *info);
+  info->state = atomic_load(&peer->connected) ? HMC_PEER_CONNECTED : HMC_PEER_GONE;
+  info->type = peer->transport->ops->type;
+  info->port = peer->port;
+  info->incarnation = peer->incarnation;
+  info->process = peer->process;
+  snprintf(info->ip, sizeof info->ip, "%s", peer->ip);
+  snprintf(info->name, sizeof info->name, "%s", peer->name);
+  snprintf(info->host, sizeof info->host, "%s", peer->host);
+  return HMC_SUCCESS;
+}
+
+/* Appends a line; `used` counts on past the end of the room. */
+static void HMCI_PRINTF(4, 5) append(char *text, size_t size, size_t *used, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  bool room = text && *used < size;
+  int length = vsnprintf(room ? text + *used : NULL, room ? size - *used : 0, format, arguments);
+  va_end(arguments);
+  if (length > 0) *used += (size_t)length;
+}
+
+static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *used) {
+  pthread_mutex_lock(&peer->lock);
+  for (hmci_list_t *link = peer->remotes.next; link != &peer->remotes; link = link->next) {
+    hmc_remote_t *remote = HMCI_CONTAINER(link, hmc_remote_t, link);
+    char line[HMCI_REASON_SIZE] = "";
+    if (peer->transport->ops->remote_explain) {
+      peer->transport->ops->remote_explain(peer->connection->state, remote->state, line, sizeof line);
+    }
+    append(text, size, used, "  region '%s' (%llu B, %s %d): %s\n", remote->name, (unsigned long long)remote->view.size,
+           hmc_memory_kind_name(remote->view.memory.kind), remote->view.memory.device, line);
+  }
+  pthread_mutex_unlock(&peer->lock);
+}
+
+hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed) {
+  if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_explain: peer is NULL");
+  size_t used = 0;
+  char line[HMCI_REASON_SIZE] = "";
+  if (text && size) text[0] = 0;
+  peer->transport->ops->explain(peer->connection->state, line, sizeof line);
+  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name, peer->host,
+         peer->process, peer->transport->ops->name, line);
+  if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", peer->lost_reason);
+  explain_remotes(peer, text, size, &used);
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    if (peer->refused[i][0]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
+  }
+  if (needed) *needed = used + 1;
+  return HMC_SUCCESS;
+}

@@ -1,0 +1,73 @@
+/* Remote regions: the peers' regions as seen from here. */
+#include "core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
+  if (!peer || !name || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
+  hmc_context_t *context = peer->context;
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (!*name || strlen(name) >= HMC_REGION_NAME_SIZE) {
+    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name, HMC_REGION_NAME_SIZE - 1);
+  }
+  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
+  hmci_found_t found;
+  hmc_status_t status = hmci_session_lookup(peer, name, deadline, &found);
+  if (status != HMC_SUCCESS) return status;
+
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  hmc_remote_t *remote = hmci_allocate_aligned(sizeof *remote + ops->remote_size);
+  if (!remote) return hmci_fail(HMC_NO_MEMORY, "no memory for a remote region");
+  remote->peer = peer;
+  remote->view = found.view;
+  remote->connected = &peer->connected;
+  remote->here = context->here;
+  snprintf(remote->name, sizeof remote->name, "%s", name);
+  if (ops->remote_open) {
+    void *mapped = NULL;
+    status = ops->remote_open(peer->connection->state, remote->state, &remote->view, &found.key, deadline, &mapped,
+                              &remote->generation);
+    if (status != HMC_SUCCESS) {
+      free(remote);
+      return hmci_fail_prefix(status, "region '%s' of %s:%u: ", name, peer->ip, peer->port);
+    }
+    remote->mapped = mapped;
+  }
+  pthread_mutex_lock(&peer->lock);
+  hmci_list_append(&peer->remotes, &remote->link);
+  pthread_mutex_unlock(&peer->lock);
+  *out = remote;
+  return HMC_SUCCESS;
+}
+
+void hmci_remote_destroy(hmc_remote_t *remote) {
+  hmc_peer_t *peer = remote->peer;
+  if (peer->transport->ops->remote_close) peer->transport->ops->remote_close(peer->connection->state, remote->state);
+  free(remote);
+}
+
+void hmc_remote_close(hmc_remote_t *remote) {
+  if (!remote || hmci_context_is_foreign(remote->peer->context)) return;
+  pthread_mutex_lock(&remote->peer->lock);
+  hmci_list_remove(&remote->link);
+  pthread_mutex_unlock(&remote->peer->lock);
+  hmci_remote_destroy(remote);
+}
+
+size_t hmc_remote_size(const hmc_remote_t *remote) { return remote ? remote->view.size : 0; }
+hmc_memory_t hmc_remote_memory(const hmc_remote_t *remote) {
+  return remote ? remote->view.memory : (hmc_memory_t){HMC_MEMORY_DEFAULT, 0};
+}
+
+hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer) {
+  if (!remote || !pointer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_map: remote or pointer is NULL");
+  if (hmci_context_is_foreign(remote->peer->context)) return HMC_UNSUPPORT;
+  if (!remote->mapped) {
+    return hmci_fail(HMC_UNSUPPORT, "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
+                     remote->name, remote->peer->ip, remote->peer->port);
+  }
+  *pointer = remote->mapped;
+  return HMC_SUCCESS;
+}
