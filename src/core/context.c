@@ -136,12 +136,18 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->lock, NULL);
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
+  pthread_mutex_init(&context->callback_lock, NULL);
+  pthread_mutex_init(&context->notice_lock, NULL);
+  pthread_cond_init(&context->noticed, &monotonic);
   pthread_cond_init(&context->arrived, &monotonic);
   pthread_condattr_destroy(&monotonic);
 }
 
 static void destroy_locks(hmc_context_t *context) {
+  pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
+  pthread_mutex_destroy(&context->notice_lock);
+  pthread_mutex_destroy(&context->callback_lock);
   pthread_mutex_destroy(&context->request_lock);
   pthread_mutex_destroy(&context->region_lock);
   pthread_mutex_destroy(&context->lock);
@@ -169,7 +175,11 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmci_list_init(&context->arrivals);
   hmci_list_init(&context->requests);
   hmci_list_init(&context->spare_requests);
+  hmci_list_init(&context->callbacks);
+  hmci_list_init(&context->notices);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
+  hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
+  atomic_store(&context->room.event, -1);
   context->request_check = HMCI_NEVER;
   hmci_random(&context->generation, sizeof context->generation);
   context->host = (hmci_host_t){
@@ -177,6 +187,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
       .region_acquire = hmci_region_acquire,
       .region_release = hmci_region_release,
       .dial = hmci_greeting_dial_stream,
+      .notify = hmci_notification_put,
       .connection_lost = connection_lost,
   };
   hmci_random(&context->host.incarnation, sizeof context->host.incarnation);
@@ -230,6 +241,7 @@ void hmc_context_destroy(hmc_context_t *context) {
     hmc_peer_close(peer);
   }
   hmci_requests_destroy(context);
+  hmci_notifications_destroy(context);
   close_regions(context);
   close_transports(context);
   hmci_loop_destroy(context->loop);

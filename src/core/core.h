@@ -1,7 +1,8 @@
 /* The core's own structures.
  *
  * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports' locks;
- * `hmc_context.region_lock`; the loop's table lock. A thread that holds one takes only those behind it. */
+ * `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock` and `notice_lock`; the loop's table lock. A thread that holds one takes only
+ * those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
@@ -54,10 +55,21 @@ struct hmc_context {
   uint32_t region_room, generation;
 
   pthread_mutex_t request_lock;
-  hmci_list_t requests; /* request_lock; those not freed */
+  hmci_list_t requests; /* request_lock; those not freed, in the order they were started */
   hmci_list_t spare_requests;
+  uint64_t request_count; /* request_lock; started so far */
   hmci_timer_t request_timer;
   uint64_t request_check; /* request_lock; when the timer fires, HMCI_NEVER: not set */
+  hmci_room_t room;       /* told of every completion */
+
+  pthread_mutex_t callback_lock;
+  hmci_list_t callbacks; /* callback_lock; complete requests whose callback is due */
+  hmci_timer_t callback_timer;
+
+  pthread_mutex_t notice_lock;
+  pthread_cond_t noticed;
+  hmci_list_t notices; /* notice_lock */
+  uint32_t notice_count;
 };
 
 /* True, and the thread's error set, in a forked child. */
@@ -192,8 +204,17 @@ void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's l
 
 /* ---- requests -------------------------------------------------------------------------------------------------------- */
 
-/* Ends what a context's requests have left and frees them all. */
+/* Frees all requests of a context whose peers are closed. */
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
+void hmci_requests_call_back(hmci_timer_t *timer);
+
+/* ---- notifications --------------------------------------------------------------------------------------------------- */
+
+/* hmci_host_t's notify. */
+hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size);
+/* Forgets who sent what is in the queue. */
+void hmci_notifications_orphan(hmc_context_t *context, const hmc_peer_t *peer);
+void hmci_notifications_destroy(hmc_context_t *context);
 
 #endif

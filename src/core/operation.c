@@ -8,7 +8,42 @@
 
 /* ---- checks and texts ------------------------------------------------------------------------------------------------ */
 
-const char *hmci_operation_name(hmci_operation_kind_t kind) { return kind == HMCI_PUT ? "put to" : "get from"; }
+const char *hmci_operation_name(hmci_operation_kind_t kind) {
+  static const char *const names[] = {"put to", "get from", "atomic on", "notification to"};
+  return names[kind];
+}
+
+/* Is the far end there? */
+static hmc_status_t check_remote(hmci_operation_kind_t kind, const hmc_remote_t *remote, uint64_t length) {
+  if (!atomic_load_explicit(remote->connected, memory_order_relaxed)) {
+    return hmci_operation_explain(kind, HMC_PEER_LOST, remote, length);
+  }
+  if (remote->generation && atomic_load_explicit(remote->generation, memory_order_acquire) != remote->view.generation) {
+    return hmci_operation_explain(kind, HMC_STALE, remote, length);
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation, unsigned width) {
+  if (!remote) return hmci_fail(HMC_INVALID_CONFIG, "atomic on a peer: the remote region is NULL");
+  const hmc_peer_t *peer = remote->peer;
+  if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
+  if (operation < HMC_ATOMIC_ADD || operation > HMC_ATOMIC_COMPARE_SWAP || (width != 4 && width != 8)) {
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: no operation %d on %u B", peer->ip, peer->port, (int)operation, width);
+  }
+  if (offset % width) {
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: offset %llu is no multiple of %u", peer->ip, peer->port,
+                     (unsigned long long)offset, width);
+  }
+  if (!hmci_range_fits(offset, width, remote->view.size)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "atomic on %s:%u: %u B at offset %llu run past the %llu B of its region '%s'", peer->ip, peer->port,
+                     width, (unsigned long long)offset, (unsigned long long)remote->view.size, remote->name);
+  }
+  if (!(remote->view.rights & HMC_REMOTE_ATOMIC)) {
+    return hmci_fail(HMC_DENIED, "atomic on %s:%u: region '%s' gives peers no right to atomics", peer->ip, peer->port, remote->name);
+  }
+  return check_remote(HMCI_ATOMIC, remote, width);
+}
 
 /* Everything that can be said before an operation starts; the cold path. */
 hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
@@ -35,11 +70,7 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
                      peer->port, (unsigned long long)length, (unsigned long long)offset, (unsigned long long)local->view.size,
                      local->name);
   }
-  if (!atomic_load_explicit(remote->connected, memory_order_relaxed)) return hmci_operation_explain(kind, HMC_PEER_LOST, remote, length);
-  if (remote->generation && atomic_load_explicit(remote->generation, memory_order_acquire) != remote->view.generation) {
-    return hmci_operation_explain(kind, HMC_STALE, remote, length);
-  }
-  return HMC_SUCCESS;
+  return check_remote(kind, remote, length);
 }
 
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length) {
@@ -60,28 +91,38 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
-  void *connection = peer->connection->state;
-  hmc_status_t status = ops->wait(connection, operation, peer->context->settings.spin);
-  if (status == HMC_IN_PROGRESS) {
-    status = hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
-  }
-  if (status == HMC_TIMEOUT) ops->cancel(connection, operation, HMC_TIMEOUT);
-  return operation->status;
+  hmc_status_t status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
+  if (status != HMC_IN_PROGRESS) return status;
+  return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }
-
-/* ---- put and get ----------------------------------------------------------------------------------------------------- */
 
 void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
                             uint64_t deadline) {
   operation->kind = kind;
-  operation->local = &local->view;
-  operation->remote = &remote->view;
-  operation->remote_state = remote->state;
+  operation->local = local ? &local->view : NULL;
+  operation->remote = remote ? &remote->view : NULL;
+  operation->remote_state = remote ? remote->state : NULL;
+  operation->segments = &operation->single;
+  operation->segment_count = 1;
   operation->deadline = deadline;
-  operation->awaited = false;
+  operation->awaited = operation->checksum = operation->chained = false;
+  operation->completed = NULL;
+  operation->room = NULL;
   operation->status = HMC_IN_PROGRESS;
-  atomic_store_explicit(&operation->state, HMCI_PENDING, memory_order_relaxed);
+  atomic_store_explicit(&operation->state, HMCI_PENDING, memory_order_relaxed); /* nobody else knows it yet */
 }
+
+/* Runs one operation that nobody but this thread waits for. */
+static hmc_status_t run(hmc_peer_t *peer, hmci_operation_t *operation) {
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  operation->awaited = true;
+  hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
+  if (status != HMC_SUCCESS) return status;
+  if (hmci_operation_await(peer, operation) == HMC_TIMEOUT) ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+  return operation->status;
+}
+
+/* ---- put and get ----------------------------------------------------------------------------------------------------- */
 
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote, const hmci_segment_t *segment) {
   uint8_t *here = local->view.base + segment->local, *there = remote->mapped + segment->remote;
@@ -103,15 +144,10 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
     hmci_copy_mapped(kind, local, remote, &segment);
     return HMC_SUCCESS;
   }
-  hmc_peer_t *peer = remote->peer;
   hmci_operation_t operation;
-  hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(peer->context, 0));
+  hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
   operation.single = segment;
-  operation.segments = &operation.single;
-  operation.segment_count = 1;
-  operation.awaited = true;
-  status = peer->transport->ops->submit(peer->connection->state, &operation);
-  if (status == HMC_SUCCESS) status = hmci_operation_await(peer, &operation);
+  status = run(remote->peer, &operation);
   return status == HMC_SUCCESS ? status : hmci_operation_explain(kind, status, remote, length);
 }
 
@@ -147,5 +183,26 @@ hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   }
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   memcpy(local->view.base + offset, remote->mapped + remote_offset, length);
+  return HMC_SUCCESS;
+}
+
+/* ---- atomics --------------------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                        uint64_t compare, uint64_t *fetched) {
+  hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
+  if (status != HMC_SUCCESS) return status;
+  if (remote->mapped) {
+    uint64_t old = hmci_atomic_apply(remote->mapped + remote_offset, width, operation, operand, compare);
+    if (fetched) *fetched = old;
+    return HMC_SUCCESS;
+  }
+  hmci_operation_t under_way;
+  hmci_operation_prepare(&under_way, HMCI_ATOMIC, NULL, remote, hmci_context_deadline(remote->peer->context, 0));
+  under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
+  under_way.atomic = (hmci_atomic_t){.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare};
+  status = run(remote->peer, &under_way);
+  if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
+  if (fetched) *fetched = under_way.atomic.fetched;
   return HMC_SUCCESS;
 }

@@ -13,11 +13,14 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
 /* Sets the text of a failed operation and returns its status. */
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length);
 
-/* Fills in all but the segments. */
+/* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has none. */
 void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
                             uint64_t deadline);
 
-/* Waits for a submitted operation to its deadline, ends it there, and returns its status. */
+/* As check, for an atomic. */
+hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation, unsigned width);
+
+/* Waits for a submitted operation: HMC_SUCCESS once it is complete, HMC_TIMEOUT when its deadline has passed and it is not. */
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
 
 /* True where a segment is a copy by this thread. */

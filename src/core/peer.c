@@ -156,6 +156,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_list_remove(&peer->link);
   hmci_list_remove(&peer->arrival);
   pthread_mutex_unlock(&context->lock);
+  hmci_notifications_orphan(context, peer);
   hmci_peer_destroy(peer);
 }
 

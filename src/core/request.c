@@ -1,26 +1,24 @@
 /* Requests: operations that the caller does not wait for at once.
  *
+ * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's completion is its own.
+ *
  * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All that are not freed are on
  * the context's list; while there are any, a timer in the loop looks for those past their deadline, so that also a request nobody asks about ends.
  *
- * Locking: `request_lock` guards the lists and is held while one is cancelled by the timer, so that it cannot be freed meanwhile. */
-#include "operation.h"
+ * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed meanwhile. */
+#include "request.h"
 
 #include <stdlib.h>
-
-struct hmc_request {
-  hmci_list_t link; /* the context's list, or its spare list */
-  hmc_context_t *context;
-  hmc_peer_t *peer;     /* not to be followed once the operation is complete: it may have been closed */
-  hmc_remote_t *remote; /* likewise */
-  uint64_t length;
-  hmci_operation_t operation;
-};
+#include <string.h>
+#include <unistd.h>
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------------- */
 
-static void expire(hmc_request_t *request) {
-  request->peer->transport->ops->cancel(request->peer->connection->state, &request->operation, HMC_TIMEOUT);
+void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
+  for (uint32_t i = 0; i < request->count; i++) {
+    if (hmci_operation_is_complete(&request->chain[i])) continue;
+    request->peer->transport->ops->cancel(request->peer->connection->state, &request->chain[i], status);
+  }
 }
 
 void hmci_requests_expire(hmci_timer_t *timer) {
@@ -29,16 +27,53 @@ void hmci_requests_expire(hmci_timer_t *timer) {
   pthread_mutex_lock(&context->request_lock);
   for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    if (hmci_operation_is_complete(&request->operation)) continue;
-    if (request->operation.deadline <= now) {
-      expire(request);
-    } else if (request->operation.deadline < next) {
-      next = request->operation.deadline;
+    if (hmci_request_is_complete(request)) continue;
+    uint64_t deadline = request->chain[0].deadline;
+    if (deadline <= now) {
+      hmci_request_end(request, HMC_TIMEOUT);
+    } else if (deadline < next) {
+      next = deadline;
     }
   }
   context->request_check = next;
   if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, timer, next);
   pthread_mutex_unlock(&context->request_lock);
+}
+
+/* ---- callbacks ------------------------------------------------------------------------------------------------------- */
+
+/* The last operation of a request with a callback is about to be complete. */
+static void on_completed(hmci_operation_t *operation) {
+  hmc_request_t *request = operation->owner;
+  hmc_context_t *context = request->context;
+  pthread_mutex_lock(&context->callback_lock);
+  bool first = hmci_list_is_empty(&context->callbacks);
+  hmci_list_append(&context->callbacks, &request->due);
+  pthread_mutex_unlock(&context->callback_lock);
+  if (first) hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
+}
+
+void hmci_requests_call_back(hmci_timer_t *timer) {
+  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
+  for (;;) {
+    hmc_request_t *request = NULL;
+    pthread_mutex_lock(&context->callback_lock);
+    if (!hmci_list_is_empty(&context->callbacks)) {
+      request = HMCI_CONTAINER(context->callbacks.next, hmc_request_t, due);
+      hmci_list_remove(&request->due);
+    }
+    pthread_mutex_unlock(&context->callback_lock);
+    if (!request) return;
+    while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
+    request->callback(request, hmci_request_status(request), request->user);
+  }
+}
+
+/* A request that is freed takes back its callback. */
+static void forget_callback(hmc_request_t *request) {
+  pthread_mutex_lock(&request->context->callback_lock);
+  hmci_list_remove(&request->due);
+  pthread_mutex_unlock(&request->context->callback_lock);
 }
 
 /* ---- the lists ------------------------------------------------------------------------------------------------------- */
@@ -51,23 +86,34 @@ static hmc_request_t *take_request(hmc_context_t *context) {
     hmci_list_remove(&request->link);
   }
   pthread_mutex_unlock(&context->request_lock);
-  if (!request && (request = malloc(sizeof *request))) hmci_list_init(&request->link);
+  if (!request && (request = malloc(sizeof *request))) {
+    hmci_list_init(&request->link);
+    hmci_list_init(&request->due);
+    request->context = context;
+    request->message = NULL;
+  }
   return request;
 }
 
-static void give_request(hmc_context_t *context, hmc_request_t *request) {
+static void give_request(hmc_request_t *request) {
+  hmc_context_t *context = request->context;
+  free(request->message);
+  request->message = NULL;
   pthread_mutex_lock(&context->request_lock);
   hmci_list_remove(&request->link);
   hmci_list_append(&context->spare_requests, &request->link);
   pthread_mutex_unlock(&context->request_lock);
 }
 
-static void list_request(hmc_context_t *context, hmc_request_t *request) {
+static void list_request(hmc_request_t *request) {
+  hmc_context_t *context = request->context;
+  uint64_t deadline = request->chain[0].deadline;
   pthread_mutex_lock(&context->request_lock);
+  request->number = ++context->request_count;
   hmci_list_append(&context->requests, &request->link);
-  if (request->operation.deadline < context->request_check) {
-    context->request_check = request->operation.deadline;
-    hmci_loop_set_timer(context->loop, &context->request_timer, context->request_check);
+  if (deadline < context->request_check) {
+    context->request_check = deadline;
+    hmci_loop_set_timer(context->loop, &context->request_timer, deadline);
   }
   pthread_mutex_unlock(&context->request_lock);
 }
@@ -76,49 +122,165 @@ static void free_list(hmci_list_t *list) {
   while (!hmci_list_is_empty(list)) {
     hmc_request_t *request = HMCI_CONTAINER(list->next, hmc_request_t, link);
     hmci_list_remove(&request->link);
+    free(request->message);
     free(request);
   }
 }
 
 void hmci_requests_destroy(hmc_context_t *context) {
   hmci_loop_clear_timer(context->loop, &context->request_timer);
+  hmci_loop_clear_timer(context->loop, &context->callback_timer);
+  int event = atomic_load(&context->room.event);
+  if (event >= 0) close(event);
   free_list(&context->requests);
   free_list(&context->spare_requests);
 }
 
 /* ---- starting -------------------------------------------------------------------------------------------------------- */
 
+static hmc_status_t check_options(const hmci_start_t *what) {
+  const hmc_operation_options_t *options = what->options;
+  if (!options) return HMC_SUCCESS;
+  const hmc_peer_t *peer = what->remote->peer;
+  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM) return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
+  if (options->notification_size > HMC_NOTIFICATION_MAX || (options->notification_size && !options->notification)) {
+    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size, HMC_NOTIFICATION_MAX);
+  }
+  if (options->flags & HMC_OPERATION_CHECKSUM && !peer->transport->ops->checksums) {
+    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet", peer->transport->ops->name);
+  }
+  const hmc_signal_t *signal = options->signal;
+  if (!signal) return HMC_SUCCESS;
+  hmc_status_t status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
+  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "signal: ");
+  if (signal->remote->peer != peer) return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
+  return HMC_SUCCESS;
+}
+
+static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
+                                       uint64_t deadline) {
+  hmci_operation_t *operation = &request->chain[request->count];
+  hmci_operation_prepare(operation, kind, local, remote, deadline);
+  operation->chained = request->count > 0;
+  operation->message_size = 0;
+  request->count++;
+  return operation;
+}
+
+static void add_data(hmc_request_t *request, const hmci_start_t *what, uint64_t deadline) {
+  hmci_operation_t *operation = add_operation(request, what->kind, what->local, what->remote, deadline);
+  operation->single = what->single;
+  operation->atomic = what->atomic;
+  operation->checksum = what->options && what->options->flags & HMC_OPERATION_CHECKSUM;
+  if (what->segments) {
+    operation->segments = what->segments;
+    operation->segment_count = what->count;
+    operation->single.length = what->length;
+  }
+}
+
+static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options_t *options, uint64_t deadline) {
+  if (options && options->signal) {
+    const hmc_signal_t *signal = options->signal;
+    hmci_operation_t *operation = add_operation(request, HMCI_ATOMIC, NULL, signal->remote, deadline);
+    operation->single = (hmci_segment_t){.remote = signal->offset, .length = 8};
+    operation->atomic = (hmci_atomic_t){.operation = signal->operation, .operand = signal->value};
+  }
+  if (options && options->notification_size) {
+    request->message = malloc(options->notification_size);
+    if (!request->message) return hmci_fail(HMC_NO_MEMORY, "no memory for a notification");
+    memcpy(request->message, options->notification, options->notification_size);
+    hmci_operation_t *operation = add_operation(request, HMCI_NOTIFY, NULL, NULL, deadline);
+    operation->message = request->message;
+    operation->message_size = (uint32_t)options->notification_size;
+    operation->single = (hmci_segment_t){.length = options->notification_size};
+  }
+  return HMC_SUCCESS;
+}
+
+/* Does by this thread what is mapped. True when the operation is done. */
+static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote, hmc_status_t *status) {
+  *status = HMC_SUCCESS;
+  if (operation->kind == HMCI_ATOMIC) {
+    if (!remote->mapped) return false;
+    hmci_atomic_t *atomic = &operation->atomic;
+    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length, atomic->operation,
+                                        atomic->operand, atomic->compare);
+    return true;
+  }
+  if (!hmci_is_mapped(local, remote)) return false;
+  for (uint32_t i = 0; i < operation->segment_count; i++) {
+    const hmci_segment_t *segment = &operation->segments[i];
+    hmci_copy_mapped(operation->kind, local, remote, segment);
+    if (operation->checksum && hmci_crc32c(0, local->view.base + segment->local, segment->length) !=
+                                   hmci_crc32c(0, remote->mapped + segment->remote, segment->length)) {
+      *status = HMC_CORRUPT;
+    }
+  }
+  return true;
+}
+
+/* Runs the head of the chain that this thread can do by itself; returns the number of operations it ended. */
+static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
+  hmc_status_t status = HMC_SUCCESS;
+  uint32_t done = 0;
+  if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
+  hmci_operation_complete(&request->chain[done++], status);
+  while (done < request->count) {
+    hmci_operation_t *next = &request->chain[done];
+    if (status == HMC_SUCCESS && (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status))) break;
+    hmci_operation_complete(next, status);
+    done++;
+  }
+  if (done < request->count) request->chain[done].chained = false; /* what it came after is done */
+  return done;
+}
+
+hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
+  hmc_status_t status = check_options(what);
+  if (status != HMC_SUCCESS) return status;
+  hmc_peer_t *peer = what->remote->peer;
+  hmc_request_t *request = take_request(peer->context);
+  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
+  uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
+  request->peer = peer;
+  request->remote = what->remote;
+  request->length = what->length;
+  request->fetched = what->fetched;
+  request->message = NULL;
+  request->callback = what->options ? what->options->callback : NULL;
+  request->user = what->options ? what->options->user : NULL;
+  request->count = 0;
+  add_data(request, what, deadline);
+  status = add_rest(request, what->options, deadline);
+  if (status != HMC_SUCCESS) {
+    give_request(request);
+    return status;
+  }
+  hmci_operation_t *last = hmci_request_last(request);
+  last->room = &peer->context->room;
+  last->owner = request;
+  if (request->callback) last->completed = on_completed;
+
+  *out = request; /* before the callback can run */
+  uint32_t done = run_head(request, what);
+  if (done == request->count) return HMC_SUCCESS;
+  list_request(request);
+  status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
+  if (status == HMC_SUCCESS) return status;
+  give_request(request);
+  *out = NULL;
+  return hmci_operation_explain(what->kind, status, what->remote, what->length);
+}
+
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
-                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options, hmc_request_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(kind));
+                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS) return status;
-  hmc_peer_t *peer = remote->peer;
-  hmc_context_t *context = peer->context;
-  hmc_request_t *request = take_request(context);
-  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
-  request->context = context;
-  request->peer = peer;
-  request->remote = remote;
-  request->length = length;
-  hmci_operation_t *operation = &request->operation;
-  hmci_operation_prepare(operation, kind, local, remote, hmci_context_deadline(context, options ? options->timeout_ms : 0));
-  operation->single = (hmci_segment_t){offset, remote_offset, length};
-  operation->segments = &operation->single;
-  operation->segment_count = 1;
-  if (length == 0 || hmci_is_mapped(local, remote)) {
-    if (length) hmci_copy_mapped(kind, local, remote, &operation->single);
-    hmci_operation_complete(operation, HMC_SUCCESS);
-  } else {
-    status = peer->transport->ops->submit(peer->connection->state, operation);
-    if (status != HMC_SUCCESS) {
-      give_request(context, request);
-      return hmci_operation_explain(kind, status, remote, length);
-    }
-    list_request(context, request);
-  }
-  *out = request;
-  return HMC_SUCCESS;
+  hmci_start_t what = {.kind = kind, .local = local, .remote = remote, .single = {offset, remote_offset, length}, .length = length,
+                       .options = options};
+  return hmci_request_start(&what, request);
 }
 
 hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
@@ -131,47 +293,38 @@ hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remo
   return start(HMCI_GET, local, offset, remote, remote_offset, length, options, request);
 }
 
+hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
+                           uint64_t operand, uint64_t compare, uint64_t *fetched, const hmc_operation_options_t *options,
+                           hmc_request_t **request) {
+  hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
+  if (status != HMC_SUCCESS) return status;
+  hmci_start_t what = {.kind = HMCI_ATOMIC, .remote = remote, .single = {.remote = remote_offset, .length = width},
+                       .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
+                       .fetched = fetched, .length = width, .options = options};
+  return hmci_request_start(&what, request);
+}
+
 /* ---- ending ---------------------------------------------------------------------------------------------------------- */
 
-static hmc_status_t final_status(hmc_request_t *request) {
-  hmc_status_t status = request->operation.status;
+hmc_status_t hmci_request_status(hmc_request_t *request) {
+  const hmci_operation_t *first = &request->chain[0];
+  hmc_status_t status = hmci_request_last(request)->status;
+  if (first->status == HMC_SUCCESS && request->fetched) *request->fetched = first->atomic.fetched;
   if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(request->operation.kind), (unsigned long long)request->length,
+  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind), (unsigned long long)request->length,
                    hmc_status_text(status));
-}
-
-hmc_status_t hmc_request_test(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_operation_is_complete(&request->operation)) {
-    const hmci_transport_ops_t *ops = request->peer->transport->ops;
-    ops->progress(request->peer->connection->state);
-    if (!hmci_operation_is_complete(&request->operation)) {
-      if (hmci_now() < request->operation.deadline) return HMC_IN_PROGRESS;
-      expire(request);
-    }
-  }
-  return final_status(request);
-}
-
-hmc_status_t hmc_request_wait(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_operation_is_complete(&request->operation)) hmci_operation_await(request->peer, &request->operation);
-  return final_status(request);
 }
 
 hmc_status_t hmc_request_cancel(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_cancel: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_operation_is_complete(&request->operation)) {
-    request->peer->transport->ops->cancel(request->peer->connection->state, &request->operation, HMC_CANCELLED);
-  }
-  return final_status(request);
+  if (!hmci_request_is_complete(request)) hmci_request_end(request, HMC_CANCELLED);
+  return hmci_request_status(request);
 }
 
 void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
   hmc_request_cancel(request);
-  give_request(request->context, request);
+  if (request->callback) forget_callback(request);
+  give_request(request);
 }

@@ -422,6 +422,21 @@ hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *
   return HMC_SUCCESS;
 }
 
+/* Whoever may bind a socket to an address has it. */
+bool hmci_socket_is_local(const char *ip) {
+  address_t address;
+  socklen_t size;
+  if (parse_ip(ip, 0, &address, &size) != HMC_SUCCESS) {
+    return false;
+  }
+  int probe = socket(address.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  bool bound = probe >= 0 && bind(probe, &address.any, size) == 0;
+  if (probe >= 0) {
+    close(probe);
+  }
+  return bound;
+}
+
 /* ---- accepting ------------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]) {

@@ -22,6 +22,9 @@ hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor);
 hmc_status_t hmci_socket_connect_tcp(const char *ip, uint16_t port, uint64_t deadline, int *descriptor);
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor);
 
+/* True where `ip` is an address of this host, in this network namespace. */
+bool hmci_socket_is_local(const char *ip);
+
 /* Accepts one connection: HMC_IN_PROGRESS when none waits; HMC_NO_MEMORY when out of descriptors. Non-blocking, NODELAY set. */
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]);
 

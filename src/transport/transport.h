@@ -53,31 +53,59 @@ typedef struct hmci_remote_view {
 
 /* ---- operations ------------------------------------------------------------------------------------------------------ */
 
-typedef enum hmci_operation_kind { HMCI_PUT, HMCI_GET } hmci_operation_kind_t;
+typedef enum hmci_operation_kind {
+  HMCI_PUT,
+  HMCI_GET,
+  HMCI_ATOMIC, /* `single.remote` is the word's offset, `single.length` its width, `atomic` what happens to it */
+  HMCI_NOTIFY, /* `message` goes to the peer's queue: hmci_host_t.notify there */
+} hmci_operation_kind_t;
 
 /* One contiguous piece: from or to `local` in the local region, to or from `remote` in the remote one. */
 typedef struct hmci_segment {
   uint64_t local, remote, length;
 } hmci_segment_t;
 
+typedef struct hmci_atomic {
+  hmc_atomic_operation_t operation;
+  bool fetch; /* `fetched` is wanted */
+  uint64_t operand, compare, fetched;
+} hmci_atomic_t;
+
 enum { HMCI_OPERATION_STATE = 96 };
+
+/* Where those sleep that wait for any of several operations. */
+typedef struct hmci_room {
+  _Atomic uint32_t completions; /* a futex; counts on with every completion */
+  _Atomic uint32_t sleepers;
+  _Atomic int event; /* an eventfd to be written, or -1 */
+} hmci_room_t;
 
 /* An operation in flight. The core fills it in; bounds and rights have been checked. It must stay at its place until it is complete, and
  * the completion is the transport's last touch. */
 typedef struct hmci_operation {
   hmci_operation_kind_t kind;
-  const hmci_region_view_t *local;
-  const hmci_remote_view_t *remote;
-  void *remote_state;             /* the transport's block of the remote region */
-  const hmci_segment_t *segments; /* valid until completion */
+  const hmci_region_view_t *local;  /* put, get */
+  const hmci_remote_view_t *remote; /* all but notify */
+  void *remote_state;               /* the transport's block of the remote region */
+  const hmci_segment_t *segments;   /* valid until completion */
   uint32_t segment_count;
+  hmci_atomic_t atomic;
+  const void *message; /* notify */
+  uint32_t message_size;
   uint64_t deadline;
-  bool awaited; /* the submitter waits for it at once: nobody else needs to be woken to move it on */
+  bool awaited;  /* the submitter waits for it at once: nobody else needs to be woken to move it on */
+  bool checksum; /* put, get: verify end to end */
+  /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible, and ends with that
+   * one's status, without any effect, where that failed. */
+  bool chained;
+  void (*completed)(struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
+  hmci_room_t *room;                                   /* NULL, or told right after; outlives the operation */
+  void *owner;                                         /* the core's */
 
   _Atomic uint32_t state; /* enum hmci_operation_phase; a futex */
   hmc_status_t status;    /* valid once the state is complete */
 
-  hmci_segment_t single; /* where `segments` points for a plain put or get */
+  hmci_segment_t single; /* where `segments` points for all but batches */
   _Alignas(16) uint8_t transport[HMCI_OPERATION_STATE]; /* the transport's */
 } hmci_operation_t;
 
@@ -85,6 +113,17 @@ enum hmci_operation_phase { HMCI_PENDING = 0, HMCI_PENDING_WITH_SLEEPER = 1, HMC
 
 /* Completes an operation and wakes its waiters; the operation may be gone when it returns. */
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
+
+/* Sleeps until the room's count differs from `seen` or the deadline has passed. Look at the count before looking at what it counts. */
+void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline);
+void hmci_room_tell(hmci_room_t *room);
+
+/* Changes a word of host memory by the processor's own atomics; returns what it was. `width` is 4 or 8. */
+uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand, uint64_t compare);
+
+/* The owner's side of an atomic, on a region of any kind: by the processor, or, for device memory, read and written back while no other
+ * HMC atomic does the same. Bounds, rights and alignment have been checked. */
+hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic);
 
 static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
   return atomic_load_explicit(&operation->state, memory_order_acquire) == HMCI_COMPLETE; /* partner: complete's release */
@@ -127,6 +166,9 @@ typedef struct hmci_host {
    * `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
   hmc_status_t (*dial)(const struct hmci_host *host, void *connection, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe);
 
+  /* A notification came from the peer of `connection`. HMC_NO_MEMORY: the queue is full. Any thread. */
+  hmc_status_t (*notify)(const struct hmci_host *host, void *connection, const void *data, size_t size);
+
   /* The transport has found that the peer is gone. Any thread, any lock held; the core answers later by connection_fail. */
   void (*connection_lost)(const struct hmci_host *host, void *connection, const char *reason);
 } hmci_host_t;
@@ -139,6 +181,7 @@ typedef struct hmci_transport_ops {
   hmc_connection_type_t type;
   const char *name;
   size_t transport_size, connection_size, remote_size;
+  bool checksums; /* honours hmci_operation_t.checksum; else the core makes a second pass */
 
   /* Can it work here at all? One line in `reason` either way. Any thread. */
   hmc_status_t (*probe)(char *reason, size_t size);
@@ -178,8 +221,8 @@ typedef struct hmci_transport_ops {
   /* One line about how bytes of that region go. */
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
 
-  /* Starts an operation; see above. A failure means it was not started. */
-  hmc_status_t (*submit)(void *connection, hmci_operation_t *operation);
+  /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started. */
+  hmc_status_t (*submit)(void *connection, hmci_operation_t *operations, uint32_t count);
   /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under way), or
    * `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
   hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);

@@ -97,8 +97,9 @@ static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operat
 
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
   const shm_remote_t *remote = operation->remote_state;
-  bool host = operation->local->ops->host_accessible;
-  if (remote->way == SHM_STREAM || (remote->way == SHM_ATTACH && !host)) return false;
+  if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false; /* the owner's thread does those, in order */
+  if (operation->checksum && remote->way != SHM_MAP) return false;              /* the stream has checksums */
+  if (remote->way == SHM_STREAM || (remote->way == SHM_ATTACH && !operation->local->ops->host_accessible)) return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;
   for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS; i++) {

@@ -149,16 +149,26 @@ static void explain(void *block, char *text, size_t size) {
 
 /* ---- operations ------------------------------------------------------------------------------------------------------ */
 
-static hmc_status_t submit(void *block, hmci_operation_t *operation) {
+static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   shm_connection_t *connection = block;
   if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
-  hmc_status_t status;
-  if (hmci_shm_copy(connection, operation, &status)) {
-    hmci_operation_complete(operation, status);
+  hmc_status_t status = count > 1 ? hmci_shm_need_stream(connection, operations->deadline) : HMC_SUCCESS;
+  if (status != HMC_SUCCESS) return status;
+  if (hmci_shm_copy(connection, operations, &status)) {
+    hmci_operation_complete(operations, status);
+    operations++;
+    count--;
+    if (status != HMC_SUCCESS) {
+      for (; count; operations++, count--) hmci_operation_complete(operations, status);
+    }
+    if (!count) return HMC_SUCCESS;
+    operations->chained = false; /* what it came after is done */
+    status = hmci_requester_submit(&connection->requester, operations, count);
+    for (; status != HMC_SUCCESS && count; operations++, count--) hmci_operation_complete(operations, status);
     return HMC_SUCCESS;
   }
-  status = hmci_shm_need_stream(connection, operation->deadline);
-  return status == HMC_SUCCESS ? hmci_requester_submit(&connection->requester, operation) : status;
+  status = hmci_shm_need_stream(connection, operations->deadline);
+  return status == HMC_SUCCESS ? hmci_requester_submit(&connection->requester, operations, count) : status;
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
@@ -183,6 +193,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .transport_size = sizeof(shm_transport_t),
     .connection_size = sizeof(shm_connection_t),
     .remote_size = sizeof(shm_remote_t),
+    .checksums = true,
     .probe = probe,
     .open = open_transport,
     .close = close_transport,

@@ -40,6 +40,17 @@ void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_curso
   }
 }
 
+uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
+                         uint32_t crc) {
+  struct iovec part;
+  uint64_t length;
+  while (bytes && hmci_pieces_next(segments, count, (uint8_t *)(uintptr_t)base, cursor, bytes, &part, 1, &length)) {
+    crc = hmci_crc32c(crc, part.iov_base, length);
+    bytes -= length;
+  }
+  return crc;
+}
+
 hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
                                    hmci_cursor_t *cursor, const uint8_t *from, uint64_t bytes) {
   struct iovec part;

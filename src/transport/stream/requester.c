@@ -36,9 +36,32 @@ static hmci_operation_t *operation_after(hmci_requester_t *requester, hmci_opera
   return next == &requester->queue ? NULL : operation_of(next);
 }
 
+static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {
+  hmci_list_t *previous = state_of(operation)->link.previous;
+  return previous == &requester->queue ? NULL : operation_of(previous);
+}
+
 static void complete(hmci_operation_t *operation, hmc_status_t status) {
   hmci_list_remove(&state_of(operation)->link);
   hmci_operation_complete(operation, status);
+}
+
+/* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
+static void finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+  hmci_operation_t *next = operation_after(requester, operation);
+  complete(operation, status);
+  while (status != HMC_SUCCESS && next && next == requester->sending && next->chained && !requester->frame_sent) {
+    operation = next;
+    next = requester->sending = operation_after(requester, operation);
+    requester->cursor = (hmci_cursor_t){0};
+    complete(operation, status);
+  }
+}
+
+/* True where an operation has to wait for the get before it. */
+static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
+  hmci_operation_t *before = operation->chained ? operation_before(requester, operation) : NULL;
+  return before && before->kind == HMCI_GET;
 }
 
 static void lose(hmci_requester_t *requester, const char *reason) {
@@ -63,38 +86,69 @@ typedef struct frame {
 
 static bool is_host(const hmci_operation_t *operation) { return operation->local->ops->host_accessible; }
 
-/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it. */
-static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
-  bool put = operation->kind == HMCI_PUT;
-  uint64_t limit = !put ? UINT64_MAX : is_host(operation) ? HMCI_FRAME_PAYLOAD : HMCI_STAGE;
-  frame_t frame = {.operation = operation, .end = start};
-  hmci_request_header_t header = {
-      .type = put ? HMCI_WIRE_PUT : HMCI_WIRE_GET,
-      .region = operation->remote->id,
-      .generation = operation->remote->generation,
-      .sequence = state_of(operation)->sequence,
-  };
+static const uint8_t wire_types[] = {
+    [HMCI_PUT] = HMCI_WIRE_PUT, [HMCI_GET] = HMCI_WIRE_GET, [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC, [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
+
+static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t *header, uint8_t *table) {
+  const hmci_atomic_t *atomic = &operation->atomic;
+  header->entries = HMCI_ATOMIC_ENTRIES;
+  header->offset = operation->single.remote;
+  header->length = operation->single.length;
+  hmci_request_encode_entry(table, atomic->operation, atomic->operand);
+  hmci_request_encode_entry(table + HMCI_REQUEST_ENTRY, atomic->compare, atomic->fetch);
+}
+
+/* Fills the header's entry and the table with segments from the cursor on, which it moves; returns their bytes. */
+static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit, hmci_request_header_t *header,
+                              uint8_t *table) {
   uint64_t total = 0;
-  while (frame.end.index < operation->segment_count && header.entries < HMCI_FRAME_ENTRIES && total < limit) {
-    const hmci_segment_t *segment = &operation->segments[frame.end.index];
-    uint64_t length = segment->length - frame.end.offset, offset = segment->remote + frame.end.offset;
+  while (cursor->index < operation->segment_count && header->entries < HMCI_FRAME_ENTRIES && total < limit) {
+    const hmci_segment_t *segment = &operation->segments[cursor->index];
+    uint64_t length = segment->length - cursor->offset, offset = segment->remote + cursor->offset;
     bool whole = length <= limit - total;
     if (!whole) length = limit - total;
-    if (header.entries == 0) {
-      header.offset = offset;
-      header.length = length;
+    if (header->entries == 0) {
+      header->offset = offset;
+      header->length = length;
     } else {
-      hmci_request_encode_entry(to + HMCI_REQUEST_HEADER + (header.entries - 1) * HMCI_REQUEST_ENTRY, offset, length);
+      hmci_request_encode_entry(table + (header->entries - 1) * HMCI_REQUEST_ENTRY, offset, length);
     }
-    header.entries++;
+    header->entries++;
     total += length;
-    frame.end = whole ? (hmci_cursor_t){.index = frame.end.index + 1} : (hmci_cursor_t){frame.end.index, frame.end.offset + length};
+    *cursor = whole ? (hmci_cursor_t){.index = cursor->index + 1} : (hmci_cursor_t){cursor->index, cursor->offset + length};
   }
-  frame.last = frame.end.index == operation->segment_count;
-  if (frame.last) header.flags = HMCI_FLAG_LAST;
+  return total;
+}
+
+/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its CRC comes later. */
+static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
+  frame_t frame = {.operation = operation, .end = start, .last = true};
+  hmci_request_header_t header = {.type = wire_types[operation->kind], .sequence = state_of(operation)->sequence};
+  uint8_t *table = to + HMCI_REQUEST_HEADER;
+  if (operation->remote) {
+    header.region = operation->remote->id;
+    header.generation = operation->remote->generation;
+  }
+  switch (operation->kind) {
+  case HMCI_PUT:
+    frame.payload = plan_segments(operation, &frame.end, is_host(operation) ? HMCI_FRAME_PAYLOAD : HMCI_STAGE, &header, table);
+    frame.last = frame.end.index == operation->segment_count;
+    break;
+  case HMCI_GET:
+    plan_segments(operation, &frame.end, UINT64_MAX, &header, table);
+    frame.last = frame.end.index == operation->segment_count;
+    break;
+  case HMCI_ATOMIC: plan_atomic(operation, &header, table); break;
+  case HMCI_NOTIFY:
+    header.entries = 1;
+    header.length = frame.payload = operation->message_size;
+    break;
+  }
+  if (frame.last) header.flags |= HMCI_FLAG_LAST;
+  if (operation->chained) header.flags |= HMCI_FLAG_CHAINED;
+  if (operation->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
   hmci_request_encode(to, &header);
   frame.header = HMCI_REQUEST_HEADER + (header.entries - 1u) * HMCI_REQUEST_ENTRY;
-  frame.payload = put ? total : 0;
   frame.size = frame.header + frame.payload;
   return frame;
 }
@@ -140,10 +194,30 @@ static bool has_room(const batch_t *batch) {
          batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + INLINE <= HEADERS && batch->payload < ROUND;
 }
 
+/* Puts the CRC of a planned frame's payload into its header. It is kept while the frame is sent in several goes. */
+static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, bool first, uint8_t *header) {
+  const hmci_operation_t *operation = frame->operation;
+  uint32_t crc = requester->crc;
+  if (!first || !requester->crc_known) {
+    crc = is_host(operation) ? hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start,
+                                               frame->payload, 0)
+                             : hmci_crc32c(0, requester->send_stage, frame->payload);
+  }
+  if (first) {
+    requester->crc = crc;
+    requester->crc_known = true;
+  }
+  hmci_store32(header + 4, crc);
+}
+
 /* Adds the payload of a planned frame that lies in host memory. */
 static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t start, uint64_t *skip) {
   hmci_operation_t *operation = frame->operation;
   uint64_t covered;
+  if (operation->kind == HMCI_NOTIFY) {
+    add_part(batch, operation->message, frame->payload, skip);
+    return;
+  }
   if (frame->payload <= INLINE) {
     uint8_t *to = batch->headers + batch->header_size;
     hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &start, to, frame->payload);
@@ -162,16 +236,19 @@ static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;
   hmci_cursor_t cursor = requester->cursor;
-  while (operation && has_room(batch)) {
+  while (operation && has_room(batch) && !is_held(requester, operation)) {
     uint8_t *header = batch->headers + batch->header_size;
     frame_t frame = plan_frame(operation, cursor, header);
-    bool staged = frame.payload && !is_host(operation);
+    bool staged = operation->kind == HMCI_PUT && !is_host(operation);
     if (staged && batch->frame_count) break;
     batch->header_size += frame.header;
-    add_part(batch, header, frame.header, &skip);
     if (staged) {
       hmc_status_t status = requester->send_staged ? HMC_SUCCESS : stage_frame(requester, &frame, cursor);
       if (status != HMC_SUCCESS) return status;
+    }
+    if (operation->checksum && operation->kind == HMCI_PUT) add_crc(requester, &frame, cursor, batch->frame_count == 0, header);
+    add_part(batch, header, frame.header, &skip);
+    if (staged) {
       add_part(batch, requester->send_stage, frame.payload, &skip);
     } else if (frame.payload) {
       add_payload(batch, &frame, cursor, &skip);
@@ -196,7 +273,7 @@ static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t 
     }
     sent -= left;
     requester->frame_sent = 0;
-    requester->send_staged = false;
+    requester->send_staged = requester->crc_known = false;
     requester->cursor = frame->last ? (hmci_cursor_t){0} : frame->end;
     if (frame->last) requester->sending = operation_after(requester, frame->operation);
   }
@@ -233,7 +310,7 @@ static void give_up(hmci_requester_t *requester, hmc_status_t status) {
   hmci_operation_t *operation = requester->sending;
   requester->sending = operation_after(requester, operation);
   requester->cursor = (hmci_cursor_t){0};
-  complete(operation, status);
+  finish(requester, operation, status);
 }
 
 /* An encrypting pipe may have taken bytes that the socket has not. */
@@ -261,6 +338,7 @@ static bool send_frames(hmci_requester_t *requester) {
       give_up(requester, status);
       continue;
     }
+    if (!batch.frame_count) return moved; /* what is next waits for a get */
     ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
     if (sent < 0) lose(requester, "the connection broke while sending");
     if (sent <= 0) return moved;
@@ -293,7 +371,8 @@ static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
     hmci_operation_t *operation = operation_of(link);
     link = link->next;
     if (state_of(operation)->sequence > sequence || operation == requester->sending) return;
-    if (operation->kind != HMCI_GET) complete(operation, HMC_SUCCESS);
+    bool answered = operation->kind == HMCI_GET || (operation->kind == HMCI_ATOMIC && operation->atomic.fetch);
+    if (!answered) complete(operation, HMC_SUCCESS);
   }
 }
 
@@ -301,17 +380,26 @@ static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_
   hmci_operation_t *operation = find(requester, sequence);
   if (!operation || operation == requester->sending) return;
   if (operation == requester->sink) requester->sink = NULL;
-  complete(operation, status);
+  finish(requester, operation, status);
+}
+
+static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t value) {
+  hmci_operation_t *operation = find(requester, sequence);
+  if (!operation || operation == requester->sending || operation->kind != HMCI_ATOMIC) return;
+  operation->atomic.fetched = value;
+  complete(operation, HMC_SUCCESS);
 }
 
 /* The DATA frame is complete. */
 static void end_data(hmci_requester_t *requester) {
-  if (requester->sink && requester->data_last) {
-    hmci_operation_t *operation = requester->sink;
-    requester->sink = NULL;
+  hmci_operation_t *operation = requester->sink;
+  requester->sink = NULL;
+  if (!operation) return;
+  if (requester->data_checked && requester->data_crc != requester->data_crc_due) {
+    finish(requester, operation, HMC_CORRUPT);
+  } else if (requester->data_last) {
     complete(operation, HMC_SUCCESS);
   }
-  requester->sink = NULL;
 }
 
 static uint64_t bytes_expected(const hmci_operation_t *operation) {
@@ -329,6 +417,7 @@ static bool take_header(hmci_requester_t *requester) {
   switch (reply.type) {
   case HMCI_WIRE_ACK: take_ack(requester, reply.sequence); break;
   case HMCI_WIRE_NAK: take_nak(requester, reply.sequence, (hmc_status_t)reply.status); break;
+  case HMCI_WIRE_RESULT: take_result(requester, reply.sequence, reply.length); break;
   case HMCI_WIRE_DATA:
     requester->sink = find(requester, reply.sequence);
     if (requester->sink) {
@@ -343,6 +432,9 @@ static bool take_header(hmci_requester_t *requester) {
     }
     requester->data_left = reply.length;
     requester->data_last = reply.flags & HMCI_FLAG_LAST;
+    requester->data_checked = reply.flags & HMCI_FLAG_CHECKSUM;
+    requester->data_crc = 0;
+    requester->data_crc_due = reply.crc;
     if (!requester->data_left) end_data(requester);
     break;
   }
@@ -353,11 +445,12 @@ static bool take_header(hmci_requester_t *requester) {
 static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t size) {
   hmci_operation_t *operation = requester->sink;
   if (operation) {
+    if (requester->data_checked) requester->data_crc = hmci_crc32c(requester->data_crc, data, size);
     hmc_status_t status = hmci_pieces_from_host(operation->local, operation->segments, operation->segment_count,
                                                 &state_of(operation)->received, data, size);
     if (status != HMC_SUCCESS) {
       requester->sink = NULL;
-      complete(operation, status);
+      finish(requester, operation, status);
     }
   }
   requester->data_left -= size;
@@ -431,7 +524,12 @@ static bool receive_more(hmci_requester_t *requester) {
     uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
     if (placed) {
       hmci_operation_t *sink = requester->sink;
-      hmci_pieces_skip(sink->segments, sink->segment_count, &state_of(sink)->received, placed);
+      hmci_cursor_t *at = &state_of(sink)->received;
+      if (requester->data_checked) {
+        requester->data_crc = hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, placed, requester->data_crc);
+      } else {
+        hmci_pieces_skip(sink->segments, sink->segment_count, at, placed);
+      }
       requester->data_left -= placed;
       if (!requester->data_left) end_data(requester);
     }
@@ -480,25 +578,33 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   return moved;
 }
 
-hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operation) {
+static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   stream_state_t *state = state_of(operation);
-  pthread_mutex_lock(&requester->lock);
-  if (requester->failed) {
-    hmc_status_t status = requester->failed;
-    pthread_mutex_unlock(&requester->lock);
-    return hmci_fail(status, "the peer is gone");
-  }
-  bool idle = hmci_list_is_empty(&requester->queue);
   *state = (stream_state_t){.sequence = ++requester->sequence};
   hmci_list_append(&requester->queue, &state->link);
   if (!requester->sending) {
     requester->sending = operation;
     requester->cursor = (hmci_cursor_t){0};
   }
-  bool small = operation->segment_count == 1 && operation->segments->length <= INLINE;
-  bool keep = small && !idle && state->sequence - state_of(requester->sending)->sequence < QUEUE_BEFORE_SEND;
-  if (!keep) send_more(requester);
-  if (!operation->awaited && (!requester->armed || requester->blocked)) settle(requester);
+}
+
+/* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting thread, sends it. */
+static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first, bool idle) {
+  bool small = first->segment_count <= 1 && first->single.length <= INLINE;
+  return small && !idle && requester->sequence - state_of(requester->sending)->sequence < QUEUE_BEFORE_SEND;
+}
+
+hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
+  pthread_mutex_lock(&requester->lock);
+  if (requester->failed) {
+    hmc_status_t status = requester->failed;
+    pthread_mutex_unlock(&requester->lock);
+    return hmci_fail(status, "the peer is gone");
+  }
+  bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
+  for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
+  if (!may_wait(requester, &operations[0], idle)) send_more(requester);
+  if (!awaited && (!requester->armed || requester->blocked)) settle(requester);
   pthread_mutex_unlock(&requester->lock);
   return HMC_SUCCESS;
 }
@@ -557,9 +663,12 @@ static bool keep_residue(hmci_requester_t *requester) {
   uint8_t *copy = malloc(frame.size);
   if (!copy) return false;
   memcpy(copy, header, frame.header);
-  if (requester->send_staged) {
+  if (operation->checksum && operation->kind == HMCI_PUT) hmci_store32(copy + 4, requester->crc);
+  if (operation->kind == HMCI_NOTIFY) {
+    memcpy(copy + frame.header, operation->message, frame.payload);
+  } else if (requester->send_staged) {
     memcpy(copy + frame.header, requester->send_stage, frame.payload);
-  } else {
+  } else if (frame.payload) {
     hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &cursor, copy + frame.header,
                         frame.payload);
   }
@@ -580,10 +689,10 @@ void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operat
       requester->sending = operation_after(requester, operation);
       requester->cursor = (hmci_cursor_t){0};
       requester->frame_sent = 0;
-      requester->send_staged = false;
+      requester->send_staged = requester->crc_known = false;
     }
     if (operation == requester->sink) requester->sink = NULL;
-    complete(operation, status);
+    finish(requester, operation, status);
     if (requester->armed) settle(requester);
   }
 out:

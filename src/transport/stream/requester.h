@@ -7,6 +7,9 @@
  * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps nothing but numbers;
  * payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
  *
+ * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get is kept back until the get
+ * is complete.
+ *
  * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of that frame (at most
  * HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read and dropped.
  *
@@ -39,12 +42,15 @@ typedef struct hmci_requester {
   uint64_t residue_size, residue_sent;
   uint8_t *send_stage; /* the payload of the frame being sent, where it comes from device memory */
   bool send_staged;
+  bool crc_known; /* of the frame being sent */
+  uint32_t crc;
 
   uint8_t header[HMCI_REPLY_HEADER];
   uint32_t header_size;
   hmci_operation_t *sink; /* the get whose bytes come in now; NULL: they are dropped */
   uint64_t data_left;     /* of the DATA frame */
-  bool data_last;
+  bool data_last, data_checked;
+  uint32_t data_crc, data_crc_due; /* of what came so far, and what it must be at the end */
   uint8_t *receive_stage;
 } hmci_requester_t;
 
@@ -54,7 +60,7 @@ hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t 
 void hmci_requester_close(hmci_requester_t *requester);
 
 /* As the ops of the same names in transport.h. */
-hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operation);
+hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count);
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin);
 void hmci_requester_progress(hmci_requester_t *requester);
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);

@@ -15,16 +15,18 @@ enum {
 };
 _Static_assert((int)LOOK_AHEAD <= (int)HMCI_SCRATCH, "the look-ahead fits into the scratch");
 
-/* A get that waits for its answer, or a refusal. */
+/* A get that waits for its answer, the result of an atomic, or a refusal. */
 struct hmci_responder_job {
   hmci_list_t link;
   uint64_t sequence;
   hmc_status_t status; /* not HMC_SUCCESS: a NAK */
   bool last;           /* the operation ends with this job */
+  bool checksum;
+  uint64_t value; /* of a result */
   hmci_region_view_t *region;
   hmci_cursor_t cursor;
   uint64_t left;
-  uint32_t count; /* 0: a put's refusal, or a get's that never began */
+  uint32_t count; /* 0: a refusal, or a result */
   hmci_segment_t entries[];
 };
 
@@ -66,10 +68,11 @@ static bool add_job(hmci_responder_t *responder, hmc_status_t status, const hmci
   job->sequence = responder->request.sequence;
   job->status = status;
   job->last = responder->request.flags & HMCI_FLAG_LAST;
+  job->checksum = responder->request.flags & HMCI_FLAG_CHECKSUM;
   job->left = total;
   job->count = count;
   if (count) memcpy(job->entries, entries, count * sizeof *entries);
-  if (status == HMC_SUCCESS) {
+  if (count) {
     job->region = responder->region; /* its use goes over to the job */
     responder->region = NULL;
   }
@@ -79,22 +82,34 @@ static bool add_job(hmci_responder_t *responder, hmc_status_t status, const hmci
   return true;
 }
 
-/* All of a put frame is where it belongs, or dropped. */
-static bool end_put(hmci_responder_t *responder) {
-  release_region(responder, &responder->region);
-  if (!(responder->request.flags & HMCI_FLAG_LAST)) return true;
-  if (responder->refused_status != HMC_SUCCESS) {
-    hmc_status_t status = responder->refused_status;
-    responder->refused_status = HMC_SUCCESS;
-    if (!add_job(responder, status, NULL, 0, 0)) return false;
-  }
+static void refuse(hmci_responder_t *responder, hmc_status_t status) {
+  responder->refused_sequence = responder->request.sequence;
+  responder->refused_status = status;
+}
+
+/* Ends an operation that needs no answer but an acknowledgement, or the refusal that was noted. */
+static bool end_operation(hmci_responder_t *responder) {
+  hmc_status_t status = responder->refused_status;
+  responder->last_status = status;
+  responder->refused_status = HMC_SUCCESS;
+  if (status != HMC_SUCCESS && !add_job(responder, status, NULL, 0, 0)) return false;
   responder->ack_due = responder->request.sequence;
   return true;
 }
 
-static void refuse(hmci_responder_t *responder, hmc_status_t status) {
-  responder->refused_sequence = responder->request.sequence;
-  responder->refused_status = status;
+/* All of a frame's payload is where it belongs, or dropped. */
+static bool end_payload(hmci_responder_t *responder) {
+  const hmci_request_header_t *request = &responder->request;
+  if (responder->refused_status == HMC_SUCCESS && request->flags & HMCI_FLAG_CHECKSUM && responder->crc != request->crc) {
+    refuse(responder, HMC_CORRUPT);
+  }
+  release_region(responder, &responder->region);
+  if (responder->refused_status == HMC_SUCCESS && request->type == HMCI_WIRE_NOTIFY) {
+    const hmci_host_t *host = responder->host;
+    hmc_status_t status = host->notify(host, responder->connection, responder->message, request->length);
+    if (status != HMC_SUCCESS) refuse(responder, status);
+  }
+  return request->flags & HMCI_FLAG_LAST ? end_operation(responder) : true;
 }
 
 static bool entries_fit(const hmci_segment_t *entries, uint32_t count, uint64_t size) {
@@ -104,6 +119,49 @@ static bool entries_fit(const hmci_segment_t *entries, uint32_t count, uint64_t 
   return true;
 }
 
+static const uint32_t rights_needed[] = {
+    [HMCI_WIRE_PUT] = HMC_REMOTE_WRITE, [HMCI_WIRE_GET] = HMC_REMOTE_READ, [HMCI_WIRE_ATOMIC] = HMC_REMOTE_ATOMIC};
+
+/* May the frame do what it wants? On success `responder->region` is the region, in use. */
+static hmc_status_t admit(hmci_responder_t *responder, const hmci_segment_t *entries) {
+  const hmci_request_header_t *request = &responder->request;
+  if (request->sequence != responder->refused_sequence) responder->refused_status = HMC_SUCCESS; /* the former one was cancelled */
+  if (responder->refused_status != HMC_SUCCESS) return responder->refused_status;
+  if (request->flags & HMCI_FLAG_CHAINED && responder->last_status != HMC_SUCCESS) return responder->last_status;
+  if (request->type == HMCI_WIRE_NOTIFY) return HMC_SUCCESS;
+  hmc_status_t status = responder->host->region_acquire(responder->host, request->region, request->generation,
+                                                        rights_needed[request->type], &responder->region);
+  uint32_t places = request->type == HMCI_WIRE_ATOMIC ? 1 : request->entries;
+  if (status == HMC_SUCCESS && !entries_fit(entries, places, responder->region->size)) {
+    release_region(responder, &responder->region);
+    status = HMC_OUT_OF_RANGE;
+  }
+  return status;
+}
+
+static bool take_atomic(hmci_responder_t *responder, const hmci_segment_t *entries) {
+  hmci_atomic_t atomic = {.operation = (hmc_atomic_operation_t)entries[1].local, .fetch = entries[2].length, .operand = entries[1].length,
+                          .compare = entries[2].local};
+  hmc_status_t status = hmci_atomic_on_region(responder->region, entries[0].local, (unsigned)entries[0].length, &atomic);
+  release_region(responder, &responder->region);
+  if (status != HMC_SUCCESS) refuse(responder, status);
+  if (status != HMC_SUCCESS || !atomic.fetch) return end_operation(responder);
+  responder->last_status = HMC_SUCCESS;
+  if (!add_job(responder, HMC_SUCCESS, NULL, 0, 0)) return false;
+  HMCI_CONTAINER(responder->jobs.previous, hmci_responder_job_t, link)->value = atomic.fetched;
+  return true;
+}
+
+static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmci_segment_t *entries, uint64_t total) {
+  responder->bulk = false;
+  bool last = responder->request.flags & HMCI_FLAG_LAST;
+  if (status == HMC_SUCCESS) {
+    if (last) responder->last_status = HMC_SUCCESS;
+    return add_job(responder, HMC_SUCCESS, entries, responder->request.entries, total);
+  }
+  return last ? end_operation(responder) : true;
+}
+
 /* Header and table are complete. False when the stream is broken. */
 static bool take_request(hmci_responder_t *responder) {
   hmci_request_header_t *request = &responder->request;
@@ -111,36 +169,24 @@ static bool take_request(hmci_responder_t *responder) {
   uint64_t total;
   responder->header_size = responder->table_size = 0;
   if (hmci_request_decode_entries(request, responder->table, entries, &total) != HMC_SUCCESS) return false;
-
-  bool put = request->type == HMCI_WIRE_PUT;
-  if (request->sequence != responder->refused_sequence) responder->refused_status = HMC_SUCCESS; /* the former one was cancelled */
-  hmc_status_t status = responder->refused_status;
-  if (status == HMC_SUCCESS) {
-    status = responder->host->region_acquire(responder->host, request->region, request->generation,
-                                             put ? HMC_REMOTE_WRITE : HMC_REMOTE_READ, &responder->region);
-  }
-  if (status == HMC_SUCCESS && !entries_fit(entries, request->entries, responder->region->size)) {
-    release_region(responder, &responder->region);
-    status = HMC_OUT_OF_RANGE;
-  }
-  if (put) {
-    if (status != HMC_SUCCESS) refuse(responder, status);
-    responder->cursor = (hmci_cursor_t){0};
-    responder->payload_left = total;
-    responder->bulk = total >= BULK;
-    return true;
-  }
-  responder->bulk = false;
-  if (status == HMC_SUCCESS) return add_job(responder, HMC_SUCCESS, entries, request->entries, total);
-  refuse(responder, status);
-  if (!(request->flags & HMCI_FLAG_LAST)) return true;
-  responder->refused_status = HMC_SUCCESS;
-  return add_job(responder, status, NULL, 0, 0);
+  hmc_status_t status = admit(responder, entries);
+  if (status != HMC_SUCCESS) refuse(responder, status);
+  if (request->type == HMCI_WIRE_GET) return take_get(responder, status, entries, total);
+  if (request->type == HMCI_WIRE_ATOMIC) return status == HMC_SUCCESS ? take_atomic(responder, entries) : end_operation(responder);
+  if (request->type == HMCI_WIRE_NOTIFY && !responder->message && !(responder->message = malloc(HMC_NOTIFICATION_MAX))) return false;
+  responder->cursor = (hmci_cursor_t){0};
+  responder->payload_left = total;
+  responder->crc = 0;
+  responder->bulk = total >= BULK;
+  return true;
 }
 
 /* Puts payload that came through the scratch to where it belongs. */
 static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t size) {
-  if (responder->region) {
+  if (responder->request.flags & HMCI_FLAG_CHECKSUM) responder->crc = hmci_crc32c(responder->crc, data, size);
+  if (responder->request.type == HMCI_WIRE_NOTIFY) {
+    memcpy(responder->message + (responder->request.length - responder->payload_left), data, size);
+  } else if (responder->region) {
     uint32_t count = responder->request.entries;
     hmc_status_t status = hmci_pieces_from_host(responder->region, count > 1 ? responder->entries : &responder->entry, count,
                                                 &responder->cursor, data, size);
@@ -150,7 +196,7 @@ static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t siz
     }
   }
   responder->payload_left -= size;
-  return responder->payload_left ? true : end_put(responder);
+  return responder->payload_left ? true : end_payload(responder);
 }
 
 static uint64_t gather(uint8_t *to, uint32_t *have, uint32_t need, const uint8_t *data, uint64_t size) {
@@ -219,6 +265,18 @@ static int aim(hmci_responder_t *responder, struct iovec *parts, uint64_t *direc
   return used;
 }
 
+/* Payload that came straight into the region. */
+static void take_placed(hmci_responder_t *responder, uint64_t size) {
+  uint32_t count = responder->request.entries;
+  const hmci_segment_t *entries = count > 1 ? responder->entries : &responder->entry;
+  if (responder->request.flags & HMCI_FLAG_CHECKSUM) {
+    responder->crc = hmci_pieces_crc(entries, count, responder->region->base, &responder->cursor, size, responder->crc);
+  } else {
+    hmci_pieces_skip(entries, count, &responder->cursor, size);
+  }
+  responder->payload_left -= size;
+}
+
 /* Receives what is there, up to a round. True when something moved. */
 static bool receive_more(hmci_responder_t *responder) {
   uint64_t round = 0;
@@ -238,10 +296,8 @@ static bool receive_more(hmci_responder_t *responder) {
     uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
     bool sound = true;
     if (placed) {
-      uint32_t entries = responder->request.entries;
-      hmci_pieces_skip(entries > 1 ? responder->entries : &responder->entry, entries, &responder->cursor, placed);
-      responder->payload_left -= placed;
-      if (!responder->payload_left) sound = end_put(responder);
+      take_placed(responder, placed);
+      if (!responder->payload_left) sound = end_payload(responder);
     }
     sound = sound && consume(responder, responder->host->scratch, (uint64_t)got - placed);
     if (!sound) {
@@ -257,13 +313,10 @@ static bool receive_more(hmci_responder_t *responder) {
 
 /* ---- answers --------------------------------------------------------------------------------------------------------- */
 
-static void begin_reply(hmci_responder_t *responder, hmci_wire_type_t type, uint8_t flags, hmc_status_t status, uint64_t sequence,
-                        uint64_t length) {
-  hmci_reply_header_t header = {(uint8_t)type, flags, (uint16_t)status, sequence, length};
-  hmci_reply_encode(responder->reply, &header);
+static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
+  hmci_reply_encode(responder->reply, header);
   responder->reply_size = HMCI_REPLY_HEADER;
   responder->reply_sent = 0;
-  responder->data_left = length;
 }
 
 /* Brings a frame's payload from device memory to the stage. */
@@ -276,30 +329,42 @@ static hmc_status_t stage_data(hmci_responder_t *responder, hmci_responder_job_t
   return hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, responder->stage, length);
 }
 
+/* Begins the next DATA frame of a job. False when its bytes cannot be had; its status then says why. */
+static bool begin_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  bool host = job->region->ops->host_accessible;
+  uint64_t limit = host ? HMCI_FRAME_PAYLOAD : HMCI_SCRATCH, length = job->left < limit ? job->left : limit;
+  if (!host) job->status = stage_data(responder, job, length);
+  if (job->status != HMC_SUCCESS) return false;
+  hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
+  if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
+  if (job->checksum) {
+    hmci_cursor_t cursor = job->cursor;
+    header.flags |= HMCI_FLAG_CHECKSUM;
+    header.crc = host ? hmci_pieces_crc(job->entries, job->count, job->region->base, &cursor, length, 0)
+                      : hmci_crc32c(0, responder->stage, length);
+  }
+  begin_reply(responder, &header);
+  responder->data_left = length;
+  return true;
+}
+
 /* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover. */
 static bool next_reply(hmci_responder_t *responder) {
   if (responder->ack_sent != responder->ack_due && !responder->refusals) {
     responder->ack_sent = responder->ack_due;
-    begin_reply(responder, HMCI_WIRE_ACK, 0, HMC_SUCCESS, responder->ack_due, 0);
+    begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = responder->ack_due});
     return true;
   }
-  if (!hmci_list_is_empty(&responder->jobs)) {
-    hmci_responder_job_t *job = first_job(responder);
-    uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
-    if (job->status == HMC_SUCCESS && !job->region->ops->host_accessible) {
-      if (length > HMCI_SCRATCH) length = HMCI_SCRATCH;
-      job->status = stage_data(responder, job, length);
-    }
-    if (job->status != HMC_SUCCESS) {
-      begin_reply(responder, HMCI_WIRE_NAK, 0, job->status, job->sequence, 0);
-      free_job(responder, job);
-      return true;
-    }
-    uint8_t flags = job->last && length == job->left ? HMCI_FLAG_LAST : 0;
-    begin_reply(responder, HMCI_WIRE_DATA, flags, HMC_SUCCESS, job->sequence, length);
-    return true;
+  if (hmci_list_is_empty(&responder->jobs)) return false;
+  hmci_responder_job_t *job = first_job(responder);
+  if (job->status == HMC_SUCCESS && job->count && begin_data(responder, job)) return true;
+  hmci_reply_header_t header = {.type = HMCI_WIRE_RESULT, .sequence = job->sequence, .length = job->value};
+  if (job->status != HMC_SUCCESS) {
+    header = (hmci_reply_header_t){.type = HMCI_WIRE_NAK, .sequence = job->sequence, .status = (uint16_t)job->status};
   }
-  return false;
+  begin_reply(responder, &header);
+  free_job(responder, job);
+  return true;
 }
 
 /* Payload of a frame whose region went away meanwhile. */
@@ -446,6 +511,7 @@ void hmci_responder_close(hmci_responder_t *responder) {
   responder->pipe = NULL;
   free(responder->table);
   free(responder->entries);
+  free(responder->message);
   free(responder->stage);
   pthread_mutex_destroy(&responder->lock);
 }

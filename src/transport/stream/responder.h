@@ -35,8 +35,11 @@ typedef struct hmci_responder {
   uint64_t payload_left;
   hmci_region_view_t *region;      /* the sink; NULL: payload is dropped */
   bool bulk;                       /* the last frame was large: the next one probably is */
-  uint64_t refused_sequence;       /* the put that fails, and why */
+  uint8_t *message;                /* HMC_NOTIFICATION_MAX bytes once a notification came */
+  uint32_t crc;                    /* of the payload so far */
+  uint64_t refused_sequence;       /* the operation that fails, and why */
   hmc_status_t refused_status;
+  hmc_status_t last_status;        /* of the operation before the current one; what is chained to it depends on it */
 
   /* Answers. */
   uint64_t ack_due, ack_sent;

@@ -5,7 +5,7 @@ void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   to[0] = header->type;
   to[1] = header->flags;
   hmci_store16(to + 2, header->entries);
-  hmci_store32(to + 4, 0);
+  hmci_store32(to + 4, header->crc);
   hmci_store32(to + 8, header->region);
   hmci_store32(to + 12, header->generation);
   hmci_store64(to + 16, header->sequence);
@@ -22,34 +22,49 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
       .type = from[0],
       .flags = from[1],
       .entries = hmci_load16(from + 2),
+      .crc = hmci_load32(from + 4),
       .region = hmci_load32(from + 8),
       .generation = hmci_load32(from + 12),
       .sequence = hmci_load64(from + 16),
       .offset = hmci_load64(from + 24),
       .length = hmci_load64(from + 32),
   };
-  bool known = header->type == HMCI_WIRE_PUT || header->type == HMCI_WIRE_GET;
-  if (!known || header->flags & ~HMCI_FLAG_LAST || hmci_load32(from + 4) != 0) {
+  bool known = header->type >= HMCI_WIRE_PUT && header->type <= HMCI_WIRE_NOTIFY;
+  if (!known || header->flags & ~HMCI_FLAGS || (header->crc && !(header->flags & HMCI_FLAG_CHECKSUM))) {
     return hmci_fail(HMC_CORRUPT, "request of unknown type %u, flags %u", header->type, header->flags);
   }
-  if (header->entries == 0 || header->entries > HMCI_FRAME_ENTRIES) {
-    return hmci_fail(HMC_CORRUPT, "request with %u entries (1 to %d)", header->entries, HMCI_FRAME_ENTRIES);
+  uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;
+  uint16_t most = header->type == HMCI_WIRE_NOTIFY || header->type == HMCI_WIRE_ATOMIC ? least : HMCI_FRAME_ENTRIES;
+  if (header->entries < least || header->entries > most) {
+    return hmci_fail(HMC_CORRUPT, "request of type %u with %u entries (%u to %u)", header->type, header->entries, least, most);
   }
   return HMC_SUCCESS;
+}
+
+/* The entries of an atomic say what to do instead of where. */
+static bool is_atomic(const hmci_segment_t *segments) {
+  uint64_t width = segments[0].length;
+  return (width == 4 || width == 8) && segments[0].local % width == 0 && segments[1].local >= HMC_ATOMIC_ADD &&
+         segments[1].local <= HMC_ATOMIC_COMPARE_SWAP && segments[2].length <= 1;
 }
 
 hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table, hmci_segment_t *segments,
                                          uint64_t *total) {
   uint64_t sum = header->length;
+  bool atomic = header->type == HMCI_WIRE_ATOMIC;
   segments[0] = (hmci_segment_t){.local = header->offset, .length = header->length};
   for (uint32_t i = 1; i < header->entries; i++, table += HMCI_REQUEST_ENTRY) {
     segments[i] = (hmci_segment_t){.local = hmci_load64(table), .length = hmci_load64(table + 8)};
+    if (atomic) continue;
     if (segments[i].length > UINT64_MAX - sum) return hmci_fail(HMC_CORRUPT, "the lengths of a request overflow");
     sum += segments[i].length;
   }
-  if (header->type == HMCI_WIRE_PUT && sum > HMCI_FRAME_PAYLOAD) {
-    return hmci_fail(HMC_CORRUPT, "put frame of %llu B (at most %d)", (unsigned long long)sum, HMCI_FRAME_PAYLOAD);
+  uint64_t limit = header->type == HMCI_WIRE_NOTIFY ? HMC_NOTIFICATION_MAX : HMCI_FRAME_PAYLOAD;
+  if (header->type != HMCI_WIRE_GET && sum > limit) {
+    return hmci_fail(HMC_CORRUPT, "frame of type %u with %llu B (at most %llu)", header->type, (unsigned long long)sum,
+                     (unsigned long long)limit);
   }
+  if (atomic && !is_atomic(segments)) return hmci_fail(HMC_CORRUPT, "malformed atomic");
   if (sum == 0) return hmci_fail(HMC_CORRUPT, "a request for nothing");
   *total = sum;
   return HMC_SUCCESS;
@@ -59,7 +74,7 @@ void hmci_reply_encode(uint8_t *to, const hmci_reply_header_t *header) {
   to[0] = header->type;
   to[1] = header->flags;
   hmci_store16(to + 2, header->status);
-  hmci_store32(to + 4, 0);
+  hmci_store32(to + 4, header->crc);
   hmci_store64(to + 8, header->sequence);
   hmci_store64(to + 16, header->length);
 }
@@ -71,18 +86,20 @@ hmc_status_t hmci_reply_decode(const uint8_t *from, hmci_reply_header_t *header)
       .type = from[0],
       .flags = from[1],
       .status = hmci_load16(from + 2),
+      .crc = hmci_load32(from + 4),
       .sequence = hmci_load64(from + 8),
       .length = hmci_load64(from + 16),
   };
   bool plain = header->length == 0 && header->flags == 0;
-  bool valid = hmci_load32(from + 4) == 0 && is_status(header->status);
+  bool valid = is_status(header->status) && (header->crc == 0 || header->flags & HMCI_FLAG_CHECKSUM);
   switch (header->type) {
   case HMCI_WIRE_ACK: valid = valid && plain && header->status == HMC_SUCCESS; break;
   case HMCI_WIRE_NAK: valid = valid && plain && header->status != HMC_SUCCESS; break;
   case HMCI_WIRE_DATA:
     valid = valid && header->status == HMC_SUCCESS && header->length <= HMCI_FRAME_PAYLOAD &&
-            !(header->flags & ~HMCI_FLAG_LAST);
+            !(header->flags & ~(HMCI_FLAG_LAST | HMCI_FLAG_CHECKSUM));
     break;
+  case HMCI_WIRE_RESULT: valid = valid && header->status == HMC_SUCCESS && header->flags == 0; break;
   default: valid = false;
   }
   if (!valid) return hmci_fail(HMC_CORRUPT, "malformed reply of type %u", header->type);

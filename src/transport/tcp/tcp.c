@@ -129,9 +129,9 @@ static void remote_explain(void *block, void *remote, char *text, size_t size) {
   snprintf(text, size, "the target's service thread reads the socket straight into host memory, and stages for devices");
 }
 
-static hmc_status_t submit(void *block, hmci_operation_t *operation) {
+static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   tcp_connection_t *connection = block;
-  return hmci_requester_submit(&connection->requesters[0], operation);
+  return hmci_requester_submit(&connection->requesters[0], operations, count);
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
@@ -154,6 +154,7 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .name = "tcp",
     .transport_size = sizeof(tcp_transport_t),
     .connection_size = sizeof(tcp_connection_t),
+    .checksums = true,
     .probe = probe,
     .open = open_transport,
     .close = close_transport,

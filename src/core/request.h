@@ -1,0 +1,60 @@
+/* What requests, batches and waiting share. */
+#ifndef HMCI_REQUEST_H
+#define HMCI_REQUEST_H
+
+#include "operation.h"
+
+enum { HMCI_CHAIN = 3 }; /* the operation itself, its signal, its notification */
+
+struct hmc_request {
+  hmci_list_t link; /* the context's list, or its spare list */
+  hmc_context_t *context;
+  hmc_peer_t *peer;     /* not to be followed once the request is complete: it may have been closed */
+  hmc_remote_t *remote; /* likewise */
+  uint64_t number;      /* in the order of starting */
+  uint64_t length;
+  uint64_t *fetched;    /* of an atomic */
+  void *message;        /* the copy of a notification */
+
+  hmc_completion_callback_t callback;
+  void *user;
+  hmci_list_t due; /* context->callbacks */
+
+  uint32_t count;         /* operations of the chain */
+  hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
+};
+
+static inline hmci_operation_t *hmci_request_last(hmc_request_t *request) { return &request->chain[request->count - 1]; }
+static inline bool hmci_request_is_complete(hmc_request_t *request) { return hmci_operation_is_complete(hmci_request_last(request)); }
+
+/* What a request is to do; checked already. */
+typedef struct hmci_start {
+  hmci_operation_kind_t kind;
+  hmc_region_t *local; /* put, get */
+  hmc_remote_t *remote;
+  const hmci_segment_t *segments; /* must outlive the request; NULL: `single` */
+  uint32_t count;
+  hmci_segment_t single;
+  hmci_atomic_t atomic;
+  uint64_t *fetched;
+  uint64_t length; /* bytes in all */
+  const hmc_operation_options_t *options;
+} hmci_start_t;
+
+hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **request);
+
+/* Ends all operations of an incomplete request. */
+void hmci_request_end(hmc_request_t *request, hmc_status_t status);
+
+/* The final status of a complete request, with its text. */
+hmc_status_t hmci_request_status(hmc_request_t *request);
+
+struct hmc_batch {
+  hmc_region_t *local;
+  hmc_remote_t *remote;
+  hmci_segment_t *segments;
+  uint32_t count;
+  uint64_t size;
+};
+
+#endif

@@ -1,0 +1,155 @@
+/* Waiting for requests: one, all, any, some, all of a peer.
+ *
+ * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves all their connections for a
+ * while, and then sleeps in the context's room, which every completion tells; the service thread moves things on meanwhile. */
+#include "request.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Moves a request on; ends it where its deadline has passed. True when it is complete. */
+static bool advance(hmc_request_t *request) {
+  if (hmci_request_is_complete(request)) return true;
+  request->peer->transport->ops->progress(request->peer->connection->state);
+  if (hmci_request_is_complete(request)) return true;
+  if (hmci_now() < request->chain[0].deadline) return false;
+  hmci_request_end(request, HMC_TIMEOUT);
+  return true;
+}
+
+hmc_status_t hmc_request_test(hmc_request_t *request) {
+  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
+  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  return advance(request) ? hmci_request_status(request) : HMC_IN_PROGRESS;
+}
+
+hmc_status_t hmc_request_wait(hmc_request_t *request) {
+  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
+  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  if (!hmci_request_is_complete(request) && hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
+    hmci_request_end(request, HMC_TIMEOUT);
+  }
+  return hmci_request_status(request);
+}
+
+hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count) {
+  hmc_status_t first = HMC_SUCCESS;
+  size_t failed = count;
+  if (!requests && count) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_all: requests is NULL");
+  for (size_t i = 0; i < count; i++) {
+    if (!requests[i]) continue;
+    hmc_status_t status = hmc_request_wait(requests[i]);
+    if (status == HMC_SUCCESS || first != HMC_SUCCESS) continue;
+    first = status;
+    failed = i;
+  }
+  return first == HMC_SUCCESS ? first : hmc_request_wait(requests[failed]); /* for its text */
+}
+
+/* ---- any and some ---------------------------------------------------------------------------------------------------- */
+
+static hmc_request_t *first_given(hmc_request_t *const *requests, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (requests[i]) return requests[i];
+  }
+  return NULL;
+}
+
+static uint64_t earliest_deadline(hmc_request_t *const *requests, size_t count) {
+  uint64_t earliest = HMCI_NEVER;
+  for (size_t i = 0; i < count; i++) {
+    if (requests[i] && requests[i]->chain[0].deadline < earliest) earliest = requests[i]->chain[0].deadline;
+  }
+  return earliest;
+}
+
+/* Lists those that are complete, at most `room`. */
+static size_t collect(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room) {
+  size_t found = 0;
+  for (size_t i = 0; i < count && found < room; i++) {
+    if (requests[i] && advance(requests[i])) indices[found++] = i;
+  }
+  return found;
+}
+
+static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room, size_t *found) {
+  hmc_request_t *first = first_given(requests, count);
+  *found = 0;
+  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
+  hmc_context_t *context = first->context;
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  uint64_t until = hmci_now() + context->settings.spin;
+  for (;;) {
+    uint32_t seen = atomic_load(&context->room.completions);
+    *found = collect(requests, count, indices, room);
+    if (*found) return HMC_SUCCESS;
+    if (hmci_now() < until) continue;
+    hmci_room_sleep(&context->room, seen, earliest_deadline(requests, count));
+  }
+}
+
+hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
+  if ((!requests && count) || !index) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
+  size_t found, place;
+  hmc_status_t status = wait_several(requests, count, &place, 1, &found);
+  *index = status == HMC_SUCCESS ? place : count;
+  return status == HMC_SUCCESS ? hmci_request_status(requests[place]) : status;
+}
+
+hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done) {
+  if (((!requests || !indices) && count) || !done) {
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_some: requests, indices or done is NULL");
+  }
+  return wait_several(requests, count, indices, count, done);
+}
+
+/* ---- all of a peer --------------------------------------------------------------------------------------------------- */
+
+/* Is there an incomplete request to that peer among those started up to `number`? */
+static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t number) {
+  bool busy = false;
+  pthread_mutex_lock(&context->request_lock);
+  for (hmci_list_t *link = context->requests.next; link != &context->requests && !busy; link = link->next) {
+    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
+    if (request->number > number) break;
+    busy = request->peer == peer && !hmci_request_is_complete(request);
+  }
+  pthread_mutex_unlock(&context->request_lock);
+  return busy;
+}
+
+hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
+  if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_flush: peer is NULL");
+  hmc_context_t *context = peer->context;
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  pthread_mutex_lock(&context->request_lock);
+  uint64_t number = context->request_count;
+  pthread_mutex_unlock(&context->request_lock);
+  uint64_t deadline = hmci_context_deadline(context, timeout_ms), until = hmci_now() + context->settings.spin;
+  for (;;) {
+    uint32_t seen = atomic_load(&context->room.completions);
+    peer->transport->ops->progress(peer->connection->state);
+    if (!is_busy(context, peer, number)) return HMC_SUCCESS;
+    uint64_t now = hmci_now();
+    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
+    if (now >= until) hmci_room_sleep(&context->room, seen, deadline);
+  }
+}
+
+hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor) {
+  if (!context || !descriptor) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_event_descriptor: context or descriptor is NULL");
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  hmc_status_t status = HMC_SUCCESS;
+  pthread_mutex_lock(&context->request_lock);
+  int event = atomic_load(&context->room.event);
+  if (event < 0) {
+    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (event < 0) status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
+    atomic_store_explicit(&context->room.event, event, memory_order_release); /* partner: hmci_room_tell */
+  }
+  pthread_mutex_unlock(&context->request_lock);
+  if (status == HMC_SUCCESS) *descriptor = event;
+  return status;
+}
