@@ -227,19 +227,27 @@ static void close_regions(hmc_context_t *context) {
   free(context->regions);
 }
 
+/* Any peer, from now on the caller's to close: the loop takes back only those that are still to be handed out. */
+static hmc_peer_t *take_peer(hmc_context_t *context) {
+  hmc_peer_t *peer = NULL;
+  hmci_loop_lock(context->loop);
+  pthread_mutex_lock(&context->lock);
+  if (!hmci_list_is_empty(&context->peers)) {
+    peer = HMCI_CONTAINER(context->peers.next, hmc_peer_t, link);
+    hmci_list_remove(&peer->arrival);
+  }
+  pthread_mutex_unlock(&context->lock);
+  hmci_loop_unlock(context->loop);
+  return peer;
+}
+
 void hmc_context_destroy(hmc_context_t *context) {
   if (!context) return;
   if (hmci_context_is_foreign(context)) return; /* all of it is the parent's; its descriptors close with exec or exit */
   hmc_context_stop_listening(context);
   hmci_greeting_cancel_all(context);
-  for (;;) {
-    pthread_mutex_lock(&context->lock);
-    bool none = hmci_list_is_empty(&context->peers);
-    hmc_peer_t *peer = none ? NULL : HMCI_CONTAINER(context->peers.next, hmc_peer_t, link);
-    pthread_mutex_unlock(&context->lock);
-    if (none) break;
-    hmc_peer_close(peer);
-  }
+  hmc_peer_t *peer;
+  while ((peer = take_peer(context))) hmc_peer_close(peer);
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
   close_regions(context);

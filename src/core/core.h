@@ -192,6 +192,7 @@ struct hmc_remote {
   const _Atomic uint32_t *generation;   /* the owner's word, or NULL */
   const _Atomic uint32_t *connected;    /* the peer's word */
   const _Atomic uint32_t *here;         /* the context's word */
+  const hmc_context_t *context;
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;

@@ -154,7 +154,8 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
 /* True where nothing stands against copying right away. */
 static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote, uint64_t remote_offset,
                             uint64_t length, unsigned right) {
-  return HMCI_LIKELY(local && remote && hmci_is_mapped(local, remote) && remote->view.rights & right &&
+  return HMCI_LIKELY(local && remote && hmci_is_mapped(local, remote) && local->context == remote->context &&
+                     remote->view.rights & right &&
                      hmci_range_fits(remote_offset, length, remote->view.size) &&
                      hmci_range_fits(offset, length, local->view.size) &&
                      atomic_load_explicit(remote->connected, memory_order_relaxed) &&

@@ -119,6 +119,22 @@ void hmci_peer_lose(hmc_peer_t *peer, const char *reason) {
   hmci_loop_set_timer(peer->context->loop, &peer->loss, 0);
 }
 
+/* A peer that the application was never given is nobody's to close. True when it was taken out of the lists. */
+static bool take_back(hmc_peer_t *peer) {
+  hmc_context_t *context = peer->context;
+  pthread_mutex_lock(&context->lock);
+  bool ours = !hmci_list_is_empty(&peer->arrival);
+  if (ours) {
+    hmci_list_remove(&peer->arrival);
+    hmci_list_remove(&peer->link);
+  }
+  pthread_mutex_unlock(&context->lock);
+  if (!ours) return false;
+  hmci_loop_remove(context->loop, &peer->watch);
+  hmci_notifications_orphan(context, peer);
+  return true;
+}
+
 static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
@@ -126,6 +142,7 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
   hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, peer->lost_reason);
+  if (take_back(peer)) hmci_peer_destroy(peer);
 }
 
 /* ---- closing --------------------------------------------------------------------------------------------------------- */

@@ -97,7 +97,7 @@ hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name) {
 /* ---- making regions -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t new_region(hmc_context_t *context, size_t size, const char *name, unsigned rights, hmc_region_t **out) {
-  if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "region: context or result is NULL");
+  if (!context) return hmci_fail(HMC_INVALID_CONFIG, "region: context is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   if (size == 0) return hmci_fail(HMC_INVALID_CONFIG, "a region of 0 B");
   if (rights & ~(unsigned)HMC_REMOTE_ALL) return hmci_fail(HMC_INVALID_CONFIG, "unknown rights 0x%x", rights);
@@ -150,6 +150,7 @@ static void free_memory(hmci_region_view_t *view) {
 
 hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name, unsigned rights,
                                  hmc_region_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_allocate: region is NULL");
   hmc_region_t *region;
   hmc_status_t status = new_region(context, size, name, rights, &region);
   if (status != HMC_SUCCESS) return status;
@@ -181,7 +182,10 @@ err_region:
 
 hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size, const char *name, unsigned rights,
                                  hmc_region_t **out) {
-  if (!pointer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: pointer is NULL");
+  if (!pointer || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: pointer or region is NULL");
+  if (size > UINTPTR_MAX - (uintptr_t)pointer) {
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: %zu B from %p on run past the address space", size, pointer);
+  }
   hmc_region_t *region;
   hmc_status_t status = new_region(context, size, name, rights, &region);
   if (status != HMC_SUCCESS) return status;

@@ -24,6 +24,7 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
   remote->view = found.view;
   remote->connected = &peer->connected;
   remote->here = context->here;
+  remote->context = context;
   snprintf(remote->name, sizeof remote->name, "%s", name);
   if (ops->remote_open) {
     void *mapped = NULL;

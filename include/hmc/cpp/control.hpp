@@ -5,10 +5,10 @@
  *
  * The address-keyed calls of the first generation (startServer, getCtrlSockFd, sendCtrlInt ...) know no ranks. A side
  * that dials gives both ends of its link a random rank from the upper half of the numbers, and keeps them in dialled_;
- * for an address that was not dialled the channel is asked whose link comes from there. A program that dials its own
- * server gets its own messages back.
+ * for an address that was not dialled the channel is asked whose link comes from there. Such dials have a channel of
+ * their own, dialler_, so that a program can dial its own server: it gets its own messages back.
  *
- * Locking: mutex_ guards all fields and is not held over a call that can block. A call works on a shared_ptr to the
+ * Locking: mutex_ guards all fields and is not held over a call that can block. A call works on a shared_ptr to its
  * channel, so that closeAll can put a new one in its place at any time. */
 #ifndef HMC_CPP_CONTROL_HPP
 #define HMC_CPP_CONTROL_HPP
@@ -63,13 +63,13 @@ class CtrlSocketManager {
 public:
   using CtrlId = uint32_t;
 
-  CtrlSocketManager() = default;
+  CtrlSocketManager() : is_process_wide_(false) {}
   CtrlSocketManager(const CtrlSocketManager &) = delete;
   CtrlSocketManager &operator=(const CtrlSocketManager &) = delete;
 
   /* The process's own manager. Lives until the program ends. */
   static CtrlSocketManager &instance() {
-    static CtrlSocketManager manager;
+    static CtrlSocketManager manager{true};
     return manager;
   }
 
@@ -87,7 +87,7 @@ public:
   /* Stops accepting; links stay. */
   void stop() {
     std::lock_guard<std::mutex> change(server_mutex_);
-    std::shared_ptr<hmc_control_t> control = current();
+    std::shared_ptr<hmc_control_t> control = current(control_);
     if (control)
       hmc_control_stop_listening(control.get());
     std::lock_guard<std::mutex> lock(mutex_);
@@ -109,13 +109,13 @@ public:
   /* Links to rank `peer_id`, greeting as `self_id`. Dials until the peer listens or the deadline passes. A link to that
    * rank that exists already is replaced. */
   CtrlResult connectTcp(CtrlId peer_id, const std::string &ip, uint16_t port, CtrlId self_id) {
-    return call(peer_id, [&](hmc_control_t *control) {
-      return hmc_control_connect(control, peer_id, self_id, ip.c_str(), port, nullptr, 0);
+    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_connect(control, rank, self_id, ip.c_str(), port, nullptr, 0);
     });
   }
   CtrlResult connectUds(CtrlId peer_id, const std::string &uds_path, CtrlId self_id) {
-    return call(peer_id, [&](hmc_control_t *control) {
-      return hmc_control_connect(control, peer_id, self_id, nullptr, 0, uds_path.c_str(), 0);
+    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_connect(control, rank, self_id, nullptr, 0, uds_path.c_str(), 0);
     });
   }
 
@@ -130,8 +130,9 @@ public:
    * Both wait for the link to come up where the peer has yet to dial. Errors: OUT_OF_RANGE (over
    * HMC_CONTROL_MESSAGE_MAX). */
   CtrlResult send(CtrlId peer_id, uint16_t type, const void *payload, size_t size) {
-    return call(peer_id,
-                [&](hmc_control_t *control) { return hmc_control_send(control, peer_id, type, payload, size, 0); });
+    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_send(control, rank, type, payload, size, 0);
+    });
   }
   CtrlResult send(CtrlId peer_id, uint16_t type, const std::vector<uint8_t> &payload) {
     return send(peer_id, type, payload.data(), payload.size());
@@ -140,9 +141,9 @@ public:
     std::vector<uint8_t> buffer(1024);
     uint16_t type = 0;
     size_t size = 0;
-    CtrlResult result = receive(peer_id, [&](hmc_control_t *control) {
+    CtrlResult result = receive(peer_id, [&](hmc_control_t *control, CtrlId rank) {
       hmc_status_t status;
-      while ((status = hmc_control_receive(control, peer_id, &type, buffer.data(), buffer.size(), &size, 0)) ==
+      while ((status = hmc_control_receive(control, rank, &type, buffer.data(), buffer.size(), &size, 0)) ==
                  HMC_OUT_OF_RANGE &&
              size > buffer.size())
         buffer.resize(size);
@@ -159,40 +160,42 @@ public:
   /* Typed messages. The receiving calls answer CORRUPT, and leave the message, when the next one is of another type or
    * size. */
   CtrlResult sendInt(CtrlId peer_id, int value) {
-    return call(peer_id, [&](hmc_control_t *control) { return hmc_control_send_int(control, peer_id, value, 0); });
+    return call(peer_id,
+                [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_int(control, rank, value, 0); });
   }
   CtrlResult recvInt(CtrlId peer_id, int *value) {
-    return receive(peer_id,
-                   [&](hmc_control_t *control) { return hmc_control_receive_int(control, peer_id, value, 0); });
+    return receive(
+        peer_id, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_int(control, rank, value, 0); });
   }
   CtrlResult recvInt(CtrlId peer_id, int &value) { return recvInt(peer_id, &value); }
 
   CtrlResult sendU64(CtrlId peer_id, uint64_t value) {
-    return call(peer_id, [&](hmc_control_t *control) { return hmc_control_send_u64(control, peer_id, value, 0); });
+    return call(peer_id,
+                [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_u64(control, rank, value, 0); });
   }
   CtrlResult recvU64(CtrlId peer_id, uint64_t *value) {
-    return receive(peer_id,
-                   [&](hmc_control_t *control) { return hmc_control_receive_u64(control, peer_id, value, 0); });
+    return receive(
+        peer_id, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_u64(control, rank, value, 0); });
   }
   CtrlResult recvU64(CtrlId peer_id, uint64_t &value) { return recvU64(peer_id, &value); }
 
   /* The bytes of a struct as they lie in memory: both ends must have it alike. */
   template <typename T> CtrlResult sendStruct(CtrlId peer_id, const T &object) {
     static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
-    return call(peer_id, [&](hmc_control_t *control) {
-      return hmc_control_send_struct(control, peer_id, &object, sizeof object, 0);
+    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_send_struct(control, rank, &object, sizeof object, 0);
     });
   }
   template <typename T> CtrlResult recvStruct(CtrlId peer_id, T &object) {
     static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
-    return receive(peer_id, [&](hmc_control_t *control) {
-      return hmc_control_receive_struct(control, peer_id, &object, sizeof object, 0);
+    return receive(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_receive_struct(control, rank, &object, sizeof object, 0);
     });
   }
 
   /* Closes the link to one rank; waits on it end with PEER_LOST. */
   void close(CtrlId peer_id) {
-    std::shared_ptr<hmc_control_t> control = current();
+    std::shared_ptr<hmc_control_t> control = current(control_);
     if (control)
       hmc_control_close(control.get(), peer_id);
   }
@@ -201,23 +204,9 @@ public:
    * own deadline. */
   void closeAll() {
     std::lock_guard<std::mutex> change(server_mutex_);
-    std::shared_ptr<hmc_control_t> control;
-    std::set<CtrlId> ranks;
-    std::vector<Server> servers;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      control.swap(control_);
-      ranks.swap(ranks_);
-      servers.swap(servers_);
-      dialled_.clear();
-    }
-    if (!control)
-      return;
-    hmc_control_stop_listening(control.get());
-    for (CtrlId rank : ranks)
-      hmc_control_close(control.get(), rank);
-    control.reset();
-    for (Server &server : servers)
+    std::vector<Server> servers = servers_;
+    shut();
+    for (const Server &server : servers)
       listen(Server{server.ip, server.uds_path, server.bound_port, 0});
   }
 
@@ -228,20 +217,18 @@ public:
   /* Dials unless there is a live link to that address and port. Gives its socket, for poll() only, or -1. */
   int getCtrlSockFd(const std::string &ip, uint16_t port) {
     std::shared_ptr<hmc_control_t> control;
-    if (open(&control) != status_t::SUCCESS)
+    if (open(dialler_, &control) != status_t::SUCCESS)
       return -1;
     Dialled link = {ip, port, random_rank(), random_rank()};
     const char *transport;
     bool is_known = find_dialled(ip, port, &link);
     if (!is_known || hmc_control_transport(control.get(), link.peer, &transport) != HMC_SUCCESS) {
-      status_t status =
-          hmc_detail::check(hmc_control_connect(control.get(), link.peer, link.self, ip.c_str(), port, nullptr, 0));
-      if (status != status_t::SUCCESS)
+      hmc_status_t status = hmc_control_connect(control.get(), link.peer, link.self, ip.c_str(), port, nullptr, 0);
+      if (hmc_detail::check(status) != status_t::SUCCESS)
         return -1;
       std::lock_guard<std::mutex> lock(mutex_);
       if (!is_known)
         dialled_.push_back(link);
-      ranks_.insert(link.peer);
     }
     int descriptor = -1;
     if (hmc_detail::check(hmc_control_socket(control.get(), link.peer, &descriptor)) != status_t::SUCCESS)
@@ -250,40 +237,37 @@ public:
   }
 
   CtrlResult sendCtrlInt(const std::string &ip, int value) {
-    CtrlId rank;
-    CtrlResult result = find_rank(ip, false, &rank);
-    return result ? sendInt(rank, value) : result;
+    return call(ip, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_int(control, rank, value, 0); });
   }
   CtrlResult recvCtrlInt(const std::string &ip, int &value) {
-    CtrlId rank;
-    CtrlResult result = find_rank(ip, true, &rank);
-    return result ? recvInt(rank, &value) : result;
+    return receive(
+        ip, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_int(control, rank, &value, 0); });
   }
   template <typename T> CtrlResult sendCtrlStruct(const std::string &ip, const T &object) {
-    CtrlId rank;
-    CtrlResult result = find_rank(ip, false, &rank);
-    return result ? sendStruct(rank, object) : result;
+    static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
+    return call(ip, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_send_struct(control, rank, &object, sizeof object, 0);
+    });
   }
   template <typename T> CtrlResult recvCtrlStruct(const std::string &ip, T &object) {
-    CtrlId rank;
-    CtrlResult result = find_rank(ip, true, &rank);
-    return result ? recvStruct(rank, object) : result;
+    static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
+    return receive(ip, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_receive_struct(control, rank, &object, sizeof object, 0);
+    });
   }
 
   /* Closes the links to and from an address. */
   void closeConnection(const std::string &ip) {
-    std::shared_ptr<hmc_control_t> control = current();
-    if (!control)
-      return;
     Dialled link;
+    std::shared_ptr<hmc_control_t> dialler = current(dialler_), control = current(control_);
     while (find_dialled(ip, 0, &link)) {
-      hmc_control_close(control.get(), link.peer);
-      hmc_control_close(control.get(), link.self); /* where the link leads back here */
+      hmc_control_close(dialler.get(), link.peer);
       forget_dialled(link);
     }
     std::set<CtrlId> closed;
     CtrlId rank;
-    while (hmc_control_find(control.get(), ip.c_str(), 1, &rank) == HMC_SUCCESS && closed.insert(rank).second)
+    while (control && hmc_control_find(control.get(), ip.c_str(), 1, &rank) == HMC_SUCCESS &&
+           closed.insert(rank).second)
       hmc_control_close(control.get(), rank);
   }
 
@@ -301,10 +285,18 @@ private:
     CtrlId peer, self; /* what each end calls the other: we the peer, the peer us */
   };
 
+  /* Ends the process's own manager when the program ends, and before the libraries that it stands on: these have made
+   * ready to end themselves when its first channel was made, and what was made ready later comes sooner. */
+  struct AtExit {
+    ~AtExit() { instance().shut(); }
+  };
+
+  explicit CtrlSocketManager(bool is_process_wide) : is_process_wide_(is_process_wide) {}
+
   /* Under server_mutex_. */
   status_t listen(Server server) {
     std::shared_ptr<hmc_control_t> control;
-    status_t status = open(&control);
+    status_t status = open(control_, &control);
     if (status != status_t::SUCCESS)
       return status;
     std::vector<Server> changed = servers_;
@@ -319,39 +311,90 @@ private:
     return status_t::SUCCESS;
   }
 
-  std::shared_ptr<hmc_control_t> current() const {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return control_;
+  /* Closes all links, and the channels with them when the last call that is under way lets go. Links that no call has
+   * named can only be closed so. */
+  void shut() {
+    std::shared_ptr<hmc_control_t> control, dialler;
+    std::set<CtrlId> ranks;
+    std::vector<Dialled> dialled;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      control.swap(control_);
+      dialler.swap(dialler_);
+      ranks.swap(ranks_);
+      dialled.swap(dialled_);
+      servers_.clear();
+    }
+    if (control)
+      hmc_control_stop_listening(control.get());
+    for (CtrlId rank : ranks)
+      hmc_control_close(control.get(), rank);
+    for (const Dialled &link : dialled)
+      hmc_control_close(dialler.get(), link.peer);
   }
 
-  /* The channel, made when it is first needed. */
-  status_t open(std::shared_ptr<hmc_control_t> *control) {
+  std::shared_ptr<hmc_control_t> current(const std::shared_ptr<hmc_control_t> &channel) const {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!control_) {
+    return channel;
+  }
+
+  /* One of the two channels, made when it is first needed. */
+  status_t open(std::shared_ptr<hmc_control_t> &channel, std::shared_ptr<hmc_control_t> *opened) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (!channel) {
       hmc_control_t *created = nullptr;
       status_t status = hmc_detail::check(hmc_control_create(&created));
       if (status != status_t::SUCCESS)
         return status;
-      control_.reset(created, hmc_control_destroy);
+      channel.reset(created, hmc_control_destroy);
+      if (is_process_wide_)
+        static AtExit at_exit;
     }
-    *control = control_;
+    *opened = channel;
     return status_t::SUCCESS;
   }
 
-  template <typename Call> CtrlResult call(CtrlId peer_id, Call operation) {
+  /* Does an operation on the link to a rank. */
+  template <typename Operation> CtrlResult call(CtrlId peer_id, Operation operation) {
     std::shared_ptr<hmc_control_t> control;
-    status_t status = open(&control);
+    status_t status = open(control_, &control);
     if (status != status_t::SUCCESS)
       return status;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       ranks_.insert(peer_id);
     }
-    return hmc_detail::check(operation(control.get()));
+    return hmc_detail::check(operation(control.get(), peer_id));
   }
 
-  template <typename Call> CtrlResult receive(CtrlId peer_id, Call operation) {
-    CtrlResult result = call(peer_id, operation);
+  /* Does an operation on the link that an address stands for. What one sends to one's own server arrives there, from
+   * the rank that the dialling end gave itself. */
+  template <typename Operation> CtrlResult call(const std::string &ip, Operation operation, bool is_receiving = false) {
+    std::shared_ptr<hmc_control_t> control, dialler;
+    status_t status = open(control_, &control);
+    if (status != status_t::SUCCESS)
+      return status;
+    Dialled link;
+    if (find_dialled(ip, 0, &link)) {
+      const char *transport;
+      if (is_receiving && hmc_control_transport(control.get(), link.self, &transport) == HMC_SUCCESS)
+        return call(link.self, operation);
+      status = open(dialler_, &dialler);
+      return status == status_t::SUCCESS ? hmc_detail::check(operation(dialler.get(), link.peer)) : status;
+    }
+    CtrlId rank;
+    status = hmc_detail::check(hmc_control_find(control.get(), ip.c_str(), 0, &rank));
+    return status == status_t::SUCCESS ? call(rank, operation) : CtrlResult(status);
+  }
+
+  template <typename Operation> CtrlResult receive(CtrlId peer_id, Operation operation) {
+    return note_received(call(peer_id, operation));
+  }
+  template <typename Operation> CtrlResult receive(const std::string &ip, Operation operation) {
+    return note_received(call(ip, operation, true));
+  }
+
+  CtrlResult note_received(CtrlResult result) {
     if (result)
       received_.fetch_add(1);
     return result;
@@ -377,22 +420,6 @@ private:
       }
   }
 
-  /* The rank behind an address. What one sends to one's own server arrives at the other end of the link, which has the
-   * rank that the dialling end gave itself. */
-  CtrlResult find_rank(const std::string &ip, bool is_receiving, CtrlId *rank) {
-    std::shared_ptr<hmc_control_t> control;
-    status_t status = open(&control);
-    if (status != status_t::SUCCESS)
-      return status;
-    Dialled link;
-    if (!find_dialled(ip, 0, &link))
-      return hmc_detail::check(hmc_control_find(control.get(), ip.c_str(), 0, rank));
-    const char *transport;
-    bool leads_back = is_receiving && hmc_control_transport(control.get(), link.self, &transport) == HMC_SUCCESS;
-    *rank = leads_back ? link.self : link.peer;
-    return status_t::SUCCESS;
-  }
-
   /* Ranks that no program numbers its processes with. Two of a thousand clients of one server get the same one with a
    * probability of about 1 in 4000. */
   static CtrlId random_rank() {
@@ -405,9 +432,10 @@ private:
     return static_cast<CtrlId>(mixed >> 32) | 0x80000000u;
   }
 
+  const bool is_process_wide_;
   std::mutex server_mutex_; /* starting and stopping, one after another; taken before mutex_ */
   mutable std::mutex mutex_;
-  std::shared_ptr<hmc_control_t> control_;
+  std::shared_ptr<hmc_control_t> control_, dialler_;
   std::vector<Server> servers_; /* read under either mutex, changed under both */
   std::vector<Dialled> dialled_;
   std::set<CtrlId> ranks_; /* that calls have named since the last closeAll */

@@ -1,0 +1,272 @@
+/* hmc-bench-engine: what HMC gives between two processes on this host.
+ *
+ *   shm_put, shm_get      blocking calls on a mapped peer
+ *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
+ *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one way
+ *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *
+ * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
+#include "bench.h"
+
+#include <hmc.h>
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BYTES_MAX (64ull << 20)
+#define SPIN_SECONDS 10.0 /* an end that waits longer has lost the other */
+#define TARGET "bench.target" /* the child's region */
+#define ORIGIN "bench.origin" /* the parent's */
+
+enum { DEPTH_MAX = 1024, PING = 0, PONG = 4096, BALL = 8192, REGION_EXTRA = 12288 };
+
+/* One end of a connection. The parent has two, each with a context of its own; the child only uses the shm one. */
+typedef struct route {
+  hmc_context_t *context;
+  hmc_region_t *local;
+  hmc_peer_t *peer;
+  hmc_remote_t *remote;
+  unsigned char *mapped; /* the remote memory, where it is mapped */
+  char problem[512];     /* why this route cannot be measured; "" otherwise */
+} route_t;
+
+typedef struct engine {
+  route_t shm, tcp;
+  int child;       /* socket to the child: numbers of rounds */
+  uint64_t round;  /* of the ping-pong, counted alike at both ends */
+  route_t *active; /* of the request under way */
+  hmc_request_t *ring[DEPTH_MAX];
+} engine_t;
+
+static bool fail(bench_result_t *result, const char *what, hmc_status_t status) {
+  const char *text = hmc_last_error();
+  return bench_fail(result, "%s: %s", what, text[0] ? text : hmc_status_text(status));
+}
+
+static bool put_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  for (uint64_t i = 0; i < count; i++) {
+    hmc_status_t status = hmc_put(route->local, 0, route->remote, 0, request->bytes);
+    if (status != HMC_SUCCESS)
+      return fail(result, "put", status);
+  }
+  return true;
+}
+
+static bool get_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  for (uint64_t i = 0; i < count; i++) {
+    hmc_status_t status = hmc_get(route->local, 0, route->remote, 0, request->bytes);
+    if (status != HMC_SUCCESS)
+      return fail(result, "get", status);
+  }
+  return true;
+}
+
+static bool copy_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  bool to = strcmp(request->what, "shm_copy_to") == 0;
+  unsigned char *local = hmc_region_pointer(route->local);
+  void *destination = to ? route->mapped : local;
+  const void *source = to ? local : route->mapped;
+  (void)result;
+  for (uint64_t i = 0; i < count; i++) {
+    memcpy(destination, source, request->bytes);
+    __asm__ volatile("" ::: "memory"); /* every copy counts */
+  }
+  return true;
+}
+
+/* `depth` requests in flight; offsets differ while they fit. */
+static bool flow(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  engine_t *engine = state;
+  route_t *route = engine->active;
+  bool get = strcmp(request->what, "tcp_get") == 0;
+  uint64_t slots = BYTES_MAX / request->bytes, first = 0, last = 0;
+  hmc_status_t status = HMC_SUCCESS;
+  while (first < count && status == HMC_SUCCESS) {
+    for (; last < count && last - first < request->depth && status == HMC_SUCCESS; last++) {
+      uint64_t offset = last % slots * request->bytes;
+      hmc_request_t **slot = &engine->ring[last % request->depth];
+      status = get ? hmc_get_nb(route->local, offset, route->remote, offset, request->bytes, NULL, slot)
+                   : hmc_put_nb(route->local, offset, route->remote, offset, request->bytes, NULL, slot);
+      if (status != HMC_SUCCESS)
+        break;
+    }
+    if (status == HMC_SUCCESS) {
+      hmc_request_t *oldest = engine->ring[first++ % request->depth];
+      status = hmc_request_wait(oldest);
+      hmc_request_free(oldest);
+    }
+  }
+  bool good = status == HMC_SUCCESS || fail(result, "in flight", status);
+  for (; first < last; first++)
+    hmc_request_free(engine->ring[first % request->depth]);
+  return good;
+}
+
+/* Spins until the word is `value`. */
+static bool await_word(unsigned char *at, uint64_t value) {
+  _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)at;
+  for (double begin = 0;;) {
+    for (unsigned i = 0; i < 1u << 20; i++)
+      if (atomic_load_explicit(word, memory_order_acquire) == value) /* partner: the peer's put, visible when complete */
+        return true;
+    double now = bench_clock();
+    if (begin == 0)
+      begin = now;
+    if (now - begin > SPIN_SECONDS)
+      return false;
+  }
+}
+
+/* Puts the number of the round at `offset` of the other's region. */
+static bool hit(route_t *route, uint64_t offset, uint64_t round) {
+  memcpy((unsigned char *)hmc_region_pointer(route->local) + BYTES_MAX + BALL, &round, sizeof round);
+  return hmc_put(route->local, BYTES_MAX + BALL, route->remote, BYTES_MAX + offset, sizeof round) == HMC_SUCCESS;
+}
+
+static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  engine_t *engine = state;
+  unsigned char *local = hmc_region_pointer(engine->shm.local);
+  (void)request;
+  if (send(engine->child, &count, sizeof count, MSG_NOSIGNAL) != (ssize_t)sizeof count)
+    return bench_fail(result, "the other process is gone");
+  for (uint64_t i = 0; i < count; i++) {
+    engine->round++;
+    if (!hit(&engine->shm, PING, engine->round))
+      return bench_fail(result, "ping: %s", hmc_last_error());
+    if (!await_word(local + BYTES_MAX + PONG, engine->round))
+      return bench_fail(result, "the other process does not answer");
+  }
+  return true;
+}
+
+/* The child's side of the ping-pong, until the socket closes. */
+static int answer(route_t *route, int socket) {
+  unsigned char *local = hmc_region_pointer(route->local);
+  uint64_t count, round = 0;
+  while (recv(socket, &count, sizeof count, 0) == (ssize_t)sizeof count)
+    for (uint64_t i = 0; i < count; i++) {
+      round++;
+      if (!await_word(local + BYTES_MAX + PING, round) || !hit(route, PONG, round))
+        return 1;
+    }
+  return 0;
+}
+
+static bool measure(void *state, const bench_request_t *request, bench_result_t *result) {
+  engine_t *engine = state;
+  const char *what = request->what;
+  engine->active = strncmp(what, "tcp", 3) == 0 ? &engine->tcp : &engine->shm;
+  if (request->bytes == 0 || request->bytes > BYTES_MAX)
+    return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
+  if (request->depth == 0 || request->depth > DEPTH_MAX)
+    return bench_fail(result, "1 to %d in flight", DEPTH_MAX);
+  if (engine->active->problem[0])
+    return bench_fail(result, "%s", engine->active->problem);
+  if (strcmp(what, "shm_pingpong") == 0) {
+    bool good = bench_repeat_counted(pingpong, engine, request, result);
+    result->median_ns /= 2;
+    result->mean_ns /= 2;
+    return good;
+  }
+  if (strcmp(what, "shm_copy_to") == 0 || strcmp(what, "shm_copy_from") == 0)
+    return bench_repeat(copy_each, engine, request, 1, result);
+  bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
+  if (!put && strcmp(what, "shm_get") != 0 && strcmp(what, "tcp_get") != 0)
+    return bench_fail(result, "nothing is called %s", what);
+  if (request->depth > 1) /* long batches: each one ends with nothing in flight */
+    return bench_repeat(flow, engine, request, request->bytes > 1 << 20 ? request->depth : 16 * request->depth, result);
+  return bench_repeat(put ? put_each : get_each, engine, request, 1, result);
+}
+
+/* A context with a region of that name, its pages in place. */
+static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
+  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
+  if (status == HMC_SUCCESS)
+    status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX + REGION_EXTRA, region_name,
+                                 HMC_REMOTE_ALL, &route->local);
+  if (status != HMC_SUCCESS)
+    return status;
+  memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
+  return HMC_SUCCESS;
+}
+
+/* The other process: its end of the shm connection, and then only the ping-pong. */
+static int live_as_child(int socket) {
+  route_t route = {0};
+  uint16_t port = 0;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  bench_pin(1);
+  hmc_status_t status = open_route(&route, "hmc-bench target", TARGET);
+  if (status == HMC_SUCCESS)
+    status = hmc_context_listen(route.context, "127.0.0.1", 0, &port);
+  if (status != HMC_SUCCESS)
+    fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
+  int code = 1;
+  if (send(socket, &port, sizeof port, MSG_NOSIGNAL) == (ssize_t)sizeof port && status == HMC_SUCCESS) {
+    status = hmc_context_accept(route.context, 0, &route.peer);
+    if (status == HMC_SUCCESS)
+      status = hmc_remote_open(route.peer, ORIGIN, 0, &route.remote);
+    code = status == HMC_SUCCESS ? answer(&route, socket) : 1;
+  }
+  if (status != HMC_SUCCESS)
+    fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
+  hmc_context_destroy(route.context);
+  return code;
+}
+
+/* A route that does not work here leaves its text, and the other one can still be measured. */
+static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t type) {
+  void *mapped = NULL;
+  hmc_status_t status = open_route(route, "hmc-bench origin", ORIGIN);
+  if (status == HMC_SUCCESS)
+    status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
+  if (status == HMC_SUCCESS)
+    status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
+  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM)
+    status = hmc_remote_map(route->remote, &mapped);
+  route->mapped = mapped;
+  if (status != HMC_SUCCESS)
+    snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
+}
+
+int main(void) {
+  static engine_t engine;
+  int sockets[2];
+  bench_pin(0);
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
+    return 1;
+  pid_t child = fork();
+  if (child < 0)
+    return 1;
+  if (child == 0) {
+    close(sockets[0]);
+    close(STDIN_FILENO);
+    return live_as_child(sockets[1]);
+  }
+  close(sockets[1]);
+  engine.child = sockets[0];
+  uint16_t port = 0;
+  bool up = recv(engine.child, &port, sizeof port, 0) == (ssize_t)sizeof port && port != 0; /* else the child has said why */
+  if (up) {
+    char hello[64];
+    connect_route(&engine.shm, port, HMC_CONNECTION_SHM);
+    connect_route(&engine.tcp, port, HMC_CONNECTION_TCP);
+    snprintf(hello, sizeof hello, "hmc-bench-engine %s", hmc_version_text());
+    bench_serve(hello, measure, &engine);
+  }
+  close(engine.child);
+  hmc_context_destroy(engine.tcp.context);
+  hmc_context_destroy(engine.shm.context);
+  waitpid(child, NULL, 0);
+  return up ? 0 : 1;
+}

@@ -1,0 +1,228 @@
+/* hmc-bench-limits: what the machine itself gives, without any library.
+ *
+ *   pingpong   one cache line each way between two processes; the time is for one way
+ *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking sockets
+ *   tcp_get    8-byte header, answered by the bytes
+ *
+ * The other end is a forked process on another processor; between requests it sleeps. */
+#include "bench.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BYTES_MAX (64ull << 20)
+#define SPIN_SECONDS 10.0 /* an end that waits longer has lost the other */
+
+/* The header of a message to the other end: what to do, and with how many bytes. */
+#define HEADER_GET (1ull << 63)
+#define HEADER_SLEEP (1ull << 62)    /* no answer: sleep until the next header */
+#define HEADER_PINGPONG (1ull << 61) /* so many rounds over shared memory; no answer */
+#define HEADER_COUNT (HEADER_PINGPONG - 1)
+
+/* Each word has a cache line, and the neighbour that prefetchers take along, to itself. */
+typedef struct lines {
+  _Alignas(256) atomic_uint_fast64_t to_child;
+  _Alignas(256) atomic_uint_fast64_t to_parent;
+} lines_t;
+
+typedef struct ends {
+  int socket;
+  unsigned char *bytes; /* 8 for a header, then BYTES_MAX */
+  lines_t *lines;
+  uint64_t round; /* of the ping-pong, counted alike at both ends */
+} ends_t;
+
+static bool receive_all(int socket, void *to, uint64_t length) {
+  for (unsigned char *at = to; length > 0;) {
+    ssize_t got = recv(socket, at, length, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+      continue;
+    if (got <= 0)
+      return false;
+    at += got;
+    length -= (uint64_t)got;
+  }
+  return true;
+}
+
+static bool send_all(int socket, const void *from, uint64_t length) {
+  for (const unsigned char *at = from; length > 0;) {
+    ssize_t sent = send(socket, at, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+      continue;
+    if (sent < 0)
+      return false;
+    at += sent;
+    length -= (uint64_t)sent;
+  }
+  return true;
+}
+
+/* Spins until the word is `value`. */
+static bool await_word(atomic_uint_fast64_t *word, uint64_t value) {
+  for (double begin = 0;;) {
+    for (unsigned i = 0; i < 1u << 20; i++)
+      if (atomic_load_explicit(word, memory_order_acquire) == value) /* partner: the other end's release store */
+        return true;
+    double now = bench_clock();
+    if (begin == 0)
+      begin = now;
+    if (now - begin > SPIN_SECONDS)
+      return false;
+  }
+}
+
+static bool answer_pingpong(ends_t *ends, uint64_t rounds) {
+  for (uint64_t i = 0; i < rounds; i++) {
+    ends->round++;
+    if (!await_word(&ends->lines->to_child, ends->round))
+      return false;
+    atomic_store_explicit(&ends->lines->to_parent, ends->round, memory_order_release); /* partner: await_word */
+  }
+  return true;
+}
+
+/* The child's life, until the socket closes. */
+static void answer(ends_t *ends) {
+  bool asleep = true;
+  for (bool good = true; good;) {
+    uint64_t header;
+    struct pollfd wait = {.fd = ends->socket, .events = POLLIN};
+    if (asleep && poll(&wait, 1, -1) < 0)
+      continue;
+    asleep = false;
+    if (!receive_all(ends->socket, &header, sizeof header))
+      return;
+    if (header & HEADER_SLEEP)
+      asleep = true;
+    else if (header & HEADER_PINGPONG)
+      good = answer_pingpong(ends, header & HEADER_COUNT);
+    else if (header & HEADER_GET)
+      good = send_all(ends->socket, ends->bytes + sizeof header, header & HEADER_COUNT);
+    else
+      good = receive_all(ends->socket, ends->bytes + sizeof header, header) && send_all(ends->socket, &header, sizeof header);
+  }
+}
+
+static bool lost(bench_result_t *result) { return bench_fail(result, "the other process is gone"); }
+
+static bool tcp_put(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t reply;
+    memcpy(ends->bytes, &request->bytes, sizeof request->bytes);
+    if (!send_all(ends->socket, ends->bytes, sizeof reply + request->bytes) ||
+        !receive_all(ends->socket, &reply, sizeof reply))
+      return lost(result);
+  }
+  return true;
+}
+
+static bool tcp_get(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  uint64_t header = HEADER_GET | request->bytes;
+  for (uint64_t i = 0; i < count; i++)
+    if (!send_all(ends->socket, &header, sizeof header) ||
+        !receive_all(ends->socket, ends->bytes + sizeof header, request->bytes))
+      return lost(result);
+  return true;
+}
+
+static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  uint64_t header = HEADER_PINGPONG | count;
+  (void)request;
+  if (!send_all(ends->socket, &header, sizeof header))
+    return lost(result);
+  for (uint64_t i = 0; i < count; i++) {
+    ends->round++;
+    atomic_store_explicit(&ends->lines->to_child, ends->round, memory_order_release); /* partner: await_word */
+    if (!await_word(&ends->lines->to_parent, ends->round))
+      return lost(result);
+  }
+  return true;
+}
+
+static bool measure(void *state, const bench_request_t *request, bench_result_t *result) {
+  ends_t *ends = state;
+  uint64_t header = HEADER_SLEEP;
+  bool good = false;
+  if (request->bytes == 0 || request->bytes > BYTES_MAX)
+    return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
+  if (strcmp(request->what, "tcp_put") == 0) {
+    good = bench_repeat(tcp_put, ends, request, 1, result);
+  } else if (strcmp(request->what, "tcp_get") == 0) {
+    good = bench_repeat(tcp_get, ends, request, 1, result);
+  } else if (strcmp(request->what, "pingpong") == 0) {
+    good = bench_repeat_counted(pingpong, ends, request, result);
+    result->median_ns /= 2;
+    result->mean_ns /= 2;
+  } else {
+    return bench_fail(result, "nothing is called %s", request->what);
+  }
+  return good && (send_all(ends->socket, &header, sizeof header) || lost(result));
+}
+
+/* Two connected loopback sockets. */
+static bool connect_ends(int sockets[2]) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof address;
+  int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockets[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (listener < 0 || sockets[0] < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) != 0 ||
+      listen(listener, 1) != 0 || getsockname(listener, (struct sockaddr *)&address, &size) != 0 ||
+      connect(sockets[0], (struct sockaddr *)&address, sizeof address) != 0)
+    return false;
+  sockets[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  close(listener);
+  return sockets[1] >= 0 && setsockopt(sockets[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0 &&
+         setsockopt(sockets[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) == 0;
+}
+
+int main(void) {
+  int sockets[2];
+  ends_t ends = {0};
+  ends.lines = mmap(NULL, sizeof *ends.lines, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (ends.lines == MAP_FAILED || !connect_ends(sockets)) {
+    perror("hmc-bench-limits");
+    return 1;
+  }
+  bench_pin(0);
+  pid_t child = fork();
+  if (child < 0) {
+    perror("hmc-bench-limits");
+    return 1;
+  }
+  ends.bytes = aligned_alloc(4096, BYTES_MAX + 4096); /* after the fork: each end has its own pages */
+  if (!ends.bytes)
+    return 1;
+  memset(ends.bytes, 1, BYTES_MAX + 4096);
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bench_pin(1);
+    close(sockets[0]);
+    close(STDIN_FILENO);
+    ends.socket = sockets[1];
+    answer(&ends);
+    return 0;
+  }
+  close(sockets[1]);
+  ends.socket = sockets[0];
+  bench_serve("hmc-bench-limits", measure, &ends);
+  close(ends.socket);
+  waitpid(child, NULL, 0);
+  free(ends.bytes);
+  return 0;
+}

@@ -1,0 +1,151 @@
+/* What the tests of the control channel share: a home of their own, and pairs of channels. Included once per test program. */
+#ifndef HMCI_CONTROL_TESTING_H
+#define HMCI_CONTROL_TESTING_H
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/base.h"
+
+#include <hmc/control.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MS UINT64_C(1000000)
+
+/* The thread sanitizer takes a second for what takes a millisecond else: large messages are smaller there. */
+#if defined(__SANITIZE_THREAD__)
+#define IS_SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define IS_SLOW 1
+#endif
+#endif
+#ifndef IS_SLOW
+#define IS_SLOW 0
+#endif
+
+static char folder[64], path[96];
+
+static int open_descriptors(void) {
+  int count = 0;
+  DIR *directory = opendir("/proc/self/fd");
+  while (readdir(directory) != NULL) {
+    count++;
+  }
+  closedir(directory);
+  return count;
+}
+
+static int descriptors_before;
+
+/* Each test has an empty home, a socket path in it, and settings that nothing outside touches. */
+static int set_up(void **state) {
+  (void)state;
+  static const char *const variables[] = {"HMC_TIMEOUT", "HMC_PEER_TIMEOUT", "HMC_SPIN",     "HMC_SECRET_FILE",
+                                          "HMC_SECRET",  "HMC_INSECURE",     "HMC_ENCRYPT", "CTRL_TRANSPORT"};
+  for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
+    unsetenv(variables[i]);
+  }
+  hmc_log_set_level(HMC_LOG_NONE);
+  descriptors_before = open_descriptors();
+  snprintf(folder, sizeof(folder), "/tmp/hmc-control-XXXXXX");
+  assert_non_null(mkdtemp(folder));
+  setenv("HOME", folder, 1);
+  snprintf(path, sizeof(path), "%s/socket", folder);
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  char name[96];
+  unlink(path);
+  snprintf(name, sizeof(name), "%s/.hmc/secret", folder);
+  unlink(name);
+  snprintf(name, sizeof(name), "%s/.hmc", folder);
+  rmdir(name);
+  if (rmdir(folder) != 0) {
+    fprintf(stderr, "something was left behind in %s\n", folder);
+    return -1;
+  }
+  int now = open_descriptors();
+  if (now != descriptors_before) {
+    fprintf(stderr, "%d descriptors are open, %d were before\n", now, descriptors_before);
+    return -1;
+  }
+  return 0;
+}
+
+#define GOOD(call) assert_good(call, #call, __LINE__)
+static inline void assert_good(hmc_status_t status, const char *call, int line) {
+  if (status != HMC_SUCCESS) {
+    fail_msg("line %d: %s: %s: %s", line, call, hmc_status_name(status), hmc_last_error());
+  }
+}
+
+#define FAILS(call, expected, text) assert_fails(call, expected, text, #call, __LINE__)
+static inline void assert_fails(hmc_status_t status, hmc_status_t expected, const char *text, const char *call, int line) {
+  if (status != expected || strstr(hmc_last_error(), text) == NULL) {
+    fail_msg("line %d: %s: %s: \"%s\", not %s with \"%s\"", line, call, hmc_status_name(status), hmc_last_error(),
+             hmc_status_name(expected), text);
+  }
+}
+
+static inline hmc_control_t *make(void) {
+  hmc_control_t *control = NULL;
+  GOOD(hmc_control_create(&control));
+  return control;
+}
+
+typedef enum way { BY_TCP, BY_UDS } way_t;
+
+/* Rank 0 listens, rank 1 has dialled it. */
+typedef struct pair {
+  hmc_control_t *zero, *one;
+  uint16_t port;
+} pair_t;
+
+static inline void dial(pair_t *pair, way_t way) {
+  GOOD(hmc_control_connect(pair->one, 0, 1, way == BY_TCP ? "127.0.0.1" : NULL, pair->port, way == BY_UDS ? path : NULL, 5000));
+}
+
+static inline pair_t make_pair(way_t way) {
+  pair_t pair = {.zero = make(), .one = make()};
+  GOOD(hmc_control_listen(pair.zero, "127.0.0.1", 0, path, &pair.port));
+  dial(&pair, way);
+  return pair;
+}
+
+static inline void destroy_pair(pair_t *pair) {
+  hmc_control_destroy(pair->one);
+  hmc_control_destroy(pair->zero);
+}
+
+/* Both directions work. */
+static inline void talk(hmc_control_t *here, uint32_t here_rank, hmc_control_t *there, uint32_t there_rank) {
+  uint64_t value = 0;
+  static uint64_t number = 1000;
+  GOOD(hmc_control_send_u64(here, there_rank, ++number, 5000));
+  GOOD(hmc_control_receive_u64(there, here_rank, &value, 5000));
+  assert_true(value == number);
+  GOOD(hmc_control_send_u64(there, here_rank, ++number, 5000));
+  GOOD(hmc_control_receive_u64(here, there_rank, &value, 5000));
+  assert_true(value == number);
+}
+
+static inline void sleep_ms(int ms) { poll(NULL, 0, ms); }
+
+static inline bool is_readable(int descriptor, int timeout_ms) {
+  struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+  return poll(&wait, 1, timeout_ms) == 1;
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* The surroundings of a test program: an empty home, no settings, a watchdog, and looks at the process itself.
+ *
+ * The watchdog is one thread that reads two atomics; whoever runs a test sets them. */
+#include "harness.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static char home[] = "/tmp/hmc-test-XXXXXX";
+static uint64_t files_at_start;
+static _Atomic uint64_t watch_deadline; /* milliseconds; 0: nothing is watched. Released after watch_what */
+static const char *_Atomic watch_what;
+static bool is_target;
+
+/* ---- clock and watchdog
+ * ---------------------------------------------------------------------------------------------- */
+
+uint64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void sleep_ms(uint64_t milliseconds) {
+  struct timespec rest = {(time_t)(milliseconds / 1000), (long)(milliseconds % 1000) * 1000000};
+  while (nanosleep(&rest, &rest) != 0)
+    ;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk) {
+  (void)status, (void)type, (void)walk;
+  return remove(path);
+}
+
+static void remove_home(void) { nftw(home, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
+
+static void *watchdog(void *unused) {
+  (void)unused;
+  for (;;) {
+    sleep_ms(50);
+    uint64_t deadline = atomic_load(&watch_deadline);
+    if (deadline == 0 || now_ms() < deadline)
+      continue;
+    fprintf(stderr, "watchdog: %s %d hangs in: %s\n", is_target ? "target" : "test", (int)getpid(),
+            atomic_load(&watch_what));
+    if (!is_target)
+      remove_home();
+    _exit(1);
+  }
+  return NULL;
+}
+
+void watch(const char *what, unsigned seconds) {
+  atomic_store(&watch_what, what);
+  atomic_store(&watch_deadline, now_ms() + UINT64_C(1000) * seconds);
+}
+
+void watch_end(void) { atomic_store(&watch_deadline, 0); }
+
+void watchdog_start(bool in_target) {
+  pthread_t thread;
+  is_target = in_target;
+  if (pthread_create(&thread, NULL, watchdog, NULL) != 0) {
+    perror("watchdog");
+    _exit(1);
+  }
+  pthread_detach(thread);
+}
+
+/* ---- environment
+ * ----------------------------------------------------------------------------------------------------- */
+
+static void forget_settings(void) {
+  for (char **variable = environ; *variable;) {
+    char name[128];
+    size_t length = strcspn(*variable, "=");
+    bool ours = strncmp(*variable, "HMC_", 4) == 0 || strncmp(*variable, "CTRL_", 5) == 0;
+    if (!ours || length >= sizeof name) {
+      variable++;
+      continue;
+    }
+    memcpy(name, *variable, length);
+    name[length] = 0;
+    unsetenv(name);
+    variable = environ;
+  }
+}
+
+/* cmocka takes crashes for failed tests and goes on, with whatever locks the crash left. Here a crash ends the program.
+ */
+static void on_crash(int number) {
+  static const char text[] = "crashed in: ", end[] = "\n";
+  const char *what = atomic_load(&watch_what);
+  struct iovec parts[] = {{(void *)(uintptr_t)text, sizeof text - 1},
+                          {(void *)(uintptr_t)what, what ? strlen(what) : 0},
+                          {(void *)(uintptr_t)end, 1}};
+  ssize_t written = writev(STDERR_FILENO, parts, COUNT_OF(parts));
+  (void)written;
+  if (!is_target)
+    remove_home();
+  signal(number, SIG_DFL); /* the same instruction, or abort(), raises it again */
+}
+
+void crash_handlers_set(void) {
+  static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+  for (size_t i = 0; i < COUNT_OF(signals); i++)
+    signal(signals[i], on_crash); /* sanitizers that have handlers of their own keep them: see below */
+}
+
+#if SANITIZED
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void) { return "handle_segv=2:handle_sigbus=2:handle_abort=2:handle_sigfpe=2"; }
+const char *__tsan_default_options(void) {
+  return "handle_segv=2:handle_sigbus=2:handle_abort=2:handle_sigfpe=2:atexit_sleep_ms=0";
+}
+#endif
+
+void environment_open(void) {
+  files_at_start = open_files();
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  if (!mkdtemp(home)) {
+    perror(home);
+    _exit(1);
+  }
+  atexit(remove_home);
+  forget_settings();
+  setenv("HOME", home, 1);
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < 1024) {
+    files.rlim_cur = files.rlim_max < 1024 ? files.rlim_max : 1024;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+  watchdog_start(false);
+}
+
+const char *environment_home(void) { return home; }
+uint64_t environment_files(void) { return files_at_start; }
+
+/* A transport as the stamps name it: a type, and a setting that makes it take another way. */
+static const struct {
+  const char *name;
+  hmc_connection_type_t type;
+  const char *variable, *value;
+} transports[] = {
+    {"shm", HMC_CONNECTION_SHM, NULL, NULL},
+    {"shm_staged", HMC_CONNECTION_SHM, "HMC_SHM_CMA", "no"},
+    {"tcp", HMC_CONNECTION_TCP, NULL, NULL},
+    {"tcp_streams", HMC_CONNECTION_TCP, "HMC_TCP_STREAMS", "4"},
+    {"tcp_encrypted", HMC_CONNECTION_TCP, "HMC_ENCRYPT", "yes"},
+};
+
+bool transport_parse(const char *name, hmc_connection_type_t *type) {
+  for (size_t i = 0; i < COUNT_OF(transports); i++) {
+    if (strcmp(name, transports[i].name) != 0)
+      continue;
+    *type = transports[i].type;
+    if (transports[i].variable)
+      setenv(transports[i].variable, transports[i].value, 1);
+    return true;
+  }
+  return false;
+}
+
+/* ---- looking at this process
+ * ----------------------------------------------------------------------------------------- */
+
+static uint64_t entries_of(const char *path) {
+  DIR *directory = opendir(path);
+  uint64_t count = 0;
+  for (struct dirent *entry; directory && (entry = readdir(directory));)
+    count += entry->d_name[0] != '.';
+  if (directory)
+    closedir(directory);
+  return count;
+}
+
+uint64_t open_files(void) { return entries_of("/proc/self/fd") - 1; } /* less the one that reads the folder */
+uint64_t running_threads(void) { return entries_of("/proc/self/task"); }
+
+uint64_t mappings_of(const char *part) {
+  FILE *maps = fopen("/proc/self/maps", "re");
+  uint64_t count = 0;
+  char line[512];
+  while (maps && fgets(line, sizeof line, maps))
+    count += strstr(line, part) != NULL;
+  if (maps)
+    fclose(maps);
+  return count;
+}

@@ -1,0 +1,45 @@
+"""Checks what the shared library shows: hmc_* only, each with its version, and all that the headers declare.
+
+usage: symbols.py READELF LIBRARY INCLUDE_FOLDER
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+from report import finish
+
+DECLARATION = re.compile(r"^HMC_API\b[^;]*?\b(hmc_\w+)\s*\(", re.MULTILINE)
+
+
+def main():
+    readelf, library, include = sys.argv[1:4]
+    listed = subprocess.run([readelf, "--wide", "--dyn-syms", library], stdout=subprocess.PIPE, universal_newlines=True,
+                            check=True)
+    faults = []
+    shown = set()
+    for line in listed.stdout.splitlines():
+        words = line.split()
+        # number: value size type binding visibility section name
+        if len(words) < 8 or not words[0].rstrip(":").isdigit() or words[6] == "UND":
+            continue
+        name, _, version = words[7].partition("@@")
+        if words[6] == "ABS" and re.fullmatch(r"HMC_\d+", name):
+            continue
+        shown.add(name)
+        if not name.startswith("hmc_"):
+            faults.append(f"{name} is shown, and is no public name")
+        elif not re.fullmatch(r"HMC_\d+", version):
+            faults.append(f"{name} has no symbol version")
+
+    declared = set()
+    for header in sorted(pathlib.Path(include).rglob("*.h")):
+        declared.update(DECLARATION.findall(header.read_text(encoding="utf-8")))
+    faults += [f"{name} is declared in the headers, but the library has none" for name in sorted(declared - shown)]
+    strays = sorted(name for name in shown - declared if name.startswith("hmc_"))
+    faults += [f"{name} is shown, but no header declares it" for name in strays]
+    finish(faults, len(shown), "symbols")
+
+
+main()

@@ -1,0 +1,73 @@
+"""hmc-info: what it shows, and that the JSON says the same."""
+
+import json
+
+from program import ProgramTest, main
+
+
+class Info(ProgramTest):
+    def test_help(self):
+        self.check_help("hmc-info")
+
+    def test_machine(self):
+        out, _ = self.run_program()
+        self.assertRegex(out, r"(?m)^  cpu +1 device$")
+        self.assertRegex(out, r"(?m)^  sim +2 devices$")
+        self.assertRegex(out, r"(?m)^  shm +yes")
+        self.assertRegex(out, r"(?m)^  tcp +yes")
+        for name in ("rdma", "ucx", "nvidia", "ascend"):
+            self.assertRegex(out, rf"(?m)^  {name} +(yes|no: .{{10,}}|\d+ device)")
+
+    def test_devices_follow_the_setting(self):
+        out, _ = self.run_program(HMC_SIM_DEVICES="3")
+        self.assertRegex(out, r"(?m)^  sim +3 devices$")
+
+    def test_config(self):
+        out, _ = self.run_program("--config", HMC_TIMEOUT="5s")
+        line = next(line for line in out.splitlines() if line.startswith("HMC_TIMEOUT"))
+        self.assertIn("30s", line)
+        self.assertIn("5s  (from the environment)", line)
+        self.assertLessEqual(max(map(len, out.splitlines())), 120)
+
+    def test_secret_is_not_shown(self):
+        for form in ("--config", "--json"):
+            out, _ = self.run_program(form, HMC_SECRET="wombat")
+            self.assertIn("not shown", out)
+            self.assertNotIn("wombat", out)
+
+    def test_wrong_setting(self):
+        out, err = self.run_program("--config", HMC_TIMEOUT="soon", expect=1)
+        self.assertIn("HMC_TIMEOUT", err)
+        self.assertIn("HMC_LOG", out)
+
+    def test_json(self):
+        out, err = self.run_program("--json", HMC_TIMEOUT="5s")
+        self.assertEqual(err, "")
+        said = json.loads(out)
+        self.assertEqual({memory["kind"] for memory in said["memories"]},
+                         {"cpu", "nvidia", "amd", "mlu", "ascend", "moore", "sim"})
+        for memory in said["memories"]:
+            self.assertTrue(memory["devices"] > 0 or memory["reason"], memory)
+        self.assertTrue({"shm", "tcp", "rdma", "ucx"} <= {entry["type"] for entry in said["connection_types"]})
+        settings = {setting["name"]: setting for setting in said["settings"]}
+        self.assertEqual(settings["HMC_TIMEOUT"]["value"], "5s")
+        self.assertTrue(settings["HMC_TIMEOUT"]["is_set"])
+        self.assertFalse(settings["HMC_LOG"]["is_set"])
+        self.assertEqual(list(said), ["version", "default_memory", "memories", "connection_types", "settings"])
+
+    def test_mistyped(self):
+        self.check_refusal(["--confg"], "unknown option '--confg'", "did you mean '--config'")
+        self.check_refusal(["--json=3"], "'--json' takes no value")
+        self.check_refusal(["-x"], "unknown option '-x'")
+        self.check_refusal(["memories"], "what is 'memories'?")
+
+    def test_output_lost(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            import subprocess
+            done = subprocess.run([self.program], env=self.environment, stdout=full, stderr=subprocess.PIPE, text=True,
+                                  check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("could not be written", done.stderr)
+
+
+main(Info)

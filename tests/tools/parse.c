@@ -1,0 +1,172 @@
+/* What the tools read from a command line: sizes, lists of sizes, counts, seconds, memories; and what they print. */
+#include "tool.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint64_t size_of(const char *text) {
+  uint64_t size = 0;
+  assert_true(tool_parse_size(text, &size));
+  return size;
+}
+
+static void test_sizes(void **state) {
+  (void)state;
+  assert_int_equal(size_of("0"), 0);
+  assert_int_equal(size_of("8"), 8);
+  assert_int_equal(size_of("8B"), 8);
+  assert_int_equal(size_of("4K"), 4096);
+  assert_int_equal(size_of("4k"), 4096);
+  assert_int_equal(size_of("4KiB"), 4096);
+  assert_int_equal(size_of("64MB"), 64 << 20);
+  assert_true(size_of("16777215T") == UINT64_C(16777215) << 40);
+  assert_true(size_of("18446744073709551615") == UINT64_MAX);
+}
+
+static void test_no_sizes(void **state) {
+  static const char *const wrong[] = {"", " 8", "-8", "+8", "8 K", "K", "8Q", "8Ki", "8KK", "0x10", "1.5M", "8,", "16777216T",
+                                      "18446744073709551616"};
+  (void)state;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    uint64_t size = 77;
+    if (tool_parse_size(wrong[i], &size))
+      fail_msg("'%s' was taken for %llu", wrong[i], (unsigned long long)size);
+    assert_int_equal(size, 77); /* a refusal writes nothing */
+  }
+}
+
+static void check_sizes(const char *text, const uint64_t *expected, size_t expected_count) {
+  uint64_t sizes[16];
+  size_t count = 0;
+  assert_true(tool_parse_sizes(text, sizes, 16, &count));
+  assert_int_equal(count, expected_count);
+  assert_memory_equal(sizes, expected, count * sizeof *sizes);
+}
+
+static void test_lists(void **state) {
+  (void)state;
+  check_sizes("8", (uint64_t[]){8}, 1);
+  check_sizes("8,4K,1M", (uint64_t[]){8, 4096, 1 << 20}, 3);
+  check_sizes("8..64", (uint64_t[]){8, 16, 32, 64}, 4);
+  check_sizes("8..50", (uint64_t[]){8, 16, 32, 50}, 4);
+  check_sizes("8..8", (uint64_t[]){8}, 1);
+  check_sizes("1,4..8,3", (uint64_t[]){1, 4, 8, 3}, 4);
+  check_sizes("9223372036854775808..18446744073709551615", (uint64_t[]){UINT64_C(1) << 63, UINT64_MAX}, 2);
+}
+
+static void test_no_lists(void **state) {
+  static const char *const wrong[] = {"", ",", "8,", ",8", "8,,9", "8..", "..8", "64..8", "8...64", "8..64..128", "0", "8,0", "0..8",
+                                      "8;9", "1..64K" /* 17 sizes, one too many */};
+  (void)state;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    uint64_t sizes[16];
+    size_t count = 77;
+    if (tool_parse_sizes(wrong[i], sizes, 16, &count))
+      fail_msg("'%s' was taken for %zu sizes", wrong[i], count);
+    assert_int_equal(count, 77);
+  }
+}
+
+static void test_counts(void **state) {
+  uint64_t count = 0;
+  (void)state;
+  assert_true(tool_parse_count("1", 1, 9, &count) && count == 1);
+  assert_true(tool_parse_count("9", 1, 9, &count) && count == 9);
+  assert_false(tool_parse_count("0", 1, 9, &count));
+  assert_false(tool_parse_count("10", 1, 9, &count));
+  assert_false(tool_parse_count("-1", 0, 9, &count));
+  assert_false(tool_parse_count("3x", 0, 9, &count));
+  assert_false(tool_parse_count("", 0, 9, &count));
+  assert_false(tool_parse_count("18446744073709551616", 0, UINT64_MAX, &count));
+  assert_int_equal(count, 9);
+}
+
+static void test_seconds(void **state) {
+  static const char *const wrong[] = {"", "0", "-1", "nan", "inf", "1s", "0x"};
+  double seconds = 0;
+  (void)state;
+  assert_true(tool_parse_seconds("0.5", &seconds) && seconds == 0.5);
+  assert_true(tool_parse_seconds("2", &seconds) && seconds == 2);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+    assert_false(tool_parse_seconds(wrong[i], &seconds));
+  assert_true(seconds == 2);
+}
+
+static void test_memories(void **state) {
+  hmc_memory_t memory = {HMC_MEMORY_DEFAULT, 5};
+  (void)state;
+  assert_true(tool_parse_memory("sim", &memory));
+  assert_int_equal(memory.kind, HMC_MEMORY_SIM);
+  assert_int_equal(memory.device, 5); /* --device may have come first */
+  assert_true(tool_parse_memory("nvidia:1", &memory));
+  assert_int_equal(memory.kind, HMC_MEMORY_NVIDIA_GPU);
+  assert_int_equal(memory.device, 1);
+  assert_false(tool_parse_memory("tape", &memory));
+  assert_false(tool_parse_memory("sim:", &memory));
+  assert_false(tool_parse_memory("sim:-1", &memory));
+  assert_false(tool_parse_memory("sim:1:2", &memory));
+  assert_false(tool_parse_memory("", &memory));
+  assert_false(tool_parse_memory("a name that is longer than any kind of memory has", &memory));
+  assert_int_equal(memory.kind, HMC_MEMORY_NVIDIA_GPU);
+}
+
+static void test_formats(void **state) {
+  char text[32];
+  (void)state;
+  tool_format_memory((hmc_memory_t){HMC_MEMORY_SIM, 1}, text, sizeof text);
+  assert_string_equal(text, "sim:1");
+  tool_format_memory((hmc_memory_t){HMC_MEMORY_CPU, 0}, text, sizeof text);
+  assert_string_equal(text, "cpu");
+  tool_format_bytes(1023, text, sizeof text);
+  assert_string_equal(text, "1023 B");
+  tool_format_bytes(64 << 20, text, sizeof text);
+  assert_string_equal(text, "64 MiB");
+  tool_format_bytes(1536, text, sizeof text);
+  assert_string_equal(text, "1.50 KiB");
+  tool_format_bytes(UINT64_C(5) << 50, text, sizeof text);
+  assert_string_equal(text, "5120 TiB");
+}
+
+static void test_json(void **state) {
+  char *text = NULL;
+  size_t size = 0;
+  (void)state;
+  FILE *file = open_memstream(&text, &size);
+  assert_non_null(file);
+  tool_print_json(file, "a \"b\" \\ \n\x01");
+  fclose(file);
+  assert_string_equal(text, "\"a \\\"b\\\" \\\\ \\u000a\\u0001\"");
+  free(text);
+}
+
+static void test_secret(void **state) {
+  (void)state;
+  unsetenv("HMC_SECRET");
+  unsetenv("HMC_SECRET_FILE");
+  unsetenv("HMC_INSECURE");
+  assert_true(tool_make_secret());
+  char first[128];
+  assert_int_equal(strlen(getenv("HMC_SECRET")), 64);
+  strcpy(first, getenv("HMC_SECRET"));
+  assert_true(tool_make_secret()); /* there is one: it stays */
+  assert_string_equal(getenv("HMC_SECRET"), first);
+  unsetenv("HMC_SECRET");
+  setenv("HMC_SECRET_FILE", "/a/file", 1);
+  assert_true(tool_make_secret());
+  assert_null(getenv("HMC_SECRET"));
+  unsetenv("HMC_SECRET_FILE");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_sizes),  cmocka_unit_test(test_no_sizes), cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_no_lists), cmocka_unit_test(test_counts), cmocka_unit_test(test_seconds),
+      cmocka_unit_test(test_memories), cmocka_unit_test(test_formats), cmocka_unit_test(test_json),
+      cmocka_unit_test(test_secret),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

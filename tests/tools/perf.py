@@ -1,0 +1,190 @@
+"""hmc-perf: both ends, all formats, what it refuses, and how it ends."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import time
+
+from program import ProgramTest, main
+
+SHORT = ["--iterations", "50", "--warmup", "2"]
+KEYS = ["transport", "op", "memory", "peer_memory", "bytes", "depth", "threads", "iterations", "seconds", "latency_us_median",
+        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified"]
+
+
+class Perf(ProgramTest):
+    def measure(self, *arguments):
+        out, err = self.run_program("--self", "--format", "json", *SHORT, *arguments)
+        self.assertEqual(err, "")
+        return [json.loads(line) for line in out.splitlines()]
+
+    def serve(self, *arguments):
+        """A server on a free port; answers (process, port)."""
+        process = self.start("--bind", "127.0.0.1", "--port", "0", *arguments)
+        line = process.stderr.readline()
+        found = re.search(r"port (\d+)", line)
+        self.assertTrue(found, line)
+        return process, found.group(1)
+
+    def finish(self, process, number=None):
+        if number:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        return process.returncode, out, err
+
+    def test_help(self):
+        self.check_help("hmc-perf")
+
+    def test_all_routes(self):
+        for transport in ("shm", "tcp"):
+            for op in ("put", "get"):
+                lines = self.measure("--transport", transport, "--op", op, "--size", "1,8,4K,100001", "--verify")
+                self.assertEqual([line["bytes"] for line in lines], [1, 8, 4096, 100001])
+                for line in lines:
+                    self.assertEqual(list(line), KEYS)
+                    self.assertEqual((line["transport"], line["op"], line["iterations"], line["verified"]),
+                                     (transport, op, 50, True))
+                    self.assertGreater(line["latency_us_median"], 0)
+                    self.assertGreaterEqual(line["latency_us_p99"], line["latency_us_median"])
+                    rate = line["iterations"] / line["seconds"]
+                    self.assertAlmostEqual(line["operations_per_second"] / rate, 1, 2)
+                    self.assertAlmostEqual(line["gbytes_per_second"] * 1e9 / (rate * line["bytes"]), 1, 1)
+
+    def test_in_flight(self):
+        for transport in ("shm", "tcp"):
+            line, = self.measure("--transport", transport, "--size", "64K", "--depth", "4", "--threads", "3", "--verify")
+            self.assertEqual((line["depth"], line["threads"], line["iterations"]), (4, 3, 150))
+            self.assertIsNone(line["latency_us_median"])
+            self.assertTrue(line["verified"])
+
+    def test_device_memory(self):
+        line, = self.measure("--memory", "sim:0", "--peer-memory", "sim:1", "--size", "1M", "--op", "get", "--verify")
+        self.assertEqual((line["memory"], line["peer_memory"]), ("sim:0", "sim:1"))
+        line, = self.measure("--memory", "sim", "--device", "1", "--size", "8", "--bandwidth", "--verify")
+        self.assertEqual((line["memory"], line["peer_memory"], line["depth"]), ("sim:1", "cpu", 8))
+
+    def test_time(self):
+        out, _ = self.run_program("--self", "--size", "8", "--seconds", "0.2", "--format", "json")
+        self.assertAlmostEqual(json.loads(out)["seconds"], 0.2, delta=0.1)
+
+    def test_text_and_csv(self):
+        out, _ = self.run_program("--self", "--size", "8,16", *SHORT)
+        header, *rows = out.splitlines()
+        self.assertEqual(header.split()[:4], ["transport", "op", "memory", "bytes"])
+        self.assertEqual(len(rows), 2)
+        self.assertIn("cpu -> cpu", rows[0])
+        out, _ = self.run_program("--self", "--size", "8,16", "--format", "csv", "--bandwidth", *SHORT)
+        rows = list(csv.DictReader(out.splitlines()))
+        self.assertEqual(list(rows[0]), KEYS)
+        self.assertEqual([row["bytes"] for row in rows], ["8", "16"])
+        self.assertEqual(rows[0]["latency_us_median"], "")
+
+    def test_two_programs(self):
+        server, port = self.serve("--once", "--memory", "sim", "--region", "1M")
+        out, _ = self.run_program("localhost", "--port", port, "--size", "4K", "--verify", "--format", "json", *SHORT)
+        self.assertEqual(json.loads(out)["peer_memory"], "sim:0")
+        code, out, err = self.finish(server) # by itself
+        self.assertEqual((code, out), (0, ""))
+        self.assertIn("client: ", err)
+        self.assertIn("left: ", err)
+
+    def test_server_interrupted(self):
+        server, port = self.serve()
+        for _ in range(2): # not --once: it stays
+            self.run_program("127.0.0.1", "--port", port, "--size", "8", *SHORT)
+        code, out, _ = self.finish(server, signal.SIGINT)
+        self.assertEqual((code, out), (0, ""))
+
+    def test_client_interrupted(self):
+        for arguments in (["--latency"], ["--bandwidth", "--threads", "2"]):
+            client = self.start("--self", "--size", "8,16", "--seconds", "30", *arguments)
+            self.assertIn("transport", client.stdout.readline())
+            time.sleep(0.3)
+            code, _, err = self.finish(client, signal.SIGINT)
+            self.assertEqual(code, 130, err)
+            self.assertEqual(err, "hmc-perf: interrupted\n")
+
+    def test_server_lost(self):
+        server, port = self.serve()
+        client = self.start("127.0.0.1", "--transport", "tcp", "--port", port, "--size", "8", "--seconds", "30")
+        self.assertIn("transport", client.stdout.readline())
+        time.sleep(0.3)
+        self.finish(server, signal.SIGKILL)
+        code, _, err = self.finish(client)
+        self.assertEqual(code, 1)
+        self.assertIn("put of 8 bytes", err)
+
+    def test_region_too_small(self):
+        server, port = self.serve("--region", "4K")
+        try:
+            _, err = self.run_program("127.0.0.1", "--port", port, "--size", "8K", *SHORT, expect=1)
+            self.assertIn("4 KiB", err)
+            self.assertIn("--region", err)
+            _, err = self.run_program("127.0.0.1", "--port", port, "--size", "4K", "--depth", "2", "--verify", *SHORT, expect=1)
+            self.assertIn("--region", err)
+            self.run_program("127.0.0.1", "--port", port, "--size", "4K", "--depth", "2", *SHORT)
+        finally:
+            self.finish(server, signal.SIGINT)
+
+    def test_other_secret(self):
+        server, port = self.serve()
+        try:
+            _, err = self.run_program("127.0.0.1", "--port", port, "--size", "8", expect=1, HMC_SECRET="another")
+            self.assertRegex(err, "(?i)secret")
+        finally:
+            self.finish(server, signal.SIGINT)
+
+    def test_nobody_there(self):
+        _, err = self.run_program("127.0.0.1", "--port", "1", expect=1)
+        self.assertIn("127.0.0.1", err)
+        _, err = self.run_program("no.such.host.invalid", expect=1)
+        self.assertIn("no.such.host.invalid", err)
+
+    def test_port_in_use(self):
+        server, port = self.serve()
+        try:
+            _, err = self.run_program("--bind", "127.0.0.1", "--port", port, expect=1)
+            self.assertIn(port, err)
+        finally:
+            self.finish(server, signal.SIGINT)
+
+    def test_required_transport(self):
+        for transport in ("rdma", "ucx"):
+            done = subprocess.run([self.program, "--self", "--transport", transport, "--size", "8", *SHORT],
+                                  env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+            if done.returncode != 0: # it says why, by name; on a machine that has it, it works
+                self.assertEqual(done.returncode, 1)
+                self.assertRegex(done.stderr, f"(?i){transport}")
+
+    def test_unknown_device(self):
+        _, err = self.run_program("--self", "--memory", "sim:7", "--size", "8", *SHORT, expect=1)
+        self.assertIn("7", err)
+        out, err = self.run_program("--self", "--peer-memory", "sim:7", "--size", "8", *SHORT, expect=1)
+        self.assertEqual(out, "")
+        self.assertIn("the server's region", err)
+
+    def test_mistyped(self):
+        self.check_refusal(["--sise", "8"], "unknown option '--sise'; did you mean '--size'?")
+        self.check_refusal(["--se"], "'--se' is ambiguous")
+        self.check_refusal(["--self", "--size", "8Q"], "--size '8Q'", "8..64M")
+        self.check_refusal(["--self", "--size"], "'--size' needs a value")
+        self.check_refusal(["--self", "--size", "0"], "above 0")
+        self.check_refusal(["--self", "--op", "push"], "--op 'push'", "put or get")
+        self.check_refusal(["--self", "--transport", "ib"], "--transport 'ib'", "shm")
+        self.check_refusal(["--self", "--memory", "tape"], "--memory 'tape'", "nvidia")
+        self.check_refusal(["--self", "--depth", "0"], "--depth '0'", "1 to")
+        self.check_refusal(["--self", "--seconds", "-1"], "--seconds '-1'")
+        self.check_refusal(["--self", "--format", "xml"], "--format 'xml'")
+        self.check_refusal(["--self", "--latency", "--depth", "4"], "--latency")
+        self.check_refusal(["--self", "HOST"], "leave 'HOST' out")
+        self.check_refusal(["--size", "8"], "add a HOST or --self")
+        self.check_refusal(["HOST", "--peer-memory", "sim"], "--self")
+        self.check_refusal(["HOST", "--once"], "--once is for the server")
+        self.check_refusal(["one", "two"], "what is 'two'?")
+        self.check_refusal(["-x"], "unknown option '-x'")
+        self.check_refusal(["-s"], "needs a value")
+
+
+main(Perf)

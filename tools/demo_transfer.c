@@ -1,0 +1,82 @@
+/* What both processes of hmc-demo do: messages over the socket pair, the progress bar, the transfer itself. */
+#include "demo.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define REDRAW_SECONDS 0.05
+enum { BAR_WIDTH = 30 };
+
+bool demo_send(int socket, const demo_message_t *message) {
+  return send(socket, message, sizeof *message, MSG_NOSIGNAL) == (ssize_t)sizeof *message;
+}
+
+bool demo_receive(int socket, demo_message_t *message) {
+  ssize_t got;
+  do
+    got = recv(socket, message, sizeof *message, 0);
+  while (got < 0 && errno == EINTR);
+  return got == (ssize_t)sizeof *message;
+}
+
+void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t total) {
+  *progress = (demo_progress_t){.label = label, .total = total, .begin = tool_clock(), .shown = isatty(STDERR_FILENO) == 1};
+}
+
+void demo_progress_update(demo_progress_t *progress, uint64_t done) {
+  if (!progress->shown)
+    return;
+  double now = tool_clock();
+  if (now - progress->drawn < REDRAW_SECONDS && done < progress->total)
+    return;
+  progress->drawn = now;
+  char bar[BAR_WIDTH + 1];
+  int filled = (int)(BAR_WIDTH * ((double)done / (double)progress->total));
+  memset(bar, '#', (size_t)filled);
+  memset(bar + filled, '.', (size_t)(BAR_WIDTH - filled));
+  bar[BAR_WIDTH] = '\0';
+  double elapsed = now - progress->begin;
+  fprintf(stderr, "\r%-28.28s [%s] %3d%%  %6.2f GB/s\033[K", progress->label, bar,
+          (int)(100.0 * (double)done / (double)progress->total), elapsed > 0 ? (double)done / elapsed / 1e9 : 0.0);
+}
+
+void demo_progress_end(demo_progress_t *progress) {
+  if (progress->shown)
+    fprintf(stderr, "\r\033[K");
+}
+
+hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, const char *label, double *seconds) {
+  hmc_request_t *ring[DEMO_IN_FLIGHT];
+  uint64_t bytes = hmc_region_size(local), started = 0, done = 0;
+  size_t first = 0, last = 0; /* requests first .. last - 1 are in flight */
+  hmc_status_t status = HMC_SUCCESS;
+  demo_progress_t progress;
+  demo_progress_begin(&progress, label, bytes);
+  double begin = tool_clock();
+  while (done < bytes) {
+    for (; started < bytes && last - first < DEMO_IN_FLIGHT; last++) {
+      uint64_t length = bytes - started < DEMO_CHUNK ? bytes - started : DEMO_CHUNK;
+      hmc_request_t **slot = &ring[last % DEMO_IN_FLIGHT];
+      status = get ? hmc_get_nb(local, started, remote, started, length, NULL, slot)
+                   : hmc_put_nb(local, started, remote, started, length, NULL, slot);
+      if (status != HMC_SUCCESS)
+        goto out;
+      started += length;
+    }
+    hmc_request_t *oldest = ring[first++ % DEMO_IN_FLIGHT];
+    status = hmc_request_wait(oldest);
+    hmc_request_free(oldest);
+    if (status != HMC_SUCCESS)
+      goto out;
+    done = done + DEMO_CHUNK < bytes ? done + DEMO_CHUNK : bytes;
+    demo_progress_update(&progress, done);
+  }
+  *seconds = tool_clock() - begin;
+out:
+  for (; first < last; first++)
+    hmc_request_free(ring[first % DEMO_IN_FLIGHT]);
+  demo_progress_end(&progress);
+  return status;
+}

@@ -1,0 +1,241 @@
+/* hmc-info: what HMC finds on this machine: memories, connection types, settings. */
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char help[] = "Usage: hmc-info [OPTION]...\n"
+                           "Shows the memories and connection types that work here, and why others do not.\n"
+                           "\n"
+                           "  -c, --config     the settings (HMC_* variables): value, default, what each does\n"
+                           "  -j, --json       the same as one JSON object\n"
+                           "  -h, --help       this text\n"
+                           "  -V, --version    the version\n"
+                           "\n"
+                           "Examples:\n"
+                           "  hmc-info\n"
+                           "  HMC_TIMEOUT=5s hmc-info --config\n"
+                           "  hmc-info --json | python3 -m json.tool\n";
+
+static const struct option options_table[] = {
+    {"config", no_argument, NULL, 'c'},
+    {"json", no_argument, NULL, 'j'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+static const hmc_memory_kind_t kinds[] = {
+    HMC_MEMORY_CPU,           HMC_MEMORY_NVIDIA_GPU,        HMC_MEMORY_AMD_GPU,
+    HMC_MEMORY_CAMBRICON_MLU, HMC_MEMORY_HUAWEI_ASCEND_NPU, HMC_MEMORY_MOORE_GPU,
+    HMC_MEMORY_SIM,
+};
+
+static const hmc_connection_type_t types[] = {
+    HMC_CONNECTION_SHM,
+    HMC_CONNECTION_RDMA,
+    HMC_CONNECTION_UCX,
+    HMC_CONNECTION_TCP,
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* One kind of memory as asked for now. */
+typedef struct found_memory {
+  int devices; /* 0 where it does not work */
+  char reason[512];
+} found_memory_t;
+
+static found_memory_t find_memory(hmc_memory_kind_t kind) {
+  found_memory_t found = {0};
+  hmc_status_t status = hmc_memory_devices(kind, &found.devices);
+  if (status != HMC_SUCCESS) {
+    const char *text = hmc_last_error();
+    found.devices = 0;
+    snprintf(found.reason, sizeof found.reason, "%s", text[0] ? text : hmc_status_text(status));
+  }
+  return found;
+}
+
+static void find_default(char *name, size_t size) {
+  hmc_memory_t memory;
+  if (hmc_memory_resolve((hmc_memory_t){HMC_MEMORY_DEFAULT, 0}, &memory) == HMC_SUCCESS)
+    snprintf(name, size, "%s", hmc_memory_kind_name(memory.kind));
+  else
+    snprintf(name, size, "none");
+}
+
+/* One setting; true when the environment holds something that does not parse, `problem` then has the text. */
+static bool find_setting(size_t index, hmc_setting_t *setting, char *problem, size_t size) {
+  memset(setting, 0, sizeof *setting);
+  problem[0] = '\0';
+  hmc_status_t status = hmc_settings_get(index, setting);
+  if (status != HMC_SUCCESS) {
+    snprintf(problem, size, "%s", hmc_last_error());
+    return true;
+  }
+  if (strcmp(setting->name, "HMC_SECRET") == 0 && setting->is_set) /* this output ends up in bug reports */
+    snprintf(setting->value, sizeof setting->value, "(set, not shown)");
+  return false;
+}
+
+static void show_machine(void) {
+  char memory[32];
+  find_default(memory, sizeof memory);
+  printf("hmc %s\n\nMemories (default: %s)\n", hmc_version_text(), memory);
+  for (size_t i = 0; i < COUNT(kinds); i++) {
+    found_memory_t found = find_memory(kinds[i]);
+    printf("  %-8s ", hmc_memory_kind_name(kinds[i]));
+    if (found.devices > 0)
+      printf("%d device%s\n", found.devices, found.devices == 1 ? "" : "s");
+    else
+      printf("no: %s\n", found.reason[0] ? found.reason : "no device");
+  }
+  printf("\nConnection types (auto takes the fastest that both ends have)\n");
+  for (size_t i = 0; i < COUNT(types); i++) {
+    char reason[512] = "";
+    hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
+    printf("  %-8s %s%s%s\n", hmc_connection_type_name(types[i]), status == HMC_SUCCESS ? "yes" : "no",
+           reason[0] ? ": " : "", reason);
+  }
+}
+
+/* Prints `text` from column `indent` on, broken at blanks before column 100. */
+static void show_wrapped(const char *text, unsigned indent) {
+  size_t width = 100 - indent;
+  while (*text) {
+    size_t length = strlen(text);
+    if (length > width) {
+      length = width;
+      while (length > 0 && text[length] != ' ')
+        length--;
+      if (length == 0)
+        length = strcspn(text, " ");
+    }
+    printf("%*s%.*s\n", (int)indent, "", (int)length, text);
+    text += length;
+    text += strspn(text, " ");
+  }
+}
+
+static int show_settings(void) {
+  int code = TOOL_DONE;
+  printf("%-18s %-9s %-16s %s\n", "setting", "kind", "default", "value");
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char problem[512];
+    if (find_setting(i, &setting, problem, sizeof problem)) {
+      code = tool_fail("%s", problem);
+      continue;
+    }
+    printf("%-18s %-9s %-16s %s%s\n", setting.name, setting.kind, setting.default_value[0] ? setting.default_value : "-",
+           setting.value[0] ? setting.value : "-", setting.is_set ? "  (from the environment)" : "");
+    show_wrapped(setting.documentation, 4);
+  }
+  return code;
+}
+
+static void json_text(const char *key, const char *text) {
+  printf("\"%s\":", key);
+  tool_print_json(stdout, text);
+}
+
+static void json_machine(void) {
+  char memory[32];
+  find_default(memory, sizeof memory);
+  json_text("version", hmc_version_text());
+  printf(",");
+  json_text("default_memory", memory);
+  printf(",\"memories\":[");
+  for (size_t i = 0; i < COUNT(kinds); i++) {
+    found_memory_t found = find_memory(kinds[i]);
+    printf("%s{", i ? "," : "");
+    json_text("kind", hmc_memory_kind_name(kinds[i]));
+    printf(",\"devices\":%d,", found.devices);
+    json_text("reason", found.reason);
+    printf("}");
+  }
+  printf("],\"connection_types\":[");
+  for (size_t i = 0; i < COUNT(types); i++) {
+    char reason[512] = "";
+    hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
+    printf("%s{", i ? "," : "");
+    json_text("type", hmc_connection_type_name(types[i]));
+    printf(",\"works\":%s,", status == HMC_SUCCESS ? "true" : "false");
+    json_text("reason", reason);
+    printf("}");
+  }
+  printf("]");
+}
+
+static int json_settings(void) {
+  int code = TOOL_DONE;
+  const char *comma = "";
+  printf(",\"settings\":[");
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char problem[512];
+    if (find_setting(i, &setting, problem, sizeof problem)) {
+      code = tool_fail("%s", problem);
+      continue;
+    }
+    printf("%s{", comma);
+    comma = ",";
+    json_text("name", setting.name);
+    printf(",");
+    json_text("kind", setting.kind);
+    printf(",");
+    json_text("default", setting.default_value);
+    printf(",");
+    json_text("value", setting.value);
+    printf(",\"is_set\":%s,", setting.is_set ? "true" : "false");
+    json_text("documentation", setting.documentation);
+    printf("}");
+  }
+  printf("]");
+  return code;
+}
+
+static int show_json(void) {
+  printf("{");
+  json_machine();
+  int code = json_settings();
+  printf("}\n");
+  return code;
+}
+
+int main(int count, char **arguments) {
+  bool config = false, json = false;
+  tool_begin("hmc-info");
+  opterr = 0;
+  for (int letter; (letter = getopt_long(count, arguments, ":cjhV", options_table, NULL)) != -1;) {
+    switch (letter) {
+    case 'c':
+      config = true;
+      break;
+    case 'j':
+      json = true;
+      break;
+    case 'h':
+      fputs(help, stdout);
+      return tool_finish_output();
+    case 'V':
+      puts(hmc_version_text());
+      return tool_finish_output();
+    default:
+      return tool_option_error(letter, arguments, options_table);
+    }
+  }
+  if (optind < count)
+    return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind]);
+  hmc_log_set_level(HMC_LOG_NONE); /* what is missing here is what this program is asked for, not a warning */
+  int code = TOOL_DONE;
+  if (json)
+    code = show_json();
+  else if (config)
+    code = show_settings();
+  else
+    show_machine();
+  int output = tool_finish_output();
+  return code == TOOL_DONE ? output : code;
+}

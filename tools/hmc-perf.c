@@ -1,0 +1,319 @@
+/* hmc-perf: measures puts and gets between two processes. Without a host it is the server; see perf.h for the parts. */
+#include "perf.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LATENCY_DEPTH = 1, BANDWIDTH_DEPTH = 8 };
+
+static const char help[] =
+    "Usage: hmc-perf [OPTION]...              be the server: lend a region to clients\n"
+    "       hmc-perf [OPTION]... HOST         be the client: measure against that server\n"
+    "       hmc-perf [OPTION]... --self       both at once, on this host\n"
+    "\n"
+    "What is measured (client):\n"
+    "  -o, --op put|get          write to the server's memory, or read from it (put)\n"
+    "  -s, --size LIST           bytes of one operation: 8 or 8,4K,1M or 8..64M, powers of two (8..1M)\n"
+    "  -t, --transport TYPE      auto, shm, tcp, rdma or ucx; all but auto are required: no falling back (auto)\n"
+    "  -l, --latency             one operation at a time, median and 99th percentile (the default)\n"
+    "  -b, --bandwidth           several in flight, bytes per second\n"
+    "  -D, --depth N             how many in flight per thread; more than 1 means --bandwidth (8)\n"
+    "  -T, --threads N           threads that do so side by side (1)\n"
+    "  -n, --iterations N        so many operations per size and thread, instead of\n"
+    "  -d, --seconds S           so long per size (0.5)\n"
+    "  -w, --warmup N            operations before the clock starts (16)\n"
+    "  -v, --verify              look at the bytes afterwards\n"
+    "  -f, --format FORMAT       text, json (one object per line) or csv (text)\n"
+    "\n"
+    "Where it happens:\n"
+    "  -m, --memory KIND[:N]     memory at this end: cpu, sim, nvidia, amd, mlu, ascend, moore, default (cpu)\n"
+    "      --device N            its device number (0)\n"
+    "  -S, --self                fork the server; --peer-memory KIND[:N] is its memory (cpu)\n"
+    "  -p, --port N              the server's port (2025)\n"
+    "      --bind IP             the address the server listens on (0.0.0.0)\n"
+    "      --region SIZE         bytes the server lends (64M)\n"
+    "  -1, --once                the server ends when its first client leaves\n"
+    "\n"
+    "  -h, --help                this text\n"
+    "  -V, --version             the version\n"
+    "\n"
+    "Examples:\n"
+    "  hmc-perf --self                                    what this host does\n"
+    "  hmc-perf --self --transport tcp --op get -s 8..16M --verify\n"
+    "  hmc-perf --self --memory sim:0 --peer-memory sim:1 --bandwidth\n"
+    "  hmc-perf                                           on one host, and then on another:\n"
+    "  hmc-perf --size 1M --depth 16 --format json HOST\n"
+    "\n"
+    "Both ends need the same secret: one user on one host has it; elsewhere copy ~/.hmc/secret.\n";
+
+enum { OPTION_DEVICE = 256, OPTION_PEER_MEMORY, OPTION_BIND, OPTION_REGION };
+
+static const struct option options_table[] = {
+    {"op", required_argument, NULL, 'o'},
+    {"size", required_argument, NULL, 's'},
+    {"transport", required_argument, NULL, 't'},
+    {"latency", no_argument, NULL, 'l'},
+    {"bandwidth", no_argument, NULL, 'b'},
+    {"depth", required_argument, NULL, 'D'},
+    {"threads", required_argument, NULL, 'T'},
+    {"iterations", required_argument, NULL, 'n'},
+    {"seconds", required_argument, NULL, 'd'},
+    {"warmup", required_argument, NULL, 'w'},
+    {"verify", no_argument, NULL, 'v'},
+    {"format", required_argument, NULL, 'f'},
+    {"memory", required_argument, NULL, 'm'},
+    {"device", required_argument, NULL, OPTION_DEVICE},
+    {"self", no_argument, NULL, 'S'},
+    {"peer-memory", required_argument, NULL, OPTION_PEER_MEMORY},
+    {"port", required_argument, NULL, 'p'},
+    {"bind", required_argument, NULL, OPTION_BIND},
+    {"region", required_argument, NULL, OPTION_REGION},
+    {"once", no_argument, NULL, '1'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+/* What the command line said, beyond the options themselves. */
+typedef struct said {
+  bool latency, peer_memory, client_only;
+  uint64_t depth;
+} said_t;
+
+static bool read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *value) {
+  if (tool_parse_count(text, minimum, maximum, value))
+    return true;
+  tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
+                   (unsigned long long)maximum);
+  return false;
+}
+
+static bool read_memory(const char *name, const char *text, hmc_memory_t *memory) {
+  if (tool_parse_memory(text, memory))
+    return true;
+  tool_usage_error("--%s '%s': cpu, sim, nvidia, amd, mlu, ascend, moore or default is expected, with a device: sim:1", name,
+                   text);
+  return false;
+}
+
+static bool read_sizes(const char *text, perf_options_t *options) {
+  if (tool_parse_sizes(text, options->sizes, PERF_SIZES_MAX, &options->size_count))
+    return true;
+  tool_usage_error("--size '%s': sizes above 0 are expected: 8 or 8,4K,1M or 8..64M", text);
+  return false;
+}
+
+static bool read_op(const char *text, perf_options_t *options) {
+  options->get = strcmp(text, "get") == 0;
+  if (options->get || strcmp(text, "put") == 0)
+    return true;
+  tool_usage_error("--op '%s': put or get is expected", text);
+  return false;
+}
+
+static bool read_transport(const char *text, perf_options_t *options) {
+  if (hmc_connection_type_parse(text, &options->transport) == HMC_SUCCESS)
+    return true;
+  tool_usage_error("--transport '%s': auto, shm, tcp, rdma or ucx is expected", text);
+  return false;
+}
+
+static bool read_format(const char *text, perf_options_t *options) {
+  static const char *const names[] = {[PERF_TEXT] = "text", [PERF_JSON] = "json", [PERF_CSV] = "csv"};
+  for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(text, names[i]) == 0) {
+      options->format = (perf_format_t)i;
+      return true;
+    }
+  tool_usage_error("--format '%s': text, json or csv is expected", text);
+  return false;
+}
+
+static bool read_seconds(const char *text, perf_options_t *options) {
+  if (tool_parse_seconds(text, &options->seconds))
+    return true;
+  tool_usage_error("--seconds '%s': a number above 0 is expected", text);
+  return false;
+}
+
+static bool read_region(const char *text, perf_options_t *options) {
+  if (tool_parse_size(text, &options->region) && options->region > 0)
+    return true;
+  tool_usage_error("--region '%s': a size above 0 is expected: 64M", text);
+  return false;
+}
+
+/* One option. False when its value is wrong; the text is out then. */
+static bool read_option(int letter, const char *value, perf_options_t *options, said_t *said) {
+  uint64_t number;
+  said->client_only |= letter < 128 && strchr("ostlbDTndwvf", letter) != NULL;
+  switch (letter) {
+  case 'o':
+    return read_op(value, options);
+  case 's':
+    return read_sizes(value, options);
+  case 't':
+    return read_transport(value, options);
+  case 'l':
+    return said->latency = true;
+  case 'b':
+    return options->bandwidth = true;
+  case 'D':
+    return read_count("depth", value, 1, PERF_DEPTH_MAX, &said->depth);
+  case 'T':
+    if (!read_count("threads", value, 1, PERF_THREADS_MAX, &number))
+      return false;
+    options->threads = (unsigned)number;
+    return true;
+  case 'n':
+    return read_count("iterations", value, 1, UINT64_MAX / 2, &options->iterations);
+  case 'd':
+    return read_seconds(value, options);
+  case 'w':
+    return read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
+  case 'v':
+    return options->verify = true;
+  case 'f':
+    return read_format(value, options);
+  case 'm':
+    return read_memory("memory", value, &options->memory);
+  case OPTION_DEVICE:
+    if (!read_count("device", value, 0, INT32_MAX, &number))
+      return false;
+    options->memory.device = (int)number;
+    return true;
+  case 'S':
+    return options->self = true;
+  case OPTION_PEER_MEMORY:
+    return said->peer_memory = read_memory("peer-memory", value, &options->peer_memory);
+  case 'p':
+    if (!read_count("port", value, 0, 65535, &number))
+      return false;
+    options->port = (uint16_t)number;
+    return true;
+  case OPTION_BIND:
+    options->bind = value;
+    return true;
+  case OPTION_REGION:
+    return read_region(value, options);
+  default: /* '1' */
+    return options->once = true;
+  }
+}
+
+/* What fits together and what does not. */
+static int settle(perf_options_t *options, const said_t *said) {
+  bool client = options->host || options->self;
+  if (options->host && options->self)
+    return tool_usage_error("--self brings its own server: leave '%s' out", options->host);
+  if (!client && said->client_only)
+    return tool_usage_error("without a HOST this is the server, which measures nothing; add a HOST or --self");
+  if (said->peer_memory && !options->self)
+    return tool_usage_error("--peer-memory goes with --self; elsewhere the server's own --memory decides");
+  if (options->host && options->once)
+    return tool_usage_error("--once is for the server");
+  if (said->latency && (options->bandwidth || said->depth > 1))
+    return tool_usage_error("--latency is one operation at a time: leave --bandwidth and --depth out");
+  if (said->depth > 1)
+    options->bandwidth = true;
+  options->depth = said->depth ? (unsigned)said->depth : options->bandwidth ? BANDWIDTH_DEPTH : LATENCY_DEPTH;
+  uint64_t slots = (uint64_t)options->depth * options->threads;
+  for (size_t i = 0; i < options->size_count; i++)
+    if (options->sizes[i] > (UINT64_MAX >> 8) / slots)
+      return tool_usage_error("--size: %llu bytes are beyond every memory", (unsigned long long)options->sizes[i]);
+  return TOOL_DONE;
+}
+
+/* Bytes that the forked server lends: a slot of its own for each operation in flight, but no more than the default lends unless
+ * --verify needs them or one slot per thread is larger. */
+static uint64_t region_for_self(const perf_options_t *options) {
+  uint64_t largest = 0;
+  for (size_t i = 0; i < options->size_count; i++)
+    largest = options->sizes[i] > largest ? options->sizes[i] : largest;
+  uint64_t least = largest * options->threads, most = least * options->depth;
+  if (options->verify || most < PERF_DEFAULT_REGION)
+    return most;
+  return least > PERF_DEFAULT_REGION ? least : PERF_DEFAULT_REGION;
+}
+
+static int serve_for_parent(const perf_options_t *options, int ready) {
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  signal(SIGINT, SIG_IGN); /* Ctrl-C reaches both: the client ends first, and then ends this */
+  perf_options_t own = *options;
+  own.memory = options->peer_memory;
+  own.bind = "127.0.0.1";
+  own.port = 0;
+  if (!own.region)
+    own.region = region_for_self(options);
+  return perf_serve(&own, ready);
+}
+
+static int run_self(const perf_options_t *options) {
+  int ready[2];
+  uint16_t port;
+  if (!tool_make_secret() || pipe(ready) != 0)
+    return tool_fail("the server could not be started");
+  pid_t child = fork();
+  if (child < 0) {
+    close(ready[0]);
+    close(ready[1]);
+    return tool_fail("the server could not be forked");
+  }
+  if (child == 0) {
+    close(ready[0]);
+    exit(serve_for_parent(options, ready[1]));
+  }
+  close(ready[1]);
+  int code = TOOL_FAILED; /* the server has said why, when nothing comes */
+  if (read(ready[0], &port, sizeof port) == (ssize_t)sizeof port)
+    code = perf_measure(options, "127.0.0.1", port);
+  else if (tool_interrupted)
+    code = TOOL_INTERRUPTED;
+  close(ready[0]);
+  kill(child, SIGTERM);
+  waitpid(child, NULL, 0);
+  return code;
+}
+
+int main(int count, char **arguments) {
+  perf_options_t options = {.bind = "0.0.0.0",
+                            .port = PERF_DEFAULT_PORT,
+                            .memory = {HMC_MEMORY_CPU, 0},
+                            .peer_memory = {HMC_MEMORY_CPU, 0},
+                            .threads = 1,
+                            .seconds = 0.5,
+                            .warmup = 16};
+  said_t said = {0};
+  tool_begin("hmc-perf");
+  tool_parse_sizes("8..1M", options.sizes, PERF_SIZES_MAX, &options.size_count);
+  opterr = 0;
+  for (int letter; (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:m:Sp:1hV", options_table, NULL)) != -1;) {
+    if (letter == '?' || letter == ':')
+      return tool_option_error(letter, arguments, options_table);
+    if (letter == 'h' || letter == 'V') {
+      printf("%s%s", letter == 'h' ? help : hmc_version_text(), letter == 'h' ? "" : "\n");
+      return tool_finish_output();
+    }
+    if (!read_option(letter, optarg, &options, &said))
+      return TOOL_USAGE;
+  }
+  if (optind < count)
+    options.host = arguments[optind++];
+  if (optind < count)
+    return tool_usage_error("one HOST is enough: what is '%s'?", arguments[optind]);
+  int code = settle(&options, &said);
+  if (code != TOOL_DONE)
+    return code;
+  tool_catch_interrupts();
+  if (options.self)
+    code = run_self(&options);
+  else if (options.host)
+    code = perf_measure(&options, options.host, options.port);
+  else
+    code = perf_serve(&options, -1);
+  int output = tool_finish_output();
+  return code == TOOL_DONE ? output : code;
+}

@@ -1,0 +1,104 @@
+/* The server of hmc-perf: one region, any number of clients, nothing to do for their operations. */
+#include "perf.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CLIENTS_MAX = 64, POLL_MS = 100 }; /* how soon a client's leaving or a signal is seen */
+
+typedef struct client {
+  hmc_peer_t *peer;
+  char who[160];
+} client_t;
+
+typedef struct server {
+  client_t clients[CLIENTS_MAX];
+  size_t count;
+  bool talk;
+  bool served; /* a client came and left */
+} server_t;
+
+static void welcome(server_t *server, hmc_peer_t *peer) {
+  if (server->count == CLIENTS_MAX) {
+    tool_fail("more than %d clients at once: one was turned away", CLIENTS_MAX);
+    hmc_peer_close(peer);
+    return;
+  }
+  client_t *client = &server->clients[server->count++];
+  hmc_peer_info_t info;
+  client->peer = peer;
+  client->who[0] = '\0';
+  if (hmc_peer_get_info(peer, &info) == HMC_SUCCESS)
+    snprintf(client->who, sizeof client->who, "process %d on %.64s by %s", info.process, info.host,
+             hmc_connection_type_name(info.type));
+  if (server->talk)
+    fprintf(stderr, "client: %s\n", client->who);
+}
+
+static void say_goodbye(server_t *server) {
+  for (size_t i = 0; i < server->count;) {
+    client_t *client = &server->clients[i];
+    hmc_peer_info_t info;
+    if (hmc_peer_get_info(client->peer, &info) == HMC_SUCCESS && info.state == HMC_PEER_CONNECTED) {
+      i++;
+      continue;
+    }
+    if (server->talk)
+      fprintf(stderr, "left: %s\n", client->who);
+    hmc_peer_close(client->peer);
+    *client = server->clients[--server->count];
+    server->served = true;
+  }
+}
+
+static int serve_clients(hmc_context_t *context, bool once, bool talk) {
+  server_t server = {.talk = talk};
+  while (!tool_interrupted && !(once && server.served)) {
+    hmc_peer_t *peer;
+    hmc_status_t status = hmc_context_accept(context, POLL_MS, &peer);
+    if (status == HMC_SUCCESS)
+      welcome(&server, peer);
+    else if (status != HMC_TIMEOUT)
+      return tool_fail_hmc("waiting for clients", status);
+    say_goodbye(&server);
+  }
+  return TOOL_DONE;
+}
+
+static void announce(const perf_options_t *options, hmc_region_t *region, uint16_t port) {
+  char memory[32], bytes[32];
+  tool_format_memory(hmc_region_memory(region), memory, sizeof memory);
+  tool_format_bytes(hmc_region_size(region), bytes, sizeof bytes);
+  fprintf(stderr, "hmc-perf %s: %s of %s memory on %s port %u; Ctrl-C ends it\n", hmc_version_text(), bytes, memory,
+          options->bind, port);
+}
+
+int perf_serve(const perf_options_t *options, int ready) {
+  int code = TOOL_FAILED;
+  hmc_context_t *context;
+  hmc_region_t *region;
+  uint16_t port;
+  uint64_t size = options->region ? options->region : PERF_DEFAULT_REGION;
+  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf server"}, &context);
+  if (status != HMC_SUCCESS)
+    return tool_fail_hmc("the context", status);
+  status = hmc_region_allocate(context, options->memory, size, PERF_REGION, HMC_REMOTE_ALL, &region);
+  if (status != HMC_SUCCESS) {
+    tool_fail_hmc("the server's region", status);
+    goto err_context;
+  }
+  status = hmc_context_listen(context, options->bind, options->port, &port);
+  if (status != HMC_SUCCESS) {
+    tool_fail_hmc("listening", status);
+    goto err_context;
+  }
+  if (ready < 0)
+    announce(options, region, port);
+  else if (write(ready, &port, sizeof port) != (ssize_t)sizeof port)
+    goto err_context;
+  code = serve_clients(context, options->once, ready < 0);
+err_context:
+  hmc_context_destroy(context);
+  return code;
+}
