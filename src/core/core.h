@@ -119,7 +119,7 @@ struct hmc_peer {
   hmci_connection_t *connection;
   char refused[HMCI_TRANSPORTS][HMCI_REASON_SIZE]; /* why not this one; "" for the one taken and those behind it */
 
-  _Atomic uint32_t losing; /* 1 once the end has been seen */
+  _Atomic uint32_t losing; /* 1: somebody has seen the end, 2: and said why in `lost_reason` */
   char lost_reason[HMCI_REASON_SIZE];
   hmci_timer_t loss; /* runs in the loop */
 
@@ -138,6 +138,8 @@ hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmc
 void hmci_peer_unsettle(hmc_peer_t *peer);
 /* Notes the end; the loop does the rest. Any thread, any lock. */
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason);
+/* Why it is gone. */
+const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
 /* Takes a channel whose greeting is over into the loop. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 

@@ -78,7 +78,7 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
   const char *cause = hmc_status_text(status);
   switch (status) {
   case HMC_SUCCESS: return status;
-  case HMC_PEER_LOST: cause = atomic_load(&((hmc_peer_t *)(uintptr_t)peer)->losing) && peer->lost_reason[0] ? peer->lost_reason : cause; break;
+  case HMC_PEER_LOST: cause = hmci_peer_lost_reason(peer); break;
   case HMC_STALE: cause = "the peer closed that region, or made it anew: open it again"; break;
   case HMC_TIMEOUT: cause = "the deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)"; break;
   default: break;

@@ -114,9 +114,14 @@ void hmci_peer_lose(hmc_peer_t *peer, const char *reason) {
   uint32_t no = 0;
   if (!atomic_compare_exchange_strong(&peer->losing, &no, 1)) return;
   snprintf(peer->lost_reason, sizeof peer->lost_reason, "%s", reason);
+  atomic_store_explicit(&peer->losing, 2, memory_order_release); /* partner: hmci_peer_lost_reason */
   atomic_store(&peer->connected, 0);
   hmci_loop_silence(peer->context->loop, &peer->watch);
   hmci_loop_set_timer(peer->context->loop, &peer->loss, 0);
+}
+
+const char *hmci_peer_lost_reason(const hmc_peer_t *peer) {
+  return atomic_load_explicit(&peer->losing, memory_order_acquire) == 2 ? peer->lost_reason : "the connection ended";
 }
 
 /* A peer that the application was never given is nobody's to close. True when it was taken out of the lists. */
@@ -141,7 +146,7 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
-  hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, peer->lost_reason);
+  hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, hmci_peer_lost_reason(peer));
   if (take_back(peer)) hmci_peer_destroy(peer);
 }
 
@@ -246,7 +251,7 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   peer->transport->ops->explain(peer->connection->state, line, sizeof line);
   append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name, peer->host,
          peer->process, peer->transport->ops->name, line);
-  if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", peer->lost_reason);
+  if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {
     if (peer->refused[i][0]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);

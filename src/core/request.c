@@ -105,13 +105,13 @@ static void give_request(hmc_request_t *request) {
   pthread_mutex_unlock(&context->request_lock);
 }
 
-static void list_request(hmc_request_t *request) {
+static void list_request(hmc_request_t *request, bool pending) {
   hmc_context_t *context = request->context;
   uint64_t deadline = request->chain[0].deadline;
   pthread_mutex_lock(&context->request_lock);
   request->number = ++context->request_count;
   hmci_list_append(&context->requests, &request->link);
-  if (deadline < context->request_check) {
+  if (pending && deadline < context->request_check) {
     context->request_check = deadline;
     hmci_loop_set_timer(context->loop, &context->request_timer, deadline);
   }
@@ -265,8 +265,8 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
 
   *out = request; /* before the callback can run */
   uint32_t done = run_head(request, what);
+  list_request(request, done < request->count);
   if (done == request->count) return HMC_SUCCESS;
-  list_request(request);
   status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
   if (status == HMC_SUCCESS) return status;
   give_request(request);

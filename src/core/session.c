@@ -111,7 +111,8 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   switch (status) {
   case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
   case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
-  case HMC_PEER_LOST: return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port, peer->lost_reason);
+  case HMC_PEER_LOST: return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port,
+                                       hmci_peer_lost_reason(peer));
   default: return hmci_fail(status, "region '%s' of %s:%u: %s", name, peer->ip, peer->port, lookup.text);
   }
 }

@@ -74,8 +74,8 @@ inline void check_status(const char *file, int line, const char *what, hmc::stat
 /* True where the text of the last failure names something. */
 inline bool error_names(const char *what) { return strcasestr(hmc::last_error(), what) != nullptr; }
 
-/* The service thread moves bytes when another process asks it to, and the word of when comes from there: an order that the
- * thread sanitizer cannot see. Closing a region takes the service thread's lock, which shows it. */
+/* The service thread moves bytes when another process asks it to, and the word of when comes from there: an order that
+ * the thread sanitizer cannot see. Closing a region takes the service thread's lock, which shows it. */
 inline void show_order(hmc::ConnBuffer &buffer) {
 #ifdef __SANITIZE_THREAD__
   hmc_region_t *region = nullptr;
@@ -125,6 +125,13 @@ public:
     CHECK(size == static_cast<ssize_t>(sizeof value));
     return value;
   }
+
+  /* It does nothing more when this returns. */
+  void stop() {
+    int status = 0;
+    CHECK(kill(process_, SIGSTOP) == 0 && waitpid(process_, &status, WUNTRACED) == process_ && WIFSTOPPED(status));
+  }
+  void resume() { CHECK(kill(process_, SIGCONT) == 0); }
 
   void kill_now() {
     kill(process_, SIGKILL);

@@ -336,6 +336,34 @@ static void test_threads(Process &server) {
   server.join();
 }
 
+/* Hanging up ends what is in flight, for who waits already and for who comes later. A mapped put is through at once. */
+static void test_hang_up_in_flight(Process &server) {
+  server.start();
+  uint16_t port = server.receive<uint16_t>();
+  auto buffer = make_buffer(client_memory);
+  Communicator comm(buffer);
+  CHECK_OK(comm.connectTo(LOOPBACK, port, connection));
+  CHECK_OK(comm.put(LOOPBACK, port, 0, 0, 1));
+  server.stop();
+  uint64_t waited, unwaited;
+  CHECK_OK(comm.putNB(LOOPBACK, port, 0, 0, SIZE, &waited));
+  CHECK_OK(comm.putNB(LOOPBACK, port, 0, 0, SIZE, &unwaited));
+  status_t ended = status_t::ERROR;
+  std::thread waiter([&] { ended = comm.wait(waited); });
+  usleep(20000);
+  CHECK_OK(comm.disConnect(LOOPBACK, port));
+  waiter.join();
+  status_t later = comm.wait(unwaited);
+  if (connection == ConnType::TCP) {
+    CHECK_STATUS(ended, status_t::CANCELLED);
+    CHECK_STATUS(later, status_t::CANCELLED);
+  }
+  CHECK_STATUS(comm.wait(waited), status_t::NOT_FOUND);
+  server.resume();
+  server.send('q');
+  server.join();
+}
+
 /* Required connection types that this machine lacks answer with a reason that names them, and nothing falls back. */
 static void test_unsupported(Process &server) {
   server.start();
@@ -386,12 +414,13 @@ int main(int argc, char **argv) {
   client_memory = !std::strcmp(argv[2], "sim") ? MemoryType::SIM : MemoryType::CPU;
   Environment environment;
   Process second(serve_second), first(serve_first), several(serve_several), victim(serve_victim);
-  Process threads(serve_victim), unsupported(serve_victim);
+  Process threads(serve_victim), in_flight(serve_victim), unsupported(serve_victim);
   test_second_generation(second);
   test_first_generation(first);
   test_several(several);
   test_lost_peer(victim);
   test_threads(threads);
+  test_hang_up_in_flight(in_flight);
   test_unsupported(unsupported);
   test_without_buffer();
   return 0;

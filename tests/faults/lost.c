@@ -160,7 +160,8 @@ static void initiator_killed_during(scene_t *scene, verb_t verb) {
   traffic_end(scene);
 
   become_prey(scene, &scene->bystander, port, &other); /* another initiator is served */
-  command_t move = {.verb = VERB_EXCHANGE, .length = TRAFFIC_ROOM, .remote_offset = 8 * MIB, .value = 10};
+  command_t move = {
+      .verb = VERB_EXCHANGE, .offset = 4 * MIB, .length = TRAFFIC_ROOM, .remote_offset = 8 * MIB, .value = 10};
   target_do(&scene->bystander.target, move);
 
   place_withdraw(&prey); /* what came before the death is whole bytes of the dead one's, and nothing else */

@@ -225,17 +225,17 @@ public:
   /* Waits until the operation is complete and returns its final status; the id is used up then.
    * Errors: those of put, and NOT_FOUND (no such operation, or waited for already). */
   status_t wait(uint64_t wr_id) {
-    std::shared_ptr<hmc_request_t> request;
+    Started started;
     {
       std::lock_guard<std::mutex> lock(state_->mutex);
       auto found = state_->requests.find(wr_id);
       if (found != state_->requests.end())
-        request = found->second;
+        started = found->second;
     }
-    if (!request)
+    if (!started.request)
       return hmc_detail::fail(status_t::NOT_FOUND, "wait: no operation %llu is in flight",
                               static_cast<unsigned long long>(wr_id));
-    status_t status = hmc_detail::check(hmc_request_wait(request.get()));
+    status_t status = hmc_detail::check(hmc_request_wait(started.request.get()));
     std::lock_guard<std::mutex> lock(state_->mutex);
     state_->requests.erase(wr_id);
     return status;
@@ -308,6 +308,12 @@ private:
     void operator()(hmc_request_t *request) const { hmc_request_free(request); }
   };
 
+  /* An operation in flight, and its peer, which it needs until it is complete. */
+  struct Started {
+    std::shared_ptr<hmc_detail::Peer> peer;
+    std::shared_ptr<hmc_request_t> request; /* goes first */
+  };
+
   /* Apart from the object, which moves. Its address is the Communicator's name as an owner in the endpoint. */
   struct State {
     State(std::shared_ptr<ConnBuffer> buffer_, size_t channels_, CtrlSocketManager &control_)
@@ -342,7 +348,7 @@ private:
     std::atomic<uint16_t> data_port{0};
     std::atomic<uint64_t> messages_seen{0}; /* of control->received_, when peers were last taken in */
     std::mutex mutex;                       /* the fields below */
-    std::unordered_map<uint64_t, std::shared_ptr<hmc_request_t>> requests;
+    std::unordered_map<uint64_t, Started> requests;
     uint64_t last_request = 0;
     std::set<CtrlId> ranks; /* whose control links were used here */
   };
@@ -412,8 +418,27 @@ private:
     status_t status = find("disConnect", ip, port, type, &peer);
     if (status != status_t::SUCCESS)
       return status;
-    endpoint().hang_up(state_.get(), ip, port, hmc_detail::connection_type(type));
+    for (const auto &lost : endpoint().take_out(state_.get(), ip, port, hmc_detail::connection_type(type)))
+      cancel_all(lost);
     return status_t::SUCCESS;
+  }
+
+  /* Ends what is in flight to a peer, and only then lets go of it: who waits for an operation meanwhile holds the peer.
+   */
+  void cancel_all(const std::shared_ptr<hmc_detail::Peer> &peer) {
+    std::unordered_map<uint64_t, Started> ended;
+    {
+      std::lock_guard<std::mutex> lock(state_->mutex);
+      for (const auto &each : state_->requests)
+        if (each.second.peer == peer)
+          ended.insert(each);
+    }
+    for (const auto &each : ended)
+      hmc_request_cancel(each.second.request.get());
+    std::lock_guard<std::mutex> lock(state_->mutex);
+    for (auto &each : state_->requests)
+      if (ended.count(each.first))
+        each.second.peer.reset();
   }
 
   status_t check_connection(const std::string &ip, uint16_t port, ConnType type) {
@@ -462,8 +487,9 @@ private:
     if (status != status_t::SUCCESS)
       return status;
     std::shared_ptr<hmc_request_t> request(started, FreeRequest());
+    Started entry = {std::move(peer), std::move(request)};
     std::lock_guard<std::mutex> lock(state_->mutex);
-    state_->requests[state_->last_request + 1] = std::move(request);
+    state_->requests[state_->last_request + 1] = std::move(entry);
     *wr_id = ++state_->last_request;
     return status_t::SUCCESS;
   }

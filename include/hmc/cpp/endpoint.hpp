@@ -99,6 +99,8 @@ private:
   std::atomic<hmc_remote_t *> remote_{nullptr};
 };
 
+using PeerList = std::vector<std::shared_ptr<Peer>>;
+
 class Endpoint {
 public:
   hmc_status_t open() {
@@ -193,11 +195,11 @@ public:
     return nullptr;
   }
 
-  /* Hangs up on all peers that fit and tells how many there were. */
-  size_t hang_up(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) {
-    size_t count = remove_if([&](const Peer &peer) { return fits(peer, owner, ip, port, type); });
-    if (count || !port)
-      return count;
+  /* Takes out all peers that fit, which hang up when the caller and what is under way let go of them. */
+  PeerList take_out(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) {
+    PeerList removed = remove_if([&](const Peer &peer) { return fits(peer, owner, ip, port, type); });
+    if (!removed.empty() || !port)
+      return removed;
     return remove_if(
         [&](const Peer &peer) { return listens_on(port) && peer.has_dialled_in() && fits(peer, owner, ip, 0, type); });
   }
@@ -268,21 +270,21 @@ private:
       }
   }
 
-  /* Hanging up can take a while: it happens when `removed` ends, after the lock is given back. */
-  template <typename Predicate> size_t remove_if(Predicate predicate) {
-    std::vector<std::shared_ptr<Peer>> kept, removed;
+  /* Hanging up can take a while: the caller lets go of them, after the lock was given back. */
+  template <typename Predicate> PeerList remove_if(Predicate predicate) {
+    PeerList kept, removed;
     std::lock_guard<std::mutex> lock(mutex_);
     for (const std::shared_ptr<Peer> &peer : peers_)
       (predicate(*peer) ? removed : kept).push_back(peer);
     peers_.swap(kept);
-    return removed.size();
+    return removed;
   }
 
   std::unique_ptr<hmc_context_t, CloseHandle> context_;
   std::mutex listen_mutex_;
   mutable std::mutex mutex_;
-  std::vector<Listener> listeners_;          /* read under mutex_, changed under both */
-  std::vector<std::shared_ptr<Peer>> peers_; /* in the order they were connected */
+  std::vector<Listener> listeners_; /* read under mutex_, changed under both */
+  PeerList peers_;                  /* in the order they were connected */
   size_t owners_ = 0;
   bool was_listening_ = false;
 };
