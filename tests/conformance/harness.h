@@ -142,6 +142,10 @@ typedef enum verb {
   VERB_GET,          /* as VERB_PUT */
   VERB_EXCHANGE,     /* slot: place, remote, offset, remote_offset, length: room, value: rounds */
   VERB_VISIBLE,      /* slot: place, value: rounds, text: socket path -> value: stale rounds; see visible_* */
+  VERB_SIGNALLED,    /* slot: place, value: rounds -> value: stale rounds; see signal_* */
+  VERB_OWN_ADD,      /* slot: host memory, offset, value: times: adds 1 to a word by the processor's own atomics */
+  VERB_ATOMIC_ADD,   /* remote, remote_offset, value: times: adds 1 by hmc_atomic */
+  VERB_NOTIFIED,     /* length: capacity, timeout_ms -> value: size, text: the notification */
   VERB_CPU_TIME,     /* value: milliseconds to sleep -> value: microseconds of processor time used meanwhile */
   VERB_FILES,        /* -> value: open file descriptors */
 } verb_t;
@@ -222,6 +226,13 @@ uint64_t visible_length(uint64_t round);
 /* The target's side: joins the channel at `path` as rank 1; *stale gets the number of rounds whose block was not there.
  */
 hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t rounds, uint64_t *stale);
+
+/* Round n puts a block of equal words n at SIGNAL_DATA and signals the word at SIGNAL_WORD; the target waits for the
+ * word, looks at the block at once, and says in the word at SIGNAL_SEEN that the next may come. */
+#define SIGNAL_WORD 0u
+#define SIGNAL_SEEN 64u
+#define SIGNAL_DATA 136u
+hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale);
 
 /* ---- looking at this process
  * ----------------------------------------------------------------------------------------- */

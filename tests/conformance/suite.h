@@ -82,7 +82,26 @@ void target_write_frame(pair_t *pair, uint32_t slot, uint64_t offset, uint64_t l
   X(required_type_is_kept)                                                                                             \
   X(automatic_type_is_shm_here)                                                                                        \
   X(accept_gives_each_peer_once)
-#define ALL_TESTS(X) TRANSFER_TESTS(X) ASYNC_TESTS(X) PARALLEL_TESTS(X) REGION_TESTS(X) PEER_TESTS(X)
+#define ATOMIC_TESTS(X)                                                                                                \
+  X(atomics_of_every_kind)                                                                                             \
+  X(atomics_that_are_refused)                                                                                          \
+  X(atomics_from_many)                                                                                                 \
+  X(atomics_compare_and_swap)                                                                                          \
+  X(signal_comes_after_the_data)                                                                                       \
+  X(signal_stays_away_on_failure)                                                                                      \
+  X(notification_comes_after_the_data)                                                                                 \
+  X(notification_queue_is_bounded)
+#define BATCH_TESTS(X)                                                                                                 \
+  X(batch_of_scattered_pieces)                                                                                         \
+  X(batch_of_a_block)                                                                                                  \
+  X(batch_checked_once)                                                                                                \
+  X(wait_for_several)                                                                                                  \
+  X(flush_waits_for_all)                                                                                               \
+  X(event_descriptor_tells)                                                                                            \
+  X(callbacks_come_once)                                                                                               \
+  X(checksums)
+#define ALL_TESTS(X)                                                                                                   \
+  ATOMIC_TESTS(X) BATCH_TESTS(X) TRANSFER_TESTS(X) ASYNC_TESTS(X) PARALLEL_TESTS(X) REGION_TESTS(X) PEER_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)

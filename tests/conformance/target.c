@@ -153,6 +153,34 @@ static answer_t watch_visible(const command_t *command, answer_t answer) {
   return answer;
 }
 
+static answer_t watch_signalled(const command_t *command, answer_t answer) {
+  answer.status = signal_watch(&places[command->slot], command->value, &answer.value);
+  return answer;
+}
+
+static answer_t own_add(const command_t *command, answer_t answer) {
+  uint64_t *word = hmc_region_pointer(places[command->slot].region);
+  for (uint64_t i = 0; i < command->value; i++)
+    __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
+  return answer;
+}
+
+static answer_t atomic_add(const command_t *command, answer_t answer) {
+  for (uint64_t i = 0; i < command->value && answer.status == HMC_SUCCESS; i++)
+    answer.status = hmc_atomic(remotes[command->remote], command->remote_offset, HMC_ATOMIC_ADD, 8, 1, 0, NULL);
+  return answer;
+}
+
+static answer_t take_notification(const command_t *command, answer_t answer) {
+  static uint8_t data[HMC_NOTIFICATION_MAX];
+  size_t size = 0;
+  answer.status = hmc_notification_receive(context, data, command->length, &size, NULL, command->timeout_ms);
+  answer.value = size;
+  if (answer.status == HMC_SUCCESS)
+    memcpy(answer.text, data, size < sizeof answer.text ? size : sizeof answer.text);
+  return answer;
+}
+
 static uint64_t processor_us(void) {
   struct timespec used;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
@@ -199,6 +227,10 @@ static const struct {
     [VERB_GET] = {"get", move},
     [VERB_EXCHANGE] = {"exchange", run_exchange},
     [VERB_VISIBLE] = {"visible", watch_visible},
+    [VERB_SIGNALLED] = {"signalled", watch_signalled},
+    [VERB_OWN_ADD] = {"own add", own_add},
+    [VERB_ATOMIC_ADD] = {"atomic add", atomic_add},
+    [VERB_NOTIFIED] = {"notified", take_notification},
     [VERB_CPU_TIME] = {"cpu time", cpu_time},
     [VERB_FILES] = {"files", files},
 };

@@ -8,10 +8,10 @@
 
 uint64_t visible_length(uint64_t round) { return 8 * (1 + mix(round) % (VISIBLE_BLOCK / 8)); }
 
-static bool is_there(const place_t *place, uint64_t round) {
+static bool is_there(const place_t *place, uint64_t offset, uint64_t round) {
   uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
   shared_begin();
-  place_load(place, round % VISIBLE_BURST * VISIBLE_BLOCK, words, length);
+  place_load(place, offset, words, length);
   shared_end();
   for (uint64_t i = 0; i < length / 8; i++)
     if (words[i] != round)
@@ -25,7 +25,7 @@ static hmc_status_t watch_rounds(const place_t *place, hmc_control_t *control, u
     hmc_status_t status = hmc_control_receive_u64(control, 0, &told, STEP_MS);
     if (status != HMC_SUCCESS)
       return status;
-    *stale += told != round || !is_there(place, round);
+    *stale += told != round || !is_there(place, round % VISIBLE_BURST * VISIBLE_BLOCK, round);
     if (round % VISIBLE_BURST == 0 || round == rounds)
       status = hmc_control_send_u64(control, 0, *stale, STEP_MS);
     if (status != HMC_SUCCESS)
@@ -45,4 +45,32 @@ hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t roun
     status = watch_rounds(place, control, rounds, stale);
   hmc_control_destroy(control);
   return status;
+}
+
+/* ---- signals
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* The owner's own view of a word that peers change atomically. */
+static uint64_t look_at_word(const place_t *place, uint64_t offset) {
+  uint64_t word;
+  if (place->memory.kind == HMC_MEMORY_CPU)
+    return __atomic_load_n((uint64_t *)(void *)(place->whole + place->margin + offset), __ATOMIC_ACQUIRE);
+  place_load(place, offset, &word, sizeof word);
+  return word;
+}
+
+hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale) {
+  *stale = 0;
+  for (uint64_t round = 1; round <= rounds; round++) {
+    uint64_t limit = now_ms() + STEP_MS, word;
+    shared_begin();
+    while ((word = look_at_word(place, SIGNAL_WORD)) < round && now_ms() < limit)
+      ;
+    *stale += word != round || !is_there(place, SIGNAL_DATA, round);
+    place_store(place, SIGNAL_SEEN, &round, sizeof round);
+    shared_end();
+    if (word < round)
+      return HMC_TIMEOUT;
+  }
+  return HMC_SUCCESS;
 }
