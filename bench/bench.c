@@ -18,7 +18,8 @@ double bench_clock(void) {
 }
 
 void bench_pin(unsigned which) {
-  static cpu_set_t allowed; /* as at the first call: the second is for a child that has inherited the first one's choice */
+  static cpu_set_t
+      allowed; /* as at the first call: the second is for a child that has inherited the first one's choice */
   static bool known;
   if (!known && sched_getaffinity(0, sizeof allowed, &allowed) != 0)
     return;
@@ -77,7 +78,8 @@ bool bench_repeat(bench_operation_t operation, void *state, const bench_request_
   return true;
 }
 
-bool bench_repeat_counted(bench_operation_t operation, void *state, const bench_request_t *request, bench_result_t *result) {
+bool bench_repeat_counted(bench_operation_t operation, void *state, const bench_request_t *request,
+                          bench_result_t *result) {
   enum { PIECES = 5, TRIAL = 2000 };
   double pieces[PIECES], before = bench_clock(), total = 0;
   if (!operation(state, request, TRIAL, result))

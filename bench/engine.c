@@ -2,8 +2,8 @@
  *
  *   shm_put, shm_get      blocking calls on a mapped peer
  *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
- *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one way
- *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one
+ * way tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define BYTES_MAX (64ull << 20)
-#define SPIN_SECONDS 10.0 /* an end that waits longer has lost the other */
+#define SPIN_SECONDS 10.0     /* an end that waits longer has lost the other */
 #define TARGET "bench.target" /* the child's region */
 #define ORIGIN "bench.origin" /* the parent's */
 
@@ -117,7 +117,8 @@ static bool await_word(unsigned char *at, uint64_t value) {
   _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)at;
   for (double begin = 0;;) {
     for (unsigned i = 0; i < 1u << 20; i++)
-      if (atomic_load_explicit(word, memory_order_acquire) == value) /* partner: the peer's put, visible when complete */
+      if (atomic_load_explicit(word, memory_order_acquire) ==
+          value) /* partner: the peer's put, visible when complete */
         return true;
     double now = bench_clock();
     if (begin == 0)
@@ -192,8 +193,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
   if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX + REGION_EXTRA, region_name,
-                                 HMC_REMOTE_ALL, &route->local);
+    status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX + REGION_EXTRA,
+                                 region_name, HMC_REMOTE_ALL, &route->local);
   if (status != HMC_SUCCESS)
     return status;
   memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
@@ -256,7 +257,8 @@ int main(void) {
   close(sockets[1]);
   engine.child = sockets[0];
   uint16_t port = 0;
-  bool up = recv(engine.child, &port, sizeof port, 0) == (ssize_t)sizeof port && port != 0; /* else the child has said why */
+  bool up =
+      recv(engine.child, &port, sizeof port, 0) == (ssize_t)sizeof port && port != 0; /* else the child has said why */
   if (up) {
     char hello[64];
     connect_route(&engine.shm, port, HMC_CONNECTION_SHM);

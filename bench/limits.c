@@ -1,8 +1,8 @@
 /* hmc-bench-limits: what the machine itself gives, without any library.
  *
  *   pingpong   one cache line each way between two processes; the time is for one way
- *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking sockets
- *   tcp_get    8-byte header, answered by the bytes
+ *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking
+ * sockets tcp_get    8-byte header, answered by the bytes
  *
  * The other end is a forked process on another processor; between requests it sleeps. */
 #include "bench.h"
@@ -112,7 +112,8 @@ static void answer(ends_t *ends) {
     else if (header & HEADER_GET)
       good = send_all(ends->socket, ends->bytes + sizeof header, header & HEADER_COUNT);
     else
-      good = receive_all(ends->socket, ends->bytes + sizeof header, header) && send_all(ends->socket, &header, sizeof header);
+      good = receive_all(ends->socket, ends->bytes + sizeof header, header) &&
+             send_all(ends->socket, &header, sizeof header);
   }
 }
 
@@ -216,6 +217,7 @@ int main(void) {
     close(STDIN_FILENO);
     ends.socket = sockets[1];
     answer(&ends);
+    free(ends.bytes);
     return 0;
   }
   close(sockets[1]);

@@ -1,9 +1,9 @@
 /* The parts of hmc-demo.
  *
- * Two processes. The holder (demo_holder.c) reads the file into its accelerator and lends it; the receiver (demo_receiver.c)
- * gets it into its own accelerator, or has the holder put it there, and compares the SHA-256 of what arrived with the one
- * that the holder took while reading. The two agree on what comes next over a socket pair, one message each way; the file's
- * bytes travel through HMC alone. */
+ * Two processes. The holder (demo_holder.c) reads the file into its accelerator and lends it; the receiver
+ * (demo_receiver.c) gets it into its own accelerator, or has the holder put it there, and compares the SHA-256 of what
+ * arrived with the one that the holder took while reading. The two agree on what comes next over a socket pair, one
+ * message each way; the file's bytes travel through HMC alone. */
 #ifndef HMC_DEMO_H
 #define HMC_DEMO_H
 

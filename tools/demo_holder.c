@@ -1,5 +1,5 @@
-/* The process that holds the file: reads it into its accelerator once, then serves the receiver's routes one after the other.
- * For a get it does nothing at all; for a put it is told when, and puts. */
+/* The process that holds the file: reads it into its accelerator once, then serves the receiver's routes one after the
+ * other. For a get it does nothing at all; for a put it is told when, and puts. */
 #include "demo.h"
 
 #include <openssl/evp.h>
@@ -50,7 +50,8 @@ static bool open_region(holder_t *holder, hmc_memory_t memory, uint16_t *port) {
   hmc_context_options_t options = {.name = "hmc-demo holder"};
   if (hmc_context_create(&options, &holder->context) != HMC_SUCCESS)
     return give_up(holder, "the holder's context", hmc_last_error());
-  if (hmc_region_allocate(holder->context, memory, holder->bytes, DEMO_SOURCE, HMC_REMOTE_READ, &holder->source) != HMC_SUCCESS)
+  if (hmc_region_allocate(holder->context, memory, holder->bytes, DEMO_SOURCE, HMC_REMOTE_READ, &holder->source) !=
+      HMC_SUCCESS)
     return give_up(holder, "the holder's memory", hmc_last_error());
   if (hmc_context_listen(holder->context, "127.0.0.1", 0, port) != HMC_SUCCESS)
     return give_up(holder, "the holder's port", hmc_last_error());
@@ -82,7 +83,8 @@ static bool load_file(holder_t *holder, EVP_MD_CTX *digest, unsigned char *piece
     good = read_piece(holder, piece, offset, length);
     if (good && EVP_DigestUpdate(digest, piece, length) != 1)
       good = give_up(holder, "SHA-256", "the digest could not be taken");
-    if (good && hmc_memory_copy(device + offset, memory, piece, (hmc_memory_t){HMC_MEMORY_CPU, 0}, length) != HMC_SUCCESS)
+    if (good &&
+        hmc_memory_copy(device + offset, memory, piece, (hmc_memory_t){HMC_MEMORY_CPU, 0}, length) != HMC_SUCCESS)
       good = give_up(holder, "copying the file into the accelerator", hmc_last_error());
     demo_progress_update(&progress, offset + length);
   }
@@ -133,8 +135,8 @@ static bool serve(holder_t *holder) {
 int demo_hold(int socket, const char *file) {
   holder_t holder = {.socket = socket, .name = file, .file = -1, .reply = {.kind = DEMO_READY}};
   demo_message_t order;
-  bool good = demo_receive(socket, &order) && open_file(&holder) && open_region(&holder, order.memory, &holder.reply.port) &&
-              load(&holder);
+  bool good = demo_receive(socket, &order) && open_file(&holder) &&
+              open_region(&holder, order.memory, &holder.reply.port) && load(&holder);
   if (good) {
     holder.reply.bytes = holder.bytes;
     holder.reply.memory = hmc_region_memory(holder.source);

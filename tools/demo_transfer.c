@@ -22,7 +22,8 @@ bool demo_receive(int socket, demo_message_t *message) {
 }
 
 void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t total) {
-  *progress = (demo_progress_t){.label = label, .total = total, .begin = tool_clock(), .shown = isatty(STDERR_FILENO) == 1};
+  *progress =
+      (demo_progress_t){.label = label, .total = total, .begin = tool_clock(), .shown = isatty(STDERR_FILENO) == 1};
 }
 
 void demo_progress_update(demo_progress_t *progress, uint64_t done) {

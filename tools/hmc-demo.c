@@ -1,8 +1,9 @@
-/* hmc-demo: what HMC is for. A real file lies in the accelerator of one process; another process receives it into its own, over
- * each transport of this host, and checks every byte. See demo.h for the parts. */
+/* hmc-demo: what HMC is for. A real file lies in the accelerator of one process; another process receives it into its
+ * own, over each transport of this host, and checks every byte. See demo.h for the parts. */
 #include "demo.h"
 
 #include <link.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -43,8 +44,8 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *argument
   (void)size;
   largest_t *largest = argument;
   struct stat status;
-  if (info->dlpi_name[0] == '/' && strlen(info->dlpi_name) < sizeof largest->path && stat(info->dlpi_name, &status) == 0 &&
-      status.st_size > largest->size) {
+  if (info->dlpi_name[0] == '/' && strlen(info->dlpi_name) < sizeof largest->path &&
+      stat(info->dlpi_name, &status) == 0 && status.st_size > largest->size) {
     largest->size = status.st_size;
     strcpy(largest->path, info->dlpi_name);
   }

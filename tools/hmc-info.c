@@ -40,7 +40,7 @@ static const hmc_connection_type_t types[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-/* One kind of memory as asked for now. */
+/* One kind of memory as asked at present. */
 typedef struct found_memory {
   int devices; /* 0 where it does not work */
   char reason[512];
@@ -128,8 +128,9 @@ static int show_settings(void) {
       code = tool_fail("%s", problem);
       continue;
     }
-    printf("%-18s %-9s %-16s %s%s\n", setting.name, setting.kind, setting.default_value[0] ? setting.default_value : "-",
-           setting.value[0] ? setting.value : "-", setting.is_set ? "  (from the environment)" : "");
+    printf("%-18s %-9s %-16s %s%s\n", setting.name, setting.kind,
+           setting.default_value[0] ? setting.default_value : "-", setting.value[0] ? setting.value : "-",
+           setting.is_set ? "  (from the environment)" : "");
     show_wrapped(setting.documentation, 4);
   }
   return code;

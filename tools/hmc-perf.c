@@ -1,6 +1,7 @@
 /* hmc-perf: measures puts and gets between two processes. Without a host it is the server; see perf.h for the parts. */
 #include "perf.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -94,8 +95,8 @@ static bool read_count(const char *name, const char *text, uint64_t minimum, uin
 static bool read_memory(const char *name, const char *text, hmc_memory_t *memory) {
   if (tool_parse_memory(text, memory))
     return true;
-  tool_usage_error("--%s '%s': cpu, sim, nvidia, amd, mlu, ascend, moore or default is expected, with a device: sim:1", name,
-                   text);
+  tool_usage_error("--%s '%s': cpu, sim, nvidia, amd, mlu, ascend, moore or default is expected, with a device: sim:1",
+                   name, text);
   return false;
 }
 
@@ -227,7 +228,8 @@ static int settle(perf_options_t *options, const said_t *said) {
   return TOOL_DONE;
 }
 
-/* Bytes that the forked server lends: a slot of its own for each operation in flight, but no more than the default lends unless
+/* Bytes that the forked server lends: a slot of its own for each operation in flight, but no more than the default
+ * lends unless
  * --verify needs them or one slot per thread is larger. */
 static uint64_t region_for_self(const perf_options_t *options) {
   uint64_t largest = 0;
@@ -290,7 +292,8 @@ int main(int count, char **arguments) {
   tool_begin("hmc-perf");
   tool_parse_sizes("8..1M", options.sizes, PERF_SIZES_MAX, &options.size_count);
   opterr = 0;
-  for (int letter; (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:m:Sp:1hV", options_table, NULL)) != -1;) {
+  for (int letter;
+       (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:m:Sp:1hV", options_table, NULL)) != -1;) {
     if (letter == '?' || letter == ':')
       return tool_option_error(letter, arguments, options_table);
     if (letter == 'h' || letter == 'V') {

@@ -1,8 +1,8 @@
 /* The parts of hmc-perf.
  *
- * The server (perf_server.c) lends one region named PERF_REGION and does nothing else: operations are one-sided. The client
- * (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and perf_report.c prints
- * one line. With --verify, perf_verify.c looks at the bytes. */
+ * The server (perf_server.c) lends one region named PERF_REGION and does nothing else: operations are one-sided. The
+ * client (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and
+ * perf_report.c prints one line. With --verify, perf_verify.c looks at the bytes. */
 #ifndef HMC_PERF_H
 #define HMC_PERF_H
 
@@ -39,8 +39,8 @@ typedef struct perf_options {
   perf_format_t format;
 } perf_options_t;
 
-/* What one thread of the client does for one size. Thread t owns the local bytes from t * depth * bytes on, one slot per operation
- * in flight, and the remote slots from `remote_base` on: no two threads touch the same byte. */
+/* What one thread of the client does for one size. Thread t owns the local bytes from t * depth * bytes on, one slot
+ * per operation in flight, and the remote slots from `remote_base` on: no two threads touch the same byte. */
 typedef struct perf_load {
   const perf_options_t *options;
   hmc_region_t *local;
@@ -65,8 +65,8 @@ typedef struct perf_names {
   char peer_memory[32];
 } perf_names_t;
 
-/* Serves until interrupted, or until the first client has left. `ready` is a pipe that gets the port when peers can connect (-1:
- * none; the server then says where it listens). Answers an exit code. */
+/* Serves until interrupted, or until the first client has left. `ready` is a pipe that gets the port when peers can
+ * connect (-1: none; the server then says where it listens). Answers an exit code. */
 int perf_serve(const perf_options_t *options, int ready);
 
 /* Connects to `host` and measures all sizes. Answers an exit code. */
@@ -75,8 +75,8 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
 /* Runs one load on all threads. Answers an exit code; the text is out when it is not TOOL_DONE. */
 int perf_run(const perf_load_t *load, perf_result_t *result);
 
-/* Prepares the bytes before perf_run and compares them after it, every slot of every thread that was used. The load must have
- * as many remote slots as depth. Answers an exit code. */
+/* Prepares the bytes before perf_run and compares them after it, every slot of every thread that was used. The load
+ * must have as many remote slots as depth. Answers an exit code. */
 int perf_verify_prepare(const perf_load_t *load);
 int perf_verify_compare(const perf_load_t *load);
 

@@ -96,8 +96,8 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
     tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
     goto out;
   }
-  status = hmc_region_allocate(context, options->memory, largest_size(options) * options->depth * options->threads, NULL, 0,
-                               &local);
+  status = hmc_region_allocate(context, options->memory, largest_size(options) * options->depth * options->threads,
+                               NULL, 0, &local);
   if (status != HMC_SUCCESS) {
     tool_fail_hmc("memory for the operations in flight", status);
     goto out;

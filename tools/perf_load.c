@@ -1,13 +1,14 @@
 /* The measured loops of hmc-perf.
  *
- * One at a time: blocking calls, each timed. Where a call takes less than BATCH_SECONDS the clock would cost as much as the call,
- * so a sample is the mean of a batch of calls. At most SAMPLES_MAX samples are kept per thread: when they are full every second
- * one is dropped and from then on half as many are taken, so that they stay spread evenly over the run.
+ * One at a time: blocking calls, each timed. Where calls take less than BATCH_SECONDS the clock would cost as much as
+ * the call, so a sample is the mean of a batch of calls; the batch doubles until it takes that long. At most
+ * SAMPLES_MAX samples are kept per thread: when they are full every second one is dropped and from then on half as many
+ * are taken, so that they stay spread evenly over the run.
  *
  * Several in flight: a ring of requests; the oldest is waited for and replaced.
  *
- * Threads: each worker writes only its own struct; all start at one gate. `stop` is set by the worker that fails, read by the
- * others between operations. */
+ * Threads: each worker writes only its own struct; all start at one gate. `stop` is set by the worker that fails, read
+ * by the others between operations. */
 #include "perf.h"
 
 #include <pthread.h>
@@ -15,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH_SECONDS 1e-6
-enum { SAMPLES_MAX = 1 << 16, BATCH_MAX = 256 };
+#define BATCH_SECONDS 2e-6
+enum { SAMPLES_MAX = 1 << 16, BATCH_MAX = 1024 };
 
 typedef struct samples {
   double *values;
@@ -72,7 +73,8 @@ static bool failed(worker_t *worker, hmc_status_t status) {
 }
 
 static bool stopped(const worker_t *worker) {
-  return tool_interrupted || atomic_load_explicit(&worker->run->stop, memory_order_relaxed);
+  return atomic_load_explicit(&tool_interrupted, memory_order_relaxed) ||
+         atomic_load_explicit(&worker->run->stop, memory_order_relaxed);
 }
 
 /* Waits until all workers are here. */
@@ -122,27 +124,22 @@ static bool more(const worker_t *worker, uint64_t limit, double until, double no
   return !stopped(worker) && (limit ? worker->operations < limit : now < until);
 }
 
-static unsigned choose_batch(double seconds_each) {
-  if (seconds_each >= BATCH_SECONDS)
-    return 1;
-  double batch = BATCH_SECONDS / (seconds_each > 1e-9 ? seconds_each : 1e-9);
-  return batch > BATCH_MAX ? BATCH_MAX : (unsigned)batch + 1;
-}
-
-static void run_blocking(worker_t *worker, double seconds_each) {
+static void run_blocking(worker_t *worker) {
   const perf_options_t *options = worker->run->load->options;
-  unsigned batch = choose_batch(seconds_each);
+  uint64_t batch = 1;
   double until = worker->begin + options->seconds, now = worker->begin;
   while (more(worker, options->iterations, until, now)) {
     uint64_t left = options->iterations ? options->iterations - worker->operations : batch;
-    unsigned calls = left < batch ? (unsigned)left : batch;
+    uint64_t calls = left < batch ? left : batch;
     double before = now;
-    for (unsigned i = 0; i < calls; i++)
+    for (uint64_t i = 0; i < calls; i++)
       if (failed(worker, one(worker)))
         return;
     worker->operations += calls;
     now = tool_clock();
-    sample_add(&worker->samples, (now - before) / calls);
+    sample_add(&worker->samples, (now - before) / (double)calls);
+    if (now - before < BATCH_SECONDS && batch < BATCH_MAX)
+      batch *= 2;
   }
 }
 
@@ -175,24 +172,26 @@ undo:
     hmc_request_free(worker->ring[first % depth]);
 }
 
+static void warm_up(worker_t *worker) {
+  const perf_options_t *options = worker->run->load->options;
+  if (options->bandwidth && options->warmup)
+    run_in_flight(worker, options->warmup, 0);
+  for (uint64_t i = 0; !options->bandwidth && i < options->warmup && !stopped(worker); i++)
+    if (failed(worker, one(worker)))
+      break;
+}
+
 static void *work(void *argument) {
   worker_t *worker = argument;
   const perf_options_t *options = worker->run->load->options;
-  double before = tool_clock();
-  uint64_t warm = 0;
-  if (options->bandwidth && options->warmup)
-    run_in_flight(worker, options->warmup, 0);
-  for (; !options->bandwidth && warm < options->warmup && !stopped(worker); warm++)
-    if (failed(worker, one(worker)))
-      break;
-  double seconds_each = warm ? (tool_clock() - before) / (double)warm : BATCH_SECONDS;
+  warm_up(worker);
   worker->operations = 0;
   pass_gate(worker->run);
   worker->begin = tool_clock();
   if (options->bandwidth)
     run_in_flight(worker, options->iterations, worker->begin + options->seconds);
   else
-    run_blocking(worker, seconds_each);
+    run_blocking(worker);
   worker->end = tool_clock();
   return NULL;
 }

@@ -7,8 +7,8 @@ void perf_report_begin(const perf_options_t *options) {
     printf("transport,op,memory,peer_memory,bytes,depth,threads,iterations,seconds,latency_us_median,latency_us_p99,"
            "gbytes_per_second,operations_per_second,verified\n");
   if (options->format == PERF_TEXT)
-    printf("%-9s %-3s %-20s %11s %11s %11s %11s %9s %12s%s\n", "transport", "op", "memory", "bytes", "iterations", "median us",
-           "p99 us", "GB/s", "ops/s", options->verify ? "  verified" : "");
+    printf("%-9s %-3s %-20s %11s %11s %11s %11s %9s %12s%s\n", "transport", "op", "memory", "bytes", "iterations",
+           "median us", "p99 us", "GB/s", "ops/s", options->verify ? "  verified" : "");
   fflush(stdout);
 }
 
@@ -20,15 +20,15 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
     snprintf(median, sizeof median, "%.3f", result->median_us);
     snprintf(p99, sizeof p99, "%.3f", result->p99_us);
   }
-  printf("%-9s %-3s %-20s %11llu %11llu %11s %11s %9.3f %12.0f%s\n", names->transport, options->get ? "get" : "put", memories,
-         (unsigned long long)result->bytes, (unsigned long long)result->operations, median, p99, gbytes, rate,
+  printf("%-9s %-3s %-20s %11llu %11llu %11s %11s %9.3f %12.0f%s\n", names->transport, options->get ? "get" : "put",
+         memories, (unsigned long long)result->bytes, (unsigned long long)result->operations, median, p99, gbytes, rate,
          result->verified ? "       yes" : "");
 }
 
 static void print_json(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
                        double gbytes, double rate) {
   printf("{\"transport\":\"%s\",\"op\":\"%s\",\"memory\":\"%s\",\"peer_memory\":\"%s\",\"bytes\":%llu,\"depth\":%u,"
-         "\"threads\":%u,\"iterations\":%llu,\"seconds\":%.6f,",
+         "\"threads\":%u,\"iterations\":%llu,\"seconds\":%.9f,",
          names->transport, options->get ? "get" : "put", names->memory, names->peer_memory,
          (unsigned long long)result->bytes, options->depth, options->threads, (unsigned long long)result->operations,
          result->seconds);
@@ -36,20 +36,20 @@ static void print_json(const perf_options_t *options, const perf_names_t *names,
     printf("\"latency_us_median\":null,\"latency_us_p99\":null,");
   else
     printf("\"latency_us_median\":%.4f,\"latency_us_p99\":%.4f,", result->median_us, result->p99_us);
-  printf("\"gbytes_per_second\":%.6f,\"operations_per_second\":%.3f,\"verified\":%s}\n", gbytes, rate,
+  printf("\"gbytes_per_second\":%.9f,\"operations_per_second\":%.3f,\"verified\":%s}\n", gbytes, rate,
          result->verified ? "true" : "null");
 }
 
 static void print_csv(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
                       double gbytes, double rate) {
-  printf("%s,%s,%s,%s,%llu,%u,%u,%llu,%.6f,", names->transport, options->get ? "get" : "put", names->memory,
+  printf("%s,%s,%s,%s,%llu,%u,%u,%llu,%.9f,", names->transport, options->get ? "get" : "put", names->memory,
          names->peer_memory, (unsigned long long)result->bytes, options->depth, options->threads,
          (unsigned long long)result->operations, result->seconds);
   if (options->bandwidth)
     printf(",,");
   else
     printf("%.4f,%.4f,", result->median_us, result->p99_us);
-  printf("%.6f,%.3f,%s\n", gbytes, rate, result->verified ? "yes" : "");
+  printf("%.9f,%.3f,%s\n", gbytes, rate, result->verified ? "yes" : "");
 }
 
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result) {

@@ -1,5 +1,6 @@
-/* hmc-perf --verify: every slot gets bytes of its own before the run, and afterwards they must have arrived at the other end.
- * The bytes depend on the slot, the size and the moment, so that what an earlier run left behind does not pass. */
+/* hmc-perf --verify: every slot gets bytes of its own before the run, and afterwards they must have arrived at the
+ * other end. The bytes depend on the slot, the size and the moment, so that what an earlier run left behind does not
+ * pass. */
 #include "perf.h"
 
 #include <stdlib.h>

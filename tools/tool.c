@@ -4,13 +4,14 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
-volatile sig_atomic_t tool_interrupted;
+atomic_bool tool_interrupted;
 
 static const char *program = "hmc";
 
@@ -94,7 +95,8 @@ static const char *option_of_value(int value, const struct option *options) {
 int tool_option_error(int answer, char *const *arguments, const struct option *options) {
   const char *name = optopt ? option_of_value(optopt, options) : NULL;
   if (answer == ':')
-    return name ? tool_usage_error("option '--%s' needs a value", name) : tool_usage_error("option '-%c' needs a value", optopt);
+    return name ? tool_usage_error("option '--%s' needs a value", name)
+                : tool_usage_error("option '-%c' needs a value", optopt);
   if (name) /* known, so it was refused for a value that it does not take */
     return tool_usage_error("option '--%s' takes no value", name);
   if (optopt && isprint(optopt))
@@ -120,7 +122,7 @@ int tool_finish_output(void) {
 
 static void interrupt(int number) {
   (void)number;
-  tool_interrupted = 1;
+  atomic_store(&tool_interrupted, true);
 }
 
 void tool_catch_interrupts(void) {

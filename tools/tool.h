@@ -8,7 +8,7 @@
 #include <hmc.h>
 
 #include <getopt.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,18 +28,19 @@ int tool_fail_hmc(const char *what, hmc_status_t status);
 /* As tool_fail, for a command line that is wrong: adds where help is. Answers TOOL_USAGE. */
 int tool_usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Says what is wrong with the option that getopt_long just refused (answer '?' or ':', with opterr = 0 and an option string that
- * starts with ':'), and which one was probably meant. Answers TOOL_USAGE. */
+/* Says what is wrong with the option that getopt_long just refused (answer '?' or ':', with opterr = 0 and an option
+ * string that starts with ':'), and which one was probably meant. Answers TOOL_USAGE. */
 int tool_option_error(int answer, char *const *arguments, const struct option *options);
 
 /* Flushes stdout. Answers TOOL_DONE, or TOOL_FAILED with a text when what was printed did not get out. */
 int tool_finish_output(void);
 
 /* SIGINT and SIGTERM set tool_interrupted from now on; a second one of them ends the program as usual. */
-extern volatile sig_atomic_t tool_interrupted;
+extern atomic_bool tool_interrupted; /* also read by threads, which sig_atomic_t is not for */
 void tool_catch_interrupts(void);
 
-/* Makes this process and the children it forks share a secret of their own, unless the environment has settled the matter. */
+/* Makes this process and the children it forks share a secret of their own, unless the environment has settled the
+ * matter. */
 bool tool_make_secret(void);
 
 /* Seconds on the monotonic clock. */
@@ -48,8 +49,8 @@ double tool_clock(void);
 /* "8", "4K", "1M", "2G", also "4KiB" and "4KB": binary units. False when it is none or does not fit. */
 bool tool_parse_size(const char *text, uint64_t *size);
 
-/* A list of sizes and ranges, "8,4K,1M" or "8..64M" (every power of two in between, both ends included) or both mixed. Sets the
- * number of sizes; false when the text is none or gives more than `capacity`, or a size of 0. */
+/* A list of sizes and ranges, "8,4K,1M" or "8..64M" (every power of two in between, both ends included) or both mixed.
+ * Sets the number of sizes; false when the text is none or gives more than `capacity`, or a size of 0. */
 bool tool_parse_sizes(const char *text, uint64_t *sizes, size_t capacity, size_t *count);
 
 /* A decimal count from `minimum` to `maximum`. */
@@ -58,7 +59,8 @@ bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint
 /* A positive number of seconds, "2" or "0.5". */
 bool tool_parse_seconds(const char *text, double *seconds);
 
-/* The name of a kind of memory, with a device where the text has one ("sim:1"), which leaves *memory's device alone otherwise. */
+/* The name of a kind of memory, with a device where the text has one ("sim:1"), which leaves *memory's device alone
+ * otherwise. */
 bool tool_parse_memory(const char *text, hmc_memory_t *memory);
 
 /* "sim:1"; for "cpu", which has one device, just the name. */

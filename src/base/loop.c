@@ -17,7 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
+enum { EVENTS_AT_ONCE = 64, POLLED_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
 
 typedef struct slot {
   hmci_watch_t *watch; /* NULL: free */
@@ -37,6 +37,7 @@ struct hmci_loop {
   slot_t *slots;       /* table; slot 0 is never used */
   uint32_t slot_count; /* table */
   uint32_t free_slot;  /* table; 0: none */
+  _Atomic uint32_t polled_count; /* written under table */
   hmci_list_t timers;  /* table */
   hmci_watch_t *hot;   /* dispatch; the watch that moved last */
 };
@@ -71,6 +72,12 @@ static uint64_t watch_key(const hmci_loop_t *loop, uint32_t slot) {
   return (uint64_t)loop->slots[slot].uses << 32 | slot;
 }
 
+static void wake_up(hmci_loop_t *loop) {
+  uint64_t one = 1;
+  ssize_t written = write(loop->wake, &one, sizeof one);
+  (void)written; /* a full counter wakes as well */
+}
+
 /* ---- watches --------------------------------------------------------------------------------------------------------- */
 
 static bool grow_slots(hmci_loop_t *loop) {
@@ -97,6 +104,7 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
   loop->slots[slot].watch = watch;
   loop->slots[slot].uses++;
   watch->slot = slot;
+  watch->polled = false;
   watch->descriptor = descriptor;
   struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, slot)};
   int failed = epoll_ctl(loop->epoll, EPOLL_CTL_ADD, descriptor, &event);
@@ -119,6 +127,17 @@ void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_unlock(&loop->table);
 }
 
+void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
+  pthread_mutex_lock(&loop->table);
+  bool changed = watch->slot && watch->polled != polled;
+  if (changed) {
+    watch->polled = polled;
+    polled ? loop->polled_count++ : loop->polled_count--;
+  }
+  pthread_mutex_unlock(&loop->table);
+  if (changed && polled && own_loop != loop) wake_up(loop);
+}
+
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
   if (watch->slot) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
@@ -135,6 +154,8 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
     loop->slots[watch->slot].next_free = loop->free_slot;
     loop->free_slot = watch->slot;
     watch->slot = 0;
+    if (watch->polled) loop->polled_count--;
+    watch->polled = false;
   }
   pthread_mutex_unlock(&loop->table);
   if (loop->hot == watch) loop->hot = NULL;
@@ -147,12 +168,6 @@ void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer)) 
   hmci_list_init(&timer->link);
   timer->deadline = HMCI_NEVER;
   timer->expired = expired;
-}
-
-static void wake_up(hmci_loop_t *loop) {
-  uint64_t one = 1;
-  ssize_t written = write(loop->wake, &one, sizeof one);
-  (void)written; /* a full counter wakes as well */
 }
 
 void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadline) {
@@ -244,6 +259,27 @@ static bool poll_hot(hmci_loop_t *loop) {
   return moved;
 }
 
+/* Calls the watches that are polled, by their keys: one may go while another one is called. */
+static bool dispatch_polled(hmci_loop_t *loop) {
+  uint64_t keys[POLLED_AT_ONCE];
+  uint32_t count = 0;
+  pthread_mutex_lock(&loop->table);
+  for (uint32_t slot = 1; slot < loop->slot_count && count < POLLED_AT_ONCE; slot++) {
+    hmci_watch_t *watch = loop->slots[slot].watch;
+    if (watch && watch->polled) keys[count++] = watch_key(loop, slot);
+  }
+  pthread_mutex_unlock(&loop->table);
+  bool moved = false;
+  for (uint32_t i = 0; i < count; i++) {
+    begin_dispatch(loop);
+    hmci_watch_t *watch = watch_of(loop, keys[i]);
+    if (watch) moved |= watch->ready(watch, 0);
+    end_dispatch(loop);
+  }
+  if (!moved) sched_yield();
+  return moved;
+}
+
 /* Polls until nothing moved for `spin`. */
 static void spin(hmci_loop_t *loop) {
   uint64_t until = hmci_now() + loop->spin;
@@ -253,7 +289,7 @@ static void spin(hmci_loop_t *loop) {
     moved |= dispatch_events(loop, 0);
     uint64_t now = hmci_now();
     if (moved) until = now + loop->spin;
-    if (now >= until) return;
+    if (now >= until || atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) return;
   }
 }
 
@@ -262,7 +298,12 @@ static void *run(void *argument) {
   own_loop = loop;
   while (!atomic_load_explicit(&loop->stopping, memory_order_acquire)) {
     uint64_t deadline = run_timers(loop);
-    if (dispatch_events(loop, hmci_poll_timeout(deadline)) && loop->spin) spin(loop);
+    if (atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) { /* set_polled wakes the loop */
+      dispatch_polled(loop);
+      dispatch_events(loop, 0);
+    } else if (dispatch_events(loop, hmci_poll_timeout(deadline)) && loop->spin) {
+      spin(loop);
+    }
   }
   return NULL;
 }

@@ -23,6 +23,7 @@ struct hmci_watch {
   bool (*ready)(hmci_watch_t *watch, uint32_t events);
   int descriptor;
   uint32_t slot; /* the loop's; 0: not added */
+  bool polled;   /* the loop's */
 };
 
 /* Runs `expired` in the loop's thread once `deadline` has come. */
@@ -45,6 +46,8 @@ void hmci_loop_abandon(hmci_loop_t *loop);
 hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descriptor, uint32_t events);
 void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events);
 void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch);
+/* While it is polled, the loop calls the watch again and again, without sleeping: for what no descriptor tells, such as a device's copies. */
+void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled);
 /* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
 

@@ -32,6 +32,11 @@
     "Lets shm reach lent memory by process_vm_readv and process_vm_writev; with no, or where the system forbids it, "  \
     "the bytes are "                                                                                                   \
     "staged through a socket.")                                                                                        \
+  X(SIZE, staging, "HMC_STAGING", "16M",                                                                               \
+    "Host memory per context through which bytes of device memory pass when there is no direct way.")                  \
+  X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
+    "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
+  X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
   X(COUNT, sim_devices, "HMC_SIM_DEVICES", "2", "Number of software accelerators (0 to 8).")                           \
   X(RATE, sim_bandwidth, "HMC_SIM_BANDWIDTH", "0",                                                                     \
     "Copy bandwidth of each software accelerator in bytes per second; 0: as fast as the host copies.")                 \

@@ -144,6 +144,7 @@ static void init_locks(hmc_context_t *context) {
 }
 
 static void destroy_locks(hmc_context_t *context) {
+  hmci_staging_close(&context->staging);
   pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
   pthread_mutex_destroy(&context->notice_lock);
@@ -169,6 +170,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   if (status != HMC_SUCCESS) goto err_secret;
 
   init_locks(context);
+  hmci_staging_open(&context->staging, context->settings.staging);
   hmci_list_init(&context->listeners);
   hmci_list_init(&context->greetings);
   hmci_list_init(&context->peers);
@@ -184,6 +186,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmci_random(&context->generation, sizeof context->generation);
   context->host = (hmci_host_t){
       .settings = &context->settings,
+      .staging = &context->staging,
       .region_acquire = hmci_region_acquire,
       .region_release = hmci_region_release,
       .dial = hmci_greeting_dial_stream,

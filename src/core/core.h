@@ -35,6 +35,7 @@ typedef struct hmci_transport_slot {
 struct hmc_context {
   hmci_host_t host; /* what transports see; first, so that they lead back here */
   hmci_settings_t settings;
+  hmci_staging_t staging;
   hmci_secret_t secret;
   hmci_loop_t *loop;
   const _Atomic uint32_t *here; /* 1; 0 in a forked child: the page is wiped there */

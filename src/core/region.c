@@ -42,9 +42,25 @@ static uint32_t free_id_locked(hmc_context_t *context) {
   return id;
 }
 
+/* The chunk in which a device's memory is moved, as set or from its speed. */
+static hmc_status_t set_chunk(hmc_region_t *region) {
+  hmci_region_view_t *view = &region->view;
+  if (view->ops->host_accessible) return HMC_SUCCESS;
+  uint64_t set = region->context->settings.chunk;
+  if (set) {
+    view->chunk = set < HMCI_CHUNK_LEAST ? HMCI_CHUNK_LEAST : set > HMCI_CHUNK_MOST ? HMCI_CHUNK_MOST : set;
+    return HMC_SUCCESS;
+  }
+  hmci_copy_speed_t speed;
+  hmc_status_t status = hmci_copy_speed_measure(view->memory, &speed);
+  if (status == HMC_SUCCESS) view->chunk = hmci_chunk_size(&speed);
+  return status;
+}
+
 static hmc_status_t enter(hmc_region_t *region) {
   hmc_context_t *context = region->context;
-  hmc_status_t status = HMC_SUCCESS;
+  hmc_status_t status = set_chunk(region);
+  if (status != HMC_SUCCESS) return status;
   pthread_mutex_lock(&context->region_lock);
   if (region->name[0] && find_locked(context, region->name)) {
     status = hmci_fail(HMC_INVALID_CONFIG, "there is a region named '%s' already: close it first", region->name);

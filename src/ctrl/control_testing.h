@@ -15,6 +15,8 @@
 
 #include <hmc/control.h>
 #include <poll.h>
+#include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -142,6 +144,44 @@ static inline void talk(hmc_control_t *here, uint32_t here_rank, hmc_control_t *
 }
 
 static inline void sleep_ms(int ms) { poll(NULL, 0, ms); }
+
+typedef struct waiter {
+  hmc_control_t *control;
+  uint32_t rank;
+  uint64_t value;
+  hmc_status_t status;
+} waiter_t;
+
+static inline void *wait_for_value(void *argument) {
+  waiter_t *waiter = argument;
+  waiter->status = hmc_control_receive_u64(waiter->control, waiter->rank, &waiter->value, 5000);
+  return NULL;
+}
+
+/* A message for a thread that waits for it, after which the service thread leaves the link to its users for a while. */
+static inline void talk_to_waiter(hmc_control_t *from, uint32_t from_rank, hmc_control_t *to, uint32_t to_rank) {
+  waiter_t waiter = {.control = to, .rank = from_rank};
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, wait_for_value, &waiter), 0);
+  sleep_ms(3);
+  GOOD(hmc_control_send_u64(from, to_rank, 31, 5000));
+  pthread_join(thread, NULL);
+  assert_int_equal(waiter.status, HMC_SUCCESS);
+  assert_true(waiter.value == 31);
+}
+
+static inline uint64_t processor_time(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return (uint64_t)time.tv_sec * 1000 * MS + (uint64_t)time.tv_nsec;
+}
+
+/* The process does nothing while nobody does anything. */
+static inline void assert_at_rest(int ms) {
+  uint64_t start = processor_time();
+  sleep_ms(ms);
+  assert_true(processor_time() - start < (uint64_t)ms * MS / 8);
+}
 
 static inline bool is_readable(int descriptor, int timeout_ms) {
   struct pollfd wait = {.fd = descriptor, .events = POLLIN};

@@ -417,12 +417,9 @@ bool hmci_secure_pending(const hmci_secure_t *stream) { return stream->ssl != NU
 
 /* ---- blocking forms -------------------------------------------------------------------------------------------------- */
 
-/* Waits until the socket is ready; HMC_TIMEOUT at the deadline, also where bytes keep dribbling in. */
+/* Waits until the socket is ready; HMC_TIMEOUT at the deadline. */
 static hmc_status_t wait_ready(const hmci_secure_t *stream, short events, uint64_t deadline) {
   struct pollfd wait = {.fd = stream->descriptor, .events = events};
-  if (deadline != HMCI_NEVER && hmci_now() >= deadline) {
-    return HMC_TIMEOUT;
-  }
   int ready = poll(&wait, 1, hmci_poll_timeout(deadline));
   return ready == 0 ? HMC_TIMEOUT : HMC_SUCCESS; /* an error shows in the call that follows; a signal just repeats it */
 }

@@ -149,7 +149,7 @@ static void push_much(hmci_secure_t *from, hmci_secure_t *to) {
     while (sent < SIZE && status == HMC_SUCCESS) {
       done = 0;
       status = hmci_secure_write(from, data + sent, SIZE - sent, &done, &events);
-      assert_true(status == HMC_SUCCESS ? done > 0 : status == HMC_IN_PROGRESS && done == 0 && events == POLLOUT);
+      assert_true(status == HMC_SUCCESS ? done > 0 && done < SIZE : status == HMC_IN_PROGRESS && done == 0 && events == POLLOUT);
       sent += done;
       waits += status == HMC_IN_PROGRESS;
     }

@@ -16,6 +16,7 @@
 #include "../base/loop.h"
 #include "../base/settings.h"
 #include "../memory/memory.h"
+#include "../memory/staging.h"
 
 #include <hmc/context.h>
 #include <hmc/operation.h>
@@ -41,6 +42,7 @@ typedef struct hmci_region_view {
   uint32_t id, generation, rights;
   int descriptor;       /* a memfd that holds exactly the region from offset 0, or -1 */
   bool owned;           /* allocated by HMC: `base` starts the allocation */
+  uint64_t chunk;       /* device memory: the size to move it in */
   _Atomic uint32_t users;
 } hmci_region_view_t;
 
@@ -155,6 +157,7 @@ typedef struct hmci_host {
   hmci_loop_t *loop;
   const hmci_settings_t *settings;
   uint64_t incarnation;
+  hmci_staging_t *staging;
   uint8_t *scratch; /* HMCI_SCRATCH bytes for callbacks in the loop's thread, from call to call */
 
   /* Finds an open region, counts the caller among its users, checks `rights` (HMC_REMOTE_*). HMC_STALE, HMC_DENIED. */

@@ -232,6 +232,7 @@ void wait_for_several(void **state) {
   hmc_request_t *requests[MANY + 2] = {NULL}, *left[MANY + 2];
   size_t index = 99, indices[MANY + 2], done = 99;
   frame_write(&local, 0, MANY * MANY_LENGTH, 1);
+  target_write_frame(pair, 0, 0, MANY * MANY_LENGTH, 0);
   start_many(&local, remote, requests + 1, NULL);
   assert_success(hmc_request_wait_all(requests, MANY + 2));
   end_many(requests + 1);
@@ -270,6 +271,7 @@ void flush_waits_for_all(void **state) {
   place_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "flushed", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
   hmc_request_t *requests[MANY];
+  target_write_frame(pair, 0, 0, MANY * MANY_LENGTH, 99);
   for (uint64_t round = 0; round < 5; round++) {
     frame_write(&local, 0, MANY * MANY_LENGTH, round);
     start_many(&local, remote, requests, NULL);

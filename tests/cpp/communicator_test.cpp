@@ -74,7 +74,7 @@ static void serve_second(Process &parent) {
   CHECK_OK(comm.ctrlSend(1, 10));
   parent.receive<char>();
   CHECK_OK(comm.closeServer());
-  CHECK(access(path.c_str(), F_OK) != 0);
+  CHECK(access(path.c_str(), F_OK) != 0 && comm.dataPort() == 0);
   parent.send('c');
   parent.receive<char>();
 }
@@ -88,7 +88,7 @@ static void move_without_blocking(Communicator &comm, ConnBuffer &buffer, uint16
   CHECK_OK(comm.wait(ids));
   CHECK_STATUS(comm.wait(ids[0]), status_t::NOT_FOUND);
   CHECK_STATUS(comm.wait(ids), status_t::NOT_FOUND);
-  CHECK(error_names(std::to_string(ids[0]).c_str()));
+  CHECK(error_names(("operation " + std::to_string(ids[0]) + " ").c_str()));
   uint64_t id = 12345;
   CHECK_OK(comm.getNB(LOOPBACK, port, 10, SIZE / 2 - 50, 100, &id));
   CHECK_OK(comm.wait(id));
@@ -233,6 +233,9 @@ static void serve_several(Process &parent) {
   CHECK_STATUS(third.initServer(LOOPBACK, first.dataPort()), status_t::ADDRESS_IN_USE);
   CHECK_OK(second.closeServer()); /* leaves the third listening */
   CHECK_OK(second.initServer(LOOPBACK, 0, 0));
+  uint16_t port = first.dataPort(); /* stays the only one where the control port is taken */
+  CHECK_STATUS(first.initServer(LOOPBACK, 0, second.ctrlPort()), status_t::ADDRESS_IN_USE);
+  CHECK(first.dataPort() == port);
   for (Communicator *comm : {&first, &second, &third})
     parent.send(comm->dataPort());
   parent.send(second.ctrlPort());

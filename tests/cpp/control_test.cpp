@@ -136,7 +136,7 @@ static void test_close_all() {
   int number;
   CHECK(first.sendInt(0, 1));
   CHECK(server.recvInt(1, number));
-  std::thread receiver([&] { CHECK(!server.recvInt(1, number)); });
+  std::thread receiver([&] { CHECK_STATUS(server.recvInt(1, number), status_t::PEER_LOST); });
   usleep(20000);
   server.closeAll();
   receiver.join();
@@ -180,6 +180,19 @@ static void test_two_processes() {
   CHECK_STATUS(client.recvCtrlInt(LOOPBACK, value), status_t::PEER_LOST);
 }
 
+/* Clients of the first generation have no ranks, and still do not take each other's place. */
+static void test_several_clients() {
+  CtrlSocketManager server, first, second;
+  CHECK(server.startServer(LOOPBACK, 0));
+  CHECK(first.getCtrlSockFd(LOOPBACK, server.tcpPort()) >= 0);
+  CHECK(second.getCtrlSockFd(LOOPBACK, server.tcpPort()) >= 0);
+  int value = 0;
+  CHECK(server.sendCtrlInt(LOOPBACK, 5)); /* to the oldest */
+  CHECK(first.recvCtrlInt(LOOPBACK, value) && value == 5);
+  first.closeConnection(LOOPBACK);
+  CHECK(second.sendCtrlInt(LOOPBACK, 6));
+}
+
 int main() {
   Environment environment;
   test_two_processes(); /* first: it forks */
@@ -188,5 +201,6 @@ int main() {
   test_deadline();
   test_own_server();
   test_close_all();
+  test_several_clients();
   return 0;
 }

@@ -95,6 +95,7 @@ static void refuse_null_operations(scene_t *scene) {
   hmc_region_t *local = scene->local.region;
   hmc_remote_t *remote = scene->subject.remote;
   hmc_request_t *request = NULL;
+  size_t index = 0;
   refuse(hmc_put(NULL, 0, remote, 0, 8));
   refuse(hmc_put(local, 0, NULL, 0, 8));
   refuse(hmc_get(NULL, 0, remote, 0, 8));
@@ -103,6 +104,13 @@ static void refuse_null_operations(scene_t *scene) {
   refuse(hmc_put_nb(local, 0, NULL, 0, 8, NULL, &request));
   refuse(hmc_put_nb(local, 0, remote, 0, 8, NULL, NULL));
   refuse(hmc_get_nb(local, 0, remote, 0, 8, NULL, NULL));
+  refuse(hmc_atomic(NULL, 0, HMC_ATOMIC_ADD, 8, 1, 0, NULL));
+  refuse(hmc_atomic_nb(remote, 0, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, NULL));
+  refuse(hmc_request_wait_all(NULL, 1));
+  refuse(hmc_request_wait_any(NULL, 1, &index));
+  refuse(hmc_request_wait_any(&request, 1, NULL));
+  refuse(hmc_request_wait_some(&request, 1, NULL, &index));
+  refuse(hmc_request_wait_some(&request, 1, &index, NULL));
   refuse(hmc_request_test(NULL));
   refuse(hmc_request_wait(NULL));
   refuse(hmc_request_cancel(NULL));
@@ -134,6 +142,8 @@ static void refuse_null_peers(scene_t *scene) {
   hmc_peer_t *peer = NULL;
   hmc_peer_info_t info;
   char text[64];
+  size_t size = 0;
+  int descriptor = -1;
   refuse(hmc_context_create(NULL, NULL));
   refuse(hmc_context_listen(NULL, "127.0.0.1", 0, NULL));
   refuse(hmc_context_listen(scene->context, NULL, 0, NULL));
@@ -142,6 +152,12 @@ static void refuse_null_peers(scene_t *scene) {
   refuse(hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, 0, NULL));
   refuse(hmc_context_accept(NULL, 1, &peer));
   refuse(hmc_context_accept(scene->context, 1, NULL));
+  refuse(hmc_context_event_descriptor(NULL, &descriptor));
+  refuse(hmc_context_event_descriptor(scene->context, NULL));
+  refuse(hmc_notification_receive(NULL, text, sizeof text, &size, NULL, 1));
+  refuse(hmc_notification_receive(scene->context, NULL, sizeof text, &size, NULL, 1));
+  refuse(hmc_notification_receive(scene->context, text, sizeof text, NULL, NULL, 1));
+  refuse(hmc_peer_flush(NULL, 1));
   refuse(hmc_peer_get_info(NULL, &info));
   refuse(hmc_peer_get_info(scene->subject.peer, NULL));
   refuse(hmc_peer_explain(NULL, text, sizeof text, NULL));

@@ -21,11 +21,16 @@ static int first_call_that_works(scene_t *scene) {
   hmc_remote_t *remote = NULL;
   hmc_peer_t *peer = NULL;
   hmc_request_t *request = NULL;
+  size_t size = 0;
   const hmc_status_t answers[] = {
       hmc_put(local, 0, side->remote, 0, 64),
       hmc_get(local, 0, side->remote, 0, 64),
       hmc_put_nb(local, 0, side->remote, 0, 64, NULL, &request),
       hmc_get_nb(local, 0, side->remote, 0, 64, NULL, &request),
+      hmc_atomic(side->remote, 0, HMC_ATOMIC_ADD, 8, 1, 0, NULL),
+      hmc_atomic_nb(side->remote, 0, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, &request),
+      hmc_peer_flush(side->peer, 100),
+      hmc_notification_receive(scene->context, bytes, sizeof bytes, &size, NULL, 100),
       hmc_region_allocate(scene->context, cpu, 64, "child", 0, &region),
       hmc_region_register(scene->context, bytes, 64, "child", 0, &region),
       hmc_remote_open(side->peer, "region", 1000, &remote),

@@ -131,6 +131,46 @@ void target_killed_with_many_in_flight(void **state) {
   expect_lost(scene);
 }
 
+typedef struct told {
+  _Atomic unsigned count, lost;
+} told_t;
+
+static void on_end(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request;
+  told_t *told = user;
+  if (status == HMC_PEER_LOST)
+    atomic_fetch_add(&told->lost, 1);
+  atomic_fetch_add(&told->count, 1);
+}
+
+/* A callback comes for those too that ended because the peer died, and waiters of every kind are woken. */
+void target_killed_wakes_everyone(void **state) {
+  scene_t *scene = *state;
+  hmc_request_t *requests[16] = {NULL};
+  told_t told = {0};
+  killer_t killer;
+  size_t index, started = 0;
+  const hmc_operation_options_t options = {.callback = on_end, .user = &told};
+  assert_success(exchange(&scene->local, 0, scene->subject.remote, 0, TRAFFIC_ROOM, 1, 1));
+  side_stop(&scene->subject);
+  for (; started < COUNT_OF(requests); started++)
+    assert_success(hmc_put_nb(scene->local.region, 0, scene->subject.remote, 0, MIB, &options, &requests[started]));
+  killer_start(&killer, scene->subject.target.process, 30);
+  hmc_status_t any = hmc_request_wait_any(requests, started, &index), all = hmc_request_wait_all(requests, started);
+  assert_success(hmc_peer_flush(scene->subject.peer, 0));
+  pthread_join(killer.thread, NULL);
+  assert_took(killer.when, 0, 0);
+  assert_status(any, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
+  assert_status(all, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
+  for (int i = 0; i < 2000 && atomic_load(&told.count) < started; i++)
+    sleep_ms(1);
+  assert_int_equal(atomic_load(&told.count), started);
+  assert_int_equal(atomic_load(&told.lost), stamp.direct ? 0 : started);
+  for (size_t i = 0; i < started; i++)
+    hmc_request_free(requests[i]);
+  expect_lost(scene);
+}
+
 /* ---- the initiator dies
  * ---------------------------------------------------------------------------------------------- */
 

@@ -101,6 +101,42 @@ void stopped_polling_times_out(void **state) {
   expect_target_whole(scene, status);
 }
 
+/* Every way of waiting ends by the request's deadline, or by its own. */
+void stopped_waits_of_all_kinds_end(void **state) {
+  scene_t *scene = *state;
+  hmc_request_t *requests[3] = {NULL};
+  uint64_t fetched = 99, start;
+  size_t index = 99, indices[3], done = 0;
+  hmc_status_t status;
+  stop_subject(scene);
+  hmc_region_t *local = scene->local.region;
+  hmc_remote_t *remote = scene->subject.remote;
+  start = now_ms();
+  assert_success(hmc_put_nb(local, 0, remote, 0, REGION_SIZE, &hasty, &requests[0]));
+  assert_success(hmc_atomic_nb(remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, &fetched, &hasty, &requests[2]));
+  status = hmc_peer_flush(scene->subject.peer, DEADLINE_MS / 2);
+  assert_status(status, stamp.direct && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);
+  assert_took(start, status == HMC_SUCCESS ? 0 : DEADLINE_MS / 2, DEADLINE_MS / 2);
+  status = hmc_request_wait_any(requests, 3, &index);
+  assert_status(status, stamp.direct && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);
+  assert_true(index == 0 || index == 2);
+  assert_success(hmc_request_wait_some(requests, 3, indices, &done));
+  assert_true(done > 0);
+  status = hmc_request_wait_all(requests, 3);
+  assert_took(start, status == HMC_SUCCESS ? 0 : DEADLINE_MS, DEADLINE_MS);
+  expect_ended(scene, status, HMC_TIMEOUT);
+  assert_success(hmc_peer_flush(scene->subject.peer, DEADLINE_MS));
+  assert_true((fetched == 99) == (hmc_request_test(requests[2]) != HMC_SUCCESS));
+  hmc_request_free(requests[0]);
+  hmc_request_free(requests[2]);
+  uint8_t note[8];
+  start = now_ms();
+  assert_status(hmc_notification_receive(scene->context, note, sizeof note, &done, NULL, DEADLINE_MS), HMC_TIMEOUT);
+  assert_took(start, DEADLINE_MS, DEADLINE_MS);
+  side_continue(&scene->subject);
+  expect_recovery(scene);
+}
+
 /* Starting is no waiting, also for the first operation on a connection. */
 void stopped_peer_does_not_hold_a_start(void **state) {
   scene_t *scene = *state;

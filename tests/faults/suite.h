@@ -95,6 +95,7 @@ void assert_gone(hmc_peer_t *peer);
   X(target_killed_during_puts)                                                                                         \
   X(target_killed_during_gets)                                                                                         \
   X(target_killed_with_many_in_flight)                                                                                 \
+  X(target_killed_wakes_everyone)                                                                                      \
   X(initiator_killed_during_puts)                                                                                      \
   X(initiator_killed_during_gets)                                                                                      \
   X(target_hangs_up)                                                                                                   \
@@ -104,6 +105,7 @@ void assert_gone(hmc_peer_t *peer);
   X(stopped_get_times_out)                                                                                             \
   X(stopped_put_is_cancelled)                                                                                          \
   X(stopped_get_is_cancelled)                                                                                          \
+  X(stopped_waits_of_all_kinds_end)                                                                                    \
   X(stopped_peer_does_not_hold_a_start)                                                                                \
   X(stopped_blocking_call_times_out)                                                                                   \
   X(stopped_polling_times_out)                                                                                         \

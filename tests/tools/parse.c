@@ -28,8 +28,8 @@ static void test_sizes(void **state) {
 }
 
 static void test_no_sizes(void **state) {
-  static const char *const wrong[] = {"", " 8", "-8", "+8", "8 K", "K", "8Q", "8Ki", "8KK", "0x10", "1.5M", "8,", "16777216T",
-                                      "18446744073709551616"};
+  static const char *const wrong[] = {"",    " 8",  "-8",   "+8",   "8 K", "K",         "8Q",
+                                      "8Ki", "8KK", "0x10", "1.5M", "8,",  "16777216T", "18446744073709551616"};
   (void)state;
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     uint64_t size = 77;
@@ -59,8 +59,9 @@ static void test_lists(void **state) {
 }
 
 static void test_no_lists(void **state) {
-  static const char *const wrong[] = {"", ",", "8,", ",8", "8,,9", "8..", "..8", "64..8", "8...64", "8..64..128", "0", "8,0", "0..8",
-                                      "8;9", "1..64K" /* 17 sizes, one too many */};
+  static const char *const wrong[] = {
+      "",       ",",          "8,", ",8",  "8,,9", "8..", "..8",   "64..8",
+      "8...64", "8..64..128", "0",  "8,0", "0..8", "8;9", "1..64K" /* 17 sizes, one too many */};
   (void)state;
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     uint64_t sizes[16];
@@ -163,9 +164,9 @@ static void test_secret(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sizes),  cmocka_unit_test(test_no_sizes), cmocka_unit_test(test_lists),
-      cmocka_unit_test(test_no_lists), cmocka_unit_test(test_counts), cmocka_unit_test(test_seconds),
-      cmocka_unit_test(test_memories), cmocka_unit_test(test_formats), cmocka_unit_test(test_json),
+      cmocka_unit_test(test_sizes),    cmocka_unit_test(test_no_sizes), cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_no_lists), cmocka_unit_test(test_counts),   cmocka_unit_test(test_seconds),
+      cmocka_unit_test(test_memories), cmocka_unit_test(test_formats),  cmocka_unit_test(test_json),
       cmocka_unit_test(test_secret),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,12 +94,11 @@ public:
   Communicator(Communicator &&) = default;
   Communicator &operator=(Communicator &&) = default;
 
-  /* ---- connecting --------------------------------------------------------------------------------------------------
-   */
+  /* ---- connecting -------------------------------------------------------------------------------------------- */
 
   /* Lets peers connect to the buffer on an address from now on. Port 0 picks a free one, see dataPort. Can be called
-   * again for further addresses. Errors: ADDRESS_IN_USE, INVALID_CONFIG (not an address of this host), UNSUPPORT
-   * (`type`). */
+   * again for further addresses. It is the peers who choose how they connect; `type` must only work here. Errors:
+   * ADDRESS_IN_USE, INVALID_CONFIG (not an address of this host), UNSUPPORT (`type`). */
   status_t initServer(const std::string &bind_ip, uint16_t port, ConnType type = ConnType::AUTO) {
     status_t status = ready();
     if (status == status_t::SUCCESS)
@@ -116,12 +115,13 @@ public:
    * unless `ctrl_uds_path` is "", on that UNIX socket. */
   status_t initServer(const std::string &bind_ip, uint16_t data_port, uint16_t ctrl_tcp_port,
                       const std::string &ctrl_uds_path = "", ConnType type = ConnType::AUTO) {
+    uint16_t former_port = state_->data_port;
     status_t status = initServer(bind_ip, data_port, type);
     if (status != status_t::SUCCESS)
       return status;
     status = initCtrlServer(bind_ip, ctrl_tcp_port, ctrl_uds_path);
     if (status != status_t::SUCCESS)
-      endpoint().stop_listening(state_.get(), state_->data_port);
+      endpoint().stop_listening(state_.get(), state_->data_port.exchange(former_port));
     return status;
   }
 
@@ -131,6 +131,7 @@ public:
     if (status != status_t::SUCCESS)
       return status;
     endpoint().stop_listening(state_.get(), 0);
+    state_->data_port = 0;
     if (state_->serves_control.exchange(false))
       state_->control->stop();
     return status_t::SUCCESS;
@@ -196,8 +197,7 @@ public:
     return std::string(text.data());
   }
 
-  /* ---- moving bytes ------------------------------------------------------------------------------------------------
-   */
+  /* ---- moving bytes ------------------------------------------------------------------------------------------ */
 
   /* Write `size` bytes of the local buffer at `local_off` to the peer's at `remote_off`, and read them from there.
    * `type` names the connection where there are several. Errors: NOT_FOUND (not connected so), OUT_OF_RANGE (past
@@ -263,8 +263,7 @@ public:
     return transfer("readFrom", hmc_get, ip, 0, bias, bias, size, type);
   }
 
-  /* ---- the control channel -----------------------------------------------------------------------------------------
-   */
+  /* ---- the control channel ----------------------------------------------------------------------------------- */
 
   /* Accepts control links: see CtrlSocketManager::start. */
   status_t initCtrlServer(const std::string &bind_ip, uint16_t tcp_port, const std::string &uds_path = "") {

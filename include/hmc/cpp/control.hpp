@@ -214,7 +214,8 @@ public:
    * meant, else the oldest. The calls wait for a link from that address to come up. */
   CtrlResult startServer(const std::string &bind_ip, uint16_t port) { return start(bind_ip, port); }
 
-  /* Dials unless there is a live link to that address and port. Gives its socket, for poll() only, or -1. */
+  /* Dials, until the peer listens or the deadline passes, unless there is a live link to that address and port. Gives
+   * its socket, for poll() only, or -1. */
   int getCtrlSockFd(const std::string &ip, uint16_t port) {
     std::shared_ptr<hmc_control_t> control;
     if (open(dialler_, &control) != status_t::SUCCESS)

@@ -46,30 +46,28 @@ static void complete(hmci_operation_t *operation, hmc_status_t status) {
   hmci_operation_complete(operation, status);
 }
 
-/* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
-static void finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
-  hmci_operation_t *next = operation_after(requester, operation);
-  complete(operation, status);
-  while (status != HMC_SUCCESS && next && next == requester->sending && next->chained && !requester->frame_sent) {
-    operation = next;
-    next = requester->sending = operation_after(requester, operation);
-    requester->cursor = (hmci_cursor_t){0};
-    complete(operation, status);
-  }
-}
-
 /* True where an operation has to wait for the get before it. */
 static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
   hmci_operation_t *before = operation->chained ? operation_before(requester, operation) : NULL;
   return before && before->kind == HMCI_GET;
 }
 
+/* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
+static void end_all(hmci_requester_t *requester, hmc_status_t status) {
+  requester->sending = requester->sink = NULL;
+  hmci_stage_t *stages[] = {&requester->out, &requester->in};
+  for (int i = 0; i < 2; i++) {
+    for (; !hmci_stage_is_empty(stages[i]); hmci_stage_pop(stages[i])) hmci_stage_finish(hmci_stage_oldest(stages[i]));
+  }
+  while (!hmci_list_is_empty(&requester->queue)) complete(operation_of(requester->queue.next), status);
+  requester->armed = requester->polled = false;
+  hmci_loop_set_polled(requester->host->loop, &requester->watch, false);
+  hmci_loop_silence(requester->host->loop, &requester->watch);
+}
+
 static void lose(hmci_requester_t *requester, const char *reason) {
   requester->failed = HMC_PEER_LOST;
-  while (!hmci_list_is_empty(&requester->queue)) complete(operation_of(requester->queue.next), HMC_PEER_LOST);
-  requester->sending = requester->sink = NULL;
-  requester->armed = false;
-  hmci_loop_silence(requester->host->loop, &requester->watch);
+  end_all(requester, HMC_PEER_LOST);
   requester->host->connection_lost(requester->host, requester->connection, reason);
 }
 
@@ -85,6 +83,9 @@ typedef struct frame {
 } frame_t;
 
 static bool is_host(const hmci_operation_t *operation) { return operation->local->ops->host_accessible; }
+
+/* Its payload has to come from device memory first. */
+static bool is_staged(const hmci_operation_t *operation) { return operation->kind == HMCI_PUT && !is_host(operation); }
 
 static const uint8_t wire_types[] = {
     [HMCI_PUT] = HMCI_WIRE_PUT, [HMCI_GET] = HMCI_WIRE_GET, [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC, [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
@@ -102,7 +103,8 @@ static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t
 static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit, hmci_request_header_t *header,
                               uint8_t *table) {
   uint64_t total = 0;
-  while (cursor->index < operation->segment_count && header->entries < HMCI_FRAME_ENTRIES && total < limit) {
+  uint16_t entries = is_staged(operation) ? HMCI_STAGE_PIECES : HMCI_FRAME_ENTRIES;
+  while (cursor->index < operation->segment_count && header->entries < entries && total < limit) {
     const hmci_segment_t *segment = &operation->segments[cursor->index];
     uint64_t length = segment->length - cursor->offset, offset = segment->remote + cursor->offset;
     bool whole = length <= limit - total;
@@ -131,7 +133,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   }
   switch (operation->kind) {
   case HMCI_PUT:
-    frame.payload = plan_segments(operation, &frame.end, is_host(operation) ? HMCI_FRAME_PAYLOAD : HMCI_STAGE, &header, table);
+    frame.payload = plan_segments(operation, &frame.end, is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
     frame.last = frame.end.index == operation->segment_count;
     break;
   case HMCI_GET:
@@ -153,16 +155,60 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   return frame;
 }
 
-/* Brings the payload of a frame from device memory to the stage. */
-static hmc_status_t stage_frame(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start) {
-  if (!requester->send_stage && !(requester->send_stage = malloc(HMCI_STAGE))) {
-    return hmci_fail(HMC_NO_MEMORY, "no memory to stage device bytes");
+/* ---- chunks on their way out ----------------------------------------------------------------------------------------- */
+
+/* Lets the device copy ahead, as far as there are buffers. */
+static void copy_ahead(hmci_requester_t *requester) {
+  hmci_operation_t *operation = requester->sending;
+  const hmci_host_t *host = requester->host;
+  hmci_stage_t *out = &requester->out;
+  if (!hmci_stage_reserve(out, host->staging, operation->local->chunk, (uint32_t)host->settings->depth)) return;
+  while (requester->out_cursor.index < operation->segment_count && !hmci_stage_is_full(out)) {
+    uint8_t table[HMCI_STAGE_PIECES * HMCI_REQUEST_ENTRY];
+    hmci_request_header_t header = {0};
+    hmci_cursor_t from = requester->out_cursor;
+    hmci_stage_slot_t *slot = hmci_stage_claim(out);
+    slot->size = plan_segments(operation, &requester->out_cursor, operation->local->chunk, &header, table);
+    hmci_stage_start(slot, operation->local, operation->segments, operation->segment_count, &from, slot->size, true);
   }
-  hmci_operation_t *operation = frame->operation;
-  hmc_status_t status = hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &start,
-                                            requester->send_stage, frame->payload);
-  requester->send_staged = status == HMC_SUCCESS;
-  return status;
+}
+
+/* The chunk of the frame that is next: HMC_IN_PROGRESS while the device copies it, or there is no buffer. */
+static hmc_status_t next_chunk(hmci_requester_t *requester, uint8_t **chunk) {
+  copy_ahead(requester);
+  if (hmci_stage_is_empty(&requester->out) || !hmci_stage_is_done(hmci_stage_oldest(&requester->out))) return HMC_IN_PROGRESS;
+  hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->out);
+  *chunk = slot->buffer;
+  return slot->status;
+}
+
+/* Drops the chunks of an operation that will not be sent; the device has finished when it returns. */
+static void drop_chunks(hmci_requester_t *requester) {
+  while (!hmci_stage_is_empty(&requester->out)) {
+    hmci_stage_finish(hmci_stage_oldest(&requester->out));
+    hmci_stage_pop(&requester->out);
+  }
+}
+
+/* Goes on with the next operation. */
+static void send_next(hmci_requester_t *requester, hmci_operation_t *next) {
+  drop_chunks(requester);
+  requester->sending = next;
+  requester->cursor = requester->out_cursor = (hmci_cursor_t){0};
+  requester->frame_sent = 0;
+  requester->crc_known = false;
+}
+
+/* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
+static void finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+  hmci_operation_t *next = operation_after(requester, operation);
+  complete(operation, status);
+  while (status != HMC_SUCCESS && next && next == requester->sending && next->chained && !requester->frame_sent) {
+    operation = next;
+    next = operation_after(requester, operation);
+    send_next(requester, next);
+    complete(operation, status);
+  }
 }
 
 /* What one send collects. */
@@ -195,13 +241,13 @@ static bool has_room(const batch_t *batch) {
 }
 
 /* Puts the CRC of a planned frame's payload into its header. It is kept while the frame is sent in several goes. */
-static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, bool first, uint8_t *header) {
+static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, const uint8_t *chunk, bool first,
+                    uint8_t *header) {
   const hmci_operation_t *operation = frame->operation;
   uint32_t crc = requester->crc;
   if (!first || !requester->crc_known) {
-    crc = is_host(operation) ? hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start,
-                                               frame->payload, 0)
-                             : hmci_crc32c(0, requester->send_stage, frame->payload);
+    crc = chunk ? hmci_crc32c(0, chunk, frame->payload)
+                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload, 0);
   }
   if (first) {
     requester->crc = crc;
@@ -231,25 +277,25 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
   for (int i = 0; i < count; i++) add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
 }
 
-/* Collects frames from the cursor on. A frame from device memory goes alone, for there is one stage. */
+/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet. */
 static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;
   hmci_cursor_t cursor = requester->cursor;
   while (operation && has_room(batch) && !is_held(requester, operation)) {
-    uint8_t *header = batch->headers + batch->header_size;
-    frame_t frame = plan_frame(operation, cursor, header);
-    bool staged = operation->kind == HMCI_PUT && !is_host(operation);
+    uint8_t *header = batch->headers + batch->header_size, *chunk = NULL;
+    bool staged = is_staged(operation);
     if (staged && batch->frame_count) break;
-    batch->header_size += frame.header;
     if (staged) {
-      hmc_status_t status = requester->send_staged ? HMC_SUCCESS : stage_frame(requester, &frame, cursor);
+      hmc_status_t status = next_chunk(requester, &chunk);
       if (status != HMC_SUCCESS) return status;
     }
-    if (operation->checksum && operation->kind == HMCI_PUT) add_crc(requester, &frame, cursor, batch->frame_count == 0, header);
+    frame_t frame = plan_frame(operation, cursor, header);
+    batch->header_size += frame.header;
+    if (operation->checksum && operation->kind == HMCI_PUT) add_crc(requester, &frame, cursor, chunk, batch->frame_count == 0, header);
     add_part(batch, header, frame.header, &skip);
     if (staged) {
-      add_part(batch, requester->send_stage, frame.payload, &skip);
+      add_part(batch, chunk, frame.payload, &skip);
     } else if (frame.payload) {
       add_payload(batch, &frame, cursor, &skip);
     }
@@ -272,10 +318,14 @@ static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t 
       return;
     }
     sent -= left;
-    requester->frame_sent = 0;
-    requester->send_staged = requester->crc_known = false;
-    requester->cursor = frame->last ? (hmci_cursor_t){0} : frame->end;
-    if (frame->last) requester->sending = operation_after(requester, frame->operation);
+    if (is_staged(frame->operation)) hmci_stage_pop(&requester->out);
+    if (frame->last) {
+      send_next(requester, operation_after(requester, frame->operation));
+    } else {
+      requester->frame_sent = 0;
+      requester->crc_known = false;
+      requester->cursor = frame->end;
+    }
   }
 }
 
@@ -308,8 +358,7 @@ static bool send_residue(hmci_requester_t *requester, bool *moved) {
 /* A frame whose bytes cannot be read from device memory: the operation fails alone, nothing of the frame was sent. */
 static void give_up(hmci_requester_t *requester, hmc_status_t status) {
   hmci_operation_t *operation = requester->sending;
-  requester->sending = operation_after(requester, operation);
-  requester->cursor = (hmci_cursor_t){0};
+  send_next(requester, operation_after(requester, operation));
   finish(requester, operation, status);
 }
 
@@ -334,6 +383,7 @@ static bool send_frames(hmci_requester_t *requester) {
     batch.header_size = 0;
     batch.payload = 0;
     hmc_status_t status = collect(requester, &batch);
+    if (status == HMC_IN_PROGRESS) return moved;
     if (status != HMC_SUCCESS) {
       give_up(requester, status);
       continue;
@@ -441,8 +491,82 @@ static bool take_header(hmci_requester_t *requester) {
   return true;
 }
 
+/* ---- chunks on their way in ------------------------------------------------------------------------------------------ */
+
+/* Ends the oldest chunk, whose copies are done. */
+static void end_chunk(hmci_requester_t *requester) {
+  hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
+  hmci_operation_t *operation = find(requester, slot->sequence);
+  if (operation && slot->status != HMC_SUCCESS) {
+    if (operation == requester->sink) requester->sink = NULL;
+    finish(requester, operation, slot->status);
+  } else if (operation && slot->last) {
+    complete(operation, HMC_SUCCESS);
+  }
+  hmci_stage_pop(&requester->in);
+}
+
+/* Ends what the device has copied; all of it, waiting, when `wait` is set. True when something moved. */
+static bool end_chunks(hmci_requester_t *requester, bool wait) {
+  bool moved = false;
+  while (!hmci_stage_is_empty(&requester->in)) {
+    hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
+    if (!slot->started && !wait) break;
+    if (wait) hmci_stage_finish(slot);
+    if (!hmci_stage_is_done(slot)) break;
+    end_chunk(requester);
+    moved = true;
+  }
+  return moved;
+}
+
+/* The chunk that takes the next bytes of the sink: the newest while it has room. NULL: all are with the device, or there is no buffer. */
+static hmci_stage_slot_t *open_chunk(hmci_requester_t *requester) {
+  const hmci_host_t *host = requester->host;
+  hmci_stage_t *in = &requester->in;
+  uint64_t size = requester->sink->local->chunk;
+  if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) return hmci_stage_newest(in);
+  if (!hmci_stage_reserve(in, host->staging, size, (uint32_t)host->settings->depth) || hmci_stage_is_full(in)) return NULL;
+  hmci_stage_slot_t *slot = hmci_stage_claim(in);
+  slot->sequence = state_of(requester->sink)->sequence;
+  return slot;
+}
+
+/* Bytes have come into the open chunk: hands it to the device when it is full, or the frame ends. */
+static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uint64_t size) {
+  hmci_operation_t *sink = requester->sink;
+  if (requester->data_checked) requester->data_crc = hmci_crc32c(requester->data_crc, slot->buffer + slot->size, size);
+  slot->size += size;
+  requester->data_left -= size;
+  if (requester->data_left && slot->size < requester->in.chunk) return;
+  bool sound = !requester->data_checked || requester->data_left || requester->data_crc == requester->data_crc_due;
+  slot->last = !requester->data_left && requester->data_last;
+  if (sound) {
+    hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &state_of(sink)->received, slot->size, false);
+  } else {
+    slot->started = true;
+    slot->status = HMC_CORRUPT;
+  }
+  if (!requester->data_left) requester->sink = NULL;
+}
+
 /* Puts payload that came through a buffer to where it belongs. */
 static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t size) {
+  while (requester->sink && !is_host(requester->sink) && size) {
+    hmci_stage_slot_t *slot = open_chunk(requester);
+    if (!slot) {
+      if (hmci_stage_is_empty(&requester->in)) break; /* no buffer: copied at once, below */
+      hmci_stage_finish(hmci_stage_oldest(&requester->in));
+      end_chunk(requester);
+      continue;
+    }
+    uint64_t room = requester->in.chunk - slot->size, length = size < room ? size : room;
+    memcpy(slot->buffer + slot->size, data, length);
+    fill_chunk(requester, slot, length);
+    data += length;
+    size -= length;
+  }
+  if (!size) return;
   hmci_operation_t *operation = requester->sink;
   if (operation) {
     if (requester->data_checked) requester->data_crc = hmci_crc32c(requester->data_crc, data, size);
@@ -477,73 +601,101 @@ static bool consume(hmci_requester_t *requester, const uint8_t *data, uint64_t s
   return true;
 }
 
-/* Where the next bytes should go: the pieces of the sink while it takes them directly, and a buffer behind it. */
-static int aim(hmci_requester_t *requester, struct iovec *parts, int room, uint8_t *buffer, uint64_t *direct, uint64_t *wanted) {
+/* Where the next bytes should go. */
+typedef struct aim {
+  struct iovec parts[64];
+  int count;
+  uint64_t direct, wanted; /* bytes that go to their place, and all */
+  hmci_stage_slot_t *chunk; /* they go into this one */
+} aim_t;
+
+/* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or through the buffer. */
+static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
   hmci_operation_t *sink = requester->sink;
-  int used = 0;
-  *direct = 0;
+  uint64_t left = requester->data_left;
+  if (sink && is_host(sink)) {
+    hmci_cursor_t cursor = state_of(sink)->received;
+    aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63, &aim->direct);
+    return aim->direct == left ? HMCI_REPLY_HEADER : 0;
+  }
+  if (sink && (aim->chunk = open_chunk(requester))) {
+    uint64_t room = requester->in.chunk - aim->chunk->size;
+    aim->direct = left < room ? left : room;
+    aim->parts[aim->count++] = (struct iovec){aim->chunk->buffer + aim->chunk->size, aim->direct};
+    return 0;
+  }
+  if (sink && !hmci_stage_is_empty(&requester->in)) return 0; /* all chunks are with the device */
+  return left < BUFFER ? left : BUFFER;
+}
+
+static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
   uint64_t buffered = BUFFER;
+  aim->count = 0;
+  aim->direct = 0;
+  aim->chunk = NULL;
   if (requester->data_left) {
-    if (sink && is_host(sink)) {
-      hmci_cursor_t cursor = state_of(sink)->received;
-      used = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, requester->data_left, parts,
-                              room - 1, direct);
-      buffered = *direct == requester->data_left ? HMCI_REPLY_HEADER : 0;
-    } else {
-      if (requester->receive_stage || (requester->receive_stage = malloc(HMCI_STAGE))) {
-        buffer = requester->receive_stage;
-        buffered = HMCI_STAGE;
-      }
-      if (buffered > requester->data_left) buffered = requester->data_left;
-    }
+    buffered = aim_payload(requester, aim);
   } else if (!hmci_list_is_empty(&requester->queue)) {
     hmci_operation_t *oldest = operation_of(requester->queue.next);
-    bool bulk = oldest->kind == HMCI_GET && bytes_expected(oldest) > BUFFER;
+    bool bulk = oldest->kind == HMCI_GET && (!is_host(oldest) || bytes_expected(oldest) > BUFFER);
     if (bulk) buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
   }
-  if (buffered) parts[used++] = (struct iovec){buffer, buffered};
-  *wanted = *direct + buffered;
-  return used;
+  if (buffered) aim->parts[aim->count++] = (struct iovec){buffer, buffered};
+  aim->wanted = aim->direct + buffered;
+}
+
+/* Payload has come straight to its place. */
+static void take_placed(hmci_requester_t *requester, const aim_t *aim, uint64_t size) {
+  if (aim->chunk) {
+    fill_chunk(requester, aim->chunk, size);
+    return;
+  }
+  hmci_operation_t *sink = requester->sink;
+  hmci_cursor_t *at = &state_of(sink)->received;
+  if (requester->data_checked) {
+    requester->data_crc = hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
+  } else {
+    hmci_pieces_skip(sink->segments, sink->segment_count, at, size);
+  }
+  requester->data_left -= size;
+  if (!requester->data_left) end_data(requester);
 }
 
 /* Receives what is there. True when something moved. */
 static bool receive_more(hmci_requester_t *requester) {
-  bool moved = false;
+  bool moved = end_chunks(requester, false), first = true;
   uint8_t buffer[BUFFER];
-  struct iovec parts[64];
-  while (!requester->failed && (!hmci_list_is_empty(&requester->queue) || requester->data_left || !moved)) {
-    uint64_t direct, wanted;
-    int count = aim(requester, parts, 64, buffer, &direct, &wanted);
-    ssize_t got = requester->pipe->receive(requester->pipe, parts, count);
+  aim_t aim;
+  while (!requester->failed && (!hmci_list_is_empty(&requester->queue) || requester->data_left || first)) {
+    first = false;
+    aim_next(requester, buffer, &aim);
+    if (!aim.count) break;
+    ssize_t got = requester->pipe->receive(requester->pipe, aim.parts, aim.count);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
     if (got <= 0) {
       lose(requester, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     moved = true;
-    uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
-    if (placed) {
-      hmci_operation_t *sink = requester->sink;
-      hmci_cursor_t *at = &state_of(sink)->received;
-      if (requester->data_checked) {
-        requester->data_crc = hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, placed, requester->data_crc);
-      } else {
-        hmci_pieces_skip(sink->segments, sink->segment_count, at, placed);
-      }
-      requester->data_left -= placed;
-      if (!requester->data_left) end_data(requester);
-    }
-    if (!consume(requester, parts[count - 1].iov_base, (uint64_t)got - placed)) {
+    uint64_t placed = (uint64_t)got < aim.direct ? (uint64_t)got : aim.direct;
+    if (placed) take_placed(requester, &aim, placed);
+    if (!consume(requester, buffer, (uint64_t)got - placed)) {
       lose(requester, hmc_last_error());
       return true;
     }
     bool more = requester->pipe->pending && requester->pipe->pending(requester->pipe);
-    if ((uint64_t)got < wanted && !more) break;
+    if ((uint64_t)got < aim.wanted && !more) break;
   }
   return moved;
 }
 
 /* ---- who moves it ---------------------------------------------------------------------------------------------------- */
+
+/* A device copies, and no descriptor will tell when it is done; or the pool has to get a buffer back. */
+static bool waits_for_device(const hmci_requester_t *requester) {
+  bool out = requester->sending && is_staged(requester->sending) && !requester->blocked;
+  return out || (!hmci_stage_is_empty(&requester->in) && requester->in.slots[requester->in.head].started);
+}
 
 /* Restores the invariant on `armed`; see requester.h. */
 static void settle(hmci_requester_t *requester) {
@@ -554,6 +706,16 @@ static void settle(hmci_requester_t *requester) {
     hmci_loop_modify(requester->host->loop, &requester->watch, 0);
   }
   requester->armed = needed;
+  bool polled = needed && waits_for_device(requester);
+  if (polled != requester->polled) hmci_loop_set_polled(requester->host->loop, &requester->watch, polled);
+  requester->polled = polled;
+}
+
+/* An idle requester keeps no buffers. */
+static void release_stages(hmci_requester_t *requester) {
+  if (!hmci_list_is_empty(&requester->queue)) return;
+  if (requester->out.depth && hmci_stage_is_empty(&requester->out)) hmci_stage_release(&requester->out);
+  if (requester->in.depth && hmci_stage_is_empty(&requester->in)) hmci_stage_release(&requester->in);
 }
 
 static bool move(hmci_requester_t *requester) {
@@ -569,7 +731,10 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   if (!requester->drivers && !requester->failed) {
     bool was_blocked = requester->blocked;
     moved = move(requester);
-    if (!requester->failed && (hmci_list_is_empty(&requester->queue) || was_blocked != requester->blocked)) settle(requester);
+    if (!requester->failed && (hmci_list_is_empty(&requester->queue) || was_blocked != requester->blocked ||
+                               requester->polled != waits_for_device(requester))) {
+      settle(requester);
+    }
     if (events & (EPOLLHUP | EPOLLERR) && !moved && !requester->failed) {
       lose(requester, "the peer closed the connection");
     }
@@ -583,8 +748,7 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   *state = (stream_state_t){.sequence = ++requester->sequence};
   hmci_list_append(&requester->queue, &state->link);
   if (!requester->sending) {
-    requester->sending = operation;
-    requester->cursor = (hmci_cursor_t){0};
+    send_next(requester, operation);
   }
 }
 
@@ -641,6 +805,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
   pthread_mutex_lock(&requester->lock);
   requester->drivers--;
   if (!hmci_list_is_empty(&requester->queue)) settle(requester);
+  release_stages(requester);
   pthread_mutex_unlock(&requester->lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
@@ -666,8 +831,8 @@ static bool keep_residue(hmci_requester_t *requester) {
   if (operation->checksum && operation->kind == HMCI_PUT) hmci_store32(copy + 4, requester->crc);
   if (operation->kind == HMCI_NOTIFY) {
     memcpy(copy + frame.header, operation->message, frame.payload);
-  } else if (requester->send_staged) {
-    memcpy(copy + frame.header, requester->send_stage, frame.payload);
+  } else if (is_staged(operation)) {
+    memcpy(copy + frame.header, hmci_stage_oldest(&requester->out)->buffer, frame.payload);
   } else if (frame.payload) {
     hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &cursor, copy + frame.header,
                         frame.payload);
@@ -678,6 +843,16 @@ static bool keep_residue(hmci_requester_t *requester) {
   return true;
 }
 
+/* No byte goes to a get's memory any more: the device finishes what it has, and what still comes is dropped. */
+static void forget_sink(hmci_requester_t *requester, hmci_operation_t *operation) {
+  if (operation == requester->sink) {
+    hmci_stage_t *in = &requester->in;
+    requester->sink = NULL;
+    if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) hmci_stage_newest(in)->started = true; /* half full: not copied */
+  }
+  if (operation->kind == HMCI_GET && !is_host(operation)) end_chunks(requester, true);
+}
+
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
   if (!hmci_operation_is_complete(operation)) {
@@ -686,13 +861,10 @@ void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operat
         lose(requester, "no memory to cancel an operation");
         goto out;
       }
-      requester->sending = operation_after(requester, operation);
-      requester->cursor = (hmci_cursor_t){0};
-      requester->frame_sent = 0;
-      requester->send_staged = requester->crc_known = false;
+      send_next(requester, operation_after(requester, operation));
     }
-    if (operation == requester->sink) requester->sink = NULL;
-    finish(requester, operation, status);
+    forget_sink(requester, operation);
+    if (!hmci_operation_is_complete(operation)) finish(requester, operation, status);
     if (requester->armed) settle(requester);
   }
 out:
@@ -702,10 +874,7 @@ out:
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
   if (!requester->failed) requester->failed = status;
-  while (!hmci_list_is_empty(&requester->queue)) complete(operation_of(requester->queue.next), status);
-  requester->sending = requester->sink = NULL;
-  requester->armed = false;
-  hmci_loop_silence(requester->host->loop, &requester->watch);
+  end_all(requester, status);
   pthread_mutex_unlock(&requester->lock);
 }
 
@@ -729,7 +898,7 @@ void hmci_requester_close(hmci_requester_t *requester) {
   requester->pipe->close(requester->pipe);
   requester->pipe = NULL;
   free(requester->residue);
-  free(requester->send_stage);
-  free(requester->receive_stage);
+  hmci_stage_release(&requester->out);
+  hmci_stage_release(&requester->in);
   pthread_mutex_destroy(&requester->lock);
 }

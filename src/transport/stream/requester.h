@@ -7,6 +7,9 @@
  * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps nothing but numbers;
  * payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
  *
+ * Device memory passes through two stages, one each way: while a chunk is on the socket, the device copies the next one. While such copies are all
+ * there is to wait for, the loop polls.
+ *
  * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get is kept back until the get
  * is complete.
  *
@@ -18,9 +21,8 @@
 #define HMCI_STREAM_REQUESTER_H
 
 #include "pieces.h"
+#include "stage.h"
 #include "wire.h"
-
-enum { HMCI_STAGE = HMCI_SCRATCH }; /* bytes of device memory on their way at a time */
 
 typedef struct hmci_requester {
   const hmci_host_t *host;
@@ -40,8 +42,8 @@ typedef struct hmci_requester {
   uint64_t frame_sent;       /* bytes of that frame that are gone */
   uint8_t *residue;          /* what is left of a frame whose operation was cancelled */
   uint64_t residue_size, residue_sent;
-  uint8_t *send_stage; /* the payload of the frame being sent, where it comes from device memory */
-  bool send_staged;
+  hmci_stage_t out;          /* chunks of `sending`, where it comes from device memory */
+  hmci_cursor_t out_cursor;  /* where the next chunk to be copied starts */
   bool crc_known; /* of the frame being sent */
   uint32_t crc;
 
@@ -51,7 +53,8 @@ typedef struct hmci_requester {
   uint64_t data_left;     /* of the DATA frame */
   bool data_last, data_checked;
   uint32_t data_crc, data_crc_due; /* of what came so far, and what it must be at the end */
-  uint8_t *receive_stage;
+  hmci_stage_t in; /* chunks of gets into device memory */
+  bool polled;
 } hmci_requester_t;
 
 /* Takes the pipe; on failure it stays the caller's. */

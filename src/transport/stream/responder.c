@@ -24,8 +24,9 @@ struct hmci_responder_job {
   bool checksum;
   uint64_t value; /* of a result */
   hmci_region_view_t *region;
-  hmci_cursor_t cursor;
-  uint64_t left;
+  hmci_cursor_t cursor; /* where the next frame starts, or the next chunk that the device copies */
+  uint64_t left;        /* to be sent */
+  uint64_t to_copy;     /* to be copied by the device */
   uint32_t count; /* 0: a refusal, or a result */
   hmci_segment_t entries[];
 };
@@ -50,6 +51,15 @@ static void free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
 /* Ends the service; the peer sees the socket close. */
 static void stop(hmci_responder_t *responder) {
   responder->failed = true;
+  for (; !hmci_stage_is_empty(&responder->in); hmci_stage_pop(&responder->in)) {
+    hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
+    hmci_stage_finish(slot);
+    release_region(responder, &slot->region);
+  }
+  for (; !hmci_stage_is_empty(&responder->out); hmci_stage_pop(&responder->out)) {
+    hmci_stage_finish(hmci_stage_oldest(&responder->out));
+  }
+  hmci_loop_set_polled(responder->host->loop, &responder->watch, false);
   release_region(responder, &responder->region);
   while (!hmci_list_is_empty(&responder->jobs)) free_job(responder, first_job(responder));
   hmci_loop_silence(responder->host->loop, &responder->watch);
@@ -62,23 +72,38 @@ static void lose(hmci_responder_t *responder, const char *reason) {
 
 /* ---- requests -------------------------------------------------------------------------------------------------------- */
 
-static bool add_job(hmci_responder_t *responder, hmc_status_t status, const hmci_segment_t *entries, uint32_t count, uint64_t total) {
-  hmci_responder_job_t *job = calloc(1, sizeof *job + count * sizeof *entries);
-  if (!job) return false;
-  job->sequence = responder->request.sequence;
+static hmci_responder_job_t *new_job(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status, uint32_t count) {
+  hmci_responder_job_t *job = calloc(1, sizeof *job + count * sizeof(hmci_segment_t));
+  if (!job) return NULL;
+  job->sequence = sequence;
   job->status = status;
-  job->last = responder->request.flags & HMCI_FLAG_LAST;
-  job->checksum = responder->request.flags & HMCI_FLAG_CHECKSUM;
-  job->left = total;
   job->count = count;
-  if (count) memcpy(job->entries, entries, count * sizeof *entries);
-  if (count) {
-    job->region = responder->region; /* its use goes over to the job */
-    responder->region = NULL;
-  }
   hmci_list_append(&responder->jobs, &job->link);
   responder->job_count++;
   if (!count) responder->refusals++;
+  return job;
+}
+
+static bool add_refusal(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status) {
+  return new_job(responder, sequence, status, 0) != NULL;
+}
+
+static bool add_result(hmci_responder_t *responder, uint64_t value) {
+  hmci_responder_job_t *job = new_job(responder, responder->request.sequence, HMC_SUCCESS, 0);
+  if (job) job->value = value;
+  return job != NULL;
+}
+
+static bool add_get(hmci_responder_t *responder, const hmci_segment_t *entries, uint64_t total) {
+  const hmci_request_header_t *request = &responder->request;
+  hmci_responder_job_t *job = new_job(responder, request->sequence, HMC_SUCCESS, request->entries);
+  if (!job) return false;
+  job->last = request->flags & HMCI_FLAG_LAST;
+  job->checksum = request->flags & HMCI_FLAG_CHECKSUM;
+  job->left = job->to_copy = total;
+  memcpy(job->entries, entries, request->entries * sizeof *entries);
+  job->region = responder->region; /* its use goes over to the job */
+  responder->region = NULL;
   return true;
 }
 
@@ -87,13 +112,90 @@ static void refuse(hmci_responder_t *responder, hmc_status_t status) {
   responder->refused_status = status;
 }
 
-/* Ends an operation that needs no answer but an acknowledgement, or the refusal that was noted. */
+/* Ends an operation that needs no answer but an acknowledgement, or a refusal. */
+static bool end_sequence(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status) {
+  responder->last_status = status;
+  if (status != HMC_SUCCESS && !add_refusal(responder, sequence, status)) return false;
+  responder->ack_due = sequence;
+  return true;
+}
+
+/* The same for the current one, with the refusal that was noted. */
 static bool end_operation(hmci_responder_t *responder) {
   hmc_status_t status = responder->refused_status;
-  responder->last_status = status;
   responder->refused_status = HMC_SUCCESS;
-  if (status != HMC_SUCCESS && !add_job(responder, status, NULL, 0, 0)) return false;
-  responder->ack_due = responder->request.sequence;
+  return end_sequence(responder, responder->request.sequence, status);
+}
+
+/* ---- chunks on their way into device memory -------------------------------------------------------------------------- */
+
+/* The frame that comes in goes into device memory by the stage. */
+static bool is_staged(const hmci_responder_t *responder) {
+  return responder->region && !responder->region->ops->host_accessible && responder->in.depth;
+}
+
+/* Ends the oldest chunk, whose copies are done, and its operation with the last one. False when the stream is broken. */
+static bool end_chunk(hmci_responder_t *responder) {
+  hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
+  release_region(responder, &slot->region);
+  hmc_status_t status = slot->status;
+  if (slot->sequence == responder->chunk_sequence && status == HMC_SUCCESS) status = responder->chunk_status;
+  responder->chunk_sequence = slot->sequence;
+  responder->chunk_status = status;
+  bool sound = !slot->last || end_sequence(responder, slot->sequence, status);
+  hmci_stage_pop(&responder->in);
+  return sound;
+}
+
+/* Ends what the device has copied; all of it, waiting, when `wait` is set. False when the stream is broken. */
+static bool end_chunks(hmci_responder_t *responder, bool wait, bool *moved) {
+  bool sound = true;
+  while (sound && !hmci_stage_is_empty(&responder->in)) {
+    hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
+    if (!slot->started) break;
+    if (wait) hmci_stage_finish(slot);
+    if (!hmci_stage_is_done(slot)) break;
+    sound = end_chunk(responder);
+    *moved = true;
+  }
+  return sound;
+}
+
+static const hmci_segment_t *entries_of(const hmci_responder_t *responder) {
+  return responder->request.entries > 1 ? responder->entries : &responder->entry;
+}
+
+/* The chunk that takes the next bytes: the newest while it has room. NULL: all are with the device. */
+static hmci_stage_slot_t *open_chunk(hmci_responder_t *responder) {
+  hmci_stage_t *in = &responder->in;
+  if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) return hmci_stage_newest(in);
+  if (hmci_stage_is_full(in)) return NULL;
+  hmci_stage_slot_t *slot = hmci_stage_claim(in);
+  slot->sequence = responder->request.sequence;
+  return slot;
+}
+
+/* Hands the open chunk to the device. */
+static void start_chunk(hmci_responder_t *responder, hmci_stage_slot_t *slot) {
+  atomic_fetch_add_explicit(&responder->region->users, 1, memory_order_relaxed); /* counted: the frame's own use is still held */
+  slot->region = responder->region;
+  hmci_stage_start(slot, responder->region, entries_of(responder), responder->request.entries, &responder->cursor, slot->size, false);
+}
+
+/* Bytes have come into the open chunk. */
+static void fill_chunk(hmci_responder_t *responder, hmci_stage_slot_t *slot, uint64_t size) {
+  if (responder->request.flags & HMCI_FLAG_CHECKSUM) responder->crc = hmci_crc32c(responder->crc, slot->buffer + slot->size, size);
+  slot->size += size;
+  responder->payload_left -= size;
+  if (slot->size == responder->in.chunk && responder->payload_left) start_chunk(responder, slot);
+}
+
+/* A staged frame is complete: its last chunk goes to the device, and the operation ends with it. */
+static bool end_staged(hmci_responder_t *responder) {
+  hmci_stage_slot_t *slot = hmci_stage_newest(&responder->in);
+  slot->last = responder->request.flags & HMCI_FLAG_LAST;
+  start_chunk(responder, slot);
+  release_region(responder, &responder->region);
   return true;
 }
 
@@ -102,6 +204,12 @@ static bool end_payload(hmci_responder_t *responder) {
   const hmci_request_header_t *request = &responder->request;
   if (responder->refused_status == HMC_SUCCESS && request->flags & HMCI_FLAG_CHECKSUM && responder->crc != request->crc) {
     refuse(responder, HMC_CORRUPT);
+  }
+  if (is_staged(responder)) {
+    if (responder->refused_status == HMC_SUCCESS) return end_staged(responder);
+    bool moved;
+    hmci_stage_newest(&responder->in)->started = true; /* damaged: not copied */
+    if (!end_chunks(responder, true, &moved)) return false;
   }
   release_region(responder, &responder->region);
   if (responder->refused_status == HMC_SUCCESS && request->type == HMCI_WIRE_NOTIFY) {
@@ -147,9 +255,7 @@ static bool take_atomic(hmci_responder_t *responder, const hmci_segment_t *entri
   if (status != HMC_SUCCESS) refuse(responder, status);
   if (status != HMC_SUCCESS || !atomic.fetch) return end_operation(responder);
   responder->last_status = HMC_SUCCESS;
-  if (!add_job(responder, HMC_SUCCESS, NULL, 0, 0)) return false;
-  HMCI_CONTAINER(responder->jobs.previous, hmci_responder_job_t, link)->value = atomic.fetched;
-  return true;
+  return add_result(responder, atomic.fetched);
 }
 
 static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmci_segment_t *entries, uint64_t total) {
@@ -157,9 +263,19 @@ static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmc
   bool last = responder->request.flags & HMCI_FLAG_LAST;
   if (status == HMC_SUCCESS) {
     if (last) responder->last_status = HMC_SUCCESS;
-    return add_job(responder, HMC_SUCCESS, entries, responder->request.entries, total);
+    return add_get(responder, entries, total);
   }
   return last ? end_operation(responder) : true;
+}
+
+/* A frame into device memory gets its buffers where the pool has some; any other waits until the device has finished. */
+static bool prepare_stage(hmci_responder_t *responder) {
+  const hmci_host_t *host = responder->host;
+  bool moved, device = responder->request.type == HMCI_WIRE_PUT && !responder->region->ops->host_accessible;
+  if (device && responder->in.chunk >= responder->region->chunk) return true;
+  if (!end_chunks(responder, true, &moved)) return false;
+  if (device) hmci_stage_reserve(&responder->in, host->staging, responder->region->chunk, (uint32_t)host->settings->depth);
+  return true;
 }
 
 /* Header and table are complete. False when the stream is broken. */
@@ -169,7 +285,10 @@ static bool take_request(hmci_responder_t *responder) {
   uint64_t total;
   responder->header_size = responder->table_size = 0;
   if (hmci_request_decode_entries(request, responder->table, entries, &total) != HMC_SUCCESS) return false;
+  bool moved, plain = request->type == HMCI_WIRE_PUT && !(request->flags & HMCI_FLAG_CHAINED);
+  if (!plain && !end_chunks(responder, true, &moved)) return false;
   hmc_status_t status = admit(responder, entries);
+  if (status == HMC_SUCCESS ? !prepare_stage(responder) : !end_chunks(responder, true, &moved)) return false;
   if (status != HMC_SUCCESS) refuse(responder, status);
   if (request->type == HMCI_WIRE_GET) return take_get(responder, status, entries, total);
   if (request->type == HMCI_WIRE_ATOMIC) return status == HMC_SUCCESS ? take_atomic(responder, entries) : end_operation(responder);
@@ -182,7 +301,26 @@ static bool take_request(hmci_responder_t *responder) {
 }
 
 /* Puts payload that came through the scratch to where it belongs. */
+static bool place_staged(hmci_responder_t *responder, const uint8_t *data, uint64_t size) {
+  while (size) {
+    bool moved;
+    hmci_stage_slot_t *slot = open_chunk(responder);
+    if (!slot) {
+      hmci_stage_finish(hmci_stage_oldest(&responder->in));
+      if (!end_chunks(responder, false, &moved)) return false;
+      continue;
+    }
+    uint64_t room = responder->in.chunk - slot->size, length = size < room ? size : room;
+    memcpy(slot->buffer + slot->size, data, length);
+    fill_chunk(responder, slot, length);
+    data += length;
+    size -= length;
+  }
+  return responder->payload_left ? true : end_payload(responder);
+}
+
 static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t size) {
+  if (is_staged(responder)) return place_staged(responder, data, size);
   if (responder->request.flags & HMCI_FLAG_CHECKSUM) responder->crc = hmci_crc32c(responder->crc, data, size);
   if (responder->request.type == HMCI_WIRE_NOTIFY) {
     memcpy(responder->message + (responder->request.length - responder->payload_left), data, size);
@@ -238,37 +376,57 @@ static bool consume(hmci_responder_t *responder, const uint8_t *data, uint64_t s
   return true;
 }
 
-/* Where the next bytes should go. The last part always is the scratch; `*direct` bytes come before it. */
-static int aim(hmci_responder_t *responder, struct iovec *parts, uint64_t *direct, uint64_t *wanted) {
-  int used = 0;
-  uint64_t buffered = LOOK_AHEAD;
-  *direct = 0;
-  if (responder->payload_left && responder->region && responder->region->ops->host_accessible) {
+/* Where the next bytes should go. */
+typedef struct aim {
+  struct iovec parts[PARTS];
+  int count;
+  uint64_t direct, wanted; /* bytes that go to their place, and all */
+  hmci_stage_slot_t *chunk; /* they go into this one */
+} aim_t;
+
+/* Payload: to its place in the region, with the scratch for what follows behind it; into a chunk for a device; or through the scratch. */
+static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
+  uint64_t left = responder->payload_left;
+  if (is_staged(responder)) {
+    if (!(aim->chunk = open_chunk(responder))) return 0;
+    uint64_t room = responder->in.chunk - aim->chunk->size;
+    aim->direct = left < room ? left : room;
+    aim->parts[aim->count++] = (struct iovec){aim->chunk->buffer + aim->chunk->size, aim->direct};
+    return 0;
+  }
+  if (responder->region && responder->region->ops->host_accessible) {
     hmci_cursor_t cursor = responder->cursor;
-    uint32_t count = responder->request.entries;
-    used = hmci_pieces_next(count > 1 ? responder->entries : &responder->entry, count, responder->region->base, &cursor,
-                            responder->payload_left, parts, PARTS - 1, direct);
-    if (*direct < responder->payload_left) {
-      buffered = 0;
-    } else if (responder->bulk) {
-      buffered = HMCI_REQUEST_HEADER;
-    }
-  } else if (responder->payload_left) {
-    if (responder->payload_left >= BULK) {
-      buffered = responder->payload_left < HMCI_SCRATCH ? responder->payload_left : HMCI_SCRATCH;
-    }
+    aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor, left, aim->parts,
+                                  PARTS - 1, &aim->direct);
+    if (aim->direct < left) return 0;
+    return responder->bulk ? HMCI_REQUEST_HEADER : LOOK_AHEAD;
+  }
+  if (left < BULK) return LOOK_AHEAD;
+  return left < HMCI_SCRATCH ? left : HMCI_SCRATCH;
+}
+
+static void aim_next(hmci_responder_t *responder, aim_t *aim) {
+  uint64_t buffered = LOOK_AHEAD;
+  aim->count = 0;
+  aim->direct = 0;
+  aim->chunk = NULL;
+  if (responder->payload_left) {
+    buffered = aim_payload(responder, aim);
   } else if (responder->bulk && responder->header_size < HMCI_REQUEST_HEADER) {
     buffered = HMCI_REQUEST_HEADER - responder->header_size;
   }
-  parts[used++] = (struct iovec){responder->host->scratch, buffered};
-  *wanted = *direct + buffered;
-  return used;
+  if (buffered) aim->parts[aim->count++] = (struct iovec){responder->host->scratch, buffered};
+  aim->wanted = aim->direct + buffered;
 }
 
 /* Payload that came straight into the region. */
-static void take_placed(hmci_responder_t *responder, uint64_t size) {
+static void take_placed(hmci_responder_t *responder, const aim_t *aim, uint64_t size) {
   uint32_t count = responder->request.entries;
-  const hmci_segment_t *entries = count > 1 ? responder->entries : &responder->entry;
+  const hmci_segment_t *entries = entries_of(responder);
+  if (aim->chunk) {
+    fill_chunk(responder, aim->chunk, size);
+    return;
+  }
   if (responder->request.flags & HMCI_FLAG_CHECKSUM) {
     responder->crc = hmci_pieces_crc(entries, count, responder->region->base, &responder->cursor, size, responder->crc);
   } else {
@@ -277,38 +435,46 @@ static void take_placed(hmci_responder_t *responder, uint64_t size) {
   responder->payload_left -= size;
 }
 
+static void break_off(hmci_responder_t *responder) {
+  hmci_log(HMC_LOG_WARNING, "a data connection is closed: %s", hmc_last_error());
+  lose(responder, "it broke the protocol");
+}
+
 /* Receives what is there, up to a round. True when something moved. */
 static bool receive_more(hmci_responder_t *responder) {
   uint64_t round = 0;
-  struct iovec parts[PARTS];
+  bool moved = false;
+  aim_t aim;
+  if (!end_chunks(responder, false, &moved)) {
+    break_off(responder);
+    return true;
+  }
   while (round < ROUND) {
     responder->paused = responder->job_count >= JOBS;
     if (responder->paused) break;
-    uint64_t direct, wanted;
-    int count = aim(responder, parts, &direct, &wanted);
-    ssize_t got = responder->pipe->receive(responder->pipe, parts, count);
+    aim_next(responder, &aim);
+    if (!aim.count) break; /* all chunks are with the device */
+    ssize_t got = responder->pipe->receive(responder->pipe, aim.parts, aim.count);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
     if (got <= 0) {
       lose(responder, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     round += (uint64_t)got;
-    uint64_t placed = (uint64_t)got < direct ? (uint64_t)got : direct;
+    uint64_t placed = (uint64_t)got < aim.direct ? (uint64_t)got : aim.direct;
     bool sound = true;
     if (placed) {
-      take_placed(responder, placed);
+      take_placed(responder, &aim, placed);
       if (!responder->payload_left) sound = end_payload(responder);
     }
-    sound = sound && consume(responder, responder->host->scratch, (uint64_t)got - placed);
-    if (!sound) {
-      hmci_log(HMC_LOG_WARNING, "a data connection is closed: %s", hmc_last_error());
-      lose(responder, "it broke the protocol");
+    if (!sound || !consume(responder, responder->host->scratch, (uint64_t)got - placed)) {
+      break_off(responder);
       return true;
     }
     bool more = responder->pipe->pending && responder->pipe->pending(responder->pipe);
-    if ((uint64_t)got < wanted && !more) break;
+    if ((uint64_t)got < aim.wanted && !more) break;
   }
-  return round > 0;
+  return moved || round > 0;
 }
 
 /* ---- answers --------------------------------------------------------------------------------------------------------- */
@@ -319,33 +485,50 @@ static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *
   responder->reply_sent = 0;
 }
 
-/* Brings a frame's payload from device memory to the stage. */
-static hmc_status_t stage_data(hmci_responder_t *responder, hmci_responder_job_t *job, uint64_t length) {
-  if (!responder->stage && !(responder->stage = malloc(HMCI_SCRATCH))) {
-    return hmci_fail(HMC_NO_MEMORY, "no memory to stage device bytes");
+/* Lets the device copy ahead for a job, as far as there are buffers. */
+static void copy_ahead(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  const hmci_host_t *host = responder->host;
+  hmci_stage_t *out = &responder->out;
+  if (!hmci_stage_reserve(out, host->staging, job->region->chunk, (uint32_t)host->settings->depth)) return;
+  while (job->to_copy && !hmci_stage_is_full(out)) {
+    hmci_stage_slot_t *slot = hmci_stage_claim(out);
+    slot->size = job->to_copy < out->chunk ? job->to_copy : out->chunk;
+    job->to_copy -= slot->size;
+    hmci_stage_start(slot, job->region, job->entries, job->count, &job->cursor, slot->size, true);
   }
-  responder->stage_size = length;
-  responder->stage_sent = 0;
-  return hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, responder->stage, length);
 }
 
-/* Begins the next DATA frame of a job. False when its bytes cannot be had; its status then says why. */
-static bool begin_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
+/* Drops the chunks of the oldest job; the device has finished when it returns. */
+static void drop_chunks(hmci_responder_t *responder) {
+  for (; !hmci_stage_is_empty(&responder->out); hmci_stage_pop(&responder->out)) {
+    hmci_stage_finish(hmci_stage_oldest(&responder->out));
+  }
+}
+
+/* Begins the next DATA frame of a job: HMC_IN_PROGRESS while the device copies it. */
+static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
   bool host = job->region->ops->host_accessible;
-  uint64_t limit = host ? HMCI_FRAME_PAYLOAD : HMCI_SCRATCH, length = job->left < limit ? job->left : limit;
-  if (!host) job->status = stage_data(responder, job, length);
-  if (job->status != HMC_SUCCESS) return false;
+  uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+  hmci_stage_slot_t *slot = NULL;
+  if (!host) {
+    copy_ahead(responder, job);
+    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out))) return HMC_IN_PROGRESS;
+    slot = hmci_stage_oldest(&responder->out);
+    length = slot->size;
+    responder->out_sent = 0;
+    if (slot->status != HMC_SUCCESS) return slot->status;
+  }
   hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
   if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
   if (job->checksum) {
     hmci_cursor_t cursor = job->cursor;
     header.flags |= HMCI_FLAG_CHECKSUM;
     header.crc = host ? hmci_pieces_crc(job->entries, job->count, job->region->base, &cursor, length, 0)
-                      : hmci_crc32c(0, responder->stage, length);
+                      : hmci_crc32c(0, slot->buffer, length);
   }
   begin_reply(responder, &header);
   responder->data_left = length;
-  return true;
+  return HMC_SUCCESS;
 }
 
 /* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover. */
@@ -357,7 +540,12 @@ static bool next_reply(hmci_responder_t *responder) {
   }
   if (hmci_list_is_empty(&responder->jobs)) return false;
   hmci_responder_job_t *job = first_job(responder);
-  if (job->status == HMC_SUCCESS && job->count && begin_data(responder, job)) return true;
+  if (job->status == HMC_SUCCESS && job->count) {
+    hmc_status_t status = begin_data(responder, job);
+    if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;
+    drop_chunks(responder);
+    job->status = status;
+  }
   hmci_reply_header_t header = {.type = HMCI_WIRE_RESULT, .sequence = job->sequence, .length = job->value};
   if (job->status != HMC_SUCCESS) {
     header = (hmci_reply_header_t){.type = HMCI_WIRE_NAK, .sequence = job->sequence, .status = (uint16_t)job->status};
@@ -383,7 +571,8 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
     uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
     parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
   } else if (!job->region->ops->host_accessible) {
-    parts[used++] = (struct iovec){responder->stage + responder->stage_sent, responder->stage_size - responder->stage_sent};
+    hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->out);
+    parts[used++] = (struct iovec){slot->buffer + responder->out_sent, slot->size - responder->out_sent};
   } else {
     hmci_cursor_t cursor = job->cursor;
     used += hmci_pieces_next(job->entries, job->count, job->region->base, &cursor, responder->data_left, parts + used,
@@ -397,10 +586,11 @@ static void advance_data(hmci_responder_t *responder, uint64_t sent) {
   hmci_responder_job_t *job = first_job(responder);
   bool host = job->region && job->region->ops->host_accessible;
   if (host) hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
-  responder->stage_sent += sent;
+  responder->out_sent += sent;
   responder->data_left -= sent;
   job->left -= sent;
   if (responder->data_left) return;
+  if (job->region && !host) hmci_stage_pop(&responder->out);
   if (job->region && !job->left) free_job(responder, job); /* one without a region still owes its NAK */
 }
 
@@ -446,6 +636,27 @@ static bool send_more(hmci_responder_t *responder) {
 
 /* ---- the service ----------------------------------------------------------------------------------------------------- */
 
+/* A device copies, and no descriptor will tell when it is done; or the pool has to get a buffer back. */
+static bool waits_for_device(const hmci_responder_t *responder) {
+  if (!hmci_stage_is_empty(&responder->in) && responder->in.slots[responder->in.head].started) return true;
+  if (responder->blocked || hmci_list_is_empty(&responder->jobs)) return false;
+  const hmci_responder_job_t *job = HMCI_CONTAINER(responder->jobs.next, hmci_responder_job_t, link);
+  return job->region && !job->region->ops->host_accessible;
+}
+
+/* Asks the loop for what is waited for, where that has changed; an idle responder keeps no buffers. */
+static void settle(hmci_responder_t *responder, bool was_blocked, bool was_paused) {
+  hmci_loop_t *loop = responder->host->loop;
+  if (was_blocked != responder->blocked || was_paused != responder->paused) {
+    hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
+  }
+  bool polled = waits_for_device(responder);
+  if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
+  responder->polled = polled;
+  if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left) hmci_stage_release(&responder->in);
+  if (responder->out.depth && hmci_list_is_empty(&responder->jobs)) hmci_stage_release(&responder->out);
+}
+
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_responder_t *responder = HMCI_CONTAINER(watch, hmci_responder_t, watch);
   bool moved = false;
@@ -458,19 +669,27 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
       responder->paused = false; /* there is room again; what waits in the socket makes the next event */
       moved = true;
     }
-    if (!responder->failed && (was_blocked != responder->blocked || was_paused != responder->paused)) {
-      hmci_loop_modify(responder->host->loop, watch,
-                       (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
-    }
     if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR)) lose(responder, "the peer closed the connection");
+    if (!responder->failed) settle(responder, was_blocked, was_paused);
   }
   pthread_mutex_unlock(&responder->lock);
   return moved;
 }
 
+/* The device finishes with a region: chunks of it are ended, or become bytes of nothing. False when the stream is broken. */
+static bool finish_chunks(hmci_responder_t *responder, const hmci_region_view_t *region) {
+  bool moved;
+  if (responder->region == region && is_staged(responder) && !hmci_stage_is_empty(&responder->in)) {
+    hmci_stage_slot_t *newest = hmci_stage_newest(&responder->in);
+    newest->started = true; /* half full: not copied */
+  }
+  return end_chunks(responder, true, &moved);
+}
+
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
   if (!responder->pipe) return;
   pthread_mutex_lock(&responder->lock);
+  if (!responder->failed && !finish_chunks(responder, region)) break_off(responder);
   if (responder->region == region) {
     release_region(responder, &responder->region);
     refuse(responder, HMC_STALE);
@@ -478,6 +697,7 @@ void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *regi
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
     if (job->region != region) continue;
+    if (link == responder->jobs.next) drop_chunks(responder);
     release_region(responder, &job->region);
     job->status = HMC_STALE;
   }
@@ -512,6 +732,7 @@ void hmci_responder_close(hmci_responder_t *responder) {
   free(responder->table);
   free(responder->entries);
   free(responder->message);
-  free(responder->stage);
+  hmci_stage_release(&responder->in);
+  hmci_stage_release(&responder->out);
   pthread_mutex_destroy(&responder->lock);
 }

@@ -1,7 +1,8 @@
 /* The answering end of a stream: the service thread takes requests and answers them, without the application.
  *
- * Payload of a put goes from the socket into the region by the same system call that reads it; a device's through the loop's scratch. Small
- * frames come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop brought.
+ * Payload of a put goes from the socket into the region by the same system call that reads it; a device's into a stage, from which the device
+ * copies while the next chunk comes in. An operation into device memory ends, and is acknowledged, when the device has finished; any request
+ * that is not more of the same waits for that. Small frames come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop brought.
  *
  * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody else.
  *
@@ -11,6 +12,7 @@
 #define HMCI_STREAM_RESPONDER_H
 
 #include "pieces.h"
+#include "stage.h"
 #include "wire.h"
 
 typedef struct hmci_responder_job hmci_responder_job_t;
@@ -39,6 +41,8 @@ typedef struct hmci_responder {
   uint32_t crc;                    /* of the payload so far */
   uint64_t refused_sequence;       /* the operation that fails, and why */
   hmc_status_t refused_status;
+  uint64_t chunk_sequence;         /* of the chunk that ended last, and how its operation fares */
+  hmc_status_t chunk_status;
   hmc_status_t last_status;        /* of the operation before the current one; what is chained to it depends on it */
 
   /* Answers. */
@@ -48,8 +52,10 @@ typedef struct hmci_responder {
   uint8_t reply[HMCI_REPLY_HEADER]; /* the header of the frame being sent */
   uint32_t reply_size, reply_sent;
   uint64_t data_left; /* payload of the frame being sent, of the oldest job */
-  uint8_t *stage;     /* where it comes from device memory */
-  uint64_t stage_size, stage_sent;
+  hmci_stage_t in;  /* chunks of puts into device memory */
+  hmci_stage_t out; /* chunks of the oldest job, where it reads device memory */
+  uint64_t out_sent; /* of the oldest chunk */
+  bool polled;
 } hmci_responder_t;
 
 /* Takes the pipe and starts to serve it; on failure the pipe stays the caller's. */

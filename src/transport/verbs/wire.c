@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { OFFER_ENTRY = 22 };
+enum { OFFER_ENTRY = 22, CHAINED = 0x80 };
 
 static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
 
@@ -59,7 +59,7 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t *from, verbs_note_t *note) {
 
 void hmci_verbs_message_encode(uint8_t *to, const verbs_message_t *message) {
   to[0] = message->type;
-  to[1] = message->operation;
+  to[1] = message->operation | (message->chained ? CHAINED : 0);
   hmci_store16(to + 2, message->status);
   hmci_store32(to + 4, message->number);
   hmci_store32(to + 8, message->region);
@@ -87,7 +87,8 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   if (size < VERBS_HEADER) return hmci_fail(HMC_CORRUPT, "a message of %zu B", size);
   *message = (verbs_message_t){
       .type = from[0],
-      .operation = from[1],
+      .operation = from[1] & ~CHAINED,
+      .chained = from[1] & CHAINED,
       .status = hmci_load16(from + 2),
       .number = hmci_load32(from + 4),
       .region = hmci_load32(from + 8),
@@ -101,6 +102,7 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   bool operation = atomic ? message->operation >= HMC_ATOMIC_ADD && message->operation <= HMC_ATOMIC_COMPARE_SWAP
                           : message->operation == 0;
   bool status = message->type == VERBS_DONE ? is_status(message->status) : message->status == 0;
+  if (message->chained && message->type >= VERBS_DONE) operation = false;
   if (operation && status && payload_matches(message, size - VERBS_HEADER)) return HMC_SUCCESS;
   return hmci_fail(HMC_CORRUPT, "malformed message of type %u", message->type);
 }

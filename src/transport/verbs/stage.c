@@ -1,0 +1,99 @@
+/* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies into, and buffers, which
+ * messages arrive in. All of it is bounded, whatever is transferred: the context's slots, and the buffers of each device it uses. */
+#include "verbs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static hmc_status_t map_pages(size_t size, uint8_t **pages) {
+  void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "no memory for %zu B of staging buffers", size);
+  *pages = address;
+  return HMC_SUCCESS;
+}
+
+/* The first device's makes the slots. */
+static hmc_status_t need_slots(verbs_transport_t *transport) {
+  if (transport->slots) return HMC_SUCCESS;
+  hmc_status_t status = map_pages((size_t)VERBS_SLOTS * VERBS_SLOT, &transport->slots);
+  if (status != HMC_SUCCESS) return status;
+  for (uint32_t i = 0; i < VERBS_SLOTS; i++) {
+    verbs_slot_t *slot = &transport->slot_table[i];
+    slot->data = transport->slots + (size_t)i * VERBS_SLOT;
+    slot->next = transport->free_slots;
+    transport->free_slots = slot;
+  }
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, size_t size, struct ibv_mr **memory) {
+  *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
+  if (*memory) return HMC_SUCCESS;
+  return hmci_fail(HMC_NO_MEMORY, "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned)", size,
+                   strerror(errno));
+}
+
+hmc_status_t hmci_verbs_stage_open(verbs_device_t *device) {
+  bool first = !device->transport->slots;
+  hmc_status_t status = need_slots(device->transport);
+  if (status != HMC_SUCCESS) return status;
+  device->buffer_count = first ? VERBS_BUFFERS : VERBS_BUFFERS_MORE;
+  size_t size = (size_t)device->buffer_count * VERBS_SLOT;
+  status = map_pages(size, &device->buffers);
+  if (status != HMC_SUCCESS) return status;
+  status = register_pages(device, device->buffers, size, &device->buffer_memory);
+  if (status != HMC_SUCCESS) goto err_buffers;
+  status = register_pages(device, device->transport->slots, (size_t)VERBS_SLOTS * VERBS_SLOT, &device->slot_memory);
+  if (status != HMC_SUCCESS) goto err_buffer_memory;
+  for (uint32_t i = 0; i < device->buffer_count; i++) hmci_verbs_buffer_post(device, i);
+  return HMC_SUCCESS;
+
+err_buffer_memory:
+  ibv_dereg_mr(device->buffer_memory);
+err_buffers:
+  munmap(device->buffers, size);
+  device->buffers = NULL;
+  return status;
+}
+
+void hmci_verbs_stage_close(verbs_device_t *device) {
+  ibv_dereg_mr(device->slot_memory);
+  ibv_dereg_mr(device->buffer_memory);
+  munmap(device->buffers, (size_t)device->buffer_count * VERBS_SLOT);
+}
+
+void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index) {
+  struct ibv_sge piece = {(uint64_t)(uintptr_t)(device->buffers + (size_t)index * VERBS_SLOT), VERBS_SLOT, device->buffer_memory->lkey};
+  struct ibv_recv_wr request = {.wr_id = index, .sg_list = &piece, .num_sge = 1}, *refused;
+  int error = ibv_post_srq_recv(device->receives, &request, &refused);
+  if (error) hmci_log(HMC_LOG_ERROR, "a receive buffer is lost: %s", strerror(error));
+}
+
+verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport) {
+  verbs_slot_t *slot = transport->free_slots;
+  if (slot) {
+    transport->free_slots = slot->next;
+  } else {
+    transport->starved = true;
+  }
+  return slot;
+}
+
+void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot) {
+  slot->next = transport->free_slots;
+  transport->free_slots = slot;
+}
+
+hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size) {
+  if (!region->ops->host_accessible) return region->ops->copy_to_host(region->memory.device, to_host, from, size);
+  memcpy(to_host, from, size);
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size) {
+  if (!region->ops->host_accessible) return region->ops->copy_from_host(region->memory.device, to, from_host, size);
+  memcpy(to, from_host, size);
+  return HMC_SUCCESS;
+}

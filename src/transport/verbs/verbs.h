@@ -1,0 +1,437 @@
+/* verbs: RDMA over InfiniBand, RoCE and their likes. What its files share.
+ *
+ * Between two peers there is one reliable connected queue pair, and a link: an authenticated pipe on which they agree on it (link.c).
+ *
+ * How bytes go, per region of the owner: straight, by RDMA write and read, where its memory can be registered; else staged, as messages that
+ * the owner's service thread answers (message.c, answer.c), which is also how atomics and notifications go: hardware atomics are not atomic
+ * towards processors. Local memory that cannot be registered goes through slots of registered host memory. Slots, and the buffers that
+ * messages arrive in, are bounded per context (stage.c).
+ *
+ * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes (InfiniBand Architecture
+ * Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them: they may be on their way across the
+ * PCIe bus. A read through the same adapter cannot overtake them there, since PCIe completions push posted writes before them. So behind the
+ * last write of a put goes an RDMA read of eight bytes of the peer's memory, its flush word, in the same submission, and the put is complete
+ * with the read. It costs a bus round trip at the peer, no network one. A message needs no such read: a receive completion
+ * comes after all data before it. Devices in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they acknowledge, and
+ * need none either (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed ordering.
+ *
+ * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only some are signalled, and
+ * one completion retires all up to it (ring.c). An operation goes out in parts (queue.c).
+ *
+ * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is flushed; both ends make new queue
+ * pairs and what was not retired is posted again. Puts and gets may be done twice that way, messages are told by their numbers.
+ *
+ * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held across posting and polling,
+ * across device copies, and across the making of queue pairs; never while anything waits, but for those who wait for the hardware to let go of
+ * memory (let_go in poll.c), which takes microseconds. */
+#ifndef HMCI_VERBS_H
+#define HMCI_VERBS_H
+
+#include "gid.h"
+#include "wire.h"
+
+#include <infiniband/verbs.h>
+#include <pthread.h>
+
+enum {
+  VERBS_DEVICES = 16,
+  VERBS_SEND_QUEUE = 128,                     /* entries of a send queue; a power of two */
+  VERBS_RESERVE = 24,                         /* of these, kept for messages and answers */
+  VERBS_PART = 1 << 20,                       /* most bytes of one write or read */
+  VERBS_FLYING = 4 << 20,                     /* bytes of a connection in the hardware's hands, after which posting pauses */
+  VERBS_WINDOW = 8,                           /* messages of a connection that wait for their answers */
+  VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
+  VERBS_SLOTS = 32,                           /* per context: 4 MiB */
+  VERBS_BUFFERS = 32,                         /* of the first device that is used: 4 MiB */
+  VERBS_BUFFERS_MORE = 4,                     /* of each further one */
+  VERBS_BUCKETS = 64,
+};
+#define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
+#define VERBS_DRAIN UINT64_C(1000000000)      /* nanoseconds hardware may take to flush a queue */
+#define VERBS_RETRY_MOST UINT64_C(1000000000) /* nanoseconds between two attempts to make a queue pair */
+
+typedef struct verbs_transport verbs_transport_t;
+typedef struct verbs_connection verbs_connection_t;
+
+/* ---- memory ---------------------------------------------------------------------------------------------------------- */
+
+/* Registered memory of a region: all of it, or a range. */
+typedef struct verbs_memory {
+  hmci_list_t bucket, age; /* of the device; `age`: least recently used first */
+  struct ibv_mr *handle;
+  uint32_t region, generation;
+  uint8_t *base;
+  uint64_t size;
+  uint64_t address; /* what peers call `base`: its offset in a page, so that no pointer of ours leaves the process */
+  bool writable, exported;
+  uint32_t users; /* entries in send queues */
+} verbs_memory_t;
+
+typedef struct verbs_slot {
+  struct verbs_slot *next;
+  uint8_t *data; /* VERBS_SLOT bytes */
+} verbs_slot_t;
+
+/* ---- devices --------------------------------------------------------------------------------------------------------- */
+
+typedef struct verbs_device {
+  verbs_transport_t *transport;
+  struct ibv_context *context;
+  struct ibv_device_attr attributes;
+  bool stores_at_once; /* what it acknowledged is visible here */
+
+  bool started; /* the rest exists */
+  struct ibv_pd *domain;
+  struct ibv_comp_channel *channel;
+  struct ibv_cq *sent, *received; /* completions */
+  struct ibv_srq *receives;
+  hmci_watch_t watch, events; /* the channel; the device's own events */
+  uint32_t drivers;           /* threads that poll in wait */
+  uint32_t expected;          /* operations, jobs, queues being flushed: while there are any, completions of sends must be noticed */
+  uint32_t asked;             /* messages that wait for their answers */
+  uint32_t connections;
+  bool sent_armed;                                   /* the next completion wakes the loop */
+  enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
+  hmci_list_t touched; /* connections that may go on */
+
+  uint64_t *flush_word;
+  struct ibv_mr *flush_memory;
+  uint8_t *buffers; /* of VERBS_SLOT bytes, for messages that arrive */
+  uint32_t buffer_count;
+  struct ibv_mr *buffer_memory;
+  struct ibv_mr *slot_memory; /* the transport's slots */
+  hmci_list_t buckets[VERBS_BUCKETS], ages;
+} verbs_device_t;
+
+/* A GID of this side: where it is. */
+typedef struct verbs_port {
+  verbs_device_t *device;
+  uint8_t number;
+  uint16_t index; /* in the port's GID table */
+} verbs_port_t;
+
+struct verbs_transport {
+  const hmci_host_t *host;
+  pthread_mutex_t lock;
+  verbs_device_t devices[VERBS_DEVICES];
+  uint32_t device_count;
+  verbs_gid_t gids[VERBS_OFFERS]; /* the offer */
+  verbs_port_t ports[VERBS_OFFERS];
+  uint32_t gid_count;
+
+  hmci_list_t connections;
+  verbs_connection_t **numbers; /* by number; what completions name */
+  uint32_t number_room;
+  uint64_t pinned; /* bytes registered for regions, all devices */
+
+  uint8_t *slots;
+  verbs_slot_t slot_table[VERBS_SLOTS];
+  verbs_slot_t *free_slots;
+  bool starved;           /* a connection waits for a slot */
+  bool told_of_the_limit; /* of pinned memory; logged once */
+};
+
+/* ---- connections ----------------------------------------------------------------------------------------------------- */
+
+typedef enum verbs_entry_kind {
+  VERBS_ENTRY_PART,    /* of an operation */
+  VERBS_ENTRY_FLUSH,   /* the read that makes puts before it visible */
+  VERBS_ENTRY_REQUEST, /* a message that will be answered */
+  VERBS_ENTRY_ANSWER,
+  VERBS_ENTRY_MARK,    /* the last one of a queue that is being flushed */
+} verbs_entry_kind_t;
+
+/* A place in the payload of an operation. */
+typedef struct verbs_cursor {
+  uint32_t index;
+  uint64_t offset;
+} verbs_cursor_t;
+
+typedef struct verbs_entry {
+  verbs_entry_kind_t kind;
+  hmci_operation_t *operation; /* of a part */
+  verbs_memory_t *memory;      /* in use, or NULL */
+  verbs_slot_t *slot;          /* to be given back, or NULL */
+  uint8_t *sink;               /* where a slot's bytes go in the end: device memory, or NULL */
+  uint64_t bytes;
+  verbs_cursor_t end; /* of the part */
+} verbs_entry_t;
+
+/* A message that waits for its answer. */
+typedef struct verbs_request {
+  hmci_operation_t *operation; /* NULL: nobody waits for the answer any more */
+  uint32_t number;
+  bool busy; /* in use */
+  bool sent; /* over the present queue pair */
+  verbs_slot_t *slot; /* where it lies, kept to send it again; NULL: in `header` */
+  uint8_t header[VERBS_HEADER];
+  uint32_t size; /* header and payload */
+  uint8_t *sink; /* of a get: local memory */
+  uint64_t bytes;
+  verbs_cursor_t end;
+} verbs_request_t;
+
+typedef enum verbs_phase {
+  VERBS_UNMADE,     /* no queue pair */
+  VERBS_CONNECTING, /* one end has its queue pair and waits for the other's */
+  VERBS_UP,
+  VERBS_FLUSHING, /* the queue pair has failed; entries are being flushed */
+} verbs_phase_t;
+
+struct verbs_connection {
+  hmci_list_t link;  /* transport->connections */
+  hmci_list_t touch; /* device->touched */
+  verbs_transport_t *transport;
+  hmci_role_t role;
+  hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
+  uint32_t number;
+
+  /* The link. */
+  hmci_pipe_t *pipe;
+  hmci_watch_t watch;
+  bool cut;     /* of no use any more; the core has been told */
+  bool blocked; /* the watch waits for room to send, too */
+  uint8_t in[VERBS_NOTE];
+  uint32_t in_size;
+  uint8_t *out;
+  uint32_t out_size, out_room;
+  pthread_cond_t changed; /* `phase`, `failed` or `probe`; for who dials */
+  hmci_list_t remotes;
+  char refusal[VERBS_NOTE_TEXT];
+
+  /* The queue pair. */
+  verbs_phase_t phase;
+  uint32_t mine, theirs; /* places in the offers */
+  verbs_gid_t peer_gid;
+  verbs_device_t *device;
+  struct ibv_qp *pair;
+  uint32_t epoch, packet, inline_most;
+  uint8_t mtu, reads;
+  verbs_note_t peer; /* its CONNECT or CONNECTED */
+  bool answer_due;   /* acceptor: to CONNECT, once flushed */
+  bool peer_stores_at_once; /* its device's stores_at_once */
+  uint64_t flushing_since, failing_since; /* 0: not */
+  uint64_t retry_delay;
+  hmci_timer_t retry;
+  enum { VERBS_UNPROBED, VERBS_PROBING, VERBS_PROVEN } probe; /* that packets arrive at all */
+
+  /* The send queue. */
+  verbs_entry_t *entries; /* VERBS_SEND_QUEUE */
+  uint32_t posted, retired, signalled; /* counts; the entry is the count modulo the ring */
+  uint32_t visible;                    /* puts posted before this count are visible */
+  bool flush_due;                      /* a put was posted that is not visible when acknowledged */
+  bool spoilt;                         /* the hardware refused an entry: the queue pair is to be broken */
+  uint64_t flying;                     /* bytes */
+
+  /* Operations, in the order they were submitted. */
+  hmci_list_t queue;
+  hmci_operation_t *next;    /* none before it is to be posted */
+  hmci_operation_t *current; /* has begun to go out, or follows on what has: comes first; NULL */
+  uint32_t question;      /* of the last query */
+
+  /* Messages. */
+  verbs_request_t requests[VERBS_WINDOW]; /* by number modulo the window */
+  uint32_t request_first, request_next;   /* numbers */
+  bool repeat_due;                        /* some were flushed */
+  verbs_message_t jobs[VERBS_WINDOW]; /* to be answered: an answer, or a GET whose bytes are looked for when there is room to send them */
+  uint32_t job_first, job_count;
+  verbs_message_t answers[VERBS_WINDOW]; /* the last ones, by number modulo the window, for messages that come again */
+  uint32_t done_number;                  /* of the last message of the peer that was done */
+  hmc_status_t chain_status;             /* of the chain it belongs to */
+};
+
+/* A remote region. */
+typedef struct verbs_remote {
+  hmci_list_t link; /* connection->remotes */
+  uint32_t id;
+  _Atomic uint32_t generation; /* 0 once the owner has said that it is closed */
+  bool staged;
+  uint8_t cause; /* of staging: verbs_cause_t */
+  uint32_t key;
+  uint64_t address;
+} verbs_remote_t;
+
+/* Why a region is staged; travels in its key. */
+typedef enum verbs_cause { VERBS_STRAIGHT, VERBS_DEVICE_MEMORY, VERBS_PIN_LIMIT, VERBS_REFUSED_BY_DEVICE } verbs_cause_t;
+
+/* ---- operations ------------------------------------------------------------------------------------------------------ */
+
+typedef struct verbs_state {
+  hmci_list_t link;
+  verbs_cursor_t next, done; /* posted up to `next`; retired up to `done` */
+  uint32_t outstanding;      /* entries, messages and questions that are not answered */
+  uint32_t last;             /* of a put: it is visible once `connection->visible` has come so far */
+  uint32_t question;         /* asked what became of the region; 0: not */
+  hmc_status_t error;        /* how it will end once nothing is outstanding */
+  bool posted;               /* wholly, or as far as it ever will be */
+  bool messages;             /* goes by messages */
+} verbs_state_t;
+_Static_assert(sizeof(verbs_state_t) <= HMCI_OPERATION_STATE, "an operation has room for the state of verbs");
+
+static inline verbs_state_t *hmci_verbs_state(hmci_operation_t *operation) { return (verbs_state_t *)(void *)operation->transport; }
+static inline hmci_operation_t *hmci_verbs_operation(hmci_list_t *link) {
+  return HMCI_CONTAINER(HMCI_CONTAINER(link, verbs_state_t, link), hmci_operation_t, transport);
+}
+
+/* ---- what the files offer each other; with the lock held unless they say otherwise ----------------------------------- */
+
+/* device.c */
+hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted);
+void hmci_verbs_devices_close(verbs_transport_t *transport);
+/* Makes what connections on a device need, once. */
+hmc_status_t hmci_verbs_device_start(verbs_device_t *device);
+/* Is the port up? */
+bool hmci_verbs_port_is_up(const verbs_port_t *port);
+/* Room for the completions of one more connection, or one less. */
+hmc_status_t hmci_verbs_device_grow(verbs_device_t *device);
+void hmci_verbs_device_shrink(verbs_device_t *device);
+
+/* pair.c */
+hmc_status_t hmci_verbs_pair_make(verbs_connection_t *connection);
+hmc_status_t hmci_verbs_pair_connect(verbs_connection_t *connection);
+void hmci_verbs_pair_destroy(verbs_connection_t *connection);
+/* Describes this side's queue pair. */
+void hmci_verbs_pair_describe(const verbs_connection_t *connection, verbs_note_t *note);
+
+/* link.c */
+hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *pipe);
+void hmci_verbs_link_close(verbs_connection_t *connection); /* without the lock */
+void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *note);
+
+/* pairing.c */
+/* Begins the first pairing, at the dialling end. */
+hmc_status_t hmci_verbs_pairing_begin(verbs_connection_t *connection);
+void hmci_verbs_pairing_take(verbs_connection_t *connection, const verbs_note_t *note);
+/* The queue pair is of no use any more: flushes it, to be made anew. `failure`: by a fault of the path, not of ours. */
+void hmci_verbs_pairing_break(verbs_connection_t *connection, bool failure);
+/* All entries are retired, of a queue that is being flushed. */
+void hmci_verbs_pairing_flushed(verbs_connection_t *connection);
+void hmci_verbs_pairing_retry(hmci_timer_t *timer);
+/* The peer is lost, for that reason. */
+void hmci_verbs_lose(verbs_connection_t *connection, const char *reason);
+
+/* ring.c */
+enum { VERBS_POST = 16, VERBS_COPIED = 64 };
+typedef struct verbs_post {
+  struct ibv_send_wr requests[VERBS_POST];
+  struct ibv_sge pieces[VERBS_POST];
+  uint8_t copied[VERBS_POST][VERBS_COPIED]; /* small payloads from device memory, to go inline */
+  uint32_t count;
+} verbs_post_t;
+/* Free entries of the send queue. */
+uint32_t hmci_verbs_ring_room(const verbs_connection_t *connection);
+/* Adds an entry and its work request, of one piece; there must be room. The caller fills in the rest of the request and the piece. What is
+ * collected is posted when it is full. */
+struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_post_t *post, verbs_entry_t entry);
+/* Hands what is collected to the hardware. */
+void hmci_verbs_ring_post(verbs_connection_t *connection, verbs_post_t *post);
+/* The read that makes the puts before it visible. */
+void hmci_verbs_ring_flush(verbs_connection_t *connection, verbs_post_t *post);
+/* A completion of the entry with that count came. */
+void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, const struct ibv_wc *completion);
+/* Hands the send queue a last entry, whose completion says that all before it are flushed. */
+void hmci_verbs_ring_mark(verbs_connection_t *connection);
+/* The queue pair is gone: whatever is not retired never will be. */
+void hmci_verbs_ring_abandon(verbs_connection_t *connection);
+
+/* queue.c */
+typedef struct verbs_piece {
+  uint64_t local, remote, length;
+  verbs_cursor_t end; /* where the next one begins */
+} verbs_piece_t;
+/* The piece of a put or get that begins at `from`, at most `most` bytes of it; false: there is none. */
+bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most, verbs_piece_t *piece);
+void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *operation);
+/* Posts what can be posted. */
+void hmci_verbs_queue_pump(verbs_connection_t *connection);
+/* Completes the operation where nothing is left to wait for; true when it has. */
+bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation);
+/* The operation is not to go on: no more of it is posted, and it ends with that status once nothing is outstanding (settle). */
+void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status);
+/* Puts up to `connection->visible` are visible. */
+void hmci_verbs_queue_visible(verbs_connection_t *connection);
+/* Everything was flushed: what is not retired is to be posted again. */
+void hmci_verbs_queue_restart(verbs_connection_t *connection);
+/* Posts a whole operation. False: not all of it now. */
+bool hmci_verbs_queue_post(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation);
+/* The operation this one is chained to, while that is not complete; NULL. */
+hmci_operation_t *hmci_verbs_queue_before(verbs_connection_t *connection, hmci_operation_t *operation);
+/* Ends everything. */
+void hmci_verbs_queue_fail(verbs_connection_t *connection, hmc_status_t status);
+hmci_operation_t *hmci_verbs_queue_after(verbs_connection_t *connection, hmci_operation_t *operation);
+/* The operation failed in the hardware, which flushes what is chained to it. */
+void hmci_verbs_queue_blame(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status);
+/* Likewise, and asks the owner why a region cannot be reached; the operation ends with the answer. */
+void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *operation);
+void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question, hmc_status_t status);
+
+/* stage.c */
+hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
+void hmci_verbs_stage_close(verbs_device_t *device);
+verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
+void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
+void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index);
+/* Between a slot and memory of any kind. */
+hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size);
+hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size);
+
+/* message.c: the requesting end */
+/* Sends the next message of an operation. False: not now. */
+bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation);
+/* Sends again what a new queue pair has not seen. False: no room yet. */
+bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *post);
+/* HMC_CORRUPT: no answer to what was asked. */
+hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer, const uint8_t *payload);
+/* The operation waits for no answers any more. */
+void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t *operation);
+/* What was sent may not have arrived. */
+void hmci_verbs_message_restart(verbs_connection_t *connection);
+void hmci_verbs_message_forget(verbs_connection_t *connection);
+
+/* answer.c: the owner's end */
+/* Handles a message that arrived. HMC_CORRUPT: the peer broke the protocol. */
+hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_t *data, size_t size);
+void hmci_verbs_answer_send(verbs_connection_t *connection, verbs_post_t *post);
+/* What was to be answered will be asked again. */
+void hmci_verbs_answer_forget(verbs_connection_t *connection);
+
+/* memory.c */
+/* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the adapter to `write` to. */
+verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size, bool write);
+/* All of a region, for peers; NULL with the cause. */
+verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region, verbs_cause_t *cause);
+/* Deregisters what belongs to a region, or everything (NULL). */
+void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region);
+
+/* poll.c */
+/* Takes completions and posts what they made possible. True when there were any. */
+bool hmci_verbs_poll(verbs_device_t *device);
+/* The connection may be able to go on. */
+void hmci_verbs_touch(verbs_connection_t *connection);
+/* Lets those go on that may, and sees to it that the loop notices what comes; before letting go of the lock, after anything that posts. */
+void hmci_verbs_settle(verbs_device_t *device);
+bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events);
+hmc_status_t hmci_verbs_wait(void *connection, hmci_operation_t *operation, uint64_t spin); /* these without the lock */
+void hmci_verbs_progress(void *connection);
+void hmci_verbs_cancel(void *connection, hmci_operation_t *operation, hmc_status_t status);
+void hmci_verbs_fail(void *connection, hmc_status_t status);
+
+/* region.c */
+hmc_status_t hmci_verbs_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
+void hmci_verbs_region_revoke(void *connection, hmci_region_view_t *region);
+hmc_status_t hmci_verbs_remote_open(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
+                                    uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
+void hmci_verbs_remote_close(void *connection, void *remote);
+void hmci_verbs_remote_explain(void *connection, void *remote, char *text, size_t size);
+/* The owner says that a region is closed. */
+void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint32_t generation);
+
+/* verdict.c */
+typedef enum verbs_verdict {
+  VERBS_PATH,      /* the way between the two failed; to be tried again */
+  VERBS_ACCESS,    /* the owner's adapter refused; the owner knows why */
+  VERBS_OPERATION, /* this operation cannot be done */
+} verbs_verdict_t;
+verbs_verdict_t hmci_verbs_verdict(enum ibv_wc_status status);
+
+#endif

@@ -1,0 +1,176 @@
+/* The suite of the wider operations: every sentence of include/hmc/operation.h, beyond what the conformance suite asks of
+ * each pair of memories. Stamped with a transport and one kind of memory, which lies at both ends.
+ *
+ * Most tests run on a couple: two contexts of this process, so that the test sees both ends' memory and handles. What
+ * needs another process (stopping it, watching it from outside) starts a distant end. */
+#ifndef TESTS_OPERATIONS_SUITE_H
+#define TESTS_OPERATIONS_SUITE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "harness.h"
+
+typedef struct stamp {
+  const char *transport; /* as in the name of the test: "shm", "tcp_encrypted" */
+  hmc_connection_type_t type;
+  hmc_memory_t near, far; /* of one kind; two devices of it where there are several */
+} stamp_t;
+
+extern stamp_t stamp;
+
+/* True where the owner's processor reaches the stamp's memory. */
+bool stamp_is_host(void);
+bool stamp_is(const char *transport);
+
+/* ---- couples */
+
+/* `here` has dialled `there`; `back` is what `there` accepted. */
+typedef struct couple {
+  const struct test_case *test; /* of the fixture's one */
+  hmc_context_t *here, *there;
+  hmc_peer_t *peer, *back;
+  uint16_t port;
+} couple_t;
+
+#define COUPLE_TIMEOUT_MS 20000u
+
+/* Makes two contexts and connects them, with `settings` (pairs "NAME", "value", ended by NULL; may be NULL) in force for
+ * both. Ends with the test at the latest. Asserts. */
+void couple_open(couple_t *couple, const char *const *settings);
+void couple_close(couple_t *couple);
+
+/* A region of the stamp's memory at the far end, and the same as seen from here. Asserts. */
+typedef struct far {
+  place_t place;
+  hmc_remote_t *remote;
+} far_t;
+typedef struct far_options {
+  const char *name;
+  uint64_t size;
+  unsigned rights; /* 0: all */
+  bool lend;
+} far_options_t;
+far_t far_make(couple_t *couple, far_options_t options);
+void far_close(far_t *far);
+
+/* A local region of the stamp's memory. Asserts. */
+place_t near_make(couple_t *couple, uint64_t size, bool lend);
+
+/* The owner's looks at what peers change meanwhile, and its own writes there. */
+uint64_t word_load(const place_t *place, uint64_t offset);
+void word_store(const place_t *place, uint64_t offset, uint64_t word);
+void owner_fill(const place_t *place, uint64_t offset, uint64_t length, uint8_t value);
+uint64_t owner_others(const place_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two);
+void owner_frame_write(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+uint64_t owner_frame_check(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+
+/* ---- a distant end */
+
+/* A target process, connected to a couple's `here`, with a lent region "distant" in its place 0: atomics on that one
+ * always need the target's service thread. */
+typedef struct distant {
+  target_t target;
+  hmc_peer_t *peer;
+  hmc_remote_t *remote;
+} distant_t;
+#define DISTANT_SIZE (4 * MIB)
+
+void distant_start(distant_t *distant, couple_t *couple);
+/* SIGSTOP, and waits until it stands; SIGCONT. Assert. */
+void distant_stop(distant_t *distant);
+void distant_continue(distant_t *distant);
+void distant_end(distant_t *distant);
+
+/* ---- small things */
+
+/* Waits for a request, frees it, gives its status. */
+hmc_status_t finish(hmc_request_t *request);
+
+/* hmc_put_nb or hmc_get_nb, waited for; the status of either. */
+hmc_status_t put_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                      uint64_t length, const hmc_operation_options_t *options);
+hmc_status_t get_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                      uint64_t length, const hmc_operation_options_t *options);
+
+/* Asserts that no notification waits at the far end. */
+void assert_no_notification(hmc_context_t *context);
+
+/* Asserts that `since` (now_ms) lies at least `least` and at most `most` + SLACK_MS milliseconds back. */
+void assert_took(uint64_t since, uint64_t least, uint64_t most);
+
+/* Numbers of a thread of its own. */
+uint64_t draw(uint64_t *state);
+
+/* Time in nanoseconds, and busy waiting for some of it. */
+uint64_t now_ns(void);
+void spin_ns(uint64_t nanoseconds);
+
+#define WORD_TESTS(X)                                                                                                  \
+  X(words_follow_a_model)                                                                                              \
+  X(words_lose_no_increment)                                                                                           \
+  X(words_lose_no_token)                                                                                               \
+  X(words_bits_are_their_owners)                                                                                       \
+  X(words_refused)                                                                                                     \
+  X(words_fetched_until_complete)
+#define SIGNAL_TESTS(X)                                                                                                \
+  X(signal_never_early_across_processes)                                                                               \
+  X(signal_after_many_frames)                                                                                          \
+  X(signal_after_a_get)                                                                                                \
+  X(signal_undone_when_refused)                                                                                        \
+  X(signal_undone_when_stale)                                                                                          \
+  X(signal_undone_when_cancelled)
+#define NOTIFICATION_TESTS(X)                                                                                          \
+  X(notification_after_data_and_signal)                                                                                \
+  X(notification_after_a_get)                                                                                          \
+  X(notification_names_its_sender)                                                                                     \
+  X(notification_stays_until_it_fits)                                                                                  \
+  X(notification_queue_has_a_limit)                                                                                    \
+  X(notification_receivers_share)                                                                                      \
+  X(notification_refused)
+#define BATCH_TESTS(X)                                                                                                 \
+  X(batch_random_lists)                                                                                                \
+  X(batch_adjacent_pieces)                                                                                             \
+  X(batch_of_single_bytes)                                                                                             \
+  X(batch_of_a_cache)                                                                                                  \
+  X(batch_random_blocks)                                                                                               \
+  X(batch_restarted)                                                                                                   \
+  X(batch_bounds)                                                                                                      \
+  X(batch_of_nothing)                                                                                                  \
+  X(batch_strides_overflow)                                                                                            \
+  X(batch_with_all_options)
+#define CHECKSUM_TESTS(X)                                                                                              \
+  X(checksum_of_good_data)                                                                                             \
+  X(checksum_finds_damage)
+#define WAITING_TESTS(X)                                                                                               \
+  X(wait_in_order)                                                                                                     \
+  X(wait_ends_at_deadlines)                                                                                            \
+  X(wait_across_contexts)                                                                                              \
+  X(deadline_shorter_than_the_context)                                                                                 \
+  X(deadline_of_a_moment)                                                                                              \
+  X(flush_sees_everything)                                                                                             \
+  X(flush_has_a_deadline)
+#define EVENT_TESTS(X)                                                                                                 \
+  X(event_descriptor_polls)                                                                                            \
+  X(callback_once_by_the_service_thread)                                                                               \
+  X(callback_starts_the_next)                                                                                          \
+  X(callback_not_after_free)                                                                                           \
+  X(callback_may_free)
+#define QUIET_TESTS(X)                                                                                                 \
+  X(quiet_after_cancelled_puts)                                                                                        \
+  X(quiet_after_cancelled_gets)                                                                                        \
+  X(quiet_after_timeouts)                                                                                              \
+  X(quiet_batches)
+#define ALL_TESTS(X)                                                                                                   \
+  WORD_TESTS(X)                                                                                                        \
+  SIGNAL_TESTS(X)                                                                                                      \
+  NOTIFICATION_TESTS(X) BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X)
+
+#define DECLARE_TEST(name) void name(void **state);
+ALL_TESTS(DECLARE_TEST)
+#undef DECLARE_TEST
+
+#endif
