@@ -80,6 +80,7 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, hmc_re
 }
 
 int perf_measure(const perf_options_t *options, const char *host, uint16_t port) {
+  uint64_t bytes = largest_size(options) * options->depth * options->threads;
   hmc_context_t *context;
   hmc_peer_t *peer;
   hmc_region_t *local;
@@ -96,8 +97,9 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
     tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
     goto out;
   }
-  status = hmc_region_allocate(context, options->memory, largest_size(options) * options->depth * options->threads,
-                               NULL, 0, &local);
+  if (!tool_fits_host(options->memory, bytes))
+    goto out;
+  status = hmc_region_allocate(context, options->memory, bytes, NULL, 0, &local);
   if (status != HMC_SUCCESS) {
     tool_fail_hmc("memory for the operations in flight", status);
     goto out;

@@ -80,6 +80,8 @@ int perf_serve(const perf_options_t *options, int ready) {
   hmc_region_t *region;
   uint16_t port;
   uint64_t size = options->region ? options->region : PERF_DEFAULT_REGION;
+  if (!tool_fits_host(options->memory, size))
+    return TOOL_FAILED;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf server"}, &context);
   if (status != HMC_SUCCESS)
     return tool_fail_hmc("the context", status);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 atomic_bool tool_interrupted;
 
@@ -271,6 +272,18 @@ void tool_format_bytes(uint64_t bytes, char *text, size_t size) {
     value /= 1024;
   bool whole = value == (double)(uint64_t)value;
   snprintf(text, size, whole ? "%.0f %s" : "%.2f %s", value, units[unit]);
+}
+
+uint64_t tool_host_bytes(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE); }
+
+bool tool_fits_host(hmc_memory_t memory, uint64_t bytes) {
+  if ((memory.kind != HMC_MEMORY_CPU && memory.kind != HMC_MEMORY_SIM) || bytes <= tool_host_bytes())
+    return true;
+  char wanted[32], there[32];
+  tool_format_bytes(bytes, wanted, sizeof wanted);
+  tool_format_bytes(tool_host_bytes(), there, sizeof there);
+  tool_fail("%s of %s memory are needed in all, and this host has %s", wanted, hmc_memory_kind_name(memory.kind), there);
+  return false;
 }
 
 void tool_print_json(FILE *file, const char *text) {

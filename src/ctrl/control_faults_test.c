@@ -586,6 +586,46 @@ static void test_a_dial_that_is_crossed(void **state) {
   cross(UINT64_MAX, HMCI_HELLO_BUSY);
 }
 
+/* A second dial to a rank waits until the first is settled. */
+static void test_dials_to_one_rank_take_turns(void **state) {
+  (void)state;
+  setenv("HMC_INSECURE", "1", 1);
+  hmc_control_t *control = make();
+  pthread_barrier_t barrier;
+  dialler_t dialler = {.control = control, .peer = 5, .self = 0, .barrier = &barrier};
+  int listener;
+  pthread_t threads[2];
+  pthread_barrier_init(&barrier, NULL, 2);
+  GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &dialler.port));
+  dialler_t diallers[2] = {dialler, dialler};
+  hmci_secure_t *streams[2];
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, dial_peer, &diallers[i]), 0);
+  }
+  for (int i = 0; i < 2; i++) {
+    int descriptor;
+    char address[HMCI_ADDRESS_TEXT];
+    uint8_t frame[HMCI_HELLO_FRAME];
+    hmci_hello_t welcome = {.kind = HMCI_HELLO_WELCOME, .rank = 5, .incarnation = 55};
+    assert_true(is_readable(listener, 5000));
+    GOOD(hmci_socket_accept(listener, &descriptor, address));
+    assert_false(is_readable(listener, 30));
+    GOOD(hmci_secure_open(&no_secret, descriptor, HMCI_SECURE_SERVER, "the dialler", &streams[i]));
+    GOOD(hmci_secure_handshake_wait(streams[i], hmci_deadline(5000)));
+    GOOD(hmci_secure_read_wait(streams[i], frame, HMCI_FRAME_HEADER + 27, hmci_deadline(5000)));
+    send_all(streams[i], frame, hmci_hello_encode(&welcome, frame));
+  }
+  for (int i = 0; i < 2; i++) {
+    pthread_join(threads[i], NULL);
+    assert_int_equal(diallers[i].status, HMC_SUCCESS);
+  }
+  assert_hung_up(streams[0]); /* the newer one took its place */
+  hmci_secure_close(streams[1]);
+  pthread_barrier_destroy(&barrier);
+  close(listener);
+  hmc_control_destroy(control);
+}
+
 /* Without a free descriptor nobody can be let in; who waits gets in when there is one, and until then the channel rests. */
 static void test_out_of_descriptors(void **state) {
   (void)state;
@@ -773,6 +813,7 @@ int main(void) {
       TEST(test_bytes_that_are_no_message),
       TEST(test_a_peer_that_sleeps_gets_what_was_sent),
       TEST(test_a_dial_that_is_crossed),
+      TEST(test_dials_to_one_rank_take_turns),
       TEST(test_out_of_descriptors),
       TEST(test_destroying_ends_every_call),
       TEST(test_destroying_with_strangers_at_the_door),

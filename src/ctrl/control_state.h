@@ -1,5 +1,5 @@
-/* The control channel from inside: what control.c (the public calls and the table of links), dial.c (links made from here) and accept.c
- * (links made by others) share.
+/* The control channel from inside: what control.c (the public calls), dial.c (links made from here) and accept.c (links made by
+ * others) share; control_state.c has the functions but those of accept.c.
  *
  * Locking: `lock` guards everything from `closing` on. Lock order: the loop's dispatch, then this lock, then a link's. So nothing here
  * removes a watch, clears a timer or releases a link's last reference with it held, and the loop's callbacks may take it.
@@ -87,6 +87,9 @@ hmc_status_t hmci_control_wait(hmc_control_t *control, uint64_t deadline);
 
 /* With the lock held: the entry of a rank, or NULL. */
 hmci_entry_t *hmci_control_entry(hmc_control_t *control, uint32_t rank);
+
+/* With the lock held, or nobody left: takes an entry out and gives its link to the caller. */
+hmci_link_t *hmci_control_remove_entry(hmci_entry_t *entry);
 
 /* With the lock held: makes a stream the link to its peer's rank and takes the place of a former one, whose messages it inherits. The
  * caller releases *former (may be NULL) without the lock. `peer` has all but link and arrival. Errors: HMC_NO_MEMORY; the stream

@@ -324,11 +324,13 @@ void notification_queue_is_bounded(void **state) {
   hmc_remote_t *remote = remote_make(pair, "full", (there_t){.size = WORDS_SIZE});
   for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++)
     assert_success(put_notifying(&local, remote, 8, &i, sizeof i));
-  frame_write(&local, 300, 1000, 9);
-  target_write_frame(pair, 0, 300, 1000, 8);
   uint32_t over = UINT32_MAX;
-  assert_status(put_notifying(&local, remote, 1000, &over, sizeof over), HMC_NO_MEMORY);
-  target_check_frame(&pair->target, 0, 300, 1000, 9);
+  for (uint64_t round = 0; round < 20; round++) { /* the message is refused, the data have arrived */
+    frame_write(&local, 300, 1000, round);
+    target_write_frame(pair, 0, 300, 1000, ~round);
+    assert_status(put_notifying(&local, remote, 1000, &over, sizeof over), HMC_NO_MEMORY);
+    target_check_frame(&pair->target, 0, 300, 1000, round);
+  }
   for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++) { /* in the order they were sent, one after the other */
     answer_t answer = notified(pair, HMC_NOTIFICATION_MAX, 1000);
     assert_int_equal(answer.status, HMC_SUCCESS);

@@ -160,8 +160,10 @@ static answer_t watch_signalled(const command_t *command, answer_t answer) {
 
 static answer_t own_add(const command_t *command, answer_t answer) {
   uint64_t *word = hmc_region_pointer(places[command->slot].region);
+  shared_begin();
   for (uint64_t i = 0; i < command->value; i++)
     __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
+  shared_end();
   return answer;
 }
 

@@ -57,6 +57,14 @@ class Demo(ProgramTest):
             self.assertIn(text, err)
             self.assertEqual(len(err.splitlines()), 1)
 
+    def test_more_than_there_is(self):
+        path = os.path.join(self.home, "large")
+        with open(path, "wb") as file: # no bytes on the disk
+            file.truncate(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 + 4096)
+        out, err = self.run_program(path, expect=1)
+        self.assertEqual(out, "")
+        self.assertIn("do not fit into this host's memory", err)
+
     def test_no_device(self):
         out, err = self.run_program("--memory", "sim", HMC_SIM_DEVICES="0", expect=1)
         self.assertEqual(out, "")

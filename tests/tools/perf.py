@@ -165,6 +165,13 @@ class Perf(ProgramTest):
         self.assertEqual(out, "")
         self.assertIn("the server's region", err)
 
+    def test_more_than_there_is(self):
+        """The system would grant it, and end some process once it is used."""
+        for arguments in (["--size", "4096T"], ["--size", "8", "--region", "4096T"]):
+            out, err = self.run_program("--self", "--iterations", "1", *arguments, expect=1)
+            self.assertEqual(out, "")
+            self.assertRegex(err, r"4096 TiB of cpu memory are needed in all, and this host has [\d.]+ [GMT]iB")
+
     def test_mistyped(self):
         self.check_refusal(["--sise", "8"], "unknown option '--sise'; did you mean '--size'?")
         self.check_refusal(["--se"], "'--se' is ambiguous")

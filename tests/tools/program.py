@@ -20,8 +20,18 @@ class ProgramTest(unittest.TestCase):
         self.environment["HOME"] = self.home
 
     def start(self, *arguments, **variables):
-        return subprocess.Popen([self.program, *arguments], env={**self.environment, **variables}, text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen([self.program, *arguments], env={**self.environment, **variables}, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process):
+        """So that a test that fails leaves nothing behind."""
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
     def run_program(self, *arguments, expect=0, **variables):
         """Answers (stdout, stderr)."""

@@ -52,7 +52,7 @@ static struct ibv_qp *create(verbs_device_t *device, uint32_t *inline_most) {
         .qp_type = IBV_QPT_RC,
         .cap = {.max_send_wr = VERBS_SEND_QUEUE + 1, .max_send_sge = 1, .max_inline_data = choices[i]},
     };
-    pair = ibv_create_qp(device->context == NULL ? NULL : device->domain, &wanted);
+    pair = ibv_create_qp(device->domain, &wanted);
     *inline_most = choices[i];
   }
   return pair;
@@ -94,7 +94,7 @@ void hmci_verbs_pair_describe(const verbs_connection_t *connection, verbs_note_t
   note->queue_pair = connection->pair->qp_num;
   note->packet = connection->packet;
   note->flush_key = device->flush_memory->rkey;
-  note->flush_address = (uint64_t)(uintptr_t)device->flush_word & ((uint64_t)sizeof *device->flush_word * 8 - 1);
+  note->flush_address = device->flush_address;
   note->rights = device->stores_at_once;
   note->lid = gid->lid;
   note->mtu = gid->mtu;

@@ -18,6 +18,18 @@ static void retry_at(verbs_connection_t *connection, uint64_t when) {
   hmci_loop_set_timer(connection->transport->host->loop, &connection->retry, when);
 }
 
+static void count_failure(verbs_connection_t *connection) {
+  if (!connection->failing_since) connection->failing_since = hmci_now();
+  connection->failures++;
+}
+
+/* At once, unless the last attempt failed as well. */
+static void retry_later(verbs_connection_t *connection) {
+  uint64_t delay = 0;
+  if (connection->failures > 1) delay = RETRY_FIRST << (connection->failures < 8 ? connection->failures - 2 : 6);
+  retry_at(connection, hmci_now() + (delay < VERBS_RETRY_MOST ? delay : VERBS_RETRY_MOST));
+}
+
 static void come_up(verbs_connection_t *connection) {
   connection->phase = VERBS_UP;
   if (connection->probe == VERBS_UNPROBED && connection->role == HMCI_DIALLED) {
@@ -27,6 +39,7 @@ static void come_up(verbs_connection_t *connection) {
     connection->device->expected++;
     hmci_verbs_ring_flush(connection, &post);
     hmci_verbs_ring_post(connection, &post);
+    if (connection->spoilt) hmci_verbs_pairing_break(connection, true);
   }
   hmci_verbs_touch(connection);
   pthread_cond_broadcast(&connection->changed);
@@ -56,12 +69,9 @@ static void end_round(verbs_connection_t *connection, const char *reason) {
     pthread_cond_broadcast(&connection->changed);
     return;
   }
-  uint64_t now = hmci_now();
-  if (!connection->failing_since) connection->failing_since = now;
   hmci_log(HMC_LOG_DEBUG, "no queue pair: %s", reason);
-  connection->retry_delay = connection->retry_delay ? connection->retry_delay * 2 : RETRY_FIRST;
-  if (connection->retry_delay > VERBS_RETRY_MOST) connection->retry_delay = VERBS_RETRY_MOST;
-  retry_at(connection, now + connection->retry_delay);
+  count_failure(connection);
+  retry_later(connection);
 }
 
 static void take_connected(verbs_connection_t *connection, const verbs_note_t *note) {
@@ -165,8 +175,7 @@ void hmci_verbs_pairing_break(verbs_connection_t *connection, bool failure) {
   connection->phase = VERBS_FLUSHING;
   connection->flushing_since = now;
   connection->device->expected++;
-  if (failure && !connection->failing_since) connection->failing_since = now;
-  if (failure) connection->retry_delay = connection->retry_delay ? connection->retry_delay : 1;
+  if (failure) count_failure(connection);
   struct ibv_qp_attr wanted = {.qp_state = IBV_QPS_ERR};
   int error = ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE);
   if (error) hmci_log(HMC_LOG_DEBUG, "failing a queue pair failed: %s", strerror(error));
@@ -192,10 +201,8 @@ void hmci_verbs_pairing_flushed(verbs_connection_t *connection) {
     connection->probe = VERBS_UNPROBED;
     connection->device->expected--;
     end_round(connection, "RDMA packets do not get through (a firewall? RoCE uses UDP port 4791)");
-  } else if (connection->retry_delay) {
-    end_round(connection, "the path failed");
   } else {
-    retry_at(connection, 0);
+    retry_later(connection);
   }
 }
 

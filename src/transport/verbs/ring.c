@@ -166,7 +166,7 @@ void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, co
   if (completion->status == IBV_WC_SUCCESS) {
     retire_to(connection, count + 1, true);
     connection->failing_since = 0;
-    connection->retry_delay = 0;
+    connection->failures = 0;
   } else {
     retire_to(connection, count, true);
     bool path = connection->phase == VERBS_UP && blame(connection, entry_at(connection, count), completion);

@@ -28,6 +28,8 @@ static hmc_status_t need_slots(verbs_transport_t *transport) {
   return HMC_SUCCESS;
 }
 
+void hmci_verbs_slots_free(verbs_transport_t *transport) { munmap(transport->slots, (size_t)VERBS_SLOTS * VERBS_SLOT); }
+
 static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, size_t size, struct ibv_mr **memory) {
   *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
   if (*memory) return HMC_SUCCESS;

@@ -89,13 +89,14 @@ typedef struct verbs_device {
   uint32_t drivers;           /* threads that poll in wait */
   uint32_t expected;          /* operations, jobs, queues being flushed: while there are any, completions of sends must be noticed */
   uint32_t asked;             /* messages that wait for their answers */
-  uint32_t connections;
+  uint32_t connections, completions_room;
   bool sent_armed;                                   /* the next completion wakes the loop */
   enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
   hmci_list_t touched; /* connections that may go on */
 
-  uint64_t *flush_word;
+  uint64_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
   struct ibv_mr *flush_memory;
+  uint64_t flush_address; /* what peers call it */
   uint8_t *buffers; /* of VERBS_SLOT bytes, for messages that arrive */
   uint32_t buffer_count;
   struct ibv_mr *buffer_memory;
@@ -211,7 +212,7 @@ struct verbs_connection {
   bool answer_due;   /* acceptor: to CONNECT, once flushed */
   bool peer_stores_at_once; /* its device's stores_at_once */
   uint64_t flushing_since, failing_since; /* 0: not */
-  uint64_t retry_delay;
+  uint32_t failures;                      /* in a row */
   hmci_timer_t retry;
   enum { VERBS_UNPROBED, VERBS_PROBING, VERBS_PROVEN } probe; /* that packets arrive at all */
 
@@ -368,6 +369,7 @@ void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question
 /* stage.c */
 hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
 void hmci_verbs_stage_close(verbs_device_t *device);
+void hmci_verbs_slots_free(verbs_transport_t *transport);
 verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
 void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
 void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index);

@@ -1,0 +1,161 @@
+/* The answering end of a stream: sending answers. */
+#include "responder_parts.h"
+
+#include <errno.h>
+
+/* ---- answers --------------------------------------------------------------------------------------------------------- */
+
+static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
+  hmci_reply_encode(responder->reply, header);
+  responder->reply_size = HMCI_REPLY_HEADER;
+  responder->reply_sent = 0;
+}
+
+/* Lets the device copy ahead for a job, as far as there are buffers. */
+static void copy_ahead(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  const hmci_host_t *host = responder->host;
+  hmci_stage_t *out = &responder->out;
+  if (!hmci_stage_reserve(out, host->staging, job->region->chunk, (uint32_t)host->settings->depth)) return;
+  while (job->to_copy && !hmci_stage_is_full(out)) {
+    hmci_stage_slot_t *slot = hmci_stage_claim(out);
+    slot->size = job->to_copy < out->chunk ? job->to_copy : out->chunk;
+    job->to_copy -= slot->size;
+    hmci_stage_start(slot, job->region, job->entries, job->count, &job->cursor, slot->size, true);
+  }
+}
+
+/* Drops the chunks of the oldest job; the device has finished when it returns. */
+void hmci_responder_drop_chunks(hmci_responder_t *responder) {
+  for (; !hmci_stage_is_empty(&responder->out); hmci_stage_pop(&responder->out)) {
+    hmci_stage_finish(hmci_stage_oldest(&responder->out));
+  }
+}
+
+/* Begins the next DATA frame of a job: HMC_IN_PROGRESS while the device copies it. */
+static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  bool host = job->region->ops->host_accessible;
+  uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+  hmci_stage_slot_t *slot = NULL;
+  if (!host) {
+    copy_ahead(responder, job);
+    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out))) return HMC_IN_PROGRESS;
+    slot = hmci_stage_oldest(&responder->out);
+    length = slot->size;
+    responder->out_sent = 0;
+    if (slot->status != HMC_SUCCESS) return slot->status;
+  }
+  hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
+  if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
+  if (job->checksum) {
+    hmci_cursor_t cursor = job->cursor;
+    header.flags |= HMCI_FLAG_CHECKSUM;
+    header.crc = host ? hmci_pieces_crc(job->entries, job->count, job->region->base, &cursor, length, 0)
+                      : hmci_crc32c(0, slot->buffer, length);
+  }
+  begin_reply(responder, &header);
+  responder->data_left = length;
+  return HMC_SUCCESS;
+}
+
+/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover. */
+static bool next_reply(hmci_responder_t *responder) {
+  if (responder->ack_sent != responder->ack_due && !responder->refusals) {
+    responder->ack_sent = responder->ack_due;
+    begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = responder->ack_due});
+    return true;
+  }
+  if (hmci_list_is_empty(&responder->jobs)) return false;
+  hmci_responder_job_t *job = hmci_responder_first_job(responder);
+  if (job->status == HMC_SUCCESS && job->count) {
+    hmc_status_t status = begin_data(responder, job);
+    if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;
+    hmci_responder_drop_chunks(responder);
+    job->status = status;
+  }
+  hmci_reply_header_t header = {.type = HMCI_WIRE_RESULT, .sequence = job->sequence, .length = job->value};
+  if (job->status != HMC_SUCCESS) {
+    header = (hmci_reply_header_t){.type = HMCI_WIRE_NAK, .sequence = job->sequence, .status = (uint16_t)job->status};
+  }
+  begin_reply(responder, &header);
+  hmci_responder_free_job(responder, job);
+  return true;
+}
+
+/* Payload of a frame whose region went away meanwhile. */
+static const uint8_t zeros[4096];
+
+/* The parts of the frame being sent that are still to go. */
+static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
+  int used = 0;
+  uint64_t covered;
+  if (responder->reply_sent < responder->reply_size) {
+    parts[used++] = (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
+  }
+  if (!responder->data_left) return used;
+  hmci_responder_job_t *job = hmci_responder_first_job(responder);
+  if (!job->region) {
+    uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
+    parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
+  } else if (!job->region->ops->host_accessible) {
+    hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->out);
+    parts[used++] = (struct iovec){slot->buffer + responder->out_sent, slot->size - responder->out_sent};
+  } else {
+    hmci_cursor_t cursor = job->cursor;
+    used += hmci_pieces_next(job->entries, job->count, job->region->base, &cursor, responder->data_left, parts + used,
+                             HMCI_RESPONDER_PARTS - used, &covered);
+  }
+  return used;
+}
+
+/* Takes note of payload that went out, and ends the job with its last byte. */
+static void advance_data(hmci_responder_t *responder, uint64_t sent) {
+  hmci_responder_job_t *job = hmci_responder_first_job(responder);
+  bool host = job->region && job->region->ops->host_accessible;
+  if (host) hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
+  responder->out_sent += sent;
+  responder->data_left -= sent;
+  job->left -= sent;
+  if (responder->data_left) return;
+  if (job->region && !host) hmci_stage_pop(&responder->out);
+  if (job->region && !job->left) hmci_responder_free_job(responder, job); /* one without a region still owes its NAK */
+}
+
+/* Sends answers until all are gone or the pipe is full. True when something moved. */
+static bool send_replies(hmci_responder_t *responder) {
+  bool moved = false;
+  uint64_t round = 0;
+  responder->blocked = false;
+  while (round < HMCI_RESPONDER_ROUND) {
+    bool framed = responder->reply_sent < responder->reply_size || responder->data_left;
+    if (!framed && !next_reply(responder)) break;
+    struct iovec parts[HMCI_RESPONDER_PARTS];
+    int count = reply_parts(responder, parts);
+    ssize_t sent = responder->pipe->send(responder->pipe, parts, count);
+    if (sent < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        responder->blocked = true;
+        return moved;
+      }
+      hmci_responder_lose(responder, "the connection broke while sending");
+      return true;
+    }
+    moved = true;
+    round += (uint64_t)sent;
+    uint32_t header = responder->reply_size - responder->reply_sent;
+    if (header > (uint64_t)sent) header = (uint32_t)sent;
+    responder->reply_sent += header;
+    if ((uint64_t)sent > header) advance_data(responder, (uint64_t)sent - header);
+  }
+  return moved;
+}
+
+bool hmci_responder_send(hmci_responder_t *responder) {
+  bool moved = send_replies(responder);
+  if (responder->failed || !responder->pipe->flush || responder->pipe->flush(responder->pipe) == 0) return moved;
+  if (errno == EAGAIN) {
+    responder->blocked = true;
+  } else {
+    hmci_responder_lose(responder, "the connection broke while sending");
+  }
+  return moved;
+}

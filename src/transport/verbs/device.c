@@ -1,0 +1,272 @@
+/* Devices: finding them and their GIDs, and what connections on one share. */
+#include "verbs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+  FIRST_COMPLETIONS = 8 * VERBS_SEND_QUEUE,
+  FLUSH_SIZE = 64,
+  GIDS = 256,
+  /* How Soft-RoCE and Soft-iWARP call themselves. */
+  VENDOR_RXE = 0xffffff,
+  VENDOR_SIW = 0x626d74,
+};
+
+/* ---- finding --------------------------------------------------------------------------------------------------------- */
+
+/* True where `name` is in a list of names separated by commas, or the list is empty. */
+static bool is_wanted(const char *name, const char *list) {
+  size_t length = strlen(name);
+  if (!*list) return true;
+  while (*list) {
+    size_t entry = strcspn(list, ",");
+    if (entry == length && strncmp(list, name, length) == 0) return true;
+    list += entry + (list[entry] == ',');
+  }
+  return false;
+}
+
+/* HMC_VERBS_FLUSH. */
+static bool stores_at_once(const verbs_device_t *device, const char *flush) {
+  if (strcmp(flush, "auto") != 0) return strcmp(flush, "no") == 0;
+  return device->attributes.vendor_id == VENDOR_RXE || device->attributes.vendor_id == VENDOR_SIW;
+}
+
+static void open_device(verbs_transport_t *transport, struct ibv_device *handle) {
+  verbs_device_t *device = &transport->devices[transport->device_count];
+  struct ibv_context *context = ibv_open_device(handle);
+  if (!context) {
+    hmci_log(HMC_LOG_INFO, "RDMA device %s cannot be opened: %s", ibv_get_device_name(handle), strerror(errno));
+    return;
+  }
+  *device = (verbs_device_t){.transport = transport, .context = context, .watch.descriptor = -1};
+  if (ibv_query_device(context, &device->attributes)) {
+    hmci_log(HMC_LOG_INFO, "RDMA device %s does not answer", ibv_get_device_name(handle));
+    ibv_close_device(context);
+    return;
+  }
+  device->stores_at_once = stores_at_once(device, transport->host->settings->verbs_flush);
+  transport->device_count++;
+}
+
+static bool query_port(verbs_device_t *device, uint8_t number, struct ibv_port_attr *port) {
+  return ibv_query_port(device->context, number, port) == 0;
+}
+
+bool hmci_verbs_port_is_up(const verbs_port_t *port) {
+  struct ibv_port_attr attributes;
+  return query_port(port->device, port->number, &attributes) && attributes.state == IBV_PORT_ACTIVE;
+}
+
+/* Keeps the best VERBS_OFFERS of all, best first. */
+static void add_gid(verbs_transport_t *transport, const verbs_gid_t *gid, const verbs_port_t *port) {
+  unsigned worth = hmci_verbs_gid_worth(gid);
+  uint32_t place = transport->gid_count;
+  while (place && hmci_verbs_gid_worth(&transport->gids[place - 1]) < worth) place--;
+  if (!worth || place == VERBS_OFFERS) return;
+  if (transport->gid_count < VERBS_OFFERS) transport->gid_count++;
+  uint32_t behind = transport->gid_count - place - 1;
+  memmove(&transport->gids[place + 1], &transport->gids[place], behind * sizeof *gid);
+  memmove(&transport->ports[place + 1], &transport->ports[place], behind * sizeof *port);
+  transport->gids[place] = *gid;
+  transport->ports[place] = *port;
+}
+
+static void list_gids(verbs_device_t *device) {
+  struct ibv_gid_entry *entries = calloc(GIDS, sizeof *entries);
+  ssize_t count = entries ? ibv_query_gid_table(device->context, entries, GIDS, 0) : 0;
+  for (ssize_t i = 0; i < count; i++) {
+    struct ibv_port_attr attributes;
+    verbs_port_t port = {device, (uint8_t)entries[i].port_num, (uint16_t)entries[i].gid_index};
+    if (!query_port(device, port.number, &attributes)) continue;
+    enum ibv_mtu mtu = attributes.active_mtu ? attributes.active_mtu : attributes.max_mtu;
+    verbs_gid_t gid = {.layer = attributes.link_layer, .type = (uint8_t)entries[i].gid_type, .mtu = (uint8_t)mtu, .lid = attributes.lid};
+    memcpy(gid.raw, entries[i].gid.raw, sizeof gid.raw);
+    if (gid.mtu >= IBV_MTU_256 && gid.mtu <= IBV_MTU_4096) add_gid(device->transport, &gid, &port);
+  }
+  free(entries);
+}
+
+hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted) {
+  int count;
+  struct ibv_device **list = ibv_get_device_list(&count);
+  if (!list) return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));
+  for (int i = 0; i < count && transport->device_count < VERBS_DEVICES; i++) {
+    if (is_wanted(ibv_get_device_name(list[i]), wanted)) open_device(transport, list[i]);
+  }
+  ibv_free_device_list(list);
+  for (uint32_t i = 0; i < transport->device_count; i++) list_gids(&transport->devices[i]);
+  for (uint32_t i = 0; i < transport->gid_count; i++) transport->gids[i].place = (uint8_t)i;
+  if (transport->gid_count) return HMC_SUCCESS;
+  hmci_verbs_devices_close(transport);
+  return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address", *wanted ? " of HMC_VERBS_DEVICE=" : "",
+                   wanted);
+}
+
+/* ---- starting -------------------------------------------------------------------------------------------------------- */
+
+static bool on_event(hmci_watch_t *watch, uint32_t events) {
+  verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, events);
+  struct ibv_async_event event;
+  if (!events) return false;
+  while (ibv_get_async_event(device->context, &event) == 0) {
+    const char *name = ibv_get_device_name(device->context->device);
+    bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL;
+    hmci_log(fatal ? HMC_LOG_ERROR : HMC_LOG_DEBUG, "RDMA device %s: %s", name, ibv_event_type_str(event.event_type));
+    ibv_ack_async_event(&event);
+    if (!fatal) continue;
+    pthread_mutex_lock(&device->transport->lock);
+    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections; link = link->next) {
+      verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
+      if (connection->device == device) hmci_verbs_lose(connection, "the RDMA device failed");
+    }
+    pthread_mutex_unlock(&device->transport->lock);
+  }
+  return false;
+}
+
+static bool make_non_blocking(int descriptor) {
+  int flags = fcntl(descriptor, F_GETFL);
+  return flags >= 0 && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static hmc_status_t fail(const verbs_device_t *device, const char *what) {
+  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device), strerror(errno));
+}
+
+static hmc_status_t make_queues(verbs_device_t *device) {
+  hmc_status_t status = HMC_NO_MEMORY;
+  device->channel = ibv_create_comp_channel(device->context);
+  if (!device->channel || !make_non_blocking(device->channel->fd) || !make_non_blocking(device->context->async_fd)) {
+    fail(device, "a completion channel");
+    goto err_channel;
+  }
+  device->sent = ibv_create_cq(device->context, FIRST_COMPLETIONS, NULL, device->channel, 0);
+  device->received = device->sent ? ibv_create_cq(device->context, 2 * VERBS_BUFFERS, NULL, device->channel, 0) : NULL;
+  if (!device->received) {
+    fail(device, "a completion queue");
+    goto err_queues;
+  }
+  struct ibv_srq_init_attr wanted = {.attr = {.max_wr = VERBS_BUFFERS, .max_sge = 1}};
+  device->receives = ibv_create_srq(device->domain, &wanted);
+  if (!device->receives) {
+    fail(device, "a receive queue");
+    goto err_queues;
+  }
+  return HMC_SUCCESS;
+
+err_queues:
+  if (device->received) ibv_destroy_cq(device->received);
+  if (device->sent) ibv_destroy_cq(device->sent);
+err_channel:
+  if (device->channel) ibv_destroy_comp_channel(device->channel);
+  return status;
+}
+
+static hmc_status_t make_flush_word(verbs_device_t *device) {
+  device->flush_word = hmci_allocate_aligned(FLUSH_SIZE);
+  if (!device->flush_word) return hmci_fail(HMC_NO_MEMORY, "no memory for an RDMA device");
+  device->flush_address = (uint64_t)(uintptr_t)device->flush_word & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+  device->flush_memory =
+      ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
+  if (device->flush_memory) return HMC_SUCCESS;
+  fail(device, "registering memory");
+  free(device->flush_word);
+  return HMC_NO_MEMORY;
+}
+
+static void destroy_queues(verbs_device_t *device) {
+  ibv_destroy_srq(device->receives);
+  ibv_destroy_cq(device->received);
+  ibv_destroy_cq(device->sent);
+  ibv_destroy_comp_channel(device->channel);
+}
+
+hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
+  hmci_loop_t *loop = device->transport->host->loop;
+  if (device->started) return HMC_SUCCESS;
+  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&device->buckets[i]);
+  hmci_list_init(&device->ages);
+  hmci_list_init(&device->touched);
+  device->domain = ibv_alloc_pd(device->context);
+  if (!device->domain) return fail(device, "a protection domain");
+  hmc_status_t status = make_queues(device);
+  if (status != HMC_SUCCESS) goto err_domain;
+  status = make_flush_word(device);
+  if (status != HMC_SUCCESS) goto err_queues;
+  status = hmci_verbs_stage_open(device);
+  if (status != HMC_SUCCESS) goto err_flush;
+  device->watch.ready = hmci_verbs_on_channel;
+  status = hmci_loop_add(loop, &device->watch, device->channel->fd, EPOLLIN);
+  if (status != HMC_SUCCESS) goto err_stage;
+  device->events.ready = on_event;
+  status = hmci_loop_add(loop, &device->events, device->context->async_fd, EPOLLIN);
+  if (status != HMC_SUCCESS) {
+    hmci_loop_silence(loop, &device->watch); /* the watch itself goes with the loop */
+    goto err_stage;
+  }
+  device->completions_room = FIRST_COMPLETIONS;
+  device->started = true;
+  return HMC_SUCCESS;
+
+err_stage:
+  hmci_verbs_stage_close(device);
+err_flush:
+  ibv_dereg_mr(device->flush_memory);
+  free(device->flush_word);
+err_queues:
+  destroy_queues(device);
+err_domain:
+  ibv_dealloc_pd(device->domain);
+  return status;
+}
+
+/* A completion queue that overflows is lost, and everything entered may come back as an error. */
+hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
+  uint32_t needed = (device->connections + 1) * (VERBS_SEND_QUEUE + 1);
+  if (needed > device->completions_room) {
+    uint32_t room = device->completions_room;
+    while (room < needed) room *= 2;
+    if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
+    if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
+      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections", ibv_get_device_name(device->context->device),
+                       device->connections + 1);
+    }
+    device->completions_room = room;
+  }
+  device->connections++;
+  return HMC_SUCCESS;
+}
+
+void hmci_verbs_device_shrink(verbs_device_t *device) {
+  if (--device->connections == 0) hmci_verbs_memory_drop(device, NULL);
+}
+
+/* ---- closing --------------------------------------------------------------------------------------------------------- */
+
+static void stop(verbs_device_t *device) {
+  hmci_loop_t *loop = device->transport->host->loop;
+  hmci_loop_remove(loop, &device->watch);
+  hmci_loop_remove(loop, &device->events);
+  hmci_verbs_memory_drop(device, NULL);
+  hmci_verbs_stage_close(device);
+  ibv_dereg_mr(device->flush_memory);
+  free(device->flush_word);
+  destroy_queues(device);
+  ibv_dealloc_pd(device->domain);
+}
+
+void hmci_verbs_devices_close(verbs_transport_t *transport) {
+  for (uint32_t i = 0; i < transport->device_count; i++) {
+    verbs_device_t *device = &transport->devices[i];
+    if (device->started) stop(device);
+    ibv_close_device(device->context);
+  }
+  transport->device_count = 0;
+  if (transport->slots) hmci_verbs_slots_free(transport);
+}

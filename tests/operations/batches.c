@@ -1,0 +1,482 @@
+/* Batches against a reference: two arrays of the host that hold what the near and the far region should. */
+#include "suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the reference */
+
+typedef struct reference {
+  uint64_t size;
+  uint8_t *here, *there, *look;
+  place_t near;
+  far_t far;
+} reference_t;
+
+static void reference_open(reference_t *reference, couple_t *couple, uint64_t size, bool lend) {
+  *reference = (reference_t){.size = size, .here = malloc(size), .there = malloc(size), .look = malloc(size)};
+  assert_true(reference->here && reference->there && reference->look);
+  reference->near = near_make(couple, size, !lend);
+  reference->far = far_make(couple, (far_options_t){.name = "batched", .size = size, .lend = lend});
+}
+
+static void reference_close(reference_t *reference) {
+  place_close(&reference->near);
+  far_close(&reference->far);
+  free(reference->here);
+  free(reference->there);
+  free(reference->look);
+}
+
+/* New bytes at both ends. */
+static void reference_fill(reference_t *reference, uint64_t seed) {
+  for (uint64_t i = 0; i < reference->size; i += 8) {
+    uint64_t one = mix(seed * 31 + i), two = mix(~one + i), rest = reference->size - i;
+    memcpy(reference->here + i, &one, rest < 8 ? rest : 8);
+    memcpy(reference->there + i, &two, rest < 8 ? rest : 8);
+  }
+  shared_begin();
+  place_store(&reference->near, 0, reference->here, reference->size);
+  place_store(&reference->far.place, 0, reference->there, reference->size);
+  shared_end();
+}
+
+static void reference_check(reference_t *reference) {
+  shared_begin();
+  place_load(&reference->near, 0, reference->look, reference->size);
+  int here = memcmp(reference->look, reference->here, reference->size);
+  place_load(&reference->far.place, 0, reference->look, reference->size);
+  int there = memcmp(reference->look, reference->there, reference->size);
+  shared_end();
+  assert_int_equal(here, 0);
+  assert_int_equal(there, 0);
+}
+
+static void reference_move(reference_t *reference, bool put, uint64_t here, uint64_t there, uint64_t length) {
+  if (put)
+    memcpy(reference->there + there, reference->here + here, length);
+  else
+    memcpy(reference->here + here, reference->there + there, length);
+}
+
+static void reference_move_list(reference_t *reference, bool put, const hmc_segment_t *pieces, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    reference_move(reference, put, pieces[i].local_offset, pieces[i].remote_offset, pieces[i].length);
+}
+
+/* Puts or gets a list and looks at every byte of both regions. */
+static void try_list(reference_t *reference, const hmc_segment_t *pieces, size_t count, uint64_t seed) {
+  hmc_batch_t *batch = NULL;
+  uint64_t size = 0;
+  for (size_t i = 0; i < count; i++)
+    size += pieces[i].length;
+  assert_success(hmc_batch_create(reference->near.region, reference->far.remote, pieces, count, &batch));
+  assert_int_equal(hmc_batch_size(batch), size);
+  for (int put = 0; put < 2; put++) {
+    reference_fill(reference, 2 * seed + (uint64_t)put);
+    assert_success(put ? hmc_batch_put(batch) : hmc_batch_get(batch));
+    reference_move_list(reference, put, pieces, count);
+    reference_check(reference);
+  }
+  hmc_batch_free(batch);
+}
+
+/* ---- lists */
+
+static void shuffle(uint32_t *order, size_t count, uint64_t *random) {
+  for (size_t i = 0; i < count; i++)
+    order[i] = (uint32_t)i;
+  for (size_t i = count; i > 1; i--) {
+    size_t k = draw(random) % i;
+    uint32_t other = order[k];
+    order[k] = order[i - 1];
+    order[i - 1] = other;
+  }
+}
+
+/* Lays pieces out one behind the other in a random order, with gaps of up to `gap` bytes; nothing overlaps. */
+static void lay_out(hmc_segment_t *pieces, size_t count, bool local, uint64_t gap, uint64_t *random) {
+  uint32_t *order = malloc(count * sizeof *order);
+  uint64_t at = 0;
+  assert_non_null(order);
+  shuffle(order, count, random);
+  for (size_t i = 0; i < count; i++) {
+    hmc_segment_t *piece = &pieces[order[i]];
+    at += gap ? draw(random) % (gap + 1) : 0;
+    *(local ? &piece->local_offset : &piece->remote_offset) = at;
+    at += piece->length;
+  }
+  free(order);
+}
+
+/* Random lengths that add up to at most `room`: mostly small, some large, some none. */
+static size_t draw_lengths(hmc_segment_t *pieces, size_t most, uint64_t room, uint64_t *random) {
+  size_t count = 1 + draw(random) % most;
+  for (size_t i = 0; i < count; i++) {
+    uint64_t number = draw(random), limit = number % 13 == 0 ? room / 8 : number % 3 ? 64 : 1500;
+    uint64_t length = (number >> 8) % (limit + 1);
+    pieces[i] = (hmc_segment_t){.length = length < room ? length : room};
+    room -= pieces[i].length;
+  }
+  return count;
+}
+
+void batch_random_lists(void **state) {
+  enum { MOST = 3000 };
+  const uint64_t gap = 40, room = 2 * MIB;
+  hmc_segment_t *pieces = malloc(MOST * sizeof *pieces);
+  assert_non_null(pieces);
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    uint64_t random = 5 + (uint64_t)lend;
+    reference_open(&reference, *state, room + MOST * gap + 1, lend);
+    for (uint64_t round = 0; round < (SANITIZED ? 5 : 15); round++) {
+      size_t count = draw_lengths(pieces, round % 3 ? MOST : 8, room, &random);
+      lay_out(pieces, count, true, gap, &random);
+      lay_out(pieces, count, false, gap, &random);
+      try_list(&reference, pieces, count, round);
+    }
+    reference_close(&reference);
+  }
+  free(pieces);
+}
+
+/* Pieces that follow each other at both ends, at one end, at none. */
+void batch_adjacent_pieces(void **state) {
+  enum { COUNT = 600, LENGTH = 100 };
+  hmc_segment_t pieces[COUNT];
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    reference_open(&reference, *state, COUNT * 2 * LENGTH, lend);
+    for (uint64_t shape = 0; shape < 5; shape++) {
+      for (uint64_t i = 0; i < COUNT; i++) {
+        uint64_t dense = i * LENGTH, loose = i * (LENGTH + 3), reverse = (COUNT - 1 - i) * LENGTH;
+        uint64_t pairs = i / 2 * 2 * (LENGTH + 1) + i % 2 * LENGTH;
+        const uint64_t ends[5][2] = {
+            {dense, dense}, {dense, loose}, {loose, dense}, {reverse, dense}, {pairs, pairs}};
+        pieces[i] = (hmc_segment_t){ends[shape][0], ends[shape][1], LENGTH};
+      }
+      try_list(&reference, pieces, COUNT, shape);
+    }
+    reference_close(&reference);
+  }
+}
+
+/* Tens of thousands of pieces of one byte, through sockets that hold few of them. */
+void batch_of_single_bytes(void **state) {
+  (void)state;
+  static const char *const narrow[] = {"HMC_TCP_BUFFER", "16K", NULL};
+  size_t count = stamp_is_host() ? 40000 : 4000;
+  if (SANITIZED)
+    count /= 2;
+  hmc_segment_t *pieces = calloc(count, sizeof *pieces);
+  assert_non_null(pieces);
+  couple_t couple;
+  couple_open(&couple, narrow);
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    reference_open(&reference, &couple, 3 * count, lend);
+    for (size_t i = 0; i < count; i++) /* no two of them adjacent, and no two in order */
+      pieces[i] = (hmc_segment_t){2 * i, 3 * ((i * 7919 + 11) % count) + i % 3, 1};
+    try_list(&reference, pieces, count, 1);
+    reference_close(&reference);
+  }
+  couple_close(&couple);
+  free(pieces);
+}
+
+/* What an inference engine moves for one page of its cache: 61 layers of 128 KiB and 61 of 16 KiB, paged here, dense
+ * there. */
+void batch_of_a_cache(void **state) {
+  enum { LAYERS = 61 };
+  const uint64_t keys = 128 * KIB, ropes = 16 * KIB;
+  hmc_segment_t pieces[2 * LAYERS];
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    uint64_t random = 3, dense = 5;
+    reference_open(&reference, *state, LAYERS * (keys + ropes) + 2 * LAYERS * 64, lend);
+    for (size_t i = 0; i < 2 * LAYERS; i++) {
+      pieces[i] = (hmc_segment_t){.remote_offset = dense, .length = i % 2 ? ropes : keys};
+      dense += pieces[i].length;
+    }
+    lay_out(pieces, COUNT_OF(pieces), true, 64, &random);
+    try_list(&reference, pieces, COUNT_OF(pieces), 1);
+    reference_close(&reference);
+  }
+}
+
+/* ---- blocks */
+
+static uint64_t or_one(uint64_t count) { return count ? count : 1; }
+
+static void reference_move_block(reference_t *reference, bool put, const hmc_strided_t *shape) {
+  for (uint64_t z = 0; z < or_one(shape->count[2]); z++)
+    for (uint64_t y = 0; y < or_one(shape->count[1]); y++)
+      for (uint64_t x = 0; x < or_one(shape->count[0]); x++)
+        reference_move(reference, put,
+                       shape->local_offset + z * shape->local_stride[1] + y * shape->local_stride[0] +
+                           x * shape->element,
+                       shape->remote_offset + z * shape->remote_stride[1] + y * shape->remote_stride[0] +
+                           x * shape->element,
+                       shape->element);
+}
+
+static void try_block(reference_t *reference, const hmc_strided_t *shape, bool both, uint64_t seed) {
+  hmc_batch_t *batch = NULL;
+  assert_success(hmc_batch_create_strided(reference->near.region, reference->far.remote, shape, &batch));
+  assert_int_equal(hmc_batch_size(batch),
+                   shape->element * or_one(shape->count[0]) * or_one(shape->count[1]) * or_one(shape->count[2]));
+  for (int put = 0; put < 1 + both; put++) {
+    reference_fill(reference, 2 * seed + (uint64_t)put);
+    assert_success(put ? hmc_batch_put(batch) : hmc_batch_get(batch));
+    reference_move_block(reference, put, shape);
+    reference_check(reference);
+  }
+  hmc_batch_free(batch);
+}
+
+/* Strides that leave up to `gap` bytes between rows, and between planes. */
+static void draw_strides(const hmc_strided_t *shape, uint64_t gap, uint64_t stride[2], uint64_t *random) {
+  stride[0] = shape->element * or_one(shape->count[0]) + draw(random) % (gap + 1);
+  stride[1] = stride[0] * or_one(shape->count[1]) + draw(random) % (gap + 1);
+}
+
+void batch_random_blocks(void **state) {
+  static const uint64_t elements[] = {1, 2, 4, 8, 12, 64, 1000};
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    uint64_t random = 11 + (uint64_t)lend;
+    reference_open(&reference, *state, 2 * MIB, lend);
+    for (uint64_t round = 0; round < (SANITIZED ? 8 : 25); round++) {
+      hmc_strided_t shape = {.element = elements[draw(&random) % COUNT_OF(elements)],
+                             .count = {draw(&random) % 20, draw(&random) % 16, round % 2 ? draw(&random) % 5 : 0},
+                             .local_offset = draw(&random) % 100,
+                             .remote_offset = draw(&random) % 100};
+      uint64_t gap = round % 4 == 0 ? 0 : 30;
+      draw_strides(&shape, gap, shape.local_stride, &random);
+      draw_strides(&shape, gap, shape.remote_stride, &random);
+      try_block(&reference, &shape, true, round);
+    }
+    /* one row of theirs into all rows here, and planes that lie between each other's rows */
+    hmc_strided_t spread = {.element = 16, .count = {4, 50, 3}, .local_stride = {100, 5000}, .remote_offset = 7};
+    try_block(&reference, &spread, false, 77);
+    hmc_strided_t woven = {.element = 10, .count = {1, 40, 5}, .local_stride = {50, 10}, .remote_stride = {60, 12}};
+    try_block(&reference, &woven, true, 78);
+    reference_close(&reference);
+  }
+}
+
+/* ---- again and again */
+
+#define AT_ONCE 8u
+
+void batch_restarted(void **state) {
+  enum { COUNT = 300 };
+  hmc_segment_t pieces[COUNT];
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    hmc_batch_t *batch = NULL;
+    uint64_t random = 23;
+    reference_open(&reference, *state, COUNT * 400, lend);
+    for (size_t i = 0; i < COUNT; i++)
+      pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 350};
+    lay_out(pieces, COUNT, true, 20, &random);
+    lay_out(pieces, COUNT, false, 20, &random);
+    assert_success(hmc_batch_create(reference.near.region, reference.far.remote, pieces, COUNT, &batch));
+    for (uint64_t round = 0; round < (SANITIZED ? 6 : 20); round++) {
+      reference_fill(&reference, round);
+      assert_success(round % 2 ? hmc_batch_put(batch) : hmc_batch_get(batch));
+      reference_move_list(&reference, round % 2, pieces, COUNT);
+      reference_check(&reference);
+    }
+    for (uint64_t round = 0; round < 6; round++) {
+      hmc_request_t *requests[AT_ONCE];
+      reference_fill(&reference, 100 + round);
+      for (size_t i = 0; i < AT_ONCE; i++)
+        assert_success(round % 2 ? hmc_batch_put_nb(batch, NULL, &requests[i])
+                                 : hmc_batch_get_nb(batch, NULL, &requests[i]));
+      for (size_t i = 0; i < AT_ONCE; i++)
+        assert_success(finish(requests[(i * 5 + 3) % AT_ONCE]));
+      reference_move_list(&reference, round % 2, pieces, COUNT);
+      reference_check(&reference);
+    }
+    hmc_batch_free(batch);
+    reference_close(&reference);
+  }
+}
+
+/* ---- what is refused */
+
+#define SMALL UINT64_C(1000)
+
+static void refuse_piece(const reference_t *reference, hmc_segment_t bad) {
+  hmc_batch_t *untouched = (hmc_batch_t *)(uintptr_t)reference, *batch = untouched;
+  hmc_segment_t pieces[] = {{0, 0, 10}, {100, 100, 10}, {200, 200, 0}, bad, {300, 300, 10}};
+  hmc_status_t status =
+      hmc_batch_create(reference->near.region, reference->far.remote, pieces, COUNT_OF(pieces), &batch);
+  assert_status(status, HMC_OUT_OF_RANGE);
+  assert_error_names("piece 3");
+  assert_ptr_equal(batch, untouched);
+}
+
+void batch_bounds(void **state) {
+  couple_t *couple = *state;
+  reference_t reference;
+  reference_open(&reference, couple, SMALL, false);
+  static const hmc_segment_t good[] = {
+      {0, 0, SMALL}, {SMALL, 0, 0}, {0, SMALL, 0}, {SMALL - 1, 0, 1}, {0, SMALL - 1, 1}};
+  for (size_t i = 0; i < COUNT_OF(good); i++)
+    try_list(&reference, &good[i], 1, i);
+  static const hmc_segment_t bad[] = {
+      {0, 0, SMALL + 1},     {1, 0, SMALL},         {0, 1, SMALL},          {SMALL, 0, 1},          {0, SMALL, 1},
+      {SMALL + 1, 0, 0},     {0, SMALL + 1, 0},     {UINT64_MAX, 0, 1},     {0, UINT64_MAX, 1},     {0, 0, UINT64_MAX},
+      {UINT64_MAX, 0, 2},    {0, UINT64_MAX, 2},    {5, 0, UINT64_MAX - 4}, {0, 5, UINT64_MAX - 4}, {UINT64_MAX, 0, 0},
+      {INT64_MAX, 0, 1},     {0, INT64_MAX, 1},
+  };
+  for (size_t i = 0; i < COUNT_OF(bad); i++)
+    refuse_piece(&reference, bad[i]);
+
+  hmc_segment_t piece = {0, 0, 8};
+  hmc_batch_t *batch = NULL;
+  place_t alien;
+  hmc_region_t *local = reference.near.region;
+  assert_success(place_open(&alien, couple->there, stamp.near, SMALL, NULL, 0, false));
+  assert_status(hmc_batch_create(alien.region, reference.far.remote, &piece, 1, &batch), HMC_INVALID_CONFIG);
+  assert_status(hmc_batch_create(NULL, reference.far.remote, &piece, 1, &batch), HMC_INVALID_CONFIG);
+  assert_status(hmc_batch_create(local, NULL, &piece, 1, &batch), HMC_INVALID_CONFIG);
+  assert_status(hmc_batch_create(local, reference.far.remote, NULL, 1, &batch), HMC_INVALID_CONFIG);
+  assert_status(hmc_batch_create(local, reference.far.remote, &piece, 1, NULL), HMC_INVALID_CONFIG);
+  assert_null(batch);
+  place_close(&alien);
+
+  /* rights are asked when it starts */
+  far_t shut = far_make(couple, (far_options_t){.name = "shut", .size = SMALL, .rights = HMC_REMOTE_READ});
+  assert_success(hmc_batch_create(local, shut.remote, &piece, 1, &batch));
+  assert_status(hmc_batch_put(batch), HMC_DENIED);
+  assert_success(hmc_batch_get(batch));
+  hmc_batch_free(batch);
+  far_close(&shut);
+  reference_close(&reference);
+}
+
+/* No pieces are no batch; pieces of no bytes are one that moves nothing. */
+void batch_of_nothing(void **state) {
+  couple_t *couple = *state;
+  reference_t reference;
+  reference_open(&reference, couple, SMALL, true);
+  hmc_segment_t pieces[] = {{5, 7, 0}, {SMALL, 0, 0}, {0, SMALL, 0}};
+  hmc_batch_t *batch = NULL;
+  hmc_request_t *request = NULL;
+  assert_status(hmc_batch_create(reference.near.region, reference.far.remote, pieces, 0, &batch), HMC_INVALID_CONFIG);
+  assert_null(batch);
+  assert_int_equal(hmc_batch_size(NULL), 0);
+  reference_fill(&reference, 1);
+  for (int strided = 0; strided < 2; strided++) {
+    hmc_strided_t shape = {.element = 0, .count = {4, 5, 6}, .local_stride = {9, 9}, .remote_stride = {9, 9}};
+    assert_success(strided
+                       ? hmc_batch_create_strided(reference.near.region, reference.far.remote, &shape, &batch)
+                       : hmc_batch_create(reference.near.region, reference.far.remote, pieces, 3, &batch));
+    assert_int_equal(hmc_batch_size(batch), 0);
+    assert_success(hmc_batch_put(batch));
+    assert_success(hmc_batch_get(batch));
+    hmc_operation_options_t options = {.notification = "empty", .notification_size = 5};
+    assert_success(hmc_batch_put_nb(batch, &options, &request));
+    assert_success(finish(request));
+    uint8_t got[8];
+    size_t size = 0;
+    assert_success(hmc_notification_receive(couple->there, got, sizeof got, &size, NULL, 0));
+    assert_int_equal(size, 5);
+    hmc_batch_free(batch);
+    reference_check(&reference);
+  }
+  reference_close(&reference);
+}
+
+/* Shapes whose far corner cannot be counted, or whose rows nobody could list: refused, and soon. */
+void batch_strides_overflow(void **state) {
+  reference_t reference;
+  reference_open(&reference, *state, SMALL, false);
+  const uint64_t huge = UINT64_C(1) << 40, top = UINT64_C(1) << 63;
+  const hmc_strided_t shapes[] = {
+      {.element = 8, .count = {huge, 1, 1}},
+      {.element = top, .count = {2, 1, 1}},
+      {.element = huge, .count = {huge, 1, 1}},
+      {.element = UINT64_MAX, .count = {1, 1, 1}},
+      {.element = 1, .count = {1, 3, 1}, .local_stride = {top, 0}, .remote_stride = {1, 0}},
+      {.element = 1, .count = {1, 3, 1}, .local_stride = {1, 0}, .remote_stride = {top, 0}},
+      {.element = 1, .count = {1, 2, 3}, .local_stride = {1, top}, .remote_stride = {1, 2}},
+      {.element = 1, .count = {1, 2, 3}, .local_stride = {1, 2}, .remote_stride = {top, top}},
+      {.element = 1, .count = {1, 2, 1}, .local_stride = {UINT64_MAX, 0}, .remote_stride = {1, 0}, .local_offset = 2},
+      {.element = 1, .count = {1, 2, 1}, .local_stride = {1, 0}, .remote_stride = {UINT64_MAX, 0}, .remote_offset = 2},
+      {.element = 1, .count = {1, 500, 3}, .local_stride = {1, 500}, .remote_stride = {1, 1}},
+      {.element = 1, .count = {SMALL + 1, 0, 0}},
+      {.element = 1, .local_offset = SMALL},
+      {.element = 1, .remote_offset = UINT64_MAX},
+      {.element = 1, .count = {1, huge, huge}},
+      {.element = 1, .count = {1, 1, top}},
+      {.element = 1, .count = {1, top, 2}},
+  };
+  for (size_t i = 0; i < COUNT_OF(shapes); i++) {
+    hmc_batch_t *batch = NULL;
+    uint64_t start = now_ms();
+    hmc_status_t status =
+        hmc_batch_create_strided(reference.near.region, reference.far.remote, &shapes[i], &batch);
+    if (status != HMC_OUT_OF_RANGE && status != HMC_NO_MEMORY)
+      fail_msg("shape %d: %s", (int)i, hmc_status_name(status));
+    assert_string_not_equal(hmc_last_error(), "");
+    assert_null(batch);
+    assert_took(start, 0, 0);
+  }
+  uint64_t start = now_ms(); /* no bytes, however many of them */
+  hmc_batch_t *batch = NULL;
+  hmc_strided_t none = {.element = 0, .count = {huge, huge, huge}};
+  hmc_status_t status = hmc_batch_create_strided(reference.near.region, reference.far.remote, &none, &batch);
+  if (status == HMC_SUCCESS)
+    assert_int_equal(hmc_batch_size(batch), 0);
+  assert_took(start, 0, 0);
+  hmc_batch_free(batch);
+  reference_close(&reference);
+}
+
+/* ---- with what may go along */
+
+void batch_with_all_options(void **state) {
+  enum { COUNT = 400 };
+  couple_t *couple = *state;
+  hmc_segment_t pieces[COUNT];
+  far_t words = far_make(couple, (far_options_t){.name = "words", .size = 64});
+  for (int lend = 0; lend < 2; lend++) {
+    reference_t reference;
+    hmc_batch_t *batch = NULL;
+    uint64_t random = 41;
+    reference_open(&reference, couple, COUNT * 5000, lend);
+    for (size_t i = 0; i < COUNT; i++)
+      pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 4900};
+    lay_out(pieces, COUNT, true, 50, &random);
+    lay_out(pieces, COUNT, false, 50, &random);
+    assert_success(hmc_batch_create(reference.near.region, reference.far.remote, pieces, COUNT, &batch));
+    for (uint64_t round = 1; round <= 6; round++) {
+      bool put = round % 2;
+      hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round + 10 * (uint64_t)lend};
+      hmc_operation_options_t options = {.flags = HMC_OPERATION_CHECKSUM,
+                                         .timeout_ms = 15000,
+                                         .signal = &signal,
+                                         .notification = &round,
+                                         .notification_size = sizeof round};
+      hmc_request_t *request = NULL;
+      uint64_t told = 0;
+      size_t size = 0;
+      reference_fill(&reference, round);
+      assert_success(put ? hmc_batch_put_nb(batch, &options, &request) : hmc_batch_get_nb(batch, &options, &request));
+      assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+      assert_int_equal(told, round);
+      assert_int_equal(word_load(&words.place, 8), round + 10 * (uint64_t)lend);
+      assert_success(finish(request));
+      reference_move_list(&reference, put, pieces, COUNT);
+      reference_check(&reference);
+    }
+    hmc_batch_free(batch);
+    reference_close(&reference);
+  }
+  far_close(&words);
+}

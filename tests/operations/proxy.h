@@ -1,0 +1,25 @@
+/* A proxy between two peers on tcp, which damages what goes through it. */
+#ifndef TESTS_OPERATIONS_PROXY_H
+#define TESTS_OPERATIONS_PROXY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct proxy proxy_t;
+
+/* What a connection carries in clear is searched for these bytes; the byte behind them is what gets damaged. */
+#define PROXY_MARK "mark-of-the-proxy"
+#define PROXY_MARK_SIZE (sizeof(PROXY_MARK) - 1)
+
+/* Forwards connections to a port of this host; `port` gets its own. Asserts. */
+proxy_t *proxy_start(uint16_t to, uint16_t *port);
+void proxy_stop(proxy_t *proxy);
+
+/* From now on the byte behind each mark is flipped, `count` times in all. */
+void proxy_damage_marked(proxy_t *proxy, uint32_t count);
+/* Flips one byte of the next chunk of at least `size` bytes, whatever it is. */
+void proxy_damage_chunk(proxy_t *proxy, uint32_t size);
+/* How often it has damaged something so far. */
+uint32_t proxy_damages(const proxy_t *proxy);
+
+#endif

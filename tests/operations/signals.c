@@ -1,0 +1,331 @@
+/* Signals: words that change once the data are there, and not at all where the operation fails. */
+#include "suite.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define WORDS_SIZE 4096u
+
+/* ---- never early */
+
+static void await_word(const place_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t wanted) {
+  uint64_t seen = 0, limit = now_ms() + COUPLE_TIMEOUT_MS;
+  while (seen < wanted && now_ms() < limit) {
+    assert_success(hmc_get(local->region, 2048, remote, offset, 8));
+    place_load(local, 2048, &seen, sizeof seen);
+  }
+  assert_int_equal(seen, wanted);
+}
+
+/* The target's own thread spins on the word and looks at the data the moment it changes. */
+void signal_never_early_across_processes(void **state) {
+  couple_t *couple = *state;
+  const uint64_t rounds = SANITIZED ? 1000 : stamp_is_host() ? 20000 : 10000;
+  distant_t distant;
+  distant_start(&distant, couple);
+  place_t local = near_make(couple, WORDS_SIZE, false);
+  target_do(&distant.target, (command_t){.verb = VERB_PLACE,
+                                         .slot = 1,
+                                         .memory = stamp.far,
+                                         .length = SIGNAL_DATA + VISIBLE_BLOCK,
+                                         .rights = HMC_REMOTE_ALL,
+                                         .text = "watched"});
+  hmc_remote_t *remote = NULL;
+  assert_success(hmc_remote_open(distant.peer, "watched", 0, &remote));
+  target_send(&distant.target, &(command_t){.verb = VERB_SIGNALLED, .slot = 1, .value = rounds});
+  for (uint64_t round = 1; round <= rounds; round++) {
+    uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
+    for (uint64_t i = 0; i < length / 8; i++)
+      words[i] = round;
+    place_store(&local, 0, words, length);
+    hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
+    if (round % 2)
+      signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
+    assert_success(put_with(&local, 0, remote, SIGNAL_DATA, length, &(hmc_operation_options_t){.signal = &signal}));
+    await_word(&local, remote, SIGNAL_SEEN, round);
+  }
+  answer_t answer = target_receive(&distant.target);
+  assert_int_equal(answer.status, HMC_SUCCESS);
+  assert_int_equal(answer.value, 0);
+  place_close(&local);
+  distant_end(&distant);
+}
+
+/* ---- many frames */
+
+#define LARGE (3 * MIB)
+
+/* The owner: waits for word == round, looks at the data at once, and lets the next round begin. */
+typedef struct watcher {
+  pthread_t thread;
+  const place_t *data, *words;
+  uint64_t rounds;
+  _Atomic uint64_t seen;
+  uint64_t wrong;
+} watcher_t;
+
+static uint64_t round_length(uint64_t round) { return round % 5 ? 1 + mix(round) % 5000 : LARGE - mix(round) % 5000; }
+
+/* Spins, but lets others run on a machine with few processors. */
+static bool await_own_word(const place_t *words, uint64_t offset, uint64_t wanted) {
+  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint32_t looks = 0;
+  while (word_load(words, offset) != wanted)
+    if (++looks % 1024 == 0 && now_ms() > limit)
+      return false;
+  return true;
+}
+
+static void *watch_rounds(void *argument) {
+  watcher_t *watcher = argument;
+  for (uint64_t round = 1; round <= watcher->rounds; round++) {
+    bool came = await_own_word(watcher->words, 8, round);
+    watcher->wrong += !came || owner_frame_check(watcher->data, 512, round_length(round), round) != PATTERN_SAME;
+    owner_frame_write(watcher->data, 512, round_length(round + 1), ~round); /* what the next one has to replace */
+    atomic_store(&watcher->seen, round);
+    if (!came)
+      break;
+  }
+  return NULL;
+}
+
+static hmc_status_t put_round(const place_t *local, hmc_remote_t *data, uint64_t round, const hmc_signal_t *signal) {
+  hmc_operation_options_t options = {.signal = signal};
+  uint64_t length = round_length(round);
+  frame_write(local, 512, length, round);
+  if (round % 3)
+    return put_with(local, 512, data, 512, length, &options);
+  hmc_segment_t pieces[] = {{512, 512, length / 3}, {512 + length / 3, 512 + length / 3, length - length / 3}};
+  hmc_batch_t *batch = NULL;
+  hmc_request_t *request = NULL;
+  hmc_status_t status = hmc_batch_create(local->region, data, pieces, 2, &batch);
+  if (status == HMC_SUCCESS)
+    status = hmc_batch_put_nb(batch, &options, &request);
+  if (status == HMC_SUCCESS)
+    status = finish(request);
+  hmc_batch_free(batch);
+  return status;
+}
+
+/* Data and word in regions that are reached in different ways. */
+static void signal_rounds(couple_t *couple, bool lend_data, bool lend_words) {
+  const uint64_t rounds = SANITIZED ? 20 : 60;
+  far_t data = far_make(couple, (far_options_t){.name = "data", .size = LARGE + 1024, .lend = lend_data});
+  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend_words});
+  place_t local = near_make(couple, LARGE + 1024, lend_words);
+  watcher_t watcher = {.data = &data.place, .words = &words.place, .rounds = rounds};
+  owner_frame_write(&data.place, 512, round_length(1), 99);
+  assert_int_equal(pthread_create(&watcher.thread, NULL, watch_rounds, &watcher), 0);
+  hmc_status_t status = HMC_SUCCESS;
+  for (uint64_t round = 1; round <= rounds && status == HMC_SUCCESS; round++) {
+    hmc_signal_t signal = {words.remote, 8, round % 2 ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP, round % 2 ? 1 : round};
+    status = put_round(&local, data.remote, round, &signal);
+    uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+    while (atomic_load(&watcher.seen) < round && now_ms() < limit)
+      spin_ns(1000);
+  }
+  pthread_join(watcher.thread, NULL);
+  assert_status(status, HMC_SUCCESS);
+  assert_int_equal(watcher.wrong, 0);
+  assert_int_equal(word_load(&words.place, 8), rounds);
+  assert_int_equal(word_load(&words.place, 0), 0);
+  assert_int_equal(word_load(&words.place, 16), 0);
+  place_close(&local);
+  far_close(&words);
+  far_close(&data);
+}
+
+void signal_after_many_frames(void **state) {
+  for (int i = 0; i < 4; i++)
+    signal_rounds(*state, i % 2, i / 2);
+}
+
+/* ---- after a get */
+
+/* The owner overwrites what is being read as soon as the signal says that the get is over. */
+typedef struct eraser {
+  pthread_t thread;
+  const place_t *data, *words;
+  uint64_t rounds, length;
+  _Atomic uint64_t ready; /* the round whose data lie there */
+  bool late;
+} eraser_t;
+
+static void *erase_rounds(void *argument) {
+  eraser_t *eraser = argument;
+  for (uint64_t round = 1; round <= eraser->rounds && !eraser->late; round++) {
+    owner_frame_write(eraser->data, 512, eraser->length, round);
+    atomic_store(&eraser->ready, round);
+    eraser->late = !await_own_word(eraser->words, 8, round);
+    owner_fill(eraser->data, 512, eraser->length, 0xee);
+  }
+  return NULL;
+}
+
+void signal_after_a_get(void **state) {
+  couple_t *couple = *state;
+  for (int lend = 0; lend < 2; lend++) {
+    const uint64_t length = 2 * MIB + 77;
+    far_t data = far_make(couple, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
+    far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
+    place_t local = near_make(couple, length + 1024, false);
+    eraser_t eraser = {
+        .data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 40, .length = length};
+    assert_int_equal(pthread_create(&eraser.thread, NULL, erase_rounds, &eraser), 0);
+    uint64_t wrong = 0;
+    hmc_status_t status = HMC_SUCCESS;
+    for (uint64_t round = 1; round <= eraser.rounds && status == HMC_SUCCESS; round++) {
+      hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round};
+      frame_write(&local, 512, length, ~round);
+      uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+      while (atomic_load(&eraser.ready) < round && now_ms() < limit)
+        spin_ns(1000);
+      status = get_with(&local, 512, data.remote, 512, length, &(hmc_operation_options_t){.signal = &signal});
+      wrong += frame_check(&local, 512, length, round) != PATTERN_SAME;
+    }
+    pthread_join(eraser.thread, NULL);
+    assert_status(status, HMC_SUCCESS);
+    assert_false(eraser.late);
+    assert_int_equal(wrong, 0);
+    place_close(&local);
+    far_close(&words);
+    far_close(&data);
+  }
+}
+
+/* ---- undone */
+
+/* Everything that may go with an operation. */
+static hmc_operation_options_t with_all(const hmc_signal_t *signal) {
+  return (hmc_operation_options_t){.signal = signal, .notification = "over", .notification_size = 4};
+}
+
+void signal_undone_when_refused(void **state) {
+  couple_t *couple = *state;
+  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE});
+  far_t shut = far_make(
+      couple, (far_options_t){.name = "shut", .size = WORDS_SIZE, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
+  place_t local = near_make(couple, WORDS_SIZE, false);
+  distant_t distant;
+  distant_start(&distant, couple);
+  owner_fill(&words.place, 0, WORDS_SIZE, 0x11);
+  uint64_t before = word_load(&words.place, 16);
+  hmc_signal_t signal = {words.remote, 16, HMC_ATOMIC_ADD, 1};
+  hmc_operation_options_t options = with_all(&signal);
+  /* the operation itself cannot be */
+  assert_status(put_with(&local, 0, words.remote, WORDS_SIZE - 7, 8, &options), HMC_OUT_OF_RANGE);
+  assert_status(put_with(&local, WORDS_SIZE - 7, words.remote, 0, 8, &options), HMC_OUT_OF_RANGE);
+  assert_status(get_with(&local, 0, words.remote, WORDS_SIZE + 1, 8, &options), HMC_OUT_OF_RANGE);
+  /* its signal cannot be: then no data go either */
+  signal.offset = 12;
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_INVALID_CONFIG);
+  assert_error_names("signal");
+  assert_error_names("12");
+  signal.offset = WORDS_SIZE;
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_OUT_OF_RANGE);
+  assert_error_names("signal");
+  signal = (hmc_signal_t){shut.remote, 16, HMC_ATOMIC_ADD, 1};
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_DENIED);
+  signal = (hmc_signal_t){NULL, 16, HMC_ATOMIC_ADD, 1};
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_INVALID_CONFIG);
+  signal = (hmc_signal_t){words.remote, 16, (hmc_atomic_operation_t)0, 1};
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_INVALID_CONFIG);
+  signal = (hmc_signal_t){distant.remote, 16, HMC_ATOMIC_ADD, 1};
+  assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_INVALID_CONFIG);
+  assert_true(word_load(&words.place, 16) == before);
+  assert_int_equal(owner_others(&words.place, 0, WORDS_SIZE, 0x11, 0x11), 0);
+  assert_no_notification(couple->there);
+  distant_end(&distant);
+  place_close(&local);
+  far_close(&shut);
+  far_close(&words);
+}
+
+static void undo_stale(couple_t *couple, bool lend, uint64_t length) {
+  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
+  far_t gone = far_make(couple, (far_options_t){.name = "gone", .size = length, .lend = lend});
+  place_t local = near_make(couple, length, false);
+  hmc_segment_t pieces[] = {{0, 0, length / 2}, {length / 2 + 1, length / 2 + 1, 5}};
+  hmc_batch_t *batch = NULL;
+  hmc_request_t *request = NULL;
+  assert_success(hmc_batch_create(local.region, gone.remote, pieces, 2, &batch));
+  place_withdraw(&gone.place);
+  hmc_signal_t signal = {words.remote, 16, HMC_ATOMIC_ADD, 1};
+  hmc_operation_options_t options = with_all(&signal);
+  assert_status(put_with(&local, 0, gone.remote, 0, length, &options), HMC_STALE);
+  assert_status(get_with(&local, 0, gone.remote, 0, length, &options), HMC_STALE);
+  hmc_status_t status = hmc_batch_put_nb(batch, &options, &request);
+  assert_status(status == HMC_SUCCESS ? finish(request) : status, HMC_STALE);
+  /* the signal's own region is gone: the data have arrived, the notification stays away */
+  owner_fill(&words.place, 64, 64, 0x22);
+  bytes_fill(&local, 0, 64, 0x33);
+  signal = (hmc_signal_t){gone.remote, 16, HMC_ATOMIC_ADD, 1};
+  assert_status(put_with(&local, 0, words.remote, 64, 64, &options), HMC_STALE);
+  assert_int_equal(word_load(&words.place, 16), 0);
+  assert_no_notification(couple->there);
+  /* and the peers go on */
+  signal = (hmc_signal_t){words.remote, 16, HMC_ATOMIC_ADD, 1};
+  assert_success(put_with(&local, 0, words.remote, 64, 64, &options));
+  assert_int_equal(word_load(&words.place, 16), 1);
+  uint8_t data[8];
+  size_t size = 0;
+  assert_success(hmc_notification_receive(couple->there, data, sizeof data, &size, NULL, 0));
+  hmc_batch_free(batch);
+  place_close(&local);
+  far_close(&gone);
+  far_close(&words);
+}
+
+void signal_undone_when_stale(void **state) {
+  for (int lend = 0; lend < 2; lend++) {
+    undo_stale(*state, lend, 64);
+    undo_stale(*state, lend, 2 * MIB + 3);
+  }
+}
+
+/* A put that was cancelled on its way may have been complete at the target already; where it was not, its signal and
+ * its notification stay away for ever. */
+void signal_undone_when_cancelled(void **state) {
+  (void)state;
+  static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", NULL};
+  const uint64_t length = 4 * MIB;
+  const int rounds = SANITIZED ? 30 : 150;
+  couple_t couple;
+  couple_open(&couple, narrow);
+  far_t words = far_make(&couple, (far_options_t){.name = "words", .size = WORDS_SIZE});
+  far_t data = far_make(&couple, (far_options_t){.name = "data", .size = length, .lend = true});
+  place_t local = near_make(&couple, length, false);
+  uint64_t random = 7, cancelled = 0;
+  for (int round = 1; round <= rounds; round++) {
+    uint8_t pattern = (uint8_t)(1 + round % 250);
+    hmc_signal_t signal = {words.remote, 16, HMC_ATOMIC_SWAP, (uint64_t)round};
+    hmc_operation_options_t options = with_all(&signal);
+    hmc_request_t *request = NULL;
+    bytes_fill(&local, 0, length, pattern);
+    owner_fill(&data.place, 0, length, 0);
+    word_store(&words.place, 16, 0);
+    assert_success(hmc_put_nb(local.region, 0, data.remote, 0, length, &options, &request));
+    spin_ns(draw(&random) % 2000000);
+    hmc_status_t status = hmc_request_cancel(request);
+    hmc_request_free(request);
+    if (status != HMC_SUCCESS)
+      assert_status(status, HMC_CANCELLED);
+    cancelled += status == HMC_CANCELLED;
+    assert_success(hmc_put(local.region, 0, words.remote, 64, 8)); /* by here the rest of it has come, too */
+    assert_success(hmc_atomic(data.remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+    bool whole = owner_others(&data.place, 0, length, pattern, pattern) == 0;
+    bool signalled = word_load(&words.place, 16) == (uint64_t)round;
+    uint8_t note[8];
+    size_t size = 0;
+    bool noted = hmc_notification_receive(couple.there, note, sizeof note, &size, NULL, 1) == HMC_SUCCESS;
+    if (status == HMC_SUCCESS)
+      assert_true(whole && signalled && noted);
+    assert_true(whole || !signalled);
+    assert_true(signalled || !noted);
+  }
+  assert_true(cancelled > 0 || stamp.type == HMC_CONNECTION_SHM);
+  place_close(&local);
+  far_close(&data);
+  far_close(&words);
+  couple_close(&couple);
+}
