@@ -47,9 +47,8 @@ static bool open_file(holder_t *holder) {
 }
 
 static bool open_region(holder_t *holder, hmc_memory_t memory, uint16_t *port) {
-  if (memory.kind <= HMC_MEMORY_CPU || memory.kind == HMC_MEMORY_SIM)
-    if (holder->bytes > tool_host_bytes() / 2)
-      return give_up(holder, holder->name, "two copies of the file do not fit into this host's memory");
+  if (tool_is_host_memory(memory) && holder->bytes > tool_host_bytes() / 2)
+    return give_up(holder, holder->name, "two copies of the file do not fit into this host's memory");
   hmc_context_options_t options = {.name = "hmc-demo holder"};
   if (hmc_context_create(&options, &holder->context) != HMC_SUCCESS)
     return give_up(holder, "the holder's context", hmc_last_error());

@@ -79,6 +79,14 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, hmc_re
   return TOOL_DONE;
 }
 
+/* With --self the server's region lies on this host too. */
+static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote_t *remote) {
+  uint64_t total = tool_is_host_memory(options->memory) ? bytes : 0;
+  if (options->self && tool_is_host_memory(hmc_remote_memory(remote)))
+    total += hmc_remote_size(remote);
+  return tool_fits_host(total);
+}
+
 int perf_measure(const perf_options_t *options, const char *host, uint16_t port) {
   uint64_t bytes = largest_size(options) * options->depth * options->threads;
   hmc_context_t *context;
@@ -97,7 +105,7 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
     tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
     goto out;
   }
-  if (!tool_fits_host(options->memory, bytes))
+  if (!fits(options, bytes, remote))
     goto out;
   status = hmc_region_allocate(context, options->memory, bytes, NULL, 0, &local);
   if (status != HMC_SUCCESS) {

@@ -80,7 +80,7 @@ int perf_serve(const perf_options_t *options, int ready) {
   hmc_region_t *region;
   uint16_t port;
   uint64_t size = options->region ? options->region : PERF_DEFAULT_REGION;
-  if (!tool_fits_host(options->memory, size))
+  if (tool_is_host_memory(options->memory) && !tool_fits_host(size))
     return TOOL_FAILED;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf server"}, &context);
   if (status != HMC_SUCCESS)

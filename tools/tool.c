@@ -274,15 +274,20 @@ void tool_format_bytes(uint64_t bytes, char *text, size_t size) {
   snprintf(text, size, whole ? "%.0f %s" : "%.2f %s", value, units[unit]);
 }
 
+bool tool_is_host_memory(hmc_memory_t memory) {
+  return hmc_memory_resolve(memory, &memory) == HMC_SUCCESS &&
+         (memory.kind == HMC_MEMORY_CPU || memory.kind == HMC_MEMORY_SIM);
+}
+
 uint64_t tool_host_bytes(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE); }
 
-bool tool_fits_host(hmc_memory_t memory, uint64_t bytes) {
-  if ((memory.kind != HMC_MEMORY_CPU && memory.kind != HMC_MEMORY_SIM) || bytes <= tool_host_bytes())
+bool tool_fits_host(uint64_t bytes) {
+  if (bytes <= tool_host_bytes())
     return true;
   char wanted[32], there[32];
   tool_format_bytes(bytes, wanted, sizeof wanted);
   tool_format_bytes(tool_host_bytes(), there, sizeof there);
-  tool_fail("%s of %s memory are needed in all, and this host has %s", wanted, hmc_memory_kind_name(memory.kind), there);
+  tool_fail("%s of memory are needed in all, and this host has %s", wanted, there);
   return false;
 }
 

@@ -66,12 +66,15 @@ bool tool_parse_memory(const char *text, hmc_memory_t *memory);
 /* "sim:1"; for "cpu", which has one device, just the name. */
 void tool_format_memory(hmc_memory_t memory, char *text, size_t size);
 
-/* False, with a text as of tool_fail, when `bytes` of that memory cannot be there because they are more than all of the host's: the
- * system would grant them, and end somebody's process once they are used. Other kinds say for themselves what they have. */
-bool tool_fits_host(hmc_memory_t memory, uint64_t bytes);
+/* True for the kinds whose bytes come out of the host's memory: cpu, sim, and the default where it is one of them. */
+bool tool_is_host_memory(hmc_memory_t memory);
 
 /* The bytes of memory that this host has. */
 uint64_t tool_host_bytes(void);
+
+/* False, with a text as of tool_fail, when `bytes` in host memory are more than all of it: the system would grant them,
+ * and end somebody's process once they are used. */
+bool tool_fits_host(uint64_t bytes);
 
 /* "4.57 MiB". */
 void tool_format_bytes(uint64_t bytes, char *text, size_t size);

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 #define HMCI_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define HMCI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define HMCI_UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -114,5 +116,7 @@ void hmci_store64(void *to, uint64_t value);
 uint16_t hmci_load16(const void *from);
 uint32_t hmci_load32(const void *from);
 uint64_t hmci_load64(const void *from);
+
+#pragma GCC visibility pop
 
 #endif

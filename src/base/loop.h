@@ -13,6 +13,8 @@
 
 #include <pthread.h>
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 typedef struct hmci_loop hmci_loop_t;
 typedef struct hmci_watch hmci_watch_t;
 typedef struct hmci_timer hmci_timer_t;
@@ -63,5 +65,7 @@ void hmci_loop_unlock(hmci_loop_t *loop);
 
 /* True where this thread holds `dispatch`: in callbacks, and between lock and unlock. */
 bool hmci_loop_is_held(const hmci_loop_t *loop);
+
+#pragma GCC visibility pop
 
 #endif

@@ -45,6 +45,7 @@ static const struct {
 } ranges[] = {
     {"HMC_TCP_STREAMS", 1, 16},
     {"HMC_SIM_DEVICES", 0, 8},
+    {"HMC_VERBS_TRAFFIC_CLASS", 0, 255},
 };
 
 typedef struct unit {

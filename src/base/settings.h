@@ -37,6 +37,16 @@
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
+  X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \
+    "The folder that transports loaded at run time (verbs, ucx) are looked for in; empty: hmc/ beside the library.")   \
+  X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "",                                                                        \
+    "RDMA devices to use, by name, separated by commas; empty: all.")                                                  \
+  X(SIZE, verbs_pinned_max, "HMC_VERBS_PINNED_MAX", "0",                                                               \
+    "Most bytes of regions registered with RDMA devices at a time, per context; 0: as many as the system lets pin.")   \
+  X(TEXT, verbs_flush, "HMC_VERBS_FLUSH", "auto",                                                                      \
+    "Whether peers follow RDMA puts to here by a read that makes them visible: auto (yes, but for devices in "         \
+    "software), yes or no.")                                                                                           \
+  X(COUNT, verbs_traffic_class, "HMC_VERBS_TRAFFIC_CLASS", "0", "Traffic class of RoCE packets (0 to 255).")           \
   X(COUNT, sim_devices, "HMC_SIM_DEVICES", "2", "Number of software accelerators (0 to 8).")                           \
   X(RATE, sim_bandwidth, "HMC_SIM_BANDWIDTH", "0",                                                                     \
     "Copy bandwidth of each software accelerator in bytes per second; 0: as fast as the host copies.")                 \

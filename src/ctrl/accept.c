@@ -1,8 +1,8 @@
 /* Links that others make: listeners, and the greetings of what they accept.
  *
- * All of it runs in the loop's thread and never blocks. What a stranger can cost is bounded: HMCI_CONTROL_GREETINGS connections at once, of
- * which the oldest makes room for a new one; HMCI_CONTROL_HANDSHAKE_MS for each; and the few KiB of a greeting. An HMC is through in
- * a millisecond or so, so that strangers who stay silent do not keep it out.
+ * All of it runs in the loop's thread and never blocks. What a stranger can cost is bounded: HMCI_CONTROL_GREETINGS
+ * connections at once, of which the oldest makes room for a new one; HMCI_CONTROL_HANDSHAKE_MS for each; and the few
+ * KiB of a greeting. An HMC is through in a millisecond or so, so that strangers who stay silent do not keep it out.
  *
  * Invariants: a greeting is in `greetings`, has its watch and timer set, and owns its stream, until it is freed. */
 #include "control_state.h"
@@ -46,7 +46,7 @@ typedef struct greeting {
   size_t filled;
 } greeting_t;
 
-/* ---- greetings ------------------------------------------------------------------------------------------------------- */
+/* ---- greetings --------------------------------------------------------------------------------------------------- */
 
 static void free_greeting(greeting_t *greeting) {
   hmc_control_t *control = greeting->control;
@@ -66,7 +66,8 @@ void hmci_control_drop_greetings(hmc_control_t *control) {
   }
 }
 
-/* Says why somebody was turned away: as a warning, so that who waits for a peer finds out, but not for each knock of a stranger. */
+/* Says why somebody was turned away: as a warning, so that who waits for a peer finds out, but not for each knock of a
+ * stranger. */
 static void log_turned_away(greeting_t *greeting) {
   hmc_control_t *control = greeting->control;
   uint64_t now = hmci_now();
@@ -86,11 +87,10 @@ static void on_limit(hmci_timer_t *timer) {
 }
 
 /* Turns a hello down. The socket's buffer is empty, so that the answer fits. */
-static hmc_status_t turn_down(greeting_t *greeting, const hmci_hello_t *hello, hmci_hello_kind_t kind, const char *text) {
-  hmci_hello_t answer = {.kind = kind,
-                         .rank = hello->peer_rank,
-                         .peer_rank = hello->rank,
-                         .incarnation = greeting->control->incarnation};
+static hmc_status_t turn_down(greeting_t *greeting, const hmci_hello_t *hello, hmci_hello_kind_t kind,
+                              const char *text) {
+  hmci_hello_t answer = {
+      .kind = kind, .rank = hello->peer_rank, .peer_rank = hello->rank, .incarnation = greeting->control->incarnation};
   uint8_t frame[HMCI_HELLO_FRAME];
   size_t done;
   short events;
@@ -117,10 +117,8 @@ static hmc_status_t welcome(greeting_t *greeting, const hmci_hello_t *hello, hmc
                          .peer_rank = hello->rank,
                          .incarnation = control->incarnation,
                          .serial = dial != NULL ? dial->serial : 0};
-  hmci_entry_t peer = {.rank = hello->rank,
-                       .is_unix = greeting->is_unix,
-                       .incarnation = hello->incarnation,
-                       .floor = hello->serial};
+  hmci_entry_t peer = {
+      .rank = hello->rank, .is_unix = greeting->is_unix, .incarnation = hello->incarnation, .floor = hello->serial};
   uint8_t frame[HMCI_HELLO_FRAME];
   if (!greeting->is_unix) {
     hmci_control_plain_ip(greeting->address, peer.ip);
@@ -169,8 +167,8 @@ static hmc_status_t judge(greeting_t *greeting, const hmci_hello_t *hello) {
 static hmc_status_t fill(greeting_t *greeting, size_t needed, short *events) {
   while (greeting->filled < needed) {
     size_t done = 0;
-    hmc_status_t status = hmci_secure_read(greeting->stream, greeting->frame + greeting->filled, needed - greeting->filled,
-                                           &done, events);
+    hmc_status_t status = hmci_secure_read(greeting->stream, greeting->frame + greeting->filled,
+                                           needed - greeting->filled, &done, events);
     if (status != HMC_SUCCESS) {
       return status;
     }
@@ -212,7 +210,8 @@ static bool on_greeting(hmci_watch_t *watch, uint32_t ready) {
   (void)ready;
   hmc_status_t status = advance(greeting, &events);
   if (status == HMC_IN_PROGRESS) {
-    hmci_loop_modify(greeting->control->loop, watch, (events & POLLOUT ? EPOLLOUT : 0) | (events & POLLIN ? EPOLLIN : 0));
+    hmci_loop_modify(greeting->control->loop, watch,
+                     (events & POLLOUT ? EPOLLOUT : 0) | (events & POLLIN ? EPOLLIN : 0));
     return true;
   }
   if (status != HMC_SUCCESS) {
@@ -254,7 +253,7 @@ err_free:
   return status;
 }
 
-/* ---- listeners ------------------------------------------------------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------------------------------------------------- */
 
 static void on_pause_over(hmci_timer_t *timer) {
   hmci_listener_t *listener = HMCI_CONTAINER(timer, hmci_listener_t, pause);
@@ -291,7 +290,8 @@ static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   return true;
 }
 
-hmc_status_t hmci_control_add_listener(hmc_control_t *control, int descriptor, const char *path, hmci_listener_t **added) {
+hmc_status_t hmci_control_add_listener(hmc_control_t *control, int descriptor, const char *path,
+                                       hmci_listener_t **added) {
   struct stat file;
   hmci_listener_t *listener = calloc(1, sizeof(*listener));
   if (listener == NULL) {

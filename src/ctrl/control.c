@@ -1,7 +1,7 @@
 /* The control channel: the public calls but connect (dial.c).
  *
- * Invariant: a public call holds `callers` up from begin to end, and destroy waits for zero before it frees anything; before, it ends
- * all that calls can wait for. Locking: see control_state.h. */
+ * Invariant: a public call holds `callers` up from begin to end, and destroy waits for zero before it frees anything;
+ * before, it ends all that calls can wait for. Locking: see control_state.h. */
 #include "control_state.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* ---- finding links ------------------------------------------------------------------------------------------------- */
+/* ---- finding links ----------------------------------------------------------------------------------------------- */
 
 /* The link to a rank, counted, once there is one. */
 static hmc_status_t find_link(hmc_control_t *control, uint32_t rank, uint64_t deadline, hmci_link_t **link) {
@@ -43,7 +43,7 @@ static hmc_status_t present_link(hmc_control_t *control, uint32_t rank, hmci_lin
   return entry != NULL ? HMC_SUCCESS : hmci_fail(HMC_NOT_FOUND, "there is no link to rank %u", rank);
 }
 
-/* ---- creating and destroying ----------------------------------------------------------------------------------------- */
+/* ---- creating and destroying ------------------------------------------------------------------------------------- */
 
 static hmc_status_t read_forced(hmci_forced_t *forced) {
   const char *value = getenv("CTRL_TRANSPORT");
@@ -167,7 +167,7 @@ void hmc_control_destroy(hmc_control_t *control) {
   free_state(control);
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t listen_unix(hmc_control_t *control, const char *path, hmci_listener_t **listener) {
   int descriptor;
@@ -243,7 +243,7 @@ void hmc_control_stop_listening(hmc_control_t *control) {
   }
 }
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_control_send(hmc_control_t *control, uint32_t peer_rank, uint16_t type, const void *data, size_t size,
                               uint64_t timeout_ms) {
@@ -274,8 +274,8 @@ out:
   return status;
 }
 
-static hmc_status_t receive(hmc_control_t *control, uint32_t rank, const hmci_link_wish_t *wish, uint16_t *type, void *data,
-                            size_t capacity, size_t *size, uint64_t timeout_ms) {
+static hmc_status_t receive(hmc_control_t *control, uint32_t rank, const hmci_link_wish_t *wish, uint16_t *type,
+                            void *data, size_t capacity, size_t *size, uint64_t timeout_ms) {
   hmci_link_t *link = NULL;
   hmc_status_t status = hmci_control_enter(control);
   if (status != HMC_SUCCESS) {
@@ -298,8 +298,8 @@ out:
   return status;
 }
 
-hmc_status_t hmc_control_receive(hmc_control_t *control, uint32_t peer_rank, uint16_t *type, void *data, size_t capacity,
-                                 size_t *size, uint64_t timeout_ms) {
+hmc_status_t hmc_control_receive(hmc_control_t *control, uint32_t peer_rank, uint16_t *type, void *data,
+                                 size_t capacity, size_t *size, uint64_t timeout_ms) {
   const hmci_link_wish_t anything = {.typed = false};
   return receive(control, peer_rank, &anything, type, data, capacity, size, timeout_ms);
 }
@@ -356,7 +356,7 @@ hmc_status_t hmc_control_receive_struct(hmc_control_t *control, uint32_t peer_ra
   return receive_typed(control, peer_rank, HMC_CONTROL_STRUCT, object, size, timeout_ms);
 }
 
-/* ---- about links ----------------------------------------------------------------------------------------------------- */
+/* ---- about links ------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_control_transport(hmc_control_t *control, uint32_t peer_rank, const char **transport) {
   hmci_link_t *link = NULL;
@@ -470,8 +470,10 @@ hmc_status_t hmc_control_uds_path(const char *directory, uint32_t rank, char *pa
   int needed = snprintf(made, sizeof(made), "%s%shmc-ctrl-%u-%u.sock", directory, ends_in_slash ? "" : "/",
                         (unsigned)geteuid(), rank);
   if (needed < 0 || (size_t)needed >= sizeof(made) || (size_t)needed >= size) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "the socket path of rank %u in %s has %d characters; there is room for %zu, and the system takes %zu",
-                     rank, directory, needed, size > 0 ? size - 1 : 0, sizeof(made) - 1);
+    return hmci_fail(
+        HMC_OUT_OF_RANGE,
+        "the socket path of rank %u in %s has %d characters; there is room for %zu, and the system takes %zu", rank,
+        directory, needed, size > 0 ? size - 1 : 0, sizeof(made) - 1);
   }
   memcpy(path, made, (size_t)needed + 1);
   return HMC_SUCCESS;

@@ -13,7 +13,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static hmci_list_t *bucket_of(hmc_control_t *control, uint32_t rank) {
   return &control->buckets[rank % HMCI_CONTROL_BUCKETS];
@@ -48,8 +48,8 @@ static hmci_entry_t *add_entry(hmc_control_t *control, uint32_t rank) {
   return entry;
 }
 
-hmc_status_t hmci_control_adopt(hmc_control_t *control, const hmci_entry_t *peer, hmci_secure_t *stream, const char *address,
-                                const void *first, size_t first_size, hmci_link_t **former) {
+hmc_status_t hmci_control_adopt(hmc_control_t *control, const hmci_entry_t *peer, hmci_secure_t *stream,
+                                const char *address, const void *first, size_t first_size, hmci_link_t **former) {
   char name[HMCI_ADDRESS_TEXT];
   hmci_link_t *link;
   snprintf(name, sizeof(name), "rank %u (%.100s)", peer->rank, address);
@@ -103,14 +103,15 @@ void hmci_control_plain_ip(const char *ip, char plain[INET6_ADDRSTRLEN]) {
   }
 }
 
-/* ---- entering and waiting -------------------------------------------------------------------------------------------- */
+/* ---- entering and waiting ---------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_control_enter(hmc_control_t *control) {
   if (control == NULL) {
     return hmci_fail(HMC_INVALID_CONFIG, "no control channel given");
   }
   if (getpid() != control->process) {
-    return hmci_fail(HMC_UNSUPPORT, "this control channel was made before fork(), by process %d: the child makes its own",
+    return hmci_fail(HMC_UNSUPPORT,
+                     "this control channel was made before fork(), by process %d: the child makes its own",
                      (int)control->process);
   }
   pthread_mutex_lock(&control->lock);

@@ -1,9 +1,9 @@
-/* The control channel from inside: what control.c (the public calls), dial.c (links made from here) and accept.c (links made by
- * others) share; control_state.c has the functions but those of accept.c.
+/* The control channel from inside: what control.c (the public calls), dial.c (links made from here) and accept.c (links
+ * made by others) share; control_state.c has the functions but those of accept.c.
  *
- * Locking: `lock` guards everything from `closing` on. Lock order: the loop's dispatch, then this lock, then a link's. So nothing here
- * removes a watch, clears a timer or releases a link's last reference with it held, and the loop's callbacks may take it.
- * Greetings belong to the loop's thread alone. */
+ * Locking: `lock` guards everything from `closing` on. Lock order: the loop's dispatch, then this lock, then a link's.
+ * So nothing here removes a watch, clears a timer or releases a link's last reference with it held, and the loop's
+ * callbacks may take it. Greetings belong to the loop's thread alone. */
 #ifndef HMCI_CONTROL_STATE_H
 #define HMCI_CONTROL_STATE_H
 
@@ -20,8 +20,8 @@
 
 enum {
   HMCI_CONTROL_BUCKETS = 64,
-  HMCI_CONTROL_GREETINGS = 64,        /* accepted connections that have yet to prove themselves */
-  HMCI_CONTROL_HANDSHAKE_MS = 5000,   /* and how long they may take */
+  HMCI_CONTROL_GREETINGS = 64,      /* accepted connections that have yet to prove themselves */
+  HMCI_CONTROL_HANDSHAKE_MS = 5000, /* and how long they may take */
 };
 
 typedef enum hmci_forced { HMCI_FORCED_NOT, HMCI_FORCED_TCP, HMCI_FORCED_UDS } hmci_forced_t;
@@ -91,17 +91,18 @@ hmci_entry_t *hmci_control_entry(hmc_control_t *control, uint32_t rank);
 /* With the lock held, or nobody left: takes an entry out and gives its link to the caller. */
 hmci_link_t *hmci_control_remove_entry(hmci_entry_t *entry);
 
-/* With the lock held: makes a stream the link to its peer's rank and takes the place of a former one, whose messages it inherits. The
- * caller releases *former (may be NULL) without the lock. `peer` has all but link and arrival. Errors: HMC_NO_MEMORY; the stream
- * stays the caller's. */
-hmc_status_t hmci_control_adopt(hmc_control_t *control, const hmci_entry_t *peer, hmci_secure_t *stream, const char *address,
-                                const void *first, size_t first_size, hmci_link_t **former);
+/* With the lock held: makes a stream the link to its peer's rank and takes the place of a former one, whose messages it
+ * inherits. The caller releases *former (may be NULL) without the lock. `peer` has all but link and arrival. Errors:
+ * HMC_NO_MEMORY; the stream stays the caller's. */
+hmc_status_t hmci_control_adopt(hmc_control_t *control, const hmci_entry_t *peer, hmci_secure_t *stream,
+                                const char *address, const void *first, size_t first_size, hmci_link_t **former);
 
 /* One spelling of each address: as inet_ntop() writes it, IPv4 in IPv6 as IPv4, without a scope. */
 void hmci_control_plain_ip(const char *ip, char plain[INET6_ADDRSTRLEN]);
 
 /* accept.c. Takes a listening socket; `path` is its file, or NULL. HMC_NO_MEMORY; the socket stays the caller's. */
-hmc_status_t hmci_control_add_listener(hmc_control_t *control, int descriptor, const char *path, hmci_listener_t **listener);
+hmc_status_t hmci_control_add_listener(hmc_control_t *control, int descriptor, const char *path,
+                                       hmci_listener_t **listener);
 /* Closes its socket and removes its file; NULL: of all of them. */
 void hmci_control_remove_listener(hmc_control_t *control, hmci_listener_t *listener);
 /* In the loop's thread. */

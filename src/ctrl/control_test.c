@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 typedef struct point {
   double x, y;
@@ -47,8 +47,8 @@ static void fill(uint8_t *data, size_t size, size_t seed) {
   }
 }
 
-static const size_t sizes[] = {0, 1, 16383, 16384, 16385, 65535, 65536, 65537, 1000003,
-                               IS_SLOW ? 1 << 20 : HMC_CONTROL_MESSAGE_MAX};
+static const size_t sizes[] = {0,     1,     16383, 16384,   16385,
+                               65535, 65536, 65537, 1000003, IS_SLOW ? 1 << 20 : HMC_CONTROL_MESSAGE_MAX};
 enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 static void *send_sizes(void *argument) {
@@ -210,7 +210,7 @@ static void test_two_threads_receive(void **state) {
   use_threads(BY_UDS);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 static void assert_took(uint64_t start, uint64_t at_least_ms) {
   uint64_t took = hmci_now() - start;
@@ -298,8 +298,8 @@ static void test_a_dial_ends_at_its_deadline(void **state) {
   hmc_control_destroy(control);
 }
 
-/* Messages that nobody has asked for yet are taken off the peer's hands: two ends that both send much before they receive
- * do not wait for each other. */
+/* Messages that nobody has asked for yet are taken off the peer's hands: two ends that both send much before they
+ * receive do not wait for each other. */
 static void test_both_ends_send_first(void **state) {
   (void)state;
   pair_t pair = make_pair(BY_UDS);
@@ -321,8 +321,8 @@ static void test_both_ends_send_first(void **state) {
   destroy_pair(&pair);
 }
 
-/* A peer that sends without end to an application that does not receive fills a bounded queue, and then waits. What its sends said was
- * sent arrives, what they said was not does not. */
+/* A peer that sends without end to an application that does not receive fills a bounded queue, and then waits. What its
+ * sends said was sent arrives, what they said was not does not. */
 static void test_a_peer_that_sends_too_much_is_held_back(void **state) {
   (void)state;
   pair_t pair = make_pair(BY_TCP);
@@ -351,7 +351,7 @@ static void test_a_peer_that_sends_too_much_is_held_back(void **state) {
   destroy_pair(&pair);
 }
 
-/* ---- addresses and transports ---------------------------------------------------------------------------------------- */
+/* ---- addresses and transports ------------------------------------------------------------------------------------ */
 
 static void assert_transport(hmc_control_t *control, uint32_t rank, const char *expected) {
   const char *transport = NULL;
@@ -525,7 +525,7 @@ static void test_the_customary_path(void **state) {
   FAILS(hmc_control_uds_path("", 1, made, sizeof(made)), HMC_INVALID_CONFIG, "directory");
 }
 
-/* ---- the descriptor to poll ------------------------------------------------------------------------------------------ */
+/* ---- the descriptor to poll -------------------------------------------------------------------------------------- */
 
 static void poll_link(way_t way) {
   pair_t pair = make_pair(way);

@@ -1,4 +1,5 @@
-/* What the tests of the control channel share: a home of their own, and pairs of channels. Included once per test program. */
+/* What the tests of the control channel share: a home of their own, and pairs of channels. Included once per test
+ * program. */
 #ifndef HMCI_CONTROL_TESTING_H
 #define HMCI_CONTROL_TESTING_H
 
@@ -52,7 +53,7 @@ static int descriptors_before;
 /* Each test has an empty home, a socket path in it, and settings that nothing outside touches. */
 static int set_up(void **state) {
   (void)state;
-  static const char *const variables[] = {"HMC_TIMEOUT", "HMC_PEER_TIMEOUT", "HMC_SPIN",     "HMC_SECRET_FILE",
+  static const char *const variables[] = {"HMC_TIMEOUT", "HMC_PEER_TIMEOUT", "HMC_SPIN",    "HMC_SECRET_FILE",
                                           "HMC_SECRET",  "HMC_INSECURE",     "HMC_ENCRYPT", "CTRL_TRANSPORT"};
   for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++) {
     unsetenv(variables[i]);
@@ -94,7 +95,8 @@ static inline void assert_good(hmc_status_t status, const char *call, int line) 
 }
 
 #define FAILS(call, expected, text) assert_fails(call, expected, text, #call, __LINE__)
-static inline void assert_fails(hmc_status_t status, hmc_status_t expected, const char *text, const char *call, int line) {
+static inline void assert_fails(hmc_status_t status, hmc_status_t expected, const char *text, const char *call,
+                                int line) {
   if (status != expected || strstr(hmc_last_error(), text) == NULL) {
     fail_msg("line %d: %s: %s: \"%s\", not %s with \"%s\"", line, call, hmc_status_name(status), hmc_last_error(),
              hmc_status_name(expected), text);
@@ -116,7 +118,8 @@ typedef struct pair {
 } pair_t;
 
 static inline void dial(pair_t *pair, way_t way) {
-  GOOD(hmc_control_connect(pair->one, 0, 1, way == BY_TCP ? "127.0.0.1" : NULL, pair->port, way == BY_UDS ? path : NULL, 5000));
+  GOOD(hmc_control_connect(pair->one, 0, 1, way == BY_TCP ? "127.0.0.1" : NULL, pair->port, way == BY_UDS ? path : NULL,
+                           5000));
 }
 
 static inline pair_t make_pair(way_t way) {

@@ -1,7 +1,7 @@
 /* Links that this end makes: hmc_control_connect.
  *
- * It runs in the caller's thread, which may block until its deadline. A dial is repeated while nobody listens, because ranks come
- * up in any order; what repeating cannot mend (another secret, a bad address) ends it at once. */
+ * It runs in the caller's thread, which may block until its deadline. A dial is repeated while nobody listens, because
+ * ranks come up in any order; what repeating cannot mend (another secret, a bad address) ends it at once. */
 #include "control_state.h"
 
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void show_descriptor(const call_t *call, int descriptor) {
   pthread_mutex_unlock(&call->control->lock);
 }
 
-/* ---- the hello ------------------------------------------------------------------------------------------------------- */
+/* ---- the hello --------------------------------------------------------------------------------------------------- */
 
 /* Sends a hello and reads the answer, no byte more: a message may follow. */
 static hmc_status_t exchange(const call_t *call, hmci_secure_t *stream, hmci_hello_t *answer) {
@@ -68,7 +68,8 @@ static hmc_status_t exchange(const call_t *call, hmci_secure_t *stream, hmci_hel
   return status != HMC_SUCCESS ? status : hmci_hello_decode(&header, frame + HMCI_FRAME_HEADER, answer);
 }
 
-/* With the lock held, after the exchange: the link, if it is the one that stands. HMC_IN_PROGRESS: another one is on its way. */
+/* With the lock held, after the exchange: the link, if it is the one that stands. HMC_IN_PROGRESS: another one is on
+ * its way. */
 static hmc_status_t settle(const call_t *call, hmci_secure_t **stream, bool is_unix, const char *address,
                            const hmci_hello_t *answer, hmci_link_t **former) {
   hmc_control_t *control = call->control;
@@ -85,10 +86,8 @@ static hmc_status_t settle(const call_t *call, hmci_secure_t **stream, bool is_u
   if (control->closing) {
     return hmci_fail(HMC_CANCELLED, "the control channel is being destroyed");
   }
-  hmci_entry_t peer = {.rank = call->dial->rank,
-                       .is_unix = is_unix,
-                       .incarnation = answer->incarnation,
-                       .floor = answer->serial};
+  hmci_entry_t peer = {
+      .rank = call->dial->rank, .is_unix = is_unix, .incarnation = answer->incarnation, .floor = answer->serial};
   const hmci_entry_t *entry = hmci_control_entry(control, peer.rank);
   if (entry != NULL && entry->incarnation == peer.incarnation && entry->floor > peer.floor) {
     peer.floor = entry->floor;
@@ -137,7 +136,7 @@ static hmc_status_t agree(const call_t *call, hmci_secure_t *stream, bool is_uni
   return status;
 }
 
-/* ---- one attempt ----------------------------------------------------------------------------------------------------- */
+/* ---- one attempt ------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t attempt(const call_t *call, bool is_unix) {
   hmc_control_t *control = call->control;
@@ -216,7 +215,7 @@ static hmc_status_t dial_until_up(const call_t *call) {
   }
 }
 
-/* ---- the call -------------------------------------------------------------------------------------------------------- */
+/* ---- the call ---------------------------------------------------------------------------------------------------- */
 
 /* Decides which addresses are tried. */
 static hmc_status_t choose(call_t *call, const char *ip, uint16_t port, const char *path) {
@@ -230,11 +229,13 @@ static hmc_status_t choose(call_t *call, const char *ip, uint16_t port, const ch
                      call->dial->rank);
   }
   if (forced == HMCI_FORCED_UDS && !has_path) {
-    return hmci_fail(HMC_INVALID_CONFIG, "CTRL_TRANSPORT=uds asks for a UNIX socket, but rank %u was given no path of one",
+    return hmci_fail(HMC_INVALID_CONFIG,
+                     "CTRL_TRANSPORT=uds asks for a UNIX socket, but rank %u was given no path of one",
                      call->dial->rank);
   }
   /* The same path may be somebody else's here when the peer is on another host. */
-  bool by_unix = has_path && forced != HMCI_FORCED_TCP && (forced == HMCI_FORCED_UDS || !has_ip || hmci_socket_is_local(ip));
+  bool by_unix =
+      has_path && forced != HMCI_FORCED_TCP && (forced == HMCI_FORCED_UDS || !has_ip || hmci_socket_is_local(ip));
   call->path = by_unix ? path : NULL;
   call->ip = has_ip && forced != HMCI_FORCED_UDS ? ip : NULL;
   call->port = port;
@@ -252,16 +253,17 @@ static hmc_status_t wait_turn(const call_t *call) {
     }
     hmc_status_t status = hmci_control_wait(call->control, call->deadline);
     if (status != HMC_SUCCESS) {
-      return status == HMC_TIMEOUT ? hmci_fail(status, "another thread was dialling rank %u all the time", call->dial->rank)
-                                   : status;
+      return status == HMC_TIMEOUT
+                 ? hmci_fail(status, "another thread was dialling rank %u all the time", call->dial->rank)
+                 : status;
     }
     at = dials->next;
   }
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmc_control_connect(hmc_control_t *control, uint32_t peer_rank, uint32_t self_rank, const char *ip, uint16_t port,
-                                 const char *uds_path, uint64_t timeout_ms) {
+hmc_status_t hmc_control_connect(hmc_control_t *control, uint32_t peer_rank, uint32_t self_rank, const char *ip,
+                                 uint16_t port, const char *uds_path, uint64_t timeout_ms) {
   hmci_dial_t dial = {.rank = peer_rank, .descriptor = -1};
   call_t call = {.control = control, .dial = &dial, .self_rank = self_rank};
   hmc_status_t status = hmci_control_enter(control);

@@ -1,7 +1,7 @@
 /* Frames and the fields in them (see frame.h).
  *
- * Invariants of a writer: size <= capacity; of a reader: position <= size. Neither moves once it has failed. No locking: whoever
- * holds one uses it alone. */
+ * Invariants of a writer: size <= capacity; of a reader: position <= size. Neither moves once it has failed. No
+ * locking: whoever holds one uses it alone. */
 #include "frame.h"
 
 #include <string.h>
@@ -21,13 +21,14 @@ void hmci_frame_encode(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, const v
 
 hmc_status_t hmci_frame_decode(const uint8_t header[HMCI_FRAME_HEADER], uint32_t limit, hmci_frame_header_t *decoded) {
   if (memcmp(header + AT_MAGIC, magic, sizeof(magic)) != 0) {
-    return hmci_fail(HMC_CORRUPT, "no HMC frame: it starts with bytes %02x %02x %02x %02x", header[0], header[1], header[2],
-                     header[3]);
+    return hmci_fail(HMC_CORRUPT, "no HMC frame: it starts with bytes %02x %02x %02x %02x", header[0], header[1],
+                     header[2], header[3]);
   }
   uint16_t version = hmci_load16(header + AT_VERSION);
   if (version != HMCI_FRAME_VERSION) {
-    return hmci_fail(HMC_UNSUPPORT, "a frame of protocol version %u, this end speaks version %u: use one HMC at both ends",
-                     version, HMCI_FRAME_VERSION);
+    return hmci_fail(HMC_UNSUPPORT,
+                     "a frame of protocol version %u, this end speaks version %u: use one HMC at both ends", version,
+                     HMCI_FRAME_VERSION);
   }
   uint32_t size = hmci_load32(header + AT_SIZE);
   if (size > limit) {
@@ -51,7 +52,7 @@ hmc_status_t hmci_frame_check(const hmci_frame_header_t *header, const void *bod
   return HMC_SUCCESS;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /* Room for `size` bytes, or NULL. */
 static uint8_t *writer_take(hmci_writer_t *writer, size_t size) {
@@ -111,7 +112,7 @@ void hmci_write_text(hmci_writer_t *writer, const char *text) {
   hmci_write_blob(writer, text, (uint16_t)length);
 }
 
-/* ---- reading --------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* The next `size` bytes, or NULL. */
 static const uint8_t *reader_take(hmci_reader_t *reader, size_t size) {

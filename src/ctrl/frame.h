@@ -1,7 +1,7 @@
 /* Frames: length-prefixed, versioned, little-endian messages inside a secure stream, and the fields in them.
  *
- * A frame is 16 bytes of header and a body: magic "HMC1" (4), version (2), type (2), body size (4), CRC-32C of the body (4).
- * The parser is pure: it looks at bytes and tells; it never allocates and never reads past what it was given. */
+ * A frame is 16 bytes of header and a body: magic "HMC1" (4), version (2), type (2), body size (4), CRC-32C of the body
+ * (4). The parser is pure: it looks at bytes and tells; it never allocates and never reads past what it was given. */
 #ifndef HMCI_FRAME_H
 #define HMCI_FRAME_H
 
@@ -18,15 +18,16 @@ typedef struct hmci_frame_header {
 /* Writes a header for `body` (`size` bytes). */
 void hmci_frame_encode(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, const void *body, uint32_t size);
 
-/* Reads a header. Errors: HMC_CORRUPT (no HMC frame), HMC_UNSUPPORT (another version: the text gives both), HMC_OUT_OF_RANGE
- * (a body over `limit`). */
+/* Reads a header. Errors: HMC_CORRUPT (no HMC frame), HMC_UNSUPPORT (another version: the text gives both),
+ * HMC_OUT_OF_RANGE (a body over `limit`). */
 hmc_status_t hmci_frame_decode(const uint8_t header[HMCI_FRAME_HEADER], uint32_t limit, hmci_frame_header_t *decoded);
 
 /* HMC_CORRUPT where the body does not have the header's CRC. */
 hmc_status_t hmci_frame_check(const hmci_frame_header_t *header, const void *body);
 
 /* Writing and reading fields of a body. A writer that runs out of room, and a reader that runs past the end or meets a
- * string or blob longer than the room for it, becomes `failed` and stays so; reads then give zeros. Look at `failed` once, at the end. */
+ * string or blob longer than the room for it, becomes `failed` and stays so; reads then give zeros. Look at `failed`
+ * once, at the end. */
 typedef struct hmci_writer {
   uint8_t *data;
   size_t capacity, size;

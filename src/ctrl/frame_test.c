@@ -191,7 +191,8 @@ static void test_reader_refuses_what_does_not_fit(void **state) {
   assert_string_equal(text, "");
 }
 
-/* Every header and body of random bytes is looked at without reading past it (the sanitizers watch the exact allocations). */
+/* Every header and body of random bytes is looked at without reading past it (the sanitizers watch the exact
+ * allocations). */
 static void test_random_bytes_do_no_harm(void **state) {
   (void)state;
   srand(1);

@@ -1,9 +1,10 @@
 /* The hello: the first frame each way on a stream of the control channel; it binds the ranks.
  *
- * Two channels that dial each other at the same time must agree on one of the two streams. Each dial has a serial number of its channel
- * and is pending from its hello to the answer. A channel that gets a hello from a rank that it is dialling itself turns it down
- * (HMCI_HELLO_BUSY) where its own incarnation is the lower one; else it welcomes it and names its own dial in the answer,
- * which the other end then turns down whenever it comes. So exactly one of the two stands, whatever overtakes what. */
+ * Two channels that dial each other at the same time must agree on one of the two streams. Each dial has a serial
+ * number of its channel and is pending from its hello to the answer. A channel that gets a hello from a rank that it is
+ * dialling itself turns it down (HMCI_HELLO_BUSY) where its own incarnation is the lower one; else it welcomes it and
+ * names its own dial in the answer, which the other end then turns down whenever it comes. So exactly one of the two
+ * stands, whatever overtakes what. */
 #ifndef HMCI_HELLO_H
 #define HMCI_HELLO_H
 
@@ -25,7 +26,7 @@ typedef struct hmci_hello {
   uint32_t rank;        /* of who speaks */
   uint32_t peer_rank;   /* of who is spoken to, as the speaker calls it */
   uint64_t incarnation; /* of the speaker's channel */
-  uint64_t serial;      /* of the dial; in a welcome: of the speaker's own dial that this one takes the place of, or 0 */
+  uint64_t serial; /* of the dial; in a welcome: of the speaker's own dial that this one takes the place of, or 0 */
   char text[HMCI_HELLO_TEXT];
 } hmci_hello_t;
 

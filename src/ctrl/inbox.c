@@ -1,7 +1,7 @@
 /* The inbox of a link (see inbox.h).
  *
- * Invariants: header_size bytes of the coming frame's header (with its prefix, for a data frame) are in `header`; once all of
- * them are, part_left bytes are still to come. partial_size <= partial->size. */
+ * Invariants: header_size bytes of the coming frame's header (with its prefix, for a data frame) are in `header`; once
+ * all of them are, part_left bytes are still to come. partial_size <= partial->size. */
 #include "inbox.h"
 
 #include <hmc/control.h>
@@ -27,8 +27,7 @@ void hmci_inbox_clear(hmci_inbox_t *inbox) {
 }
 
 hmci_message_t *hmci_inbox_first(const hmci_inbox_t *inbox) {
-  return hmci_list_is_empty(&inbox->messages) ? NULL
-                                              : HMCI_CONTAINER(inbox->messages.next, hmci_message_t, member);
+  return hmci_list_is_empty(&inbox->messages) ? NULL : HMCI_CONTAINER(inbox->messages.next, hmci_message_t, member);
 }
 
 static size_t occupied(const hmci_message_t *message) { return sizeof(*message) + message->size; }
@@ -55,7 +54,7 @@ void hmci_inbox_inherit(hmci_inbox_t *to, hmci_inbox_t *from) {
   from->bytes = 0;
 }
 
-/* ---- the parser ------------------------------------------------------------------------------------------------------ */
+/* ---- the parser -------------------------------------------------------------------------------------------------- */
 
 /* Bytes that belong before the part's: only data frames have a prefix. */
 static size_t header_needed(const hmci_inbox_t *inbox) {
@@ -89,7 +88,8 @@ static hmc_status_t take_prefix(hmci_inbox_t *inbox) {
   inbox->part_left = inbox->frame.size - HMCI_DATA_PREFIX;
   if (inbox->partial == NULL) {
     if (size > HMC_CONTROL_MESSAGE_MAX) {
-      return hmci_fail(HMC_OUT_OF_RANGE, "a message of %u B where at most %u B are taken", size, HMC_CONTROL_MESSAGE_MAX);
+      return hmci_fail(HMC_OUT_OF_RANGE, "a message of %u B where at most %u B are taken", size,
+                       HMC_CONTROL_MESSAGE_MAX);
     }
     inbox->partial = malloc(sizeof(*inbox->partial) + size);
     if (inbox->partial == NULL) {

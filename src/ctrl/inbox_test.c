@@ -257,12 +257,9 @@ static void test_changed_bytes_do_no_harm(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_messages_however_they_are_cut),
-      cmocka_unit_test(test_contents_can_be_read_to_their_place),
-      cmocka_unit_test(test_a_message_that_was_given_up),
-      cmocka_unit_test(test_what_is_refused),
-      cmocka_unit_test(test_messages_before_an_error_stay),
-      cmocka_unit_test(test_inherit_and_clear),
+      cmocka_unit_test(test_messages_however_they_are_cut), cmocka_unit_test(test_contents_can_be_read_to_their_place),
+      cmocka_unit_test(test_a_message_that_was_given_up),   cmocka_unit_test(test_what_is_refused),
+      cmocka_unit_test(test_messages_before_an_error_stay), cmocka_unit_test(test_inherit_and_clear),
       cmocka_unit_test(test_changed_bytes_do_no_harm),
   };
   return cmocka_run_group_tests_name("inbox", tests, NULL, NULL);

@@ -1,19 +1,19 @@
 /* Links (see link.h).
  *
  * Invariants:
- *   - at most one thread reads the stream at a time (`reading`), and at most one writes a message (`sending`); both let go of
- *     `lock` only while they wait for the socket;
+ *   - at most one thread reads the stream at a time (`reading`), and at most one writes a message (`sending`); both let
+ * go of `lock` only while they wait for the socket;
  *   - `out` holds the rest of one frame. What is in it counts as sent: it goes out before anything else;
  *   - after the parts of a message that its sender gave up comes a drop frame (`must_drop`);
- *   - the stream is closed with the last reference, so that a thread in poll() never holds a descriptor that is somebody else's by
- *     then. The end of a link shuts the socket down, which ends those polls.
+ *   - the stream is closed with the last reference, so that a thread in poll() never holds a descriptor that is
+ * somebody else's by then. The end of a link shuts the socket down, which ends those polls.
  *
- * Locking: `lock` guards everything below it in the struct, the stream included. Lock order: the loop's dispatch, then `lock`, then
- * the loop's table; so nothing here waits for the loop's dispatch under `lock`.
+ * Locking: `lock` guards everything below it in the struct, the stream included. Lock order: the loop's dispatch, then
+ * `lock`, then the loop's table; so nothing here waits for the loop's dispatch under `lock`.
  *
- * Service. The watch is one-shot. It is armed while the loop is in charge of reading; when it fires while a thread reads, it stays
- * unarmed. A thread that stops reading sets the timer, and the loop takes over when the link was left alone for a whole period. So
- * a stream of messages costs the loop one look per period, and an idle link none. */
+ * Service. The watch is one-shot. It is armed while the loop is in charge of reading; when it fires while a thread
+ * reads, it stays unarmed. A thread that stops reading sets the timer, and the loop takes over when the link was left
+ * alone for a whole period. So a stream of messages costs the loop one look per period, and an idle link none. */
 #include "link.h"
 
 #include "inbox.h"
@@ -77,7 +77,7 @@ struct hmci_link {
 static bool on_ready(hmci_watch_t *watch, uint32_t events);
 static void on_timer(hmci_timer_t *timer);
 
-/* ---- making and freeing ---------------------------------------------------------------------------------------------- */
+/* ---- making and freeing ------------------------------------------------------------------------------------------ */
 
 static void init_condition(pthread_cond_t *condition) {
   pthread_condattr_t attributes;
@@ -87,8 +87,8 @@ static void init_condition(pthread_cond_t *condition) {
   pthread_condattr_destroy(&attributes);
 }
 
-hmc_status_t hmci_link_create(hmci_loop_t *loop, hmci_secure_t *stream, const char *name, uint64_t spin, const void *first,
-                              size_t first_size, hmci_link_t **created) {
+hmc_status_t hmci_link_create(hmci_loop_t *loop, hmci_secure_t *stream, const char *name, uint64_t spin,
+                              const void *first, size_t first_size, hmci_link_t **created) {
   hmc_status_t status = HMC_NO_MEMORY;
   hmci_link_t *link = calloc(1, sizeof(*link));
   uint8_t *out = malloc(OUT_ROOM);
@@ -154,7 +154,7 @@ void hmci_link_release(hmci_link_t *link) {
   free(link);
 }
 
-/* ---- under the lock: small things ------------------------------------------------------------------------------------ */
+/* ---- under the lock: small things -------------------------------------------------------------------------------- */
 
 static hmc_status_t wait_changed(hmci_link_t *link, uint64_t deadline) {
   int result;
@@ -218,7 +218,7 @@ static void show_messages(hmci_link_t *link) {
 
 static hmc_status_t how_it_ended(const hmci_link_t *link) { return hmci_fail(link->ended, "%s", link->why); }
 
-/* ---- under the lock: moving bytes ------------------------------------------------------------------------------------ */
+/* ---- under the lock: moving bytes -------------------------------------------------------------------------------- */
 
 /* Reads once. HMC_IN_PROGRESS: nothing is there. */
 static hmc_status_t read_some(hmci_link_t *link, short *events) {
@@ -242,8 +242,8 @@ static void mark_ended(hmci_link_t *link, hmc_status_t status) {
   pthread_cond_broadcast(&link->changed);
 }
 
-/* Reads what has arrived before the end, as far as it goes. A peer that is gone can have left no more than the kernel's buffers
- * hold; the limit is for one that sends on. */
+/* Reads what has arrived before the end, as far as it goes. A peer that is gone can have left no more than the kernel's
+ * buffers hold; the limit is for one that sends on. */
 static void read_rest(hmci_link_t *link) {
   size_t limit = link->inbox.bytes + HMCI_LINK_QUEUE_LIMIT;
   short events;
@@ -257,7 +257,8 @@ static void lose(hmci_link_t *link) {
   mark_ended(link, HMC_PEER_LOST);
 }
 
-/* Reads until there is a message. HMC_IN_PROGRESS: the socket must become ready first; otherwise the inbox or `ended` tells. */
+/* Reads until there is a message. HMC_IN_PROGRESS: the socket must become ready first; otherwise the inbox or `ended`
+ * tells. */
 static hmc_status_t read_message(hmci_link_t *link, short *events) {
   while (hmci_inbox_first(&link->inbox) == NULL && link->ended == HMC_SUCCESS) {
     hmc_status_t status = read_some(link, events);
@@ -305,7 +306,7 @@ static hmc_status_t flush(hmci_link_t *link, uint64_t deadline) {
   return status;
 }
 
-/* ---- the loop's part ------------------------------------------------------------------------------------------------- */
+/* ---- the loop's part --------------------------------------------------------------------------------------------- */
 
 /* Reads all there is, up to the limit. */
 static void serve_reading(hmci_link_t *link) {
@@ -357,7 +358,7 @@ static void on_timer(hmci_timer_t *timer) {
   pthread_mutex_unlock(&link->lock);
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void put_part(hmci_link_t *link, uint16_t type, const uint8_t *data, size_t part, size_t whole) {
   uint8_t *body = link->out + HMCI_FRAME_HEADER;
@@ -420,15 +421,15 @@ hmc_status_t hmci_link_send(hmci_link_t *link, uint16_t type, const void *data, 
   return status;
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 /* Gives the first message to the caller, if it is what the caller takes. */
-static hmc_status_t deliver(hmci_link_t *link, const hmci_link_wish_t *wish, uint16_t *type, void *data, size_t capacity,
-                            size_t *size) {
+static hmc_status_t deliver(hmci_link_t *link, const hmci_link_wish_t *wish, uint16_t *type, void *data,
+                            size_t capacity, size_t *size) {
   const hmci_message_t *message = hmci_inbox_first(&link->inbox);
   if (wish->typed && (message->type != wish->type || message->size != wish->size)) {
-    return hmci_fail(HMC_CORRUPT, "the next message from %s is of type %u and %u B, not of type %u and %zu B", link->name,
-                     message->type, message->size, wish->type, wish->size);
+    return hmci_fail(HMC_CORRUPT, "the next message from %s is of type %u and %u B, not of type %u and %zu B",
+                     link->name, message->type, message->size, wish->type, wish->size);
   }
   if (size != NULL) {
     *size = message->size;
@@ -448,8 +449,9 @@ static hmc_status_t deliver(hmci_link_t *link, const hmci_link_wish_t *wish, uin
   return HMC_SUCCESS;
 }
 
-/* Polls for a while; true when that brought a message, or the end. Each time it did not, it is left out for a while, four times longer
- * than before: it is worth something only with a peer that answers quickly and has a processor of its own. */
+/* Polls for a while; true when that brought a message, or the end. Each time it did not, it is left out for a while,
+ * four times longer than before: it is worth something only with a peer that answers quickly and has a processor of its
+ * own. */
 static bool poll_stream(hmci_link_t *link) {
   short events;
   if (link->skip > 0 || link->spin == 0) {
@@ -471,7 +473,8 @@ static bool poll_stream(hmci_link_t *link) {
   return false;
 }
 
-/* With the right to read: polls, then sleeps until the socket is ready, until there is a message, or the end, or the deadline. */
+/* With the right to read: polls, then sleeps until the socket is ready, until there is a message, or the end, or the
+ * deadline. */
 static void read_and_wait(hmci_link_t *link, uint64_t deadline) {
   short events = POLLIN;
   if (poll_stream(link)) {
@@ -501,8 +504,8 @@ static hmc_status_t wait_message(hmci_link_t *link, uint64_t deadline) {
   return hmci_inbox_first(&link->inbox) != NULL ? HMC_SUCCESS : link->ended;
 }
 
-hmc_status_t hmci_link_receive(hmci_link_t *link, const hmci_link_wish_t *wish, uint16_t *type, void *data, size_t capacity,
-                               size_t *size, uint64_t deadline) {
+hmc_status_t hmci_link_receive(hmci_link_t *link, const hmci_link_wish_t *wish, uint16_t *type, void *data,
+                               size_t capacity, size_t *size, uint64_t deadline) {
   pthread_mutex_lock(&link->lock);
   hmc_status_t status = wait_message(link, deadline);
   if (status == HMC_SUCCESS) {
@@ -519,7 +522,7 @@ hmc_status_t hmci_link_receive(hmci_link_t *link, const hmci_link_wish_t *wish, 
   return status;
 }
 
-/* ---- the rest -------------------------------------------------------------------------------------------------------- */
+/* ---- the rest ---------------------------------------------------------------------------------------------------- */
 
 void hmci_link_end(hmci_link_t *link, hmc_status_t status, const char *text) {
   pthread_mutex_lock(&link->lock);

@@ -1,9 +1,11 @@
 /* The job's secret (see secret.h).
  *
- * Invariant: ~/.hmc/secret, once it is there, is complete and never changes: it is written under another name and gets its own by a link
- * that fails where there is one already. Whoever comes second reads what the first one made. No locking: no state but a flag.
+ * Invariant: ~/.hmc/secret, once it is there, is complete and never changes: it is written under another name and gets
+ * its own by a link that fails where there is one already. Whoever comes second reads what the first one made. No
+ * locking: no state but a flag.
  *
- * What TLS gets is a digest, so that every secret has the same length; the bytes of the secret are wiped from the stack. */
+ * What TLS gets is a digest, so that every secret has the same length; the bytes of the secret are wiped from the
+ * stack. */
 #include "secret.h"
 
 #include <errno.h>
@@ -23,8 +25,8 @@ enum { FILE_LIMIT = 4096, MADE_SIZE = 32 };
 
 static const char label[] = "HMC secret, version 1"; /* its end is hashed too: no secret continues the label */
 
-/* The key is the digest of the label and the secret. A line end after the secret is no part of it: editors and `echo` add one,
- * and so the same text may come from a file here and from HMC_SECRET there. */
+/* The key is the digest of the label and the secret. A line end after the secret is no part of it: editors and `echo`
+ * add one, and so the same text may come from a file here and from HMC_SECRET there. */
 static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) {
   if (size > 0 && data[size - 1] == '\n') {
     size--;
@@ -44,7 +46,7 @@ static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) 
   return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL computes no SHA-256 here");
 }
 
-/* ---- files ----------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* Reads at most `capacity` bytes of an open file. */
 static hmc_status_t read_all(int file, uint8_t *data, size_t capacity, size_t *size) {
@@ -63,7 +65,8 @@ static hmc_status_t read_all(int file, uint8_t *data, size_t capacity, size_t *s
   return HMC_SUCCESS;
 }
 
-/* Reads a secret's file and makes the key. HMC_NOT_FOUND where there is no file. The texts say what is wrong with "it". */
+/* Reads a secret's file and makes the key. HMC_NOT_FOUND where there is no file. The texts say what is wrong with "it".
+ */
 static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
   uint8_t data[FILE_LIMIT + 1];
   size_t size = 0;
@@ -71,7 +74,7 @@ static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
   hmc_status_t status;
   int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (file < 0) {
-    status = errno == ENOENT || errno == ENOTDIR   ? HMC_NOT_FOUND
+    status = errno == ENOENT || errno == ENOTDIR  ? HMC_NOT_FOUND
              : errno == EMFILE || errno == ENFILE ? HMC_NO_MEMORY
                                                   : HMC_INVALID_CONFIG;
     return hmci_fail(status, "it cannot be opened: %s", strerror(errno));
@@ -89,8 +92,9 @@ static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
   if (status != HMC_SUCCESS) {
     goto out;
   }
-  status = size > FILE_LIMIT ? hmci_fail(HMC_INVALID_CONFIG, "it is larger than the %d B that a secret may have", FILE_LIMIT)
-                             : make_key(data, size, key);
+  status = size > FILE_LIMIT
+               ? hmci_fail(HMC_INVALID_CONFIG, "it is larger than the %d B that a secret may have", FILE_LIMIT)
+               : make_key(data, size, key);
 out:
   explicit_bzero(data, sizeof(data));
   close(file);
@@ -142,7 +146,7 @@ static hmc_status_t make_file(const char *directory, const char *path) {
   return status;
 }
 
-/* ---- the three places ------------------------------------------------------------------------------------------------ */
+/* ---- the three places -------------------------------------------------------------------------------------------- */
 
 static hmc_status_t find_home(char *home, size_t size) {
   const char *variable = getenv("HOME");
@@ -154,7 +158,8 @@ static hmc_status_t find_home(char *home, size_t size) {
     directory = found != NULL ? found->pw_dir : NULL;
   }
   if (directory == NULL || directory[0] != '/') {
-    return hmci_fail(HMC_ERROR, "user %u has no home directory to keep a secret in: set HOME, HMC_SECRET_FILE or HMC_SECRET",
+    return hmci_fail(HMC_ERROR,
+                     "user %u has no home directory to keep a secret in: set HOME, HMC_SECRET_FILE or HMC_SECRET",
                      (unsigned)geteuid());
   }
   if (snprintf(home, size, "%s", directory) >= (int)size) {
@@ -175,7 +180,8 @@ static hmc_status_t load_own(hmci_secret_t *secret) {
   if (status == HMC_NOT_FOUND) {
     status = make_file(directory, path);
     if (status != HMC_SUCCESS) {
-      return hmci_fail_prefix(status, "the secret of this user cannot be made (or set HMC_SECRET_FILE or HMC_SECRET): ");
+      return hmci_fail_prefix(status,
+                              "the secret of this user cannot be made (or set HMC_SECRET_FILE or HMC_SECRET): ");
     }
     status = key_of_file(path, secret->key);
   }
@@ -209,7 +215,8 @@ static void load_none(hmci_secret_t *secret) {
   secret->insecure = true;
   snprintf(secret->source, sizeof(secret->source), "HMC_INSECURE");
   if (!atomic_flag_test_and_set(&said)) {
-    hmci_log(HMC_LOG_WARNING, "HMC_INSECURE is set: whoever reaches this process may connect to it, and nothing is encrypted");
+    hmci_log(HMC_LOG_WARNING,
+             "HMC_INSECURE is set: whoever reaches this process may connect to it, and nothing is encrypted");
   }
 }
 

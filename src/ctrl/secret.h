@@ -5,14 +5,14 @@
 #include "../base/settings.h"
 
 typedef struct hmci_secret {
-  bool insecure;      /* HMC_INSECURE: no authentication */
-  uint8_t key[32];    /* SHA-256 over a fixed label and the secret's bytes: what TLS takes as the pre-shared key */
-  char source[300];   /* for people: "HMC_SECRET_FILE=/path", "HMC_SECRET", "/home/me/.hmc/secret" */
+  bool insecure;    /* HMC_INSECURE: no authentication */
+  uint8_t key[32];  /* SHA-256 over a fixed label and the secret's bytes: what TLS takes as the pre-shared key */
+  char source[300]; /* for people: "HMC_SECRET_FILE=/path", "HMC_SECRET", "/home/me/.hmc/secret" */
 } hmci_secret_t;
 
-/* Finds the secret: HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret (HOME, else the password database), which is made on first
- * use: 32 random bytes, mode 0600, directory 0700, safely when several processes do so at once.
- * Errors: HMC_INVALID_CONFIG: the file is missing (HMC_SECRET_FILE), empty, or readable by others (the text gives the chmod);
+/* Finds the secret: HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret (HOME, else the password database), which is made
+ * on first use: 32 random bytes, mode 0600, directory 0700, safely when several processes do so at once. Errors:
+ * HMC_INVALID_CONFIG: the file is missing (HMC_SECRET_FILE), empty, or readable by others (the text gives the chmod);
  * HMC_ERROR: it cannot be made. */
 hmc_status_t hmci_secret_load(const hmci_settings_t *settings, hmci_secret_t *secret);
 

@@ -91,7 +91,9 @@ static void assert_refused(const hmci_settings_t *settings, hmc_status_t status,
 
 static void test_the_key_of_a_text_never_changes(void **state) {
   (void)state;
-  static const uint8_t expected[32] = {0x36, 0x99, 0x33, 0xfd, 0xc4, 0x33, 0x5d, 0x69, 0x64, 0xb6, 0x1b, 0x0e, 0xd3, 0x46, 0x6c, 0xc1, 0x27, 0x50, 0x8a, 0xf5, 0xe3, 0xda, 0xab, 0xa2, 0x7f, 0x97, 0x54, 0xc7, 0x5c, 0x3a, 0x7f, 0xcd};
+  static const uint8_t expected[32] = {0x36, 0x99, 0x33, 0xfd, 0xc4, 0x33, 0x5d, 0x69, 0x64, 0xb6, 0x1b,
+                                       0x0e, 0xd3, 0x46, 0x6c, 0xc1, 0x27, 0x50, 0x8a, 0xf5, 0xe3, 0xda,
+                                       0xab, 0xa2, 0x7f, 0x97, 0x54, 0xc7, 0x5c, 0x3a, 0x7f, 0xcd};
   hmci_secret_t secret;
   hmci_settings_t settings = with_text("correct horse");
   load(&settings, &secret);
@@ -105,7 +107,8 @@ static void test_a_file_and_a_text_can_agree(void **state) {
   static const struct {
     const char *content;
     bool same;
-  } cases[] = {{"horse", true}, {"horse\n", true}, {"horse\r\n", true}, {"horse ", false}, {"horse\n\n", false}, {"Horse", false}};
+  } cases[] = {{"horse", true},   {"horse\n", true},    {"horse\r\n", true},
+               {"horse ", false}, {"horse\n\n", false}, {"Horse", false}};
   hmci_secret_t text, file;
   hmci_settings_t settings = with_text("horse");
   load(&settings, &text);

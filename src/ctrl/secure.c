@@ -1,15 +1,15 @@
 /* Secure streams (see secure.h).
  *
- * Three kinds: TLS; a UNIX socket whose peer's credentials were looked at; and the plain socket of an insecure secret. The latter
- * two begin with a greeting of 16 bytes each way, sent at once by both ends:
+ * Three kinds: TLS; a UNIX socket whose peer's credentials were looked at; and the plain socket of an insecure secret.
+ * The latter two begin with a greeting of 16 bytes each way, sent at once by both ends:
  *
  *   "HMCG" (4), version (1), kind (1), verdict (1), 0 (1), user id (4, little-endian), 0 (4)
  *
- * where `kind` says how this end authenticates and `verdict` whether it takes the other one. A TLS end that meets a greeting,
- * and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
+ * where `kind` says how this end authenticates and `verdict` whether it takes the other one. A TLS end that meets a
+ * greeting, and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
  *
- * Invariants: no byte after the handshake's last one is taken from the socket before a read asks for it; OpenSSL's error queue
- * is empty whenever a call returns. No locking: one call at a time per stream. */
+ * Invariants: no byte after the handshake's last one is taken from the socket before a read asks for it; OpenSSL's
+ * error queue is empty whenever a call returns. No locking: one call at a time per stream. */
 #include "secure.h"
 
 #include "socket.h"
@@ -52,7 +52,7 @@ struct hmci_secure {
   uid_t user;                          /* the peer's */
 };
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t fail_lost(hmci_secure_t *stream, int error) {
   stream->broken = true;
@@ -65,10 +65,11 @@ static hmc_status_t fail_lost(hmci_secure_t *stream, int error) {
 
 /* The text that whoever set up two hosts needs: which secret, and what to do. */
 static hmc_status_t deny_secret(hmci_secure_t *stream, const char *what) {
-  return hmci_fail(HMC_DENIED,
-                   "%s %s; the secret looked for here is %s. To make both ends agree, copy that secret's file to the other "
-                   "end, or set HMC_SECRET_FILE (or HMC_SECRET) to one secret at both ends",
-                   stream->name, what, stream->secret->source);
+  return hmci_fail(
+      HMC_DENIED,
+      "%s %s; the secret looked for here is %s. To make both ends agree, copy that secret's file to the other "
+      "end, or set HMC_SECRET_FILE (or HMC_SECRET) to one secret at both ends",
+      stream->name, what, stream->secret->source);
 }
 
 static const char *kind_text(unsigned kind) {
@@ -100,7 +101,7 @@ static hmc_status_t deny_stranger(hmci_secure_t *stream, const uint8_t *opening,
   return hmci_fail(HMC_DENIED, "%s is no HMC: it begins with \"%s\"", stream->name, shown);
 }
 
-/* ---- the greeting ---------------------------------------------------------------------------------------------------- */
+/* ---- the greeting ------------------------------------------------------------------------------------------------ */
 
 static bool is_greeting(const uint8_t *bytes, size_t size) {
   return size >= sizeof(greeting_magic) && memcmp(bytes, greeting_magic, sizeof(greeting_magic)) == 0;
@@ -119,8 +120,8 @@ static void make_greeting(uint8_t bytes[GREETING], kind_t kind, verdict_t verdic
   hmci_store32(bytes + 8, (uint32_t)geteuid());
 }
 
-/* Tells an end of another kind what it met; it has a socket buffer free for that. What it sent is taken out, because closing
- * a socket with unread bytes may discard the answer. */
+/* Tells an end of another kind what it met; it has a socket buffer free for that. What it sent is taken out, because
+ * closing a socket with unread bytes may discard the answer. */
 static void answer_other_kind(hmci_secure_t *stream) {
   uint8_t greeting[GREETING], rest[256];
   make_greeting(greeting, stream->kind, OTHER_KIND);
@@ -145,15 +146,15 @@ static void look_at_user(hmci_secure_t *stream) {
 
 static hmc_status_t judge_greeting(hmci_secure_t *stream) {
   if (stream->in[4] != GREETING_VERSION) {
-    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends", stream->name,
-                     stream->in[4], GREETING_VERSION);
+    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
+                     stream->name, stream->in[4], GREETING_VERSION);
   }
   if (stream->in[5] != (uint8_t)stream->kind) {
     return deny_kind(stream, stream->in[5]);
   }
   if (stream->verdict == OTHER_USER) {
-    return hmci_fail(HMC_DENIED, "%s belongs to user %u; on a UNIX socket only user %u and root are let in", stream->name,
-                     (unsigned)stream->user, (unsigned)geteuid());
+    return hmci_fail(HMC_DENIED, "%s belongs to user %u; on a UNIX socket only user %u and root are let in",
+                     stream->name, (unsigned)stream->user, (unsigned)geteuid());
   }
   if (stream->in[6] != WELCOME) {
     return hmci_fail(HMC_DENIED, "%s, a process of user %u, does not let user %u in", stream->name,
@@ -207,7 +208,7 @@ static hmc_status_t greet(hmci_secure_t *stream, short *events) {
   return judge_greeting(stream);
 }
 
-/* ---- TLS ------------------------------------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------------------------------------------------------- */
 
 /* Says why a TLS handshake failed, by what the peer sent first and what OpenSSL made of it. */
 static hmc_status_t explain_handshake(hmci_secure_t *stream) {
@@ -287,7 +288,7 @@ static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *e
   }
 }
 
-/* ---- the interface --------------------------------------------------------------------------------------------------- */
+/* ---- the interface ----------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_secure_role_t role, const char *name,
                               hmci_secure_t **opened) {
@@ -340,7 +341,8 @@ static void free_stream(hmci_secure_t *stream) {
   free(stream);
 }
 
-/* Hangs up for good: a child made by fork() may still hold the socket, and close() alone would leave the peer waiting. */
+/* Hangs up for good: a child made by fork() may still hold the socket, and close() alone would leave the peer waiting.
+ */
 void hmci_secure_close(hmci_secure_t *stream) {
   if (stream == NULL) {
     return;
@@ -415,7 +417,7 @@ hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t s
 
 bool hmci_secure_pending(const hmci_secure_t *stream) { return stream->ssl != NULL && SSL_pending(stream->ssl) > 0; }
 
-/* ---- blocking forms -------------------------------------------------------------------------------------------------- */
+/* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
 /* Waits until the socket is ready; HMC_TIMEOUT at the deadline. */
 static hmc_status_t wait_ready(const hmci_secure_t *stream, short events, uint64_t deadline) {

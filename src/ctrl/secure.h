@@ -1,11 +1,12 @@
 /* A secure stream: an authenticated, non-blocking byte stream over a connected socket.
  *
- * Over TCP it is TLS 1.3 with the secret as external pre-shared key (TLS_AES_128_GCM_SHA256, psk_dhe_ke), by OpenSSL, without
- * session tickets. Over a UNIX socket, the peer's credentials must show the same user (or root). With an insecure secret it is the plain
- * socket; then both ends exchange a greeting that says so, so that a secure end and an insecure one fail with a clear text.
+ * Over TCP it is TLS 1.3 with the secret as external pre-shared key (TLS_AES_128_GCM_SHA256, psk_dhe_ke), by OpenSSL,
+ * without session tickets. Over a UNIX socket, the peer's credentials must show the same user (or root). With an
+ * insecure secret it is the plain socket; then both ends exchange a greeting that says so, so that a secure end and an
+ * insecure one fail with a clear text.
  *
- * Threads: none of its own; one call at a time per stream. No call blocks. The handshake of a server stream costs bounded
- * memory whatever arrives. */
+ * Threads: none of its own; one call at a time per stream. No call blocks. The handshake of a server stream costs
+ * bounded memory whatever arrives. */
 #ifndef HMCI_SECURE_H
 #define HMCI_SECURE_H
 
@@ -17,8 +18,8 @@ typedef struct hmci_secure hmci_secure_t;
 
 typedef enum hmci_secure_role { HMCI_SECURE_CLIENT, HMCI_SECURE_SERVER } hmci_secure_role_t;
 
-/* Takes a connected non-blocking socket. On success the stream owns `descriptor`; on failure it stays the caller's. The secret must
- * outlive the stream. `name` (copied) names the other side in texts: "10.0.0.2:2025". */
+/* Takes a connected non-blocking socket. On success the stream owns `descriptor`; on failure it stays the caller's. The
+ * secret must outlive the stream. `name` (copied) names the other side in texts: "10.0.0.2:2025". */
 hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_secure_role_t role, const char *name,
                               hmci_secure_t **stream);
 
@@ -27,13 +28,15 @@ void hmci_secure_close(hmci_secure_t *stream);
 
 int hmci_secure_descriptor(const hmci_secure_t *stream);
 
-/* Each of these answers HMC_IN_PROGRESS when the socket must become ready first; `events` then has the poll() events to wait for.
+/* Each of these answers HMC_IN_PROGRESS when the socket must become ready first; `events` then has the poll() events to
+ * wait for.
  *
- * handshake: HMC_SUCCESS when both ends are sure of each other. HMC_DENIED: the other end has another secret, or is no HMC, or
- * another user; the text names the secret that was looked for here and how to make both ends agree. HMC_PEER_LOST.
- * read: at least 1 byte on success; HMC_PEER_LOST at the end of the stream or on a reset; HMC_CORRUPT when TLS finds the
- * stream tampered with. write: *done bytes (at least 1, maybe fewer than asked) were taken; after HMC_IN_PROGRESS the next
- * write must begin with the same bytes and have no fewer of them, since a record of them may be under way already. */
+ * handshake: HMC_SUCCESS when both ends are sure of each other. HMC_DENIED: the other end has another secret, or is no
+ * HMC, or another user; the text names the secret that was looked for here and how to make both ends agree.
+ * HMC_PEER_LOST. read: at least 1 byte on success; HMC_PEER_LOST at the end of the stream or on a reset; HMC_CORRUPT
+ * when TLS finds the stream tampered with. write: *done bytes (at least 1, maybe fewer than asked) were taken; after
+ * HMC_IN_PROGRESS the next write must begin with the same bytes and have no fewer of them, since a record of them may
+ * be under way already. */
 hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events);
 hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events);
 hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events);
@@ -46,8 +49,8 @@ hmc_status_t hmci_secure_handshake_wait(hmci_secure_t *stream, uint64_t deadline
 hmc_status_t hmci_secure_read_wait(hmci_secure_t *stream, void *data, size_t size, uint64_t deadline);
 hmc_status_t hmci_secure_write_wait(hmci_secure_t *stream, const void *data, size_t size, uint64_t deadline);
 
-/* Ends the secure layer and gives back the bare socket, frees the stream. Both ends must agree, by a message inside the stream,
- * which byte is the last one inside: nothing after that byte has been consumed. */
+/* Ends the secure layer and gives back the bare socket, frees the stream. Both ends must agree, by a message inside the
+ * stream, which byte is the last one inside: nothing after that byte has been consumed. */
 int hmci_secure_detach(hmci_secure_t *stream);
 
 #endif

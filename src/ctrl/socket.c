@@ -2,8 +2,8 @@
  *
  * Invariant: every descriptor that leaves this file is non-blocking and close-on-exec. No locking: no state.
  *
- * A UNIX socket file is made under a lock on its directory, so that of two processes that find the same stale file only one
- * replaces it, and so that nobody takes a file for stale between another one's bind() and listen(). */
+ * A UNIX socket file is made under a lock on its directory, so that of two processes that find the same stale file only
+ * one replaces it, and so that nobody takes a file for stale between another one's bind() and listen(). */
 #include "socket.h"
 
 #include <arpa/inet.h>
@@ -32,7 +32,7 @@ typedef union address {
   struct sockaddr_storage storage;
 } address_t;
 
-/* ---- addresses ------------------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 static void local_text(const struct sockaddr_un *address, socklen_t size, char text[HMCI_ADDRESS_TEXT]) {
   size_t start = offsetof(struct sockaddr_un, sun_path);
@@ -113,8 +113,9 @@ static hmc_status_t parse_path(const char *path, address_t *address, socklen_t *
     return hmci_fail(HMC_INVALID_CONFIG, "no path given for a UNIX socket");
   }
   if (length + (is_abstract ? 0 : 1) > sizeof(address->local.sun_path)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "the UNIX socket path \"%s\" has %zu characters, the system takes %zu: use a shorter one",
-                     path, length, sizeof(address->local.sun_path) - 1);
+    return hmci_fail(HMC_INVALID_CONFIG,
+                     "the UNIX socket path \"%s\" has %zu characters, the system takes %zu: use a shorter one", path,
+                     length, sizeof(address->local.sun_path) - 1);
   }
   *address = (address_t){0};
   address->local.sun_family = AF_UNIX;
@@ -140,10 +141,11 @@ static hmc_status_t new_socket(int family, int *descriptor) {
 
 static void set_nodelay(int descriptor) {
   int one = 1;
-  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* fails on UNIX sockets, where nothing is delayed */
+  setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one,
+             sizeof(one)); /* fails on UNIX sockets, where nothing is delayed */
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t listen_failure(int error, const char *where) {
   switch (error) {
@@ -193,8 +195,8 @@ err_close:
   return status;
 }
 
-/* Takes the lock on the directory of `path`; -1 where it cannot be had: then two processes that start on one stale file at
- * the same instant may both replace it, which is what they would do anyway. */
+/* Takes the lock on the directory of `path`; -1 where it cannot be had: then two processes that start on one stale file
+ * at the same instant may both replace it, which is what they would do anyway. */
 static int lock_directory(const char *path) {
   char directory[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
   const char *slash = strrchr(path, '/');
@@ -239,7 +241,8 @@ static hmc_status_t remove_stale(const address_t *address, socklen_t size) {
     return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s is in use by another listener", path);
   }
   if (unlink(path) != 0 && errno != ENOENT) {
-    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s is a stale socket file that cannot be removed: %s", path, strerror(errno));
+    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s is a stale socket file that cannot be removed: %s", path,
+                     strerror(errno));
   }
   return HMC_SUCCESS;
 }
@@ -260,7 +263,8 @@ hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor) {
   hmci_address_text(&address.any, size, where);
   bool is_file = address.local.sun_path[0] != '\0';
   if (is_file) {
-    fchmod(listener, S_IRUSR | S_IWUSR); /* the file gets it; others are turned away by their credentials all the same */
+    fchmod(listener,
+           S_IRUSR | S_IWUSR); /* the file gets it; others are turned away by their credentials all the same */
     lock = lock_directory(path);
   }
   bool bound = bind(listener, &address.any, size) == 0;
@@ -292,7 +296,7 @@ err_close:
   return status;
 }
 
-/* ---- connecting ------------------------------------------------------------------------------------------------------ */
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t connect_failure(int error, const char *where) {
   switch (error) {
@@ -338,7 +342,8 @@ static hmc_status_t connect_finish(int descriptor, const char *where, uint64_t d
   return error != 0 ? connect_failure(error, where) : HMC_SUCCESS;
 }
 
-/* One connect() from begin to end. A UNIX socket whose queue is full answers EAGAIN, and nothing tells when it has room. */
+/* One connect() from begin to end. A UNIX socket whose queue is full answers EAGAIN, and nothing tells when it has
+ * room. */
 static hmc_status_t connect_by(int descriptor, const address_t *address, socklen_t size, const char *where,
                                uint64_t deadline) {
   for (;;) {
@@ -358,7 +363,8 @@ static hmc_status_t connect_by(int descriptor, const address_t *address, socklen
   }
 }
 
-/* A connect() to a free port of this host's ephemeral range may meet itself: TCP then connects the socket to its own end. */
+/* A connect() to a free port of this host's ephemeral range may meet itself: TCP then connects the socket to its own
+ * end. */
 static bool is_connected_to_itself(int descriptor) {
   address_t here = {0}, there = {0};
   socklen_t here_size = sizeof(here), there_size = sizeof(there);
@@ -437,7 +443,7 @@ bool hmci_socket_is_local(const char *ip) {
   return bound;
 }
 
-/* ---- accepting ------------------------------------------------------------------------------------------------------- */
+/* ---- accepting --------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]) {
   address_t address = {0};
@@ -477,8 +483,8 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
   return HMC_SUCCESS;
 }
 
-/* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both those
- * and the ones with data under way. */
+/* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both
+ * those and the ones with data under way. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   unsigned timeout = timeout_ms > UINT_MAX ? UINT_MAX : (unsigned)timeout_ms;
   int one = 1, third = (int)(timeout / 3000), probes = 2;
@@ -490,7 +496,7 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
-/* ---- passing descriptors --------------------------------------------------------------------------------------------- */
+/* ---- passing descriptors ----------------------------------------------------------------------------------------- */
 
 /* A control message with room for one descriptor; its alignment pads it to room for two. */
 typedef union rights {

@@ -105,7 +105,7 @@ static int accept_one(int listener, char peer[HMCI_ADDRESS_TEXT]) {
   return descriptor;
 }
 
-/* ---- addresses ------------------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 static void test_address_texts(void **state) {
   (void)state;
@@ -142,7 +142,7 @@ static void test_address_texts(void **state) {
   assert_int_equal(strlen(text), 5 + sizeof(local.sun_path));
 }
 
-/* ---- TCP ------------------------------------------------------------------------------------------------------------- */
+/* ---- TCP --------------------------------------------------------------------------------------------------------- */
 
 static void talk(const char *ip, const char *shown) {
   int listener, here, there = -1;
@@ -220,8 +220,16 @@ static void test_a_restarted_server_gets_its_port_back(void **state) {
 
 static void test_addresses_that_are_refused(void **state) {
   (void)state;
-  static const char *const bad[] = {"", "localhost", "10.0.0", "1", "::1::2", "127.0.0.1 ", "[::1]", "fe80::1%no-such-card",
-                                    "127.0.0.1%lo", "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001%lo"};
+  static const char *const bad[] = {"",
+                                    "localhost",
+                                    "10.0.0",
+                                    "1",
+                                    "::1::2",
+                                    "127.0.0.1 ",
+                                    "[::1]",
+                                    "fe80::1%no-such-card",
+                                    "127.0.0.1%lo",
+                                    "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001%lo"};
   int descriptor = -1;
   uint16_t port = 9;
   for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -335,7 +343,7 @@ static void test_out_of_descriptors(void **state) {
   close(listener);
 }
 
-/* ---- UNIX sockets ---------------------------------------------------------------------------------------------------- */
+/* ---- UNIX sockets ------------------------------------------------------------------------------------------------ */
 
 static void talk_unix(const char *name) {
   int listener, here, there = -1;
@@ -484,7 +492,7 @@ static void test_connecting_to_a_unix_socket_fails_in_time(void **state) {
   close(listener);
 }
 
-/* ---- passing descriptors --------------------------------------------------------------------------------------------- */
+/* ---- passing descriptors ----------------------------------------------------------------------------------------- */
 
 static void pass(int type) {
   int ends[2], pipe_ends[2], got = -2;

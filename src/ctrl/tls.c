@@ -1,8 +1,9 @@
 /* OpenSSL contexts made of a secret (see tls.h).
  *
  * The pre-shared key is external (RFC 8446 section 4.2.11): a session object built from the 32-byte key, new for each
- * handshake because OpenSSL writes into it. Its identity is "hmc" and a fingerprint, so that a server can tell a client with another
- * secret from one that is no HMC. There is no certificate at either end, so a handshake without the key cannot succeed.
+ * handshake because OpenSSL writes into it. Its identity is "hmc" and a fingerprint, so that a server can tell a client
+ * with another secret from one that is no HMC. There is no certificate at either end, so a handshake without the key
+ * cannot succeed.
  *
  * Invariants: OpenSSL reads no byte ahead of the record that it needs (hmci_secure_detach builds on that), and sends no
  * message of its own after the handshake (no tickets). The BIO below it never raises SIGPIPE.
@@ -57,7 +58,7 @@ void hmci_tls_take_reason(char *text, size_t size) {
   ERR_clear_error();
 }
 
-/* ---- the pre-shared key ---------------------------------------------------------------------------------------------- */
+/* ---- the pre-shared key ------------------------------------------------------------------------------------------ */
 
 /* The identity must not help to find the key: a digest of it. */
 static bool make_identity(const uint8_t key[32], unsigned char identity[IDENTITY]) {
@@ -85,7 +86,8 @@ static SSL_SESSION *make_session(SSL *ssl, const hmci_tls_t *tls) {
   return session;
 }
 
-static int offer_key(SSL *ssl, const EVP_MD *digest, const unsigned char **identity, size_t *size, SSL_SESSION **session) {
+static int offer_key(SSL *ssl, const EVP_MD *digest, const unsigned char **identity, size_t *size,
+                     SSL_SESSION **session) {
   const hmci_tls_wire_t *wire = SSL_get_app_data(ssl);
   (void)digest;
   *session = make_session(ssl, wire->tls);
@@ -97,7 +99,8 @@ static int offer_key(SSL *ssl, const EVP_MD *digest, const unsigned char **ident
   return 1;
 }
 
-/* Without a session here the handshake goes on without the key, finds no certificate, and fails with an alert to the client. */
+/* Without a session here the handshake goes on without the key, finds no certificate, and fails with an alert to the
+ * client. */
 static int find_key(SSL *ssl, const unsigned char *identity, size_t size, SSL_SESSION **session) {
   hmci_tls_wire_t *wire = SSL_get_app_data(ssl);
   bool is_ours = size == IDENTITY && memcmp(identity, wire->tls->identity, IDENTITY) == 0;
@@ -106,7 +109,7 @@ static int find_key(SSL *ssl, const unsigned char *identity, size_t size, SSL_SE
   return is_ours && *session == NULL ? 0 : 1;
 }
 
-/* ---- the socket ------------------------------------------------------------------------------------------------------ */
+/* ---- the socket -------------------------------------------------------------------------------------------------- */
 
 /* A client's first message says its size long before it has arrived; OpenSSL would make room for 128 KiB. */
 static bool claims_too_much(const hmci_tls_wire_t *wire) {
@@ -184,7 +187,7 @@ static BIO_METHOD *make_method(void) {
   return method;
 }
 
-/* ---- contexts -------------------------------------------------------------------------------------------------------- */
+/* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
 static SSL_CTX *make_context(hmci_secure_role_t role) {
   bool is_server = role == HMCI_SECURE_SERVER;
@@ -194,7 +197,8 @@ static SSL_CTX *make_context(hmci_secure_role_t role) {
   }
   SSL_CTX_clear_options(context, SSL_OP_ENABLE_MIDDLEBOX_COMPAT | SSL_OP_ALLOW_NO_DHE_KEX);
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_mode(context,
+                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_read_ahead(context, 0);
   SSL_CTX_set_verify(context, is_server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL); /* no certificate is good enough */

@@ -30,7 +30,8 @@ typedef struct hmci_tls_wire {
   size_t opening_size;
 } hmci_tls_wire_t;
 
-/* Finds or makes what belongs to the secret and role. Errors: HMC_ERROR (OpenSSL lacks what is needed; the text says what). */
+/* Finds or makes what belongs to the secret and role. Errors: HMC_ERROR (OpenSSL lacks what is needed; the text says
+ * what). */
 hmc_status_t hmci_tls_acquire(const hmci_secret_t *secret, hmci_secure_role_t role, hmci_tls_t **tls);
 void hmci_tls_release(hmci_tls_t *tls);
 

@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 enum { HMCI_STAGING_KEPT = 64 };
 
 /* Buffers that were given back are kept for the next taker, for fresh pages are slow. */
@@ -41,5 +43,7 @@ hmc_status_t hmci_copy_speed_measure(hmc_memory_t memory, hmci_copy_speed_t *spe
  * after it overlap soon. Between HMCI_CHUNK_LEAST and HMCI_CHUNK_MOST, a power of two. */
 enum { HMCI_CHUNK_LEAST = 64 << 10, HMCI_CHUNK_MOST = 1 << 20 };
 uint64_t hmci_chunk_size(const hmci_copy_speed_t *speed);
+
+#pragma GCC visibility pop
 
 #endif

@@ -24,6 +24,8 @@
 #include <stdatomic.h>
 #include <sys/uio.h>
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 /* Room for what a transport tells its other end: offers, connection data, region keys. */
 #define HMCI_BLOB_MAX 512
 typedef struct hmci_blob {
@@ -175,6 +177,8 @@ typedef struct hmci_host {
   /* The transport has found that the peer is gone. Any thread, any lock held; the core answers later by connection_fail. */
   void (*connection_lost)(const struct hmci_host *host, void *connection, const char *reason);
 } hmci_host_t;
+
+#pragma GCC visibility pop
 
 /* ---- the table ------------------------------------------------------------------------------------------------------- */
 

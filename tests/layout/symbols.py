@@ -1,4 +1,5 @@
-"""Checks what the shared library shows: hmc_* only, each with its version, and all that the headers declare.
+"""Checks what the shared library shows: hmc_* with its version, all that the headers declare, and hmci_* for its modules
+under a version of their own; and that it needs no library that only a module needs.
 
 usage: symbols.py READELF LIBRARY INCLUDE_FOLDER
 """
@@ -25,13 +26,20 @@ def main():
         if len(words) < 8 or not words[0].rstrip(":").isdigit() or words[6] == "UND":
             continue
         name, _, version = words[7].partition("@@")
-        if words[6] == "ABS" and re.fullmatch(r"HMC_\d+", name):
+        if words[6] == "ABS" and re.fullmatch(r"HMC_(\d+|PRIVATE)", name):
+            continue
+        if name.startswith("hmci_") and version == "HMC_PRIVATE":
             continue
         shown.add(name)
         if not name.startswith("hmc_"):
             faults.append(f"{name} is shown, and is no public name")
         elif not re.fullmatch(r"HMC_\d+", version):
             faults.append(f"{name} has no symbol version")
+
+    needed = subprocess.run([readelf, "--wide", "--dynamic", library], stdout=subprocess.PIPE, universal_newlines=True,
+                            check=True).stdout
+    faults += [f"{name} is needed: that is for modules" for name in re.findall(r"\[(\S+)\]", needed)
+               if name.startswith(("libibverbs", "librdmacm", "libucp", "libucs"))]
 
     declared = set()
     for header in sorted(pathlib.Path(include).rglob("*.h")):

@@ -1,9 +1,8 @@
-/* The proxy (see proxy.h): one thread that polls all sockets, with blocking writes, which is fine as long as both
- * peers read. */
+/* The proxy (see proxy.h): one thread that polls all sockets. It writes blocking, which is fine as long as both peers
+ * read. */
 #include "proxy.h"
 #include "suite.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,6 +28,7 @@ struct proxy {
   size_t count;
   _Atomic bool stopping;
   _Atomic uint32_t marks_left, chunk, damages;
+  uint8_t data[CHUNK];
 };
 
 static int loopback_socket(struct sockaddr_in *address, uint16_t port) {
@@ -86,15 +86,14 @@ static void end_way(way_t *way) {
 }
 
 static void forward(proxy_t *proxy, way_t *way) {
-  static _Thread_local uint8_t data[CHUNK];
-  ssize_t got = recv(way->from, data, sizeof data, 0);
+  ssize_t got = recv(way->from, proxy->data, sizeof proxy->data, 0);
   if (got <= 0) {
     end_way(way);
     return;
   }
-  damage(proxy, way, data, (size_t)got);
+  damage(proxy, way, proxy->data, (size_t)got);
   for (ssize_t sent = 0, more; sent < got; sent += more) {
-    more = send(way->to, data + sent, (size_t)(got - sent), MSG_NOSIGNAL);
+    more = send(way->to, proxy->data + sent, (size_t)(got - sent), MSG_NOSIGNAL);
     if (more <= 0) {
       end_way(way);
       return;
@@ -137,9 +136,6 @@ proxy_t *proxy_start(uint16_t to, uint16_t *port) {
 
 void proxy_stop(proxy_t *proxy) {
   atomic_store(&proxy->stopping, true);
-  for (size_t i = 0; i < COUNT_OF(proxy->ways); i++) /* ends a write to a peer that does not read */
-    if (proxy->ways[i].to > 0)
-      shutdown(proxy->ways[i].to, SHUT_RDWR);
   pthread_join(proxy->thread, NULL);
   for (size_t i = 0; i < proxy->count; i++)
     close(proxy->ways[i].to); /* each socket is the other way's end, too */

@@ -13,6 +13,7 @@ typedef struct proxy proxy_t;
 
 /* Forwards connections to a port of this host; `port` gets its own. Asserts. */
 proxy_t *proxy_start(uint16_t to, uint16_t *port);
+/* After the peers that talk through it are closed. */
 void proxy_stop(proxy_t *proxy);
 
 /* From now on the byte behind each mark is flipped, `count` times in all. */

@@ -41,8 +41,9 @@ void hmci_responder_break_off(hmci_responder_t *responder) {
 
 /* ---- the service ----------------------------------------------------------------------------------------------------- */
 
-/* A device copies, and no descriptor will tell when it is done; or the pool has to get a buffer back. */
-static bool waits_for_device(const hmci_responder_t *responder) {
+/* What no descriptor tells: a device copies, the pool has to get a buffer back, or an encrypting pipe holds bytes that wait. */
+static bool has_to_poll(const hmci_responder_t *responder) {
+  if (!responder->paused && responder->pipe->pending && responder->pipe->pending(responder->pipe)) return true;
   if (!hmci_stage_is_empty(&responder->in) && responder->in.slots[responder->in.head].started) return true;
   if (responder->blocked || hmci_list_is_empty(&responder->jobs)) return false;
   const hmci_responder_job_t *job = HMCI_CONTAINER(responder->jobs.next, hmci_responder_job_t, link);
@@ -55,7 +56,7 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   if (was_blocked != responder->blocked || was_paused != responder->paused) {
     hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
   }
-  bool polled = waits_for_device(responder);
+  bool polled = has_to_poll(responder);
   if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
   responder->polled = polled;
   if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left) hmci_stage_release(&responder->in);

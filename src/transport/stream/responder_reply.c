@@ -125,9 +125,13 @@ static bool send_replies(hmci_responder_t *responder) {
   bool moved = false;
   uint64_t round = 0;
   responder->blocked = false;
-  while (round < HMCI_RESPONDER_ROUND) {
+  for (;;) {
     bool framed = responder->reply_sent < responder->reply_size || responder->data_left;
     if (!framed && !next_reply(responder)) break;
+    if (round >= HMCI_RESPONDER_ROUND) {
+      responder->blocked = true; /* others first; the socket, being writable, makes the next event */
+      break;
+    }
     struct iovec parts[HMCI_RESPONDER_PARTS];
     int count = reply_parts(responder, parts);
     ssize_t sent = responder->pipe->send(responder->pipe, parts, count);

@@ -6,24 +6,10 @@
  *
  * Locking: the arrays change only while the connection is made (the dialling thread, or the loop's thread, before the core hands the
  * connection to anybody else); afterwards requesters and responders lock for themselves. */
-#include "../stream/requester.h"
-#include "../stream/responder.h"
+#include "tcp.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { STREAMS = 16 };
-
-typedef struct tcp_transport {
-  const hmci_host_t *host;
-} tcp_transport_t;
-
-typedef struct tcp_connection {
-  tcp_transport_t *transport;
-  uint32_t count; /* streams per direction */
-  hmci_requester_t requesters[STREAMS];
-  hmci_responder_t responders[STREAMS];
-} tcp_connection_t;
 
 static hmc_status_t probe(char *reason, size_t size) {
   snprintf(reason, size, "tcp sockets, always here");
@@ -44,11 +30,13 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return HMC_SUCCESS;
 }
 
-static uint32_t clamp_streams(uint64_t count) { return count < 1 ? 1 : count > STREAMS ? STREAMS : (uint32_t)count; }
+static uint32_t clamp_streams(uint64_t count) { return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count; }
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   tcp_connection_t *connection = block;
   connection->transport = self;
+  pthread_mutex_init(&connection->stripe_lock, NULL);
+  hmci_list_init(&connection->stripes);
   connection->count = clamp_streams(connection->transport->host->settings->tcp_streams);
   data->size = 0;
   if (role == HMCI_DIALLED) {
@@ -111,6 +99,8 @@ static void connection_close(void *block) {
     hmci_requester_close(&connection->requesters[i]);
     hmci_responder_close(&connection->responders[i]);
   }
+  hmci_tcp_stripes_free(connection);
+  pthread_mutex_destroy(&connection->stripe_lock);
 }
 
 static void explain(void *block, char *text, size_t size) {
@@ -131,22 +121,28 @@ static void remote_explain(void *block, void *remote, char *text, size_t size) {
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   tcp_connection_t *connection = block;
+  if (hmci_tcp_is_striped(connection, operations, count)) return hmci_tcp_stripe_submit(connection, operations);
   return hmci_requester_submit(&connection->requesters[0], operations, count);
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
   tcp_connection_t *connection = block;
+  if (hmci_tcp_was_striped(operation)) return hmci_tcp_stripe_wait(connection, operation, spin);
   return hmci_requester_wait(&connection->requesters[0], operation, spin);
 }
 
 static void progress(void *block) {
   tcp_connection_t *connection = block;
-  hmci_requester_progress(&connection->requesters[0]);
+  for (uint32_t i = 0; i < connection->count; i++) hmci_requester_progress(&connection->requesters[i]);
 }
 
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   tcp_connection_t *connection = block;
-  hmci_requester_cancel(&connection->requesters[0], operation, status);
+  if (hmci_tcp_was_striped(operation)) {
+    hmci_tcp_stripe_cancel(connection, operation, status);
+  } else {
+    hmci_requester_cancel(&connection->requesters[0], operation, status);
+  }
 }
 
 const hmci_transport_ops_t hmci_transport_tcp = {

@@ -268,5 +268,5 @@ void hmci_verbs_devices_close(verbs_transport_t *transport) {
     ibv_close_device(device->context);
   }
   transport->device_count = 0;
-  if (transport->slots) hmci_verbs_slots_free(transport);
+  hmci_verbs_slots_free(transport);
 }

@@ -33,7 +33,7 @@ static bool is_zero(const uint8_t *raw) {
   return memcmp(raw, zero, sizeof zero) == 0;
 }
 
-void hmci_verbs_gid_text(const uint8_t *raw, char *text) {
+void hmci_verbs_gid_text(const uint8_t raw[16], char text[VERBS_GID_TEXT]) {
   if (is_mapped(raw)) {
     inet_ntop(AF_INET, raw + 12, text, VERBS_GID_TEXT);
   } else {
@@ -48,7 +48,7 @@ unsigned hmci_verbs_gid_worth(const verbs_gid_t *gid) {
   return is_link_local(gid->raw) ? WORTH_LOCAL : WORTH_IP;
 }
 
-bool hmci_verbs_route(const uint8_t *peer, uint8_t *source) {
+bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(4791)};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(4791)};
   bool mapped = is_mapped(peer);

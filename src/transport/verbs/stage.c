@@ -1,25 +1,31 @@
 /* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies into, and buffers, which
- * messages arrive in. All of it is bounded, whatever is transferred: the context's slots, and the buffers of each device it uses. */
+ * messages arrive in. All of it is bounded, whatever is transferred, and comes from the context's staging pool. */
 #include "verbs.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-static hmc_status_t map_pages(size_t size, uint8_t **pages) {
-  void *address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (address == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "no memory for %zu B of staging buffers", size);
-  *pages = address;
-  return HMC_SUCCESS;
+/* Takes as many pieces of VERBS_SLOT bytes from the context's pool as it gives, `most` at most and `least` at least. */
+static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages, uint32_t *count) {
+  for (uint32_t wanted = most; wanted >= least; wanted /= 2) {
+    *pages = hmci_staging_take(transport->host->staging, (uint64_t)wanted * VERBS_SLOT);
+    if (!*pages) continue;
+    *count = wanted;
+    return HMC_SUCCESS;
+  }
+  return hmci_fail(HMC_NO_MEMORY, "HMC_STAGING leaves no %u B for messages over RDMA", least * VERBS_SLOT);
+}
+
+static void give_pages(verbs_transport_t *transport, uint8_t *pages, uint32_t count) {
+  hmci_staging_give(transport->host->staging, pages, (uint64_t)count * VERBS_SLOT);
 }
 
 /* The first device's makes the slots. */
 static hmc_status_t need_slots(verbs_transport_t *transport) {
   if (transport->slots) return HMC_SUCCESS;
-  hmc_status_t status = map_pages((size_t)VERBS_SLOTS * VERBS_SLOT, &transport->slots);
+  hmc_status_t status = take_pages(transport, VERBS_SLOTS, VERBS_SLOTS_LEAST, &transport->slots, &transport->slot_count);
   if (status != HMC_SUCCESS) return status;
-  for (uint32_t i = 0; i < VERBS_SLOTS; i++) {
+  for (uint32_t i = 0; i < transport->slot_count; i++) {
     verbs_slot_t *slot = &transport->slot_table[i];
     slot->data = transport->slots + (size_t)i * VERBS_SLOT;
     slot->next = transport->free_slots;
@@ -28,9 +34,14 @@ static hmc_status_t need_slots(verbs_transport_t *transport) {
   return HMC_SUCCESS;
 }
 
-void hmci_verbs_slots_free(verbs_transport_t *transport) { munmap(transport->slots, (size_t)VERBS_SLOTS * VERBS_SLOT); }
+void hmci_verbs_slots_free(verbs_transport_t *transport) {
+  if (transport->slots) give_pages(transport, transport->slots, transport->slot_count);
+  transport->slots = NULL;
+  transport->free_slots = NULL;
+}
 
-static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, size_t size, struct ibv_mr **memory) {
+static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, uint32_t count, struct ibv_mr **memory) {
+  size_t size = (size_t)count * VERBS_SLOT;
   *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
   if (*memory) return HMC_SUCCESS;
   return hmci_fail(HMC_NO_MEMORY, "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned)", size,
@@ -38,16 +49,15 @@ static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, size_
 }
 
 hmc_status_t hmci_verbs_stage_open(verbs_device_t *device) {
-  bool first = !device->transport->slots;
-  hmc_status_t status = need_slots(device->transport);
+  verbs_transport_t *transport = device->transport;
+  uint32_t most = transport->slots ? VERBS_BUFFERS_MORE : VERBS_BUFFERS;
+  hmc_status_t status = need_slots(transport);
   if (status != HMC_SUCCESS) return status;
-  device->buffer_count = first ? VERBS_BUFFERS : VERBS_BUFFERS_MORE;
-  size_t size = (size_t)device->buffer_count * VERBS_SLOT;
-  status = map_pages(size, &device->buffers);
+  status = take_pages(transport, most, VERBS_BUFFERS_MORE, &device->buffers, &device->buffer_count);
   if (status != HMC_SUCCESS) return status;
-  status = register_pages(device, device->buffers, size, &device->buffer_memory);
+  status = register_pages(device, device->buffers, device->buffer_count, &device->buffer_memory);
   if (status != HMC_SUCCESS) goto err_buffers;
-  status = register_pages(device, device->transport->slots, (size_t)VERBS_SLOTS * VERBS_SLOT, &device->slot_memory);
+  status = register_pages(device, transport->slots, transport->slot_count, &device->slot_memory);
   if (status != HMC_SUCCESS) goto err_buffer_memory;
   for (uint32_t i = 0; i < device->buffer_count; i++) hmci_verbs_buffer_post(device, i);
   return HMC_SUCCESS;
@@ -55,15 +65,14 @@ hmc_status_t hmci_verbs_stage_open(verbs_device_t *device) {
 err_buffer_memory:
   ibv_dereg_mr(device->buffer_memory);
 err_buffers:
-  munmap(device->buffers, size);
-  device->buffers = NULL;
+  give_pages(transport, device->buffers, device->buffer_count);
   return status;
 }
 
 void hmci_verbs_stage_close(verbs_device_t *device) {
   ibv_dereg_mr(device->slot_memory);
   ibv_dereg_mr(device->buffer_memory);
-  munmap(device->buffers, (size_t)device->buffer_count * VERBS_SLOT);
+  give_pages(device->transport, device->buffers, device->buffer_count);
 }
 
 void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index) {

@@ -43,7 +43,8 @@ enum {
   VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
   VERBS_SLOTS = 32,                           /* per context: 4 MiB */
   VERBS_BUFFERS = 32,                         /* of the first device that is used: 4 MiB */
-  VERBS_BUFFERS_MORE = 4,                     /* of each further one */
+  VERBS_BUFFERS_MORE = 4,                     /* of each further one, and the least of all */
+  VERBS_SLOTS_LEAST = 4,
   VERBS_BUCKETS = 64,
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
@@ -126,6 +127,7 @@ struct verbs_transport {
   uint64_t pinned; /* bytes registered for regions, all devices */
 
   uint8_t *slots;
+  uint32_t slot_count;
   verbs_slot_t slot_table[VERBS_SLOTS];
   verbs_slot_t *free_slots;
   bool starved;           /* a connection waits for a slot */

@@ -9,7 +9,7 @@ static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value
 
 /* ---- notes ----------------------------------------------------------------------------------------------------------- */
 
-void hmci_verbs_note_encode(uint8_t *to, const verbs_note_t *note) {
+void hmci_verbs_note_encode(uint8_t to[VERBS_NOTE], const verbs_note_t *note) {
   const uint32_t words[] = {note->type,       note->epoch,  note->number,    note->status, note->region,
                             note->generation, note->queue_pair, note->packet, note->flush_key, note->rights};
   memset(to, 0, VERBS_NOTE);
@@ -25,7 +25,7 @@ void hmci_verbs_note_encode(uint8_t *to, const verbs_note_t *note) {
   memcpy(to + 72, note->text, length);
 }
 
-hmc_status_t hmci_verbs_note_decode(const uint8_t *from, verbs_note_t *note) {
+hmc_status_t hmci_verbs_note_decode(const uint8_t from[VERBS_NOTE], verbs_note_t *note) {
   *note = (verbs_note_t){
       .type = hmci_load32(from),
       .epoch = hmci_load32(from + 4),
@@ -57,7 +57,7 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t *from, verbs_note_t *note) {
 
 /* ---- messages -------------------------------------------------------------------------------------------------------- */
 
-void hmci_verbs_message_encode(uint8_t *to, const verbs_message_t *message) {
+void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *message) {
   to[0] = message->type;
   to[1] = message->operation | (message->chained ? CHAINED : 0);
   hmci_store16(to + 2, message->status);
@@ -126,7 +126,7 @@ void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32
 }
 _Static_assert(2 + VERBS_OFFERS * OFFER_ENTRY <= HMCI_BLOB_MAX, "an offer fits into a blob");
 
-hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t *gids, uint32_t *count) {
+hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count) {
   if (offer->size < 2 || offer->data[0] != VERBS_VERSION) {
     return hmci_fail(HMC_UNSUPPORT, "the peer speaks version %u of verbs, not %d", offer->size ? offer->data[0] : 0, VERBS_VERSION);
   }

@@ -1,0 +1,50 @@
+# Transports that are loaded at run time: libhmc-<name>.so in hmc/ beside the library (see src/transport/module.h).
+#
+#   hmc_add_module(<name> <pkg-config module>...)
+#
+# Built of the sources in src/transport/<name>. Where a library that it needs is not installed, the module is left out, and
+# programs say so when they ask for that transport. HMC_<NAME>: AUTO, ON (it is an error to leave it out) or OFF.
+# The sources are also put into a static library hmc_<name>_objects, for unit tests.
+
+find_package(PkgConfig REQUIRED)
+
+function(hmc_add_module name)
+  string(TOUPPER "${name}" NAME)
+  set(HMC_${NAME} AUTO CACHE STRING "Build the ${name} transport: AUTO, ON or OFF")
+  set_property(CACHE HMC_${NAME} PROPERTY STRINGS AUTO ON OFF)
+  if(HMC_${NAME} STREQUAL "OFF")
+    return()
+  endif()
+  pkg_check_modules(${NAME}_NEEDS IMPORTED_TARGET ${ARGN})
+  if(NOT ${NAME}_NEEDS_FOUND)
+    if(HMC_${NAME} STREQUAL "ON")
+      message(FATAL_ERROR "HMC_${NAME} is ON, but these are not all installed: ${ARGN}")
+    endif()
+    message(STATUS "The ${name} transport is left out: it needs ${ARGN}")
+    return()
+  endif()
+
+  file(GLOB sources CONFIGURE_DEPENDS "src/transport/${name}/*.c")
+  list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+  add_library(hmc_${name}_objects STATIC ${sources})
+  set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
+  target_include_directories(hmc_${name}_objects PUBLIC include)
+  get_target_property(headers PkgConfig::${NAME}_NEEDS INTERFACE_INCLUDE_DIRECTORIES)
+  if(headers)
+    target_include_directories(hmc_${name}_objects SYSTEM PUBLIC ${headers})
+  endif()
+
+  add_library(hmc_${name} MODULE ${sources})
+  target_include_directories(hmc_${name} PRIVATE include)
+  target_link_libraries(hmc_${name} PRIVATE hmc PkgConfig::${NAME}_NEEDS Threads::Threads)
+  target_link_options(hmc_${name} PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/src/module.map")
+  if(NOT HMC_SANITIZE)
+    target_link_options(hmc_${name} PRIVATE "-Wl,--no-undefined")
+  endif()
+  set_target_properties(hmc_${name} PROPERTIES PREFIX "lib" OUTPUT_NAME "hmc-${name}" SUFFIX ".so" LINKER_LANGUAGE C
+    C_VISIBILITY_PRESET hidden LINK_DEPENDS "${PROJECT_SOURCE_DIR}/src/module.map"
+    LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/hmc" INSTALL_RPATH "$ORIGIN/..")
+  install(TARGETS hmc_${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/hmc")
+endfunction()
+
+hmc_add_module(verbs libibverbs)
