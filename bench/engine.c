@@ -100,11 +100,12 @@ static bool flow(void *state, const bench_request_t *request, uint64_t count, be
       if (status != HMC_SUCCESS)
         break;
     }
-    if (status == HMC_SUCCESS) {
-      hmc_request_t *oldest = engine->ring[first++ % request->depth];
-      status = hmc_request_wait(oldest);
-      hmc_request_free(oldest);
-    }
+    if (first == last)
+      break;
+    hmc_request_t *oldest = engine->ring[first++ % request->depth];
+    hmc_status_t final = hmc_request_wait(oldest);
+    status = status == HMC_SUCCESS ? final : status;
+    hmc_request_free(oldest);
   }
   bool good = status == HMC_SUCCESS || fail(result, "in flight", status);
   for (; first < last; first++)

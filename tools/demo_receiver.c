@@ -232,7 +232,7 @@ static void print_explained(const receiver_t *receiver) {
 }
 
 static int run(receiver_t *receiver) {
-  hmc_memory_t from, to;
+  hmc_memory_t from = {HMC_MEMORY_DEFAULT, 0}, to = from;
   int code = choose_memory(receiver->options, &from, &to);
   if (code == TOOL_DONE)
     code = tell(receiver, &(demo_message_t){.kind = DEMO_HOLD, .memory = from});

@@ -47,7 +47,7 @@ static int look_at_object(struct dl_phdr_info *info, size_t size, void *argument
   if (info->dlpi_name[0] == '/' && strlen(info->dlpi_name) < sizeof largest->path &&
       stat(info->dlpi_name, &status) == 0 && status.st_size > largest->size) {
     largest->size = status.st_size;
-    strcpy(largest->path, info->dlpi_name);
+    snprintf(largest->path, sizeof largest->path, "%s", info->dlpi_name);
   }
   return 0;
 }

@@ -35,11 +35,11 @@ static uint64_t remote_slots(const perf_options_t *options, uint64_t bytes, uint
   uint64_t wanted = options->verify ? options->depth : 1;
   if (slots >= wanted)
     return slots < options->depth ? slots : options->depth;
+  uint64_t needed = bytes * options->threads * wanted;
   char offered[32];
   tool_format_bytes(lent, offered, sizeof offered);
   tool_fail("the server lends %s, and %llu bytes are needed: start it with --region %lluM", offered,
-            (unsigned long long)(bytes * options->threads * wanted),
-            (unsigned long long)((bytes * options->threads * wanted + (1 << 20) - 1) >> 20));
+            (unsigned long long)needed, (unsigned long long)((needed + (1 << 20) - 1) >> 20));
   return 0;
 }
 
@@ -90,7 +90,7 @@ static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote
 int perf_measure(const perf_options_t *options, const char *host, uint16_t port) {
   uint64_t bytes = largest_size(options) * options->depth * options->threads;
   hmc_context_t *context;
-  hmc_peer_t *peer;
+  hmc_peer_t *peer = NULL;
   hmc_region_t *local;
   hmc_remote_t *remote;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf"}, &context);

@@ -205,11 +205,9 @@ static void percentiles(const worker_t *workers, unsigned threads, perf_result_t
   size_t total = 0;
   for (unsigned t = 0; t < threads; t++)
     total += workers[t].samples.count;
-  double *all = malloc(total * sizeof *all);
-  if (!all || total == 0) {
-    free(all);
+  double *all = total ? malloc(total * sizeof *all) : NULL;
+  if (!all)
     return;
-  }
   size_t used = 0;
   for (unsigned t = 0; t < threads; t++) {
     memcpy(all + used, workers[t].samples.values, workers[t].samples.count * sizeof *all);
@@ -268,17 +266,19 @@ static int run_workers(run_t *run, worker_t *workers, unsigned threads) {
 int perf_run(const perf_load_t *load, perf_result_t *result) {
   unsigned threads = load->options->threads;
   run_t run = {.load = load, .awaited = threads};
+  worker_t *workers = calloc(threads, sizeof *workers);
+  if (!workers)
+    return tool_fail("out of memory");
+  int code = TOOL_DONE;
   pthread_mutex_init(&run.lock, NULL);
   pthread_cond_init(&run.open, NULL);
-  worker_t *workers = calloc(threads, sizeof *workers);
-  int code = workers ? TOOL_DONE : tool_fail("out of memory");
   for (unsigned t = 0; code == TOOL_DONE && t < threads; t++)
     code = prepare_worker(&workers[t], &run, t);
   if (code == TOOL_DONE)
     code = run_workers(&run, workers, threads);
   if (code == TOOL_DONE)
     code = gather(workers, threads, load, result);
-  for (unsigned t = 0; workers && t < threads; t++) {
+  for (unsigned t = 0; t < threads; t++) {
     free(workers[t].samples.values);
     free(workers[t].ring);
   }

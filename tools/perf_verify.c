@@ -67,7 +67,9 @@ static int compare_slot(const perf_load_t *load, uint64_t slot, unsigned char *h
 int perf_verify_prepare(const perf_load_t *load) {
   moment = (uint64_t)(tool_clock() * 1e9);
   unsigned char *host = malloc(load->bytes);
-  int code = host ? TOOL_DONE : tool_fail("out of memory for --verify");
+  if (!host)
+    return tool_fail("out of memory for --verify");
+  int code = TOOL_DONE;
   uint64_t slots = (uint64_t)load->options->threads * load->depth;
   for (uint64_t slot = 0; code == TOOL_DONE && slot < slots; slot++)
     code = prepare_slot(load, slot, host);
@@ -78,11 +80,13 @@ int perf_verify_prepare(const perf_load_t *load) {
 int perf_verify_compare(const perf_load_t *load) {
   const perf_options_t *options = load->options;
   unsigned char *host = malloc(load->bytes), *expected = malloc(load->bytes);
-  int code = host && expected ? TOOL_DONE : tool_fail("out of memory for --verify");
+  int code = TOOL_DONE;
   uint64_t used = options->iterations ? options->warmup + options->iterations : load->depth;
   if (used > load->depth)
     used = load->depth;
-  for (unsigned t = 0; t < options->threads; t++)
+  if (!host || !expected)
+    code = tool_fail("out of memory for --verify");
+  for (unsigned t = 0; host && expected && t < options->threads; t++)
     for (uint64_t slot = 0; code == TOOL_DONE && slot < used; slot++)
       code = compare_slot(load, (uint64_t)t * load->depth + slot, host, expected);
   free(host);

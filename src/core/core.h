@@ -30,6 +30,7 @@ typedef struct hmci_transport_slot {
   void *state; /* NULL: not usable here, for `reason` */
   hmci_blob_t offer;
   char reason[HMCI_REASON_SIZE];
+  _Atomic uint32_t downgraded; /* 1 once it was logged that a peer it should have reached went another way */
 } hmci_transport_slot_t;
 
 struct hmc_context {

@@ -91,6 +91,13 @@ static bool is_final(hmc_status_t status) {
   return status == HMC_TIMEOUT || status == HMC_PEER_LOST || status == HMC_CORRUPT || status == HMC_NO_MEMORY;
 }
 
+/* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
+static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, const char *reason) {
+  bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS;
+  bool first = expected && !atomic_exchange(&slot->downgraded, 1);
+  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port, slot->ops->name, reason);
+}
+
 /* Takes the required transport, or the best that works, and remembers why not the better ones. */
 static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, const hmci_blob_t offers[HMCI_TRANSPORTS],
                                      const bool offered[HMCI_TRANSPORTS], uint64_t deadline) {
@@ -106,9 +113,7 @@ static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t typ
                         : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
     snprintf(peer->refused[i], sizeof peer->refused[i], "%s", hmc_last_error());
-    if (type == HMC_CONNECTION_AUTO) {
-      hmci_log(HMC_LOG_INFO, "%s:%u cannot be reached by %s: %s", peer->ip, peer->port, slot->ops->name, peer->refused[i]);
-    }
+    if (type == HMC_CONNECTION_AUTO) log_refusal(peer, slot, offered[i] ? &offers[i] : NULL, peer->refused[i]);
     if (is_final(status)) return status;
   }
   return status;

@@ -82,7 +82,7 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
   if (notice && peer) *peer = notice->peer;
   pthread_mutex_unlock(&context->notice_lock);
   if (!notice) return status;
-  memcpy(data, notice->data, notice->size);
+  if (notice->size) memcpy(data, notice->data, notice->size);
   free(notice);
   return HMC_SUCCESS;
 }

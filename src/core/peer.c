@@ -229,7 +229,39 @@ static void HMCI_PRINTF(4, 5) append(char *text, size_t size, size_t *used, cons
   if (length > 0) *used += (size_t)length;
 }
 
+/* The kinds of memory that this context has regions of, as bits. */
+static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
+  unsigned kinds = 1u << HMC_MEMORY_CPU;
+  pthread_mutex_lock(&context->region_lock);
+  for (uint32_t id = 1; id < context->region_room; id++) {
+    const hmc_region_t *region = context->regions[id];
+    if (!region || (unsigned)region->view.memory.kind >= 32) continue;
+    kinds |= 1u << region->view.memory.kind;
+    chunk_of[region->view.memory.kind] = region->view.chunk;
+  }
+  pthread_mutex_unlock(&context->region_lock);
+  return kinds;
+}
+
+/* What an operation between local memory of a kind and that region costs. */
+static void explain_cost(const hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
+  bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
+  if (remote->mapped && host) {
+    snprintf(line, size, "one copy; no system call, no other thread");
+  } else if (remote->mapped) {
+    snprintf(line, size, "one copy by the device; no other process takes part");
+  } else if (host && remote_host) {
+    snprintf(line, size, "no staging: straight from and to the memory at both ends");
+  } else {
+    const char *where = host ? "at the peer" : remote_host ? "here" : "at both ends";
+    snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped", where,
+             (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
+  }
+}
+
 static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *used) {
+  uint64_t chunk_of[32] = {0};
+  unsigned kinds = local_kinds(peer->context, chunk_of);
   pthread_mutex_lock(&peer->lock);
   for (hmci_list_t *link = peer->remotes.next; link != &peer->remotes; link = link->next) {
     hmc_remote_t *remote = HMCI_CONTAINER(link, hmc_remote_t, link);
@@ -239,6 +271,11 @@ static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *u
     }
     append(text, size, used, "  region '%s' (%llu B, %s %d): %s\n", remote->name, (unsigned long long)remote->view.size,
            hmc_memory_kind_name(remote->view.memory.kind), remote->view.memory.device, line);
+    for (unsigned kind = 0; kind < 32; kind++) {
+      if (!(kinds >> kind & 1)) continue;
+      explain_cost(remote, (hmc_memory_kind_t)kind, chunk_of[kind], line, sizeof line);
+      append(text, size, used, "    with local %s: %s\n", hmc_memory_kind_name((hmc_memory_kind_t)kind), line);
+    }
   }
   pthread_mutex_unlock(&peer->lock);
 }

@@ -20,7 +20,7 @@ static hmci_hello_t example(void) {
 }
 
 static hmc_status_t decode(const uint8_t *frame, size_t size, hmci_hello_t *hello) {
-  hmci_frame_header_t header;
+  hmci_frame_header_t header = {0};
   hmc_status_t status = hmci_frame_decode(frame, HMCI_HELLO_BODY, &header);
   if (status == HMC_SUCCESS && header.size != size - HMCI_FRAME_HEADER) {
     return HMC_ERROR;

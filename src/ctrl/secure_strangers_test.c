@@ -6,6 +6,8 @@
 #include <openssl/x509.h>
 #include <sys/syscall.h>
 
+static hmci_secret_t other = {.key = {9, 9, 9}, .source = "HMC_SECRET"};
+
 /* Whom SO_PEERCRED shows; -1: the truth. */
 static int64_t pretended_user = -1;
 

@@ -22,7 +22,6 @@
 #include <cmocka.h>
 
 static hmci_secret_t ours = {.key = {1, 2, 3}, .source = "/home/me/.hmc/secret"};
-static hmci_secret_t other = {.key = {9, 9, 9}, .source = "HMC_SECRET"};
 static hmci_secret_t insecure = {.insecure = true, .source = "HMC_INSECURE"};
 
 static inline uint64_t soon(void) { return hmci_deadline(5000); }

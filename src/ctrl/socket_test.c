@@ -35,7 +35,7 @@ int connect(int descriptor, const struct sockaddr *address, socklen_t size) {
   if (dial_itself) {
     int one = 1;
     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    bind(descriptor, address, size);
+    (void)bind(descriptor, address, size);
   }
   return (int)syscall(SYS_connect, descriptor, address, size);
 }

@@ -160,6 +160,9 @@ static const struct {
     {"tcp", HMC_CONNECTION_TCP, NULL, NULL},
     {"tcp_streams", HMC_CONNECTION_TCP, "HMC_TCP_STREAMS", "4"},
     {"tcp_encrypted", HMC_CONNECTION_TCP, "HMC_ENCRYPT", "yes"},
+    {"verbs", HMC_CONNECTION_RDMA, NULL, NULL},
+    {"verbs_flush", HMC_CONNECTION_RDMA, "HMC_VERBS_FLUSH", "yes"},
+    {"verbs_pinched", HMC_CONNECTION_RDMA, "HMC_VERBS_PINNED_MAX", "64K"},
 };
 
 bool transport_parse(const char *name, hmc_connection_type_t *type) {

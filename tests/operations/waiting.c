@@ -23,7 +23,6 @@ static uint64_t distant_word(const distant_t *distant) {
 void wait_in_order(void **state) {
   couple_t *couple = *state;
   far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64 * KIB, .lend = true});
-  far_t gone = far_make(couple, (far_options_t){.name = "gone", .size = 64, .lend = true});
   place_t local = near_make(couple, 64 * KIB, false);
   hmc_request_t *requests[6] = {NULL}, *none[3] = {NULL};
   size_t index = 99, indices[6], done = 99;
@@ -76,7 +75,6 @@ void wait_in_order(void **state) {
     hmc_request_free(requests[i]);
   distant_end(&distant);
   place_close(&local);
-  far_close(&gone);
   far_close(&far);
 }
 

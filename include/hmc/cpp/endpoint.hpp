@@ -15,11 +15,14 @@
 #define HMC_CPP_ENDPOINT_HPP
 
 #include <hmc/context.h>
+#include <hmc/cpp/mailbox.hpp>
 #include <hmc/cpp/status.hpp>
 #include <hmc/region.h>
+#include <hmc/settings.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -43,12 +46,35 @@ inline std::string plain_ip(const std::string &ip) {
   return ip.compare(0, 7, "::ffff:") == 0 && ip.find('.') != std::string::npos ? ip.substr(7) : ip;
 }
 
+/* The deadline of operations that have none of their own: HMC_TIMEOUT, in milliseconds. */
+inline uint64_t default_timeout_ms() {
+  hmc_setting_t setting;
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    if (hmc_settings_get(i, &setting) != HMC_SUCCESS || std::strcmp(setting.name, "HMC_TIMEOUT") != 0)
+      continue;
+    char *unit = nullptr;
+    uint64_t value = std::strtoull(setting.value, &unit, 10);
+    switch (*unit | 0x20) { /* "30s", "5ms", "20us", "100ns", "500" */
+    case 's':
+      return value * 1000;
+    case 'u':
+      return value / 1000 + 1;
+    case 'n':
+      return value / 1000000 + 1;
+    default:
+      return value ? value : 1;
+    }
+  }
+  return 30000;
+}
+
 /* A connected Communicator. Operations hold a shared_ptr to it: it hangs up when the last of them is through. */
 class Peer {
 public:
   /* `owner` is the one who dialled `ip` and `port`, or NULL for a peer that dialled in. */
-  Peer(std::unique_ptr<hmc_peer_t, CloseHandle> handle, const void *owner, const std::string &ip, uint16_t port)
-      : handle_(std::move(handle)), owner_(owner) {
+  Peer(std::unique_ptr<hmc_peer_t, CloseHandle> handle, Mailbox &mailbox, const void *owner, const std::string &ip,
+       uint16_t port)
+      : handle_(std::move(handle)), mailbox_(mailbox), owner_(owner) {
     hmc_peer_info_t info;
     std::memset(&info, 0, sizeof info);
     hmc_peer_get_info(handle_.get(), &info);
@@ -56,6 +82,12 @@ public:
     ip_ = owner ? ip : plain_ip(info.ip);
     port_ = owner ? port : info.port;
   }
+
+  Peer(const Peer &) = delete;
+  Peer &operator=(const Peer &) = delete;
+
+  /* Before the handle is closed, and its address free for another one. */
+  ~Peer() { mailbox_.forget(handle_.get()); }
 
   bool is_visible_to(const void *owner) const { return !owner_ || owner_ == owner; }
   bool has_dialled_in() const { return !owner_; }
@@ -91,6 +123,7 @@ public:
 
 private:
   std::unique_ptr<hmc_peer_t, CloseHandle> handle_;
+  Mailbox &mailbox_;
   const void *owner_;
   std::string ip_;
   uint16_t port_;
@@ -106,12 +139,16 @@ public:
   hmc_status_t open() {
     hmc_context_t *context = nullptr;
     hmc_status_t status = hmc_context_create(nullptr, &context);
-    if (status == HMC_SUCCESS)
-      context_.reset(context);
+    if (status != HMC_SUCCESS)
+      return status;
+    context_.reset(context);
+    timeout_ms_ = default_timeout_ms();
     return status;
   }
 
   hmc_context_t *context() const { return context_.get(); }
+  Mailbox &mailbox() { return mailbox_; }
+  uint64_t timeout_ms() const { return timeout_ms_; }
 
   status_t listen(const void *owner, const std::string &ip, uint16_t port, uint16_t *bound_port) {
     std::lock_guard<std::mutex> change(listen_mutex_);
@@ -154,7 +191,7 @@ public:
     if (status != status_t::SUCCESS)
       return status;
     std::unique_ptr<hmc_peer_t, CloseHandle> guard(handle);
-    auto peer = std::make_shared<Peer>(std::move(guard), owner, ip, port);
+    auto peer = std::make_shared<Peer>(std::move(guard), mailbox_, owner, ip, port);
     hmc_remote_t *remote;
     status = peer->open_buffer(&remote);
     if (status != status_t::SUCCESS)
@@ -172,7 +209,7 @@ public:
     hmc_peer_t *handle = nullptr;
     while (hmc_context_accept(context_.get(), wait_ms, &handle) == HMC_SUCCESS) {
       std::unique_ptr<hmc_peer_t, CloseHandle> guard(handle);
-      auto peer = std::make_shared<Peer>(std::move(guard), nullptr, std::string(), 0);
+      auto peer = std::make_shared<Peer>(std::move(guard), mailbox_, nullptr, std::string(), 0);
       forget_lost(peer->ip());
       std::lock_guard<std::mutex> lock(mutex_);
       peers_.push_back(std::move(peer));
@@ -193,6 +230,29 @@ public:
         if (peers_[i]->has_dialled_in() && fits(*peers_[i], owner, ip, 0, type))
           return peers_[i];
     return nullptr;
+  }
+
+  /* All peers that a call can mean, the latest first. */
+  PeerList find_all(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) const {
+    PeerList found;
+    std::lock_guard<std::mutex> lock(mutex_);
+    bool is_own_port = port && listens_on(port);
+    for (size_t i = peers_.size(); i-- > 0;) {
+      const Peer &peer = *peers_[i];
+      if (fits(peer, owner, ip, port, type) ||
+          (is_own_port && peer.has_dialled_in() && fits(peer, owner, ip, 0, type)))
+        found.push_back(peers_[i]);
+    }
+    return found;
+  }
+
+  /* True while nobody here has hung up on the peer. */
+  bool has(const hmc_peer_t *handle) const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const std::shared_ptr<Peer> &peer : peers_)
+      if (peer->handle() == handle)
+        return true;
+    return false;
   }
 
   /* Takes out all peers that fit, which hang up when the caller and what is under way let go of them. */
@@ -281,6 +341,8 @@ private:
   }
 
   std::unique_ptr<hmc_context_t, CloseHandle> context_;
+  uint64_t timeout_ms_ = 0; /* of the context */
+  Mailbox mailbox_;         /* outlives the peers */
   std::mutex listen_mutex_;
   mutable std::mutex mutex_;
   std::vector<Listener> listeners_; /* read under mutex_, changed under both */

@@ -51,6 +51,10 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
   } else {
     connection->attach = true;
   }
+  static _Atomic bool told; /* a downgrade is logged once */
+  if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
+    hmci_log(HMC_LOG_WARNING, "lent memory of processes on this host goes through sockets, for attaching does not work: %s", reason);
+  }
 }
 
 /* ---- copies ---------------------------------------------------------------------------------------------------------- */

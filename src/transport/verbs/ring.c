@@ -47,7 +47,7 @@ void hmci_verbs_ring_flush(verbs_connection_t *connection, verbs_post_t *post) {
   request->wr.rdma.rkey = connection->peer.flush_key;
   /* What comes back is of no interest: one word serves all, behind the one that peers read. */
   verbs_device_t *device = connection->device;
-  *request->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)(device->flush_word + 1), sizeof *device->flush_word, device->flush_memory->lkey};
+  *request->sg_list = (struct ibv_sge){device->flush_address + VERBS_FLUSH_WORD, VERBS_FLUSH_WORD, device->flush_memory->lkey};
   connection->flush_due = false;
 }
 

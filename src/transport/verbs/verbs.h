@@ -45,6 +45,7 @@ enum {
   VERBS_BUFFERS = 32,                         /* of the first device that is used: 4 MiB */
   VERBS_BUFFERS_MORE = 4,                     /* of each further one, and the least of all */
   VERBS_SLOTS_LEAST = 4,
+  VERBS_FLUSH_WORD = 8,                       /* bytes of it */
   VERBS_BUCKETS = 64,
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
@@ -95,7 +96,7 @@ typedef struct verbs_device {
   enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
   hmci_list_t touched; /* connections that may go on */
 
-  uint64_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
+  uint8_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
   struct ibv_mr *flush_memory;
   uint64_t flush_address; /* what peers call it */
   uint8_t *buffers; /* of VERBS_SLOT bytes, for messages that arrive */
