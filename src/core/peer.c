@@ -243,13 +243,18 @@ static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
   return kinds;
 }
 
+static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind) {
+  const hmci_transport_ops_t *ops = remote->peer->transport->ops;
+  const hmci_memory_ops_t *local;
+  return ops->remote_is_direct && hmci_memory_find((hmc_memory_t){kind, 0}, &local) == HMC_SUCCESS &&
+         ops->remote_is_direct(remote->peer->connection->state, remote->state, local);
+}
+
 /* What an operation between local memory of a kind and that region costs. */
-static void explain_cost(const hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
+static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
-  if (remote->mapped && host) {
-    snprintf(line, size, "one copy; no system call, no other thread");
-  } else if (remote->mapped) {
-    snprintf(line, size, "one copy by the device; no other process takes part");
+  if (is_direct(remote, kind)) {
+    snprintf(line, size, "one copy, %s; no other process takes part", host && remote_host ? "by the calling thread" : "by the device");
   } else if (host && remote_host) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {

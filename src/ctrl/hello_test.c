@@ -31,7 +31,7 @@ static hmc_status_t decode(const uint8_t *frame, size_t size, hmci_hello_t *hell
 static void test_round_trip(void **state) {
   (void)state;
   uint8_t frame[HMCI_HELLO_FRAME];
-  hmci_hello_t hello = example(), decoded;
+  hmci_hello_t hello = example(), decoded = {0};
   size_t size = hmci_hello_encode(&hello, frame);
   assert_int_equal(size, HMCI_FRAME_HEADER + 27 + 8);
   assert_int_equal(decode(frame, size, &decoded), HMC_SUCCESS);

@@ -227,6 +227,8 @@ typedef struct hmci_transport_ops {
   void (*remote_close)(void *connection, void *remote);
   /* One line about how bytes of that region go. */
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
+  /* True where puts and gets between such local memory and that region are copies by the calling thread. NULL: never. */
+  bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local);
 
   /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started. */
   hmc_status_t (*submit)(void *connection, hmci_operation_t *operations, uint32_t count);

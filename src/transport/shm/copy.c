@@ -103,7 +103,7 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
   const shm_remote_t *remote = operation->remote_state;
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false; /* the owner's thread does those, in order */
   if (operation->checksum && remote->way != SHM_MAP) return false;              /* the stream has checksums */
-  if (remote->way == SHM_STREAM || (remote->way == SHM_ATTACH && !operation->local->ops->host_accessible)) return false;
+  if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops)) return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;
   for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS; i++) {

@@ -110,3 +110,9 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
     }
   }
 }
+
+bool hmci_shm_remote_is_direct(void *block, void *state, const hmci_memory_ops_t *local) {
+  (void)block;
+  const shm_remote_t *remote = state;
+  return remote->way == SHM_MAP || remote->way == SHM_IMPORT || (remote->way == SHM_ATTACH && local->host_accessible);
+}

@@ -209,6 +209,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .remote_open = hmci_shm_remote_open,
     .remote_close = hmci_shm_remote_close,
     .remote_explain = hmci_shm_remote_explain,
+    .remote_is_direct = hmci_shm_remote_is_direct,
     .submit = submit,
     .wait = wait_operation,
     .progress = progress,
