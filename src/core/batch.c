@@ -48,11 +48,10 @@ static hmc_status_t check_piece(const hmc_region_t *local, const hmc_remote_t *r
 }
 
 static hmc_status_t make_batch(hmc_region_t *local, hmc_remote_t *remote, list_t *list, hmc_batch_t **out) {
-  hmc_batch_t *batch = list->count ? malloc(sizeof *batch) : NULL;
+  hmc_batch_t *batch = malloc(sizeof *batch);
   if (!batch) {
-    hmc_status_t status = list->count ? hmci_fail(HMC_NO_MEMORY, "no memory for a batch") : hmci_fail(HMC_INVALID_CONFIG, "a batch of 0 B");
     free(list->segments);
-    return status;
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
   }
   *batch = (hmc_batch_t){.local = local, .remote = remote, .segments = list->segments, .count = (uint32_t)list->count};
   for (size_t i = 0; i < list->count; i++) batch->size += list->segments[i].length;
@@ -63,6 +62,7 @@ static hmc_status_t make_batch(hmc_region_t *local, hmc_remote_t *remote, list_t
 hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments, size_t count, hmc_batch_t **out) {
   hmc_status_t status = check_ends(local, remote, segments, out);
   if (status != HMC_SUCCESS) return status;
+  if (!count) return hmci_fail(HMC_INVALID_CONFIG, "a batch of no pieces");
   list_t list = {0};
   for (size_t i = 0; i < count; i++) {
     hmci_segment_t piece = {segments[i].local_offset, segments[i].remote_offset, segments[i].length};
@@ -87,24 +87,32 @@ static bool row_offset(uint64_t start, const uint64_t stride[2], uint64_t y, uin
   return place(y, stride[0], start, offset) && place(z, stride[1], *offset, offset);
 }
 
+/* Row (y, z) of a block as a piece; its bounds are checked. */
+static hmc_status_t row_piece(const hmc_region_t *local, const hmc_remote_t *remote, const hmc_strided_t *shape, size_t index, uint64_t y,
+                              uint64_t z, hmci_segment_t *piece) {
+  if (!row_offset(shape->local_offset, shape->local_stride, y, z, &piece->local) ||
+      !row_offset(shape->remote_offset, shape->remote_stride, y, z, &piece->remote)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "batch: the offset of piece %zu, a row of a block, overflows", index);
+  }
+  return check_piece(local, remote, index, piece);
+}
+
 hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape, hmc_batch_t **out) {
   hmc_status_t status = check_ends(local, remote, shape, out);
   if (status != HMC_SUCCESS) return status;
-  uint64_t count[3], row;
+  uint64_t count[3], rows;
+  hmci_segment_t piece = {0};
   for (int i = 0; i < 3; i++) count[i] = shape->count[i] ? shape->count[i] : 1;
-  if (!place(count[0], shape->element, 0, &row)) return hmci_fail(HMC_OUT_OF_RANGE, "batch: the rows of a block overflow");
+  if (!place(count[0], shape->element, 0, &piece.length)) return hmci_fail(HMC_OUT_OF_RANGE, "batch: the rows of a block overflow");
+  if (!piece.length) count[1] = count[2] = 1; /* nothing, however often */
+  if (__builtin_mul_overflow(count[1], count[2], &rows) || rows > UINT32_MAX) {
+    return hmci_fail(HMC_NO_MEMORY, "batch: a block of more than %u rows", UINT32_MAX);
+  }
+  status = row_piece(local, remote, shape, rows - 1, count[1] - 1, count[2] - 1, &piece); /* the farthest one, before listing any */
   list_t list = {0};
-  for (uint64_t z = 0; z < count[2] && status == HMC_SUCCESS; z++) {
-    for (uint64_t y = 0; y < count[1] && status == HMC_SUCCESS; y++) {
-      hmci_segment_t piece = {.length = row};
-      if (!row_offset(shape->local_offset, shape->local_stride, y, z, &piece.local) ||
-          !row_offset(shape->remote_offset, shape->remote_stride, y, z, &piece.remote)) {
-        status = hmci_fail(HMC_OUT_OF_RANGE, "batch: the offsets of a block overflow");
-      } else {
-        status = check_piece(local, remote, z * count[1] + y, &piece);
-      }
-      if (status == HMC_SUCCESS && !add(&list, piece)) status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
-    }
+  for (uint64_t row = 0; row < rows && status == HMC_SUCCESS; row++) {
+    status = row_piece(local, remote, shape, row, row % count[1], row / count[1], &piece);
+    if (status == HMC_SUCCESS && !add(&list, piece)) status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
   }
   if (status == HMC_SUCCESS) return make_batch(local, remote, &list, out);
   free(list.segments);

@@ -66,6 +66,7 @@ struct hmc_context {
 
   pthread_mutex_t callback_lock;
   hmci_list_t callbacks; /* callback_lock; complete requests whose callback is due */
+  struct hmc_request *called; /* callback_lock; the one whose callback runs now */
   hmci_timer_t callback_timer;
 
   pthread_mutex_t notice_lock;

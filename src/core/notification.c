@@ -55,6 +55,7 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
   notice_t *notice = HMCI_CONTAINER(context->notices.next, notice_t, link);
   *size = notice->size;
   if (notice->size > capacity) {
+    pthread_cond_signal(&context->noticed); /* somebody else who waits may have the room */
     return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size, capacity);
   }
   hmci_list_remove(&notice->link);

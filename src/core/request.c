@@ -5,12 +5,16 @@
  * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All that are not freed are on
  * the context's list; while there are any, a timer in the loop looks for those past their deadline, so that also a request nobody asks about ends.
  *
- * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed meanwhile. */
+ * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed meanwhile. While `starting`, a
+ * request is the starting thread's: the timer does not end it and its callback is put off, for its operations may not be the transport's yet. */
 #include "request.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------------- */
 
@@ -29,11 +33,13 @@ void hmci_requests_expire(hmci_timer_t *timer) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
     if (hmci_request_is_complete(request)) continue;
     uint64_t deadline = request->chain[0].deadline;
-    if (deadline <= now) {
+    if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
+      if (deadline <= now) deadline = now + LOOK_AGAIN;
+    } else if (deadline <= now) {
       hmci_request_end(request, HMC_TIMEOUT);
-    } else if (deadline < next) {
-      next = deadline;
+      continue;
     }
+    if (deadline < next) next = deadline;
   }
   context->request_check = next;
   if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, timer, next);
@@ -42,9 +48,7 @@ void hmci_requests_expire(hmci_timer_t *timer) {
 
 /* ---- callbacks ------------------------------------------------------------------------------------------------------- */
 
-/* The last operation of a request with a callback is about to be complete. */
-static void on_completed(hmci_operation_t *operation) {
-  hmc_request_t *request = operation->owner;
+static void queue_callback(hmc_request_t *request) {
   hmc_context_t *context = request->context;
   pthread_mutex_lock(&context->callback_lock);
   bool first = hmci_list_is_empty(&context->callbacks);
@@ -53,27 +57,53 @@ static void on_completed(hmci_operation_t *operation) {
   if (first) hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
 }
 
-void hmci_requests_call_back(hmci_timer_t *timer) {
-  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
-  for (;;) {
-    hmc_request_t *request = NULL;
-    pthread_mutex_lock(&context->callback_lock);
-    if (!hmci_list_is_empty(&context->callbacks)) {
-      request = HMCI_CONTAINER(context->callbacks.next, hmc_request_t, due);
+/* An operation of a request is about to be complete. */
+static void on_completed(hmci_operation_t *operation) {
+  hmc_request_t *request = operation->owner;
+  bool fetches = request->fetched && operation == &request->chain[0];
+  if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
+  if (request->callback && operation == hmci_request_last(request)) queue_callback(request);
+}
+
+/* The next request whose callback can run, which then counts as being called; NULL. */
+static hmc_request_t *next_callback(hmc_context_t *context) {
+  hmc_request_t *request = NULL;
+  pthread_mutex_lock(&context->callback_lock);
+  if (!hmci_list_is_empty(&context->callbacks)) {
+    request = HMCI_CONTAINER(context->callbacks.next, hmc_request_t, due);
+    if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
+      hmci_loop_set_timer(context->loop, &context->callback_timer, hmci_now() + LOOK_AGAIN);
+      request = NULL;
+    } else {
       hmci_list_remove(&request->due);
     }
-    pthread_mutex_unlock(&context->callback_lock);
-    if (!request) return;
+  }
+  context->called = request;
+  pthread_mutex_unlock(&context->callback_lock);
+  return request;
+}
+
+void hmci_requests_call_back(hmci_timer_t *timer) {
+  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
+  hmc_request_t *request;
+  while ((request = next_callback(context))) {
     while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
     request->callback(request, hmci_request_status(request), request->user);
   }
 }
 
-/* A request that is freed takes back its callback. */
+/* A request that is freed takes back its callback, or waits for its end, unless it is the callback that frees. */
 static void forget_callback(hmc_request_t *request) {
-  pthread_mutex_lock(&request->context->callback_lock);
+  hmc_context_t *context = request->context;
+  bool inside = hmci_loop_is_held(context->loop);
+  pthread_mutex_lock(&context->callback_lock);
   hmci_list_remove(&request->due);
-  pthread_mutex_unlock(&request->context->callback_lock);
+  while (context->called == request && !inside) {
+    pthread_mutex_unlock(&context->callback_lock);
+    sched_yield();
+    pthread_mutex_lock(&context->callback_lock);
+  }
+  pthread_mutex_unlock(&context->callback_lock);
 }
 
 /* ---- the lists ------------------------------------------------------------------------------------------------------- */
@@ -91,6 +121,7 @@ static hmc_request_t *take_request(hmc_context_t *context) {
     hmci_list_init(&request->due);
     request->context = context;
     request->message = NULL;
+    atomic_init(&request->starting, false);
   }
   return request;
 }
@@ -258,17 +289,21 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
     give_request(request);
     return status;
   }
-  hmci_operation_t *last = hmci_request_last(request);
+  hmci_operation_t *first = &request->chain[0], *last = hmci_request_last(request);
+  first->owner = last->owner = request;
   last->room = &peer->context->room;
-  last->owner = request;
+  if (request->fetched) first->completed = on_completed;
   if (request->callback) last->completed = on_completed;
 
   *out = request; /* before the callback can run */
+  atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
   uint32_t done = run_head(request, what);
   list_request(request, done < request->count);
-  if (done == request->count) return HMC_SUCCESS;
-  status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
-  if (status == HMC_SUCCESS) return status;
+  if (done < request->count) {
+    status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
+  }
+  atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, and who calls back */
+  if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
   give_request(request);
   *out = NULL;
   return hmci_operation_explain(what->kind, status, what->remote, what->length);
@@ -309,7 +344,6 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
 hmc_status_t hmci_request_status(hmc_request_t *request) {
   const hmci_operation_t *first = &request->chain[0];
   hmc_status_t status = hmci_request_last(request)->status;
-  if (first->status == HMC_SUCCESS && request->fetched) *request->fetched = first->atomic.fetched;
   if (status == HMC_SUCCESS) return status;
   return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind), (unsigned long long)request->length,
                    hmc_status_text(status));

@@ -19,6 +19,7 @@ struct hmc_request {
   hmc_completion_callback_t callback;
   void *user;
   hmci_list_t due; /* context->callbacks */
+  _Atomic bool starting; /* hmci_request_start has not returned yet */
 
   uint32_t count;         /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */

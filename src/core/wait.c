@@ -50,11 +50,21 @@ hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count) 
 
 /* ---- any and some ---------------------------------------------------------------------------------------------------- */
 
+enum { MIXED_LOOK = 500000 }; /* nanoseconds between looks at requests of several contexts */
+
 static hmc_request_t *first_given(hmc_request_t *const *requests, size_t count) {
   for (size_t i = 0; i < count; i++) {
     if (requests[i]) return requests[i];
   }
   return NULL;
+}
+
+/* Are there requests of other contexts? Their completions are told elsewhere. */
+static bool is_mixed(hmc_request_t *const *requests, size_t count, const hmc_context_t *context) {
+  for (size_t i = 0; i < count; i++) {
+    if (requests[i] && requests[i]->context != context) return true;
+  }
+  return false;
 }
 
 static uint64_t earliest_deadline(hmc_request_t *const *requests, size_t count) {
@@ -81,12 +91,15 @@ static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, s
   hmc_context_t *context = first->context;
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   uint64_t until = hmci_now() + context->settings.spin;
+  bool mixed = is_mixed(requests, count, context);
   for (;;) {
     uint32_t seen = atomic_load(&context->room.completions);
     *found = collect(requests, count, indices, room);
     if (*found) return HMC_SUCCESS;
-    if (hmci_now() < until) continue;
-    hmci_room_sleep(&context->room, seen, earliest_deadline(requests, count));
+    uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
+    if (now < until) continue;
+    if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
+    hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 

@@ -20,6 +20,7 @@
 #include <hmc/context.h>
 #include <hmc/cpp/buffer.hpp>
 #include <hmc/cpp/control.hpp>
+#include <hmc/cpp/exchange.hpp>
 #include <hmc/operation.h>
 
 #include <atomic>
@@ -263,6 +264,36 @@ public:
     return transfer("readFrom", hmc_get, ip, 0, bias, bias, size, type);
   }
 
+  /* Move `size` bytes of any size between memory of the two programs' own, of any kind at either end and apart from the
+   * buffers: each sendDataTo meets one recvDataFrom of the peer, in the order they are called, whoever comes first.
+   * `buf_type` is the kind of memory that buf is in; DEFAULT: what it is. Where this side listens, both wait for a peer
+   * that has yet to dial; of several peers at an address the receiver takes the one that sends first.
+   * Completion: sendDataTo returns when the receiver has the bytes. recvDataFrom has `size` bytes of room, and *flag (may
+   * be NULL) gets how many came; nothing is written past them. On failure a part of buf may be written.
+   * Errors: OUT_OF_RANGE at both ends (larger than the receiver's room; nothing moved), TIMEOUT (the other side has not
+   * made its call), NOT_FOUND (not connected), PEER_LOST, CANCELLED (hung up here), INVALID_CONFIG (buf is NULL or of
+   * another kind), STALE (the sender's deadline passed meanwhile). */
+  status_t sendDataTo(const std::string &ip, const void *buf, size_t size, MemoryType buf_type,
+                      ConnType type = ConnType::AUTO) {
+    return sendDataTo(ip, 0, buf, size, buf_type, type);
+  }
+  status_t sendDataTo(const std::string &ip, uint16_t port, const void *buf, size_t size, MemoryType buf_type,
+                      ConnType type = ConnType::AUTO) {
+    status_t status = ready_for(type);
+    return status == status_t::SUCCESS ? exchange("sendDataTo", ip, port, type).send(buf, size, buf_type) : status;
+  }
+  status_t recvDataFrom(const std::string &ip, void *buf, size_t size, MemoryType buf_type, size_t *flag,
+                        ConnType type = ConnType::AUTO) {
+    return recvDataFrom(ip, 0, buf, size, buf_type, flag, type);
+  }
+  status_t recvDataFrom(const std::string &ip, uint16_t port, void *buf, size_t size, MemoryType buf_type, size_t *flag,
+                        ConnType type = ConnType::AUTO) {
+    status_t status = ready_for(type);
+    if (status != status_t::SUCCESS)
+      return status;
+    return exchange("recvDataFrom", ip, port, type).receive(buf, size, buf_type, flag);
+  }
+
   /* ---- the control channel ----------------------------------------------------------------------------------- */
 
   /* Accepts control links: see CtrlSocketManager::start. */
@@ -365,6 +396,16 @@ private:
     if (type == ConnType::AUTO)
       return status_t::SUCCESS;
     return hmc_detail::check(hmc_connection_type_probe(hmc_detail::connection_type(type), nullptr, 0));
+  }
+
+  status_t ready_for(ConnType type) const {
+    status_t status = ready();
+    return status == status_t::SUCCESS ? probe(type) : status;
+  }
+
+  hmc_detail::Exchange exchange(const char *call, const std::string &ip, uint16_t port, ConnType type) const {
+    return hmc_detail::Exchange(call, endpoint(), state_->buffer->region(), state_.get(), ip, port,
+                                hmc_detail::connection_type(type));
   }
 
   void note_rank(CtrlId rank) {

@@ -1,0 +1,128 @@
+/* The end that writes, measures and prints. */
+#include "options.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+using namespace hmc;
+
+class Client {
+public:
+  explicit Client(const Options &options)
+      : options_(options), room_(*std::max_element(options.sizes.begin(), options.sizes.end())),
+        buffer_(std::make_shared<ConnBuffer>(options.device, room_, transfer_memory(options))), comm_(buffer_),
+        device_(options.device, options.memory) {}
+
+  ~Client() {
+    if (block_)
+      device_.freeBuffer(block_);
+  }
+
+  void connect() {
+    require(buffer_->getInitStatus(), "the buffer");
+    if (has_host_stage(options_.mode))
+      require(device_.allocateBuffer(&block_, room_), "the device's memory");
+    Communicator::CtrlLink link;
+    link.ip = options_.ip;
+    link.port = options_.control_port;
+    status_t status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, options_.type);
+    if (status == status_t::UNSUPPORT && options_.type == ConnType::RDMA && !options_.is_type_given) {
+      std::fprintf(stderr, "uhm_client: not by RDMA: %s\n", last_error());
+      status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, ConnType::AUTO);
+    }
+    require(status, "uhm_client");
+    begin();
+  }
+
+  /* True where all that arrived was right. */
+  bool measure() {
+    bool is_good = true;
+    std::printf("%12s %8s %12s %10s  %s\n", "bytes", "rounds", "seconds", "GB/s", "content");
+    for (size_t size : options_.sizes)
+      is_good = measure_size(size) && is_good;
+    Command end = {Command::END, options_.mode, 0, 0, 0};
+    require(control_.sendStruct(SERVER_RANK, end), "telling the server");
+    return is_good;
+  }
+
+private:
+  Reply ask(const Command &command) {
+    Reply reply = {};
+    require(control_.sendStruct(SERVER_RANK, command), "asking the server");
+    require(control_.recvStruct(SERVER_RANK, reply), "the server's answer");
+    return reply;
+  }
+
+  void begin() {
+    Reply reply = ask(Command{Command::BEGIN, options_.mode, 0, 0, 0});
+    if (!reply.is_good)
+      give_up("the server runs mode " + std::string(mode_name(reply.mode)) + ", not " + mode_name(options_.mode));
+    if (reply.room < room_)
+      give_up("the server takes at most " + std::to_string(reply.room) + " B: start it with a larger --buffer");
+    MemoryType here = block_ ? device_.getMemoryType() : buffer_->mem_ops->getMemoryType();
+    std::string route = comm_.explain(options_.ip, options_.port);
+    std::printf("mode %s, %s memory to %s memory\nroute: %s\n", mode_name(options_.mode),
+                hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(here)),
+                hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(reply.memory)),
+                route.substr(0, route.find('\n')).c_str());
+  }
+
+  [[noreturn]] void give_up(const std::string &why) {
+    std::fprintf(stderr, "uhm_client: %s\n", why.c_str());
+    control_.sendStruct(SERVER_RANK, Command{Command::END, options_.mode, 0, 0, 0});
+    std::exit(EXIT_FAILED);
+  }
+
+  bool measure_size(size_t size) {
+    const size_t target = 256u << 20;
+    size_t rounds = options_.rounds ? options_.rounds : std::min<size_t>(std::max<size_t>(target / size, 3), 1000);
+    uint64_t seed = ++last_seed_;
+    std::vector<char> bytes = pattern(size, seed);
+    if (block_)
+      require(device_.copyHostToDevice(block_, bytes.data(), size), "filling the device's memory");
+    else
+      require(buffer_->writeFromCpu(bytes.data(), size, 0), "filling the buffer");
+    transfer(size); /* warms up */
+    auto begin = std::chrono::steady_clock::now();
+    for (size_t i = 0; i < rounds; i++)
+      transfer(size);
+    std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    bool is_good = ask(Command{Command::VERIFY, options_.mode, 0, size, seed}).is_good;
+    double rate = static_cast<double>(size) * static_cast<double>(rounds) / took.count() / 1e9;
+    std::printf("%12zu %8zu %12.6f %10.3f  %s\n", size, rounds, took.count(), rate, is_good ? "verified" : "WRONG");
+    return is_good;
+  }
+
+  /* Once from the memory here to the memory there, complete when it returns. */
+  void transfer(size_t size) {
+    if (!has_host_stage(options_.mode)) {
+      require(comm_.put(options_.ip, options_.port, 0, 0, size), "put");
+      return;
+    }
+    size_t step = options_.mode == Mode::SERIAL ? std::min(options_.chunk, size) : size;
+    for (size_t offset = 0; offset < size; offset += step)
+      transfer_by_host(offset, std::min(step, size - offset));
+  }
+
+  void transfer_by_host(size_t offset, size_t size) {
+    char *stage = static_cast<char *>(buffer_->ptr) + offset;
+    require(device_.copyDeviceToHost(stage, static_cast<char *>(block_) + offset, size), "copying from the device");
+    require(comm_.put(options_.ip, options_.port, offset, offset, size), "put");
+    ask(Command{Command::COPY, options_.mode, offset, size, 0});
+  }
+
+  Options options_;
+  size_t room_;
+  std::shared_ptr<ConnBuffer> buffer_;
+  Communicator comm_;
+  CtrlSocketManager &control_ = CtrlSocketManager::instance();
+  Memory device_;
+  void *block_ = nullptr; /* the device's memory, where the buffer is a stage behind it */
+  uint64_t last_seed_ = 0;
+};
+
+int main(int argc, char **argv) {
+  Client client(read_options(argc, argv, "uhm_client"));
+  client.connect();
+  return client.measure() ? EXIT_DONE : EXIT_FAILED;
+}

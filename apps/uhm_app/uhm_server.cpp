@@ -1,0 +1,95 @@
+/* The end that is written to. It serves one client and ends with it. */
+#include "options.hpp"
+
+using namespace hmc;
+
+class Server {
+public:
+  explicit Server(const Options &options)
+      : options_(options), buffer_(std::make_shared<ConnBuffer>(options.device, options.buffer, transfer_memory(options))),
+        comm_(buffer_), device_(options.device, options.memory) {}
+
+  ~Server() {
+    if (block_)
+      device_.freeBuffer(block_);
+  }
+
+  void listen() {
+    require(buffer_->getInitStatus(), "the buffer");
+    if (has_host_stage(options_.mode))
+      require(device_.allocateBuffer(&block_, options_.buffer), "the device's memory");
+    require(comm_.initServer(options_.ip, options_.port, options_.control_port, "", options_.type), "uhm_server");
+    std::printf("mode %s, %s memory: listening on %s, port %u, control port %u\n", mode_name(options_.mode),
+                memory_name(), options_.ip.c_str(), comm_.dataPort(), comm_.ctrlPort());
+    std::fflush(stdout);
+  }
+
+  /* Does what the client asks for until it says that it is done. */
+  void serve() {
+    Command command = {};
+    while (receive(&command, command.kind == Command::BEGIN && !is_begun_)) {
+      is_begun_ = true;
+      Reply reply = {1, options_.mode, options_.buffer, static_cast<uint32_t>(memory().getMemoryType())};
+      if (command.kind == Command::BEGIN)
+        reply.is_good = command.mode == options_.mode;
+      else if (command.kind == Command::COPY)
+        copy(command.offset, command.size);
+      else
+        reply.is_good = holds(command.size, command.seed);
+      require(control_.sendStruct(CLIENT_RANK, reply), "answering the client");
+    }
+    std::printf("done\n");
+  }
+
+private:
+  const Memory &memory() const { return has_host_stage(options_.mode) ? device_ : *buffer_->mem_ops; }
+  const char *memory_name() const {
+    return hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory().getMemoryType()));
+  }
+
+  /* False when the client is through. The first command may be long in coming. */
+  bool receive(Command *command, bool is_first) {
+    status_t status;
+    do
+      status = control_.recvStruct(CLIENT_RANK, *command);
+    while (is_first && status == status_t::TIMEOUT);
+    require(status, "waiting for the client");
+    return command->kind != Command::END;
+  }
+
+  /* From the stage that the client has written to. */
+  void copy(uint64_t offset, uint64_t size) {
+    if (offset > options_.buffer || size > options_.buffer - offset) {
+      std::fprintf(stderr, "uhm_server: the client asks for bytes past the buffer\n");
+      std::exit(EXIT_FAILED);
+    }
+    const char *stage = static_cast<const char *>(buffer_->ptr) + offset;
+    require(device_.copyHostToDevice(static_cast<char *>(block_) + offset, stage, size), "copying to the device");
+  }
+
+  bool holds(uint64_t size, uint64_t seed) {
+    if (size > options_.buffer)
+      return false;
+    std::vector<char> bytes(size);
+    if (block_)
+      require(device_.copyDeviceToHost(bytes.data(), block_, size), "copying from the device");
+    else
+      require(buffer_->readToCpu(bytes.data(), size, 0), "reading the buffer");
+    return bytes == pattern(size, seed);
+  }
+
+  Options options_;
+  std::shared_ptr<ConnBuffer> buffer_;
+  Communicator comm_;
+  CtrlSocketManager &control_ = CtrlSocketManager::instance();
+  Memory device_;
+  void *block_ = nullptr; /* the device's memory, where the buffer is a stage before it */
+  bool is_begun_ = false;
+};
+
+int main(int argc, char **argv) {
+  Server server(read_options(argc, argv, "uhm_server"));
+  server.listen();
+  server.serve();
+  return EXIT_DONE;
+}
