@@ -4,6 +4,12 @@
  *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
  *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one
  * way tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
+ *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
+ *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed on
+ *                         this process's second device, which is as fast as the target's
+ *
+ * `hmc-bench-engine sim` has software accelerator memory at both ends.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -24,6 +30,12 @@
 #define SPIN_SECONDS 10.0     /* an end that waits longer has lost the other */
 #define TARGET "bench.target" /* the child's region */
 #define ORIGIN "bench.origin" /* the parent's */
+#define HOST "bench.host"     /* the child's host memory beside a device's */
+#define KV_PIECES 61
+#define KV_LARGE (128u << 10)
+#define KV_SMALL (16u << 10)
+#define SMALL_PIECES 256
+#define SMALL 1024u
 
 enum { DEPTH_MAX = 1024, PING = 0, PONG = 4096, BALL = 8192, REGION_EXTRA = 12288 };
 
@@ -34,6 +46,10 @@ typedef struct route {
   hmc_peer_t *peer;
   hmc_remote_t *remote;
   unsigned char *mapped; /* the remote memory, where it is mapped */
+  hmc_batch_t *kv, *small;
+  hmc_region_t *host;       /* with `sim` */
+  hmc_remote_t *remote_host;
+  void *second;             /* memory of the second device */
   char problem[512];     /* why this route cannot be measured; "" otherwise */
 } route_t;
 
@@ -44,6 +60,8 @@ typedef struct engine {
   route_t *active; /* of the request under way */
   hmc_request_t *ring[DEPTH_MAX];
 } engine_t;
+
+static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
 
 static bool fail(bench_result_t *result, const char *what, hmc_status_t status) {
   const char *text = hmc_last_error();
@@ -111,6 +129,50 @@ static bool flow(void *state, const bench_request_t *request, uint64_t count, be
   for (; first < last; first++)
     hmc_request_free(engine->ring[first % request->depth]);
   return good;
+}
+
+/* `large` and then `small` bytes, every other place of that size. */
+static hmc_status_t make_batch(route_t *route, unsigned pieces, uint64_t large, uint64_t small, hmc_batch_t **batch) {
+  hmc_segment_t list[2 * SMALL_PIECES];
+  uint64_t at = 0;
+  unsigned count = 0;
+  for (unsigned i = 0; i < pieces; i++)
+    for (unsigned j = 0; j < 2; j++) {
+      uint64_t length = j ? small : large;
+      if (length == 0)
+        continue;
+      list[count++] = (hmc_segment_t){.local_offset = at, .remote_offset = at, .length = length};
+      at += 2 * length;
+    }
+  return hmc_batch_create(route->local, route->remote, list, count, batch);
+}
+
+static bool batch_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  bool kv = strstr(request->what, "_kv") != NULL;
+  hmc_batch_t **batch = kv ? &route->kv : &route->small;
+  hmc_status_t status = HMC_SUCCESS;
+  if (!*batch)
+    status = kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
+  for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++)
+    status = hmc_batch_put(*batch);
+  return status == HMC_SUCCESS || fail(result, "batch", status);
+}
+
+/* Device to host to host to device, one step after the other. */
+static bool g2h2g_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  hmc_memory_t cpu = {HMC_MEMORY_CPU, 0}, second = {memory.kind, 1};
+  void *host = hmc_region_pointer(route->host);
+  hmc_status_t status = route->host ? HMC_SUCCESS : HMC_UNSUPPORT;
+  for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++) {
+    status = hmc_memory_copy(host, cpu, hmc_region_pointer(route->local), memory, request->bytes);
+    if (status == HMC_SUCCESS)
+      status = hmc_put(route->host, 0, route->remote_host, 0, request->bytes);
+    if (status == HMC_SUCCESS)
+      status = hmc_memory_copy(route->second, second, host, cpu, request->bytes);
+  }
+  return status == HMC_SUCCESS || fail(result, "g2h2g", status);
 }
 
 /* Spins until the word is `value`. */
@@ -182,6 +244,10 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   }
   if (strcmp(what, "shm_copy_to") == 0 || strcmp(what, "shm_copy_from") == 0)
     return bench_repeat(copy_each, engine, request, 1, result);
+  if (strstr(what, "_kv") || strstr(what, "_small"))
+    return bench_repeat(batch_each, engine, request, 1, result);
+  if (strcmp(what, "tcp_g2h2g") == 0)
+    return bench_repeat(g2h2g_each, engine, request, 1, result);
   bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
   if (!put && strcmp(what, "shm_get") != 0 && strcmp(what, "tcp_get") != 0)
     return bench_fail(result, "nothing is called %s", what);
@@ -194,12 +260,19 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
   if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX + REGION_EXTRA,
+    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA,
                                  region_name, HMC_REMOTE_ALL, &route->local);
   if (status != HMC_SUCCESS)
     return status;
-  memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
-  return HMC_SUCCESS;
+  if (memory.kind == HMC_MEMORY_CPU) {
+    memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
+    return HMC_SUCCESS;
+  }
+  status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX, HOST, HMC_REMOTE_ALL,
+                               &route->host);
+  if (status == HMC_SUCCESS)
+    memset(hmc_region_pointer(route->host), 1, BYTES_MAX);
+  return status == HMC_SUCCESS ? hmc_memory_allocate((hmc_memory_t){memory.kind, 1}, BYTES_MAX, &route->second) : status;
 }
 
 /* The other process: its end of the shm connection, and then only the ping-pong. */
@@ -234,15 +307,19 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
     status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
   if (status == HMC_SUCCESS)
     status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
-  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM)
+  if (status == HMC_SUCCESS && route->host)
+    status = hmc_remote_open(route->peer, HOST, 0, &route->remote_host);
+  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU)
     status = hmc_remote_map(route->remote, &mapped);
   route->mapped = mapped;
   if (status != HMC_SUCCESS)
     snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
 }
 
-int main(void) {
+int main(int count, char **arguments) {
   static engine_t engine;
+  if (count > 1 && strcmp(arguments[1], "sim") == 0)
+    memory.kind = HMC_MEMORY_SIM;
   int sockets[2];
   bench_pin(0);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
@@ -268,6 +345,12 @@ int main(void) {
     bench_serve(hello, measure, &engine);
   }
   close(engine.child);
+  for (route_t *route = &engine.shm; route <= &engine.tcp; route++) {
+    hmc_batch_free(route->kv);
+    hmc_batch_free(route->small);
+    if (route->second)
+      hmc_memory_free((hmc_memory_t){memory.kind, 1}, route->second);
+  }
   hmc_context_destroy(engine.tcp.context);
   hmc_context_destroy(engine.shm.context);
   waitpid(child, NULL, 0);

@@ -65,6 +65,7 @@ private:
                 hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(here)),
                 hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(reply.memory)),
                 route.substr(0, route.find('\n')).c_str());
+    std::fflush(stdout);
   }
 
   [[noreturn]] void give_up(const std::string &why) {
@@ -89,7 +90,8 @@ private:
     std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     bool is_good = ask(Command{Command::VERIFY, options_.mode, 0, size, seed}).is_good;
     double rate = static_cast<double>(size) * static_cast<double>(rounds) / took.count() / 1e9;
-    std::printf("%12zu %8zu %12.6f %10.3f  %s\n", size, rounds, took.count(), rate, is_good ? "verified" : "WRONG");
+    std::printf("%12zu %8zu %12.9f %10.3f  %s\n", size, rounds, took.count(), rate, is_good ? "verified" : "WRONG");
+    std::fflush(stdout);
     return is_good;
   }
 

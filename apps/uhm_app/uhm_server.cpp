@@ -27,8 +27,7 @@ public:
   /* Does what the client asks for until it says that it is done. */
   void serve() {
     Command command = {};
-    while (receive(&command, command.kind == Command::BEGIN && !is_begun_)) {
-      is_begun_ = true;
+    while (receive(&command)) {
       Reply reply = {1, options_.mode, options_.buffer, static_cast<uint32_t>(memory().getMemoryType())};
       if (command.kind == Command::BEGIN)
         reply.is_good = command.mode == options_.mode;
@@ -47,12 +46,12 @@ private:
     return hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory().getMemoryType()));
   }
 
-  /* False when the client is through. The first command may be long in coming. */
-  bool receive(Command *command, bool is_first) {
+  /* False when the client is through. It may be long in coming, and busy for long. */
+  bool receive(Command *command) {
     status_t status;
     do
       status = control_.recvStruct(CLIENT_RANK, *command);
-    while (is_first && status == status_t::TIMEOUT);
+    while (status == status_t::TIMEOUT);
     require(status, "waiting for the client");
     return command->kind != Command::END;
   }
@@ -84,7 +83,6 @@ private:
   CtrlSocketManager &control_ = CtrlSocketManager::instance();
   Memory device_;
   void *block_ = nullptr; /* the device's memory, where the buffer is a stage before it */
-  bool is_begun_ = false;
 };
 
 int main(int argc, char **argv) {

@@ -34,7 +34,9 @@ class Uhm(unittest.TestCase):
     def end(self, process):
         if process.poll() is None:
             process.kill()
-            process.communicate()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
     def finish(self, process):
         out, err = process.communicate(timeout=60)

@@ -41,6 +41,7 @@ static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_
 static hmc_status_t do_put(verbs_connection_t *connection, const verbs_message_t *message, const uint8_t *payload) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
+  if (message->checksum && message->value != hmci_crc32c(0, payload, message->length)) return HMC_CORRUPT;
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_WRITE, &region);
   if (status != HMC_SUCCESS) return status;
   status = hmci_verbs_copy_in(region, region->base + message->offset, payload, message->length);
@@ -120,7 +121,8 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
   if (get) {
     hmc_status_t status = do_get(connection, &answer, entry.slot->data + VERBS_HEADER);
     if (status == HMC_SUCCESS) {
-      answer = (verbs_message_t){.type = VERBS_DATA, .number = answer.number, .length = answer.length};
+      answer = (verbs_message_t){.type = VERBS_DATA, .checksum = answer.checksum, .number = answer.number, .length = answer.length};
+      if (answer.checksum) answer.value = hmci_crc32c(0, entry.slot->data + VERBS_HEADER, answer.length);
       size += (uint32_t)answer.length;
     } else {
       answer = answer_to(&answer, status);

@@ -43,6 +43,7 @@ static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t
   static const uint8_t types[] = {[HMCI_PUT] = VERBS_PUT, [HMCI_GET] = VERBS_GET, [HMCI_ATOMIC] = VERBS_ATOMIC, [HMCI_NOTIFY] = VERBS_NOTIFY};
   verbs_message_t message = {.type = types[operation->kind], .chained = depends(connection, operation),
                              .number = connection->request_next, .offset = piece->remote, .length = piece->length};
+  message.checksum = operation->checksum;
   if (operation->kind != HMCI_NOTIFY) {
     message.region = operation->remote->id;
     message.generation = operation->remote->generation;
@@ -93,6 +94,7 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
   *request = (verbs_request_t){.operation = operation, .number = connection->request_next, .busy = true, .slot = slot,
                                .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0), .bytes = piece.length, .end = piece.end};
   if (operation->kind == HMCI_GET) request->sink = operation->local->base + piece.local;
+  if (operation->kind == HMCI_PUT && message.checksum) message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
   hmci_verbs_message_encode(slot ? slot->data : request->header, &message);
   connection->request_next++;
   connection->device->asked++;
@@ -126,7 +128,10 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *pos
 
 static hmc_status_t take_result(verbs_request_t *request, const verbs_message_t *answer, const uint8_t *payload) {
   hmci_operation_t *operation = request->operation;
-  if (answer->type == VERBS_DATA) return hmci_verbs_copy_in(operation->local, request->sink, payload, request->bytes);
+  if (answer->type == VERBS_DATA) {
+    bool sound = !operation->checksum || (answer->checksum && answer->value == hmci_crc32c(0, payload, request->bytes));
+    return sound ? hmci_verbs_copy_in(operation->local, request->sink, payload, request->bytes) : HMC_CORRUPT;
+  }
   if (answer->status == HMC_SUCCESS) operation->atomic.fetched = answer->value;
   return (hmc_status_t)answer->status;
 }

@@ -24,7 +24,7 @@ void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *oper
   if (operation->kind == HMCI_ATOMIC || operation->kind == HMCI_NOTIFY) {
     state->messages = true;
   } else {
-    state->messages = ((const verbs_remote_t *)operation->remote_state)->staged;
+    state->messages = operation->checksum || ((const verbs_remote_t *)operation->remote_state)->staged;
   }
   hmci_list_append(&connection->queue, &state->link);
   connection->device->expected++;

@@ -248,6 +248,7 @@ static const hmci_transport_ops_t table = {
     .transport_size = sizeof(verbs_transport_t),
     .connection_size = sizeof(verbs_connection_t),
     .remote_size = sizeof(verbs_remote_t),
+    .checksums = true,
     .probe = probe,
     .open = open_transport,
     .close = close_transport,

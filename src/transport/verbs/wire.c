@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { OFFER_ENTRY = 22, CHAINED = 0x80 };
+enum { OFFER_ENTRY = 22, CHAINED = 0x80, CHECKSUM = 0x40 };
 
 static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
 
@@ -59,7 +59,7 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t from[VERBS_NOTE], verbs_note_t
 
 void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *message) {
   to[0] = message->type;
-  to[1] = message->operation | (message->chained ? CHAINED : 0);
+  to[1] = message->operation | (message->chained ? CHAINED : 0) | (message->checksum ? CHECKSUM : 0);
   hmci_store16(to + 2, message->status);
   hmci_store32(to + 4, message->number);
   hmci_store32(to + 8, message->region);
@@ -87,8 +87,9 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   if (size < VERBS_HEADER) return hmci_fail(HMC_CORRUPT, "a message of %zu B", size);
   *message = (verbs_message_t){
       .type = from[0],
-      .operation = from[1] & ~CHAINED,
+      .operation = from[1] & ~(CHAINED | CHECKSUM),
       .chained = from[1] & CHAINED,
+      .checksum = from[1] & CHECKSUM,
       .status = hmci_load16(from + 2),
       .number = hmci_load32(from + 4),
       .region = hmci_load32(from + 8),
@@ -102,8 +103,9 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   bool operation = atomic ? message->operation >= HMC_ATOMIC_ADD && message->operation <= HMC_ATOMIC_COMPARE_SWAP
                           : message->operation == 0;
   bool status = message->type == VERBS_DONE ? is_status(message->status) : message->status == 0;
-  if (message->chained && message->type >= VERBS_DONE) operation = false;
-  if (operation && status && payload_matches(message, size - VERBS_HEADER)) return HMC_SUCCESS;
+  bool bytes = message->type == VERBS_PUT || message->type == VERBS_GET || message->type == VERBS_DATA;
+  bool flags = !(message->chained && message->type >= VERBS_DONE) && !(message->checksum && !bytes);
+  if (operation && status && flags && payload_matches(message, size - VERBS_HEADER)) return HMC_SUCCESS;
   return hmci_fail(HMC_CORRUPT, "malformed message of type %u", message->type);
 }
 

@@ -10,8 +10,9 @@
  *
  * Messages go over the queue pair, in the order of their numbers: what hardware cannot do at the owner. HEADER bytes, then the payload of PUT,
  * NOTIFY and DATA.
- *    0  u8 type   1  u8 operation of an atomic, and CHAINED   2  u16 status   4  u32 number   8  u32 region   12  u32 generation
+ *    0  u8 type   1  u8 operation of an atomic, and flags   2  u16 status   4  u32 number   8  u32 region   12  u32 generation
  *   16  u64 offset   24  u64 length (an atomic's width)   32  u64 operand, or in DONE the word as it was   40  u64 compare
+ * With CHECKSUM, of a PUT, GET or DATA: 32 has the CRC-32C of the payload that comes with it, or 0 in GET, whose DATA is to carry one.
  * CHAINED: to be refused, with the same status, where the message before it failed.
  * A message that comes again under the same number, after the queue pair was remade, is answered again and not done again.
  *
@@ -65,7 +66,7 @@ typedef enum verbs_message_type {
 
 typedef struct verbs_message {
   uint8_t type, operation;
-  bool chained;
+  bool chained, checksum;
   uint16_t status;
   uint32_t number, region, generation;
   uint64_t offset, length, value, compare;
