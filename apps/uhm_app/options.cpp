@@ -1,3 +1,4 @@
+/* The command line of uhm_server and uhm_client, and the bytes that they move. */
 #include "options.hpp"
 
 #include <algorithm>
@@ -23,7 +24,8 @@ static const struct {
              {"shm", hmc::ConnType::SHM}};
 
 static const char *const usage =
-    "Moves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with the\n"
+    "Moves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with "
+    "the\n"
     "same mode.\n"
     "\n"
     "  --mode MODE     uhm       device to device, staged and overlapped by the library (default)\n"
@@ -34,7 +36,8 @@ static const char *const usage =
     "  --ip IP         the server's address (default 127.0.0.1)\n"
     "  --port N        its data port (default 2025; 0 for the server: a free one)\n"
     "  --ctrl-port N   its control port (default 5001; 0 likewise)\n"
-    "  --memory KIND   the device: nvidia, amd, mlu, ascend, moore, sim (default: the first that works here, else sim)\n"
+    "  --memory KIND   the device: nvidia, amd, mlu, ascend, moore, sim (default: the first that works here, else "
+    "sim)\n"
     "  --device N      its number (default 0)\n"
     "  --type TYPE     auto, rdma, ucx, tcp or shm (default: rdma where it works, else auto)\n"
     "  --buffer SIZE   server: the largest size it takes (default 64M)\n"

@@ -24,9 +24,9 @@ struct Options {
   hmc::ConnType type = hmc::ConnType::AUTO;
   bool is_type_given = false;
   std::vector<size_t> sizes = {64u << 10, 1u << 20, 4u << 20, 16u << 20}; /* client */
-  size_t buffer = 64u << 20;                                             /* server: the largest size it takes */
-  size_t chunk = 1u << 20;                                               /* client, SERIAL */
-  size_t rounds = 0;                                                     /* client; 0: as the size suggests */
+  size_t buffer = 64u << 20;                                              /* server: the largest size it takes */
+  size_t chunk = 1u << 20;                                                /* client, SERIAL */
+  size_t rounds = 0;                                                      /* client; 0: as the size suggests */
 };
 
 /* Reads the command line; on a fault or --help, says so and ends the program. */

@@ -6,8 +6,9 @@ using namespace hmc;
 class Server {
 public:
   explicit Server(const Options &options)
-      : options_(options), buffer_(std::make_shared<ConnBuffer>(options.device, options.buffer, transfer_memory(options))),
-        comm_(buffer_), device_(options.device, options.memory) {}
+      : options_(options),
+        buffer_(std::make_shared<ConnBuffer>(options.device, options.buffer, transfer_memory(options))), comm_(buffer_),
+        device_(options.device, options.memory) {}
 
   ~Server() {
     if (block_)

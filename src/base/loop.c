@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,6 +309,16 @@ static void *run(void *argument) {
   return NULL;
 }
 
+/* With all signals blocked: they are the program's, and its handlers run in its own threads. */
+static int create_thread(hmci_loop_t *loop) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  int failed = pthread_create(&loop->thread, NULL, run, loop);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return failed;
+}
+
 hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t **out) {
   hmc_status_t status = HMC_NO_MEMORY;
   hmci_loop_t *loop = calloc(1, sizeof *loop);
@@ -330,7 +341,7 @@ hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t 
     hmci_fail(status, "eventfd failed: %s", strerror(errno));
     goto err_wake;
   }
-  int failed = pthread_create(&loop->thread, NULL, run, loop);
+  int failed = create_thread(loop);
   if (failed) {
     hmci_fail(status, "no service thread: %s", strerror(failed));
     goto err_wake;

@@ -1,8 +1,9 @@
-/* Sockets: addresses and the few calls that TCP and UNIX sockets need, non-blocking, close-on-exec, with deadlines and texts. */
+/* Sockets: addresses and the few calls that TCP and UNIX sockets need, non-blocking, close-on-exec, with deadlines and
+ * texts. */
 #ifndef HMCI_SOCKET_H
 #define HMCI_SOCKET_H
 
-#include "../base/base.h"
+#include "base.h"
 
 #include <sys/socket.h>
 
@@ -10,26 +11,31 @@
 #define HMCI_ADDRESS_TEXT 128
 void hmci_address_text(const struct sockaddr *address, socklen_t size, char text[HMCI_ADDRESS_TEXT]);
 
-/* Listens. HMC_ADDRESS_IN_USE, HMC_INVALID_CONFIG (no numeric address, or none of this host's). SO_REUSEADDR is set so that a
- * restarted server gets its port back at once. */
+/* Listens. HMC_ADDRESS_IN_USE, HMC_INVALID_CONFIG (no numeric address, or none of this host's). SO_REUSEADDR is set so
+ * that a restarted server gets its port back at once. */
 hmc_status_t hmci_socket_listen_tcp(const char *ip, uint16_t port, int *descriptor, uint16_t *bound_port);
 
-/* Listens on a UNIX socket: a path, or with a leading '@' an abstract name. A socket file nobody listens on is replaced. */
+/* Listens on a UNIX socket: a path, or with a leading '@' an abstract name. A socket file nobody listens on is
+ * replaced. */
 hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor);
 
-/* Connects, at most until `deadline`. HMC_NOT_FOUND (refused: nobody listens), HMC_TIMEOUT, HMC_INVALID_CONFIG, HMC_PEER_LOST
- * (no route). TCP_NODELAY is set. */
+/* Connects, at most until `deadline`. HMC_NOT_FOUND (refused: nobody listens), HMC_TIMEOUT, HMC_INVALID_CONFIG,
+ * HMC_PEER_LOST (no route). TCP_NODELAY is set. */
 hmc_status_t hmci_socket_connect_tcp(const char *ip, uint16_t port, uint64_t deadline, int *descriptor);
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor);
 
-/* Accepts one connection: HMC_IN_PROGRESS when none waits; HMC_NO_MEMORY when out of descriptors. Non-blocking, NODELAY set. */
+/* True where `ip` is an address of this host, in this network namespace. */
+bool hmci_socket_is_local(const char *ip);
+
+/* Accepts one connection: HMC_IN_PROGRESS when none waits; HMC_NO_MEMORY when out of descriptors. Non-blocking, NODELAY
+ * set. */
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]);
 
 /* TCP_USER_TIMEOUT and keepalives, so that a host that vanished is noticed within about `timeout_ms`. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
 
-/* Sends or receives a few bytes together with at most one descriptor (-1: none) over a UNIX socket. The receiver owns what comes.
- * HMC_IN_PROGRESS, HMC_PEER_LOST. Message boundaries are not kept by stream sockets: use SOCK_SEQPACKET. */
+/* Sends or receives a few bytes together with at most one descriptor (-1: none) over a UNIX socket. The receiver owns
+ * what comes. HMC_IN_PROGRESS, HMC_PEER_LOST. Message boundaries are not kept by stream sockets: use SOCK_SEQPACKET. */
 hmc_status_t hmci_socket_send_descriptor(int socket, const void *data, size_t size, int descriptor);
 hmc_status_t hmci_socket_receive_descriptor(int socket, void *data, size_t capacity, size_t *size, int *descriptor);
 

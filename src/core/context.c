@@ -1,7 +1,7 @@
 /* Contexts: making and ending them, listening, the types of connection. */
 #include "core.h"
 
-#include "../ctrl/socket.h"
+#include "../base/socket.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * through. When the house is full, the oldest that has not yet authenticated makes room, so that idle connections lock nobody out. */
 #include "greeting.h"
 
-#include "../ctrl/socket.h"
+#include "../base/socket.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* The dialling side of a greeting: in the caller's thread, blocking, with a deadline. */
 #include "greeting.h"
 
-#include "../ctrl/socket.h"
+#include "../base/socket.h"
 
 #include <stdio.h>
 #include <string.h>

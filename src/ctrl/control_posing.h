@@ -8,7 +8,7 @@
 #include "hello.h"
 #include "inbox.h"
 #include "secure.h"
-#include "socket.h"
+#include "../base/socket.h"
 
 typedef struct dialler {
   hmc_control_t *control;

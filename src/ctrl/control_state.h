@@ -11,7 +11,7 @@
 #include "../base/settings.h"
 #include "hello.h"
 #include "link.h"
-#include "socket.h"
+#include "../base/socket.h"
 
 #include <hmc/control.h>
 #include <netinet/in.h>

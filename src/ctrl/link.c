@@ -17,7 +17,7 @@
 #include "link.h"
 
 #include "inbox.h"
-#include "socket.h"
+#include "../base/socket.h"
 
 #include <errno.h>
 #include <hmc/control.h>

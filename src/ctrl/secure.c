@@ -12,7 +12,7 @@
  * error queue is empty whenever a call returns. No locking: one call at a time per stream. */
 #include "secure.h"
 
-#include "socket.h"
+#include "../base/socket.h"
 #include "tls.h"
 
 #include <ctype.h>

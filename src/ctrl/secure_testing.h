@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "secure.h"
-#include "socket.h"
+#include "../base/socket.h"
 
 #include <dirent.h>
 #include <openssl/err.h>

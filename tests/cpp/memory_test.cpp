@@ -17,6 +17,11 @@ static void test_status() {
   CHECK(static_cast<int>(status_t::name) == value && !std::strcmp(status_to_string(status_t::name), #name));
   HMC_STATUS_LIST(SAME_VALUE)
 #undef SAME_VALUE
+  /* Programs may have stored these. */
+  const status_t historical[] = {status_t::SUCCESS,        status_t::ERROR,   status_t::UNSUPPORT,
+                                 status_t::INVALID_CONFIG, status_t::TIMEOUT, status_t::NOT_FOUND};
+  for (int i = 0; i < 6; i++)
+    CHECK(static_cast<int>(historical[i]) == i);
   CHECK(static_cast<int>(ConnType::RDMA) == 0 && static_cast<int>(ConnType::UCX) == 1);
   CHECK(static_cast<int>(MemoryType::SIM) == HMC_MEMORY_SIM);
 }

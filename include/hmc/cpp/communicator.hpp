@@ -268,10 +268,10 @@ public:
    * buffers: each sendDataTo meets one recvDataFrom of the peer, in the order they are called, whoever comes first.
    * `buf_type` is the kind of memory that buf is in; DEFAULT: what it is. Where this side listens, both wait for a peer
    * that has yet to dial; of several peers at an address the receiver takes the one that sends first.
-   * Completion: sendDataTo returns when the receiver has the bytes. recvDataFrom has `size` bytes of room, and *flag (may
-   * be NULL) gets how many came; nothing is written past them. On failure a part of buf may be written.
-   * Errors: OUT_OF_RANGE at both ends (larger than the receiver's room; nothing moved), TIMEOUT (the other side has not
-   * made its call), NOT_FOUND (not connected), PEER_LOST, CANCELLED (hung up here), INVALID_CONFIG (buf is NULL or of
+   * Completion: sendDataTo returns when the receiver has the bytes. recvDataFrom has `size` bytes of room, and *flag
+   * (may be NULL) gets how many came; nothing is written past them. On failure a part of buf may be written. Errors:
+   * OUT_OF_RANGE at both ends (larger than the receiver's room; nothing moved), TIMEOUT (the other side has not made
+   * its call), NOT_FOUND (not connected), PEER_LOST, CANCELLED (hung up here), INVALID_CONFIG (buf is NULL or of
    * another kind), STALE (the sender's deadline passed meanwhile). */
   status_t sendDataTo(const std::string &ip, const void *buf, size_t size, MemoryType buf_type,
                       ConnType type = ConnType::AUTO) {

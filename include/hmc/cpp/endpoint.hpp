@@ -239,8 +239,7 @@ public:
     bool is_own_port = port && listens_on(port);
     for (size_t i = peers_.size(); i-- > 0;) {
       const Peer &peer = *peers_[i];
-      if (fits(peer, owner, ip, port, type) ||
-          (is_own_port && peer.has_dialled_in() && fits(peer, owner, ip, 0, type)))
+      if (fits(peer, owner, ip, port, type) || (is_own_port && peer.has_dialled_in() && fits(peer, owner, ip, 0, type)))
         found.push_back(peers_[i]);
     }
     return found;

@@ -123,8 +123,7 @@ private:
       return status;
     if (memory != MemoryType::DEFAULT && static_cast<hmc_memory_kind_t>(memory) != info.memory.kind)
       return fail(status_t::INVALID_CONFIG, "%s: buf is %s memory, not %s", call_,
-                  hmc_memory_kind_name(info.memory.kind),
-                  hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory)));
+                  hmc_memory_kind_name(info.memory.kind), hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory)));
     hmc_region_t *region = nullptr;
     status = check(hmc_region_register(endpoint_.context(), data, size, name, rights, &region));
     lent->reset(region);

@@ -43,8 +43,8 @@ struct Message {
 enum : size_t { MESSAGE_BYTES = 24 };
 
 inline void encode(const Message &message, uint8_t *bytes) {
-  const uint8_t head[8] = {
-      'h', 'm', 'x', '1', static_cast<uint8_t>(message.kind), static_cast<uint8_t>(message.status), 0, 0};
+  const uint8_t head[8] = {'h', 'm', 'x', '1', static_cast<uint8_t>(message.kind), static_cast<uint8_t>(message.status),
+                           0,   0};
   std::copy(head, head + sizeof head, bytes);
   for (unsigned i = 0; i < 8; i++) {
     bytes[8 + i] = static_cast<uint8_t>(message.id >> (8 * i));
