@@ -1,7 +1,9 @@
 /* The parts of hmc-perf.
  *
- * The server (perf_server.c) lends one region named PERF_REGION and does nothing else: operations are one-sided. The
- * client (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and
+ * The server (perf_server.c) lends one region named PERF_REGION and greets each client with a notification; from then
+ * on it does nothing: operations are one-sided. A client waits for that greeting, since a peer that leaves before it is
+ * accepted is never handed out, and a server that ends with its first client would wait for the next one. The client
+ * (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and
  * perf_report.c prints one line. With --verify, perf_verify.c looks at the bytes. */
 #ifndef HMC_PERF_H
 #define HMC_PERF_H
@@ -9,6 +11,7 @@
 #include "tool.h"
 
 #define PERF_REGION "hmc-perf"
+#define PERF_DOOR "hmc-perf.door" /* the client's: the server says there that it has seen the client */
 #define PERF_DEFAULT_PORT 2025
 #define PERF_DEFAULT_REGION (64ull << 20)
 

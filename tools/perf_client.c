@@ -5,6 +5,8 @@
 #include <netdb.h>
 #include <string.h>
 
+enum { GREETING_MS = 10000 };
+
 /* Tries the addresses of `host` in the resolver's order. */
 static int connect_host(const perf_options_t *options, hmc_context_t *context, const char *host, uint16_t port,
                         hmc_peer_t **peer) {
@@ -20,6 +22,14 @@ static int connect_host(const perf_options_t *options, hmc_context_t *context, c
   }
   freeaddrinfo(found);
   return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc("connecting", status);
+}
+
+/* Waits until the server has taken this client up. */
+static int await_greeting(hmc_context_t *context) {
+  char greeting[8];
+  size_t size;
+  hmc_status_t status = hmc_notification_receive(context, greeting, sizeof greeting, &size, NULL, GREETING_MS);
+  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc("the server has not answered", status);
 }
 
 static uint64_t largest_size(const perf_options_t *options) {
@@ -91,12 +101,18 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
   uint64_t bytes = largest_size(options) * options->depth * options->threads;
   hmc_context_t *context;
   hmc_peer_t *peer = NULL;
-  hmc_region_t *local;
+  hmc_region_t *local, *door;
   hmc_remote_t *remote;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf"}, &context);
   if (status != HMC_SUCCESS)
     return tool_fail_hmc("the context", status);
-  int code = connect_host(options, context, host, port, &peer);
+  int code = TOOL_FAILED;
+  status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 8, PERF_DOOR, HMC_REMOTE_WRITE, &door);
+  if (status != HMC_SUCCESS) {
+    tool_fail_hmc("the region for the greeting", status);
+    goto out;
+  }
+  code = connect_host(options, context, host, port, &peer);
   if (code != TOOL_DONE)
     goto out;
   code = TOOL_FAILED;
@@ -105,6 +121,10 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
     tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
     goto out;
   }
+  code = await_greeting(context);
+  if (code != TOOL_DONE)
+    goto out;
+  code = TOOL_FAILED;
   if (!fits(options, bytes, remote))
     goto out;
   status = hmc_region_allocate(context, options->memory, bytes, NULL, 0, &local);

@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CLIENTS_MAX = 64, POLL_MS = 100 }; /* how soon a client's leaving or a signal is seen */
+/* POLL_MS is how soon a client's leaving or a signal is seen. */
+enum { CLIENTS_MAX = 64, POLL_MS = 100, GREETING_MS = 5000 };
 
 typedef struct client {
   hmc_peer_t *peer;
@@ -15,9 +16,26 @@ typedef struct client {
 typedef struct server {
   client_t clients[CLIENTS_MAX];
   size_t count;
+  hmc_region_t *region;
   bool talk;
   bool served; /* a client came and left */
 } server_t;
+
+/* Tells the client that it has been seen. One that has left meanwhile is noticed later. */
+static void greet(hmc_region_t *region, hmc_peer_t *peer) {
+  static const char greeting[] = "welcome";
+  hmc_operation_options_t options = {
+      .timeout_ms = GREETING_MS, .notification = greeting, .notification_size = sizeof greeting};
+  hmc_remote_t *door;
+  hmc_request_t *request;
+  if (hmc_remote_open(peer, PERF_DOOR, GREETING_MS, &door) != HMC_SUCCESS)
+    return;
+  if (hmc_put_nb(region, 0, door, 0, 0, &options, &request) == HMC_SUCCESS) {
+    hmc_request_wait(request);
+    hmc_request_free(request);
+  }
+  hmc_remote_close(door);
+}
 
 static void welcome(server_t *server, hmc_peer_t *peer) {
   if (server->count == CLIENTS_MAX) {
@@ -34,6 +52,7 @@ static void welcome(server_t *server, hmc_peer_t *peer) {
              hmc_connection_type_name(info.type));
   if (server->talk)
     fprintf(stderr, "client: %s\n", client->who);
+  greet(server->region, peer);
 }
 
 static void say_goodbye(server_t *server) {
@@ -52,8 +71,8 @@ static void say_goodbye(server_t *server) {
   }
 }
 
-static int serve_clients(hmc_context_t *context, bool once, bool talk) {
-  server_t server = {.talk = talk};
+static int serve_clients(hmc_context_t *context, hmc_region_t *region, bool once, bool talk) {
+  server_t server = {.region = region, .talk = talk};
   while (!tool_interrupted && !(once && server.served)) {
     hmc_peer_t *peer;
     hmc_status_t status = hmc_context_accept(context, POLL_MS, &peer);
@@ -99,7 +118,7 @@ int perf_serve(const perf_options_t *options, int ready) {
     announce(options, region, port);
   else if (write(ready, &port, sizeof port) != (ssize_t)sizeof port)
     goto err_context;
-  code = serve_clients(context, options->once, ready < 0);
+  code = serve_clients(context, region, options->once, ready < 0);
 err_context:
   hmc_context_destroy(context);
   return code;

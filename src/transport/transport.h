@@ -105,6 +105,7 @@ typedef struct hmci_operation {
   void (*completed)(struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
   hmci_room_t *room;                                   /* NULL, or told right after; outlives the operation */
   void *owner;                                         /* the core's */
+  void *parts; /* the transport's, NULL at first; constant from the submission to the completion */
 
   _Atomic uint32_t state; /* enum hmci_operation_phase; a futex */
   hmc_status_t status;    /* valid once the state is complete */

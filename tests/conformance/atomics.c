@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define WORDS_SIZE 4096u
@@ -120,20 +121,23 @@ void atomics_that_are_refused(void **state) {
 /* ---- contended words
  * ------------------------------------------------------------------------------------------------- */
 
+/* Adds 1 to a word for a while, and counts how often. */
 typedef struct adder {
   pthread_t thread;
   hmc_remote_t *remote;
-  uint64_t offset, times;
+  uint64_t end, times;
   bool by_swapping;
   hmc_status_t status;
 } adder_t;
 
-static hmc_status_t add_by_swapping(const adder_t *adder) {
+#define CONTENDED 16u /* offset of the word */
+
+static hmc_status_t add_by_swapping(hmc_remote_t *remote) {
   uint64_t seen = 0, wanted;
   hmc_status_t status;
   do {
     wanted = seen;
-    status = hmc_atomic(adder->remote, adder->offset, HMC_ATOMIC_COMPARE_SWAP, 8, wanted + 1, wanted, &seen);
+    status = hmc_atomic(remote, CONTENDED, HMC_ATOMIC_COMPARE_SWAP, 8, wanted + 1, wanted, &seen);
   } while (status == HMC_SUCCESS && seen != wanted);
   return status;
 }
@@ -141,47 +145,57 @@ static hmc_status_t add_by_swapping(const adder_t *adder) {
 static void *add(void *argument) {
   adder_t *adder = argument;
   adder->status = HMC_SUCCESS;
-  for (uint64_t i = 0; i < adder->times && adder->status == HMC_SUCCESS; i++)
-    adder->status = adder->by_swapping ? add_by_swapping(adder)
-                                       : hmc_atomic(adder->remote, adder->offset, HMC_ATOMIC_ADD, 8, 1, 0, NULL);
+  while (adder->status == HMC_SUCCESS && (adder->times % 16 != 0 || now_ms() < adder->end)) {
+    adder->status = adder->by_swapping ? add_by_swapping(adder->remote)
+                                       : hmc_atomic(adder->remote, CONTENDED, HMC_ATOMIC_ADD, 8, 1, 0, NULL);
+    adder->times++;
+  }
   return NULL;
 }
 
-static void adders_run(hmc_remote_t *remote, uint64_t offset, uint64_t times, bool by_swapping) {
+/* Four threads; returns how often they added. */
+static uint64_t adders_run(hmc_remote_t *remote, uint64_t milliseconds, bool by_swapping) {
   adder_t adders[4];
+  uint64_t sum = 0;
   for (size_t i = 0; i < COUNT_OF(adders); i++) {
-    adders[i] = (adder_t){.remote = remote, .offset = offset, .times = times, .by_swapping = by_swapping};
+    adders[i] = (adder_t){.remote = remote, .end = now_ms() + milliseconds, .by_swapping = by_swapping};
     assert_int_equal(pthread_create(&adders[i].thread, NULL, add, &adders[i]), 0);
   }
   for (size_t i = 0; i < COUNT_OF(adders); i++)
     pthread_join(adders[i].thread, NULL);
-  for (size_t i = 0; i < COUNT_OF(adders); i++)
+  for (size_t i = 0; i < COUNT_OF(adders); i++) {
     assert_status(adders[i].status, HMC_SUCCESS);
+    sum += adders[i].times;
+  }
+  return sum;
 }
 
-/* Threads here, the owner's processor where it reaches the word, and the owner by a connection of its own to itself. */
+/* What the owner adds with: its processor where that reaches the word, else a connection of its own to itself. */
+static command_t owner_adds(pair_t *pair, uint32_t slot, const char *name, uint64_t milliseconds) {
+  if (stamp.remote.kind == HMC_MEMORY_CPU)
+    return (command_t){.verb = VERB_OWN_ADD, .slot = slot, .offset = CONTENDED, .value = milliseconds};
+  command_t dial = {.verb = VERB_CONNECT, .slot = 5, .text = "127.0.0.1", .value = pair->port, .type = stamp.type};
+  target_do(&pair->target, dial);
+  command_t open = {.verb = VERB_REMOTE_OPEN, .slot = 5, .peer = 5};
+  snprintf(open.text, sizeof open.text, "%s", name);
+  target_do(&pair->target, open);
+  return (command_t){.verb = VERB_ATOMIC_ADD, .remote = 5, .remote_offset = CONTENDED, .value = milliseconds};
+}
+
 void atomics_from_many(void **state) {
   pair_t *pair = *state;
-  const uint64_t times = SANITIZED ? 300 : 2000;
+  const uint64_t milliseconds = 100;
   place_t local = local_make(pair, WORDS_SIZE, false);
   for (uint32_t lend = 0; lend < 2; lend++) {
-    hmc_remote_t *remote =
-        remote_make(pair, lend ? "lent" : "made", (there_t){.slot = lend, .size = WORDS_SIZE, .lend = lend});
-    trio_set(&local, remote, 16, 0);
-    bool by_processor = stamp.remote.kind == HMC_MEMORY_CPU;
-    command_t own = {.verb = VERB_OWN_ADD, .slot = lend, .offset = 16, .value = times};
-    if (!by_processor) {
-      command_t dial = {.verb = VERB_CONNECT, .slot = 5, .text = "127.0.0.1", .value = pair->port, .type = stamp.type};
-      target_do(&pair->target, dial);
-      command_t open = {.verb = VERB_REMOTE_OPEN, .slot = 5, .peer = 5};
-      memcpy(open.text, lend ? "lent" : "made", 5);
-      target_do(&pair->target, open);
-      own = (command_t){.verb = VERB_ATOMIC_ADD, .remote = 5, .remote_offset = 16, .value = times};
-    }
+    const char *name = lend ? "lent" : "made";
+    hmc_remote_t *remote = remote_make(pair, name, (there_t){.slot = lend, .size = WORDS_SIZE, .lend = lend});
+    trio_set(&local, remote, CONTENDED, 0);
+    command_t own = owner_adds(pair, lend, name, milliseconds);
     target_send(&pair->target, &own);
-    adders_run(remote, 16, times, false);
-    assert_int_equal(target_receive(&pair->target).status, HMC_SUCCESS);
-    assert_int_equal(trio_get(&local, remote, 16), 5 * times);
+    uint64_t times = adders_run(remote, milliseconds, false);
+    answer_t answer = target_receive(&pair->target);
+    assert_int_equal(answer.status, HMC_SUCCESS);
+    assert_int_equal(trio_get(&local, remote, CONTENDED), times + answer.value);
     hmc_remote_close(remote);
   }
   place_close(&local);
@@ -189,12 +203,11 @@ void atomics_from_many(void **state) {
 
 void atomics_compare_and_swap(void **state) {
   pair_t *pair = *state;
-  const uint64_t times = SANITIZED ? 100 : 500;
   place_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *remote = remote_make(pair, "swapped", (there_t){.size = WORDS_SIZE});
-  trio_set(&local, remote, 16, 0);
-  adders_run(remote, 16, times, true);
-  assert_int_equal(trio_get(&local, remote, 16), 4 * times);
+  trio_set(&local, remote, CONTENDED, 0);
+  uint64_t times = adders_run(remote, 60, true);
+  assert_int_equal(trio_get(&local, remote, CONTENDED), times);
   hmc_remote_close(remote);
   place_close(&local);
 }

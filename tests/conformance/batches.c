@@ -276,8 +276,8 @@ void flush_waits_for_all(void **state) {
     frame_write(&local, 0, MANY * MANY_LENGTH, round);
     start_many(&local, remote, requests, NULL);
     assert_success(hmc_peer_flush(pair->peer, 0));
-    target_check_frame(&pair->target, 0, 0, MANY * MANY_LENGTH, round);
     end_many(requests);
+    target_check_frame(&pair->target, 0, 0, MANY * MANY_LENGTH, round);
   }
   assert_success(hmc_peer_flush(pair->peer, 0));
   assert_status(hmc_peer_flush(NULL, 0), HMC_INVALID_CONFIG);

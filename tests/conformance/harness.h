@@ -143,11 +143,11 @@ typedef enum verb {
   VERB_EXCHANGE,     /* slot: place, remote, offset, remote_offset, length: room, value: rounds */
   VERB_VISIBLE,      /* slot: place, value: rounds, text: socket path -> value: stale rounds; see visible_* */
   VERB_SIGNALLED,    /* slot: place, value: rounds -> value: stale rounds; see signal_* */
-  VERB_OWN_ADD,      /* slot: host memory, offset, value: times: adds 1 to a word by the processor's own atomics */
-  VERB_ATOMIC_ADD,   /* remote, remote_offset, value: times: adds 1 by hmc_atomic */
-  VERB_NOTIFIED,     /* length: capacity, timeout_ms -> value: size, text: the notification */
-  VERB_CPU_TIME,     /* value: milliseconds to sleep -> value: microseconds of processor time used meanwhile */
-  VERB_FILES,        /* -> value: open file descriptors */
+  VERB_OWN_ADD, /* slot: host memory, offset, value: milliseconds: adds 1 to a word by the processor -> value: times */
+  VERB_ATOMIC_ADD, /* remote, remote_offset, value: milliseconds: adds 1 by hmc_atomic -> value: times */
+  VERB_NOTIFIED,   /* length: capacity, timeout_ms -> value: size, text: the notification */
+  VERB_CPU_TIME,   /* value: milliseconds to sleep -> value: microseconds of processor time used meanwhile */
+  VERB_FILES,      /* -> value: open file descriptors */
 } verb_t;
 
 typedef struct command {

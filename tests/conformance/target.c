@@ -115,7 +115,10 @@ static answer_t other_bytes(const command_t *command, answer_t answer) {
 static answer_t close_quiet(const command_t *command, answer_t answer) {
   place_t *place = &places[command->slot];
   place_withdraw(place);
-  bytes_fill(place, 0, place->size, 0xa5);
+  for (uint64_t end = place->size, piece; end > 0; end -= piece) { /* a copy under way is overtaken from its end */
+    piece = end < 64 * KIB ? end : 64 * KIB;
+    bytes_fill(place, end - piece, piece, 0xa5);
+  }
   sleep_ms(command->value);
   answer.value = bytes_other(place, 0, place->size, 0xa5, 0xa5);
   return answer;
@@ -161,14 +164,15 @@ static answer_t watch_signalled(const command_t *command, answer_t answer) {
 static answer_t own_add(const command_t *command, answer_t answer) {
   uint64_t *word = hmc_region_pointer(places[command->slot].region);
   shared_begin();
-  for (uint64_t i = 0; i < command->value; i++)
-    __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
+  for (uint64_t end = now_ms() + command->value; now_ms() < end; answer.value += 100)
+    for (int i = 0; i < 100; i++)
+      __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
   shared_end();
   return answer;
 }
 
 static answer_t atomic_add(const command_t *command, answer_t answer) {
-  for (uint64_t i = 0; i < command->value && answer.status == HMC_SUCCESS; i++)
+  for (uint64_t end = now_ms() + command->value; now_ms() < end && answer.status == HMC_SUCCESS; answer.value++)
     answer.status = hmc_atomic(remotes[command->remote], command->remote_offset, HMC_ATOMIC_ADD, 8, 1, 0, NULL);
   return answer;
 }

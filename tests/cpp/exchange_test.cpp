@@ -4,6 +4,7 @@
  * usage: exchange shm|tcp cpu|sim cpu|sim */
 #include "check.hpp"
 
+#include <atomic>
 #include <thread>
 
 using namespace hmc;
@@ -84,7 +85,7 @@ static void receive_all(Process &parent) {
   block.write(std::vector<char>(ROOM + GUARD, 'g'));
   size_t flag = 12345;
   CHECK_STATUS(comm.recvDataFrom(LOOPBACK, block.at(), 1000, receive_memory, &flag), status_t::OUT_OF_RANGE);
-  CHECK(flag == 12345 && error_names("1001") && error_names("1000") && holds(block, 0, 0));
+  CHECK(flag == 12345 && error_names("1001") && error_names("room for 1000") && holds(block, 0, 0));
 
   /* And what comes next is not disturbed by it; the way back as well, and another kind of memory. */
   CHECK_OK(comm.recvDataFrom(LOOPBACK, block.at(), 1000, MemoryType::DEFAULT, nullptr));
@@ -170,6 +171,18 @@ static void serve_quietly(Process &parent) {
     return bytes;
   }());
   CHECK(flag == 300 && holds(block, 300, 9));
+
+  /* What a waiting sender has taken out of the queue meanwhile keeps its order. */
+  parent.receive<char>();
+  char byte = 'b';
+  std::thread sender([&] { CHECK_OK(comm.sendDataTo(LOOPBACK, &byte, 1, MemoryType::CPU)); });
+  usleep(100000);
+  CHECK_OK(comm.recvDataFrom(LOOPBACK, block.at(), 4096, receive_memory, &flag));
+  CHECK(flag == 400);
+  CHECK_OK(comm.recvDataFrom(LOOPBACK, block.at(), 4096, receive_memory, &flag));
+  CHECK(flag == 401);
+  parent.send('r');
+  sender.join();
   parent.receive<char>();
 }
 
@@ -180,7 +193,9 @@ static void test_deadline(Process &receiver) {
   setenv("HMC_TIMEOUT", "150ms", 1);
   Communicator comm(make_buffer()), alone(make_buffer());
   unsetenv("HMC_TIMEOUT");
-  CHECK_OK(comm.connectTo(LOOPBACK, port, connection));
+  for (int i = 0; i < 50 && comm.connectTo(LOOPBACK, port, connection) == status_t::TIMEOUT; i++)
+    usleep(10000); /* a machine with much to do needs longer than that for a handshake */
+  CHECK_OK(comm.checkConn(LOOPBACK, port));
   Block block(send_memory, 4096);
   auto begin = std::chrono::steady_clock::now();
   CHECK_STATUS(comm.sendDataTo(LOOPBACK, port, block.at(), 100, send_memory), status_t::TIMEOUT);
@@ -198,6 +213,20 @@ static void test_deadline(Process &receiver) {
   block.write(bytes);
   receiver.send('w');
   CHECK_OK(patient.sendDataTo(LOOPBACK, port, block.at(), 300, send_memory));
+
+  std::vector<std::thread> senders;
+  for (size_t size : {400, 401}) {
+    senders.emplace_back(
+        [&, size] { CHECK_OK(patient.sendDataTo(LOOPBACK, port, block.at(size), size, send_memory)); });
+    usleep(50000);
+  }
+  receiver.send('o');
+  receiver.receive<char>();
+  for (std::thread &sender : senders)
+    sender.join();
+  char byte = 0;
+  CHECK_OK(patient.recvDataFrom(LOOPBACK, port, &byte, 1, MemoryType::CPU, nullptr));
+  CHECK(byte == 'b');
   receiver.send('q');
   receiver.join();
 }
@@ -219,10 +248,18 @@ static void test_lost(Process &first, Process &second) {
     Communicator comm(make_buffer());
     CHECK_OK(comm.connectTo(LOOPBACK, port, connection));
     status_t sent = status_t::SUCCESS, received = status_t::SUCCESS;
-    std::thread sender([&] { sent = comm.sendDataTo(LOOPBACK, port, block.at(), 1000, send_memory); });
-    std::thread receiver(
-        [&] { received = comm.recvDataFrom(LOOPBACK, port, block.at(2000), 1000, send_memory, nullptr); });
-    usleep(50000);
+    std::atomic<int> started{0};
+    std::thread sender([&] {
+      started++;
+      sent = comm.sendDataTo(LOOPBACK, port, block.at(), 1000, send_memory);
+    });
+    std::thread receiver([&] {
+      started++;
+      received = comm.recvDataFrom(LOOPBACK, port, block.at(2000), 1000, send_memory, nullptr);
+    });
+    while (started < 2)
+      usleep(1000);
+    usleep(150000); /* both are waiting by now */
     auto begin = std::chrono::steady_clock::now();
     if (is_killed)
       victim->kill_now();

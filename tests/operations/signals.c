@@ -265,11 +265,16 @@ static void undo_stale(couple_t *couple, bool lend, uint64_t length) {
   assert_status(get_with(&local, 0, gone.remote, 0, length, &options), HMC_STALE);
   hmc_status_t status = hmc_batch_put_nb(batch, &options, &request);
   assert_status(status == HMC_SUCCESS ? finish(request) : status, HMC_STALE);
-  /* the signal's own region is gone: the data have arrived, the notification stays away */
-  owner_fill(&words.place, 64, 64, 0x22);
-  bytes_fill(&local, 0, 64, 0x33);
+  /* the signal's own region is gone: where that is seen on the way only, the data have arrived */
   signal = (hmc_signal_t){gone.remote, 16, HMC_ATOMIC_ADD, 1};
-  assert_status(put_with(&local, 0, words.remote, 64, 64, &options), HMC_STALE);
+  owner_fill(&words.place, 64, 64, 0x77);
+  for (uint8_t round = 1; round <= 30; round++) {
+    bytes_fill(&local, 0, 64, round);
+    status = hmc_put_nb(local.region, 0, words.remote, 64, 64, &options, &request);
+    uint8_t there = status == HMC_SUCCESS ? round : 0x77;
+    assert_status(status == HMC_SUCCESS ? finish(request) : status, HMC_STALE);
+    assert_int_equal(owner_others(&words.place, 64, 64, there, there), 0);
+  }
   assert_int_equal(word_load(&words.place, 16), 0);
   assert_no_notification(couple->there);
   /* and the peers go on */

@@ -1,204 +1,8 @@
 /* The program of the suite: `operations TRANSPORT MEMORY [PATTERN]`; PATTERN picks tests by name, with * and ?. */
 #include "suite.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-
-stamp_t stamp;
-
-bool stamp_is_host(void) { return stamp.far.kind == HMC_MEMORY_CPU; }
-bool stamp_is(const char *transport) { return strcmp(stamp.transport, transport) == 0; }
-
-/* ---- couples */
-
-#define CONTEXTS_MAX 32
-static hmc_context_t *contexts[CONTEXTS_MAX]; /* the live ones, for the end of a test that failed */
-
-static hmc_context_t *context_make(const char *name) {
-  size_t place = 0;
-  while (place < CONTEXTS_MAX && contexts[place])
-    place++;
-  assert_true(place < CONTEXTS_MAX);
-  assert_success(hmc_context_create(&(hmc_context_options_t){name, COUPLE_TIMEOUT_MS}, &contexts[place]));
-  return contexts[place];
-}
-
-static void context_end(hmc_context_t *context) {
-  for (size_t i = 0; i < CONTEXTS_MAX; i++)
-    if (contexts[i] == context)
-      contexts[i] = NULL;
-  hmc_context_destroy(context);
-}
-
-static void settings_apply(const char *const *settings, bool on) {
-  for (; settings && settings[0]; settings += 2) {
-    if (on)
-      setenv(settings[0], settings[1], 1);
-    else
-      unsetenv(settings[0]);
-  }
-}
-
-void couple_open(couple_t *couple, const char *const *settings) {
-  settings_apply(settings, true);
-  couple->here = context_make("here");
-  couple->there = context_make("there");
-  settings_apply(settings, false);
-  assert_success(hmc_context_listen(couple->there, "127.0.0.1", 0, &couple->port));
-  assert_success(hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &couple->peer));
-  assert_success(hmc_context_accept(couple->there, 0, &couple->back));
-}
-
-void couple_close(couple_t *couple) {
-  context_end(couple->here);
-  context_end(couple->there);
-}
-
-far_t far_make(couple_t *couple, far_options_t options) {
-  far_t far = {.remote = NULL};
-  unsigned rights = options.rights ? options.rights : HMC_REMOTE_ALL;
-  assert_success(place_open(&far.place, couple->there, stamp.far, options.size, options.name, rights, options.lend));
-  assert_success(hmc_remote_open(couple->peer, options.name, 0, &far.remote));
-  return far;
-}
-
-void far_close(far_t *far) {
-  hmc_remote_close(far->remote);
-  place_close(&far->place);
-}
-
-place_t near_make(couple_t *couple, uint64_t size, bool lend) {
-  place_t place;
-  assert_success(place_open(&place, couple->here, stamp.near, size, NULL, 0, lend));
-  return place;
-}
-
-uint64_t word_load(const place_t *place, uint64_t offset) {
-  uint64_t word = 0;
-  if (place->memory.kind == HMC_MEMORY_CPU)
-    return __atomic_load_n((uint64_t *)(void *)(place->whole + place->margin + offset), __ATOMIC_ACQUIRE);
-  place_load(place, offset, &word, sizeof word);
-  return word;
-}
-
-void word_store(const place_t *place, uint64_t offset, uint64_t word) {
-  if (place->memory.kind == HMC_MEMORY_CPU)
-    __atomic_store_n((uint64_t *)(void *)(place->whole + place->margin + offset), word, __ATOMIC_RELEASE);
-  else
-    place_store(place, offset, &word, sizeof word);
-}
-
-void owner_fill(const place_t *place, uint64_t offset, uint64_t length, uint8_t value) {
-  shared_begin();
-  bytes_fill(place, offset, length, value);
-  shared_end();
-}
-
-uint64_t owner_others(const place_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two) {
-  shared_begin();
-  uint64_t others = bytes_other(place, offset, length, one, two);
-  shared_end();
-  return others;
-}
-
-void owner_frame_write(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed) {
-  shared_begin();
-  frame_write(place, offset, length, seed);
-  shared_end();
-}
-
-uint64_t owner_frame_check(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed) {
-  shared_begin();
-  uint64_t wrong = frame_check(place, offset, length, seed);
-  shared_end();
-  return wrong;
-}
-
-/* ---- a distant end */
-
-void distant_start(distant_t *distant, couple_t *couple) {
-  *distant = (distant_t){.peer = NULL};
-  target_start(&distant->target, NULL);
-  target_do(&distant->target, (command_t){.verb = VERB_CREATE, .timeout_ms = COUPLE_TIMEOUT_MS});
-  uint16_t port = (uint16_t)target_do(&distant->target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
-  target_do(&distant->target, (command_t){.verb = VERB_PLACE,
-                                          .memory = stamp.far,
-                                          .length = DISTANT_SIZE,
-                                          .rights = HMC_REMOTE_ALL,
-                                          .lend = true,
-                                          .text = "distant"});
-  assert_success(hmc_context_connect(couple->here, "127.0.0.1", port, stamp.type, 0, &distant->peer));
-  assert_success(hmc_remote_open(distant->peer, "distant", 0, &distant->remote));
-  assert_success(hmc_atomic(distant->remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL)); /* the way is open */
-}
-
-void distant_stop(distant_t *distant) {
-  int status = 0;
-  assert_int_equal(kill(distant->target.process, SIGSTOP), 0);
-  for (int i = 0; i < 5000 && !WIFSTOPPED(status); i++)
-    if (waitpid(distant->target.process, &status, WUNTRACED | WNOHANG) == 0)
-      sleep_ms(1);
-  assert_true(WIFSTOPPED(status));
-}
-
-void distant_continue(distant_t *distant) { assert_int_equal(kill(distant->target.process, SIGCONT), 0); }
-
-void distant_end(distant_t *distant) {
-  hmc_peer_close(distant->peer);
-  target_stop(&distant->target);
-}
-
-/* ---- small things */
-
-hmc_status_t finish(hmc_request_t *request) {
-  hmc_status_t status = hmc_request_wait(request);
-  hmc_request_free(request);
-  return status;
-}
-
-hmc_status_t put_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                      uint64_t length, const hmc_operation_options_t *options) {
-  hmc_request_t *request = NULL;
-  hmc_status_t status = hmc_put_nb(local->region, offset, remote, remote_offset, length, options, &request);
-  return status == HMC_SUCCESS ? finish(request) : status;
-}
-
-hmc_status_t get_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                      uint64_t length, const hmc_operation_options_t *options) {
-  hmc_request_t *request = NULL;
-  hmc_status_t status = hmc_get_nb(local->region, offset, remote, remote_offset, length, options, &request);
-  return status == HMC_SUCCESS ? finish(request) : status;
-}
-
-void assert_no_notification(hmc_context_t *context) {
-  uint8_t data[8];
-  size_t size = 0;
-  assert_status(hmc_notification_receive(context, data, sizeof data, &size, NULL, 20), HMC_TIMEOUT);
-}
-
-void assert_took(uint64_t since, uint64_t least, uint64_t most) {
-  uint64_t took = now_ms() - since;
-  if (took + 1 < least || took > most + SLACK_MS) /* both clocks are cut to milliseconds */
-    fail_msg("took %d ms, not %d to %d ms", (int)took, (int)least, (int)(most + SLACK_MS));
-}
-
-uint64_t draw(uint64_t *state) { return mix(*state += UINT64_C(0x9e3779b97f4a7c15)); }
-
-uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-void spin_ns(uint64_t nanoseconds) {
-  uint64_t until = now_ns() + nanoseconds;
-  while (now_ns() < until)
-    ;
-}
 
 /* ---- fixture */
 
@@ -224,33 +28,21 @@ static int open_case(void **state) {
 }
 
 static int close_case(void **state) {
-  for (size_t i = 0; i < CONTEXTS_MAX; i++)
-    if (contexts[i])
-      context_end(contexts[i]);
+  couples_end();
   free(*state);
   target_kill_all();
   watch_end();
   return 0;
 }
 
-static bool parse_memory(const char *name) {
-  int devices = 0;
-  if (hmc_memory_kind_parse(name, &stamp.near.kind) != HMC_SUCCESS ||
-      hmc_memory_devices(stamp.near.kind, &devices) != HMC_SUCCESS)
-    return false;
-  stamp.far = (hmc_memory_t){stamp.near.kind, devices - 1};
-  return true;
-}
-
 int main(int argc, char **argv) {
   target_main(argc, argv);
   environment_open();
-  if (argc < 3 || argc > 4 || !transport_parse(argv[1], &stamp.type) || !parse_memory(argv[2])) {
+  if (argc < 3 || argc > 4 || !stamp_parse(argv[1], argv[2])) {
     fprintf(stderr, "usage: %s TRANSPORT MEMORY [PATTERN]\n", argv[0]);
     return 2;
   }
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
-  stamp.transport = argv[1];
   if (argc == 4)
     cmocka_set_test_filter(argv[3]);
 #define TEST_CASE(name) {#name, name},

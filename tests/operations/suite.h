@@ -22,6 +22,9 @@ typedef struct stamp {
 
 extern stamp_t stamp;
 
+/* From the names of a transport and of a kind of memory. */
+bool stamp_parse(const char *transport, const char *memory);
+
 /* True where the owner's processor reaches the stamp's memory. */
 bool stamp_is_host(void);
 bool stamp_is(const char *transport);
@@ -42,6 +45,8 @@ typedef struct couple {
  * both. Ends with the test at the latest. Asserts. */
 void couple_open(couple_t *couple, const char *const *settings);
 void couple_close(couple_t *couple);
+/* Closes what a test that failed has left open. */
+void couples_end(void);
 
 /* A region of the stamp's memory at the far end, and the same as seen from here. Asserts. */
 typedef struct far {
@@ -115,7 +120,8 @@ void spin_ns(uint64_t nanoseconds);
   X(words_lose_no_token)                                                                                               \
   X(words_bits_are_their_owners)                                                                                       \
   X(words_refused)                                                                                                     \
-  X(words_fetched_until_complete)
+  X(words_fetched_until_complete)                                                                                      \
+  X(words_with_all_options)
 #define SIGNAL_TESTS(X)                                                                                                \
   X(signal_never_early_across_processes)                                                                               \
   X(signal_after_many_frames)                                                                                          \

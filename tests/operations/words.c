@@ -333,3 +333,36 @@ void words_fetched_until_complete(void **state) {
     far_close(&far);
   }
 }
+
+/* What goes along with an atomic comes after it, and the request is complete when all of it is. */
+void words_with_all_options(void **state) {
+  couple_t *couple = *state;
+  for (int lend = 0; lend < 2; lend++) {
+    far_t far = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend});
+    far_t others = far_make(couple, (far_options_t){.name = "others", .size = WORDS_SIZE, .lend = !lend});
+    for (uint64_t round = 1; round <= (SANITIZED ? 200 : 1000); round++) {
+      hmc_signal_t signal = {others.remote, 8, HMC_ATOMIC_SWAP, round};
+      hmc_operation_options_t options = {
+          .signal = round % 3 ? &signal : NULL, .notification = &round, .notification_size = sizeof round};
+      uint64_t fetched = 0, told = 0;
+      size_t size = 0;
+      hmc_request_t *request = NULL;
+      assert_success(hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, round % 2 ? &fetched : NULL, &options,
+                                   &request));
+      if (round % 5) {
+        assert_success(finish(request));
+        assert_true(fetched == (round % 2 ? round - 1 : 0));
+      }
+      assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+      assert_int_equal(told, round);
+      assert_int_equal(word_load(&far.place, 8), round);
+      assert_int_equal(word_load(&others.place, 8), round - (round % 3 == 0));
+      if (round % 5 == 0) {
+        assert_success(finish(request));
+        assert_true(fetched == (round % 2 ? round - 1 : 0));
+      }
+    }
+    far_close(&others);
+    far_close(&far);
+  }
+}

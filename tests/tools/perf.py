@@ -113,7 +113,7 @@ class Perf(ProgramTest):
         time.sleep(0.3)
         self.finish(server, signal.SIGKILL)
         code, _, err = self.finish(client)
-        self.assertEqual(code, 1)
+        self.assertEqual(code, 1, err)
         self.assertIn("put of 8 bytes", err)
 
     def test_region_too_small(self):

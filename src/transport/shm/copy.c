@@ -102,7 +102,7 @@ static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operat
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
   const shm_remote_t *remote = operation->remote_state;
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false; /* the owner's thread does those, in order */
-  if (operation->checksum && remote->way != SHM_MAP) return false;              /* the stream has checksums */
+  if (operation->checksum) return false;                                        /* the stream has checksums */
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops)) return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;

@@ -159,13 +159,7 @@ void hmci_requester_progress(hmci_requester_t *requester) {
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
   if (!hmci_operation_is_complete(operation)) {
-    if (operation == requester->sending) {
-      if (requester->frame_sent && !hmci_requester_keep_residue(requester)) {
-        hmci_requester_lose(requester, "no memory to cancel an operation");
-        goto out;
-      }
-      hmci_requester_send_next(requester, hmci_requester_after(requester, operation));
-    }
+    if (operation == requester->sending && !hmci_requester_break_off(requester)) goto out;
     hmci_requester_forget_sink(requester, operation);
     if (!hmci_operation_is_complete(operation)) hmci_requester_finish(requester, operation, status);
     if (requester->armed) settle(requester);

@@ -10,8 +10,8 @@
  * Device memory passes through two stages, one each way: while a chunk is on the socket, the device copies the next one. While such copies are all
  * there is to wait for, the loop polls.
  *
- * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get is kept back until the get
- * is complete.
+ * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get, or an atomic that fetches, is
+ * kept back until that is complete. The operations of a chain are complete in their order.
  *
  * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of that frame (at most
  * HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read and dropped.

@@ -29,6 +29,11 @@ static inline hmci_operation_t *hmci_requester_after(hmci_requester_t *requester
 
 static inline bool hmci_stream_is_host(const hmci_operation_t *operation) { return operation->local->ops->host_accessible; }
 
+/* It is complete with an answer of its own, not with an ACK. */
+static inline bool hmci_stream_is_answered(const hmci_operation_t *operation) {
+  return operation->kind == HMCI_GET || (operation->kind == HMCI_ATOMIC && operation->atomic.fetch);
+}
+
 /* Its payload has to come from device memory first. */
 static inline bool hmci_stream_is_staged(const hmci_operation_t *operation) {
   return operation->kind == HMCI_PUT && !hmci_stream_is_host(operation);
@@ -49,8 +54,9 @@ bool hmci_requester_send(hmci_requester_t *requester);
 void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *next);
 /* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
 void hmci_requester_finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
-/* Keeps a private copy of what is left of the frame that is half sent. False: no memory. */
-bool hmci_requester_keep_residue(hmci_requester_t *requester);
+/* Stops sending the operation that is being sent and goes on with the next: what is left of a half sent frame is kept as a private copy.
+ * False: no memory, and all is lost. */
+bool hmci_requester_break_off(hmci_requester_t *requester);
 
 /* Receives what is there. True when something moved. */
 bool hmci_requester_receive(hmci_requester_t *requester);

@@ -19,22 +19,36 @@ static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
   return NULL;
 }
 
+/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones then. */
+static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+  if (operation == requester->sending && !hmci_requester_break_off(requester)) return;
+  hmci_requester_finish(requester, operation, status);
+}
+
+/* What still comes for the sink is dropped, and what has come into its open chunk is not copied. */
+static void drop_sink(hmci_requester_t *requester) {
+  hmci_stage_t *in = &requester->in;
+  requester->sink = NULL;
+  if (!hmci_stage_is_empty(in)) hmci_stage_newest(in)->started = true;
+}
+
 static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
   hmci_list_t *link = requester->queue.next;
   while (link != &requester->queue) {
     hmci_operation_t *operation = hmci_stream_operation(link);
     link = link->next;
     if (hmci_stream_state(operation)->sequence > sequence || operation == requester->sending) return;
-    bool answered = operation->kind == HMCI_GET || (operation->kind == HMCI_ATOMIC && operation->atomic.fetch);
-    if (!answered) hmci_stream_complete(operation, HMC_SUCCESS);
+    if (!hmci_stream_is_answered(operation)) hmci_stream_complete(operation, HMC_SUCCESS);
   }
 }
 
+/* What it was chained to is complete before it: a NAK may overtake the ACK of that. */
 static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_t status) {
+  if (sequence) take_ack(requester, sequence - 1);
   hmci_operation_t *operation = find(requester, sequence);
-  if (!operation || operation == requester->sending) return;
-  if (operation == requester->sink) requester->sink = NULL;
-  hmci_requester_finish(requester, operation, status);
+  if (!operation) return;
+  if (operation == requester->sink) drop_sink(requester);
+  fail(requester, operation, status);
 }
 
 static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t value) {
@@ -50,7 +64,7 @@ static void end_data(hmci_requester_t *requester) {
   requester->sink = NULL;
   if (!operation) return;
   if (requester->data_checked && requester->data_crc != requester->data_crc_due) {
-    hmci_requester_finish(requester, operation, HMC_CORRUPT);
+    fail(requester, operation, HMC_CORRUPT);
   } else if (requester->data_last) {
     hmci_stream_complete(operation, HMC_SUCCESS);
   }
@@ -75,9 +89,9 @@ static bool take_header(hmci_requester_t *requester) {
   case HMCI_WIRE_DATA:
     requester->sink = find(requester, reply.sequence);
     if (requester->sink) {
-      bool wanted = requester->sink->kind == HMCI_GET && requester->sink != requester->sending;
-      uint64_t expected = wanted ? bytes_expected(requester->sink) : 0;
       bool last = reply.flags & HMCI_FLAG_LAST;
+      bool wanted = requester->sink->kind == HMCI_GET && !(last && requester->sink == requester->sending);
+      uint64_t expected = wanted ? bytes_expected(requester->sink) : 0;
       if (!wanted || reply.length > expected || last != (reply.length == expected)) {
         hmci_fail(HMC_CORRUPT, "a get got %llu B where %llu B are due", (unsigned long long)reply.length,
                   (unsigned long long)expected);
@@ -102,8 +116,8 @@ static void end_chunk(hmci_requester_t *requester) {
   hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
   hmci_operation_t *operation = find(requester, slot->sequence);
   if (operation && slot->status != HMC_SUCCESS) {
-    if (operation == requester->sink) requester->sink = NULL;
-    hmci_requester_finish(requester, operation, slot->status);
+    if (operation == requester->sink) drop_sink(requester);
+    fail(requester, operation, slot->status);
   } else if (operation && slot->last) {
     hmci_stream_complete(operation, HMC_SUCCESS);
   }
@@ -115,7 +129,7 @@ static bool end_chunks(hmci_requester_t *requester, bool wait) {
   bool moved = false;
   while (!hmci_stage_is_empty(&requester->in)) {
     hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
-    if (!slot->started && !wait) break;
+    if (!slot->started) break; /* the sink's: bytes still come into it */
     if (wait) hmci_stage_finish(slot);
     if (!hmci_stage_is_done(slot)) break;
     end_chunk(requester);
@@ -178,7 +192,7 @@ static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t siz
                                                 &hmci_stream_state(operation)->received, data, size);
     if (status != HMC_SUCCESS) {
       requester->sink = NULL;
-      hmci_requester_finish(requester, operation, status);
+      fail(requester, operation, status);
     }
   }
   requester->data_left -= size;
@@ -295,10 +309,6 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
 
 /* No byte goes to a get's memory any more: the device finishes what it has, and what still comes is dropped. */
 void hmci_requester_forget_sink(hmci_requester_t *requester, hmci_operation_t *operation) {
-  if (operation == requester->sink) {
-    hmci_stage_t *in = &requester->in;
-    requester->sink = NULL;
-    if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) hmci_stage_newest(in)->started = true; /* half full: not copied */
-  }
+  if (operation == requester->sink) drop_sink(requester);
   if (operation->kind == HMCI_GET && !hmci_stream_is_host(operation)) end_chunks(requester, true);
 }

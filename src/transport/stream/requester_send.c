@@ -20,10 +20,10 @@ static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_oper
   return previous == &requester->queue ? NULL : hmci_stream_operation(previous);
 }
 
-/* True where an operation has to wait for the get before it. */
+/* True where an operation has to wait for the one before it, whose answer an ACK may overtake. */
 static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
   hmci_operation_t *before = operation->chained ? operation_before(requester, operation) : NULL;
-  return before && before->kind == HMCI_GET;
+  return before && hmci_stream_is_answered(before);
 }
 
 /* ---- frames ---------------------------------------------------------------------------------------------------------- */
@@ -338,7 +338,7 @@ static bool send_frames(hmci_requester_t *requester) {
       give_up(requester, status);
       continue;
     }
-    if (!batch.frame_count) return moved; /* what is next waits for a get */
+    if (!batch.frame_count) return moved; /* what is next waits for an answer */
     ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
     if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
     if (sent <= 0) return moved;
@@ -354,8 +354,8 @@ bool hmci_requester_send(hmci_requester_t *requester) {
   return moved;
 }
 
-/* Keeps a private copy of what is left of the frame that is half sent. */
-bool hmci_requester_keep_residue(hmci_requester_t *requester) {
+/* Keeps a private copy of what is left of the frame that is half sent. False: no memory. */
+static bool keep_residue(hmci_requester_t *requester) {
   uint8_t header[HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE];
   hmci_operation_t *operation = requester->sending;
   hmci_cursor_t cursor = requester->cursor;
@@ -375,5 +375,14 @@ bool hmci_requester_keep_residue(hmci_requester_t *requester) {
   requester->residue = copy;
   requester->residue_size = frame.size;
   requester->residue_sent = requester->frame_sent;
+  return true;
+}
+
+bool hmci_requester_break_off(hmci_requester_t *requester) {
+  if (requester->frame_sent && !keep_residue(requester)) {
+    hmci_requester_lose(requester, "no memory to cancel an operation");
+    return false;
+  }
+  hmci_requester_send_next(requester, hmci_requester_after(requester, requester->sending));
   return true;
 }

@@ -18,6 +18,7 @@ struct hmci_responder_job {
   bool last;           /* the operation ends with this job */
   bool checksum;
   uint64_t value; /* of a result */
+  uint64_t done;  /* what was done, and due to be acknowledged, before it: told first, for a chain ends with its last operation */
   hmci_region_view_t *region;
   hmci_cursor_t cursor; /* where the next frame starts, or the next chunk that the device copies */
   uint64_t left;        /* to be sent */

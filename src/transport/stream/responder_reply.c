@@ -57,15 +57,21 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
   return HMC_SUCCESS;
 }
 
-/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover. */
+/* Acknowledges up to `sequence`. False when that is done. */
+static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
+  if (responder->ack_sent >= sequence) return false;
+  responder->ack_sent = sequence;
+  begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = sequence});
+  return true;
+}
+
+/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover; what was
+ * done before that is acknowledged before it. */
 static bool next_reply(hmci_responder_t *responder) {
-  if (responder->ack_sent != responder->ack_due && !responder->refusals) {
-    responder->ack_sent = responder->ack_due;
-    begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = responder->ack_due});
-    return true;
-  }
+  if (!responder->refusals && acknowledge(responder, responder->ack_due)) return true;
   if (hmci_list_is_empty(&responder->jobs)) return false;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
+  if (!job->count && acknowledge(responder, job->done)) return true;
   if (job->status == HMC_SUCCESS && job->count) {
     hmc_status_t status = begin_data(responder, job);
     if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;

@@ -20,6 +20,7 @@ static hmci_responder_job_t *new_job(hmci_responder_t *responder, uint64_t seque
   if (!job) return NULL;
   job->sequence = sequence;
   job->status = status;
+  job->done = responder->ack_due;
   job->count = count;
   hmci_list_append(&responder->jobs, &job->link);
   responder->job_count++;

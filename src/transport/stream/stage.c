@@ -2,20 +2,26 @@
 #include "stage.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool hmci_stage_reserve(hmci_stage_t *stage, hmci_staging_t *pool, uint64_t chunk, uint32_t depth) {
   if (stage->depth && stage->chunk >= chunk) return true;
   if (stage->count) return stage->depth > 0;
   hmci_stage_release(stage);
+  stage->slots = calloc(HMCI_STAGE_SLOTS, sizeof *stage->slots);
+  if (!stage->slots) return false;
   stage->pool = pool;
   stage->chunk = chunk;
   while (stage->depth < depth && (stage->slots[stage->depth].buffer = hmci_staging_take(pool, chunk))) stage->depth++;
+  if (!stage->depth) hmci_stage_release(stage); /* the next one asks again */
   return stage->depth > 0;
 }
 
 void hmci_stage_release(hmci_stage_t *stage) {
   for (uint32_t i = 0; i < stage->depth; i++) hmci_staging_give(stage->pool, stage->slots[i].buffer, stage->chunk);
+  free(stage->slots);
+  stage->slots = NULL;
   stage->depth = stage->head = stage->count = 0;
   stage->chunk = 0;
 }

@@ -30,7 +30,7 @@ typedef struct hmci_stage {
   uint64_t chunk; /* bytes of each buffer; 0: none taken */
   uint32_t depth; /* buffers taken */
   uint32_t head, count;
-  hmci_stage_slot_t slots[HMCI_STAGE_SLOTS];
+  hmci_stage_slot_t *slots; /* HMCI_STAGE_SLOTS while buffers are taken, else NULL: an idle connection is small */
 } hmci_stage_t;
 
 /* Makes sure of buffers of `chunk` bytes, `depth` of them or as many as the pool gives. False: not one. The ring must be empty to change. */

@@ -17,7 +17,7 @@
  * Reply: 24 bytes, then, for DATA, `length` bytes.
  *    0  u8 type   1  u8 flags   2  u16 status   4  u32 CRC of a DATA frame with FLAG_CHECKSUM, else 0   8  u64 sequence   16  u64 length
  *   ACK     all operations up to `sequence` that answer nothing else are done and visible, but for those refused before by NAK
- *   NAK     the operation `sequence` ended with `status`
+ *   NAK     the operation `sequence` ended with `status`; those before it that answer nothing are done as by an ACK
  *   DATA    bytes of the get `sequence`, in the order of its entries; FLAG_LAST on its last frame
  *   RESULT  the atomic `sequence` is done; `length` is the word as it was
  *

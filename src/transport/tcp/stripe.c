@@ -6,7 +6,8 @@
  * several it could: cancelling therefore sends a one-byte get behind the rest on each stream and waits for the answers; a peer that does not
  * answer within BARRIER_TIME is cut off.
  *
- * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used again, not freed. */
+ * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used again, not freed. Who waits
+ * for an operation or cancels it counts among the users of its stripe, for it could be another operation's the moment that one is complete. */
 #include "tcp.h"
 
 #include <stdlib.h>
@@ -18,7 +19,8 @@ enum { PART_LEAST = 256 << 10 };
 typedef struct stripe {
   hmci_list_t link; /* connection->stripes */
   hmci_operation_t *whole;
-  _Atomic uint32_t left; /* parts under way; 0: the stripe is free once all of them say complete */
+  _Atomic uint32_t left; /* parts under way; 0: the stripe is free once all of them say complete and nobody uses it */
+  uint32_t users;        /* connection->stripe_lock */
   _Atomic uint32_t status;
   uint32_t count;
   hmci_operation_t parts[TCP_STREAMS];
@@ -37,21 +39,12 @@ bool hmci_tcp_is_striped(const tcp_connection_t *connection, const hmci_operatio
   return connection->count > 1 && count == 1 && data && total_of(operation) >= 2 * PART_LEAST;
 }
 
-/* The stripe of an operation lies behind the mark that no queued operation has there: a pointer to itself. */
-typedef struct stripe_state {
-  const void *mark;
-  stripe_t *stripe;
-} stripe_state_t;
-
-static const char striped[1];
-
-static stripe_state_t *state_of(const hmci_operation_t *operation) { return (stripe_state_t *)(uintptr_t)operation->transport; }
-
-bool hmci_tcp_was_striped(const hmci_operation_t *operation) { return state_of(operation)->mark == striped; }
+bool hmci_tcp_was_striped(const hmci_operation_t *operation) { return operation->parts != NULL; }
 
 /* ---- making ---------------------------------------------------------------------------------------------------------- */
 
 static bool is_free(stripe_t *stripe) {
+  if (stripe->users) return false;
   if (atomic_load_explicit(&stripe->left, memory_order_acquire)) return false; /* partner: on_part's release */
   for (uint32_t i = 0; i < stripe->count; i++) {
     if (!hmci_operation_is_complete(&stripe->parts[i])) return false;
@@ -87,9 +80,8 @@ static void on_part(hmci_operation_t *part) {
   uint32_t none = HMC_SUCCESS;
   if (part->status != HMC_SUCCESS) atomic_compare_exchange_strong(&stripe->status, &none, part->status);
   hmci_operation_t *whole = stripe->whole;
-  hmc_status_t status = (hmc_status_t)atomic_load(&stripe->status);
   if (atomic_fetch_sub_explicit(&stripe->left, 1, memory_order_acq_rel) == 1) {
-    hmci_operation_complete(whole, atomic_load(&stripe->status) == HMC_SUCCESS ? status : (hmc_status_t)atomic_load(&stripe->status));
+    hmci_operation_complete(whole, (hmc_status_t)atomic_load(&stripe->status));
   }
 }
 
@@ -135,10 +127,11 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
     part->completed = on_part;
     part->room = NULL;
     part->owner = stripe;
+    part->parts = NULL;
   }
   deal(stripe, operation, parts);
   for (uint32_t i = 0; i < stripe->count; i++) stripe->parts[i].single.length = UINT64_MAX; /* never a small one */
-  *state_of(operation) = (stripe_state_t){striped, stripe};
+  operation->parts = stripe;
   uint32_t count = stripe->count;
   atomic_store(&stripe->left, count);
   for (uint32_t i = 0; i < count; i++) {
@@ -150,9 +143,29 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
 
 /* ---- waiting and cancelling ------------------------------------------------------------------------------------------ */
 
+/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is complete. */
+static stripe_t *acquire(tcp_connection_t *connection, hmci_operation_t *operation) {
+  stripe_t *stripe = NULL;
+  pthread_mutex_lock(&connection->stripe_lock);
+  if (!hmci_operation_is_complete(operation)) {
+    stripe = operation->parts;
+    stripe->users++;
+  }
+  pthread_mutex_unlock(&connection->stripe_lock);
+  return stripe;
+}
+
+static void release(tcp_connection_t *connection, stripe_t *stripe) {
+  pthread_mutex_lock(&connection->stripe_lock);
+  stripe->users--;
+  pthread_mutex_unlock(&connection->stripe_lock);
+}
+
 hmc_status_t hmci_tcp_stripe_wait(tcp_connection_t *connection, hmci_operation_t *operation, uint64_t spin) {
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
-  hmci_requester_wait(&connection->requesters[0], &state_of(operation)->stripe->parts[0], spin);
+  stripe_t *stripe = acquire(connection, operation);
+  if (!stripe) return HMC_SUCCESS;
+  hmci_requester_wait(&connection->requesters[0], &stripe->parts[0], spin);
+  release(connection, stripe);
   if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
   return hmci_now() >= operation->deadline ? HMC_TIMEOUT : HMC_IN_PROGRESS;
 }
@@ -184,11 +197,12 @@ static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t 
 }
 
 void hmci_tcp_stripe_cancel(tcp_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
-  stripe_t *stripe = state_of(operation)->stripe;
+  stripe_t *stripe = acquire(connection, operation);
+  if (!stripe) return;
   uint32_t count = stripe->count;
-  if (hmci_operation_is_complete(operation)) return;
   hmci_operation_t copy = {.kind = operation->kind, .remote = operation->remote};
   for (uint32_t i = 0; i < count; i++) hmci_requester_cancel(&connection->requesters[i], &stripe->parts[i], status);
+  release(connection, stripe);
   if (copy.kind == HMCI_GET || await_barriers(connection, &copy, count)) return;
   const hmci_host_t *host = connection->transport->host;
   host->connection_lost(host, connection, "it did not answer when a transfer over several streams was cut off");

@@ -1,0 +1,268 @@
+#include "verbs.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* ---- a device that registers everything, or what the test lets it ---------------------------------------------------- */
+
+static uint32_t registered, attempts;
+static bool refuse_writing, refuse_all;
+static struct {
+  void *base;
+  size_t size;
+  uint64_t address;
+  int access;
+} last;
+
+#undef ibv_reg_mr_iova
+
+struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, uint64_t address, int access) {
+  (void)domain;
+  attempts++;
+  if (refuse_all || (refuse_writing && access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE))) {
+    errno = refuse_all ? ENOMEM : EFAULT;
+    return NULL;
+  }
+  struct ibv_mr *handle = calloc(1, sizeof *handle);
+  assert_non_null(handle);
+  handle->lkey = 1000 + attempts;
+  handle->rkey = 2000 + attempts;
+  last.base = base;
+  last.size = size;
+  last.address = address;
+  last.access = access;
+  registered++;
+  return handle;
+}
+
+struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *domain, void *base, size_t size, uint64_t address, unsigned access) {
+  return ibv_reg_mr_iova(domain, base, size, address, (int)access);
+}
+
+int ibv_dereg_mr(struct ibv_mr *handle) {
+  registered--;
+  free(handle);
+  return 0;
+}
+
+/* ---- fixture --------------------------------------------------------------------------------------------------------- */
+
+enum { KIB = 1 << 10, MIB = 1 << 20 };
+
+typedef struct scene {
+  hmci_settings_t settings;
+  hmci_host_t host;
+  verbs_transport_t transport;
+  verbs_device_t *device;
+} scene_t;
+
+static int open_scene(void **state) {
+  scene_t *scene = calloc(1, sizeof *scene);
+  registered = attempts = 0;
+  refuse_writing = refuse_all = false;
+  scene->host.settings = &scene->settings;
+  scene->transport.host = &scene->host;
+  scene->device = &scene->transport.devices[0];
+  scene->device->transport = &scene->transport;
+  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&scene->device->buckets[i]);
+  hmci_list_init(&scene->device->ages);
+  *state = scene;
+  return 0;
+}
+
+static int close_scene(void **state) {
+  scene_t *scene = *state;
+  hmci_verbs_memory_drop(scene->device, NULL);
+  bool clean = registered == 0 && scene->transport.pinned == 0;
+  free(scene);
+  return clean ? 0 : -1;
+}
+
+/* Nothing here touches the bytes, so that any address will do. */
+static hmci_region_view_t region_of(uint32_t id, uint64_t size, uint32_t rights) {
+  return (hmci_region_view_t){.base = (uint8_t *)(uintptr_t)(UINT64_C(0x100000000) * (id + 1) + 0x123), .size = size, .id = id,
+                              .generation = 1, .rights = rights, .ops = &hmci_memory_host};
+}
+
+static verbs_memory_t *use(scene_t *scene, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
+  return hmci_verbs_memory_use(scene->device, region, offset, size, true);
+}
+
+/* ---- tests ----------------------------------------------------------------------------------------------------------- */
+
+static void test_a_region_is_registered_once(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_READ | HMC_REMOTE_WRITE);
+  verbs_memory_t *first = use(scene, &region, 100, 10), *second = use(scene, &region, 0, MIB);
+  assert_non_null(first);
+  assert_ptr_equal(first, second);
+  assert_int_equal(registered, 1);
+  assert_int_equal(first->users, 2);
+  assert_ptr_equal(last.base, region.base);
+  assert_int_equal(last.size, MIB);
+  assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE);
+  assert_int_equal(scene->transport.pinned, MIB);
+}
+
+/* Peers name bytes by their place in a page, not by where they are here. */
+static void test_no_pointer_leaves(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
+  verbs_cause_t cause;
+  verbs_memory_t *memory = hmci_verbs_memory_export(scene->device, &region, &cause);
+  assert_non_null(memory);
+  assert_int_equal(memory->address, 0x123);
+  assert_int_equal(last.address, 0x123);
+}
+
+static void test_rights_become_access(void **state) {
+  scene_t *scene = *state;
+  static const struct {
+    uint32_t rights;
+    int access;
+  } cases[] = {
+      {0, IBV_ACCESS_LOCAL_WRITE},
+      {HMC_REMOTE_READ, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ},
+      {HMC_REMOTE_WRITE, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE},
+      {HMC_REMOTE_ATOMIC, IBV_ACCESS_LOCAL_WRITE}, /* messages do those */
+  };
+  for (uint32_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    hmci_region_view_t region = region_of(i, KIB, cases[i].rights);
+    assert_non_null(use(scene, &region, 0, 1));
+    assert_int_equal(last.access, cases[i].access);
+  }
+}
+
+static void test_another_generation_is_another_region(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, 0), again = region;
+  again.generation = 2;
+  verbs_memory_t *first = use(scene, &region, 0, 1), *second = use(scene, &again, 0, 1);
+  assert_ptr_not_equal(first, second);
+  assert_int_equal(registered, 2);
+  hmci_verbs_memory_drop(scene->device, &region);
+  assert_int_equal(registered, 1);
+  assert_ptr_equal(use(scene, &again, 5, 5), second);
+}
+
+static void test_read_only_memory_can_be_sent(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_READ);
+  refuse_writing = true;
+  assert_null(hmci_verbs_memory_use(scene->device, &region, 0, 1, true));
+  verbs_memory_t *memory = hmci_verbs_memory_use(scene->device, &region, 0, 1, false);
+  assert_non_null(memory);
+  assert_int_equal(last.access, IBV_ACCESS_REMOTE_READ);
+  verbs_cause_t cause;
+  assert_ptr_equal(hmci_verbs_memory_export(scene->device, &region, &cause), memory);
+  hmci_region_view_t writable = region_of(2, MIB, HMC_REMOTE_WRITE);
+  assert_null(hmci_verbs_memory_export(scene->device, &writable, &cause));
+  assert_int_equal(cause, VERBS_REFUSED_BY_DEVICE);
+}
+
+static void test_a_refusal_is_remembered(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, 0);
+  hmc_log_level_t level = hmc_log_get_level();
+  hmc_log_set_level(HMC_LOG_ERROR); /* the warning is meant */
+  refuse_all = true;
+  for (int i = 0; i < 10; i++) assert_null(use(scene, &region, 0, KIB));
+  hmc_log_set_level(level);
+  assert_int_equal(attempts, 1);
+  assert_int_equal(scene->transport.pinned, 0);
+}
+
+static void test_device_memory_is_not_tried(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
+  verbs_cause_t cause;
+  region.ops = &hmci_memory_sim;
+  assert_null(use(scene, &region, 0, KIB));
+  assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+  assert_int_equal(cause, VERBS_DEVICE_MEMORY);
+  assert_int_equal(attempts, 0);
+}
+
+static void test_the_least_recently_used_makes_room(void **state) {
+  scene_t *scene = *state;
+  scene->settings.verbs_pinned_max = 3 * MIB;
+  hmci_region_view_t a = region_of(1, MIB, 0), b = region_of(2, MIB, 0), c = region_of(3, MIB, 0), d = region_of(4, MIB, 0);
+  verbs_memory_t *first = use(scene, &a, 0, 1), *second = use(scene, &b, 0, 1), *third = use(scene, &c, 0, 1);
+  first->users = second->users = third->users = 0;
+  assert_ptr_equal(use(scene, &a, 0, 1), first); /* now b is the oldest */
+  first->users = 0;
+  assert_non_null(use(scene, &d, 0, 1));
+  assert_int_equal(registered, 3);
+  assert_int_equal(scene->transport.pinned, 3 * MIB);
+  assert_ptr_equal(use(scene, &a, 0, 1), first);
+  assert_ptr_equal(use(scene, &c, 0, 1), third);
+  assert_int_equal(attempts, 4);
+}
+
+static void test_what_is_in_use_or_exported_stays(void **state) {
+  scene_t *scene = *state;
+  scene->settings.verbs_pinned_max = 2 * MIB;
+  hmci_region_view_t busy = region_of(1, MIB, 0), known = region_of(2, MIB, HMC_REMOTE_ALL), third = region_of(3, MIB, HMC_REMOTE_ALL);
+  verbs_cause_t cause;
+  hmc_log_level_t level = hmc_log_get_level();
+  hmc_log_set_level(HMC_LOG_ERROR);
+  assert_non_null(use(scene, &busy, 0, 1));
+  assert_non_null(hmci_verbs_memory_export(scene->device, &known, &cause));
+  assert_null(use(scene, &third, 0, 1));
+  assert_null(hmci_verbs_memory_export(scene->device, &third, &cause));
+  assert_int_equal(cause, VERBS_PIN_LIMIT);
+  assert_int_equal(registered, 2);
+  hmci_verbs_memory_drop(scene->device, &known); /* its owner closed it */
+  assert_non_null(hmci_verbs_memory_export(scene->device, &third, &cause));
+  hmc_log_set_level(level);
+}
+
+static void test_a_large_region_goes_in_blocks(void **state) {
+  scene_t *scene = *state;
+  scene->settings.verbs_pinned_max = 40 * MIB;
+  hmci_region_view_t region = region_of(1, 100 * MIB, HMC_REMOTE_ALL);
+  hmc_log_level_t level = hmc_log_get_level();
+  hmc_log_set_level(HMC_LOG_ERROR);
+  verbs_memory_t *block = use(scene, &region, 20 * MIB, MIB);
+  assert_non_null(block);
+  assert_ptr_equal(block->base, region.base + 16 * MIB);
+  assert_int_equal(block->size, 16 * MIB);
+  assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE); /* no peer was told of it */
+  assert_ptr_equal(use(scene, &region, 31 * MIB, MIB), block);
+  block->users = 0;
+  verbs_memory_t *across = use(scene, &region, 32 * MIB - 1, 2); /* makes room by the first one, 48 MiB being too much */
+  assert_non_null(across);
+  assert_int_equal(across->size, 32 * MIB);
+  across->users = 0;
+  verbs_memory_t *end = use(scene, &region, 100 * MIB - 1, 1);
+  assert_non_null(end);
+  assert_int_equal(end->size, 4 * MIB);
+  verbs_cause_t cause;
+  assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+  assert_int_equal(cause, VERBS_PIN_LIMIT);
+  hmc_log_set_level(level);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_scene, close_scene)
+  const struct CMUnitTest tests[] = {
+      TEST(test_a_region_is_registered_once),
+      TEST(test_no_pointer_leaves),
+      TEST(test_rights_become_access),
+      TEST(test_another_generation_is_another_region),
+      TEST(test_read_only_memory_can_be_sent),
+      TEST(test_a_refusal_is_remembered),
+      TEST(test_device_memory_is_not_tried),
+      TEST(test_the_least_recently_used_makes_room),
+      TEST(test_what_is_in_use_or_exported_stays),
+      TEST(test_a_large_region_goes_in_blocks),
+  };
+#undef TEST
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

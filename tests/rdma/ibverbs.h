@@ -1,0 +1,41 @@
+/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be run natively, under sanitizers, and
+ * with faults that no cable gives on demand. Both ends of a connection are queue pairs of this process.
+ *
+ * What the tests can do to it. All may be called at any time, from any thread. */
+#ifndef TESTS_RDMA_IBVERBS_H
+#define TESTS_RDMA_IBVERBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Back to how it starts: a good network. */
+void nic_reset(void);
+
+/* Packets are lost: what is on its way, and what comes, fails once its retries are spent. */
+void nic_cut(bool cut);
+/* Nothing moves, and nothing fails either. */
+void nic_pause(bool pause);
+/* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it asks; 0: none. */
+void nic_fail_every(unsigned n);
+/* The port is down. */
+void nic_port_down(bool down);
+/* Memory cannot be registered. */
+void nic_refuse_memory(bool refuse);
+/* A work request takes so long. */
+void nic_delay(unsigned microseconds);
+/* What is put is not seen in memory before something is read behind it: as hardware may do it. */
+void nic_lazy_writes(bool lazy);
+/* How the device calls itself: as one in software, which stores at once, or not. */
+void nic_in_software(bool software);
+/* Most bytes that go inline. */
+void nic_inline_most(unsigned bytes);
+
+typedef struct nic_counts {
+  uint64_t writes, reads, sends, doorbells, completions, events;
+  uint32_t queue_pairs, memories; /* that exist now */
+  uint64_t registered;            /* bytes, now */
+  uint32_t not_ready;             /* times that a receiver had no buffer */
+} nic_counts_t;
+nic_counts_t nic_counts(void);
+
+#endif
