@@ -81,8 +81,9 @@ static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operatio
   if (status != HMC_SUCCESS) return status;
   status = remote->way == SHM_IMPORT ? copy_imported(operation, remote, put, here, there, length)
                                      : attach_piece(connection, put, here, there, length);
+  bool open = atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation; /* stopped meanwhile, it read what is not the region's */
   hmci_shm_end_access(connection, slot);
-  return status;
+  return status == HMC_SUCCESS && !open ? HMC_STALE : status;
 }
 
 static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operation_t *operation, const shm_remote_t *remote,
@@ -103,6 +104,7 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
   const shm_remote_t *remote = operation->remote_state;
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false; /* the owner's thread does those, in order */
   if (operation->checksum) return false;                                        /* the stream has checksums */
+  if (remote->way == SHM_ATTACH && operation->kind == HMCI_PUT) return false;   /* see shm.h */
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops)) return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;

@@ -97,10 +97,14 @@ static hmc_status_t receive_wait(int socket, uint64_t deadline, message_t *messa
 
 /* ---- asking ---------------------------------------------------------------------------------------------------------- */
 
+static uint32_t next_number(void) {
+  static _Atomic uint32_t numbers;
+  return atomic_fetch_add(&numbers, 1);
+}
+
 /* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back. */
 static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *descriptor, uint64_t deadline) {
-  static _Atomic uint32_t numbers;
-  uint32_t number = atomic_fetch_add(&numbers, 1);
+  uint32_t number = next_number();
   int got = -1;
   message->number = number;
   pthread_mutex_lock(&connection->ask_lock);
@@ -132,16 +136,18 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
   return HMC_SUCCESS;
 }
 
-/* One end for the peer, the other as a pipe. */
-static hmc_status_t make_stream(shm_connection_t *connection, uint64_t deadline) {
+/* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket, and a peer that refuses closes
+ * its end; the answer, when it comes, is to a question that nobody asks any more. */
+static hmc_status_t make_stream(shm_connection_t *connection) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
     return hmci_fail(HMC_NO_MEMORY, "socketpair failed: %s", strerror(errno));
   }
-  message_t message = {.type = STREAM};
-  int theirs = ends[1];
+  message_t message = {.type = STREAM, .number = next_number()};
   hmci_pipe_t *pipe = NULL;
-  hmc_status_t status = ask(connection, &message, &theirs, deadline);
+  pthread_mutex_lock(&connection->ask_lock);
+  hmc_status_t status = send_message(connection->ask, &message, ends[1]);
+  pthread_mutex_unlock(&connection->ask_lock);
   close(ends[1]);
   if (status == HMC_SUCCESS) status = hmci_pipe_open(ends[0], &pipe);
   if (status != HMC_SUCCESS) {
@@ -153,12 +159,12 @@ static hmc_status_t make_stream(shm_connection_t *connection, uint64_t deadline)
   return status;
 }
 
-hmc_status_t hmci_shm_need_stream(shm_connection_t *connection, uint64_t deadline) {
+hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
   if (atomic_load_explicit(&connection->has_requester, memory_order_acquire)) return HMC_SUCCESS; /* partner: the store below */
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&connection->stream_lock);
   if (!atomic_load(&connection->has_requester)) {
-    status = atomic_load(&connection->failed) ? HMC_PEER_LOST : make_stream(connection, deadline);
+    status = atomic_load(&connection->failed) ? HMC_PEER_LOST : make_stream(connection);
     if (status == HMC_SUCCESS) {
       atomic_store_explicit(&connection->has_requester, true, memory_order_release);
       if (atomic_load(&connection->failed)) hmci_requester_fail(&connection->requester, HMC_PEER_LOST);

@@ -101,7 +101,7 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   switch (remote->way) {
   case SHM_MAP: snprintf(text, size, "mapped here: a put is a copy by the calling thread"); break;
   case SHM_IMPORT: snprintf(text, size, "imported here: the device copies, started by the calling thread"); break;
-  case SHM_ATTACH: snprintf(text, size, "reached by process_vm_writev and process_vm_readv, by the calling thread"); break;
+  case SHM_ATTACH: snprintf(text, size, "read by process_vm_readv, by the calling thread; written through a UNIX socket"); break;
   case SHM_STREAM:
     if (remote->pointer) {
       snprintf(text, size, "staged through a UNIX socket, for attaching does not work: %s", connection->attach_reason);

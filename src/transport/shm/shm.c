@@ -141,7 +141,7 @@ static void connection_close(void *block) {
 static void explain(void *block, char *text, size_t size) {
   shm_connection_t *connection = block;
   if (connection->attach) {
-    snprintf(text, size, "shared mappings; lent memory by process_vm_readv and process_vm_writev");
+    snprintf(text, size, "shared mappings; lent memory is read by process_vm_readv and written through a socket");
   } else {
     snprintf(text, size, "shared mappings; lent memory through a socket (%s)", connection->attach_reason);
   }
@@ -152,7 +152,7 @@ static void explain(void *block, char *text, size_t size) {
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   shm_connection_t *connection = block;
   if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
-  hmc_status_t status = count > 1 ? hmci_shm_need_stream(connection, operations->deadline) : HMC_SUCCESS;
+  hmc_status_t status = count > 1 ? hmci_shm_need_stream(connection) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) return status;
   if (hmci_shm_copy(connection, operations, &status)) {
     hmci_operation_complete(operations, status);
@@ -167,7 +167,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
     for (; status != HMC_SUCCESS && count; operations++, count--) hmci_operation_complete(operations, status);
     return HMC_SUCCESS;
   }
-  status = hmci_shm_need_stream(connection, operations->deadline);
+  status = hmci_shm_need_stream(connection);
   return status == HMC_SUCCESS ? hmci_requester_submit(&connection->requester, operations, count) : status;
 }
 

@@ -4,7 +4,8 @@
  * board, which the peer maps read-only (board.c). How the bytes of a region go is settled per region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
  *   import   device memory allocated by HMC whose kind has IPC handles: the device's copy engine, by the calling thread
- *   attach   lent host memory: process_vm_readv and process_vm_writev, by the calling thread
+ *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the stream, for a process that was stopped right
+ *            before its process_vm_writev would write into memory whose region has long been closed
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does its half */
 #ifndef HMCI_SHM_H
 #define HMCI_SHM_H
@@ -82,8 +83,8 @@ hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint6
 /* Asks the peer for a region's descriptor or exported handle; `exported` gets it. */
 hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint32_t generation, uint64_t deadline,
                                  hmci_memory_export_t *exported);
-/* Makes the stream for what this end requests, once. */
-hmc_status_t hmci_shm_need_stream(shm_connection_t *connection, uint64_t deadline);
+/* Makes the stream for what this end requests, once; does not wait for the peer. */
+hmc_status_t hmci_shm_need_stream(shm_connection_t *connection);
 
 /* board.c */
 hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor);

@@ -172,15 +172,15 @@ hmc_status_t hmci_tcp_stripe_wait(tcp_connection_t *connection, hmci_operation_t
 
 /* Makes sure that nothing of the cancelled parts is still on its way. False: the peer does not answer. */
 static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t *cancelled, uint32_t count) {
-  uint8_t byte;
-  hmci_region_view_t here = {.base = &byte, .size = 1, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
+  uint8_t bytes[TCP_STREAMS]; /* one each: the streams are received from under different locks */
+  hmci_region_view_t here = {.base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
   hmci_operation_t barriers[TCP_STREAMS];
   bool answered = true;
   uint64_t deadline = hmci_now() + BARRIER_TIME;
   for (uint32_t i = 0; i < count; i++) {
     hmci_operation_t *barrier = &barriers[i];
     *barrier = (hmci_operation_t){.kind = HMCI_GET, .local = &here, .remote = cancelled->remote, .segment_count = 1,
-                                  .deadline = deadline, .awaited = true, .single = {.length = 1}};
+                                  .deadline = deadline, .awaited = true, .single = {.local = i, .length = 1}};
     barrier->segments = &barrier->single;
     hmc_status_t status = hmci_requester_submit(&connection->requesters[i], barrier, 1);
     if (status != HMC_SUCCESS) hmci_operation_complete(barrier, status);

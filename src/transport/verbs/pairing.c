@@ -23,6 +23,11 @@ static void count_failure(verbs_connection_t *connection) {
   connection->failures++;
 }
 
+void hmci_verbs_pairing_works(verbs_connection_t *connection) {
+  connection->failing_since = 0;
+  connection->failures = 0;
+}
+
 /* At once, unless the last attempt failed as well. */
 static void retry_later(verbs_connection_t *connection) {
   uint64_t delay = 0;
@@ -114,6 +119,7 @@ static void answer_connect(verbs_connection_t *connection) {
   connection->answer_due = false;
   hmci_verbs_pair_destroy(connection);
   connection->phase = VERBS_UNMADE;
+  hmci_verbs_answer_forget(connection); /* what arrived before READY did will come again */
   hmc_status_t status = take_place(connection, note);
   if (status == HMC_SUCCESS) {
     connection->epoch = note->epoch;

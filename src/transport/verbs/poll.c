@@ -1,7 +1,7 @@
 /* Who takes completions, and when the loop is told of them.
  *
  * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no thread switch and no system call
- * of ours. Only without drivers are the queues armed: that of sends while anything is expected; that of messages always, for requests, which are
+ * of ours. Only without drivers are the queues armed: that of sends while anything is under way; that of messages always, for requests, which are
  * sent as solicited events, and for answers too while any is due.
  * Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue is polled once more after it was armed, for
  * what came before that. */
@@ -41,6 +41,7 @@ static void take_received(verbs_device_t *device, const struct ibv_wc *completio
   verbs_connection_t *connection = completion->status == IBV_WC_SUCCESS ? find_pair(device, completion->qp_num) : NULL;
   if (connection && !connection->failed && !connection->cut) {
     const uint8_t *data = device->buffers + (size_t)index * VERBS_SLOT;
+    hmci_verbs_pairing_works(connection);
     if (hmci_verbs_answer_take(connection, data, completion->byte_len) != HMC_SUCCESS) {
       hmci_log(HMC_LOG_WARNING, "a connection is closed: %s", hmc_last_error());
       hmci_verbs_lose(connection, "it broke the protocol");
@@ -90,7 +91,7 @@ bool hmci_verbs_poll(verbs_device_t *device) {
 /* Arms what is to wake the loop. True when something was armed that was not before. */
 static bool arm(verbs_device_t *device) {
   bool armed = false;
-  if (device->expected && !device->sent_armed) {
+  if ((device->expected || device->posted) && !device->sent_armed) {
     armed = device->sent_armed = ibv_req_notify_cq(device->sent, 0) == 0;
   }
   int wanted = device->asked ? VERBS_ALL : VERBS_REQUESTS;

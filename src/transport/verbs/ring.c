@@ -32,6 +32,7 @@ struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_po
   };
   post->count++;
   connection->posted++;
+  connection->device->posted++;
   connection->flying += entry.bytes;
   if (connection->posted - connection->signalled >= VERBS_SEND_QUEUE / 4) {
     request->send_flags = IBV_SEND_SIGNALED;
@@ -60,6 +61,7 @@ static bool is_urgent(const verbs_entry_t *entry) {
 static void withdraw(verbs_connection_t *connection, uint32_t count) {
   while (connection->posted != count) {
     connection->posted--;
+    connection->device->posted--;
     verbs_entry_t *entry = entry_at(connection, connection->posted);
     connection->flying -= entry->bytes;
     if (entry->memory) entry->memory->users--;
@@ -98,6 +100,7 @@ void hmci_verbs_ring_mark(verbs_connection_t *connection) {
                                           .wr_id = (uint64_t)connection->number << 32 | connection->posted};
   *entry_at(connection, connection->posted) = (verbs_entry_t){.kind = VERBS_ENTRY_MARK};
   connection->posted++;
+  connection->device->posted++;
   connection->signalled = connection->posted;
   request.wr.rdma.remote_addr = connection->peer.flush_address;
   request.wr.rdma.rkey = connection->peer.flush_key;
@@ -133,6 +136,7 @@ static void retire(verbs_connection_t *connection, bool done) {
   uint32_t count = connection->retired;
   verbs_entry_t entry = *entry_at(connection, count);
   connection->retired++;
+  connection->device->posted--;
   connection->flying -= entry.bytes;
   if (entry.memory) entry.memory->users--;
   if (entry.kind == VERBS_ENTRY_PART) retire_part(connection, &entry, done);
@@ -165,8 +169,7 @@ void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, co
   hmci_verbs_touch(connection);
   if (completion->status == IBV_WC_SUCCESS) {
     retire_to(connection, count + 1, true);
-    connection->failing_since = 0;
-    connection->failures = 0;
+    hmci_verbs_pairing_works(connection);
   } else {
     retire_to(connection, count, true);
     bool path = connection->phase == VERBS_UP && blame(connection, entry_at(connection, count), completion);

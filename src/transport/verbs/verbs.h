@@ -89,7 +89,8 @@ typedef struct verbs_device {
   struct ibv_srq *receives;
   hmci_watch_t watch, events; /* the channel; the device's own events */
   uint32_t drivers;           /* threads that poll in wait */
-  uint32_t expected;          /* operations, jobs, queues being flushed: while there are any, completions of sends must be noticed */
+  uint32_t posted;            /* entries posted and not retired, of all connections */
+  uint32_t expected;          /* operations, jobs, queues being flushed */
   uint32_t asked;             /* messages that wait for their answers */
   uint32_t connections, completions_room;
   bool sent_armed;                                   /* the next completion wakes the loop */
@@ -308,6 +309,8 @@ hmc_status_t hmci_verbs_pairing_begin(verbs_connection_t *connection);
 void hmci_verbs_pairing_take(verbs_connection_t *connection, const verbs_note_t *note);
 /* The queue pair is of no use any more: flushes it, to be made anew. `failure`: by a fault of the path, not of ours. */
 void hmci_verbs_pairing_break(verbs_connection_t *connection, bool failure);
+/* Something came through. */
+void hmci_verbs_pairing_works(verbs_connection_t *connection);
 /* All entries are retired, of a queue that is being flushed. */
 void hmci_verbs_pairing_flushed(verbs_connection_t *connection);
 void hmci_verbs_pairing_retry(hmci_timer_t *timer);
