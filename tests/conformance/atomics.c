@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -220,6 +221,7 @@ static void await_seen(const place_t *local, hmc_remote_t *remote, uint64_t roun
   while (seen < round && now_ms() < limit) {
     assert_success(hmc_get(local->region, 2048, remote, SIGNAL_SEEN, 8));
     place_load(local, 2048, &seen, sizeof seen);
+    sched_yield();
   }
   assert_int_equal(seen, round);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,27 +28,29 @@ static _Thread_local struct {
   uint32_t allocations, frees, locks;
 } calls;
 
-static void *real_function(const char *name) {
-  void *function = dlsym(RTLD_NEXT, name);
-  if (!function)
-    abort();
-  return function;
+/* Goes on to the function of that name which this program's own hides; `real` keeps it. */
+typedef int lock_function_t(pthread_mutex_t *mutex);
+
+static int lock_by(lock_function_t *_Atomic *real, const char *name, pthread_mutex_t *mutex) {
+  lock_function_t *function = atomic_load(real);
+  if (!function) {
+    function = (lock_function_t *)dlsym(RTLD_NEXT, name);
+    if (!function)
+      abort();
+    atomic_store(real, function);
+  }
+  calls.locks += calls.on;
+  return function(mutex);
 }
 
 int pthread_mutex_lock(pthread_mutex_t *mutex) {
-  static int (*real)(pthread_mutex_t *);
-  if (!real)
-    *(void **)&real = real_function("pthread_mutex_lock");
-  calls.locks += calls.on;
-  return real(mutex);
+  static lock_function_t *_Atomic real;
+  return lock_by(&real, "pthread_mutex_lock", mutex);
 }
 
 int pthread_mutex_trylock(pthread_mutex_t *mutex) {
-  static int (*real)(pthread_mutex_t *);
-  if (!real)
-    *(void **)&real = real_function("pthread_mutex_trylock");
-  calls.locks += calls.on;
-  return real(mutex);
+  static lock_function_t *_Atomic real;
+  return lock_by(&real, "pthread_mutex_trylock", mutex);
 }
 
 #if SANITIZED
