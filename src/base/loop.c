@@ -16,9 +16,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { EVENTS_AT_ONCE = 64, POLLED_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
+enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
+enum { SOON_NANOSECONDS = 200000 };
+
+/* What epoll knows the loop's own descriptors by: no watch has slot 0. */
+#define WAKE_KEY UINT64_C(0)
+#define SOON_KEY (UINT64_C(1) << 32)
 
 typedef struct slot {
   hmci_watch_t *watch; /* NULL: free */
@@ -27,7 +33,7 @@ typedef struct slot {
 } slot_t;
 
 struct hmci_loop {
-  int epoll, wake;
+  int epoll, wake, soon; /* soon: a timer, set while a watch is due */
   uint64_t spin;
   pthread_t thread;
   _Atomic bool stopping;
@@ -39,6 +45,7 @@ struct hmci_loop {
   uint32_t slot_count; /* table */
   uint32_t free_slot;  /* table; 0: none */
   _Atomic uint32_t polled_count; /* written under table */
+  bool soon_is_set;    /* table */
   hmci_list_t timers;  /* table */
   hmci_watch_t *hot;   /* dispatch; the watch that moved last */
 };
@@ -105,7 +112,7 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
   loop->slots[slot].watch = watch;
   loop->slots[slot].uses++;
   watch->slot = slot;
-  watch->polled = false;
+  watch->polled = watch->due = false;
   watch->descriptor = descriptor;
   struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, slot)};
   int failed = epoll_ctl(loop->epoll, EPOLL_CTL_ADD, descriptor, &event);
@@ -139,6 +146,16 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
   if (changed && polled && own_loop != loop) wake_up(loop);
 }
 
+void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
+  pthread_mutex_lock(&loop->table);
+  watch->due = watch->slot;
+  if (watch->due && !loop->soon_is_set) {
+    struct itimerspec soon = {.it_value.tv_nsec = SOON_NANOSECONDS};
+    loop->soon_is_set = timerfd_settime(loop->soon, 0, &soon, NULL) == 0;
+  }
+  pthread_mutex_unlock(&loop->table);
+}
+
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
   if (watch->slot) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
@@ -156,7 +173,7 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
     loop->free_slot = watch->slot;
     watch->slot = 0;
     if (watch->polled) loop->polled_count--;
-    watch->polled = false;
+    watch->polled = watch->due = false;
   }
   pthread_mutex_unlock(&loop->table);
   if (loop->hot == watch) loop->hot = NULL;
@@ -230,15 +247,50 @@ static hmci_watch_t *watch_of(hmci_loop_t *loop, uint64_t key) {
   return watch;
 }
 
+static void drain(int descriptor) {
+  uint64_t value;
+  ssize_t got = read(descriptor, &value, sizeof value);
+  (void)got;
+}
+
+/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called. */
+static bool dispatch_due(hmci_loop_t *loop) {
+  uint64_t keys[CALLED_AT_ONCE];
+  uint32_t count;
+  bool moved = false;
+  drain(loop->soon);
+  do {
+    count = 0;
+    pthread_mutex_lock(&loop->table);
+    loop->soon_is_set = false;
+    for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
+      hmci_watch_t *watch = loop->slots[slot].watch;
+      if (!watch || !watch->due) continue;
+      watch->due = false;
+      keys[count++] = watch_key(loop, slot);
+    }
+    pthread_mutex_unlock(&loop->table);
+    for (uint32_t i = 0; i < count; i++) {
+      begin_dispatch(loop);
+      hmci_watch_t *watch = watch_of(loop, keys[i]);
+      if (watch) moved |= watch->ready(watch, HMCI_SOON);
+      end_dispatch(loop);
+    }
+  } while (count == CALLED_AT_ONCE);
+  return moved;
+}
+
 static bool dispatch_events(hmci_loop_t *loop, int timeout) {
   struct epoll_event events[EVENTS_AT_ONCE];
   bool moved = false;
   int count = epoll_wait(loop->epoll, events, EVENTS_AT_ONCE, timeout);
   for (int i = 0; i < count; i++) {
-    if (events[i].data.u64 == 0) { /* the wake-up descriptor */
-      uint64_t value;
-      ssize_t got = read(loop->wake, &value, sizeof value);
-      (void)got;
+    if (events[i].data.u64 == WAKE_KEY) {
+      drain(loop->wake);
+      continue;
+    }
+    if (events[i].data.u64 == SOON_KEY) {
+      moved |= dispatch_due(loop);
       continue;
     }
     /* Taken anew for each event, so that a thread that waits to remove a watch gets its turn. */
@@ -262,10 +314,10 @@ static bool poll_hot(hmci_loop_t *loop) {
 
 /* Calls the watches that are polled, by their keys: one may go while another one is called. */
 static bool dispatch_polled(hmci_loop_t *loop) {
-  uint64_t keys[POLLED_AT_ONCE];
+  uint64_t keys[CALLED_AT_ONCE];
   uint32_t count = 0;
   pthread_mutex_lock(&loop->table);
-  for (uint32_t slot = 1; slot < loop->slot_count && count < POLLED_AT_ONCE; slot++) {
+  for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
     hmci_watch_t *watch = loop->slots[slot].watch;
     if (watch && watch->polled) keys[count++] = watch_key(loop, slot);
   }
@@ -319,6 +371,13 @@ static int create_thread(hmci_loop_t *loop) {
   return failed;
 }
 
+static void close_descriptors(hmci_loop_t *loop) {
+  int descriptors[] = {loop->epoll, loop->wake, loop->soon};
+  for (int i = 0; i < 3; i++) {
+    if (descriptors[i] >= 0) close(descriptors[i]);
+  }
+}
+
 hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t **out) {
   hmc_status_t status = HMC_NO_MEMORY;
   hmci_loop_t *loop = calloc(1, sizeof *loop);
@@ -331,20 +390,18 @@ hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t 
   pthread_mutex_init(&loop->dispatch, NULL);
   pthread_mutex_init(&loop->table, NULL);
   loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-  if (loop->epoll < 0) {
-    hmci_fail(status, "epoll_create1 failed: %s", strerror(errno));
-    goto err_locks;
-  }
   loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
-  if (loop->wake < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event)) {
-    hmci_fail(status, "eventfd failed: %s", strerror(errno));
-    goto err_wake;
+  loop->soon = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  struct epoll_event wake = {.events = EPOLLIN, .data.u64 = WAKE_KEY}, soon = {.events = EPOLLIN, .data.u64 = SOON_KEY};
+  if (loop->epoll < 0 || loop->wake < 0 || loop->soon < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &wake) ||
+      epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->soon, &soon)) {
+    hmci_fail(status, "no descriptors for a service loop: %s", strerror(errno));
+    goto err_descriptors;
   }
   int failed = create_thread(loop);
   if (failed) {
     hmci_fail(status, "no service thread: %s", strerror(failed));
-    goto err_wake;
+    goto err_descriptors;
   }
   char title[16];
   snprintf(title, sizeof title, "%s", name);
@@ -352,10 +409,8 @@ hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t 
   *out = loop;
   return HMC_SUCCESS;
 
-err_wake:
-  if (loop->wake >= 0) close(loop->wake);
-  close(loop->epoll);
-err_locks:
+err_descriptors:
+  close_descriptors(loop);
   pthread_mutex_destroy(&loop->table);
   pthread_mutex_destroy(&loop->dispatch);
 err_free:
@@ -365,8 +420,7 @@ err_free:
 }
 
 static void release(hmci_loop_t *loop) {
-  close(loop->wake);
-  close(loop->epoll);
+  close_descriptors(loop);
   free(loop->slots);
   free(loop);
 }

@@ -49,7 +49,7 @@ static void remove_home(void) { nftw(home, remove_entry, 8, FTW_DEPTH | FTW_PHYS
 static void *watchdog(void *unused) {
   (void)unused;
   for (;;) {
-    sleep_ms(50);
+    sleep_ms(1000);
     uint64_t deadline = atomic_load(&watch_deadline);
     if (deadline == 0 || now_ms() < deadline)
       continue;

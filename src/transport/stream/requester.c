@@ -34,9 +34,15 @@ static bool waits_for_device(const hmci_requester_t *requester) {
   return out || (!hmci_stage_is_empty(&requester->in) && requester->in.slots[requester->in.head].started);
 }
 
-/* Restores the invariant on `armed`; see requester.h. */
-static void settle(hmci_requester_t *requester) {
+/* Restores the invariant on `armed`; see requester.h. `prompt`: now rather than soon. */
+static void settle(hmci_requester_t *requester, bool prompt) {
   bool needed = !hmci_list_is_empty(&requester->queue) && !requester->drivers && !requester->failed;
+  if (hmci_list_is_empty(&requester->queue)) requester->told = false;
+  bool keeps_back = requester->sending && !requester->blocked;
+  if (needed && !requester->armed && !requester->told && !keeps_back && !prompt) {
+    hmci_loop_call_soon(requester->host->loop, &requester->watch);
+    return;
+  }
   if (needed) {
     hmci_loop_modify(requester->host->loop, &requester->watch, EPOLLIN | (requester->blocked ? EPOLLOUT : 0));
   } else if (requester->armed) {
@@ -69,8 +75,8 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
     bool was_blocked = requester->blocked;
     moved = move(requester);
     if (!requester->failed && (hmci_list_is_empty(&requester->queue) || was_blocked != requester->blocked ||
-                               requester->polled != waits_for_device(requester))) {
-      settle(requester);
+                               requester->polled != waits_for_device(requester) || events & HMCI_SOON)) {
+      settle(requester, true);
     }
     if (events & (EPOLLHUP | EPOLLERR) && !moved && !requester->failed) {
       hmci_requester_lose(requester, "the peer closed the connection");
@@ -95,6 +101,11 @@ static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first,
   return small && !idle && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
 }
 
+/* Does somebody learn of its end who does not wait for it? */
+static bool is_told(const hmci_operation_t *last) {
+  return last->completed || (last->room && atomic_load_explicit(&last->room->event, memory_order_relaxed) >= 0);
+}
+
 hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
   pthread_mutex_lock(&requester->lock);
   if (requester->failed) {
@@ -104,8 +115,9 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   }
   bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
   for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
+  if (is_told(&operations[count - 1])) requester->told = true;
   if (!may_wait(requester, &operations[0], idle)) hmci_requester_send(requester);
-  if (!awaited && (!requester->armed || requester->blocked)) settle(requester);
+  if (!awaited && (!requester->armed || requester->blocked)) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
   return HMC_SUCCESS;
 }
@@ -115,7 +127,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
   uint64_t idle_since = 0;
   pthread_mutex_lock(&requester->lock);
   requester->drivers++;
-  if (requester->armed) settle(requester);
+  if (requester->armed) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 
   while (!hmci_operation_is_complete(operation)) {
@@ -141,7 +153,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
 
   pthread_mutex_lock(&requester->lock);
   requester->drivers--;
-  if (!hmci_list_is_empty(&requester->queue)) settle(requester);
+  if (!hmci_list_is_empty(&requester->queue)) settle(requester, status == HMC_IN_PROGRESS);
   release_stages(requester);
   pthread_mutex_unlock(&requester->lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
@@ -150,7 +162,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
 void hmci_requester_progress(hmci_requester_t *requester) {
   if (pthread_mutex_trylock(&requester->lock)) return;
   if (!hmci_list_is_empty(&requester->queue)) move(requester);
-  if (requester->armed) settle(requester);
+  if (requester->armed) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 }
 
@@ -162,7 +174,7 @@ void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operat
     if (operation == requester->sending && !hmci_requester_break_off(requester)) goto out;
     hmci_requester_forget_sink(requester, operation);
     if (!hmci_operation_is_complete(operation)) hmci_requester_finish(requester, operation, status);
-    if (requester->armed) settle(requester);
+    if (requester->armed) settle(requester, false);
   }
 out:
   pthread_mutex_unlock(&requester->lock);

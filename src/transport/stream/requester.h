@@ -1,8 +1,10 @@
 /* The requesting end of a stream: sends operations, receives their replies.
  *
  * Who moves it. A thread that waits for an operation polls the socket itself, so that a small operation costs one network round trip and no
- * thread switch. Only while operations are under way that no thread waits for is the socket armed in the loop.
- * Invariant, whenever `lock` is free: armed == (queue is not empty && drivers == 0 && not failed).
+ * thread switch. Only while operations are under way that no thread waits for is the socket armed in the loop; at once where a callback or a
+ * descriptor will tell of them, or something small is kept back; else within HMCI_SOON, for whoever starts many and waits for one after the
+ * other is soon back, and the loop's thread would only take its processor.
+ * Invariant, whenever `lock` is free: armed implies (queue is not empty && drivers == 0 && not failed), which implies armed or due in the loop.
  *
  * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps nothing but numbers;
  * payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
@@ -35,6 +37,7 @@ typedef struct hmci_requester {
   uint64_t sequence; /* of the last operation submitted */
   uint32_t drivers;  /* threads that poll the socket in hmci_requester_wait */
   bool armed, blocked;
+  bool told; /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
 
   hmci_operation_t *sending; /* the first operation not wholly sent */
