@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+enum { BYTES_PER_NANOSECOND = 4, PATIENT_BYTES = 4 << 20 };
 enum { QUEUE_BEFORE_SEND = 32 }; /* small operations kept back while earlier ones are unacknowledged */
 
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
@@ -122,9 +123,16 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   return HMC_SUCCESS;
 }
 
+/* How long a waiting thread polls though nothing moves: `spin`, and the time the other end may take to receive so much. */
+static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < operation->segment_count && bytes < PATIENT_BYTES; i++) bytes += operation->segments[i].length;
+  return spin ? spin + (bytes < PATIENT_BYTES ? bytes : PATIENT_BYTES) / BYTES_PER_NANOSECOND : 0;
+}
+
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin) {
   hmc_status_t status = HMC_SUCCESS;
-  uint64_t idle_since = 0;
+  uint64_t idle_since = 0, allowed = patience(operation, spin);
   pthread_mutex_lock(&requester->lock);
   requester->drivers++;
   if (requester->armed) settle(requester, false);
@@ -145,7 +153,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
     }
     if (moved || !idle_since) {
       idle_since = now;
-    } else if (now - idle_since > spin) {
+    } else if (now - idle_since > allowed) {
       status = HMC_IN_PROGRESS;
       break;
     }

@@ -10,6 +10,7 @@
 enum {
   BULK = 32 << 10,       /* a payload from this size on is read without look-ahead */
   LOOK_AHEAD = 64 << 10, /* most bytes read into the scratch at a time */
+  ASK_AGAIN = 32,        /* times that a round asks for the rest of a payload which is not there yet */
 };
 _Static_assert((int)LOOK_AHEAD <= (int)HMCI_SCRATCH, "the look-ahead fits into the scratch");
 
@@ -379,9 +380,15 @@ static void take_placed(hmci_responder_t *responder, const aim_t *aim, uint64_t 
   responder->payload_left -= size;
 }
 
+/* In the middle of a payload the rest is near: asking again at once costs less than a turn of the loop. */
+static bool asks_again(const hmci_responder_t *responder, uint32_t *asked) {
+  return responder->payload_left && (*asked)++ < ASK_AGAIN;
+}
+
 /* Receives what is there, up to a round. True when something moved. */
 bool hmci_responder_receive(hmci_responder_t *responder) {
   uint64_t round = 0;
+  uint32_t asked = 0;
   bool moved = false;
   aim_t aim;
   if (!hmci_responder_end_chunks(responder, false, &moved)) {
@@ -394,12 +401,16 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
     aim_next(responder, &aim);
     if (!aim.count) break; /* all chunks are with the device */
     ssize_t got = responder->pipe->receive(responder->pipe, aim.parts, aim.count);
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+      if (asks_again(responder, &asked)) continue;
+      break;
+    }
     if (got <= 0) {
       hmci_responder_lose(responder, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     round += (uint64_t)got;
+    asked = 0;
     uint64_t placed = (uint64_t)got < aim.direct ? (uint64_t)got : aim.direct;
     bool sound = true;
     if (placed) {
@@ -411,7 +422,7 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
       return true;
     }
     bool more = responder->pipe->pending && responder->pipe->pending(responder->pipe);
-    if ((uint64_t)got < aim.wanted && !more) break;
+    if ((uint64_t)got < aim.wanted && !more && !asks_again(responder, &asked)) break;
   }
   return moved || round > 0;
 }
