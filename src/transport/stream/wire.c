@@ -1,6 +1,11 @@
 /* Encoding and decoding of the stream protocol (see wire.h). Pure functions. */
 #include "wire.h"
 
+#include <string.h>
+
+enum { USED = 40 }; /* bytes of a request header with a meaning */
+_Static_assert(USED + 24 == HMCI_REQUEST_HEADER, "three words of 0 fill it up");
+
 void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   to[0] = header->type;
   to[1] = header->flags;
@@ -10,6 +15,7 @@ void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   hmci_store32(to + 12, header->generation);
   hmci_store64(to + 16, header->sequence);
   hmci_request_encode_entry(to + 24, header->offset, header->length);
+  memset(to + USED, 0, HMCI_REQUEST_HEADER - USED);
 }
 
 void hmci_request_encode_entry(uint8_t *to, uint64_t offset, uint64_t length) {
@@ -32,6 +38,9 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
   bool known = header->type >= HMCI_WIRE_PUT && header->type <= HMCI_WIRE_NOTIFY;
   if (!known || header->flags & ~HMCI_FLAGS || (header->crc && !(header->flags & HMCI_FLAG_CHECKSUM))) {
     return hmci_fail(HMC_CORRUPT, "request of unknown type %u, flags %u", header->type, header->flags);
+  }
+  if (hmci_load64(from + USED) | hmci_load64(from + USED + 8) | hmci_load64(from + USED + 16)) {
+    return hmci_fail(HMC_CORRUPT, "request with something where nothing belongs");
   }
   uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;
   uint16_t most = header->type == HMCI_WIRE_NOTIFY || header->type == HMCI_WIRE_ATOMIC ? least : HMCI_FRAME_ENTRIES;

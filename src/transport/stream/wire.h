@@ -3,11 +3,13 @@
  *
  * One direction carries requests, the other replies; a peer that wants to act in the other direction uses a second stream.
  *
- * Request: 40 bytes, then 16 bytes for each further entry, then, for a put, the payload of all entries one after the other.
+ * Request: 64 bytes, then 16 bytes for each further entry, then, for a put, the payload of all entries one after the other. So long, because
+ * the kernel copies a payload faster that begins at a cache line of its buffers.
  *    0  u8 type   1  u8 flags   2  u16 entries (1 .. 256)   4  u32 CRC-32C of the payload with FLAG_CHECKSUM, else 0
  *    8  u32 region   12  u32 generation   16  u64 sequence
  *   24  u64 offset   32  u64 length                 the first entry
- *   40  { u64 offset, u64 length } ...              the further ones
+ *   40  24 bytes of 0
+ *   64  { u64 offset, u64 length } ...              the further ones
  * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to operation.
  * FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed. FLAG_CHECKSUM: the payload, or the
  * answers to a get, carry a CRC.
@@ -29,7 +31,7 @@
 #include "../transport.h"
 
 enum {
-  HMCI_REQUEST_HEADER = 40,
+  HMCI_REQUEST_HEADER = 64,
   HMCI_REQUEST_ENTRY = 16,
   HMCI_REPLY_HEADER = 24,
   HMCI_FRAME_ENTRIES = 256,                                             /* most entries of a request frame */
