@@ -6,8 +6,8 @@
  * way tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
- *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed on
- *                         this process's second device, which is as fast as the target's
+ *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
+ * on this process's second device, which is as fast as the target's
  *
  * `hmc-bench-engine sim` has software accelerator memory at both ends.
  *
@@ -47,10 +47,10 @@ typedef struct route {
   hmc_remote_t *remote;
   unsigned char *mapped; /* the remote memory, where it is mapped */
   hmc_batch_t *kv, *small;
-  hmc_region_t *host;       /* with `sim` */
+  hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
-  void *second;             /* memory of the second device */
-  char problem[512];     /* why this route cannot be measured; "" otherwise */
+  void *second;      /* memory of the second device */
+  char problem[512]; /* why this route cannot be measured; "" otherwise */
 } route_t;
 
 typedef struct engine {
@@ -153,7 +153,8 @@ static bool batch_each(void *state, const bench_request_t *request, uint64_t cou
   hmc_batch_t **batch = kv ? &route->kv : &route->small;
   hmc_status_t status = HMC_SUCCESS;
   if (!*batch)
-    status = kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
+    status =
+        kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
   for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++)
     status = hmc_batch_put(*batch);
   return status == HMC_SUCCESS || fail(result, "batch", status);
@@ -260,8 +261,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
   if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA,
-                                 region_name, HMC_REMOTE_ALL, &route->local);
+    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA, region_name, HMC_REMOTE_ALL,
+                                 &route->local);
   if (status != HMC_SUCCESS)
     return status;
   if (memory.kind == HMC_MEMORY_CPU) {
@@ -272,7 +273,8 @@ static hmc_status_t open_route(route_t *route, const char *context_name, const c
                                &route->host);
   if (status == HMC_SUCCESS)
     memset(hmc_region_pointer(route->host), 1, BYTES_MAX);
-  return status == HMC_SUCCESS ? hmc_memory_allocate((hmc_memory_t){memory.kind, 1}, BYTES_MAX, &route->second) : status;
+  return status == HMC_SUCCESS ? hmc_memory_allocate((hmc_memory_t){memory.kind, 1}, BYTES_MAX, &route->second)
+                               : status;
 }
 
 /* The other process: its end of the shm connection, and then only the ping-pong. */

@@ -7,6 +7,7 @@
 void *hmci_allocate_aligned(size_t size) {
   size_t whole = (size + HMCI_CACHE_LINE - 1) / HMCI_CACHE_LINE * HMCI_CACHE_LINE;
   void *memory = aligned_alloc(HMCI_CACHE_LINE, whole);
-  if (memory) memset(memory, 0, whole);
+  if (memory)
+    memset(memory, 0, whole);
   return memory;
 }

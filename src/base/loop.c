@@ -1,7 +1,7 @@
 /* The service loop (see loop.h).
  *
- * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was fetched
- * before its watch was removed finds nobody.
+ * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was
+ * fetched before its watch was removed finds nobody.
  *
  * Lock order: dispatch before table. `table` guards slots and timers and is held for a few instructions only. */
 #include "loop.h"
@@ -41,13 +41,13 @@ struct hmci_loop {
 
   pthread_mutex_t dispatch;
   pthread_mutex_t table;
-  slot_t *slots;       /* table; slot 0 is never used */
-  uint32_t slot_count; /* table */
-  uint32_t free_slot;  /* table; 0: none */
+  slot_t *slots;                 /* table; slot 0 is never used */
+  uint32_t slot_count;           /* table */
+  uint32_t free_slot;            /* table; 0: none */
   _Atomic uint32_t polled_count; /* written under table */
-  bool soon_is_set;    /* table */
-  hmci_list_t timers;  /* table */
-  hmci_watch_t *hot;   /* dispatch; the watch that moved last */
+  bool soon_is_set;              /* table */
+  hmci_list_t timers;            /* table */
+  hmci_watch_t *hot;             /* dispatch; the watch that moved last */
 };
 
 /* The loop whose `dispatch` this thread holds, and the loop whose thread this is. */
@@ -55,7 +55,8 @@ static _Thread_local const hmci_loop_t *held_loop, *own_loop;
 
 bool hmci_loop_is_held(const hmci_loop_t *loop) { return held_loop == loop; }
 
-/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it over. */
+/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it over.
+ */
 void hmci_loop_lock(hmci_loop_t *loop) {
   atomic_fetch_add(&loop->others, 1);
   pthread_mutex_lock(&loop->dispatch);
@@ -69,7 +70,8 @@ void hmci_loop_unlock(hmci_loop_t *loop) {
 }
 
 static void begin_dispatch(hmci_loop_t *loop) {
-  while (HMCI_UNLIKELY(atomic_load(&loop->others) > 0)) sched_yield();
+  while (HMCI_UNLIKELY(atomic_load(&loop->others) > 0))
+    sched_yield();
   pthread_mutex_lock(&loop->dispatch);
   held_loop = loop;
 }
@@ -86,12 +88,13 @@ static void wake_up(hmci_loop_t *loop) {
   (void)written; /* a full counter wakes as well */
 }
 
-/* ---- watches --------------------------------------------------------------------------------------------------------- */
+/* ---- watches ----------------------------------------------------------------------------------------------------- */
 
 static bool grow_slots(hmci_loop_t *loop) {
   uint32_t count = loop->slot_count ? loop->slot_count * 2 : FIRST_SLOTS;
   slot_t *slots = realloc(loop->slots, count * sizeof *slots);
-  if (!slots) return false;
+  if (!slots)
+    return false;
   for (uint32_t i = loop->slot_count; i < count; i++) {
     slots[i] = (slot_t){.next_free = i + 1 < count ? i + 1 : 0};
   }
@@ -143,7 +146,8 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
     polled ? loop->polled_count++ : loop->polled_count--;
   }
   pthread_mutex_unlock(&loop->table);
-  if (changed && polled && own_loop != loop) wake_up(loop);
+  if (changed && polled && own_loop != loop)
+    wake_up(loop);
 }
 
 void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
@@ -158,13 +162,15 @@ void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
 
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
-  if (watch->slot) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+  if (watch->slot)
+    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
   pthread_mutex_unlock(&loop->table);
 }
 
 void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
   bool take = !hmci_loop_is_held(loop);
-  if (take) hmci_loop_lock(loop);
+  if (take)
+    hmci_loop_lock(loop);
   pthread_mutex_lock(&loop->table);
   if (watch->slot) {
     epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
@@ -172,15 +178,18 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
     loop->slots[watch->slot].next_free = loop->free_slot;
     loop->free_slot = watch->slot;
     watch->slot = 0;
-    if (watch->polled) loop->polled_count--;
+    if (watch->polled)
+      loop->polled_count--;
     watch->polled = watch->due = false;
   }
   pthread_mutex_unlock(&loop->table);
-  if (loop->hot == watch) loop->hot = NULL;
-  if (take) hmci_loop_unlock(loop);
+  if (loop->hot == watch)
+    loop->hot = NULL;
+  if (take)
+    hmci_loop_unlock(loop);
 }
 
-/* ---- timers ---------------------------------------------------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
 
 void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer)) {
   hmci_list_init(&timer->link);
@@ -194,16 +203,19 @@ void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadli
   hmci_list_remove(&timer->link);
   hmci_list_append(&loop->timers, &timer->link);
   pthread_mutex_unlock(&loop->table);
-  if (own_loop != loop) wake_up(loop);
+  if (own_loop != loop)
+    wake_up(loop);
 }
 
 void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer) {
   bool take = !hmci_loop_is_held(loop);
-  if (take) hmci_loop_lock(loop);
+  if (take)
+    hmci_loop_lock(loop);
   pthread_mutex_lock(&loop->table);
   hmci_list_remove(&timer->link);
   pthread_mutex_unlock(&loop->table);
-  if (take) hmci_loop_unlock(loop);
+  if (take)
+    hmci_loop_unlock(loop);
 }
 
 /* The earliest timer's deadline; a timer that has expired is taken out and given back in `expired`. */
@@ -213,13 +225,15 @@ static uint64_t next_timer(hmci_loop_t *loop, hmci_timer_t **expired) {
   pthread_mutex_lock(&loop->table);
   for (hmci_list_t *link = loop->timers.next; link != &loop->timers; link = link->next) {
     hmci_timer_t *timer = HMCI_CONTAINER(link, hmci_timer_t, link);
-    if (!now) now = hmci_now();
+    if (!now)
+      now = hmci_now();
     if (timer->deadline <= now) {
       hmci_list_remove(&timer->link);
       *expired = timer;
       break;
     }
-    if (timer->deadline < earliest) earliest = timer->deadline;
+    if (timer->deadline < earliest)
+      earliest = timer->deadline;
   }
   pthread_mutex_unlock(&loop->table);
   return earliest;
@@ -230,19 +244,22 @@ static uint64_t run_timers(hmci_loop_t *loop) {
     hmci_timer_t *expired;
     begin_dispatch(loop);
     uint64_t earliest = next_timer(loop, &expired);
-    if (expired) expired->expired(expired);
+    if (expired)
+      expired->expired(expired);
     end_dispatch(loop);
-    if (!expired) return earliest;
+    if (!expired)
+      return earliest;
   }
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------------------ */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 static hmci_watch_t *watch_of(hmci_loop_t *loop, uint64_t key) {
   uint32_t slot = (uint32_t)key, uses = (uint32_t)(key >> 32);
   hmci_watch_t *watch = NULL;
   pthread_mutex_lock(&loop->table);
-  if (slot < loop->slot_count && loop->slots[slot].uses == uses) watch = loop->slots[slot].watch;
+  if (slot < loop->slot_count && loop->slots[slot].uses == uses)
+    watch = loop->slots[slot].watch;
   pthread_mutex_unlock(&loop->table);
   return watch;
 }
@@ -253,7 +270,8 @@ static void drain(int descriptor) {
   (void)got;
 }
 
-/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called. */
+/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called.
+ */
 static bool dispatch_due(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
   uint32_t count;
@@ -265,7 +283,8 @@ static bool dispatch_due(hmci_loop_t *loop) {
     loop->soon_is_set = false;
     for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
       hmci_watch_t *watch = loop->slots[slot].watch;
-      if (!watch || !watch->due) continue;
+      if (!watch || !watch->due)
+        continue;
       watch->due = false;
       keys[count++] = watch_key(loop, slot);
     }
@@ -273,7 +292,8 @@ static bool dispatch_due(hmci_loop_t *loop) {
     for (uint32_t i = 0; i < count; i++) {
       begin_dispatch(loop);
       hmci_watch_t *watch = watch_of(loop, keys[i]);
-      if (watch) moved |= watch->ready(watch, HMCI_SOON);
+      if (watch)
+        moved |= watch->ready(watch, HMCI_SOON);
       end_dispatch(loop);
     }
   } while (count == CALLED_AT_ONCE);
@@ -298,7 +318,8 @@ static bool dispatch_events(hmci_loop_t *loop, int timeout) {
     hmci_watch_t *watch = watch_of(loop, events[i].data.u64);
     if (watch && watch->ready(watch, events[i].events)) {
       moved = true;
-      if (watch_of(loop, events[i].data.u64) == watch) loop->hot = watch;
+      if (watch_of(loop, events[i].data.u64) == watch)
+        loop->hot = watch;
     }
     end_dispatch(loop);
   }
@@ -319,17 +340,20 @@ static bool dispatch_polled(hmci_loop_t *loop) {
   pthread_mutex_lock(&loop->table);
   for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
     hmci_watch_t *watch = loop->slots[slot].watch;
-    if (watch && watch->polled) keys[count++] = watch_key(loop, slot);
+    if (watch && watch->polled)
+      keys[count++] = watch_key(loop, slot);
   }
   pthread_mutex_unlock(&loop->table);
   bool moved = false;
   for (uint32_t i = 0; i < count; i++) {
     begin_dispatch(loop);
     hmci_watch_t *watch = watch_of(loop, keys[i]);
-    if (watch) moved |= watch->ready(watch, 0);
+    if (watch)
+      moved |= watch->ready(watch, 0);
     end_dispatch(loop);
   }
-  if (!moved) sched_yield();
+  if (!moved)
+    sched_yield();
   return moved;
 }
 
@@ -338,11 +362,14 @@ static void spin(hmci_loop_t *loop) {
   uint64_t until = hmci_now() + loop->spin;
   while (!atomic_load_explicit(&loop->stopping, memory_order_relaxed)) {
     bool moved = false;
-    for (int i = 0; i < POLLS_PER_LOOK && !moved; i++) moved = poll_hot(loop);
+    for (int i = 0; i < POLLS_PER_LOOK && !moved; i++)
+      moved = poll_hot(loop);
     moved |= dispatch_events(loop, 0);
     uint64_t now = hmci_now();
-    if (moved) until = now + loop->spin;
-    if (now >= until || atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) return;
+    if (moved)
+      until = now + loop->spin;
+    if (now >= until || atomic_load_explicit(&loop->polled_count, memory_order_relaxed))
+      return;
   }
 }
 
@@ -374,7 +401,8 @@ static int create_thread(hmci_loop_t *loop) {
 static void close_descriptors(hmci_loop_t *loop) {
   int descriptors[] = {loop->epoll, loop->wake, loop->soon};
   for (int i = 0; i < 3; i++) {
-    if (descriptors[i] >= 0) close(descriptors[i]);
+    if (descriptors[i] >= 0)
+      close(descriptors[i]);
   }
 }
 
@@ -414,7 +442,8 @@ err_descriptors:
   pthread_mutex_destroy(&loop->table);
   pthread_mutex_destroy(&loop->dispatch);
 err_free:
-  if (loop) free(loop->slots);
+  if (loop)
+    free(loop->slots);
   free(loop);
   return status;
 }
@@ -426,7 +455,8 @@ static void release(hmci_loop_t *loop) {
 }
 
 void hmci_loop_destroy(hmci_loop_t *loop) {
-  if (!loop) return;
+  if (!loop)
+    return;
   atomic_store_explicit(&loop->stopping, true, memory_order_release); /* partner: run() */
   wake_up(loop);
   pthread_join(loop->thread, NULL);
@@ -436,5 +466,6 @@ void hmci_loop_destroy(hmci_loop_t *loop) {
 }
 
 void hmci_loop_abandon(hmci_loop_t *loop) {
-  if (loop) release(loop);
+  if (loop)
+    release(loop);
 }

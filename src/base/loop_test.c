@@ -24,8 +24,10 @@ static hmci_loop_t *loop;
 static bool count_call(hmci_watch_t *watch, uint32_t events) {
   probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
   uint64_t value;
-  if (events & EPOLLIN) assert_int_equal(read(probe->event, &value, sizeof value), sizeof value);
-  if (events & HMCI_SOON) atomic_fetch_add(&probe->soon, 1);
+  if (events & EPOLLIN)
+    assert_int_equal(read(probe->event, &value, sizeof value), sizeof value);
+  if (events & HMCI_SOON)
+    atomic_fetch_add(&probe->soon, 1);
   atomic_fetch_add(&probe->calls, 1);
   return false;
 }
@@ -77,7 +79,8 @@ static void test_soon_comes_once(void **state) {
     hmci_loop_call_soon(loop, &second.watch);
     hmci_loop_call_soon(loop, &first.watch); /* within the same moment, or the moment after */
     await(&second.soon, round);
-    for (uint64_t until = hmci_now() + 2000000; hmci_now() < until;) usleep(100);
+    for (uint64_t until = hmci_now() + 2000000; hmci_now() < until;)
+      usleep(100);
     assert_in_range(atomic_load(&first.soon), round, 2 * round);
   }
   assert_int_equal(other.calls, 0);
@@ -90,10 +93,14 @@ static void test_many_are_due(void **state) {
   (void)state;
   enum { MANY = 200 };
   static probe_t probes[MANY];
-  for (int i = 0; i < MANY; i++) probe_open(&probes[i]);
-  for (int i = 0; i < MANY; i++) hmci_loop_call_soon(loop, &probes[i].watch);
-  for (int i = 0; i < MANY; i++) await(&probes[i].soon, 1);
-  for (int i = 0; i < MANY; i++) probe_close(&probes[i]);
+  for (int i = 0; i < MANY; i++)
+    probe_open(&probes[i]);
+  for (int i = 0; i < MANY; i++)
+    hmci_loop_call_soon(loop, &probes[i].watch);
+  for (int i = 0; i < MANY; i++)
+    await(&probes[i].soon, 1);
+  for (int i = 0; i < MANY; i++)
+    probe_close(&probes[i]);
 }
 
 static void test_removed_watches_are_left_alone(void **state) {
@@ -103,10 +110,11 @@ static void test_removed_watches_are_left_alone(void **state) {
     probe_open(&probe);
     probe_tell(&probe);
     hmci_loop_call_soon(loop, &probe.watch);
-    if (round % 2) usleep(150);
+    if (round % 2)
+      usleep(150);
     probe_close(&probe);
     int calls = atomic_load(&probe.calls);
-    probe_open(&after); /* gets the same slot, and none of the calls */
+    probe_open(&after);                      /* gets the same slot, and none of the calls */
     hmci_loop_call_soon(loop, &probe.watch); /* has no slot any more */
     usleep(round % 8 ? 0 : 500);
     assert_int_equal(atomic_load(&probe.calls), calls);
@@ -147,8 +155,9 @@ static int stop(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_events_are_told),      cmocka_unit_test(test_soon_comes_once), cmocka_unit_test(test_many_are_due),
-      cmocka_unit_test(test_removed_watches_are_left_alone), cmocka_unit_test(test_timers),
+      cmocka_unit_test(test_events_are_told), cmocka_unit_test(test_soon_comes_once),
+      cmocka_unit_test(test_many_are_due),    cmocka_unit_test(test_removed_watches_are_left_alone),
+      cmocka_unit_test(test_timers),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }

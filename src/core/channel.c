@@ -18,7 +18,7 @@ void hmci_channel_close(hmci_channel_t *channel) {
   *channel = (hmci_channel_t){0};
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t flush(hmci_channel_t *channel) {
   while (channel->out_sent < channel->out_size) {
@@ -26,7 +26,8 @@ static hmc_status_t flush(hmci_channel_t *channel) {
     short events;
     hmc_status_t status = hmci_secure_write(channel->stream, channel->out + channel->out_sent,
                                             channel->out_size - channel->out_sent, &done, &events);
-    if (status != HMC_SUCCESS) return status;
+    if (status != HMC_SUCCESS)
+      return status;
     channel->out_sent += done;
   }
   free(channel->out);
@@ -45,11 +46,13 @@ hmc_status_t hmci_channel_send(hmci_channel_t *channel, uint16_t type, const voi
     goto out;
   }
   hmci_frame_encode(out + channel->out_size, type, body, (uint32_t)size);
-  if (size) memcpy(out + channel->out_size + HMCI_FRAME_HEADER, body, size);
+  if (size)
+    memcpy(out + channel->out_size + HMCI_FRAME_HEADER, body, size);
   channel->out = out;
   channel->out_size = needed;
   status = flush(channel);
-  if (status == HMC_IN_PROGRESS) status = HMC_SUCCESS;
+  if (status == HMC_IN_PROGRESS)
+    status = HMC_SUCCESS;
 out:
   pthread_mutex_unlock(&channel->lock);
   return status;
@@ -69,7 +72,7 @@ bool hmci_channel_is_blocked(hmci_channel_t *channel) {
   return blocked;
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 /* Reads on until `size` bytes are there. */
 static hmc_status_t fill(hmci_channel_t *channel, uint8_t *to, uint32_t *have, uint32_t size) {
@@ -77,7 +80,8 @@ static hmc_status_t fill(hmci_channel_t *channel, uint8_t *to, uint32_t *have, u
     size_t done;
     short events;
     hmc_status_t status = hmci_secure_read(channel->stream, to + *have, size - *have, &done, &events);
-    if (status != HMC_SUCCESS) return status;
+    if (status != HMC_SUCCESS)
+      return status;
     *have += (uint32_t)done;
   }
   return HMC_SUCCESS;
@@ -86,19 +90,24 @@ static hmc_status_t fill(hmci_channel_t *channel, uint8_t *to, uint32_t *have, u
 static hmc_status_t receive(hmci_channel_t *channel, uint16_t *type, hmci_reader_t *reader) {
   if (channel->header_size < HMCI_FRAME_HEADER) {
     hmc_status_t status = fill(channel, channel->header, &channel->header_size, HMCI_FRAME_HEADER);
-    if (status != HMC_SUCCESS) return status;
+    if (status != HMC_SUCCESS)
+      return status;
     status = hmci_frame_decode(channel->header, HMCI_CHANNEL_BODY, &channel->frame);
-    if (status != HMC_SUCCESS) return status;
+    if (status != HMC_SUCCESS)
+      return status;
     free(channel->body);
     channel->body_size = 0;
     channel->body = malloc(channel->frame.size + 1);
-    if (!channel->body) return hmci_fail(HMC_NO_MEMORY, "no memory for a frame of %u B", channel->frame.size);
+    if (!channel->body)
+      return hmci_fail(HMC_NO_MEMORY, "no memory for a frame of %u B", channel->frame.size);
   }
   hmc_status_t status = fill(channel, channel->body, &channel->body_size, channel->frame.size);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   channel->header_size = 0;
   status = hmci_frame_check(&channel->frame, channel->body);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   *type = channel->frame.type;
   *reader = (hmci_reader_t){.data = channel->body, .size = channel->frame.size};
   return HMC_SUCCESS;
@@ -111,11 +120,12 @@ hmc_status_t hmci_channel_receive(hmci_channel_t *channel, uint16_t *type, hmci_
   return status;
 }
 
-/* ---- blocking forms -------------------------------------------------------------------------------------------------- */
+/* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
 static hmc_status_t wait_ready(hmci_channel_t *channel, short events, uint64_t deadline) {
   struct pollfd poll_for = {.fd = hmci_secure_descriptor(channel->stream), .events = events};
-  if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
+  if (hmci_now() >= deadline)
+    return hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
   poll(&poll_for, 1, hmci_poll_timeout(deadline));
   return HMC_SUCCESS;
 }
@@ -124,16 +134,19 @@ hmc_status_t hmci_channel_flush_wait(hmci_channel_t *channel, uint64_t deadline)
   hmc_status_t status;
   while ((status = hmci_channel_flush(channel)) == HMC_IN_PROGRESS) {
     status = wait_ready(channel, POLLOUT, deadline);
-    if (status != HMC_SUCCESS) break;
+    if (status != HMC_SUCCESS)
+      break;
   }
   return status;
 }
 
-hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type, hmci_reader_t *reader) {
+hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type,
+                                       hmci_reader_t *reader) {
   hmc_status_t status;
   while ((status = hmci_channel_receive(channel, type, reader)) == HMC_IN_PROGRESS) {
     status = wait_ready(channel, POLLIN, deadline);
-    if (status != HMC_SUCCESS) break;
+    if (status != HMC_SUCCESS)
+      break;
   }
   return status;
 }

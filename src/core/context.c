@@ -19,7 +19,7 @@ typedef struct listener {
   hmc_context_t *context;
 } listener_t;
 
-/* ---- connection types ------------------------------------------------------------------------------------------------ */
+/* ---- connection types -------------------------------------------------------------------------------------------- */
 
 static const char *const type_names[] = {"auto", "rdma", "ucx", "tcp", "shm"};
 
@@ -28,7 +28,8 @@ const char *hmc_connection_type_name(hmc_connection_type_t type) {
 }
 
 hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type) {
-  if (!name || !type) return hmci_fail(HMC_INVALID_CONFIG, "connection type: name or type is NULL");
+  if (!name || !type)
+    return hmci_fail(HMC_INVALID_CONFIG, "connection type: name or type is NULL");
   for (unsigned i = 0; i < sizeof type_names / sizeof *type_names; i++) {
     if (strcmp(name, type_names[i]) == 0) {
       *type = (hmc_connection_type_t)i;
@@ -40,7 +41,8 @@ hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *
 
 static const hmci_transport_ops_t *ops_of(hmc_connection_type_t type) {
   for (size_t i = 0; i < hmci_transport_count; i++) {
-    if (hmci_transports[i]->type == type) return hmci_transports[i];
+    if (hmci_transports[i]->type == type)
+      return hmci_transports[i];
   }
   return NULL;
 }
@@ -57,14 +59,16 @@ hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason,
     snprintf(text, sizeof text, "this build of HMC has no %s transport", hmc_connection_type_name(type));
     status = HMC_UNSUPPORT;
   }
-  if (reason && size) snprintf(reason, size, "%s", text);
+  if (reason && size)
+    snprintf(reason, size, "%s", text);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "%s", text);
 }
 
-/* ---- making and ending ----------------------------------------------------------------------------------------------- */
+/* ---- making and ending ------------------------------------------------------------------------------------------- */
 
 bool hmci_context_is_foreign(const hmc_context_t *context) {
-  if (HMCI_LIKELY(atomic_load_explicit(context->here, memory_order_relaxed))) return false;
+  if (HMCI_LIKELY(atomic_load_explicit(context->here, memory_order_relaxed)))
+    return false;
   hmci_fail(HMC_UNSUPPORT, "this context belongs to the parent process: make a new one after fork()");
   return true;
 }
@@ -77,9 +81,11 @@ uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms
 static hmc_status_t make_fork_mark(hmc_context_t *context) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
   _Atomic uint32_t *mark = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mark == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mmap failed: %s", strerror(errno));
+  if (mark == MAP_FAILED)
+    return hmci_fail(HMC_NO_MEMORY, "mmap failed: %s", strerror(errno));
   if (madvise(mark, page, MADV_WIPEONFORK)) {
-    hmc_status_t status = hmci_fail(HMC_UNSUPPORT, "this kernel has no MADV_WIPEONFORK (Linux 4.14): %s", strerror(errno));
+    hmc_status_t status =
+        hmci_fail(HMC_UNSUPPORT, "this kernel has no MADV_WIPEONFORK (Linux 4.14): %s", strerror(errno));
     munmap(mark, page);
     return status;
   }
@@ -107,7 +113,8 @@ static hmc_status_t open_transports(hmc_context_t *context) {
     hmci_transport_slot_t *slot = &context->transports[i];
     slot->ops = hmci_transports[i];
     void *state = hmci_allocate_aligned(slot->ops->transport_size);
-    if (!state) return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
+    if (!state)
+      return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
     if (slot->ops->probe(slot->reason, sizeof slot->reason) == HMC_SUCCESS) {
       if (slot->ops->open(state, &context->host, &slot->offer) == HMC_SUCCESS) {
         slot->state = state;
@@ -123,7 +130,8 @@ static hmc_status_t open_transports(hmc_context_t *context) {
 static void close_transports(hmc_context_t *context) {
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
-    if (slot->state) slot->ops->close(slot->state);
+    if (slot->state)
+      slot->ops->close(slot->state);
     free(slot->state);
     slot->state = NULL;
   }
@@ -155,19 +163,25 @@ static void destroy_locks(hmc_context_t *context) {
 }
 
 hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
+  if (!out)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
   hmc_context_t *context = calloc(1, sizeof *context);
-  if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
+  if (!context)
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   hmc_status_t status = hmci_settings_read(&context->settings);
-  if (status != HMC_SUCCESS) goto err_free;
+  if (status != HMC_SUCCESS)
+    goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
-  if (status != HMC_SUCCESS) goto err_free;
+  if (status != HMC_SUCCESS)
+    goto err_free;
   name_context(context, options ? options->name : NULL);
-  context->timeout_ms = options && options->timeout_ms ? options->timeout_ms
-                                                       : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
-  if (!context->timeout_ms) context->timeout_ms = 1;
+  context->timeout_ms =
+      options && options->timeout_ms ? options->timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
+  if (!context->timeout_ms)
+    context->timeout_ms = 1;
   status = make_fork_mark(context);
-  if (status != HMC_SUCCESS) goto err_secret;
+  if (status != HMC_SUCCESS)
+    goto err_secret;
 
   init_locks(context);
   hmci_staging_open(&context->staging, context->settings.staging);
@@ -201,10 +215,12 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
     goto err_locks;
   }
   status = hmci_loop_create(context->settings.spin, "hmc-service", &context->loop);
-  if (status != HMC_SUCCESS) goto err_scratch;
+  if (status != HMC_SUCCESS)
+    goto err_scratch;
   context->host.loop = context->loop;
   status = open_transports(context);
-  if (status != HMC_SUCCESS) goto err_transports;
+  if (status != HMC_SUCCESS)
+    goto err_transports;
   *out = context;
   return HMC_SUCCESS;
 
@@ -225,7 +241,8 @@ err_free:
 
 static void close_regions(hmc_context_t *context) {
   for (uint32_t id = 0; id < context->region_room; id++) {
-    if (context->regions[id]) hmc_region_close(context->regions[id]);
+    if (context->regions[id])
+      hmc_region_close(context->regions[id]);
   }
   free(context->regions);
 }
@@ -245,12 +262,15 @@ static hmc_peer_t *take_peer(hmc_context_t *context) {
 }
 
 void hmc_context_destroy(hmc_context_t *context) {
-  if (!context) return;
-  if (hmci_context_is_foreign(context)) return; /* all of it is the parent's; its descriptors close with exec or exit */
+  if (!context)
+    return;
+  if (hmci_context_is_foreign(context))
+    return; /* all of it is the parent's; its descriptors close with exec or exit */
   hmc_context_stop_listening(context);
   hmci_greeting_cancel_all(context);
   hmc_peer_t *peer;
-  while ((peer = take_peer(context))) hmc_peer_close(peer);
+  while ((peer = take_peer(context)))
+    hmc_peer_close(peer);
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
   close_regions(context);
@@ -263,18 +283,20 @@ void hmc_context_destroy(hmc_context_t *context) {
   free(context);
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   listener_t *listener = HMCI_CONTAINER(watch, listener_t, watch);
   bool moved = false;
-  if (!events) return false;
+  if (!events)
+    return false;
   for (;;) {
     int descriptor;
     char from[HMCI_ADDRESS_TEXT];
     hmc_status_t status = hmci_socket_accept(watch->descriptor, &descriptor, from);
     if (status != HMC_SUCCESS) {
-      if (status != HMC_IN_PROGRESS) hmci_log(HMC_LOG_WARNING, "accepting a connection failed: %s", hmc_last_error());
+      if (status != HMC_IN_PROGRESS)
+        hmci_log(HMC_LOG_WARNING, "accepting a connection failed: %s", hmc_last_error());
       return moved;
     }
     moved = true;
@@ -283,12 +305,15 @@ static bool on_connection(hmci_watch_t *watch, uint32_t events) {
 }
 
 hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port) {
-  if (!context || !ip) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_listen: context or ip is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (!context || !ip)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_listen: context or ip is NULL");
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   int descriptor;
   uint16_t bound;
   hmc_status_t status = hmci_socket_listen_tcp(ip, port, &descriptor, &bound);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   listener_t *listener = calloc(1, sizeof *listener);
   if (!listener) {
     status = hmci_fail(HMC_NO_MEMORY, "no memory for a listener");
@@ -297,11 +322,13 @@ hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t
   listener->context = context;
   listener->watch.ready = on_connection;
   status = hmci_loop_add(context->loop, &listener->watch, descriptor, EPOLLIN);
-  if (status != HMC_SUCCESS) goto err_listener;
+  if (status != HMC_SUCCESS)
+    goto err_listener;
   pthread_mutex_lock(&context->lock);
   hmci_list_append(&context->listeners, &listener->link);
   pthread_mutex_unlock(&context->lock);
-  if (bound_port) *bound_port = bound;
+  if (bound_port)
+    *bound_port = bound;
   return HMC_SUCCESS;
 
 err_listener:
@@ -312,7 +339,8 @@ err_socket:
 }
 
 void hmc_context_stop_listening(hmc_context_t *context) {
-  if (!context || hmci_context_is_foreign(context)) return;
+  if (!context || hmci_context_is_foreign(context))
+    return;
   for (;;) {
     pthread_mutex_lock(&context->lock);
     listener_t *listener = NULL;
@@ -321,7 +349,8 @@ void hmc_context_stop_listening(hmc_context_t *context) {
       hmci_list_remove(&listener->link);
     }
     pthread_mutex_unlock(&context->lock);
-    if (!listener) return;
+    if (!listener)
+      return;
     hmci_loop_remove(context->loop, &listener->watch);
     close(listener->watch.descriptor);
     free(listener);

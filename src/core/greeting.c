@@ -14,11 +14,13 @@ void hmci_hello_write(const hmc_context_t *context, hmci_writer_t *writer) {
   hmci_write_text(writer, context->name);
   hmci_write_text(writer, host);
   uint8_t count = 0;
-  for (size_t i = 0; i < hmci_transport_count; i++) count += context->transports[i].state != NULL;
+  for (size_t i = 0; i < hmci_transport_count; i++)
+    count += context->transports[i].state != NULL;
   hmci_write_u8(writer, count);
   for (size_t i = 0; i < hmci_transport_count; i++) {
     const hmci_transport_slot_t *slot = &context->transports[i];
-    if (!slot->state) continue;
+    if (!slot->state)
+      continue;
     hmci_write_text(writer, slot->ops->name);
     hmci_write_blob(writer, slot->offer.data, slot->offer.size);
   }
@@ -39,7 +41,8 @@ hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_
     hmci_read_text(reader, name, sizeof name);
     offer.size = hmci_read_blob(reader, offer.data, sizeof offer.data);
     for (size_t i = 0; i < hmci_transport_count; i++) {
-      if (strcmp(hmci_transports[i]->name, name) != 0) continue;
+      if (strcmp(hmci_transports[i]->name, name) != 0)
+        continue;
       offers[i] = offer;
       offered[i] = true;
     }
@@ -50,8 +53,10 @@ hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_
 hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *name, char *reason, size_t size) {
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
-    if (strcmp(slot->ops->name, name) != 0) continue;
-    if (slot->state) return slot;
+    if (strcmp(slot->ops->name, name) != 0)
+      continue;
+    if (slot->state)
+      return slot;
     snprintf(reason, size, "%s", slot->reason);
     return NULL;
   }
@@ -60,9 +65,11 @@ hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *n
 }
 
 hmc_status_t hmci_stream_pipe(hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
-  if (encrypt) return hmci_secure_pipe_open(stream, pipe);
+  if (encrypt)
+    return hmci_secure_pipe_open(stream, pipe);
   int descriptor = hmci_secure_descriptor(stream);
   hmc_status_t status = hmci_pipe_open(descriptor, pipe);
-  if (status == HMC_SUCCESS) hmci_secure_detach(stream);
+  if (status == HMC_SUCCESS)
+    hmci_secure_detach(stream);
   return status;
 }

@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 /* Connects and authenticates: a secure stream to whoever listens there. */
-static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline, hmci_secure_t **out) {
+static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+                                hmci_secure_t **out) {
   int descriptor;
   char name[96];
   snprintf(name, sizeof name, "%s:%u", ip, port);
   hmc_status_t status = hmci_socket_connect_tcp(ip, port, deadline, &descriptor);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
   hmci_secure_t *stream;
   status = hmci_secure_open(&context->secret, descriptor, HMCI_SECURE_CLIENT, name, &stream);
@@ -32,14 +34,18 @@ static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t
 }
 
 /* Sends one message and waits for one of type `expected`. */
-static hmc_status_t ask(hmci_channel_t *channel, hmci_message_t type, const hmci_writer_t *body, hmci_message_t expected,
-                        uint64_t deadline, hmci_reader_t *reader) {
+static hmc_status_t ask(hmci_channel_t *channel, hmci_message_t type, const hmci_writer_t *body,
+                        hmci_message_t expected, uint64_t deadline, hmci_reader_t *reader) {
   uint16_t got;
   hmc_status_t status = hmci_channel_send(channel, (uint16_t)type, body->data, body->size);
-  if (status == HMC_SUCCESS) status = hmci_channel_flush_wait(channel, deadline);
-  if (status == HMC_SUCCESS) status = hmci_channel_receive_wait(channel, deadline, &got, reader);
-  if (status != HMC_SUCCESS) return status;
-  if (got != expected) return hmci_fail(HMC_CORRUPT, "message %u where %u was due", got, expected);
+  if (status == HMC_SUCCESS)
+    status = hmci_channel_flush_wait(channel, deadline);
+  if (status == HMC_SUCCESS)
+    status = hmci_channel_receive_wait(channel, deadline, &got, reader);
+  if (status != HMC_SUCCESS)
+    return status;
+  if (got != expected)
+    return hmci_fail(HMC_CORRUPT, "message %u where %u was due", got, expected);
   return HMC_SUCCESS;
 }
 
@@ -48,11 +54,13 @@ static hmc_status_t read_result(hmci_reader_t *reader) {
   char text[HMCI_REASON_SIZE];
   uint32_t result = hmci_read_u32(reader);
   hmci_read_text(reader, text, sizeof text);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed answer");
+  if (reader->failed || result > HMC_ADDRESS_IN_USE)
+    return hmci_fail(HMC_CORRUPT, "malformed answer");
   return result == HMC_SUCCESS ? HMC_SUCCESS : hmci_fail((hmc_status_t)result, "the peer says: %s", text);
 }
 
-static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t offers[HMCI_TRANSPORTS], bool offered[HMCI_TRANSPORTS]) {
+static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t offers[HMCI_TRANSPORTS],
+                              bool offered[HMCI_TRANSPORTS]) {
   uint8_t body[HMCI_GREETING_BODY];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_hello_write(peer->context, &writer);
@@ -62,27 +70,34 @@ static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t o
 }
 
 /* Tries one transport; on failure the connection is undone and the text says why. */
-static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, uint64_t deadline) {
-  if (!slot->state) return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
+static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
+                                  uint64_t deadline) {
+  if (!slot->state)
+    return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   hmc_status_t status = slot->ops->reachable(slot->state, offer);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   hmci_blob_t ours = {0}, theirs;
   status = hmci_peer_settle(peer, slot, &ours);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   uint8_t body[HMCI_BLOB_MAX + 64];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_text(&writer, slot->ops->name);
   hmci_write_blob(&writer, ours.data, ours.size);
   hmci_reader_t reader;
   status = ask(&peer->channel, HMCI_OPEN, &writer, HMCI_OPENED, deadline, &reader);
-  if (status == HMC_SUCCESS) status = read_result(&reader);
+  if (status == HMC_SUCCESS)
+    status = read_result(&reader);
   if (status == HMC_SUCCESS) {
     theirs.size = hmci_read_blob(&reader, theirs.data, sizeof theirs.data);
     peer->token = hmci_read_u64(&reader);
     status = reader.failed ? hmci_fail(HMC_CORRUPT, "malformed answer") : HMC_SUCCESS;
   }
-  if (status == HMC_SUCCESS) status = slot->ops->connection_dial(peer->connection->state, offer, &theirs, deadline);
-  if (status != HMC_SUCCESS) hmci_peer_unsettle(peer);
+  if (status == HMC_SUCCESS)
+    status = slot->ops->connection_dial(peer->connection->state, offer, &theirs, deadline);
+  if (status != HMC_SUCCESS)
+    hmci_peer_unsettle(peer);
   return status;
 }
 
@@ -92,15 +107,18 @@ static bool is_final(hmc_status_t status) {
 }
 
 /* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
-static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, const char *reason) {
+static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
+                        const char *reason) {
   bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS;
   bool first = expected && !atomic_exchange(&slot->downgraded, 1);
-  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port, slot->ops->name, reason);
+  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port,
+           slot->ops->name, reason);
 }
 
 /* Takes the required transport, or the best that works, and remembers why not the better ones. */
-static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, const hmci_blob_t offers[HMCI_TRANSPORTS],
-                                     const bool offered[HMCI_TRANSPORTS], uint64_t deadline) {
+static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type,
+                                     const hmci_blob_t offers[HMCI_TRANSPORTS], const bool offered[HMCI_TRANSPORTS],
+                                     uint64_t deadline) {
   hmc_context_t *context = peer->context;
   hmc_status_t status = HMC_UNSUPPORT;
   for (size_t i = 0; i < hmci_transport_count; i++) {
@@ -111,10 +129,13 @@ static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t typ
     }
     status = offered[i] ? try_transport(peer, slot, &offers[i], deadline)
                         : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
-    if (status == HMC_SUCCESS) return HMC_SUCCESS;
+    if (status == HMC_SUCCESS)
+      return HMC_SUCCESS;
     snprintf(peer->refused[i], sizeof peer->refused[i], "%s", hmc_last_error());
-    if (type == HMC_CONNECTION_AUTO) log_refusal(peer, slot, offered[i] ? &offers[i] : NULL, peer->refused[i]);
-    if (is_final(status)) return status;
+    if (type == HMC_CONNECTION_AUTO)
+      log_refusal(peer, slot, offered[i] ? &offers[i] : NULL, peer->refused[i]);
+    if (is_final(status))
+      return status;
   }
   return status;
 }
@@ -124,21 +145,27 @@ static hmc_status_t finish(hmc_peer_t *peer, uint64_t deadline) {
   hmci_writer_t nothing = {.data = body};
   hmci_reader_t reader;
   hmc_status_t status = ask(&peer->channel, HMCI_READY, &nothing, HMCI_WELCOME, deadline, &reader);
-  if (status == HMC_SUCCESS) status = read_result(&reader);
+  if (status == HMC_SUCCESS)
+    status = read_result(&reader);
   return status == HMC_SUCCESS ? hmci_peer_publish(peer) : status;
 }
 
 hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
                                  uint64_t timeout_ms, hmc_peer_t **out) {
-  if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if ((unsigned)type > HMC_CONNECTION_SHM) return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
+  if (!context || !ip || !out)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
+  if ((unsigned)type > HMC_CONNECTION_SHM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
   hmc_status_t status = hmc_connection_type_probe(type, NULL, 0);
-  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
+  if (status != HMC_SUCCESS)
+    return hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_secure_t *stream;
   status = dial_secure(context, ip, port, deadline, &stream);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   hmc_peer_t *peer = hmci_peer_create(context, HMCI_DIALLED);
   if (!peer) {
     hmci_secure_close(stream);
@@ -150,8 +177,10 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   hmci_blob_t offers[HMCI_TRANSPORTS];
   bool offered[HMCI_TRANSPORTS];
   status = say_hello(peer, deadline, offers, offered);
-  if (status == HMC_SUCCESS) status = choose_transport(peer, type, offers, offered, deadline);
-  if (status == HMC_SUCCESS) status = finish(peer, deadline);
+  if (status == HMC_SUCCESS)
+    status = choose_transport(peer, type, offers, offered, deadline);
+  if (status == HMC_SUCCESS)
+    status = finish(peer, deadline);
   if (status != HMC_SUCCESS) {
     hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
     hmci_peer_destroy(peer);
@@ -161,12 +190,14 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe) {
+hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
+                                       hmci_pipe_t **pipe) {
   hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
   hmc_peer_t *peer = HMCI_CONTAINER(block, hmci_connection_t, state)->peer;
   hmci_secure_t *stream;
   hmc_status_t status = dial_secure(context, peer->ip, peer->port, deadline, &stream);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   hmci_channel_t channel;
   hmci_channel_open(&channel, stream);
   uint8_t body[64];
@@ -176,9 +207,12 @@ hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uin
   hmci_write_u32(&writer, purpose);
   hmci_reader_t reader;
   status = ask(&channel, HMCI_STREAM, &writer, HMCI_ADOPTED, deadline, &reader);
-  if (status == HMC_SUCCESS) status = read_result(&reader);
-  if (status == HMC_SUCCESS) status = hmci_stream_pipe(stream, peer->encrypt, pipe);
-  if (status == HMC_SUCCESS) channel.stream = NULL;
+  if (status == HMC_SUCCESS)
+    status = read_result(&reader);
+  if (status == HMC_SUCCESS)
+    status = hmci_stream_pipe(stream, peer->encrypt, pipe);
+  if (status == HMC_SUCCESS)
+    channel.stream = NULL;
   hmci_channel_close(&channel);
   return status;
 }

@@ -17,7 +17,8 @@ typedef struct notice {
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size) {
   hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
   notice_t *notice = malloc(sizeof *notice + size);
-  if (!notice) return HMC_NO_MEMORY;
+  if (!notice)
+    return HMC_NO_MEMORY;
   notice->peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
   notice->size = size;
   memcpy(notice->data, data, size);
@@ -29,7 +30,8 @@ hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, co
     pthread_cond_signal(&context->noticed);
   }
   pthread_mutex_unlock(&context->notice_lock);
-  if (!room) free(notice);
+  if (!room)
+    free(notice);
   return room ? HMC_SUCCESS : HMC_NO_MEMORY;
 }
 
@@ -37,7 +39,8 @@ void hmci_notifications_orphan(hmc_context_t *context, const hmc_peer_t *peer) {
   pthread_mutex_lock(&context->notice_lock);
   for (hmci_list_t *link = context->notices.next; link != &context->notices; link = link->next) {
     notice_t *notice = HMCI_CONTAINER(link, notice_t, link);
-    if (notice->peer == peer) notice->peer = NULL;
+    if (notice->peer == peer)
+      notice->peer = NULL;
   }
   pthread_mutex_unlock(&context->notice_lock);
 }
@@ -56,7 +59,8 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
   *size = notice->size;
   if (notice->size > capacity) {
     pthread_cond_signal(&context->noticed); /* somebody else who waits may have the room */
-    return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size, capacity);
+    return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size,
+                     capacity);
   }
   hmci_list_remove(&notice->link);
   context->notice_count--;
@@ -64,12 +68,13 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size, hmc_peer_t **peer,
-                                      uint64_t timeout_ms) {
+hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size,
+                                      hmc_peer_t **peer, uint64_t timeout_ms) {
   if (!context || !size || (!data && capacity)) {
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_notification_receive: context, data or size is NULL");
   }
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   notice_t *notice = NULL;
@@ -78,12 +83,16 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
   while (hmci_list_is_empty(&context->notices) && !failed) {
     failed = pthread_cond_timedwait(&context->noticed, &context->notice_lock, &until);
   }
-  hmc_status_t status = hmci_list_is_empty(&context->notices) ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
-                                                              : take(context, capacity, size, &notice);
-  if (notice && peer) *peer = notice->peer;
+  hmc_status_t status = hmci_list_is_empty(&context->notices)
+                            ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
+                            : take(context, capacity, size, &notice);
+  if (notice && peer)
+    *peer = notice->peer;
   pthread_mutex_unlock(&context->notice_lock);
-  if (!notice) return status;
-  if (notice->size) memcpy(data, notice->data, notice->size);
+  if (!notice)
+    return status;
+  if (notice->size)
+    memcpy(data, notice->data, notice->size);
   free(notice);
   return HMC_SUCCESS;
 }

@@ -1,7 +1,7 @@
 /* Peers: made by a greeting, served by the loop, ended by either side.
  *
- * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what comes; the handle stays
- * valid. Closing it (hmc_peer_close) frees it. */
+ * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what
+ * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
 #include "core.h"
 
 #include <errno.h>
@@ -42,7 +42,8 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
 
 hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data) {
   hmci_connection_t *connection = hmci_allocate_aligned(sizeof *connection + slot->ops->connection_size);
-  if (!connection) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
+  if (!connection)
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
   connection->peer = peer;
   hmc_status_t status = slot->ops->connection_open(slot->state, connection->state, peer->role, data);
   if (status != HMC_SUCCESS) {
@@ -55,7 +56,8 @@ hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmc
 }
 
 void hmci_peer_unsettle(hmc_peer_t *peer) {
-  if (!peer->connection) return;
+  if (!peer->connection)
+    return;
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
   peer->transport->ops->connection_close(peer->connection->state);
   free(peer->connection);
@@ -82,25 +84,29 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   return HMC_SUCCESS;
 }
 
-/* ---- the session in the loop ----------------------------------------------------------------------------------------- */
+/* ---- the session in the loop ------------------------------------------------------------------------------------- */
 
 static void watch_for_room(hmc_peer_t *peer) {
   bool blocked = hmci_channel_is_blocked(&peer->channel);
-  if (blocked == peer->watched_out) return;
+  if (blocked == peer->watched_out)
+    return;
   peer->watched_out = blocked;
   hmci_loop_modify(peer->context->loop, &peer->watch, EPOLLIN | EPOLLRDHUP | (blocked ? EPOLLOUT : 0));
 }
 
 static bool on_session(hmci_watch_t *watch, uint32_t events) {
   hmc_peer_t *peer = HMCI_CONTAINER(watch, hmc_peer_t, watch);
-  if (!events || atomic_load(&peer->losing)) return false;
+  if (!events || atomic_load(&peer->losing))
+    return false;
   hmc_status_t status = hmci_channel_flush(&peer->channel);
-  if (status == HMC_IN_PROGRESS) status = HMC_SUCCESS;
+  if (status == HMC_IN_PROGRESS)
+    status = HMC_SUCCESS;
   while (status == HMC_SUCCESS) {
     uint16_t type;
     hmci_reader_t reader;
     status = hmci_channel_receive(&peer->channel, &type, &reader);
-    if (status == HMC_SUCCESS) status = hmci_session_handle(peer, type, &reader);
+    if (status == HMC_SUCCESS)
+      status = hmci_session_handle(peer, type, &reader);
   }
   if (status != HMC_IN_PROGRESS) {
     hmci_peer_lose(peer, status == HMC_PEER_LOST ? "the peer hung up" : hmc_last_error());
@@ -112,7 +118,8 @@ static bool on_session(hmci_watch_t *watch, uint32_t events) {
 
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason) {
   uint32_t no = 0;
-  if (!atomic_compare_exchange_strong(&peer->losing, &no, 1)) return;
+  if (!atomic_compare_exchange_strong(&peer->losing, &no, 1))
+    return;
   snprintf(peer->lost_reason, sizeof peer->lost_reason, "%s", reason);
   atomic_store_explicit(&peer->losing, 2, memory_order_release); /* partner: hmci_peer_lost_reason */
   atomic_store(&peer->connected, 0);
@@ -134,7 +141,8 @@ static bool take_back(hmc_peer_t *peer) {
     hmci_list_remove(&peer->link);
   }
   pthread_mutex_unlock(&context->lock);
-  if (!ours) return false;
+  if (!ours)
+    return false;
   hmci_loop_remove(context->loop, &peer->watch);
   hmci_notifications_orphan(context, peer);
   return true;
@@ -142,15 +150,17 @@ static bool take_back(hmc_peer_t *peer) {
 
 static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
-  if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
+  if (peer->connection)
+    peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
   hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, hmci_peer_lost_reason(peer));
-  if (take_back(peer)) hmci_peer_destroy(peer);
+  if (take_back(peer))
+    hmci_peer_destroy(peer);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void hmci_peer_destroy(hmc_peer_t *peer) {
   hmci_loop_clear_timer(peer->context->loop, &peer->loss);
@@ -167,9 +177,11 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
 }
 
 void hmc_peer_close(hmc_peer_t *peer) {
-  if (!peer) return;
+  if (!peer)
+    return;
   hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return;
+  if (hmci_context_is_foreign(context))
+    return;
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
@@ -182,11 +194,13 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_peer_destroy(peer);
 }
 
-/* ---- asking about them ----------------------------------------------------------------------------------------------- */
+/* ---- asking about them ------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **out) {
-  if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_accept: context or peer is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (!context || !out)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_accept: context or peer is NULL");
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   int failed = 0;
@@ -200,13 +214,15 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
     hmci_list_remove(&peer->arrival);
   }
   pthread_mutex_unlock(&context->lock);
-  if (!peer) return hmci_fail(HMC_TIMEOUT, "no peer connected within the deadline");
+  if (!peer)
+    return hmci_fail(HMC_TIMEOUT, "no peer connected within the deadline");
   *out = peer;
   return HMC_SUCCESS;
 }
 
 hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
-  if (!peer || !info) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");
+  if (!peer || !info)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");
   memset(info, 0, sizeof *info);
   info->state = atomic_load(&peer->connected) ? HMC_PEER_CONNECTED : HMC_PEER_GONE;
   info->type = peer->transport->ops->type;
@@ -226,7 +242,8 @@ static void HMCI_PRINTF(4, 5) append(char *text, size_t size, size_t *used, cons
   bool room = text && *used < size;
   int length = vsnprintf(room ? text + *used : NULL, room ? size - *used : 0, format, arguments);
   va_end(arguments);
-  if (length > 0) *used += (size_t)length;
+  if (length > 0)
+    *used += (size_t)length;
 }
 
 /* The kinds of memory that this context has regions of, as bits. */
@@ -235,7 +252,8 @@ static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
   pthread_mutex_lock(&context->region_lock);
   for (uint32_t id = 1; id < context->region_room; id++) {
     const hmc_region_t *region = context->regions[id];
-    if (!region || (unsigned)region->view.memory.kind >= 32) continue;
+    if (!region || (unsigned)region->view.memory.kind >= 32)
+      continue;
     kinds |= 1u << region->view.memory.kind;
     chunk_of[region->view.memory.kind] = region->view.chunk;
   }
@@ -254,13 +272,14 @@ static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind) {
 static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
   if (is_direct(remote, kind)) {
-    snprintf(line, size, "one copy, %s; no other process takes part", host && remote_host ? "by the calling thread" : "by the device");
+    snprintf(line, size, "one copy, %s; no other process takes part",
+             host && remote_host ? "by the calling thread" : "by the device");
   } else if (host && remote_host) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {
     const char *where = host ? "at the peer" : remote_host ? "here" : "at both ends";
-    snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped", where,
-             (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
+    snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped",
+             where, (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
   }
 }
 
@@ -277,7 +296,8 @@ static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *u
     append(text, size, used, "  region '%s' (%llu B, %s %d): %s\n", remote->name, (unsigned long long)remote->view.size,
            hmc_memory_kind_name(remote->view.memory.kind), remote->view.memory.device, line);
     for (unsigned kind = 0; kind < 32; kind++) {
-      if (!(kinds >> kind & 1)) continue;
+      if (!(kinds >> kind & 1))
+        continue;
       explain_cost(remote, (hmc_memory_kind_t)kind, chunk_of[kind], line, sizeof line);
       append(text, size, used, "    with local %s: %s\n", hmc_memory_kind_name((hmc_memory_kind_t)kind), line);
     }
@@ -286,18 +306,23 @@ static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *u
 }
 
 hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed) {
-  if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_explain: peer is NULL");
+  if (!peer)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_explain: peer is NULL");
   size_t used = 0;
   char line[HMCI_REASON_SIZE] = "";
-  if (text && size) text[0] = 0;
+  if (text && size)
+    text[0] = 0;
   peer->transport->ops->explain(peer->connection->state, line, sizeof line);
-  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name, peer->host,
-         peer->process, peer->transport->ops->name, line);
-  if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
+  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name,
+         peer->host, peer->process, peer->transport->ops->name, line);
+  if (!atomic_load(&peer->connected))
+    append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {
-    if (peer->refused[i][0]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
+    if (peer->refused[i][0])
+      append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
   }
-  if (needed) *needed = used + 1;
+  if (needed)
+    *needed = used + 1;
   return HMC_SUCCESS;
 }

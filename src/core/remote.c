@@ -6,20 +6,25 @@
 #include <string.h>
 
 hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
-  if (!peer || !name || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
+  if (!peer || !name || !out)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
   hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   if (!*name || strlen(name) >= HMC_REGION_NAME_SIZE) {
-    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name, HMC_REGION_NAME_SIZE - 1);
+    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name,
+                     HMC_REGION_NAME_SIZE - 1);
   }
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_found_t found;
   hmc_status_t status = hmci_session_lookup(peer, name, deadline, &found);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
 
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_remote_t *remote = hmci_allocate_aligned(sizeof *remote + ops->remote_size);
-  if (!remote) return hmci_fail(HMC_NO_MEMORY, "no memory for a remote region");
+  if (!remote)
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a remote region");
   remote->peer = peer;
   remote->view = found.view;
   remote->connected = &peer->connected;
@@ -45,12 +50,14 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
 
 void hmci_remote_destroy(hmc_remote_t *remote) {
   hmc_peer_t *peer = remote->peer;
-  if (peer->transport->ops->remote_close) peer->transport->ops->remote_close(peer->connection->state, remote->state);
+  if (peer->transport->ops->remote_close)
+    peer->transport->ops->remote_close(peer->connection->state, remote->state);
   free(remote);
 }
 
 void hmc_remote_close(hmc_remote_t *remote) {
-  if (!remote || hmci_context_is_foreign(remote->peer->context)) return;
+  if (!remote || hmci_context_is_foreign(remote->peer->context))
+    return;
   pthread_mutex_lock(&remote->peer->lock);
   hmci_list_remove(&remote->link);
   pthread_mutex_unlock(&remote->peer->lock);
@@ -63,10 +70,13 @@ hmc_memory_t hmc_remote_memory(const hmc_remote_t *remote) {
 }
 
 hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer) {
-  if (!remote || !pointer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_map: remote or pointer is NULL");
-  if (hmci_context_is_foreign(remote->peer->context)) return HMC_UNSUPPORT;
+  if (!remote || !pointer)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_map: remote or pointer is NULL");
+  if (hmci_context_is_foreign(remote->peer->context))
+    return HMC_UNSUPPORT;
   if (!remote->mapped) {
-    return hmci_fail(HMC_UNSUPPORT, "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
+    return hmci_fail(HMC_UNSUPPORT,
+                     "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
                      remote->name, remote->peer->ip, remote->peer->port);
   }
   *pointer = remote->mapped;

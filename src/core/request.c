@@ -1,12 +1,15 @@
 /* Requests: operations that the caller does not wait for at once.
  *
- * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's completion is its own.
+ * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's
+ * completion is its own.
  *
- * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All that are not freed are on
- * the context's list; while there are any, a timer in the loop looks for those past their deadline, so that also a request nobody asks about ends.
+ * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All
+ * that are not freed are on the context's list; while there are any, a timer in the loop looks for those past their
+ * deadline, so that also a request nobody asks about ends.
  *
- * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed meanwhile. While `starting`, a
- * request is the starting thread's: the timer does not end it and its callback is put off, for its operations may not be the transport's yet. */
+ * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed
+ * meanwhile. While `starting`, a request is the starting thread's: the timer does not end it and its callback is put
+ * off, for its operations may not be the transport's yet. */
 #include "request.h"
 
 #include <sched.h>
@@ -16,11 +19,12 @@
 
 enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
 
-/* ---- deadlines ------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
   for (uint32_t i = 0; i < request->count; i++) {
-    if (hmci_operation_is_complete(&request->chain[i])) continue;
+    if (hmci_operation_is_complete(&request->chain[i]))
+      continue;
     request->peer->transport->ops->cancel(request->peer->connection->state, &request->chain[i], status);
   }
 }
@@ -31,22 +35,26 @@ void hmci_requests_expire(hmci_timer_t *timer) {
   pthread_mutex_lock(&context->request_lock);
   for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    if (hmci_request_is_complete(request)) continue;
+    if (hmci_request_is_complete(request))
+      continue;
     uint64_t deadline = request->chain[0].deadline;
     if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
-      if (deadline <= now) deadline = now + LOOK_AGAIN;
+      if (deadline <= now)
+        deadline = now + LOOK_AGAIN;
     } else if (deadline <= now) {
       hmci_request_end(request, HMC_TIMEOUT);
       continue;
     }
-    if (deadline < next) next = deadline;
+    if (deadline < next)
+      next = deadline;
   }
   context->request_check = next;
-  if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, timer, next);
+  if (next != HMCI_NEVER)
+    hmci_loop_set_timer(context->loop, timer, next);
   pthread_mutex_unlock(&context->request_lock);
 }
 
-/* ---- callbacks ------------------------------------------------------------------------------------------------------- */
+/* ---- callbacks --------------------------------------------------------------------------------------------------- */
 
 static void queue_callback(hmc_request_t *request) {
   hmc_context_t *context = request->context;
@@ -54,15 +62,18 @@ static void queue_callback(hmc_request_t *request) {
   bool first = hmci_list_is_empty(&context->callbacks);
   hmci_list_append(&context->callbacks, &request->due);
   pthread_mutex_unlock(&context->callback_lock);
-  if (first) hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
+  if (first)
+    hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
 }
 
 /* An operation of a request is about to be complete. */
 static void on_completed(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
   bool fetches = request->fetched && operation == &request->chain[0];
-  if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
-  if (request->callback && operation == hmci_request_last(request)) queue_callback(request);
+  if (fetches && operation->status == HMC_SUCCESS)
+    *request->fetched = operation->atomic.fetched;
+  if (request->callback && operation == hmci_request_last(request))
+    queue_callback(request);
 }
 
 /* The next request whose callback can run, which then counts as being called; NULL. */
@@ -87,7 +98,8 @@ void hmci_requests_call_back(hmci_timer_t *timer) {
   hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
   hmc_request_t *request;
   while ((request = next_callback(context))) {
-    while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
+    while (!hmci_request_is_complete(request))
+      hmci_pause(); /* the completing thread is a few instructions from it */
     request->callback(request, hmci_request_status(request), request->user);
   }
 }
@@ -106,7 +118,7 @@ static void forget_callback(hmc_request_t *request) {
   pthread_mutex_unlock(&context->callback_lock);
 }
 
-/* ---- the lists ------------------------------------------------------------------------------------------------------- */
+/* ---- the lists --------------------------------------------------------------------------------------------------- */
 
 static hmc_request_t *take_request(hmc_context_t *context) {
   hmc_request_t *request = NULL;
@@ -162,34 +174,42 @@ void hmci_requests_destroy(hmc_context_t *context) {
   hmci_loop_clear_timer(context->loop, &context->request_timer);
   hmci_loop_clear_timer(context->loop, &context->callback_timer);
   int event = atomic_load(&context->room.event);
-  if (event >= 0) close(event);
+  if (event >= 0)
+    close(event);
   free_list(&context->requests);
   free_list(&context->spare_requests);
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t check_options(const hmci_start_t *what) {
   const hmc_operation_options_t *options = what->options;
-  if (!options) return HMC_SUCCESS;
+  if (!options)
+    return HMC_SUCCESS;
   const hmc_peer_t *peer = what->remote->peer;
-  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM) return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
+  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
   if (options->notification_size > HMC_NOTIFICATION_MAX || (options->notification_size && !options->notification)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size, HMC_NOTIFICATION_MAX);
+    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size,
+                     HMC_NOTIFICATION_MAX);
   }
   if (options->flags & HMC_OPERATION_CHECKSUM && !peer->transport->ops->checksums) {
-    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet", peer->transport->ops->name);
+    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet",
+                     peer->transport->ops->name);
   }
   const hmc_signal_t *signal = options->signal;
-  if (!signal) return HMC_SUCCESS;
+  if (!signal)
+    return HMC_SUCCESS;
   hmc_status_t status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
-  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "signal: ");
-  if (signal->remote->peer != peer) return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
+  if (status != HMC_SUCCESS)
+    return hmci_fail_prefix(status, "signal: ");
+  if (signal->remote->peer != peer)
+    return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
   return HMC_SUCCESS;
 }
 
-static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
-                                       uint64_t deadline) {
+static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local,
+                                       hmc_remote_t *remote, uint64_t deadline) {
   hmci_operation_t *operation = &request->chain[request->count];
   hmci_operation_prepare(operation, kind, local, remote, deadline);
   operation->chained = request->count > 0;
@@ -219,7 +239,8 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
   }
   if (options && options->notification_size) {
     request->message = malloc(options->notification_size);
-    if (!request->message) return hmci_fail(HMC_NO_MEMORY, "no memory for a notification");
+    if (!request->message)
+      return hmci_fail(HMC_NO_MEMORY, "no memory for a notification");
     memcpy(request->message, options->notification, options->notification_size);
     hmci_operation_t *operation = add_operation(request, HMCI_NOTIFY, NULL, NULL, deadline);
     operation->message = request->message;
@@ -230,16 +251,19 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
 }
 
 /* Does by this thread what is mapped. True when the operation is done. */
-static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote, hmc_status_t *status) {
+static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote,
+                       hmc_status_t *status) {
   *status = HMC_SUCCESS;
   if (operation->kind == HMCI_ATOMIC) {
-    if (!remote->mapped) return false;
+    if (!remote->mapped)
+      return false;
     hmci_atomic_t *atomic = &operation->atomic;
-    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length, atomic->operation,
-                                        atomic->operand, atomic->compare);
+    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length,
+                                        atomic->operation, atomic->operand, atomic->compare);
     return true;
   }
-  if (!hmci_is_mapped(local, remote)) return false;
+  if (!hmci_is_mapped(local, remote))
+    return false;
   for (uint32_t i = 0; i < operation->segment_count; i++) {
     const hmci_segment_t *segment = &operation->segments[i];
     hmci_copy_mapped(operation->kind, local, remote, segment);
@@ -255,25 +279,32 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
 static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   hmc_status_t status = HMC_SUCCESS;
   uint32_t done = 0;
-  if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
+  if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status))
+    return 0;
   hmci_operation_complete(&request->chain[done++], status);
   while (done < request->count) {
     hmci_operation_t *next = &request->chain[done];
-    if (status == HMC_SUCCESS && (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status))) break;
+    if (status == HMC_SUCCESS &&
+        (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status)))
+      break;
     hmci_operation_complete(next, status);
     done++;
   }
-  if (done < request->count) request->chain[done].chained = false; /* what it came after is done */
+  if (done < request->count)
+    request->chain[done].chained = false; /* what it came after is done */
   return done;
 }
 
 hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
+  if (!out)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
   hmc_status_t status = check_options(what);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   hmc_peer_t *peer = what->remote->peer;
   hmc_request_t *request = take_request(peer->context);
-  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
+  if (!request)
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
   request->peer = peer;
   request->remote = what->remote;
@@ -292,10 +323,12 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   hmci_operation_t *first = &request->chain[0], *last = hmci_request_last(request);
   first->owner = last->owner = request;
   last->room = &peer->context->room;
-  if (request->fetched) first->completed = on_completed;
-  if (request->callback) last->completed = on_completed;
+  if (request->fetched)
+    first->completed = on_completed;
+  if (request->callback)
+    last->completed = on_completed;
 
-  *out = request; /* before the callback can run */
+  *out = request;                                                        /* before the callback can run */
   atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
   uint32_t done = run_head(request, what);
   list_request(request, done < request->count);
@@ -303,62 +336,81 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
     status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
   }
   atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, and who calls back */
-  if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
+  if (status == HMC_SUCCESS)
+    return status; /* from here on the callback may have freed it */
   give_request(request);
   *out = NULL;
   return hmci_operation_explain(what->kind, status, what->remote, what->length);
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
-                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
+                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options,
+                          hmc_request_t **request) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
-  if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {.kind = kind, .local = local, .remote = remote, .single = {offset, remote_offset, length}, .length = length,
+  if (status != HMC_SUCCESS)
+    return status;
+  hmci_start_t what = {.kind = kind,
+                       .local = local,
+                       .remote = remote,
+                       .single = {offset, remote_offset, length},
+                       .length = length,
                        .options = options};
   return hmci_request_start(&what, request);
 }
 
-hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
-                        const hmc_operation_options_t *options, hmc_request_t **request) {
+hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                        uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
   return start(HMCI_PUT, local, offset, remote, remote_offset, length, options, request);
 }
 
-hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
-                        const hmc_operation_options_t *options, hmc_request_t **request) {
+hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                        uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
   return start(HMCI_GET, local, offset, remote, remote_offset, length, options, request);
 }
 
-hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
-                           uint64_t operand, uint64_t compare, uint64_t *fetched, const hmc_operation_options_t *options,
-                           hmc_request_t **request) {
+hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                           unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
+                           const hmc_operation_options_t *options, hmc_request_t **request) {
   hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
-  if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {.kind = HMCI_ATOMIC, .remote = remote, .single = {.remote = remote_offset, .length = width},
-                       .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
-                       .fetched = fetched, .length = width, .options = options};
+  if (status != HMC_SUCCESS)
+    return status;
+  hmci_start_t what = {
+      .kind = HMCI_ATOMIC,
+      .remote = remote,
+      .single = {.remote = remote_offset, .length = width},
+      .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
+      .fetched = fetched,
+      .length = width,
+      .options = options};
   return hmci_request_start(&what, request);
 }
 
-/* ---- ending ---------------------------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 hmc_status_t hmci_request_status(hmc_request_t *request) {
   const hmci_operation_t *first = &request->chain[0];
   hmc_status_t status = hmci_request_last(request)->status;
-  if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind), (unsigned long long)request->length,
-                   hmc_status_text(status));
+  if (status == HMC_SUCCESS)
+    return status;
+  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind),
+                   (unsigned long long)request->length, hmc_status_text(status));
 }
 
 hmc_status_t hmc_request_cancel(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_cancel: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_request_is_complete(request)) hmci_request_end(request, HMC_CANCELLED);
+  if (!request)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_cancel: request is NULL");
+  if (hmci_context_is_foreign(request->context))
+    return HMC_UNSUPPORT;
+  if (!hmci_request_is_complete(request))
+    hmci_request_end(request, HMC_CANCELLED);
   return hmci_request_status(request);
 }
 
 void hmc_request_free(hmc_request_t *request) {
-  if (!request || hmci_context_is_foreign(request->context)) return;
+  if (!request || hmci_context_is_foreign(request->context))
+    return;
   hmc_request_cancel(request);
-  if (request->callback) forget_callback(request);
+  if (request->callback)
+    forget_callback(request);
   give_request(request);
 }

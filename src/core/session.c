@@ -1,4 +1,5 @@
-/* The session of two peers: what they ask each other apart from the data. Today that is one question: what is your region of that name?
+/* The session of two peers: what they ask each other apart from the data. Today that is one question: what is your
+ * region of that name?
  *
  * A lookup is a number and a waiting thread. The answer is copied to it in the loop's thread, under the peer's lock. */
 #include "core.h"
@@ -16,18 +17,20 @@ typedef struct lookup {
   hmci_found_t found;
 } lookup_t;
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
   char name[HMC_REGION_NAME_SIZE];
   uint32_t number = hmci_read_u32(reader);
   hmci_read_text(reader, name, sizeof name);
-  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed lookup of a region");
+  if (reader->failed)
+    return hmci_fail(HMC_CORRUPT, "malformed lookup of a region");
   hmc_region_t *region = hmci_region_find(peer->context, name);
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmci_blob_t key = {0};
   hmc_status_t result = region ? HMC_SUCCESS : hmci_fail(HMC_NOT_FOUND, "it has no region named '%s'", name);
-  if (region && ops->region_export) result = ops->region_export(peer->connection->state, &region->view, &key);
+  if (region && ops->region_export)
+    result = ops->region_export(peer->connection->state, &region->view, &key);
 
   uint8_t body[HMCI_BLOB_MAX + 2 * HMCI_REASON_SIZE];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
@@ -43,11 +46,12 @@ static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
     hmci_write_u32(&writer, region->view.rights);
     hmci_write_blob(&writer, key.data, key.size);
   }
-  if (region) hmci_region_release(&peer->context->host, &region->view);
+  if (region)
+    hmci_region_release(&peer->context->host, &region->view);
   return hmci_channel_send(&peer->channel, HMCI_FOUND, body, writer.size);
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static void read_found(hmci_reader_t *reader, hmci_found_t *found) {
   found->view.id = hmci_read_u32(reader);
@@ -64,16 +68,20 @@ static hmc_status_t take_found(hmc_peer_t *peer, hmci_reader_t *reader) {
   char text[HMCI_REASON_SIZE];
   uint32_t number = hmci_read_u32(reader), result = hmci_read_u32(reader);
   hmci_read_text(reader, text, sizeof text);
-  if (result == HMC_SUCCESS) read_found(reader, &found);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed description of a region");
+  if (result == HMC_SUCCESS)
+    read_found(reader, &found);
+  if (reader->failed || result > HMC_ADDRESS_IN_USE)
+    return hmci_fail(HMC_CORRUPT, "malformed description of a region");
   pthread_mutex_lock(&peer->lock);
   for (hmci_list_t *link = peer->lookups.next; link != &peer->lookups; link = link->next) {
     lookup_t *lookup = HMCI_CONTAINER(link, lookup_t, link);
-    if (lookup->number != number) continue;
+    if (lookup->number != number)
+      continue;
     lookup->answered = true;
     lookup->status = (hmc_status_t)result;
     memcpy(lookup->text, text, sizeof text);
-    if (result == HMC_SUCCESS) lookup->found = found;
+    if (result == HMC_SUCCESS)
+      lookup->found = found;
     pthread_cond_broadcast(&peer->answered);
     break;
   }
@@ -87,7 +95,8 @@ static hmc_status_t wait_for_answer(hmc_peer_t *peer, lookup_t *lookup, uint64_t
   while (!lookup->answered && atomic_load(&peer->connected) && !failed) {
     failed = pthread_cond_timedwait(&peer->answered, &peer->lock, &until);
   }
-  if (lookup->answered) return lookup->status;
+  if (lookup->answered)
+    return lookup->status;
   return atomic_load(&peer->connected) ? HMC_TIMEOUT : HMC_PEER_LOST;
 }
 
@@ -102,25 +111,33 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_u32(&writer, lookup.number);
   hmci_write_text(&writer, name);
-  hmc_status_t status = atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size)
-                                                      : HMC_PEER_LOST;
+  hmc_status_t status =
+      atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size) : HMC_PEER_LOST;
   pthread_mutex_lock(&peer->lock);
-  if (status == HMC_SUCCESS) status = wait_for_answer(peer, &lookup, deadline);
+  if (status == HMC_SUCCESS)
+    status = wait_for_answer(peer, &lookup, deadline);
   hmci_list_remove(&lookup.link);
   pthread_mutex_unlock(&peer->lock);
   switch (status) {
-  case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
-  case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
-  case HMC_PEER_LOST: return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port,
-                                       hmci_peer_lost_reason(peer));
-  default: return hmci_fail(status, "region '%s' of %s:%u: %s", name, peer->ip, peer->port, lookup.text);
+  case HMC_SUCCESS:
+    *found = lookup.found;
+    return HMC_SUCCESS;
+  case HMC_TIMEOUT:
+    return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
+  case HMC_PEER_LOST:
+    return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port, hmci_peer_lost_reason(peer));
+  default:
+    return hmci_fail(status, "region '%s' of %s:%u: %s", name, peer->ip, peer->port, lookup.text);
   }
 }
 
 hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader) {
   switch (type) {
-  case HMCI_LOOKUP: return answer_lookup(peer, reader);
-  case HMCI_FOUND: return take_found(peer, reader);
-  default: return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
+  case HMCI_LOOKUP:
+    return answer_lookup(peer, reader);
+  case HMCI_FOUND:
+    return take_found(peer, reader);
+  default:
+    return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
   }
 }

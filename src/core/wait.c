@@ -1,7 +1,8 @@
 /* Waiting for requests: one, all, any, some, all of a peer.
  *
- * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves all their connections for a
- * while, and then sleeps in the context's room, which every completion tells; the service thread moves things on meanwhile. */
+ * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves
+ * all their connections for a while, and then sleeps in the context's room, which every completion tells; the service
+ * thread moves things on meanwhile. */
 #include "request.h"
 
 #include <errno.h>
@@ -11,24 +12,32 @@
 
 /* Moves a request on; ends it where its deadline has passed. True when it is complete. */
 static bool advance(hmc_request_t *request) {
-  if (hmci_request_is_complete(request)) return true;
+  if (hmci_request_is_complete(request))
+    return true;
   request->peer->transport->ops->progress(request->peer->connection->state);
-  if (hmci_request_is_complete(request)) return true;
-  if (hmci_now() < request->chain[0].deadline) return false;
+  if (hmci_request_is_complete(request))
+    return true;
+  if (hmci_now() < request->chain[0].deadline)
+    return false;
   hmci_request_end(request, HMC_TIMEOUT);
   return true;
 }
 
 hmc_status_t hmc_request_test(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  if (!request)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
+  if (hmci_context_is_foreign(request->context))
+    return HMC_UNSUPPORT;
   return advance(request) ? hmci_request_status(request) : HMC_IN_PROGRESS;
 }
 
 hmc_status_t hmc_request_wait(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_request_is_complete(request) && hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
+  if (!request)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
+  if (hmci_context_is_foreign(request->context))
+    return HMC_UNSUPPORT;
+  if (!hmci_request_is_complete(request) &&
+      hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
     hmci_request_end(request, HMC_TIMEOUT);
   }
   return hmci_request_status(request);
@@ -37,24 +46,28 @@ hmc_status_t hmc_request_wait(hmc_request_t *request) {
 hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count) {
   hmc_status_t first = HMC_SUCCESS;
   size_t failed = count;
-  if (!requests && count) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_all: requests is NULL");
+  if (!requests && count)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_all: requests is NULL");
   for (size_t i = 0; i < count; i++) {
-    if (!requests[i]) continue;
+    if (!requests[i])
+      continue;
     hmc_status_t status = hmc_request_wait(requests[i]);
-    if (status == HMC_SUCCESS || first != HMC_SUCCESS) continue;
+    if (status == HMC_SUCCESS || first != HMC_SUCCESS)
+      continue;
     first = status;
     failed = i;
   }
   return first == HMC_SUCCESS ? first : hmc_request_wait(requests[failed]); /* for its text */
 }
 
-/* ---- any and some ---------------------------------------------------------------------------------------------------- */
+/* ---- any and some ------------------------------------------------------------------------------------------------ */
 
 enum { MIXED_LOOK = 500000 }; /* nanoseconds between looks at requests of several contexts */
 
 static hmc_request_t *first_given(hmc_request_t *const *requests, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    if (requests[i]) return requests[i];
+    if (requests[i])
+      return requests[i];
   }
   return NULL;
 }
@@ -62,7 +75,8 @@ static hmc_request_t *first_given(hmc_request_t *const *requests, size_t count) 
 /* Are there requests of other contexts? Their completions are told elsewhere. */
 static bool is_mixed(hmc_request_t *const *requests, size_t count, const hmc_context_t *context) {
   for (size_t i = 0; i < count; i++) {
-    if (requests[i] && requests[i]->context != context) return true;
+    if (requests[i] && requests[i]->context != context)
+      return true;
   }
   return false;
 }
@@ -70,7 +84,8 @@ static bool is_mixed(hmc_request_t *const *requests, size_t count, const hmc_con
 static uint64_t earliest_deadline(hmc_request_t *const *requests, size_t count) {
   uint64_t earliest = HMCI_NEVER;
   for (size_t i = 0; i < count; i++) {
-    if (requests[i] && requests[i]->chain[0].deadline < earliest) earliest = requests[i]->chain[0].deadline;
+    if (requests[i] && requests[i]->chain[0].deadline < earliest)
+      earliest = requests[i]->chain[0].deadline;
   }
   return earliest;
 }
@@ -79,32 +94,40 @@ static uint64_t earliest_deadline(hmc_request_t *const *requests, size_t count) 
 static size_t collect(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room) {
   size_t found = 0;
   for (size_t i = 0; i < count && found < room; i++) {
-    if (requests[i] && advance(requests[i])) indices[found++] = i;
+    if (requests[i] && advance(requests[i]))
+      indices[found++] = i;
   }
   return found;
 }
 
-static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room, size_t *found) {
+static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room,
+                                 size_t *found) {
   hmc_request_t *first = first_given(requests, count);
   *found = 0;
-  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
+  if (!first)
+    return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
   hmc_context_t *context = first->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   uint64_t until = hmci_now() + context->settings.spin;
   bool mixed = is_mixed(requests, count, context);
   for (;;) {
     uint32_t seen = atomic_load(&context->room.completions);
     *found = collect(requests, count, indices, room);
-    if (*found) return HMC_SUCCESS;
+    if (*found)
+      return HMC_SUCCESS;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
-    if (now < until) continue;
-    if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
+    if (now < until)
+      continue;
+    if (mixed && deadline > now + MIXED_LOOK)
+      deadline = now + MIXED_LOOK;
     hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 
 hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
-  if ((!requests && count) || !index) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
+  if ((!requests && count) || !index)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
   size_t found, place;
   hmc_status_t status = wait_several(requests, count, &place, 1, &found);
   *index = status == HMC_SUCCESS ? place : count;
@@ -118,7 +141,7 @@ hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count,
   return wait_several(requests, count, indices, count, done);
 }
 
-/* ---- all of a peer --------------------------------------------------------------------------------------------------- */
+/* ---- all of a peer ----------------------------------------------------------------------------------------------- */
 
 /* Is there an incomplete request to that peer among those started up to `number`? */
 static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t number) {
@@ -126,7 +149,8 @@ static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t num
   pthread_mutex_lock(&context->request_lock);
   for (hmci_list_t *link = context->requests.next; link != &context->requests && !busy; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    if (request->number > number) break;
+    if (request->number > number)
+      break;
     busy = request->peer == peer && !hmci_request_is_complete(request);
   }
   pthread_mutex_unlock(&context->request_lock);
@@ -134,9 +158,11 @@ static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t num
 }
 
 hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
-  if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_flush: peer is NULL");
+  if (!peer)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_flush: peer is NULL");
   hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   pthread_mutex_lock(&context->request_lock);
   uint64_t number = context->request_count;
   pthread_mutex_unlock(&context->request_lock);
@@ -144,25 +170,32 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
   for (;;) {
     uint32_t seen = atomic_load(&context->room.completions);
     peer->transport->ops->progress(peer->connection->state);
-    if (!is_busy(context, peer, number)) return HMC_SUCCESS;
+    if (!is_busy(context, peer, number))
+      return HMC_SUCCESS;
     uint64_t now = hmci_now();
-    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
-    if (now >= until) hmci_room_sleep(&context->room, seen, deadline);
+    if (now >= deadline)
+      return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
+    if (now >= until)
+      hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 
 hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor) {
-  if (!context || !descriptor) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_event_descriptor: context or descriptor is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (!context || !descriptor)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_event_descriptor: context or descriptor is NULL");
+  if (hmci_context_is_foreign(context))
+    return HMC_UNSUPPORT;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->request_lock);
   int event = atomic_load(&context->room.event);
   if (event < 0) {
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event < 0) status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
+    if (event < 0)
+      status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
     atomic_store_explicit(&context->room.event, event, memory_order_release); /* partner: hmci_room_tell */
   }
   pthread_mutex_unlock(&context->request_lock);
-  if (status == HMC_SUCCESS) *descriptor = event;
+  if (status == HMC_SUCCESS)
+    *descriptor = event;
   return status;
 }

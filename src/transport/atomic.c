@@ -6,12 +6,19 @@
 #define APPLY(type)                                                                                                    \
   static uint64_t apply_##type(_Atomic type *word, hmc_atomic_operation_t operation, type operand, type compare) {     \
     switch (operation) {                                                                                               \
-    case HMC_ATOMIC_ADD: return atomic_fetch_add(word, operand);                                                       \
-    case HMC_ATOMIC_AND: return atomic_fetch_and(word, operand);                                                       \
-    case HMC_ATOMIC_OR: return atomic_fetch_or(word, operand);                                                         \
-    case HMC_ATOMIC_XOR: return atomic_fetch_xor(word, operand);                                                       \
-    case HMC_ATOMIC_SWAP: return atomic_exchange(word, operand);                                                       \
-    case HMC_ATOMIC_COMPARE_SWAP: atomic_compare_exchange_strong(word, &compare, operand); return compare;             \
+    case HMC_ATOMIC_ADD:                                                                                               \
+      return atomic_fetch_add(word, operand);                                                                          \
+    case HMC_ATOMIC_AND:                                                                                               \
+      return atomic_fetch_and(word, operand);                                                                          \
+    case HMC_ATOMIC_OR:                                                                                                \
+      return atomic_fetch_or(word, operand);                                                                           \
+    case HMC_ATOMIC_XOR:                                                                                               \
+      return atomic_fetch_xor(word, operand);                                                                          \
+    case HMC_ATOMIC_SWAP:                                                                                              \
+      return atomic_exchange(word, operand);                                                                           \
+    case HMC_ATOMIC_COMPARE_SWAP:                                                                                      \
+      atomic_compare_exchange_strong(word, &compare, operand);                                                         \
+      return compare;                                                                                                  \
     }                                                                                                                  \
     return 0;                                                                                                          \
   }
@@ -19,15 +26,18 @@
 APPLY(uint32_t)
 APPLY(uint64_t)
 
-uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand, uint64_t compare) {
-  if (width == 4) return apply_uint32_t(word, operation, (uint32_t)operand, (uint32_t)compare);
+uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand,
+                           uint64_t compare) {
+  if (width == 4)
+    return apply_uint32_t(word, operation, (uint32_t)operand, (uint32_t)compare);
   return apply_uint64_t(word, operation, operand, compare);
 }
 
 /* A word in device memory: one at a time, for the whole process. */
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic) {
+static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t offset, unsigned width,
+                                    hmci_atomic_t *atomic) {
   uint8_t *address = region->base + offset;
   uint64_t word = 0;
   pthread_mutex_lock(&device_lock);
@@ -40,8 +50,11 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   return status;
 }
 
-hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic) {
-  if (!region->ops->host_accessible) return apply_on_device(region, offset, width, atomic);
-  atomic->fetched = hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
+hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
+                                   hmci_atomic_t *atomic) {
+  if (!region->ops->host_accessible)
+    return apply_on_device(region, offset, width, atomic);
+  atomic->fetched =
+      hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
   return HMC_SUCCESS;
 }

@@ -19,25 +19,31 @@ static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_
 
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status) {
   operation->status = status;
-  if (operation->completed) operation->completed(operation);
+  if (operation->completed)
+    operation->completed(operation);
   hmci_room_t *room = operation->room;
   _Atomic uint32_t *state = &operation->state;
   /* From here on the operation may be gone; waking an address that is nobody's is harmless. */
-  if (atomic_exchange_explicit(state, HMCI_COMPLETE, memory_order_acq_rel) == HMCI_PENDING_WITH_SLEEPER) futex_wake(state);
-  if (room) hmci_room_tell(room);
+  if (atomic_exchange_explicit(state, HMCI_COMPLETE, memory_order_acq_rel) == HMCI_PENDING_WITH_SLEEPER)
+    futex_wake(state);
+  if (room)
+    hmci_room_tell(room);
 }
 
 void hmci_room_tell(hmci_room_t *room) {
   atomic_fetch_add(&room->completions, 1);
-  if (atomic_load(&room->sleepers)) futex_wake(&room->completions);
+  if (atomic_load(&room->sleepers))
+    futex_wake(&room->completions);
   int event = atomic_load_explicit(&room->event, memory_order_acquire); /* partner: the store that made it */
   uint64_t one = 1;
-  if (event >= 0 && write(event, &one, sizeof one) < 0) return; /* its count is full: it is readable already */
+  if (event >= 0 && write(event, &one, sizeof one) < 0)
+    return; /* its count is full: it is readable already */
 }
 
 void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline) {
   atomic_fetch_add(&room->sleepers, 1);
-  if (atomic_load(&room->completions) == seen) futex_wait(&room->completions, seen, deadline);
+  if (atomic_load(&room->completions) == seen)
+    futex_wait(&room->completions, seen, deadline);
   atomic_fetch_sub(&room->sleepers, 1);
 }
 
@@ -45,8 +51,10 @@ bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline) {
   for (;;) {
     uint32_t pending = HMCI_PENDING;
     atomic_compare_exchange_strong(&operation->state, &pending, HMCI_PENDING_WITH_SLEEPER);
-    if (hmci_operation_is_complete(operation)) return true;
-    if (hmci_now() >= deadline) return false;
+    if (hmci_operation_is_complete(operation))
+      return true;
+    if (hmci_now() >= deadline)
+      return false;
     futex_wait(&operation->state, HMCI_PENDING_WITH_SLEEPER, deadline);
   }
 }

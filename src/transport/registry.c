@@ -1,7 +1,8 @@
 /* The transports of this build, best first. A new one is one folder and one line here.
  *
- * One that comes as a module is known here by name and type. Its table is filled in by the first call of `probe`, once per process; the core reads
- * nothing else of a table before its probe has succeeded, but for the size of the transport's state, which is a fixed one for modules. */
+ * One that comes as a module is known here by name and type. Its table is filled in by the first call of `probe`, once
+ * per process; the core reads nothing else of a table before its probe has succeeded, but for the size of the
+ * transport's state, which is a fixed one for modules. */
 #include "module.h"
 
 #include <stdio.h>
@@ -19,7 +20,8 @@ typedef struct late_table {
 /* Leaves name, type and probe, which other threads may be reading. */
 static void load(late_table_t *late) {
   late->status = hmci_module_load(late->table->name, NULL, &late->ops, late->reason, sizeof late->reason);
-  if (late->status != HMC_SUCCESS) return;
+  if (late->status != HMC_SUCCESS)
+    return;
   if (late->ops->transport_size > MODULE_STATE) {
     late->status = HMC_UNSUPPORT;
     snprintf(late->reason, sizeof late->reason, "the module of %s needs more state than there is", late->table->name);
@@ -33,7 +35,8 @@ static void load(late_table_t *late) {
 }
 
 static hmc_status_t probe(const late_table_t *late, char *reason, size_t size) {
-  if (late->status == HMC_SUCCESS) return late->ops->probe(reason, size);
+  if (late->status == HMC_SUCCESS)
+    return late->ops->probe(reason, size);
   snprintf(reason, size, "%s", late->reason);
   return late->status;
 }

@@ -152,8 +152,7 @@ void batch_adjacent_pieces(void **state) {
       for (uint64_t i = 0; i < COUNT; i++) {
         uint64_t dense = i * LENGTH, loose = i * (LENGTH + 3), reverse = (COUNT - 1 - i) * LENGTH;
         uint64_t pairs = i / 2 * 2 * (LENGTH + 1) + i % 2 * LENGTH;
-        const uint64_t ends[5][2] = {
-            {dense, dense}, {dense, loose}, {loose, dense}, {reverse, dense}, {pairs, pairs}};
+        const uint64_t ends[5][2] = {{dense, dense}, {dense, loose}, {loose, dense}, {reverse, dense}, {pairs, pairs}};
         pieces[i] = (hmc_segment_t){ends[shape][0], ends[shape][1], LENGTH};
       }
       try_list(&reference, pieces, COUNT, shape);
@@ -213,12 +212,11 @@ static void reference_move_block(reference_t *reference, bool put, const hmc_str
   for (uint64_t z = 0; z < or_one(shape->count[2]); z++)
     for (uint64_t y = 0; y < or_one(shape->count[1]); y++)
       for (uint64_t x = 0; x < or_one(shape->count[0]); x++)
-        reference_move(reference, put,
-                       shape->local_offset + z * shape->local_stride[1] + y * shape->local_stride[0] +
-                           x * shape->element,
-                       shape->remote_offset + z * shape->remote_stride[1] + y * shape->remote_stride[0] +
-                           x * shape->element,
-                       shape->element);
+        reference_move(
+            reference, put,
+            shape->local_offset + z * shape->local_stride[1] + y * shape->local_stride[0] + x * shape->element,
+            shape->remote_offset + z * shape->remote_stride[1] + y * shape->remote_stride[0] + x * shape->element,
+            shape->element);
 }
 
 static void try_block(reference_t *reference, const hmc_strided_t *shape, bool both, uint64_t seed) {
@@ -328,10 +326,10 @@ void batch_bounds(void **state) {
   for (size_t i = 0; i < COUNT_OF(good); i++)
     try_list(&reference, &good[i], 1, i);
   static const hmc_segment_t bad[] = {
-      {0, 0, SMALL + 1},     {1, 0, SMALL},         {0, 1, SMALL},          {SMALL, 0, 1},          {0, SMALL, 1},
-      {SMALL + 1, 0, 0},     {0, SMALL + 1, 0},     {UINT64_MAX, 0, 1},     {0, UINT64_MAX, 1},     {0, 0, UINT64_MAX},
-      {UINT64_MAX, 0, 2},    {0, UINT64_MAX, 2},    {5, 0, UINT64_MAX - 4}, {0, 5, UINT64_MAX - 4}, {UINT64_MAX, 0, 0},
-      {INT64_MAX, 0, 1},     {0, INT64_MAX, 1},
+      {0, 0, SMALL + 1},  {1, 0, SMALL},      {0, 1, SMALL},          {SMALL, 0, 1},          {0, SMALL, 1},
+      {SMALL + 1, 0, 0},  {0, SMALL + 1, 0},  {UINT64_MAX, 0, 1},     {0, UINT64_MAX, 1},     {0, 0, UINT64_MAX},
+      {UINT64_MAX, 0, 2}, {0, UINT64_MAX, 2}, {5, 0, UINT64_MAX - 4}, {0, 5, UINT64_MAX - 4}, {UINT64_MAX, 0, 0},
+      {INT64_MAX, 0, 1},  {0, INT64_MAX, 1},
   };
   for (size_t i = 0; i < COUNT_OF(bad); i++)
     refuse_piece(&reference, bad[i]);
@@ -373,9 +371,8 @@ void batch_of_nothing(void **state) {
   reference_fill(&reference, 1);
   for (int strided = 0; strided < 2; strided++) {
     hmc_strided_t shape = {.element = 0, .count = {4, 5, 6}, .local_stride = {9, 9}, .remote_stride = {9, 9}};
-    assert_success(strided
-                       ? hmc_batch_create_strided(reference.near.region, reference.far.remote, &shape, &batch)
-                       : hmc_batch_create(reference.near.region, reference.far.remote, pieces, 3, &batch));
+    assert_success(strided ? hmc_batch_create_strided(reference.near.region, reference.far.remote, &shape, &batch)
+                           : hmc_batch_create(reference.near.region, reference.far.remote, pieces, 3, &batch));
     assert_int_equal(hmc_batch_size(batch), 0);
     assert_success(hmc_batch_put(batch));
     assert_success(hmc_batch_get(batch));
@@ -419,8 +416,7 @@ void batch_strides_overflow(void **state) {
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {
     hmc_batch_t *batch = NULL;
     uint64_t start = now_ms();
-    hmc_status_t status =
-        hmc_batch_create_strided(reference.near.region, reference.far.remote, &shapes[i], &batch);
+    hmc_status_t status = hmc_batch_create_strided(reference.near.region, reference.far.remote, &shapes[i], &batch);
     if (status != HMC_OUT_OF_RANGE && status != HMC_NO_MEMORY)
       fail_msg("shape %d: %s", (int)i, hmc_status_name(status));
     assert_string_not_equal(hmc_last_error(), "");

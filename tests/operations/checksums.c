@@ -116,8 +116,7 @@ static hmc_status_t move_marked(detour_t *detour, bool put, bool list, uint64_t 
   hmc_batch_t *batch = NULL;
   hmc_request_t *request = NULL;
   assert_success(hmc_batch_create(detour->local.region, detour->remote, pieces, COUNT_OF(pieces), &batch));
-  hmc_status_t status =
-      put ? hmc_batch_put_nb(batch, options, &request) : hmc_batch_get_nb(batch, options, &request);
+  hmc_status_t status = put ? hmc_batch_put_nb(batch, options, &request) : hmc_batch_get_nb(batch, options, &request);
   if (status == HMC_SUCCESS)
     status = finish(request);
   hmc_batch_free(batch);

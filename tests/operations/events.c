@@ -37,7 +37,8 @@ void event_descriptor_polls(void **state) {
   assert_success(hmc_context_event_descriptor(couple->there, &other));
   assert_int_equal(descriptor, again);
   assert_int_not_equal(descriptor, other);
-  if (is_readable(descriptor, 20)) drain(descriptor); /* the put before may be told as late as now */
+  if (is_readable(descriptor, 20))
+    drain(descriptor); /* the put before may be told as late as now */
   /* each way to an end is told, by every way that the bytes go */
   hmc_remote_t *remotes[] = {far.remote, made.remote};
   for (size_t i = 0; i < 4; i++) {
@@ -256,8 +257,7 @@ void callback_not_after_free(void **state) {
   for (size_t i = 0; i < rounds; i++) {
     hmc_operation_options_t options = {.callback = on_promise, .user = &promises[i]};
     hmc_request_t *request = NULL;
-    assert_success(
-        hmc_put_nb(local.region, 0, i % 3 ? made.remote : far.remote, 0, i % 64, &options, &request));
+    assert_success(hmc_put_nb(local.region, 0, i % 3 ? made.remote : far.remote, 0, i % 64, &options, &request));
     spin_ns(draw(&random) % (i % 4 ? 30000 : 2000));
     hmc_request_free(request);
     atomic_store(&promises[i].freed, 1);

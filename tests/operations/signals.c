@@ -17,7 +17,8 @@ static void await_word(const place_t *local, hmc_remote_t *remote, uint64_t offs
   assert_int_equal(seen, wanted);
 }
 
-/* Some rounds with fresh words; the target's own thread spins on the one and looks at the data the moment it changes. */
+/* Some rounds with fresh words; the target's own thread spins on the one and looks at the data the moment it changes.
+ */
 static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_t *remote, uint64_t rounds) {
   static const uint64_t nothing[1 + SIGNAL_DATA / 8];
   place_store(local, 0, nothing, SIGNAL_DATA);
@@ -178,8 +179,7 @@ void signal_after_a_get(void **state) {
     far_t data = far_make(couple, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
     far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
     place_t local = near_make(couple, length + 1024, false);
-    eraser_t eraser = {
-        .data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 40, .length = length};
+    eraser_t eraser = {.data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 40, .length = length};
     assert_int_equal(pthread_create(&eraser.thread, NULL, erase_rounds, &eraser), 0);
     uint64_t wrong = 0;
     hmc_status_t status = HMC_SUCCESS;

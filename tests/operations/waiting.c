@@ -145,8 +145,8 @@ void wait_across_contexts(void **state) {
     size_t index = 99, indices[2], done = 0;
     uint64_t start = now_ms();
     assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);
-    hmc_status_t status = order ? hmc_request_wait_some(requests, 2, indices, &done)
-                                : hmc_request_wait_any(requests, 2, &index);
+    hmc_status_t status =
+        order ? hmc_request_wait_some(requests, 2, indices, &done) : hmc_request_wait_any(requests, 2, &index);
     pthread_join(waker.thread, NULL);
     assert_status(status, HMC_SUCCESS);
     assert_took(start, 200, 200);
@@ -239,8 +239,8 @@ void deadline_of_a_moment(void **state) {
   place_t local = near_make(couple, 4 * HURRY_LENGTH, false);
   hurry_t hurries[4];
   for (size_t i = 0; i < COUNT_OF(hurries); i++) {
-    hurries[i] = (hurry_t){
-        .local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 1000};
+    hurries[i] =
+        (hurry_t){.local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 1000};
     assert_int_equal(pthread_create(&hurries[i].thread, NULL, hurry_on, &hurries[i]), 0);
   }
   for (size_t i = 0; i < COUNT_OF(hurries); i++)
@@ -313,7 +313,7 @@ void flush_has_a_deadline(void **state) {
   assert_status(hmc_peer_flush(distant.peer, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   assert_string_not_equal(hmc_last_error(), "");
-  assert_success(hmc_peer_flush(couple->peer, 0)); /* another peer's operations are no matter */
+  assert_success(hmc_peer_flush(couple->peer, 0));           /* another peer's operations are no matter */
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS); /* a flush ends nothing */
   waker_t waker = {.distant = &distant};
   assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);

@@ -64,8 +64,7 @@ static uint64_t step_model(const step_t *step, uint8_t *model) {
 static void step_run(const step_t *step, hmc_remote_t *remote, uint64_t *fetched) {
   uint64_t *where = step->fetch ? fetched : NULL;
   if (!step->later) {
-    assert_success(
-        hmc_atomic(remote, step->offset, step->operation, step->width, step->operand, step->compare, where));
+    assert_success(hmc_atomic(remote, step->offset, step->operation, step->width, step->operand, step->compare, where));
     return;
   }
   hmc_request_t *request = NULL;
@@ -214,8 +213,8 @@ void words_lose_no_token(void **state) {
   assert_true(notes && seen);
   word_store(&far.place, 8, 0);
   for (size_t i = 0; i < HANDS; i++)
-    hands[i] = (hand_t){
-        .remote = far.remote, .offset = 8, .times = times, .number = i, .width = 8, .note = notes + i * times};
+    hands[i] =
+        (hand_t){.remote = far.remote, .offset = 8, .times = times, .number = i, .width = 8, .note = notes + i * times};
   hands_run(hands, HANDS, swap_tokens);
   uint64_t last = word_load(&far.place, 8);
   assert_true(last <= total);
@@ -253,8 +252,8 @@ void words_bits_are_their_owners(void **state) {
     hand_t hands[HANDS];
     word_store(&far.place, 16, others);
     for (size_t i = 0; i < HANDS; i++)
-      hands[i] = (hand_t){
-          .remote = far.remote, .offset = 16, .times = times, .number = i, .width = width, .note = &wrong[i]};
+      hands[i] =
+          (hand_t){.remote = far.remote, .offset = 16, .times = times, .number = i, .width = width, .note = &wrong[i]};
     hands_run(hands, HANDS, own_a_bit);
     for (size_t i = 0; i < HANDS; i++)
       assert_int_equal(wrong[i], 0);
@@ -283,8 +282,8 @@ void words_refused(void **state) {
   couple_t *couple = *state;
   uint64_t word = UINT64_C(0x123456789abcdef0);
   far_t far = far_make(couple, (far_options_t){.name = "words", .size = 100, .lend = true});
-  far_t shut = far_make(
-      couple, (far_options_t){.name = "shut", .size = 100, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
+  far_t shut =
+      far_make(couple, (far_options_t){.name = "shut", .size = 100, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
   word_store(&far.place, 16, word);
   word_store(&shut.place, 16, word);
   refuse(NULL, 16, HMC_ATOMIC_ADD, 8, HMC_INVALID_CONFIG, "NULL");
@@ -347,8 +346,8 @@ void words_with_all_options(void **state) {
       uint64_t fetched = 0, told = 0;
       size_t size = 0;
       hmc_request_t *request = NULL;
-      assert_success(hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, round % 2 ? &fetched : NULL, &options,
-                                   &request));
+      assert_success(
+          hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, round % 2 ? &fetched : NULL, &options, &request));
       if (round % 5) {
         assert_success(finish(request));
         assert_true(fetched == (round % 2 ? round - 1 : 0));

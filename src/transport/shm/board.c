@@ -1,8 +1,9 @@
 /* The shared words of shm: the owner's board of generations, and the announcements of accesses.
  *
- * Closing a region while a peer copies. The peer announces the access (a), then looks at the board (b); the owner clears the board's word (c), then
- * looks at the announcements (d). All four are sequentially consistent, so either the peer sees the region closed, or the owner sees the access
- * and waits for its end. Mapped regions need none of this: their memory is HMC's, and a late copy lands in pages nobody else has. */
+ * Closing a region while a peer copies. The peer announces the access (a), then looks at the board (b); the owner
+ * clears the board's word (c), then looks at the announcements (d). All four are sequentially consistent, so either the
+ * peer sees the region closed, or the owner sees the access and waits for its end. Mapped regions need none of this:
+ * their memory is HMC's, and a late copy lands in pages nobody else has. */
 #include "shm.h"
 
 #include <errno.h>
@@ -13,16 +14,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ACCESS_LIMIT 1000000000u /* nanoseconds an owner waits for one announced access: far more than one piece can take */
+#define ACCESS_LIMIT                                                                                                   \
+  1000000000u /* nanoseconds an owner waits for one announced access: far more than one piece can take */
 
 static hmc_status_t make_shared(const char *name, size_t size, int seals, void **memory, int *descriptor) {
   int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (file < 0) return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
+  if (file < 0)
+    return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
   void *address = MAP_FAILED;
-  if (ftruncate(file, (off_t)size) == 0) address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (ftruncate(file, (off_t)size) == 0)
+    address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (address == MAP_FAILED || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | seals)) {
     hmc_status_t status = hmci_fail(HMC_NO_MEMORY, "%zu B of shared memory: %s", size, strerror(errno));
-    if (address != MAP_FAILED) munmap(address, size);
+    if (address != MAP_FAILED)
+      munmap(address, size);
     close(file);
     return status;
   }
@@ -38,7 +43,8 @@ static hmc_status_t map_shared(int descriptor, size_t size, int protection, void
     return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B", size);
   }
   void *address = mmap(NULL, size, protection, MAP_SHARED, descriptor, 0);
-  if (address == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mapping %zu B of the peer: %s", size, strerror(errno));
+  if (address == MAP_FAILED)
+    return hmci_fail(HMC_NO_MEMORY, "mapping %zu B of the peer: %s", size, strerror(errno));
   *memory = address;
   return HMC_SUCCESS;
 }
@@ -46,33 +52,38 @@ static hmc_status_t map_shared(int descriptor, size_t size, int protection, void
 hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor) {
   void *memory;
   hmc_status_t status = make_shared("hmc-board", sizeof **board, F_SEAL_FUTURE_WRITE, &memory, descriptor);
-  if (status == HMC_SUCCESS) *board = memory;
+  if (status == HMC_SUCCESS)
+    *board = memory;
   return status;
 }
 
 void hmci_shm_board_destroy(shm_board_t *board, int descriptor) {
   munmap(board, sizeof *board);
-  if (descriptor >= 0) close(descriptor);
+  if (descriptor >= 0)
+    close(descriptor);
 }
 
 hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
   void *memory;
   hmc_status_t status = map_shared(descriptor, sizeof **board, PROT_READ, &memory);
-  if (status == HMC_SUCCESS) *board = memory;
+  if (status == HMC_SUCCESS)
+    *board = memory;
   return status;
 }
 
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor) {
   void *memory;
   hmc_status_t status = make_shared("hmc-accesses", sizeof **accesses, 0, &memory, descriptor);
-  if (status == HMC_SUCCESS) *accesses = memory;
+  if (status == HMC_SUCCESS)
+    *accesses = memory;
   return status;
 }
 
 hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses) {
   void *memory;
   hmc_status_t status = map_shared(descriptor, sizeof **accesses, PROT_READ | PROT_WRITE, &memory);
-  if (status == HMC_SUCCESS) *accesses = memory;
+  if (status == HMC_SUCCESS)
+    *accesses = memory;
   return status;
 }
 
@@ -86,9 +97,11 @@ hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remot
       *slot = i;
       break;
     }
-    if (i == SHM_ACCESSES - 1) sched_yield();
+    if (i == SHM_ACCESSES - 1)
+      sched_yield();
   }
-  if (atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation) return HMC_SUCCESS; /* (b) */
+  if (atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation)
+    return HMC_SUCCESS; /* (b) */
   hmci_shm_end_access(connection, *slot);
   return HMC_STALE;
 }
@@ -98,15 +111,18 @@ void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot) {
 }
 
 void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id) {
-  if (!connection->accesses) return;
+  if (!connection->accesses)
+    return;
   _Atomic uint32_t *theirs = connection->accesses->region[!connection->role];
   uint64_t limit = 0;
   for (uint32_t i = 0; i < SHM_ACCESSES; i++) {
     while (atomic_load(&theirs[i]) == id && !atomic_load(&connection->failed)) { /* (d) */
       uint64_t now = hmci_now();
-      if (!limit) limit = now + ACCESS_LIMIT;
+      if (!limit)
+        limit = now + ACCESS_LIMIT;
       if (now > limit) { /* stopped between its last copy and saying so: no copy of a piece lasts this long */
-        hmci_log(HMC_LOG_WARNING, "process %d was stopped while it reached into a region that closes", connection->peer_process);
+        hmci_log(HMC_LOG_WARNING, "process %d was stopped while it reached into a region that closes",
+                 connection->peer_process);
         break;
       }
       sched_yield();

@@ -1,10 +1,12 @@
 /* The sockets of shm: finding each other, passing descriptors, asking for regions and streams.
  *
- * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that is told to authenticated peers only; who
- * comes must be the same user (or root) and present the token of a connection. Nothing lies in the file system.
+ * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that is told to
+ * authenticated peers only; who comes must be the same user (or root) and present the token of a connection. Nothing
+ * lies in the file system.
  *
- * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token; then a device's handle. At most one descriptor with it.
- * Questions are answered in the loop's thread of the other end; a late answer to a question that was given up is told by its number. */
+ * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token; then a device's handle. At
+ * most one descriptor with it. Questions are answered in the loop's thread of the other end; a late answer to a
+ * question that was given up is told by its number. */
 #include "shm.h"
 
 #include "../../base/socket.h"
@@ -47,7 +49,7 @@ typedef struct visitor {
   shm_transport_t *transport;
 } visitor_t;
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t send_message(int socket, const message_t *message, int descriptor) {
   uint8_t bytes[MESSAGE_MAX];
@@ -67,9 +69,11 @@ static hmc_status_t receive_message(int socket, message_t *message, int *descrip
   uint8_t bytes[MESSAGE_MAX];
   size_t size;
   hmc_status_t status = hmci_socket_receive_descriptor(socket, bytes, sizeof bytes, &size, descriptor);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   if (size < MESSAGE) {
-    if (*descriptor >= 0) close(*descriptor);
+    if (*descriptor >= 0)
+      close(*descriptor);
     return hmci_fail(HMC_CORRUPT, "a message of %zu B on a link", size);
   }
   *message = (message_t){
@@ -88,21 +92,23 @@ static hmc_status_t receive_message(int socket, message_t *message, int *descrip
 static hmc_status_t receive_wait(int socket, uint64_t deadline, message_t *message, int *descriptor) {
   hmc_status_t status;
   while ((status = receive_message(socket, message, descriptor)) == HMC_IN_PROGRESS) {
-    if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "process did not answer within the deadline");
+    if (hmci_now() >= deadline)
+      return hmci_fail(HMC_TIMEOUT, "process did not answer within the deadline");
     struct pollfd answer = {.fd = socket, .events = POLLIN};
     poll(&answer, 1, hmci_poll_timeout(deadline));
   }
   return status;
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t next_number(void) {
   static _Atomic uint32_t numbers;
   return atomic_fetch_add(&numbers, 1);
 }
 
-/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back. */
+/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back.
+ */
 static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *descriptor, uint64_t deadline) {
   uint32_t number = next_number();
   int got = -1;
@@ -111,14 +117,18 @@ static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *d
   hmc_status_t status = send_message(connection->ask, message, *descriptor);
   while (status == HMC_SUCCESS) {
     status = receive_wait(connection->ask, deadline, message, &got);
-    if (status != HMC_SUCCESS || (message->type == ANSWER && message->number == number)) break;
-    if (got >= 0) close(got);
+    if (status != HMC_SUCCESS || (message->type == ANSWER && message->number == number))
+      break;
+    if (got >= 0)
+      close(got);
     got = -1;
   }
   pthread_mutex_unlock(&connection->ask_lock);
   *descriptor = got;
-  if (status != HMC_SUCCESS || message->status == HMC_SUCCESS) return status;
-  if (got >= 0) close(got);
+  if (status != HMC_SUCCESS || message->status == HMC_SUCCESS)
+    return status;
+  if (got >= 0)
+    close(got);
   *descriptor = -1;
   return hmci_fail(message->status <= HMC_ADDRESS_IN_USE ? (hmc_status_t)message->status : HMC_CORRUPT,
                    "process %d refused: %s", connection->peer_process, hmc_status_text((hmc_status_t)message->status));
@@ -129,15 +139,16 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
   message_t message = {.type = REGION, .region = id, .generation = generation};
   int descriptor = -1;
   hmc_status_t status = ask(connection, &message, &descriptor, deadline);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   exported->descriptor = descriptor;
   exported->size = message.size;
   memcpy(exported->handle, message.handle, message.size);
   return HMC_SUCCESS;
 }
 
-/* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket, and a peer that refuses closes
- * its end; the answer, when it comes, is to a question that nobody asks any more. */
+/* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket,
+ * and a peer that refuses closes its end; the answer, when it comes, is to a question that nobody asks any more. */
 static hmc_status_t make_stream(shm_connection_t *connection) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
@@ -149,32 +160,37 @@ static hmc_status_t make_stream(shm_connection_t *connection) {
   hmc_status_t status = send_message(connection->ask, &message, ends[1]);
   pthread_mutex_unlock(&connection->ask_lock);
   close(ends[1]);
-  if (status == HMC_SUCCESS) status = hmci_pipe_open(ends[0], &pipe);
+  if (status == HMC_SUCCESS)
+    status = hmci_pipe_open(ends[0], &pipe);
   if (status != HMC_SUCCESS) {
     close(ends[0]);
     return status;
   }
   status = hmci_requester_open(&connection->requester, connection->transport->host, connection, pipe);
-  if (status != HMC_SUCCESS) pipe->close(pipe);
+  if (status != HMC_SUCCESS)
+    pipe->close(pipe);
   return status;
 }
 
 hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
-  if (atomic_load_explicit(&connection->has_requester, memory_order_acquire)) return HMC_SUCCESS; /* partner: the store below */
+  /* partner: the store below */
+  if (atomic_load_explicit(&connection->has_requester, memory_order_acquire))
+    return HMC_SUCCESS;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&connection->stream_lock);
   if (!atomic_load(&connection->has_requester)) {
     status = atomic_load(&connection->failed) ? HMC_PEER_LOST : make_stream(connection);
     if (status == HMC_SUCCESS) {
       atomic_store_explicit(&connection->has_requester, true, memory_order_release);
-      if (atomic_load(&connection->failed)) hmci_requester_fail(&connection->requester, HMC_PEER_LOST);
+      if (atomic_load(&connection->failed))
+        hmci_requester_fail(&connection->requester, HMC_PEER_LOST);
     }
   }
   pthread_mutex_unlock(&connection->stream_lock);
   return status;
 }
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 /* A descriptor of the region's memory; one that cannot be written through where peers may not write. */
 static hmc_status_t share_descriptor(const hmci_region_view_t *region, hmci_memory_export_t *exported) {
@@ -211,7 +227,8 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
     memcpy(answer.handle, exported.handle, exported.size);
   }
   status = send_message(connection->serve.descriptor, &answer, exported.descriptor);
-  if (exported.descriptor >= 0) close(exported.descriptor);
+  if (exported.descriptor >= 0)
+    close(exported.descriptor);
   return status;
 }
 
@@ -225,9 +242,11 @@ static hmc_status_t answer_stream(shm_connection_t *connection, const message_t 
     if (status == HMC_SUCCESS) {
       *descriptor = -1;
       status = hmci_responder_open(&connection->responder, connection->transport->host, connection, pipe);
-      if (status != HMC_SUCCESS) pipe->close(pipe);
+      if (status != HMC_SUCCESS)
+        pipe->close(pipe);
     }
-    if (status == HMC_SUCCESS) atomic_store(&connection->has_responder, true);
+    if (status == HMC_SUCCESS)
+      atomic_store(&connection->has_responder, true);
   }
   answer.status = (uint32_t)status;
   return send_message(connection->serve.descriptor, &answer, -1);
@@ -235,7 +254,8 @@ static hmc_status_t answer_stream(shm_connection_t *connection, const message_t 
 
 /* The accepting half has all it needs: probes, and says so. */
 static hmc_status_t finish_accept(shm_connection_t *connection) {
-  if (!connection->peer_board || !connection->accesses) return hmci_fail(HMC_CORRUPT, "a link without its pages");
+  if (!connection->peer_board || !connection->accesses)
+    return hmci_fail(HMC_CORRUPT, "a link without its pages");
   hmci_shm_probe_attach(connection);
   connection->linked = true;
   message_t message = {.type = LINKED};
@@ -246,29 +266,36 @@ static hmc_status_t take_question(shm_connection_t *connection, const message_t 
   hmc_status_t status;
   switch (message->type) {
   case BOARD:
-    if (connection->peer_board) break;
+    if (connection->peer_board)
+      break;
     return hmci_shm_board_map(*descriptor, &connection->peer_board);
   case ACCESSES:
-    if (connection->accesses) break;
+    if (connection->accesses)
+      break;
     status = hmci_shm_accesses_map(*descriptor, &connection->accesses);
     return status == HMC_SUCCESS ? finish_accept(connection) : status;
-  case REGION: return answer_region(connection, message);
-  case STREAM: return answer_stream(connection, message, descriptor);
+  case REGION:
+    return answer_region(connection, message);
+  case STREAM:
+    return answer_stream(connection, message, descriptor);
   }
   return hmci_fail(HMC_CORRUPT, "unexpected message %u on a link", message->type);
 }
 
 static bool on_question(hmci_watch_t *watch, uint32_t events) {
   shm_connection_t *connection = HMCI_CONTAINER(watch, shm_connection_t, serve);
-  if (!events || atomic_load(&connection->failed)) return false;
+  if (!events || atomic_load(&connection->failed))
+    return false;
   hmc_status_t status;
   do {
     message_t message;
     int descriptor = -1;
     status = receive_message(watch->descriptor, &message, &descriptor);
-    if (status != HMC_SUCCESS) break;
+    if (status != HMC_SUCCESS)
+      break;
     status = take_question(connection, &message, &descriptor);
-    if (descriptor >= 0) close(descriptor);
+    if (descriptor >= 0)
+      close(descriptor);
   } while (status == HMC_SUCCESS);
   if (status != HMC_IN_PROGRESS) {
     const char *reason = status == HMC_PEER_LOST ? "the process ended or hung up" : hmc_last_error();
@@ -284,7 +311,7 @@ static hmc_status_t serve(shm_connection_t *connection, int socket) {
   return hmci_loop_add(connection->transport->host->loop, &connection->serve, socket, EPOLLIN | EPOLLRDHUP);
 }
 
-/* ---- finding each other ---------------------------------------------------------------------------------------------- */
+/* ---- finding each other ------------------------------------------------------------------------------------------ */
 
 static socklen_t abstract_address(struct sockaddr_un *address, const char *name) {
   memset(address, 0, sizeof *address);
@@ -312,7 +339,8 @@ static hmc_status_t know_peer(shm_connection_t *connection, int socket) {
 static void end_visit(visitor_t *visitor, bool keep_socket) {
   shm_transport_t *transport = visitor->transport;
   hmci_loop_remove(transport->host->loop, &visitor->watch);
-  if (!keep_socket) close(visitor->watch.descriptor);
+  if (!keep_socket)
+    close(visitor->watch.descriptor);
   hmci_list_remove(&visitor->link);
   transport->visitor_count--;
   free(visitor);
@@ -323,7 +351,8 @@ static shm_connection_t *find_token(shm_transport_t *transport, uint64_t token) 
   pthread_mutex_lock(&transport->lock);
   for (hmci_list_t *link = transport->connections.next; link != &transport->connections && !found; link = link->next) {
     shm_connection_t *connection = HMCI_CONTAINER(link, shm_connection_t, link);
-    if (connection->role == HMCI_ACCEPTED && connection->token == token && connection->ask < 0) found = connection;
+    if (connection->role == HMCI_ACCEPTED && connection->token == token && connection->ask < 0)
+      found = connection;
   }
   pthread_mutex_unlock(&transport->lock);
   return found;
@@ -331,30 +360,37 @@ static shm_connection_t *find_token(shm_transport_t *transport, uint64_t token) 
 
 static bool on_visitor(hmci_watch_t *watch, uint32_t events) {
   visitor_t *visitor = HMCI_CONTAINER(watch, visitor_t, watch);
-  if (!events) return false;
+  if (!events)
+    return false;
   message_t message;
   int descriptor = -1, socket = watch->descriptor;
   hmc_status_t status = receive_message(socket, &message, &descriptor);
-  if (status == HMC_IN_PROGRESS) return false;
+  if (status == HMC_IN_PROGRESS)
+    return false;
   shm_connection_t *connection = NULL;
-  if (status == HMC_SUCCESS && message.type == HELLO && descriptor >= 0) connection = find_token(visitor->transport, message.token);
+  if (status == HMC_SUCCESS && message.type == HELLO && descriptor >= 0)
+    connection = find_token(visitor->transport, message.token);
   bool known = connection && know_peer(connection, socket) == HMC_SUCCESS;
   end_visit(visitor, known);
   if (!known) {
-    if (descriptor >= 0) close(descriptor);
+    if (descriptor >= 0)
+      close(descriptor);
     return false;
   }
   fcntl(descriptor, F_SETFL, O_NONBLOCK);
   connection->ask = descriptor;
-  if (serve(connection, socket) != HMC_SUCCESS) close(socket); /* the dialler sees it close */
+  if (serve(connection, socket) != HMC_SUCCESS)
+    close(socket); /* the dialler sees it close */
   return false;
 }
 
 static bool on_arrival(hmci_watch_t *watch, uint32_t events) {
   shm_transport_t *transport = HMCI_CONTAINER(watch, shm_transport_t, listener);
-  if (!events) return false;
+  if (!events)
+    return false;
   int socket = accept4(watch->descriptor, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (socket < 0) return false;
+  if (socket < 0)
+    return false;
   if (transport->visitor_count == SHM_VISITORS) {
     end_visit(HMCI_CONTAINER(transport->visitors.next, visitor_t, link), false); /* the oldest makes room */
   }
@@ -382,14 +418,17 @@ hmc_status_t hmci_shm_listen(shm_transport_t *transport) {
   struct sockaddr_un address;
   socklen_t size = abstract_address(&address, transport->name);
   int socket_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket_ < 0) return hmci_fail(HMC_UNSUPPORT, "no UNIX sockets: %s", strerror(errno));
+  if (socket_ < 0)
+    return hmci_fail(HMC_UNSUPPORT, "no UNIX sockets: %s", strerror(errno));
   hmc_status_t status = HMC_SUCCESS;
   if (bind(socket_, (struct sockaddr *)&address, size) || listen(socket_, SOMAXCONN)) {
     status = hmci_fail(HMC_UNSUPPORT, "no abstract UNIX socket: %s", strerror(errno));
   }
   transport->listener.ready = on_arrival;
-  if (status == HMC_SUCCESS) status = hmci_loop_add(transport->host->loop, &transport->listener, socket_, EPOLLIN);
-  if (status != HMC_SUCCESS) close(socket_);
+  if (status == HMC_SUCCESS)
+    status = hmci_loop_add(transport->host->loop, &transport->listener, socket_, EPOLLIN);
+  if (status != HMC_SUCCESS)
+    close(socket_);
   return status;
 }
 
@@ -407,13 +446,15 @@ static hmc_status_t connect_abstract(const char *name, uint64_t deadline, int *o
   struct sockaddr_un address;
   socklen_t size = abstract_address(&address, name);
   int socket_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (socket_ < 0) return hmci_fail(HMC_UNSUPPORT, "no UNIX sockets: %s", strerror(errno));
+  if (socket_ < 0)
+    return hmci_fail(HMC_UNSUPPORT, "no UNIX sockets: %s", strerror(errno));
   while (connect(socket_, (struct sockaddr *)&address, size)) {
     if (errno == EAGAIN && hmci_now() < deadline) { /* its queue is full */
       poll(NULL, 0, 1);
       continue;
     }
-    hmc_status_t status = hmci_fail(HMC_UNSUPPORT, "its UNIX socket cannot be reached, as between network namespaces: %s", strerror(errno));
+    hmc_status_t status = hmci_fail(
+        HMC_UNSUPPORT, "its UNIX socket cannot be reached, as between network namespaces: %s", strerror(errno));
     close(socket_);
     return status;
   }
@@ -425,24 +466,31 @@ static hmc_status_t connect_abstract(const char *name, uint64_t deadline, int *o
 static hmc_status_t greet(shm_connection_t *connection, uint64_t token, int reverse, int accesses, uint64_t deadline) {
   message_t hello = {.type = HELLO, .token = token}, board = {.type = BOARD}, pages = {.type = ACCESSES}, answer;
   hmc_status_t status = send_message(connection->ask, &hello, reverse);
-  if (status == HMC_SUCCESS) status = send_message(connection->ask, &board, connection->transport->board_descriptor);
-  if (status == HMC_SUCCESS) status = send_message(connection->ask, &pages, accesses);
-  if (status != HMC_SUCCESS) return status;
+  if (status == HMC_SUCCESS)
+    status = send_message(connection->ask, &board, connection->transport->board_descriptor);
+  if (status == HMC_SUCCESS)
+    status = send_message(connection->ask, &pages, accesses);
+  if (status != HMC_SUCCESS)
+    return status;
   int descriptor = -1;
   status = receive_wait(connection->ask, deadline, &answer, &descriptor);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   status = answer.type == LINKED ? hmci_shm_board_map(descriptor, &connection->peer_board)
                                  : hmci_fail(HMC_CORRUPT, "unexpected message %u on a link", answer.type);
-  if (descriptor >= 0) close(descriptor);
+  if (descriptor >= 0)
+    close(descriptor);
   return status;
 }
 
 hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint64_t token, uint64_t deadline) {
   int ends[2], accesses;
   hmc_status_t status = connect_abstract(name, deadline, &connection->ask);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   status = know_peer(connection, connection->ask);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
     return hmci_fail(HMC_NO_MEMORY, "socketpair failed: %s", strerror(errno));
   }
@@ -452,7 +500,8 @@ hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint6
     goto out;
   }
   status = hmci_shm_accesses_create(&connection->accesses, &accesses);
-  if (status != HMC_SUCCESS) goto out;
+  if (status != HMC_SUCCESS)
+    goto out;
   status = greet(connection, token, ends[1], accesses, deadline);
   close(accesses);
   if (status == HMC_SUCCESS) {

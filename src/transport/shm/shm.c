@@ -15,13 +15,17 @@ static hmc_status_t read_host_id(uint8_t id[HOST_ID]) {
   char text[64] = "";
   int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
-  if (file >= 0) close(file);
-  if (got < 36) return hmci_fail(HMC_UNSUPPORT, "/proc/sys/kernel/random/boot_id cannot be read: %s", strerror(errno));
+  if (file >= 0)
+    close(file);
+  if (got < 36)
+    return hmci_fail(HMC_UNSUPPORT, "/proc/sys/kernel/random/boot_id cannot be read: %s", strerror(errno));
   unsigned byte;
   const char *from = text;
   for (int i = 0; i < HOST_ID; i++) {
-    if (*from == '-') from++;
-    if (sscanf(from, "%2x", &byte) != 1) return hmci_fail(HMC_UNSUPPORT, "malformed boot id");
+    if (*from == '-')
+      from++;
+    if (sscanf(from, "%2x", &byte) != 1)
+      return hmci_fail(HMC_UNSUPPORT, "malformed boot id");
     id[i] = (uint8_t)byte;
     from += 2;
   }
@@ -31,7 +35,8 @@ static hmc_status_t read_host_id(uint8_t id[HOST_ID]) {
 static hmc_status_t probe(char *reason, size_t size) {
   uint8_t id[HOST_ID];
   hmc_status_t status = read_host_id(id);
-  snprintf(reason, size, "%s", status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
+  snprintf(reason, size, "%s",
+           status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
   return status;
 }
 
@@ -41,9 +46,11 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   hmci_list_init(&transport->connections);
   hmci_list_init(&transport->visitors);
   hmc_status_t status = read_host_id(offer->data);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   status = hmci_shm_board_create(&transport->board, &transport->board_descriptor);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   pthread_mutex_init(&transport->lock, NULL);
   status = hmci_shm_listen(transport);
   if (status != HMC_SUCCESS) {
@@ -67,13 +74,16 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   (void)self;
   uint8_t id[HOST_ID];
   hmc_status_t status = read_host_id(id);
-  if (status != HMC_SUCCESS) return status;
-  if (offer->size != OFFER) return hmci_fail(HMC_CORRUPT, "malformed shm offer");
-  if (memcmp(id, offer->data, HOST_ID) != 0) return hmci_fail(HMC_UNSUPPORT, "it is on another host");
+  if (status != HMC_SUCCESS)
+    return status;
+  if (offer->size != OFFER)
+    return hmci_fail(HMC_CORRUPT, "malformed shm offer");
+  if (memcmp(id, offer->data, HOST_ID) != 0)
+    return hmci_fail(HMC_UNSUPPORT, "it is on another host");
   return HMC_SUCCESS;
 }
 
-/* ---- connections ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   shm_connection_t *connection = block;
@@ -97,16 +107,19 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
 
 static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data) {
   shm_connection_t *connection = block;
-  if (peer_data->size != DATA) return hmci_fail(HMC_CORRUPT, "malformed shm connection data");
+  if (peer_data->size != DATA)
+    return hmci_fail(HMC_CORRUPT, "malformed shm connection data");
   connection->peer_nonce = hmci_load64(peer_data->data + 8);
   connection->peer_nonce_address = hmci_load64(peer_data->data + 16);
   return HMC_SUCCESS;
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   shm_connection_t *connection = block;
   hmc_status_t status = connection_accept(block, peer_data);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   char name[NAME + 1] = "";
   memcpy(name, offer->data + HOST_ID, NAME);
   return hmci_shm_dial(connection, name, hmci_load64(peer_data->data), deadline);
@@ -115,9 +128,12 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
 static void connection_fail(void *block, hmc_status_t status) {
   shm_connection_t *connection = block;
   atomic_store(&connection->failed, true);
-  if (connection->ask >= 0) shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
-  if (atomic_load(&connection->has_requester)) hmci_requester_fail(&connection->requester, status);
-  if (atomic_load(&connection->has_responder)) hmci_responder_fail(&connection->responder);
+  if (connection->ask >= 0)
+    shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
+  if (atomic_load(&connection->has_requester))
+    hmci_requester_fail(&connection->requester, status);
+  if (atomic_load(&connection->has_responder))
+    hmci_responder_fail(&connection->responder);
 }
 
 static void connection_close(void *block) {
@@ -127,13 +143,20 @@ static void connection_close(void *block) {
   hmci_list_remove(&connection->link);
   pthread_mutex_unlock(&transport->lock);
   hmci_loop_remove(transport->host->loop, &connection->serve);
-  if (connection->serve.descriptor >= 0) close(connection->serve.descriptor);
-  if (connection->ask >= 0) close(connection->ask);
-  if (connection->peer_pidfd >= 0) close(connection->peer_pidfd);
-  if (atomic_load(&connection->has_requester)) hmci_requester_close(&connection->requester);
-  if (atomic_load(&connection->has_responder)) hmci_responder_close(&connection->responder);
-  if (connection->peer_board) hmci_shm_board_destroy(connection->peer_board, -1);
-  if (connection->accesses) hmci_shm_accesses_unmap(connection->accesses);
+  if (connection->serve.descriptor >= 0)
+    close(connection->serve.descriptor);
+  if (connection->ask >= 0)
+    close(connection->ask);
+  if (connection->peer_pidfd >= 0)
+    close(connection->peer_pidfd);
+  if (atomic_load(&connection->has_requester))
+    hmci_requester_close(&connection->requester);
+  if (atomic_load(&connection->has_responder))
+    hmci_responder_close(&connection->responder);
+  if (connection->peer_board)
+    hmci_shm_board_destroy(connection->peer_board, -1);
+  if (connection->accesses)
+    hmci_shm_accesses_unmap(connection->accesses);
   pthread_mutex_destroy(&connection->stream_lock);
   pthread_mutex_destroy(&connection->ask_lock);
 }
@@ -147,24 +170,29 @@ static void explain(void *block, char *text, size_t size) {
   }
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   shm_connection_t *connection = block;
-  if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
+  if (atomic_load_explicit(&connection->failed, memory_order_relaxed))
+    return HMC_PEER_LOST;
   hmc_status_t status = count > 1 ? hmci_shm_need_stream(connection) : HMC_SUCCESS;
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   if (hmci_shm_copy(connection, operations, &status)) {
     hmci_operation_complete(operations, status);
     operations++;
     count--;
     if (status != HMC_SUCCESS) {
-      for (; count; operations++, count--) hmci_operation_complete(operations, status);
+      for (; count; operations++, count--)
+        hmci_operation_complete(operations, status);
     }
-    if (!count) return HMC_SUCCESS;
+    if (!count)
+      return HMC_SUCCESS;
     operations->chained = false; /* what it came after is done */
     status = hmci_requester_submit(&connection->requester, operations, count);
-    for (; status != HMC_SUCCESS && count; operations++, count--) hmci_operation_complete(operations, status);
+    for (; status != HMC_SUCCESS && count; operations++, count--)
+      hmci_operation_complete(operations, status);
     return HMC_SUCCESS;
   }
   status = hmci_shm_need_stream(connection);
@@ -173,18 +201,21 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
   shm_connection_t *connection = block;
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
+  if (hmci_operation_is_complete(operation))
+    return HMC_SUCCESS;
   return hmci_requester_wait(&connection->requester, operation, spin);
 }
 
 static void progress(void *block) {
   shm_connection_t *connection = block;
-  if (atomic_load(&connection->has_requester)) hmci_requester_progress(&connection->requester);
+  if (atomic_load(&connection->has_requester))
+    hmci_requester_progress(&connection->requester);
 }
 
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   shm_connection_t *connection = block;
-  if (atomic_load(&connection->has_requester)) hmci_requester_cancel(&connection->requester, operation, status);
+  if (atomic_load(&connection->has_requester))
+    hmci_requester_cancel(&connection->requester, operation, status);
 }
 
 const hmci_transport_ops_t hmci_transport_shm = {

@@ -7,15 +7,16 @@
 static uint64_t rest_of_segment(const hmci_segment_t *segments, uint32_t count, hmci_cursor_t *cursor) {
   while (cursor->index < count) {
     uint64_t rest = segments[cursor->index].length - cursor->offset;
-    if (rest) return rest;
+    if (rest)
+      return rest;
     cursor->index++;
     cursor->offset = 0;
   }
   return 0;
 }
 
-int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                     struct iovec *parts, int room, uint64_t *covered) {
+int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor,
+                     uint64_t bytes, struct iovec *parts, int room, uint64_t *covered) {
   int used = 0;
   uint64_t sum = 0, rest;
   while (used < room && bytes && (rest = rest_of_segment(segments, count, cursor))) {
@@ -40,8 +41,8 @@ void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_curso
   }
 }
 
-uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                         uint32_t crc) {
+uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor,
+                         uint64_t bytes, uint32_t crc) {
   struct iovec part;
   uint64_t length;
   while (bytes && hmci_pieces_next(segments, count, (uint8_t *)(uintptr_t)base, cursor, bytes, &part, 1, &length)) {
@@ -60,7 +61,8 @@ hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_
       memcpy(part.iov_base, from, length);
     } else {
       hmc_status_t status = region->ops->copy_from_host(region->memory.device, part.iov_base, from, length);
-      if (status != HMC_SUCCESS) return status;
+      if (status != HMC_SUCCESS)
+        return status;
     }
     from += length;
     bytes -= length;
@@ -77,7 +79,8 @@ hmc_status_t hmci_pieces_to_host(const hmci_region_view_t *region, const hmci_se
       memcpy(to, part.iov_base, length);
     } else {
       hmc_status_t status = region->ops->copy_to_host(region->memory.device, to, part.iov_base, length);
-      if (status != HMC_SUCCESS) return status;
+      if (status != HMC_SUCCESS)
+        return status;
     }
     to += length;
     bytes -= length;

@@ -12,9 +12,11 @@ static void end_all(hmci_requester_t *requester, hmc_status_t status) {
   requester->sending = requester->sink = NULL;
   hmci_stage_t *stages[] = {&requester->out, &requester->in};
   for (int i = 0; i < 2; i++) {
-    for (; !hmci_stage_is_empty(stages[i]); hmci_stage_pop(stages[i])) hmci_stage_finish(hmci_stage_oldest(stages[i]));
+    for (; !hmci_stage_is_empty(stages[i]); hmci_stage_pop(stages[i]))
+      hmci_stage_finish(hmci_stage_oldest(stages[i]));
   }
-  while (!hmci_list_is_empty(&requester->queue)) hmci_stream_complete(hmci_stream_operation(requester->queue.next), status);
+  while (!hmci_list_is_empty(&requester->queue))
+    hmci_stream_complete(hmci_stream_operation(requester->queue.next), status);
   requester->armed = requester->polled = false;
   hmci_loop_set_polled(requester->host->loop, &requester->watch, false);
   hmci_loop_silence(requester->host->loop, &requester->watch);
@@ -26,7 +28,7 @@ void hmci_requester_lose(hmci_requester_t *requester, const char *reason) {
   requester->host->connection_lost(requester->host, requester->connection, reason);
 }
 
-/* ---- who moves it ---------------------------------------------------------------------------------------------------- */
+/* ---- who moves it ------------------------------------------------------------------------------------------------ */
 
 /* A device copies, and no descriptor will tell when it is done; or the pool has to get a buffer back. */
 static bool waits_for_device(const hmci_requester_t *requester) {
@@ -37,7 +39,8 @@ static bool waits_for_device(const hmci_requester_t *requester) {
 /* Restores the invariant on `armed`; see requester.h. `prompt`: now rather than soon. */
 static void settle(hmci_requester_t *requester, bool prompt) {
   bool needed = !hmci_list_is_empty(&requester->queue) && !requester->drivers && !requester->failed;
-  if (hmci_list_is_empty(&requester->queue)) requester->told = false;
+  if (hmci_list_is_empty(&requester->queue))
+    requester->told = false;
   bool keeps_back = requester->sending && !requester->blocked;
   if (needed && !requester->armed && !requester->told && !keeps_back && !prompt) {
     hmci_loop_call_soon(requester->host->loop, &requester->watch);
@@ -50,27 +53,33 @@ static void settle(hmci_requester_t *requester, bool prompt) {
   }
   requester->armed = needed;
   bool polled = needed && waits_for_device(requester);
-  if (polled != requester->polled) hmci_loop_set_polled(requester->host->loop, &requester->watch, polled);
+  if (polled != requester->polled)
+    hmci_loop_set_polled(requester->host->loop, &requester->watch, polled);
   requester->polled = polled;
 }
 
 /* An idle requester keeps no buffers. */
 static void release_stages(hmci_requester_t *requester) {
-  if (!hmci_list_is_empty(&requester->queue)) return;
-  if (requester->out.depth && hmci_stage_is_empty(&requester->out)) hmci_stage_release(&requester->out);
-  if (requester->in.depth && hmci_stage_is_empty(&requester->in)) hmci_stage_release(&requester->in);
+  if (!hmci_list_is_empty(&requester->queue))
+    return;
+  if (requester->out.depth && hmci_stage_is_empty(&requester->out))
+    hmci_stage_release(&requester->out);
+  if (requester->in.depth && hmci_stage_is_empty(&requester->in))
+    hmci_stage_release(&requester->in);
 }
 
 static bool move(hmci_requester_t *requester) {
   bool moved = hmci_requester_receive(requester);
-  if (requester->sending || requester->residue || requester->blocked) moved |= hmci_requester_send(requester);
+  if (requester->sending || requester->residue || requester->blocked)
+    moved |= hmci_requester_send(requester);
   return moved;
 }
 
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_requester_t *requester = HMCI_CONTAINER(watch, hmci_requester_t, watch);
   bool moved = false;
-  if (pthread_mutex_trylock(&requester->lock)) return false; /* whoever has it moves it, and settles at the end */
+  if (pthread_mutex_trylock(&requester->lock))
+    return false; /* whoever has it moves it, and settles at the end */
   if (!requester->drivers && !requester->failed) {
     bool was_blocked = requester->blocked;
     moved = move(requester);
@@ -95,7 +104,8 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   }
 }
 
-/* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting thread, sends it. */
+/* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting
+ * thread, sends it. */
 static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first, bool idle) {
   bool small = first->segment_count <= 1 && first->single.length <= HMCI_STREAM_INLINE;
   return small && !idle && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
@@ -114,10 +124,14 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
     return hmci_fail(status, "the peer is gone");
   }
   bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
-  for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
-  if (is_told(&operations[count - 1])) requester->told = true;
-  if (!may_wait(requester, &operations[0], idle)) hmci_requester_send(requester);
-  if (!awaited && (!requester->armed || requester->blocked)) settle(requester, false);
+  for (uint32_t i = 0; i < count; i++)
+    enqueue(requester, &operations[i]);
+  if (is_told(&operations[count - 1]))
+    requester->told = true;
+  if (!may_wait(requester, &operations[0], idle))
+    hmci_requester_send(requester);
+  if (!awaited && (!requester->armed || requester->blocked))
+    settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
   return HMC_SUCCESS;
 }
@@ -127,7 +141,8 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
   uint64_t idle_since = 0;
   pthread_mutex_lock(&requester->lock);
   requester->drivers++;
-  if (requester->armed) settle(requester, false);
+  if (requester->armed)
+    settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 
   while (!hmci_operation_is_complete(operation)) {
@@ -153,28 +168,35 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
 
   pthread_mutex_lock(&requester->lock);
   requester->drivers--;
-  if (!hmci_list_is_empty(&requester->queue)) settle(requester, status == HMC_IN_PROGRESS);
+  if (!hmci_list_is_empty(&requester->queue))
+    settle(requester, status == HMC_IN_PROGRESS);
   release_stages(requester);
   pthread_mutex_unlock(&requester->lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
 
 void hmci_requester_progress(hmci_requester_t *requester) {
-  if (pthread_mutex_trylock(&requester->lock)) return;
-  if (!hmci_list_is_empty(&requester->queue)) move(requester);
-  if (requester->armed) settle(requester, false);
+  if (pthread_mutex_trylock(&requester->lock))
+    return;
+  if (!hmci_list_is_empty(&requester->queue))
+    move(requester);
+  if (requester->armed)
+    settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------------------------ */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
   if (!hmci_operation_is_complete(operation)) {
-    if (operation == requester->sending && !hmci_requester_break_off(requester)) goto out;
+    if (operation == requester->sending && !hmci_requester_break_off(requester))
+      goto out;
     hmci_requester_forget_sink(requester, operation);
-    if (!hmci_operation_is_complete(operation)) hmci_requester_finish(requester, operation, status);
-    if (requester->armed) settle(requester, false);
+    if (!hmci_operation_is_complete(operation))
+      hmci_requester_finish(requester, operation, status);
+    if (requester->armed)
+      settle(requester, false);
   }
 out:
   pthread_mutex_unlock(&requester->lock);
@@ -182,14 +204,16 @@ out:
 
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
-  if (!requester->failed) requester->failed = status;
+  if (!requester->failed)
+    requester->failed = status;
   end_all(requester, status);
   pthread_mutex_unlock(&requester->lock);
 }
 
-/* ---- opening and closing --------------------------------------------------------------------------------------------- */
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
-hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe) {
   *requester = (hmci_requester_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
   hmci_list_init(&requester->queue);
   pthread_mutex_init(&requester->lock, NULL);
@@ -202,7 +226,8 @@ hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t 
 }
 
 void hmci_requester_close(hmci_requester_t *requester) {
-  if (!requester->pipe) return;
+  if (!requester->pipe)
+    return;
   hmci_loop_remove(requester->host->loop, &requester->watch);
   requester->pipe->close(requester->pipe);
   requester->pipe = NULL;

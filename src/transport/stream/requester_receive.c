@@ -1,6 +1,7 @@
 /* The requesting end of a stream: receiving replies.
  *
- * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time through a buffer. */
+ * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time
+ * through a buffer. */
 #include "requester_parts.h"
 
 #include <errno.h>
@@ -8,20 +9,24 @@
 
 enum { BUFFER = 4096 };
 
-/* ---- replies --------------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
   for (hmci_list_t *link = requester->queue.next; link != &requester->queue; link = link->next) {
     hmci_operation_t *operation = hmci_stream_operation(link);
-    if (hmci_stream_state(operation)->sequence == sequence) return operation;
-    if (hmci_stream_state(operation)->sequence > sequence) break;
+    if (hmci_stream_state(operation)->sequence == sequence)
+      return operation;
+    if (hmci_stream_state(operation)->sequence > sequence)
+      break;
   }
   return NULL;
 }
 
-/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones then. */
+/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones
+ * then. */
 static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
-  if (operation == requester->sending && !hmci_requester_break_off(requester)) return;
+  if (operation == requester->sending && !hmci_requester_break_off(requester))
+    return;
   hmci_requester_finish(requester, operation, status);
 }
 
@@ -29,7 +34,8 @@ static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_s
 static void drop_sink(hmci_requester_t *requester) {
   hmci_stage_t *in = &requester->in;
   requester->sink = NULL;
-  if (!hmci_stage_is_empty(in)) hmci_stage_newest(in)->started = true;
+  if (!hmci_stage_is_empty(in))
+    hmci_stage_newest(in)->started = true;
 }
 
 static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
@@ -37,23 +43,29 @@ static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
   while (link != &requester->queue) {
     hmci_operation_t *operation = hmci_stream_operation(link);
     link = link->next;
-    if (hmci_stream_state(operation)->sequence > sequence || operation == requester->sending) return;
-    if (!hmci_stream_is_answered(operation)) hmci_stream_complete(operation, HMC_SUCCESS);
+    if (hmci_stream_state(operation)->sequence > sequence || operation == requester->sending)
+      return;
+    if (!hmci_stream_is_answered(operation))
+      hmci_stream_complete(operation, HMC_SUCCESS);
   }
 }
 
 /* What it was chained to is complete before it: a NAK may overtake the ACK of that. */
 static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_t status) {
-  if (sequence) take_ack(requester, sequence - 1);
+  if (sequence)
+    take_ack(requester, sequence - 1);
   hmci_operation_t *operation = find(requester, sequence);
-  if (!operation) return;
-  if (operation == requester->sink) drop_sink(requester);
+  if (!operation)
+    return;
+  if (operation == requester->sink)
+    drop_sink(requester);
   fail(requester, operation, status);
 }
 
 static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t value) {
   hmci_operation_t *operation = find(requester, sequence);
-  if (!operation || operation == requester->sending || operation->kind != HMCI_ATOMIC) return;
+  if (!operation || operation == requester->sending || operation->kind != HMCI_ATOMIC)
+    return;
   operation->atomic.fetched = value;
   hmci_stream_complete(operation, HMC_SUCCESS);
 }
@@ -62,7 +74,8 @@ static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t
 static void end_data(hmci_requester_t *requester) {
   hmci_operation_t *operation = requester->sink;
   requester->sink = NULL;
-  if (!operation) return;
+  if (!operation)
+    return;
   if (requester->data_checked && requester->data_crc != requester->data_crc_due) {
     fail(requester, operation, HMC_CORRUPT);
   } else if (requester->data_last) {
@@ -73,7 +86,8 @@ static void end_data(hmci_requester_t *requester) {
 static uint64_t bytes_expected(const hmci_operation_t *operation) {
   const hmci_stream_state_t *state = (const hmci_stream_state_t *)(const void *)operation->transport;
   uint64_t sum = 0;
-  for (uint32_t i = state->received.index; i < operation->segment_count; i++) sum += operation->segments[i].length;
+  for (uint32_t i = state->received.index; i < operation->segment_count; i++)
+    sum += operation->segments[i].length;
   return sum - state->received.offset;
 }
 
@@ -81,11 +95,18 @@ static uint64_t bytes_expected(const hmci_operation_t *operation) {
 static bool take_header(hmci_requester_t *requester) {
   hmci_reply_header_t reply;
   requester->header_size = 0;
-  if (hmci_reply_decode(requester->header, &reply) != HMC_SUCCESS) return false;
+  if (hmci_reply_decode(requester->header, &reply) != HMC_SUCCESS)
+    return false;
   switch (reply.type) {
-  case HMCI_WIRE_ACK: take_ack(requester, reply.sequence); break;
-  case HMCI_WIRE_NAK: take_nak(requester, reply.sequence, (hmc_status_t)reply.status); break;
-  case HMCI_WIRE_RESULT: take_result(requester, reply.sequence, reply.length); break;
+  case HMCI_WIRE_ACK:
+    take_ack(requester, reply.sequence);
+    break;
+  case HMCI_WIRE_NAK:
+    take_nak(requester, reply.sequence, (hmc_status_t)reply.status);
+    break;
+  case HMCI_WIRE_RESULT:
+    take_result(requester, reply.sequence, reply.length);
+    break;
   case HMCI_WIRE_DATA:
     requester->sink = find(requester, reply.sequence);
     if (requester->sink) {
@@ -103,20 +124,22 @@ static bool take_header(hmci_requester_t *requester) {
     requester->data_checked = reply.flags & HMCI_FLAG_CHECKSUM;
     requester->data_crc = 0;
     requester->data_crc_due = reply.crc;
-    if (!requester->data_left) end_data(requester);
+    if (!requester->data_left)
+      end_data(requester);
     break;
   }
   return true;
 }
 
-/* ---- chunks on their way in ------------------------------------------------------------------------------------------ */
+/* ---- chunks on their way in -------------------------------------------------------------------------------------- */
 
 /* Ends the oldest chunk, whose copies are done. */
 static void end_chunk(hmci_requester_t *requester) {
   hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
   hmci_operation_t *operation = find(requester, slot->sequence);
   if (operation && slot->status != HMC_SUCCESS) {
-    if (operation == requester->sink) drop_sink(requester);
+    if (operation == requester->sink)
+      drop_sink(requester);
     fail(requester, operation, slot->status);
   } else if (operation && slot->last) {
     hmci_stream_complete(operation, HMC_SUCCESS);
@@ -129,22 +152,28 @@ static bool end_chunks(hmci_requester_t *requester, bool wait) {
   bool moved = false;
   while (!hmci_stage_is_empty(&requester->in)) {
     hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->in);
-    if (!slot->started) break; /* the sink's: bytes still come into it */
-    if (wait) hmci_stage_finish(slot);
-    if (!hmci_stage_is_done(slot)) break;
+    if (!slot->started)
+      break; /* the sink's: bytes still come into it */
+    if (wait)
+      hmci_stage_finish(slot);
+    if (!hmci_stage_is_done(slot))
+      break;
     end_chunk(requester);
     moved = true;
   }
   return moved;
 }
 
-/* The chunk that takes the next bytes of the sink: the newest while it has room. NULL: all are with the device, or there is no buffer. */
+/* The chunk that takes the next bytes of the sink: the newest while it has room. NULL: all are with the device, or
+ * there is no buffer. */
 static hmci_stage_slot_t *open_chunk(hmci_requester_t *requester) {
   const hmci_host_t *host = requester->host;
   hmci_stage_t *in = &requester->in;
   uint64_t size = requester->sink->local->chunk;
-  if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) return hmci_stage_newest(in);
-  if (!hmci_stage_reserve(in, host->staging, size, (uint32_t)host->settings->depth) || hmci_stage_is_full(in)) return NULL;
+  if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started)
+    return hmci_stage_newest(in);
+  if (!hmci_stage_reserve(in, host->staging, size, (uint32_t)host->settings->depth) || hmci_stage_is_full(in))
+    return NULL;
   hmci_stage_slot_t *slot = hmci_stage_claim(in);
   slot->sequence = hmci_stream_state(requester->sink)->sequence;
   return slot;
@@ -153,19 +182,23 @@ static hmci_stage_slot_t *open_chunk(hmci_requester_t *requester) {
 /* Bytes have come into the open chunk: hands it to the device when it is full, or the frame ends. */
 static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uint64_t size) {
   hmci_operation_t *sink = requester->sink;
-  if (requester->data_checked) requester->data_crc = hmci_crc32c(requester->data_crc, slot->buffer + slot->size, size);
+  if (requester->data_checked)
+    requester->data_crc = hmci_crc32c(requester->data_crc, slot->buffer + slot->size, size);
   slot->size += size;
   requester->data_left -= size;
-  if (requester->data_left && slot->size < requester->in.chunk) return;
+  if (requester->data_left && slot->size < requester->in.chunk)
+    return;
   bool sound = !requester->data_checked || requester->data_left || requester->data_crc == requester->data_crc_due;
   slot->last = !requester->data_left && requester->data_last;
   if (sound) {
-    hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received, slot->size, false);
+    hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received,
+                     slot->size, false);
   } else {
     slot->started = true;
     slot->status = HMC_CORRUPT;
   }
-  if (!requester->data_left) requester->sink = NULL;
+  if (!requester->data_left)
+    requester->sink = NULL;
 }
 
 /* Puts payload that came through a buffer to where it belongs. */
@@ -173,7 +206,8 @@ static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t siz
   while (requester->sink && !hmci_stream_is_host(requester->sink) && size) {
     hmci_stage_slot_t *slot = open_chunk(requester);
     if (!slot) {
-      if (hmci_stage_is_empty(&requester->in)) break; /* no buffer: copied at once, below */
+      if (hmci_stage_is_empty(&requester->in))
+        break; /* no buffer: copied at once, below */
       hmci_stage_finish(hmci_stage_oldest(&requester->in));
       end_chunk(requester);
       continue;
@@ -184,10 +218,12 @@ static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t siz
     data += length;
     size -= length;
   }
-  if (!size) return;
+  if (!size)
+    return;
   hmci_operation_t *operation = requester->sink;
   if (operation) {
-    if (requester->data_checked) requester->data_crc = hmci_crc32c(requester->data_crc, data, size);
+    if (requester->data_checked)
+      requester->data_crc = hmci_crc32c(requester->data_crc, data, size);
     hmc_status_t status = hmci_pieces_from_host(operation->local, operation->segments, operation->segment_count,
                                                 &hmci_stream_state(operation)->received, data, size);
     if (status != HMC_SUCCESS) {
@@ -196,7 +232,8 @@ static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t siz
     }
   }
   requester->data_left -= size;
-  if (!requester->data_left) end_data(requester);
+  if (!requester->data_left)
+    end_data(requester);
 }
 
 /* Takes bytes that lie in a buffer. False when the stream is broken. */
@@ -208,10 +245,12 @@ static bool consume(hmci_requester_t *requester, const uint8_t *data, uint64_t s
       place(requester, data, length);
     } else {
       length = HMCI_REPLY_HEADER - requester->header_size;
-      if (length > size) length = size;
+      if (length > size)
+        length = size;
       memcpy(requester->header + requester->header_size, data, length);
       requester->header_size += (uint32_t)length;
-      if (requester->header_size == HMCI_REPLY_HEADER && !take_header(requester)) return false;
+      if (requester->header_size == HMCI_REPLY_HEADER && !take_header(requester))
+        return false;
     }
     data += length;
     size -= length;
@@ -223,17 +262,19 @@ static bool consume(hmci_requester_t *requester, const uint8_t *data, uint64_t s
 typedef struct aim {
   struct iovec parts[64];
   int count;
-  uint64_t direct, wanted; /* bytes that go to their place, and all */
+  uint64_t direct, wanted;  /* bytes that go to their place, and all */
   hmci_stage_slot_t *chunk; /* they go into this one */
 } aim_t;
 
-/* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or through the buffer. */
+/* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or
+ * through the buffer. */
 static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
   hmci_operation_t *sink = requester->sink;
   uint64_t left = requester->data_left;
   if (sink && hmci_stream_is_host(sink)) {
     hmci_cursor_t cursor = hmci_stream_state(sink)->received;
-    aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63, &aim->direct);
+    aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63,
+                                  &aim->direct);
     return aim->direct == left ? HMCI_REPLY_HEADER : 0;
   }
   if (sink && (aim->chunk = open_chunk(requester))) {
@@ -242,7 +283,8 @@ static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
     aim->parts[aim->count++] = (struct iovec){aim->chunk->buffer + aim->chunk->size, aim->direct};
     return 0;
   }
-  if (sink && !hmci_stage_is_empty(&requester->in)) return 0; /* all chunks are with the device */
+  if (sink && !hmci_stage_is_empty(&requester->in))
+    return 0; /* all chunks are with the device */
   return left < BUFFER ? left : BUFFER;
 }
 
@@ -256,9 +298,11 @@ static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
   } else if (!hmci_list_is_empty(&requester->queue)) {
     hmci_operation_t *oldest = hmci_stream_operation(requester->queue.next);
     bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || bytes_expected(oldest) > BUFFER);
-    if (bulk) buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
+    if (bulk)
+      buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
   }
-  if (buffered) aim->parts[aim->count++] = (struct iovec){buffer, buffered};
+  if (buffered)
+    aim->parts[aim->count++] = (struct iovec){buffer, buffered};
   aim->wanted = aim->direct + buffered;
 }
 
@@ -271,12 +315,14 @@ static void take_placed(hmci_requester_t *requester, const aim_t *aim, uint64_t 
   hmci_operation_t *sink = requester->sink;
   hmci_cursor_t *at = &hmci_stream_state(sink)->received;
   if (requester->data_checked) {
-    requester->data_crc = hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
+    requester->data_crc =
+        hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
   } else {
     hmci_pieces_skip(sink->segments, sink->segment_count, at, size);
   }
   requester->data_left -= size;
-  if (!requester->data_left) end_data(requester);
+  if (!requester->data_left)
+    end_data(requester);
 }
 
 /* Receives what is there. True when something moved. */
@@ -287,28 +333,35 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
   while (!requester->failed && (!hmci_list_is_empty(&requester->queue) || requester->data_left || first)) {
     first = false;
     aim_next(requester, buffer, &aim);
-    if (!aim.count) break;
+    if (!aim.count)
+      break;
     ssize_t got = requester->pipe->receive(requester->pipe, aim.parts, aim.count);
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+      break;
     if (got <= 0) {
-      hmci_requester_lose(requester, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      hmci_requester_lose(requester,
+                          got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     moved = true;
     uint64_t placed = (uint64_t)got < aim.direct ? (uint64_t)got : aim.direct;
-    if (placed) take_placed(requester, &aim, placed);
+    if (placed)
+      take_placed(requester, &aim, placed);
     if (!consume(requester, buffer, (uint64_t)got - placed)) {
       hmci_requester_lose(requester, hmc_last_error());
       return true;
     }
     bool more = requester->pipe->pending && requester->pipe->pending(requester->pipe);
-    if ((uint64_t)got < aim.wanted && !more) break;
+    if ((uint64_t)got < aim.wanted && !more)
+      break;
   }
   return moved;
 }
 
 /* No byte goes to a get's memory any more: the device finishes what it has, and what still comes is dropped. */
 void hmci_requester_forget_sink(hmci_requester_t *requester, hmci_operation_t *operation) {
-  if (operation == requester->sink) drop_sink(requester);
-  if (operation->kind == HMCI_GET && !hmci_stream_is_host(operation)) end_chunks(requester, true);
+  if (operation == requester->sink)
+    drop_sink(requester);
+  if (operation->kind == HMCI_GET && !hmci_stream_is_host(operation))
+    end_chunks(requester, true);
 }

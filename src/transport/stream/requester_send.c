@@ -1,7 +1,7 @@
 /* The requesting end of a stream: sending.
  *
- * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from where it lies, and notes how
- * far the pipe took them. */
+ * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from
+ * where it lies, and notes how far the pipe took them. */
 #include "requester_parts.h"
 
 #include <errno.h>
@@ -9,10 +9,10 @@
 #include <string.h>
 
 enum {
-  PARTS = 320,            /* of one send: more than one whole frame's entries */
-  HEADERS = 12 << 10,     /* room for headers, tables and inlined payload of one send */
-  FRAMES = 128,           /* of one send */
-  ROUND = 4 << 20,        /* payload bytes after which a send stops collecting */
+  PARTS = 320,        /* of one send: more than one whole frame's entries */
+  HEADERS = 12 << 10, /* room for headers, tables and inlined payload of one send */
+  FRAMES = 128,       /* of one send */
+  ROUND = 4 << 20,    /* payload bytes after which a send stops collecting */
 };
 
 static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {
@@ -26,7 +26,7 @@ static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
   return before && hmci_stream_is_answered(before);
 }
 
-/* ---- frames ---------------------------------------------------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 /* One frame, planned. */
 typedef struct frame {
@@ -37,8 +37,10 @@ typedef struct frame {
   bool last;
 } frame_t;
 
-static const uint8_t wire_types[] = {
-    [HMCI_PUT] = HMCI_WIRE_PUT, [HMCI_GET] = HMCI_WIRE_GET, [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC, [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
+static const uint8_t wire_types[] = {[HMCI_PUT] = HMCI_WIRE_PUT,
+                                     [HMCI_GET] = HMCI_WIRE_GET,
+                                     [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC,
+                                     [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
 
 static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t *header, uint8_t *table) {
   const hmci_atomic_t *atomic = &operation->atomic;
@@ -50,15 +52,16 @@ static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t
 }
 
 /* Fills the header's entry and the table with segments from the cursor on, which it moves; returns their bytes. */
-static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit, hmci_request_header_t *header,
-                              uint8_t *table) {
+static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit,
+                              hmci_request_header_t *header, uint8_t *table) {
   uint64_t total = 0;
   uint16_t entries = hmci_stream_is_staged(operation) ? HMCI_STAGE_PIECES : HMCI_FRAME_ENTRIES;
   while (cursor->index < operation->segment_count && header->entries < entries && total < limit) {
     const hmci_segment_t *segment = &operation->segments[cursor->index];
     uint64_t length = segment->length - cursor->offset, offset = segment->remote + cursor->offset;
     bool whole = length <= limit - total;
-    if (!whole) length = limit - total;
+    if (!whole)
+      length = limit - total;
     if (header->entries == 0) {
       header->offset = offset;
       header->length = length;
@@ -67,15 +70,18 @@ static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *
     }
     header->entries++;
     total += length;
-    *cursor = whole ? (hmci_cursor_t){.index = cursor->index + 1} : (hmci_cursor_t){cursor->index, cursor->offset + length};
+    *cursor =
+        whole ? (hmci_cursor_t){.index = cursor->index + 1} : (hmci_cursor_t){cursor->index, cursor->offset + length};
   }
   return total;
 }
 
-/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its CRC comes later. */
+/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its
+ * CRC comes later. */
 static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
   frame_t frame = {.operation = operation, .end = start, .last = true};
-  hmci_request_header_t header = {.type = wire_types[operation->kind], .sequence = hmci_stream_state(operation)->sequence};
+  hmci_request_header_t header = {.type = wire_types[operation->kind],
+                                  .sequence = hmci_stream_state(operation)->sequence};
   uint8_t *table = to + HMCI_REQUEST_HEADER;
   if (operation->remote) {
     header.region = operation->remote->id;
@@ -83,36 +89,44 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   }
   switch (operation->kind) {
   case HMCI_PUT:
-    frame.payload = plan_segments(operation, &frame.end, hmci_stream_is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
+    frame.payload =
+        plan_segments(operation, &frame.end,
+                      hmci_stream_is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
     frame.last = frame.end.index == operation->segment_count;
     break;
   case HMCI_GET:
     plan_segments(operation, &frame.end, UINT64_MAX, &header, table);
     frame.last = frame.end.index == operation->segment_count;
     break;
-  case HMCI_ATOMIC: plan_atomic(operation, &header, table); break;
+  case HMCI_ATOMIC:
+    plan_atomic(operation, &header, table);
+    break;
   case HMCI_NOTIFY:
     header.entries = 1;
     header.length = frame.payload = operation->message_size;
     break;
   }
-  if (frame.last) header.flags |= HMCI_FLAG_LAST;
-  if (operation->chained) header.flags |= HMCI_FLAG_CHAINED;
-  if (operation->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
+  if (frame.last)
+    header.flags |= HMCI_FLAG_LAST;
+  if (operation->chained)
+    header.flags |= HMCI_FLAG_CHAINED;
+  if (operation->checksum)
+    header.flags |= HMCI_FLAG_CHECKSUM;
   hmci_request_encode(to, &header);
   frame.header = HMCI_REQUEST_HEADER + (header.entries - 1u) * HMCI_REQUEST_ENTRY;
   frame.size = frame.header + frame.payload;
   return frame;
 }
 
-/* ---- chunks on their way out ----------------------------------------------------------------------------------------- */
+/* ---- chunks on their way out ------------------------------------------------------------------------------------- */
 
 /* Lets the device copy ahead, as far as there are buffers. */
 static void copy_ahead(hmci_requester_t *requester) {
   hmci_operation_t *operation = requester->sending;
   const hmci_host_t *host = requester->host;
   hmci_stage_t *out = &requester->out;
-  if (!hmci_stage_reserve(out, host->staging, operation->local->chunk, (uint32_t)host->settings->depth)) return;
+  if (!hmci_stage_reserve(out, host->staging, operation->local->chunk, (uint32_t)host->settings->depth))
+    return;
   while (requester->out_cursor.index < operation->segment_count && !hmci_stage_is_full(out)) {
     uint8_t table[HMCI_STAGE_PIECES * HMCI_REQUEST_ENTRY];
     hmci_request_header_t header = {0};
@@ -126,7 +140,8 @@ static void copy_ahead(hmci_requester_t *requester) {
 /* The chunk of the frame that is next: HMC_IN_PROGRESS while the device copies it, or there is no buffer. */
 static hmc_status_t next_chunk(hmci_requester_t *requester, uint8_t **chunk) {
   copy_ahead(requester);
-  if (hmci_stage_is_empty(&requester->out) || !hmci_stage_is_done(hmci_stage_oldest(&requester->out))) return HMC_IN_PROGRESS;
+  if (hmci_stage_is_empty(&requester->out) || !hmci_stage_is_done(hmci_stage_oldest(&requester->out)))
+    return HMC_IN_PROGRESS;
   hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->out);
   *chunk = slot->buffer;
   return slot->status;
@@ -175,7 +190,8 @@ typedef struct batch {
 static void add_part(batch_t *batch, const void *data, uint64_t size, uint64_t *skip) {
   uint64_t gone = *skip < size ? *skip : size;
   *skip -= gone;
-  if (gone == size) return;
+  if (gone == size)
+    return;
   uint8_t *from = (uint8_t *)(uintptr_t)data + gone;
   struct iovec *before = batch->part_count ? &batch->parts[batch->part_count - 1] : NULL;
   if (before && (uint8_t *)before->iov_base + before->iov_len == from) {
@@ -187,17 +203,19 @@ static void add_part(batch_t *batch, const void *data, uint64_t size, uint64_t *
 
 static bool has_room(const batch_t *batch) {
   return batch->frame_count < FRAMES && batch->part_count + HMCI_FRAME_ENTRIES + 2 <= PARTS &&
-         batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + HMCI_STREAM_INLINE <= HEADERS && batch->payload < ROUND;
+         batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + HMCI_STREAM_INLINE <= HEADERS &&
+         batch->payload < ROUND;
 }
 
 /* Puts the CRC of a planned frame's payload into its header. It is kept while the frame is sent in several goes. */
-static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, const uint8_t *chunk, bool first,
-                    uint8_t *header) {
+static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, const uint8_t *chunk,
+                    bool first, uint8_t *header) {
   const hmci_operation_t *operation = frame->operation;
   uint32_t crc = requester->crc;
   if (!first || !requester->crc_known) {
     crc = chunk ? hmci_crc32c(0, chunk, frame->payload)
-                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload, 0);
+                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start,
+                                  frame->payload, 0);
   }
   if (first) {
     requester->crc = crc;
@@ -222,12 +240,14 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
     return;
   }
   struct iovec pieces[HMCI_FRAME_ENTRIES];
-  int count = hmci_pieces_next(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload,
-                               pieces, HMCI_FRAME_ENTRIES, &covered);
-  for (int i = 0; i < count; i++) add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
+  int count = hmci_pieces_next(operation->segments, operation->segment_count, operation->local->base, &start,
+                               frame->payload, pieces, HMCI_FRAME_ENTRIES, &covered);
+  for (int i = 0; i < count; i++)
+    add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
 }
 
-/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet. */
+/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet.
+ */
 static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;
@@ -235,14 +255,17 @@ static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   while (operation && has_room(batch) && !is_held(requester, operation)) {
     uint8_t *header = batch->headers + batch->header_size, *chunk = NULL;
     bool staged = hmci_stream_is_staged(operation);
-    if (staged && batch->frame_count) break;
+    if (staged && batch->frame_count)
+      break;
     if (staged) {
       hmc_status_t status = next_chunk(requester, &chunk);
-      if (status != HMC_SUCCESS) return status;
+      if (status != HMC_SUCCESS)
+        return status;
     }
     frame_t frame = plan_frame(operation, cursor, header);
     batch->header_size += frame.header;
-    if (operation->checksum && operation->kind == HMCI_PUT) add_crc(requester, &frame, cursor, chunk, batch->frame_count == 0, header);
+    if (operation->checksum && operation->kind == HMCI_PUT)
+      add_crc(requester, &frame, cursor, chunk, batch->frame_count == 0, header);
     add_part(batch, header, frame.header, &skip);
     if (staged) {
       add_part(batch, chunk, frame.payload, &skip);
@@ -251,9 +274,11 @@ static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
     }
     batch->frames[batch->frame_count++] = frame;
     batch->payload += frame.payload;
-    if (staged) break;
+    if (staged)
+      break;
     cursor = frame.last ? (hmci_cursor_t){0} : frame.end;
-    if (frame.last) operation = hmci_requester_after(requester, operation);
+    if (frame.last)
+      operation = hmci_requester_after(requester, operation);
   }
   return HMC_SUCCESS;
 }
@@ -268,7 +293,8 @@ static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t 
       return;
     }
     sent -= left;
-    if (hmci_stream_is_staged(frame->operation)) hmci_stage_pop(&requester->out);
+    if (hmci_stream_is_staged(frame->operation))
+      hmci_stage_pop(&requester->out);
     if (frame->last) {
       hmci_requester_send_next(requester, hmci_requester_after(requester, frame->operation));
     } else {
@@ -282,8 +308,10 @@ static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t 
 /* Writes to the pipe: the bytes taken, 0 when it is full, -1 when it is broken. */
 static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *parts, int count) {
   ssize_t sent = requester->pipe->send(requester->pipe, parts, count);
-  if (sent >= 0) return sent;
-  if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return -1;
+  if (sent >= 0)
+    return sent;
+  if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+    return -1;
   requester->blocked = true;
   return 0;
 }
@@ -291,10 +319,13 @@ static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *part
 /* Sends the rest of a cancelled operation's frame. True when it is gone. */
 static bool send_residue(hmci_requester_t *requester, bool *moved) {
   while (requester->residue) {
-    struct iovec part = {requester->residue + requester->residue_sent, requester->residue_size - requester->residue_sent};
+    struct iovec part = {requester->residue + requester->residue_sent,
+                         requester->residue_size - requester->residue_sent};
     ssize_t sent = write_parts(requester, &part, 1);
-    if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
-    if (sent <= 0) return false;
+    if (sent < 0)
+      hmci_requester_lose(requester, "the connection broke while sending");
+    if (sent <= 0)
+      return false;
     *moved = true;
     requester->residue_sent += (uint64_t)sent;
     if (requester->residue_sent == requester->residue_size) {
@@ -314,7 +345,8 @@ static void give_up(hmci_requester_t *requester, hmc_status_t status) {
 
 /* An encrypting pipe may have taken bytes that the socket has not. */
 static void flush(hmci_requester_t *requester) {
-  if (!requester->pipe->flush || requester->failed || requester->pipe->flush(requester->pipe) == 0) return;
+  if (!requester->pipe->flush || requester->failed || requester->pipe->flush(requester->pipe) == 0)
+    return;
   if (errno == EAGAIN) {
     requester->blocked = true;
   } else {
@@ -326,22 +358,27 @@ static void flush(hmci_requester_t *requester) {
 static bool send_frames(hmci_requester_t *requester) {
   bool moved = false;
   requester->blocked = false;
-  if (requester->failed || !send_residue(requester, &moved)) return moved;
+  if (requester->failed || !send_residue(requester, &moved))
+    return moved;
   while (requester->sending && !requester->failed) {
     batch_t batch;
     batch.part_count = batch.frame_count = 0;
     batch.header_size = 0;
     batch.payload = 0;
     hmc_status_t status = collect(requester, &batch);
-    if (status == HMC_IN_PROGRESS) return moved;
+    if (status == HMC_IN_PROGRESS)
+      return moved;
     if (status != HMC_SUCCESS) {
       give_up(requester, status);
       continue;
     }
-    if (!batch.frame_count) return moved; /* what is next waits for an answer */
+    if (!batch.frame_count)
+      return moved; /* what is next waits for an answer */
     ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
-    if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
-    if (sent <= 0) return moved;
+    if (sent < 0)
+      hmci_requester_lose(requester, "the connection broke while sending");
+    if (sent <= 0)
+      return moved;
     moved = true;
     advance(requester, &batch, (uint64_t)sent);
   }
@@ -361,9 +398,11 @@ static bool keep_residue(hmci_requester_t *requester) {
   hmci_cursor_t cursor = requester->cursor;
   frame_t frame = plan_frame(operation, cursor, header);
   uint8_t *copy = malloc(frame.size);
-  if (!copy) return false;
+  if (!copy)
+    return false;
   memcpy(copy, header, frame.header);
-  if (operation->checksum && operation->kind == HMCI_PUT) hmci_store32(copy + 4, requester->crc);
+  if (operation->checksum && operation->kind == HMCI_PUT)
+    hmci_store32(copy + 4, requester->crc);
   if (operation->kind == HMCI_NOTIFY) {
     memcpy(copy + frame.header, operation->message, frame.payload);
   } else if (hmci_stream_is_staged(operation)) {

@@ -6,7 +6,8 @@
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
   hmci_responder_release(responder, &job->region);
-  if (!job->count) responder->refusals--;
+  if (!job->count)
+    responder->refusals--;
   hmci_list_remove(&job->link);
   responder->job_count--;
   free(job);
@@ -25,7 +26,8 @@ static void stop(hmci_responder_t *responder) {
   }
   hmci_loop_set_polled(responder->host->loop, &responder->watch, false);
   hmci_responder_release(responder, &responder->region);
-  while (!hmci_list_is_empty(&responder->jobs)) hmci_responder_free_job(responder, hmci_responder_first_job(responder));
+  while (!hmci_list_is_empty(&responder->jobs))
+    hmci_responder_free_job(responder, hmci_responder_first_job(responder));
   hmci_loop_silence(responder->host->loop, &responder->watch);
 }
 
@@ -39,13 +41,17 @@ void hmci_responder_break_off(hmci_responder_t *responder) {
   hmci_responder_lose(responder, "it broke the protocol");
 }
 
-/* ---- the service ----------------------------------------------------------------------------------------------------- */
+/* ---- the service ------------------------------------------------------------------------------------------------- */
 
-/* What no descriptor tells: a device copies, the pool has to get a buffer back, or an encrypting pipe holds bytes that wait. */
+/* What no descriptor tells: a device copies, the pool has to get a buffer back, or an encrypting pipe holds bytes that
+ * wait. */
 static bool has_to_poll(const hmci_responder_t *responder) {
-  if (!responder->paused && responder->pipe->pending && responder->pipe->pending(responder->pipe)) return true;
-  if (!hmci_stage_is_empty(&responder->in) && responder->in.slots[responder->in.head].started) return true;
-  if (responder->blocked || hmci_list_is_empty(&responder->jobs)) return false;
+  if (!responder->paused && responder->pipe->pending && responder->pipe->pending(responder->pipe))
+    return true;
+  if (!hmci_stage_is_empty(&responder->in) && responder->in.slots[responder->in.head].started)
+    return true;
+  if (responder->blocked || hmci_list_is_empty(&responder->jobs))
+    return false;
   const hmci_responder_job_t *job = HMCI_CONTAINER(responder->jobs.next, hmci_responder_job_t, link);
   return job->region && !job->region->ops->host_accessible;
 }
@@ -57,10 +63,13 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
     hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
   }
   bool polled = has_to_poll(responder);
-  if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
+  if (polled != responder->polled)
+    hmci_loop_set_polled(loop, &responder->watch, polled);
   responder->polled = polled;
-  if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left) hmci_stage_release(&responder->in);
-  if (responder->out.depth && hmci_list_is_empty(&responder->jobs)) hmci_stage_release(&responder->out);
+  if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left)
+    hmci_stage_release(&responder->in);
+  if (responder->out.depth && hmci_list_is_empty(&responder->jobs))
+    hmci_stage_release(&responder->out);
 }
 
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
@@ -69,20 +78,25 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&responder->lock);
   if (!responder->failed) {
     bool was_blocked = responder->blocked, was_paused = responder->paused;
-    if (!responder->paused) moved = hmci_responder_receive(responder);
-    if (!responder->failed) moved |= hmci_responder_send(responder);
+    if (!responder->paused)
+      moved = hmci_responder_receive(responder);
+    if (!responder->failed)
+      moved |= hmci_responder_send(responder);
     if (!responder->failed && responder->paused && responder->job_count < HMCI_RESPONDER_JOBS) {
       responder->paused = false; /* there is room again; what waits in the socket makes the next event */
       moved = true;
     }
-    if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR)) hmci_responder_lose(responder, "the peer closed the connection");
-    if (!responder->failed) settle(responder, was_blocked, was_paused);
+    if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR))
+      hmci_responder_lose(responder, "the peer closed the connection");
+    if (!responder->failed)
+      settle(responder, was_blocked, was_paused);
   }
   pthread_mutex_unlock(&responder->lock);
   return moved;
 }
 
-/* The device finishes with a region: chunks of it are ended, or become bytes of nothing. False when the stream is broken. */
+/* The device finishes with a region: chunks of it are ended, or become bytes of nothing. False when the stream is
+ * broken. */
 static bool finish_chunks(hmci_responder_t *responder, const hmci_region_view_t *region) {
   bool moved;
   if (responder->region == region && hmci_responder_is_staged(responder) && !hmci_stage_is_empty(&responder->in)) {
@@ -93,24 +107,29 @@ static bool finish_chunks(hmci_responder_t *responder, const hmci_region_view_t 
 }
 
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
-  if (!responder->pipe) return;
+  if (!responder->pipe)
+    return;
   pthread_mutex_lock(&responder->lock);
-  if (!responder->failed && !finish_chunks(responder, region)) hmci_responder_break_off(responder);
+  if (!responder->failed && !finish_chunks(responder, region))
+    hmci_responder_break_off(responder);
   if (responder->region == region) {
     hmci_responder_release(responder, &responder->region);
     hmci_responder_refuse(responder, HMC_STALE);
   }
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
-    if (job->region != region) continue;
-    if (link == responder->jobs.next) hmci_responder_drop_chunks(responder);
+    if (job->region != region)
+      continue;
+    if (link == responder->jobs.next)
+      hmci_responder_drop_chunks(responder);
     hmci_responder_release(responder, &job->region);
     job->status = HMC_STALE;
   }
   pthread_mutex_unlock(&responder->lock);
 }
 
-hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe) {
   *responder = (hmci_responder_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
   hmci_list_init(&responder->jobs);
   pthread_mutex_init(&responder->lock, NULL);
@@ -123,14 +142,17 @@ hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t 
 }
 
 void hmci_responder_fail(hmci_responder_t *responder) {
-  if (!responder->pipe) return;
+  if (!responder->pipe)
+    return;
   pthread_mutex_lock(&responder->lock);
-  if (!responder->failed) stop(responder);
+  if (!responder->failed)
+    stop(responder);
   pthread_mutex_unlock(&responder->lock);
 }
 
 void hmci_responder_close(hmci_responder_t *responder) {
-  if (!responder->pipe) return;
+  if (!responder->pipe)
+    return;
   hmci_responder_fail(responder);
   hmci_loop_remove(responder->host->loop, &responder->watch);
   responder->pipe->close(responder->pipe);

@@ -18,12 +18,13 @@ struct hmci_responder_job {
   bool last;           /* the operation ends with this job */
   bool checksum;
   uint64_t value; /* of a result */
-  uint64_t done;  /* what was done, and due to be acknowledged, before it: told first, for a chain ends with its last operation */
+  /* what was done, and due to be acknowledged, before it: told first, for a chain ends with its last operation */
+  uint64_t done;
   hmci_region_view_t *region;
   hmci_cursor_t cursor; /* where the next frame starts, or the next chunk that the device copies */
   uint64_t left;        /* to be sent */
   uint64_t to_copy;     /* to be copied by the device */
-  uint32_t count; /* 0: a refusal, or a result */
+  uint32_t count;       /* 0: a refusal, or a result */
   hmci_segment_t entries[];
 };
 
@@ -32,7 +33,8 @@ static inline hmci_responder_job_t *hmci_responder_first_job(hmci_responder_t *r
 }
 
 static inline void hmci_responder_release(hmci_responder_t *responder, hmci_region_view_t **region) {
-  if (*region) responder->host->region_release(responder->host, *region);
+  if (*region)
+    responder->host->region_release(responder->host, *region);
   *region = NULL;
 }
 

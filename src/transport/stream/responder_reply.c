@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-/* ---- answers --------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
   hmci_reply_encode(responder->reply, header);
@@ -15,7 +15,8 @@ static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *
 static void copy_ahead(hmci_responder_t *responder, hmci_responder_job_t *job) {
   const hmci_host_t *host = responder->host;
   hmci_stage_t *out = &responder->out;
-  if (!hmci_stage_reserve(out, host->staging, job->region->chunk, (uint32_t)host->settings->depth)) return;
+  if (!hmci_stage_reserve(out, host->staging, job->region->chunk, (uint32_t)host->settings->depth))
+    return;
   while (job->to_copy && !hmci_stage_is_full(out)) {
     hmci_stage_slot_t *slot = hmci_stage_claim(out);
     slot->size = job->to_copy < out->chunk ? job->to_copy : out->chunk;
@@ -38,14 +39,17 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
   hmci_stage_slot_t *slot = NULL;
   if (!host) {
     copy_ahead(responder, job);
-    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out))) return HMC_IN_PROGRESS;
+    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out)))
+      return HMC_IN_PROGRESS;
     slot = hmci_stage_oldest(&responder->out);
     length = slot->size;
     responder->out_sent = 0;
-    if (slot->status != HMC_SUCCESS) return slot->status;
+    if (slot->status != HMC_SUCCESS)
+      return slot->status;
   }
   hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
-  if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
+  if (job->last && length == job->left)
+    header.flags |= HMCI_FLAG_LAST;
   if (job->checksum) {
     hmci_cursor_t cursor = job->cursor;
     header.flags |= HMCI_FLAG_CHECKSUM;
@@ -59,22 +63,27 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
 
 /* Acknowledges up to `sequence`. False when that is done. */
 static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
-  if (responder->ack_sent >= sequence) return false;
+  if (responder->ack_sent >= sequence)
+    return false;
   responder->ack_sent = sequence;
   begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = sequence});
   return true;
 }
 
-/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover; what was
- * done before that is acknowledged before it. */
+/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
+ * what it would cover; what was done before that is acknowledged before it. */
 static bool next_reply(hmci_responder_t *responder) {
-  if (!responder->refusals && acknowledge(responder, responder->ack_due)) return true;
-  if (hmci_list_is_empty(&responder->jobs)) return false;
+  if (!responder->refusals && acknowledge(responder, responder->ack_due))
+    return true;
+  if (hmci_list_is_empty(&responder->jobs))
+    return false;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
-  if (!job->count && acknowledge(responder, job->done)) return true;
+  if (!job->count && acknowledge(responder, job->done))
+    return true;
   if (job->status == HMC_SUCCESS && job->count) {
     hmc_status_t status = begin_data(responder, job);
-    if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;
+    if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS)
+      return status == HMC_SUCCESS;
     hmci_responder_drop_chunks(responder);
     job->status = status;
   }
@@ -95,9 +104,11 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
   int used = 0;
   uint64_t covered;
   if (responder->reply_sent < responder->reply_size) {
-    parts[used++] = (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
+    parts[used++] =
+        (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
   }
-  if (!responder->data_left) return used;
+  if (!responder->data_left)
+    return used;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
   if (!job->region) {
     uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
@@ -117,13 +128,17 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
 static void advance_data(hmci_responder_t *responder, uint64_t sent) {
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
   bool host = job->region && job->region->ops->host_accessible;
-  if (host) hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
+  if (host)
+    hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
   responder->out_sent += sent;
   responder->data_left -= sent;
   job->left -= sent;
-  if (responder->data_left) return;
-  if (job->region && !host) hmci_stage_pop(&responder->out);
-  if (job->region && !job->left) hmci_responder_free_job(responder, job); /* one without a region still owes its NAK */
+  if (responder->data_left)
+    return;
+  if (job->region && !host)
+    hmci_stage_pop(&responder->out);
+  if (job->region && !job->left)
+    hmci_responder_free_job(responder, job); /* one without a region still owes its NAK */
 }
 
 /* Sends answers until all are gone or the pipe is full. True when something moved. */
@@ -133,7 +148,8 @@ static bool send_replies(hmci_responder_t *responder) {
   responder->blocked = false;
   for (;;) {
     bool framed = responder->reply_sent < responder->reply_size || responder->data_left;
-    if (!framed && !next_reply(responder)) break;
+    if (!framed && !next_reply(responder))
+      break;
     if (round >= HMCI_RESPONDER_ROUND) {
       responder->blocked = true; /* others first; the socket, being writable, makes the next event */
       break;
@@ -152,16 +168,19 @@ static bool send_replies(hmci_responder_t *responder) {
     moved = true;
     round += (uint64_t)sent;
     uint32_t header = responder->reply_size - responder->reply_sent;
-    if (header > (uint64_t)sent) header = (uint32_t)sent;
+    if (header > (uint64_t)sent)
+      header = (uint32_t)sent;
     responder->reply_sent += header;
-    if ((uint64_t)sent > header) advance_data(responder, (uint64_t)sent - header);
+    if ((uint64_t)sent > header)
+      advance_data(responder, (uint64_t)sent - header);
   }
   return moved;
 }
 
 bool hmci_responder_send(hmci_responder_t *responder) {
   bool moved = send_replies(responder);
-  if (responder->failed || !responder->pipe->flush || responder->pipe->flush(responder->pipe) == 0) return moved;
+  if (responder->failed || !responder->pipe->flush || responder->pipe->flush(responder->pipe) == 0)
+    return moved;
   if (errno == EAGAIN) {
     responder->blocked = true;
   } else {

@@ -36,7 +36,8 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
   uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;
   uint16_t most = header->type == HMCI_WIRE_NOTIFY || header->type == HMCI_WIRE_ATOMIC ? least : HMCI_FRAME_ENTRIES;
   if (header->entries < least || header->entries > most) {
-    return hmci_fail(HMC_CORRUPT, "request of type %u with %u entries (%u to %u)", header->type, header->entries, least, most);
+    return hmci_fail(HMC_CORRUPT, "request of type %u with %u entries (%u to %u)", header->type, header->entries, least,
+                     most);
   }
   return HMC_SUCCESS;
 }
@@ -48,15 +49,17 @@ static bool is_atomic(const hmci_segment_t *segments) {
          segments[1].local <= HMC_ATOMIC_COMPARE_SWAP && segments[2].length <= 1;
 }
 
-hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table, hmci_segment_t *segments,
-                                         uint64_t *total) {
+hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table,
+                                         hmci_segment_t *segments, uint64_t *total) {
   uint64_t sum = header->length;
   bool atomic = header->type == HMCI_WIRE_ATOMIC;
   segments[0] = (hmci_segment_t){.local = header->offset, .length = header->length};
   for (uint32_t i = 1; i < header->entries; i++, table += HMCI_REQUEST_ENTRY) {
     segments[i] = (hmci_segment_t){.local = hmci_load64(table), .length = hmci_load64(table + 8)};
-    if (atomic) continue;
-    if (segments[i].length > UINT64_MAX - sum) return hmci_fail(HMC_CORRUPT, "the lengths of a request overflow");
+    if (atomic)
+      continue;
+    if (segments[i].length > UINT64_MAX - sum)
+      return hmci_fail(HMC_CORRUPT, "the lengths of a request overflow");
     sum += segments[i].length;
   }
   uint64_t limit = header->type == HMCI_WIRE_NOTIFY ? HMC_NOTIFICATION_MAX : HMCI_FRAME_PAYLOAD;
@@ -64,8 +67,10 @@ hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, co
     return hmci_fail(HMC_CORRUPT, "frame of type %u with %llu B (at most %llu)", header->type, (unsigned long long)sum,
                      (unsigned long long)limit);
   }
-  if (atomic && !is_atomic(segments)) return hmci_fail(HMC_CORRUPT, "malformed atomic");
-  if (sum == 0) return hmci_fail(HMC_CORRUPT, "a request for nothing");
+  if (atomic && !is_atomic(segments))
+    return hmci_fail(HMC_CORRUPT, "malformed atomic");
+  if (sum == 0)
+    return hmci_fail(HMC_CORRUPT, "a request for nothing");
   *total = sum;
   return HMC_SUCCESS;
 }
@@ -93,15 +98,23 @@ hmc_status_t hmci_reply_decode(const uint8_t *from, hmci_reply_header_t *header)
   bool plain = header->length == 0 && header->flags == 0;
   bool valid = is_status(header->status) && (header->crc == 0 || header->flags & HMCI_FLAG_CHECKSUM);
   switch (header->type) {
-  case HMCI_WIRE_ACK: valid = valid && plain && header->status == HMC_SUCCESS; break;
-  case HMCI_WIRE_NAK: valid = valid && plain && header->status != HMC_SUCCESS; break;
+  case HMCI_WIRE_ACK:
+    valid = valid && plain && header->status == HMC_SUCCESS;
+    break;
+  case HMCI_WIRE_NAK:
+    valid = valid && plain && header->status != HMC_SUCCESS;
+    break;
   case HMCI_WIRE_DATA:
     valid = valid && header->status == HMC_SUCCESS && header->length <= HMCI_FRAME_PAYLOAD &&
             !(header->flags & ~(HMCI_FLAG_LAST | HMCI_FLAG_CHECKSUM));
     break;
-  case HMCI_WIRE_RESULT: valid = valid && header->status == HMC_SUCCESS && header->flags == 0; break;
-  default: valid = false;
+  case HMCI_WIRE_RESULT:
+    valid = valid && header->status == HMC_SUCCESS && header->flags == 0;
+    break;
+  default:
+    valid = false;
   }
-  if (!valid) return hmci_fail(HMC_CORRUPT, "malformed reply of type %u", header->type);
+  if (!valid)
+    return hmci_fail(HMC_CORRUPT, "malformed reply of type %u", header->type);
   return HMC_SUCCESS;
 }

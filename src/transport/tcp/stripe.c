@@ -2,12 +2,13 @@
  *
  * The waiting thread moves one part, the service thread the others, and the peer answers each stream for itself.
  *
- * Order. On one stream a later operation never comes before an earlier one, so what is left of a cancelled put cannot overwrite what follows. Over
- * several it could: cancelling therefore sends a one-byte get behind the rest on each stream and waits for the answers; a peer that does not
- * answer within BARRIER_TIME is cut off.
+ * Order. On one stream a later operation never comes before an earlier one, so what is left of a cancelled put cannot
+ * overwrite what follows. Over several it could: cancelling therefore sends a one-byte get behind the rest on each
+ * stream and waits for the answers; a peer that does not answer within BARRIER_TIME is cut off.
  *
- * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used again, not freed. Who waits
- * for an operation or cancels it counts among the users of its stripe, for it could be another operation's the moment that one is complete. */
+ * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used
+ * again, not freed. Who waits for an operation or cancels it counts among the users of its stripe, for it could be
+ * another operation's the moment that one is complete. */
 #include "tcp.h"
 
 #include <stdlib.h>
@@ -30,7 +31,8 @@ typedef struct stripe {
 
 static uint64_t total_of(const hmci_operation_t *operation) {
   uint64_t total = 0;
-  for (uint32_t i = 0; i < operation->segment_count; i++) total += operation->segments[i].length;
+  for (uint32_t i = 0; i < operation->segment_count; i++)
+    total += operation->segments[i].length;
   return total;
 }
 
@@ -41,13 +43,16 @@ bool hmci_tcp_is_striped(const tcp_connection_t *connection, const hmci_operatio
 
 bool hmci_tcp_was_striped(const hmci_operation_t *operation) { return operation->parts != NULL; }
 
-/* ---- making ---------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static bool is_free(stripe_t *stripe) {
-  if (stripe->users) return false;
-  if (atomic_load_explicit(&stripe->left, memory_order_acquire)) return false; /* partner: on_part's release */
+  if (stripe->users)
+    return false;
+  if (atomic_load_explicit(&stripe->left, memory_order_acquire))
+    return false; /* partner: on_part's release */
   for (uint32_t i = 0; i < stripe->count; i++) {
-    if (!hmci_operation_is_complete(&stripe->parts[i])) return false;
+    if (!hmci_operation_is_complete(&stripe->parts[i]))
+      return false;
   }
   return true;
 }
@@ -57,10 +62,13 @@ static stripe_t *take_stripe(tcp_connection_t *connection, uint32_t segments) {
   pthread_mutex_lock(&connection->stripe_lock);
   for (hmci_list_t *link = connection->stripes.next; link != &connection->stripes && !stripe; link = link->next) {
     stripe_t *candidate = HMCI_CONTAINER(link, stripe_t, link);
-    if (is_free(candidate)) stripe = candidate;
+    if (is_free(candidate))
+      stripe = candidate;
   }
-  if (!stripe && (stripe = calloc(1, sizeof *stripe))) hmci_list_append(&connection->stripes, &stripe->link);
-  if (stripe) atomic_store(&stripe->left, 1); /* taken */
+  if (!stripe && (stripe = calloc(1, sizeof *stripe)))
+    hmci_list_append(&connection->stripes, &stripe->link);
+  if (stripe)
+    atomic_store(&stripe->left, 1); /* taken */
   pthread_mutex_unlock(&connection->stripe_lock);
   if (stripe && stripe->room < segments) {
     hmci_segment_t *more = realloc(stripe->segments, segments * sizeof *more);
@@ -78,7 +86,8 @@ static stripe_t *take_stripe(tcp_connection_t *connection, uint32_t segments) {
 static void on_part(hmci_operation_t *part) {
   stripe_t *stripe = part->owner;
   uint32_t none = HMC_SUCCESS;
-  if (part->status != HMC_SUCCESS) atomic_compare_exchange_strong(&stripe->status, &none, part->status);
+  if (part->status != HMC_SUCCESS)
+    atomic_compare_exchange_strong(&stripe->status, &none, part->status);
   hmci_operation_t *whole = stripe->whole;
   if (atomic_fetch_sub_explicit(&stripe->left, 1, memory_order_acq_rel) == 1) {
     hmci_operation_complete(whole, (hmc_status_t)atomic_load(&stripe->status));
@@ -116,7 +125,8 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
   uint64_t most = total_of(operation) / PART_LEAST;
   uint32_t parts = most < connection->count ? (uint32_t)most : connection->count;
   stripe_t *stripe = take_stripe(connection, operation->segment_count + parts);
-  if (!stripe) return hmci_fail(HMC_NO_MEMORY, "no memory to spread a transfer over streams");
+  if (!stripe)
+    return hmci_fail(HMC_NO_MEMORY, "no memory to spread a transfer over streams");
   stripe->whole = operation;
   atomic_store(&stripe->status, HMC_SUCCESS);
   for (uint32_t i = 0; i < parts; i++) {
@@ -130,20 +140,23 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
     part->parts = NULL;
   }
   deal(stripe, operation, parts);
-  for (uint32_t i = 0; i < stripe->count; i++) stripe->parts[i].single.length = UINT64_MAX; /* never a small one */
+  for (uint32_t i = 0; i < stripe->count; i++)
+    stripe->parts[i].single.length = UINT64_MAX; /* never a small one */
   operation->parts = stripe;
   uint32_t count = stripe->count;
   atomic_store(&stripe->left, count);
   for (uint32_t i = 0; i < count; i++) {
     hmc_status_t status = hmci_requester_submit(&connection->requesters[i], &stripe->parts[i], 1);
-    if (status != HMC_SUCCESS) hmci_operation_complete(&stripe->parts[i], status);
+    if (status != HMC_SUCCESS)
+      hmci_operation_complete(&stripe->parts[i], status);
   }
   return HMC_SUCCESS;
 }
 
-/* ---- waiting and cancelling ------------------------------------------------------------------------------------------ */
+/* ---- waiting and cancelling -------------------------------------------------------------------------------------- */
 
-/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is complete. */
+/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is
+ * complete. */
 static stripe_t *acquire(tcp_connection_t *connection, hmci_operation_t *operation) {
   stripe_t *stripe = NULL;
   pthread_mutex_lock(&connection->stripe_lock);
@@ -163,32 +176,42 @@ static void release(tcp_connection_t *connection, stripe_t *stripe) {
 
 hmc_status_t hmci_tcp_stripe_wait(tcp_connection_t *connection, hmci_operation_t *operation, uint64_t spin) {
   stripe_t *stripe = acquire(connection, operation);
-  if (!stripe) return HMC_SUCCESS;
+  if (!stripe)
+    return HMC_SUCCESS;
   hmci_requester_wait(&connection->requesters[0], &stripe->parts[0], spin);
   release(connection, stripe);
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
+  if (hmci_operation_is_complete(operation))
+    return HMC_SUCCESS;
   return hmci_now() >= operation->deadline ? HMC_TIMEOUT : HMC_IN_PROGRESS;
 }
 
 /* Makes sure that nothing of the cancelled parts is still on its way. False: the peer does not answer. */
 static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t *cancelled, uint32_t count) {
   uint8_t bytes[TCP_STREAMS]; /* one each: the streams are received from under different locks */
-  hmci_region_view_t here = {.base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
+  hmci_region_view_t here = {
+      .base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
   hmci_operation_t barriers[TCP_STREAMS];
   bool answered = true;
   uint64_t deadline = hmci_now() + BARRIER_TIME;
   for (uint32_t i = 0; i < count; i++) {
     hmci_operation_t *barrier = &barriers[i];
-    *barrier = (hmci_operation_t){.kind = HMCI_GET, .local = &here, .remote = cancelled->remote, .segment_count = 1,
-                                  .deadline = deadline, .awaited = true, .single = {.local = i, .length = 1}};
+    *barrier = (hmci_operation_t){.kind = HMCI_GET,
+                                  .local = &here,
+                                  .remote = cancelled->remote,
+                                  .segment_count = 1,
+                                  .deadline = deadline,
+                                  .awaited = true,
+                                  .single = {.local = i, .length = 1}};
     barrier->segments = &barrier->single;
     hmc_status_t status = hmci_requester_submit(&connection->requesters[i], barrier, 1);
-    if (status != HMC_SUCCESS) hmci_operation_complete(barrier, status);
+    if (status != HMC_SUCCESS)
+      hmci_operation_complete(barrier, status);
   }
   for (uint32_t i = 0; i < count; i++) {
     hmci_requester_t *requester = &connection->requesters[i];
     while (!hmci_operation_is_complete(&barriers[i])) {
-      if (hmci_requester_wait(requester, &barriers[i], BARRIER_TIME) != HMC_TIMEOUT) continue;
+      if (hmci_requester_wait(requester, &barriers[i], BARRIER_TIME) != HMC_TIMEOUT)
+        continue;
       hmci_requester_cancel(requester, &barriers[i], HMC_TIMEOUT);
       answered = false;
     }
@@ -198,12 +221,15 @@ static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t 
 
 void hmci_tcp_stripe_cancel(tcp_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
   stripe_t *stripe = acquire(connection, operation);
-  if (!stripe) return;
+  if (!stripe)
+    return;
   uint32_t count = stripe->count;
   hmci_operation_t copy = {.kind = operation->kind, .remote = operation->remote};
-  for (uint32_t i = 0; i < count; i++) hmci_requester_cancel(&connection->requesters[i], &stripe->parts[i], status);
+  for (uint32_t i = 0; i < count; i++)
+    hmci_requester_cancel(&connection->requesters[i], &stripe->parts[i], status);
   release(connection, stripe);
-  if (copy.kind == HMCI_GET || await_barriers(connection, &copy, count)) return;
+  if (copy.kind == HMCI_GET || await_barriers(connection, &copy, count))
+    return;
   const hmci_host_t *host = connection->transport->host;
   host->connection_lost(host, connection, "it did not answer when a transfer over several streams was cut off");
 }

@@ -1,11 +1,11 @@
 /* tcp: one-sided operations over TCP sockets; works between any two hosts.
  *
- * A connection has one or more streams in each direction, each a socket of its own, so that the answers to one side's operations never wait
- * behind the other side's payload. The dialling half opens all of them: purpose 2 i is its i-th requester, 2 i + 1 its i-th responder, and
- * the other way round at the accepting half.
+ * A connection has one or more streams in each direction, each a socket of its own, so that the answers to one side's
+ * operations never wait behind the other side's payload. The dialling half opens all of them: purpose 2 i is its i-th
+ * requester, 2 i + 1 its i-th responder, and the other way round at the accepting half.
  *
- * Locking: the arrays change only while the connection is made (the dialling thread, or the loop's thread, before the core hands the
- * connection to anybody else); afterwards requesters and responders lock for themselves. */
+ * Locking: the arrays change only while the connection is made (the dialling thread, or the loop's thread, before the
+ * core hands the connection to anybody else); afterwards requesters and responders lock for themselves. */
 #include "tcp.h"
 
 #include <stdio.h>
@@ -30,7 +30,9 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return HMC_SUCCESS;
 }
 
-static uint32_t clamp_streams(uint64_t count) { return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count; }
+static uint32_t clamp_streams(uint64_t count) {
+  return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count;
+}
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   tcp_connection_t *connection = block;
@@ -48,30 +50,36 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
 
 static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data) {
   tcp_connection_t *connection = block;
-  if (peer_data->size != 1) return hmci_fail(HMC_CORRUPT, "malformed tcp connection data");
+  if (peer_data->size != 1)
+    return hmci_fail(HMC_CORRUPT, "malformed tcp connection data");
   connection->count = clamp_streams(peer_data->data[0]);
   return HMC_SUCCESS;
 }
 
 static hmc_status_t take_stream(tcp_connection_t *connection, uint32_t index, bool request, hmci_pipe_t *pipe) {
   const hmci_host_t *host = connection->transport->host;
-  if (index >= connection->count) return hmci_fail(HMC_CORRUPT, "tcp stream %u of %u", index, connection->count);
+  if (index >= connection->count)
+    return hmci_fail(HMC_CORRUPT, "tcp stream %u of %u", index, connection->count);
   if (request) {
-    if (connection->requesters[index].pipe) return hmci_fail(HMC_CORRUPT, "tcp stream %u came twice", index);
+    if (connection->requesters[index].pipe)
+      return hmci_fail(HMC_CORRUPT, "tcp stream %u came twice", index);
     return hmci_requester_open(&connection->requesters[index], host, connection, pipe);
   }
-  if (connection->responders[index].pipe) return hmci_fail(HMC_CORRUPT, "tcp stream %u came twice", index);
+  if (connection->responders[index].pipe)
+    return hmci_fail(HMC_CORRUPT, "tcp stream %u came twice", index);
   return hmci_responder_open(&connection->responders[index], host, connection, pipe);
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   (void)offer, (void)peer_data;
   tcp_connection_t *connection = block;
   const hmci_host_t *host = connection->transport->host;
   for (uint32_t purpose = 0; purpose < 2 * connection->count; purpose++) {
     hmci_pipe_t *pipe;
     hmc_status_t status = host->dial(host, connection, purpose, deadline, &pipe);
-    if (status != HMC_SUCCESS) return status;
+    if (status != HMC_SUCCESS)
+      return status;
     status = take_stream(connection, purpose / 2, purpose % 2 == 0, pipe);
     if (status != HMC_SUCCESS) {
       pipe->close(pipe);
@@ -88,7 +96,8 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
 static void connection_fail(void *block, hmc_status_t status) {
   tcp_connection_t *connection = block;
   for (uint32_t i = 0; i < connection->count; i++) {
-    if (connection->requesters[i].pipe) hmci_requester_fail(&connection->requesters[i], status);
+    if (connection->requesters[i].pipe)
+      hmci_requester_fail(&connection->requesters[i], status);
     hmci_responder_fail(&connection->responders[i]);
   }
 }
@@ -105,35 +114,41 @@ static void connection_close(void *block) {
 
 static void explain(void *block, char *text, size_t size) {
   tcp_connection_t *connection = block;
-  snprintf(text, size, "%u stream%s in each direction; the payload is %s", connection->count, connection->count == 1 ? "" : "s",
+  snprintf(text, size, "%u stream%s in each direction; the payload is %s", connection->count,
+           connection->count == 1 ? "" : "s",
            connection->transport->host->settings->encrypt ? "encrypted" : "sent in clear after authentication");
 }
 
 static void region_revoke(void *block, hmci_region_view_t *region) {
   tcp_connection_t *connection = block;
-  for (uint32_t i = 0; i < connection->count; i++) hmci_responder_revoke(&connection->responders[i], region);
+  for (uint32_t i = 0; i < connection->count; i++)
+    hmci_responder_revoke(&connection->responders[i], region);
 }
 
 static void remote_explain(void *block, void *remote, char *text, size_t size) {
   (void)block, (void)remote;
-  snprintf(text, size, "the target's service thread reads the socket straight into host memory, and stages for devices");
+  snprintf(text, size,
+           "the target's service thread reads the socket straight into host memory, and stages for devices");
 }
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   tcp_connection_t *connection = block;
-  if (hmci_tcp_is_striped(connection, operations, count)) return hmci_tcp_stripe_submit(connection, operations);
+  if (hmci_tcp_is_striped(connection, operations, count))
+    return hmci_tcp_stripe_submit(connection, operations);
   return hmci_requester_submit(&connection->requesters[0], operations, count);
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
   tcp_connection_t *connection = block;
-  if (hmci_tcp_was_striped(operation)) return hmci_tcp_stripe_wait(connection, operation, spin);
+  if (hmci_tcp_was_striped(operation))
+    return hmci_tcp_stripe_wait(connection, operation, spin);
   return hmci_requester_wait(&connection->requesters[0], operation, spin);
 }
 
 static void progress(void *block) {
   tcp_connection_t *connection = block;
-  for (uint32_t i = 0; i < connection->count; i++) hmci_requester_progress(&connection->requesters[i]);
+  for (uint32_t i = 0; i < connection->count; i++)
+    hmci_requester_progress(&connection->requesters[i]);
 }
 
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
