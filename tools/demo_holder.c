@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { COPIES = 4 }; /* of the file in this host's memory: a device in software and a stage at both ends */
+
 typedef struct holder {
   int socket;
   const char *name; /* of the file */
@@ -18,8 +20,9 @@ typedef struct holder {
   uint64_t bytes;
   hmc_context_t *context;
   hmc_region_t *source;
-  hmc_peer_t *peer;   /* of the route under way */
-  hmc_remote_t *sink; /* there */
+  hmc_region_t *stage; /* host memory beside it; NULL: not made */
+  hmc_peer_t *peer;    /* of the route under way */
+  hmc_remote_t *sink;  /* there */
   demo_message_t reply;
 } holder_t;
 
@@ -47,8 +50,8 @@ static bool open_file(holder_t *holder) {
 }
 
 static bool open_region(holder_t *holder, hmc_memory_t memory, uint16_t *port) {
-  if (tool_is_host_memory(memory) && holder->bytes > tool_host_bytes() / 2)
-    return give_up(holder, holder->name, "two copies of the file do not fit into this host's memory");
+  if (tool_is_host_memory(memory) && holder->bytes > tool_host_bytes() / COPIES)
+    return give_up(holder, holder->name, "the four copies of it that this takes do not fit into this host's memory");
   hmc_context_options_t options = {.name = "hmc-demo holder"};
   if (hmc_context_create(&options, &holder->context) != HMC_SUCCESS)
     return give_up(holder, "the holder's context", hmc_last_error());
@@ -76,7 +79,7 @@ static bool read_piece(holder_t *holder, unsigned char *piece, uint64_t offset, 
 /* File to accelerator, piece by piece, with the digest of what was read. */
 static bool load_file(holder_t *holder, EVP_MD_CTX *digest, unsigned char *piece) {
   demo_progress_t progress;
-  demo_progress_begin(&progress, "reading the file", holder->bytes);
+  demo_progress_begin(&progress, "reading the file", holder->bytes, 1);
   hmc_memory_t memory = hmc_region_memory(holder->source);
   unsigned char *device = hmc_region_pointer(holder->source);
   bool good = true;
@@ -88,7 +91,7 @@ static bool load_file(holder_t *holder, EVP_MD_CTX *digest, unsigned char *piece
     if (good &&
         hmc_memory_copy(device + offset, memory, piece, (hmc_memory_t){HMC_MEMORY_CPU, 0}, length) != HMC_SUCCESS)
       good = give_up(holder, "copying the file into the accelerator", hmc_last_error());
-    demo_progress_update(&progress, offset + length);
+    demo_progress_add(&progress, length);
   }
   demo_progress_end(&progress);
   return good;
@@ -119,19 +122,53 @@ static bool take_up(holder_t *holder) {
 
 static bool put(holder_t *holder, const char *label) {
   demo_message_t done = {.kind = DEMO_DONE};
-  if (demo_transfer(holder->source, holder->sink, false, label, &done.seconds) != HMC_SUCCESS)
+  demo_progress_t progress;
+  demo_progress_begin(&progress, label, holder->bytes, 1);
+  double begin = tool_clock();
+  hmc_status_t status = demo_transfer(holder->source, holder->sink, false, 0, holder->bytes, &progress);
+  done.seconds = tool_clock() - begin;
+  demo_progress_end(&progress);
+  if (status != HMC_SUCCESS)
     return give_up(holder, "put", hmc_last_error());
   return demo_send(holder->socket, &done);
 }
 
-static bool serve(holder_t *holder) {
-  demo_message_t message;
-  while (demo_receive(holder->socket, &message)) {
-    bool good = message.kind == DEMO_ROUTE ? take_up(holder) : put(holder, message.text);
-    if (!good)
-      return false;
+static bool make_stage(holder_t *holder) {
+  if (!holder->stage && hmc_region_allocate(holder->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, holder->bytes,
+                                            DEMO_STAGE, HMC_REMOTE_READ, &holder->stage) != HMC_SUCCESS)
+    return give_up(holder, "the holder's stage in host memory", hmc_last_error());
+  return demo_send(holder->socket, &(demo_message_t){.kind = DEMO_DONE});
+}
+
+static bool load_stage(holder_t *holder, uint64_t offset, uint64_t length) {
+  unsigned char *stage = (unsigned char *)hmc_region_pointer(holder->stage) + offset;
+  const unsigned char *device = (const unsigned char *)hmc_region_pointer(holder->source) + offset;
+  if (hmc_memory_copy(stage, (hmc_memory_t){HMC_MEMORY_CPU, 0}, device, hmc_region_memory(holder->source), length) !=
+      HMC_SUCCESS)
+    return give_up(holder, "copying from the holder's accelerator", hmc_last_error());
+  return demo_send(holder->socket, &(demo_message_t){.kind = DEMO_DONE});
+}
+
+static bool follow(holder_t *holder, const demo_message_t *order) {
+  switch (order->kind) {
+  case DEMO_ROUTE:
+    return take_up(holder);
+  case DEMO_MAKE:
+    return make_stage(holder);
+  case DEMO_LOAD:
+    return load_stage(holder, order->offset, order->bytes);
+  default:
+    return put(holder, order->text);
   }
-  return true; /* the receiver has hung up: all is done */
+}
+
+/* Until the receiver has hung up: all is done then. */
+static bool serve(holder_t *holder) {
+  demo_message_t order;
+  while (demo_receive(holder->socket, &order))
+    if (!follow(holder, &order))
+      return false;
+  return true;
 }
 
 int demo_hold(int socket, const char *file) {

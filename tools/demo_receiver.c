@@ -1,68 +1,34 @@
-/* The process that receives the file, by each route in turn, and prints what came of it. */
+/* The process that receives the file, by each way of this host in turn, and prints what came of it. */
 #include "demo.h"
-
-#include <openssl/evp.h>
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
-enum { ROUNDS = 5, ROUNDS_MAX = 1000, ROWS_MAX = 8 };
-#define ENOUGH_SECONDS 10.0 /* no further round of a row after that, unless the rounds were asked for */
+enum { ROUNDS = 5, ROUNDS_MAX = 1000 };
+#define ENOUGH_SECONDS 2.0 /* no further round of a row after that, unless the rounds were asked for */
 
-static const hmc_connection_type_t routes[] = {HMC_CONNECTION_SHM, HMC_CONNECTION_TCP};
-enum { ROUTES = sizeof routes / sizeof routes[0] };
+/* Best first. Those that do not work here are passed over: the table of modes says why. */
+static const hmc_connection_type_t routes[] = {HMC_CONNECTION_SHM, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX,
+                                               HMC_CONNECTION_TCP};
+enum { ROUTES = sizeof routes / sizeof routes[0], EXPLAINED = 2048 };
 
-/* When the holder puts, this process's service thread may write the sink. What keeps that apart from the two functions
- * named below are messages through the holder, which the thread sanitizer does not see: it looks into one process. */
-#ifdef __SANITIZE_THREAD__
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void) { return "race:^clear_sink$\nrace:^digest_sink$\n"; }
-#endif
-
-typedef struct receiver {
-  int socket;
-  const demo_options_t *options;
-  demo_message_t held; /* what the holder said: bytes, digest, port, memory */
-  hmc_context_t *context;
-  hmc_region_t *sink;
-  hmc_peer_t *peer;
-  hmc_remote_t *source;
-  unsigned char *piece; /* DEMO_CHUNK bytes of host memory */
-  char explained[ROUTES][2048];
-} receiver_t;
-
-/* The holder's answer, of the kind that is due. */
-static int await(receiver_t *receiver, demo_kind_t kind, demo_message_t *message) {
-  if (!demo_receive(receiver->socket, message))
+int demo_order(demo_receiver_t *receiver, const demo_message_t *order, demo_message_t *done) {
+  demo_message_t answer;
+  demo_kind_t due = order->kind == DEMO_HOLD ? DEMO_READY : DEMO_DONE;
+  if (!demo_send(receiver->socket, order) || !demo_receive(receiver->socket, &answer))
     return tool_fail("the process that holds the file has ended without a word");
-  if (message->kind == DEMO_FAILED)
-    return tool_fail("%s", message->text);
-  return message->kind == kind ? TOOL_DONE : tool_fail("the two processes have lost step");
-}
-
-static int tell(receiver_t *receiver, const demo_message_t *message) {
-  return demo_send(receiver->socket, message) ? TOOL_DONE : tool_fail("the process that holds the file has ended");
-}
-
-/* The memory for both ends: what was asked for, else a real accelerator, else the one in software. */
-static int choose_memory(const demo_options_t *options, hmc_memory_t *from, hmc_memory_t *to) {
-  int devices;
-  hmc_memory_t memory = {options->kind, 0};
-  hmc_status_t status = hmc_memory_resolve(memory, &memory);
-  if (status == HMC_SUCCESS && options->kind == HMC_MEMORY_DEFAULT && memory.kind == HMC_MEMORY_CPU) {
-    memory.kind = HMC_MEMORY_SIM;
-    status = hmc_memory_resolve(memory, &memory);
-  }
-  if (status == HMC_SUCCESS)
-    status = hmc_memory_devices(memory.kind, &devices);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the memory", status);
-  *from = memory;
-  *to = (hmc_memory_t){memory.kind, devices > 1 ? 1 : 0};
+  if (answer.kind == DEMO_FAILED)
+    return tool_fail("%s", answer.text);
+  if (answer.kind != due)
+    return tool_fail("the two processes have lost step");
+  if (done)
+    *done = answer;
   return TOOL_DONE;
 }
 
-static int set_up(receiver_t *receiver, hmc_memory_t memory) {
+static int set_up(demo_receiver_t *receiver, hmc_memory_t memory) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-demo receiver"}, &receiver->context);
   if (status != HMC_SUCCESS)
     return tool_fail_hmc("the receiver's context", status);
@@ -74,92 +40,34 @@ static int set_up(receiver_t *receiver, hmc_memory_t memory) {
   return receiver->piece ? TOOL_DONE : tool_fail("out of memory");
 }
 
-/* Connects by one route, both ways, in place of the former one. */
-static int take_route(receiver_t *receiver, size_t index) {
-  const char *name = hmc_connection_type_name(routes[index]);
+hmc_status_t demo_take_route(demo_receiver_t *receiver, hmc_connection_type_t route) {
   hmc_peer_close(receiver->peer);
   receiver->peer = NULL;
+  receiver->route = HMC_CONNECTION_AUTO;
   hmc_status_t status =
-      hmc_context_connect(receiver->context, "127.0.0.1", receiver->held.port, routes[index], 0, &receiver->peer);
+      hmc_context_connect(receiver->context, "127.0.0.1", receiver->held.port, route, 0, &receiver->peer);
   if (status == HMC_SUCCESS)
     status = hmc_remote_open(receiver->peer, DEMO_SOURCE, 0, &receiver->source);
   if (status == HMC_SUCCESS)
-    status = hmc_peer_explain(receiver->peer, receiver->explained[index], sizeof receiver->explained[index], NULL);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc(name, status);
-  demo_message_t answer;
-  int code = tell(receiver, &(demo_message_t){.kind = DEMO_ROUTE});
-  return code == TOOL_DONE ? await(receiver, DEMO_DONE, &answer) : code;
+    receiver->route = route;
+  return status;
 }
 
-/* So that no round passes with the bytes of the one before. */
-static int clear_sink(receiver_t *receiver) {
-  hmc_memory_t memory = hmc_region_memory(receiver->sink);
-  unsigned char *device = hmc_region_pointer(receiver->sink);
-  memset(receiver->piece, 0xa5, DEMO_CHUNK);
-  for (uint64_t offset = 0; offset < receiver->held.bytes; offset += DEMO_CHUNK) {
-    uint64_t left = receiver->held.bytes - offset;
-    hmc_status_t status = hmc_memory_copy(device + offset, memory, receiver->piece, (hmc_memory_t){HMC_MEMORY_CPU, 0},
-                                          left < DEMO_CHUNK ? left : DEMO_CHUNK);
-    if (status != HMC_SUCCESS)
-      return tool_fail_hmc("clearing the receiver's memory", status);
-  }
-  return TOOL_DONE;
-}
-
-/* The digest of what lies in the receiver's accelerator. */
-static int digest_sink(receiver_t *receiver, const char *label, EVP_MD_CTX *digest, unsigned char *result) {
-  demo_progress_t progress;
-  demo_progress_begin(&progress, label, receiver->held.bytes);
-  hmc_memory_t memory = hmc_region_memory(receiver->sink);
-  const unsigned char *device = hmc_region_pointer(receiver->sink);
-  int code = EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 ? TOOL_DONE : tool_fail("SHA-256 does not work here");
-  for (uint64_t offset = 0; code == TOOL_DONE && offset < receiver->held.bytes; offset += DEMO_CHUNK) {
-    uint64_t left = receiver->held.bytes - offset, length = left < DEMO_CHUNK ? left : DEMO_CHUNK;
-    hmc_status_t status =
-        hmc_memory_copy(receiver->piece, (hmc_memory_t){HMC_MEMORY_CPU, 0}, device + offset, memory, length);
-    if (status != HMC_SUCCESS)
-      code = tool_fail_hmc("reading the receiver's memory", status);
-    else if (EVP_DigestUpdate(digest, receiver->piece, length) != 1)
-      code = tool_fail("SHA-256 failed");
-    demo_progress_update(&progress, offset + length);
-  }
-  if (code == TOOL_DONE && EVP_DigestFinal_ex(digest, result, NULL) != 1)
-    code = tool_fail("SHA-256 failed");
-  demo_progress_end(&progress);
-  return code;
-}
-
-static void format_digest(const unsigned char *digest, char *text) {
-  for (size_t i = 0; i < DEMO_DIGEST; i++)
-    snprintf(text + 2 * i, 3, "%02x", digest[i]);
-}
-
-static int verify(receiver_t *receiver, const char *label) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  EVP_MD_CTX *context = EVP_MD_CTX_new();
-  int code = context ? digest_sink(receiver, label, context, digest) : tool_fail("out of memory");
-  EVP_MD_CTX_free(context);
-  if (code != TOOL_DONE || memcmp(digest, receiver->held.digest, DEMO_DIGEST) == 0)
+static int transfer(demo_receiver_t *receiver, const demo_row_t *row, const char *label, double *seconds) {
+  if (!row->get) {
+    demo_message_t order = {.kind = DEMO_PUT}, done;
+    snprintf(order.text, sizeof order.text, "%s", label);
+    int code = demo_order(receiver, &order, &done);
+    *seconds = code == TOOL_DONE ? done.seconds : 0;
     return code;
-  char arrived[2 * DEMO_DIGEST + 1];
-  format_digest(digest, arrived);
-  return tool_fail("%s: WRONG BYTES ARRIVED: their SHA-256 is %s", label, arrived);
-}
-
-static int transfer(receiver_t *receiver, bool get, const char *label, double *seconds) {
-  if (get) {
-    hmc_status_t status = demo_transfer(receiver->sink, receiver->source, true, label, seconds);
-    return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc(label, status);
   }
-  demo_message_t order = {.kind = DEMO_PUT}, done;
-  snprintf(order.text, sizeof order.text, "%s", label);
-  int code = tell(receiver, &order);
-  if (code == TOOL_DONE)
-    code = await(receiver, DEMO_DONE, &done);
-  if (code == TOOL_DONE)
-    *seconds = done.seconds;
-  return code;
+  demo_progress_t progress;
+  demo_progress_begin(&progress, label, receiver->held.bytes, 1);
+  double begin = tool_clock();
+  hmc_status_t status = demo_transfer(receiver->sink, receiver->source, true, 0, receiver->held.bytes, &progress);
+  *seconds = tool_clock() - begin;
+  demo_progress_end(&progress);
+  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc(label, status);
 }
 
 static int compare_doubles(const void *a, const void *b) {
@@ -167,16 +75,17 @@ static int compare_doubles(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void print_header(void) {
-  printf("%-6s %-4s %-22s %14s %7s %12s %9s  %s\n", "route", "op", "memory", "bytes", "rounds", "median", "GB/s",
+/* 80 columns. */
+void demo_print_header(const char *second) {
+  printf("\n%-5s %-8s %-20s %10s %6s %9s %7s %s\n", "route", second, "memory", "bytes", "rounds", "median", "GB/s",
          "verified");
   fflush(stdout);
 }
 
-static void print_row(const receiver_t *receiver, const char *route, bool get, unsigned rounds, double seconds) {
+static void print_row(const demo_receiver_t *receiver, const demo_row_t *row, unsigned rounds, double seconds) {
   char from[32], to[32], memories[72], time[32];
-  tool_format_memory(receiver->held.memory, from, sizeof from);
-  tool_format_memory(hmc_region_memory(receiver->sink), to, sizeof to);
+  tool_format_memory(row->from, from, sizeof from);
+  tool_format_memory(hmc_region_memory(row->target), to, sizeof to);
   snprintf(memories, sizeof memories, "%s -> %s", from, to);
   snprintf(time, sizeof time,
            seconds < 1e-3 ? "%.1f us"
@@ -185,77 +94,123 @@ static void print_row(const receiver_t *receiver, const char *route, bool get, u
            seconds < 1e-3 ? seconds * 1e6
            : seconds < 1  ? seconds * 1e3
                           : seconds);
-  printf("%-6s %-4s %-22s %14llu %7u %12s %9.3f  sha256\n", route, get ? "get" : "put", memories,
+  printf("%-5s %-8s %-20s %10llu %6u %9s %7.3f sha256\n", row->route, row->name, memories,
          (unsigned long long)receiver->held.bytes, rounds, time, (double)receiver->held.bytes / seconds / 1e9);
   fflush(stdout);
 }
 
-/* All rounds of one row of the table. */
-static int run_row(receiver_t *receiver, const char *route, bool get) {
-  unsigned wanted = receiver->options->rounds ? receiver->options->rounds : ROUNDS, done = 0;
+int demo_run_row(demo_receiver_t *receiver, const demo_row_t *row) {
+  unsigned asked = receiver->options->rounds, wanted = asked ? asked : ROUNDS, done = 0;
   double times[ROUNDS_MAX], begin = tool_clock();
-  while (done < wanted && (done == 0 || receiver->options->rounds || tool_clock() - begin < ENOUGH_SECONDS)) {
+  while (done < wanted && (done == 0 || asked || tool_clock() - begin < ENOUGH_SECONDS)) {
     char moving[64], checking[64];
-    snprintf(moving, sizeof moving, "%s %s, round %u of %u", route, get ? "get" : "put", done + 1, wanted);
-    snprintf(checking, sizeof checking, "%s %s, checking", route, get ? "get" : "put");
-    int code = clear_sink(receiver);
+    snprintf(moving, sizeof moving, "%s %s, round %u of %u", row->route, row->name, done + 1, wanted);
+    snprintf(checking, sizeof checking, "%s %s, checking", row->route, row->name);
+    int code = demo_clear(receiver, row->target);
     if (code == TOOL_DONE)
-      code = transfer(receiver, get, moving, &times[done]);
+      code = row->move(receiver, row, moving, &times[done]);
     if (code == TOOL_DONE)
-      code = verify(receiver, checking);
+      code = demo_verify(receiver, row->target, checking);
     if (code != TOOL_DONE)
       return code;
     done++;
   }
   qsort(times, done, sizeof *times, compare_doubles);
-  print_row(receiver, route, get, done, times[done / 2]);
+  print_row(receiver, row, done, times[done / 2]);
   return TOOL_DONE;
 }
 
-static void print_file(const receiver_t *receiver) {
+static void print_file(const demo_receiver_t *receiver) {
   char size[32], digest[2 * DEMO_DIGEST + 1];
   tool_format_bytes(receiver->held.bytes, size, sizeof size);
-  format_digest(receiver->held.digest, digest);
-  printf("file    %s (%s)\nsha256  %s\n\n", receiver->options->file, size, digest);
+  demo_format_digest(receiver->held.digest, digest);
+  printf("file    %s (%s)\nsha256  %s\n", receiver->options->file, size, digest);
+}
+
+static unsigned line_width(void) {
+  struct winsize window;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0)
+    return 100;
+  return window.ws_col < 60 ? 60 : window.ws_col > 120 ? 120 : window.ws_col;
+}
+
+void demo_print_wrapped(const char *text, size_t length, unsigned column, unsigned indent) {
+  unsigned width = line_width();
+  bool fresh = true; /* nothing of the text on this line yet */
+  for (size_t at = 0; at < length;) {
+    size_t word = at;
+    while (word < length && text[word] != ' ')
+      word++;
+    unsigned size = (unsigned)(word - at);
+    if (!fresh && column + 1 + size > width) {
+      printf("\n%*s", (int)indent, "");
+      column = indent;
+      fresh = true;
+    }
+    column += (unsigned)printf("%s%.*s", fresh ? "" : " ", (int)size, text + at);
+    fresh = false;
+    at = word + (word < length);
+  }
+  putchar('\n');
 }
 
 /* The library's own words, indented. */
-static void print_explained(const receiver_t *receiver) {
-  for (size_t i = 0; i < ROUTES; i++) {
-    printf("\n%s:\n", hmc_connection_type_name(routes[i]));
-    for (const char *line = receiver->explained[i]; *line; line += strspn(line, "\n")) {
-      int length = (int)strcspn(line, "\n");
-      printf("  %.*s\n", length, line);
-      line += length;
-    }
+static void print_explained(hmc_connection_type_t route, const char *explained) {
+  printf("\n%s:\n", hmc_connection_type_name(route));
+  for (const char *line = explained; *line; line += strspn(line, "\n")) {
+    size_t length = strcspn(line, "\n"), spaces = strspn(line, " ");
+    printf("%*s", (int)(2 + spaces), "");
+    demo_print_wrapped(line + spaces, length - spaces, (unsigned)(2 + spaces), (unsigned)(4 + spaces));
+    line += length;
   }
 }
 
-static int run(receiver_t *receiver) {
-  hmc_memory_t from = {HMC_MEMORY_DEFAULT, 0}, to = from;
-  int code = choose_memory(receiver->options, &from, &to);
-  if (code == TOOL_DONE)
-    code = tell(receiver, &(demo_message_t){.kind = DEMO_HOLD, .memory = from});
-  if (code == TOOL_DONE)
-    code = await(receiver, DEMO_READY, &receiver->held);
+/* Both operations by one way. One that does not work here leaves `explained` empty; shm and tcp always do. */
+static int run_route(demo_receiver_t *receiver, hmc_connection_type_t route, char explained[EXPLAINED]) {
+  const char *name = hmc_connection_type_name(route);
+  hmc_status_t status = hmc_connection_type_probe(route, NULL, 0);
+  if (status == HMC_SUCCESS)
+    status = demo_take_route(receiver, route);
+  if (status == HMC_SUCCESS)
+    status = hmc_peer_explain(receiver->peer, explained, EXPLAINED, NULL);
+  if (status != HMC_SUCCESS)
+    return route == HMC_CONNECTION_RDMA || route == HMC_CONNECTION_UCX ? TOOL_DONE : tool_fail_hmc(name, status);
+  int code = demo_order(receiver, &(demo_message_t){.kind = DEMO_ROUTE}, NULL);
+  for (int get = 1; get >= 0 && code == TOOL_DONE; get--)
+    code = demo_run_row(receiver, &(demo_row_t){.route = name,
+                                                .name = get ? "get" : "put",
+                                                .from = receiver->held.memory,
+                                                .target = receiver->sink,
+                                                .move = transfer,
+                                                .get = get});
+  return code;
+}
+
+static int run(demo_receiver_t *receiver) {
+  static char explained[ROUTES][EXPLAINED];
+  hmc_memory_t from, to;
+  hmc_status_t status = tool_choose_devices(receiver->options->kind, &from, &to);
+  if (status != HMC_SUCCESS)
+    return tool_fail_hmc("the memory", status);
+  int code = demo_order(receiver, &(demo_message_t){.kind = DEMO_HOLD, .memory = from}, &receiver->held);
   if (code == TOOL_DONE)
     code = set_up(receiver, to);
   if (code != TOOL_DONE)
     return code;
   print_file(receiver);
-  print_header();
-  for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++) {
-    code = take_route(receiver, i);
-    for (int get = 1; get >= 0 && code == TOOL_DONE; get--)
-      code = run_row(receiver, hmc_connection_type_name(routes[i]), get);
-  }
+  demo_print_header("op");
+  for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++)
+    code = run_route(receiver, routes[i], explained[i]);
   if (code == TOOL_DONE)
-    print_explained(receiver);
+    code = demo_run_modes(receiver);
+  for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++)
+    if (explained[i][0])
+      print_explained(routes[i], explained[i]);
   return code;
 }
 
 int demo_receive_file(int socket, const demo_options_t *options) {
-  receiver_t receiver = {.socket = socket, .options = options};
+  demo_receiver_t receiver = {.socket = socket, .options = options};
   int code = run(&receiver);
   hmc_context_destroy(receiver.context);
   free(receiver.piece);

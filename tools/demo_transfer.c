@@ -21,26 +21,30 @@ bool demo_receive(int socket, demo_message_t *message) {
   return got == (ssize_t)sizeof *message;
 }
 
-void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t total) {
-  *progress =
-      (demo_progress_t){.label = label, .total = total, .begin = tool_clock(), .shown = isatty(STDERR_FILENO) == 1};
+void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t bytes, unsigned steps) {
+  *progress = (demo_progress_t){.label = label,
+                                .total = bytes * steps,
+                                .steps = steps,
+                                .begin = tool_clock(),
+                                .shown = isatty(STDERR_FILENO) == 1};
 }
 
-void demo_progress_update(demo_progress_t *progress, uint64_t done) {
+void demo_progress_add(demo_progress_t *progress, uint64_t bytes) {
+  progress->done += bytes;
   if (!progress->shown)
     return;
   double now = tool_clock();
-  if (now - progress->drawn < REDRAW_SECONDS && done < progress->total)
+  if (now - progress->drawn < REDRAW_SECONDS && progress->done < progress->total)
     return;
   progress->drawn = now;
   char bar[BAR_WIDTH + 1];
-  int filled = (int)(BAR_WIDTH * ((double)done / (double)progress->total));
+  double part = (double)progress->done / (double)progress->total, elapsed = now - progress->begin;
+  int filled = (int)(BAR_WIDTH * part);
   memset(bar, '#', (size_t)filled);
   memset(bar + filled, '.', (size_t)(BAR_WIDTH - filled));
   bar[BAR_WIDTH] = '\0';
-  double elapsed = now - progress->begin;
-  fprintf(stderr, "\r%-28.28s [%s] %3d%%  %6.2f GB/s\033[K", progress->label, bar,
-          (int)(100.0 * (double)done / (double)progress->total), elapsed > 0 ? (double)done / elapsed / 1e9 : 0.0);
+  fprintf(stderr, "\r%-28.28s [%s] %3d%%  %6.2f GB/s\033[K", progress->label, bar, (int)(100 * part),
+          elapsed > 0 ? (double)progress->done / progress->steps / elapsed / 1e9 : 0.0);
 }
 
 void demo_progress_end(demo_progress_t *progress) {
@@ -48,36 +52,33 @@ void demo_progress_end(demo_progress_t *progress) {
     fprintf(stderr, "\r\033[K");
 }
 
-hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, const char *label, double *seconds) {
+hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, uint64_t offset, uint64_t length,
+                           demo_progress_t *progress) {
   hmc_request_t *ring[DEMO_IN_FLIGHT];
-  uint64_t bytes = hmc_region_size(local), started = 0, done = 0;
+  uint64_t end = offset + length, next = offset, done = offset;
   size_t first = 0, last = 0; /* requests first .. last - 1 are in flight */
   hmc_status_t status = HMC_SUCCESS;
-  demo_progress_t progress;
-  demo_progress_begin(&progress, label, bytes);
-  double begin = tool_clock();
-  while (done < bytes) {
-    for (; started < bytes && last - first < DEMO_IN_FLIGHT; last++) {
-      uint64_t length = bytes - started < DEMO_CHUNK ? bytes - started : DEMO_CHUNK;
+  while (done < end) {
+    for (; next < end && last - first < DEMO_IN_FLIGHT; last++) {
+      uint64_t part = end - next < DEMO_CHUNK ? end - next : DEMO_CHUNK;
       hmc_request_t **slot = &ring[last % DEMO_IN_FLIGHT];
-      status = get ? hmc_get_nb(local, started, remote, started, length, NULL, slot)
-                   : hmc_put_nb(local, started, remote, started, length, NULL, slot);
+      status = get ? hmc_get_nb(local, next, remote, next, part, NULL, slot)
+                   : hmc_put_nb(local, next, remote, next, part, NULL, slot);
       if (status != HMC_SUCCESS)
         goto out;
-      started += length;
+      next += part;
     }
     hmc_request_t *oldest = ring[first++ % DEMO_IN_FLIGHT];
     status = hmc_request_wait(oldest);
     hmc_request_free(oldest);
     if (status != HMC_SUCCESS)
       goto out;
-    done = done + DEMO_CHUNK < bytes ? done + DEMO_CHUNK : bytes;
-    demo_progress_update(&progress, done);
+    uint64_t part = end - done < DEMO_CHUNK ? end - done : DEMO_CHUNK;
+    done += part;
+    demo_progress_add(progress, part);
   }
-  *seconds = tool_clock() - begin;
 out:
   for (; first < last; first++)
     hmc_request_free(ring[first % DEMO_IN_FLIGHT]);
-  demo_progress_end(&progress);
   return status;
 }

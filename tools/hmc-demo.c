@@ -14,8 +14,10 @@
 
 static const char help[] =
     "Usage: hmc-demo [OPTION]... [FILE]\n"
-    "Moves FILE from the accelerator of one process into that of another, over shared memory and over TCP, and checks\n"
-    "the SHA-256 of what arrived. Without a FILE: the largest shared library that this program has loaded.\n"
+    "Moves FILE from the accelerator of one process into that of another, by each way that works on this host, then\n"
+    "once more in each mode of the benchmark (hmc-perf --mode), and checks the SHA-256 of what arrived. Without a "
+    "FILE:\n"
+    "the largest shared library that this program has loaded.\n"
     "\n"
     "  -m, --memory KIND     sim, cpu, nvidia, amd, mlu, ascend, moore (an accelerator of this machine, else sim)\n"
     "  -r, --rounds N        how often each way is taken, 1 to 1000 (5, fewer when that takes long)\n"

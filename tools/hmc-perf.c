@@ -1,4 +1,6 @@
-/* hmc-perf: measures puts and gets between two processes. Without a host it is the server; see perf.h for the parts. */
+/* hmc-perf: measures puts and gets between two processes. Without a host it is the server; see perf.h for the parts.
+ *
+ * This file is the command line, and the fork of --self. */
 #include "perf.h"
 
 #include <signal.h>
@@ -17,7 +19,8 @@ static const char help[] =
     "\n"
     "What is measured (client):\n"
     "  -o, --op put|get          write to the server's memory, or read from it (put)\n"
-    "  -s, --size LIST           bytes of one operation: 8 or 8,4K,1M or 8..64M, powers of two (8..1M)\n"
+    "  -s, --size LIST           bytes of one operation: 8 or 8,4K,1M or 8..64M, powers of two (8..1M;\n"
+    "                            with --mode: 64K,1M,4M,16M)\n"
     "  -t, --transport TYPE      auto, shm, tcp, rdma or ucx; all but auto are required: no falling back (auto)\n"
     "  -l, --latency             one operation at a time, median and 99th percentile (the default)\n"
     "  -b, --bandwidth           several in flight, bytes per second\n"
@@ -27,10 +30,17 @@ static const char help[] =
     "  -d, --seconds S           so long per size (0.5)\n"
     "  -w, --warmup N            operations before the clock starts (16)\n"
     "  -v, --verify              look at the bytes afterwards\n"
+    "  -M, --mode MODE           force how the bytes go between two devices, to compare (server: lend what it needs):\n"
+    "                              uhm       device to device by the library, staged and overlapped where need be\n"
+    "                              rdma_cpu  host to host by RDMA, for comparison\n"
+    "                              g2h2g     device to host, host to host, host to device, each for the whole\n"
+    "                              serial    the same for one chunk after the other (--chunk SIZE: 1M)\n"
+    "                              ucx       as uhm, by UCX\n"
     "  -f, --format FORMAT       text, json (one object per line) or csv (text)\n"
     "\n"
     "Where it happens:\n"
-    "  -m, --memory KIND[:N]     memory at this end: cpu, sim, nvidia, amd, mlu, ascend, moore, default (cpu)\n"
+    "  -m, --memory KIND[:N]     memory at this end: cpu, sim, nvidia, amd, mlu, ascend, moore, default (cpu;\n"
+    "                            with --mode: an accelerator of this machine, else sim)\n"
     "      --device N            its device number (0)\n"
     "  -S, --self                fork the server; --peer-memory KIND[:N] is its memory (cpu)\n"
     "  -p, --port N              the server's port (2025)\n"
@@ -45,12 +55,14 @@ static const char help[] =
     "  hmc-perf --self                                    what this host does\n"
     "  hmc-perf --self --transport tcp --op get -s 8..16M --verify\n"
     "  hmc-perf --self --memory sim:0 --peer-memory sim:1 --bandwidth\n"
+    "  HMC_SIM_BANDWIDTH=10G hmc-perf --self --mode g2h2g --transport tcp\n"
     "  hmc-perf                                           on one host, and then on another:\n"
     "  hmc-perf --size 1M --depth 16 --format json HOST\n"
     "\n"
     "Both ends need the same secret: one user on one host has it; elsewhere copy ~/.hmc/secret.\n";
 
-enum { OPTION_DEVICE = 256, OPTION_PEER_MEMORY, OPTION_BIND, OPTION_REGION };
+enum { OPTION_DEVICE = 256, OPTION_PEER_MEMORY, OPTION_BIND, OPTION_REGION, OPTION_CHUNK };
+#define DEFAULT_CHUNK (1ull << 20)
 
 static const struct option options_table[] = {
     {"op", required_argument, NULL, 'o'},
@@ -64,6 +76,8 @@ static const struct option options_table[] = {
     {"seconds", required_argument, NULL, 'd'},
     {"warmup", required_argument, NULL, 'w'},
     {"verify", no_argument, NULL, 'v'},
+    {"mode", required_argument, NULL, 'M'},
+    {"chunk", required_argument, NULL, OPTION_CHUNK},
     {"format", required_argument, NULL, 'f'},
     {"memory", required_argument, NULL, 'm'},
     {"device", required_argument, NULL, OPTION_DEVICE},
@@ -80,7 +94,7 @@ static const struct option options_table[] = {
 
 /* What the command line said, beyond the options themselves. */
 typedef struct said {
-  bool latency, peer_memory, client_only;
+  bool latency, memory, peer_memory, size, client_only;
   uint64_t depth;
 } said_t;
 
@@ -133,6 +147,21 @@ static bool read_format(const char *text, perf_options_t *options) {
   return false;
 }
 
+static bool read_mode(const char *text, perf_options_t *options) {
+  options->mode = tool_mode_find(text);
+  if (options->mode)
+    return true;
+  tool_usage_error("--mode '%s': %s is expected", text, tool_mode_names());
+  return false;
+}
+
+static bool read_chunk(const char *text, perf_options_t *options) {
+  if (tool_parse_size(text, &options->chunk) && options->chunk > 0)
+    return true;
+  tool_usage_error("--chunk '%s': a size above 0 is expected: 1M", text);
+  return false;
+}
+
 static bool read_seconds(const char *text, perf_options_t *options) {
   if (tool_parse_seconds(text, &options->seconds))
     return true;
@@ -155,7 +184,7 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
   case 'o':
     return read_op(value, options);
   case 's':
-    return read_sizes(value, options);
+    return said->size = read_sizes(value, options);
   case 't':
     return read_transport(value, options);
   case 'l':
@@ -179,8 +208,12 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
     return options->verify = true;
   case 'f':
     return read_format(value, options);
+  case 'M':
+    return read_mode(value, options);
+  case OPTION_CHUNK:
+    return read_chunk(value, options);
   case 'm':
-    return read_memory("memory", value, &options->memory);
+    return said->memory = read_memory("memory", value, &options->memory);
   case OPTION_DEVICE:
     if (!read_count("device", value, 0, INT32_MAX, &number))
       return false;
@@ -205,6 +238,38 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
   }
 }
 
+/* What a mode wants of the rest; without one, the defaults. */
+static int settle_mode(perf_options_t *options, const said_t *said) {
+  const tool_mode_t *mode = options->mode;
+  if (options->chunk && !(mode && mode->is_chunked))
+    return tool_usage_error("--chunk goes with --mode serial");
+  options->chunk = options->chunk ? options->chunk : DEFAULT_CHUNK;
+  if (!said->size)
+    tool_parse_sizes(mode ? "64K,1M,4M,16M" : "8..1M", options->sizes, PERF_SIZES_MAX, &options->size_count);
+  hmc_memory_kind_t kind = mode && !mode->is_host ? HMC_MEMORY_DEFAULT : HMC_MEMORY_CPU;
+  if (!said->memory)
+    options->memory.kind = kind;
+  if (!said->peer_memory)
+    options->peer_memory.kind = kind;
+  if (!mode)
+    return TOOL_DONE;
+  if (mode->type != HMC_CONNECTION_AUTO && options->transport != HMC_CONNECTION_AUTO &&
+      options->transport != mode->type)
+    return tool_usage_error("--mode %s goes by %s: leave --transport out", mode->name,
+                            hmc_connection_type_name(mode->type));
+  if (mode->type != HMC_CONNECTION_AUTO)
+    options->transport = mode->type;
+  bool host = options->memory.kind == HMC_MEMORY_CPU, peer_host = options->peer_memory.kind == HMC_MEMORY_CPU;
+  if (host != mode->is_host || peer_host != mode->is_host)
+    return tool_usage_error("--mode %s is between %s memory: leave --memory and --peer-memory out, or say %s",
+                            mode->name, mode->is_host ? "host" : "device",
+                            mode->is_host ? "cpu" : "a device's, such as sim:0");
+  if (mode->is_staged && (options->bandwidth || said->depth > 1 || options->threads > 1))
+    return tool_usage_error("--mode %s is one transfer at a time: leave --bandwidth, --depth and --threads out",
+                            mode->name);
+  return TOOL_DONE;
+}
+
 /* What fits together and what does not. */
 static int settle(perf_options_t *options, const said_t *said) {
   bool client = options->host || options->self;
@@ -218,6 +283,9 @@ static int settle(perf_options_t *options, const said_t *said) {
     return tool_usage_error("--once is for the server");
   if (said->latency && (options->bandwidth || said->depth > 1))
     return tool_usage_error("--latency is one operation at a time: leave --bandwidth and --depth out");
+  int code = settle_mode(options, said);
+  if (code != TOOL_DONE)
+    return code;
   if (said->depth > 1)
     options->bandwidth = true;
   options->depth = said->depth ? (unsigned)said->depth : options->bandwidth ? BANDWIDTH_DEPTH : LATENCY_DEPTH;
@@ -229,8 +297,7 @@ static int settle(perf_options_t *options, const said_t *said) {
 }
 
 /* Bytes that the forked server lends: a slot of its own for each operation in flight, but no more than the default
- * lends unless
- * --verify needs them or one slot per thread is larger. */
+ * lends unless --verify needs them or one slot per thread is larger. */
 static uint64_t region_for_self(const perf_options_t *options) {
   uint64_t largest = 0;
   for (size_t i = 0; i < options->size_count; i++)
@@ -290,10 +357,9 @@ int main(int count, char **arguments) {
                             .warmup = 16};
   said_t said = {0};
   tool_begin("hmc-perf");
-  tool_parse_sizes("8..1M", options.sizes, PERF_SIZES_MAX, &options.size_count);
   opterr = 0;
   for (int letter;
-       (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:m:Sp:1hV", options_table, NULL)) != -1;) {
+       (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:M:m:Sp:1hV", options_table, NULL)) != -1;) {
     if (letter == '?' || letter == ':')
       return tool_option_error(letter, arguments, options_table);
     if (letter == 'h' || letter == 'V') {

@@ -4,14 +4,23 @@
  * on it does nothing: operations are one-sided. A client waits for that greeting, since a peer that leaves before it is
  * accepted is never handed out, and a server that ends with its first client would wait for the next one. The client
  * (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and
- * perf_report.c prints one line. With --verify, perf_verify.c looks at the bytes. */
+ * perf_report.c prints one line. With --verify, perf_verify.c looks at the bytes.
+ *
+ * In a staged mode (mode.h) the server has work: it copies between its device and its host memory. A client orders that
+ * by a notification and waits for another that answers (perf_order.c); perf_staged.c is the client's end, perf_orders.c
+ * the server's. */
 #ifndef HMC_PERF_H
 #define HMC_PERF_H
 
+#include "interrupt.h"
+#include "mode.h"
 #include "tool.h"
 
+#include <pthread.h>
+
 #define PERF_REGION "hmc-perf"
-#define PERF_DOOR "hmc-perf.door" /* the client's: the server says there that it has seen the client */
+#define PERF_STAGE "hmc-perf.stage" /* the server's host memory beside the device's of PERF_REGION */
+#define PERF_DOOR "hmc-perf.door"   /* the client's: the server says there that it has seen the client */
 #define PERF_DEFAULT_PORT 2025
 #define PERF_DEFAULT_REGION (64ull << 20)
 
@@ -23,8 +32,10 @@ typedef struct perf_options {
   const char *host; /* NULL: this is the server */
   const char *bind; /* the server's address */
   uint16_t port;
-  bool self; /* the server is forked here */
-  bool once; /* the server ends after one client */
+  const tool_mode_t *mode; /* NULL: none is forced */
+  uint64_t chunk;          /* of a chunked mode; 0: the default */
+  bool self;               /* the server is forked here */
+  bool once;               /* the server ends after one client */
   bool get;
   bool bandwidth; /* several in flight and one figure, instead of one at a time and percentiles */
   bool verify;
@@ -46,6 +57,7 @@ typedef struct perf_options {
  * per operation in flight, and the remote slots from `remote_base` on: no two threads touch the same byte. */
 typedef struct perf_load {
   const perf_options_t *options;
+  struct perf_staged *staged; /* NULL: a plain put or get */
   hmc_region_t *local;
   hmc_remote_t *remote;
   uint64_t bytes;
@@ -68,6 +80,11 @@ typedef struct perf_names {
   char peer_memory[32];
 } perf_names_t;
 
+/* The memory at an end: `asked`, but where a mode is forced and `asked` is DEFAULT, the device that the mode is about;
+ * `far` takes another one than the end beside it on this host. Answers an exit code; the text is out where the mode
+ * cannot run here, and says what is missing. */
+int perf_mode_memory(const perf_options_t *options, hmc_memory_t asked, bool far, hmc_memory_t *memory);
+
 /* Serves until interrupted, or until the first client has left. `ready` is a pipe that gets the port when peers can
  * connect (-1: none; the server then says where it listens). Answers an exit code. */
 int perf_serve(const perf_options_t *options, int ready);
@@ -82,6 +99,52 @@ int perf_run(const perf_load_t *load, perf_result_t *result);
  * must have as many remote slots as depth. Answers an exit code. */
 int perf_verify_prepare(const perf_load_t *load);
 int perf_verify_compare(const perf_load_t *load);
+
+/* The client's end of a staged mode; for one thread, one transfer at a time. */
+typedef struct perf_staged perf_staged_t;
+
+/* Makes the host memory beside `device` at both ends, for transfers of up to `bytes`. The greeting must have been
+ * received. Answers an exit code. */
+int perf_staged_open(const perf_options_t *options, hmc_context_t *context, hmc_peer_t *peer, hmc_region_t *device,
+                     hmc_remote_t *far, uint64_t bytes, perf_staged_t **staged);
+void perf_staged_close(perf_staged_t *staged);
+
+/* One transfer of `bytes`, complete when it returns. On a failure perf_staged_error has the text. */
+hmc_status_t perf_staged_move(perf_staged_t *staged, uint64_t bytes);
+const char *perf_staged_error(const perf_staged_t *staged);
+
+/* The server's end: answers orders. `lock` guards the clients and is taken while an order is answered; `find_door`
+ * answers, under it, where that peer reads its answers, or NULL when it is no client (any more). */
+typedef struct perf_orders perf_orders_t;
+typedef hmc_remote_t *(*perf_find_door_t)(void *user, const hmc_peer_t *peer);
+int perf_orders_open(hmc_context_t *context, hmc_region_t *device, pthread_mutex_t *lock, perf_find_door_t find_door,
+                     void *user, perf_orders_t **orders);
+void perf_orders_close(perf_orders_t *orders); /* without the lock; before the context goes */
+
+/* What travels in notifications: orders "stage N", "load N OFFSET LENGTH" and "store N OFFSET LENGTH", answers "done N"
+ * and "failed N TEXT". N is the client's number of the order. */
+typedef enum perf_order_kind {
+  PERF_ORDER_STAGE = 1, /* have a stage as large as the region */
+  PERF_ORDER_LOAD,      /* copy from the device to the stage */
+  PERF_ORDER_STORE,     /* copy from the stage to the device */
+  PERF_ORDER_DONE,
+  PERF_ORDER_FAILED,
+} perf_order_kind_t;
+
+typedef struct perf_order {
+  perf_order_kind_t kind;
+  uint64_t number, offset, length;
+  char text[512]; /* FAILED: why */
+} perf_order_t;
+
+/* Writes an order or answer as text with its end; answers the bytes to send, the end not among them. */
+size_t perf_order_format(const perf_order_t *order, char *text, size_t size);
+
+/* Reads `size` bytes that need no end. False, and *order untouched, when they are neither order nor answer. */
+bool perf_order_parse(const char *text, size_t size, perf_order_t *order);
+
+/* Sends one to the peer whose region `door` is, and waits until it is there. */
+hmc_status_t perf_order_send(hmc_region_t *any, hmc_remote_t *door, const perf_order_t *order);
 
 void perf_report_begin(const perf_options_t *options);
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result);

@@ -7,13 +7,22 @@
 
 enum { GREETING_MS = 10000 };
 
+/* What the library says, and what to do about it. */
+static int fail_to_connect(const perf_options_t *options, hmc_status_t status) {
+  if (status == HMC_NOT_FOUND)
+    return tool_fail("connecting: %s: start hmc-perf there first, or say its port by --port", hmc_last_error());
+  if (status == HMC_UNSUPPORT && options->transport != HMC_CONNECTION_AUTO)
+    return tool_fail("connecting: %s; %s", hmc_last_error(), tool_type_remedy(options->transport));
+  return tool_fail_hmc("connecting", status);
+}
+
 /* Tries the addresses of `host` in the resolver's order. */
 static int connect_host(const perf_options_t *options, hmc_context_t *context, const char *host, uint16_t port,
                         hmc_peer_t **peer) {
   struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
   int error = getaddrinfo(host, NULL, &hints, &found);
   if (error)
-    return tool_fail("the host '%s' is not known: %s", host, gai_strerror(error));
+    return tool_fail("the host '%s' is not known (%s): give its name or its IP address", host, gai_strerror(error));
   hmc_status_t status = HMC_NOT_FOUND;
   for (struct addrinfo *at = found; at && status != HMC_SUCCESS; at = at->ai_next) {
     char ip[INET6_ADDRSTRLEN];
@@ -21,7 +30,7 @@ static int connect_host(const perf_options_t *options, hmc_context_t *context, c
       status = hmc_context_connect(context, ip, port, options->transport, 0, peer);
   }
   freeaddrinfo(found);
-  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc("connecting", status);
+  return status == HMC_SUCCESS ? TOOL_DONE : fail_to_connect(options, status);
 }
 
 /* Waits until the server has taken this client up. */
@@ -67,21 +76,20 @@ static int measure_size(const perf_options_t *options, perf_load_t *load, perf_r
   return code;
 }
 
-static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, hmc_region_t *local, hmc_remote_t *remote) {
-  perf_load_t load = {.options = options, .local = local, .remote = remote, .depth = options->depth};
+static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_load_t *load) {
   perf_names_t names;
   hmc_peer_info_t info;
   hmc_status_t status = hmc_peer_get_info(peer, &info);
   if (status != HMC_SUCCESS)
     return tool_fail_hmc("the server", status);
   names.transport = hmc_connection_type_name(info.type);
-  tool_format_memory(hmc_region_memory(local), names.memory, sizeof names.memory);
-  tool_format_memory(hmc_remote_memory(remote), names.peer_memory, sizeof names.peer_memory);
+  tool_format_memory(hmc_region_memory(load->local), names.memory, sizeof names.memory);
+  tool_format_memory(hmc_remote_memory(load->remote), names.peer_memory, sizeof names.peer_memory);
   perf_report_begin(options);
   for (size_t i = 0; i < options->size_count; i++) {
     perf_result_t result;
-    load.bytes = options->sizes[i];
-    int code = measure_size(options, &load, &result);
+    load->bytes = options->sizes[i];
+    int code = measure_size(options, load, &result);
     if (code != TOOL_DONE)
       return code;
     perf_report(options, &names, &result);
@@ -94,48 +102,63 @@ static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote
   uint64_t total = tool_is_host_memory(options->memory) ? bytes : 0;
   if (options->self && tool_is_host_memory(hmc_remote_memory(remote)))
     total += hmc_remote_size(remote);
-  return tool_fits_host(total);
+  return tool_fits_host(options->mode && options->mode->is_staged ? 2 * total : total);
+}
+
+/* Is the memory that the server lends what the mode is about? */
+static int check_mode(const perf_options_t *options, const hmc_remote_t *remote) {
+  hmc_memory_t there = hmc_remote_memory(remote);
+  if (!options->mode || options->mode->is_host == (there.kind == HMC_MEMORY_CPU))
+    return TOOL_DONE;
+  return tool_fail("the server lends %s memory, and mode %s is between %s: start it with --mode %s too",
+                   hmc_memory_kind_name(there.kind), options->mode->name,
+                   options->mode->is_host ? "the hosts' memories" : "devices", options->mode->name);
+}
+
+/* All that is needed once the server has been reached; its end is the context's. */
+static int measure_server(const perf_options_t *options, hmc_context_t *context, hmc_peer_t *peer,
+                          hmc_memory_t memory) {
+  uint64_t bytes = largest_size(options) * options->depth * options->threads;
+  perf_load_t load = {.options = options, .depth = options->depth};
+  hmc_status_t status = hmc_remote_open(peer, PERF_REGION, 0, &load.remote);
+  if (status != HMC_SUCCESS)
+    return tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
+  int code = await_greeting(context);
+  if (code == TOOL_DONE)
+    code = check_mode(options, load.remote);
+  if (code != TOOL_DONE)
+    return code;
+  if (!fits(options, bytes, load.remote))
+    return TOOL_FAILED;
+  status = hmc_region_allocate(context, memory, bytes, NULL, 0, &load.local);
+  if (status != HMC_SUCCESS)
+    return tool_fail_hmc("memory for the operations in flight", status);
+  if (options->mode && options->mode->is_staged)
+    code = perf_staged_open(options, context, peer, load.local, load.remote, bytes, &load.staged);
+  if (code == TOOL_DONE)
+    code = measure_sizes(options, peer, &load);
+  perf_staged_close(load.staged);
+  return code;
 }
 
 int perf_measure(const perf_options_t *options, const char *host, uint16_t port) {
-  uint64_t bytes = largest_size(options) * options->depth * options->threads;
   hmc_context_t *context;
   hmc_peer_t *peer = NULL;
-  hmc_region_t *local, *door;
-  hmc_remote_t *remote;
+  hmc_region_t *door;
+  hmc_memory_t memory;
+  int code = perf_mode_memory(options, options->memory, false, &memory);
+  if (code != TOOL_DONE)
+    return code;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf"}, &context);
   if (status != HMC_SUCCESS)
     return tool_fail_hmc("the context", status);
-  int code = TOOL_FAILED;
   status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 8, PERF_DOOR, HMC_REMOTE_WRITE, &door);
-  if (status != HMC_SUCCESS) {
-    tool_fail_hmc("the region for the greeting", status);
-    goto out;
-  }
-  code = connect_host(options, context, host, port, &peer);
-  if (code != TOOL_DONE)
-    goto out;
-  code = TOOL_FAILED;
-  status = hmc_remote_open(peer, PERF_REGION, 0, &remote);
-  if (status != HMC_SUCCESS) {
-    tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
-    goto out;
-  }
-  code = await_greeting(context);
-  if (code != TOOL_DONE)
-    goto out;
-  code = TOOL_FAILED;
-  if (!fits(options, bytes, remote))
-    goto out;
-  status = hmc_region_allocate(context, options->memory, bytes, NULL, 0, &local);
-  if (status != HMC_SUCCESS) {
-    tool_fail_hmc("memory for the operations in flight", status);
-    goto out;
-  }
-  code = measure_sizes(options, peer, local, remote);
+  code = status == HMC_SUCCESS ? connect_host(options, context, host, port, &peer)
+                               : tool_fail_hmc("the region for the greeting", status);
+  if (code == TOOL_DONE)
+    code = measure_server(options, context, peer, memory);
   if (code == TOOL_INTERRUPTED)
     tool_fail("interrupted");
-out:
   hmc_context_destroy(context);
   return code;
 }

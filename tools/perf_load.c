@@ -11,8 +11,6 @@
  * by the others between operations. */
 #include "perf.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +63,8 @@ static void sample_add(samples_t *samples, double value) {
 static bool failed(worker_t *worker, hmc_status_t status) {
   if (status == HMC_SUCCESS)
     return false;
-  const char *text = hmc_last_error();
+  const perf_staged_t *staged = worker->run->load->staged;
+  const char *text = staged ? perf_staged_error(staged) : hmc_last_error();
   worker->status = status;
   snprintf(worker->error, sizeof worker->error, "%s", text[0] ? text : hmc_status_text(status));
   atomic_store_explicit(&worker->run->stop, true, memory_order_relaxed);
@@ -107,6 +106,8 @@ static hmc_status_t one(worker_t *worker) {
   const perf_load_t *load = worker->run->load;
   uint64_t local, remote;
   next_slot(worker, &local, &remote);
+  if (load->staged)
+    return perf_staged_move(load->staged, load->bytes);
   return load->options->get ? hmc_get(load->local, local, load->remote, remote, load->bytes)
                             : hmc_put(load->local, local, load->remote, remote, load->bytes);
 }

@@ -5,10 +5,11 @@
 void perf_report_begin(const perf_options_t *options) {
   if (options->format == PERF_CSV)
     printf("transport,op,memory,peer_memory,bytes,depth,threads,iterations,seconds,latency_us_median,latency_us_p99,"
-           "gbytes_per_second,operations_per_second,verified\n");
+           "gbytes_per_second,operations_per_second,verified,mode\n");
   if (options->format == PERF_TEXT)
-    printf("%-9s %-3s %-20s %11s %11s %11s %11s %9s %12s%s\n", "transport", "op", "memory", "bytes", "iterations",
-           "median us", "p99 us", "GB/s", "ops/s", options->verify ? "  verified" : "");
+    printf("%s%-9s %-3s %-20s %11s %10s %10s %10s %8s %11s%s\n", options->mode ? "mode     " : "", "transport", "op",
+           "memory", "bytes", "iterations", "median us", "p99 us", "GB/s", "ops/s",
+           options->verify ? "  verified" : "");
   fflush(stdout);
 }
 
@@ -20,7 +21,9 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
     snprintf(median, sizeof median, "%.3f", result->median_us);
     snprintf(p99, sizeof p99, "%.3f", result->p99_us);
   }
-  printf("%-9s %-3s %-20s %11llu %11llu %11s %11s %9.3f %12.0f%s\n", names->transport, options->get ? "get" : "put",
+  if (options->mode)
+    printf("%-8s ", options->mode->name);
+  printf("%-9s %-3s %-20s %11llu %10llu %10s %10s %8.3f %11.0f%s\n", names->transport, options->get ? "get" : "put",
          memories, (unsigned long long)result->bytes, (unsigned long long)result->operations, median, p99, gbytes, rate,
          result->verified ? "       yes" : "");
 }
@@ -36,8 +39,13 @@ static void print_json(const perf_options_t *options, const perf_names_t *names,
     printf("\"latency_us_median\":null,\"latency_us_p99\":null,");
   else
     printf("\"latency_us_median\":%.4f,\"latency_us_p99\":%.4f,", result->median_us, result->p99_us);
-  printf("\"gbytes_per_second\":%.9f,\"operations_per_second\":%.3f,\"verified\":%s}\n", gbytes, rate,
+  printf("\"gbytes_per_second\":%.9f,\"operations_per_second\":%.3f,\"verified\":%s,\"mode\":", gbytes, rate,
          result->verified ? "true" : "null");
+  if (options->mode)
+    tool_print_json(stdout, options->mode->name);
+  else
+    printf("null");
+  printf("}\n");
 }
 
 static void print_csv(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
@@ -49,7 +57,7 @@ static void print_csv(const perf_options_t *options, const perf_names_t *names, 
     printf(",,");
   else
     printf("%.4f,%.4f,", result->median_us, result->p99_us);
-  printf("%.9f,%.3f,%s\n", gbytes, rate, result->verified ? "yes" : "");
+  printf("%.9f,%.3f,%s,%s\n", gbytes, rate, result->verified ? "yes" : "", options->mode ? options->mode->name : "");
 }
 
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result) {

@@ -4,15 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
-
-atomic_bool tool_interrupted;
 
 static const char *program = "hmc";
 
@@ -49,28 +46,28 @@ int tool_usage_error(const char *format, ...) {
   return TOOL_USAGE;
 }
 
-/* Edits between two words: insertions, deletions, changes. Words longer than the table count as far apart. */
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Edits between two words: insertions, deletions, changes, and two letters that changed places. Words longer than the
+ * table count as far apart. */
 static size_t word_distance(const char *a, const char *b) {
   enum { LONGEST = 32 };
-  size_t row[LONGEST + 1], la = strlen(a), lb = strlen(b);
+  size_t edits[LONGEST + 1][LONGEST + 1], la = strlen(a), lb = strlen(b);
   if (la > LONGEST || lb > LONGEST)
     return LONGEST;
+  for (size_t i = 0; i <= la; i++)
+    edits[i][0] = i;
   for (size_t j = 0; j <= lb; j++)
-    row[j] = j;
-  for (size_t i = 1; i <= la; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
+    edits[0][j] = j;
+  for (size_t i = 1; i <= la; i++)
     for (size_t j = 1; j <= lb; j++) {
-      size_t above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
-      if (above + 1 < best)
-        best = above + 1;
-      if (row[j - 1] + 1 < best)
-        best = row[j - 1] + 1;
-      row[j] = best;
-      diagonal = above;
+      size_t best = least(edits[i - 1][j], edits[i][j - 1]) + 1;
+      best = least(best, edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        best = least(best, edits[i - 2][j - 2] + 1);
+      edits[i][j] = best;
     }
-  }
-  return row[lb];
+  return edits[la][lb];
 }
 
 static const char *closest_option(const char *word, const struct option *options) {
@@ -119,18 +116,6 @@ int tool_finish_output(void) {
   if (fflush(stdout) != 0 || ferror(stdout))
     return tool_fail("the output could not be written: %s", strerror(errno));
   return TOOL_DONE;
-}
-
-static void interrupt(int number) {
-  (void)number;
-  atomic_store(&tool_interrupted, true);
-}
-
-void tool_catch_interrupts(void) {
-  struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESETHAND};
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, NULL);
-  sigaction(SIGTERM, &action, NULL);
 }
 
 bool tool_make_secret(void) {

@@ -1,18 +1,21 @@
 /* What the command line tools share: texts on stderr, sizes and counts from the command line, JSON strings, the clock.
  *
  * Exit codes of all tools: 0 done, 1 it failed (the text says what), 2 the command line is wrong, 130 ended by Ctrl-C.
- * Threads: the parsing functions are for the main thread; tool_fail, tool_clock and tool_interrupted for any. */
+ * Threads: the parsing functions are for the main thread; tool_fail and tool_clock for any. C++ may include this. */
 #ifndef HMC_TOOL_H
 #define HMC_TOOL_H
 
 #include <hmc.h>
 
 #include <getopt.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_INTERRUPTED = 130 };
 
@@ -34,10 +37,6 @@ int tool_option_error(int answer, char *const *arguments, const struct option *o
 
 /* Flushes stdout. Answers TOOL_DONE, or TOOL_FAILED with a text when what was printed did not get out. */
 int tool_finish_output(void);
-
-/* SIGINT and SIGTERM set tool_interrupted from now on; a second one of them ends the program as usual. */
-extern atomic_bool tool_interrupted; /* also read by threads, which sig_atomic_t is not for */
-void tool_catch_interrupts(void);
 
 /* Makes this process and the children it forks share a secret of their own, unless the environment has settled the
  * matter. */
@@ -82,4 +81,7 @@ void tool_format_bytes(uint64_t bytes, char *text, size_t size);
 /* A string literal of JSON, with its quotes. */
 void tool_print_json(FILE *file, const char *text);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -9,7 +9,7 @@ using namespace hmc;
 class Client {
 public:
   explicit Client(const Options &options)
-      : options_(options), room_(*std::max_element(options.sizes.begin(), options.sizes.end())),
+      : options_(options), room_(largest(options)),
         buffer_(std::make_shared<ConnBuffer>(options.device, room_, transfer_memory(options))), comm_(buffer_),
         device_(options.device, options.memory) {}
 
@@ -19,18 +19,24 @@ public:
   }
 
   void connect() {
+    const char *remedy = "";
     require(buffer_->getInitStatus(), "the buffer");
-    if (has_host_stage(options_.mode))
+    if (options_.mode->is_staged)
       require(device_.allocateBuffer(&block_, room_), "the device's memory");
     Communicator::CtrlLink link;
     link.ip = options_.ip;
     link.port = options_.control_port;
-    status_t status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, options_.type);
-    if (status == status_t::UNSUPPORT && options_.type == ConnType::RDMA && !options_.is_type_given) {
-      std::fprintf(stderr, "uhm_client: not by RDMA: %s\n", last_error());
+    status_t status =
+        comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, connection_type(options_.type));
+    if (status == status_t::UNSUPPORT && options_.type == HMC_CONNECTION_RDMA && !options_.is_type_given) {
+      tool_fail("not by RDMA: %s", last_error());
       status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, ConnType::AUTO);
     }
-    require(status, "uhm_client");
+    if (status == status_t::TIMEOUT || status == status_t::NOT_FOUND)
+      remedy = "start uhm_server first, with the same --mode, --ip, --port and --ctrl-port";
+    else if (status == status_t::UNSUPPORT)
+      remedy = tool_type_remedy(options_.type);
+    require(status, "connecting", remedy);
     begin();
   }
 
@@ -40,7 +46,7 @@ public:
     std::printf("%12s %8s %12s %10s  %s\n", "bytes", "rounds", "seconds", "GB/s", "content");
     for (size_t size : options_.sizes)
       is_good = measure_size(size) && is_good;
-    Command end = {Command::END, options_.mode, 0, 0, 0};
+    Command end = {Command::END, mode_number(options_.mode), 0, 0, 0};
     require(control_.sendStruct(SERVER_RANK, end), "telling the server");
     return is_good;
   }
@@ -54,14 +60,15 @@ private:
   }
 
   void begin() {
-    Reply reply = ask(Command{Command::BEGIN, options_.mode, 0, 0, 0});
+    Reply reply = ask(Command{Command::BEGIN, mode_number(options_.mode), 0, 0, 0});
     if (!reply.is_good)
-      give_up("the server runs mode " + std::string(mode_name(reply.mode)) + ", not " + mode_name(options_.mode));
+      give_up("the server runs mode " + std::string(mode_name(reply.mode)) + ", not " + options_.mode->name +
+              ": start both with one --mode");
     if (reply.room < room_)
       give_up("the server takes at most " + std::to_string(reply.room) + " B: start it with a larger --buffer");
     MemoryType here = block_ ? device_.getMemoryType() : buffer_->mem_ops->getMemoryType();
     std::string route = comm_.explain(options_.ip, options_.port);
-    std::printf("mode %s, %s memory to %s memory\nroute: %s\n", mode_name(options_.mode),
+    std::printf("mode %s, %s memory to %s memory\nroute: %s\n", options_.mode->name,
                 hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(here)),
                 hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(reply.memory)),
                 route.substr(0, route.find('\n')).c_str());
@@ -69,8 +76,8 @@ private:
   }
 
   [[noreturn]] void give_up(const std::string &why) {
-    std::fprintf(stderr, "uhm_client: %s\n", why.c_str());
-    control_.sendStruct(SERVER_RANK, Command{Command::END, options_.mode, 0, 0, 0});
+    tool_fail("%s", why.c_str());
+    control_.sendStruct(SERVER_RANK, Command{Command::END, mode_number(options_.mode), 0, 0, 0});
     std::exit(EXIT_FAILED);
   }
 
@@ -88,29 +95,44 @@ private:
     for (size_t i = 0; i < rounds; i++)
       transfer(size);
     std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    bool is_good = ask(Command{Command::VERIFY, options_.mode, 0, size, seed}).is_good;
+    bool is_good = ask(Command{Command::VERIFY, mode_number(options_.mode), 0, size, seed}).is_good;
     double rate = static_cast<double>(size) * static_cast<double>(rounds) / took.count() / 1e9;
     std::printf("%12zu %8zu %12.9f %10.3f  %s\n", size, rounds, took.count(), rate, is_good ? "verified" : "WRONG");
     std::fflush(stdout);
     return is_good;
   }
 
-  /* Once from the memory here to the memory there, complete when it returns. */
+  /* Once from the memory here to the memory there, complete when it returns: a step that fails ends the program. */
   void transfer(size_t size) {
-    if (!has_host_stage(options_.mode)) {
-      require(comm_.put(options_.ip, options_.port, 0, 0, size), "put");
-      return;
-    }
-    size_t step = options_.mode == Mode::SERIAL ? std::min(options_.chunk, size) : size;
-    for (size_t offset = 0; offset < size; offset += step)
-      transfer_by_host(offset, std::min(step, size - offset));
+    const tool_steps_t steps = {this, load, carry, store};
+    tool_mode_move(options_.mode, &steps, size, options_.chunk);
   }
 
-  void transfer_by_host(size_t offset, size_t size) {
-    char *stage = static_cast<char *>(buffer_->ptr) + offset;
-    require(device_.copyDeviceToHost(stage, static_cast<char *>(block_) + offset, size), "copying from the device");
-    require(comm_.put(options_.ip, options_.port, offset, offset, size), "put");
-    ask(Command{Command::COPY, options_.mode, offset, size, 0});
+  static hmc_status_t load(void *user, uint64_t offset, uint64_t size) {
+    Client *client = static_cast<Client *>(user);
+    char *stage = static_cast<char *>(client->buffer_->ptr) + offset;
+    const char *device = static_cast<const char *>(client->block_) + offset;
+    require(client->device_.copyDeviceToHost(stage, device, size), "copying from the device");
+    return HMC_SUCCESS;
+  }
+
+  static hmc_status_t carry(void *user, uint64_t offset, uint64_t size) {
+    Client *client = static_cast<Client *>(user);
+    const Options &options = client->options_;
+    require(client->comm_.put(options.ip, options.port, offset, offset, size), "put");
+    return HMC_SUCCESS;
+  }
+
+  static hmc_status_t store(void *user, uint64_t offset, uint64_t size) {
+    Client *client = static_cast<Client *>(user);
+    client->ask(Command{Command::COPY, mode_number(client->options_.mode), offset, size, 0});
+    return HMC_SUCCESS;
+  }
+
+  static size_t largest(const Options &options) {
+    size_t room = *std::max_element(options.sizes.begin(), options.sizes.end());
+    require_room(options, room);
+    return room;
   }
 
   Options options_;

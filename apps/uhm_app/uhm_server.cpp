@@ -17,11 +17,18 @@ public:
 
   void listen() {
     require(buffer_->getInitStatus(), "the buffer");
-    if (has_host_stage(options_.mode))
+    if (options_.mode->is_staged)
       require(device_.allocateBuffer(&block_, options_.buffer), "the device's memory");
-    require(comm_.initServer(options_.ip, options_.port, options_.control_port, "", options_.type), "uhm_server");
-    std::printf("mode %s, %s memory: listening on %s, port %u, control port %u\n", mode_name(options_.mode),
-                memory_name(), options_.ip.c_str(), comm_.dataPort(), comm_.ctrlPort());
+    status_t status =
+        comm_.initServer(options_.ip, options_.port, options_.control_port, "", connection_type(options_.type));
+    const char *remedy = "";
+    if (status == status_t::ADDRESS_IN_USE)
+      remedy = "choose other ports with --port and --ctrl-port (0: a free one)";
+    else if (status == status_t::UNSUPPORT)
+      remedy = tool_type_remedy(options_.type);
+    require(status, "listening", remedy);
+    std::printf("mode %s, %s memory: listening on %s, port %u, control port %u\n", options_.mode->name, memory_name(),
+                options_.ip.c_str(), comm_.dataPort(), comm_.ctrlPort());
     std::fflush(stdout);
   }
 
@@ -29,9 +36,9 @@ public:
   void serve() {
     Command command = {};
     while (receive(&command)) {
-      Reply reply = {1, options_.mode, options_.buffer, static_cast<uint32_t>(memory().getMemoryType())};
+      Reply reply = {1, mode_number(options_.mode), options_.buffer, static_cast<uint32_t>(memory().getMemoryType())};
       if (command.kind == Command::BEGIN)
-        reply.is_good = command.mode == options_.mode;
+        reply.is_good = command.mode == mode_number(options_.mode);
       else if (command.kind == Command::COPY)
         copy(command.offset, command.size);
       else
@@ -42,7 +49,7 @@ public:
   }
 
 private:
-  const Memory &memory() const { return has_host_stage(options_.mode) ? device_ : *buffer_->mem_ops; }
+  const Memory &memory() const { return options_.mode->is_staged ? device_ : *buffer_->mem_ops; }
   const char *memory_name() const {
     return hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory().getMemoryType()));
   }
@@ -60,8 +67,7 @@ private:
   /* From the stage that the client has written to. */
   void copy(uint64_t offset, uint64_t size) {
     if (offset > options_.buffer || size > options_.buffer - offset) {
-      std::fprintf(stderr, "uhm_server: the client asks for bytes past the buffer\n");
-      std::exit(EXIT_FAILED);
+      std::exit(tool_fail("the client asks for bytes past the buffer"));
     }
     const char *stage = static_cast<const char *>(buffer_->ptr) + offset;
     require(device_.copyHostToDevice(static_cast<char *>(block_) + offset, stage, size), "copying to the device");
@@ -87,7 +93,9 @@ private:
 };
 
 int main(int argc, char **argv) {
-  Server server(read_options(argc, argv, "uhm_server"));
+  Options options = read_options(argc, argv, "uhm_server");
+  require_room(options, options.buffer);
+  Server server(options);
   server.listen();
   server.serve();
   return EXIT_DONE;

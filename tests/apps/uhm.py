@@ -129,17 +129,36 @@ class Uhm(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("PEER_LOST", err)
 
+    def test_remedies(self):
+        """What went wrong, and what to do about it."""
+        first, ports = self.serve("uhm")
+        code, _, err = self.finish(self.start(SERVER, "--port", ports[0], "--ctrl-port", "0"))
+        self.assertEqual(code, 1)
+        self.assertRegex(err, f"^uhm_server: listening: ADDRESS_IN_USE: .*:{ports[0]} .*--port")
+        self.end(first)
+        self.environment["HMC_TIMEOUT"] = "500ms"
+        code, out, err = self.finish(self.start(CLIENT, "--port", ports[0], "--ctrl-port", ports[1], "--sizes", "8"))
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, f"^uhm_client: connecting: .*:{ports[1]}: start uhm_server first")
+        code, out, err = self.finish(self.start(SERVER, "--mode", "g2h2g", "--buffer", "4096T"))
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, "^uhm_server: .* of memory are needed in all, and this host has ")
+
     def test_refusals(self):
-        for arguments, text in ((["--mode", "fast"], "rdma_cpu"), (["--port"], "missing"), (["--port", "65536"], "65535"),
-                                (["--sizes", "1,,2"], "--sizes"), (["--sizes", "0"], "0"), (["--type", "x"], "shm"),
-                                (["--memory", "x"], "x"), (["--what", "1"], "unknown")):
-            for program in (SERVER, CLIENT):
+        for arguments, text in ((["--mode", "fast"], "rdma_cpu"), (["--port"], "needs a value"),
+                                (["--port", "65536"], "65535"), (["--sizes", "1,,2"], "--sizes '1,,2'"),
+                                (["--sizes", "0"], "above 0"), (["--type", "x"], "shm"), (["--memory", "x"], "sim"),
+                                (["--mdoe", "uhm"], "did you mean '--mode'?"), (["--what", "1"], "unknown option '--what'"),
+                                (["there"], "what is 'there'?"), (["--mode", "ucx", "--type", "tcp"], "leave --type out")):
+            for program, name in ((SERVER, "uhm_server"), (CLIENT, "uhm_client")):
                 code, out, err = self.finish(self.start(program, *arguments))
                 self.assertEqual((code, out), (2, ""), arguments)
+                self.assertTrue(err.startswith(name + ": "), err)
                 self.assertIn(text, err)
                 self.assertIn("--help", err)
         code, out, err = self.finish(self.start(CLIENT, "--help"))
         self.assertEqual((code, err), (0, ""))
+        self.assertRegex(self.finish(self.start(SERVER, "--version"))[1], r"^\d+\.\d+\.\d+\n$")
         for word in ("uhm", "rdma_cpu", "g2h2g", "serial", "ucx"):
             self.assertIn(word, out)
 

@@ -38,6 +38,24 @@ class Demo(ProgramTest):
         self.assertRegex(out, r"(?m)^shm:\n  \S")
         self.assertRegex(out, r"(?m)^tcp:\n  \S")
 
+    def test_modes(self):
+        path = self.file((5 << 20) + 3)
+        out, err = self.run_program("--rounds", "2", path)
+        self.assertEqual(err, "")
+        self.assertNotRegex(out, r"[\r\x1b]")
+        table = out.split("route mode")[1].split("\n\n")[0].splitlines()[1:]
+        rows = {line.split()[1]: line.split() for line in table if not line.startswith(" ")} # a reason may take two lines
+        self.assertEqual(list(rows), ["uhm", "rdma_cpu", "g2h2g", "serial", "ucx"])
+        for name, row in rows.items():
+            if row[2:4] == ["not", "here:"]: # hardware, or a library, that this machine has not
+                self.assertIn(name, ("rdma_cpu", "ucx"))
+                self.assertGreater(len(row), 5)
+            else:
+                self.assertIn(str((5 << 20) + 3), row)
+                self.assertEqual(row[-1], "sha256")
+        for line in out.splitlines()[2:10]:
+            self.assertLessEqual(len(line), 80, line)
+
     def test_default_file(self):
         out, _ = self.run_program("--rounds", "1")
         path = re.search(r"(?m)^file +(/\S+) \(", out).group(1)
@@ -91,6 +109,11 @@ class Demo(ProgramTest):
         for text in (b"reading the file", b"shm get, round 1 of 1", b"tcp put, round 1 of 1", b"checking", b"100%"):
             self.assertIn(text, shown)
         self.assertNotIn(b"\r", out)
+        for text in (b"tcp uhm, round 1 of 1", b"tcp serial, round 1 of 1"):
+            self.assertIn(text, shown)
+        for frame in shown.split(b"\r"): # what a terminal of 80 columns shows in one line
+            self.assertLess(len(frame.replace(b"\x1b[K", b"")), 80)
+            self.assertNotIn(b"\n", frame)
         self.assertTrue(shown.endswith(b"\r\x1b[K")) # nothing stays on the line
 
     def test_interrupted(self):

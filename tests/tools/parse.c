@@ -1,5 +1,7 @@
-/* What the tools read from a command line: sizes, lists of sizes, counts, seconds, memories; and what they print. */
-#include "tool.h"
+/* What the tools read from a command line: sizes, lists of sizes, counts, seconds, memories; what they print; the steps
+ * of the modes, and the orders that hmc-perf sends for them. */
+#include "mode.h"
+#include "perf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -164,12 +166,107 @@ static void test_secret(void **state) {
   unsetenv("HMC_SECRET_FILE");
 }
 
+/* What a mode did, as text: "l0+4 c0+4 s0+4". */
+typedef struct trace {
+  char text[256];
+  unsigned steps, fail_at;
+} trace_t;
+
+static hmc_status_t note(trace_t *trace, char step, uint64_t offset, uint64_t length) {
+  size_t used = strlen(trace->text);
+  snprintf(trace->text + used, sizeof trace->text - used, "%c%llu+%llu ", step, (unsigned long long)offset,
+           (unsigned long long)length);
+  return ++trace->steps == trace->fail_at ? HMC_PEER_LOST : HMC_SUCCESS;
+}
+static hmc_status_t note_load(void *user, uint64_t offset, uint64_t length) { return note(user, 'l', offset, length); }
+static hmc_status_t note_carry(void *user, uint64_t offset, uint64_t length) { return note(user, 'c', offset, length); }
+static hmc_status_t note_store(void *user, uint64_t offset, uint64_t length) { return note(user, 's', offset, length); }
+
+static void check_mode(const char *name, uint64_t length, unsigned fail_at, const char *expected) {
+  trace_t trace = {.fail_at = fail_at};
+  const tool_steps_t steps = {.user = &trace, .load = note_load, .carry = note_carry, .store = note_store};
+  const tool_mode_t *mode = tool_mode_find(name);
+  assert_non_null(mode);
+  assert_int_equal(tool_mode_move(mode, &steps, length, 4), fail_at ? HMC_PEER_LOST : HMC_SUCCESS);
+  assert_string_equal(trace.text, expected);
+}
+
+static void test_modes(void **state) {
+  size_t count;
+  (void)state;
+  const tool_mode_t *modes = tool_modes(&count);
+  assert_int_equal(count, 5);
+  for (size_t i = 0; i < count; i++) {
+    assert_ptr_equal(tool_mode_find(modes[i].name), &modes[i]);
+    assert_non_null(strstr(tool_mode_names(), modes[i].name));
+  }
+  assert_null(tool_mode_find("uh"));
+  assert_null(tool_mode_find(""));
+  check_mode("uhm", 10, 0, "c0+10 ");
+  check_mode("rdma_cpu", 10, 0, "c0+10 ");
+  check_mode("ucx", 10, 0, "c0+10 ");
+  check_mode("g2h2g", 10, 0, "l0+10 c0+10 s0+10 ");
+  check_mode("serial", 10, 0, "l0+4 c0+4 s0+4 l4+4 c4+4 s4+4 l8+2 c8+2 s8+2 ");
+  check_mode("serial", 3, 0, "l0+3 c0+3 s0+3 ");
+  check_mode("serial", 10, 5, "l0+4 c0+4 s0+4 l4+4 c4+4 ");
+  check_mode("g2h2g", 0, 0, "");
+}
+
+static void test_orders(void **state) {
+  static const perf_order_t orders[] = {
+      {.kind = PERF_ORDER_STAGE, .number = 1},
+      {.kind = PERF_ORDER_LOAD, .number = 2, .offset = 3, .length = UINT64_MAX},
+      {.kind = PERF_ORDER_STORE, .number = UINT64_MAX, .offset = UINT64_MAX, .length = UINT64_MAX},
+      {.kind = PERF_ORDER_DONE, .number = 7},
+      {.kind = PERF_ORDER_FAILED, .number = 8, .text = "no 9 10 memory"},
+  };
+  static const char *const texts[] = {
+      "stage 1",
+      "load 2 3 18446744073709551615",
+      "store 18446744073709551615 18446744073709551615 18446744073709551615",
+      "done 7",
+      "failed 8 no 9 10 memory",
+  };
+  (void)state;
+  for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+    char text[600];
+    perf_order_t read = {0};
+    size_t size = perf_order_format(&orders[i], text, sizeof text);
+    assert_string_equal(text, texts[i]);
+    assert_int_equal(size, strlen(text));
+    memset(text + size, '9', 5); /* what lies behind does not count */
+    assert_true(perf_order_parse(text, size, &read));
+    assert_memory_equal(&read, &orders[i], sizeof read);
+  }
+}
+
+static void test_no_orders(void **state) {
+  static const char *const wrong[] = {
+      "",         "done",    "done ",        "done x",     "done -1",
+      "done 1 2", "load 1",  "load 1 2",     "load 1 2 x", "Done 1",
+      "done  1",  "don 1",   "stage 1x",     "failed 1x",  "store 1 2 18446744073709551616",
+      "welcome",  " done 1", "load 1 2 3 4",
+  };
+  char endless[2000];
+  (void)state;
+  perf_order_t read = {.number = 77};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+    if (perf_order_parse(wrong[i], strlen(wrong[i]), &read))
+      fail_msg("'%s' was taken for an order", wrong[i]);
+  memset(endless, '1', sizeof endless);
+  memcpy(endless, "failed ", 7);
+  assert_false(perf_order_parse(endless, sizeof endless, &read));
+  assert_false(perf_order_parse("done 1\0", 7, &read));
+  assert_int_equal(read.number, 77); /* a refusal writes nothing */
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sizes),    cmocka_unit_test(test_no_sizes), cmocka_unit_test(test_lists),
-      cmocka_unit_test(test_no_lists), cmocka_unit_test(test_counts),   cmocka_unit_test(test_seconds),
-      cmocka_unit_test(test_memories), cmocka_unit_test(test_formats),  cmocka_unit_test(test_json),
-      cmocka_unit_test(test_secret),
+      cmocka_unit_test(test_sizes),     cmocka_unit_test(test_no_sizes), cmocka_unit_test(test_lists),
+      cmocka_unit_test(test_no_lists),  cmocka_unit_test(test_counts),   cmocka_unit_test(test_seconds),
+      cmocka_unit_test(test_memories),  cmocka_unit_test(test_formats),  cmocka_unit_test(test_json),
+      cmocka_unit_test(test_secret),    cmocka_unit_test(test_modes),    cmocka_unit_test(test_orders),
+      cmocka_unit_test(test_no_orders),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ from program import ProgramTest, main
 
 SHORT = ["--iterations", "50", "--warmup", "2"]
 KEYS = ["transport", "op", "memory", "peer_memory", "bytes", "depth", "threads", "iterations", "seconds", "latency_us_median",
-        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified"]
+        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified", "mode"]
 
 
 class Perf(ProgramTest):
@@ -81,6 +81,98 @@ class Perf(ProgramTest):
         self.assertEqual([row["bytes"] for row in rows], ["8", "16"])
         self.assertEqual(rows[0]["latency_us_median"], "")
 
+    def test_modes(self):
+        """Every byte arrives in each mode, by each transport, both ways; and the time has all steps in it."""
+        for mode in ("uhm", "g2h2g", "serial"):
+            for transport in ("shm", "tcp"):
+                for op in ("put", "get"):
+                    chunk = ["--chunk", "1000"] if mode == "serial" else []
+                    lines = self.measure("--mode", mode, "--transport", transport, "--op", op, "--size", "1,5000,100001",
+                                         "--iterations", "3", "--verify", *chunk)
+                    self.assertEqual([line["bytes"] for line in lines], [1, 5000, 100001])
+                    for line in lines:
+                        self.assertEqual(list(line), KEYS)
+                        self.assertEqual((line["mode"], line["transport"], line["op"], line["verified"]),
+                                         (mode, transport, op, True))
+                        self.assertEqual((line["memory"], line["peer_memory"]), ("sim:0", "sim:1"))
+
+    def test_mode_takes_its_steps(self):
+        """With a device that takes 20 ms for a copy, a staged transfer takes two copies per piece."""
+        def median(*arguments):
+            out, _ = self.run_program("--self", "--format", "json", "--iterations", "1", "--warmup", "0", "--size", "2000",
+                                      "--transport", "tcp", *arguments, HMC_SIM_LATENCY="20ms")
+            return json.loads(out)["latency_us_median"] / 1000
+        self.assertGreaterEqual(median("--mode", "g2h2g"), 40)
+        self.assertGreaterEqual(median("--mode", "serial", "--chunk", "1000"), 80)
+
+    def test_mode_in_text_and_csv(self):
+        out, _ = self.run_program("--self", "--mode", "g2h2g", "--size", "8", "--verify", *SHORT)
+        header, row = out.splitlines()
+        self.assertEqual(header.split()[:2], ["mode", "transport"])
+        self.assertEqual(row.split()[:2], ["g2h2g", "shm"])
+        self.assertLessEqual(max(len(header), len(row)), 120)
+        out, _ = self.run_program("--self", "--mode", "serial", "--iterations", "2", "--format", "csv")
+        rows = list(csv.DictReader(out.splitlines()))
+        self.assertEqual([(row["mode"], row["bytes"]) for row in rows],
+                         [("serial", str(size << 10)) for size in (64, 1024, 4096, 16384)])
+
+    def test_mode_of_hardware(self):
+        """Works where the machine has it; else says what is missing, and what helps. Never by anything else."""
+        for mode, transport, memory in (("rdma_cpu", "rdma", "cpu"), ("ucx", "ucx", "sim:0")):
+            for end in (["--self"], ["--bind", "127.0.0.1", "--port", "0", "--once"]):
+                measured = ["--format", "json", *SHORT] if end[0] == "--self" else []
+                process = self.start("--mode", mode, *end, *measured)
+                if end[0] != "--self":
+                    line = process.stderr.readline()
+                    if "port" in line:
+                        self.finish(process, signal.SIGINT)
+                        continue
+                    self.assertRegex(line, f"^hmc-perf: mode {mode} cannot run here: .+; it takes ")
+                code, out, err = self.finish(process)
+                if code == 0:
+                    line = json.loads(out.splitlines()[0])
+                    self.assertEqual((line["mode"], line["transport"], line["memory"]), (mode, transport, memory))
+                    continue
+                self.assertEqual((code, out), (1, ""))
+                if end[0] == "--self":
+                    self.assertRegex(err, f"^hmc-perf: mode {mode} cannot run here: .+; it takes .+ at both ends")
+                    self.assertEqual(len(err.splitlines()), 1)
+
+    def test_mode_of_two_programs(self):
+        server, port = self.serve("--mode", "g2h2g", "--region", "1M")
+        try:
+            for mode in ("g2h2g", "uhm", "serial"): # one after the other: the server knows them all
+                out, _ = self.run_program("127.0.0.1", "--port", port, "--mode", mode, "--size", "100000", "--verify",
+                                          "--format", "json", *SHORT)
+                self.assertEqual(json.loads(out)["mode"], mode)
+            clients = [self.start("127.0.0.1", "--port", port, "--mode", "g2h2g", "--size", "1000", "--format", "json", *SHORT)
+                       for _ in range(3)]
+            for client in clients:
+                self.assertEqual(self.finish(client)[0], 0)
+            _, err = self.run_program("127.0.0.1", "--port", port, "--mode", "g2h2g", "--size", "2M", expect=1)
+            self.assertIn("--region", err)
+        finally:
+            self.finish(server, signal.SIGINT)
+
+    def test_mode_and_other_memory(self):
+        server, port = self.serve()
+        try:
+            _, err = self.run_program("127.0.0.1", "--port", port, "--mode", "serial", "--size", "8", expect=1)
+            self.assertIn("the server lends cpu memory", err)
+            self.assertIn("--mode serial", err)
+        finally:
+            self.finish(server, signal.SIGINT)
+
+    def test_mode_and_server_lost(self):
+        server, port = self.serve("--mode", "g2h2g")
+        client = self.start("127.0.0.1", "--port", port, "--mode", "g2h2g", "--size", "8", "--seconds", "30")
+        self.assertIn("mode", client.stdout.readline())
+        time.sleep(0.3)
+        self.finish(server, signal.SIGKILL)
+        code, _, err = self.finish(client)
+        self.assertEqual(code, 1, err)
+        self.assertIn("put of 8 bytes: ", err)
+
     def test_two_programs(self):
         server, port = self.serve("--once", "--memory", "sim", "--region", "1M")
         out, _ = self.run_program("localhost", "--port", port, "--size", "4K", "--verify", "--format", "json", *SHORT)
@@ -138,7 +230,8 @@ class Perf(ProgramTest):
 
     def test_nobody_there(self):
         _, err = self.run_program("127.0.0.1", "--port", "1", expect=1)
-        self.assertIn("127.0.0.1", err)
+        self.assertIn("127.0.0.1:1", err)
+        self.assertIn("start hmc-perf there", err)
         _, err = self.run_program("no.such.host.invalid", expect=1)
         self.assertIn("no.such.host.invalid", err)
 
@@ -146,7 +239,8 @@ class Perf(ProgramTest):
         server, port = self.serve()
         try:
             _, err = self.run_program("--bind", "127.0.0.1", "--port", port, expect=1)
-            self.assertIn(port, err)
+            self.assertIn(f"127.0.0.1:{port}", err)
+            self.assertIn("--port 0", err)
         finally:
             self.finish(server, signal.SIGINT)
 
@@ -185,6 +279,14 @@ class Perf(ProgramTest):
         self.check_refusal(["--self", "--seconds", "-1"], "--seconds '-1'")
         self.check_refusal(["--self", "--format", "xml"], "--format 'xml'")
         self.check_refusal(["--self", "--latency", "--depth", "4"], "--latency")
+        self.check_refusal(["--self", "--mode", "fast"], "--mode 'fast'", "rdma_cpu", "g2h2g")
+        self.check_refusal(["--self", "--mode", "g2h2g", "--depth", "2"], "one transfer at a time")
+        self.check_refusal(["--self", "--mode", "serial", "--threads", "2"], "one transfer at a time")
+        self.check_refusal(["--self", "--mode", "uhm", "--memory", "cpu"], "between device memory")
+        self.check_refusal(["--self", "--mode", "rdma_cpu", "--peer-memory", "sim"], "between host memory")
+        self.check_refusal(["--self", "--mode", "ucx", "--transport", "tcp"], "goes by ucx")
+        self.check_refusal(["--self", "--mode", "g2h2g", "--chunk", "4K"], "--mode serial")
+        self.check_refusal(["--self", "--mode", "serial", "--chunk", "0"], "--chunk '0'")
         self.check_refusal(["--self", "HOST"], "leave 'HOST' out")
         self.check_refusal(["--size", "8"], "add a HOST or --self")
         self.check_refusal(["HOST", "--peer-memory", "sim"], "--self")
