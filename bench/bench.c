@@ -21,11 +21,9 @@ void bench_pin(unsigned which) {
   static cpu_set_t
       allowed; /* as at the first call: the second is for a child that has inherited the first one's choice */
   static bool known;
-  if (!known && sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-    return;
+  if (!known && sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
   known = true;
-  if (CPU_COUNT(&allowed) < 2)
-    return;
+  if (CPU_COUNT(&allowed) < 2) return;
   for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
     if (CPU_ISSET(cpu, &allowed) && which-- == 0) {
       cpu_set_t one;
@@ -57,8 +55,7 @@ bool bench_repeat(bench_operation_t operation, void *state, const bench_request_
   double total = 0;
   for (bool warm = false; count == 0 || (total < request->seconds && count < BATCHES_MAX);) {
     double before = bench_clock();
-    if (!operation(state, request, batch, result))
-      return false;
+    if (!operation(state, request, batch, result)) return false;
     double took = bench_clock() - before;
     if (took < BATCH_SECONDS && !warm) {
       batch *= 2;
@@ -82,16 +79,14 @@ bool bench_repeat_counted(bench_operation_t operation, void *state, const bench_
                           bench_result_t *result) {
   enum { PIECES = 5, TRIAL = 2000, LEAST = 3000 };
   double pieces[PIECES], before = bench_clock(), total = 0;
-  if (!operation(state, request, TRIAL, result))
-    return false;
+  if (!operation(state, request, TRIAL, result)) return false;
   double each = (bench_clock() - before) / TRIAL;
   uint64_t count = (uint64_t)(request->seconds / PIECES / each);
   if (count < LEAST) /* a disturbed trial; and the other end's waking up must not weigh */
     count = LEAST;
   for (unsigned i = 0; i < PIECES; i++) {
     before = bench_clock();
-    if (!operation(state, request, count, result))
-      return false;
+    if (!operation(state, request, count, result)) return false;
     pieces[i] = (bench_clock() - before) / (double)count;
     total += pieces[i];
   }

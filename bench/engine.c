@@ -6,7 +6,8 @@
  * way tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
- *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed on
+ *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
+ *   on
  *                         this process's second device, which is as fast as the target's
  *
  * `hmc-bench-engine sim` has software accelerator memory at both ends.
@@ -47,10 +48,10 @@ typedef struct route {
   hmc_remote_t *remote;
   unsigned char *mapped; /* the remote memory, where it is mapped */
   hmc_batch_t *kv, *small;
-  hmc_region_t *host;       /* with `sim` */
+  hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
-  void *second;             /* memory of the second device */
-  char problem[512];     /* why this route cannot be measured; "" otherwise */
+  void *second;      /* memory of the second device */
+  char problem[512]; /* why this route cannot be measured; "" otherwise */
 } route_t;
 
 typedef struct engine {
@@ -72,8 +73,7 @@ static bool put_each(void *state, const bench_request_t *request, uint64_t count
   route_t *route = ((engine_t *)state)->active;
   for (uint64_t i = 0; i < count; i++) {
     hmc_status_t status = hmc_put(route->local, 0, route->remote, 0, request->bytes);
-    if (status != HMC_SUCCESS)
-      return fail(result, "put", status);
+    if (status != HMC_SUCCESS) return fail(result, "put", status);
   }
   return true;
 }
@@ -82,8 +82,7 @@ static bool get_each(void *state, const bench_request_t *request, uint64_t count
   route_t *route = ((engine_t *)state)->active;
   for (uint64_t i = 0; i < count; i++) {
     hmc_status_t status = hmc_get(route->local, 0, route->remote, 0, request->bytes);
-    if (status != HMC_SUCCESS)
-      return fail(result, "get", status);
+    if (status != HMC_SUCCESS) return fail(result, "get", status);
   }
   return true;
 }
@@ -115,19 +114,16 @@ static bool flow(void *state, const bench_request_t *request, uint64_t count, be
       hmc_request_t **slot = &engine->ring[last % request->depth];
       status = get ? hmc_get_nb(route->local, offset, route->remote, offset, request->bytes, NULL, slot)
                    : hmc_put_nb(route->local, offset, route->remote, offset, request->bytes, NULL, slot);
-      if (status != HMC_SUCCESS)
-        break;
+      if (status != HMC_SUCCESS) break;
     }
-    if (first == last)
-      break;
+    if (first == last) break;
     hmc_request_t *oldest = engine->ring[first++ % request->depth];
     hmc_status_t final = hmc_request_wait(oldest);
     status = status == HMC_SUCCESS ? final : status;
     hmc_request_free(oldest);
   }
   bool good = status == HMC_SUCCESS || fail(result, "in flight", status);
-  for (; first < last; first++)
-    hmc_request_free(engine->ring[first % request->depth]);
+  for (; first < last; first++) hmc_request_free(engine->ring[first % request->depth]);
   return good;
 }
 
@@ -139,8 +135,7 @@ static hmc_status_t make_batch(route_t *route, unsigned pieces, uint64_t large, 
   for (unsigned i = 0; i < pieces; i++)
     for (unsigned j = 0; j < 2; j++) {
       uint64_t length = j ? small : large;
-      if (length == 0)
-        continue;
+      if (length == 0) continue;
       list[count++] = (hmc_segment_t){.local_offset = at, .remote_offset = at, .length = length};
       at += 2 * length;
     }
@@ -153,9 +148,9 @@ static bool batch_each(void *state, const bench_request_t *request, uint64_t cou
   hmc_batch_t **batch = kv ? &route->kv : &route->small;
   hmc_status_t status = HMC_SUCCESS;
   if (!*batch)
-    status = kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
-  for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++)
-    status = hmc_batch_put(*batch);
+    status =
+        kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
+  for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++) status = hmc_batch_put(*batch);
   return status == HMC_SUCCESS || fail(result, "batch", status);
 }
 
@@ -167,10 +162,8 @@ static bool g2h2g_each(void *state, const bench_request_t *request, uint64_t cou
   hmc_status_t status = route->host ? HMC_SUCCESS : HMC_UNSUPPORT;
   for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++) {
     status = hmc_memory_copy(host, cpu, hmc_region_pointer(route->local), memory, request->bytes);
-    if (status == HMC_SUCCESS)
-      status = hmc_put(route->host, 0, route->remote_host, 0, request->bytes);
-    if (status == HMC_SUCCESS)
-      status = hmc_memory_copy(route->second, second, host, cpu, request->bytes);
+    if (status == HMC_SUCCESS) status = hmc_put(route->host, 0, route->remote_host, 0, request->bytes);
+    if (status == HMC_SUCCESS) status = hmc_memory_copy(route->second, second, host, cpu, request->bytes);
   }
   return status == HMC_SUCCESS || fail(result, "g2h2g", status);
 }
@@ -184,10 +177,8 @@ static bool await_word(unsigned char *at, uint64_t value) {
           value) /* partner: the peer's put, visible when complete */
         return true;
     double now = bench_clock();
-    if (begin == 0)
-      begin = now;
-    if (now - begin > SPIN_SECONDS)
-      return false;
+    if (begin == 0) begin = now;
+    if (now - begin > SPIN_SECONDS) return false;
   }
 }
 
@@ -205,8 +196,7 @@ static bool pingpong(void *state, const bench_request_t *request, uint64_t count
     return bench_fail(result, "the other process is gone");
   for (uint64_t i = 0; i < count; i++) {
     engine->round++;
-    if (!hit(&engine->shm, PING, engine->round))
-      return bench_fail(result, "ping: %s", hmc_last_error());
+    if (!hit(&engine->shm, PING, engine->round)) return bench_fail(result, "ping: %s", hmc_last_error());
     if (!await_word(local + BYTES_MAX + PONG, engine->round))
       return bench_fail(result, "the other process does not answer");
   }
@@ -220,8 +210,7 @@ static int answer(route_t *route, int socket) {
   while (recv(socket, &count, sizeof count, 0) == (ssize_t)sizeof count)
     for (uint64_t i = 0; i < count; i++) {
       round++;
-      if (!await_word(local + BYTES_MAX + PING, round) || !hit(route, PONG, round))
-        return 1;
+      if (!await_word(local + BYTES_MAX + PING, round) || !hit(route, PONG, round)) return 1;
     }
   return 0;
 }
@@ -230,12 +219,9 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   engine_t *engine = state;
   const char *what = request->what;
   engine->active = strncmp(what, "tcp", 3) == 0 ? &engine->tcp : &engine->shm;
-  if (request->bytes == 0 || request->bytes > BYTES_MAX)
-    return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
-  if (request->depth == 0 || request->depth > DEPTH_MAX)
-    return bench_fail(result, "1 to %d in flight", DEPTH_MAX);
-  if (engine->active->problem[0])
-    return bench_fail(result, "%s", engine->active->problem);
+  if (request->bytes == 0 || request->bytes > BYTES_MAX) return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
+  if (request->depth == 0 || request->depth > DEPTH_MAX) return bench_fail(result, "1 to %d in flight", DEPTH_MAX);
+  if (engine->active->problem[0]) return bench_fail(result, "%s", engine->active->problem);
   if (strcmp(what, "shm_pingpong") == 0) {
     bool good = bench_repeat_counted(pingpong, engine, request, result);
     result->median_ns /= 2;
@@ -244,10 +230,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   }
   if (strcmp(what, "shm_copy_to") == 0 || strcmp(what, "shm_copy_from") == 0)
     return bench_repeat(copy_each, engine, request, 1, result);
-  if (strstr(what, "_kv") || strstr(what, "_small"))
-    return bench_repeat(batch_each, engine, request, 1, result);
-  if (strcmp(what, "tcp_g2h2g") == 0)
-    return bench_repeat(g2h2g_each, engine, request, 1, result);
+  if (strstr(what, "_kv") || strstr(what, "_small")) return bench_repeat(batch_each, engine, request, 1, result);
+  if (strcmp(what, "tcp_g2h2g") == 0) return bench_repeat(g2h2g_each, engine, request, 1, result);
   bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
   if (!put && strcmp(what, "shm_get") != 0 && strcmp(what, "tcp_get") != 0)
     return bench_fail(result, "nothing is called %s", what);
@@ -260,19 +244,18 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
   if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA,
-                                 region_name, HMC_REMOTE_ALL, &route->local);
-  if (status != HMC_SUCCESS)
-    return status;
+    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA, region_name, HMC_REMOTE_ALL,
+                                 &route->local);
+  if (status != HMC_SUCCESS) return status;
   if (memory.kind == HMC_MEMORY_CPU) {
     memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
     return HMC_SUCCESS;
   }
   status = hmc_region_allocate(route->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES_MAX, HOST, HMC_REMOTE_ALL,
                                &route->host);
-  if (status == HMC_SUCCESS)
-    memset(hmc_region_pointer(route->host), 1, BYTES_MAX);
-  return status == HMC_SUCCESS ? hmc_memory_allocate((hmc_memory_t){memory.kind, 1}, BYTES_MAX, &route->second) : status;
+  if (status == HMC_SUCCESS) memset(hmc_region_pointer(route->host), 1, BYTES_MAX);
+  return status == HMC_SUCCESS ? hmc_memory_allocate((hmc_memory_t){memory.kind, 1}, BYTES_MAX, &route->second)
+                               : status;
 }
 
 /* The other process: its end of the shm connection, and then only the ping-pong. */
@@ -282,19 +265,15 @@ static int live_as_child(int socket) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   bench_pin(1);
   hmc_status_t status = open_route(&route, "hmc-bench target", TARGET);
-  if (status == HMC_SUCCESS)
-    status = hmc_context_listen(route.context, "127.0.0.1", 0, &port);
-  if (status != HMC_SUCCESS)
-    fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
+  if (status == HMC_SUCCESS) status = hmc_context_listen(route.context, "127.0.0.1", 0, &port);
+  if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
   int code = 1;
   if (send(socket, &port, sizeof port, MSG_NOSIGNAL) == (ssize_t)sizeof port && status == HMC_SUCCESS) {
     status = hmc_context_accept(route.context, 0, &route.peer);
-    if (status == HMC_SUCCESS)
-      status = hmc_remote_open(route.peer, ORIGIN, 0, &route.remote);
+    if (status == HMC_SUCCESS) status = hmc_remote_open(route.peer, ORIGIN, 0, &route.remote);
     code = status == HMC_SUCCESS ? answer(&route, socket) : 1;
   }
-  if (status != HMC_SUCCESS)
-    fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
+  if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
   hmc_context_destroy(route.context);
   return code;
 }
@@ -303,30 +282,23 @@ static int live_as_child(int socket) {
 static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t type) {
   void *mapped = NULL;
   hmc_status_t status = open_route(route, "hmc-bench origin", ORIGIN);
-  if (status == HMC_SUCCESS)
-    status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
-  if (status == HMC_SUCCESS)
-    status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
-  if (status == HMC_SUCCESS && route->host)
-    status = hmc_remote_open(route->peer, HOST, 0, &route->remote_host);
+  if (status == HMC_SUCCESS) status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
+  if (status == HMC_SUCCESS) status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
+  if (status == HMC_SUCCESS && route->host) status = hmc_remote_open(route->peer, HOST, 0, &route->remote_host);
   if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU)
     status = hmc_remote_map(route->remote, &mapped);
   route->mapped = mapped;
-  if (status != HMC_SUCCESS)
-    snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
+  if (status != HMC_SUCCESS) snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
 }
 
 int main(int count, char **arguments) {
   static engine_t engine;
-  if (count > 1 && strcmp(arguments[1], "sim") == 0)
-    memory.kind = HMC_MEMORY_SIM;
+  if (count > 1 && strcmp(arguments[1], "sim") == 0) memory.kind = HMC_MEMORY_SIM;
   int sockets[2];
   bench_pin(0);
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
-    return 1;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return 1;
   pid_t child = fork();
-  if (child < 0)
-    return 1;
+  if (child < 0) return 1;
   if (child == 0) {
     close(sockets[0]);
     close(STDIN_FILENO);
@@ -348,8 +320,7 @@ int main(int count, char **arguments) {
   for (route_t *route = &engine.shm; route <= &engine.tcp; route++) {
     hmc_batch_free(route->kv);
     hmc_batch_free(route->small);
-    if (route->second)
-      hmc_memory_free((hmc_memory_t){memory.kind, 1}, route->second);
+    if (route->second) hmc_memory_free((hmc_memory_t){memory.kind, 1}, route->second);
   }
   hmc_context_destroy(engine.tcp.context);
   hmc_context_destroy(engine.shm.context);

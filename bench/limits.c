@@ -47,10 +47,8 @@ typedef struct ends {
 static bool receive_all(int socket, void *to, uint64_t length) {
   for (unsigned char *at = to; length > 0;) {
     ssize_t got = recv(socket, at, length, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-      continue;
-    if (got <= 0)
-      return false;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (got <= 0) return false;
     at += got;
     length -= (uint64_t)got;
   }
@@ -60,10 +58,8 @@ static bool receive_all(int socket, void *to, uint64_t length) {
 static bool send_all(int socket, const void *from, uint64_t length) {
   for (const unsigned char *at = from; length > 0;) {
     ssize_t sent = send(socket, at, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0 && (errno == EAGAIN || errno == EINTR))
-      continue;
-    if (sent < 0)
-      return false;
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    if (sent < 0) return false;
     at += sent;
     length -= (uint64_t)sent;
   }
@@ -77,18 +73,15 @@ static bool await_word(atomic_uint_fast64_t *word, uint64_t value) {
       if (atomic_load_explicit(word, memory_order_acquire) == value) /* partner: the other end's release store */
         return true;
     double now = bench_clock();
-    if (begin == 0)
-      begin = now;
-    if (now - begin > SPIN_SECONDS)
-      return false;
+    if (begin == 0) begin = now;
+    if (now - begin > SPIN_SECONDS) return false;
   }
 }
 
 static bool answer_pingpong(ends_t *ends, uint64_t rounds) {
   for (uint64_t i = 0; i < rounds; i++) {
     ends->round++;
-    if (!await_word(&ends->lines->to_child, ends->round))
-      return false;
+    if (!await_word(&ends->lines->to_child, ends->round)) return false;
     atomic_store_explicit(&ends->lines->to_parent, ends->round, memory_order_release); /* partner: await_word */
   }
   return true;
@@ -100,11 +93,9 @@ static void answer(ends_t *ends) {
   for (bool good = true; good;) {
     uint64_t header;
     struct pollfd wait = {.fd = ends->socket, .events = POLLIN};
-    if (asleep && poll(&wait, 1, -1) < 0)
-      continue;
+    if (asleep && poll(&wait, 1, -1) < 0) continue;
     asleep = false;
-    if (!receive_all(ends->socket, &header, sizeof header))
-      return;
+    if (!receive_all(ends->socket, &header, sizeof header)) return;
     if (header & HEADER_SLEEP)
       asleep = true;
     else if (header & HEADER_PINGPONG)
@@ -145,13 +136,11 @@ static bool pingpong(void *state, const bench_request_t *request, uint64_t count
   ends_t *ends = state;
   uint64_t header = HEADER_PINGPONG | count;
   (void)request;
-  if (!send_all(ends->socket, &header, sizeof header))
-    return lost(result);
+  if (!send_all(ends->socket, &header, sizeof header)) return lost(result);
   for (uint64_t i = 0; i < count; i++) {
     ends->round++;
     atomic_store_explicit(&ends->lines->to_child, ends->round, memory_order_release); /* partner: await_word */
-    if (!await_word(&ends->lines->to_parent, ends->round))
-      return lost(result);
+    if (!await_word(&ends->lines->to_parent, ends->round)) return lost(result);
   }
   return true;
 }
@@ -160,8 +149,7 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   ends_t *ends = state;
   uint64_t header = HEADER_SLEEP;
   bool good = false;
-  if (request->bytes == 0 || request->bytes > BYTES_MAX)
-    return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
+  if (request->bytes == 0 || request->bytes > BYTES_MAX) return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
   if (strcmp(request->what, "tcp_put") == 0) {
     good = bench_repeat(tcp_put, ends, request, 1, result);
   } else if (strcmp(request->what, "tcp_get") == 0) {
@@ -207,8 +195,7 @@ int main(void) {
     return 1;
   }
   ends.bytes = aligned_alloc(4096, BYTES_MAX + 4096); /* after the fork: each end has its own pages */
-  if (!ends.bytes)
-    return 1;
+  if (!ends.bytes) return 1;
   memset(ends.bytes, 1, BYTES_MAX + 4096);
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -21,8 +21,7 @@ int demo_clear(demo_receiver_t *receiver, hmc_region_t *region) {
     uint64_t left = receiver->held.bytes - offset;
     hmc_status_t status = hmc_memory_copy(at + offset, memory, receiver->piece, (hmc_memory_t){HMC_MEMORY_CPU, 0},
                                           left < DEMO_CHUNK ? left : DEMO_CHUNK);
-    if (status != HMC_SUCCESS)
-      return tool_fail_hmc("clearing the receiver's memory", status);
+    if (status != HMC_SUCCESS) return tool_fail_hmc("clearing the receiver's memory", status);
   }
   return TOOL_DONE;
 }
@@ -44,15 +43,13 @@ static int digest_region(demo_receiver_t *receiver, hmc_region_t *region, const 
       code = tool_fail("SHA-256 failed");
     demo_progress_add(&progress, length);
   }
-  if (code == TOOL_DONE && EVP_DigestFinal_ex(digest, result, NULL) != 1)
-    code = tool_fail("SHA-256 failed");
+  if (code == TOOL_DONE && EVP_DigestFinal_ex(digest, result, NULL) != 1) code = tool_fail("SHA-256 failed");
   demo_progress_end(&progress);
   return code;
 }
 
 void demo_format_digest(const unsigned char *digest, char text[2 * DEMO_DIGEST + 1]) {
-  for (size_t i = 0; i < DEMO_DIGEST; i++)
-    snprintf(text + 2 * i, 3, "%02x", digest[i]);
+  for (size_t i = 0; i < DEMO_DIGEST; i++) snprintf(text + 2 * i, 3, "%02x", digest[i]);
 }
 
 int demo_verify(demo_receiver_t *receiver, hmc_region_t *region, const char *label) {
@@ -60,8 +57,7 @@ int demo_verify(demo_receiver_t *receiver, hmc_region_t *region, const char *lab
   EVP_MD_CTX *context = EVP_MD_CTX_new();
   int code = context ? digest_region(receiver, region, label, context, digest) : tool_fail("out of memory");
   EVP_MD_CTX_free(context);
-  if (code != TOOL_DONE || memcmp(digest, receiver->held.digest, DEMO_DIGEST) == 0)
-    return code;
+  if (code != TOOL_DONE || memcmp(digest, receiver->held.digest, DEMO_DIGEST) == 0) return code;
   char arrived[2 * DEMO_DIGEST + 1];
   demo_format_digest(digest, arrived);
   return tool_fail("%s: WRONG BYTES ARRIVED: their SHA-256 is %s", label, arrived);

@@ -37,14 +37,10 @@ static bool give_up(holder_t *holder, const char *what, const char *why) {
 static bool open_file(holder_t *holder) {
   struct stat status;
   holder->file = open(holder->name, O_RDONLY | O_CLOEXEC);
-  if (holder->file < 0 || fstat(holder->file, &status) != 0)
-    return give_up(holder, holder->name, strerror(errno));
-  if (S_ISDIR(status.st_mode))
-    return give_up(holder, holder->name, strerror(EISDIR));
-  if (!S_ISREG(status.st_mode))
-    return give_up(holder, holder->name, "not a regular file: copy it into one first");
-  if (status.st_size == 0)
-    return give_up(holder, holder->name, "the file is empty: there is nothing to move");
+  if (holder->file < 0 || fstat(holder->file, &status) != 0) return give_up(holder, holder->name, strerror(errno));
+  if (S_ISDIR(status.st_mode)) return give_up(holder, holder->name, strerror(EISDIR));
+  if (!S_ISREG(status.st_mode)) return give_up(holder, holder->name, "not a regular file: copy it into one first");
+  if (status.st_size == 0) return give_up(holder, holder->name, "the file is empty: there is nothing to move");
   holder->bytes = (uint64_t)status.st_size;
   return true;
 }
@@ -67,8 +63,7 @@ static bool open_region(holder_t *holder, hmc_memory_t memory, uint16_t *port) {
 static bool read_piece(holder_t *holder, unsigned char *piece, uint64_t offset, size_t length) {
   for (size_t used = 0; used < length;) {
     ssize_t got = pread(holder->file, piece + used, length - used, (off_t)(offset + used));
-    if (got < 0 && errno == EINTR)
-      continue;
+    if (got < 0 && errno == EINTR) continue;
     if (got <= 0)
       return give_up(holder, holder->name, got < 0 ? strerror(errno) : "the file became shorter while it was read");
     used += (size_t)got;
@@ -128,8 +123,7 @@ static bool put(holder_t *holder, const char *label) {
   hmc_status_t status = demo_transfer(holder->source, holder->sink, false, 0, holder->bytes, &progress);
   done.seconds = tool_clock() - begin;
   demo_progress_end(&progress);
-  if (status != HMC_SUCCESS)
-    return give_up(holder, "put", hmc_last_error());
+  if (status != HMC_SUCCESS) return give_up(holder, "put", hmc_last_error());
   return demo_send(holder->socket, &done);
 }
 
@@ -151,14 +145,10 @@ static bool load_stage(holder_t *holder, uint64_t offset, uint64_t length) {
 
 static bool follow(holder_t *holder, const demo_message_t *order) {
   switch (order->kind) {
-  case DEMO_ROUTE:
-    return take_up(holder);
-  case DEMO_MAKE:
-    return make_stage(holder);
-  case DEMO_LOAD:
-    return load_stage(holder, order->offset, order->bytes);
-  default:
-    return put(holder, order->text);
+  case DEMO_ROUTE: return take_up(holder);
+  case DEMO_MAKE: return make_stage(holder);
+  case DEMO_LOAD: return load_stage(holder, order->offset, order->bytes);
+  default: return put(holder, order->text);
   }
 }
 
@@ -166,8 +156,7 @@ static bool follow(holder_t *holder, const demo_message_t *order) {
 static bool serve(holder_t *holder) {
   demo_message_t order;
   while (demo_receive(holder->socket, &order))
-    if (!follow(holder, &order))
-      return false;
+    if (!follow(holder, &order)) return false;
   return true;
 }
 
@@ -182,7 +171,6 @@ int demo_hold(int socket, const char *file) {
     good = demo_send(socket, &holder.reply) && serve(&holder);
   }
   hmc_context_destroy(holder.context);
-  if (holder.file >= 0)
-    close(holder.file);
+  if (holder.file >= 0) close(holder.file);
   return good ? TOOL_DONE : TOOL_FAILED;
 }

@@ -49,11 +49,9 @@ static int move(demo_receiver_t *receiver, const demo_row_t *row, const char *la
     int code = demo_clear(receiver, receiver->stage);
     if (code == TOOL_DONE && row->mode->is_host)
       code = demo_order(receiver, &(demo_message_t){.kind = DEMO_LOAD, .bytes = bytes}, NULL);
-    if (code != TOOL_DONE)
-      return code;
+    if (code != TOOL_DONE) return code;
     status = hmc_remote_open(receiver->peer, DEMO_STAGE, 0, &transport.stage);
-    if (status != HMC_SUCCESS)
-      return tool_fail_hmc("the holder's stage", status);
+    if (status != HMC_SUCCESS) return tool_fail_hmc("the holder's stage", status);
   }
   demo_progress_begin(&transport.progress, label, bytes, row->mode->is_staged ? 3 : 1);
   double begin = tool_clock();
@@ -61,25 +59,21 @@ static int move(demo_receiver_t *receiver, const demo_row_t *row, const char *la
   *seconds = tool_clock() - begin;
   demo_progress_end(&transport.progress);
   hmc_remote_close(transport.stage);
-  if (transport.code != TOOL_DONE)
-    return transport.code;
+  if (transport.code != TOOL_DONE) return transport.code;
   return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc(label, status);
 }
 
 static int make_stages(demo_receiver_t *receiver) {
   hmc_status_t status = hmc_region_allocate(receiver->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, receiver->held.bytes,
                                             NULL, 0, &receiver->stage);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the receiver's stage in host memory", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the receiver's stage in host memory", status);
   return demo_order(receiver, &(demo_message_t){.kind = DEMO_MAKE}, NULL);
 }
 
 /* Reaches the holder by `route`; false, with the reason, where that does not work. */
 static bool reach(demo_receiver_t *receiver, hmc_connection_type_t route, char *reason, size_t size) {
-  if (receiver->route == route)
-    return true;
-  if (hmc_connection_type_probe(route, reason, size) != HMC_SUCCESS)
-    return false;
+  if (receiver->route == route) return true;
+  if (hmc_connection_type_probe(route, reason, size) != HMC_SUCCESS) return false;
   hmc_status_t status = demo_take_route(receiver, route);
   if (status != HMC_SUCCESS)
     snprintf(reason, size, "%s", hmc_last_error()[0] ? hmc_last_error() : hmc_status_text(status));
@@ -90,8 +84,7 @@ static int run_mode(demo_receiver_t *receiver, const tool_mode_t *mode, hmc_conn
   const char *name = hmc_connection_type_name(route);
   char reason[512], line[576];
   if (!reach(receiver, route, reason, sizeof reason)) {
-    if (mode->type == HMC_CONNECTION_AUTO)
-      return tool_fail("%s: %s", name, reason);
+    if (mode->type == HMC_CONNECTION_AUTO) return tool_fail("%s: %s", name, reason);
     int column = printf("%-5s %-8s ", name, mode->name);
     snprintf(line, sizeof line, "not here: %s", reason);
     demo_print_wrapped(line, strlen(line), (unsigned)column, (unsigned)column);

@@ -19,23 +19,18 @@ int demo_order(demo_receiver_t *receiver, const demo_message_t *order, demo_mess
   demo_kind_t due = order->kind == DEMO_HOLD ? DEMO_READY : DEMO_DONE;
   if (!demo_send(receiver->socket, order) || !demo_receive(receiver->socket, &answer))
     return tool_fail("the process that holds the file has ended without a word");
-  if (answer.kind == DEMO_FAILED)
-    return tool_fail("%s", answer.text);
-  if (answer.kind != due)
-    return tool_fail("the two processes have lost step");
-  if (done)
-    *done = answer;
+  if (answer.kind == DEMO_FAILED) return tool_fail("%s", answer.text);
+  if (answer.kind != due) return tool_fail("the two processes have lost step");
+  if (done) *done = answer;
   return TOOL_DONE;
 }
 
 static int set_up(demo_receiver_t *receiver, hmc_memory_t memory) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-demo receiver"}, &receiver->context);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the receiver's context", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the receiver's context", status);
   status = hmc_region_allocate(receiver->context, memory, receiver->held.bytes, DEMO_SINK, HMC_REMOTE_WRITE,
                                &receiver->sink);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the receiver's memory", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the receiver's memory", status);
   receiver->piece = malloc(DEMO_CHUNK);
   return receiver->piece ? TOOL_DONE : tool_fail("out of memory");
 }
@@ -46,10 +41,8 @@ hmc_status_t demo_take_route(demo_receiver_t *receiver, hmc_connection_type_t ro
   receiver->route = HMC_CONNECTION_AUTO;
   hmc_status_t status =
       hmc_context_connect(receiver->context, "127.0.0.1", receiver->held.port, route, 0, &receiver->peer);
-  if (status == HMC_SUCCESS)
-    status = hmc_remote_open(receiver->peer, DEMO_SOURCE, 0, &receiver->source);
-  if (status == HMC_SUCCESS)
-    receiver->route = route;
+  if (status == HMC_SUCCESS) status = hmc_remote_open(receiver->peer, DEMO_SOURCE, 0, &receiver->source);
+  if (status == HMC_SUCCESS) receiver->route = route;
   return status;
 }
 
@@ -107,12 +100,9 @@ int demo_run_row(demo_receiver_t *receiver, const demo_row_t *row) {
     snprintf(moving, sizeof moving, "%s %s, round %u of %u", row->route, row->name, done + 1, wanted);
     snprintf(checking, sizeof checking, "%s %s, checking", row->route, row->name);
     int code = demo_clear(receiver, row->target);
-    if (code == TOOL_DONE)
-      code = row->move(receiver, row, moving, &times[done]);
-    if (code == TOOL_DONE)
-      code = demo_verify(receiver, row->target, checking);
-    if (code != TOOL_DONE)
-      return code;
+    if (code == TOOL_DONE) code = row->move(receiver, row, moving, &times[done]);
+    if (code == TOOL_DONE) code = demo_verify(receiver, row->target, checking);
+    if (code != TOOL_DONE) return code;
     done++;
   }
   qsort(times, done, sizeof *times, compare_doubles);
@@ -129,8 +119,7 @@ static void print_file(const demo_receiver_t *receiver) {
 
 static unsigned line_width(void) {
   struct winsize window;
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0)
-    return 100;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0) return 100;
   return window.ws_col < 60 ? 60 : window.ws_col > 120 ? 120 : window.ws_col;
 }
 
@@ -139,8 +128,7 @@ void demo_print_wrapped(const char *text, size_t length, unsigned column, unsign
   bool fresh = true; /* nothing of the text on this line yet */
   for (size_t at = 0; at < length;) {
     size_t word = at;
-    while (word < length && text[word] != ' ')
-      word++;
+    while (word < length && text[word] != ' ') word++;
     unsigned size = (unsigned)(word - at);
     if (!fresh && column + 1 + size > width) {
       printf("\n%*s", (int)indent, "");
@@ -169,10 +157,8 @@ static void print_explained(hmc_connection_type_t route, const char *explained) 
 static int run_route(demo_receiver_t *receiver, hmc_connection_type_t route, char explained[EXPLAINED]) {
   const char *name = hmc_connection_type_name(route);
   hmc_status_t status = hmc_connection_type_probe(route, NULL, 0);
-  if (status == HMC_SUCCESS)
-    status = demo_take_route(receiver, route);
-  if (status == HMC_SUCCESS)
-    status = hmc_peer_explain(receiver->peer, explained, EXPLAINED, NULL);
+  if (status == HMC_SUCCESS) status = demo_take_route(receiver, route);
+  if (status == HMC_SUCCESS) status = hmc_peer_explain(receiver->peer, explained, EXPLAINED, NULL);
   if (status != HMC_SUCCESS)
     return route == HMC_CONNECTION_RDMA || route == HMC_CONNECTION_UCX ? TOOL_DONE : tool_fail_hmc(name, status);
   int code = demo_order(receiver, &(demo_message_t){.kind = DEMO_ROUTE}, NULL);
@@ -190,22 +176,16 @@ static int run(demo_receiver_t *receiver) {
   static char explained[ROUTES][EXPLAINED];
   hmc_memory_t from, to;
   hmc_status_t status = tool_choose_devices(receiver->options->kind, &from, &to);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the memory", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the memory", status);
   int code = demo_order(receiver, &(demo_message_t){.kind = DEMO_HOLD, .memory = from}, &receiver->held);
-  if (code == TOOL_DONE)
-    code = set_up(receiver, to);
-  if (code != TOOL_DONE)
-    return code;
+  if (code == TOOL_DONE) code = set_up(receiver, to);
+  if (code != TOOL_DONE) return code;
   print_file(receiver);
   demo_print_header("op");
+  for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++) code = run_route(receiver, routes[i], explained[i]);
+  if (code == TOOL_DONE) code = demo_run_modes(receiver);
   for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++)
-    code = run_route(receiver, routes[i], explained[i]);
-  if (code == TOOL_DONE)
-    code = demo_run_modes(receiver);
-  for (size_t i = 0; i < ROUTES && code == TOOL_DONE; i++)
-    if (explained[i][0])
-      print_explained(routes[i], explained[i]);
+    if (explained[i][0]) print_explained(routes[i], explained[i]);
   return code;
 }
 

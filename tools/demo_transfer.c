@@ -15,8 +15,7 @@ bool demo_send(int socket, const demo_message_t *message) {
 
 bool demo_receive(int socket, demo_message_t *message) {
   ssize_t got;
-  do
-    got = recv(socket, message, sizeof *message, 0);
+  do got = recv(socket, message, sizeof *message, 0);
   while (got < 0 && errno == EINTR);
   return got == (ssize_t)sizeof *message;
 }
@@ -31,11 +30,9 @@ void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t 
 
 void demo_progress_add(demo_progress_t *progress, uint64_t bytes) {
   progress->done += bytes;
-  if (!progress->shown)
-    return;
+  if (!progress->shown) return;
   double now = tool_clock();
-  if (now - progress->drawn < REDRAW_SECONDS && progress->done < progress->total)
-    return;
+  if (now - progress->drawn < REDRAW_SECONDS && progress->done < progress->total) return;
   progress->drawn = now;
   char bar[BAR_WIDTH + 1];
   double part = (double)progress->done / (double)progress->total, elapsed = now - progress->begin;
@@ -48,8 +45,7 @@ void demo_progress_add(demo_progress_t *progress, uint64_t bytes) {
 }
 
 void demo_progress_end(demo_progress_t *progress) {
-  if (progress->shown)
-    fprintf(stderr, "\r\033[K");
+  if (progress->shown) fprintf(stderr, "\r\033[K");
 }
 
 hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, uint64_t offset, uint64_t length,
@@ -64,21 +60,18 @@ hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, 
       hmc_request_t **slot = &ring[last % DEMO_IN_FLIGHT];
       status = get ? hmc_get_nb(local, next, remote, next, part, NULL, slot)
                    : hmc_put_nb(local, next, remote, next, part, NULL, slot);
-      if (status != HMC_SUCCESS)
-        goto out;
+      if (status != HMC_SUCCESS) goto out;
       next += part;
     }
     hmc_request_t *oldest = ring[first++ % DEMO_IN_FLIGHT];
     status = hmc_request_wait(oldest);
     hmc_request_free(oldest);
-    if (status != HMC_SUCCESS)
-      goto out;
+    if (status != HMC_SUCCESS) goto out;
     uint64_t part = end - done < DEMO_CHUNK ? end - done : DEMO_CHUNK;
     done += part;
     demo_progress_add(progress, part);
   }
 out:
-  for (; first < last; first++)
-    hmc_request_free(ring[first % DEMO_IN_FLIGHT]);
+  for (; first < last; first++) hmc_request_free(ring[first % DEMO_IN_FLIGHT]);
   return status;
 }

@@ -62,8 +62,7 @@ static const char *default_file(void) {
 }
 
 static int read_memory(const char *text, hmc_memory_kind_t *kind) {
-  if (hmc_memory_kind_parse(text, kind) == HMC_SUCCESS)
-    return TOOL_DONE;
+  if (hmc_memory_kind_parse(text, kind) == HMC_SUCCESS) return TOOL_DONE;
   return tool_usage_error("--memory '%s': sim, cpu, nvidia, amd, mlu, ascend or moore is expected", text);
 }
 
@@ -81,8 +80,7 @@ static int run(const demo_options_t *options) {
   if (!tool_make_secret() || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
     return tool_fail("the two processes could not be connected");
   pid_t child = fork();
-  if (child < 0)
-    return tool_fail("the second process could not be forked");
+  if (child < 0) return tool_fail("the second process could not be forked");
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     close(sockets[0]);
@@ -90,9 +88,8 @@ static int run(const demo_options_t *options) {
   }
   close(sockets[1]);
   int code = demo_receive_file(sockets[0], options), state = 0;
-  close(sockets[0]); /* which the holder takes as the end */
-  if (code != TOOL_DONE)
-    kill(child, SIGTERM); /* it may be in the middle of a put */
+  close(sockets[0]);                           /* which the holder takes as the end */
+  if (code != TOOL_DONE) kill(child, SIGTERM); /* it may be in the middle of a put */
   waitpid(child, &state, 0);
   if (code == TOOL_DONE && (!WIFEXITED(state) || WEXITSTATUS(state) != 0))
     code = tool_fail("the process that holds the file ended badly (status 0x%x)", (unsigned)state);
@@ -106,27 +103,16 @@ int main(int count, char **arguments) {
   opterr = 0;
   for (int letter; (letter = getopt_long(count, arguments, ":m:r:hV", options_table, NULL)) != -1;) {
     switch (letter) {
-    case 'm':
-      code = read_memory(optarg, &options.kind);
-      break;
-    case 'r':
-      code = read_rounds(optarg, &options.rounds);
-      break;
-    case 'h':
-      fputs(help, stdout);
-      return tool_finish_output();
-    case 'V':
-      puts(hmc_version_text());
-      return tool_finish_output();
-    default:
-      return tool_option_error(letter, arguments, options_table);
+    case 'm': code = read_memory(optarg, &options.kind); break;
+    case 'r': code = read_rounds(optarg, &options.rounds); break;
+    case 'h': fputs(help, stdout); return tool_finish_output();
+    case 'V': puts(hmc_version_text()); return tool_finish_output();
+    default: return tool_option_error(letter, arguments, options_table);
     }
-    if (code != TOOL_DONE)
-      return code;
+    if (code != TOOL_DONE) return code;
   }
   options.file = optind < count ? arguments[optind++] : default_file();
-  if (optind < count)
-    return tool_usage_error("one FILE at a time: what is '%s'?", arguments[optind]);
+  if (optind < count) return tool_usage_error("one FILE at a time: what is '%s'?", arguments[optind]);
   code = run(&options);
   int output = tool_finish_output();
   return code == TOOL_DONE ? output : code;

@@ -107,10 +107,8 @@ static void show_wrapped(const char *text, unsigned indent) {
     size_t length = strlen(text);
     if (length > width) {
       length = width;
-      while (length > 0 && text[length] != ' ')
-        length--;
-      if (length == 0)
-        length = strcspn(text, " ");
+      while (length > 0 && text[length] != ' ') length--;
+      if (length == 0) length = strcspn(text, " ");
     }
     printf("%*s%.*s\n", (int)indent, "", (int)length, text);
     text += length;
@@ -211,24 +209,14 @@ int main(int count, char **arguments) {
   opterr = 0;
   for (int letter; (letter = getopt_long(count, arguments, ":cjhV", options_table, NULL)) != -1;) {
     switch (letter) {
-    case 'c':
-      config = true;
-      break;
-    case 'j':
-      json = true;
-      break;
-    case 'h':
-      fputs(help, stdout);
-      return tool_finish_output();
-    case 'V':
-      puts(hmc_version_text());
-      return tool_finish_output();
-    default:
-      return tool_option_error(letter, arguments, options_table);
+    case 'c': config = true; break;
+    case 'j': json = true; break;
+    case 'h': fputs(help, stdout); return tool_finish_output();
+    case 'V': puts(hmc_version_text()); return tool_finish_output();
+    default: return tool_option_error(letter, arguments, options_table);
     }
   }
-  if (optind < count)
-    return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind]);
+  if (optind < count) return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind]);
   hmc_log_set_level(HMC_LOG_NONE); /* what is missing here is what this program is asked for, not a warning */
   int code = TOOL_DONE;
   if (json)

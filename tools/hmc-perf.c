@@ -99,39 +99,34 @@ typedef struct said {
 } said_t;
 
 static bool read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *value) {
-  if (tool_parse_count(text, minimum, maximum, value))
-    return true;
+  if (tool_parse_count(text, minimum, maximum, value)) return true;
   tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
                    (unsigned long long)maximum);
   return false;
 }
 
 static bool read_memory(const char *name, const char *text, hmc_memory_t *memory) {
-  if (tool_parse_memory(text, memory))
-    return true;
+  if (tool_parse_memory(text, memory)) return true;
   tool_usage_error("--%s '%s': cpu, sim, nvidia, amd, mlu, ascend, moore or default is expected, with a device: sim:1",
                    name, text);
   return false;
 }
 
 static bool read_sizes(const char *text, perf_options_t *options) {
-  if (tool_parse_sizes(text, options->sizes, PERF_SIZES_MAX, &options->size_count))
-    return true;
+  if (tool_parse_sizes(text, options->sizes, PERF_SIZES_MAX, &options->size_count)) return true;
   tool_usage_error("--size '%s': sizes above 0 are expected: 8 or 8,4K,1M or 8..64M", text);
   return false;
 }
 
 static bool read_op(const char *text, perf_options_t *options) {
   options->get = strcmp(text, "get") == 0;
-  if (options->get || strcmp(text, "put") == 0)
-    return true;
+  if (options->get || strcmp(text, "put") == 0) return true;
   tool_usage_error("--op '%s': put or get is expected", text);
   return false;
 }
 
 static bool read_transport(const char *text, perf_options_t *options) {
-  if (hmc_connection_type_parse(text, &options->transport) == HMC_SUCCESS)
-    return true;
+  if (hmc_connection_type_parse(text, &options->transport) == HMC_SUCCESS) return true;
   tool_usage_error("--transport '%s': auto, shm, tcp, rdma or ucx is expected", text);
   return false;
 }
@@ -149,29 +144,25 @@ static bool read_format(const char *text, perf_options_t *options) {
 
 static bool read_mode(const char *text, perf_options_t *options) {
   options->mode = tool_mode_find(text);
-  if (options->mode)
-    return true;
+  if (options->mode) return true;
   tool_usage_error("--mode '%s': %s is expected", text, tool_mode_names());
   return false;
 }
 
 static bool read_chunk(const char *text, perf_options_t *options) {
-  if (tool_parse_size(text, &options->chunk) && options->chunk > 0)
-    return true;
+  if (tool_parse_size(text, &options->chunk) && options->chunk > 0) return true;
   tool_usage_error("--chunk '%s': a size above 0 is expected: 1M", text);
   return false;
 }
 
 static bool read_seconds(const char *text, perf_options_t *options) {
-  if (tool_parse_seconds(text, &options->seconds))
-    return true;
+  if (tool_parse_seconds(text, &options->seconds)) return true;
   tool_usage_error("--seconds '%s': a number above 0 is expected", text);
   return false;
 }
 
 static bool read_region(const char *text, perf_options_t *options) {
-  if (tool_parse_size(text, &options->region) && options->region > 0)
-    return true;
+  if (tool_parse_size(text, &options->region) && options->region > 0) return true;
   tool_usage_error("--region '%s': a size above 0 is expected: 64M", text);
   return false;
 }
@@ -181,84 +172,56 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
   uint64_t number;
   said->client_only |= letter < 128 && strchr("ostlbDTndwvf", letter) != NULL;
   switch (letter) {
-  case 'o':
-    return read_op(value, options);
-  case 's':
-    return said->size = read_sizes(value, options);
-  case 't':
-    return read_transport(value, options);
-  case 'l':
-    return said->latency = true;
-  case 'b':
-    return options->bandwidth = true;
-  case 'D':
-    return read_count("depth", value, 1, PERF_DEPTH_MAX, &said->depth);
+  case 'o': return read_op(value, options);
+  case 's': return said->size = read_sizes(value, options);
+  case 't': return read_transport(value, options);
+  case 'l': return said->latency = true;
+  case 'b': return options->bandwidth = true;
+  case 'D': return read_count("depth", value, 1, PERF_DEPTH_MAX, &said->depth);
   case 'T':
-    if (!read_count("threads", value, 1, PERF_THREADS_MAX, &number))
-      return false;
+    if (!read_count("threads", value, 1, PERF_THREADS_MAX, &number)) return false;
     options->threads = (unsigned)number;
     return true;
-  case 'n':
-    return read_count("iterations", value, 1, UINT64_MAX / 2, &options->iterations);
-  case 'd':
-    return read_seconds(value, options);
-  case 'w':
-    return read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
-  case 'v':
-    return options->verify = true;
-  case 'f':
-    return read_format(value, options);
-  case 'M':
-    return read_mode(value, options);
-  case OPTION_CHUNK:
-    return read_chunk(value, options);
-  case 'm':
-    return said->memory = read_memory("memory", value, &options->memory);
+  case 'n': return read_count("iterations", value, 1, UINT64_MAX / 2, &options->iterations);
+  case 'd': return read_seconds(value, options);
+  case 'w': return read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
+  case 'v': return options->verify = true;
+  case 'f': return read_format(value, options);
+  case 'M': return read_mode(value, options);
+  case OPTION_CHUNK: return read_chunk(value, options);
+  case 'm': return said->memory = read_memory("memory", value, &options->memory);
   case OPTION_DEVICE:
-    if (!read_count("device", value, 0, INT32_MAX, &number))
-      return false;
+    if (!read_count("device", value, 0, INT32_MAX, &number)) return false;
     options->memory.device = (int)number;
     return true;
-  case 'S':
-    return options->self = true;
-  case OPTION_PEER_MEMORY:
-    return said->peer_memory = read_memory("peer-memory", value, &options->peer_memory);
+  case 'S': return options->self = true;
+  case OPTION_PEER_MEMORY: return said->peer_memory = read_memory("peer-memory", value, &options->peer_memory);
   case 'p':
-    if (!read_count("port", value, 0, 65535, &number))
-      return false;
+    if (!read_count("port", value, 0, 65535, &number)) return false;
     options->port = (uint16_t)number;
     return true;
-  case OPTION_BIND:
-    options->bind = value;
-    return true;
-  case OPTION_REGION:
-    return read_region(value, options);
-  default: /* '1' */
-    return options->once = true;
+  case OPTION_BIND: options->bind = value; return true;
+  case OPTION_REGION: return read_region(value, options);
+  default: /* '1' */ return options->once = true;
   }
 }
 
 /* What a mode wants of the rest; without one, the defaults. */
 static int settle_mode(perf_options_t *options, const said_t *said) {
   const tool_mode_t *mode = options->mode;
-  if (options->chunk && !(mode && mode->is_chunked))
-    return tool_usage_error("--chunk goes with --mode serial");
+  if (options->chunk && !(mode && mode->is_chunked)) return tool_usage_error("--chunk goes with --mode serial");
   options->chunk = options->chunk ? options->chunk : DEFAULT_CHUNK;
   if (!said->size)
     tool_parse_sizes(mode ? "64K,1M,4M,16M" : "8..1M", options->sizes, PERF_SIZES_MAX, &options->size_count);
   hmc_memory_kind_t kind = mode && !mode->is_host ? HMC_MEMORY_DEFAULT : HMC_MEMORY_CPU;
-  if (!said->memory)
-    options->memory.kind = kind;
-  if (!said->peer_memory)
-    options->peer_memory.kind = kind;
-  if (!mode)
-    return TOOL_DONE;
+  if (!said->memory) options->memory.kind = kind;
+  if (!said->peer_memory) options->peer_memory.kind = kind;
+  if (!mode) return TOOL_DONE;
   if (mode->type != HMC_CONNECTION_AUTO && options->transport != HMC_CONNECTION_AUTO &&
       options->transport != mode->type)
     return tool_usage_error("--mode %s goes by %s: leave --transport out", mode->name,
                             hmc_connection_type_name(mode->type));
-  if (mode->type != HMC_CONNECTION_AUTO)
-    options->transport = mode->type;
+  if (mode->type != HMC_CONNECTION_AUTO) options->transport = mode->type;
   bool host = options->memory.kind == HMC_MEMORY_CPU, peer_host = options->peer_memory.kind == HMC_MEMORY_CPU;
   if (host != mode->is_host || peer_host != mode->is_host)
     return tool_usage_error("--mode %s is between %s memory: leave --memory and --peer-memory out, or say %s",
@@ -279,15 +242,12 @@ static int settle(perf_options_t *options, const said_t *said) {
     return tool_usage_error("without a HOST this is the server, which measures nothing; add a HOST or --self");
   if (said->peer_memory && !options->self)
     return tool_usage_error("--peer-memory goes with --self; elsewhere the server's own --memory decides");
-  if (options->host && options->once)
-    return tool_usage_error("--once is for the server");
+  if (options->host && options->once) return tool_usage_error("--once is for the server");
   if (said->latency && (options->bandwidth || said->depth > 1))
     return tool_usage_error("--latency is one operation at a time: leave --bandwidth and --depth out");
   int code = settle_mode(options, said);
-  if (code != TOOL_DONE)
-    return code;
-  if (said->depth > 1)
-    options->bandwidth = true;
+  if (code != TOOL_DONE) return code;
+  if (said->depth > 1) options->bandwidth = true;
   options->depth = said->depth ? (unsigned)said->depth : options->bandwidth ? BANDWIDTH_DEPTH : LATENCY_DEPTH;
   uint64_t slots = (uint64_t)options->depth * options->threads;
   for (size_t i = 0; i < options->size_count; i++)
@@ -300,11 +260,9 @@ static int settle(perf_options_t *options, const said_t *said) {
  * lends unless --verify needs them or one slot per thread is larger. */
 static uint64_t region_for_self(const perf_options_t *options) {
   uint64_t largest = 0;
-  for (size_t i = 0; i < options->size_count; i++)
-    largest = options->sizes[i] > largest ? options->sizes[i] : largest;
+  for (size_t i = 0; i < options->size_count; i++) largest = options->sizes[i] > largest ? options->sizes[i] : largest;
   uint64_t least = largest * options->threads, most = least * options->depth;
-  if (options->verify || most < PERF_DEFAULT_REGION)
-    return most;
+  if (options->verify || most < PERF_DEFAULT_REGION) return most;
   return least > PERF_DEFAULT_REGION ? least : PERF_DEFAULT_REGION;
 }
 
@@ -315,16 +273,14 @@ static int serve_for_parent(const perf_options_t *options, int ready) {
   own.memory = options->peer_memory;
   own.bind = "127.0.0.1";
   own.port = 0;
-  if (!own.region)
-    own.region = region_for_self(options);
+  if (!own.region) own.region = region_for_self(options);
   return perf_serve(&own, ready);
 }
 
 static int run_self(const perf_options_t *options) {
   int ready[2];
   uint16_t port;
-  if (!tool_make_secret() || pipe(ready) != 0)
-    return tool_fail("the server could not be started");
+  if (!tool_make_secret() || pipe(ready) != 0) return tool_fail("the server could not be started");
   pid_t child = fork();
   if (child < 0) {
     close(ready[0]);
@@ -360,22 +316,17 @@ int main(int count, char **arguments) {
   opterr = 0;
   for (int letter;
        (letter = getopt_long(count, arguments, ":o:s:t:lbD:T:n:d:w:vf:M:m:Sp:1hV", options_table, NULL)) != -1;) {
-    if (letter == '?' || letter == ':')
-      return tool_option_error(letter, arguments, options_table);
+    if (letter == '?' || letter == ':') return tool_option_error(letter, arguments, options_table);
     if (letter == 'h' || letter == 'V') {
       printf("%s%s", letter == 'h' ? help : hmc_version_text(), letter == 'h' ? "" : "\n");
       return tool_finish_output();
     }
-    if (!read_option(letter, optarg, &options, &said))
-      return TOOL_USAGE;
+    if (!read_option(letter, optarg, &options, &said)) return TOOL_USAGE;
   }
-  if (optind < count)
-    options.host = arguments[optind++];
-  if (optind < count)
-    return tool_usage_error("one HOST is enough: what is '%s'?", arguments[optind]);
+  if (optind < count) options.host = arguments[optind++];
+  if (optind < count) return tool_usage_error("one HOST is enough: what is '%s'?", arguments[optind]);
   int code = settle(&options, &said);
-  if (code != TOOL_DONE)
-    return code;
+  if (code != TOOL_DONE) return code;
   tool_catch_interrupts();
   if (options.self)
     code = run_self(&options);

@@ -28,8 +28,7 @@ const tool_mode_t *tool_modes(size_t *count) {
 
 const tool_mode_t *tool_mode_find(const char *name) {
   for (size_t i = 0; i < MODES; i++)
-    if (strcmp(modes[i].name, name) == 0)
-      return &modes[i];
+    if (strcmp(modes[i].name, name) == 0) return &modes[i];
   return NULL;
 }
 
@@ -47,23 +46,19 @@ const char *tool_type_remedy(hmc_connection_type_t type) {
   case HMC_CONNECTION_UCX:
     return "it takes UCX (Debian, Ubuntu: libucx0) and the module libhmc-ucx.so, which is built where libucx-dev is "
            "installed, at both ends";
-  default:
-    return "hmc-info shows what works here, and why others do not";
+  default: return "hmc-info shows what works here, and why others do not";
   }
 }
 
 hmc_status_t tool_mode_move(const tool_mode_t *mode, const tool_steps_t *steps, uint64_t length, uint64_t chunk) {
-  if (!mode->is_staged)
-    return steps->carry(steps->user, 0, length);
+  if (!mode->is_staged) return steps->carry(steps->user, 0, length);
   uint64_t step = mode->is_chunked && chunk < length ? chunk : length;
   hmc_status_t status = HMC_SUCCESS;
   for (uint64_t offset = 0; status == HMC_SUCCESS && offset < length; offset += step) {
     uint64_t part = length - offset < step ? length - offset : step;
     status = steps->load(steps->user, offset, part);
-    if (status == HMC_SUCCESS)
-      status = steps->carry(steps->user, offset, part);
-    if (status == HMC_SUCCESS)
-      status = steps->store(steps->user, offset, part);
+    if (status == HMC_SUCCESS) status = steps->carry(steps->user, offset, part);
+    if (status == HMC_SUCCESS) status = steps->store(steps->user, offset, part);
   }
   return status;
 }
@@ -76,10 +71,8 @@ hmc_status_t tool_choose_devices(hmc_memory_kind_t kind, hmc_memory_t *first, hm
     memory.kind = HMC_MEMORY_SIM;
     status = hmc_memory_resolve(memory, &memory);
   }
-  if (status == HMC_SUCCESS)
-    status = hmc_memory_devices(memory.kind, &devices);
-  if (status != HMC_SUCCESS)
-    return status;
+  if (status == HMC_SUCCESS) status = hmc_memory_devices(memory.kind, &devices);
+  if (status != HMC_SUCCESS) return status;
   *first = memory;
   *second = (hmc_memory_t){memory.kind, devices > 1 ? 1 : 0};
   return HMC_SUCCESS;

@@ -43,8 +43,7 @@ static int await_greeting(hmc_context_t *context) {
 
 static uint64_t largest_size(const perf_options_t *options) {
   uint64_t largest = 0;
-  for (size_t i = 0; i < options->size_count; i++)
-    largest = options->sizes[i] > largest ? options->sizes[i] : largest;
+  for (size_t i = 0; i < options->size_count; i++) largest = options->sizes[i] > largest ? options->sizes[i] : largest;
   return largest;
 }
 
@@ -52,8 +51,7 @@ static uint64_t largest_size(const perf_options_t *options) {
 static uint64_t remote_slots(const perf_options_t *options, uint64_t bytes, uint64_t lent) {
   uint64_t slots = lent / bytes / options->threads;
   uint64_t wanted = options->verify ? options->depth : 1;
-  if (slots >= wanted)
-    return slots < options->depth ? slots : options->depth;
+  if (slots >= wanted) return slots < options->depth ? slots : options->depth;
   uint64_t needed = bytes * options->threads * wanted;
   char offered[32];
   tool_format_bytes(lent, offered, sizeof offered);
@@ -65,10 +63,8 @@ static uint64_t remote_slots(const perf_options_t *options, uint64_t bytes, uint
 static int measure_size(const perf_options_t *options, perf_load_t *load, perf_result_t *result) {
   load->remote_slots = remote_slots(options, load->bytes, hmc_remote_size(load->remote));
   int code = load->remote_slots ? TOOL_DONE : TOOL_FAILED;
-  if (code == TOOL_DONE && options->verify)
-    code = perf_verify_prepare(load);
-  if (code == TOOL_DONE)
-    code = perf_run(load, result);
+  if (code == TOOL_DONE && options->verify) code = perf_verify_prepare(load);
+  if (code == TOOL_DONE) code = perf_run(load, result);
   if (code == TOOL_DONE && options->verify) {
     code = perf_verify_compare(load);
     result->verified = code == TOOL_DONE;
@@ -80,8 +76,7 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_l
   perf_names_t names;
   hmc_peer_info_t info;
   hmc_status_t status = hmc_peer_get_info(peer, &info);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the server", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the server", status);
   names.transport = hmc_connection_type_name(info.type);
   tool_format_memory(hmc_region_memory(load->local), names.memory, sizeof names.memory);
   tool_format_memory(hmc_remote_memory(load->remote), names.peer_memory, sizeof names.peer_memory);
@@ -90,8 +85,7 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_l
     perf_result_t result;
     load->bytes = options->sizes[i];
     int code = measure_size(options, load, &result);
-    if (code != TOOL_DONE)
-      return code;
+    if (code != TOOL_DONE) return code;
     perf_report(options, &names, &result);
   }
   return TOOL_DONE;
@@ -100,16 +94,14 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_l
 /* With --self the server's region lies on this host too. */
 static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote_t *remote) {
   uint64_t total = tool_is_host_memory(options->memory) ? bytes : 0;
-  if (options->self && tool_is_host_memory(hmc_remote_memory(remote)))
-    total += hmc_remote_size(remote);
+  if (options->self && tool_is_host_memory(hmc_remote_memory(remote))) total += hmc_remote_size(remote);
   return tool_fits_host(options->mode && options->mode->is_staged ? 2 * total : total);
 }
 
 /* Is the memory that the server lends what the mode is about? */
 static int check_mode(const perf_options_t *options, const hmc_remote_t *remote) {
   hmc_memory_t there = hmc_remote_memory(remote);
-  if (!options->mode || options->mode->is_host == (there.kind == HMC_MEMORY_CPU))
-    return TOOL_DONE;
+  if (!options->mode || options->mode->is_host == (there.kind == HMC_MEMORY_CPU)) return TOOL_DONE;
   return tool_fail("the server lends %s memory, and mode %s is between %s: start it with --mode %s too",
                    hmc_memory_kind_name(there.kind), options->mode->name,
                    options->mode->is_host ? "the hosts' memories" : "devices", options->mode->name);
@@ -121,22 +113,16 @@ static int measure_server(const perf_options_t *options, hmc_context_t *context,
   uint64_t bytes = largest_size(options) * options->depth * options->threads;
   perf_load_t load = {.options = options, .depth = options->depth};
   hmc_status_t status = hmc_remote_open(peer, PERF_REGION, 0, &load.remote);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
   int code = await_greeting(context);
-  if (code == TOOL_DONE)
-    code = check_mode(options, load.remote);
-  if (code != TOOL_DONE)
-    return code;
-  if (!fits(options, bytes, load.remote))
-    return TOOL_FAILED;
+  if (code == TOOL_DONE) code = check_mode(options, load.remote);
+  if (code != TOOL_DONE) return code;
+  if (!fits(options, bytes, load.remote)) return TOOL_FAILED;
   status = hmc_region_allocate(context, memory, bytes, NULL, 0, &load.local);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("memory for the operations in flight", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("memory for the operations in flight", status);
   if (options->mode && options->mode->is_staged)
     code = perf_staged_open(options, context, peer, load.local, load.remote, bytes, &load.staged);
-  if (code == TOOL_DONE)
-    code = measure_sizes(options, peer, &load);
+  if (code == TOOL_DONE) code = measure_sizes(options, peer, &load);
   perf_staged_close(load.staged);
   return code;
 }
@@ -147,18 +133,14 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
   hmc_region_t *door;
   hmc_memory_t memory;
   int code = perf_mode_memory(options, options->memory, false, &memory);
-  if (code != TOOL_DONE)
-    return code;
+  if (code != TOOL_DONE) return code;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf"}, &context);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the context", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 8, PERF_DOOR, HMC_REMOTE_WRITE, &door);
   code = status == HMC_SUCCESS ? connect_host(options, context, host, port, &peer)
                                : tool_fail_hmc("the region for the greeting", status);
-  if (code == TOOL_DONE)
-    code = measure_server(options, context, peer, memory);
-  if (code == TOOL_INTERRUPTED)
-    tool_fail("interrupted");
+  if (code == TOOL_DONE) code = measure_server(options, context, peer, memory);
+  if (code == TOOL_INTERRUPTED) tool_fail("interrupted");
   hmc_context_destroy(context);
   return code;
 }

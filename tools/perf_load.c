@@ -49,11 +49,9 @@ typedef struct worker {
 } worker_t;
 
 static void sample_add(samples_t *samples, double value) {
-  if (samples->seen++ % samples->stride)
-    return;
+  if (samples->seen++ % samples->stride) return;
   if (samples->count == SAMPLES_MAX) {
-    for (size_t i = 0; i < SAMPLES_MAX / 2; i++)
-      samples->values[i] = samples->values[2 * i];
+    for (size_t i = 0; i < SAMPLES_MAX / 2; i++) samples->values[i] = samples->values[2 * i];
     samples->count = SAMPLES_MAX / 2;
     samples->stride *= 2;
   }
@@ -61,8 +59,7 @@ static void sample_add(samples_t *samples, double value) {
 }
 
 static bool failed(worker_t *worker, hmc_status_t status) {
-  if (status == HMC_SUCCESS)
-    return false;
+  if (status == HMC_SUCCESS) return false;
   const perf_staged_t *staged = worker->run->load->staged;
   const char *text = staged ? perf_staged_error(staged) : hmc_last_error();
   worker->status = status;
@@ -79,10 +76,8 @@ static bool stopped(const worker_t *worker) {
 /* Waits until all workers are here. */
 static void pass_gate(run_t *run) {
   pthread_mutex_lock(&run->lock);
-  if (++run->arrived >= run->awaited)
-    pthread_cond_broadcast(&run->open);
-  while (run->arrived < run->awaited)
-    pthread_cond_wait(&run->open, &run->lock);
+  if (++run->arrived >= run->awaited) pthread_cond_broadcast(&run->open);
+  while (run->arrived < run->awaited) pthread_cond_wait(&run->open, &run->lock);
   pthread_mutex_unlock(&run->lock);
 }
 
@@ -106,8 +101,7 @@ static hmc_status_t one(worker_t *worker) {
   const perf_load_t *load = worker->run->load;
   uint64_t local, remote;
   next_slot(worker, &local, &remote);
-  if (load->staged)
-    return perf_staged_move(load->staged, load->bytes);
+  if (load->staged) return perf_staged_move(load->staged, load->bytes);
   return load->options->get ? hmc_get(load->local, local, load->remote, remote, load->bytes)
                             : hmc_put(load->local, local, load->remote, remote, load->bytes);
 }
@@ -134,13 +128,11 @@ static void run_blocking(worker_t *worker) {
     uint64_t calls = left < batch ? left : batch;
     double before = now;
     for (uint64_t i = 0; i < calls; i++)
-      if (failed(worker, one(worker)))
-        return;
+      if (failed(worker, one(worker))) return;
     worker->operations += calls;
     now = tool_clock();
     sample_add(&worker->samples, (now - before) / (double)calls);
-    if (now - before < BATCH_SECONDS && batch < BATCH_MAX)
-      batch *= 2;
+    if (now - before < BATCH_SECONDS && batch < BATCH_MAX) batch *= 2;
   }
 }
 
@@ -151,35 +143,29 @@ static void run_in_flight(worker_t *worker, uint64_t limit, double until) {
   double now = tool_clock();
   while (more(worker, limit, until, now) || first < last) {
     while (last - first < depth && more(worker, limit, until, now)) {
-      if (failed(worker, one_started(worker, &worker->ring[last % depth])))
-        goto undo;
+      if (failed(worker, one_started(worker, &worker->ring[last % depth]))) goto undo;
       last++;
       worker->operations++;
     }
-    if (first == last)
-      break;
+    if (first == last) break;
     hmc_request_t *oldest = worker->ring[first % depth];
     hmc_status_t status = hmc_request_wait(oldest);
     bool bad = failed(worker, status); /* before the free, which may leave a text of its own */
     hmc_request_free(oldest);
     first++;
-    if (bad)
-      goto undo;
+    if (bad) goto undo;
     now = tool_clock();
   }
   return;
 undo:
-  for (; first < last; first++)
-    hmc_request_free(worker->ring[first % depth]);
+  for (; first < last; first++) hmc_request_free(worker->ring[first % depth]);
 }
 
 static void warm_up(worker_t *worker) {
   const perf_options_t *options = worker->run->load->options;
-  if (options->bandwidth && options->warmup)
-    run_in_flight(worker, options->warmup, 0);
+  if (options->bandwidth && options->warmup) run_in_flight(worker, options->warmup, 0);
   for (uint64_t i = 0; !options->bandwidth && i < options->warmup && !stopped(worker); i++)
-    if (failed(worker, one(worker)))
-      break;
+    if (failed(worker, one(worker))) break;
 }
 
 static void *work(void *argument) {
@@ -204,11 +190,9 @@ static int compare_doubles(const void *a, const void *b) {
 
 static void percentiles(const worker_t *workers, unsigned threads, perf_result_t *result) {
   size_t total = 0;
-  for (unsigned t = 0; t < threads; t++)
-    total += workers[t].samples.count;
+  for (unsigned t = 0; t < threads; t++) total += workers[t].samples.count;
   double *all = total ? malloc(total * sizeof *all) : NULL;
-  if (!all)
-    return;
+  if (!all) return;
   size_t used = 0;
   for (unsigned t = 0; t < threads; t++) {
     memcpy(all + used, workers[t].samples.values, workers[t].samples.count * sizeof *all);
@@ -242,8 +226,7 @@ static int gather(const worker_t *workers, unsigned threads, const perf_load_t *
     end = workers[t].end > end ? workers[t].end : end;
     result->operations += workers[t].operations;
   }
-  if (tool_interrupted)
-    return TOOL_INTERRUPTED;
+  if (tool_interrupted) return TOOL_INTERRUPTED;
   result->seconds = end > begin ? end - begin : 1e-9;
   percentiles(workers, threads, result);
   return TOOL_DONE;
@@ -259,8 +242,7 @@ static int run_workers(run_t *run, worker_t *workers, unsigned threads) {
     work(&workers[threads - 1]);
   else
     open_gate(run);
-  for (unsigned t = 0; t < started; t++)
-    pthread_join(workers[t].thread, NULL);
+  for (unsigned t = 0; t < started; t++) pthread_join(workers[t].thread, NULL);
   return all ? TOOL_DONE : tool_fail("thread %u of %u could not be started", started + 1, threads);
 }
 
@@ -268,17 +250,13 @@ int perf_run(const perf_load_t *load, perf_result_t *result) {
   unsigned threads = load->options->threads;
   run_t run = {.load = load, .awaited = threads};
   worker_t *workers = calloc(threads, sizeof *workers);
-  if (!workers)
-    return tool_fail("out of memory");
+  if (!workers) return tool_fail("out of memory");
   int code = TOOL_DONE;
   pthread_mutex_init(&run.lock, NULL);
   pthread_cond_init(&run.open, NULL);
-  for (unsigned t = 0; code == TOOL_DONE && t < threads; t++)
-    code = prepare_worker(&workers[t], &run, t);
-  if (code == TOOL_DONE)
-    code = run_workers(&run, workers, threads);
-  if (code == TOOL_DONE)
-    code = gather(workers, threads, load, result);
+  for (unsigned t = 0; code == TOOL_DONE && t < threads; t++) code = prepare_worker(&workers[t], &run, t);
+  if (code == TOOL_DONE) code = run_workers(&run, workers, threads);
+  if (code == TOOL_DONE) code = gather(workers, threads, load, result);
   for (unsigned t = 0; t < threads; t++) {
     free(workers[t].samples.values);
     free(workers[t].ring);

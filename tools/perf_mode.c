@@ -7,14 +7,11 @@ int perf_mode_memory(const perf_options_t *options, hmc_memory_t asked, bool far
   if (mode && !tool_mode_works(mode, reason, sizeof reason))
     return tool_fail("mode %s cannot run here: %s; %s", mode->name, reason, tool_type_remedy(mode->type));
   *memory = asked;
-  if (!mode || asked.kind != HMC_MEMORY_DEFAULT)
-    return TOOL_DONE;
+  if (!mode || asked.kind != HMC_MEMORY_DEFAULT) return TOOL_DONE;
   hmc_memory_t first, second;
   hmc_status_t status = tool_choose_devices(HMC_MEMORY_DEFAULT, &first, &second);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the device's memory", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the device's memory", status);
   memory->kind = first.kind;
-  if (far && asked.device == 0)
-    memory->device = second.device;
+  if (far && asked.device == 0) memory->device = second.device;
   return TOOL_DONE;
 }

@@ -20,8 +20,7 @@ enum { WORDS = sizeof words / sizeof words[0] };
 
 size_t perf_order_format(const perf_order_t *order, char *text, size_t size) {
   size_t i = 0;
-  while (i + 1 < WORDS && words[i].kind != order->kind)
-    i++;
+  while (i + 1 < WORDS && words[i].kind != order->kind) i++;
   unsigned long long number = order->number, offset = order->offset, length = order->length;
   int used;
   if (words[i].numbers == 3)
@@ -35,8 +34,7 @@ size_t perf_order_format(const perf_order_t *order, char *text, size_t size) {
 
 /* Reads " 123"; answers what follows, or NULL. */
 static const char *scan_number(const char *at, uint64_t *number) {
-  if (*at != ' ' || !isdigit((unsigned char)at[1]))
-    return NULL;
+  if (*at != ' ' || !isdigit((unsigned char)at[1])) return NULL;
   char *end;
   errno = 0;
   *number = strtoull(at + 1, &end, 10);
@@ -45,22 +43,17 @@ static const char *scan_number(const char *at, uint64_t *number) {
 
 bool perf_order_parse(const char *text, size_t size, perf_order_t *order) {
   char line[sizeof order->text + 64];
-  if (size >= sizeof line || memchr(text, '\0', size))
-    return false;
+  if (size >= sizeof line || memchr(text, '\0', size)) return false;
   memcpy(line, text, size);
   line[size] = '\0';
   size_t length = strcspn(line, " "), i = 0;
-  while (i < WORDS && (strlen(words[i].word) != length || strncmp(line, words[i].word, length) != 0))
-    i++;
-  if (i == WORDS)
-    return false;
+  while (i < WORDS && (strlen(words[i].word) != length || strncmp(line, words[i].word, length) != 0)) i++;
+  if (i == WORDS) return false;
   perf_order_t found = {.kind = words[i].kind};
   uint64_t *const numbers[] = {&found.number, &found.offset, &found.length};
   const char *at = line + length;
-  for (unsigned n = 0; at && n < words[i].numbers; n++)
-    at = scan_number(at, numbers[n]);
-  if (!at)
-    return false;
+  for (unsigned n = 0; at && n < words[i].numbers; n++) at = scan_number(at, numbers[n]);
+  if (!at) return false;
   if (found.kind == PERF_ORDER_FAILED && *at == ' ')
     snprintf(found.text, sizeof found.text, "%s", at + 1);
   else if (*at)
@@ -75,8 +68,7 @@ hmc_status_t perf_order_send(hmc_region_t *any, hmc_remote_t *door, const perf_o
   hmc_operation_options_t options = {.timeout_ms = ORDER_MS, .notification = text, .notification_size = size};
   hmc_request_t *request;
   hmc_status_t status = hmc_put_nb(any, 0, door, 0, 0, &options, &request);
-  if (status != HMC_SUCCESS)
-    return status;
+  if (status != HMC_SUCCESS) return status;
   status = hmc_request_wait(request);
   hmc_request_free(request);
   return status;

@@ -29,8 +29,7 @@ static void refuse(perf_order_t *answer, const char *why) {
 
 static void make_stage(perf_orders_t *orders, perf_order_t *answer) {
   uint64_t size = hmc_region_size(orders->device);
-  if (orders->stage)
-    return;
+  if (orders->stage) return;
   if (size > tool_host_bytes() / 2)
     refuse(answer,
            "the server's host memory has no room for a stage as large as its region: give it a smaller --region");
@@ -41,8 +40,7 @@ static void make_stage(perf_orders_t *orders, perf_order_t *answer) {
 
 static void copy(const perf_orders_t *orders, const perf_order_t *order, perf_order_t *answer) {
   uint64_t size = hmc_region_size(orders->device);
-  if (!orders->stage)
-    return refuse(answer, "there is no stage yet");
+  if (!orders->stage) return refuse(answer, "there is no stage yet");
   if (order->offset > size || order->length > size - order->offset)
     return refuse(answer, "the order runs past the region");
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0}, memory = hmc_region_memory(orders->device);
@@ -50,16 +48,14 @@ static void copy(const perf_orders_t *orders, const perf_order_t *order, perf_or
   unsigned char *stage = (unsigned char *)hmc_region_pointer(orders->stage) + order->offset;
   hmc_status_t status = order->kind == PERF_ORDER_LOAD ? hmc_memory_copy(stage, cpu, device, memory, order->length)
                                                        : hmc_memory_copy(device, memory, stage, cpu, order->length);
-  if (status != HMC_SUCCESS)
-    refuse(answer, hmc_last_error());
+  if (status != HMC_SUCCESS) refuse(answer, hmc_last_error());
 }
 
 /* A client that does not take its answer has left, which the server's own thread notices. */
 static void answer_order(perf_orders_t *orders, const perf_order_t *order, const hmc_peer_t *peer) {
   perf_order_t answer = {.kind = PERF_ORDER_DONE, .number = order->number};
   hmc_remote_t *door = orders->find_door(orders->user, peer);
-  if (!door)
-    return;
+  if (!door) return;
   if (order->kind == PERF_ORDER_STAGE)
     make_stage(orders, &answer);
   else if (order->kind == PERF_ORDER_LOAD || order->kind == PERF_ORDER_STORE)
@@ -77,10 +73,8 @@ static void *work(void *argument) {
     hmc_peer_t *peer = NULL;
     perf_order_t order;
     hmc_status_t status = hmc_notification_receive(orders->context, text, sizeof text, &size, &peer, POLL_MS);
-    if (status == HMC_TIMEOUT || (status == HMC_SUCCESS && !perf_order_parse(text, size, &order)))
-      continue;
-    if (status != HMC_SUCCESS)
-      break;
+    if (status == HMC_TIMEOUT || (status == HMC_SUCCESS && !perf_order_parse(text, size, &order))) continue;
+    if (status != HMC_SUCCESS) break;
     pthread_mutex_lock(orders->lock);
     answer_order(orders, &order, peer);
     pthread_mutex_unlock(orders->lock);
@@ -91,8 +85,7 @@ static void *work(void *argument) {
 int perf_orders_open(hmc_context_t *context, hmc_region_t *device, pthread_mutex_t *lock, perf_find_door_t find_door,
                      void *user, perf_orders_t **orders) {
   perf_orders_t *made = calloc(1, sizeof *made);
-  if (!made)
-    return tool_fail("out of memory");
+  if (!made) return tool_fail("out of memory");
   made->context = context;
   made->device = device;
   made->lock = lock;
@@ -107,8 +100,7 @@ int perf_orders_open(hmc_context_t *context, hmc_region_t *device, pthread_mutex
 }
 
 void perf_orders_close(perf_orders_t *orders) {
-  if (!orders)
-    return;
+  if (!orders) return;
   atomic_store_explicit(&orders->stop, true, memory_order_relaxed);
   pthread_join(orders->thread, NULL);
   free(orders);

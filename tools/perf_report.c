@@ -21,8 +21,7 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
     snprintf(median, sizeof median, "%.3f", result->median_us);
     snprintf(p99, sizeof p99, "%.3f", result->p99_us);
   }
-  if (options->mode)
-    printf("%-8s ", options->mode->name);
+  if (options->mode) printf("%-8s ", options->mode->name);
   printf("%-9s %-3s %-20s %11llu %10llu %10s %10s %8.3f %11.0f%s\n", names->transport, options->get ? "get" : "put",
          memories, (unsigned long long)result->bytes, (unsigned long long)result->operations, median, p99, gbytes, rate,
          result->verified ? "       yes" : "");

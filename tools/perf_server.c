@@ -42,8 +42,7 @@ static void greet(hmc_region_t *region, hmc_remote_t *door) {
 static hmc_remote_t *find_door(void *user, const hmc_peer_t *peer) {
   const server_t *server = user;
   for (size_t i = 0; i < server->count; i++)
-    if (server->clients[i].peer == peer)
-      return server->clients[i].door;
+    if (server->clients[i].peer == peer) return server->clients[i].door;
   return NULL;
 }
 
@@ -58,15 +57,12 @@ static void welcome(server_t *server, hmc_peer_t *peer) {
   if (hmc_peer_get_info(peer, &info) == HMC_SUCCESS)
     snprintf(client.who, sizeof client.who, "process %d on %.64s by %s", info.process, info.host,
              hmc_connection_type_name(info.type));
-  if (server->talk)
-    fprintf(stderr, "client: %s\n", client.who);
-  if (hmc_remote_open(peer, PERF_DOOR, GREETING_MS, &client.door) != HMC_SUCCESS)
-    client.door = NULL;
+  if (server->talk) fprintf(stderr, "client: %s\n", client.who);
+  if (hmc_remote_open(peer, PERF_DOOR, GREETING_MS, &client.door) != HMC_SUCCESS) client.door = NULL;
   pthread_mutex_lock(&server->lock);
   server->clients[server->count++] = client;
   pthread_mutex_unlock(&server->lock);
-  if (client.door)
-    greet(server->region, client.door);
+  if (client.door) greet(server->region, client.door);
 }
 
 static bool has_left(const client_t *client) {
@@ -84,8 +80,7 @@ static void say_goodbye(server_t *server) {
     pthread_mutex_lock(&server->lock);
     server->clients[i] = server->clients[--server->count];
     pthread_mutex_unlock(&server->lock);
-    if (server->talk)
-      fprintf(stderr, "left: %s\n", client.who);
+    if (server->talk) fprintf(stderr, "left: %s\n", client.who);
     hmc_peer_close(client.peer);
     server->served = true;
   }
@@ -119,8 +114,7 @@ static void announce(const perf_options_t *options, hmc_region_t *region, uint16
 }
 
 static int fail_to_listen(hmc_status_t status) {
-  if (status != HMC_ADDRESS_IN_USE)
-    return tool_fail_hmc("listening", status);
+  if (status != HMC_ADDRESS_IN_USE) return tool_fail_hmc("listening", status);
   return tool_fail("listening: %s: choose another port with --port, or --port 0 for a free one", hmc_last_error());
 }
 
@@ -131,13 +125,10 @@ int perf_serve(const perf_options_t *options, int ready) {
   uint16_t port;
   uint64_t size = options->region ? options->region : PERF_DEFAULT_REGION;
   int code = perf_mode_memory(options, options->memory, ready >= 0, &memory);
-  if (code != TOOL_DONE)
-    return code;
-  if (tool_is_host_memory(memory) && !tool_fits_host(size))
-    return TOOL_FAILED;
+  if (code != TOOL_DONE) return code;
+  if (tool_is_host_memory(memory) && !tool_fits_host(size)) return TOOL_FAILED;
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf server"}, &context);
-  if (status != HMC_SUCCESS)
-    return tool_fail_hmc("the context", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   code = TOOL_FAILED;
   status = hmc_region_allocate(context, memory, size, PERF_REGION, HMC_REMOTE_ALL, &region);
   if (status != HMC_SUCCESS) {

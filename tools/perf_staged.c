@@ -29,11 +29,9 @@ static hmc_status_t order(perf_staged_t *staged, perf_order_kind_t kind, uint64_
     char text[HMC_NOTIFICATION_MAX];
     size_t size;
     status = hmc_notification_receive(staged->context, text, sizeof text, &size, NULL, 0);
-    if (status == HMC_SUCCESS && !perf_order_parse(text, size, &answer))
-      answer.number = 0;
+    if (status == HMC_SUCCESS && !perf_order_parse(text, size, &answer)) answer.number = 0;
   }
-  if (status != HMC_SUCCESS)
-    return fail(staged, status, "the server's half", hmc_last_error());
+  if (status != HMC_SUCCESS) return fail(staged, status, "the server's half", hmc_last_error());
   return answer.kind == PERF_ORDER_DONE ? HMC_SUCCESS : fail(staged, HMC_ERROR, "the server's half", answer.text);
 }
 
@@ -75,8 +73,7 @@ const char *perf_staged_error(const perf_staged_t *staged) { return staged->erro
 int perf_staged_open(const perf_options_t *options, hmc_context_t *context, hmc_peer_t *peer, hmc_region_t *device,
                      hmc_remote_t *far, uint64_t bytes, perf_staged_t **staged) {
   perf_staged_t *made = calloc(1, sizeof *made);
-  if (!made)
-    return tool_fail("out of memory");
+  if (!made) return tool_fail("out of memory");
   made->options = options;
   made->context = context;
   made->device = device;

@@ -35,8 +35,7 @@ static int clear(const perf_load_t *load, uint64_t slot, unsigned char *host) {
 static int prepare_slot(const perf_load_t *load, uint64_t slot, unsigned char *host) {
   fill(host, load->bytes, slot);
   int code = move(load, slot, host, true);
-  if (code != TOOL_DONE || !load->options->get)
-    return code;
+  if (code != TOOL_DONE || !load->options->get) return code;
   hmc_status_t status = hmc_put(load->local, slot * load->bytes, load->remote, slot * load->bytes, load->bytes);
   return status == HMC_SUCCESS ? clear(load, slot, host) : tool_fail_hmc("verify: putting the bytes to get", status);
 }
@@ -45,21 +44,16 @@ static int compare_slot(const perf_load_t *load, uint64_t slot, unsigned char *h
   int code = TOOL_DONE;
   if (!load->options->get) { /* what was put is fetched back, over a cleared slot */
     code = clear(load, slot, host);
-    if (code != TOOL_DONE)
-      return code;
+    if (code != TOOL_DONE) return code;
     hmc_status_t status = hmc_get(load->local, slot * load->bytes, load->remote, slot * load->bytes, load->bytes);
-    if (status != HMC_SUCCESS)
-      return tool_fail_hmc("verify: fetching what was put", status);
+    if (status != HMC_SUCCESS) return tool_fail_hmc("verify: fetching what was put", status);
   }
   code = move(load, slot, host, false);
-  if (code != TOOL_DONE)
-    return code;
+  if (code != TOOL_DONE) return code;
   fill(expected, load->bytes, slot);
-  if (memcmp(host, expected, load->bytes) == 0)
-    return TOOL_DONE;
+  if (memcmp(host, expected, load->bytes) == 0) return TOOL_DONE;
   uint64_t at = 0;
-  while (host[at] == expected[at])
-    at++;
+  while (host[at] == expected[at]) at++;
   return tool_fail("verify: WRONG BYTES: slot %llu, byte %llu of %llu is 0x%02x, not 0x%02x", (unsigned long long)slot,
                    (unsigned long long)at, (unsigned long long)load->bytes, host[at], expected[at]);
 }
@@ -67,12 +61,10 @@ static int compare_slot(const perf_load_t *load, uint64_t slot, unsigned char *h
 int perf_verify_prepare(const perf_load_t *load) {
   moment = (uint64_t)(tool_clock() * 1e9);
   unsigned char *host = malloc(load->bytes);
-  if (!host)
-    return tool_fail("out of memory for --verify");
+  if (!host) return tool_fail("out of memory for --verify");
   int code = TOOL_DONE;
   uint64_t slots = (uint64_t)load->options->threads * load->depth;
-  for (uint64_t slot = 0; code == TOOL_DONE && slot < slots; slot++)
-    code = prepare_slot(load, slot, host);
+  for (uint64_t slot = 0; code == TOOL_DONE && slot < slots; slot++) code = prepare_slot(load, slot, host);
   free(host);
   return code;
 }
@@ -82,10 +74,8 @@ int perf_verify_compare(const perf_load_t *load) {
   unsigned char *host = malloc(load->bytes), *expected = malloc(load->bytes);
   int code = TOOL_DONE;
   uint64_t used = options->iterations ? options->warmup + options->iterations : load->depth;
-  if (used > load->depth)
-    used = load->depth;
-  if (!host || !expected)
-    code = tool_fail("out of memory for --verify");
+  if (used > load->depth) used = load->depth;
+  if (!host || !expected) code = tool_fail("out of memory for --verify");
   for (unsigned t = 0; host && expected && t < options->threads; t++)
     for (uint64_t slot = 0; code == TOOL_DONE && slot < used; slot++)
       code = compare_slot(load, (uint64_t)t * load->depth + slot, host, expected);

@@ -53,18 +53,14 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 static size_t word_distance(const char *a, const char *b) {
   enum { LONGEST = 32 };
   size_t edits[LONGEST + 1][LONGEST + 1], la = strlen(a), lb = strlen(b);
-  if (la > LONGEST || lb > LONGEST)
-    return LONGEST;
-  for (size_t i = 0; i <= la; i++)
-    edits[i][0] = i;
-  for (size_t j = 0; j <= lb; j++)
-    edits[0][j] = j;
+  if (la > LONGEST || lb > LONGEST) return LONGEST;
+  for (size_t i = 0; i <= la; i++) edits[i][0] = i;
+  for (size_t j = 0; j <= lb; j++) edits[0][j] = j;
   for (size_t i = 1; i <= la; i++)
     for (size_t j = 1; j <= lb; j++) {
       size_t best = least(edits[i - 1][j], edits[i][j - 1]) + 1;
       best = least(best, edits[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        best = least(best, edits[i - 2][j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) best = least(best, edits[i - 2][j - 2] + 1);
       edits[i][j] = best;
     }
   return edits[la][lb];
@@ -85,8 +81,7 @@ static const char *closest_option(const char *word, const struct option *options
 
 static const char *option_of_value(int value, const struct option *options) {
   for (const struct option *option = options; option->name; option++)
-    if (option->val == value)
-      return option->name;
+    if (option->val == value) return option->name;
   return NULL;
 }
 
@@ -97,36 +92,30 @@ int tool_option_error(int answer, char *const *arguments, const struct option *o
                 : tool_usage_error("option '-%c' needs a value", optopt);
   if (name) /* known, so it was refused for a value that it does not take */
     return tool_usage_error("option '--%s' takes no value", name);
-  if (optopt && isprint(optopt))
-    return tool_usage_error("unknown option '-%c'", optopt);
+  if (optopt && isprint(optopt)) return tool_usage_error("unknown option '-%c'", optopt);
   char word[64];
   snprintf(word, sizeof word, "%s", arguments[optind - 1] + strspn(arguments[optind - 1], "-"));
   word[strcspn(word, "=")] = '\0';
   size_t meant = 0, length = strlen(word);
   for (const struct option *option = options; option->name; option++)
     meant += length > 0 && strncmp(option->name, word, length) == 0;
-  if (meant > 1)
-    return tool_usage_error("option '--%s' is ambiguous: write it in full", word);
+  if (meant > 1) return tool_usage_error("option '--%s' is ambiguous: write it in full", word);
   const char *near = closest_option(word, options);
   return near ? tool_usage_error("unknown option '--%s'; did you mean '--%s'?", word, near)
               : tool_usage_error("unknown option '--%s'", word);
 }
 
 int tool_finish_output(void) {
-  if (fflush(stdout) != 0 || ferror(stdout))
-    return tool_fail("the output could not be written: %s", strerror(errno));
+  if (fflush(stdout) != 0 || ferror(stdout)) return tool_fail("the output could not be written: %s", strerror(errno));
   return TOOL_DONE;
 }
 
 bool tool_make_secret(void) {
-  if (getenv("HMC_SECRET") || getenv("HMC_SECRET_FILE") || getenv("HMC_INSECURE"))
-    return true;
+  if (getenv("HMC_SECRET") || getenv("HMC_SECRET_FILE") || getenv("HMC_INSECURE")) return true;
   unsigned char bytes[32];
   char text[2 * sizeof bytes + 1];
-  if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-    return false;
-  for (size_t i = 0; i < sizeof bytes; i++)
-    snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+  if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return false;
+  for (size_t i = 0; i < sizeof bytes; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
   return setenv("HMC_SECRET", text, 1) == 0;
 }
 
@@ -138,20 +127,16 @@ double tool_clock(void) {
 
 /* Reads a size at the start of `text`; answers what follows it, or NULL. */
 static const char *scan_size(const char *text, uint64_t *size) {
-  if (!isdigit((unsigned char)*text))
-    return NULL;
+  if (!isdigit((unsigned char)*text)) return NULL;
   char *end;
   errno = 0;
   unsigned long long number = strtoull(text, &end, 10);
-  if (errno)
-    return NULL;
+  if (errno) return NULL;
   static const char units[] = "KMGT";
   const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
   unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
-  if (number > (UINT64_MAX >> shift))
-    return NULL;
-  if (unit)
-    end++;
+  if (number > (UINT64_MAX >> shift)) return NULL;
+  if (unit) end++;
   if (unit && end[0] == 'i' && end[1] == 'B')
     end += 2;
   else if (*end == 'B')
@@ -163,8 +148,7 @@ static const char *scan_size(const char *text, uint64_t *size) {
 bool tool_parse_size(const char *text, uint64_t *size) {
   uint64_t value;
   const char *end = scan_size(text, &value);
-  if (!end || *end)
-    return false;
+  if (!end || *end) return false;
   *size = value;
   return true;
 }
@@ -174,39 +158,31 @@ bool tool_parse_sizes(const char *text, uint64_t *sizes, size_t capacity, size_t
   for (const char *at = text;; at++) {
     uint64_t first, last;
     at = scan_size(at, &first);
-    if (!at || first == 0)
-      return false;
+    if (!at || first == 0) return false;
     last = first;
     if (at[0] == '.' && at[1] == '.') {
       at = scan_size(at + 2, &last);
-      if (!at || last < first)
-        return false;
+      if (!at || last < first) return false;
     }
     for (uint64_t size = first;;) {
-      if (used == capacity)
-        return false;
+      if (used == capacity) return false;
       sizes[used++] = size;
-      if (size == last)
-        break;
+      if (size == last) break;
       size = size > last / 2 ? last : size * 2;
     }
-    if (*at == '\0')
-      break;
-    if (*at != ',')
-      return false;
+    if (*at == '\0') break;
+    if (*at != ',') return false;
   }
   *count = used;
   return true;
 }
 
 bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *count) {
-  if (!isdigit((unsigned char)*text))
-    return false;
+  if (!isdigit((unsigned char)*text)) return false;
   char *end;
   errno = 0;
   unsigned long long number = strtoull(text, &end, 10);
-  if (errno || *end || number < minimum || number > maximum)
-    return false;
+  if (errno || *end || number < minimum || number > maximum) return false;
   *count = number;
   return true;
 }
@@ -214,8 +190,7 @@ bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint
 bool tool_parse_seconds(const char *text, double *seconds) {
   char *end;
   double number = strtod(text, &end);
-  if (end == text || *end || !isfinite(number) || number <= 0)
-    return false;
+  if (end == text || *end || !isfinite(number) || number <= 0) return false;
   *seconds = number;
   return true;
 }
@@ -224,16 +199,13 @@ bool tool_parse_memory(const char *text, hmc_memory_t *memory) {
   char name[32];
   const char *colon = strchr(text, ':');
   size_t length = colon ? (size_t)(colon - text) : strlen(text);
-  if (length >= sizeof name)
-    return false;
+  if (length >= sizeof name) return false;
   memcpy(name, text, length);
   name[length] = '\0';
   uint64_t device = (uint64_t)memory->device;
   hmc_memory_kind_t kind;
-  if (colon && !tool_parse_count(colon + 1, 0, INT32_MAX, &device))
-    return false;
-  if (hmc_memory_kind_parse(name, &kind) != HMC_SUCCESS)
-    return false;
+  if (colon && !tool_parse_count(colon + 1, 0, INT32_MAX, &device)) return false;
+  if (hmc_memory_kind_parse(name, &kind) != HMC_SUCCESS) return false;
   *memory = (hmc_memory_t){kind, (int)device};
   return true;
 }
@@ -253,8 +225,7 @@ void tool_format_bytes(uint64_t bytes, char *text, size_t size) {
   }
   double value = (double)bytes / 1024;
   size_t unit = 0;
-  for (; value >= 1024 && unit < 3; unit++)
-    value /= 1024;
+  for (; value >= 1024 && unit < 3; unit++) value /= 1024;
   bool whole = value == (double)(uint64_t)value;
   snprintf(text, size, whole ? "%.0f %s" : "%.2f %s", value, units[unit]);
 }
@@ -267,8 +238,7 @@ bool tool_is_host_memory(hmc_memory_t memory) {
 uint64_t tool_host_bytes(void) { return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE); }
 
 bool tool_fits_host(uint64_t bytes) {
-  if (bytes <= tool_host_bytes())
-    return true;
+  if (bytes <= tool_host_bytes()) return true;
   char wanted[32], there[32];
   tool_format_bytes(bytes, wanted, sizeof wanted);
   tool_format_bytes(tool_host_bytes(), there, sizeof there);

@@ -68,8 +68,7 @@ std::vector<size_t> sizes_of(const char *text) {
 
 const tool_mode_t *mode_of(const char *text) {
   const tool_mode_t *mode = tool_mode_find(text);
-  if (!mode)
-    std::exit(tool_usage_error("--mode '%s': %s is expected", text, tool_mode_names()));
+  if (!mode) std::exit(tool_usage_error("--mode '%s': %s is expected", text, tool_mode_names()));
   return mode;
 }
 
@@ -89,39 +88,20 @@ hmc::MemoryType memory_of(const char *text) {
 
 void read_option(int option, const char *value, Options &options) {
   switch (option) {
-  case MODE:
-    options.mode = mode_of(value);
-    break;
-  case IP:
-    options.ip = value;
-    break;
-  case PORT:
-    options.port = static_cast<uint16_t>(count_of("port", value, 65535));
-    break;
-  case CTRL_PORT:
-    options.control_port = static_cast<uint16_t>(count_of("ctrl-port", value, 65535));
-    break;
-  case MEMORY:
-    options.memory = memory_of(value);
-    break;
-  case DEVICE:
-    options.device = static_cast<int>(count_of("device", value, 1000));
-    break;
+  case MODE: options.mode = mode_of(value); break;
+  case IP: options.ip = value; break;
+  case PORT: options.port = static_cast<uint16_t>(count_of("port", value, 65535)); break;
+  case CTRL_PORT: options.control_port = static_cast<uint16_t>(count_of("ctrl-port", value, 65535)); break;
+  case MEMORY: options.memory = memory_of(value); break;
+  case DEVICE: options.device = static_cast<int>(count_of("device", value, 1000)); break;
   case TYPE:
     options.type = type_of(value);
     options.is_type_given = true;
     break;
-  case BUFFER:
-    options.buffer = size_of("buffer", value);
-    break;
-  case SIZES:
-    options.sizes = sizes_of(value);
-    break;
-  case CHUNK:
-    options.chunk = size_of("chunk", value);
-    break;
-  default:
-    options.rounds = static_cast<size_t>(count_of("rounds", value, 1000000000));
+  case BUFFER: options.buffer = size_of("buffer", value); break;
+  case SIZES: options.sizes = sizes_of(value); break;
+  case CHUNK: options.chunk = size_of("chunk", value); break;
+  default: options.rounds = static_cast<size_t>(count_of("rounds", value, 1000000000));
   }
 }
 
@@ -144,8 +124,7 @@ Options read_options(int argc, char **argv, const char *program) {
   tool_begin(program);
   opterr = 0;
   for (int option; (option = getopt_long(argc, argv, ":", table, nullptr)) != -1;) {
-    if (option == '?' || option == ':')
-      std::exit(tool_option_error(option, argv, table));
+    if (option == '?' || option == ':') std::exit(tool_option_error(option, argv, table));
     if (option == HELP || option == VERSION) {
       if (option == HELP)
         std::printf("Usage: %s [OPTION]...\n\n%s", program, usage);
@@ -155,8 +134,7 @@ Options read_options(int argc, char **argv, const char *program) {
     }
     read_option(option, optarg, options);
   }
-  if (optind < argc)
-    std::exit(tool_usage_error("options only: what is '%s'?", argv[optind]));
+  if (optind < argc) std::exit(tool_usage_error("options only: what is '%s'?", argv[optind]));
   settle(options);
   return options;
 }
@@ -167,16 +145,11 @@ hmc::MemoryType transfer_memory(const Options &options) {
 
 hmc::ConnType connection_type(hmc_connection_type_t type) {
   switch (type) {
-  case HMC_CONNECTION_RDMA:
-    return hmc::ConnType::RDMA;
-  case HMC_CONNECTION_UCX:
-    return hmc::ConnType::UCX;
-  case HMC_CONNECTION_TCP:
-    return hmc::ConnType::TCP;
-  case HMC_CONNECTION_SHM:
-    return hmc::ConnType::SHM;
-  default:
-    return hmc::ConnType::AUTO;
+  case HMC_CONNECTION_RDMA: return hmc::ConnType::RDMA;
+  case HMC_CONNECTION_UCX: return hmc::ConnType::UCX;
+  case HMC_CONNECTION_TCP: return hmc::ConnType::TCP;
+  case HMC_CONNECTION_SHM: return hmc::ConnType::SHM;
+  default: return hmc::ConnType::AUTO;
   }
 }
 
@@ -202,8 +175,7 @@ std::vector<char> pattern(size_t size, uint64_t seed) {
 }
 
 void require(hmc::status_t status, const char *what, const char *remedy) {
-  if (status == hmc::status_t::SUCCESS)
-    return;
+  if (status == hmc::status_t::SUCCESS) return;
   tool_fail("%s: %s: %s%s%s", what, hmc::status_to_string(status), hmc::last_error(), *remedy ? ": " : "", remedy);
   std::exit(status == hmc::status_t::UNSUPPORT ? EXIT_UNSUPPORTED : EXIT_FAILED);
 }
@@ -212,6 +184,5 @@ void require_room(const Options &options, size_t size) {
   hmc_memory_t device = {static_cast<hmc_memory_kind_t>(options.memory), options.device};
   uint64_t one = std::min<uint64_t>(size, UINT64_MAX / 2);
   uint64_t wanted = options.mode->is_host || tool_is_host_memory(device) ? one : 0;
-  if (!tool_fits_host(options.mode->is_staged ? wanted + one : wanted))
-    std::exit(EXIT_FAILED);
+  if (!tool_fits_host(options.mode->is_staged ? wanted + one : wanted)) std::exit(EXIT_FAILED);
 }

@@ -14,15 +14,13 @@ public:
         device_(options.device, options.memory) {}
 
   ~Client() {
-    if (block_)
-      device_.freeBuffer(block_);
+    if (block_) device_.freeBuffer(block_);
   }
 
   void connect() {
     const char *remedy = "";
     require(buffer_->getInitStatus(), "the buffer");
-    if (options_.mode->is_staged)
-      require(device_.allocateBuffer(&block_, room_), "the device's memory");
+    if (options_.mode->is_staged) require(device_.allocateBuffer(&block_, room_), "the device's memory");
     Communicator::CtrlLink link;
     link.ip = options_.ip;
     link.port = options_.control_port;
@@ -44,8 +42,7 @@ public:
   bool measure() {
     bool is_good = true;
     std::printf("%12s %8s %12s %10s  %s\n", "bytes", "rounds", "seconds", "GB/s", "content");
-    for (size_t size : options_.sizes)
-      is_good = measure_size(size) && is_good;
+    for (size_t size : options_.sizes) is_good = measure_size(size) && is_good;
     Command end = {Command::END, mode_number(options_.mode), 0, 0, 0};
     require(control_.sendStruct(SERVER_RANK, end), "telling the server");
     return is_good;
@@ -92,8 +89,7 @@ private:
       require(buffer_->writeFromCpu(bytes.data(), size, 0), "filling the buffer");
     transfer(size); /* warms up */
     auto begin = std::chrono::steady_clock::now();
-    for (size_t i = 0; i < rounds; i++)
-      transfer(size);
+    for (size_t i = 0; i < rounds; i++) transfer(size);
     std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     bool is_good = ask(Command{Command::VERIFY, mode_number(options_.mode), 0, size, seed}).is_good;
     double rate = static_cast<double>(size) * static_cast<double>(rounds) / took.count() / 1e9;

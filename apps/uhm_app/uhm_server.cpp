@@ -11,14 +11,12 @@ public:
         device_(options.device, options.memory) {}
 
   ~Server() {
-    if (block_)
-      device_.freeBuffer(block_);
+    if (block_) device_.freeBuffer(block_);
   }
 
   void listen() {
     require(buffer_->getInitStatus(), "the buffer");
-    if (options_.mode->is_staged)
-      require(device_.allocateBuffer(&block_, options_.buffer), "the device's memory");
+    if (options_.mode->is_staged) require(device_.allocateBuffer(&block_, options_.buffer), "the device's memory");
     status_t status =
         comm_.initServer(options_.ip, options_.port, options_.control_port, "", connection_type(options_.type));
     const char *remedy = "";
@@ -57,8 +55,7 @@ private:
   /* False when the client is through. It may be long in coming, and busy for long. */
   bool receive(Command *command) {
     status_t status;
-    do
-      status = control_.recvStruct(CLIENT_RANK, *command);
+    do status = control_.recvStruct(CLIENT_RANK, *command);
     while (status == status_t::TIMEOUT);
     require(status, "waiting for the client");
     return command->kind != Command::END;
@@ -74,8 +71,7 @@ private:
   }
 
   bool holds(uint64_t size, uint64_t seed) {
-    if (size > options_.buffer)
-      return false;
+    if (size > options_.buffer) return false;
     std::vector<char> bytes(size);
     if (block_)
       require(device_.copyDeviceToHost(bytes.data(), block_, size), "copying from the device");

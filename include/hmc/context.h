@@ -1,11 +1,11 @@
 /* Contexts and peers: who talks to whom.
  *
- * A context owns transports, regions, peers and one service thread that answers the peers' one-sided operations, so that a
- * target's application never has to call anything. Several contexts can live in one process. After fork() the child's copy of
- * a context is unusable and every call on it answers HMC_UNSUPPORT.
+ * A context owns transports, regions, peers and one service thread that answers the peers' one-sided operations, so
+ * that a target's application never has to call anything. Several contexts can live in one process. After fork() the
+ * child's copy of a context is unusable and every call on it answers HMC_UNSUPPORT.
  *
- * Every connection is authenticated at both ends by the secret (HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret) before any
- * other byte counts. */
+ * Every connection is authenticated at both ends by the secret (HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret) before
+ * any other byte counts. */
 #ifndef HMC_CONTEXT_H
 #define HMC_CONTEXT_H
 
@@ -36,8 +36,9 @@ HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 /* The type with that name. Errors: HMC_NOT_FOUND. Threads: any. */
 HMC_API hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
 
-/* Says whether connections of this type can be made here. Returns HMC_SUCCESS or HMC_UNSUPPORT; either way `reason` (at most
- * `size` bytes with the end, may be NULL) gets one line that says what there is or what is missing. Threads: any. */
+/* Says whether connections of this type can be made here. Returns HMC_SUCCESS or HMC_UNSUPPORT; either way `reason` (at
+ * most `size` bytes with the end, may be NULL) gets one line that says what there is or what is missing. Threads: any.
+ * */
 HMC_API hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
 /* What can be set for one context; zero in a field means the setting of the same name decides. */
@@ -47,12 +48,12 @@ typedef struct hmc_context_options {
 } hmc_context_options_t;
 
 /* Creates a context and starts its service thread. `options` may be NULL.
- * Ownership: the caller's, until hmc_context_destroy. Errors: HMC_INVALID_CONFIG (a setting does not parse; the secret's file
- * can be read by others), HMC_NO_MEMORY (file descriptors, threads). */
+ * Ownership: the caller's, until hmc_context_destroy. Errors: HMC_INVALID_CONFIG (a setting does not parse; the
+ * secret's file can be read by others), HMC_NO_MEMORY (file descriptors, threads). */
 HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
 
-/* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them are invalid then.
- * NULL is allowed. Threads: no other call on the context, its regions, peers or requests may run or follow. */
+/* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them are invalid
+ * then. NULL is allowed. Threads: no other call on the context, its regions, peers or requests may run or follow. */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
 /* Accepts peers on an IPv4 or IPv6 address from now on. Port 0 picks a free one; `bound_port` (may be NULL) gets it.
@@ -64,8 +65,9 @@ HMC_API void hmc_context_stop_listening(hmc_context_t *context);
 
 /* Connects to a listening context and settles the route. Blocks until done, at most `timeout_ms` (0: the context's).
  * Ownership: the peer belongs to the context; hmc_peer_close gives it back early.
- * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the required type
- * does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads: any. */
+ * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the
+ * required type does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads: any.
+ * */
 HMC_API hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
                                          hmc_connection_type_t type, uint64_t timeout_ms, hmc_peer_t **peer);
 
@@ -92,12 +94,12 @@ typedef struct hmc_peer_info {
 /* Errors: none but HMC_INVALID_CONFIG for NULL. Threads: any. */
 HMC_API hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 
-/* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most `size`
- * bytes with the end; `needed` (may be NULL) gets the size of the whole text. Threads: any. */
+/* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most
+ * `size` bytes with the end; `needed` (may be NULL) gets the size of the whole text. Threads: any. */
 HMC_API hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed);
 
-/* Hangs up. Operations in flight end with HMC_CANCELLED before it returns; the handle, and the remote regions opened through
- * it, are invalid then. NULL is allowed. Threads: no other call may use the peer meanwhile. */
+/* Hangs up. Operations in flight end with HMC_CANCELLED before it returns; the handle, and the remote regions opened
+ * through it, are invalid then. NULL is allowed. Threads: no other call may use the peer meanwhile. */
 HMC_API void hmc_peer_close(hmc_peer_t *peer);
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 /* The control channel: small messages between ranks, over TCP or a UNIX socket, apart from the data.
  *
- * A control channel has a rank of its own and links to others, each bound to the rank that the other side gave in its greeting.
- * Messages on a link arrive whole and in order. Links over TCP are authenticated and encrypted with the secret (see context.h);
- * on UNIX sockets the peer's credentials are checked.
+ * A control channel has a rank of its own and links to others, each bound to the rank that the other side gave in its
+ * greeting. Messages on a link arrive whole and in order. Links over TCP are authenticated and encrypted with the
+ * secret (see context.h); on UNIX sockets the peer's credentials are checked.
  *
- * Threads: all calls are thread-safe; two threads that receive from one rank each get whole messages. Every blocking call
- * ends by its deadline: `timeout_ms`, 0 for HMC_TIMEOUT. */
+ * Threads: all calls are thread-safe; two threads that receive from one rank each get whole messages. Every blocking
+ * call ends by its deadline: `timeout_ms`, 0 for HMC_TIMEOUT. */
 #ifndef HMC_CONTROL_H
 #define HMC_CONTROL_H
 
@@ -37,8 +37,8 @@ HMC_API hmc_status_t hmc_control_create(hmc_control_t **control);
 /* Closes all links and frees; NULL is allowed. Receivers that wait end with HMC_CANCELLED first. */
 HMC_API void hmc_control_destroy(hmc_control_t *control);
 
-/* Accepts links on TCP (`ip` with `port`; ip NULL: no TCP; port 0: a free one, see `bound_port`, may be NULL) and on a UNIX socket
- * (`uds_path`, NULL or "": none). A stale socket file nobody listens on is replaced.
+/* Accepts links on TCP (`ip` with `port`; ip NULL: no TCP; port 0: a free one, see `bound_port`, may be NULL) and on a
+ * UNIX socket (`uds_path`, NULL or "": none). A stale socket file nobody listens on is replaced.
  * Errors: HMC_ADDRESS_IN_USE, HMC_INVALID_CONFIG (a path too long, an address that is not this host's). */
 HMC_API hmc_status_t hmc_control_listen(hmc_control_t *control, const char *ip, uint16_t port, const char *uds_path,
                                         uint16_t *bound_port);
@@ -46,39 +46,44 @@ HMC_API hmc_status_t hmc_control_listen(hmc_control_t *control, const char *ip, 
 /* Stops listening and removes the socket file; links stay. */
 HMC_API void hmc_control_stop_listening(hmc_control_t *control);
 
-/* Links to `peer_rank`, greeting with `self_rank`. With both a TCP address and a `uds_path` the UNIX socket is taken when the
- * peer is on this host and can be reached by it, else TCP; CTRL_TRANSPORT=tcp or =uds in the environment forces one. A dial
- * is repeated until the peer listens or the deadline passes.
+/* Links to `peer_rank`, greeting with `self_rank`. With both a TCP address and a `uds_path` the UNIX socket is taken
+ * when the peer is on this host and can be reached by it, else TCP; CTRL_TRANSPORT=tcp or =uds in the environment
+ * forces one. A dial is repeated until the peer listens or the deadline passes.
  * Errors: HMC_TIMEOUT, HMC_DENIED, HMC_INVALID_CONFIG. A link to that rank that exists already is replaced. */
 HMC_API hmc_status_t hmc_control_connect(hmc_control_t *control, uint32_t peer_rank, uint32_t self_rank, const char *ip,
                                          uint16_t port, const char *uds_path, uint64_t timeout_ms);
 
-/* Sends one message; returns when the kernel has taken it. Waits for the link to `peer_rank` to come up, where the peer has yet to
- * dial. Errors: HMC_TIMEOUT, HMC_PEER_LOST, HMC_OUT_OF_RANGE (over HMC_CONTROL_MESSAGE_MAX). */
-HMC_API hmc_status_t hmc_control_send(hmc_control_t *control, uint32_t peer_rank, uint16_t type, const void *data, size_t size,
-                                      uint64_t timeout_ms);
+/* Sends one message; returns when the kernel has taken it. Waits for the link to `peer_rank` to come up, where the peer
+ * has yet to dial. Errors: HMC_TIMEOUT, HMC_PEER_LOST, HMC_OUT_OF_RANGE (over HMC_CONTROL_MESSAGE_MAX). */
+HMC_API hmc_status_t hmc_control_send(hmc_control_t *control, uint32_t peer_rank, uint16_t type, const void *data,
+                                      size_t size, uint64_t timeout_ms);
 
-/* Receives the next message from `peer_rank` into `data` (`capacity` bytes); `type` and `size` (may be NULL) get what it is.
- * Waits for the link to come up first. Errors: HMC_TIMEOUT, HMC_PEER_LOST (after all that had arrived was read),
+/* Receives the next message from `peer_rank` into `data` (`capacity` bytes); `type` and `size` (may be NULL) get what
+ * it is. Waits for the link to come up first. Errors: HMC_TIMEOUT, HMC_PEER_LOST (after all that had arrived was read),
  * HMC_OUT_OF_RANGE (larger than `capacity`: the message stays, *size tells how much it needs), HMC_CANCELLED. */
-HMC_API hmc_status_t hmc_control_receive(hmc_control_t *control, uint32_t peer_rank, uint16_t *type, void *data, size_t capacity,
-                                         size_t *size, uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_control_receive(hmc_control_t *control, uint32_t peer_rank, uint16_t *type, void *data,
+                                         size_t capacity, size_t *size, uint64_t timeout_ms);
 
-/* Typed forms. The receiving ones answer HMC_CORRUPT, and leave the message, when the next one is of another type or size. */
-HMC_API hmc_status_t hmc_control_send_int(hmc_control_t *control, uint32_t peer_rank, int32_t value, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_control_receive_int(hmc_control_t *control, uint32_t peer_rank, int32_t *value, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_control_send_u64(hmc_control_t *control, uint32_t peer_rank, uint64_t value, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_control_receive_u64(hmc_control_t *control, uint32_t peer_rank, uint64_t *value, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_control_send_struct(hmc_control_t *control, uint32_t peer_rank, const void *object, size_t size,
+/* Typed forms. The receiving ones answer HMC_CORRUPT, and leave the message, when the next one is of another type or
+ * size. */
+HMC_API hmc_status_t hmc_control_send_int(hmc_control_t *control, uint32_t peer_rank, int32_t value,
+                                          uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_control_receive_int(hmc_control_t *control, uint32_t peer_rank, int32_t *value,
                                              uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_control_send_u64(hmc_control_t *control, uint32_t peer_rank, uint64_t value,
+                                          uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_control_receive_u64(hmc_control_t *control, uint32_t peer_rank, uint64_t *value,
+                                             uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_control_send_struct(hmc_control_t *control, uint32_t peer_rank, const void *object,
+                                             size_t size, uint64_t timeout_ms);
 HMC_API hmc_status_t hmc_control_receive_struct(hmc_control_t *control, uint32_t peer_rank, void *object, size_t size,
                                                 uint64_t timeout_ms);
 
 /* How a link runs: "tcp" or "uds". Errors: HMC_NOT_FOUND (no link to that rank), HMC_PEER_LOST. */
 HMC_API hmc_status_t hmc_control_transport(hmc_control_t *control, uint32_t peer_rank, const char **transport);
 
-/* Finds the rank whose link comes from or goes to that IP address, waiting for one to come up; the oldest where there are several.
- * This is what the address-keyed calls of the C++ class stand on. Errors: HMC_TIMEOUT. */
+/* Finds the rank whose link comes from or goes to that IP address, waiting for one to come up; the oldest where there
+ * are several. This is what the address-keyed calls of the C++ class stand on. Errors: HMC_TIMEOUT. */
 HMC_API hmc_status_t hmc_control_find(hmc_control_t *control, const char *ip, uint64_t timeout_ms, uint32_t *rank);
 
 /* The socket of a link, for poll() only; it stays the channel's. Errors: HMC_NOT_FOUND. */

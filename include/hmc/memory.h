@@ -22,7 +22,8 @@ typedef enum hmc_memory_kind {
   HMC_MEMORY_CAMBRICON_MLU = 4,
   HMC_MEMORY_HUAWEI_ASCEND_NPU = 5,
   HMC_MEMORY_MOORE_GPU = 6,
-  HMC_MEMORY_SIM = 7, /* an accelerator in software: HMC_SIM_DEVICES, HMC_SIM_BANDWIDTH, HMC_SIM_LATENCY; never the default */
+  HMC_MEMORY_SIM =
+      7, /* an accelerator in software: HMC_SIM_DEVICES, HMC_SIM_BANDWIDTH, HMC_SIM_LATENCY; never the default */
 } hmc_memory_kind_t;
 
 typedef struct hmc_memory {
@@ -43,8 +44,8 @@ HMC_API const char *hmc_memory_kind_name(hmc_memory_kind_t kind);
 /* The kind with that name. Errors: HMC_NOT_FOUND. */
 HMC_API hmc_status_t hmc_memory_kind_parse(const char *name, hmc_memory_kind_t *kind);
 
-/* The number of devices of a kind that work here. HMC_UNSUPPORT, and *devices untouched, where the kind does not work here
- * at all; the text says what is missing (driver, library, device). */
+/* The number of devices of a kind that work here. HMC_UNSUPPORT, and *devices untouched, where the kind does not work
+ * here at all; the text says what is missing (driver, library, device). */
 HMC_API hmc_status_t hmc_memory_devices(hmc_memory_kind_t kind, int *devices);
 
 /* Resolves HMC_MEMORY_DEFAULT to the kind it stands for here and checks the device number.
@@ -55,11 +56,12 @@ HMC_API hmc_status_t hmc_memory_resolve(hmc_memory_t memory, hmc_memory_t *resol
  * Errors: HMC_INVALID_CONFIG (size 0, pointer NULL), HMC_UNSUPPORT, HMC_NOT_FOUND, HMC_NO_MEMORY. */
 HMC_API hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointer);
 
-/* Frees what hmc_memory_allocate gave; NULL is allowed. Errors: HMC_NOT_FOUND (not a live allocation of that memory). */
+/* Frees what hmc_memory_allocate gave; NULL is allowed. Errors: HMC_NOT_FOUND (not a live allocation of that memory).
+ * */
 HMC_API hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer);
 
-/* Copies `size` bytes between any two memories of this process, in any direction (host to device, device to host, device to
- * device, between kinds through the host). The ranges must not overlap unless both lie in one memory.
+/* Copies `size` bytes between any two memories of this process, in any direction (host to device, device to host,
+ * device to device, between kinds through the host). The ranges must not overlap unless both lie in one memory.
  * Errors: HMC_INVALID_CONFIG (NULL with size > 0), HMC_OUT_OF_RANGE (past a device allocation), HMC_UNSUPPORT. */
 HMC_API hmc_status_t hmc_memory_copy(void *destination, hmc_memory_t destination_memory, const void *source,
                                      hmc_memory_t source_memory, size_t size);

@@ -1,11 +1,11 @@
 /* One-sided operations: the target's application does nothing.
  *
- * Complete means visible: when a put returns, or its request completes, any later load, kernel or copy at the target sees the
- * bytes, and no message sent afterwards overtakes them. Every operation ends by its deadline with one status. Operations in
- * flight at the same time are not ordered among each other.
+ * Complete means visible: when a put returns, or its request completes, any later load, kernel or copy at the target
+ * sees the bytes, and no message sent afterwards overtakes them. Every operation ends by its deadline with one status.
+ * Operations in flight at the same time are not ordered among each other.
  *
- * The local side is a region of the same context (lend memory with hmc_region_register), the remote side one opened at a peer.
- * Offsets and lengths are in bytes; length 0 succeeds and moves nothing. All calls are thread-safe.
+ * The local side is a region of the same context (lend memory with hmc_region_register), the remote side one opened at
+ * a peer. Offsets and lengths are in bytes; length 0 succeeds and moves nothing. All calls are thread-safe.
  *
  * Errors common to all: HMC_OUT_OF_RANGE (offset + length past either region), HMC_STALE (the peer closed its region),
  * HMC_DENIED (the region's rights), HMC_TIMEOUT, HMC_PEER_LOST, HMC_CANCELLED (the peer was closed here),
@@ -26,10 +26,10 @@ extern "C" {
 typedef struct hmc_request hmc_request_t;
 typedef struct hmc_batch hmc_batch_t;
 
-/* ---- blocking -------------------------------------------------------------------------------------------------------- */
+/* ---- blocking ---------------------------------------------------------------------------------------------------- */
 
-/* Writes `length` bytes of the local region at `offset` to the peer's region at `remote_offset`, and returns when they are
- * visible there. To a mapped peer this is a bounds check and a copy by the calling thread. */
+/* Writes `length` bytes of the local region at `offset` to the peer's region at `remote_offset`, and returns when they
+ * are visible there. To a mapped peer this is a bounds check and a copy by the calling thread. */
 HMC_API hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                              uint64_t length);
 
@@ -37,7 +37,7 @@ HMC_API hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t 
 HMC_API hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                              uint64_t length);
 
-/* ---- atomics --------------------------------------------------------------------------------------------------------- */
+/* ---- atomics ----------------------------------------------------------------------------------------------------- */
 
 typedef enum hmc_atomic_operation {
   HMC_ATOMIC_ADD = 1, /* wraps around */
@@ -48,27 +48,30 @@ typedef enum hmc_atomic_operation {
   HMC_ATOMIC_COMPARE_SWAP = 6, /* sets the word where it equals `compare` */
 } hmc_atomic_operation_t;
 
-/* Changes the word of `width` bytes (4 or 8, little-endian as on its owner) at `remote_offset`, which must be a multiple of `width`, in one step.
- * In host memory it is atomic towards the owner's processors too; in device memory towards all other HMC atomics. `fetched` gets the word as it
- * was; NULL: nothing is fetched. Complete means visible, as for a put. The region must give HMC_REMOTE_ATOMIC.
- * Errors besides the common ones: HMC_INVALID_CONFIG (operation, width, alignment). */
-HMC_API hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
-                                uint64_t operand, uint64_t compare, uint64_t *fetched);
+/* Changes the word of `width` bytes (4 or 8, little-endian as on its owner) at `remote_offset`, which must be a
+ * multiple of `width`, in one step. In host memory it is atomic towards the owner's processors too; in device memory
+ * towards all other HMC atomics. `fetched` gets the word as it was; NULL: nothing is fetched. Complete means visible,
+ * as for a put. The region must give HMC_REMOTE_ATOMIC. Errors besides the common ones: HMC_INVALID_CONFIG (operation,
+ * width, alignment). */
+HMC_API hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                                unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched);
 
-/* ---- what goes with an operation ------------------------------------------------------------------------------------- */
+/* ---- what goes with an operation --------------------------------------------------------------------------------- */
 
-/* A 64-bit word at the target that is changed once the operation's data are visible there; not at all where the operation fails. */
+/* A 64-bit word at the target that is changed once the operation's data are visible there; not at all where the
+ * operation fails. */
 typedef struct hmc_signal {
-  hmc_remote_t *remote; /* a region of the same peer, with HMC_REMOTE_ATOMIC */
-  uint64_t offset;      /* a multiple of 8 */
+  hmc_remote_t *remote;             /* a region of the same peer, with HMC_REMOTE_ATOMIC */
+  uint64_t offset;                  /* a multiple of 8 */
   hmc_atomic_operation_t operation; /* HMC_ATOMIC_SWAP sets the word, HMC_ATOMIC_ADD adds to it */
   uint64_t value;
 } hmc_signal_t;
 
-#define HMC_NOTIFICATION_MAX 4096 /* bytes of a notification */
+#define HMC_NOTIFICATION_MAX 4096   /* bytes of a notification */
 #define HMC_NOTIFICATION_QUEUE 1024 /* notifications a context keeps for its application */
 
-/* Called once when a request is complete, from the context's service thread: it must not block and may start further operations. */
+/* Called once when a request is complete, from the context's service thread: it must not block and may start further
+ * operations. */
 typedef void (*hmc_completion_callback_t)(hmc_request_t *request, hmc_status_t status, void *user);
 
 enum {
@@ -81,36 +84,37 @@ typedef struct hmc_operation_options {
   uint64_t timeout_ms;        /* its own deadline; 0: the context's */
   unsigned flags;             /* HMC_OPERATION_* */
   const hmc_signal_t *signal; /* read during the call only */
-  const void *notification;   /* a message for the target's queue (hmc_notification_receive), after data and signal; copied */
+  const void *notification;   /* for the target's queue (hmc_notification_receive), after data and signal; copied */
   size_t notification_size;   /* 0: none */
   hmc_completion_callback_t callback;
-  void *user;                 /* the callback's */
+  void *user; /* the callback's */
 } hmc_operation_options_t;
 
-/* ---- non-blocking ---------------------------------------------------------------------------------------------------- */
+/* ---- non-blocking ------------------------------------------------------------------------------------------------ */
 
-/* As hmc_put and hmc_get, but return at once with a request. The local bytes must stay as they are (put) or untouched (get)
- * until the request is complete. `options` may be NULL. A failure to start returns its status and makes no request.
- * Ownership: the request is the caller's until hmc_request_free. */
+/* As hmc_put and hmc_get, but return at once with a request. The local bytes must stay as they are (put) or untouched
+ * (get) until the request is complete. `options` may be NULL. A failure to start returns its status and makes no
+ * request. Ownership: the request is the caller's until hmc_request_free. */
 HMC_API hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                                 uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request);
 HMC_API hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                                 uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request);
 
 /* hmc_atomic as a request; `fetched` (may be NULL) must stay valid until it is complete. */
-HMC_API hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
-                                   uint64_t operand, uint64_t compare, uint64_t *fetched, const hmc_operation_options_t *options,
-                                   hmc_request_t **request);
+HMC_API hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                                   unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
+                                   const hmc_operation_options_t *options, hmc_request_t **request);
 
-/* ---- batches --------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 /* One piece of a batch. */
 typedef struct hmc_segment {
   uint64_t local_offset, remote_offset, length;
 } hmc_segment_t;
 
-/* A block of `count[2]` x `count[1]` x `count[0]` elements; count 0 stands for 1. Along dimension 0 the elements lie one behind the other;
- * `stride[0]` is the distance in bytes from one row (dimension 1) to the next, `stride[1]` from one plane (dimension 2) to the next. */
+/* A block of `count[2]` x `count[1]` x `count[0]` elements; count 0 stands for 1. Along dimension 0 the elements lie
+ * one behind the other; `stride[0]` is the distance in bytes from one row (dimension 1) to the next, `stride[1]` from
+ * one plane (dimension 2) to the next. */
 typedef struct hmc_strided {
   uint64_t element; /* bytes of an element */
   uint64_t count[3];
@@ -118,11 +122,12 @@ typedef struct hmc_strided {
   uint64_t remote_offset, remote_stride[2];
 } hmc_strided_t;
 
-/* Prepares a list of pieces between two regions, to be moved as one operation, as often as wanted. The list is copied; bounds are checked
- * here, once. Ownership: the caller's until hmc_batch_free; the regions must stay open meanwhile.
- * Errors: HMC_OUT_OF_RANGE (the text names the piece), HMC_INVALID_CONFIG (no pieces, two regions of different contexts), HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments, size_t count,
-                                      hmc_batch_t **batch);
+/* Prepares a list of pieces between two regions, to be moved as one operation, as often as wanted. The list is copied;
+ * bounds are checked here, once. Ownership: the caller's until hmc_batch_free; the regions must stay open meanwhile.
+ * Errors: HMC_OUT_OF_RANGE (the text names the piece), HMC_INVALID_CONFIG (no pieces, two regions of different
+ * contexts), HMC_NO_MEMORY. */
+HMC_API hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments,
+                                      size_t count, hmc_batch_t **batch);
 HMC_API hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
                                               hmc_batch_t **batch);
 
@@ -135,52 +140,59 @@ HMC_API uint64_t hmc_batch_size(const hmc_batch_t *batch);
 /* Moves all pieces, to the peer or from it; complete when all are. A batch may be under way several times at once. */
 HMC_API hmc_status_t hmc_batch_put(hmc_batch_t *batch);
 HMC_API hmc_status_t hmc_batch_get(hmc_batch_t *batch);
-HMC_API hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request);
-HMC_API hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request);
+HMC_API hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                      hmc_request_t **request);
+HMC_API hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                      hmc_request_t **request);
 
-/* ---- requests -------------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* HMC_IN_PROGRESS, or the final status. Never blocks; moves things on. Threads: any. */
 HMC_API hmc_status_t hmc_request_test(hmc_request_t *request);
 
-/* Waits until the request is complete and returns its final status. At its deadline the operation ends with HMC_TIMEOUT; as with
- * cancel, no byte of the caller's memory is read or written by it any more then. Threads: any, several at once. */
+/* Waits until the request is complete and returns its final status. At its deadline the operation ends with
+ * HMC_TIMEOUT; as with cancel, no byte of the caller's memory is read or written by it any more then. Threads: any,
+ * several at once. */
 HMC_API hmc_status_t hmc_request_wait(hmc_request_t *request);
 
-/* Wait for all of `count` requests: HMC_SUCCESS, or the status of the first one in the list that failed. NULL entries are passed over. */
+/* Wait for all of `count` requests: HMC_SUCCESS, or the status of the first one in the list that failed. NULL entries
+ * are passed over. */
 HMC_API hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count);
 
 /* Waits until one of `count` requests is complete: its place in the list goes to `index`, its final status is returned.
  * Errors of the call itself: HMC_NOT_FOUND, and *index = count, where all entries are NULL. */
 HMC_API hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index);
 
-/* Waits until at least one is complete and lists the places of all that are: `indices` (room for `count`), `*done` of them.
- * HMC_NOT_FOUND where all entries are NULL; the requests' own statuses are hmc_request_test's. */
+/* Waits until at least one is complete and lists the places of all that are: `indices` (room for `count`), `*done` of
+ * them. HMC_NOT_FOUND where all entries are NULL; the requests' own statuses are hmc_request_test's. */
 HMC_API hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done);
 
-/* Ends the operation with HMC_CANCELLED unless it is complete already, and returns its final status. When it returns, the
- * operation does not touch the caller's memory any more; at the target a part of a put may have arrived. Threads: any. */
+/* Ends the operation with HMC_CANCELLED unless it is complete already, and returns its final status. When it returns,
+ * the operation does not touch the caller's memory any more; at the target a part of a put may have arrived. Threads:
+ * any. */
 HMC_API hmc_status_t hmc_request_cancel(hmc_request_t *request);
 
-/* Gives the request back, cancelling it first where it is not complete. NULL is allowed. Threads: no other call may use it. */
+/* Gives the request back, cancelling it first where it is not complete. NULL is allowed. Threads: no other call may use
+ * it. */
 HMC_API void hmc_request_free(hmc_request_t *request);
 
-/* Waits until every operation started to that peer by now is complete, at most `timeout_ms` (0: the context's); what they came to is told by
- * their requests. Errors: HMC_TIMEOUT. */
+/* Waits until every operation started to that peer by now is complete, at most `timeout_ms` (0: the context's); what
+ * they came to is told by their requests. Errors: HMC_TIMEOUT. */
 HMC_API hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms);
 
-/* An eventfd that becomes readable whenever a request of the context completes, for poll loops: read it, then test the requests.
- * Ownership: the context's. The first call begins the counting; a completion right before it may be counted too. Errors: HMC_NO_MEMORY. */
+/* An eventfd that becomes readable whenever a request of the context completes, for poll loops: read it, then test the
+ * requests. Ownership: the context's. The first call begins the counting; a completion right before it may be counted
+ * too. Errors: HMC_NO_MEMORY. */
 HMC_API hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor);
 
-/* ---- notifications --------------------------------------------------------------------------------------------------- */
+/* ---- notifications ----------------------------------------------------------------------------------------------- */
 
-/* Takes the oldest notification that any peer has sent into `data` (`capacity` bytes); `size` gets its size, `peer` (may be NULL) the sender, or
- * NULL where that peer is closed. Waits at most `timeout_ms` (0: the context's).
- * Errors: HMC_TIMEOUT, HMC_OUT_OF_RANGE (larger than `capacity`; it stays, *size tells). A sender whose notification finds
- * HMC_NOTIFICATION_QUEUE waiting ends with HMC_NO_MEMORY; its data have arrived. */
-HMC_API hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size, hmc_peer_t **peer,
-                                              uint64_t timeout_ms);
+/* Takes the oldest notification that any peer has sent into `data` (`capacity` bytes); `size` gets its size, `peer`
+ * (may be NULL) the sender, or NULL where that peer is closed. Waits at most `timeout_ms` (0: the context's).
+ * Errors: HMC_TIMEOUT, HMC_OUT_OF_RANGE (larger than `capacity`; it stays, *size tells). A sender whose notification
+ * finds HMC_NOTIFICATION_QUEUE waiting ends with HMC_NO_MEMORY; its data have arrived. */
+HMC_API hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size,
+                                              hmc_peer_t **peer, uint64_t timeout_ms);
 
 #ifdef __cplusplus
 }

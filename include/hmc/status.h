@@ -42,8 +42,8 @@ HMC_API const char *hmc_status_name(hmc_status_t status);
 /* One sentence for people about a code. Ownership: static storage. Threads: any. */
 HMC_API const char *hmc_status_text(hmc_status_t status);
 
-/* What went wrong in the last call of this thread that did not return HMC_SUCCESS: the object, the cause and the remedy,
- * as one line of UTF-8. "" when no call failed yet.
+/* What went wrong in the last call of this thread that did not return HMC_SUCCESS: the object, the cause and the
+ * remedy, as one line of UTF-8. "" when no call failed yet.
  * Ownership: the text belongs to the thread and is overwritten by its next failing call. Threads: each has its own. */
 HMC_API const char *hmc_last_error(void);
 

@@ -1,7 +1,7 @@
 /* The service loop (see loop.h).
  *
- * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was fetched
- * before its watch was removed finds nobody.
+ * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was
+ * fetched before its watch was removed finds nobody.
  *
  * Lock order: dispatch before table. `table` guards slots and timers and is held for a few instructions only. */
 #include "loop.h"
@@ -41,13 +41,13 @@ struct hmci_loop {
 
   pthread_mutex_t dispatch;
   pthread_mutex_t table;
-  slot_t *slots;       /* table; slot 0 is never used */
-  uint32_t slot_count; /* table */
-  uint32_t free_slot;  /* table; 0: none */
+  slot_t *slots;                 /* table; slot 0 is never used */
+  uint32_t slot_count;           /* table */
+  uint32_t free_slot;            /* table; 0: none */
   _Atomic uint32_t polled_count; /* written under table */
-  bool soon_is_set;    /* table */
-  hmci_list_t timers;  /* table */
-  hmci_watch_t *hot;   /* dispatch; the watch that moved last */
+  bool soon_is_set;              /* table */
+  hmci_list_t timers;            /* table */
+  hmci_watch_t *hot;             /* dispatch; the watch that moved last */
 };
 
 /* The loop whose `dispatch` this thread holds, and the loop whose thread this is. */
@@ -55,7 +55,8 @@ static _Thread_local const hmci_loop_t *held_loop, *own_loop;
 
 bool hmci_loop_is_held(const hmci_loop_t *loop) { return held_loop == loop; }
 
-/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it over. */
+/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it over.
+ * */
 void hmci_loop_lock(hmci_loop_t *loop) {
   atomic_fetch_add(&loop->others, 1);
   pthread_mutex_lock(&loop->dispatch);
@@ -86,7 +87,7 @@ static void wake_up(hmci_loop_t *loop) {
   (void)written; /* a full counter wakes as well */
 }
 
-/* ---- watches --------------------------------------------------------------------------------------------------------- */
+/* ---- watches ----------------------------------------------------------------------------------------------------- */
 
 static bool grow_slots(hmci_loop_t *loop) {
   uint32_t count = loop->slot_count ? loop->slot_count * 2 : FIRST_SLOTS;
@@ -180,7 +181,7 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
   if (take) hmci_loop_unlock(loop);
 }
 
-/* ---- timers ---------------------------------------------------------------------------------------------------------- */
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
 
 void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer)) {
   hmci_list_init(&timer->link);
@@ -236,7 +237,7 @@ static uint64_t run_timers(hmci_loop_t *loop) {
   }
 }
 
-/* ---- the thread ------------------------------------------------------------------------------------------------------ */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 static hmci_watch_t *watch_of(hmci_loop_t *loop, uint64_t key) {
   uint32_t slot = (uint32_t)key, uses = (uint32_t)(key >> 32);
@@ -253,7 +254,8 @@ static void drain(int descriptor) {
   (void)got;
 }
 
-/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called. */
+/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called.
+ * */
 static bool dispatch_due(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
   uint32_t count;

@@ -1,11 +1,11 @@
 /* The service loop: one thread, one epoll set, that runs what must happen without the application.
  *
- * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last directly, the others
- * through epoll) and only then sleeps in the kernel; an idle loop uses no processor time.
+ * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last
+ * directly, the others through epoll) and only then sleeps in the kernel; an idle loop uses no processor time.
  *
  * Locking: `dispatch` is held while a callback runs. add, modify and remove may be called from any thread; remove takes
- * `dispatch` unless the thread holds it, so that when it returns no callback of that watch runs or will run. Callbacks may call everything here,
- * remove of themselves included. */
+ * `dispatch` unless the thread holds it, so that when it returns no callback of that watch runs or will run. Callbacks
+ * may call everything here, remove of themselves included. */
 #ifndef HMCI_LOOP_H
 #define HMCI_LOOP_H
 
@@ -24,7 +24,7 @@ struct hmci_watch {
   /* `events`: those of epoll, or 0 when the loop polls by itself. Returns true when it moved something. */
   bool (*ready)(hmci_watch_t *watch, uint32_t events);
   int descriptor;
-  uint32_t slot; /* the loop's; 0: not added */
+  uint32_t slot;    /* the loop's; 0: not added */
   bool polled, due; /* the loop's */
 };
 
@@ -51,10 +51,11 @@ void hmci_loop_abandon(hmci_loop_t *loop);
 hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descriptor, uint32_t events);
 void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events);
 void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch);
-/* While it is polled, the loop calls the watch again and again, without sleeping: for what no descriptor tells, such as a device's copies. */
+/* While it is polled, the loop calls the watch again and again, without sleeping: for what no descriptor tells, such as
+ * a device's copies. */
 void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled);
-/* Calls the watch within 200 us, with HMCI_SOON: for work that is the loop's only where nobody else has done it by then. Costs no thread switch
- * by itself, and next to nothing while such a call is due. */
+/* Calls the watch within 200 us, with HMCI_SOON: for work that is the loop's only where nobody else has done it by
+ * then. Costs no thread switch by itself, and next to nothing while such a call is due. */
 void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch);
 /* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
@@ -65,7 +66,8 @@ void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadli
 /* When it returns, the timer's callback does not run and will not. */
 void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer);
 
-/* Takes `dispatch`: keeps callbacks away while the caller looks at what they change. Not recursive; a callback holds it already. */
+/* Takes `dispatch`: keeps callbacks away while the caller looks at what they change. Not recursive; a callback holds it
+ * already. */
 void hmci_loop_lock(hmci_loop_t *loop);
 void hmci_loop_unlock(hmci_loop_t *loop);
 

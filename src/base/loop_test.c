@@ -106,7 +106,7 @@ static void test_removed_watches_are_left_alone(void **state) {
     if (round % 2) usleep(150);
     probe_close(&probe);
     int calls = atomic_load(&probe.calls);
-    probe_open(&after); /* gets the same slot, and none of the calls */
+    probe_open(&after);                      /* gets the same slot, and none of the calls */
     hmci_loop_call_soon(loop, &probe.watch); /* has no slot any more */
     usleep(round % 8 ? 0 : 500);
     assert_int_equal(atomic_load(&probe.calls), calls);
@@ -147,8 +147,9 @@ static int stop(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_events_are_told),      cmocka_unit_test(test_soon_comes_once), cmocka_unit_test(test_many_are_due),
-      cmocka_unit_test(test_removed_watches_are_left_alone), cmocka_unit_test(test_timers),
+      cmocka_unit_test(test_events_are_told), cmocka_unit_test(test_soon_comes_once),
+      cmocka_unit_test(test_many_are_due),    cmocka_unit_test(test_removed_watches_are_left_alone),
+      cmocka_unit_test(test_timers),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }

@@ -143,20 +143,12 @@ static hmc_status_t parse_row(const row_t *row, const char *text, hmci_settings_
   void *field = (char *)settings + row->offset;
   bool is_parsed = false;
   switch (row->kind) {
-  case DURATION:
-    is_parsed = parse_number(text, duration_units, field);
-    break;
+  case DURATION: is_parsed = parse_number(text, duration_units, field); break;
   case SIZE:
-  case RATE:
-    is_parsed = parse_number(text, size_units, field);
-    break;
-  case COUNT:
-    return parse_count(row, text, field);
-  case SWITCH:
-    is_parsed = parse_switch(text, field);
-    break;
-  case TEXT:
-    return parse_text(row, text, field);
+  case RATE: is_parsed = parse_number(text, size_units, field); break;
+  case COUNT: return parse_count(row, text, field);
+  case SWITCH: is_parsed = parse_switch(text, field); break;
+  case TEXT: return parse_text(row, text, field);
   }
   return is_parsed ? HMC_SUCCESS : refuse(row, text, kinds[row->kind].takes);
 }

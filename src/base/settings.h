@@ -39,8 +39,7 @@
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \
     "The folder that transports loaded at run time (verbs, ucx) are looked for in; empty: hmc/ beside the library.")   \
-  X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "",                                                                        \
-    "RDMA devices to use, by name, separated by commas; empty: all.")                                                  \
+  X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "", "RDMA devices to use, by name, separated by commas; empty: all.")      \
   X(SIZE, verbs_pinned_max, "HMC_VERBS_PINNED_MAX", "0",                                                               \
     "Most bytes of regions registered with RDMA devices at a time, per context; 0: as many as the system lets pin.")   \
   X(TEXT, verbs_flush, "HMC_VERBS_FLUSH", "auto",                                                                      \

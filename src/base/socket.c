@@ -149,18 +149,13 @@ static void set_nodelay(int descriptor) {
 
 static hmc_status_t listen_failure(int error, const char *where) {
   switch (error) {
-  case EADDRINUSE:
-    return hmci_fail(HMC_ADDRESS_IN_USE, "%s is in use by another listener", where);
-  case EADDRNOTAVAIL:
-    return hmci_fail(HMC_INVALID_CONFIG, "%s is not an address of this host", where);
+  case EADDRINUSE: return hmci_fail(HMC_ADDRESS_IN_USE, "%s is in use by another listener", where);
+  case EADDRNOTAVAIL: return hmci_fail(HMC_INVALID_CONFIG, "%s is not an address of this host", where);
   case EACCES:
-  case EPERM:
-    return hmci_fail(HMC_INVALID_CONFIG, "listening at %s is not permitted: %s", where, strerror(error));
+  case EPERM: return hmci_fail(HMC_INVALID_CONFIG, "listening at %s is not permitted: %s", where, strerror(error));
   case ENOMEM:
-  case ENOBUFS:
-    return hmci_fail(HMC_NO_MEMORY, "listening at %s: %s", where, strerror(error));
-  default:
-    return hmci_fail(HMC_INVALID_CONFIG, "listening at %s: %s", where, strerror(error));
+  case ENOBUFS: return hmci_fail(HMC_NO_MEMORY, "listening at %s: %s", where, strerror(error));
+  default: return hmci_fail(HMC_INVALID_CONFIG, "listening at %s: %s", where, strerror(error));
   }
 }
 
@@ -301,26 +296,20 @@ err_close:
 static hmc_status_t connect_failure(int error, const char *where) {
   switch (error) {
   case ECONNREFUSED:
-  case ENOENT:
-    return hmci_fail(HMC_NOT_FOUND, "nobody listens at %s", where);
-  case ETIMEDOUT:
-    return hmci_fail(HMC_TIMEOUT, "%s does not answer", where);
+  case ENOENT: return hmci_fail(HMC_NOT_FOUND, "nobody listens at %s", where);
+  case ETIMEDOUT: return hmci_fail(HMC_TIMEOUT, "%s does not answer", where);
   case EHOSTUNREACH:
   case ENETUNREACH:
   case EHOSTDOWN:
   case ENETDOWN:
   case ECONNRESET:
-  case EPIPE:
-    return hmci_fail(HMC_PEER_LOST, "no connection to %s: %s", where, strerror(error));
+  case EPIPE: return hmci_fail(HMC_PEER_LOST, "no connection to %s: %s", where, strerror(error));
   case EACCES:
-  case EPERM:
-    return hmci_fail(HMC_DENIED, "connecting to %s is not permitted: %s", where, strerror(error));
+  case EPERM: return hmci_fail(HMC_DENIED, "connecting to %s is not permitted: %s", where, strerror(error));
   case EADDRNOTAVAIL:
   case ENOMEM:
-  case ENOBUFS:
-    return hmci_fail(HMC_NO_MEMORY, "connecting to %s: %s", where, strerror(error));
-  default:
-    return hmci_fail(HMC_INVALID_CONFIG, "connecting to %s: %s", where, strerror(error));
+  case ENOBUFS: return hmci_fail(HMC_NO_MEMORY, "connecting to %s: %s", where, strerror(error));
+  default: return hmci_fail(HMC_INVALID_CONFIG, "connecting to %s: %s", where, strerror(error));
   }
 }
 
@@ -456,21 +445,17 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
       break;
     }
     switch (errno) {
-    case EAGAIN:
-      return HMC_IN_PROGRESS;
+    case EAGAIN: return HMC_IN_PROGRESS;
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
-    case ENOMEM:
-      return hmci_fail(HMC_NO_MEMORY, "accepting a connection: %s", strerror(errno));
+    case ENOMEM: return hmci_fail(HMC_NO_MEMORY, "accepting a connection: %s", strerror(errno));
     case EBADF:
     case EINVAL:
     case ENOTSOCK:
     case EOPNOTSUPP:
-    case EFAULT:
-      return hmci_fail(HMC_ERROR, "accepting a connection: %s", strerror(errno));
-    default: /* the connection at hand failed before it was taken, or a signal came: there may be more */
-      continue;
+    case EFAULT: return hmci_fail(HMC_ERROR, "accepting a connection: %s", strerror(errno));
+    default: /* the connection at hand failed before it was taken, or a signal came: there may be more */ continue;
     }
   }
   if (address.any.sa_family == AF_UNIX) { /* the other end has no name as a rule, but it dialled ours */
@@ -528,20 +513,15 @@ hmc_status_t hmci_socket_send_descriptor(int socket, const void *data, size_t si
     return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);
   }
   switch (errno) {
-  case EAGAIN:
-    return HMC_IN_PROGRESS;
+  case EAGAIN: return HMC_IN_PROGRESS;
   case EPIPE:
   case ECONNRESET:
-  case ENOTCONN:
-    return hmci_fail(HMC_PEER_LOST, "sending a descriptor: %s", strerror(errno));
+  case ENOTCONN: return hmci_fail(HMC_PEER_LOST, "sending a descriptor: %s", strerror(errno));
   case ETOOMANYREFS: /* too many descriptors are under way */
   case ENOBUFS:
-  case ENOMEM:
-    return hmci_fail(HMC_NO_MEMORY, "sending a descriptor: %s", strerror(errno));
-  case EMSGSIZE:
-    return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);
-  default:
-    return hmci_fail(HMC_ERROR, "sending a descriptor: %s", strerror(errno));
+  case ENOMEM: return hmci_fail(HMC_NO_MEMORY, "sending a descriptor: %s", strerror(errno));
+  case EMSGSIZE: return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);
+  default: return hmci_fail(HMC_ERROR, "sending a descriptor: %s", strerror(errno));
   }
 }
 

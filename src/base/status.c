@@ -13,8 +13,7 @@ static _Thread_local char error_text[HMCI_ERROR_TEXT];
 const char *hmc_status_name(hmc_status_t status) {
   switch (status) {
 #define STATUS_NAME(name, value, text)                                                                                 \
-  case HMC_##name:                                                                                                     \
-    return #name;
+  case HMC_##name: return #name;
     HMC_STATUS_LIST(STATUS_NAME)
 #undef STATUS_NAME
   }
@@ -24,8 +23,7 @@ const char *hmc_status_name(hmc_status_t status) {
 const char *hmc_status_text(hmc_status_t status) {
   switch (status) {
 #define STATUS_TEXT(name, value, text)                                                                                 \
-  case HMC_##name:                                                                                                     \
-    return text;
+  case HMC_##name: return text;
     HMC_STATUS_LIST(STATUS_TEXT)
 #undef STATUS_TEXT
   }

@@ -1,7 +1,7 @@
 /* Batches: lists of pieces, prepared once and moved as one operation.
  *
- * Preparing checks all bounds, drops empty pieces and joins those that lie one behind the other at both ends; a strided form is written out as
- * such a list, its innermost dimension being one piece. */
+ * Preparing checks all bounds, drops empty pieces and joins those that lie one behind the other at both ends; a strided
+ * form is written out as such a list, its innermost dimension being one piece. */
 #include "request.h"
 
 #include <stdlib.h>
@@ -31,7 +31,8 @@ static bool add(list_t *list, hmci_segment_t piece) {
 }
 
 static hmc_status_t check_ends(const hmc_region_t *local, const hmc_remote_t *remote, const void *what, void *out) {
-  if (!local || !remote || !what || !out) return hmci_fail(HMC_INVALID_CONFIG, "batch: a region, the list or the result is NULL");
+  if (!local || !remote || !what || !out)
+    return hmci_fail(HMC_INVALID_CONFIG, "batch: a region, the list or the result is NULL");
   if (hmci_context_is_foreign(remote->peer->context)) return HMC_UNSUPPORT;
   if (local->context != remote->peer->context) {
     return hmci_fail(HMC_INVALID_CONFIG, "batch: the local region belongs to another context than the peer");
@@ -39,12 +40,14 @@ static hmc_status_t check_ends(const hmc_region_t *local, const hmc_remote_t *re
   return HMC_SUCCESS;
 }
 
-static hmc_status_t check_piece(const hmc_region_t *local, const hmc_remote_t *remote, size_t index, const hmci_segment_t *piece) {
+static hmc_status_t check_piece(const hmc_region_t *local, const hmc_remote_t *remote, size_t index,
+                                const hmci_segment_t *piece) {
   bool local_fits = hmci_range_fits(piece->local, piece->length, local->view.size);
   if (local_fits && hmci_range_fits(piece->remote, piece->length, remote->view.size)) return HMC_SUCCESS;
-  return hmci_fail(HMC_OUT_OF_RANGE, "batch: piece %zu, %llu B at offset %llu, runs past the %llu B of the %s region", index,
-                   (unsigned long long)piece->length, (unsigned long long)(local_fits ? piece->remote : piece->local),
-                   (unsigned long long)(local_fits ? remote->view.size : local->view.size), local_fits ? "remote" : "local");
+  return hmci_fail(
+      HMC_OUT_OF_RANGE, "batch: piece %zu, %llu B at offset %llu, runs past the %llu B of the %s region", index,
+      (unsigned long long)piece->length, (unsigned long long)(local_fits ? piece->remote : piece->local),
+      (unsigned long long)(local_fits ? remote->view.size : local->view.size), local_fits ? "remote" : "local");
 }
 
 static hmc_status_t make_batch(hmc_region_t *local, hmc_remote_t *remote, list_t *list, hmc_batch_t **out) {
@@ -59,7 +62,8 @@ static hmc_status_t make_batch(hmc_region_t *local, hmc_remote_t *remote, list_t
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments, size_t count, hmc_batch_t **out) {
+hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments, size_t count,
+                              hmc_batch_t **out) {
   hmc_status_t status = check_ends(local, remote, segments, out);
   if (status != HMC_SUCCESS) return status;
   if (!count) return hmci_fail(HMC_INVALID_CONFIG, "a batch of no pieces");
@@ -67,7 +71,8 @@ hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const h
   for (size_t i = 0; i < count; i++) {
     hmci_segment_t piece = {segments[i].local_offset, segments[i].remote_offset, segments[i].length};
     status = check_piece(local, remote, i, &piece);
-    if (status == HMC_SUCCESS && !add(&list, piece)) status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch of %zu pieces", count);
+    if (status == HMC_SUCCESS && !add(&list, piece))
+      status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch of %zu pieces", count);
     if (status != HMC_SUCCESS) {
       free(list.segments);
       return status;
@@ -88,8 +93,8 @@ static bool row_offset(uint64_t start, const uint64_t stride[2], uint64_t y, uin
 }
 
 /* Row (y, z) of a block as a piece; its bounds are checked. */
-static hmc_status_t row_piece(const hmc_region_t *local, const hmc_remote_t *remote, const hmc_strided_t *shape, size_t index, uint64_t y,
-                              uint64_t z, hmci_segment_t *piece) {
+static hmc_status_t row_piece(const hmc_region_t *local, const hmc_remote_t *remote, const hmc_strided_t *shape,
+                              size_t index, uint64_t y, uint64_t z, hmci_segment_t *piece) {
   if (!row_offset(shape->local_offset, shape->local_stride, y, z, &piece->local) ||
       !row_offset(shape->remote_offset, shape->remote_stride, y, z, &piece->remote)) {
     return hmci_fail(HMC_OUT_OF_RANGE, "batch: the offset of piece %zu, a row of a block, overflows", index);
@@ -97,18 +102,21 @@ static hmc_status_t row_piece(const hmc_region_t *local, const hmc_remote_t *rem
   return check_piece(local, remote, index, piece);
 }
 
-hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape, hmc_batch_t **out) {
+hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
+                                      hmc_batch_t **out) {
   hmc_status_t status = check_ends(local, remote, shape, out);
   if (status != HMC_SUCCESS) return status;
   uint64_t count[3], rows;
   hmci_segment_t piece = {0};
   for (int i = 0; i < 3; i++) count[i] = shape->count[i] ? shape->count[i] : 1;
-  if (!place(count[0], shape->element, 0, &piece.length)) return hmci_fail(HMC_OUT_OF_RANGE, "batch: the rows of a block overflow");
+  if (!place(count[0], shape->element, 0, &piece.length))
+    return hmci_fail(HMC_OUT_OF_RANGE, "batch: the rows of a block overflow");
   if (!piece.length) count[1] = count[2] = 1; /* nothing, however often */
   if (__builtin_mul_overflow(count[1], count[2], &rows) || rows > UINT32_MAX) {
     return hmci_fail(HMC_NO_MEMORY, "batch: a block of more than %u rows", UINT32_MAX);
   }
-  status = row_piece(local, remote, shape, rows - 1, count[1] - 1, count[2] - 1, &piece); /* the farthest one, before listing any */
+  status = row_piece(local, remote, shape, rows - 1, count[1] - 1, count[2] - 1,
+                     &piece); /* the farthest one, before listing any */
   list_t list = {0};
   for (uint64_t row = 0; row < rows && status == HMC_SUCCESS; row++) {
     status = row_piece(local, remote, shape, row, row % count[1], row / count[1], &piece);
@@ -127,14 +135,20 @@ void hmc_batch_free(hmc_batch_t *batch) {
 
 uint64_t hmc_batch_size(const hmc_batch_t *batch) { return batch ? batch->size : 0; }
 
-/* ---- moving ---------------------------------------------------------------------------------------------------------- */
+/* ---- moving ------------------------------------------------------------------------------------------------------ */
 
-static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request) {
+static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options,
+                          hmc_request_t **request) {
   if (!batch) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: batch is NULL", hmci_operation_name(kind));
   hmc_status_t status = hmci_operation_check(kind, batch->local, 0, batch->remote, 0, 0);
   if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {.kind = kind, .local = batch->local, .remote = batch->remote, .segments = batch->segments,
-                       .count = batch->count, .length = batch->size, .options = options};
+  hmci_start_t what = {.kind = kind,
+                       .local = batch->local,
+                       .remote = batch->remote,
+                       .segments = batch->segments,
+                       .count = batch->count,
+                       .length = batch->size,
+                       .options = options};
   return hmci_request_start(&what, request);
 }
 

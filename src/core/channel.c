@@ -18,7 +18,7 @@ void hmci_channel_close(hmci_channel_t *channel) {
   *channel = (hmci_channel_t){0};
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t flush(hmci_channel_t *channel) {
   while (channel->out_sent < channel->out_size) {
@@ -69,7 +69,7 @@ bool hmci_channel_is_blocked(hmci_channel_t *channel) {
   return blocked;
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 /* Reads on until `size` bytes are there. */
 static hmc_status_t fill(hmci_channel_t *channel, uint8_t *to, uint32_t *have, uint32_t size) {
@@ -111,7 +111,7 @@ hmc_status_t hmci_channel_receive(hmci_channel_t *channel, uint16_t *type, hmci_
   return status;
 }
 
-/* ---- blocking forms -------------------------------------------------------------------------------------------------- */
+/* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
 static hmc_status_t wait_ready(hmci_channel_t *channel, short events, uint64_t deadline) {
   struct pollfd poll_for = {.fd = hmci_secure_descriptor(channel->stream), .events = events};
@@ -129,7 +129,8 @@ hmc_status_t hmci_channel_flush_wait(hmci_channel_t *channel, uint64_t deadline)
   return status;
 }
 
-hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type, hmci_reader_t *reader) {
+hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type,
+                                       hmci_reader_t *reader) {
   hmc_status_t status;
   while ((status = hmci_channel_receive(channel, type, reader)) == HMC_IN_PROGRESS) {
     status = wait_ready(channel, POLLIN, deadline);

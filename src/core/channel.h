@@ -1,7 +1,7 @@
 /* A channel: frames over a secure stream. Carries the greeting of two peers, and afterwards their session.
  *
- * Locking: `lock` guards the stream and both buffers, for one thread may send while the loop's receives. Bounded: a frame has at most
- * HMCI_CHANNEL_BODY bytes, and what waits to be sent at most HMCI_CHANNEL_BACKLOG. */
+ * Locking: `lock` guards the stream and both buffers, for one thread may send while the loop's receives. Bounded: a
+ * frame has at most HMCI_CHANNEL_BODY bytes, and what waits to be sent at most HMCI_CHANNEL_BACKLOG. */
 #ifndef HMCI_CHANNEL_H
 #define HMCI_CHANNEL_H
 
@@ -33,12 +33,13 @@ hmc_status_t hmci_channel_send(hmci_channel_t *channel, uint16_t type, const voi
 hmc_status_t hmci_channel_flush(hmci_channel_t *channel);
 bool hmci_channel_is_blocked(hmci_channel_t *channel);
 
-/* The next frame: HMC_SUCCESS (`reader` stands at the start of its body, valid until the next call), HMC_IN_PROGRESS, or why the
- * channel is broken. */
+/* The next frame: HMC_SUCCESS (`reader` stands at the start of its body, valid until the next call), HMC_IN_PROGRESS,
+ * or why the channel is broken. */
 hmc_status_t hmci_channel_receive(hmci_channel_t *channel, uint16_t *type, hmci_reader_t *reader);
 
 /* Blocking forms, for a channel that is not in a loop. */
 hmc_status_t hmci_channel_flush_wait(hmci_channel_t *channel, uint64_t deadline);
-hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type, hmci_reader_t *reader);
+hmc_status_t hmci_channel_receive_wait(hmci_channel_t *channel, uint64_t deadline, uint16_t *type,
+                                       hmci_reader_t *reader);
 
 #endif

@@ -19,7 +19,7 @@ typedef struct listener {
   hmc_context_t *context;
 } listener_t;
 
-/* ---- connection types ------------------------------------------------------------------------------------------------ */
+/* ---- connection types -------------------------------------------------------------------------------------------- */
 
 static const char *const type_names[] = {"auto", "rdma", "ucx", "tcp", "shm"};
 
@@ -61,7 +61,7 @@ hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason,
   return status == HMC_SUCCESS ? status : hmci_fail(status, "%s", text);
 }
 
-/* ---- making and ending ----------------------------------------------------------------------------------------------- */
+/* ---- making and ending ------------------------------------------------------------------------------------------- */
 
 bool hmci_context_is_foreign(const hmc_context_t *context) {
   if (HMCI_LIKELY(atomic_load_explicit(context->here, memory_order_relaxed))) return false;
@@ -79,7 +79,8 @@ static hmc_status_t make_fork_mark(hmc_context_t *context) {
   _Atomic uint32_t *mark = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mark == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mmap failed: %s", strerror(errno));
   if (madvise(mark, page, MADV_WIPEONFORK)) {
-    hmc_status_t status = hmci_fail(HMC_UNSUPPORT, "this kernel has no MADV_WIPEONFORK (Linux 4.14): %s", strerror(errno));
+    hmc_status_t status =
+        hmci_fail(HMC_UNSUPPORT, "this kernel has no MADV_WIPEONFORK (Linux 4.14): %s", strerror(errno));
     munmap(mark, page);
     return status;
   }
@@ -163,8 +164,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   status = hmci_secret_load(&context->settings, &context->secret);
   if (status != HMC_SUCCESS) goto err_free;
   name_context(context, options ? options->name : NULL);
-  context->timeout_ms = options && options->timeout_ms ? options->timeout_ms
-                                                       : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
+  context->timeout_ms =
+      options && options->timeout_ms ? options->timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
   if (!context->timeout_ms) context->timeout_ms = 1;
   status = make_fork_mark(context);
   if (status != HMC_SUCCESS) goto err_secret;
@@ -263,7 +264,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   free(context);
 }
 
-/* ---- listening ------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   listener_t *listener = HMCI_CONTAINER(watch, listener_t, watch);

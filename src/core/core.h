@@ -1,8 +1,8 @@
 /* The core's own structures.
  *
- * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports' locks;
- * `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock` and `notice_lock`; the loop's table lock. A thread that holds one takes only
- * those behind it. */
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports'
+ * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock` and `notice_lock`; the loop's table lock. A thread
+ * that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
@@ -17,9 +17,9 @@
 #include <hmc/region.h>
 
 enum {
-  HMCI_TRANSPORTS = 8,    /* room for all of a build */
-  HMCI_REGIONS = 65535,   /* regions of a context at a time */
-  HMCI_GREETINGS = 256,   /* connections that have not proved themselves yet, at a time */
+  HMCI_TRANSPORTS = 8,  /* room for all of a build */
+  HMCI_REGIONS = 65535, /* regions of a context at a time */
+  HMCI_GREETINGS = 256, /* connections that have not proved themselves yet, at a time */
   HMCI_NAME_SIZE = 64,
   HMCI_REASON_SIZE = 256,
 };
@@ -45,11 +45,11 @@ struct hmc_context {
   hmci_transport_slot_t transports[HMCI_TRANSPORTS];
 
   pthread_mutex_t lock;
-  hmci_list_t listeners;  /* lock */
-  hmci_list_t greetings;  /* loop's thread */
+  hmci_list_t listeners; /* lock */
+  hmci_list_t greetings; /* loop's thread */
   uint32_t greeting_count;
-  hmci_list_t peers;      /* lock */
-  hmci_list_t arrivals;   /* lock; accepted peers nobody has asked for yet */
+  hmci_list_t peers;    /* lock */
+  hmci_list_t arrivals; /* lock; accepted peers nobody has asked for yet */
   pthread_cond_t arrived;
 
   pthread_mutex_t region_lock;
@@ -65,7 +65,7 @@ struct hmc_context {
   hmci_room_t room;       /* told of every completion */
 
   pthread_mutex_t callback_lock;
-  hmci_list_t callbacks; /* callback_lock; complete requests whose callback is due */
+  hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */
   struct hmc_request *called; /* callback_lock; the one whose callback runs now */
   hmci_timer_t callback_timer;
 
@@ -79,7 +79,7 @@ struct hmc_context {
 bool hmci_context_is_foreign(const hmc_context_t *context);
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
 
-/* ---- regions --------------------------------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 struct hmc_region {
   hmci_region_view_t view; /* first: transports give back a pointer to it */
@@ -93,7 +93,7 @@ void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);
 /* The open region of that name, counted among its users; NULL. */
 hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
 
-/* ---- peers ----------------------------------------------------------------------------------------------------------- */
+/* ---- peers ------------------------------------------------------------------------------------------------------- */
 
 /* What a transport's connection block lies in. */
 typedef struct hmci_connection {
@@ -133,7 +133,8 @@ struct hmc_peer {
 };
 
 hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
-/* Frees a peer; it must not be in the context's list any more. Not from the loop's thread unless it was never published. */
+/* Frees a peer; it must not be in the context's list any more. Not from the loop's thread unless it was never
+ * published. */
 void hmci_peer_destroy(hmc_peer_t *peer);
 /* Makes the connection block of a transport and its half of the connection. */
 hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
@@ -146,7 +147,7 @@ const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
 /* Takes a channel whose greeting is over into the loop. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 
-/* ---- the greeting and the session ------------------------------------------------------------------------------------ */
+/* ---- the greeting and the session -------------------------------------------------------------------------------- */
 
 /* Frames. Both halves of the greeting and the session use one number space. */
 typedef enum hmci_message {
@@ -163,7 +164,8 @@ typedef enum hmci_message {
 
 /* Writes and reads the body of HELLO. */
 void hmci_greeting_write(const hmc_context_t *context, hmci_writer_t *writer);
-hmc_status_t hmci_greeting_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS], bool offered[HMCI_TRANSPORTS]);
+hmc_status_t hmci_greeting_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS],
+                                bool offered[HMCI_TRANSPORTS]);
 
 /* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
 void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from);
@@ -171,8 +173,8 @@ void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *fr
 void hmci_greeting_cancel_all(hmc_context_t *context);
 
 /* The dialling side, blocking. */
-hmc_status_t hmci_greeting_dial(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type, uint64_t deadline,
-                                hmc_peer_t **peer);
+hmc_status_t hmci_greeting_dial(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                                uint64_t deadline, hmc_peer_t **peer);
 /* One more data connection to a peer; hmci_host_t's dial. */
 hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
                                        hmci_pipe_t **pipe);
@@ -189,14 +191,14 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
 /* A pipe that encrypts, over a secure stream, which it then owns. */
 hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **pipe);
 
-/* ---- remote regions -------------------------------------------------------------------------------------------------- */
+/* ---- remote regions ---------------------------------------------------------------------------------------------- */
 
 struct hmc_remote {
   /* What a small put to a mapped peer reads; kept together. */
-  uint8_t *mapped;                      /* NULL: goes through the transport */
-  const _Atomic uint32_t *generation;   /* the owner's word, or NULL */
-  const _Atomic uint32_t *connected;    /* the peer's word */
-  const _Atomic uint32_t *here;         /* the context's word */
+  uint8_t *mapped;                    /* NULL: goes through the transport */
+  const _Atomic uint32_t *generation; /* the owner's word, or NULL */
+  const _Atomic uint32_t *connected;  /* the peer's word */
+  const _Atomic uint32_t *here;       /* the context's word */
   const hmc_context_t *context;
   hmci_remote_view_t view;
 
@@ -208,14 +210,14 @@ struct hmc_remote {
 
 void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's list */
 
-/* ---- requests -------------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* Frees all requests of a context whose peers are closed. */
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
 
-/* ---- notifications --------------------------------------------------------------------------------------------------- */
+/* ---- notifications ----------------------------------------------------------------------------------------------- */
 
 /* hmci_host_t's notify. */
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size);

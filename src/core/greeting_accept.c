@@ -1,7 +1,8 @@
 /* The accepting side of a greeting: all in the loop's thread, nothing blocks.
  *
- * What has not proved itself is bounded: HMCI_GREETINGS connections, GREETING_TIME each, and no frame is read before the secure handshake is
- * through. When the house is full, the oldest that has not yet authenticated makes room, so that idle connections lock nobody out. */
+ * What has not proved itself is bounded: HMCI_GREETINGS connections, GREETING_TIME each, and no frame is read before
+ * the secure handshake is through. When the house is full, the oldest that has not yet authenticated makes room, so
+ * that idle connections lock nobody out. */
 #include "greeting.h"
 
 #include "../base/socket.h"
@@ -127,7 +128,8 @@ static hmc_status_t take_stream(greeting_t *greeting, hmci_reader_t *reader) {
   uint32_t purpose = hmci_read_u32(reader);
   if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed data connection");
   hmc_peer_t *owner = find_peer(context, token, incarnation);
-  if (!owner || !owner->transport->ops->adopt) return hmci_fail(HMC_STALE, "a data connection for a peer that is not here");
+  if (!owner || !owner->transport->ops->adopt)
+    return hmci_fail(HMC_STALE, "a data connection for a peer that is not here");
   hmc_status_t status = answer(greeting->peer, HMCI_ADOPTED, HMC_SUCCESS, NULL);
   if (status == HMC_SUCCESS) status = hmci_channel_flush(channel);
   if (status != HMC_SUCCESS) return hmci_fail(HMC_PEER_LOST, "a data connection took no answer");

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 /* Connects and authenticates: a secure stream to whoever listens there. */
-static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline, hmci_secure_t **out) {
+static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+                                hmci_secure_t **out) {
   int descriptor;
   char name[96];
   snprintf(name, sizeof name, "%s:%u", ip, port);
@@ -32,8 +33,8 @@ static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t
 }
 
 /* Sends one message and waits for one of type `expected`. */
-static hmc_status_t ask(hmci_channel_t *channel, hmci_message_t type, const hmci_writer_t *body, hmci_message_t expected,
-                        uint64_t deadline, hmci_reader_t *reader) {
+static hmc_status_t ask(hmci_channel_t *channel, hmci_message_t type, const hmci_writer_t *body,
+                        hmci_message_t expected, uint64_t deadline, hmci_reader_t *reader) {
   uint16_t got;
   hmc_status_t status = hmci_channel_send(channel, (uint16_t)type, body->data, body->size);
   if (status == HMC_SUCCESS) status = hmci_channel_flush_wait(channel, deadline);
@@ -52,7 +53,8 @@ static hmc_status_t read_result(hmci_reader_t *reader) {
   return result == HMC_SUCCESS ? HMC_SUCCESS : hmci_fail((hmc_status_t)result, "the peer says: %s", text);
 }
 
-static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t offers[HMCI_TRANSPORTS], bool offered[HMCI_TRANSPORTS]) {
+static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t offers[HMCI_TRANSPORTS],
+                              bool offered[HMCI_TRANSPORTS]) {
   uint8_t body[HMCI_GREETING_BODY];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_hello_write(peer->context, &writer);
@@ -62,7 +64,8 @@ static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t o
 }
 
 /* Tries one transport; on failure the connection is undone and the text says why. */
-static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, uint64_t deadline) {
+static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
+                                  uint64_t deadline) {
   if (!slot->state) return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   hmc_status_t status = slot->ops->reachable(slot->state, offer);
   if (status != HMC_SUCCESS) return status;
@@ -92,15 +95,18 @@ static bool is_final(hmc_status_t status) {
 }
 
 /* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
-static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, const char *reason) {
+static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
+                        const char *reason) {
   bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS;
   bool first = expected && !atomic_exchange(&slot->downgraded, 1);
-  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port, slot->ops->name, reason);
+  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port,
+           slot->ops->name, reason);
 }
 
 /* Takes the required transport, or the best that works, and remembers why not the better ones. */
-static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, const hmci_blob_t offers[HMCI_TRANSPORTS],
-                                     const bool offered[HMCI_TRANSPORTS], uint64_t deadline) {
+static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type,
+                                     const hmci_blob_t offers[HMCI_TRANSPORTS], const bool offered[HMCI_TRANSPORTS],
+                                     uint64_t deadline) {
   hmc_context_t *context = peer->context;
   hmc_status_t status = HMC_UNSUPPORT;
   for (size_t i = 0; i < hmci_transport_count; i++) {
@@ -132,9 +138,11 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
                                  uint64_t timeout_ms, hmc_peer_t **out) {
   if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if ((unsigned)type > HMC_CONNECTION_SHM) return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
+  if ((unsigned)type > HMC_CONNECTION_SHM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
   hmc_status_t status = hmc_connection_type_probe(type, NULL, 0);
-  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
+  if (status != HMC_SUCCESS)
+    return hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_secure_t *stream;
   status = dial_secure(context, ip, port, deadline, &stream);
@@ -161,7 +169,8 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe) {
+hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
+                                       hmci_pipe_t **pipe) {
   hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
   hmc_peer_t *peer = HMCI_CONTAINER(block, hmci_connection_t, state)->peer;
   hmci_secure_t *stream;

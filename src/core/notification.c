@@ -56,7 +56,8 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
   *size = notice->size;
   if (notice->size > capacity) {
     pthread_cond_signal(&context->noticed); /* somebody else who waits may have the room */
-    return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size, capacity);
+    return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size,
+                     capacity);
   }
   hmci_list_remove(&notice->link);
   context->notice_count--;
@@ -64,8 +65,8 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size, hmc_peer_t **peer,
-                                      uint64_t timeout_ms) {
+hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size,
+                                      hmc_peer_t **peer, uint64_t timeout_ms) {
   if (!context || !size || (!data && capacity)) {
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_notification_receive: context, data or size is NULL");
   }
@@ -78,8 +79,9 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
   while (hmci_list_is_empty(&context->notices) && !failed) {
     failed = pthread_cond_timedwait(&context->noticed, &context->notice_lock, &until);
   }
-  hmc_status_t status = hmci_list_is_empty(&context->notices) ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
-                                                              : take(context, capacity, size, &notice);
+  hmc_status_t status = hmci_list_is_empty(&context->notices)
+                            ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
+                            : take(context, capacity, size, &notice);
   if (notice && peer) *peer = notice->peer;
   pthread_mutex_unlock(&context->notice_lock);
   if (!notice) return status;

@@ -1,12 +1,12 @@
 /* Blocking puts and gets.
  *
- * A small put to a mapped peer takes no lock, makes no allocation and no system call: hmc_put checks, copies, and that is all. Everything else goes
- * through `transfer`. */
+ * A small put to a mapped peer takes no lock, makes no allocation and no system call: hmc_put checks, copies, and that
+ * is all. Everything else goes through `transfer`. */
 #include "operation.h"
 
 #include <string.h>
 
-/* ---- checks and texts ------------------------------------------------------------------------------------------------ */
+/* ---- checks and texts -------------------------------------------------------------------------------------------- */
 
 const char *hmci_operation_name(hmci_operation_kind_t kind) {
   static const char *const names[] = {"put to", "get from", "atomic on", "notification to"};
@@ -24,70 +24,79 @@ static hmc_status_t check_remote(hmci_operation_kind_t kind, const hmc_remote_t 
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation, unsigned width) {
+hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation,
+                               unsigned width) {
   if (!remote) return hmci_fail(HMC_INVALID_CONFIG, "atomic on a peer: the remote region is NULL");
   const hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   if (operation < HMC_ATOMIC_ADD || operation > HMC_ATOMIC_COMPARE_SWAP || (width != 4 && width != 8)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: no operation %d on %u B", peer->ip, peer->port, (int)operation, width);
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: no operation %d on %u B", peer->ip, peer->port,
+                     (int)operation, width);
   }
   if (offset % width) {
     return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: offset %llu is no multiple of %u", peer->ip, peer->port,
                      (unsigned long long)offset, width);
   }
   if (!hmci_range_fits(offset, width, remote->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "atomic on %s:%u: %u B at offset %llu run past the %llu B of its region '%s'", peer->ip, peer->port,
-                     width, (unsigned long long)offset, (unsigned long long)remote->view.size, remote->name);
+    return hmci_fail(HMC_OUT_OF_RANGE, "atomic on %s:%u: %u B at offset %llu run past the %llu B of its region '%s'",
+                     peer->ip, peer->port, width, (unsigned long long)offset, (unsigned long long)remote->view.size,
+                     remote->name);
   }
   if (!(remote->view.rights & HMC_REMOTE_ATOMIC)) {
-    return hmci_fail(HMC_DENIED, "atomic on %s:%u: region '%s' gives peers no right to atomics", peer->ip, peer->port, remote->name);
+    return hmci_fail(HMC_DENIED, "atomic on %s:%u: region '%s' gives peers no right to atomics", peer->ip, peer->port,
+                     remote->name);
   }
   return check_remote(HMCI_ATOMIC, remote, width);
 }
 
 /* Everything that can be said before an operation starts; the cold path. */
-hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
-                                  uint64_t remote_offset, uint64_t length) {
+hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset,
+                                  const hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
   const char *name = hmci_operation_name(kind);
-  if (!local || !remote) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the %s region is NULL", name, local ? "remote" : "local");
+  if (!local || !remote)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the %s region is NULL", name, local ? "remote" : "local");
   const hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   if (local->context != peer->context) {
-    return hmci_fail(HMC_INVALID_CONFIG, "%s %s:%u: the local region belongs to another context", name, peer->ip, peer->port);
+    return hmci_fail(HMC_INVALID_CONFIG, "%s %s:%u: the local region belongs to another context", name, peer->ip,
+                     peer->port);
   }
   unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
   if (!(remote->view.rights & right)) {
-    return hmci_fail(HMC_DENIED, "%s %s:%u: region '%s' gives peers no right to %s", name, peer->ip, peer->port, remote->name,
-                     kind == HMCI_PUT ? "write" : "read");
+    return hmci_fail(HMC_DENIED, "%s %s:%u: region '%s' gives peers no right to %s", name, peer->ip, peer->port,
+                     remote->name, kind == HMCI_PUT ? "write" : "read");
   }
   if (!hmci_range_fits(remote_offset, length, remote->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of its region '%s'", name, peer->ip,
-                     peer->port, (unsigned long long)length, (unsigned long long)remote_offset,
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of its region '%s'", name,
+                     peer->ip, peer->port, (unsigned long long)length, (unsigned long long)remote_offset,
                      (unsigned long long)remote->view.size, remote->name);
   }
   if (!hmci_range_fits(offset, length, local->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region '%s'", name, peer->ip,
-                     peer->port, (unsigned long long)length, (unsigned long long)offset, (unsigned long long)local->view.size,
-                     local->name);
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region '%s'",
+                     name, peer->ip, peer->port, (unsigned long long)length, (unsigned long long)offset,
+                     (unsigned long long)local->view.size, local->name);
   }
   return check_remote(kind, remote, length);
 }
 
-hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length) {
+hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
+                                    uint64_t length) {
   const hmc_peer_t *peer = remote->peer;
   const char *cause = hmc_status_text(status);
   switch (status) {
   case HMC_SUCCESS: return status;
   case HMC_PEER_LOST: cause = hmci_peer_lost_reason(peer); break;
   case HMC_STALE: cause = "the peer closed that region, or made it anew: open it again"; break;
-  case HMC_TIMEOUT: cause = "the deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)"; break;
+  case HMC_TIMEOUT:
+    cause = "the deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)";
+    break;
   default: break;
   }
-  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), peer->ip, peer->port, remote->name,
-                   (unsigned long long)length, cause);
+  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), peer->ip, peer->port,
+                   remote->name, (unsigned long long)length, cause);
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
@@ -96,8 +105,8 @@ hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *oper
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }
 
-void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
-                            uint64_t deadline) {
+void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local,
+                            hmc_remote_t *remote, uint64_t deadline) {
   operation->kind = kind;
   operation->local = local ? &local->view : NULL;
   operation->remote = remote ? &remote->view : NULL;
@@ -119,13 +128,15 @@ static hmc_status_t run(hmc_peer_t *peer, hmci_operation_t *operation) {
   operation->awaited = true;
   hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
   if (status != HMC_SUCCESS) return status;
-  if (hmci_operation_await(peer, operation) == HMC_TIMEOUT) ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+  if (hmci_operation_await(peer, operation) == HMC_TIMEOUT)
+    ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
   return operation->status;
 }
 
-/* ---- put and get ----------------------------------------------------------------------------------------------------- */
+/* ---- put and get ------------------------------------------------------------------------------------------------- */
 
-void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote, const hmci_segment_t *segment) {
+void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
+                      const hmci_segment_t *segment) {
   uint8_t *here = local->view.base + segment->local, *there = remote->mapped + segment->remote;
   if (kind == HMCI_PUT) {
     memcpy(there, here, segment->length);
@@ -153,18 +164,18 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
 }
 
 /* True where nothing stands against copying right away. */
-static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote, uint64_t remote_offset,
-                            uint64_t length, unsigned right) {
+static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
+                            uint64_t remote_offset, uint64_t length, unsigned right) {
   return HMCI_LIKELY(local && remote && hmci_is_mapped(local, remote) && local->context == remote->context &&
-                     remote->view.rights & right &&
-                     hmci_range_fits(remote_offset, length, remote->view.size) &&
+                     remote->view.rights & right && hmci_range_fits(remote_offset, length, remote->view.size) &&
                      hmci_range_fits(offset, length, local->view.size) &&
                      atomic_load_explicit(remote->connected, memory_order_relaxed) &&
                      atomic_load_explicit(remote->here, memory_order_relaxed) &&
                      atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation);
 }
 
-hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
+hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                     uint64_t length) {
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
     return transfer(HMCI_PUT, local, offset, remote, remote_offset, length);
   }
@@ -179,7 +190,8 @@ hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
+hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                     uint64_t length) {
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_READ)) {
     return transfer(HMCI_GET, local, offset, remote, remote_offset, length);
   }
@@ -188,10 +200,10 @@ hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   return HMC_SUCCESS;
 }
 
-/* ---- atomics --------------------------------------------------------------------------------------------------------- */
+/* ---- atomics ----------------------------------------------------------------------------------------------------- */
 
-hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
-                        uint64_t compare, uint64_t *fetched) {
+hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
+                        uint64_t operand, uint64_t compare, uint64_t *fetched) {
   hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
   if (status != HMC_SUCCESS) return status;
   if (remote->mapped) {
@@ -202,7 +214,8 @@ hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic
   hmci_operation_t under_way;
   hmci_operation_prepare(&under_way, HMCI_ATOMIC, NULL, remote, hmci_context_deadline(remote->peer->context, 0));
   under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
-  under_way.atomic = (hmci_atomic_t){.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare};
+  under_way.atomic =
+      (hmci_atomic_t){.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare};
   status = run(remote->peer, &under_way);
   if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
   if (fetched) *fetched = under_way.atomic.fetched;

@@ -7,26 +7,31 @@
 const char *hmci_operation_name(hmci_operation_kind_t kind);
 
 /* All that can be said before an operation starts, with a text. */
-hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
-                                  uint64_t remote_offset, uint64_t length);
+hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset,
+                                  const hmc_remote_t *remote, uint64_t remote_offset, uint64_t length);
 
 /* Sets the text of a failed operation and returns its status. */
-hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote, uint64_t length);
+hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
+                                    uint64_t length);
 
-/* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has none. */
-void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
-                            uint64_t deadline);
+/* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has none.
+ * */
+void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local,
+                            hmc_remote_t *remote, uint64_t deadline);
 
 /* As check, for an atomic. */
-hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation, unsigned width);
+hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation,
+                               unsigned width);
 
-/* Waits for a submitted operation: HMC_SUCCESS once it is complete, HMC_TIMEOUT when its deadline has passed and it is not. */
+/* Waits for a submitted operation: HMC_SUCCESS once it is complete, HMC_TIMEOUT when its deadline has passed and it is
+ * not. */
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
 
 /* True where a segment is a copy by this thread. */
 static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
   return remote->mapped && local->view.ops->host_accessible;
 }
-void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote, const hmci_segment_t *segment);
+void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
+                      const hmci_segment_t *segment);
 
 #endif

@@ -1,7 +1,7 @@
 /* Peers: made by a greeting, served by the loop, ended by either side.
  *
- * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what comes; the handle stays
- * valid. Closing it (hmc_peer_close) frees it. */
+ * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what
+ * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
 #include "core.h"
 
 #include <errno.h>
@@ -82,7 +82,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   return HMC_SUCCESS;
 }
 
-/* ---- the session in the loop ----------------------------------------------------------------------------------------- */
+/* ---- the session in the loop ------------------------------------------------------------------------------------- */
 
 static void watch_for_room(hmc_peer_t *peer) {
   bool blocked = hmci_channel_is_blocked(&peer->channel);
@@ -150,7 +150,7 @@ static void on_loss(hmci_timer_t *timer) {
   if (take_back(peer)) hmci_peer_destroy(peer);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void hmci_peer_destroy(hmc_peer_t *peer) {
   hmci_loop_clear_timer(peer->context->loop, &peer->loss);
@@ -182,7 +182,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_peer_destroy(peer);
 }
 
-/* ---- asking about them ----------------------------------------------------------------------------------------------- */
+/* ---- asking about them ------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **out) {
   if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_accept: context or peer is NULL");
@@ -254,13 +254,14 @@ static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind) {
 static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
   if (is_direct(remote, kind)) {
-    snprintf(line, size, "one copy, %s; no other process takes part", host && remote_host ? "by the calling thread" : "by the device");
+    snprintf(line, size, "one copy, %s; no other process takes part",
+             host && remote_host ? "by the calling thread" : "by the device");
   } else if (host && remote_host) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {
     const char *where = host ? "at the peer" : remote_host ? "here" : "at both ends";
-    snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped", where,
-             (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
+    snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped",
+             where, (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
   }
 }
 
@@ -291,8 +292,8 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   char line[HMCI_REASON_SIZE] = "";
   if (text && size) text[0] = 0;
   peer->transport->ops->explain(peer->connection->state, line, sizeof line);
-  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name, peer->host,
-         peer->process, peer->transport->ops->name, line);
+  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name,
+         peer->host, peer->process, peer->transport->ops->name, line);
   if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {

@@ -1,7 +1,7 @@
 /* Regions: the table of what peers may reach here.
  *
- * An id is a slot of the table and is used again; the generation never is (a 32-bit count from a random start, skipping 0). Users are counted
- * under `region_lock`, so that a region that was taken out of the table gets no new ones. */
+ * An id is a slot of the table and is used again; the generation never is (a 32-bit count from a random start, skipping
+ * 0). Users are counted under `region_lock`, so that a region that was taken out of the table gets no new ones. */
 #include "core.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 enum { FIRST_ROOM = 64 };
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static hmc_region_t *find_locked(hmc_context_t *context, const char *name) {
   for (uint32_t id = 1; id < context->region_room; id++) {
@@ -110,9 +110,10 @@ hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name) {
   return region;
 }
 
-/* ---- making regions -------------------------------------------------------------------------------------------------- */
+/* ---- making regions ---------------------------------------------------------------------------------------------- */
 
-static hmc_status_t new_region(hmc_context_t *context, size_t size, const char *name, unsigned rights, hmc_region_t **out) {
+static hmc_status_t new_region(hmc_context_t *context, size_t size, const char *name, unsigned rights,
+                               hmc_region_t **out) {
   if (!context) return hmci_fail(HMC_INVALID_CONFIG, "region: context is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   if (size == 0) return hmci_fail(HMC_INVALID_CONFIG, "a region of 0 B");
@@ -164,8 +165,8 @@ static void free_memory(hmci_region_view_t *view) {
   }
 }
 
-hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name, unsigned rights,
-                                 hmc_region_t **out) {
+hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name,
+                                 unsigned rights, hmc_region_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_allocate: region is NULL");
   hmc_region_t *region;
   hmc_status_t status = new_region(context, size, name, rights, &region);
@@ -200,7 +201,8 @@ hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t s
                                  hmc_region_t **out) {
   if (!pointer || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: pointer or region is NULL");
   if (size > UINTPTR_MAX - (uintptr_t)pointer) {
-    return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: %zu B from %p on run past the address space", size, pointer);
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: %zu B from %p on run past the address space", size,
+                     pointer);
   }
   hmc_region_t *region;
   hmc_status_t status = new_region(context, size, name, rights, &region);
@@ -227,7 +229,7 @@ err_region:
   return status;
 }
 
-/* ---- ending them ----------------------------------------------------------------------------------------------------- */
+/* ---- ending them ------------------------------------------------------------------------------------------------- */
 
 /* Every connection lets go of the region. With the loop's lock held, so that none is made meanwhile. */
 static void revoke_everywhere(hmc_region_t *region) {

@@ -10,7 +10,8 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
   hmc_context_t *context = peer->context;
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   if (!*name || strlen(name) >= HMC_REGION_NAME_SIZE) {
-    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name, HMC_REGION_NAME_SIZE - 1);
+    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name,
+                     HMC_REGION_NAME_SIZE - 1);
   }
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_found_t found;
@@ -66,7 +67,8 @@ hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer) {
   if (!remote || !pointer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_map: remote or pointer is NULL");
   if (hmci_context_is_foreign(remote->peer->context)) return HMC_UNSUPPORT;
   if (!remote->mapped) {
-    return hmci_fail(HMC_UNSUPPORT, "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
+    return hmci_fail(HMC_UNSUPPORT,
+                     "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
                      remote->name, remote->peer->ip, remote->peer->port);
   }
   *pointer = remote->mapped;

@@ -1,12 +1,15 @@
 /* Requests: operations that the caller does not wait for at once.
  *
- * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's completion is its own.
+ * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's
+ * completion is its own.
  *
- * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All that are not freed are on
- * the context's list; while there are any, a timer in the loop looks for those past their deadline, so that also a request nobody asks about ends.
+ * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All
+ * that are not freed are on the context's list; while there are any, a timer in the loop looks for those past their
+ * deadline, so that also a request nobody asks about ends.
  *
- * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed meanwhile. While `starting`, a
- * request is the starting thread's: the timer does not end it and its callback is put off, for its operations may not be the transport's yet. */
+ * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed
+ * meanwhile. While `starting`, a request is the starting thread's: the timer does not end it and its callback is put
+ * off, for its operations may not be the transport's yet. */
 #include "request.h"
 
 #include <sched.h>
@@ -16,7 +19,7 @@
 
 enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
 
-/* ---- deadlines ------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
   for (uint32_t i = 0; i < request->count; i++) {
@@ -46,7 +49,7 @@ void hmci_requests_expire(hmci_timer_t *timer) {
   pthread_mutex_unlock(&context->request_lock);
 }
 
-/* ---- callbacks ------------------------------------------------------------------------------------------------------- */
+/* ---- callbacks --------------------------------------------------------------------------------------------------- */
 
 static void queue_callback(hmc_request_t *request) {
   hmc_context_t *context = request->context;
@@ -106,7 +109,7 @@ static void forget_callback(hmc_request_t *request) {
   pthread_mutex_unlock(&context->callback_lock);
 }
 
-/* ---- the lists ------------------------------------------------------------------------------------------------------- */
+/* ---- the lists --------------------------------------------------------------------------------------------------- */
 
 static hmc_request_t *take_request(hmc_context_t *context) {
   hmc_request_t *request = NULL;
@@ -167,18 +170,21 @@ void hmci_requests_destroy(hmc_context_t *context) {
   free_list(&context->spare_requests);
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t check_options(const hmci_start_t *what) {
   const hmc_operation_options_t *options = what->options;
   if (!options) return HMC_SUCCESS;
   const hmc_peer_t *peer = what->remote->peer;
-  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM) return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
+  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
   if (options->notification_size > HMC_NOTIFICATION_MAX || (options->notification_size && !options->notification)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size, HMC_NOTIFICATION_MAX);
+    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size,
+                     HMC_NOTIFICATION_MAX);
   }
   if (options->flags & HMC_OPERATION_CHECKSUM && !peer->transport->ops->checksums) {
-    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet", peer->transport->ops->name);
+    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet",
+                     peer->transport->ops->name);
   }
   const hmc_signal_t *signal = options->signal;
   if (!signal) return HMC_SUCCESS;
@@ -188,8 +194,8 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   return HMC_SUCCESS;
 }
 
-static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
-                                       uint64_t deadline) {
+static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local,
+                                       hmc_remote_t *remote, uint64_t deadline) {
   hmci_operation_t *operation = &request->chain[request->count];
   hmci_operation_prepare(operation, kind, local, remote, deadline);
   operation->chained = request->count > 0;
@@ -230,13 +236,14 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
 }
 
 /* Does by this thread what is mapped. True when the operation is done. */
-static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote, hmc_status_t *status) {
+static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote,
+                       hmc_status_t *status) {
   *status = HMC_SUCCESS;
   if (operation->kind == HMCI_ATOMIC) {
     if (!remote->mapped) return false;
     hmci_atomic_t *atomic = &operation->atomic;
-    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length, atomic->operation,
-                                        atomic->operand, atomic->compare);
+    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length,
+                                        atomic->operation, atomic->operand, atomic->compare);
     return true;
   }
   if (!hmci_is_mapped(local, remote)) return false;
@@ -259,7 +266,9 @@ static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   hmci_operation_complete(&request->chain[done++], status);
   while (done < request->count) {
     hmci_operation_t *next = &request->chain[done];
-    if (status == HMC_SUCCESS && (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status))) break;
+    if (status == HMC_SUCCESS &&
+        (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status)))
+      break;
     hmci_operation_complete(next, status);
     done++;
   }
@@ -295,7 +304,7 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   if (request->fetched) first->completed = on_completed;
   if (request->callback) last->completed = on_completed;
 
-  *out = request; /* before the callback can run */
+  *out = request;                                                        /* before the callback can run */
   atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
   uint32_t done = run_head(request, what);
   list_request(request, done < request->count);
@@ -310,43 +319,53 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
-                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
+                          uint64_t remote_offset, uint64_t length, const hmc_operation_options_t *options,
+                          hmc_request_t **request) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {.kind = kind, .local = local, .remote = remote, .single = {offset, remote_offset, length}, .length = length,
+  hmci_start_t what = {.kind = kind,
+                       .local = local,
+                       .remote = remote,
+                       .single = {offset, remote_offset, length},
+                       .length = length,
                        .options = options};
   return hmci_request_start(&what, request);
 }
 
-hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
-                        const hmc_operation_options_t *options, hmc_request_t **request) {
+hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                        uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
   return start(HMCI_PUT, local, offset, remote, remote_offset, length, options, request);
 }
 
-hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
-                        const hmc_operation_options_t *options, hmc_request_t **request) {
+hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                        uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request) {
   return start(HMCI_GET, local, offset, remote, remote_offset, length, options, request);
 }
 
-hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation, unsigned width,
-                           uint64_t operand, uint64_t compare, uint64_t *fetched, const hmc_operation_options_t *options,
-                           hmc_request_t **request) {
+hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                           unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
+                           const hmc_operation_options_t *options, hmc_request_t **request) {
   hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
   if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {.kind = HMCI_ATOMIC, .remote = remote, .single = {.remote = remote_offset, .length = width},
-                       .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
-                       .fetched = fetched, .length = width, .options = options};
+  hmci_start_t what = {
+      .kind = HMCI_ATOMIC,
+      .remote = remote,
+      .single = {.remote = remote_offset, .length = width},
+      .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
+      .fetched = fetched,
+      .length = width,
+      .options = options};
   return hmci_request_start(&what, request);
 }
 
-/* ---- ending ---------------------------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 hmc_status_t hmci_request_status(hmc_request_t *request) {
   const hmci_operation_t *first = &request->chain[0];
   hmc_status_t status = hmci_request_last(request)->status;
   if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind), (unsigned long long)request->length,
-                   hmc_status_text(status));
+  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind),
+                   (unsigned long long)request->length, hmc_status_text(status));
 }
 
 hmc_status_t hmc_request_cancel(hmc_request_t *request) {

@@ -13,20 +13,24 @@ struct hmc_request {
   hmc_remote_t *remote; /* likewise */
   uint64_t number;      /* in the order of starting */
   uint64_t length;
-  uint64_t *fetched;    /* of an atomic */
-  void *message;        /* the copy of a notification */
+  uint64_t *fetched; /* of an atomic */
+  void *message;     /* the copy of a notification */
 
   hmc_completion_callback_t callback;
   void *user;
-  hmci_list_t due; /* context->callbacks */
+  hmci_list_t due;       /* context->callbacks */
   _Atomic bool starting; /* hmci_request_start has not returned yet */
 
-  uint32_t count;         /* operations of the chain */
+  uint32_t count;                     /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
 };
 
-static inline hmci_operation_t *hmci_request_last(hmc_request_t *request) { return &request->chain[request->count - 1]; }
-static inline bool hmci_request_is_complete(hmc_request_t *request) { return hmci_operation_is_complete(hmci_request_last(request)); }
+static inline hmci_operation_t *hmci_request_last(hmc_request_t *request) {
+  return &request->chain[request->count - 1];
+}
+static inline bool hmci_request_is_complete(hmc_request_t *request) {
+  return hmci_operation_is_complete(hmci_request_last(request));
+}
 
 /* What a request is to do; checked already. */
 typedef struct hmci_start {

@@ -1,7 +1,7 @@
 /* A pipe over a secure stream: data connections whose payload is encrypted.
  *
- * What `send` takes is copied into a record first. The stream may have encrypted bytes that the socket did not take yet; they must follow, whatever
- * becomes of the operation they are from, so they must be the pipe's. */
+ * What `send` takes is copied into a record first. The stream may have encrypted bytes that the socket did not take
+ * yet; they must follow, whatever becomes of the operation they are from, so they must be the pipe's. */
 #include "core.h"
 
 #include <errno.h>
@@ -25,7 +25,8 @@ static int flush_record(secure_pipe_t *self) {
   while (self->sent < self->size) {
     size_t done;
     short events;
-    hmc_status_t status = hmci_secure_write(self->stream, self->record + self->sent, self->size - self->sent, &done, &events);
+    hmc_status_t status =
+        hmci_secure_write(self->stream, self->record + self->sent, self->size - self->sent, &done, &events);
     if (status != HMC_SUCCESS) {
       errno = status == HMC_IN_PROGRESS ? EAGAIN : EPIPE;
       return -1;
@@ -71,7 +72,8 @@ static ssize_t secure_receive(hmci_pipe_t *pipe, const struct iovec *parts, int 
     size_t left = parts[i].iov_len, done;
     while (left && status == HMC_SUCCESS) {
       short events;
-      status = hmci_secure_read(self->stream, (uint8_t *)parts[i].iov_base + (parts[i].iov_len - left), left, &done, &events);
+      status = hmci_secure_read(self->stream, (uint8_t *)parts[i].iov_base + (parts[i].iov_len - left), left, &done,
+                                &events);
       if (status == HMC_SUCCESS) left -= done, sum += done;
     }
   }

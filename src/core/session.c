@@ -1,4 +1,5 @@
-/* The session of two peers: what they ask each other apart from the data. Today that is one question: what is your region of that name?
+/* The session of two peers: what they ask each other apart from the data. Today that is one question: what is your
+ * region of that name?
  *
  * A lookup is a number and a waiting thread. The answer is copied to it in the loop's thread, under the peer's lock. */
 #include "core.h"
@@ -16,7 +17,7 @@ typedef struct lookup {
   hmci_found_t found;
 } lookup_t;
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
   char name[HMC_REGION_NAME_SIZE];
@@ -47,7 +48,7 @@ static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
   return hmci_channel_send(&peer->channel, HMCI_FOUND, body, writer.size);
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static void read_found(hmci_reader_t *reader, hmci_found_t *found) {
   found->view.id = hmci_read_u32(reader);
@@ -102,17 +103,18 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_u32(&writer, lookup.number);
   hmci_write_text(&writer, name);
-  hmc_status_t status = atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size)
-                                                      : HMC_PEER_LOST;
+  hmc_status_t status =
+      atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size) : HMC_PEER_LOST;
   pthread_mutex_lock(&peer->lock);
   if (status == HMC_SUCCESS) status = wait_for_answer(peer, &lookup, deadline);
   hmci_list_remove(&lookup.link);
   pthread_mutex_unlock(&peer->lock);
   switch (status) {
   case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
-  case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
-  case HMC_PEER_LOST: return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port,
-                                       hmci_peer_lost_reason(peer));
+  case HMC_TIMEOUT:
+    return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
+  case HMC_PEER_LOST:
+    return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port, hmci_peer_lost_reason(peer));
   default: return hmci_fail(status, "region '%s' of %s:%u: %s", name, peer->ip, peer->port, lookup.text);
   }
 }

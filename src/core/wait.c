@@ -1,7 +1,8 @@
 /* Waiting for requests: one, all, any, some, all of a peer.
  *
- * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves all their connections for a
- * while, and then sleeps in the context's room, which every completion tells; the service thread moves things on meanwhile. */
+ * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves
+ * all their connections for a while, and then sleeps in the context's room, which every completion tells; the service
+ * thread moves things on meanwhile. */
 #include "request.h"
 
 #include <errno.h>
@@ -28,7 +29,8 @@ hmc_status_t hmc_request_test(hmc_request_t *request) {
 hmc_status_t hmc_request_wait(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (!hmci_request_is_complete(request) && hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
+  if (!hmci_request_is_complete(request) &&
+      hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
     hmci_request_end(request, HMC_TIMEOUT);
   }
   return hmci_request_status(request);
@@ -48,7 +50,7 @@ hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count) 
   return first == HMC_SUCCESS ? first : hmc_request_wait(requests[failed]); /* for its text */
 }
 
-/* ---- any and some ---------------------------------------------------------------------------------------------------- */
+/* ---- any and some ------------------------------------------------------------------------------------------------ */
 
 enum { MIXED_LOOK = 500000 }; /* nanoseconds between looks at requests of several contexts */
 
@@ -84,7 +86,8 @@ static size_t collect(hmc_request_t *const *requests, size_t count, size_t *indi
   return found;
 }
 
-static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room, size_t *found) {
+static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room,
+                                 size_t *found) {
   hmc_request_t *first = first_given(requests, count);
   *found = 0;
   if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
@@ -104,7 +107,8 @@ static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, s
 }
 
 hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
-  if ((!requests && count) || !index) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
+  if ((!requests && count) || !index)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
   size_t found, place;
   hmc_status_t status = wait_several(requests, count, &place, 1, &found);
   *index = status == HMC_SUCCESS ? place : count;
@@ -118,7 +122,7 @@ hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count,
   return wait_several(requests, count, indices, count, done);
 }
 
-/* ---- all of a peer --------------------------------------------------------------------------------------------------- */
+/* ---- all of a peer ----------------------------------------------------------------------------------------------- */
 
 /* Is there an incomplete request to that peer among those started up to `number`? */
 static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t number) {
@@ -146,13 +150,15 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
     peer->transport->ops->progress(peer->connection->state);
     if (!is_busy(context, peer, number)) return HMC_SUCCESS;
     uint64_t now = hmci_now();
-    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
+    if (now >= deadline)
+      return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
     if (now >= until) hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 
 hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor) {
-  if (!context || !descriptor) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_event_descriptor: context or descriptor is NULL");
+  if (!context || !descriptor)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_event_descriptor: context or descriptor is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->request_lock);

@@ -5,10 +5,10 @@
 
 #include "control_testing.h"
 
+#include "../base/socket.h"
 #include "hello.h"
 #include "inbox.h"
 #include "secure.h"
-#include "../base/socket.h"
 
 typedef struct dialler {
   hmc_control_t *control;

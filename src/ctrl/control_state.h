@@ -9,9 +9,9 @@
 
 #include "../base/loop.h"
 #include "../base/settings.h"
+#include "../base/socket.h"
 #include "hello.h"
 #include "link.h"
-#include "../base/socket.h"
 
 #include <hmc/control.h>
 #include <netinet/in.h>

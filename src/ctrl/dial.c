@@ -74,14 +74,10 @@ static hmc_status_t settle(const call_t *call, hmci_secure_t **stream, bool is_u
                            const hmci_hello_t *answer, hmci_link_t **former) {
   hmc_control_t *control = call->control;
   switch (answer->kind) {
-  case HMCI_HELLO_WELCOME:
-    break;
-  case HMCI_HELLO_BUSY:
-    return HMC_IN_PROGRESS;
-  case HMCI_HELLO_REFUSED:
-    return hmci_fail(HMC_INVALID_CONFIG, "%s refuses a link: %s", address, answer->text);
-  default:
-    return hmci_fail(HMC_CORRUPT, "%s answers a hello with another", address);
+  case HMCI_HELLO_WELCOME: break;
+  case HMCI_HELLO_BUSY: return HMC_IN_PROGRESS;
+  case HMCI_HELLO_REFUSED: return hmci_fail(HMC_INVALID_CONFIG, "%s refuses a link: %s", address, answer->text);
+  default: return hmci_fail(HMC_CORRUPT, "%s answers a hello with another", address);
   }
   if (control->closing) {
     return hmci_fail(HMC_CANCELLED, "the control channel is being destroyed");

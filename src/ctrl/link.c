@@ -16,8 +16,8 @@
  * alone for a whole period. So a stream of messages costs the loop one look per period, and an idle link none. */
 #include "link.h"
 
-#include "inbox.h"
 #include "../base/socket.h"
+#include "inbox.h"
 
 #include <errno.h>
 #include <hmc/control.h>

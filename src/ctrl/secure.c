@@ -74,14 +74,10 @@ static hmc_status_t deny_secret(hmci_secure_t *stream, const char *what) {
 
 static const char *kind_text(unsigned kind) {
   switch (kind) {
-  case BY_SECRET:
-    return "authenticates by a secret";
-  case BY_USER:
-    return "authenticates by the user of a UNIX socket";
-  case BY_NOTHING:
-    return "does not authenticate (HMC_INSECURE is set there)";
-  default:
-    return "authenticates in a way unknown here";
+  case BY_SECRET: return "authenticates by a secret";
+  case BY_USER: return "authenticates by the user of a UNIX socket";
+  case BY_NOTHING: return "does not authenticate (HMC_INSECURE is set there)";
+  default: return "authenticates in a way unknown here";
   }
 }
 
@@ -245,17 +241,10 @@ static hmc_status_t shake_hands(hmci_secure_t *stream, short *events) {
   ERR_clear_error();
   int result = SSL_do_handshake(stream->ssl);
   switch (SSL_get_error(stream->ssl, result)) {
-  case SSL_ERROR_NONE:
-    break;
-  case SSL_ERROR_WANT_READ:
-    *events = POLLIN;
-    return HMC_IN_PROGRESS;
-  case SSL_ERROR_WANT_WRITE:
-    *events = POLLOUT;
-    return HMC_IN_PROGRESS;
-  default:
-    stream->broken = true;
-    return explain_handshake(stream);
+  case SSL_ERROR_NONE: break;
+  case SSL_ERROR_WANT_READ: *events = POLLIN; return HMC_IN_PROGRESS;
+  case SSL_ERROR_WANT_WRITE: *events = POLLOUT; return HMC_IN_PROGRESS;
+  default: stream->broken = true; return explain_handshake(stream);
   }
   if (SSL_session_reused(stream->ssl) != 1) { /* what OpenSSL calls a handshake by a pre-shared key */
     stream->broken = true;
@@ -270,17 +259,10 @@ static hmc_status_t shake_hands(hmci_secure_t *stream, short *events) {
 static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *events) {
   char reason[128];
   switch (SSL_get_error(stream->ssl, result)) {
-  case SSL_ERROR_WANT_READ:
-    *events = POLLIN;
-    return HMC_IN_PROGRESS;
-  case SSL_ERROR_WANT_WRITE:
-    *events = POLLOUT;
-    return HMC_IN_PROGRESS;
-  case SSL_ERROR_ZERO_RETURN:
-    return fail_lost(stream, 0);
-  case SSL_ERROR_SYSCALL:
-    ERR_clear_error();
-    return fail_lost(stream, stream->wire.error);
+  case SSL_ERROR_WANT_READ: *events = POLLIN; return HMC_IN_PROGRESS;
+  case SSL_ERROR_WANT_WRITE: *events = POLLOUT; return HMC_IN_PROGRESS;
+  case SSL_ERROR_ZERO_RETURN: return fail_lost(stream, 0);
+  case SSL_ERROR_SYSCALL: ERR_clear_error(); return fail_lost(stream, stream->wire.error);
   default:
     stream->broken = true;
     hmci_tls_take_reason(reason, sizeof(reason));

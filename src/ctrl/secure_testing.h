@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "secure.h"
 #include "../base/socket.h"
+#include "secure.h"
 
 #include <dirent.h>
 #include <openssl/err.h>

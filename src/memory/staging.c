@@ -60,13 +60,14 @@ void hmci_staging_give(hmci_staging_t *staging, void *buffer, uint64_t size) {
   pthread_mutex_unlock(&staging->lock);
 }
 
-/* ---- speed ----------------------------------------------------------------------------------------------------------- */
+/* ---- speed ------------------------------------------------------------------------------------------------------- */
 
 static pthread_mutex_t measure_lock = PTHREAD_MUTEX_INITIALIZER;
 static hmci_copy_speed_t known[KINDS][DEVICES]; /* measure_lock; rate 0: not yet */
 
 /* The best of a few copies to the host. */
-static hmc_status_t time_copy(const hmci_memory_ops_t *ops, int device, void *host, const void *there, size_t size, uint64_t *best) {
+static hmc_status_t time_copy(const hmci_memory_ops_t *ops, int device, void *host, const void *there, size_t size,
+                              uint64_t *best) {
   *best = UINT64_MAX;
   for (int i = 0; i < ROUNDS; i++) {
     uint64_t start = hmci_now();

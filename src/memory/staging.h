@@ -39,8 +39,8 @@ typedef struct hmci_copy_speed {
 } hmci_copy_speed_t;
 hmc_status_t hmci_copy_speed_measure(hmc_memory_t memory, hmci_copy_speed_t *speed);
 
-/* The size of a chunk for a device of that speed: large enough that its latency costs little, small enough that the stages before and
- * after it overlap soon. Between HMCI_CHUNK_LEAST and HMCI_CHUNK_MOST, a power of two. */
+/* The size of a chunk for a device of that speed: large enough that its latency costs little, small enough that the
+ * stages before and after it overlap soon. Between HMCI_CHUNK_LEAST and HMCI_CHUNK_MOST, a power of two. */
 enum { HMCI_CHUNK_LEAST = 64 << 10, HMCI_CHUNK_MOST = 1 << 20 };
 uint64_t hmci_chunk_size(const hmci_copy_speed_t *speed);
 

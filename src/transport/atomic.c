@@ -19,7 +19,8 @@
 APPLY(uint32_t)
 APPLY(uint64_t)
 
-uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand, uint64_t compare) {
+uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand,
+                           uint64_t compare) {
   if (width == 4) return apply_uint32_t(word, operation, (uint32_t)operand, (uint32_t)compare);
   return apply_uint64_t(word, operation, operand, compare);
 }
@@ -27,7 +28,8 @@ uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t op
 /* A word in device memory: one at a time, for the whole process. */
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic) {
+static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t offset, unsigned width,
+                                    hmci_atomic_t *atomic) {
   uint8_t *address = region->base + offset;
   uint64_t word = 0;
   pthread_mutex_lock(&device_lock);
@@ -40,8 +42,10 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   return status;
 }
 
-hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic) {
+hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
+                                   hmci_atomic_t *atomic) {
   if (!region->ops->host_accessible) return apply_on_device(region, offset, width, atomic);
-  atomic->fetched = hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
+  atomic->fetched =
+      hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
   return HMC_SUCCESS;
 }

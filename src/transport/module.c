@@ -31,7 +31,8 @@ static bool beside_library(char folder[PATH_MAX]) {
 static bool find_folder(const char *folder, char found[PATH_MAX]) {
   hmci_settings_t settings;
   bool trusted = !getauxval(AT_SECURE);
-  if (!folder && trusted && hmci_settings_read(&settings) == HMC_SUCCESS && settings.module_path[0]) folder = settings.module_path;
+  if (!folder && trusted && hmci_settings_read(&settings) == HMC_SUCCESS && settings.module_path[0])
+    folder = settings.module_path;
   if (!folder) return beside_library(found);
   return (size_t)snprintf(found, PATH_MAX, "%s", folder) < PATH_MAX;
 }
@@ -62,7 +63,8 @@ static hmc_status_t check(const hmci_module_t *module, const char *path, char *r
   return HMC_UNSUPPORT;
 }
 
-hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_transport_ops_t **ops, char *reason, size_t size) {
+hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_transport_ops_t **ops, char *reason,
+                              size_t size) {
   char found[PATH_MAX], path[PATH_MAX + 64];
   if (!find_folder(folder, found)) {
     snprintf(reason, size, "the folder of transport modules cannot be found (HMC_MODULE_PATH)");
@@ -70,7 +72,8 @@ hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_t
   }
   snprintf(path, sizeof path, "%s/libhmc-%s.so", found, name);
   if (access(path, R_OK)) {
-    snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path, name);
+    snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path,
+             name);
     return HMC_UNSUPPORT;
   }
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

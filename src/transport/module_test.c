@@ -58,7 +58,8 @@ static void test_what_is_no_module(void **state) {
   unlink(path);
 }
 
-/* This program has the library linked into it; a module would work on another copy, with other error texts and other regions. */
+/* This program has the library linked into it; a module would work on another copy, with other error texts and other
+ * regions. */
 static void test_a_module_of_the_shared_library(void **state) {
   (void)state;
   char here[PATH_MAX] = "", modules[PATH_MAX + 16], path[PATH_MAX + 64];

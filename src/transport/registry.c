@@ -1,7 +1,8 @@
 /* The transports of this build, best first. A new one is one folder and one line here.
  *
- * One that comes as a module is known here by name and type. Its table is filled in by the first call of `probe`, once per process; the core reads
- * nothing else of a table before its probe has succeeded, but for the size of the transport's state, which is a fixed one for modules. */
+ * One that comes as a module is known here by name and type. Its table is filled in by the first call of `probe`, once
+ * per process; the core reads nothing else of a table before its probe has succeeded, but for the size of the
+ * transport's state, which is a fixed one for modules. */
 #include "module.h"
 
 #include <stdio.h>

@@ -1,15 +1,17 @@
 /* The transport table: one folder per way of moving bytes, one ops table each.
  *
- * Who owns what. The core allocates: `transport_size` bytes per context, `connection_size` per peer, `remote_size` per opened remote region,
- * zeroed, and passes them in; the transport keeps its state there and frees nothing of it. A failed op leaves its block as if it had not
- * been called; the counterpart (close for open, ...) is called exactly once for each success and never for a failure.
+ * Who owns what. The core allocates: `transport_size` bytes per context, `connection_size` per peer, `remote_size` per
+ * opened remote region, zeroed, and passes them in; the transport keeps its state there and frees nothing of it. A
+ * failed op leaves its block as if it had not been called; the counterpart (close for open, ...) is called exactly once
+ * for each success and never for a failure.
  *
- * Locking. `open` to `close`: see each op for the thread it is called from. Calls on one connection may come from several threads at once
- * unless an op says otherwise; the transport locks for itself, and its locks are inner to the loop's: no op waits for the loop while it holds one.
- * The host's calls (hmci_host_t) take only locks that are inner still, `dial` excepted.
+ * Locking. `open` to `close`: see each op for the thread it is called from. Calls on one connection may come from
+ * several threads at once unless an op says otherwise; the transport locks for itself, and its locks are inner to the
+ * loop's: no op waits for the loop while it holds one. The host's calls (hmci_host_t) take only locks that are inner
+ * still, `dial` excepted.
  *
- * Operations. `submit` starts an operation and may complete it before it returns. Every submitted operation is completed exactly once, by
- * hmci_operation_complete. A missing op has a typed default: see registry.c. */
+ * Operations. `submit` starts an operation and may complete it before it returns. Every submitted operation is
+ * completed exactly once, by hmci_operation_complete. A missing op has a typed default: see registry.c. */
 #ifndef HMCI_TRANSPORT_H
 #define HMCI_TRANSPORT_H
 
@@ -33,7 +35,7 @@ typedef struct hmci_blob {
   uint8_t data[HMCI_BLOB_MAX];
 } hmci_blob_t;
 
-/* ---- regions, as transports see them --------------------------------------------------------------------------------- */
+/* ---- regions, as transports see them ----------------------------------------------------------------------------- */
 
 /* The owner's side of a region. Constant while it is open; the core keeps it alive while `users` > 0. */
 typedef struct hmci_region_view {
@@ -42,9 +44,9 @@ typedef struct hmci_region_view {
   hmc_memory_t memory;
   const hmci_memory_ops_t *ops;
   uint32_t id, generation, rights;
-  int descriptor;       /* a memfd that holds exactly the region from offset 0, or -1 */
-  bool owned;           /* allocated by HMC: `base` starts the allocation */
-  uint64_t chunk;       /* device memory: the size to move it in */
+  int descriptor; /* a memfd that holds exactly the region from offset 0, or -1 */
+  bool owned;     /* allocated by HMC: `base` starts the allocation */
+  uint64_t chunk; /* device memory: the size to move it in */
   _Atomic uint32_t users;
 } hmci_region_view_t;
 
@@ -55,7 +57,7 @@ typedef struct hmci_remote_view {
   uint32_t id, generation, rights;
 } hmci_remote_view_t;
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 typedef enum hmci_operation_kind {
   HMCI_PUT,
@@ -84,8 +86,8 @@ typedef struct hmci_room {
   _Atomic int event; /* an eventfd to be written, or -1 */
 } hmci_room_t;
 
-/* An operation in flight. The core fills it in; bounds and rights have been checked. It must stay at its place until it is complete, and
- * the completion is the transport's last touch. */
+/* An operation in flight. The core fills it in; bounds and rights have been checked. It must stay at its place until it
+ * is complete, and the completion is the transport's last touch. */
 typedef struct hmci_operation {
   hmci_operation_kind_t kind;
   const hmci_region_view_t *local;  /* put, get */
@@ -99,18 +101,19 @@ typedef struct hmci_operation {
   uint64_t deadline;
   bool awaited;  /* the submitter waits for it at once: nobody else needs to be woken to move it on */
   bool checksum; /* put, get: verify end to end */
-  /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible, and ends with that
-   * one's status, without any effect, where that failed. */
+  /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
+   * and ends with that one's status, without any effect, where that failed. */
   bool chained;
-  void (*completed)(struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
-  hmci_room_t *room;                                   /* NULL, or told right after; outlives the operation */
-  void *owner;                                         /* the core's */
+  void (*completed)(
+      struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
+  hmci_room_t *room;                     /* NULL, or told right after; outlives the operation */
+  void *owner;                           /* the core's */
   void *parts; /* the transport's, NULL at first; constant from the submission to the completion */
 
   _Atomic uint32_t state; /* enum hmci_operation_phase; a futex */
   hmc_status_t status;    /* valid once the state is complete */
 
-  hmci_segment_t single; /* where `segments` points for all but batches */
+  hmci_segment_t single;                                /* where `segments` points for all but batches */
   _Alignas(16) uint8_t transport[HMCI_OPERATION_STATE]; /* the transport's */
 } hmci_operation_t;
 
@@ -119,28 +122,32 @@ enum hmci_operation_phase { HMCI_PENDING = 0, HMCI_PENDING_WITH_SLEEPER = 1, HMC
 /* Completes an operation and wakes its waiters; the operation may be gone when it returns. */
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
 
-/* Sleeps until the room's count differs from `seen` or the deadline has passed. Look at the count before looking at what it counts. */
+/* Sleeps until the room's count differs from `seen` or the deadline has passed. Look at the count before looking at
+ * what it counts. */
 void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline);
 void hmci_room_tell(hmci_room_t *room);
 
 /* Changes a word of host memory by the processor's own atomics; returns what it was. `width` is 4 or 8. */
-uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand, uint64_t compare);
+uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand,
+                           uint64_t compare);
 
-/* The owner's side of an atomic, on a region of any kind: by the processor, or, for device memory, read and written back while no other
- * HMC atomic does the same. Bounds, rights and alignment have been checked. */
-hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmci_atomic_t *atomic);
+/* The owner's side of an atomic, on a region of any kind: by the processor, or, for device memory, read and written
+ * back while no other HMC atomic does the same. Bounds, rights and alignment have been checked. */
+hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
+                                   hmci_atomic_t *atomic);
 
 static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
-  return atomic_load_explicit(&operation->state, memory_order_acquire) == HMCI_COMPLETE; /* partner: complete's release */
+  return atomic_load_explicit(&operation->state, memory_order_acquire) ==
+         HMCI_COMPLETE; /* partner: complete's release */
 }
 
 /* Sleeps until the operation is complete or the deadline has passed; true when complete. */
 bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline);
 
-/* ---- what the core does for transports ------------------------------------------------------------------------------- */
+/* ---- what the core does for transports --------------------------------------------------------------------------- */
 
-/* A connected socket the core has authenticated, or an encrypted stream in front of one. Calls never block: they return a byte count, 0 at
- * the end of the stream, or -1 with errno (EAGAIN; anything else is fatal). */
+/* A connected socket the core has authenticated, or an encrypted stream in front of one. Calls never block: they return
+ * a byte count, 0 at the end of the stream, or -1 with errno (EAGAIN; anything else is fatal). */
 typedef struct hmci_pipe hmci_pipe_t;
 struct hmci_pipe {
   ssize_t (*send)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
@@ -168,20 +175,22 @@ typedef struct hmci_host {
                                  hmci_region_view_t **region);
   void (*region_release)(const struct hmci_host *host, hmci_region_view_t *region);
 
-  /* Dials the peer of `connection` once more, authenticates, and gives the pipe; at the other end the same pipe reaches the transport's
-   * `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
-  hmc_status_t (*dial)(const struct hmci_host *host, void *connection, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe);
+  /* Dials the peer of `connection` once more, authenticates, and gives the pipe; at the other end the same pipe reaches
+   * the transport's `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
+  hmc_status_t (*dial)(const struct hmci_host *host, void *connection, uint32_t purpose, uint64_t deadline,
+                       hmci_pipe_t **pipe);
 
   /* A notification came from the peer of `connection`. HMC_NO_MEMORY: the queue is full. Any thread. */
   hmc_status_t (*notify)(const struct hmci_host *host, void *connection, const void *data, size_t size);
 
-  /* The transport has found that the peer is gone. Any thread, any lock held; the core answers later by connection_fail. */
+  /* The transport has found that the peer is gone. Any thread, any lock held; the core answers later by
+   * connection_fail. */
   void (*connection_lost)(const struct hmci_host *host, void *connection, const char *reason);
 } hmci_host_t;
 
 #pragma GCC visibility pop
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef enum hmci_role { HMCI_DIALLED, HMCI_ACCEPTED } hmci_role_t;
 
@@ -206,39 +215,48 @@ typedef struct hmci_transport_ops {
   /* The accepting half gets the dialling half's data. Never blocks; in the loop's thread. */
   hmc_status_t (*connection_accept)(void *connection, const hmci_blob_t *peer_data);
   /* The dialling half gets the accepting half's data and finishes the connection. May block until `deadline`. */
-  hmc_status_t (*connection_dial)(void *connection, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline);
-  /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on success. */
+  hmc_status_t (*connection_dial)(void *connection, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                  uint64_t deadline);
+  /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on
+   * success. */
   hmc_status_t (*adopt)(void *connection, uint32_t purpose, hmci_pipe_t *pipe);
-  /* Ends all operations with `status`, now and for ever, and stops the service. May be called more than once. Any thread. */
+  /* Ends all operations with `status`, now and for ever, and stops the service. May be called more than once. Any
+   * thread. */
   void (*connection_fail)(void *connection, hmc_status_t status);
-  /* After connection_fail, when no call on the connection runs. Not in the loop's thread with its lock held by others. */
+  /* After connection_fail, when no call on the connection runs. Not in the loop's thread with its lock held by others.
+   * */
   void (*connection_close)(void *connection);
   /* One line about how bytes go, for hmc_peer_explain. */
   void (*explain)(void *connection, char *text, size_t size);
 
-  /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's thread. */
+  /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's thread.
+   * */
   hmc_status_t (*region_export)(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
-  /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the loop's lock held. */
+  /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the
+   * loop's lock held. */
   void (*region_revoke)(void *connection, hmci_region_view_t *region);
 
-  /* The user's side of a remote region. `mapped` gets a pointer for plain loads and stores or NULL; `generation` a word that has the
-   * region's generation as long as it is open, or NULL. May block until `deadline`. */
+  /* The user's side of a remote region. `mapped` gets a pointer for plain loads and stores or NULL; `generation` a word
+   * that has the region's generation as long as it is open, or NULL. May block until `deadline`. */
   hmc_status_t (*remote_open)(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
                               uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
   void (*remote_close)(void *connection, void *remote);
   /* One line about how bytes of that region go. */
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
-  /* True where puts and gets between such local memory and that region are copies by the calling thread. NULL: never. */
+  /* True where puts and gets between such local memory and that region are copies by the calling thread. NULL: never.
+   * */
   bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local);
 
-  /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started. */
+  /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started.
+   * */
   hmc_status_t (*submit)(void *connection, hmci_operation_t *operations, uint32_t count);
-  /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under way), or
-   * `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
+  /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under
+   * way), or `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
   hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);
   /* Moves on what can move without blocking. */
   void (*progress)(void *connection);
-  /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched afterwards. */
+  /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched afterwards.
+   * */
   void (*cancel)(void *connection, hmci_operation_t *operation, hmc_status_t status);
 } hmci_transport_ops_t;
 

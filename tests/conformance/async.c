@@ -9,8 +9,7 @@
 
 enum { OLD = 0x11, NEW = 0x22, REFILL = 0xee };
 
-/* ---- many in flight
- * -------------------------------------------------------------------------------------------------- */
+/* ---- many in flight ---------------------------------------------------------------------------------------------- */
 
 typedef struct flight {
   hmc_request_t *request;
@@ -44,8 +43,7 @@ static void flight_launch(const place_t *local, hmc_remote_t *remote, flight_t *
 
 static void flight_land(pair_t *pair, const place_t *local, flight_t *flight, bool by_polling) {
   hmc_status_t status = HMC_IN_PROGRESS;
-  while (by_polling && status == HMC_IN_PROGRESS)
-    status = hmc_request_test(flight->request);
+  while (by_polling && status == HMC_IN_PROGRESS) status = hmc_request_test(flight->request);
   assert_success(hmc_request_wait(flight->request));
   hmc_request_free(flight->request);
   assert_true(frame_check(local, flight->here, flight->length, flight->seed) == PATTERN_SAME);
@@ -61,16 +59,14 @@ void many_in_flight(void **state) {
     flights[i] = flight_plan(i);
     flight_prepare(pair, &local, &flights[i]);
   }
-  for (uint64_t i = 0; i < IN_FLIGHT; i++)
-    flight_launch(&local, remote, &flights[i]);
+  for (uint64_t i = 0; i < IN_FLIGHT; i++) flight_launch(&local, remote, &flights[i]);
   for (uint64_t i = 0; i < IN_FLIGHT; i++) /* 71 has no factor in common with the number: every one, in another order */
     flight_land(pair, &local, &flights[(i * 71 + 5) % IN_FLIGHT], i % 2 == 0);
   hmc_remote_close(remote);
   place_close(&local);
 }
 
-/* ---- one request's life
- * ---------------------------------------------------------------------------------------------- */
+/* ---- one request's life ------------------------------------------------------------------------------------------ */
 
 static void expect_finished(hmc_request_t *request) {
   assert_success(hmc_request_test(request));
@@ -118,8 +114,7 @@ void request_life(void **state) {
   place_close(&local);
 }
 
-/* ---- cancel
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
 static void target_fill(pair_t *pair, uint64_t length, uint8_t value) {
   target_do(&pair->target, (command_t){.verb = VERB_BYTES_FILL, .length = length, .value = value});
@@ -131,13 +126,10 @@ static uint64_t target_others(pair_t *pair, uint64_t length, uint8_t one, uint8_
 }
 
 static hmc_status_t cancel_soon(hmc_request_t *request, uint64_t round) {
-  if (round % 3 == 1)
-    hmc_request_test(request);
-  if (round % 3 == 2)
-    sleep_ms(1);
+  if (round % 3 == 1) hmc_request_test(request);
+  if (round % 3 == 2) sleep_ms(1);
   hmc_status_t status = hmc_request_cancel(request);
-  if (status != HMC_SUCCESS)
-    assert_status(status, HMC_CANCELLED);
+  if (status != HMC_SUCCESS) assert_status(status, HMC_CANCELLED);
   assert_int_equal(hmc_request_test(request), status);
   assert_int_equal(hmc_request_wait(request), status);
   hmc_request_free(request);
@@ -173,8 +165,7 @@ void request_cancel_leaves_memory_alone(void **state) {
   place_close(&local);
 }
 
-/* ---- several waiters
- * ------------------------------------------------------------------------------------------------- */
+/* ---- several waiters --------------------------------------------------------------------------------------------- */
 
 typedef struct waiter {
   pthread_t thread;
@@ -202,10 +193,8 @@ void request_waited_for_by_many(void **state) {
       waiters[i] = (waiter_t){.request = request, .status = HMC_ERROR};
       assert_int_equal(pthread_create(&waiters[i].thread, NULL, wait_for_it, &waiters[i]), 0);
     }
-    for (size_t i = 0; i < COUNT_OF(waiters); i++)
-      pthread_join(waiters[i].thread, NULL);
-    for (size_t i = 0; i < COUNT_OF(waiters); i++)
-      assert_status(waiters[i].status, HMC_SUCCESS);
+    for (size_t i = 0; i < COUNT_OF(waiters); i++) pthread_join(waiters[i].thread, NULL);
+    for (size_t i = 0; i < COUNT_OF(waiters); i++) assert_status(waiters[i].status, HMC_SUCCESS);
     hmc_request_free(request);
     target_check_frame(&pair->target, 0, 0, size, round);
   }
@@ -213,8 +202,7 @@ void request_waited_for_by_many(void **state) {
   place_close(&local);
 }
 
-/* ---- hanging up
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- hanging up -------------------------------------------------------------------------------------------------- */
 
 void peer_close_cancels(void **state) {
   pair_t *pair = *state;
@@ -231,8 +219,7 @@ void peer_close_cancels(void **state) {
   bytes_fill(&local, 0, size, REFILL);
   for (size_t i = 0; i < COUNT_OF(requests); i++) {
     hmc_status_t status = hmc_request_test(requests[i]);
-    if (status != HMC_SUCCESS)
-      assert_status(status, HMC_CANCELLED);
+    if (status != HMC_SUCCESS) assert_status(status, HMC_CANCELLED);
     hmc_request_free(requests[i]);
   }
   sleep_ms(20);

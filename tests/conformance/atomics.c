@@ -8,8 +8,7 @@
 
 #define WORDS_SIZE 4096u
 
-/* ---- single words
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- single words ------------------------------------------------------------------------------------------------ */
 
 /* Three words, of which the middle one is meant to change. */
 typedef struct trio {
@@ -119,8 +118,7 @@ void atomics_that_are_refused(void **state) {
   place_close(&local);
 }
 
-/* ---- contended words
- * ------------------------------------------------------------------------------------------------- */
+/* ---- contended words --------------------------------------------------------------------------------------------- */
 
 /* Adds 1 to a word for a while, and counts how often. */
 typedef struct adder {
@@ -162,8 +160,7 @@ static uint64_t adders_run(hmc_remote_t *remote, uint64_t milliseconds, bool by_
     adders[i] = (adder_t){.remote = remote, .end = now_ms() + milliseconds, .by_swapping = by_swapping};
     assert_int_equal(pthread_create(&adders[i].thread, NULL, add, &adders[i]), 0);
   }
-  for (size_t i = 0; i < COUNT_OF(adders); i++)
-    pthread_join(adders[i].thread, NULL);
+  for (size_t i = 0; i < COUNT_OF(adders); i++) pthread_join(adders[i].thread, NULL);
   for (size_t i = 0; i < COUNT_OF(adders); i++) {
     assert_status(adders[i].status, HMC_SUCCESS);
     sum += adders[i].times;
@@ -213,8 +210,7 @@ void atomics_compare_and_swap(void **state) {
   place_close(&local);
 }
 
-/* ---- signals
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 static void await_seen(const place_t *local, hmc_remote_t *remote, uint64_t round) {
   uint64_t seen = 0, limit = now_ms() + 20000;
@@ -234,12 +230,10 @@ void signal_comes_after_the_data(void **state) {
   target_send(&pair->target, &(command_t){.verb = VERB_SIGNALLED, .value = rounds});
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
-    for (uint64_t i = 0; i < length / 8; i++)
-      words[i] = round;
+    for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
     place_store(&local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
-    if (round % 2 == 0)
-      signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
+    if (round % 2 == 0) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
     hmc_operation_options_t options = {.signal = &signal};
     hmc_request_t *request = NULL;
     assert_success(hmc_put_nb(local.region, 0, remote, SIGNAL_DATA, length, &options, &request));
@@ -266,8 +260,7 @@ void signal_stays_away_on_failure(void **state) {
   hmc_operation_options_t options = {.signal = &signal};
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_put_nb(local.region, 0, gone, 0, 64, &options, &request);
-  if (status == HMC_SUCCESS)
-    status = hmc_request_wait(request);
+  if (status == HMC_SUCCESS) status = hmc_request_wait(request);
   assert_status(status, HMC_STALE);
   hmc_request_free(request);
   request = NULL;
@@ -282,8 +275,7 @@ void signal_stays_away_on_failure(void **state) {
   place_close(&local);
 }
 
-/* ---- notifications
- * --------------------------------------------------------------------------------------------------- */
+/* ---- notifications ----------------------------------------------------------------------------------------------- */
 
 static answer_t notified(pair_t *pair, uint64_t capacity, uint64_t timeout_ms) {
   return target_call(&pair->target, (command_t){.verb = VERB_NOTIFIED, .length = capacity, .timeout_ms = timeout_ms});
@@ -294,8 +286,7 @@ static hmc_status_t put_notifying(const place_t *local, hmc_remote_t *remote, ui
   hmc_operation_options_t options = {.notification = text, .notification_size = size};
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_put_nb(local->region, 300, remote, 300, length, &options, &request);
-  if (status == HMC_SUCCESS)
-    status = hmc_request_wait(request);
+  if (status == HMC_SUCCESS) status = hmc_request_wait(request);
   hmc_request_free(request);
   return status;
 }
@@ -337,8 +328,7 @@ void notification_queue_is_bounded(void **state) {
   pair_t *pair = *state;
   place_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *remote = remote_make(pair, "full", (there_t){.size = WORDS_SIZE});
-  for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++)
-    assert_success(put_notifying(&local, remote, 8, &i, sizeof i));
+  for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++) assert_success(put_notifying(&local, remote, 8, &i, sizeof i));
   uint32_t over = UINT32_MAX;
   for (uint64_t round = 0; round < 20; round++) { /* the message is refused, the data have arrived */
     frame_write(&local, 300, 1000, round);

@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- what a batch should do, on two arrays of the host
- * --------------------------------------------------------------- */
+/* ---- what a batch should do, on two arrays of the host ----------------------------------------------------------- */
 
 #define BATCH_SIZE (256 * KIB)
 #define PIECES 700u
@@ -69,8 +68,7 @@ static void model_move(model_t *model, uint64_t here, uint64_t there, uint64_t l
     memcpy(model->here + here, model->there + there, length);
 }
 
-/* ---- batches
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 /* Pieces that do not overlap, in no order, of none to some hundred bytes. */
 static uint64_t scatter(hmc_segment_t pieces[PIECES]) {
@@ -99,8 +97,7 @@ static void batch_both_ways(model_t *model, hmc_batch_t *batch, void (*move)(mod
       assert_success(round % 2 ? hmc_batch_put_nb(batch, NULL, &requests[i])
                                : hmc_batch_get_nb(batch, NULL, &requests[i]));
     assert_success(hmc_request_wait_all(requests, COUNT_OF(requests)));
-    for (size_t i = 0; i < COUNT_OF(requests); i++)
-      hmc_request_free(requests[i]);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) hmc_request_free(requests[i]);
     move(model, round % 2);
     model_check(model);
   }
@@ -205,8 +202,7 @@ void batch_checked_once(void **state) {
   model_close(&model);
 }
 
-/* ---- waiting
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 #define MANY 48u
 #define MANY_LENGTH UINT64_C(40000)
@@ -305,8 +301,7 @@ void event_descriptor_tells(void **state) {
       assert_int_equal(read(descriptor, &count, sizeof count), sizeof count);
       assert_true(count > 0);
       ended = 0;
-      for (size_t i = 0; i < MANY; i++)
-        ended += hmc_request_test(requests[i]) != HMC_IN_PROGRESS;
+      for (size_t i = 0; i < MANY; i++) ended += hmc_request_test(requests[i]) != HMC_IN_PROGRESS;
     }
     end_many(requests);
     uint64_t rest; /* of completions that were seen before they were told */
@@ -317,8 +312,7 @@ void event_descriptor_tells(void **state) {
   place_close(&local);
 }
 
-/* ---- callbacks
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- callbacks --------------------------------------------------------------------------------------------------- */
 
 typedef struct calls {
   _Atomic unsigned count, wrong, chained;
@@ -350,8 +344,7 @@ void callbacks_come_once(void **state) {
   bytes_fill(&local, 0, 1000, 0x5a);
   start_many(&local, remote, requests, &options);
   uint64_t limit = now_ms() + 20000;
-  while ((atomic_load(&calls.count) < MANY || !atomic_load(&calls.chained)) && now_ms() < limit)
-    sleep_ms(1);
+  while ((atomic_load(&calls.count) < MANY || !atomic_load(&calls.chained)) && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(&calls.chained), 1);
   assert_success(hmc_request_wait(calls.chain));
   sleep_ms(10); /* none comes twice */
@@ -365,8 +358,7 @@ void callbacks_come_once(void **state) {
   place_close(&local);
 }
 
-/* ---- checksums
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- checksums --------------------------------------------------------------------------------------------------- */
 
 void checksums(void **state) {
   pair_t *pair = *state;

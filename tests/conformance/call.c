@@ -45,19 +45,16 @@ static void register_target(pid_t process, int descriptor) {
 
 static void forget_target(pid_t process) {
   for (size_t i = 0; i < TARGETS_MAX; i++)
-    if (living[i].process == process)
-      living[i].process = 0;
+    if (living[i].process == process) living[i].process = 0;
 }
 
-/* ---- starting
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 /* This process's environment with `variables` over it. The array is one allocation, the added texts follow the
  * pointers. */
 static char **environment_with(const char *const *variables) {
   size_t own = 0, added = 0, bytes = 0;
-  while (environ[own])
-    own++;
+  while (environ[own]) own++;
   for (; variables && variables[2 * added]; added++)
     bytes += strlen(variables[2 * added]) + strlen(variables[2 * added + 1]) + 2;
   char **result = malloc((own + added + 1) * sizeof *result + bytes);
@@ -74,8 +71,7 @@ static char **environment_with(const char *const *variables) {
       size_t length = strlen(variables[2 * k]);
       replaced |= strncmp(environ[i], variables[2 * k], length) == 0 && environ[i][length] == '=';
     }
-    if (!replaced)
-      result[count++] = environ[i];
+    if (!replaced) result[count++] = environ[i];
   }
   result[count] = NULL;
   return result;
@@ -96,8 +92,7 @@ static int home_socket(char path[static 108]) {
 /* Runs between fork and exec in a process with threads: async-signal-safe calls only. */
 static void become_target(char *const *arguments, char *const *environment, int output, pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent)
-    _exit(1);
+  if (getppid() != parent) _exit(1);
   dup2(output, STDOUT_FILENO);
   execve("/proc/self/exe", arguments, environment);
   _exit(127);
@@ -116,8 +111,7 @@ void target_start(target_t *target, const char *const *variables) {
   pid_t parent = getpid();
   target->process = fork();
   assert_true(target->process >= 0);
-  if (target->process == 0)
-    become_target(arguments, environment, output, parent);
+  if (target->process == 0) become_target(arguments, environment, output, parent);
   free(environment);
   close(output);
 
@@ -130,17 +124,14 @@ void target_start(target_t *target, const char *const *variables) {
   assert_true(target->socket >= 0);
 }
 
-/* ---- ending
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 static bool reap(pid_t process, int *status, uint64_t timeout_ms) {
   uint64_t deadline = now_ms() + timeout_ms;
   for (;;) {
     pid_t reaped = waitpid(process, status, WNOHANG);
-    if (reaped == process || (reaped < 0 && errno != EINTR))
-      return reaped == process;
-    if (now_ms() >= deadline)
-      return false;
+    if (reaped == process || (reaped < 0 && errno != EINTR)) return reaped == process;
+    if (now_ms() >= deadline) return false;
     sleep_ms(2);
   }
 }
@@ -155,18 +146,15 @@ static bool ask_to_quit(const target_t *target) {
 }
 
 bool target_finish(target_t *target) {
-  if (target->process <= 1)
-    return true;
+  if (target->process <= 1) return true;
   kill(target->process, SIGCONT); /* a test that failed may have left it stopped */
   int status = -1;
   struct stat output = {.st_size = -1};
   bool asked = ask_to_quit(target), ended = reap(target->process, &status, END_MS);
   bool clean = ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
   bool silent = stat(target->output, &output) == 0 && output.st_size == 0;
-  if (!asked || !clean)
-    print_error("the target %s, status 0x%x\n", ended ? "ended" : "does not end", status);
-  if (!silent)
-    print_error("the target wrote %lld bytes to its stdout\n", (long long)output.st_size);
+  if (!asked || !clean) print_error("the target %s, status 0x%x\n", ended ? "ended" : "does not end", status);
+  if (!silent) print_error("the target wrote %lld bytes to its stdout\n", (long long)output.st_size);
   if (ended) {
     forget_target(target->process);
     close(target->socket);
@@ -192,8 +180,7 @@ void target_kill(target_t *target) {
 
 void target_kill_all(void) {
   for (size_t i = 0; i < TARGETS_MAX; i++) {
-    if (living[i].process <= 1)
-      continue;
+    if (living[i].process <= 1) continue;
     int status;
     kill(living[i].process, SIGKILL);
     reap(living[i].process, &status, END_MS);
@@ -202,8 +189,7 @@ void target_kill_all(void) {
   }
 }
 
-/* ---- calling
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- calling ----------------------------------------------------------------------------------------------------- */
 
 void target_send(target_t *target, const command_t *command) {
   if (send(target->socket, command, sizeof *command, MSG_NOSIGNAL) != sizeof *command)
@@ -214,13 +200,10 @@ answer_t target_receive(target_t *target) {
   answer_t answer;
   struct pollfd ready = {.fd = target->socket, .events = POLLIN};
   int count;
-  do
-    count = poll(&ready, 1, ANSWER_MS);
+  do count = poll(&ready, 1, ANSWER_MS);
   while (count < 0 && errno == EINTR);
-  if (count != 1)
-    fail_msg("the target does not answer");
-  if (recv(target->socket, &answer, sizeof answer, 0) != sizeof answer)
-    fail_msg("the target died");
+  if (count != 1) fail_msg("the target does not answer");
+  if (recv(target->socket, &answer, sizeof answer, 0) != sizeof answer) fail_msg("the target died");
   return answer;
 }
 
@@ -244,19 +227,16 @@ void target_check_frame(target_t *target, uint32_t slot, uint64_t offset, uint64
              (unsigned long long)offset);
 }
 
-/* ---- asserting
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- asserting --------------------------------------------------------------------------------------------------- */
 
 void assert_status_at(hmc_status_t status, hmc_status_t wanted, const char *call, const char *file, int line) {
-  if (status == wanted)
-    return;
+  if (status == wanted) return;
   print_error("%s: %s, not %s: %s\n", call, hmc_status_name(status), hmc_status_name(wanted), hmc_last_error());
   _fail(file, line);
 }
 
 void assert_error_names_at(const char *part, const char *file, int line) {
-  if (strstr(hmc_last_error(), part))
-    return;
+  if (strstr(hmc_last_error(), part)) return;
   print_error("\"%s\" is not in the text \"%s\"\n", part, hmc_last_error());
   _fail(file, line);
 }

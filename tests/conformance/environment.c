@@ -24,8 +24,7 @@ static _Atomic uint64_t watch_deadline; /* milliseconds; 0: nothing is watched. 
 static const char *_Atomic watch_what;
 static bool is_target;
 
-/* ---- clock and watchdog
- * ---------------------------------------------------------------------------------------------- */
+/* ---- clock and watchdog ------------------------------------------------------------------------------------------ */
 
 uint64_t now_ms(void) {
   struct timespec now;
@@ -51,12 +50,10 @@ static void *watchdog(void *unused) {
   for (;;) {
     sleep_ms(1000);
     uint64_t deadline = atomic_load(&watch_deadline);
-    if (deadline == 0 || now_ms() < deadline)
-      continue;
+    if (deadline == 0 || now_ms() < deadline) continue;
     fprintf(stderr, "watchdog: %s %d hangs in: %s\n", is_target ? "target" : "test", (int)getpid(),
             atomic_load(&watch_what));
-    if (!is_target)
-      remove_home();
+    if (!is_target) remove_home();
     _exit(1);
   }
   return NULL;
@@ -79,8 +76,7 @@ void watchdog_start(bool in_target) {
   pthread_detach(thread);
 }
 
-/* ---- environment
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- environment ------------------------------------------------------------------------------------------------- */
 
 static void forget_settings(void) {
   for (char **variable = environ; *variable;) {
@@ -108,8 +104,7 @@ static void on_crash(int number) {
                           {(void *)(uintptr_t)end, 1}};
   ssize_t written = writev(STDERR_FILENO, parts, COUNT_OF(parts));
   (void)written;
-  if (!is_target)
-    remove_home();
+  if (!is_target) remove_home();
   signal(number, SIG_DFL); /* the same instruction, or abort(), raises it again */
 }
 
@@ -167,26 +162,21 @@ static const struct {
 
 bool transport_parse(const char *name, hmc_connection_type_t *type) {
   for (size_t i = 0; i < COUNT_OF(transports); i++) {
-    if (strcmp(name, transports[i].name) != 0)
-      continue;
+    if (strcmp(name, transports[i].name) != 0) continue;
     *type = transports[i].type;
-    if (transports[i].variable)
-      setenv(transports[i].variable, transports[i].value, 1);
+    if (transports[i].variable) setenv(transports[i].variable, transports[i].value, 1);
     return true;
   }
   return false;
 }
 
-/* ---- looking at this process
- * ----------------------------------------------------------------------------------------- */
+/* ---- looking at this process ------------------------------------------------------------------------------------- */
 
 static uint64_t entries_of(const char *path) {
   DIR *directory = opendir(path);
   uint64_t count = 0;
-  for (struct dirent *entry; directory && (entry = readdir(directory));)
-    count += entry->d_name[0] != '.';
-  if (directory)
-    closedir(directory);
+  for (struct dirent *entry; directory && (entry = readdir(directory));) count += entry->d_name[0] != '.';
+  if (directory) closedir(directory);
   return count;
 }
 
@@ -197,9 +187,7 @@ uint64_t mappings_of(const char *part) {
   FILE *maps = fopen("/proc/self/maps", "re");
   uint64_t count = 0;
   char line[512];
-  while (maps && fgets(line, sizeof line, maps))
-    count += strstr(line, part) != NULL;
-  if (maps)
-    fclose(maps);
+  while (maps && fgets(line, sizeof line, maps)) count += strstr(line, part) != NULL;
+  if (maps) fclose(maps);
   return count;
 }

@@ -26,13 +26,13 @@
 #define KIB UINT64_C(1024)
 #define MIB (UINT64_C(1024) * KIB)
 #define SLACK_MS                                                                                                       \
-  (SANITIZED ? 3000u : 1000u) /* how much later than its deadline a call may return on a busy machine                  \
+  (SANITIZED ? 3000u                                                                                                   \
+             : 1000u) /* how much later than its deadline a call may return on a busy machine                  \
                                */
 
 #define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
 
-/* ---- environment
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- environment ------------------------------------------------------------------------------------------------- */
 
 /* Forgets every HMC_* variable, makes an empty home that is removed at exit, and starts the watchdog. Comes second in a
  * program's main(), after target_main(). */
@@ -45,8 +45,7 @@ uint64_t environment_files(void);
  */
 bool transport_parse(const char *name, hmc_connection_type_t *type);
 
-/* ---- clock and watchdog
- * ---------------------------------------------------------------------------------------------- */
+/* ---- clock and watchdog ------------------------------------------------------------------------------------------ */
 
 uint64_t now_ms(void);
 void sleep_ms(uint64_t milliseconds);
@@ -60,8 +59,7 @@ void watchdog_start(bool in_target);
  */
 void crash_handlers_set(void);
 
-/* ---- patterns and places
- * --------------------------------------------------------------------------------------------- */
+/* ---- patterns and places ----------------------------------------------------------------------------------------- */
 
 #define PATTERN_SAME UINT64_MAX
 #define FRAME_GUARD 256u /* bytes watched on either side of a transfer */
@@ -114,8 +112,7 @@ uint64_t mix(uint64_t value);
 hmc_status_t exchange(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                       uint64_t room, uint64_t rounds, uint64_t seed);
 
-/* ---- the target
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the target -------------------------------------------------------------------------------------------------- */
 
 #define SLOTS 256
 
@@ -214,8 +211,7 @@ void assert_status_at(hmc_status_t status, hmc_status_t wanted, const char *call
 void assert_error_names_at(const char *part, const char *file, int line);
 void assert_error_has_number(uint64_t number);
 
-/* ---- visibility
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- visibility -------------------------------------------------------------------------------------------------- */
 
 /* Round n puts a block of equal words n and then sends n over a control channel; the target looks at the block at once.
  * A burst of rounds goes on before the target answers, each to a block of its own. */
@@ -234,8 +230,7 @@ hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t roun
 #define SIGNAL_DATA 136u
 hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale);
 
-/* ---- looking at this process
- * ----------------------------------------------------------------------------------------- */
+/* ---- looking at this process ------------------------------------------------------------------------------------- */
 
 uint64_t open_files(void);
 uint64_t running_threads(void);

@@ -7,8 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- threads
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 #define THREADS 8u
 #define THREAD_ROOM (128 * KIB)
@@ -37,21 +36,17 @@ void many_threads(void **state) {
     workers[i] = (worker_t){.local = &local, .remote = remote, .number = i, .rounds = SANITIZED ? 20 : 80};
     assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
   }
-  for (size_t i = 0; i < THREADS; i++)
-    pthread_join(workers[i].thread, NULL);
-  for (size_t i = 0; i < THREADS; i++)
-    assert_status(workers[i].status, HMC_SUCCESS);
+  for (size_t i = 0; i < THREADS; i++) pthread_join(workers[i].thread, NULL);
+  for (size_t i = 0; i < THREADS; i++) assert_status(workers[i].status, HMC_SUCCESS);
   hmc_remote_close(remote);
   place_close(&local);
 }
 
-/* ---- visibility
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- visibility -------------------------------------------------------------------------------------------------- */
 
 static void show_round(const place_t *local, hmc_remote_t *remote, hmc_control_t *control, uint64_t round) {
   uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
-  for (uint64_t i = 0; i < length / 8; i++)
-    words[i] = round;
+  for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
   place_store(local, 0, words, length);
   assert_success(hmc_put(local->region, 0, remote, round % VISIBLE_BURST * VISIBLE_BLOCK, length));
   assert_success(hmc_control_send_u64(control, 1, round, 0));
@@ -74,8 +69,7 @@ void visible_when_complete(void **state) {
   for (uint64_t round = 1; round <= rounds; round++) {
     show_round(&local, remote, control, round);
     uint64_t stale = 0;
-    if (round % VISIBLE_BURST == 0 || round == rounds)
-      assert_success(hmc_control_receive_u64(control, 1, &stale, 0));
+    if (round % VISIBLE_BURST == 0 || round == rounds) assert_success(hmc_control_receive_u64(control, 1, &stale, 0));
     assert_int_equal(stale, 0);
   }
   answer_t answer = target_receive(&pair->target);
@@ -86,8 +80,7 @@ void visible_when_complete(void **state) {
   place_close(&local);
 }
 
-/* ---- both directions
- * ------------------------------------------------------------------------------------------------- */
+/* ---- both directions --------------------------------------------------------------------------------------------- */
 
 #define BOTH_ROOM (256 * KIB)
 
@@ -137,8 +130,7 @@ void both_directions_on_two_connections(void **state) {
   exchange_both_ways(pair, back);
 }
 
-/* ---- contexts
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
 void two_contexts_in_one_process(void **state) {
   pair_t *pair = *state;
@@ -179,8 +171,7 @@ void two_contexts_in_one_process(void **state) {
   place_close(&local);
 }
 
-/* ---- idling
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- idling ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t processor_us(void) {
   struct timespec used;

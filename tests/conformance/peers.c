@@ -117,8 +117,7 @@ void accept_gives_each_peer_once(void **state) {
     assert_success(hmc_peer_get_info(peers[i], &info));
     assert_int_equal(info.type, stamp.type);
     assert_int_equal(info.process, pair->target.process);
-    for (size_t k = 0; k < i; k++)
-      assert_ptr_not_equal(peers[i], peers[k]);
+    for (size_t k = 0; k < i; k++) assert_ptr_not_equal(peers[i], peers[k]);
   }
   uint64_t start = now_ms();
   assert_status(hmc_context_accept(pair->context, 100, &none), HMC_TIMEOUT);

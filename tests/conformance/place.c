@@ -28,36 +28,30 @@ static inline uint8_t pattern_byte(uint64_t seed, uint64_t index) {
 }
 
 static void pattern_write(uint8_t *data, uint64_t index, uint64_t length, uint64_t seed) {
-  for (; length > 0 && index % 8 != 0; length--)
-    *data++ = pattern_byte(seed, index++);
+  for (; length > 0 && index % 8 != 0; length--) *data++ = pattern_byte(seed, index++);
   for (; length >= 8; length -= 8, index += 8, data += 8) {
     uint64_t word = pattern_word(seed, index / 8);
     memcpy(data, &word, 8);
   }
-  for (; length > 0; length--)
-    *data++ = pattern_byte(seed, index++);
+  for (; length > 0; length--) *data++ = pattern_byte(seed, index++);
 }
 
 /* The position in `data` of the first other byte, or PATTERN_SAME. */
 static uint64_t pattern_check(const uint8_t *data, uint64_t index, uint64_t length, uint64_t seed) {
   uint64_t position = 0;
   for (; position < length && (index + position) % 8 != 0; position++)
-    if (data[position] != pattern_byte(seed, index + position))
-      return position;
+    if (data[position] != pattern_byte(seed, index + position)) return position;
   for (; length - position >= 8; position += 8) {
     uint64_t word;
     memcpy(&word, data + position, 8);
-    if (word != pattern_word(seed, (index + position) / 8))
-      break;
+    if (word != pattern_word(seed, (index + position) / 8)) break;
   }
   for (; position < length; position++)
-    if (data[position] != pattern_byte(seed, index + position))
-      return position;
+    if (data[position] != pattern_byte(seed, index + position)) return position;
   return PATTERN_SAME;
 }
 
-/* ---- what the thread sanitizer cannot see
- * ---------------------------------------------------------------------------- */
+/* ---- what the thread sanitizer cannot see ------------------------------------------------------------------------ */
 
 #ifdef __SANITIZE_THREAD__
 void AnnotateIgnoreReadsBegin(const char *file, int line);
@@ -79,15 +73,13 @@ void shared_begin(void) {}
 void shared_end(void) {}
 #endif
 
-/* ---- places
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 static bool is_host(const place_t *place) { return place->memory.kind == HMC_MEMORY_CPU; }
 
 /* A copy that fails here is a broken test set-up or a broken memory backend; there is nothing to go on with. */
 static void copy_or_die(void *to, hmc_memory_t to_memory, const void *from, hmc_memory_t from_memory, uint64_t length) {
-  if (hmc_memory_copy(to, to_memory, from, from_memory, length) == HMC_SUCCESS)
-    return;
+  if (hmc_memory_copy(to, to_memory, from, from_memory, length) == HMC_SUCCESS) return;
   fprintf(stderr, "%d: hmc_memory_copy of %llu B: %s\n", (int)getpid(), (unsigned long long)length, hmc_last_error());
   abort();
 }
@@ -128,8 +120,7 @@ hmc_status_t place_open(place_t *place, hmc_context_t *context, hmc_memory_t mem
   }
   void *whole = NULL;
   status = hmc_memory_allocate(memory, size + 2 * LENT_MARGIN, &whole);
-  if (status != HMC_SUCCESS)
-    return status;
+  if (status != HMC_SUCCESS) return status;
   status = hmc_region_register(context, (uint8_t *)whole + LENT_MARGIN, size, name, rights, &place->region);
   if (status != HMC_SUCCESS)
     hmc_memory_free(memory, whole);
@@ -141,19 +132,16 @@ hmc_status_t place_open(place_t *place, hmc_context_t *context, hmc_memory_t mem
 void place_withdraw(place_t *place) {
   hmc_region_close(place->region);
   place->region = NULL;
-  if (place->margin == 0)
-    place->whole = NULL;
+  if (place->margin == 0) place->whole = NULL;
 }
 
 void place_close(place_t *place) {
   place_withdraw(place);
-  if (place->whole)
-    hmc_memory_free(place->memory, place->whole);
+  if (place->whole) hmc_memory_free(place->memory, place->whole);
   *place = (place_t){0};
 }
 
-/* ---- what lies in them
- * ----------------------------------------------------------------------------------------------- */
+/* ---- what lies in them ------------------------------------------------------------------------------------------- */
 
 /* Runs over a range in pieces that the host can touch; `work` tells whether to go on. */
 typedef bool piece_work_t(void *argument, uint8_t *data, uint64_t position, uint64_t length);
@@ -167,16 +155,12 @@ static void for_pieces(const place_t *place, uint64_t offset, uint64_t length, b
   uint8_t *bounce = malloc(length < BOUNCE ? length + 1 : BOUNCE);
   for (uint64_t done = 0, piece; bounce && done < length; done += piece) {
     piece = length - done < BOUNCE ? length - done : BOUNCE;
-    if (!keep)
-      load(place, offset + done, bounce, piece);
+    if (!keep) load(place, offset + done, bounce, piece);
     bool more = work(argument, bounce, done, piece);
-    if (keep)
-      store(place, offset + done, bounce, piece);
-    if (!more)
-      break;
+    if (keep) store(place, offset + done, bounce, piece);
+    if (!more) break;
   }
-  if (!bounce)
-    abort();
+  if (!bounce) abort();
   free(bounce);
 }
 
@@ -193,8 +177,7 @@ static bool write_piece(void *argument, uint8_t *data, uint64_t position, uint64
 static bool check_piece(void *argument, uint8_t *data, uint64_t position, uint64_t length) {
   pattern_work_t *work = argument;
   uint64_t found = pattern_check(data, work->index + position, length, work->seed);
-  if (found != PATTERN_SAME)
-    work->found = position + found;
+  if (found != PATTERN_SAME) work->found = position + found;
   return found == PATTERN_SAME;
 }
 
@@ -206,8 +189,7 @@ typedef struct frame {
 static frame_t frame_of(const place_t *place, uint64_t offset, uint64_t length) {
   frame_t frame = {.from = place->margin + offset, .to = place->margin + offset + length};
   uint64_t limit = place->size + 2 * place->margin;
-  if (frame.to > limit)
-    abort();
+  if (frame.to > limit) abort();
   frame.begin = frame.from > FRAME_GUARD ? frame.from - FRAME_GUARD : 0;
   frame.end = limit - frame.to > FRAME_GUARD ? frame.to + FRAME_GUARD : limit;
   return frame;
@@ -226,11 +208,9 @@ uint64_t frame_check(const place_t *place, uint64_t offset, uint64_t length, uin
   pattern_work_t before = {frame.begin, GUARD_SEED, PATTERN_SAME}, inside = {0, seed, PATTERN_SAME};
   pattern_work_t after = {frame.to, GUARD_SEED, PATTERN_SAME};
   for_pieces(place, frame.begin, frame.from - frame.begin, false, check_piece, &before);
-  if (before.found != PATTERN_SAME)
-    return frame.begin + before.found - frame.from;
+  if (before.found != PATTERN_SAME) return frame.begin + before.found - frame.from;
   for_pieces(place, frame.from, length, false, check_piece, &inside);
-  if (inside.found != PATTERN_SAME)
-    return inside.found;
+  if (inside.found != PATTERN_SAME) return inside.found;
   for_pieces(place, frame.to, frame.end - frame.to, false, check_piece, &after);
   return after.found == PATTERN_SAME ? PATTERN_SAME : length + after.found;
 }
@@ -249,8 +229,7 @@ static bool fill_piece(void *argument, uint8_t *data, uint64_t position, uint64_
 static bool count_piece(void *argument, uint8_t *data, uint64_t position, uint64_t length) {
   (void)position;
   byte_work_t *work = argument;
-  for (uint64_t i = 0; i < length; i++)
-    work->others += data[i] != work->one && data[i] != work->two;
+  for (uint64_t i = 0; i < length; i++) work->others += data[i] != work->one && data[i] != work->two;
   return true;
 }
 
@@ -265,8 +244,7 @@ uint64_t bytes_other(const place_t *place, uint64_t offset, uint64_t length, uin
   return work.others;
 }
 
-/* ---- there and back
- * -------------------------------------------------------------------------------------------------- */
+/* ---- there and back ---------------------------------------------------------------------------------------------- */
 
 hmc_status_t exchange(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                       uint64_t room, uint64_t rounds, uint64_t seed) {
@@ -277,12 +255,10 @@ hmc_status_t exchange(const place_t *local, uint64_t offset, hmc_remote_t *remot
     uint64_t back = offset + room + FRAME_GUARD + random % 53;
     frame_write(local, from, length, seed + round);
     hmc_status_t status = hmc_put(local->region, from, remote, to, length);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (status != HMC_SUCCESS) return status;
     frame_write(local, back, length, ~(seed + round));
     status = hmc_get(local->region, back, remote, to, length);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (status != HMC_SUCCESS) return status;
     uint64_t wrong = frame_check(local, back, length, seed + round);
     if (wrong != PATTERN_SAME) {
       fprintf(stderr, "exchange: round %llu, %llu B put at %llu: byte %lld came back wrong\n",

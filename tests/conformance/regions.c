@@ -13,8 +13,7 @@ static command_t place_command(uint32_t slot, const char *name, uint64_t size, u
   return command;
 }
 
-/* ---- many, and their names
- * ------------------------------------------------------------------------------------------- */
+/* ---- many, and their names --------------------------------------------------------------------------------------- */
 
 void many_regions(void **state) {
   pair_t *pair = *state;
@@ -29,16 +28,14 @@ void many_regions(void **state) {
     target_write_frame(pair, i, 0, 101 + i, ~(uint64_t)i);
     assert_success(hmc_put(local.region, (uint64_t)i * ROOM + FRAME_GUARD, remotes[i], 0, 101 + i));
   }
-  for (uint32_t i = 0; i < REGIONS; i++)
-    target_check_frame(&pair->target, i, 0, 101 + i, i);
+  for (uint32_t i = 0; i < REGIONS; i++) target_check_frame(&pair->target, i, 0, 101 + i, i);
   assert_success(hmc_remote_open(pair->peer, "region 77", 0, &again)); /* a second handle of the same region */
   frame_write(&local, FRAME_GUARD, 101, 0);
   assert_success(hmc_get(local.region, FRAME_GUARD, again, 0, 101));
   hmc_remote_close(again);
   assert_success(hmc_get(local.region, FRAME_GUARD, remotes[77], 0, 101));
   assert_true(frame_check(&local, FRAME_GUARD, 101, 77) == PATTERN_SAME);
-  for (uint32_t i = 0; i < REGIONS; i++)
-    hmc_remote_close(remotes[i]);
+  for (uint32_t i = 0; i < REGIONS; i++) hmc_remote_close(remotes[i]);
   hmc_remote_close(NULL);
   place_close(&local);
 }
@@ -51,8 +48,7 @@ static void expect_place(pair_t *pair, const char *name, uint64_t size, unsigned
   assert_ptr_equal(region, untouched);
   assert_string_not_equal(hmc_last_error(), "");
   status = place_open(&place, pair->context, stamp.local, size ? size : 1, name, rights, true);
-  if (size != 0)
-    assert_status(status, wanted);
+  if (size != 0) assert_status(status, wanted);
 }
 
 void names(void **state) {
@@ -87,8 +83,7 @@ void names(void **state) {
   assert_null(none);
 }
 
-/* ---- generations
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- generations ------------------------------------------------------------------------------------------------- */
 
 #define STALE_SIZE (64 * KIB)
 
@@ -99,8 +94,7 @@ static void expect_stale(const place_t *local, hmc_remote_t *remote) {
   assert_status(hmc_get(local->region, FRAME_GUARD, remote, 100, 40000), HMC_STALE);
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_put_nb(local->region, FRAME_GUARD, remote, 100, 40000, NULL, &request);
-  if (status == HMC_SUCCESS)
-    status = hmc_request_wait(request);
+  if (status == HMC_SUCCESS) status = hmc_request_wait(request);
   assert_status(status, HMC_STALE);
   hmc_request_free(request);
   assert_true(frame_check(local, FRAME_GUARD, 40000, 8) == PATTERN_SAME);
@@ -143,8 +137,7 @@ void closed_region_is_stale(void **state) {
     target_write_frame(pair, lend, 100, 40000, 6);
     target_do(&pair->target, (command_t){.verb = VERB_WITHDRAW, .slot = lend});
     expect_stale(&local, remote);
-    if (lend)
-      target_check_frame(&pair->target, lend, 100, 40000, 6);
+    if (lend) target_check_frame(&pair->target, lend, 100, 40000, 6);
     assert_status(hmc_remote_open(pair->peer, "closed", 0, &none), HMC_NOT_FOUND);
     hmc_remote_close(remote);
   }
@@ -175,8 +168,7 @@ static void close_under_puts(pair_t *pair, const place_t *local, uint64_t length
   hmc_remote_t *remote = remote_make(pair, "quiet", (there_t){.size = length, .lend = true});
   hammer_t hammer = {.local = local, .remote = remote, .length = length};
   assert_int_equal(pthread_create(&hammer.thread, NULL, hammer_away, &hammer), 0);
-  for (int i = 0; i < 5000 && atomic_load_explicit(&hammer.puts, memory_order_relaxed) < 3; i++)
-    sleep_ms(1);
+  for (int i = 0; i < 5000 && atomic_load_explicit(&hammer.puts, memory_order_relaxed) < 3; i++) sleep_ms(1);
   uint64_t changed = target_do(&pair->target, (command_t){.verb = VERB_CLOSE_QUIET, .value = watch_for_ms});
   pthread_join(hammer.thread, NULL);
   assert_status(hammer.status, HMC_STALE);
@@ -190,20 +182,17 @@ void closed_region_is_quiet(void **state) {
   const uint64_t size = 3 * MIB + 77;
   place_t local = local_make(pair, size, false);
   bytes_fill(&local, 0, size, 0x3c);
-  for (int round = 0; round < (SANITIZED ? 3 : 8); round++)
-    close_under_puts(pair, &local, size, 20);
+  for (int round = 0; round < (SANITIZED ? 3 : 8); round++) close_under_puts(pair, &local, size, 20);
   for (int round = 0; round < (SANITIZED ? 10 : 60); round++) /* where announcing a copy takes as long as the copy */
     close_under_puts(pair, &local, 64, 1);
   place_close(&local);
 }
 
-/* ---- rights
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- rights ------------------------------------------------------------------------------------------------------ */
 
 static void expect_right(hmc_status_t status, bool granted) {
   assert_status(status, granted ? HMC_SUCCESS : HMC_DENIED);
-  if (!granted)
-    assert_string_not_equal(hmc_last_error(), "");
+  if (!granted) assert_string_not_equal(hmc_last_error(), "");
 }
 
 void rights_are_kept(void **state) {
@@ -231,8 +220,7 @@ void rights_are_kept(void **state) {
   place_close(&local);
 }
 
-/* ---- mappings
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- mappings ---------------------------------------------------------------------------------------------------- */
 
 void map_is_coherent(void **state) {
   pair_t *pair = *state;
@@ -287,8 +275,7 @@ void map_respects_rights(void **state) {
   if (status == HMC_SUCCESS) {
     char permissions[8];
     permissions_of(pointer, permissions);
-    if (permissions[1] == 'w')
-      fail_msg("a region without the right to write is mapped %s", permissions);
+    if (permissions[1] == 'w') fail_msg("a region without the right to write is mapped %s", permissions);
   } else if (status != HMC_DENIED) {
     assert_status(status, HMC_UNSUPPORT);
   }

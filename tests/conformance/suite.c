@@ -14,8 +14,7 @@ stamp_t stamp;
 static bool parse_memories(const char *names) {
   char local[32];
   const char *dash = strchr(names, '-');
-  if (!dash || (size_t)(dash - names) >= sizeof local)
-    return false;
+  if (!dash || (size_t)(dash - names) >= sizeof local) return false;
   memcpy(local, names, (size_t)(dash - names));
   local[dash - names] = 0;
   int devices = 0;
@@ -27,8 +26,7 @@ static bool parse_memories(const char *names) {
   return true;
 }
 
-/* ---- fixture
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
 bool stamp_maps(bool lent) { return stamp.type == HMC_CONNECTION_SHM && stamp.remote.kind == HMC_MEMORY_CPU && !lent; }
 
@@ -108,8 +106,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   stamp.transport = argv[1];
-  if (argc == 4)
-    cmocka_set_test_filter(argv[3]);
+  if (argc == 4) cmocka_set_test_filter(argv[3]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
 #undef TEST_CASE

@@ -25,8 +25,7 @@ static answer_t quit(const command_t *command, answer_t answer) {
   context = NULL;
   for (size_t i = 0; i < SLOTS; i++) {
     places[i].region = NULL; /* went with the context */
-    if (places[i].margin == 0)
-      places[i].whole = NULL;
+    if (places[i].margin == 0) places[i].whole = NULL;
     place_close(&places[i]);
   }
   return answer;
@@ -165,8 +164,7 @@ static answer_t own_add(const command_t *command, answer_t answer) {
   uint64_t *word = hmc_region_pointer(places[command->slot].region);
   shared_begin();
   for (uint64_t end = now_ms() + command->value; now_ms() < end; answer.value += 100)
-    for (int i = 0; i < 100; i++)
-      __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < 100; i++) __atomic_fetch_add(&word[command->offset / 8], 1, __ATOMIC_SEQ_CST);
   shared_end();
   return answer;
 }
@@ -182,8 +180,7 @@ static answer_t take_notification(const command_t *command, answer_t answer) {
   size_t size = 0;
   answer.status = hmc_notification_receive(context, data, command->length, &size, NULL, command->timeout_ms);
   answer.value = size;
-  if (answer.status == HMC_SUCCESS)
-    memcpy(answer.text, data, size < sizeof answer.text ? size : sizeof answer.text);
+  if (answer.status == HMC_SUCCESS) memcpy(answer.text, data, size < sizeof answer.text ? size : sizeof answer.text);
   return answer;
 }
 
@@ -253,26 +250,21 @@ static int dial_home(const char *path) {
 }
 
 void target_main(int argc, char **argv) {
-  if (argc != 3 || strcmp(argv[1], "--target") != 0)
-    return;
+  if (argc != 3 || strcmp(argv[1], "--target") != 0) return;
   int descriptor = dial_home(argv[2]);
   watchdog_start(true);
   crash_handlers_set();
   for (command_t command;;) {
     ssize_t size = recv(descriptor, &command, sizeof command, 0);
-    if (size < 0 && errno == EINTR)
-      continue;
+    if (size < 0 && errno == EINTR) continue;
     if (size != sizeof command || command.verb >= COUNT_OF(actions) || command.slot >= SLOTS)
       _exit(2); /* the test's process is gone */
     watch(actions[command.verb].name, 60);
     answer_t answer = actions[command.verb].run(&command, (answer_t){.status = HMC_SUCCESS});
     watch_end();
-    if (answer.status != HMC_SUCCESS)
-      snprintf(answer.text, sizeof answer.text, "%s", hmc_last_error());
-    if (send(descriptor, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer)
-      _exit(2);
-    if (command.verb == VERB_QUIT)
-      break;
+    if (answer.status != HMC_SUCCESS) snprintf(answer.text, sizeof answer.text, "%s", hmc_last_error());
+    if (send(descriptor, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer) _exit(2);
+    if (command.verb == VERB_QUIT) break;
   }
   close(descriptor);
   exit(0);

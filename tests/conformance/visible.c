@@ -14,8 +14,7 @@ static bool is_there(const place_t *place, uint64_t offset, uint64_t round) {
   place_load(place, offset, words, length);
   shared_end();
   for (uint64_t i = 0; i < length / 8; i++)
-    if (words[i] != round)
-      return false;
+    if (words[i] != round) return false;
   return true;
 }
 
@@ -23,13 +22,10 @@ static hmc_status_t watch_rounds(const place_t *place, hmc_control_t *control, u
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t told = 0;
     hmc_status_t status = hmc_control_receive_u64(control, 0, &told, STEP_MS);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (status != HMC_SUCCESS) return status;
     *stale += told != round || !is_there(place, round % VISIBLE_BURST * VISIBLE_BLOCK, round);
-    if (round % VISIBLE_BURST == 0 || round == rounds)
-      status = hmc_control_send_u64(control, 0, *stale, STEP_MS);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (round % VISIBLE_BURST == 0 || round == rounds) status = hmc_control_send_u64(control, 0, *stale, STEP_MS);
+    if (status != HMC_SUCCESS) return status;
   }
   return HMC_SUCCESS;
 }
@@ -38,17 +34,14 @@ hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t roun
   hmc_control_t *control = NULL;
   *stale = 0;
   hmc_status_t status = hmc_control_create(&control);
-  if (status != HMC_SUCCESS)
-    return status;
+  if (status != HMC_SUCCESS) return status;
   status = hmc_control_connect(control, 0, 1, NULL, 0, path, STEP_MS);
-  if (status == HMC_SUCCESS)
-    status = watch_rounds(place, control, rounds, stale);
+  if (status == HMC_SUCCESS) status = watch_rounds(place, control, rounds, stale);
   hmc_control_destroy(control);
   return status;
 }
 
-/* ---- signals
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 /* The owner's own view of a word that peers change atomically. */
 static uint64_t look_at_word(const place_t *place, uint64_t offset) {
@@ -69,8 +62,7 @@ hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale
     *stale += word != round || !is_there(place, SIGNAL_DATA, round);
     place_store(place, SIGNAL_SEEN, &round, sizeof round);
     shared_end();
-    if (word < round)
-      return HMC_TIMEOUT;
+    if (word < round) return HMC_TIMEOUT;
   }
   return HMC_SUCCESS;
 }

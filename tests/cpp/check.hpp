@@ -24,14 +24,11 @@ public:
   Environment() {
     std::vector<std::string> names;
     for (char **entry = environ; *entry; entry++)
-      if (!std::strncmp(*entry, "HMC_", 4))
-        names.push_back(std::string(*entry, std::strcspn(*entry, "=")));
-    for (const std::string &name : names)
-      unsetenv(name.c_str());
+      if (!std::strncmp(*entry, "HMC_", 4)) names.push_back(std::string(*entry, std::strcspn(*entry, "=")));
+    for (const std::string &name : names) unsetenv(name.c_str());
     unsetenv("CTRL_TRANSPORT");
     char directory[] = "/tmp/hmc-cpp-XXXXXX";
-    if (!mkdtemp(directory))
-      std::abort();
+    if (!mkdtemp(directory)) std::abort();
     home() = directory;
     setenv("HOME", directory, 1);
     owner() = getpid();
@@ -45,8 +42,7 @@ public:
   }
 
   static void remove() {
-    if (owner() == getpid() && !home().empty())
-      nftw(home().c_str(), remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    if (owner() == getpid() && !home().empty()) nftw(home().c_str(), remove_entry, 8, FTW_DEPTH | FTW_PHYS);
   }
 
 private:
@@ -64,8 +60,7 @@ inline void check_failed(const char *file, int line, const char *what, const cha
 }
 
 inline void check_status(const char *file, int line, const char *what, hmc::status_t got, hmc::status_t expected) {
-  if (got == expected)
-    return;
+  if (got == expected) return;
   std::string why = std::string("is ") + hmc::status_to_string(got) + ", not " + hmc::status_to_string(expected) +
                     ": \"" + hmc::last_error() + "\"";
   check_failed(file, line, what, why.c_str());
@@ -93,8 +88,7 @@ class Process {
 public:
   template <typename Body> explicit Process(Body body) {
     int down[2], up[2];
-    if (pipe(down) || pipe(up))
-      std::abort();
+    if (pipe(down) || pipe(up)) std::abort();
     process_ = fork();
     if (process_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -119,8 +113,7 @@ public:
   template <typename T> T receive() {
     T value;
     ssize_t size;
-    do
-      size = read(in_, &value, sizeof value);
+    do size = read(in_, &value, sizeof value);
     while (size < 0 && errno == EINTR);
     CHECK(size == static_cast<ssize_t>(sizeof value));
     return value;

@@ -39,13 +39,11 @@ static bool holds(ConnBuffer &buffer, size_t offset, size_t size, char value, ch
 
 /* The other side's end is noticed at once, but not before it has happened. */
 static void check_is_lost(Communicator &comm) {
-  for (int i = 0; i < 1000 && comm.checkConn(LOOPBACK) == status_t::SUCCESS; i++)
-    usleep(5000);
+  for (int i = 0; i < 1000 && comm.checkConn(LOOPBACK) == status_t::SUCCESS; i++) usleep(5000);
   CHECK_STATUS(comm.checkConn(LOOPBACK), status_t::PEER_LOST);
 }
 
-/* ---- the second generation
- * ------------------------------------------------------------------------------------------- */
+/* ---- the second generation --------------------------------------------------------------------------------------- */
 
 struct Ports {
   uint16_t data, control;
@@ -173,8 +171,7 @@ static void test_second_generation(Process &server) {
   server.join();
 }
 
-/* ---- the first generation
- * -------------------------------------------------------------------------------------------- */
+/* ---- the first generation ---------------------------------------------------------------------------------------- */
 
 static void serve_first(Process &parent) {
   auto buffer = make_buffer(MemoryType::CPU);
@@ -219,8 +216,7 @@ static void test_first_generation(Process &server) {
   server.join();
 }
 
-/* ---- several of them
- * ------------------------------------------------------------------------------------------------- */
+/* ---- several of them --------------------------------------------------------------------------------------------- */
 
 /* Two buffers in one process, and two Communicators on one of them: the port says which buffer is meant. */
 static void serve_several(Process &parent) {
@@ -236,8 +232,7 @@ static void serve_several(Process &parent) {
   uint16_t port = first.dataPort(); /* stays the only one where the control port is taken */
   CHECK_STATUS(first.initServer(LOOPBACK, 0, second.ctrlPort()), status_t::ADDRESS_IN_USE);
   CHECK(first.dataPort() == port);
-  for (Communicator *comm : {&first, &second, &third})
-    parent.send(comm->dataPort());
+  for (Communicator *comm : {&first, &second, &third}) parent.send(comm->dataPort());
   parent.send(second.ctrlPort());
   parent.receive<char>();
   CHECK(holds(*left, 0, 10, 'l', 0));
@@ -256,8 +251,7 @@ static void serve_several(Process &parent) {
 static void test_several(Process &server) {
   server.start();
   uint16_t ports[4];
-  for (uint16_t &port : ports)
-    port = server.receive<uint16_t>();
+  for (uint16_t &port : ports) port = server.receive<uint16_t>();
   auto buffer = make_buffer(client_memory), later = make_buffer(client_memory);
   Communicator::CtrlLink link;
   link.port = ports[3]; /* its address is the data's */
@@ -284,8 +278,7 @@ static void test_several(Process &server) {
   server.join();
 }
 
-/* ---- what goes wrong
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what goes wrong --------------------------------------------------------------------------------------------- */
 
 static void serve_victim(Process &parent) {
   Communicator comm(make_buffer(MemoryType::CPU));
@@ -323,8 +316,7 @@ static void test_threads(Process &server) {
         if (status == status_t::SUCCESS &&
             (status = comm.getNB(LOOPBACK, port, i * 1000, i * 1000, 100, &id)) == status_t::SUCCESS)
           status = comm.wait(id);
-        if (status != status_t::NOT_FOUND && status != status_t::CANCELLED)
-          CHECK_STATUS(status, status_t::SUCCESS);
+        if (status != status_t::NOT_FOUND && status != status_t::CANCELLED) CHECK_STATUS(status, status_t::SUCCESS);
       }
     });
   for (int round = 0; round < 5; round++) {
@@ -332,8 +324,7 @@ static void test_threads(Process &server) {
     CHECK_OK(comm.disConnect(LOOPBACK));
     CHECK_OK(comm.connectTo(LOOPBACK, port, connection));
   }
-  for (std::thread &thread : threads)
-    thread.join();
+  for (std::thread &thread : threads) thread.join();
   CHECK_OK(comm.put(LOOPBACK, port, 0, 0, SIZE));
   server.send('q');
   server.join();

@@ -42,8 +42,7 @@ static void exchange(CtrlSocketManager &server, CtrlSocketManager &client) {
   /* Messages of any type and size. */
   CtrlMsgHeader header = {0, 0, 0};
   std::vector<uint8_t> payload, big(300000);
-  for (size_t i = 0; i < big.size(); i++)
-    big[i] = static_cast<uint8_t>(i * 7);
+  for (size_t i = 0; i < big.size(); i++) big[i] = static_cast<uint8_t>(i * 7);
   std::thread sender([&] {
     CHECK(client.send(0, 300, big));
     CHECK(client.send(0, 256, nullptr, 0));

@@ -107,8 +107,7 @@ static void test_moving(Process &receiver) {
   for (size_t size : sizes) {
     std::vector<char> bytes = pattern(ROOM, seed);
     bytes = pattern(size, seed);
-    if (size)
-      block.write(bytes);
+    if (size) block.write(bytes);
     if (seed % 2)
       receiver.send('w');
     else
@@ -222,8 +221,7 @@ static void test_deadline(Process &receiver) {
   }
   receiver.send('o');
   receiver.receive<char>();
-  for (std::thread &sender : senders)
-    sender.join();
+  for (std::thread &sender : senders) sender.join();
   char byte = 0;
   CHECK_OK(patient.recvDataFrom(LOOPBACK, port, &byte, 1, MemoryType::CPU, nullptr));
   CHECK(byte == 'b');
@@ -257,8 +255,7 @@ static void test_lost(Process &first, Process &second) {
       started++;
       received = comm.recvDataFrom(LOOPBACK, port, block.at(2000), 1000, send_memory, nullptr);
     });
-    while (started < 2)
-      usleep(1000);
+    while (started < 2) usleep(1000);
     usleep(150000); /* both are waiting by now */
     auto begin = std::chrono::steady_clock::now();
     if (is_killed)
@@ -307,8 +304,7 @@ static void exchange_with_threads(Communicator &comm, MemoryType memory, unsigne
       }
     });
   }
-  for (std::thread &thread : threads)
-    thread.join();
+  for (std::thread &thread : threads) thread.join();
   CHECK(seen[0] == rounds && seen[1] == rounds);
 }
 
@@ -343,8 +339,7 @@ static void test_messages() {
   CHECK(!std::memcmp(bytes, wire, sizeof wire));
   CHECK(decode(bytes, MESSAGE_BYTES, &read) && read.kind == message.kind && read.status == message.status);
   CHECK(read.id == message.id && read.size == message.size);
-  for (size_t size = 0; size <= MESSAGE_BYTES + 1; size++)
-    CHECK(decode(bytes, size, &read) == (size == MESSAGE_BYTES));
+  for (size_t size = 0; size <= MESSAGE_BYTES + 1; size++) CHECK(decode(bytes, size, &read) == (size == MESSAGE_BYTES));
   for (size_t i = 0; i < 8; i++) {
     bytes[i] ^= 0x40;
     CHECK(decode(bytes, MESSAGE_BYTES, &read) == (i == 5)); /* any status is one */

@@ -7,8 +7,7 @@ static const size_t SIZE = 70001;
 
 static std::vector<char> pattern(size_t size, unsigned seed) {
   std::vector<char> bytes(size);
-  for (size_t i = 0; i < size; i++)
-    bytes[i] = static_cast<char>((i * 31 + seed * 7) >> 3 ^ i);
+  for (size_t i = 0; i < size; i++) bytes[i] = static_cast<char>((i * 31 + seed * 7) >> 3 ^ i);
   return bytes;
 }
 
@@ -20,8 +19,7 @@ static void test_status() {
   /* Programs may have stored these. */
   const status_t historical[] = {status_t::SUCCESS,        status_t::ERROR,   status_t::UNSUPPORT,
                                  status_t::INVALID_CONFIG, status_t::TIMEOUT, status_t::NOT_FOUND};
-  for (int i = 0; i < 6; i++)
-    CHECK(static_cast<int>(historical[i]) == i);
+  for (int i = 0; i < 6; i++) CHECK(static_cast<int>(historical[i]) == i);
   CHECK(static_cast<int>(ConnType::RDMA) == 0 && static_cast<int>(ConnType::UCX) == 1);
   CHECK(static_cast<int>(MemoryType::SIM) == HMC_MEMORY_SIM);
 }

@@ -14,8 +14,7 @@ static int foreign_socket(uint16_t *port, bool listening) {
   assert_true(descriptor >= 0);
   assert_int_equal(bind(descriptor, (struct sockaddr *)&address, size), 0);
   assert_int_equal(getsockname(descriptor, (struct sockaddr *)&address, &size), 0);
-  if (listening)
-    assert_int_equal(listen(descriptor, 16), 0);
+  if (listening) assert_int_equal(listen(descriptor, 16), 0);
   *port = ntohs(address.sin_port);
   return descriptor;
 }
@@ -93,8 +92,7 @@ void listener_never_answers(void **state) {
   close(foreign);
 }
 
-/* ---- a listener that is no HMC
- * --------------------------------------------------------------------------------------- */
+/* ---- a listener that is no HMC ----------------------------------------------------------------------------------- */
 
 typedef struct answerer {
   pthread_t thread;
@@ -106,8 +104,7 @@ typedef struct answerer {
 static void *answer_once(void *argument) {
   answerer_t *answerer = argument;
   int connection = accept4(answerer->listener, NULL, NULL, SOCK_CLOEXEC);
-  if (connection >= 0 && answerer->size > 0)
-    (void)!write(connection, answerer->answer, answerer->size);
+  if (connection >= 0 && answerer->size > 0) (void)!write(connection, answerer->answer, answerer->size);
   sleep_ms(30);
   close(connection);
   return NULL;
@@ -132,8 +129,7 @@ void listener_answers_nonsense(void **state) {
     hmc_status_t status = hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, 5000, &peer);
     pthread_join(answerers[i].thread, NULL);
     close(answerers[i].listener);
-    if (status != HMC_PEER_LOST && status != HMC_CORRUPT)
-      assert_status(status, HMC_DENIED);
+    if (status != HMC_PEER_LOST && status != HMC_CORRUPT) assert_status(status, HMC_DENIED);
     assert_error_has_number(port);
     assert_took(start, 0, 100);
     assert_null(peer);

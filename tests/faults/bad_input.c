@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- ranges
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- ranges ------------------------------------------------------------------------------------------------------ */
 
 #define HERE_SIZE UINT64_C(70001)
 #define THERE_SIZE UINT64_C(90001)
@@ -69,8 +68,7 @@ void ranges_are_checked(void **state) {
   command_t write = {.verb = VERB_FRAME_WRITE, .slot = 1, .length = THERE_SIZE, .value = 1};
   target_do(&scene->subject.target, write);
   frame_write(&local, 0, HERE_SIZE, 2);
-  for (size_t i = 0; i < COUNT_OF(bad_ranges); i++)
-    expect_refused(scene, &local, remote, &bad_ranges[i]);
+  for (size_t i = 0; i < COUNT_OF(bad_ranges); i++) expect_refused(scene, &local, remote, &bad_ranges[i]);
   assert_true(frame_check(&local, 0, HERE_SIZE, 2) == PATTERN_SAME);
   target_check_frame(&scene->subject.target, 1, 0, THERE_SIZE, 1);
 
@@ -82,8 +80,7 @@ void ranges_are_checked(void **state) {
   place_close(&local);
 }
 
-/* ---- nulls
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- nulls ------------------------------------------------------------------------------------------------------- */
 
 #define refuse(call)                                                                                                   \
   do {                                                                                                                 \
@@ -177,8 +174,7 @@ void nulls_are_refused(void **state) {
   assert_success(exchange(&scene->local, 0, scene->subject.remote, 0, TRAFFIC_ROOM, 3, 1));
 }
 
-/* ---- regions
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 void bad_regions_are_refused(void **state) {
   scene_t *scene = *state;
@@ -207,8 +203,7 @@ void bad_regions_are_refused(void **state) {
   assert_null(remote);
 }
 
-/* ---- settings
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- settings ---------------------------------------------------------------------------------------------------- */
 
 void bad_settings_are_refused(void **state) {
   (void)state;
@@ -219,8 +214,7 @@ void bad_settings_are_refused(void **state) {
     hmc_context_t *context = NULL;
     char former[64] = "";
     const char *value = getenv(bad[i][0]);
-    if (value)
-      snprintf(former, sizeof former, "%s", value);
+    if (value) snprintf(former, sizeof former, "%s", value);
     setenv(bad[i][0], bad[i][1], 1);
     assert_status(hmc_context_create(NULL, &context), HMC_INVALID_CONFIG);
     assert_null(context);

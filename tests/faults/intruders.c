@@ -14,8 +14,7 @@ static int dial(uint16_t port) {
       .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   assert_true(descriptor >= 0);
-  if (connect(descriptor, (struct sockaddr *)&address, sizeof address) != 0)
-    assert_int_equal(errno, EINPROGRESS);
+  if (connect(descriptor, (struct sockaddr *)&address, sizeof address) != 0) assert_int_equal(errno, EINPROGRESS);
   struct pollfd ready = {.fd = descriptor, .events = POLLOUT};
   poll(&ready, 1, 2000);
   return descriptor;
@@ -43,10 +42,8 @@ static void expect_entrance(scene_t *scene) {
 /* Waits until the target has the wanted number of files open. */
 static void expect_files(scene_t *scene, uint64_t wanted) {
   uint64_t limit = now_ms() + 5000, files;
-  while ((files = files_of(scene)) > wanted && now_ms() < limit)
-    sleep_ms(10);
-  if (files > wanted)
-    fail_msg("the target has %d files open, not %d", (int)files, (int)wanted);
+  while ((files = files_of(scene)) > wanted && now_ms() < limit) sleep_ms(10);
+  if (files > wanted) fail_msg("the target has %d files open, not %d", (int)files, (int)wanted);
 }
 
 void garbage_on_the_port(void **state) {
@@ -64,27 +61,14 @@ void garbage_on_the_port(void **state) {
   traffic_start(scene, scene->subject.remote);
   for (size_t i = 0; i < COUNT_OF(sockets); i++) {
     sockets[i] = dial(scene->subject.port);
-    for (size_t k = 0; k < COUNT_OF(noise); k++)
-      noise[k] = mix(i * 1000 + k + 1);
+    for (size_t k = 0; k < COUNT_OF(noise); k++) noise[k] = mix(i * 1000 + k + 1);
     switch (i % 6) {
-    case 0:
-      throw_at(sockets[i], noise, sizeof noise);
-      break;
-    case 1:
-      throw_at(sockets[i], half_hello, sizeof half_hello);
-      break;
-    case 2:
-      throw_at(sockets[i], full_record, sizeof full_record);
-      break;
-    case 3:
-      throw_at(sockets[i], frame, sizeof frame);
-      break;
-    case 4:
-      throw_at(sockets[i], http, sizeof http - 1);
-      break;
-    default:
-      throw_at(sockets[i], noise, 1);
-      break;
+    case 0: throw_at(sockets[i], noise, sizeof noise); break;
+    case 1: throw_at(sockets[i], half_hello, sizeof half_hello); break;
+    case 2: throw_at(sockets[i], full_record, sizeof full_record); break;
+    case 3: throw_at(sockets[i], frame, sizeof frame); break;
+    case 4: throw_at(sockets[i], http, sizeof http - 1); break;
+    default: throw_at(sockets[i], noise, 1); break;
     }
     if (i % 4 == 3) { /* some do not stay */
       close(sockets[i]);
@@ -93,8 +77,7 @@ void garbage_on_the_port(void **state) {
   }
   expect_entrance(scene);
   for (size_t i = 0; i < COUNT_OF(sockets); i++)
-    if (sockets[i] >= 0)
-      close(sockets[i]);
+    if (sockets[i] >= 0) close(sockets[i]);
   expect_entrance(scene);
   expect_files(scene, files + 3 * each);
   traffic_end(scene);
@@ -109,11 +92,9 @@ void half_open_connections(void **state) {
   expect_entrance(scene);
   uint64_t each = files_of(scene) - files; /* what a peer takes */
   traffic_start(scene, scene->subject.remote);
-  for (size_t i = 0; i < COUNT_OF(sockets); i++)
-    sockets[i] = dial(scene->subject.port);
+  for (size_t i = 0; i < COUNT_OF(sockets); i++) sockets[i] = dial(scene->subject.port);
   expect_entrance(scene);
-  for (size_t i = 0; i < COUNT_OF(sockets); i++)
-    close(sockets[i]);
+  for (size_t i = 0; i < COUNT_OF(sockets); i++) close(sockets[i]);
   expect_files(scene, files + 2 * each);
   traffic_end(scene);
 }

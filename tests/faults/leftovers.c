@@ -10,8 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- fork
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 /* Runs in the child: the number of the first call that does not answer HMC_UNSUPPORT, 0 when all do. */
 static int first_call_that_works(scene_t *scene) {
@@ -39,10 +38,8 @@ static int first_call_that_works(scene_t *scene) {
       hmc_context_accept(scene->context, 100, &peer),
   };
   for (size_t i = 0; i < COUNT_OF(answers); i++)
-    if (answers[i] != HMC_UNSUPPORT)
-      return (int)i + 1;
-  if (strstr(hmc_last_error(), "fork") == NULL)
-    return 100;
+    if (answers[i] != HMC_UNSUPPORT) return (int)i + 1;
+  if (strstr(hmc_last_error(), "fork") == NULL) return 100;
   hmc_context_destroy(scene->context);
   return 0;
 }
@@ -58,8 +55,7 @@ void forked_child(void **state) {
   }
   int status = -1;
   assert_int_equal(waitpid(child, &status, 0), child);
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    fail_msg("the child ended with status 0x%x", status);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail_msg("the child ended with status 0x%x", status);
   traffic_end(scene);
   assert_success(exchange(&scene->local, 0, scene->bystander.remote, 0, TRAFFIC_ROOM, 3, 1));
   hmc_remote_t *again = NULL;
@@ -67,8 +63,7 @@ void forked_child(void **state) {
   hmc_remote_close(again);
 }
 
-/* ---- contexts
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
 typedef struct footprint {
   uint64_t files, threads, mappings, target_files;
@@ -134,8 +129,7 @@ void nothing_left_by_contexts(void **state) {
   footprint_t start = footprint_of(scene);
   live_and_die(scene); /* what the C library and others open once stays open */
   footprint_t first = footprint_settled(scene, &start, 200);
-  for (int i = 0; i < 8; i++)
-    live_and_die(scene);
+  for (int i = 0; i < 8; i++) live_and_die(scene);
   footprint_t last = footprint_settled(scene, &first, 3000);
   if (is_larger(&last, &first))
     fail_msg("after 1 and 9 contexts: files %d %d, threads %d %d, memfd mappings %d %d, the target's files %d %d",
@@ -146,8 +140,7 @@ void nothing_left_by_contexts(void **state) {
              (int)(first.threads - start.threads), (int)(first.target_files - start.target_files));
 }
 
-/* ---- shared memory
- * --------------------------------------------------------------------------------------------------- */
+/* ---- shared memory ----------------------------------------------------------------------------------------------- */
 
 static bool is_ours(const char *name) { return strcasestr(name, "hmc") != NULL; }
 
@@ -173,8 +166,7 @@ void nothing_in_dev_shm(void **state) {
   expect_no_names_in("/dev/shm");
 }
 
-/* ---- other programs
- * -------------------------------------------------------------------------------------------------- */
+/* ---- other programs ---------------------------------------------------------------------------------------------- */
 
 void nothing_inherited_by_programs(void **state) {
   scene_t *scene = *state;
@@ -187,8 +179,7 @@ void nothing_inherited_by_programs(void **state) {
   target_stop(&program);
 }
 
-/* ---- stdout
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- stdout ------------------------------------------------------------------------------------------------------ */
 
 /* The targets' stdout is checked whenever one is stopped; here it is this process's, with the log at its loudest. */
 void nothing_on_stdout(void **state) {

@@ -16,8 +16,7 @@ static void *kill_soon(void *argument) {
   killer_t *killer = argument;
   sleep_ms(killer->after_ms);
   killer->when = now_ms();
-  if (killer->process > 1)
-    kill(killer->process, SIGKILL);
+  if (killer->process > 1) kill(killer->process, SIGKILL);
   return NULL;
 }
 
@@ -37,8 +36,7 @@ static void expect_lost(scene_t *scene) {
   assert_error_has_number(subject->port);
   assert_status(hmc_get(scene->local.region, 0, subject->remote, 0, 4096), HMC_PEER_LOST);
   hmc_status_t status = hmc_get_nb(scene->local.region, 0, subject->remote, 0, 4096, NULL, &request);
-  if (status == HMC_SUCCESS)
-    status = hmc_request_wait(request);
+  if (status == HMC_SUCCESS) status = hmc_request_wait(request);
   assert_status(status, HMC_PEER_LOST);
   hmc_request_free(request);
   assert_status(hmc_remote_open(subject->peer, "region", 0, &none), HMC_PEER_LOST);
@@ -49,8 +47,7 @@ static void expect_lost(scene_t *scene) {
   assert_success(exchange(&scene->local, 0, scene->bystander.remote, 0, TRAFFIC_ROOM, 5, 1));
 }
 
-/* ---- the target dies
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the target dies --------------------------------------------------------------------------------------------- */
 
 typedef hmc_status_t move_t(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                             uint64_t length);
@@ -61,8 +58,7 @@ static void move_until_lost(scene_t *scene, move_t *move, uint64_t length) {
   traffic_start(scene, scene->bystander.remote);
   killer_start(&killer, scene->subject.target.process, 30);
   hmc_status_t status;
-  do
-    status = move(scene->local.region, 0, scene->subject.remote, 0, length);
+  do status = move(scene->local.region, 0, scene->subject.remote, 0, length);
   while (status == HMC_SUCCESS);
   uint64_t ended = now_ms();
   pthread_join(killer.thread, NULL);
@@ -108,21 +104,17 @@ void target_killed_with_many_in_flight(void **state) {
   uint64_t limit = now_ms() + 10000;
   for (uint64_t i = 0; status == HMC_SUCCESS && now_ms() < limit; i++) {
     hmc_request_t **request = &requests[i % IN_FLIGHT];
-    if (*request)
-      status = hmc_request_wait(*request);
+    if (*request) status = hmc_request_wait(*request);
     hmc_request_free(*request);
     *request = NULL;
-    if (status == HMC_SUCCESS)
-      status = launch(scene, i, request);
+    if (status == HMC_SUCCESS) status = launch(scene, i, request);
   }
   assert_status(status, HMC_PEER_LOST);
   pthread_join(killer.thread, NULL);
   for (size_t i = 0; i < IN_FLIGHT; i++) {
-    if (!requests[i])
-      continue;
+    if (!requests[i]) continue;
     status = hmc_request_wait(requests[i]);
-    if (status != HMC_SUCCESS)
-      assert_status(status, HMC_PEER_LOST);
+    if (status != HMC_SUCCESS) assert_status(status, HMC_PEER_LOST);
     assert_int_equal(hmc_request_cancel(requests[i]), status);
     hmc_request_free(requests[i]);
   }
@@ -138,8 +130,7 @@ typedef struct told {
 static void on_end(hmc_request_t *request, hmc_status_t status, void *user) {
   (void)request;
   told_t *told = user;
-  if (status == HMC_PEER_LOST)
-    atomic_fetch_add(&told->lost, 1);
+  if (status == HMC_PEER_LOST) atomic_fetch_add(&told->lost, 1);
   atomic_fetch_add(&told->count, 1);
 }
 
@@ -162,17 +153,14 @@ void target_killed_wakes_everyone(void **state) {
   assert_took(killer.when, 0, 0);
   assert_status(any, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
   assert_status(all, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
-  for (int i = 0; i < 2000 && atomic_load(&told.count) < started; i++)
-    sleep_ms(1);
+  for (int i = 0; i < 2000 && atomic_load(&told.count) < started; i++) sleep_ms(1);
   assert_int_equal(atomic_load(&told.count), started);
   assert_int_equal(atomic_load(&told.lost), stamp.direct ? 0 : started);
-  for (size_t i = 0; i < started; i++)
-    hmc_request_free(requests[i]);
+  for (size_t i = 0; i < started; i++) hmc_request_free(requests[i]);
   expect_lost(scene);
 }
 
-/* ---- the initiator dies
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the initiator dies ------------------------------------------------------------------------------------------ */
 
 /* Makes the target of `side` connect here and open "prey". */
 static void become_prey(scene_t *scene, side_t *side, uint16_t port, hmc_peer_t **accepted) {
@@ -215,8 +203,7 @@ static void initiator_killed_during(scene_t *scene, verb_t verb) {
 void initiator_killed_during_puts(void **state) { initiator_killed_during(*state, VERB_PUT); }
 void initiator_killed_during_gets(void **state) { initiator_killed_during(*state, VERB_GET); }
 
-/* ---- other ends
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- other ends -------------------------------------------------------------------------------------------------- */
 
 void target_hangs_up(void **state) {
   scene_t *scene = *state;

@@ -34,8 +34,7 @@ static void expect_turned_away(scene_t *scene, const char *part) {
   command_t dial = {.verb = VERB_CONNECT, .slot = 9, .text = "127.0.0.1", .value = port, .type = stamp.type};
   answer_t answer = target_call(&scene->subject.target, dial);
   assert_int_equal(answer.status, HMC_DENIED);
-  if (!strstr(answer.text, part))
-    fail_msg("\"%s\" is not in the target's text \"%s\"", part, answer.text);
+  if (!strstr(answer.text, part)) fail_msg("\"%s\" is not in the target's text \"%s\"", part, answer.text);
   assert_status(hmc_context_accept(scene->context, 100, &peer), HMC_TIMEOUT);
   assert_null(peer);
   assert_success(exchange(&scene->local, 0, scene->bystander.remote, 0, TRAFFIC_ROOM, 3, 1));
@@ -48,8 +47,7 @@ void wrong_secret(void **state) {
   assert_error_names("secret");
   assert_error_names(".hmc/secret"); /* what was looked for here */
   expect_turned_away(scene, "HMC_SECRET");
-  if (strstr(hmc_last_error(), "quite another"))
-    fail_msg("the text gives the secret away");
+  if (strstr(hmc_last_error(), "quite another")) fail_msg("the text gives the secret away");
 }
 
 void same_secret_in_settings(void **state) {
@@ -83,8 +81,7 @@ void insecure_and_secure(void **state) {
   hmc_context_destroy(context);
 }
 
-/* ---- files
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static void secret_path(char *path, size_t size, const char *name) {
   snprintf(path, size, "%s/%s", environment_home(), name);

@@ -56,13 +56,11 @@ static void expect_ended(scene_t *scene, hmc_status_t status, hmc_status_t wante
   traffic_end(scene);
 }
 
-/* ---- deadlines
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t wait_hastily(scene_t *scene, hmc_request_t *request, uint64_t start) {
   hmc_status_t status = hmc_request_wait(request);
-  if (status != HMC_SUCCESS)
-    assert_text();
+  if (status != HMC_SUCCESS) assert_text();
   assert_took(start, status == HMC_SUCCESS ? 0 : DEADLINE_MS, DEADLINE_MS);
   assert_int_equal(hmc_request_test(request), status);
   hmc_request_free(request);
@@ -95,8 +93,7 @@ void stopped_polling_times_out(void **state) {
   uint64_t start = now_ms();
   assert_success(hmc_put_nb(scene->local.region, 0, scene->subject.remote, 0, REGION_SIZE, &hasty, &request));
   hmc_status_t status;
-  while ((status = hmc_request_test(request)) == HMC_IN_PROGRESS)
-    sleep_ms(1);
+  while ((status = hmc_request_test(request)) == HMC_IN_PROGRESS) sleep_ms(1);
   assert_int_equal(wait_hastily(scene, request, start), status);
   expect_target_whole(scene, status);
 }
@@ -178,8 +175,7 @@ void stopped_blocking_call_times_out(void **state) {
   hmc_context_destroy(context);
 }
 
-/* ---- cancel
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
 static hmc_status_t cancel_now(scene_t *scene, hmc_request_t *request) {
   sleep_ms(20);
@@ -208,8 +204,7 @@ void stopped_get_is_cancelled(void **state) {
   expect_local_quiet(scene, cancel_now(scene, request));
 }
 
-/* ---- what is not an operation
- * ---------------------------------------------------------------------------------------- */
+/* ---- what is not an operation ------------------------------------------------------------------------------------ */
 
 void stopped_peer_opens_nothing(void **state) {
   scene_t *scene = *state;

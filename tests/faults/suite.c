@@ -9,8 +9,7 @@
 
 struct fault_stamp stamp;
 
-/* ---- sides
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- sides ------------------------------------------------------------------------------------------------------- */
 
 void side_start(side_t *side, uint16_t port, uint64_t size, const char *const *variables) {
   *side = (side_t){0};
@@ -41,8 +40,7 @@ void side_stop(side_t *side) {
   int status = 0;
   assert_int_equal(kill(side->target.process, SIGSTOP), 0);
   for (int i = 0; i < 5000 && !WIFSTOPPED(status); i++) {
-    if (waitpid(side->target.process, &status, WUNTRACED | WNOHANG) == 0)
-      sleep_ms(1);
+    if (waitpid(side->target.process, &status, WUNTRACED | WNOHANG) == 0) sleep_ms(1);
   }
   assert_true(WIFSTOPPED(status));
 }
@@ -58,8 +56,7 @@ uint64_t side_others(side_t *side, uint64_t length, uint8_t one, uint8_t two) {
   return target_do(&side->target, command);
 }
 
-/* ---- traffic
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- traffic ----------------------------------------------------------------------------------------------------- */
 
 static void *run_traffic(void *argument) {
   scene_t *scene = argument;
@@ -84,8 +81,7 @@ void traffic_start(scene_t *scene, hmc_remote_t *remote) {
 }
 
 static void traffic_join(scene_t *scene) {
-  if (!scene->traffic_runs)
-    return;
+  if (!scene->traffic_runs) return;
   atomic_store(&scene->traffic_stop, true);
   pthread_join(scene->traffic, NULL);
   scene->traffic_runs = false;
@@ -100,8 +96,7 @@ void traffic_end(scene_t *scene) {
   place_close(&scene->traffic_local);
 }
 
-/* ---- asserting
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- asserting --------------------------------------------------------------------------------------------------- */
 
 void assert_took(uint64_t since, uint64_t least, uint64_t most) {
   uint64_t took = now_ms() - since;
@@ -114,15 +109,13 @@ void assert_gone(hmc_peer_t *peer) {
   uint64_t limit = now_ms() + SLACK_MS;
   do {
     assert_success(hmc_peer_get_info(peer, &info));
-    if (info.state == HMC_PEER_GONE)
-      return;
+    if (info.state == HMC_PEER_GONE) return;
     sleep_ms(2);
   } while (now_ms() < limit);
   fail_msg("the peer still counts as connected");
 }
 
-/* ---- fixture
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
 typedef struct test_case {
   const char *name;
@@ -173,8 +166,7 @@ int main(int argc, char **argv) {
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
   stamp.lend = strcmp(argv[1], "shm_staged") == 0;
   stamp.direct = strcmp(argv[1], "shm") == 0;
-  if (argc == 3)
-    cmocka_set_test_filter(argv[2]);
+  if (argc == 3) cmocka_set_test_filter(argv[2]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
 #undef TEST_CASE

@@ -68,8 +68,7 @@ static void reference_move_list(reference_t *reference, bool put, const hmc_segm
 static void try_list(reference_t *reference, const hmc_segment_t *pieces, size_t count, uint64_t seed) {
   hmc_batch_t *batch = NULL;
   uint64_t size = 0;
-  for (size_t i = 0; i < count; i++)
-    size += pieces[i].length;
+  for (size_t i = 0; i < count; i++) size += pieces[i].length;
   assert_success(hmc_batch_create(reference->near.region, reference->far.remote, pieces, count, &batch));
   assert_int_equal(hmc_batch_size(batch), size);
   for (int put = 0; put < 2; put++) {
@@ -84,8 +83,7 @@ static void try_list(reference_t *reference, const hmc_segment_t *pieces, size_t
 /* ---- lists */
 
 static void shuffle(uint32_t *order, size_t count, uint64_t *random) {
-  for (size_t i = 0; i < count; i++)
-    order[i] = (uint32_t)i;
+  for (size_t i = 0; i < count; i++) order[i] = (uint32_t)i;
   for (size_t i = count; i > 1; i--) {
     size_t k = draw(random) % i;
     uint32_t other = order[k];
@@ -152,8 +150,7 @@ void batch_adjacent_pieces(void **state) {
       for (uint64_t i = 0; i < COUNT; i++) {
         uint64_t dense = i * LENGTH, loose = i * (LENGTH + 3), reverse = (COUNT - 1 - i) * LENGTH;
         uint64_t pairs = i / 2 * 2 * (LENGTH + 1) + i % 2 * LENGTH;
-        const uint64_t ends[5][2] = {
-            {dense, dense}, {dense, loose}, {loose, dense}, {reverse, dense}, {pairs, pairs}};
+        const uint64_t ends[5][2] = {{dense, dense}, {dense, loose}, {loose, dense}, {reverse, dense}, {pairs, pairs}};
         pieces[i] = (hmc_segment_t){ends[shape][0], ends[shape][1], LENGTH};
       }
       try_list(&reference, pieces, COUNT, shape);
@@ -167,8 +164,7 @@ void batch_of_single_bytes(void **state) {
   (void)state;
   static const char *const narrow[] = {"HMC_TCP_BUFFER", "16K", NULL};
   size_t count = stamp_is_host() ? 40000 : 4000;
-  if (SANITIZED)
-    count /= 2;
+  if (SANITIZED) count /= 2;
   hmc_segment_t *pieces = calloc(count, sizeof *pieces);
   assert_non_null(pieces);
   couple_t couple;
@@ -213,12 +209,11 @@ static void reference_move_block(reference_t *reference, bool put, const hmc_str
   for (uint64_t z = 0; z < or_one(shape->count[2]); z++)
     for (uint64_t y = 0; y < or_one(shape->count[1]); y++)
       for (uint64_t x = 0; x < or_one(shape->count[0]); x++)
-        reference_move(reference, put,
-                       shape->local_offset + z * shape->local_stride[1] + y * shape->local_stride[0] +
-                           x * shape->element,
-                       shape->remote_offset + z * shape->remote_stride[1] + y * shape->remote_stride[0] +
-                           x * shape->element,
-                       shape->element);
+        reference_move(
+            reference, put,
+            shape->local_offset + z * shape->local_stride[1] + y * shape->local_stride[0] + x * shape->element,
+            shape->remote_offset + z * shape->remote_stride[1] + y * shape->remote_stride[0] + x * shape->element,
+            shape->element);
 }
 
 static void try_block(reference_t *reference, const hmc_strided_t *shape, bool both, uint64_t seed) {
@@ -278,8 +273,7 @@ void batch_restarted(void **state) {
     hmc_batch_t *batch = NULL;
     uint64_t random = 23;
     reference_open(&reference, *state, COUNT * 400, lend);
-    for (size_t i = 0; i < COUNT; i++)
-      pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 350};
+    for (size_t i = 0; i < COUNT; i++) pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 350};
     lay_out(pieces, COUNT, true, 20, &random);
     lay_out(pieces, COUNT, false, 20, &random);
     assert_success(hmc_batch_create(reference.near.region, reference.far.remote, pieces, COUNT, &batch));
@@ -295,8 +289,7 @@ void batch_restarted(void **state) {
       for (size_t i = 0; i < AT_ONCE; i++)
         assert_success(round % 2 ? hmc_batch_put_nb(batch, NULL, &requests[i])
                                  : hmc_batch_get_nb(batch, NULL, &requests[i]));
-      for (size_t i = 0; i < AT_ONCE; i++)
-        assert_success(finish(requests[(i * 5 + 3) % AT_ONCE]));
+      for (size_t i = 0; i < AT_ONCE; i++) assert_success(finish(requests[(i * 5 + 3) % AT_ONCE]));
       reference_move_list(&reference, round % 2, pieces, COUNT);
       reference_check(&reference);
     }
@@ -325,16 +318,14 @@ void batch_bounds(void **state) {
   reference_open(&reference, couple, SMALL, false);
   static const hmc_segment_t good[] = {
       {0, 0, SMALL}, {SMALL, 0, 0}, {0, SMALL, 0}, {SMALL - 1, 0, 1}, {0, SMALL - 1, 1}};
-  for (size_t i = 0; i < COUNT_OF(good); i++)
-    try_list(&reference, &good[i], 1, i);
+  for (size_t i = 0; i < COUNT_OF(good); i++) try_list(&reference, &good[i], 1, i);
   static const hmc_segment_t bad[] = {
-      {0, 0, SMALL + 1},     {1, 0, SMALL},         {0, 1, SMALL},          {SMALL, 0, 1},          {0, SMALL, 1},
-      {SMALL + 1, 0, 0},     {0, SMALL + 1, 0},     {UINT64_MAX, 0, 1},     {0, UINT64_MAX, 1},     {0, 0, UINT64_MAX},
-      {UINT64_MAX, 0, 2},    {0, UINT64_MAX, 2},    {5, 0, UINT64_MAX - 4}, {0, 5, UINT64_MAX - 4}, {UINT64_MAX, 0, 0},
-      {INT64_MAX, 0, 1},     {0, INT64_MAX, 1},
+      {0, 0, SMALL + 1},  {1, 0, SMALL},      {0, 1, SMALL},          {SMALL, 0, 1},          {0, SMALL, 1},
+      {SMALL + 1, 0, 0},  {0, SMALL + 1, 0},  {UINT64_MAX, 0, 1},     {0, UINT64_MAX, 1},     {0, 0, UINT64_MAX},
+      {UINT64_MAX, 0, 2}, {0, UINT64_MAX, 2}, {5, 0, UINT64_MAX - 4}, {0, 5, UINT64_MAX - 4}, {UINT64_MAX, 0, 0},
+      {INT64_MAX, 0, 1},  {0, INT64_MAX, 1},
   };
-  for (size_t i = 0; i < COUNT_OF(bad); i++)
-    refuse_piece(&reference, bad[i]);
+  for (size_t i = 0; i < COUNT_OF(bad); i++) refuse_piece(&reference, bad[i]);
 
   hmc_segment_t piece = {0, 0, 8};
   hmc_batch_t *batch = NULL;
@@ -373,9 +364,8 @@ void batch_of_nothing(void **state) {
   reference_fill(&reference, 1);
   for (int strided = 0; strided < 2; strided++) {
     hmc_strided_t shape = {.element = 0, .count = {4, 5, 6}, .local_stride = {9, 9}, .remote_stride = {9, 9}};
-    assert_success(strided
-                       ? hmc_batch_create_strided(reference.near.region, reference.far.remote, &shape, &batch)
-                       : hmc_batch_create(reference.near.region, reference.far.remote, pieces, 3, &batch));
+    assert_success(strided ? hmc_batch_create_strided(reference.near.region, reference.far.remote, &shape, &batch)
+                           : hmc_batch_create(reference.near.region, reference.far.remote, pieces, 3, &batch));
     assert_int_equal(hmc_batch_size(batch), 0);
     assert_success(hmc_batch_put(batch));
     assert_success(hmc_batch_get(batch));
@@ -419,8 +409,7 @@ void batch_strides_overflow(void **state) {
   for (size_t i = 0; i < COUNT_OF(shapes); i++) {
     hmc_batch_t *batch = NULL;
     uint64_t start = now_ms();
-    hmc_status_t status =
-        hmc_batch_create_strided(reference.near.region, reference.far.remote, &shapes[i], &batch);
+    hmc_status_t status = hmc_batch_create_strided(reference.near.region, reference.far.remote, &shapes[i], &batch);
     if (status != HMC_OUT_OF_RANGE && status != HMC_NO_MEMORY)
       fail_msg("shape %d: %s", (int)i, hmc_status_name(status));
     assert_string_not_equal(hmc_last_error(), "");
@@ -431,8 +420,7 @@ void batch_strides_overflow(void **state) {
   hmc_batch_t *batch = NULL;
   hmc_strided_t none = {.element = 0, .count = {huge, huge, huge}};
   hmc_status_t status = hmc_batch_create_strided(reference.near.region, reference.far.remote, &none, &batch);
-  if (status == HMC_SUCCESS)
-    assert_int_equal(hmc_batch_size(batch), 0);
+  if (status == HMC_SUCCESS) assert_int_equal(hmc_batch_size(batch), 0);
   assert_took(start, 0, 0);
   hmc_batch_free(batch);
   reference_close(&reference);
@@ -450,8 +438,7 @@ void batch_with_all_options(void **state) {
     hmc_batch_t *batch = NULL;
     uint64_t random = 41;
     reference_open(&reference, couple, COUNT * 5000, lend);
-    for (size_t i = 0; i < COUNT; i++)
-      pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 4900};
+    for (size_t i = 0; i < COUNT; i++) pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 4900};
     lay_out(pieces, COUNT, true, 50, &random);
     lay_out(pieces, COUNT, false, 50, &random);
     assert_success(hmc_batch_create(reference.near.region, reference.far.remote, pieces, COUNT, &batch));

@@ -33,16 +33,13 @@ void checksum_of_good_data(void **state) {
       frame_write(&local, i * 100000, 90000, i);
       assert_success(hmc_put_nb(local.region, i * 100000, far.remote, i * 100000, 90000, options, &requests[i]));
     }
-    for (size_t i = 0; i < COUNT_OF(requests); i++)
-      assert_success(finish(requests[i]));
-    for (size_t i = 0; i < COUNT_OF(requests); i++)
-      bytes_fill(&local, i * 100000, 90000, 0);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) assert_success(finish(requests[i]));
+    for (size_t i = 0; i < COUNT_OF(requests); i++) bytes_fill(&local, i * 100000, 90000, 0);
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
       const hmc_operation_options_t *options = i % 3 ? &checked : NULL;
       assert_success(hmc_get_nb(local.region, i * 100000, far.remote, i * 100000, 90000, options, &requests[i]));
     }
-    for (size_t i = 0; i < COUNT_OF(requests); i++)
-      assert_success(finish(requests[i]));
+    for (size_t i = 0; i < COUNT_OF(requests); i++) assert_success(finish(requests[i]));
     for (size_t i = 0; i < COUNT_OF(requests); i++)
       assert_true(frame_check(&local, i * 100000, 90000, i) == PATTERN_SAME);
     place_close(&local);
@@ -116,10 +113,8 @@ static hmc_status_t move_marked(detour_t *detour, bool put, bool list, uint64_t 
   hmc_batch_t *batch = NULL;
   hmc_request_t *request = NULL;
   assert_success(hmc_batch_create(detour->local.region, detour->remote, pieces, COUNT_OF(pieces), &batch));
-  hmc_status_t status =
-      put ? hmc_batch_put_nb(batch, options, &request) : hmc_batch_get_nb(batch, options, &request);
-  if (status == HMC_SUCCESS)
-    status = finish(request);
+  hmc_status_t status = put ? hmc_batch_put_nb(batch, options, &request) : hmc_batch_get_nb(batch, options, &request);
+  if (status == HMC_SUCCESS) status = finish(request);
   hmc_batch_free(batch);
   return status;
 }
@@ -170,8 +165,7 @@ static void damage_among_many(detour_t *detour, bool put) {
     assert_success(put ? hmc_put_nb(local, at, detour->remote, at, LENGTH, &checked, &requests[i])
                        : hmc_get_nb(local, at, detour->remote, at, LENGTH, &checked, &requests[i]));
   }
-  for (size_t i = 0; i < COUNT; i++)
-    assert_status(finish(requests[i]), i == VICTIM ? HMC_CORRUPT : HMC_SUCCESS);
+  for (size_t i = 0; i < COUNT; i++) assert_status(finish(requests[i]), i == VICTIM ? HMC_CORRUPT : HMC_SUCCESS);
 }
 
 static void damage_on_tcp(couple_t *couple) {
@@ -179,8 +173,7 @@ static void damage_on_tcp(couple_t *couple) {
   detour_t detour;
   detour_open(&detour, couple);
   for (int put = 0; put < 2; put++) {
-    for (uint64_t i = 0; i < COUNT_OF(cases); i++)
-      damage_one(couple, &detour, put, cases[i][0], cases[i][1], 10 * i);
+    for (uint64_t i = 0; i < COUNT_OF(cases); i++) damage_one(couple, &detour, put, cases[i][0], cases[i][1], 10 * i);
     damage_among_many(&detour, put);
   }
   /* the last byte of all, for it comes with the end */
@@ -218,8 +211,7 @@ static void *scribble(void *argument) {
   volatile uint8_t *bytes = scribbler->place->whole + scribbler->place->margin;
   shared_begin();
   for (uint8_t value = 0; !atomic_load_explicit(&scribbler->stop, memory_order_relaxed); value++)
-    for (uint64_t at = 0; at < scribbler->place->size; at += 256)
-      bytes[at] = value;
+    for (uint64_t at = 0; at < scribbler->place->size; at += 256) bytes[at] = value;
   shared_end();
   return NULL;
 }

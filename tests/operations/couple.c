@@ -29,8 +29,7 @@ static hmc_context_t *contexts[CONTEXTS_MAX]; /* the live ones, for the end of a
 
 static hmc_context_t *context_make(const char *name) {
   size_t place = 0;
-  while (place < CONTEXTS_MAX && contexts[place])
-    place++;
+  while (place < CONTEXTS_MAX && contexts[place]) place++;
   assert_true(place < CONTEXTS_MAX);
   assert_success(hmc_context_create(&(hmc_context_options_t){name, COUPLE_TIMEOUT_MS}, &contexts[place]));
   return contexts[place];
@@ -38,15 +37,13 @@ static hmc_context_t *context_make(const char *name) {
 
 static void context_end(hmc_context_t *context) {
   for (size_t i = 0; i < CONTEXTS_MAX; i++)
-    if (contexts[i] == context)
-      contexts[i] = NULL;
+    if (contexts[i] == context) contexts[i] = NULL;
   hmc_context_destroy(context);
 }
 
 void couples_end(void) {
   for (size_t i = 0; i < CONTEXTS_MAX; i++)
-    if (contexts[i])
-      context_end(contexts[i]);
+    if (contexts[i]) context_end(contexts[i]);
 }
 
 static void settings_apply(const char *const *settings, bool on) {
@@ -160,8 +157,7 @@ void distant_stop(distant_t *distant) {
   int status = 0;
   assert_int_equal(kill(distant->target.process, SIGSTOP), 0);
   for (int i = 0; i < 5000 && !WIFSTOPPED(status); i++)
-    if (waitpid(distant->target.process, &status, WUNTRACED | WNOHANG) == 0)
-      sleep_ms(1);
+    if (waitpid(distant->target.process, &status, WUNTRACED | WNOHANG) == 0) sleep_ms(1);
   assert_true(WIFSTOPPED(status));
 }
 

@@ -75,8 +75,7 @@ void event_descriptor_polls(void **state) {
       drain(descriptor);
       for (size_t i = 0; i < MANY; i++) {
         hmc_status_t status = requests[i] ? hmc_request_test(requests[i]) : HMC_IN_PROGRESS;
-        if (status == HMC_IN_PROGRESS)
-          continue;
+        if (status == HMC_IN_PROGRESS) continue;
         assert_status(status, HMC_SUCCESS);
         hmc_request_free(requests[i]);
         requests[i] = NULL;
@@ -115,8 +114,7 @@ static void on_complete(hmc_request_t *request, hmc_status_t status, void *user)
 
 static void await_calls(_Atomic uint32_t *count, uint32_t wanted) {
   uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
-  while (atomic_load(count) < wanted && now_ms() < limit)
-    sleep_ms(1);
+  while (atomic_load(count) < wanted && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(count), wanted);
 }
 
@@ -154,8 +152,7 @@ void callback_once_by_the_service_thread(void **state) {
     assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options[8], &requests[8]));
     assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options[9], &requests[9]));
     assert_status(hmc_request_cancel(requests[9]), HMC_CANCELLED);
-    for (size_t i = 0; i < KINDS; i++)
-      await_calls(&calls[i].count, 1);
+    for (size_t i = 0; i < KINDS; i++) await_calls(&calls[i].count, 1);
     for (size_t i = 0; i < KINDS; i++) {
       hmc_status_t status = i < 8 ? HMC_SUCCESS : i == 8 ? HMC_TIMEOUT : HMC_CANCELLED;
       assert_status(hmc_request_wait(requests[i]), status);
@@ -201,8 +198,7 @@ static void run_on(hmc_request_t *request, hmc_status_t status, void *user) {
     status = run % 3 ? hmc_put_nb(relay->local->region, at, relay->remotes[run % 2], at, 16, &options, &relay->last)
                      : hmc_get_nb(relay->local->region, at, relay->remotes[run % 2], at, 16, &options, &relay->last);
   }
-  if (status != HMC_SUCCESS)
-    relay->status = status;
+  if (status != HMC_SUCCESS) relay->status = status;
   atomic_store(&relay->runs, status == HMC_SUCCESS ? run : relay->most);
 }
 
@@ -218,8 +214,7 @@ void callback_starts_the_next(void **state) {
   await_calls(&relay.runs, relay.most);
   assert_status(relay.status, HMC_SUCCESS);
   for (uint64_t run = 1; run < relay.most; run++)
-    if (run % 3)
-      assert_int_equal(owner_others(run % 2 ? &made.place : &far.place, run * 16, 16, 0x5a, 0x5a), 0);
+    if (run % 3) assert_int_equal(owner_others(run % 2 ? &made.place : &far.place, run * 16, 16, 0x5a, 0x5a), 0);
   place_close(&local);
   far_close(&made);
   far_close(&far);
@@ -234,11 +229,9 @@ typedef struct promise {
 static void on_promise(hmc_request_t *request, hmc_status_t status, void *user) {
   (void)request, (void)status;
   promise_t *promise = user;
-  if (atomic_load(&promise->freed))
-    atomic_store(&promise->late, 1);
+  if (atomic_load(&promise->freed)) atomic_store(&promise->late, 1);
   spin_ns(2000); /* whoever frees meanwhile has to wait for the end of it */
-  if (atomic_load(&promise->freed))
-    atomic_store(&promise->late, 1);
+  if (atomic_load(&promise->freed)) atomic_store(&promise->late, 1);
   atomic_fetch_add(&promise->calls, 1);
 }
 
@@ -256,8 +249,7 @@ void callback_not_after_free(void **state) {
   for (size_t i = 0; i < rounds; i++) {
     hmc_operation_options_t options = {.callback = on_promise, .user = &promises[i]};
     hmc_request_t *request = NULL;
-    assert_success(
-        hmc_put_nb(local.region, 0, i % 3 ? made.remote : far.remote, 0, i % 64, &options, &request));
+    assert_success(hmc_put_nb(local.region, 0, i % 3 ? made.remote : far.remote, 0, i % 64, &options, &request));
     spin_ns(draw(&random) % (i % 4 ? 30000 : 2000));
     hmc_request_free(request);
     atomic_store(&promises[i].freed, 1);
@@ -278,8 +270,7 @@ void callback_not_after_free(void **state) {
 
 static void free_at_once(hmc_request_t *request, hmc_status_t status, void *user) {
   hmc_request_free(request);
-  if (status == HMC_SUCCESS)
-    atomic_fetch_add((_Atomic uint32_t *)user, 1);
+  if (status == HMC_SUCCESS) atomic_fetch_add((_Atomic uint32_t *)user, 1);
 }
 
 void callback_may_free(void **state) {
@@ -294,8 +285,7 @@ void callback_may_free(void **state) {
     hmc_request_t *request = NULL;
     hmc_remote_t *remote = i % 2 ? far.remote : made.remote;
     assert_success(hmc_put_nb(local.region, 0, remote, 0, i % 5 ? 100 : LENGTH, &options, &request));
-    if (i % 100 == 99)
-      assert_success(hmc_peer_flush(couple->peer, 0));
+    if (i % 100 == 99) assert_success(hmc_peer_flush(couple->peer, 0));
   }
   await_calls(&count, rounds);
   place_close(&local);

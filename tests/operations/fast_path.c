@@ -35,8 +35,7 @@ static int lock_by(lock_function_t *_Atomic *real, const char *name, pthread_mut
   lock_function_t *function = atomic_load(real);
   if (!function) {
     function = (lock_function_t *)dlsym(RTLD_NEXT, name);
-    if (!function)
-      abort();
+    if (!function) abort();
     atomic_store(real, function);
   }
   calls.locks += calls.on;
@@ -185,14 +184,11 @@ static int run_traced(void) {
   scene_t scene;
   scene_open(&scene);
   hmc_status_t status = small_moves(&scene, scene.made.remote, 100); /* what is done once, is done */
-  if (status == HMC_SUCCESS)
-    status = small_moves(&scene, scene.lent.remote, 100);
+  if (status == HMC_SUCCESS) status = small_moves(&scene, scene.lent.remote, 100);
   syscall(MARK);
-  if (status == HMC_SUCCESS)
-    status = small_moves(&scene, scene.made.remote, PUTS);
+  if (status == HMC_SUCCESS) status = small_moves(&scene, scene.made.remote, PUTS);
   syscall(MARK);
-  if (status == HMC_SUCCESS)
-    status = small_moves(&scene, scene.lent.remote, LENT_PUTS);
+  if (status == HMC_SUCCESS) status = small_moves(&scene, scene.lent.remote, LENT_PUTS);
   syscall(MARK);
   scene_close(&scene);
   return status == HMC_SUCCESS ? 0 : 1;
@@ -219,8 +215,7 @@ static int64_t call_at(pid_t process) {
   struct __ptrace_syscall_info info;
   memset(&info, 0, sizeof info);
   void *size = (void *)sizeof info;
-  if (ptrace(PTRACE_GET_SYSCALL_INFO, process, size, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY)
-    return -1;
+  if (ptrace(PTRACE_GET_SYSCALL_INFO, process, size, &info) <= 0 || info.op != PTRACE_SYSCALL_INFO_ENTRY) return -1;
   return (int64_t)info.entry.nr;
 }
 
@@ -231,8 +226,7 @@ static int follow(pid_t process, uint64_t counts[4], int64_t *example) {
   for (;;) {
     assert_int_equal(ptrace(PTRACE_SYSCALL, process, NULL, (void *)(intptr_t)deliver), 0);
     assert_int_equal(waitpid(process, &status, 0), process);
-    if (!WIFSTOPPED(status))
-      return status;
+    if (!WIFSTOPPED(status)) return status;
     bool at_call = WSTOPSIG(status) == (SIGTRAP | 0x80);
     deliver = at_call ? 0 : WSTOPSIG(status);
     int64_t number = at_call ? call_at(process) : -1;
@@ -240,8 +234,7 @@ static int follow(pid_t process, uint64_t counts[4], int64_t *example) {
       marks++;
     } else if (number >= 0 && marks < 4) {
       counts[marks]++;
-      if (marks == 1)
-        *example = number;
+      if (marks == 1) *example = number;
     }
   }
 }
@@ -277,10 +270,8 @@ static int close_case(void **state) {
 int main(int argc, char **argv) {
   (void)argv;
   count_begin_early();
-  if (!stamp_parse("shm", "cpu"))
-    return 2;
-  if (argc == 2)
-    _exit(run_traced()); /* no leak check: that one traces, too */
+  if (!stamp_parse("shm", "cpu")) return 2;
+  if (argc == 2) _exit(run_traced()); /* no leak check: that one traces, too */
   environment_open();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(small_put_allocates_and_locks_nothing, open_case, close_case),

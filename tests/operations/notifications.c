@@ -8,8 +8,7 @@
 #define ROOM (64 * KIB)
 
 static void letters_write(uint8_t *text, size_t size, uint64_t seed) {
-  for (size_t i = 0; i < size; i++)
-    text[i] = (uint8_t)mix(seed * 5000 + i);
+  for (size_t i = 0; i < size; i++) text[i] = (uint8_t)mix(seed * 5000 + i);
 }
 
 static hmc_status_t notify(const place_t *local, hmc_remote_t *remote, const void *text, size_t size) {
@@ -95,8 +94,7 @@ void notification_names_its_sender(void **state) {
     assert_success(hmc_context_accept(couple->there, 0, &backs[i]));
     assert_success(hmc_remote_open(peers[i], "inbox", 0, &remotes[i]));
   }
-  for (uint64_t i = 0; i < 12; i++)
-    assert_success(notify(&local, remotes[i % 3], &i, sizeof i));
+  for (uint64_t i = 0; i < 12; i++) assert_success(notify(&local, remotes[i % 3], &i, sizeof i));
   for (uint64_t i = 0; i < 6; i++) {
     assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, &sender, 0));
     assert_int_equal(told, i);
@@ -174,8 +172,7 @@ void notification_queue_has_a_limit(void **state) {
       assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &requests[i]));
     }
     assert_success(hmc_request_wait_all(requests, COUNT_OF(requests)));
-    for (size_t i = 0; i < COUNT_OF(requests); i++)
-      hmc_request_free(requests[i]);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) hmc_request_free(requests[i]);
   }
   for (uint64_t round = 1; round <= 3; round++) {
     frame_write(&local, 300, 2000, round);
@@ -223,8 +220,7 @@ static void *receive_many(void *argument) {
   size_t size = 0;
   while (atomic_load(receiver->left) > 0) {
     hmc_status_t status = hmc_notification_receive(receiver->context, &number, sizeof number, &size, NULL, 200);
-    if (status == HMC_TIMEOUT)
-      continue;
+    if (status == HMC_TIMEOUT) continue;
     receiver->wrong += status != HMC_SUCCESS || size != sizeof number || atomic_fetch_add(&receiver->taken[number], 1);
     atomic_fetch_sub(receiver->left, 1);
   }
@@ -268,11 +264,9 @@ void notification_receivers_share(void **state) {
       status = notify(&local, far.remote, &i, sizeof i);
     while (status == HMC_NO_MEMORY);
   }
-  for (size_t i = 0; i < RECEIVERS; i++)
-    pthread_join(receivers[i].thread, NULL);
+  for (size_t i = 0; i < RECEIVERS; i++) pthread_join(receivers[i].thread, NULL);
   assert_status(status, HMC_SUCCESS);
-  for (size_t i = 0; i < RECEIVERS; i++)
-    assert_int_equal(receivers[i].wrong, 0);
+  for (size_t i = 0; i < RECEIVERS; i++) assert_int_equal(receivers[i].wrong, 0);
 
   for (int round = 0; round < 5; round++) {
     picky_t small = {.context = couple->there, .capacity = 2}, large = {.context = couple->there, .capacity = 64};

@@ -57,8 +57,8 @@ static hmc_peer_t *target_dial(target_t *target, uint32_t slot) {
 /* The peer in that slot opens the hub's region, puts and gets there, and looks at what came back. */
 static void target_exchange(target_t *target, uint32_t slot, uint64_t offset) {
   target_do(target, (command_t){.verb = VERB_REMOTE_OPEN, .slot = slot, .peer = slot, .text = "hub"});
-  target_do(target, (command_t){
-                        .verb = VERB_EXCHANGE, .remote = slot, .remote_offset = offset, .length = ROOM, .value = 2});
+  target_do(target,
+            (command_t){.verb = VERB_EXCHANGE, .remote = slot, .remote_offset = offset, .length = ROOM, .value = 2});
 }
 
 /* ---- processor time */
@@ -124,7 +124,8 @@ static void idle_peers_are_small(void **state) {
   sleep_ms(100);
   uint64_t own_each = (resident_bytes(getpid()) - own) / COUNT;
   uint64_t far_each = (resident_bytes(target.process) - far) / COUNT;
-  print_message("a peer more: %d B at the end that accepts, %d B at the one that dials\n", (int)own_each, (int)far_each);
+  print_message("a peer more: %d B at the end that accepts, %d B at the one that dials\n", (int)own_each,
+                (int)far_each);
   assert_true(own_each <= most);
   assert_true(far_each <= most);
   target_stop(&target);
@@ -149,19 +150,14 @@ static void thousand_peers(void **state) {
   assert_success(place_open(&local, hub.context, cpu, 2 * ROOM, NULL, 0, false));
   for (size_t i = 0; i < TARGETS; i++) {
     target_open(&targets[i]);
-    target_do(&targets[i], (command_t){.verb = VERB_PLACE,
-                                       .slot = 1,
-                                       .memory = cpu,
-                                       .length = ROOM,
-                                       .rights = HMC_REMOTE_ALL,
-                                       .text = "leaf"});
+    target_do(
+        &targets[i],
+        (command_t){
+            .verb = VERB_PLACE, .slot = 1, .memory = cpu, .length = ROOM, .rights = HMC_REMOTE_ALL, .text = "leaf"});
   }
-  for (uint32_t i = 0; i < PEERS; i++)
-    peers[i] = target_dial(&targets[i % TARGETS], i / TARGETS);
-  for (uint32_t i = 0; i < PEERS; i++)
-    target_exchange(&targets[i % TARGETS], i / TARGETS, i * ROOM);
-  for (uint32_t i = 0; i < PEERS; i++)
-    check_hub_exchange(peers[i], &local, i);
+  for (uint32_t i = 0; i < PEERS; i++) peers[i] = target_dial(&targets[i % TARGETS], i / TARGETS);
+  for (uint32_t i = 0; i < PEERS; i++) target_exchange(&targets[i % TARGETS], i / TARGETS, i * ROOM);
+  for (uint32_t i = 0; i < PEERS; i++) check_hub_exchange(peers[i], &local, i);
   for (uint32_t i = 0; i < PEERS; i++) {
     assert_success(hmc_peer_get_info(peers[i], &info));
     assert_int_equal(info.state, HMC_PEER_CONNECTED);
@@ -169,8 +165,7 @@ static void thousand_peers(void **state) {
   }
   print_message("%u peers in %d ms\n", PEERS, (int)(now_ms() - start));
   /* some hang up; the others do not notice */
-  for (size_t i = 1; i < TARGETS; i++)
-    target_stop(&targets[i]);
+  for (size_t i = 1; i < TARGETS; i++) target_stop(&targets[i]);
   uint64_t limit = now_ms() + 20000;
   for (uint32_t i = 0; i < PEERS; i++) {
     if (i % TARGETS == 0) {
@@ -183,8 +178,7 @@ static void thousand_peers(void **state) {
     } while (info.state == HMC_PEER_CONNECTED && now_ms() < limit);
     assert_int_equal(info.state, HMC_PEER_GONE);
   }
-  for (uint32_t i = 0; i < PEERS; i++)
-    hmc_peer_close(peers[i]);
+  for (uint32_t i = 0; i < PEERS; i++) hmc_peer_close(peers[i]);
   target_stop(&targets[0]);
   place_close(&local);
   assert_int_equal(open_files(), files);
@@ -215,8 +209,7 @@ static int close_hub(void **state) {
 static void raise_limit(void) {
   struct rlimit files;
   rlim_t wanted = 4 * PEERS + 500;
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= wanted)
-    return;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= wanted) return;
   files.rlim_cur = files.rlim_max < wanted ? files.rlim_max : wanted;
   setrlimit(RLIMIT_NOFILE, &files);
 }

@@ -106,15 +106,11 @@ static void *run_proxy(void *argument) {
   while (!atomic_load(&proxy->stopping)) {
     struct pollfd ready[1 + COUNT_OF(proxy->ways)] = {{.fd = proxy->listener, .events = POLLIN}};
     size_t count = proxy->count;
+    for (size_t i = 0; i < count; i++) ready[1 + i] = (struct pollfd){.fd = proxy->ways[i].from, .events = POLLIN};
+    if (poll(ready, 1 + count, 20) <= 0) continue;
     for (size_t i = 0; i < count; i++)
-      ready[1 + i] = (struct pollfd){.fd = proxy->ways[i].from, .events = POLLIN};
-    if (poll(ready, 1 + count, 20) <= 0)
-      continue;
-    for (size_t i = 0; i < count; i++)
-      if (ready[1 + i].revents)
-        forward(proxy, &proxy->ways[i]);
-    if (ready[0].revents)
-      take_connection(proxy);
+      if (ready[1 + i].revents) forward(proxy, &proxy->ways[i]);
+    if (ready[0].revents) take_connection(proxy);
   }
   return NULL;
 }
@@ -137,8 +133,7 @@ proxy_t *proxy_start(uint16_t to, uint16_t *port) {
 void proxy_stop(proxy_t *proxy) {
   atomic_store(&proxy->stopping, true);
   pthread_join(proxy->thread, NULL);
-  for (size_t i = 0; i < proxy->count; i++)
-    close(proxy->ways[i].to); /* each socket is the other way's end, too */
+  for (size_t i = 0; i < proxy->count; i++) close(proxy->ways[i].to); /* each socket is the other way's end, too */
   close(proxy->listener);
   free(proxy);
 }

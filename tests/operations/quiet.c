@@ -1,10 +1,10 @@
-/* Cancelled and timed-out operations leave the caller's memory alone: it is used again at once, ten thousand times under
- * load, through sockets so narrow that most cancels hit a frame that is half sent.
+/* Cancelled and timed-out operations leave the caller's memory alone: it is used again at once, ten thousand times
+ * under load, through sockets so narrow that most cancels hit a frame that is half sent.
  *
- * Puts: the value of round r goes to slot r % SLOTS of the far region, and only there; the source is filled with the next
- * round's value the moment a cancel returns. So a slot may hold the values of its own rounds and no other, and a byte of
- * the next value in it has been read too late. Gets: a slot of the local region is filled by the test once the get is
- * over, and must stay so until its next turn. */
+ * Puts: the value of round r goes to slot r % SLOTS of the far region, and only there; the source is filled with the
+ * next round's value the moment a cancel returns. So a slot may hold the values of its own rounds and no other, and a
+ * byte of the next value in it has been read too late. Gets: a slot of the local region is filled by the test once the
+ * get is over, and must stay so until its next turn. */
 #include "suite.h"
 
 #include <pthread.h>
@@ -81,26 +81,22 @@ static void end_request(worker_t *worker, hmc_request_t *request) {
     wanted = HMC_TIMEOUT;
   } else {
     spin_ns(draw(&worker->random) % worker->pause_ns);
-    if (worker->manner == BY_CANCEL)
-      status = hmc_request_cancel(request);
+    if (worker->manner == BY_CANCEL) status = hmc_request_cancel(request);
   }
   hmc_request_free(request);
   worker->succeeded += status == HMC_SUCCESS;
   worker->ended += status != HMC_SUCCESS;
-  if (status != HMC_SUCCESS && status != wanted)
-    worker->status = status;
+  if (status != HMC_SUCCESS && status != wanted) worker->status = status;
 }
 
 static uint64_t foreign_bytes(const place_t *place, uint64_t slot, uint64_t length) {
   uint8_t *bytes = malloc(length);
   uint64_t wrong = 0;
-  if (!bytes)
-    return length;
+  if (!bytes) return length;
   shared_begin();
   place_load(place, slot * length, bytes, length);
   shared_end();
-  for (uint64_t i = 0; i < length; i++)
-    wrong += bytes[i] && (bytes[i] - 1u) % SLOTS_USED != slot;
+  for (uint64_t i = 0; i < length; i++) wrong += bytes[i] && (bytes[i] - 1u) % SLOTS_USED != slot;
   free(bytes);
   return wrong;
 }
@@ -112,9 +108,9 @@ static void look_at_slots(worker_t *worker) {
 
 static void *put_rounds(void *argument) {
   worker_t *worker = argument;
-  const hmc_operation_options_t manners[] = {{.timeout_ms = worker->manner == BY_TIMEOUT},
-                                             {.timeout_ms = worker->manner == BY_TIMEOUT,
-                                              .flags = HMC_OPERATION_CHECKSUM}};
+  const hmc_operation_options_t manners[] = {
+      {.timeout_ms = worker->manner == BY_TIMEOUT},
+      {.timeout_ms = worker->manner == BY_TIMEOUT, .flags = HMC_OPERATION_CHECKSUM}};
   for (uint64_t round = 0; round < worker->rounds && worker->status == HMC_SUCCESS && !worker->wrong; round++) {
     uint64_t slot = round % SLOTS_USED;
     const hmc_operation_options_t *options = &manners[round / SLOTS_USED % 2];
@@ -123,10 +119,8 @@ static void *put_rounds(void *argument) {
     worker->status = worker->batches ? hmc_batch_put_nb(worker->batch[slot], options, &request)
                                      : hmc_put_nb(worker->local.region, 0, worker->far.remote, slot * worker->length,
                                                   worker->length, options, &request);
-    if (worker->status == HMC_SUCCESS)
-      end_request(worker, request);
-    if (round % 100 == 99)
-      look_at_slots(worker);
+    if (worker->status == HMC_SUCCESS) end_request(worker, request);
+    if (round % 100 == 99) look_at_slots(worker);
   }
   return NULL;
 }
@@ -144,8 +138,7 @@ static void *get_rounds(void *argument) {
     worker->status = worker->batches
                          ? hmc_batch_get_nb(worker->batch[round % SLOTS_USED], &options, &request)
                          : hmc_get_nb(worker->local.region, at, worker->far.remote, 0, length, &options, &request);
-    if (worker->status != HMC_SUCCESS)
-      break;
+    if (worker->status != HMC_SUCCESS) break;
     end_request(worker, request);
     if (worker->succeeded > succeeded)
       worker->wrong += bytes_other(&worker->local, at, length, 0x11, worker->batches ? REFILL : 0x11);
@@ -183,8 +176,7 @@ static void worker_close(worker_t *worker, bool put) {
     worker->wrong += bytes_other(&worker->local, 0, SLOTS_USED * worker->length, REFILL, REFILL);
   assert_status(worker->status, HMC_SUCCESS);
   assert_int_equal(worker->wrong, 0);
-  for (size_t slot = 0; slot < SLOTS_USED; slot++)
-    hmc_batch_free(worker->batch[slot]);
+  for (size_t slot = 0; slot < SLOTS_USED; slot++) hmc_batch_free(worker->batch[slot]);
   place_close(&worker->local);
   far_close(&worker->far);
 }
@@ -204,14 +196,11 @@ static void quiet(worker_t model, bool put) {
   }
   for (size_t i = 0; i < WORKERS; i++)
     assert_int_equal(pthread_create(&workers[i].thread, NULL, put ? put_rounds : get_rounds, &workers[i]), 0);
-  for (size_t i = 0; i < WORKERS; i++)
-    pthread_join(workers[i].thread, NULL);
+  for (size_t i = 0; i < WORKERS; i++) pthread_join(workers[i].thread, NULL);
   load_end(&load);
   sleep_ms(20); /* whatever is still to come */
-  for (size_t i = 0; i < WORKERS; i++)
-    ended += workers[i].ended;
-  for (size_t i = 0; i < WORKERS; i++)
-    worker_close(&workers[i], put);
+  for (size_t i = 0; i < WORKERS; i++) ended += workers[i].ended;
+  for (size_t i = 0; i < WORKERS; i++) worker_close(&workers[i], put);
   assert_true(ended > 0);
   couple_close(&couple);
 }
@@ -237,6 +226,8 @@ void quiet_after_timeouts(void **state) {
 void quiet_batches(void **state) {
   (void)state;
   for (int put = 0; put < 2; put++)
-    quiet((worker_t){.manner = BY_FREE, .batches = true, .length = slot_length(), .rounds = ROUNDS / 4, .pause_ns = 150000},
-          put);
+    quiet(
+        (worker_t){
+            .manner = BY_FREE, .batches = true, .length = slot_length(), .rounds = ROUNDS / 4, .pause_ns = 150000},
+        put);
 }

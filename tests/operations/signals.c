@@ -17,7 +17,8 @@ static void await_word(const place_t *local, hmc_remote_t *remote, uint64_t offs
   assert_int_equal(seen, wanted);
 }
 
-/* Some rounds with fresh words; the target's own thread spins on the one and looks at the data the moment it changes. */
+/* Some rounds with fresh words; the target's own thread spins on the one and looks at the data the moment it changes.
+ * */
 static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_t *remote, uint64_t rounds) {
   static const uint64_t nothing[1 + SIGNAL_DATA / 8];
   place_store(local, 0, nothing, SIGNAL_DATA);
@@ -25,12 +26,10 @@ static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_
   target_send(&distant->target, &(command_t){.verb = VERB_SIGNALLED, .slot = 1, .value = rounds});
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
-    for (uint64_t i = 0; i < length / 8; i++)
-      words[i] = round;
+    for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
     place_store(local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
-    if (round % 2)
-      signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
+    if (round % 2) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
     assert_success(put_with(local, 0, remote, SIGNAL_DATA, length, &(hmc_operation_options_t){.signal = &signal}));
     await_word(local, remote, SIGNAL_SEEN, round);
   }
@@ -54,8 +53,7 @@ void signal_never_early_across_processes(void **state) {
                                          .text = "watched"});
   hmc_remote_t *remote = NULL;
   assert_success(hmc_remote_open(distant.peer, "watched", 0, &remote));
-  for (uint64_t burst = 0; burst < bursts && now_ms() < limit; burst++)
-    watched_rounds(&distant, &local, remote, 500);
+  for (uint64_t burst = 0; burst < bursts && now_ms() < limit; burst++) watched_rounds(&distant, &local, remote, 500);
   place_close(&local);
   distant_end(&distant);
 }
@@ -80,8 +78,7 @@ static bool await_own_word(const place_t *words, uint64_t offset, uint64_t wante
   uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
   uint32_t looks = 0;
   while (word_load(words, offset) != wanted)
-    if (++looks % 1024 == 0 && now_ms() > limit)
-      return false;
+    if (++looks % 1024 == 0 && now_ms() > limit) return false;
   return true;
 }
 
@@ -92,8 +89,7 @@ static void *watch_rounds(void *argument) {
     watcher->wrong += !came || owner_frame_check(watcher->data, 512, round_length(round), round) != PATTERN_SAME;
     owner_frame_write(watcher->data, 512, round_length(round + 1), ~round); /* what the next one has to replace */
     atomic_store(&watcher->seen, round);
-    if (!came)
-      break;
+    if (!came) break;
   }
   return NULL;
 }
@@ -102,16 +98,13 @@ static hmc_status_t put_round(const place_t *local, hmc_remote_t *data, uint64_t
   hmc_operation_options_t options = {.signal = signal};
   uint64_t length = round_length(round);
   frame_write(local, 512, length, round);
-  if (round % 3)
-    return put_with(local, 512, data, 512, length, &options);
+  if (round % 3) return put_with(local, 512, data, 512, length, &options);
   hmc_segment_t pieces[] = {{512, 512, length / 3}, {512 + length / 3, 512 + length / 3, length - length / 3}};
   hmc_batch_t *batch = NULL;
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_batch_create(local->region, data, pieces, 2, &batch);
-  if (status == HMC_SUCCESS)
-    status = hmc_batch_put_nb(batch, &options, &request);
-  if (status == HMC_SUCCESS)
-    status = finish(request);
+  if (status == HMC_SUCCESS) status = hmc_batch_put_nb(batch, &options, &request);
+  if (status == HMC_SUCCESS) status = finish(request);
   hmc_batch_free(batch);
   return status;
 }
@@ -130,8 +123,7 @@ static void signal_rounds(couple_t *couple, bool lend_data, bool lend_words) {
     hmc_signal_t signal = {words.remote, 8, round % 2 ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP, round % 2 ? 1 : round};
     status = put_round(&local, data.remote, round, &signal);
     uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
-    while (atomic_load(&watcher.seen) < round && now_ms() < limit)
-      spin_ns(1000);
+    while (atomic_load(&watcher.seen) < round && now_ms() < limit) spin_ns(1000);
   }
   pthread_join(watcher.thread, NULL);
   assert_status(status, HMC_SUCCESS);
@@ -145,8 +137,7 @@ static void signal_rounds(couple_t *couple, bool lend_data, bool lend_words) {
 }
 
 void signal_after_many_frames(void **state) {
-  for (int i = 0; i < 4; i++)
-    signal_rounds(*state, i % 2, i / 2);
+  for (int i = 0; i < 4; i++) signal_rounds(*state, i % 2, i / 2);
 }
 
 /* ---- after a get */
@@ -178,8 +169,7 @@ void signal_after_a_get(void **state) {
     far_t data = far_make(couple, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
     far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
     place_t local = near_make(couple, length + 1024, false);
-    eraser_t eraser = {
-        .data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 40, .length = length};
+    eraser_t eraser = {.data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 40, .length = length};
     assert_int_equal(pthread_create(&eraser.thread, NULL, erase_rounds, &eraser), 0);
     uint64_t wrong = 0;
     hmc_status_t status = HMC_SUCCESS;
@@ -187,8 +177,7 @@ void signal_after_a_get(void **state) {
       hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round};
       frame_write(&local, 512, length, ~round);
       uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
-      while (atomic_load(&eraser.ready) < round && now_ms() < limit)
-        spin_ns(1000);
+      while (atomic_load(&eraser.ready) < round && now_ms() < limit) spin_ns(1000);
       status = get_with(&local, 512, data.remote, 512, length, &(hmc_operation_options_t){.signal = &signal});
       wrong += frame_check(&local, 512, length, round) != PATTERN_SAME;
     }
@@ -322,8 +311,7 @@ void signal_undone_when_cancelled(void **state) {
     spin_ns(draw(&random) % 2000000);
     hmc_status_t status = hmc_request_cancel(request);
     hmc_request_free(request);
-    if (status != HMC_SUCCESS)
-      assert_status(status, HMC_CANCELLED);
+    if (status != HMC_SUCCESS) assert_status(status, HMC_CANCELLED);
     cancelled += status == HMC_CANCELLED;
     assert_success(hmc_put(local.region, 0, words.remote, 64, 8)); /* by here the rest of it has come, too */
     assert_success(hmc_atomic(data.remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
@@ -332,8 +320,7 @@ void signal_undone_when_cancelled(void **state) {
     uint8_t note[8];
     size_t size = 0;
     bool noted = hmc_notification_receive(couple.there, note, sizeof note, &size, NULL, 1) == HMC_SUCCESS;
-    if (status == HMC_SUCCESS)
-      assert_true(whole && signalled && noted);
+    if (status == HMC_SUCCESS) assert_true(whole && signalled && noted);
     assert_true(whole || !signalled);
     assert_true(signalled || !noted);
   }

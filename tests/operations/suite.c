@@ -43,8 +43,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
-  if (argc == 4)
-    cmocka_set_test_filter(argv[3]);
+  if (argc == 4) cmocka_set_test_filter(argv[3]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
 #undef TEST_CASE

@@ -71,8 +71,7 @@ void wait_in_order(void **state) {
   assert_status(hmc_request_wait_some(requests, 6, NULL, &done), HMC_INVALID_CONFIG);
   assert_status(hmc_request_wait_some(requests, 6, indices, NULL), HMC_INVALID_CONFIG);
   hmc_request_free(late);
-  for (size_t i = 0; i < 6; i++)
-    hmc_request_free(requests[i]);
+  for (size_t i = 0; i < 6; i++) hmc_request_free(requests[i]);
   distant_end(&distant);
   place_close(&local);
   far_close(&far);
@@ -89,8 +88,7 @@ void wait_ends_at_deadlines(void **state) {
   distant_start(&distant, couple);
   distant_stop(&distant);
   uint64_t start = now_ms();
-  for (size_t i = 0; i < 3; i++)
-    requests[i] = start_word(&distant, deadlines[i]);
+  for (size_t i = 0; i < 3; i++) requests[i] = start_word(&distant, deadlines[i]);
   requests[3] = NULL;
   requests[4] = start_word(&distant, 0);
   assert_status(hmc_request_wait_any(requests, 5, &index), HMC_TIMEOUT);
@@ -145,8 +143,8 @@ void wait_across_contexts(void **state) {
     size_t index = 99, indices[2], done = 0;
     uint64_t start = now_ms();
     assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);
-    hmc_status_t status = order ? hmc_request_wait_some(requests, 2, indices, &done)
-                                : hmc_request_wait_any(requests, 2, &index);
+    hmc_status_t status =
+        order ? hmc_request_wait_some(requests, 2, indices, &done) : hmc_request_wait_any(requests, 2, &index);
     pthread_join(waker.thread, NULL);
     assert_status(status, HMC_SUCCESS);
     assert_took(start, 200, 200);
@@ -224,11 +222,9 @@ static void *hurry_on(void *argument) {
     hmc_status_t status =
         i % 3 ? hmc_put_nb(hurry->local->region, hurry->offset, hurry->remote, hurry->offset, length, &brief, &request)
               : hmc_get_nb(hurry->local->region, hurry->offset, hurry->remote, hurry->offset, length, &brief, &request);
-    if (status == HMC_SUCCESS)
-      status = finish(request);
+    if (status == HMC_SUCCESS) status = finish(request);
     hurry->succeeded += status == HMC_SUCCESS;
-    if (status != HMC_SUCCESS && status != HMC_TIMEOUT && status != HMC_NO_MEMORY)
-      hurry->status = status;
+    if (status != HMC_SUCCESS && status != HMC_TIMEOUT && status != HMC_NO_MEMORY) hurry->status = status;
   }
   return NULL;
 }
@@ -239,14 +235,12 @@ void deadline_of_a_moment(void **state) {
   place_t local = near_make(couple, 4 * HURRY_LENGTH, false);
   hurry_t hurries[4];
   for (size_t i = 0; i < COUNT_OF(hurries); i++) {
-    hurries[i] = (hurry_t){
-        .local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 1000};
+    hurries[i] =
+        (hurry_t){.local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 1000};
     assert_int_equal(pthread_create(&hurries[i].thread, NULL, hurry_on, &hurries[i]), 0);
   }
-  for (size_t i = 0; i < COUNT_OF(hurries); i++)
-    pthread_join(hurries[i].thread, NULL);
-  for (size_t i = 0; i < COUNT_OF(hurries); i++)
-    assert_status(hurries[i].status, HMC_SUCCESS);
+  for (size_t i = 0; i < COUNT_OF(hurries); i++) pthread_join(hurries[i].thread, NULL);
+  for (size_t i = 0; i < COUNT_OF(hurries); i++) assert_status(hurries[i].status, HMC_SUCCESS);
   owner_fill(&far.place, 0, 64, 0);
   bytes_fill(&local, 0, 64, 7);
   assert_success(hmc_put(local.region, 0, far.remote, 0, 64));
@@ -279,8 +273,7 @@ void flush_sees_everything(void **state) {
       uint8_t one[100], two[100];
       place_load(&far.place, i * length, one, sizeof one);
       place_load(&local, i * length, two, sizeof two);
-      for (size_t k = 0; k < sizeof one; k++)
-        here += one[k] != two[k];
+      for (size_t k = 0; k < sizeof one; k++) here += one[k] != two[k];
     }
     shared_end();
     assert_int_equal(here, 0);
@@ -313,7 +306,7 @@ void flush_has_a_deadline(void **state) {
   assert_status(hmc_peer_flush(distant.peer, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   assert_string_not_equal(hmc_last_error(), "");
-  assert_success(hmc_peer_flush(couple->peer, 0)); /* another peer's operations are no matter */
+  assert_success(hmc_peer_flush(couple->peer, 0));           /* another peer's operations are no matter */
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS); /* a flush ends nothing */
   waker_t waker = {.distant = &distant};
   assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);

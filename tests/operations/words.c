@@ -25,8 +25,7 @@ static step_t step_draw(uint64_t *random, const uint8_t *model) {
                  .fetch = number >> 9 & 3,
                  .later = number >> 12 & 1};
   step.offset = (number >> 16) % (WORDS_SIZE / step.width) * step.width;
-  if (step.width == 4)
-    step.operand >>= 32, step.compare >>= 32;
+  if (step.width == 4) step.operand >>= 32, step.compare >>= 32;
   if (number >> 13 & 1) { /* half of the comparisons hold */
     step.compare = 0;
     memcpy(&step.compare, model + step.offset, step.width);
@@ -39,23 +38,12 @@ static uint64_t step_model(const step_t *step, uint8_t *model) {
   uint64_t old = 0, word;
   memcpy(&old, model + step->offset, step->width);
   switch (step->operation) {
-  case HMC_ATOMIC_ADD:
-    word = old + step->operand;
-    break;
-  case HMC_ATOMIC_AND:
-    word = old & step->operand;
-    break;
-  case HMC_ATOMIC_OR:
-    word = old | step->operand;
-    break;
-  case HMC_ATOMIC_XOR:
-    word = old ^ step->operand;
-    break;
-  case HMC_ATOMIC_SWAP:
-    word = step->operand;
-    break;
-  default:
-    word = old == step->compare ? step->operand : old;
+  case HMC_ATOMIC_ADD: word = old + step->operand; break;
+  case HMC_ATOMIC_AND: word = old & step->operand; break;
+  case HMC_ATOMIC_OR: word = old | step->operand; break;
+  case HMC_ATOMIC_XOR: word = old ^ step->operand; break;
+  case HMC_ATOMIC_SWAP: word = step->operand; break;
+  default: word = old == step->compare ? step->operand : old;
   }
   memcpy(model + step->offset, &word, step->width);
   return old;
@@ -64,8 +52,7 @@ static uint64_t step_model(const step_t *step, uint8_t *model) {
 static void step_run(const step_t *step, hmc_remote_t *remote, uint64_t *fetched) {
   uint64_t *where = step->fetch ? fetched : NULL;
   if (!step->later) {
-    assert_success(
-        hmc_atomic(remote, step->offset, step->operation, step->width, step->operand, step->compare, where));
+    assert_success(hmc_atomic(remote, step->offset, step->operation, step->width, step->operand, step->compare, where));
     return;
   }
   hmc_request_t *request = NULL;
@@ -81,8 +68,7 @@ void words_follow_a_model(void **state) {
   for (int lend = 0; lend < 2; lend++) {
     far_t far = far_make(couple, (far_options_t){.name = lend ? "lent" : "made", .size = WORDS_SIZE, .lend = lend});
     uint64_t random = (uint64_t)lend;
-    for (size_t i = 0; i < sizeof model; i++)
-      model[i] = (uint8_t)draw(&random);
+    for (size_t i = 0; i < sizeof model; i++) model[i] = (uint8_t)draw(&random);
     shared_begin();
     place_store(&far.place, 0, model, sizeof model);
     shared_end();
@@ -120,35 +106,29 @@ typedef struct hand {
 } hand_t;
 
 static void hands_run(hand_t *hands, size_t count, void *(*work)(void *)) {
-  for (size_t i = 0; i < count; i++)
-    assert_int_equal(pthread_create(&hands[i].thread, NULL, work, &hands[i]), 0);
-  for (size_t i = 0; i < count; i++)
-    pthread_join(hands[i].thread, NULL);
-  for (size_t i = 0; i < count; i++)
-    assert_status(hands[i].status, HMC_SUCCESS);
+  for (size_t i = 0; i < count; i++) assert_int_equal(pthread_create(&hands[i].thread, NULL, work, &hands[i]), 0);
+  for (size_t i = 0; i < count; i++) pthread_join(hands[i].thread, NULL);
+  for (size_t i = 0; i < count; i++) assert_status(hands[i].status, HMC_SUCCESS);
 }
 
 /* One change of the hand's word, by turns blocking and as a request; the word as it was. */
 static uint64_t hand_change(hand_t *hand, uint64_t turn, hmc_atomic_operation_t operation, uint64_t operand) {
   uint64_t fetched = 0;
   hmc_request_t *request = NULL;
-  if (hand->status != HMC_SUCCESS)
-    return 0;
+  if (hand->status != HMC_SUCCESS) return 0;
   if (turn % 2) {
     hand->status = hmc_atomic(hand->remote, hand->offset, operation, hand->width, operand, 0, &fetched);
     return fetched;
   }
   hand->status =
       hmc_atomic_nb(hand->remote, hand->offset, operation, hand->width, operand, 0, &fetched, NULL, &request);
-  if (hand->status == HMC_SUCCESS)
-    hand->status = finish(request);
+  if (hand->status == HMC_SUCCESS) hand->status = finish(request);
   return fetched;
 }
 
 static uint64_t owner_add(const hand_t *hand) {
   uint8_t *word = hand->owner->whole + hand->owner->margin + hand->offset;
-  if (hand->width == 4)
-    return __atomic_fetch_add((uint32_t *)(void *)word, 1, __ATOMIC_SEQ_CST);
+  if (hand->width == 4) return __atomic_fetch_add((uint32_t *)(void *)word, 1, __ATOMIC_SEQ_CST);
   return __atomic_fetch_add((uint64_t *)(void *)word, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -190,16 +170,14 @@ static void count_together(couple_t *couple, bool lend, unsigned width) {
 }
 
 void words_lose_no_increment(void **state) {
-  for (int i = 0; i < 4; i++)
-    count_together(*state, i % 2, i / 2 ? 4 : 8);
+  for (int i = 0; i < 4; i++) count_together(*state, i % 2, i / 2 ? 4 : 8);
 }
 
 static uint64_t token(const hand_t *hand, uint64_t turn) { return hand->number * hand->times + turn + 1; }
 
 static void *swap_tokens(void *argument) {
   hand_t *hand = argument;
-  for (uint64_t i = 0; i < hand->times; i++)
-    hand->note[i] = hand_change(hand, i, HMC_ATOMIC_SWAP, token(hand, i));
+  for (uint64_t i = 0; i < hand->times; i++) hand->note[i] = hand_change(hand, i, HMC_ATOMIC_SWAP, token(hand, i));
   return NULL;
 }
 
@@ -214,8 +192,8 @@ void words_lose_no_token(void **state) {
   assert_true(notes && seen);
   word_store(&far.place, 8, 0);
   for (size_t i = 0; i < HANDS; i++)
-    hands[i] = (hand_t){
-        .remote = far.remote, .offset = 8, .times = times, .number = i, .width = 8, .note = notes + i * times};
+    hands[i] =
+        (hand_t){.remote = far.remote, .offset = 8, .times = times, .number = i, .width = 8, .note = notes + i * times};
   hands_run(hands, HANDS, swap_tokens);
   uint64_t last = word_load(&far.place, 8);
   assert_true(last <= total);
@@ -224,8 +202,7 @@ void words_lose_no_token(void **state) {
     assert_true(notes[i] <= total);
     seen[notes[i]]++;
   }
-  for (uint64_t i = 0; i <= total; i++)
-    assert_int_equal(seen[i], 1);
+  for (uint64_t i = 0; i <= total; i++) assert_int_equal(seen[i], 1);
   free(notes);
   free(seen);
   far_close(&far);
@@ -253,11 +230,10 @@ void words_bits_are_their_owners(void **state) {
     hand_t hands[HANDS];
     word_store(&far.place, 16, others);
     for (size_t i = 0; i < HANDS; i++)
-      hands[i] = (hand_t){
-          .remote = far.remote, .offset = 16, .times = times, .number = i, .width = width, .note = &wrong[i]};
+      hands[i] =
+          (hand_t){.remote = far.remote, .offset = 16, .times = times, .number = i, .width = width, .note = &wrong[i]};
     hands_run(hands, HANDS, own_a_bit);
-    for (size_t i = 0; i < HANDS; i++)
-      assert_int_equal(wrong[i], 0);
+    for (size_t i = 0; i < HANDS; i++) assert_int_equal(wrong[i], 0);
     assert_true(word_load(&far.place, 16) == others);
     far_close(&far);
   }
@@ -283,8 +259,8 @@ void words_refused(void **state) {
   couple_t *couple = *state;
   uint64_t word = UINT64_C(0x123456789abcdef0);
   far_t far = far_make(couple, (far_options_t){.name = "words", .size = 100, .lend = true});
-  far_t shut = far_make(
-      couple, (far_options_t){.name = "shut", .size = 100, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
+  far_t shut =
+      far_make(couple, (far_options_t){.name = "shut", .size = 100, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
   word_store(&far.place, 16, word);
   word_store(&shut.place, 16, word);
   refuse(NULL, 16, HMC_ATOMIC_ADD, 8, HMC_INVALID_CONFIG, "NULL");
@@ -347,8 +323,8 @@ void words_with_all_options(void **state) {
       uint64_t fetched = 0, told = 0;
       size_t size = 0;
       hmc_request_t *request = NULL;
-      assert_success(hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, round % 2 ? &fetched : NULL, &options,
-                                   &request));
+      assert_success(
+          hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, round % 2 ? &fetched : NULL, &options, &request));
       if (round % 5) {
         assert_success(finish(request));
         assert_true(fetched == (round % 2 ? round - 1 : 0));

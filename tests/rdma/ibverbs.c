@@ -1,7 +1,7 @@
 /* The look-alike (see ibverbs.h): the entry points that the verbs transport calls, and a thread that plays the adapter.
  *
- * One lock guards everything; the adapter holds it while it carries out one work request. It does them in order per queue pair, round robin between queue
- * pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
+ * One lock guards everything; the adapter holds it while it carries out one work request. It does them in order per
+ * queue pair, round robin between queue pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
 #include "ibverbs.h"
 
 #include <arpa/inet.h>
@@ -82,7 +82,7 @@ static uint64_t requests_done;
 static held_write_t held[LAZY];
 static uint32_t held_count;
 
-/* ---- what tests can do ----------------------------------------------------------------------------------------------- */
+/* ---- what tests can do ------------------------------------------------------------------------------------------- */
 
 #define SET(field, value)                                                                                              \
   pthread_mutex_lock(&lock);                                                                                           \
@@ -126,7 +126,7 @@ nic_counts_t nic_counts(void) {
   return now;
 }
 
-/* ---- completions ----------------------------------------------------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------------------------------------------------- */
 
 static void tell(queue_t *queue) {
   queue->armed = IDLE;
@@ -167,7 +167,7 @@ static int arm_queue(struct ibv_cq *shown, int solicited_only) {
   return 0;
 }
 
-/* ---- the adapter ----------------------------------------------------------------------------------------------------- */
+/* ---- the adapter ------------------------------------------------------------------------------------------------- */
 
 /* Where [address, address + size) of a registered memory lies; NULL: no such key, range or right. */
 static uint8_t *reach(uint32_t key, uint64_t address, uint64_t size, int access) {
@@ -210,7 +210,8 @@ static void store(uint8_t *to, const uint8_t *from, size_t size) {
 }
 
 static bool is_connected(const pair_t *pair, const pair_t *peer) {
-  return peer && (peer->shown.state == IBV_QPS_RTR || peer->shown.state == IBV_QPS_RTS) && peer->peer == pair->shown.qp_num;
+  return peer && (peer->shown.state == IBV_QPS_RTR || peer->shown.state == IBV_QPS_RTS) &&
+         peer->peer == pair->shown.qp_num;
 }
 
 /* IBV_WC_GENERAL_ERR stands for: not now, the receiver is not ready. */
@@ -226,8 +227,11 @@ static enum ibv_wc_status deliver(pair_t *peer, const work_t *work, const uint8_
   if (!to) return IBV_WC_REM_INV_REQ_ERR;
   land_held(); /* what a receive completion promises */
   memcpy(to, bytes, length);
-  struct ibv_wc completion = {.wr_id = receives->ids[receives->first], .status = IBV_WC_SUCCESS, .opcode = IBV_WC_RECV,
-                              .byte_len = length, .qp_num = peer->shown.qp_num};
+  struct ibv_wc completion = {.wr_id = receives->ids[receives->first],
+                              .status = IBV_WC_SUCCESS,
+                              .opcode = IBV_WC_RECV,
+                              .byte_len = length,
+                              .qp_num = peer->shown.qp_num};
   receives->first = (receives->first + 1) % receives->room;
   receives->count--;
   complete(peer->made.recv_cq, &completion, work->request.send_flags & IBV_SEND_SOLICITED);
@@ -238,15 +242,17 @@ static enum ibv_wc_status carry_out(pair_t *pair, pair_t *peer, const work_t *wo
   const struct ibv_send_wr *request = &work->request;
   bool read = request->opcode == IBV_WR_RDMA_READ;
   uint32_t length = work->piece.length;
-  uint8_t *here = request->send_flags & IBV_SEND_INLINE ? (uint8_t *)(uintptr_t)work->bytes
-                                                        : reach(work->piece.lkey, work->piece.addr, length, read ? IBV_ACCESS_LOCAL_WRITE : 0);
+  uint8_t *here = request->send_flags & IBV_SEND_INLINE
+                      ? (uint8_t *)(uintptr_t)work->bytes
+                      : reach(work->piece.lkey, work->piece.addr, length, read ? IBV_ACCESS_LOCAL_WRITE : 0);
   (void)pair;
   if (!here) return IBV_WC_LOC_PROT_ERR;
   if (request->opcode == IBV_WR_SEND) {
     counts.sends++;
     return deliver(peer, work, here);
   }
-  uint8_t *there = reach(request->wr.rdma.rkey, request->wr.rdma.remote_addr, length, read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
+  uint8_t *there = reach(request->wr.rdma.rkey, request->wr.rdma.remote_addr, length,
+                         read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
   if (!there) {
     spoil(peer);
     return IBV_WC_REM_ACCESS_ERR;
@@ -360,7 +366,7 @@ static int post_buffer(struct ibv_srq *shown, struct ibv_recv_wr *request, struc
   return error;
 }
 
-/* ---- devices --------------------------------------------------------------------------------------------------------- */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 static struct ibv_device device = {.node_type = IBV_NODE_CA, .transport_type = IBV_TRANSPORT_IB, .name = "loop0"};
 
@@ -404,8 +410,11 @@ int ibv_close_device(struct ibv_context *context) {
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attributes) {
   (void)context;
   pthread_mutex_lock(&lock);
-  *attributes = (struct ibv_device_attr){.vendor_id = faults.hardware ? 0x2c9 : RXE, .max_qp_rd_atom = 16, .max_qp_init_rd_atom = 16,
-                                         .max_cqe = 1 << 20, .phys_port_cnt = 1};
+  *attributes = (struct ibv_device_attr){.vendor_id = faults.hardware ? 0x2c9 : RXE,
+                                         .max_qp_rd_atom = 16,
+                                         .max_qp_init_rd_atom = 16,
+                                         .max_cqe = 1 << 20,
+                                         .phys_port_cnt = 1};
   pthread_mutex_unlock(&lock);
   return 0;
 }
@@ -423,7 +432,8 @@ int ibv_query_port(struct ibv_context *context, uint8_t number, struct _compat_i
 }
 
 /* A link-local address first, as adapters have it. */
-ssize_t _ibv_query_gid_table(struct ibv_context *context, struct ibv_gid_entry *entries, size_t room, uint32_t flags, size_t size) {
+ssize_t _ibv_query_gid_table(struct ibv_context *context, struct ibv_gid_entry *entries, size_t room, uint32_t flags,
+                             size_t size) {
   (void)context, (void)flags;
   assert(size == sizeof *entries && room >= 2);
   memset(entries, 0, 2 * sizeof *entries);
@@ -447,7 +457,7 @@ void ibv_ack_async_event(struct ibv_async_event *event) { (void)event; }
 const char *ibv_event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_DEVICE_FATAL ? "fatal" : "event"; }
 const char *ibv_wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_SUCCESS ? "success" : "failure"; }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *context) {
   struct ibv_pd *domain = calloc(1, sizeof *domain);
@@ -467,8 +477,11 @@ struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, u
     errno = ENOMEM;
   } else if ((memory = calloc(1, sizeof *memory))) {
     uint32_t key = ++memory_count;
-    *memory = (memory_t){.shown = {.context = domain->context, .pd = domain, .addr = base, .length = size, .lkey = key, .rkey = key},
-                         .open = true, .address = address, .access = access};
+    *memory = (memory_t){
+        .shown = {.context = domain->context, .pd = domain, .addr = base, .length = size, .lkey = key, .rkey = key},
+        .open = true,
+        .address = address,
+        .access = access};
     memories[key] = memory;
     counts.memories++;
     counts.registered += size;
@@ -497,7 +510,7 @@ int ibv_dereg_mr(struct ibv_mr *shown) {
   return 0;
 }
 
-/* ---- queues ---------------------------------------------------------------------------------------------------------- */
+/* ---- queues ------------------------------------------------------------------------------------------------------ */
 
 struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context) {
   channel_t *channel = calloc(1, sizeof *channel);
@@ -528,7 +541,8 @@ int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **queue, vo
 
 void ibv_ack_cq_events(struct ibv_cq *queue, unsigned count) { (void)queue, (void)count; }
 
-struct ibv_cq *ibv_create_cq(struct ibv_context *context, int room, void *user, struct ibv_comp_channel *channel, int vector) {
+struct ibv_cq *ibv_create_cq(struct ibv_context *context, int room, void *user, struct ibv_comp_channel *channel,
+                             int vector) {
   queue_t *queue = calloc(1, sizeof *queue);
   (void)vector;
   if (!queue) return NULL;
@@ -577,7 +591,7 @@ int ibv_destroy_srq(struct ibv_srq *shown) {
   return 0;
 }
 
-/* ---- queue pairs ----------------------------------------------------------------------------------------------------- */
+/* ---- queue pairs ------------------------------------------------------------------------------------------------- */
 
 struct ibv_qp *ibv_create_qp(struct ibv_pd *domain, struct ibv_qp_init_attr *wanted) {
   pair_t *pair = NULL;

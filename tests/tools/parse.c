@@ -35,8 +35,7 @@ static void test_no_sizes(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     uint64_t size = 77;
-    if (tool_parse_size(wrong[i], &size))
-      fail_msg("'%s' was taken for %llu", wrong[i], (unsigned long long)size);
+    if (tool_parse_size(wrong[i], &size)) fail_msg("'%s' was taken for %llu", wrong[i], (unsigned long long)size);
     assert_int_equal(size, 77); /* a refusal writes nothing */
   }
 }
@@ -68,8 +67,7 @@ static void test_no_lists(void **state) {
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     uint64_t sizes[16];
     size_t count = 77;
-    if (tool_parse_sizes(wrong[i], sizes, 16, &count))
-      fail_msg("'%s' was taken for %zu sizes", wrong[i], count);
+    if (tool_parse_sizes(wrong[i], sizes, 16, &count)) fail_msg("'%s' was taken for %zu sizes", wrong[i], count);
     assert_int_equal(count, 77);
   }
 }
@@ -94,8 +92,7 @@ static void test_seconds(void **state) {
   (void)state;
   assert_true(tool_parse_seconds("0.5", &seconds) && seconds == 0.5);
   assert_true(tool_parse_seconds("2", &seconds) && seconds == 2);
-  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-    assert_false(tool_parse_seconds(wrong[i], &seconds));
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(tool_parse_seconds(wrong[i], &seconds));
   assert_true(seconds == 2);
 }
 
@@ -251,8 +248,7 @@ static void test_no_orders(void **state) {
   (void)state;
   perf_order_t read = {.number = 77};
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-    if (perf_order_parse(wrong[i], strlen(wrong[i]), &read))
-      fail_msg("'%s' was taken for an order", wrong[i]);
+    if (perf_order_parse(wrong[i], strlen(wrong[i]), &read)) fail_msg("'%s' was taken for an order", wrong[i]);
   memset(endless, '1', sizeof endless);
   memcpy(endless, "failed ", 7);
   assert_false(perf_order_parse(endless, sizeof endless, &read));

@@ -26,8 +26,7 @@ public:
   explicit ConnBuffer(int device_id, size_t size, MemoryType type = MemoryType::DEFAULT)
       : mem_ops(&memory_), memory_(device_id, type) {
     status_ = allocate(size);
-    if (status_ != status_t::SUCCESS)
-      failure_ = last_error();
+    if (status_ != status_t::SUCCESS) failure_ = last_error();
   }
 
   ConnBuffer(const ConnBuffer &) = delete;
@@ -55,8 +54,7 @@ public:
     hmc_memory_info_t info = {hmc_detail::host_memory(), nullptr, 0};
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(src, &info));
-      if (status != status_t::SUCCESS)
-        return status;
+      if (status != status_t::SUCCESS) return status;
     }
     return copy_in("writeFromGpu", src, info.memory, size, bias);
   }
@@ -64,8 +62,7 @@ public:
     hmc_memory_info_t info = {hmc_detail::host_memory(), nullptr, 0};
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(dest, &info));
-      if (status != status_t::SUCCESS)
-        return status;
+      if (status != status_t::SUCCESS) return status;
     }
     return copy_out("readToGpu", dest, info.memory, size, bias);
   }
@@ -73,10 +70,8 @@ public:
   /* Copies `size` bytes inside the buffer; the ranges may overlap. */
   status_t copyWithin(size_t dst_bias, size_t src_bias, size_t size) {
     status_t status = check_range("copyWithin, source", src_bias, size);
-    if (status == status_t::SUCCESS)
-      status = check_range("copyWithin, destination", dst_bias, size);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status == status_t::SUCCESS) status = check_range("copyWithin, destination", dst_bias, size);
+    if (status != status_t::SUCCESS) return status;
     hmc_memory_t memory = hmc_region_memory(region_.get());
     return hmc_detail::check(hmc_memory_copy(at(dst_bias), memory, at(src_bias), memory, size));
   }
@@ -89,16 +84,13 @@ private:
   friend class Communicator;
 
   status_t allocate(size_t size) {
-    if (memory_.getInitStatus() != status_t::SUCCESS)
-      return memory_.init();
+    if (memory_.getInitStatus() != status_t::SUCCESS) return memory_.init();
     status_t status = hmc_detail::check(endpoint_.open());
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     hmc_region_t *region = nullptr;
     status = hmc_detail::check(hmc_region_allocate(endpoint_.context(), memory_.handle(), size,
                                                    hmc_detail::buffer_region_name(), HMC_REMOTE_ALL, &region));
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     region_.reset(region);
     ptr = hmc_region_pointer(region);
     buffer_size = hmc_region_size(region);
@@ -108,10 +100,8 @@ private:
   status_t unusable() const { return hmc_detail::fail(status_, "%s", failure_.c_str()); }
 
   status_t check_range(const char *call, size_t bias, size_t size) const {
-    if (status_ != status_t::SUCCESS)
-      return unusable();
-    if (bias <= buffer_size && size <= buffer_size - bias)
-      return status_t::SUCCESS;
+    if (status_ != status_t::SUCCESS) return unusable();
+    if (bias <= buffer_size && size <= buffer_size - bias) return status_t::SUCCESS;
     return hmc_detail::fail(status_t::OUT_OF_RANGE, "%s: %zu B at offset %zu run past the buffer's %zu B", call, size,
                             bias, buffer_size);
   }
@@ -120,15 +110,13 @@ private:
 
   status_t copy_in(const char *call, const void *src, hmc_memory_t src_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     return hmc_detail::check(hmc_memory_copy(at(bias), hmc_region_memory(region_.get()), src, src_memory, size));
   }
 
   status_t copy_out(const char *call, void *dest, hmc_memory_t dest_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     return hmc_detail::check(hmc_memory_copy(dest, dest_memory, at(bias), hmc_region_memory(region_.get()), size));
   }
 

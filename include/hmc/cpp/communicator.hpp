@@ -49,16 +49,11 @@ namespace hmc_detail {
 
 inline hmc_connection_type_t connection_type(ConnType type) {
   switch (type) {
-  case ConnType::RDMA:
-    return HMC_CONNECTION_RDMA;
-  case ConnType::UCX:
-    return HMC_CONNECTION_UCX;
-  case ConnType::TCP:
-    return HMC_CONNECTION_TCP;
-  case ConnType::SHM:
-    return HMC_CONNECTION_SHM;
-  case ConnType::AUTO:
-    break;
+  case ConnType::RDMA: return HMC_CONNECTION_RDMA;
+  case ConnType::UCX: return HMC_CONNECTION_UCX;
+  case ConnType::TCP: return HMC_CONNECTION_TCP;
+  case ConnType::SHM: return HMC_CONNECTION_SHM;
+  case ConnType::AUTO: break;
   }
   return HMC_CONNECTION_AUTO;
 }
@@ -95,20 +90,17 @@ public:
   Communicator(Communicator &&) = default;
   Communicator &operator=(Communicator &&) = default;
 
-  /* ---- connecting -------------------------------------------------------------------------------------------- */
+  /* ---- connecting ------------------------------------------------------------------------------------------------ */
 
   /* Lets peers connect to the buffer on an address from now on. Port 0 picks a free one, see dataPort. Can be called
    * again for further addresses. It is the peers who choose how they connect; `type` must only work here. Errors:
    * ADDRESS_IN_USE, INVALID_CONFIG (not an address of this host), UNSUPPORT (`type`). */
   status_t initServer(const std::string &bind_ip, uint16_t port, ConnType type = ConnType::AUTO) {
     status_t status = ready();
-    if (status == status_t::SUCCESS)
-      status = probe(type);
+    if (status == status_t::SUCCESS) status = probe(type);
     uint16_t bound_port = 0;
-    if (status == status_t::SUCCESS)
-      status = endpoint().listen(state_.get(), bind_ip, port, &bound_port);
-    if (status == status_t::SUCCESS)
-      state_->data_port = bound_port;
+    if (status == status_t::SUCCESS) status = endpoint().listen(state_.get(), bind_ip, port, &bound_port);
+    if (status == status_t::SUCCESS) state_->data_port = bound_port;
     return status;
   }
 
@@ -118,23 +110,19 @@ public:
                       const std::string &ctrl_uds_path = "", ConnType type = ConnType::AUTO) {
     uint16_t former_port = state_->data_port;
     status_t status = initServer(bind_ip, data_port, type);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     status = initCtrlServer(bind_ip, ctrl_tcp_port, ctrl_uds_path);
-    if (status != status_t::SUCCESS)
-      endpoint().stop_listening(state_.get(), state_->data_port.exchange(former_port));
+    if (status != status_t::SUCCESS) endpoint().stop_listening(state_.get(), state_->data_port.exchange(former_port));
     return status;
   }
 
   /* Stops accepting, control links included where this Communicator serves them. Peers stay connected. */
   status_t closeServer() {
     status_t status = ready();
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     endpoint().stop_listening(state_.get(), 0);
     state_->data_port = 0;
-    if (state_->serves_control.exchange(false))
-      state_->control->stop();
+    if (state_->serves_control.exchange(false)) state_->control->stop();
     return status_t::SUCCESS;
   }
 
@@ -147,8 +135,7 @@ public:
    * (`type` does not work between the two). */
   status_t connectTo(const std::string &peer_ip, uint16_t port, ConnType type = ConnType::AUTO) {
     status_t status = ready();
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     return endpoint().connect(state_.get(), peer_ip, port, hmc_detail::connection_type(type));
   }
 
@@ -157,19 +144,15 @@ public:
   status_t connectTo(CtrlId peer_id, CtrlId self_id, const std::string &peer_ip, uint16_t data_port,
                      const CtrlLink &link, ConnType type = ConnType::AUTO) {
     status_t status = ready();
-    if (status == status_t::SUCCESS)
-      status = probe(type);
+    if (status == status_t::SUCCESS) status = probe(type);
     if (status == status_t::SUCCESS) {
       CtrlLink complete = link;
-      if (complete.ip.empty())
-        complete.ip = peer_ip;
+      if (complete.ip.empty()) complete.ip = peer_ip;
       status = connectCtrl(peer_id, self_id, complete);
     }
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     status = connectTo(peer_ip, data_port, type);
-    if (status != status_t::SUCCESS)
-      closeCtrlPeer(peer_id);
+    if (status != status_t::SUCCESS) closeCtrlPeer(peer_id);
     return status;
   }
 
@@ -198,7 +181,7 @@ public:
     return std::string(text.data());
   }
 
-  /* ---- moving bytes ------------------------------------------------------------------------------------------ */
+  /* ---- moving bytes ---------------------------------------------------------------------------------------------- */
 
   /* Write `size` bytes of the local buffer at `local_off` to the peer's at `remote_off`, and read them from there.
    * `type` names the connection where there are several. Errors: NOT_FOUND (not connected so), OUT_OF_RANGE (past
@@ -230,8 +213,7 @@ public:
     {
       std::lock_guard<std::mutex> lock(state_->mutex);
       auto found = state_->requests.find(wr_id);
-      if (found != state_->requests.end())
-        started = found->second;
+      if (found != state_->requests.end()) started = found->second;
     }
     if (!started.request)
       return hmc_detail::fail(status_t::NOT_FOUND, "wait: no operation %llu is in flight",
@@ -289,26 +271,23 @@ public:
   status_t recvDataFrom(const std::string &ip, uint16_t port, void *buf, size_t size, MemoryType buf_type, size_t *flag,
                         ConnType type = ConnType::AUTO) {
     status_t status = ready_for(type);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     return exchange("recvDataFrom", ip, port, type).receive(buf, size, buf_type, flag);
   }
 
-  /* ---- the control channel ----------------------------------------------------------------------------------- */
+  /* ---- the control channel --------------------------------------------------------------------------------------- */
 
   /* Accepts control links: see CtrlSocketManager::start. */
   status_t initCtrlServer(const std::string &bind_ip, uint16_t tcp_port, const std::string &uds_path = "") {
     status_t status = state_->control->start(bind_ip, tcp_port, uds_path);
-    if (status == status_t::SUCCESS)
-      state_->serves_control = true;
+    if (status == status_t::SUCCESS) state_->serves_control = true;
     return status;
   }
 
   /* Links to the control channel of rank `peer_id`, greeting as `self_id`. Errors: TIMEOUT, DENIED, INVALID_CONFIG. */
   status_t connectCtrl(CtrlId peer_id, CtrlId self_id, const CtrlLink &link) {
     note_rank(peer_id);
-    if (link.transport == CtrlTransport::UDS)
-      return state_->control->connectUds(peer_id, link.uds_path, self_id);
+    if (link.transport == CtrlTransport::UDS) return state_->control->connectUds(peer_id, link.uds_path, self_id);
     return state_->control->connectTcp(peer_id, link.ip, link.port, self_id);
   }
 
@@ -348,15 +327,13 @@ private:
   struct State {
     State(std::shared_ptr<ConnBuffer> buffer_, size_t channels_, CtrlSocketManager &control_)
         : buffer(std::move(buffer_)), channels(channels_), control(&control_) {
-      if (buffer)
-        buffer->endpoint_.attach();
+      if (buffer) buffer->endpoint_.attach();
     }
 
     ~State() {
       requests.clear();
       close_control();
-      if (buffer)
-        buffer->endpoint_.detach(this);
+      if (buffer) buffer->endpoint_.detach(this);
     }
 
     void close_control() {
@@ -365,10 +342,8 @@ private:
         std::lock_guard<std::mutex> lock(mutex);
         closing.swap(ranks);
       }
-      for (CtrlId rank : closing)
-        control->close(rank);
-      if (serves_control.exchange(false))
-        control->stop();
+      for (CtrlId rank : closing) control->close(rank);
+      if (serves_control.exchange(false)) control->stop();
     }
 
     const std::shared_ptr<ConnBuffer> buffer;
@@ -393,8 +368,7 @@ private:
   }
 
   static status_t probe(ConnType type) {
-    if (type == ConnType::AUTO)
-      return status_t::SUCCESS;
+    if (type == ConnType::AUTO) return status_t::SUCCESS;
     return hmc_detail::check(hmc_connection_type_probe(hmc_detail::connection_type(type), nullptr, 0));
   }
 
@@ -417,19 +391,15 @@ private:
   status_t find(const char *call, const std::string &ip, uint16_t port, ConnType type,
                 std::shared_ptr<hmc_detail::Peer> *found) {
     status_t status = ready();
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     hmc_connection_type_t wanted = hmc_detail::connection_type(type);
-    if (!port && is_news())
-      endpoint().take_in(1);
+    if (!port && is_news()) endpoint().take_in(1);
     *found = endpoint().find(state_.get(), ip, port, wanted);
-    if (*found)
-      return status_t::SUCCESS;
+    if (*found) return status_t::SUCCESS;
     if (endpoint().was_listening()) {
       endpoint().take_in(ARRIVAL_MS);
       *found = endpoint().find(state_.get(), ip, port, wanted);
-      if (*found)
-        return status_t::SUCCESS;
+      if (*found) return status_t::SUCCESS;
     }
     return not_connected(call, ip, port, type);
   }
@@ -442,8 +412,7 @@ private:
 
   status_t not_connected(const char *call, const std::string &ip, uint16_t port, ConnType type) {
     status_t status = probe(type);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::string at = port ? ip + ":" + std::to_string(port) : ip;
     std::shared_ptr<hmc_detail::Peer> other = endpoint().find(state_.get(), ip, port, HMC_CONNECTION_AUTO);
     if (other)
@@ -456,8 +425,7 @@ private:
   status_t hang_up(const std::string &ip, uint16_t port, ConnType type) {
     std::shared_ptr<hmc_detail::Peer> peer;
     status_t status = find("disConnect", ip, port, type, &peer);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     for (const auto &lost : endpoint().take_out(state_.get(), ip, port, hmc_detail::connection_type(type)))
       cancel_all(lost);
     return status_t::SUCCESS;
@@ -470,23 +438,18 @@ private:
     {
       std::lock_guard<std::mutex> lock(state_->mutex);
       for (const auto &each : state_->requests)
-        if (each.second.peer == peer)
-          ended.insert(each);
+        if (each.second.peer == peer) ended.insert(each);
     }
-    for (const auto &each : ended)
-      hmc_request_cancel(each.second.request.get());
+    for (const auto &each : ended) hmc_request_cancel(each.second.request.get());
     std::lock_guard<std::mutex> lock(state_->mutex);
     for (auto &each : state_->requests)
-      if (ended.count(each.first))
-        each.second.peer.reset();
+      if (ended.count(each.first)) each.second.peer.reset();
   }
 
   status_t check_connection(const std::string &ip, uint16_t port, ConnType type) {
     status_t status = ready();
-    if (status != status_t::SUCCESS)
-      return status;
-    if (endpoint().was_listening())
-      endpoint().take_in(1);
+    if (status != status_t::SUCCESS) return status;
+    if (endpoint().was_listening()) endpoint().take_in(1);
     std::shared_ptr<hmc_detail::Peer> peer;
     status = find("checkConn", ip, port, type, &peer);
     if (status == status_t::SUCCESS && !peer->is_connected())
@@ -506,26 +469,22 @@ private:
     std::shared_ptr<hmc_detail::Peer> peer;
     hmc_remote_t *remote;
     status_t status = find_buffer(call, ip, port, type, &peer, &remote);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     return hmc_detail::check(operation(state_->buffer->region(), local_off, remote, remote_off, size));
   }
 
   template <typename Operation>
   status_t start(const char *call, Operation operation, const std::string &ip, uint16_t port, size_t local_off,
                  size_t remote_off, size_t size, uint64_t *wr_id, ConnType type) {
-    if (!wr_id)
-      return hmc_detail::fail(status_t::INVALID_CONFIG, "%s: wr_id is NULL", call);
+    if (!wr_id) return hmc_detail::fail(status_t::INVALID_CONFIG, "%s: wr_id is NULL", call);
     std::shared_ptr<hmc_detail::Peer> peer;
     hmc_remote_t *remote;
     status_t status = find_buffer(call, ip, port, type, &peer, &remote);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     hmc_request_t *started = nullptr;
     status =
         hmc_detail::check(operation(state_->buffer->region(), local_off, remote, remote_off, size, nullptr, &started));
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::shared_ptr<hmc_request_t> request(started, FreeRequest());
     Started entry = {std::move(peer), std::move(request)};
     std::lock_guard<std::mutex> lock(state_->mutex);

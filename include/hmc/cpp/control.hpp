@@ -88,8 +88,7 @@ public:
   void stop() {
     std::lock_guard<std::mutex> change(server_mutex_);
     std::shared_ptr<hmc_control_t> control = current(control_);
-    if (control)
-      hmc_control_stop_listening(control.get());
+    if (control) hmc_control_stop_listening(control.get());
     std::lock_guard<std::mutex> lock(mutex_);
     servers_.clear();
   }
@@ -196,8 +195,7 @@ public:
   /* Closes the link to one rank; waits on it end with PEER_LOST. */
   void close(CtrlId peer_id) {
     std::shared_ptr<hmc_control_t> control = current(control_);
-    if (control)
-      hmc_control_close(control.get(), peer_id);
+    if (control) hmc_control_close(control.get(), peer_id);
   }
 
   /* Closes all links; what is listened on stays so. A call that waits for a link which has yet to come up ends at its
@@ -206,8 +204,7 @@ public:
     std::lock_guard<std::mutex> change(server_mutex_);
     std::vector<Server> servers = servers_;
     shut();
-    for (const Server &server : servers)
-      listen(Server{server.ip, server.uds_path, server.bound_port, 0});
+    for (const Server &server : servers) listen(Server{server.ip, server.uds_path, server.bound_port, 0});
   }
 
   /* The first generation: keyed by the peer's address. Where several links lead to an address, the one dialled last is
@@ -218,22 +215,18 @@ public:
    * its socket, for poll() only, or -1. */
   int getCtrlSockFd(const std::string &ip, uint16_t port) {
     std::shared_ptr<hmc_control_t> control;
-    if (open(dialler_, &control) != status_t::SUCCESS)
-      return -1;
+    if (open(dialler_, &control) != status_t::SUCCESS) return -1;
     Dialled link = {ip, port, random_rank(), random_rank()};
     const char *transport;
     bool is_known = find_dialled(ip, port, &link);
     if (!is_known || hmc_control_transport(control.get(), link.peer, &transport) != HMC_SUCCESS) {
       hmc_status_t status = hmc_control_connect(control.get(), link.peer, link.self, ip.c_str(), port, nullptr, 0);
-      if (hmc_detail::check(status) != status_t::SUCCESS)
-        return -1;
+      if (hmc_detail::check(status) != status_t::SUCCESS) return -1;
       std::lock_guard<std::mutex> lock(mutex_);
-      if (!is_known)
-        dialled_.push_back(link);
+      if (!is_known) dialled_.push_back(link);
     }
     int descriptor = -1;
-    if (hmc_detail::check(hmc_control_socket(control.get(), link.peer, &descriptor)) != status_t::SUCCESS)
-      return -1;
+    if (hmc_detail::check(hmc_control_socket(control.get(), link.peer, &descriptor)) != status_t::SUCCESS) return -1;
     return descriptor;
   }
 
@@ -298,14 +291,12 @@ private:
   status_t listen(Server server) {
     std::shared_ptr<hmc_control_t> control;
     status_t status = open(control_, &control);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::vector<Server> changed = servers_;
     const char *ip = server.ip.empty() ? nullptr : server.ip.c_str();
     const char *uds_path = server.uds_path.empty() ? nullptr : server.uds_path.c_str();
     status = hmc_detail::check(hmc_control_listen(control.get(), ip, server.asked_port, uds_path, &server.bound_port));
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     changed.push_back(std::move(server));
     std::lock_guard<std::mutex> lock(mutex_);
     servers_.swap(changed);
@@ -326,12 +317,9 @@ private:
       dialled.swap(dialled_);
       servers_.clear();
     }
-    if (control)
-      hmc_control_stop_listening(control.get());
-    for (CtrlId rank : ranks)
-      hmc_control_close(control.get(), rank);
-    for (const Dialled &link : dialled)
-      hmc_control_close(dialler.get(), link.peer);
+    if (control) hmc_control_stop_listening(control.get());
+    for (CtrlId rank : ranks) hmc_control_close(control.get(), rank);
+    for (const Dialled &link : dialled) hmc_control_close(dialler.get(), link.peer);
   }
 
   std::shared_ptr<hmc_control_t> current(const std::shared_ptr<hmc_control_t> &channel) const {
@@ -345,11 +333,9 @@ private:
     if (!channel) {
       hmc_control_t *created = nullptr;
       status_t status = hmc_detail::check(hmc_control_create(&created));
-      if (status != status_t::SUCCESS)
-        return status;
+      if (status != status_t::SUCCESS) return status;
       channel.reset(created, hmc_control_destroy);
-      if (is_process_wide_)
-        static AtExit at_exit;
+      if (is_process_wide_) static AtExit at_exit;
     }
     *opened = channel;
     return status_t::SUCCESS;
@@ -359,8 +345,7 @@ private:
   template <typename Operation> CtrlResult call(CtrlId peer_id, Operation operation) {
     std::shared_ptr<hmc_control_t> control;
     status_t status = open(control_, &control);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       ranks_.insert(peer_id);
@@ -373,8 +358,7 @@ private:
   template <typename Operation> CtrlResult call(const std::string &ip, Operation operation, bool is_receiving = false) {
     std::shared_ptr<hmc_control_t> control, dialler;
     status_t status = open(control_, &control);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     Dialled link;
     if (find_dialled(ip, 0, &link)) {
       const char *transport;
@@ -396,8 +380,7 @@ private:
   }
 
   CtrlResult note_received(CtrlResult result) {
-    if (result)
-      received_.fetch_add(1);
+    if (result) received_.fetch_add(1);
     return result;
   }
 

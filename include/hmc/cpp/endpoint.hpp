@@ -50,19 +50,14 @@ inline std::string plain_ip(const std::string &ip) {
 inline uint64_t default_timeout_ms() {
   hmc_setting_t setting;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    if (hmc_settings_get(i, &setting) != HMC_SUCCESS || std::strcmp(setting.name, "HMC_TIMEOUT") != 0)
-      continue;
+    if (hmc_settings_get(i, &setting) != HMC_SUCCESS || std::strcmp(setting.name, "HMC_TIMEOUT") != 0) continue;
     char *unit = nullptr;
     uint64_t value = std::strtoull(setting.value, &unit, 10);
     switch (*unit | 0x20) { /* "30s", "5ms", "20us", "100ns", "500" */
-    case 's':
-      return value * 1000;
-    case 'u':
-      return value / 1000 + 1;
-    case 'n':
-      return value / 1000000 + 1;
-    default:
-      return value ? value : 1;
+    case 's': return value * 1000;
+    case 'u': return value / 1000 + 1;
+    case 'n': return value / 1000000 + 1;
+    default: return value ? value : 1;
     }
   }
   return 30000;
@@ -112,8 +107,7 @@ public:
       opened = remote_.load(std::memory_order_relaxed); /* written under this lock only */
       if (!opened) {
         status_t status = check(hmc_remote_open(handle_.get(), buffer_region_name(), 0, &opened));
-        if (status != status_t::SUCCESS)
-          return status;
+        if (status != status_t::SUCCESS) return status;
         remote_.store(opened, std::memory_order_release);
       }
     }
@@ -139,8 +133,7 @@ public:
   hmc_status_t open() {
     hmc_context_t *context = nullptr;
     hmc_status_t status = hmc_context_create(nullptr, &context);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (status != HMC_SUCCESS) return status;
     context_.reset(context);
     timeout_ms_ = default_timeout_ms();
     return status;
@@ -155,8 +148,7 @@ public:
     std::vector<Listener> changed = listeners_;
     changed.push_back(Listener{owner, ip, 0});
     hmc_status_t status = hmc_context_listen(context_.get(), ip.c_str(), port, &changed.back().port);
-    if (status != HMC_SUCCESS)
-      return check(status);
+    if (status != HMC_SUCCESS) return check(status);
     *bound_port = changed.back().port;
     std::lock_guard<std::mutex> lock(mutex_);
     listeners_.swap(changed);
@@ -170,10 +162,8 @@ public:
     std::lock_guard<std::mutex> change(listen_mutex_);
     std::vector<Listener> kept;
     for (const Listener &listener : listeners_)
-      if (listener.owner != owner || (port && listener.port != port))
-        kept.push_back(listener);
-    if (kept.size() == listeners_.size())
-      return;
+      if (listener.owner != owner || (port && listener.port != port)) kept.push_back(listener);
+    if (kept.size() == listeners_.size()) return;
     hmc_context_stop_listening(context_.get());
     for (const Listener &listener : kept)
       hmc_context_listen(context_.get(), listener.ip.c_str(), listener.port, nullptr);
@@ -184,22 +174,18 @@ public:
   /* Connects unless the owner has a live connection of that kind already. */
   status_t connect(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) {
     std::shared_ptr<Peer> known = find_dialled(owner, ip, port, type);
-    if (known && known->is_connected())
-      return status_t::SUCCESS;
+    if (known && known->is_connected()) return status_t::SUCCESS;
     hmc_peer_t *handle = nullptr;
     status_t status = check(hmc_context_connect(context_.get(), ip.c_str(), port, type, 0, &handle));
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::unique_ptr<hmc_peer_t, CloseHandle> guard(handle);
     auto peer = std::make_shared<Peer>(std::move(guard), mailbox_, owner, ip, port);
     hmc_remote_t *remote;
     status = peer->open_buffer(&remote);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::lock_guard<std::mutex> lock(mutex_);
     peers_.push_back(std::move(peer));
-    if (known)
-      erase(known);
+    if (known) erase(known);
     return status_t::SUCCESS;
   }
 
@@ -223,12 +209,10 @@ public:
                              hmc_connection_type_t type) const {
     std::lock_guard<std::mutex> lock(mutex_);
     for (size_t i = peers_.size(); i-- > 0;)
-      if (fits(*peers_[i], owner, ip, port, type))
-        return peers_[i];
+      if (fits(*peers_[i], owner, ip, port, type)) return peers_[i];
     if (port && listens_on(port))
       for (size_t i = peers_.size(); i-- > 0;)
-        if (peers_[i]->has_dialled_in() && fits(*peers_[i], owner, ip, 0, type))
-          return peers_[i];
+        if (peers_[i]->has_dialled_in() && fits(*peers_[i], owner, ip, 0, type)) return peers_[i];
     return nullptr;
   }
 
@@ -249,16 +233,14 @@ public:
   bool has(const hmc_peer_t *handle) const {
     std::lock_guard<std::mutex> lock(mutex_);
     for (const std::shared_ptr<Peer> &peer : peers_)
-      if (peer->handle() == handle)
-        return true;
+      if (peer->handle() == handle) return true;
     return false;
   }
 
   /* Takes out all peers that fit, which hang up when the caller and what is under way let go of them. */
   PeerList take_out(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) {
     PeerList removed = remove_if([&](const Peer &peer) { return fits(peer, owner, ip, port, type); });
-    if (!removed.empty() || !port)
-      return removed;
+    if (!removed.empty() || !port) return removed;
     return remove_if(
         [&](const Peer &peer) { return listens_on(port) && peer.has_dialled_in() && fits(peer, owner, ip, 0, type); });
   }
@@ -277,10 +259,8 @@ public:
       std::lock_guard<std::mutex> lock(mutex_);
       is_last = --owners_ == 0;
     }
-    if (is_last && was_listening())
-      take_in(1);
-    if (is_last)
-      remove_if([](const Peer &) { return true; });
+    if (is_last && was_listening()) take_in(1);
+    if (is_last) remove_if([](const Peer &) { return true; });
   }
 
   bool was_listening() const {
@@ -302,8 +282,7 @@ private:
 
   bool listens_on(uint16_t port) const {
     for (const Listener &listener : listeners_)
-      if (listener.port == port)
-        return true;
+      if (listener.port == port) return true;
     return false;
   }
 
@@ -311,8 +290,7 @@ private:
                                      hmc_connection_type_t type) const {
     std::lock_guard<std::mutex> lock(mutex_);
     for (const std::shared_ptr<Peer> &peer : peers_)
-      if (peer->is_owned_by(owner) && fits(*peer, owner, ip, port, type))
-        return peer;
+      if (peer->is_owned_by(owner) && fits(*peer, owner, ip, port, type)) return peer;
     return nullptr;
   }
 
@@ -333,8 +311,7 @@ private:
   template <typename Predicate> PeerList remove_if(Predicate predicate) {
     PeerList kept, removed;
     std::lock_guard<std::mutex> lock(mutex_);
-    for (const std::shared_ptr<Peer> &peer : peers_)
-      (predicate(*peer) ? removed : kept).push_back(peer);
+    for (const std::shared_ptr<Peer> &peer : peers_) (predicate(*peer) ? removed : kept).push_back(peer);
     peers_.swap(kept);
     return removed;
   }

@@ -38,15 +38,11 @@ public:
     Message offer = {MessageKind::OFFER, status_t::SUCCESS, endpoint_.mailbox().new_id(), size};
     status_t status = lend(const_cast<void *>(data), size, memory, name_of(offer.id).c_str(), HMC_REMOTE_READ, &lent);
     std::shared_ptr<Peer> peer;
-    if (status == status_t::SUCCESS)
-      status = find_peer(&peer);
-    if (status == status_t::SUCCESS)
-      status = post(*peer, offer);
+    if (status == status_t::SUCCESS) status = find_peer(&peer);
+    if (status == status_t::SUCCESS) status = post(*peer, offer);
     Message answer = {MessageKind::ANSWER, status_t::ERROR, 0, 0};
-    if (status == status_t::SUCCESS)
-      status = wait_for_answer(*peer, offer.id, &answer);
-    if (status != status_t::SUCCESS || answer.status == status_t::SUCCESS)
-      return status;
+    if (status == status_t::SUCCESS) status = wait_for_answer(*peer, offer.id, &answer);
+    if (status != status_t::SUCCESS || answer.status == status_t::SUCCESS) return status;
     if (answer.status == status_t::OUT_OF_RANGE)
       return fail(answer.status, "%s: the receiver at %s has room for %llu B, not for %zu", call_, ip_.c_str(),
                   static_cast<unsigned long long>(answer.size), size);
@@ -61,8 +57,7 @@ public:
       std::shared_ptr<Peer> peer;
       Message offer;
       status = wait_for_offer(&peer, &offer);
-      if (status != status_t::SUCCESS)
-        break;
+      if (status != status_t::SUCCESS) break;
       bool is_given_up = false;
       status = fetch(*peer, offer, room.get(), capacity, &is_given_up);
       if (is_given_up) {
@@ -72,10 +67,8 @@ public:
       std::string text = status == status_t::SUCCESS ? "" : last_error();
       /* What came is here, whether the sender learns of it or not. */
       post(*peer, Message{MessageKind::ANSWER, status, offer.id, capacity});
-      if (status != status_t::SUCCESS)
-        return fail(status, "%s", text.c_str());
-      if (received)
-        *received = static_cast<size_t>(offer.size);
+      if (status != status_t::SUCCESS) return fail(status, "%s", text.c_str());
+      if (received) *received = static_cast<size_t>(offer.size);
       return status;
     }
     return status;
@@ -113,14 +106,11 @@ private:
 
   /* Makes a region of the program's memory, none where it has no bytes; `memory` says what it takes it for. */
   status_t lend(void *data, size_t size, MemoryType memory, const char *name, unsigned rights, Region *lent) {
-    if (!size)
-      return status_t::SUCCESS;
-    if (!data)
-      return fail(status_t::INVALID_CONFIG, "%s: %zu B at NULL", call_, size);
+    if (!size) return status_t::SUCCESS;
+    if (!data) return fail(status_t::INVALID_CONFIG, "%s: %zu B at NULL", call_, size);
     hmc_memory_info_t info;
     status_t status = check(hmc_memory_query(data, &info));
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     if (memory != MemoryType::DEFAULT && static_cast<hmc_memory_kind_t>(memory) != info.memory.kind)
       return fail(status_t::INVALID_CONFIG, "%s: buf is %s memory, not %s", call_,
                   hmc_memory_kind_name(info.memory.kind), hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory)));
@@ -142,11 +132,9 @@ private:
 
   /* The latest peer that the call means; where peers can dial in, it is waited for. */
   status_t find_peer(std::shared_ptr<Peer> *found) {
-    if (endpoint_.was_listening())
-      endpoint_.take_in(1);
+    if (endpoint_.was_listening()) endpoint_.take_in(1);
     while (!(*found = endpoint_.find(owner_, ip_, port_, type_))) {
-      if (!endpoint_.was_listening() || is_late())
-        return nobody();
+      if (!endpoint_.was_listening() || is_late()) return nobody();
       endpoint_.take_in(look_ms());
     }
     return status_t::SUCCESS;
@@ -158,8 +146,7 @@ private:
     encode(message, bytes);
     hmc_remote_t *remote;
     status_t status = peer.open_buffer(&remote);
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     hmc_operation_options_t options = {left_ms(), 0, nullptr, bytes, sizeof bytes, nullptr, nullptr};
     hmc_request_t *started = nullptr;
     status = check(hmc_put_nb(own_, 0, remote, 0, 0, &options, &started));
@@ -171,15 +158,11 @@ private:
     Mailbox &mailbox = endpoint_.mailbox();
     for (;;) {
       bool is_connected = peer.is_connected(), is_over = is_late();
-      if (!is_connected || is_over)
-        empty_queue();
+      if (!is_connected || is_over) empty_queue();
       uint64_t seen = mailbox.news();
-      if (mailbox.take_answer(id, answer))
-        return status_t::SUCCESS;
-      if (!endpoint_.has(peer.handle()))
-        return hung_up();
-      if (!is_connected)
-        return fail(status_t::PEER_LOST, "%s: the receiver at %s is gone", call_, ip_.c_str());
+      if (mailbox.take_answer(id, answer)) return status_t::SUCCESS;
+      if (!endpoint_.has(peer.handle())) return hung_up();
+      if (!is_connected) return fail(status_t::PEER_LOST, "%s: the receiver at %s is gone", call_, ip_.c_str());
       if (is_over)
         return fail(status_t::TIMEOUT, "%s: the receiver at %s has not taken the data within the deadline", call_,
                     ip_.c_str());
@@ -196,21 +179,15 @@ private:
         endpoint_.take_in(1); /* it may be of a peer who dialled in just now */
       PeerList peers = endpoint_.find_all(owner_, ip_, port_, type_);
       bool is_connected = false, is_over = is_late();
-      for (const std::shared_ptr<Peer> &peer : peers)
-        is_connected = is_connected || peer->is_connected();
-      if (is_over || (!peers.empty() && !is_connected))
-        empty_queue();
+      for (const std::shared_ptr<Peer> &peer : peers) is_connected = is_connected || peer->is_connected();
+      if (is_over || (!peers.empty() && !is_connected)) empty_queue();
       uint64_t seen = mailbox.news();
-      if (take_offer(peers, from, offer))
-        return status_t::SUCCESS;
-      if (peers.empty() && was_there)
-        return hung_up();
-      if (peers.empty() && (!endpoint_.was_listening() || is_over))
-        return nobody();
+      if (take_offer(peers, from, offer)) return status_t::SUCCESS;
+      if (peers.empty() && was_there) return hung_up();
+      if (peers.empty() && (!endpoint_.was_listening() || is_over)) return nobody();
       if (!peers.empty() && !is_connected)
         return fail(status_t::PEER_LOST, "%s: the sender at %s is gone", call_, ip_.c_str());
-      if (is_over)
-        return fail(status_t::TIMEOUT, "%s: %s has sent nothing within the deadline", call_, ip_.c_str());
+      if (is_over) return fail(status_t::TIMEOUT, "%s: %s has sent nothing within the deadline", call_, ip_.c_str());
       was_there = !peers.empty();
       if (was_there)
         mailbox.wait_for_news(endpoint_.context(), seen, look_ms());
@@ -225,15 +202,12 @@ private:
     hmc_peer_t *handle = nullptr;
     auto is_wanted = [&](const hmc_peer_t *each) {
       for (const std::shared_ptr<Peer> &peer : peers)
-        if (peer->handle() == each)
-          return true;
+        if (peer->handle() == each) return true;
       return false;
     };
-    if (!endpoint_.mailbox().take_offer(is_wanted, offer, &handle))
-      return false;
+    if (!endpoint_.mailbox().take_offer(is_wanted, offer, &handle)) return false;
     for (const std::shared_ptr<Peer> &peer : peers)
-      if (peer->handle() == handle)
-        *from = peer;
+      if (peer->handle() == handle) *from = peer;
     return true;
   }
 
@@ -252,13 +226,11 @@ private:
     if (offer.size > capacity)
       return fail(status_t::OUT_OF_RANGE, "%s: %s sends %llu B, there is room for %zu", call_, ip_.c_str(),
                   static_cast<unsigned long long>(offer.size), capacity);
-    if (!offer.size)
-      return status_t::SUCCESS;
+    if (!offer.size) return status_t::SUCCESS;
     hmc_remote_t *opened = nullptr;
     status_t status = check(hmc_remote_open(peer.handle(), name_of(offer.id).c_str(), left_ms(), &opened));
     *is_given_up = status == status_t::NOT_FOUND;
-    if (status != status_t::SUCCESS)
-      return status;
+    if (status != status_t::SUCCESS) return status;
     std::unique_ptr<hmc_remote_t, CloseRemote> remote(opened);
     hmc_operation_options_t options = {left_ms(), 0, nullptr, nullptr, 0, nullptr, nullptr};
     hmc_request_t *started = nullptr;

@@ -55,8 +55,7 @@ inline void encode(const Message &message, uint8_t *bytes) {
 /* False for what is no message of ours. */
 inline bool decode(const uint8_t *bytes, size_t size, Message *message) {
   static const uint8_t magic[4] = {'h', 'm', 'x', '1'};
-  if (size != MESSAGE_BYTES || !std::equal(magic, magic + sizeof magic, bytes) || bytes[6] || bytes[7])
-    return false;
+  if (size != MESSAGE_BYTES || !std::equal(magic, magic + sizeof magic, bytes) || bytes[6] || bytes[7]) return false;
   if (bytes[4] != static_cast<uint8_t>(MessageKind::OFFER) && bytes[4] != static_cast<uint8_t>(MessageKind::ANSWER))
     return false;
   Message decoded = {static_cast<MessageKind>(bytes[4]), static_cast<status_t>(bytes[5]), 0, 0};
@@ -89,8 +88,7 @@ public:
   /* Waits until something has come in since `seen`, at most `wait_ms`. */
   void wait_for_news(hmc_context_t *context, uint64_t seen, uint64_t wait_ms) {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (news_ != seen)
-      return;
+    if (news_ != seen) return;
     if (is_pulling_) {
       changed_.wait_for(lock, std::chrono::milliseconds(wait_ms), [&] { return news_ != seen || !is_pulling_; });
       return;
@@ -120,8 +118,7 @@ public:
     auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry &entry) {
       return entry.message.kind == MessageKind::ANSWER && entry.message.id == id;
     });
-    if (found == entries_.end())
-      return false;
+    if (found == entries_.end()) return false;
     *answer = found->message;
     entries_.erase(found);
     return true;
@@ -133,8 +130,7 @@ public:
     auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry &entry) {
       return entry.message.kind == MessageKind::OFFER && fits(entry.from);
     });
-    if (found == entries_.end())
-      return false;
+    if (found == entries_.end()) return false;
     *offer = found->message;
     *from = found->from;
     entries_.erase(found);

@@ -30,8 +30,7 @@ namespace hmc_detail {
 inline hmc_status_t resolve_memory(MemoryType type, int device, hmc_memory_t *resolved) {
   hmc_memory_t wanted = {static_cast<hmc_memory_kind_t>(type), type == MemoryType::CPU ? 0 : device};
   hmc_status_t status = hmc_memory_resolve(wanted, resolved);
-  if (status == HMC_SUCCESS || type != MemoryType::DEFAULT)
-    return status;
+  if (status == HMC_SUCCESS || type != MemoryType::DEFAULT) return status;
   hmc_memory_t first = {HMC_MEMORY_DEFAULT, 0}, found;
   if (hmc_memory_resolve(first, &found) == HMC_SUCCESS && found.kind == HMC_MEMORY_CPU) {
     *resolved = found;
@@ -50,8 +49,7 @@ inline hmc_memory_t host_memory() {
 /* The kind that MemoryType::DEFAULT stands for on this machine. Threads: any. */
 inline MemoryType memory_supported() {
   hmc_memory_t resolved;
-  if (hmc_detail::resolve_memory(MemoryType::DEFAULT, 0, &resolved) != HMC_SUCCESS)
-    return MemoryType::CPU;
+  if (hmc_detail::resolve_memory(MemoryType::DEFAULT, 0, &resolved) != HMC_SUCCESS) return MemoryType::CPU;
   return static_cast<MemoryType>(resolved.kind);
 }
 
@@ -67,8 +65,7 @@ public:
   status_t init() {
     hmc_memory_t resolved;
     status_ = hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved));
-    if (status_ == status_t::SUCCESS)
-      memory_ = resolved;
+    if (status_ == status_t::SUCCESS) memory_ = resolved;
     return status_;
   }
 
@@ -89,8 +86,7 @@ public:
    * the kind is CPU. Ownership: the caller's, until freeBuffer. Errors: INVALID_CONFIG (size 0, addr NULL), UNSUPPORT,
    * NOT_FOUND, NO_MEMORY. */
   status_t allocateBuffer(void **addr, size_t size) {
-    if (status_ != status_t::SUCCESS)
-      return unusable();
+    if (status_ != status_t::SUCCESS) return unusable();
     return hmc_detail::check(hmc_memory_allocate(memory_, size, addr));
   }
 
@@ -99,8 +95,7 @@ public:
 
   /* Frees what allocateBuffer gave; NULL is allowed. Errors: NOT_FOUND (not a live allocation of this memory). */
   status_t freeBuffer(void *addr) {
-    if (status_ != status_t::SUCCESS)
-      return unusable();
+    if (status_ != status_t::SUCCESS) return unusable();
     return hmc_detail::check(hmc_memory_free(memory_, addr));
   }
 
@@ -131,16 +126,14 @@ public:
 
 private:
   status_t copy(void *dest, hmc_memory_t dest_memory, const void *src, hmc_memory_t src_memory, size_t size) {
-    if (status_ != status_t::SUCCESS)
-      return unusable();
+    if (status_ != status_t::SUCCESS) return unusable();
     return hmc_detail::check(hmc_memory_copy(dest, dest_memory, src, src_memory, size));
   }
 
   /* Asks again, so that the text says what is missing. */
   status_t unusable() const {
     hmc_memory_t resolved;
-    if (hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved)) == status_)
-      return status_;
+    if (hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved)) == status_) return status_;
     return hmc_detail::fail(status_, "memory %s, device %d: not in use, call init() first",
                             hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(type_)), device_id_);
   }

@@ -48,8 +48,7 @@ fail(status_t status, const char *format, ...) {
 
 /* Turns what the C API answered into a status_t; its text is the one that counts from here on. */
 inline status_t check(hmc_status_t status) {
-  if (status != HMC_SUCCESS)
-    failure_text()[0] = 0;
+  if (status != HMC_SUCCESS) failure_text()[0] = 0;
   return static_cast<status_t>(status);
 }
 

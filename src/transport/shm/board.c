@@ -1,8 +1,9 @@
 /* The shared words of shm: the owner's board of generations, and the announcements of accesses.
  *
- * Closing a region while a peer copies. The peer announces the access (a), then looks at the board (b); the owner clears the board's word (c), then
- * looks at the announcements (d). All four are sequentially consistent, so either the peer sees the region closed, or the owner sees the access
- * and waits for its end. Mapped regions need none of this: their memory is HMC's, and a late copy lands in pages nobody else has. */
+ * Closing a region while a peer copies. The peer announces the access (a), then looks at the board (b); the owner
+ * clears the board's word (c), then looks at the announcements (d). All four are sequentially consistent, so either the
+ * peer sees the region closed, or the owner sees the access and waits for its end. Mapped regions need none of this:
+ * their memory is HMC's, and a late copy lands in pages nobody else has. */
 #include "shm.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ACCESS_LIMIT 1000000000u /* nanoseconds an owner waits for one announced access: far more than one piece can take */
+#define ACCESS_LIMIT                                                                                                   \
+  1000000000u /* nanoseconds an owner waits for one announced access: far more than one piece can take */
 
 static hmc_status_t make_shared(const char *name, size_t size, int seals, void **memory, int *descriptor) {
   int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -106,7 +108,8 @@ void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id) {
       uint64_t now = hmci_now();
       if (!limit) limit = now + ACCESS_LIMIT;
       if (now > limit) { /* stopped between its last copy and saying so: no copy of a piece lasts this long */
-        hmci_log(HMC_LOG_WARNING, "process %d was stopped while it reached into a region that closes", connection->peer_process);
+        hmci_log(HMC_LOG_WARNING, "process %d was stopped while it reached into a region that closes",
+                 connection->peer_process);
         break;
       }
       sched_yield();

@@ -9,7 +9,7 @@
 
 enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
 
-/* ---- attaching to lent memory ---------------------------------------------------------------------------------------- */
+/* ---- attaching to lent memory ------------------------------------------------------------------------------------ */
 
 /* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
 static bool is_alive(const shm_connection_t *connection) {
@@ -17,7 +17,8 @@ static bool is_alive(const shm_connection_t *connection) {
   return poll(&dead, 1, 0) == 0;
 }
 
-static hmc_status_t attach_piece(const shm_connection_t *connection, bool put, void *here, void *there, uint64_t length) {
+static hmc_status_t attach_piece(const shm_connection_t *connection, bool put, void *here, void *there,
+                                 uint64_t length) {
   while (length) {
     struct iovec local = {here, length}, remote = {there, length};
     if (!is_alive(connection)) return HMC_PEER_LOST;
@@ -44,7 +45,8 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
     snprintf(reason, size, "HMC_SHM_CMA=no");
   } else if (connection->peer_pidfd < 0) {
     snprintf(reason, size, "no descriptor of the peer's process");
-  } else if (attach_piece(connection, false, &seen, (void *)(uintptr_t)connection->peer_nonce_address, sizeof seen) != HMC_SUCCESS) {
+  } else if (attach_piece(connection, false, &seen, (void *)(uintptr_t)connection->peer_nonce_address, sizeof seen) !=
+             HMC_SUCCESS) {
     snprintf(reason, size, "%.127s", hmc_last_error());
   } else if (seen != connection->peer_nonce) {
     snprintf(reason, size, "process %d is another one here (process namespaces)", connection->peer_process);
@@ -53,11 +55,12 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
   }
   static _Atomic bool told; /* a downgrade is logged once */
   if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
-    hmci_log(HMC_LOG_WARNING, "lent memory of processes on this host goes through sockets, for attaching does not work: %s", reason);
+    hmci_log(HMC_LOG_WARNING,
+             "lent memory of processes on this host goes through sockets, for attaching does not work: %s", reason);
   }
 }
 
-/* ---- copies ---------------------------------------------------------------------------------------------------------- */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static hmc_status_t copy_mapped(const hmci_operation_t *operation, bool put, void *here, void *there, uint64_t length) {
   const hmci_memory_ops_t *ops = operation->local->ops;
@@ -66,14 +69,15 @@ static hmc_status_t copy_mapped(const hmci_operation_t *operation, bool put, voi
   return ops->copy_from_host(device, here, there, length);
 }
 
-static hmc_status_t copy_imported(const hmci_operation_t *operation, const shm_remote_t *remote, bool put, void *here, void *there,
-                                  uint64_t length) {
+static hmc_status_t copy_imported(const hmci_operation_t *operation, const shm_remote_t *remote, bool put, void *here,
+                                  void *there, uint64_t length) {
   hmc_memory_t local = operation->local->memory;
-  return put ? hmc_memory_copy(there, remote->memory, here, local, length) : hmc_memory_copy(here, local, there, remote->memory, length);
+  return put ? hmc_memory_copy(there, remote->memory, here, local, length)
+             : hmc_memory_copy(here, local, there, remote->memory, length);
 }
 
-static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operation_t *operation, const shm_remote_t *remote, void *here,
-                               void *there, uint64_t length) {
+static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operation_t *operation,
+                               const shm_remote_t *remote, void *here, void *there, uint64_t length) {
   bool put = operation->kind == HMCI_PUT;
   if (remote->way == SHM_MAP) return copy_mapped(operation, put, here, there, length);
   uint32_t slot;
@@ -81,13 +85,14 @@ static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operatio
   if (status != HMC_SUCCESS) return status;
   status = remote->way == SHM_IMPORT ? copy_imported(operation, remote, put, here, there, length)
                                      : attach_piece(connection, put, here, there, length);
-  bool open = atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation; /* stopped meanwhile, it read what is not the region's */
+  bool open = atomic_load(&connection->peer_board->generation[remote->id]) ==
+              remote->generation; /* stopped meanwhile, it read what is not the region's */
   hmci_shm_end_access(connection, slot);
   return status == HMC_SUCCESS && !open ? HMC_STALE : status;
 }
 
-static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operation_t *operation, const shm_remote_t *remote,
-                                 const hmci_segment_t *segment) {
+static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operation_t *operation,
+                                 const shm_remote_t *remote, const hmci_segment_t *segment) {
   uint8_t *here = operation->local->base + segment->local, *there = (uint8_t *)remote->pointer + segment->remote;
   for (uint64_t done = 0; done < segment->length;) {
     uint64_t length = segment->length - done < PIECE ? segment->length - done : PIECE;
@@ -102,9 +107,10 @@ static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operat
 
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
   const shm_remote_t *remote = operation->remote_state;
-  if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false; /* the owner's thread does those, in order */
-  if (operation->checksum) return false;                                        /* the stream has checksums */
-  if (remote->way == SHM_ATTACH && operation->kind == HMCI_PUT) return false;   /* see shm.h */
+  if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET)
+    return false;                        /* the owner's thread does those, in order */
+  if (operation->checksum) return false; /* the stream has checksums */
+  if (remote->way == SHM_ATTACH && operation->kind == HMCI_PUT) return false; /* see shm.h */
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops)) return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;

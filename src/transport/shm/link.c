@@ -1,10 +1,12 @@
 /* The sockets of shm: finding each other, passing descriptors, asking for regions and streams.
  *
- * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that is told to authenticated peers only; who
- * comes must be the same user (or root) and present the token of a connection. Nothing lies in the file system.
+ * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that is told to
+ * authenticated peers only; who comes must be the same user (or root) and present the token of a connection. Nothing
+ * lies in the file system.
  *
- * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token; then a device's handle. At most one descriptor with it.
- * Questions are answered in the loop's thread of the other end; a late answer to a question that was given up is told by its number. */
+ * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token; then a device's handle. At
+ * most one descriptor with it. Questions are answered in the loop's thread of the other end; a late answer to a
+ * question that was given up is told by its number. */
 #include "shm.h"
 
 #include "../../base/socket.h"
@@ -47,7 +49,7 @@ typedef struct visitor {
   shm_transport_t *transport;
 } visitor_t;
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t send_message(int socket, const message_t *message, int descriptor) {
   uint8_t bytes[MESSAGE_MAX];
@@ -95,14 +97,15 @@ static hmc_status_t receive_wait(int socket, uint64_t deadline, message_t *messa
   return status;
 }
 
-/* ---- asking ---------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t next_number(void) {
   static _Atomic uint32_t numbers;
   return atomic_fetch_add(&numbers, 1);
 }
 
-/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back. */
+/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back.
+ * */
 static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *descriptor, uint64_t deadline) {
   uint32_t number = next_number();
   int got = -1;
@@ -136,8 +139,8 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
   return HMC_SUCCESS;
 }
 
-/* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket, and a peer that refuses closes
- * its end; the answer, when it comes, is to a question that nobody asks any more. */
+/* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket,
+ * and a peer that refuses closes its end; the answer, when it comes, is to a question that nobody asks any more. */
 static hmc_status_t make_stream(shm_connection_t *connection) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
@@ -160,7 +163,8 @@ static hmc_status_t make_stream(shm_connection_t *connection) {
 }
 
 hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
-  if (atomic_load_explicit(&connection->has_requester, memory_order_acquire)) return HMC_SUCCESS; /* partner: the store below */
+  if (atomic_load_explicit(&connection->has_requester, memory_order_acquire))
+    return HMC_SUCCESS; /* partner: the store below */
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&connection->stream_lock);
   if (!atomic_load(&connection->has_requester)) {
@@ -174,7 +178,7 @@ hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
   return status;
 }
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 /* A descriptor of the region's memory; one that cannot be written through where peers may not write. */
 static hmc_status_t share_descriptor(const hmci_region_view_t *region, hmci_memory_export_t *exported) {
@@ -284,7 +288,7 @@ static hmc_status_t serve(shm_connection_t *connection, int socket) {
   return hmci_loop_add(connection->transport->host->loop, &connection->serve, socket, EPOLLIN | EPOLLRDHUP);
 }
 
-/* ---- finding each other ---------------------------------------------------------------------------------------------- */
+/* ---- finding each other ------------------------------------------------------------------------------------------ */
 
 static socklen_t abstract_address(struct sockaddr_un *address, const char *name) {
   memset(address, 0, sizeof *address);
@@ -337,7 +341,8 @@ static bool on_visitor(hmci_watch_t *watch, uint32_t events) {
   hmc_status_t status = receive_message(socket, &message, &descriptor);
   if (status == HMC_IN_PROGRESS) return false;
   shm_connection_t *connection = NULL;
-  if (status == HMC_SUCCESS && message.type == HELLO && descriptor >= 0) connection = find_token(visitor->transport, message.token);
+  if (status == HMC_SUCCESS && message.type == HELLO && descriptor >= 0)
+    connection = find_token(visitor->transport, message.token);
   bool known = connection && know_peer(connection, socket) == HMC_SUCCESS;
   end_visit(visitor, known);
   if (!known) {
@@ -413,7 +418,8 @@ static hmc_status_t connect_abstract(const char *name, uint64_t deadline, int *o
       poll(NULL, 0, 1);
       continue;
     }
-    hmc_status_t status = hmci_fail(HMC_UNSUPPORT, "its UNIX socket cannot be reached, as between network namespaces: %s", strerror(errno));
+    hmc_status_t status = hmci_fail(
+        HMC_UNSUPPORT, "its UNIX socket cannot be reached, as between network namespaces: %s", strerror(errno));
     close(socket_);
     return status;
   }

@@ -1,5 +1,5 @@
-/* How the bytes of a region go, at the owner's and at the user's side (see shm.h). A region's key is the way (1 byte) and, to attach, its address in
- * the owner (8 bytes); descriptors and handles are asked for over the link. */
+/* How the bytes of a region go, at the owner's and at the user's side (see shm.h). A region's key is the way (1 byte)
+ * and, to attach, its address in the owner (8 bytes); descriptors and handles are asked for over the link. */
 #include "shm.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ static shm_way_t way_of(const hmci_region_view_t *region) {
   return region->ops->host_accessible ? SHM_ATTACH : SHM_STREAM;
 }
 
-/* ---- the owner's side ------------------------------------------------------------------------------------------------ */
+/* ---- the owner's side -------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_shm_region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
   shm_connection_t *connection = block;
@@ -37,7 +37,7 @@ void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
 }
 
-/* ---- the user's side ------------------------------------------------------------------------------------------------- */
+/* ---- the user's side --------------------------------------------------------------------------------------------- */
 
 static hmc_status_t map_region(shm_remote_t *remote, const hmci_memory_export_t *exported, uint32_t rights) {
   struct stat file;
@@ -47,7 +47,8 @@ static hmc_status_t map_region(shm_remote_t *remote, const hmci_memory_export_t 
   int protection = PROT_READ | (rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC) ? PROT_WRITE : 0);
   void *address = mmap(NULL, remote->size, protection, MAP_SHARED, exported->descriptor, 0);
   if (address == MAP_FAILED) {
-    return hmci_fail(HMC_NO_MEMORY, "mapping %llu B of the peer: %s", (unsigned long long)remote->size, strerror(errno));
+    return hmci_fail(HMC_NO_MEMORY, "mapping %llu B of the peer: %s", (unsigned long long)remote->size,
+                     strerror(errno));
   }
   remote->pointer = address;
   return HMC_SUCCESS;
@@ -56,16 +57,20 @@ static hmc_status_t map_region(shm_remote_t *remote, const hmci_memory_export_t 
 static hmc_status_t import_region(shm_remote_t *remote, const hmci_memory_export_t *exported) {
   hmc_status_t status = hmci_memory_find(remote->memory, &remote->ops);
   if (status != HMC_SUCCESS) return status;
-  if (!remote->ops->import_allocation) return hmci_fail(HMC_UNSUPPORT, "%s memory cannot be imported here", remote->ops->name);
+  if (!remote->ops->import_allocation)
+    return hmci_fail(HMC_UNSUPPORT, "%s memory cannot be imported here", remote->ops->name);
   return remote->ops->import_allocation(remote->memory.device, exported, remote->size, &remote->pointer);
 }
 
-hmc_status_t hmci_shm_remote_open(void *block, void *state, const hmci_remote_view_t *view, const hmci_blob_t *key, uint64_t deadline,
-                                  void **mapped, const _Atomic uint32_t **generation) {
+hmc_status_t hmci_shm_remote_open(void *block, void *state, const hmci_remote_view_t *view, const hmci_blob_t *key,
+                                  uint64_t deadline, void **mapped, const _Atomic uint32_t **generation) {
   shm_connection_t *connection = block;
   shm_remote_t *remote = state;
   if (key->size != KEY || view->id >= SHM_REGIONS) return hmci_fail(HMC_CORRUPT, "malformed key of a region");
-  *remote = (shm_remote_t){.way = (shm_way_t)key->data[0], .memory = view->memory, .size = view->size, .id = view->id,
+  *remote = (shm_remote_t){.way = (shm_way_t)key->data[0],
+                           .memory = view->memory,
+                           .size = view->size,
+                           .id = view->id,
                            .generation = view->generation};
   *generation = &connection->peer_board->generation[view->id];
   if (remote->way == SHM_ATTACH) {
@@ -101,7 +106,9 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   switch (remote->way) {
   case SHM_MAP: snprintf(text, size, "mapped here: a put is a copy by the calling thread"); break;
   case SHM_IMPORT: snprintf(text, size, "imported here: the device copies, started by the calling thread"); break;
-  case SHM_ATTACH: snprintf(text, size, "read by process_vm_readv, by the calling thread; written through a UNIX socket"); break;
+  case SHM_ATTACH:
+    snprintf(text, size, "read by process_vm_readv, by the calling thread; written through a UNIX socket");
+    break;
   case SHM_STREAM:
     if (remote->pointer) {
       snprintf(text, size, "staged through a UNIX socket, for attaching does not work: %s", connection->attach_reason);

@@ -31,7 +31,8 @@ static hmc_status_t read_host_id(uint8_t id[HOST_ID]) {
 static hmc_status_t probe(char *reason, size_t size) {
   uint8_t id[HOST_ID];
   hmc_status_t status = read_host_id(id);
-  snprintf(reason, size, "%s", status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
+  snprintf(reason, size, "%s",
+           status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
   return status;
 }
 
@@ -73,7 +74,7 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return HMC_SUCCESS;
 }
 
-/* ---- connections ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   shm_connection_t *connection = block;
@@ -103,7 +104,8 @@ static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data)
   return HMC_SUCCESS;
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   shm_connection_t *connection = block;
   hmc_status_t status = connection_accept(block, peer_data);
   if (status != HMC_SUCCESS) return status;
@@ -147,7 +149,7 @@ static void explain(void *block, char *text, size_t size) {
   }
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   shm_connection_t *connection = block;

@@ -1,12 +1,15 @@
 /* shm: peers on the same host. What its files share.
  *
- * A connection is two sockets on which one end asks and the other end's service thread answers (link.c), a page that both map, and the owner's
- * board, which the peer maps read-only (board.c). How the bytes of a region go is settled per region (region.c):
+ * A connection is two sockets on which one end asks and the other end's service thread answers (link.c), a page that
+ * both map, and the owner's board, which the peer maps read-only (board.c). How the bytes of a region go is settled per
+ * region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
  *   import   device memory allocated by HMC whose kind has IPC handles: the device's copy engine, by the calling thread
- *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the stream, for a process that was stopped right
+ *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the stream, for a process that
+ *   was stopped right
  *            before its process_vm_writev would write into memory whose region has long been closed
- *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does its half */
+ *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
+ *   its half */
 #ifndef HMCI_SHM_H
 #define HMCI_SHM_H
 
@@ -19,12 +22,14 @@ enum {
   SHM_VISITORS = 64,   /* sockets that have not said whose they are */
 };
 
-/* One word per region id: the generation while the region is open, 0 otherwise. Written by the owner only; a peer cannot map it writable. */
+/* One word per region id: the generation while the region is open, 0 otherwise. Written by the owner only; a peer
+ * cannot map it writable. */
 typedef struct shm_board {
   _Atomic uint32_t generation[SHM_REGIONS];
 } shm_board_t;
 
-/* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none). Index: the end. */
+/* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none).
+ * Index: the end. */
 typedef struct shm_accesses {
   _Atomic uint32_t region[2][SHM_ACCESSES];
 } shm_accesses_t;
@@ -102,8 +107,9 @@ void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id);
 /* region.c */
 hmc_status_t hmci_shm_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_shm_region_revoke(void *connection, hmci_region_view_t *region);
-hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
-                                  uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
+hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,
+                                  const hmci_blob_t *key, uint64_t deadline, void **mapped,
+                                  const _Atomic uint32_t **generation);
 void hmci_shm_remote_close(void *connection, void *remote);
 void hmci_shm_remote_explain(void *connection, void *remote, char *text, size_t size);
 bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory_ops_t *local);

@@ -14,8 +14,8 @@ static uint64_t rest_of_segment(const hmci_segment_t *segments, uint32_t count, 
   return 0;
 }
 
-int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                     struct iovec *parts, int room, uint64_t *covered) {
+int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor,
+                     uint64_t bytes, struct iovec *parts, int room, uint64_t *covered) {
   int used = 0;
   uint64_t sum = 0, rest;
   while (used < room && bytes && (rest = rest_of_segment(segments, count, cursor))) {
@@ -40,8 +40,8 @@ void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_curso
   }
 }
 
-uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                         uint32_t crc) {
+uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor,
+                         uint64_t bytes, uint32_t crc) {
   struct iovec part;
   uint64_t length;
   while (bytes && hmci_pieces_next(segments, count, (uint8_t *)(uintptr_t)base, cursor, bytes, &part, 1, &length)) {

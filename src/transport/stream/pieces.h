@@ -12,17 +12,17 @@ typedef struct hmci_cursor {
   uint64_t offset;
 } hmci_cursor_t;
 
-/* Describes at most `bytes` bytes from `cursor` on as parts of `base` (their `local` offsets) and moves the cursor past them. Stops early
- * when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
-int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                     struct iovec *parts, int room, uint64_t *covered);
+/* Describes at most `bytes` bytes from `cursor` on as parts of `base` (their `local` offsets) and moves the cursor past
+ * them. Stops early when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
+int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor,
+                     uint64_t bytes, struct iovec *parts, int room, uint64_t *covered);
 
 /* Moves the cursor `bytes` on. */
 void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_cursor_t *cursor, uint64_t bytes);
 
 /* The CRC-32C of `bytes` bytes of host memory from `cursor` on, going on from `crc`; moves the cursor. */
-uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor, uint64_t bytes,
-                         uint32_t crc);
+uint32_t hmci_pieces_crc(const hmci_segment_t *segments, uint32_t count, const uint8_t *base, hmci_cursor_t *cursor,
+                         uint64_t bytes, uint32_t crc);
 
 /* Copies `bytes` bytes between host memory and the pieces from `cursor` on, which it moves: for memory of any kind. */
 hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,

@@ -15,7 +15,8 @@ static void end_all(hmci_requester_t *requester, hmc_status_t status) {
   for (int i = 0; i < 2; i++) {
     for (; !hmci_stage_is_empty(stages[i]); hmci_stage_pop(stages[i])) hmci_stage_finish(hmci_stage_oldest(stages[i]));
   }
-  while (!hmci_list_is_empty(&requester->queue)) hmci_stream_complete(hmci_stream_operation(requester->queue.next), status);
+  while (!hmci_list_is_empty(&requester->queue))
+    hmci_stream_complete(hmci_stream_operation(requester->queue.next), status);
   requester->armed = requester->polled = false;
   hmci_loop_set_polled(requester->host->loop, &requester->watch, false);
   hmci_loop_silence(requester->host->loop, &requester->watch);
@@ -27,7 +28,7 @@ void hmci_requester_lose(hmci_requester_t *requester, const char *reason) {
   requester->host->connection_lost(requester->host, requester->connection, reason);
 }
 
-/* ---- who moves it ---------------------------------------------------------------------------------------------------- */
+/* ---- who moves it ------------------------------------------------------------------------------------------------ */
 
 /* A device copies, and no descriptor will tell when it is done; or the pool has to get a buffer back. */
 static bool waits_for_device(const hmci_requester_t *requester) {
@@ -96,7 +97,8 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   }
 }
 
-/* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting thread, sends it. */
+/* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting
+ * thread, sends it. */
 static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first, bool idle) {
   bool small = first->segment_count <= 1 && first->single.length <= HMCI_STREAM_INLINE;
   return small && !idle && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
@@ -123,10 +125,12 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   return HMC_SUCCESS;
 }
 
-/* How long a waiting thread polls though nothing moves: `spin`, and the time the other end may take to receive so much. */
+/* How long a waiting thread polls though nothing moves: `spin`, and the time the other end may take to receive so much.
+ * */
 static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
   uint64_t bytes = 0;
-  for (uint32_t i = 0; i < operation->segment_count && bytes < PATIENT_BYTES; i++) bytes += operation->segments[i].length;
+  for (uint32_t i = 0; i < operation->segment_count && bytes < PATIENT_BYTES; i++)
+    bytes += operation->segments[i].length;
   return spin ? spin + (bytes < PATIENT_BYTES ? bytes : PATIENT_BYTES) / BYTES_PER_NANOSECOND : 0;
 }
 
@@ -174,7 +178,7 @@ void hmci_requester_progress(hmci_requester_t *requester) {
   pthread_mutex_unlock(&requester->lock);
 }
 
-/* ---- cancelling ------------------------------------------------------------------------------------------------------ */
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   pthread_mutex_lock(&requester->lock);
@@ -195,9 +199,10 @@ void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
   pthread_mutex_unlock(&requester->lock);
 }
 
-/* ---- opening and closing --------------------------------------------------------------------------------------------- */
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
-hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe) {
   *requester = (hmci_requester_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
   hmci_list_init(&requester->queue);
   pthread_mutex_init(&requester->lock, NULL);

@@ -1,22 +1,24 @@
 /* The requesting end of a stream: sends operations, receives their replies.
  *
- * Who moves it. A thread that waits for an operation polls the socket itself, so that a small operation costs one network round trip and no
- * thread switch. Only while operations are under way that no thread waits for is the socket armed in the loop; at once where a callback or a
- * descriptor will tell of them, or something small is kept back; else within HMCI_SOON, for whoever starts many and waits for one after the
- * other is soon back, and the loop's thread would only take its processor.
- * Invariant, whenever `lock` is free: armed implies (queue is not empty && drivers == 0 && not failed), which implies armed or due in the loop.
+ * Who moves it. A thread that waits for an operation polls the socket itself, so that a small operation costs one
+ * network round trip and no thread switch. Only while operations are under way that no thread waits for is the socket
+ * armed in the loop; at once where a callback or a descriptor will tell of them, or something small is kept back; else
+ * within HMCI_SOON, for whoever starts many and waits for one after the other is soon back, and the loop's thread would
+ * only take its processor. Invariant, whenever `lock` is free: armed implies (queue is not empty && drivers == 0 && not
+ * failed), which implies armed or due in the loop.
  *
- * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps nothing but numbers;
- * payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
+ * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps
+ * nothing but numbers; payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
  *
- * Device memory passes through two stages, one each way: while a chunk is on the socket, the device copies the next one. While such copies are all
- * there is to wait for, the loop polls.
+ * Device memory passes through two stages, one each way: while a chunk is on the socket, the device copies the next
+ * one. While such copies are all there is to wait for, the loop polls.
  *
- * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get, or an atomic that fetches, is
- * kept back until that is complete. The operations of a chain are complete in their order.
+ * Chains. What comes after a put goes out behind it, and the other end sees to the order; what comes after a get, or an
+ * atomic that fetches, is kept back until that is complete. The operations of a chain are complete in their order.
  *
- * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of that frame (at most
- * HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read and dropped.
+ * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of
+ * that frame (at most HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read
+ * and dropped.
  *
  * Locking: `lock` guards all. It is held across system calls that do not block, and across device copies. */
 #ifndef HMCI_STREAM_REQUESTER_H
@@ -37,7 +39,7 @@ typedef struct hmci_requester {
   uint64_t sequence; /* of the last operation submitted */
   uint32_t drivers;  /* threads that poll the socket in hmci_requester_wait */
   bool armed, blocked;
-  bool told; /* something queued has a callback, or a descriptor that tells of it */
+  bool told;           /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
 
   hmci_operation_t *sending; /* the first operation not wholly sent */
@@ -45,9 +47,9 @@ typedef struct hmci_requester {
   uint64_t frame_sent;       /* bytes of that frame that are gone */
   uint8_t *residue;          /* what is left of a frame whose operation was cancelled */
   uint64_t residue_size, residue_sent;
-  hmci_stage_t out;          /* chunks of `sending`, where it comes from device memory */
-  hmci_cursor_t out_cursor;  /* where the next chunk to be copied starts */
-  bool crc_known; /* of the frame being sent */
+  hmci_stage_t out;         /* chunks of `sending`, where it comes from device memory */
+  hmci_cursor_t out_cursor; /* where the next chunk to be copied starts */
+  bool crc_known;           /* of the frame being sent */
   uint32_t crc;
 
   uint8_t header[HMCI_REPLY_HEADER];
@@ -56,12 +58,13 @@ typedef struct hmci_requester {
   uint64_t data_left;     /* of the DATA frame */
   bool data_last, data_checked;
   uint32_t data_crc, data_crc_due; /* of what came so far, and what it must be at the end */
-  hmci_stage_t in; /* chunks of gets into device memory */
+  hmci_stage_t in;                 /* chunks of gets into device memory */
   bool polled;
 } hmci_requester_t;
 
 /* Takes the pipe; on failure it stays the caller's. */
-hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe);
+hmc_status_t hmci_requester_open(hmci_requester_t *requester, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe);
 /* After hmci_requester_fail, when no other call runs. */
 void hmci_requester_close(hmci_requester_t *requester);
 

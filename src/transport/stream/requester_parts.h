@@ -27,7 +27,9 @@ static inline hmci_operation_t *hmci_requester_after(hmci_requester_t *requester
   return next == &requester->queue ? NULL : hmci_stream_operation(next);
 }
 
-static inline bool hmci_stream_is_host(const hmci_operation_t *operation) { return operation->local->ops->host_accessible; }
+static inline bool hmci_stream_is_host(const hmci_operation_t *operation) {
+  return operation->local->ops->host_accessible;
+}
 
 /* It is complete with an answer of its own, not with an ACK. */
 static inline bool hmci_stream_is_answered(const hmci_operation_t *operation) {
@@ -54,8 +56,8 @@ bool hmci_requester_send(hmci_requester_t *requester);
 void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *next);
 /* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
 void hmci_requester_finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
-/* Stops sending the operation that is being sent and goes on with the next: what is left of a half sent frame is kept as a private copy.
- * False: no memory, and all is lost. */
+/* Stops sending the operation that is being sent and goes on with the next: what is left of a half sent frame is kept
+ * as a private copy. False: no memory, and all is lost. */
 bool hmci_requester_break_off(hmci_requester_t *requester);
 
 /* Receives what is there. True when something moved. */

@@ -1,6 +1,7 @@
 /* The requesting end of a stream: receiving replies.
  *
- * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time through a buffer. */
+ * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time
+ * through a buffer. */
 #include "requester_parts.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 
 enum { BUFFER = 4096 };
 
-/* ---- replies --------------------------------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------------------------------- */
 
 static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
   for (hmci_list_t *link = requester->queue.next; link != &requester->queue; link = link->next) {
@@ -19,7 +20,8 @@ static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
   return NULL;
 }
 
-/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones then. */
+/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones
+ * then. */
 static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   if (operation == requester->sending && !hmci_requester_break_off(requester)) return;
   hmci_requester_finish(requester, operation, status);
@@ -109,7 +111,7 @@ static bool take_header(hmci_requester_t *requester) {
   return true;
 }
 
-/* ---- chunks on their way in ------------------------------------------------------------------------------------------ */
+/* ---- chunks on their way in -------------------------------------------------------------------------------------- */
 
 /* Ends the oldest chunk, whose copies are done. */
 static void end_chunk(hmci_requester_t *requester) {
@@ -138,13 +140,15 @@ static bool end_chunks(hmci_requester_t *requester, bool wait) {
   return moved;
 }
 
-/* The chunk that takes the next bytes of the sink: the newest while it has room. NULL: all are with the device, or there is no buffer. */
+/* The chunk that takes the next bytes of the sink: the newest while it has room. NULL: all are with the device, or
+ * there is no buffer. */
 static hmci_stage_slot_t *open_chunk(hmci_requester_t *requester) {
   const hmci_host_t *host = requester->host;
   hmci_stage_t *in = &requester->in;
   uint64_t size = requester->sink->local->chunk;
   if (!hmci_stage_is_empty(in) && !hmci_stage_newest(in)->started) return hmci_stage_newest(in);
-  if (!hmci_stage_reserve(in, host->staging, size, (uint32_t)host->settings->depth) || hmci_stage_is_full(in)) return NULL;
+  if (!hmci_stage_reserve(in, host->staging, size, (uint32_t)host->settings->depth) || hmci_stage_is_full(in))
+    return NULL;
   hmci_stage_slot_t *slot = hmci_stage_claim(in);
   slot->sequence = hmci_stream_state(requester->sink)->sequence;
   return slot;
@@ -160,7 +164,8 @@ static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uin
   bool sound = !requester->data_checked || requester->data_left || requester->data_crc == requester->data_crc_due;
   slot->last = !requester->data_left && requester->data_last;
   if (sound) {
-    hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received, slot->size, false);
+    hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received,
+                     slot->size, false);
   } else {
     slot->started = true;
     slot->status = HMC_CORRUPT;
@@ -223,17 +228,19 @@ static bool consume(hmci_requester_t *requester, const uint8_t *data, uint64_t s
 typedef struct aim {
   struct iovec parts[64];
   int count;
-  uint64_t direct, wanted; /* bytes that go to their place, and all */
+  uint64_t direct, wanted;  /* bytes that go to their place, and all */
   hmci_stage_slot_t *chunk; /* they go into this one */
 } aim_t;
 
-/* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or through the buffer. */
+/* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or
+ * through the buffer. */
 static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
   hmci_operation_t *sink = requester->sink;
   uint64_t left = requester->data_left;
   if (sink && hmci_stream_is_host(sink)) {
     hmci_cursor_t cursor = hmci_stream_state(sink)->received;
-    aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63, &aim->direct);
+    aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63,
+                                  &aim->direct);
     return aim->direct == left ? HMCI_REPLY_HEADER : 0;
   }
   if (sink && (aim->chunk = open_chunk(requester))) {
@@ -271,7 +278,8 @@ static void take_placed(hmci_requester_t *requester, const aim_t *aim, uint64_t 
   hmci_operation_t *sink = requester->sink;
   hmci_cursor_t *at = &hmci_stream_state(sink)->received;
   if (requester->data_checked) {
-    requester->data_crc = hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
+    requester->data_crc =
+        hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
   } else {
     hmci_pieces_skip(sink->segments, sink->segment_count, at, size);
   }
@@ -291,7 +299,8 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
     ssize_t got = requester->pipe->receive(requester->pipe, aim.parts, aim.count);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
     if (got <= 0) {
-      hmci_requester_lose(requester, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      hmci_requester_lose(requester,
+                          got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     moved = true;

@@ -1,7 +1,7 @@
 /* The requesting end of a stream: sending.
  *
- * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from where it lies, and notes how
- * far the pipe took them. */
+ * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from
+ * where it lies, and notes how far the pipe took them. */
 #include "requester_parts.h"
 
 #include <errno.h>
@@ -9,10 +9,10 @@
 #include <string.h>
 
 enum {
-  PARTS = 320,            /* of one send: more than one whole frame's entries */
-  HEADERS = 12 << 10,     /* room for headers, tables and inlined payload of one send */
-  FRAMES = 128,           /* of one send */
-  ROUND = 4 << 20,        /* payload bytes after which a send stops collecting */
+  PARTS = 320,        /* of one send: more than one whole frame's entries */
+  HEADERS = 12 << 10, /* room for headers, tables and inlined payload of one send */
+  FRAMES = 128,       /* of one send */
+  ROUND = 4 << 20,    /* payload bytes after which a send stops collecting */
 };
 
 static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {
@@ -26,7 +26,7 @@ static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
   return before && hmci_stream_is_answered(before);
 }
 
-/* ---- frames ---------------------------------------------------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 /* One frame, planned. */
 typedef struct frame {
@@ -37,8 +37,10 @@ typedef struct frame {
   bool last;
 } frame_t;
 
-static const uint8_t wire_types[] = {
-    [HMCI_PUT] = HMCI_WIRE_PUT, [HMCI_GET] = HMCI_WIRE_GET, [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC, [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
+static const uint8_t wire_types[] = {[HMCI_PUT] = HMCI_WIRE_PUT,
+                                     [HMCI_GET] = HMCI_WIRE_GET,
+                                     [HMCI_ATOMIC] = HMCI_WIRE_ATOMIC,
+                                     [HMCI_NOTIFY] = HMCI_WIRE_NOTIFY};
 
 static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t *header, uint8_t *table) {
   const hmci_atomic_t *atomic = &operation->atomic;
@@ -50,8 +52,8 @@ static void plan_atomic(const hmci_operation_t *operation, hmci_request_header_t
 }
 
 /* Fills the header's entry and the table with segments from the cursor on, which it moves; returns their bytes. */
-static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit, hmci_request_header_t *header,
-                              uint8_t *table) {
+static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit,
+                              hmci_request_header_t *header, uint8_t *table) {
   uint64_t total = 0;
   uint16_t entries = hmci_stream_is_staged(operation) ? HMCI_STAGE_PIECES : HMCI_FRAME_ENTRIES;
   while (cursor->index < operation->segment_count && header->entries < entries && total < limit) {
@@ -67,15 +69,18 @@ static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *
     }
     header->entries++;
     total += length;
-    *cursor = whole ? (hmci_cursor_t){.index = cursor->index + 1} : (hmci_cursor_t){cursor->index, cursor->offset + length};
+    *cursor =
+        whole ? (hmci_cursor_t){.index = cursor->index + 1} : (hmci_cursor_t){cursor->index, cursor->offset + length};
   }
   return total;
 }
 
-/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its CRC comes later. */
+/* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its
+ * CRC comes later. */
 static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
   frame_t frame = {.operation = operation, .end = start, .last = true};
-  hmci_request_header_t header = {.type = wire_types[operation->kind], .sequence = hmci_stream_state(operation)->sequence};
+  hmci_request_header_t header = {.type = wire_types[operation->kind],
+                                  .sequence = hmci_stream_state(operation)->sequence};
   uint8_t *table = to + HMCI_REQUEST_HEADER;
   if (operation->remote) {
     header.region = operation->remote->id;
@@ -83,7 +88,9 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   }
   switch (operation->kind) {
   case HMCI_PUT:
-    frame.payload = plan_segments(operation, &frame.end, hmci_stream_is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
+    frame.payload =
+        plan_segments(operation, &frame.end,
+                      hmci_stream_is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
     frame.last = frame.end.index == operation->segment_count;
     break;
   case HMCI_GET:
@@ -105,7 +112,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   return frame;
 }
 
-/* ---- chunks on their way out ----------------------------------------------------------------------------------------- */
+/* ---- chunks on their way out ------------------------------------------------------------------------------------- */
 
 /* Lets the device copy ahead, as far as there are buffers. */
 static void copy_ahead(hmci_requester_t *requester) {
@@ -126,7 +133,8 @@ static void copy_ahead(hmci_requester_t *requester) {
 /* The chunk of the frame that is next: HMC_IN_PROGRESS while the device copies it, or there is no buffer. */
 static hmc_status_t next_chunk(hmci_requester_t *requester, uint8_t **chunk) {
   copy_ahead(requester);
-  if (hmci_stage_is_empty(&requester->out) || !hmci_stage_is_done(hmci_stage_oldest(&requester->out))) return HMC_IN_PROGRESS;
+  if (hmci_stage_is_empty(&requester->out) || !hmci_stage_is_done(hmci_stage_oldest(&requester->out)))
+    return HMC_IN_PROGRESS;
   hmci_stage_slot_t *slot = hmci_stage_oldest(&requester->out);
   *chunk = slot->buffer;
   return slot->status;
@@ -187,17 +195,19 @@ static void add_part(batch_t *batch, const void *data, uint64_t size, uint64_t *
 
 static bool has_room(const batch_t *batch) {
   return batch->frame_count < FRAMES && batch->part_count + HMCI_FRAME_ENTRIES + 2 <= PARTS &&
-         batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + HMCI_STREAM_INLINE <= HEADERS && batch->payload < ROUND;
+         batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + HMCI_STREAM_INLINE <= HEADERS &&
+         batch->payload < ROUND;
 }
 
 /* Puts the CRC of a planned frame's payload into its header. It is kept while the frame is sent in several goes. */
-static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, const uint8_t *chunk, bool first,
-                    uint8_t *header) {
+static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_cursor_t start, const uint8_t *chunk,
+                    bool first, uint8_t *header) {
   const hmci_operation_t *operation = frame->operation;
   uint32_t crc = requester->crc;
   if (!first || !requester->crc_known) {
     crc = chunk ? hmci_crc32c(0, chunk, frame->payload)
-                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload, 0);
+                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start,
+                                  frame->payload, 0);
   }
   if (first) {
     requester->crc = crc;
@@ -222,12 +232,13 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
     return;
   }
   struct iovec pieces[HMCI_FRAME_ENTRIES];
-  int count = hmci_pieces_next(operation->segments, operation->segment_count, operation->local->base, &start, frame->payload,
-                               pieces, HMCI_FRAME_ENTRIES, &covered);
+  int count = hmci_pieces_next(operation->segments, operation->segment_count, operation->local->base, &start,
+                               frame->payload, pieces, HMCI_FRAME_ENTRIES, &covered);
   for (int i = 0; i < count; i++) add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
 }
 
-/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet. */
+/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet.
+ * */
 static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;
@@ -242,7 +253,8 @@ static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
     }
     frame_t frame = plan_frame(operation, cursor, header);
     batch->header_size += frame.header;
-    if (operation->checksum && operation->kind == HMCI_PUT) add_crc(requester, &frame, cursor, chunk, batch->frame_count == 0, header);
+    if (operation->checksum && operation->kind == HMCI_PUT)
+      add_crc(requester, &frame, cursor, chunk, batch->frame_count == 0, header);
     add_part(batch, header, frame.header, &skip);
     if (staged) {
       add_part(batch, chunk, frame.payload, &skip);
@@ -291,7 +303,8 @@ static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *part
 /* Sends the rest of a cancelled operation's frame. True when it is gone. */
 static bool send_residue(hmci_requester_t *requester, bool *moved) {
   while (requester->residue) {
-    struct iovec part = {requester->residue + requester->residue_sent, requester->residue_size - requester->residue_sent};
+    struct iovec part = {requester->residue + requester->residue_sent,
+                         requester->residue_size - requester->residue_sent};
     ssize_t sent = write_parts(requester, &part, 1);
     if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
     if (sent <= 0) return false;

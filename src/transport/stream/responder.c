@@ -39,9 +39,10 @@ void hmci_responder_break_off(hmci_responder_t *responder) {
   hmci_responder_lose(responder, "it broke the protocol");
 }
 
-/* ---- the service ----------------------------------------------------------------------------------------------------- */
+/* ---- the service ------------------------------------------------------------------------------------------------- */
 
-/* What no descriptor tells: a device copies, the pool has to get a buffer back, or an encrypting pipe holds bytes that wait. */
+/* What no descriptor tells: a device copies, the pool has to get a buffer back, or an encrypting pipe holds bytes that
+ * wait. */
 static bool has_to_poll(const hmci_responder_t *responder) {
   if (!responder->paused && responder->pipe->pending && responder->pipe->pending(responder->pipe)) return true;
   if (!hmci_stage_is_empty(&responder->in) && responder->in.slots[responder->in.head].started) return true;
@@ -59,7 +60,8 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   bool polled = has_to_poll(responder);
   if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
   responder->polled = polled;
-  if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left) hmci_stage_release(&responder->in);
+  if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left)
+    hmci_stage_release(&responder->in);
   if (responder->out.depth && hmci_list_is_empty(&responder->jobs)) hmci_stage_release(&responder->out);
 }
 
@@ -75,14 +77,16 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
       responder->paused = false; /* there is room again; what waits in the socket makes the next event */
       moved = true;
     }
-    if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR)) hmci_responder_lose(responder, "the peer closed the connection");
+    if (!moved && !responder->failed && events & (EPOLLHUP | EPOLLERR))
+      hmci_responder_lose(responder, "the peer closed the connection");
     if (!responder->failed) settle(responder, was_blocked, was_paused);
   }
   pthread_mutex_unlock(&responder->lock);
   return moved;
 }
 
-/* The device finishes with a region: chunks of it are ended, or become bytes of nothing. False when the stream is broken. */
+/* The device finishes with a region: chunks of it are ended, or become bytes of nothing. False when the stream is
+ * broken. */
 static bool finish_chunks(hmci_responder_t *responder, const hmci_region_view_t *region) {
   bool moved;
   if (responder->region == region && hmci_responder_is_staged(responder) && !hmci_stage_is_empty(&responder->in)) {
@@ -110,7 +114,8 @@ void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *regi
   pthread_mutex_unlock(&responder->lock);
 }
 
-hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe) {
+hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe) {
   *responder = (hmci_responder_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
   hmci_list_init(&responder->jobs);
   pthread_mutex_init(&responder->lock, NULL);

@@ -1,13 +1,17 @@
 /* The answering end of a stream: the service thread takes requests and answers them, without the application.
  *
- * Payload of a put goes from the socket into the region by the same system call that reads it; a device's into a stage, from which the device
- * copies while the next chunk comes in. An operation into device memory ends, and is acknowledged, when the device has finished; any request
- * that is not more of the same waits for that. Small frames come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop brought.
+ * Payload of a put goes from the socket into the region by the same system call that reads it; a device's into a stage,
+ * from which the device copies while the next chunk comes in. An operation into device memory ends, and is
+ * acknowledged, when the device has finished; any request that is not more of the same waits for that. Small frames
+ * come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop
+ * brought.
  *
- * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody else.
+ * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody
+ * else.
  *
- * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that touches a region
- * counts among its users, and revoke ends that at once: what still comes in is dropped, what still goes out is zeros and a NAK. */
+ * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that
+ * touches a region counts among its users, and revoke ends that at once: what still comes in is dropped, what still
+ * goes out is zeros and a NAK. */
 #ifndef HMCI_STREAM_RESPONDER_H
 #define HMCI_STREAM_RESPONDER_H
 
@@ -28,38 +32,39 @@ typedef struct hmci_responder {
 
   /* The request frame being received: header, table, payload. */
   uint8_t header[HMCI_REQUEST_HEADER];
-  uint8_t *table;                  /* HMCI_FRAME_TABLE bytes once a frame with more than one entry came */
-  hmci_segment_t *entries;         /* HMCI_FRAME_ENTRIES likewise */
+  uint8_t *table;          /* HMCI_FRAME_TABLE bytes once a frame with more than one entry came */
+  hmci_segment_t *entries; /* HMCI_FRAME_ENTRIES likewise */
   uint32_t header_size, table_size;
   hmci_request_header_t request;
-  hmci_segment_t entry;            /* where a single one is kept */
+  hmci_segment_t entry; /* where a single one is kept */
   hmci_cursor_t cursor;
   uint64_t payload_left;
-  hmci_region_view_t *region;      /* the sink; NULL: payload is dropped */
-  bool bulk;                       /* the last frame was large: the next one probably is */
-  uint8_t *message;                /* HMC_NOTIFICATION_MAX bytes once a notification came */
-  uint32_t crc;                    /* of the payload so far */
-  uint64_t refused_sequence;       /* the operation that fails, and why */
+  hmci_region_view_t *region; /* the sink; NULL: payload is dropped */
+  bool bulk;                  /* the last frame was large: the next one probably is */
+  uint8_t *message;           /* HMC_NOTIFICATION_MAX bytes once a notification came */
+  uint32_t crc;               /* of the payload so far */
+  uint64_t refused_sequence;  /* the operation that fails, and why */
   hmc_status_t refused_status;
-  uint64_t chunk_sequence;         /* of the chunk that ended last, and how its operation fares */
+  uint64_t chunk_sequence; /* of the chunk that ended last, and how its operation fares */
   hmc_status_t chunk_status;
-  hmc_status_t last_status;        /* of the operation before the current one; what is chained to it depends on it */
+  hmc_status_t last_status; /* of the operation before the current one; what is chained to it depends on it */
 
   /* Answers. */
   uint64_t ack_due, ack_sent;
-  hmci_list_t jobs; /* gets and NAKs, oldest first */
-  uint32_t job_count, refusals; /* refusals: jobs that are nothing but a NAK */
+  hmci_list_t jobs;                 /* gets and NAKs, oldest first */
+  uint32_t job_count, refusals;     /* refusals: jobs that are nothing but a NAK */
   uint8_t reply[HMCI_REPLY_HEADER]; /* the header of the frame being sent */
   uint32_t reply_size, reply_sent;
   uint64_t data_left; /* payload of the frame being sent, of the oldest job */
-  hmci_stage_t in;  /* chunks of puts into device memory */
-  hmci_stage_t out; /* chunks of the oldest job, where it reads device memory */
-  uint64_t out_sent; /* of the oldest chunk */
+  hmci_stage_t in;    /* chunks of puts into device memory */
+  hmci_stage_t out;   /* chunks of the oldest job, where it reads device memory */
+  uint64_t out_sent;  /* of the oldest chunk */
   bool polled;
 } hmci_responder_t;
 
 /* Takes the pipe and starts to serve it; on failure the pipe stays the caller's. */
-hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection, hmci_pipe_t *pipe);
+hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection,
+                                 hmci_pipe_t *pipe);
 /* Stops the service; regions in use are released. Any thread, more than once. */
 void hmci_responder_fail(hmci_responder_t *responder);
 /* After hmci_responder_fail. Not in the loop's thread of another loop. */

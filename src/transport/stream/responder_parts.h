@@ -18,12 +18,12 @@ struct hmci_responder_job {
   bool last;           /* the operation ends with this job */
   bool checksum;
   uint64_t value; /* of a result */
-  uint64_t done;  /* what was done, and due to be acknowledged, before it: told first, for a chain ends with its last operation */
+  uint64_t done;  /* what was done and is due to be acknowledged before it: a chain ends with its last operation */
   hmci_region_view_t *region;
   hmci_cursor_t cursor; /* where the next frame starts, or the next chunk that the device copies */
   uint64_t left;        /* to be sent */
   uint64_t to_copy;     /* to be copied by the device */
-  uint32_t count; /* 0: a refusal, or a result */
+  uint32_t count;       /* 0: a refusal, or a result */
   hmci_segment_t entries[];
 };
 

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-/* ---- answers --------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
   hmci_reply_encode(responder->reply, header);
@@ -38,7 +38,8 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
   hmci_stage_slot_t *slot = NULL;
   if (!host) {
     copy_ahead(responder, job);
-    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out))) return HMC_IN_PROGRESS;
+    if (hmci_stage_is_empty(&responder->out) || !hmci_stage_is_done(hmci_stage_oldest(&responder->out)))
+      return HMC_IN_PROGRESS;
     slot = hmci_stage_oldest(&responder->out);
     length = slot->size;
     responder->out_sent = 0;
@@ -65,8 +66,8 @@ static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
   return true;
 }
 
-/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of what it would cover; what was
- * done before that is acknowledged before it. */
+/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
+ * what it would cover; what was done before that is acknowledged before it. */
 static bool next_reply(hmci_responder_t *responder) {
   if (!responder->refusals && acknowledge(responder, responder->ack_due)) return true;
   if (hmci_list_is_empty(&responder->jobs)) return false;
@@ -95,7 +96,8 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
   int used = 0;
   uint64_t covered;
   if (responder->reply_sent < responder->reply_size) {
-    parts[used++] = (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
+    parts[used++] =
+        (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
   }
   if (!responder->data_left) return used;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);

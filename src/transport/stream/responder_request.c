@@ -1,6 +1,7 @@
 /* The answering end of a stream: taking requests.
  *
- * Bytes come to where they belong by the call that reads them, or through the loop's scratch, where small frames come many at a time. */
+ * Bytes come to where they belong by the call that reads them, or through the loop's scratch, where small frames come
+ * many at a time. */
 #include "responder_parts.h"
 
 #include <errno.h>
@@ -14,9 +15,10 @@ enum {
 };
 _Static_assert((int)LOOK_AHEAD <= (int)HMCI_SCRATCH, "the look-ahead fits into the scratch");
 
-/* ---- requests -------------------------------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-static hmci_responder_job_t *new_job(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status, uint32_t count) {
+static hmci_responder_job_t *new_job(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status,
+                                     uint32_t count) {
   hmci_responder_job_t *job = calloc(1, sizeof *job + count * sizeof(hmci_segment_t));
   if (!job) return NULL;
   job->sequence = sequence;
@@ -72,14 +74,15 @@ static bool end_operation(hmci_responder_t *responder) {
   return end_sequence(responder, responder->request.sequence, status);
 }
 
-/* ---- chunks on their way into device memory -------------------------------------------------------------------------- */
+/* ---- chunks on their way into device memory ---------------------------------------------------------------------- */
 
 /* The frame that comes in goes into device memory by the stage. */
 bool hmci_responder_is_staged(const hmci_responder_t *responder) {
   return responder->region && !responder->region->ops->host_accessible && responder->in.depth;
 }
 
-/* Ends the oldest chunk, whose copies are done, and its operation with the last one. False when the stream is broken. */
+/* Ends the oldest chunk, whose copies are done, and its operation with the last one. False when the stream is broken.
+ * */
 static bool end_chunk(hmci_responder_t *responder) {
   hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
   hmci_responder_release(responder, &slot->region);
@@ -122,14 +125,17 @@ static hmci_stage_slot_t *open_chunk(hmci_responder_t *responder) {
 
 /* Hands the open chunk to the device. */
 static void start_chunk(hmci_responder_t *responder, hmci_stage_slot_t *slot) {
-  atomic_fetch_add_explicit(&responder->region->users, 1, memory_order_relaxed); /* counted: the frame's own use is still held */
+  atomic_fetch_add_explicit(&responder->region->users, 1,
+                            memory_order_relaxed); /* counted: the frame's own use is still held */
   slot->region = responder->region;
-  hmci_stage_start(slot, responder->region, entries_of(responder), responder->request.entries, &responder->cursor, slot->size, false);
+  hmci_stage_start(slot, responder->region, entries_of(responder), responder->request.entries, &responder->cursor,
+                   slot->size, false);
 }
 
 /* Bytes have come into the open chunk. */
 static void fill_chunk(hmci_responder_t *responder, hmci_stage_slot_t *slot, uint64_t size) {
-  if (responder->request.flags & HMCI_FLAG_CHECKSUM) responder->crc = hmci_crc32c(responder->crc, slot->buffer + slot->size, size);
+  if (responder->request.flags & HMCI_FLAG_CHECKSUM)
+    responder->crc = hmci_crc32c(responder->crc, slot->buffer + slot->size, size);
   slot->size += size;
   responder->payload_left -= size;
   if (slot->size == responder->in.chunk && responder->payload_left) start_chunk(responder, slot);
@@ -147,7 +153,8 @@ static bool end_staged(hmci_responder_t *responder) {
 /* All of a frame's payload is where it belongs, or dropped. */
 static bool end_payload(hmci_responder_t *responder) {
   const hmci_request_header_t *request = &responder->request;
-  if (responder->refused_status == HMC_SUCCESS && request->flags & HMCI_FLAG_CHECKSUM && responder->crc != request->crc) {
+  if (responder->refused_status == HMC_SUCCESS && request->flags & HMCI_FLAG_CHECKSUM &&
+      responder->crc != request->crc) {
     hmci_responder_refuse(responder, HMC_CORRUPT);
   }
   if (hmci_responder_is_staged(responder)) {
@@ -178,7 +185,8 @@ static const uint32_t rights_needed[] = {
 /* May the frame do what it wants? On success `responder->region` is the region, in use. */
 static hmc_status_t admit(hmci_responder_t *responder, const hmci_segment_t *entries) {
   const hmci_request_header_t *request = &responder->request;
-  if (request->sequence != responder->refused_sequence) responder->refused_status = HMC_SUCCESS; /* the former one was cancelled */
+  if (request->sequence != responder->refused_sequence)
+    responder->refused_status = HMC_SUCCESS; /* the former one was cancelled */
   if (responder->refused_status != HMC_SUCCESS) return responder->refused_status;
   if (request->flags & HMCI_FLAG_CHAINED && responder->last_status != HMC_SUCCESS) return responder->last_status;
   if (request->type == HMCI_WIRE_NOTIFY) return HMC_SUCCESS;
@@ -193,9 +201,12 @@ static hmc_status_t admit(hmci_responder_t *responder, const hmci_segment_t *ent
 }
 
 static bool take_atomic(hmci_responder_t *responder, const hmci_segment_t *entries) {
-  hmci_atomic_t atomic = {.operation = (hmc_atomic_operation_t)entries[1].local, .fetch = entries[2].length, .operand = entries[1].length,
+  hmci_atomic_t atomic = {.operation = (hmc_atomic_operation_t)entries[1].local,
+                          .fetch = entries[2].length,
+                          .operand = entries[1].length,
                           .compare = entries[2].local};
-  hmc_status_t status = hmci_atomic_on_region(responder->region, entries[0].local, (unsigned)entries[0].length, &atomic);
+  hmc_status_t status =
+      hmci_atomic_on_region(responder->region, entries[0].local, (unsigned)entries[0].length, &atomic);
   hmci_responder_release(responder, &responder->region);
   if (status != HMC_SUCCESS) hmci_responder_refuse(responder, status);
   if (status != HMC_SUCCESS || !atomic.fetch) return end_operation(responder);
@@ -213,13 +224,15 @@ static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmc
   return last ? end_operation(responder) : true;
 }
 
-/* A frame into device memory gets its buffers where the pool has some; any other waits until the device has finished. */
+/* A frame into device memory gets its buffers where the pool has some; any other waits until the device has finished.
+ * */
 static bool prepare_stage(hmci_responder_t *responder) {
   const hmci_host_t *host = responder->host;
   bool moved, device = responder->request.type == HMCI_WIRE_PUT && !responder->region->ops->host_accessible;
   if (device && responder->in.chunk >= responder->region->chunk) return true;
   if (!hmci_responder_end_chunks(responder, true, &moved)) return false;
-  if (device) hmci_stage_reserve(&responder->in, host->staging, responder->region->chunk, (uint32_t)host->settings->depth);
+  if (device)
+    hmci_stage_reserve(&responder->in, host->staging, responder->region->chunk, (uint32_t)host->settings->depth);
   return true;
 }
 
@@ -233,11 +246,14 @@ static bool take_request(hmci_responder_t *responder) {
   bool moved, plain = request->type == HMCI_WIRE_PUT && !(request->flags & HMCI_FLAG_CHAINED);
   if (!plain && !hmci_responder_end_chunks(responder, true, &moved)) return false;
   hmc_status_t status = admit(responder, entries);
-  if (status == HMC_SUCCESS ? !prepare_stage(responder) : !hmci_responder_end_chunks(responder, true, &moved)) return false;
+  if (status == HMC_SUCCESS ? !prepare_stage(responder) : !hmci_responder_end_chunks(responder, true, &moved))
+    return false;
   if (status != HMC_SUCCESS) hmci_responder_refuse(responder, status);
   if (request->type == HMCI_WIRE_GET) return take_get(responder, status, entries, total);
-  if (request->type == HMCI_WIRE_ATOMIC) return status == HMC_SUCCESS ? take_atomic(responder, entries) : end_operation(responder);
-  if (request->type == HMCI_WIRE_NOTIFY && !responder->message && !(responder->message = malloc(HMC_NOTIFICATION_MAX))) return false;
+  if (request->type == HMCI_WIRE_ATOMIC)
+    return status == HMC_SUCCESS ? take_atomic(responder, entries) : end_operation(responder);
+  if (request->type == HMCI_WIRE_NOTIFY && !responder->message && !(responder->message = malloc(HMC_NOTIFICATION_MAX)))
+    return false;
   responder->cursor = (hmci_cursor_t){0};
   responder->payload_left = total;
   responder->crc = 0;
@@ -271,8 +287,8 @@ static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t siz
     memcpy(responder->message + (responder->request.length - responder->payload_left), data, size);
   } else if (responder->region) {
     uint32_t count = responder->request.entries;
-    hmc_status_t status = hmci_pieces_from_host(responder->region, count > 1 ? responder->entries : &responder->entry, count,
-                                                &responder->cursor, data, size);
+    hmc_status_t status = hmci_pieces_from_host(responder->region, count > 1 ? responder->entries : &responder->entry,
+                                                count, &responder->cursor, data, size);
     if (status != HMC_SUCCESS) {
       hmci_responder_release(responder, &responder->region);
       hmci_responder_refuse(responder, status);
@@ -325,11 +341,12 @@ static bool consume(hmci_responder_t *responder, const uint8_t *data, uint64_t s
 typedef struct aim {
   struct iovec parts[HMCI_RESPONDER_PARTS];
   int count;
-  uint64_t direct, wanted; /* bytes that go to their place, and all */
+  uint64_t direct, wanted;  /* bytes that go to their place, and all */
   hmci_stage_slot_t *chunk; /* they go into this one */
 } aim_t;
 
-/* Payload: to its place in the region, with the scratch for what follows behind it; into a chunk for a device; or through the scratch. */
+/* Payload: to its place in the region, with the scratch for what follows behind it; into a chunk for a device; or
+ * through the scratch. */
 static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
   uint64_t left = responder->payload_left;
   if (hmci_responder_is_staged(responder)) {
@@ -341,8 +358,8 @@ static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
   }
   if (responder->region && responder->region->ops->host_accessible) {
     hmci_cursor_t cursor = responder->cursor;
-    aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor, left, aim->parts,
-                                  HMCI_RESPONDER_PARTS - 1, &aim->direct);
+    aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor,
+                                  left, aim->parts, HMCI_RESPONDER_PARTS - 1, &aim->direct);
     if (aim->direct < left) return 0;
     return responder->bulk ? HMCI_REQUEST_HEADER : LOOK_AHEAD;
   }
@@ -406,7 +423,8 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
       break;
     }
     if (got <= 0) {
-      hmci_responder_lose(responder, got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      hmci_responder_lose(responder,
+                          got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
       return true;
     }
     round += (uint64_t)got;

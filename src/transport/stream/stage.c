@@ -46,8 +46,8 @@ void hmci_stage_pop(hmci_stage_t *stage) {
 }
 
 /* One piece: on the device's copy engine where there is room to note it, else at once. */
-static hmc_status_t copy_piece(hmci_stage_slot_t *slot, const hmci_region_view_t *region, void *there, uint8_t *here, uint64_t length,
-                               bool to_host) {
+static hmc_status_t copy_piece(hmci_stage_slot_t *slot, const hmci_region_view_t *region, void *there, uint8_t *here,
+                               uint64_t length, bool to_host) {
   const hmci_memory_ops_t *ops = region->ops;
   int device = region->memory.device;
   if (ops->copy_start && slot->copies < HMCI_STAGE_PIECES) {
@@ -60,8 +60,8 @@ static hmc_status_t copy_piece(hmci_stage_slot_t *slot, const hmci_region_view_t
   return to_host ? ops->copy_to_host(device, here, there, length) : ops->copy_from_host(device, there, here, length);
 }
 
-void hmci_stage_start(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
-                      hmci_cursor_t *cursor, uint64_t bytes, bool to_host) {
+void hmci_stage_start(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_segment_t *segments,
+                      uint32_t count, hmci_cursor_t *cursor, uint64_t bytes, bool to_host) {
   struct iovec part;
   uint64_t length;
   uint8_t *here = slot->buffer;

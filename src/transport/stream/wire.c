@@ -45,7 +45,8 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
   uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;
   uint16_t most = header->type == HMCI_WIRE_NOTIFY || header->type == HMCI_WIRE_ATOMIC ? least : HMCI_FRAME_ENTRIES;
   if (header->entries < least || header->entries > most) {
-    return hmci_fail(HMC_CORRUPT, "request of type %u with %u entries (%u to %u)", header->type, header->entries, least, most);
+    return hmci_fail(HMC_CORRUPT, "request of type %u with %u entries (%u to %u)", header->type, header->entries, least,
+                     most);
   }
   return HMC_SUCCESS;
 }
@@ -57,8 +58,8 @@ static bool is_atomic(const hmci_segment_t *segments) {
          segments[1].local <= HMC_ATOMIC_COMPARE_SWAP && segments[2].length <= 1;
 }
 
-hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table, hmci_segment_t *segments,
-                                         uint64_t *total) {
+hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table,
+                                         hmci_segment_t *segments, uint64_t *total) {
   uint64_t sum = header->length;
   bool atomic = header->type == HMCI_WIRE_ATOMIC;
   segments[0] = (hmci_segment_t){.local = header->offset, .length = header->length};

@@ -1,24 +1,27 @@
-/* The stream protocol: one-sided operations over a connected byte stream. Little-endian, version 1 (the version is settled by
- * the greeting of the peers, not per frame).
+/* The stream protocol: one-sided operations over a connected byte stream. Little-endian, version 1 (the version is
+ * settled by the greeting of the peers, not per frame).
  *
- * One direction carries requests, the other replies; a peer that wants to act in the other direction uses a second stream.
+ * One direction carries requests, the other replies; a peer that wants to act in the other direction uses a second
+ * stream.
  *
- * Request: 64 bytes, then 16 bytes for each further entry, then, for a put, the payload of all entries one after the other. So long, because
- * the kernel copies a payload faster that begins at a cache line of its buffers.
+ * Request: 64 bytes, then 16 bytes for each further entry, then, for a put, the payload of all entries one after the
+ * other. So long, because the kernel copies a payload faster that begins at a cache line of its buffers.
  *    0  u8 type   1  u8 flags   2  u16 entries (1 .. 256)   4  u32 CRC-32C of the payload with FLAG_CHECKSUM, else 0
  *    8  u32 region   12  u32 generation   16  u64 sequence
  *   24  u64 offset   32  u64 length                 the first entry
  *   40  24 bytes of 0
  *   64  { u64 offset, u64 length } ...              the further ones
- * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to operation.
- * FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed. FLAG_CHECKSUM: the payload, or the
- * answers to a get, carry a CRC.
+ * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to
+ * operation. FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed.
+ * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC.
  * An atomic has three entries: { offset, width }, { operation, operand }, { compare, 1 when the old word is wanted }.
  * A notification has one: { 0, size }, and its message as payload; region and generation are 0.
  *
  * Reply: 24 bytes, then, for DATA, `length` bytes.
- *    0  u8 type   1  u8 flags   2  u16 status   4  u32 CRC of a DATA frame with FLAG_CHECKSUM, else 0   8  u64 sequence   16  u64 length
- *   ACK     all operations up to `sequence` that answer nothing else are done and visible, but for those refused before by NAK
+ *    0  u8 type   1  u8 flags   2  u16 status   4  u32 CRC of a DATA frame with FLAG_CHECKSUM, else 0   8  u64 sequence
+ *      16  u64 length
+ *   ACK     all operations up to `sequence` that answer nothing else are done and visible, but for those refused before
+ *   by NAK
  *   NAK     the operation `sequence` ended with `status`; those before it that answer nothing are done as by an ACK
  *   DATA    bytes of the get `sequence`, in the order of its entries; FLAG_LAST on its last frame
  *   RESULT  the atomic `sequence` is done; `length` is the word as it was
@@ -34,9 +37,9 @@ enum {
   HMCI_REQUEST_HEADER = 64,
   HMCI_REQUEST_ENTRY = 16,
   HMCI_REPLY_HEADER = 24,
-  HMCI_FRAME_ENTRIES = 256,                                             /* most entries of a request frame */
-  HMCI_FRAME_TABLE = (HMCI_FRAME_ENTRIES - 1) * HMCI_REQUEST_ENTRY,     /* most bytes of further entries */
-  HMCI_FRAME_PAYLOAD = 1 << 20,                                         /* most payload bytes of one frame */
+  HMCI_FRAME_ENTRIES = 256,                                         /* most entries of a request frame */
+  HMCI_FRAME_TABLE = (HMCI_FRAME_ENTRIES - 1) * HMCI_REQUEST_ENTRY, /* most bytes of further entries */
+  HMCI_FRAME_PAYLOAD = 1 << 20,                                     /* most payload bytes of one frame */
 };
 
 typedef enum hmci_wire_type {
@@ -71,10 +74,11 @@ void hmci_request_encode_entry(uint8_t *to, uint64_t offset, uint64_t length);
 /* HMC_CORRUPT: unknown type or flags, or a number of entries that does not belong to the type. */
 hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *header);
 
-/* Decodes the entries of a request (the header's first one and `table` for the others) into `segments` (offset in `local`) and sums
- * the lengths to move. HMC_CORRUPT: the sum is 0 or overflows, a put's or a notification's is over its limit, or an atomic that is none. */
-hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table, hmci_segment_t *segments,
-                                         uint64_t *total);
+/* Decodes the entries of a request (the header's first one and `table` for the others) into `segments` (offset in
+ * `local`) and sums the lengths to move. HMC_CORRUPT: the sum is 0 or overflows, a put's or a notification's is over
+ * its limit, or an atomic that is none. */
+hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table,
+                                         hmci_segment_t *segments, uint64_t *total);
 
 void hmci_reply_encode(uint8_t *to, const hmci_reply_header_t *header);
 /* HMC_CORRUPT: unknown type, flags or status, or a length or CRC where none belongs. */

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-
 static const hmci_request_header_t full_request = {
     .type = HMCI_WIRE_PUT,
     .flags = HMCI_FLAG_LAST | HMCI_FLAG_CHECKSUM,
@@ -63,12 +62,9 @@ static void test_requests_that_are_none(void **state) {
     uint16_t entries;
     uint32_t crc;
   } wrong[] = {
-      {HMCI_WIRE_PUT, 8, 1, 0},
-      {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
-      {HMCI_WIRE_PUT, 0, 0, 0},
-      {HMCI_WIRE_GET, 0, HMCI_FRAME_ENTRIES + 1, 0},
-      {HMCI_WIRE_ATOMIC, 0, 2, 0},
-      {HMCI_WIRE_ATOMIC, 0, 4, 0},
+      {HMCI_WIRE_PUT, 8, 1, 0},    {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
+      {HMCI_WIRE_PUT, 0, 0, 0},    {HMCI_WIRE_GET, 0, HMCI_FRAME_ENTRIES + 1, 0},
+      {HMCI_WIRE_ATOMIC, 0, 2, 0}, {HMCI_WIRE_ATOMIC, 0, 4, 0},
       {HMCI_WIRE_NOTIFY, 0, 2, 0},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -78,11 +74,14 @@ static void test_requests_that_are_none(void **state) {
   }
 }
 
-/* The entries of a request of that type, whose first one is `first`, further ones `second` and, for an atomic, `third`. */
-static hmc_status_t decode_entries(uint8_t type, hmci_segment_t first, hmci_segment_t second, hmci_segment_t third, uint64_t *total) {
+/* The entries of a request of that type, whose first one is `first`, further ones `second` and, for an atomic, `third`.
+ * */
+static hmc_status_t decode_entries(uint8_t type, hmci_segment_t first, hmci_segment_t second, hmci_segment_t third,
+                                   uint64_t *total) {
   uint8_t table[2 * HMCI_REQUEST_ENTRY];
   hmci_segment_t segments[3];
-  hmci_request_header_t header = {.type = type, .entries = type == HMCI_WIRE_ATOMIC ? 3 : 2, .offset = first.local, .length = first.length};
+  hmci_request_header_t header = {
+      .type = type, .entries = type == HMCI_WIRE_ATOMIC ? 3 : 2, .offset = first.local, .length = first.length};
   hmci_request_encode_entry(table, second.local, second.length);
   hmci_request_encode_entry(table + HMCI_REQUEST_ENTRY, third.local, third.length);
   hmc_status_t status = hmci_request_decode_entries(&header, table, segments, total);
@@ -103,8 +102,10 @@ static void test_entries_are_summed(void **state) {
   assert_int_equal(total, 128);
   assert_int_equal(decode_entries(HMCI_WIRE_GET, PAIR(0, UINT64_MAX), PAIR(0, 1), PAIR(0, 0), &total), HMC_CORRUPT);
   assert_int_equal(decode_entries(HMCI_WIRE_GET, PAIR(0, 0), PAIR(9, 0), PAIR(0, 0), &total), HMC_CORRUPT);
-  assert_int_equal(decode_entries(HMCI_WIRE_PUT, PAIR(0, HMCI_FRAME_PAYLOAD), PAIR(0, 0), PAIR(0, 0), &total), HMC_SUCCESS);
-  assert_int_equal(decode_entries(HMCI_WIRE_PUT, PAIR(0, HMCI_FRAME_PAYLOAD), PAIR(0, 1), PAIR(0, 0), &total), HMC_CORRUPT);
+  assert_int_equal(decode_entries(HMCI_WIRE_PUT, PAIR(0, HMCI_FRAME_PAYLOAD), PAIR(0, 0), PAIR(0, 0), &total),
+                   HMC_SUCCESS);
+  assert_int_equal(decode_entries(HMCI_WIRE_PUT, PAIR(0, HMCI_FRAME_PAYLOAD), PAIR(0, 1), PAIR(0, 0), &total),
+                   HMC_CORRUPT);
 }
 
 static void test_atomics_are_checked(void **state) {
@@ -116,7 +117,8 @@ static void test_atomics_are_checked(void **state) {
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(12, 8), add, old, &total), HMC_CORRUPT); /* not aligned */
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 2), add, old, &total), HMC_CORRUPT);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), PAIR(0, 3), old, &total), HMC_CORRUPT);
-  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), PAIR(HMC_ATOMIC_COMPARE_SWAP + 1, 3), old, &total), HMC_CORRUPT);
+  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), PAIR(HMC_ATOMIC_COMPARE_SWAP + 1, 3), old, &total),
+                   HMC_CORRUPT);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), add, PAIR(0, 2), &total), HMC_CORRUPT);
 }
 
@@ -125,8 +127,8 @@ static hmc_status_t decode_reply(hmci_reply_header_t header) {
   hmci_reply_header_t back;
   hmci_reply_encode(bytes, &header);
   hmc_status_t status = hmci_reply_decode(bytes, &back);
-  assert_true(back.type == header.type && back.flags == header.flags && back.status == header.status && back.crc == header.crc &&
-              back.sequence == header.sequence && back.length == header.length);
+  assert_true(back.type == header.type && back.flags == header.flags && back.status == header.status &&
+              back.crc == header.crc && back.sequence == header.sequence && back.length == header.length);
   return status;
 }
 
@@ -153,13 +155,17 @@ static void test_replies(void **state) {
       {{0, 0, HMC_SUCCESS, 0, 7, 0}, HMC_CORRUPT},
       {{HMCI_WIRE_PUT, 0, HMC_SUCCESS, 0, 7, 0}, HMC_CORRUPT},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_int_equal(decode_reply(cases[i].reply), cases[i].status);
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    assert_int_equal(decode_reply(cases[i].reply), cases[i].status);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_requests_come_back),  cmocka_unit_test(test_requests_that_are_none), cmocka_unit_test(test_entries_are_summed),
-      cmocka_unit_test(test_atomics_are_checked), cmocka_unit_test(test_replies),
+      cmocka_unit_test(test_requests_come_back),
+      cmocka_unit_test(test_requests_that_are_none),
+      cmocka_unit_test(test_entries_are_summed),
+      cmocka_unit_test(test_atomics_are_checked),
+      cmocka_unit_test(test_replies),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

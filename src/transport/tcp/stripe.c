@@ -2,12 +2,13 @@
  *
  * The waiting thread moves one part, the service thread the others, and the peer answers each stream for itself.
  *
- * Order. On one stream a later operation never comes before an earlier one, so what is left of a cancelled put cannot overwrite what follows. Over
- * several it could: cancelling therefore sends a one-byte get behind the rest on each stream and waits for the answers; a peer that does not
- * answer within BARRIER_TIME is cut off.
+ * Order. On one stream a later operation never comes before an earlier one, so what is left of a cancelled put cannot
+ * overwrite what follows. Over several it could: cancelling therefore sends a one-byte get behind the rest on each
+ * stream and waits for the answers; a peer that does not answer within BARRIER_TIME is cut off.
  *
- * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used again, not freed. Who waits
- * for an operation or cancels it counts among the users of its stripe, for it could be another operation's the moment that one is complete. */
+ * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used
+ * again, not freed. Who waits for an operation or cancels it counts among the users of its stripe, for it could be
+ * another operation's the moment that one is complete. */
 #include "tcp.h"
 
 #include <stdlib.h>
@@ -41,7 +42,7 @@ bool hmci_tcp_is_striped(const tcp_connection_t *connection, const hmci_operatio
 
 bool hmci_tcp_was_striped(const hmci_operation_t *operation) { return operation->parts != NULL; }
 
-/* ---- making ---------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static bool is_free(stripe_t *stripe) {
   if (stripe->users) return false;
@@ -141,9 +142,10 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
   return HMC_SUCCESS;
 }
 
-/* ---- waiting and cancelling ------------------------------------------------------------------------------------------ */
+/* ---- waiting and cancelling -------------------------------------------------------------------------------------- */
 
-/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is complete. */
+/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is
+ * complete. */
 static stripe_t *acquire(tcp_connection_t *connection, hmci_operation_t *operation) {
   stripe_t *stripe = NULL;
   pthread_mutex_lock(&connection->stripe_lock);
@@ -173,14 +175,20 @@ hmc_status_t hmci_tcp_stripe_wait(tcp_connection_t *connection, hmci_operation_t
 /* Makes sure that nothing of the cancelled parts is still on its way. False: the peer does not answer. */
 static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t *cancelled, uint32_t count) {
   uint8_t bytes[TCP_STREAMS]; /* one each: the streams are received from under different locks */
-  hmci_region_view_t here = {.base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
+  hmci_region_view_t here = {
+      .base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
   hmci_operation_t barriers[TCP_STREAMS];
   bool answered = true;
   uint64_t deadline = hmci_now() + BARRIER_TIME;
   for (uint32_t i = 0; i < count; i++) {
     hmci_operation_t *barrier = &barriers[i];
-    *barrier = (hmci_operation_t){.kind = HMCI_GET, .local = &here, .remote = cancelled->remote, .segment_count = 1,
-                                  .deadline = deadline, .awaited = true, .single = {.local = i, .length = 1}};
+    *barrier = (hmci_operation_t){.kind = HMCI_GET,
+                                  .local = &here,
+                                  .remote = cancelled->remote,
+                                  .segment_count = 1,
+                                  .deadline = deadline,
+                                  .awaited = true,
+                                  .single = {.local = i, .length = 1}};
     barrier->segments = &barrier->single;
     hmc_status_t status = hmci_requester_submit(&connection->requesters[i], barrier, 1);
     if (status != HMC_SUCCESS) hmci_operation_complete(barrier, status);

@@ -1,11 +1,11 @@
 /* tcp: one-sided operations over TCP sockets; works between any two hosts.
  *
- * A connection has one or more streams in each direction, each a socket of its own, so that the answers to one side's operations never wait
- * behind the other side's payload. The dialling half opens all of them: purpose 2 i is its i-th requester, 2 i + 1 its i-th responder, and
- * the other way round at the accepting half.
+ * A connection has one or more streams in each direction, each a socket of its own, so that the answers to one side's
+ * operations never wait behind the other side's payload. The dialling half opens all of them: purpose 2 i is its i-th
+ * requester, 2 i + 1 its i-th responder, and the other way round at the accepting half.
  *
- * Locking: the arrays change only while the connection is made (the dialling thread, or the loop's thread, before the core hands the
- * connection to anybody else); afterwards requesters and responders lock for themselves. */
+ * Locking: the arrays change only while the connection is made (the dialling thread, or the loop's thread, before the
+ * core hands the connection to anybody else); afterwards requesters and responders lock for themselves. */
 #include "tcp.h"
 
 #include <stdio.h>
@@ -30,7 +30,9 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return HMC_SUCCESS;
 }
 
-static uint32_t clamp_streams(uint64_t count) { return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count; }
+static uint32_t clamp_streams(uint64_t count) {
+  return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count;
+}
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   tcp_connection_t *connection = block;
@@ -64,7 +66,8 @@ static hmc_status_t take_stream(tcp_connection_t *connection, uint32_t index, bo
   return hmci_responder_open(&connection->responders[index], host, connection, pipe);
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   (void)offer, (void)peer_data;
   tcp_connection_t *connection = block;
   const hmci_host_t *host = connection->transport->host;
@@ -105,7 +108,8 @@ static void connection_close(void *block) {
 
 static void explain(void *block, char *text, size_t size) {
   tcp_connection_t *connection = block;
-  snprintf(text, size, "%u stream%s in each direction; the payload is %s", connection->count, connection->count == 1 ? "" : "s",
+  snprintf(text, size, "%u stream%s in each direction; the payload is %s", connection->count,
+           connection->count == 1 ? "" : "s",
            connection->transport->host->settings->encrypt ? "encrypted" : "sent in clear after authentication");
 }
 
@@ -116,7 +120,8 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
 
 static void remote_explain(void *block, void *remote, char *text, size_t size) {
   (void)block, (void)remote;
-  snprintf(text, size, "the target's service thread reads the socket straight into host memory, and stages for devices");
+  snprintf(text, size,
+           "the target's service thread reads the socket straight into host memory, and stages for devices");
 }
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {

@@ -1,7 +1,8 @@
 /* Messages, the owner's end: puts and gets of memory that adapters do not reach, atomics, notifications.
  *
- * A message is done when it arrives, in the order of arrival, and its answer is queued; a get's bytes are looked for when there is room to send them.
- * The last answers are kept: after a queue pair was made anew the peer sends again what it has no answer to, and gets that of the first time.
+ * A message is done when it arrives, in the order of arrival, and its answer is queued; a get's bytes are looked for
+ * when there is room to send them. The last answers are kept: after a queue pair was made anew the peer sends again
+ * what it has no answer to, and gets that of the first time.
  *
  * A region counts as in use only while a message is being done, under the lock that closing it takes too. */
 #include "verbs.h"
@@ -27,10 +28,11 @@ void hmci_verbs_answer_forget(verbs_connection_t *connection) {
   while (connection->job_count) end_job(connection);
 }
 
-/* ---- doing ----------------------------------------------------------------------------------------------------------- */
+/* ---- doing ------------------------------------------------------------------------------------------------------- */
 
 /* Finds the region of a message and checks what it wants; the caller releases it. */
-static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_t *message, uint32_t right, hmci_region_view_t **region) {
+static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_t *message, uint32_t right,
+                            hmci_region_view_t **region) {
   const hmci_host_t *host = connection->transport->host;
   hmc_status_t status = host->region_acquire(host, message->region, message->generation, right, region);
   if (status != HMC_SUCCESS || hmci_range_fits(message->offset, message->length, (*region)->size)) return status;
@@ -54,7 +56,8 @@ static hmc_status_t do_atomic(verbs_connection_t *connection, const verbs_messag
   hmci_region_view_t *region;
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_ATOMIC, &region);
   if (status != HMC_SUCCESS) return status;
-  hmci_atomic_t atomic = {.operation = (hmc_atomic_operation_t)message->operation, .operand = message->value, .compare = message->compare};
+  hmci_atomic_t atomic = {
+      .operation = (hmc_atomic_operation_t)message->operation, .operand = message->value, .compare = message->compare};
   status = hmci_atomic_on_region(region, message->offset, (unsigned)message->length, &atomic);
   host->region_release(host, region);
   *fetched = atomic.fetched;
@@ -87,7 +90,8 @@ hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_
   if (status != HMC_SUCCESS) return status;
   const uint8_t *payload = data + VERBS_HEADER;
   if (message.type >= VERBS_DONE) return hmci_verbs_message_answered(connection, &message, payload);
-  if (connection->job_count == VERBS_WINDOW) return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
+  if (connection->job_count == VERBS_WINDOW)
+    return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
   verbs_message_t *kept = &connection->answers[message.number % VERBS_WINDOW];
   if ((int32_t)(message.number - connection->done_number) > 0) {
     *kept = perform(connection, &message, payload);
@@ -99,7 +103,7 @@ hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_
   return HMC_SUCCESS;
 }
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t do_get(verbs_connection_t *connection, const verbs_message_t *message, uint8_t *to) {
   const hmci_host_t *host = connection->transport->host;
@@ -116,12 +120,14 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
   verbs_message_t answer = connection->jobs[connection->job_first];
   bool get = answer.type == VERBS_GET;
   verbs_entry_t entry = {.kind = VERBS_ENTRY_ANSWER};
-  if ((get || connection->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport))) return false;
+  if ((get || connection->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport)))
+    return false;
   uint32_t size = VERBS_HEADER;
   if (get) {
     hmc_status_t status = do_get(connection, &answer, entry.slot->data + VERBS_HEADER);
     if (status == HMC_SUCCESS) {
-      answer = (verbs_message_t){.type = VERBS_DATA, .checksum = answer.checksum, .number = answer.number, .length = answer.length};
+      answer = (verbs_message_t){
+          .type = VERBS_DATA, .checksum = answer.checksum, .number = answer.number, .length = answer.length};
       if (answer.checksum) answer.value = hmci_crc32c(0, entry.slot->data + VERBS_HEADER, answer.length);
       size += (uint32_t)answer.length;
     } else {
@@ -131,7 +137,8 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
   struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
   uint8_t *data = entry.slot ? entry.slot->data : post->copied[request - post->requests];
   hmci_verbs_message_encode(data, &answer);
-  *request->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? connection->device->slot_memory->lkey : 0};
+  *request->sg_list =
+      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? connection->device->slot_memory->lkey : 0};
   request->opcode = IBV_WR_SEND;
   if (!entry.slot) request->send_flags |= IBV_SEND_INLINE;
   return true;
@@ -139,5 +146,6 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
 _Static_assert((int)VERBS_HEADER <= (int)VERBS_COPIED, "a header can be copied");
 
 void hmci_verbs_answer_send(verbs_connection_t *connection, verbs_post_t *post) {
-  while (connection->job_count && hmci_verbs_ring_room(connection) >= 3 && send_answer(connection, post)) end_job(connection);
+  while (connection->job_count && hmci_verbs_ring_room(connection) >= 3 && send_answer(connection, post))
+    end_job(connection);
 }

@@ -17,7 +17,7 @@ enum {
   VENDOR_SIW = 0x626d74,
 };
 
-/* ---- finding --------------------------------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 /* True where `name` is in a list of names separated by commas, or the list is empty. */
 static bool is_wanted(const char *name, const char *list) {
@@ -85,7 +85,10 @@ static void list_gids(verbs_device_t *device) {
     verbs_port_t port = {device, (uint8_t)entries[i].port_num, (uint16_t)entries[i].gid_index};
     if (!query_port(device, port.number, &attributes)) continue;
     enum ibv_mtu mtu = attributes.active_mtu ? attributes.active_mtu : attributes.max_mtu;
-    verbs_gid_t gid = {.layer = attributes.link_layer, .type = (uint8_t)entries[i].gid_type, .mtu = (uint8_t)mtu, .lid = attributes.lid};
+    verbs_gid_t gid = {.layer = attributes.link_layer,
+                       .type = (uint8_t)entries[i].gid_type,
+                       .mtu = (uint8_t)mtu,
+                       .lid = attributes.lid};
     memcpy(gid.raw, entries[i].gid.raw, sizeof gid.raw);
     if (gid.mtu >= IBV_MTU_256 && gid.mtu <= IBV_MTU_4096) add_gid(device->transport, &gid, &port);
   }
@@ -104,11 +107,11 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
   for (uint32_t i = 0; i < transport->gid_count; i++) transport->gids[i].place = (uint8_t)i;
   if (transport->gid_count) return HMC_SUCCESS;
   hmci_verbs_devices_close(transport);
-  return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address", *wanted ? " of HMC_VERBS_DEVICE=" : "",
-                   wanted);
+  return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address",
+                   *wanted ? " of HMC_VERBS_DEVICE=" : "", wanted);
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static bool on_event(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, events);
@@ -121,7 +124,8 @@ static bool on_event(hmci_watch_t *watch, uint32_t events) {
     ibv_ack_async_event(&event);
     if (!fatal) continue;
     pthread_mutex_lock(&device->transport->lock);
-    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections; link = link->next) {
+    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections;
+         link = link->next) {
       verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
       if (connection->device == device) hmci_verbs_lose(connection, "the RDMA device failed");
     }
@@ -136,7 +140,8 @@ static bool make_non_blocking(int descriptor) {
 }
 
 static hmc_status_t fail(const verbs_device_t *device, const char *what) {
-  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device), strerror(errno));
+  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
+                   strerror(errno));
 }
 
 static hmc_status_t make_queues(verbs_device_t *device) {
@@ -172,8 +177,8 @@ static hmc_status_t make_flush_word(verbs_device_t *device) {
   device->flush_word = hmci_allocate_aligned(FLUSH_SIZE);
   if (!device->flush_word) return hmci_fail(HMC_NO_MEMORY, "no memory for an RDMA device");
   device->flush_address = (uint64_t)(uintptr_t)device->flush_word & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-  device->flush_memory =
-      ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
+  device->flush_memory = ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address,
+                                         IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
   if (device->flush_memory) return HMC_SUCCESS;
   fail(device, "registering memory");
   free(device->flush_word);
@@ -234,8 +239,8 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
     while (room < needed) room *= 2;
     if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
     if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
-      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections", ibv_get_device_name(device->context->device),
-                       device->connections + 1);
+      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections",
+                       ibv_get_device_name(device->context->device), device->connections + 1);
     }
     device->completions_room = room;
   }
@@ -247,7 +252,7 @@ void hmci_verbs_device_shrink(verbs_device_t *device) {
   if (--device->connections == 0) hmci_verbs_memory_drop(device, NULL);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 static void stop(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;

@@ -1,7 +1,8 @@
 /* Choosing GIDs (see gid.h).
  *
- * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits is what IP says. InfiniBand
- * GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which nothing here can see. */
+ * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits is
+ * what IP says. InfiniBand GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which
+ * nothing here can see. */
 #include "gid.h"
 
 #include <arpa/inet.h>
@@ -71,7 +72,8 @@ bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   return true;
 }
 
-/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there is none. */
+/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there is
+ * none. */
 static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
   unsigned worth = hmci_verbs_gid_worth(mine), other = hmci_verbs_gid_worth(theirs);
   if (mine->layer != theirs->layer || mine->type != theirs->type || !worth || worth != other) return 0;
@@ -94,8 +96,9 @@ static void list_addresses(const verbs_gid_t *gids, uint32_t count, char *text, 
   }
 }
 
-hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs, uint32_t theirs_count,
-                                   hmci_verbs_route_t *route, uint32_t *my_choice, uint32_t *their_choice) {
+hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs,
+                                   uint32_t theirs_count, hmci_verbs_route_t *route, uint32_t *my_choice,
+                                   uint32_t *their_choice) {
   unsigned best = 0;
   for (uint32_t t = 0; t < theirs_count; t++) {
     uint8_t source[16];
@@ -113,5 +116,6 @@ hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count,
   char here[200], there[200];
   list_addresses(mine, mine_count, here, sizeof here);
   list_addresses(theirs, theirs_count, there, sizeof there);
-  return hmci_fail(HMC_UNSUPPORT, "no RDMA port of this side reaches one of the peer (here: %s; there: %s)", here, there);
+  return hmci_fail(HMC_UNSUPPORT, "no RDMA port of this side reaches one of the peer (here: %s; there: %s)", here,
+                   there);
 }

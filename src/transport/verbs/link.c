@@ -1,7 +1,7 @@
 /* The link: the pipe on which both ends exchange notes (see wire.h).
  *
- * It belongs to the loop's thread for reading; whoever holds the lock may send. What the pipe does not take at once waits in `out`, which is bounded:
- * a peer that does not read is lost. */
+ * It belongs to the loop's thread for reading; whoever holds the lock may send. What the pipe does not take at once
+ * waits in `out`, which is bounded: a peer that does not read is lost. */
 #include "verbs.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ void hmci_verbs_lose(verbs_connection_t *connection, const char *reason) {
   pthread_cond_broadcast(&connection->changed);
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void watch_for_room(verbs_connection_t *connection, bool blocked) {
   if (blocked == connection->blocked) return;
@@ -69,12 +69,13 @@ void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *no
   flush(connection);
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static void answer_query(verbs_connection_t *connection, const verbs_note_t *query) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
-  hmc_status_t status = host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
+  hmc_status_t status =
+      host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
   if (status == HMC_SUCCESS) host->region_release(host, region);
   hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
 }

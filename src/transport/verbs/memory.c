@@ -1,9 +1,9 @@
 /* Registered memory: a cache over the ranges of regions that adapters reach.
  *
- * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and stays so until it
- * closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes; where even that does not make room, operations
- * of this side use blocks of the region, and peers get it staged. Entries are found by region and generation, never by address: memory that is
- * freed and lent again is another region.
+ * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and
+ * stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes;
+ * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
+ * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"
@@ -15,14 +15,17 @@
 
 enum { BLOCK = 16 << 20 }; /* of a region that is too large as a whole */
 
-static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) { return &device->buckets[region % VERBS_BUCKETS]; }
+static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) {
+  return &device->buckets[region % VERBS_BUCKETS];
+}
 
 static void drop(verbs_device_t *device, verbs_memory_t *memory) {
   hmci_list_remove(&memory->bucket);
   hmci_list_remove(&memory->age);
   if (memory->handle) {
     int error = ibv_dereg_mr(memory->handle);
-    if (error) hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)memory->size, strerror(error));
+    if (error)
+      hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)memory->size, strerror(error));
     device->transport->pinned -= memory->size;
   }
   free(memory);
@@ -46,11 +49,13 @@ static bool make_room(verbs_device_t *device, uint64_t size) {
 static void say_limit(verbs_transport_t *transport, uint64_t size) {
   if (transport->told_of_the_limit) return;
   transport->told_of_the_limit = true;
-  hmci_log(HMC_LOG_WARNING, "%llu B more would exceed HMC_VERBS_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
+  hmci_log(HMC_LOG_WARNING,
+           "%llu B more would exceed HMC_VERBS_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
            (unsigned long long)size, (unsigned long long)transport->host->settings->verbs_pinned_max);
 }
 
-static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint64_t size, uint64_t address, unsigned rights, bool *writable) {
+static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint64_t size, uint64_t address,
+                                     unsigned rights, bool *writable) {
   int access = rights & HMC_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0;
   int write = IBV_ACCESS_LOCAL_WRITE | (rights & HMC_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE : 0);
   *writable = true;
@@ -65,14 +70,17 @@ static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *reg
   verbs_memory_t *memory = calloc(1, sizeof *memory);
   if (!memory) return NULL;
   uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-  *memory = (verbs_memory_t){.region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
+  *memory = (verbs_memory_t){
+      .region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
   memory->address = (uint64_t)(uintptr_t)memory->base & (page - 1);
   bool whole = offset == 0 && size == region->size;
-  memory->handle = register_range(device, memory->base, size, memory->address, whole ? region->rights : 0, &memory->writable);
+  memory->handle =
+      register_range(device, memory->base, size, memory->address, whole ? region->rights : 0, &memory->writable);
   if (memory->handle) {
     device->transport->pinned += size;
   } else {
-    hmci_log(HMC_LOG_WARNING, "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
+    hmci_log(HMC_LOG_WARNING,
+             "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
              (unsigned long long)size, region->ops->name, strerror(errno));
   }
   hmci_list_append(bucket_of(device, region->id), &memory->bucket);
@@ -85,7 +93,8 @@ static verbs_memory_t *find(verbs_device_t *device, const hmci_region_view_t *re
   for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, bucket);
     if (memory->region != region->id || memory->generation != region->generation) continue;
-    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size) return memory;
+    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size)
+      return memory;
   }
   return NULL;
 }
@@ -99,7 +108,8 @@ static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *re
   return make_room(device, end - start) ? add(device, region, start, end - start) : NULL;
 }
 
-verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size, bool write) {
+verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                      uint64_t size, bool write) {
   if (!region->ops->host_accessible) return NULL;
   verbs_memory_t *memory = find(device, region, offset, size);
   if (!memory && !(memory = make(device, region, offset, size))) return NULL;
@@ -112,7 +122,8 @@ verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_
   return memory;
 }
 
-verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region, verbs_cause_t *cause) {
+verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
+                                         verbs_cause_t *cause) {
   *cause = VERBS_DEVICE_MEMORY;
   if (!region->ops->host_accessible) return NULL;
   verbs_memory_t *memory = find(device, region, 0, region->size);

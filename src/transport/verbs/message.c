@@ -1,32 +1,38 @@
 /* Messages, the requesting end: what the owner's service thread does for this side.
  *
- * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can be sent again over a new
- * queue pair. Its number tells the owner whether it has been done already. At most VERBS_WINDOW wait for their answers.
+ * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can be
+ * sent again over a new queue pair. Its number tells the owner whether it has been done already. At most VERBS_WINDOW
+ * wait for their answers.
  *
- * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message takes no hardware. */
+ * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message takes
+ * no hardware. */
 #include "verbs.h"
 
 #include <string.h>
 
-static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t number) { return &connection->requests[number % VERBS_WINDOW]; }
+static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t number) {
+  return &connection->requests[number % VERBS_WINDOW];
+}
 
 static void free_request(verbs_connection_t *connection, verbs_request_t *request) {
   if (request->slot) hmci_verbs_slot_give(connection->transport, request->slot);
   *request = (verbs_request_t){0};
   connection->device->asked--;
-  while (connection->request_first != connection->request_next && !request_at(connection, connection->request_first)->busy) {
+  while (connection->request_first != connection->request_next &&
+         !request_at(connection, connection->request_first)->busy) {
     connection->request_first++;
   }
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void send_request(verbs_connection_t *connection, verbs_post_t *post, verbs_request_t *request) {
   struct ibv_send_wr *wanted = hmci_verbs_ring_add(connection, post, (verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
   wanted->opcode = IBV_WR_SEND;
   wanted->send_flags |= IBV_SEND_SOLICITED;
   uint8_t *data = request->slot ? request->slot->data : request->header;
-  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? connection->device->slot_memory->lkey : 0};
+  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size,
+                                      request->slot ? connection->device->slot_memory->lkey : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
   request->sent = true;
 }
@@ -36,13 +42,19 @@ static bool depends(verbs_connection_t *connection, hmci_operation_t *operation)
   const verbs_state_t *state = hmci_verbs_state(operation);
   if (state->next.index || state->next.offset) return true; /* on the part before */
   hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-  return before && hmci_verbs_state(before)->messages; /* what it follows went straight otherwise, and fails with the queue pair */
+  return before && hmci_verbs_state(before)
+                       ->messages; /* what it follows went straight otherwise, and fails with the queue pair */
 }
 
-static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t *operation, const verbs_piece_t *piece) {
-  static const uint8_t types[] = {[HMCI_PUT] = VERBS_PUT, [HMCI_GET] = VERBS_GET, [HMCI_ATOMIC] = VERBS_ATOMIC, [HMCI_NOTIFY] = VERBS_NOTIFY};
-  verbs_message_t message = {.type = types[operation->kind], .chained = depends(connection, operation),
-                             .number = connection->request_next, .offset = piece->remote, .length = piece->length};
+static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t *operation,
+                                const verbs_piece_t *piece) {
+  static const uint8_t types[] = {
+      [HMCI_PUT] = VERBS_PUT, [HMCI_GET] = VERBS_GET, [HMCI_ATOMIC] = VERBS_ATOMIC, [HMCI_NOTIFY] = VERBS_NOTIFY};
+  verbs_message_t message = {.type = types[operation->kind],
+                             .chained = depends(connection, operation),
+                             .number = connection->request_next,
+                             .offset = piece->remote,
+                             .length = piece->length};
   message.checksum = operation->checksum;
   if (operation->kind != HMCI_NOTIFY) {
     message.region = operation->remote->id;
@@ -67,7 +79,8 @@ static bool next_piece(const hmci_operation_t *operation, const verbs_state_t *s
 }
 
 static hmc_status_t fill_payload(const hmci_operation_t *operation, const verbs_piece_t *piece, uint8_t *to) {
-  if (operation->kind == HMCI_PUT) return hmci_verbs_copy_out(operation->local, operation->local->base + piece->local, to, piece->length);
+  if (operation->kind == HMCI_PUT)
+    return hmci_verbs_copy_out(operation->local, operation->local->base + piece->local, to, piece->length);
   memcpy(to, operation->message, piece->length);
   return HMC_SUCCESS;
 }
@@ -79,10 +92,12 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
     state->posted = true;
     return true;
   }
-  if (connection->request_next - connection->request_first >= VERBS_WINDOW || hmci_verbs_ring_room(connection) < 3) return false;
+  if (connection->request_next - connection->request_first >= VERBS_WINDOW || hmci_verbs_ring_room(connection) < 3)
+    return false;
   bool payload = operation->kind == HMCI_PUT || operation->kind == HMCI_NOTIFY;
   verbs_slot_t *slot = NULL;
-  if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport))) return false;
+  if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport)))
+    return false;
   hmc_status_t status = payload ? fill_payload(operation, &piece, slot->data + VERBS_HEADER) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) {
     hmci_verbs_slot_give(connection->transport, slot);
@@ -91,10 +106,16 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
   }
   verbs_request_t *request = request_at(connection, connection->request_next);
   verbs_message_t message = describe(connection, operation, &piece);
-  *request = (verbs_request_t){.operation = operation, .number = connection->request_next, .busy = true, .slot = slot,
-                               .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0), .bytes = piece.length, .end = piece.end};
+  *request = (verbs_request_t){.operation = operation,
+                               .number = connection->request_next,
+                               .busy = true,
+                               .slot = slot,
+                               .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0),
+                               .bytes = piece.length,
+                               .end = piece.end};
   if (operation->kind == HMCI_GET) request->sink = operation->local->base + piece.local;
-  if (operation->kind == HMCI_PUT && message.checksum) message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
+  if (operation->kind == HMCI_PUT && message.checksum)
+    message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
   hmci_verbs_message_encode(slot ? slot->data : request->header, &message);
   connection->request_next++;
   connection->device->asked++;
@@ -124,7 +145,7 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *pos
   return true;
 }
 
-/* ---- answers --------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t take_result(verbs_request_t *request, const verbs_message_t *answer, const uint8_t *payload) {
   hmci_operation_t *operation = request->operation;
@@ -136,15 +157,20 @@ static hmc_status_t take_result(verbs_request_t *request, const verbs_message_t 
   return (hmc_status_t)answer->status;
 }
 
-hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer, const uint8_t *payload) {
+hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer,
+                                         const uint8_t *payload) {
   verbs_request_t *request = request_at(connection, answer->number);
-  if (!request->busy || request->number != answer->number || !request->sent) return HMC_SUCCESS; /* it was repeated, and answered twice */
+  if (!request->busy || request->number != answer->number || !request->sent)
+    return HMC_SUCCESS; /* it was repeated, and answered twice */
   hmci_operation_t *operation = request->operation;
   hmci_verbs_touch(connection);
   if (operation) {
     bool get = operation->kind == HMCI_GET;
-    bool fits = answer->type == VERBS_DATA ? get && answer->length == request->bytes : !get || answer->status != HMC_SUCCESS;
-    if (!fits) return hmci_fail(HMC_CORRUPT, "an answer of type %u to an operation of kind %d", answer->type, (int)operation->kind);
+    bool fits =
+        answer->type == VERBS_DATA ? get && answer->length == request->bytes : !get || answer->status != HMC_SUCCESS;
+    if (!fits)
+      return hmci_fail(HMC_CORRUPT, "an answer of type %u to an operation of kind %d", answer->type,
+                       (int)operation->kind);
     verbs_state_t *state = hmci_verbs_state(operation);
     hmc_status_t status = take_result(request, answer, payload);
     state->done = request->end;
@@ -157,7 +183,7 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
   return HMC_SUCCESS;
 }
 
-/* ---- forgetting ------------------------------------------------------------------------------------------------------ */
+/* ---- forgetting -------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t *operation) {
   for (uint32_t i = 0; i < VERBS_WINDOW; i++) {

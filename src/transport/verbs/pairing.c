@@ -1,12 +1,14 @@
 /* How the two ends come to have queue pairs that belong together, the first time and whenever one fails.
  *
- * The dialling end leads, so that two never begin at once. A round is an epoch: CONNECT with its queue pair; the acceptor makes one, connects it
- * and answers CONNECTED; the dialler connects its own and says READY, before which the acceptor sends nothing. An acceptor whose queue pair
- * fails says BROKEN. The first time, a read of the peer's flush word has to come back: only that shows that packets get through.
+ * The dialling end leads, so that two never begin at once. A round is an epoch: CONNECT with its queue pair; the
+ * acceptor makes one, connects it and answers CONNECTED; the dialler connects its own and says READY, before which the
+ * acceptor sends nothing. An acceptor whose queue pair fails says BROKEN. The first time, a read of the peer's flush
+ * word has to come back: only that shows that packets get through.
  *
  *   UNMADE --make--> CONNECTING --connected, ready--> UP --break--> FLUSHING --all retired--> UNMADE
  *
- * A path that keeps failing is tried at growing intervals, until HMC_PEER_TIMEOUT has passed without anything coming through. */
+ * A path that keeps failing is tried at growing intervals, until HMC_PEER_TIMEOUT has passed without anything coming
+ * through. */
 #include "verbs.h"
 
 #include <stdio.h>
@@ -50,7 +52,7 @@ static void come_up(verbs_connection_t *connection) {
   pthread_cond_broadcast(&connection->changed);
 }
 
-/* ---- the dialling end ------------------------------------------------------------------------------------------------ */
+/* ---- the dialling end -------------------------------------------------------------------------------------------- */
 
 static hmc_status_t begin_round(verbs_connection_t *connection) {
   hmc_status_t status = hmci_verbs_pair_make(connection);
@@ -98,12 +100,14 @@ static void begin_again(verbs_connection_t *connection) {
   if (begin_round(connection) != HMC_SUCCESS) end_round(connection, hmc_last_error());
 }
 
-/* ---- the accepting end ----------------------------------------------------------------------------------------------- */
+/* ---- the accepting end ------------------------------------------------------------------------------------------- */
 
 static hmc_status_t take_place(verbs_connection_t *connection, const verbs_note_t *note) {
   verbs_transport_t *transport = connection->transport;
-  if (connection->device) return note->to == connection->mine ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "the peer changed devices");
-  if (note->to >= transport->gid_count) return hmci_fail(HMC_CORRUPT, "RDMA address %u of %u", note->to, transport->gid_count);
+  if (connection->device)
+    return note->to == connection->mine ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "the peer changed devices");
+  if (note->to >= transport->gid_count)
+    return hmci_fail(HMC_CORRUPT, "RDMA address %u of %u", note->to, transport->gid_count);
   verbs_device_t *device = transport->ports[note->to].device;
   hmc_status_t status = hmci_verbs_device_start(device);
   if (status == HMC_SUCCESS) status = hmci_verbs_device_grow(device);
@@ -148,7 +152,7 @@ static void take_connect(verbs_connection_t *connection, const verbs_note_t *not
   if (connection->phase != VERBS_FLUSHING) answer_connect(connection);
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------------ */
+/* ---- both -------------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_pairing_take(verbs_connection_t *connection, const verbs_note_t *note) {
   bool dialler = connection->role == HMCI_DIALLED, current = note->epoch == connection->epoch;
@@ -220,7 +224,8 @@ void hmci_verbs_pairing_retry(hmci_timer_t *timer) {
   if (connection->phase == VERBS_FLUSHING) {
     hmci_verbs_poll(connection->device);
     if (connection->phase == VERBS_FLUSHING && now >= connection->flushing_since + VERBS_DRAIN) {
-      hmci_log(HMC_LOG_WARNING, "%s did not flush a queue pair", ibv_get_device_name(connection->device->context->device));
+      hmci_log(HMC_LOG_WARNING, "%s did not flush a queue pair",
+               ibv_get_device_name(connection->device->context->device));
       hmci_verbs_pair_destroy(connection); /* from here on the hardware has let go */
       hmci_verbs_ring_abandon(connection);
       hmci_verbs_pairing_flushed(connection);

@@ -1,10 +1,10 @@
 /* Who takes completions, and when the loop is told of them.
  *
- * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no thread switch and no system call
- * of ours. Only without drivers are the queues armed: that of sends while anything is under way; that of messages always, for requests, which are
- * sent as solicited events, and for answers too while any is due.
- * Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue is polled once more after it was armed, for
- * what came before that. */
+ * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no thread
+ * switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything is under
+ * way; that of messages always, for requests, which are sent as solicited events, and for answers too while any is due.
+ * Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue is polled once
+ * more after it was armed, for what came before that. */
 #include "verbs.h"
 
 #include <sched.h>
@@ -18,7 +18,7 @@ void hmci_verbs_touch(verbs_connection_t *connection) {
   hmci_list_append(&connection->device->touched, &connection->touch);
 }
 
-/* ---- taking ---------------------------------------------------------------------------------------------------------- */
+/* ---- taking ------------------------------------------------------------------------------------------------------ */
 
 static void take_sent(verbs_device_t *device, const struct ibv_wc *completion) {
   verbs_transport_t *transport = device->transport;
@@ -50,7 +50,8 @@ static void take_received(verbs_device_t *device, const struct ibv_wc *completio
   hmci_verbs_buffer_post(device, index);
 }
 
-static bool take_from(verbs_device_t *device, struct ibv_cq *queue, void (*take)(verbs_device_t *, const struct ibv_wc *)) {
+static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
+                      void (*take)(verbs_device_t *, const struct ibv_wc *)) {
   struct ibv_wc completions[BATCH];
   bool moved = false;
   int count = BATCH;
@@ -62,7 +63,7 @@ static bool take_from(verbs_device_t *device, struct ibv_cq *queue, void (*take)
   return moved;
 }
 
-/* ---- going on -------------------------------------------------------------------------------------------------------- */
+/* ---- going on ---------------------------------------------------------------------------------------------------- */
 
 static void touch_all(verbs_transport_t *transport) {
   transport->starved = false;
@@ -106,7 +107,8 @@ static bool arm(verbs_device_t *device) {
 
 void hmci_verbs_settle(verbs_device_t *device) {
   pump_touched(device);
-  while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {}
+  while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {
+  }
 }
 
 static void take_events(verbs_device_t *device) {
@@ -132,7 +134,7 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   return moved;
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t spin) {
   verbs_connection_t *connection = block;
@@ -181,7 +183,7 @@ void hmci_verbs_progress(void *block) {
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-/* ---- letting go ------------------------------------------------------------------------------------------------------ */
+/* ---- letting go -------------------------------------------------------------------------------------------------- */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
 static void tear_away(verbs_connection_t *connection) {
@@ -190,8 +192,8 @@ static void tear_away(verbs_connection_t *connection) {
   if (connection->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(connection);
 }
 
-/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the queue pair is failed, which
- * flushes it. */
+/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
+ * queue pair is failed, which flushes it. */
 static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
   uint64_t start = hmci_now();
   while (!hmci_operation_is_complete(operation)) {

@@ -1,11 +1,12 @@
 /* Operations on their way: in the order they were submitted, each until it is complete.
  *
- * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired. Messages (message.c) are not posted
- * again from cursors, but as they were.
+ * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired. Messages
+ * (message.c) are not posted again from cursors, but as they were.
  *
- * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it comes after it and fails with it:
- * behind a put, and behind a message, which says so to the owner; behind a get it is held until that is complete. It never completes before
- * it. Invariant: `chained` holds only while the operation before it in the queue is the one meant. */
+ * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it comes
+ * after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it is held
+ * until that is complete. It never completes before it. Invariant: `chained` holds only while the operation before it
+ * in the queue is the one meant. */
 #include "verbs.h"
 
 hmci_operation_t *hmci_verbs_queue_after(verbs_connection_t *connection, hmci_operation_t *operation) {
@@ -31,7 +32,7 @@ void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *oper
   if (!connection->next) connection->next = operation;
 }
 
-/* ---- ending ---------------------------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
   verbs_state_t *state = hmci_verbs_state(operation);
@@ -148,15 +149,17 @@ void hmci_verbs_queue_fail(verbs_connection_t *connection, hmc_status_t status) 
   }
 }
 
-/* ---- posting --------------------------------------------------------------------------------------------------------- */
+/* ---- posting ----------------------------------------------------------------------------------------------------- */
 
-bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most, verbs_piece_t *piece) {
+bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most,
+                            verbs_piece_t *piece) {
   while (from.index < operation->segment_count && operation->segments[from.index].length == from.offset) {
     from = (verbs_cursor_t){.index = from.index + 1};
   }
   if (from.index >= operation->segment_count) return false;
   const hmci_segment_t *segment = &operation->segments[from.index];
-  *piece = (verbs_piece_t){segment->local + from.offset, segment->remote + from.offset, segment->length - from.offset, {from.index, 0}};
+  *piece = (verbs_piece_t){
+      segment->local + from.offset, segment->remote + from.offset, segment->length - from.offset, {from.index, 0}};
   if (piece->length > most) piece->length = most;
   piece->end.offset = from.offset + piece->length;
   return true;
@@ -170,9 +173,10 @@ typedef struct place {
   bool is_inline;
 } place_t;
 
-/* Finds a place for a piece, and cuts it to what the place holds; a put's bytes are in it then. HMC_IN_PROGRESS: no slot is free. */
-static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VERBS_COPIED], const hmci_operation_t *operation, verbs_piece_t *piece,
-                               place_t *place) {
+/* Finds a place for a piece, and cuts it to what the place holds; a put's bytes are in it then. HMC_IN_PROGRESS: no
+ * slot is free. */
+static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VERBS_COPIED],
+                               const hmci_operation_t *operation, verbs_piece_t *piece, place_t *place) {
   const hmci_region_view_t *local = operation->local;
   bool put = operation->kind == HMCI_PUT, host = local->ops->host_accessible;
   uint8_t *bytes = local->base + piece->local;
@@ -195,7 +199,8 @@ static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VE
     piece->end.offset -= piece->length - VERBS_STAGE;
     piece->length = VERBS_STAGE;
   }
-  place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length, connection->device->slot_memory->lkey};
+  place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length,
+                                  connection->device->slot_memory->lkey};
   hmc_status_t status = put ? hmci_verbs_copy_out(local, bytes, place->slot->data, piece->length) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) hmci_verbs_slot_give(connection->transport, place->slot);
   return status;
@@ -221,8 +226,12 @@ static bool post_part(verbs_connection_t *connection, verbs_post_t *post, hmci_o
     return true;
   }
   const verbs_remote_t *remote = operation->remote_state;
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .memory = place.memory, .slot = place.slot,
-                         .bytes = piece.length, .end = piece.end};
+  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART,
+                         .operation = operation,
+                         .memory = place.memory,
+                         .slot = place.slot,
+                         .bytes = piece.length,
+                         .end = piece.end};
   if (operation->kind == HMCI_GET && place.slot) entry.sink = operation->local->base + piece.local;
   struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
   *request->sg_list = place.piece;
@@ -238,7 +247,8 @@ static bool post_part(verbs_connection_t *connection, verbs_post_t *post, hmci_o
 bool hmci_verbs_queue_post(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   while (!state->posted) {
-    bool moved = state->messages ? hmci_verbs_message_request(connection, post, operation) : post_part(connection, post, operation);
+    bool moved = state->messages ? hmci_verbs_message_request(connection, post, operation)
+                                 : post_part(connection, post, operation);
     if (!moved) return false;
   }
   return true;
@@ -256,7 +266,8 @@ static bool is_held(verbs_connection_t *connection, hmci_operation_t *operation)
 static hmci_operation_t *pick(verbs_connection_t *connection) {
   if (connection->current) return connection->current;
   bool first = true;
-  for (hmci_operation_t *operation = connection->next; operation; operation = hmci_verbs_queue_after(connection, operation)) {
+  for (hmci_operation_t *operation = connection->next; operation;
+       operation = hmci_verbs_queue_after(connection, operation)) {
     bool posted = hmci_verbs_state(operation)->posted;
     if (first) connection->next = operation; /* all before it are posted */
     first = first && posted;

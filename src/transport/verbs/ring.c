@@ -1,10 +1,11 @@
 /* The send queue: what is in the hardware's hands, in order.
  *
- * Invariant: retired <= signalled + a quarter of the ring <= posted, as counts; posted - retired <= VERBS_SEND_QUEUE. An entry that needs to be
- * noticed soon (all but messages) is followed by a signalled one in the same submission.
+ * Invariant: retired <= signalled + a quarter of the ring <= posted, as counts; posted - retired <= VERBS_SEND_QUEUE.
+ * An entry that needs to be noticed soon (all but messages) is followed by a signalled one in the same submission.
  *
- * A completion of an entry says that all before it are done as well. One in error says that those before it that did not complete themselves
- * were done: hardware completes every entry it flushes, signalled or not (InfiniBand Architecture Specification, volume 1, 10.7.4). */
+ * A completion of an entry says that all before it are done as well. One in error says that those before it that did
+ * not complete themselves were done: hardware completes every entry it flushes, signalled or not (InfiniBand
+ * Architecture Specification, volume 1, 10.7.4). */
 #include "verbs.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ uint32_t hmci_verbs_ring_room(const verbs_connection_t *connection) {
   return connection->spoilt ? 0 : VERBS_SEND_QUEUE - (connection->posted - connection->retired);
 }
 
-/* ---- posting --------------------------------------------------------------------------------------------------------- */
+/* ---- posting ----------------------------------------------------------------------------------------------------- */
 
 struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_post_t *post, verbs_entry_t entry) {
   if (post->count == VERBS_POST) hmci_verbs_ring_post(connection, post);
@@ -48,13 +49,15 @@ void hmci_verbs_ring_flush(verbs_connection_t *connection, verbs_post_t *post) {
   request->wr.rdma.rkey = connection->peer.flush_key;
   /* What comes back is of no interest: one word serves all, behind the one that peers read. */
   verbs_device_t *device = connection->device;
-  *request->sg_list = (struct ibv_sge){device->flush_address + VERBS_FLUSH_WORD, VERBS_FLUSH_WORD, device->flush_memory->lkey};
+  *request->sg_list =
+      (struct ibv_sge){device->flush_address + VERBS_FLUSH_WORD, VERBS_FLUSH_WORD, device->flush_memory->lkey};
   connection->flush_due = false;
 }
 
 /* True where the completion of an entry is waited for. */
 static bool is_urgent(const verbs_entry_t *entry) {
-  return entry->kind == VERBS_ENTRY_PART || entry->kind == VERBS_ENTRY_FLUSH || entry->kind == VERBS_ENTRY_MARK || entry->slot;
+  return entry->kind == VERBS_ENTRY_PART || entry->kind == VERBS_ENTRY_FLUSH || entry->kind == VERBS_ENTRY_MARK ||
+         entry->slot;
 }
 
 /* Takes back the entries from `count` on, which the hardware never got. */
@@ -96,7 +99,8 @@ void hmci_verbs_ring_post(verbs_connection_t *connection, verbs_post_t *post) {
 }
 
 void hmci_verbs_ring_mark(verbs_connection_t *connection) {
-  struct ibv_send_wr *refused, request = {.opcode = IBV_WR_RDMA_WRITE, .send_flags = IBV_SEND_SIGNALED,
+  struct ibv_send_wr *refused, request = {.opcode = IBV_WR_RDMA_WRITE,
+                                          .send_flags = IBV_SEND_SIGNALED,
                                           .wr_id = (uint64_t)connection->number << 32 | connection->posted};
   *entry_at(connection, connection->posted) = (verbs_entry_t){.kind = VERBS_ENTRY_MARK};
   connection->posted++;
@@ -108,7 +112,7 @@ void hmci_verbs_ring_mark(verbs_connection_t *connection) {
   if (error) hmci_log(HMC_LOG_DEBUG, "marking the end of a queue failed: %s", strerror(error)); /* the timer ends it */
 }
 
-/* ---- retiring -------------------------------------------------------------------------------------------------------- */
+/* ---- retiring ---------------------------------------------------------------------------------------------------- */
 
 static void retire_part(verbs_connection_t *connection, const verbs_entry_t *entry, bool done) {
   hmci_operation_t *operation = entry->operation;
@@ -154,7 +158,8 @@ static bool blame(verbs_connection_t *connection, const verbs_entry_t *entry, co
   if (completion->status == IBV_WC_WR_FLUSH_ERR) return false;
   char address[VERBS_GID_TEXT];
   hmci_verbs_gid_text(connection->peer_gid.raw, address);
-  hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status), completion->vendor_err);
+  hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status),
+           completion->vendor_err);
   verbs_verdict_t verdict = entry->kind == VERBS_ENTRY_PART ? hmci_verbs_verdict(completion->status) : VERBS_PATH;
   if (verdict == VERBS_ACCESS) hmci_verbs_queue_ask(connection, entry->operation);
   if (verdict == VERBS_OPERATION) {
@@ -165,7 +170,8 @@ static bool blame(verbs_connection_t *connection, const verbs_entry_t *entry, co
 }
 
 void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, const struct ibv_wc *completion) {
-  if (count - connection->retired >= connection->posted - connection->retired) return; /* of a queue pair that is gone */
+  if (count - connection->retired >= connection->posted - connection->retired)
+    return; /* of a queue pair that is gone */
   hmci_verbs_touch(connection);
   if (completion->status == IBV_WC_SUCCESS) {
     retire_to(connection, count + 1, true);
@@ -176,7 +182,8 @@ void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, co
     retire(connection, false);
     if (connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, path);
   }
-  if (connection->phase == VERBS_FLUSHING && connection->retired == connection->posted) hmci_verbs_pairing_flushed(connection);
+  if (connection->phase == VERBS_FLUSHING && connection->retired == connection->posted)
+    hmci_verbs_pairing_flushed(connection);
 }
 
 void hmci_verbs_ring_abandon(verbs_connection_t *connection) { retire_to(connection, connection->posted, false); }

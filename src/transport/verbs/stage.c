@@ -1,12 +1,14 @@
-/* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies into, and buffers, which
- * messages arrive in. All of it is bounded, whatever is transferred, and comes from the context's staging pool. */
+/* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies
+ * into, and buffers, which messages arrive in. All of it is bounded, whatever is transferred, and comes from the
+ * context's staging pool. */
 #include "verbs.h"
 
 #include <errno.h>
 #include <string.h>
 
 /* Takes as many pieces of VERBS_SLOT bytes from the context's pool as it gives, `most` at most and `least` at least. */
-static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages, uint32_t *count) {
+static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages,
+                               uint32_t *count) {
   for (uint32_t wanted = most; wanted >= least; wanted /= 2) {
     *pages = hmci_staging_take(transport->host->staging, (uint64_t)wanted * VERBS_SLOT);
     if (!*pages) continue;
@@ -23,7 +25,8 @@ static void give_pages(verbs_transport_t *transport, uint8_t *pages, uint32_t co
 /* The first device's makes the slots. */
 static hmc_status_t need_slots(verbs_transport_t *transport) {
   if (transport->slots) return HMC_SUCCESS;
-  hmc_status_t status = take_pages(transport, VERBS_SLOTS, VERBS_SLOTS_LEAST, &transport->slots, &transport->slot_count);
+  hmc_status_t status =
+      take_pages(transport, VERBS_SLOTS, VERBS_SLOTS_LEAST, &transport->slots, &transport->slot_count);
   if (status != HMC_SUCCESS) return status;
   for (uint32_t i = 0; i < transport->slot_count; i++) {
     verbs_slot_t *slot = &transport->slot_table[i];
@@ -44,8 +47,9 @@ static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, uint3
   size_t size = (size_t)count * VERBS_SLOT;
   *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
   if (*memory) return HMC_SUCCESS;
-  return hmci_fail(HMC_NO_MEMORY, "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned)", size,
-                   strerror(errno));
+  return hmci_fail(HMC_NO_MEMORY,
+                   "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned)",
+                   size, strerror(errno));
 }
 
 hmc_status_t hmci_verbs_stage_open(verbs_device_t *device) {
@@ -76,7 +80,8 @@ void hmci_verbs_stage_close(verbs_device_t *device) {
 }
 
 void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index) {
-  struct ibv_sge piece = {(uint64_t)(uintptr_t)(device->buffers + (size_t)index * VERBS_SLOT), VERBS_SLOT, device->buffer_memory->lkey};
+  struct ibv_sge piece = {(uint64_t)(uintptr_t)(device->buffers + (size_t)index * VERBS_SLOT), VERBS_SLOT,
+                          device->buffer_memory->lkey};
   struct ibv_recv_wr request = {.wr_id = index, .sg_list = &piece, .num_sge = 1}, *refused;
   int error = ibv_post_srq_recv(device->receives, &request, &refused);
   if (error) hmci_log(HMC_LOG_ERROR, "a receive buffer is lost: %s", strerror(error));

@@ -11,7 +11,7 @@
 
 enum { FIRST_NUMBERS = 64 };
 
-/* ---- the transport --------------------------------------------------------------------------------------------------- */
+/* ---- the transport ----------------------------------------------------------------------------------------------- */
 
 static hmc_status_t probe(char *reason, size_t size) {
   int count = 0;
@@ -20,7 +20,8 @@ static hmc_status_t probe(char *reason, size_t size) {
     snprintf(reason, size, "this kernel has no RDMA (%s)", strerror(errno));
     return HMC_UNSUPPORT;
   }
-  size_t used = (size_t)snprintf(reason, size, "%s", count ? "RDMA devices:" : "no RDMA device here (rdma link shows them)");
+  size_t used =
+      (size_t)snprintf(reason, size, "%s", count ? "RDMA devices:" : "no RDMA device here (rdma link shows them)");
   for (int i = 0; i < count && used < size; i++) {
     used += (size_t)snprintf(reason + used, size - used, "%s %s", i ? "," : "", ibv_get_device_name(list[i]));
   }
@@ -56,7 +57,8 @@ static void close_transport(void *self) {
 }
 
 /* The best pair of GIDs whose port is up here. */
-static hmc_status_t choose(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine, verbs_gid_t *theirs) {
+static hmc_status_t choose(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine,
+                           verbs_gid_t *theirs) {
   verbs_gid_t here[VERBS_OFFERS], there[VERBS_OFFERS];
   uint32_t here_count = 0, there_count, my_choice, their_choice;
   hmc_status_t status = hmci_verbs_offer_decode(offer, there, &there_count);
@@ -77,7 +79,7 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return choose(self, offer, &mine, &theirs);
 }
 
-/* ---- connections ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 /* A number that no completion names yet. */
 static bool take_number(verbs_transport_t *transport, verbs_connection_t *connection) {
@@ -152,7 +154,8 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
 static hmc_status_t wait_until_proven(verbs_connection_t *connection, uint64_t deadline) {
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   int error = 0;
-  while (connection->probe != VERBS_PROVEN && !connection->failed && !connection->cut && !connection->refusal[0] && !error) {
+  while (connection->probe != VERBS_PROVEN && !connection->failed && !connection->cut && !connection->refusal[0] &&
+         !error) {
     error = pthread_cond_timedwait(&connection->changed, &connection->transport->lock, &until);
   }
   if (connection->probe == VERBS_PROVEN) return HMC_SUCCESS;
@@ -173,7 +176,8 @@ static hmc_status_t begin(verbs_connection_t *connection, const verbs_gid_t *min
   return hmci_verbs_pairing_begin(connection);
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
   verbs_gid_t mine, theirs;
@@ -219,14 +223,16 @@ static void explain(void *block, char *text, size_t size) {
   hmci_verbs_gid_text(transport->gids[connection->mine].raw, here);
   hmci_verbs_gid_text(connection->peer_gid.raw, there);
   const verbs_device_t *device = connection->device;
-  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s%s", here, ibv_get_device_name(device->context->device),
-           transport->ports[connection->mine].number, there, 128u << connection->mtu,
-           connection->peer_stores_at_once ? "what is acknowledged is visible" : "a read behind each put makes it visible",
+  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s%s", here,
+           ibv_get_device_name(device->context->device), transport->ports[connection->mine].number, there,
+           128u << connection->mtu,
+           connection->peer_stores_at_once ? "what is acknowledged is visible"
+                                           : "a read behind each put makes it visible",
            connection->phase == VERBS_UP ? "" : "; being made anew");
   pthread_mutex_unlock(&transport->lock);
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   verbs_connection_t *connection = block;
