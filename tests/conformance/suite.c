@@ -27,6 +27,10 @@ static bool parse_memories(const char *names) {
   return true;
 }
 
+bool stamp_is_plain(void) {
+  return stamp.local.kind == HMC_MEMORY_CPU && stamp.remote.kind == HMC_MEMORY_CPU && !strchr(stamp.transport, '_');
+}
+
 /* ---- fixture
  * --------------------------------------------------------------------------------------------------------- */
 

@@ -1,10 +1,11 @@
-/* Cancelled and timed-out operations leave the caller's memory alone: it is used again at once, ten thousand times under
- * load, through sockets so narrow that most cancels hit a frame that is half sent.
+/* Cancelled and timed-out operations leave the caller's memory alone: it is used again at once, ten thousand times
+ * under load (two thousand times in stamps that are not plain), through sockets so narrow that most cancels hit a frame
+ * that is half sent.
  *
- * Puts: the value of round r goes to slot r % SLOTS of the far region, and only there; the source is filled with the next
- * round's value the moment a cancel returns. So a slot may hold the values of its own rounds and no other, and a byte of
- * the next value in it has been read too late. Gets: a slot of the local region is filled by the test once the get is
- * over, and must stay so until its next turn. */
+ * Puts: the value of round r goes to slot r % SLOTS of the far region, and only there; the source is filled with the
+ * next round's value the moment a cancel returns. So a slot may hold the values of its own rounds and no other, and a
+ * byte of the next value in it has been read too late. Gets: a slot of the local region is filled by the test once the
+ * get is over, and must stay so until its next turn. */
 #include "suite.h"
 
 #include <pthread.h>
@@ -112,9 +113,9 @@ static void look_at_slots(worker_t *worker) {
 
 static void *put_rounds(void *argument) {
   worker_t *worker = argument;
-  const hmc_operation_options_t manners[] = {{.timeout_ms = worker->manner == BY_TIMEOUT},
-                                             {.timeout_ms = worker->manner == BY_TIMEOUT,
-                                              .flags = HMC_OPERATION_CHECKSUM}};
+  const hmc_operation_options_t manners[] = {
+      {.timeout_ms = worker->manner == BY_TIMEOUT},
+      {.timeout_ms = worker->manner == BY_TIMEOUT, .flags = HMC_OPERATION_CHECKSUM}};
   for (uint64_t round = 0; round < worker->rounds && worker->status == HMC_SUCCESS && !worker->wrong; round++) {
     uint64_t slot = round % SLOTS_USED;
     const hmc_operation_options_t *options = &manners[round / SLOTS_USED % 2];
@@ -216,27 +217,35 @@ static void quiet(worker_t model, bool put) {
   couple_close(&couple);
 }
 
-#define ROUNDS (SANITIZED ? UINT64_C(400) : UINT64_C(5000))
+/* Of each worker. */
+static uint64_t rounds(void) { return stamp_is_plain() ? (SANITIZED ? 400 : 5000) : (SANITIZED ? 150 : 1000); }
 
 void quiet_after_cancelled_puts(void **state) {
   (void)state;
-  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = ROUNDS, .pause_ns = 150000}, true);
+  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = rounds(), .pause_ns = 150000}, true);
 }
 
 void quiet_after_cancelled_gets(void **state) {
   (void)state;
-  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = ROUNDS, .pause_ns = 150000}, false);
+  quiet((worker_t){.manner = BY_CANCEL, .length = slot_length(), .rounds = rounds(), .pause_ns = 150000}, false);
 }
 
 void quiet_after_timeouts(void **state) {
   (void)state;
   for (int put = 0; put < 2; put++)
-    quiet((worker_t){.manner = BY_TIMEOUT, .length = 6 * MIB, .rounds = SANITIZED ? 10 : 40}, put);
+    quiet((worker_t){.manner = BY_TIMEOUT,
+                     .length = 6 * MIB,
+                     .rounds = SANITIZED          ? 10
+                               : stamp_is_plain() ? 40
+                                                  : 15},
+          put);
 }
 
 void quiet_batches(void **state) {
   (void)state;
   for (int put = 0; put < 2; put++)
-    quiet((worker_t){.manner = BY_FREE, .batches = true, .length = slot_length(), .rounds = ROUNDS / 4, .pause_ns = 150000},
-          put);
+    quiet(
+        (worker_t){
+            .manner = BY_FREE, .batches = true, .length = slot_length(), .rounds = rounds() / 4, .pause_ns = 150000},
+        put);
 }

@@ -1,5 +1,5 @@
-/* The suite of the wider operations: every sentence of include/hmc/operation.h, beyond what the conformance suite asks of
- * each pair of memories. Stamped with a transport and one kind of memory, which lies at both ends.
+/* The suite of the wider operations: every sentence of include/hmc/operation.h, beyond what the conformance suite asks
+ * of each pair of memories. Stamped with a transport and one kind of memory, which lies at both ends.
  *
  * Most tests run on a couple: two contexts of this process, so that the test sees both ends' memory and handles. What
  * needs another process (stopping it, watching it from outside) starts a distant end. */
@@ -28,6 +28,9 @@ bool stamp_parse(const char *transport, const char *memory);
 /* True where the owner's processor reaches the stamp's memory. */
 bool stamp_is_host(void);
 bool stamp_is(const char *transport);
+/* A transport as it comes, between host memories: what repeats itself very often does so there. The other stamps share
+ * that code, and look at what is different. */
+bool stamp_is_plain(void);
 
 /* ---- couples */
 
@@ -41,8 +44,8 @@ typedef struct couple {
 
 #define COUPLE_TIMEOUT_MS 20000u
 
-/* Makes two contexts and connects them, with `settings` (pairs "NAME", "value", ended by NULL; may be NULL) in force for
- * both. Ends with the test at the latest. Asserts. */
+/* Makes two contexts and connects them, with `settings` (pairs "NAME", "value", ended by NULL; may be NULL) in force
+ * for both. Ends with the test at the latest. Asserts. */
 void couple_open(couple_t *couple, const char *const *settings);
 void couple_close(couple_t *couple);
 /* Closes what a test that failed has left open. */
