@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define SLOTS_USED 5u
 #define VALUES 250u /* a multiple of SLOTS_USED */
@@ -23,6 +24,17 @@ static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", "HMC_SHM_CMA", "no
 /* Bytes of a slot, and what the load moves at most: over several streams where the connection has them. */
 static uint64_t slot_length(void) { return stamp_is("tcp_streams") ? 600 * KIB : 192 * KIB; }
 static uint64_t load_room(void) { return stamp_is("tcp_streams") ? 700 * KIB : 32 * KIB; }
+
+/* Sockets of this process with the buffer that was asked for, which the kernel doubles. */
+static uint32_t narrow_sockets(void) {
+  uint32_t count = 0;
+  for (int descriptor = 3; descriptor < 256; descriptor++) {
+    int bytes = 0;
+    socklen_t size = sizeof bytes;
+    count += getsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, &size) == 0 && bytes == 2 * (64 << 10);
+  }
+  return count;
+}
 
 /* ---- load */
 
@@ -197,6 +209,8 @@ static void quiet(worker_t model, bool put) {
   worker_t workers[WORKERS];
   uint64_t ended = 0;
   couple_open(&couple, narrow);
+  if (stamp.type == HMC_CONNECTION_TCP)
+    assert_true(narrow_sockets() >= 4); /* one each way, both ends of both */
   load_start(&load, &couple);
   for (size_t i = 0; i < WORKERS; i++) {
     workers[i] = model;

@@ -161,7 +161,7 @@ static void *count_up(void *argument) {
 /* Every hand adds 1; each number must have been fetched by exactly one of them. */
 static void count_together(couple_t *couple, bool lend, unsigned width) {
   const uint64_t times = SANITIZED          ? 400
-                         : stamp_is_plain() ? 2500
+                         : stamp_is_plain() ? 1500
                                             : 1000,
                  start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
   far_t far = far_make(couple, (far_options_t){.name = "counted", .size = WORDS_SIZE, .lend = lend});
