@@ -52,8 +52,10 @@ typedef struct hmc_context_options {
  * secret's file can be read by others), HMC_NO_MEMORY (file descriptors, threads). */
 HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
 
-/* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them are invalid
- * then. NULL is allowed. Threads: no other call on the context, its regions, peers or requests may run or follow. */
+/* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them, and of its
+ * requests, are invalid then. NULL is allowed. Threads: no other call on the context, its regions, peers or requests
+ * may run or follow, with one exception: threads that wait for requests meanwhile (hmc_request_wait and its kin) are
+ * woken and get HMC_CANCELLED, and have left the context when it returns. */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
 /* Accepts peers on an IPv4 or IPv6 address from now on. Port 0 picks a free one; `bound_port` (may be NULL) gets it.
@@ -99,7 +101,9 @@ HMC_API hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 HMC_API hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed);
 
 /* Hangs up. Operations in flight end with HMC_CANCELLED before it returns; the handle, and the remote regions opened
- * through it, are invalid then. NULL is allowed. Threads: no other call may use the peer meanwhile. */
+ * through it, are invalid then. Its requests stay valid until hmc_request_free. NULL is allowed. Threads: no other call
+ * may use the peer or its remote regions meanwhile, and so no blocking operation may be under way there; but other
+ * threads may wait for, test and cancel requests that were started before. */
 HMC_API void hmc_peer_close(hmc_peer_t *peer);
 
 #ifdef __cplusplus

@@ -38,14 +38,26 @@ static const struct {
     [TEXT] = {"text", "a text of at most 255 bytes"},
 };
 
-/* Counts that take less than every number. */
+/* Counts and sizes that take less than every number. */
 static const struct {
   const char *variable;
   uint64_t least, most;
+  const char *takes;
 } ranges[] = {
-    {"HMC_TCP_STREAMS", 1, 16},
-    {"HMC_SIM_DEVICES", 0, 8},
-    {"HMC_VERBS_TRAFFIC_CLASS", 0, 255},
+    {"HMC_TCP_STREAMS", 1, 16, "a whole number from 1 to 16"},
+    {"HMC_TCP_BUFFER", 0, UINT64_C(1) << 30, "a size in bytes from 0 to 1G"},
+    {"HMC_STAGING", UINT64_C(1) << 20, UINT64_C(1) << 40, "a size in bytes from 1M to 1T"},
+    {"HMC_CHUNK", UINT64_C(64) << 10, UINT64_C(1) << 20, "a size in bytes from 64K to 1M, or 0"},
+    {"HMC_DEPTH", 1, 8, "a whole number from 1 to 8"},
+    {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
+    {"HMC_VERBS_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},
+};
+
+/* Texts that take some words only; HMC_LOG knows its own. */
+static const struct {
+  const char *variable, *words[4], *takes;
+} choices[] = {
+    {"HMC_VERBS_FLUSH", {"auto", "yes", "no"}, "auto, yes or no"},
 };
 
 typedef struct unit {
@@ -103,32 +115,50 @@ static hmc_status_t refuse(const row_t *row, const char *value, const char *take
   return hmci_fail(HMC_INVALID_CONFIG, "%s=%.64s: takes %s", row->variable, is_secret(row) ? "(hidden)" : value, takes);
 }
 
-static hmc_status_t parse_count(const row_t *row, const char *text, uint64_t *count) {
-  uint64_t least = 0, most = UINT64_MAX;
+/* A number in the row's range; 0 is in it where it is the default. */
+static hmc_status_t parse_in_range(const row_t *row, const unit_t *units, const char *text, uint64_t *field) {
+  uint64_t value = 0, least = 0, most = UINT64_MAX;
+  const char *takes = kinds[row->kind].takes;
   for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
     if (strcmp(ranges[i].variable, row->variable) == 0) {
       least = ranges[i].least;
       most = ranges[i].most;
+      takes = ranges[i].takes;
     }
   }
-  uint64_t value;
-  if (parse_number(text, count_units, &value) && value >= least && value <= most) {
-    *count = value;
-    return HMC_SUCCESS;
+  bool is_number = parse_number(text, units, &value), is_default = value == 0 && strcmp(row->default_value, "0") == 0;
+  if (!is_number || (!is_default && (value < least || value > most))) {
+    return refuse(row, text, takes);
   }
-  if (most == UINT64_MAX) {
-    return refuse(row, text, kinds[COUNT].takes);
+  *field = value;
+  return HMC_SUCCESS;
+}
+
+/* False where the row takes some words only and this is none of them; `takes` then says which. */
+static bool is_choice(const row_t *row, const char *text, const char **takes) {
+  for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+    if (strcmp(choices[i].variable, row->variable) != 0) {
+      continue;
+    }
+    *takes = choices[i].takes;
+    for (const char *const *word = choices[i].words; *word != NULL; word++) {
+      if (strcmp(*word, text) == 0) {
+        return true;
+      }
+    }
+    return false;
   }
-  char takes[64];
-  snprintf(takes, sizeof(takes), "a whole number from %llu to %llu", (unsigned long long)least,
-           (unsigned long long)most);
-  return refuse(row, text, takes);
+  return true;
 }
 
 static hmc_status_t parse_text(const row_t *row, const char *text, char *field) {
   hmc_log_level_t level;
+  const char *takes;
   if (strcmp(row->variable, "HMC_LOG") == 0 && !hmci_log_level_parse(text, &level)) {
     return refuse(row, text, "none, error, warning, info or debug");
+  }
+  if (!is_choice(row, text, &takes)) {
+    return refuse(row, text, takes);
   }
   size_t length = strlen(text);
   if (length >= TEXT_SIZE) {
@@ -144,9 +174,9 @@ static hmc_status_t parse_row(const row_t *row, const char *text, hmci_settings_
   bool is_parsed = false;
   switch (row->kind) {
   case DURATION: is_parsed = parse_number(text, duration_units, field); break;
-  case SIZE:
+  case SIZE: return parse_in_range(row, size_units, text, field);
   case RATE: is_parsed = parse_number(text, size_units, field); break;
-  case COUNT: return parse_count(row, text, field);
+  case COUNT: return parse_in_range(row, count_units, text, field);
   case SWITCH: is_parsed = parse_switch(text, field); break;
   case TEXT: return parse_text(row, text, field);
   }

@@ -27,13 +27,13 @@
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
     "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
   X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \
-    "Kernel socket buffer of tcp data connections; 0 leaves it to the kernel.")                                        \
+    "Kernel socket buffer of tcp data connections (0 to 1G); 0 leaves it to the kernel.")                              \
   X(SWITCH, shm_cma, "HMC_SHM_CMA", "yes",                                                                             \
     "Lets shm reach lent memory by process_vm_readv and process_vm_writev; with no, or where the system forbids it, "  \
     "the bytes are "                                                                                                   \
     "staged through a socket.")                                                                                        \
   X(SIZE, staging, "HMC_STAGING", "16M",                                                                               \
-    "Host memory per context through which bytes of device memory pass when there is no direct way.")                  \
+    "Host memory per context through which bytes of device memory pass when there is no direct way (1M to 1T).")       \
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \

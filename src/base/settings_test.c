@@ -95,16 +95,16 @@ static void test_durations(void **state) {
 
 static void test_sizes_and_rates(void **state) {
   (void)state;
-  assert_int_equal(read_with("HMC_TCP_BUFFER", "4096").tcp_buffer, 4096);
-  assert_int_equal(read_with("HMC_TCP_BUFFER", "64K").tcp_buffer, 65536);
-  assert_int_equal(read_with("HMC_TCP_BUFFER", "16m").tcp_buffer, 16 << 20);
-  assert_int_equal(read_with("HMC_TCP_BUFFER", "1G").tcp_buffer, 1 << 30);
+  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "4096").verbs_pinned_max, 4096);
+  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "64K").verbs_pinned_max, 65536);
+  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "16m").verbs_pinned_max, 16 << 20);
+  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "1G").verbs_pinned_max, 1 << 30);
   assert_true(read_with("HMC_SIM_BANDWIDTH", "8G").sim_bandwidth == UINT64_C(8) << 30);
   assert_true(read_with("HMC_SIM_BANDWIDTH", "2T").sim_bandwidth == UINT64_C(2) << 40);
-  assert_refused("HMC_TCP_BUFFER", "16777216T", "64K");
-  assert_refused("HMC_TCP_BUFFER", "K", "64K");
-  assert_refused("HMC_TCP_BUFFER", "-5", "64K");
-  assert_refused("HMC_TCP_BUFFER", "64KB", "64K");
+  assert_refused("HMC_VERBS_PINNED_MAX", "16777216T", "64K");
+  assert_refused("HMC_VERBS_PINNED_MAX", "K", "64K");
+  assert_refused("HMC_VERBS_PINNED_MAX", "-5", "64K");
+  assert_refused("HMC_VERBS_PINNED_MAX", "64KB", "64K");
   assert_refused("HMC_SIM_BANDWIDTH", "fast", "bytes per second");
 }
 
@@ -118,6 +118,67 @@ static void test_counts_have_ranges(void **state) {
   assert_refused("HMC_SIM_DEVICES", "-1", "from 0 to 8");
   assert_refused("HMC_SIM_DEVICES", "2K", "from 0 to 8");
   assert_refused("HMC_SIM_DEVICES", "18446744073709551617", "from 0 to 8");
+}
+
+static void test_sizes_have_ranges(void **state) {
+  (void)state;
+  assert_int_equal(read_with("HMC_CHUNK", "0").chunk, 0);
+  assert_int_equal(read_with("HMC_CHUNK", "64K").chunk, 64 << 10);
+  assert_int_equal(read_with("HMC_CHUNK", "1M").chunk, 1 << 20);
+  assert_refused("HMC_CHUNK", "65535", "from 64K to 1M, or 0");
+  assert_refused("HMC_CHUNK", "1048577", "from 64K to 1M, or 0");
+  assert_refused("HMC_STAGING", "0", "from 1M to 1T");
+  assert_refused("HMC_TCP_BUFFER", "2G", "from 0 to 1G");
+}
+
+static void test_words(void **state) {
+  (void)state;
+  assert_string_equal(read_with("HMC_VERBS_FLUSH", "no").verbs_flush, "no");
+  assert_refused("HMC_VERBS_FLUSH", "never", "auto, yes or no");
+  assert_refused("HMC_VERBS_FLUSH", "yess", "auto, yes or no");
+}
+
+static bool is_taken(const char *variable, const char *value) {
+  hmci_settings_t settings;
+  setenv(variable, value, 1);
+  bool taken = hmci_settings_read(&settings) == HMC_SUCCESS;
+  unsetenv(variable);
+  return taken;
+}
+
+/* The number of "64K", and what lies beside it on the side that `step` says. */
+static void beside(const char *number, int step, char *text, size_t size) {
+  char *unit;
+  unsigned long long value = strtoull(number, &unit, 10);
+  const char *at = strchr("KMGT", *unit);
+  unsigned shift = *unit && at ? 10u * (unsigned)(at - "KMGT" + 1) : 0;
+  snprintf(text, size, "%llu", (value << shift) + (unsigned long long)(long long)step);
+}
+
+/* What the documentation says of a range "(1 to 16)" holds: its ends are taken and what lies beyond is not. */
+static void test_documented_ranges_hold(void **state) {
+  (void)state;
+  size_t seen = 0;
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char least[16], most[16], text[32];
+    assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
+    const char *range = strrchr(setting.documentation, '(');
+    if (range == NULL || sscanf(range, "(%15[0-9KMGT] to %15[0-9KMGT])", least, most) != 2) {
+      continue;
+    }
+    seen++;
+    beside(most, 1, text, sizeof(text));
+    if (!is_taken(setting.name, least) || !is_taken(setting.name, most) || is_taken(setting.name, text)) {
+      fail_msg("%s does not take %s to %s", setting.name, least, most);
+    }
+    beside(least, -1, text, sizeof(text));
+    bool is_default = strcmp(text, setting.default_value) == 0;
+    if (strcmp(least, "0") != 0 && !is_default && is_taken(setting.name, text)) {
+      fail_msg("%s takes %s, less than %s", setting.name, text, least);
+    }
+  }
+  assert_true(seen >= 7);
 }
 
 static void test_switches(void **state) {
@@ -238,6 +299,9 @@ int main(void) {
       WITH_CLEAR_ENVIRONMENT(test_durations),
       WITH_CLEAR_ENVIRONMENT(test_sizes_and_rates),
       WITH_CLEAR_ENVIRONMENT(test_counts_have_ranges),
+      WITH_CLEAR_ENVIRONMENT(test_sizes_have_ranges),
+      WITH_CLEAR_ENVIRONMENT(test_words),
+      WITH_CLEAR_ENVIRONMENT(test_documented_ranges_hold),
       WITH_CLEAR_ENVIRONMENT(test_switches),
       WITH_CLEAR_ENVIRONMENT(test_texts),
       WITH_CLEAR_ENVIRONMENT(test_an_empty_variable_is_not_set),

@@ -212,6 +212,8 @@ void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's l
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
+/* Waits until nobody uses the requests of a peer (NULL: of any) any more; they are complete, so that takes a moment. */
+void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
 /* Frees all requests of a context whose peers are closed. */
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);

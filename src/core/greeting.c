@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void hmci_hello_write(const hmc_context_t *context, hmci_writer_t *writer) {
@@ -59,7 +60,16 @@ hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *n
   return NULL;
 }
 
-hmc_status_t hmci_stream_pipe(hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
+/* HMC_TCP_BUFFER. The kernel bounds what it is asked for, so that there is nothing to fail. */
+static void set_buffers(int descriptor, uint64_t size) {
+  int bytes = (int)size;
+  if (!size) return;
+  setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+  setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+}
+
+hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
+  set_buffers(hmci_secure_descriptor(stream), context->settings.tcp_buffer);
   if (encrypt) return hmci_secure_pipe_open(stream, pipe);
   int descriptor = hmci_secure_descriptor(stream);
   hmc_status_t status = hmci_pipe_open(descriptor, pipe);

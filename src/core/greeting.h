@@ -15,6 +15,6 @@ hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_
 hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *name, char *reason, size_t size);
 
 /* Turns the stream of an adopted data connection into a pipe, which takes it on success. */
-hmc_status_t hmci_stream_pipe(hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe);
+hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe);
 
 #endif

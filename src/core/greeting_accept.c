@@ -135,7 +135,7 @@ static hmc_status_t take_stream(greeting_t *greeting, hmci_reader_t *reader) {
   if (status != HMC_SUCCESS) return hmci_fail(HMC_PEER_LOST, "a data connection took no answer");
   hmci_loop_remove(context->loop, &greeting->watch);
   hmci_pipe_t *pipe;
-  status = hmci_stream_pipe(channel->stream, owner->encrypt, &pipe);
+  status = hmci_stream_pipe(context, channel->stream, owner->encrypt, &pipe);
   if (status != HMC_SUCCESS) return status;
   channel->stream = NULL;
   status = owner->transport->ops->adopt(owner->connection->state, purpose, pipe);

@@ -186,7 +186,7 @@ hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uin
   hmci_reader_t reader;
   status = ask(&channel, HMCI_STREAM, &writer, HMCI_ADOPTED, deadline, &reader);
   if (status == HMC_SUCCESS) status = read_result(&reader);
-  if (status == HMC_SUCCESS) status = hmci_stream_pipe(stream, peer->encrypt, pipe);
+  if (status == HMC_SUCCESS) status = hmci_stream_pipe(context, stream, peer->encrypt, pipe);
   if (status == HMC_SUCCESS) channel.stream = NULL;
   hmci_channel_close(&channel);
   return status;

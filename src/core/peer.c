@@ -173,6 +173,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
+  hmci_requests_await_users(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);
   pthread_mutex_lock(&context->lock);
   hmci_list_remove(&peer->link);

@@ -7,6 +7,9 @@
  * that are not freed are on the context's list; while there are any, a timer in the loop looks for those past their
  * deadline, so that also a request nobody asks about ends.
  *
+ * A peer may be closed, and a context be destroyed, while other threads wait for their requests: these complete first,
+ * and whoever frees peer or context waits until nobody is among a request's `users`.
+ *
  * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed
  * meanwhile. While `starting`, a request is the starting thread's: the timer does not end it and its callback is put
  * off, for its operations may not be the transport's yet. */
@@ -125,6 +128,7 @@ static hmc_request_t *take_request(hmc_context_t *context) {
     request->context = context;
     request->message = NULL;
     atomic_init(&request->starting, false);
+    atomic_init(&request->users, 0);
   }
   return request;
 }
@@ -161,7 +165,23 @@ static void free_list(hmci_list_t *list) {
   }
 }
 
+static bool has_users(hmc_context_t *context, const hmc_peer_t *peer) {
+  bool used = false;
+  pthread_mutex_lock(&context->request_lock);
+  for (hmci_list_t *link = context->requests.next; link != &context->requests && !used; link = link->next) {
+    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
+    used = (!peer || request->peer == peer) && atomic_load(&request->users);
+  }
+  pthread_mutex_unlock(&context->request_lock);
+  return used;
+}
+
+void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer) {
+  while (has_users(context, peer)) sched_yield();
+}
+
 void hmci_requests_destroy(hmc_context_t *context) {
+  hmci_requests_await_users(context, NULL);
   hmci_loop_clear_timer(context->loop, &context->request_timer);
   hmci_loop_clear_timer(context->loop, &context->callback_timer);
   int event = atomic_load(&context->room.event);
@@ -371,8 +391,12 @@ hmc_status_t hmci_request_status(hmc_request_t *request) {
 hmc_status_t hmc_request_cancel(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_cancel: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  hmci_request_enter(request);
   if (!hmci_request_is_complete(request)) hmci_request_end(request, HMC_CANCELLED);
-  return hmci_request_status(request);
+  hmc_status_t status = hmci_request_status(request);
+  hmci_request_leave(request);
+  return status;
 }
 
 void hmc_request_free(hmc_request_t *request) {

@@ -9,7 +9,7 @@ enum { HMCI_CHAIN = 3 }; /* the operation itself, its signal, its notification *
 struct hmc_request {
   hmci_list_t link; /* the context's list, or its spare list */
   hmc_context_t *context;
-  hmc_peer_t *peer;     /* not to be followed once the request is complete: it may have been closed */
+  hmc_peer_t *peer;     /* may have been closed unless the request was seen incomplete after counting among `users` */
   hmc_remote_t *remote; /* likewise */
   uint64_t number;      /* in the order of starting */
   uint64_t length;
@@ -18,8 +18,9 @@ struct hmc_request {
 
   hmc_completion_callback_t callback;
   void *user;
-  hmci_list_t due;       /* context->callbacks */
-  _Atomic bool starting; /* hmci_request_start has not returned yet */
+  hmci_list_t due;        /* context->callbacks */
+  _Atomic bool starting;  /* hmci_request_start has not returned yet */
+  _Atomic uint32_t users; /* calls under way that wait for it, test it or cancel it */
 
   uint32_t count;                     /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
@@ -30,6 +31,13 @@ static inline hmci_operation_t *hmci_request_last(hmc_request_t *request) {
 }
 static inline bool hmci_request_is_complete(hmc_request_t *request) {
   return hmci_operation_is_complete(hmci_request_last(request));
+}
+
+/* Around all that follows `peer`, and around sleeping for a request: its peer and its context stay as long as it has
+ * users. Who closes them has completed the request before it looks for users. */
+static inline void hmci_request_enter(hmc_request_t *request) { atomic_fetch_add(&request->users, 1); }
+static inline void hmci_request_leave(hmc_request_t *request) {
+  atomic_fetch_sub_explicit(&request->users, 1, memory_order_release); /* partner: hmci_requests_await_users */
 }
 
 /* What a request is to do; checked already. */

@@ -2,7 +2,8 @@
  *
  * Who waits for one request moves its connection himself (the transport's `wait`). Who waits for one of several moves
  * all their connections for a while, and then sleeps in the context's room, which every completion tells; the service
- * thread moves things on meanwhile. */
+ * thread moves things on meanwhile. Either counts among the requests' users meanwhile, unless they are complete at
+ * once. */
 #include "request.h"
 
 #include <errno.h>
@@ -10,7 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Moves a request on; ends it where its deadline has passed. True when it is complete. */
+/* Moves a request on; ends it where its deadline has passed. True when it is complete. The caller is among its users.
+ * */
 static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
   request->peer->transport->ops->progress(request->peer->connection->state);
@@ -23,17 +25,25 @@ static bool advance(hmc_request_t *request) {
 hmc_status_t hmc_request_test(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  return advance(request) ? hmci_request_status(request) : HMC_IN_PROGRESS;
+  if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  hmci_request_enter(request);
+  hmc_status_t status = advance(request) ? hmci_request_status(request) : HMC_IN_PROGRESS;
+  hmci_request_leave(request);
+  return status;
 }
 
 hmc_status_t hmc_request_wait(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  hmci_request_enter(request);
   if (!hmci_request_is_complete(request) &&
       hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
     hmci_request_end(request, HMC_TIMEOUT);
   }
-  return hmci_request_status(request);
+  hmc_status_t status = hmci_request_status(request);
+  hmci_request_leave(request);
+  return status;
 }
 
 hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count) {
@@ -86,19 +96,15 @@ static size_t collect(hmc_request_t *const *requests, size_t count, size_t *indi
   return found;
 }
 
-static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, size_t *indices, size_t room,
-                                 size_t *found) {
-  hmc_request_t *first = first_given(requests, count);
-  *found = 0;
-  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
-  hmc_context_t *context = first->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+/* Until at least one is complete; the caller is among the users of all. */
+static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_context_t *context, size_t *indices,
+                         size_t room) {
   uint64_t until = hmci_now() + context->settings.spin;
   bool mixed = is_mixed(requests, count, context);
   for (;;) {
     uint32_t seen = atomic_load(&context->room.completions);
-    *found = collect(requests, count, indices, room);
-    if (*found) return HMC_SUCCESS;
+    size_t found = collect(requests, count, indices, room);
+    if (found) return found;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
     if (now < until) continue;
     if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
@@ -106,20 +112,48 @@ static hmc_status_t wait_several(hmc_request_t *const *requests, size_t count, s
   }
 }
 
+/* Becomes a user of all, and gives the context to sleep in. */
+static hmc_status_t enter_all(hmc_request_t *const *requests, size_t count, hmc_context_t **context) {
+  hmc_request_t *first = first_given(requests, count);
+  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
+  if (hmci_context_is_foreign(first->context)) return HMC_UNSUPPORT;
+  for (size_t i = 0; i < count; i++) {
+    if (requests[i]) hmci_request_enter(requests[i]);
+  }
+  *context = first->context;
+  return HMC_SUCCESS;
+}
+
+static void leave_all(hmc_request_t *const *requests, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (requests[i]) hmci_request_leave(requests[i]);
+  }
+}
+
 hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
   if ((!requests && count) || !index)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
-  size_t found, place;
-  hmc_status_t status = wait_several(requests, count, &place, 1, &found);
-  *index = status == HMC_SUCCESS ? place : count;
-  return status == HMC_SUCCESS ? hmci_request_status(requests[place]) : status;
+  hmc_context_t *context;
+  *index = count;
+  hmc_status_t status = enter_all(requests, count, &context);
+  if (status != HMC_SUCCESS) return status;
+  await_some(requests, count, context, index, 1);
+  status = hmci_request_status(requests[*index]);
+  leave_all(requests, count);
+  return status;
 }
 
 hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done) {
   if (((!requests || !indices) && count) || !done) {
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_some: requests, indices or done is NULL");
   }
-  return wait_several(requests, count, indices, count, done);
+  hmc_context_t *context;
+  *done = 0;
+  hmc_status_t status = enter_all(requests, count, &context);
+  if (status != HMC_SUCCESS) return status;
+  *done = await_some(requests, count, context, indices, count);
+  leave_all(requests, count);
+  return status;
 }
 
 /* ---- all of a peer ----------------------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
  * stack. */
 #include "secret.h"
 
+#include "openssl.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,12 +39,16 @@ static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) 
   if (size == 0) {
     return hmci_fail(HMC_INVALID_CONFIG, "it is empty");
   }
+  if (!hmci_openssl_acquire()) {
+    return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
+  }
   EVP_MD_CTX *digest = EVP_MD_CTX_new();
   bool done = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
               EVP_DigestUpdate(digest, label, sizeof(label)) == 1 && EVP_DigestUpdate(digest, data, size) == 1 &&
               EVP_DigestFinal_ex(digest, key, NULL) == 1;
   EVP_MD_CTX_free(digest);
   ERR_clear_error();
+  hmci_openssl_release();
   return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL computes no SHA-256 here");
 }
 

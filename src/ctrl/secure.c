@@ -9,16 +9,19 @@
  * greeting, and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
  *
  * Invariants: no byte after the handshake's last one is taken from the socket before a read asks for it; OpenSSL's
- * error queue is empty whenever a call returns. No locking: one call at a time per stream. */
+ * error queue is empty whenever a call returns. No locking: one call at a time per stream. Where OpenSSL is no more
+ * (openssl.h), a TLS stream only hangs up, and what OpenSSL keeps for it stays. */
 #include "secure.h"
 
 #include "../base/socket.h"
+#include "openssl.h"
 #include "tls.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +53,12 @@ struct hmci_secure {
   size_t out_size, in_size;            /* bytes that are through */
   verdict_t verdict;                   /* ours */
   uid_t user;                          /* the peer's */
+
+  hmci_secure_t *next; /* abandoned before this one */
 };
+
+/* Streams that could not be freed, kept so that they are not lost. */
+static _Atomic(hmci_secure_t *) abandoned;
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
@@ -84,6 +92,12 @@ static const char *kind_text(unsigned kind) {
 static hmc_status_t deny_kind(hmci_secure_t *stream, unsigned peer_kind) {
   return hmci_fail(HMC_DENIED, "%s %s, and this end %s: set HMC_INSECURE at both ends or at neither", stream->name,
                    kind_text(peer_kind), stream->kind == BY_NOTHING ? "has HMC_INSECURE set" : kind_text(stream->kind));
+}
+
+static hmc_status_t fail_ending(hmci_secure_t *stream) {
+  stream->broken = true;
+  return hmci_fail(HMC_PEER_LOST, "the connection to %s is over: this process is ending, and OpenSSL has ended already",
+                   stream->name);
 }
 
 /* Shows the first bytes of something that is no HMC. */
@@ -237,6 +251,7 @@ static hmc_status_t explain_handshake(hmci_secure_t *stream) {
   return deny_secret(stream, what);
 }
 
+/* Between hmci_openssl_acquire and release, as the two below. */
 static hmc_status_t shake_hands(hmci_secure_t *stream, short *events) {
   ERR_clear_error();
   int result = SSL_do_handshake(stream->ssl);
@@ -270,6 +285,33 @@ static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *e
   }
 }
 
+static hmc_status_t read_tls(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events) {
+  ERR_clear_error();
+  int result = SSL_read_ex(stream->ssl, data, capacity, done);
+  return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+}
+
+static hmc_status_t write_tls(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
+  ERR_clear_error();
+  int result = SSL_write_ex(stream->ssl, data, size, done);
+  return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+}
+
+static hmc_status_t open_tls(hmci_secure_t *stream) {
+  if (!hmci_openssl_acquire()) {
+    return fail_ending(stream);
+  }
+  hmc_status_t status = hmci_tls_acquire(stream->secret, stream->role, &stream->tls);
+  if (status == HMC_SUCCESS) {
+    status = hmci_tls_open(stream->tls, &stream->wire, stream->descriptor, &stream->ssl);
+    if (status != HMC_SUCCESS) {
+      hmci_tls_release(stream->tls);
+    }
+  }
+  hmci_openssl_release();
+  return status;
+}
+
 /* ---- the interface ----------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_secure_role_t role, const char *name,
@@ -290,13 +332,10 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
   stream->descriptor = descriptor;
   snprintf(stream->name, sizeof(stream->name), "%s", name);
   if (stream->kind == BY_SECRET) {
-    status = hmci_tls_acquire(secret, role, &stream->tls);
+    status = open_tls(stream);
     if (status != HMC_SUCCESS) {
-      goto err_free;
-    }
-    status = hmci_tls_open(stream->tls, &stream->wire, descriptor, &stream->ssl);
-    if (status != HMC_SUCCESS) {
-      goto err_release;
+      free(stream);
+      return status;
     }
   } else {
     if (stream->kind == BY_USER) {
@@ -306,19 +345,30 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
   }
   *opened = stream;
   return HMC_SUCCESS;
-
-err_release:
-  hmci_tls_release(stream->tls);
-err_free:
-  free(stream);
-  return status;
 }
 
-static void free_stream(hmci_secure_t *stream) {
+/* Where OpenSSL cannot free the stream any more. */
+static void abandon_stream(hmci_secure_t *stream) {
+  stream->next = atomic_load(&abandoned);
+  while (!atomic_compare_exchange_weak(&abandoned, &stream->next, stream)) {
+  }
+}
+
+/* Leaves the socket alone, except that the peer is told of the end of a TLS stream where `tell` says so. */
+static void free_stream(hmci_secure_t *stream, bool tell) {
   if (stream->ssl != NULL) {
+    if (!hmci_openssl_acquire()) {
+      abandon_stream(stream);
+      return;
+    }
+    ERR_clear_error();
+    if (tell && stream->ready && !stream->broken) {
+      SSL_shutdown(stream->ssl); /* its answer is not waited for */
+    }
     SSL_free(stream->ssl);
     hmci_tls_release(stream->tls);
     ERR_clear_error();
+    hmci_openssl_release();
   }
   free(stream);
 }
@@ -330,11 +380,7 @@ void hmci_secure_close(hmci_secure_t *stream) {
     return;
   }
   int descriptor = stream->descriptor;
-  if (stream->ssl != NULL && stream->ready && !stream->broken) {
-    ERR_clear_error();
-    SSL_shutdown(stream->ssl); /* tells the peer; its answer is not waited for */
-  }
-  free_stream(stream);
+  free_stream(stream, true);
   shutdown(descriptor, SHUT_RDWR);
   close(descriptor);
 }
@@ -348,7 +394,15 @@ hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events) {
   if (stream->broken) {
     return hmci_fail(HMC_PEER_LOST, "the handshake with %s has failed", stream->name);
   }
-  hmc_status_t status = stream->ssl != NULL ? shake_hands(stream, events) : greet(stream, events);
+  hmc_status_t status;
+  if (stream->ssl == NULL) {
+    status = greet(stream, events);
+  } else if (hmci_openssl_acquire()) {
+    status = shake_hands(stream, events);
+    hmci_openssl_release();
+  } else {
+    status = fail_ending(stream);
+  }
   if (status != HMC_SUCCESS && status != HMC_IN_PROGRESS) {
     stream->broken = true;
   }
@@ -357,9 +411,12 @@ hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events) {
 
 hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events) {
   if (stream->ssl != NULL) {
-    ERR_clear_error();
-    int result = SSL_read_ex(stream->ssl, data, capacity, done);
-    return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+    if (!hmci_openssl_acquire()) {
+      return fail_ending(stream);
+    }
+    hmc_status_t status = read_tls(stream, data, capacity, done, events);
+    hmci_openssl_release();
+    return status;
   }
   ssize_t got;
   do {
@@ -378,9 +435,12 @@ hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity
 
 hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
   if (stream->ssl != NULL) {
-    ERR_clear_error();
-    int result = SSL_write_ex(stream->ssl, data, size, done);
-    return result == 1 ? HMC_SUCCESS : explain_transfer(stream, result, events);
+    if (!hmci_openssl_acquire()) {
+      return fail_ending(stream);
+    }
+    hmc_status_t status = write_tls(stream, data, size, done, events);
+    hmci_openssl_release();
+    return status;
   }
   ssize_t sent;
   do {
@@ -397,7 +457,14 @@ hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t s
   return HMC_SUCCESS;
 }
 
-bool hmci_secure_pending(const hmci_secure_t *stream) { return stream->ssl != NULL && SSL_pending(stream->ssl) > 0; }
+bool hmci_secure_pending(const hmci_secure_t *stream) {
+  if (stream->ssl == NULL || !hmci_openssl_acquire()) {
+    return false;
+  }
+  bool pending = SSL_pending(stream->ssl) > 0;
+  hmci_openssl_release();
+  return pending;
+}
 
 /* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
@@ -459,6 +526,6 @@ hmc_status_t hmci_secure_write_wait(hmci_secure_t *stream, const void *data, siz
 
 int hmci_secure_detach(hmci_secure_t *stream) {
   int descriptor = stream->descriptor;
-  free_stream(stream);
+  free_stream(stream, false);
   return descriptor;
 }

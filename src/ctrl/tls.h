@@ -1,6 +1,6 @@
 /* TLS as secure.c needs it: OpenSSL contexts made of a secret, and the socket below them.
  *
- * Only this file and secure.c see OpenSSL's TLS. */
+ * Only this file and secure.c see OpenSSL's TLS. Who calls what is below holds OpenSSL (hmci_openssl_acquire). */
 #ifndef HMCI_TLS_H
 #define HMCI_TLS_H
 

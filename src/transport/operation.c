@@ -23,8 +23,7 @@ void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status) {
   hmci_room_t *room = operation->room;
   _Atomic uint32_t *state = &operation->state;
   /* From here on the operation may be gone; waking an address that is nobody's is harmless. */
-  if (atomic_exchange_explicit(state, HMCI_COMPLETE, memory_order_acq_rel) == HMCI_PENDING_WITH_SLEEPER)
-    futex_wake(state);
+  if (atomic_exchange(state, HMCI_COMPLETE) == HMCI_PENDING_WITH_SLEEPER) futex_wake(state);
   if (room) hmci_room_tell(room);
 }
 

@@ -136,9 +136,9 @@ uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t op
 hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
                                    hmci_atomic_t *atomic);
 
+/* Sequentially consistent, as the completion: who has counted itself among a request's users sees it, or is seen. */
 static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
-  return atomic_load_explicit(&operation->state, memory_order_acquire) ==
-         HMCI_COMPLETE; /* partner: complete's release */
+  return atomic_load(&operation->state) == HMCI_COMPLETE;
 }
 
 /* Sleeps until the operation is complete or the deadline has passed; true when complete. */

@@ -223,11 +223,15 @@ uint64_t visible_length(uint64_t round);
  */
 hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t rounds, uint64_t *stale);
 
-/* Round n puts a block of equal words n at SIGNAL_DATA and signals the word at SIGNAL_WORD; the target waits for the
- * word, looks at the block at once, and says in the word at SIGNAL_SEEN that the next may come. */
+/* Round n puts a block of equal words n at signal_data(n) and sets the word at SIGNAL_WORD to n by its signal; the
+ * target waits for the word to change, looks at the blocks of all rounds up to it at once, and says in the word at
+ * SIGNAL_SEEN how far it has come. At most VISIBLE_BURST rounds may be ahead of that word, for each has a block of its
+ * own. */
 #define SIGNAL_WORD 0u
 #define SIGNAL_SEEN 64u
 #define SIGNAL_DATA 136u
+#define SIGNAL_ROOM (SIGNAL_DATA + VISIBLE_BURST * VISIBLE_BLOCK)
+uint64_t signal_data(uint64_t round);
 hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale);
 
 /* ---- looking at this process ------------------------------------------------------------------------------------- */

@@ -54,10 +54,7 @@ static void show_round(const place_t *local, hmc_remote_t *remote, hmc_control_t
 
 void visible_when_complete(void **state) {
   pair_t *pair = *state;
-  /* all of them where nothing but the transport is in the way; the other stamps look whether their way differs */
-  bool is_plain =
-      stamp.local.kind == HMC_MEMORY_CPU && stamp.remote.kind == HMC_MEMORY_CPU && !strchr(stamp.transport, '_');
-  const uint64_t rounds = SANITIZED ? 10000 : is_plain ? 100000 : 20000;
+  const uint64_t rounds = stamp_is_plain() ? (SANITIZED ? 10000 : 100000) : (SANITIZED ? 2000 : 5000);
   hmc_remote_t *remote = remote_make(pair, "visible", (there_t){.size = VISIBLE_BURST * VISIBLE_BLOCK});
   place_t local = local_make(pair, VISIBLE_BLOCK, false);
   hmc_control_t *control = NULL;

@@ -26,6 +26,10 @@ static bool parse_memories(const char *names) {
   return true;
 }
 
+bool stamp_is_plain(void) {
+  return stamp.local.kind == HMC_MEMORY_CPU && stamp.remote.kind == HMC_MEMORY_CPU && !strchr(stamp.transport, '_');
+}
+
 /* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
 bool stamp_maps(bool lent) { return stamp.type == HMC_CONNECTION_SHM && stamp.remote.kind == HMC_MEMORY_CPU && !lent; }

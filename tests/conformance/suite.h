@@ -19,6 +19,10 @@ typedef struct stamp {
 
 extern stamp_t stamp;
 
+/* A transport as it comes, between host memories: what repeats itself very often, or is very large, does so there. The
+ * other stamps share that code, and look whether their way differs. */
+bool stamp_is_plain(void);
+
 /* What each test starts with: a target that listens, and a peer connected to it by the stamp's type. */
 typedef struct pair {
   const struct test_case *test;

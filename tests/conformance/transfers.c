@@ -71,7 +71,10 @@ void lent_memory(void **state) {
 
 void huge(void **state) {
   pair_t *pair = *state;
-  const uint64_t length = SANITIZED ? 32 * MIB : 256 * MIB, room = length + 3 * FRAME_GUARD;
+  const uint64_t length = SANITIZED          ? 32 * MIB
+                          : stamp_is_plain() ? 256 * MIB
+                                             : 64 * MIB,
+                 room = length + 3 * FRAME_GUARD;
   hmc_remote_t *remote = remote_make(pair, "huge", (there_t){.size = room});
   place_t local = local_make(pair, room, false);
   move_and_look(pair, &local, FRAME_GUARD + 5, remote, 0, FRAME_GUARD + 9, length);

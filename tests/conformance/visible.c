@@ -52,17 +52,20 @@ static uint64_t look_at_word(const place_t *place, uint64_t offset) {
   return word;
 }
 
+uint64_t signal_data(uint64_t round) { return SIGNAL_DATA + round % VISIBLE_BURST * VISIBLE_BLOCK; }
+
 hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale) {
   *stale = 0;
-  for (uint64_t round = 1; round <= rounds; round++) {
+  for (uint64_t round = 1; round <= rounds;) {
     uint64_t limit = now_ms() + STEP_MS, word;
     shared_begin();
     while ((word = look_at_word(place, SIGNAL_WORD)) < round && now_ms() < limit)
       sched_yield(); /* the service thread may need this processor */
-    *stale += word != round || !is_there(place, SIGNAL_DATA, round);
-    place_store(place, SIGNAL_SEEN, &round, sizeof round);
+    bool sound = word >= round && word < round + VISIBLE_BURST && word <= rounds;
+    for (; sound && round <= word; round++) *stale += !is_there(place, signal_data(round), round);
+    place_store(place, SIGNAL_SEEN, &word, sizeof word);
     shared_end();
-    if (word < round) return HMC_TIMEOUT;
+    if (!sound) return word < round ? HMC_TIMEOUT : HMC_CORRUPT;
   }
   return HMC_SUCCESS;
 }

@@ -21,6 +21,7 @@ bool stamp_parse(const char *transport, const char *memory) {
 
 bool stamp_is_host(void) { return stamp.far.kind == HMC_MEMORY_CPU; }
 bool stamp_is(const char *transport) { return strcmp(stamp.transport, transport) == 0; }
+bool stamp_is_plain(void) { return stamp_is_host() && !strchr(stamp.transport, '_'); }
 
 /* ---- couples */
 

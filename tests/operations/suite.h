@@ -28,6 +28,9 @@ bool stamp_parse(const char *transport, const char *memory);
 /* True where the owner's processor reaches the stamp's memory. */
 bool stamp_is_host(void);
 bool stamp_is(const char *transport);
+/* A transport as it comes, between host memories: what repeats itself very often does so there. The other stamps share
+ * that code, and look at what is different. */
+bool stamp_is_plain(void);
 
 /* ---- couples */
 
@@ -170,10 +173,13 @@ void spin_ns(uint64_t nanoseconds);
   X(quiet_after_cancelled_gets)                                                                                        \
   X(quiet_after_timeouts)                                                                                              \
   X(quiet_batches)
+#define CLOSING_TESTS(X)                                                                                               \
+  X(closing_a_peer_wakes_those_who_wait)                                                                               \
+  X(destroying_a_context_wakes_those_who_wait)
 #define ALL_TESTS(X)                                                                                                   \
   WORD_TESTS(X)                                                                                                        \
   SIGNAL_TESTS(X)                                                                                                      \
-  NOTIFICATION_TESTS(X) BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X)
+  NOTIFICATION_TESTS(X) BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)

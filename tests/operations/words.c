@@ -141,7 +141,10 @@ static void *count_up(void *argument) {
 
 /* Every hand adds 1; each number must have been fetched by exactly one of them. */
 static void count_together(couple_t *couple, bool lend, unsigned width) {
-  const uint64_t times = SANITIZED ? 400 : 2500, start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
+  const uint64_t times = SANITIZED          ? 400
+                         : stamp_is_plain() ? 1500
+                                            : 1000,
+                 start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
   far_t far = far_make(couple, (far_options_t){.name = "counted", .size = WORDS_SIZE, .lend = lend});
   size_t count = stamp_is_host() ? HANDS + 1 : HANDS;
   uint64_t total = count * times, *notes = calloc(total, sizeof *notes);
@@ -184,7 +187,7 @@ static void *swap_tokens(void *argument) {
 /* Every hand puts in tokens of its own: each comes out once, but for the one that stays. */
 void words_lose_no_token(void **state) {
   couple_t *couple = *state;
-  const uint64_t times = SANITIZED ? 300 : 2000, total = HANDS * times;
+  const uint64_t times = SANITIZED ? 300 : stamp_is_plain() ? 2000 : 800, total = HANDS * times;
   far_t far = far_make(couple, (far_options_t){.name = "tokens", .size = WORDS_SIZE, .lend = true});
   uint64_t *notes = calloc(total, sizeof *notes);
   uint8_t *seen = calloc(total + 1, 1);
@@ -223,7 +226,7 @@ static void *own_a_bit(void *argument) {
 
 void words_bits_are_their_owners(void **state) {
   couple_t *couple = *state;
-  const uint64_t times = SANITIZED ? 100 : 500, others = UINT64_C(0xf000000000000000);
+  const uint64_t times = SANITIZED ? 100 : stamp_is_plain() ? 500 : 200, others = UINT64_C(0xf000000000000000);
   for (unsigned width = 4; width <= 8; width += 4) {
     far_t far = far_make(couple, (far_options_t){.name = "bits", .size = WORDS_SIZE, .lend = width == 4});
     uint64_t wrong[HANDS] = {0};

@@ -1,0 +1,150 @@
+/* Closing a peer, or its context, while other threads wait for their requests: they are woken, and nothing that is
+ * freed is touched, which the sanitizers look at. The distant end stands still, so that nothing completes by itself. */
+#include "suite.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define REQUESTS 8u
+
+typedef struct pending {
+  hmc_request_t *requests[REQUESTS];
+  _Atomic uint32_t begun;
+} pending_t;
+
+typedef struct waiter {
+  pthread_t thread;
+  pending_t *pending;
+  hmc_status_t (*wait)(hmc_request_t *const *requests);
+  hmc_status_t status;
+  _Atomic pid_t number; /* the kernel's, of the thread */
+} waiter_t;
+
+static hmc_status_t wait_one(hmc_request_t *const *requests) { return hmc_request_wait(requests[0]); }
+static hmc_status_t wait_first_too(hmc_request_t *const *requests) { return hmc_request_wait_all(requests, 2); }
+static hmc_status_t wait_any(hmc_request_t *const *requests) {
+  size_t index;
+  return hmc_request_wait_any(requests, REQUESTS, &index);
+}
+static hmc_status_t wait_some(hmc_request_t *const *requests) {
+  size_t indices[REQUESTS], done = 0;
+  hmc_status_t status = hmc_request_wait_some(requests + 2, 3, indices, &done);
+  return status == HMC_SUCCESS && done ? hmc_request_test(requests[2 + indices[0]]) : status;
+}
+static hmc_status_t test_again_and_again(hmc_request_t *const *requests) {
+  hmc_status_t status;
+  while ((status = hmc_request_test(requests[5])) == HMC_IN_PROGRESS) {
+  }
+  return status;
+}
+static hmc_status_t cancel(hmc_request_t *const *requests) { return hmc_request_cancel(requests[6]); }
+
+static void *run_waiter(void *argument) {
+  waiter_t *waiter = argument;
+  atomic_store(&waiter->number, (pid_t)syscall(SYS_gettid));
+  atomic_fetch_add(&waiter->pending->begun, 1);
+  waiter->status = waiter->wait(waiter->pending->requests);
+  return NULL;
+}
+
+static void pending_start(pending_t *pending, hmc_remote_t *remote) {
+  atomic_store(&pending->begun, 0);
+  for (size_t i = 0; i < REQUESTS; i++)
+    assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, &pending->requests[i]));
+}
+
+static void waiters_start(waiter_t *waiters, size_t count, pending_t *pending) {
+  for (size_t i = 0; i < count; i++) {
+    waiters[i].pending = pending;
+    assert_int_equal(pthread_create(&waiters[i].thread, NULL, run_waiter, &waiters[i]), 0);
+  }
+  while (atomic_load(&pending->begun) < count) sleep_ms(1);
+}
+
+/* A thread that has begun sleeps nowhere but in the call that it makes. */
+static void await_asleep(const waiter_t *waiter) {
+  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  char path[64], phase = 'R';
+  snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)atomic_load(&waiter->number));
+  while (phase != 'S' && now_ms() < limit) {
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    int fields = fscanf(file, "%*d (%*[^)]) %c", &phase);
+    fclose(file);
+    assert_int_equal(fields, 1);
+    sleep_ms(1);
+  }
+  assert_int_equal(phase, 'S');
+}
+
+static void waiters_end(waiter_t *waiters, size_t count) {
+  for (size_t i = 0; i < count; i++) pthread_join(waiters[i].thread, NULL);
+  for (size_t i = 0; i < count; i++) assert_status(waiters[i].status, HMC_CANCELLED);
+}
+
+void closing_a_peer_wakes_those_who_wait(void **state) {
+  enum { PEERS = SANITIZED ? 20 : 40 };
+  couple_t *couple = *state;
+  hmc_peer_t *peers[PEERS];
+  hmc_remote_t *remotes[PEERS];
+  hmc_peer_info_t info;
+  uint64_t random = 3;
+  distant_t distant;
+  distant_start(&distant, couple);
+  assert_success(hmc_peer_get_info(distant.peer, &info));
+  for (size_t i = 0; i < PEERS; i++) {
+    assert_success(hmc_context_connect(couple->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_remote_open(peers[i], "distant", 0, &remotes[i]));
+    assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+  }
+  distant_stop(&distant);
+  for (size_t i = 0; i < PEERS; i++) {
+    waiter_t waiters[] = {{.wait = wait_one},  {.wait = wait_one},  {.wait = wait_first_too},       {.wait = wait_any},
+                          {.wait = wait_some}, {.wait = wait_some}, {.wait = test_again_and_again}, {.wait = cancel}};
+    pending_t pending;
+    pending_start(&pending, remotes[i]);
+    waiters_start(waiters, COUNT_OF(waiters), &pending);
+    spin_ns(draw(&random) % 200000); /* sometimes they poll still, sometimes they sleep */
+    hmc_peer_close(peers[i]);
+    for (size_t k = 0; k < REQUESTS; k++) /* a request outlives its peer */
+      assert_status(hmc_request_wait(pending.requests[k]), HMC_CANCELLED);
+    waiters_end(waiters, COUNT_OF(waiters));
+    for (size_t k = 0; k < REQUESTS; k++) hmc_request_free(pending.requests[k]);
+  }
+  distant_continue(&distant);
+  assert_success(hmc_atomic(distant.remote, 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL)); /* the other peers have not noticed */
+  distant_end(&distant);
+}
+
+void destroying_a_context_wakes_those_who_wait(void **state) {
+  enum { ROUNDS = SANITIZED ? 5 : 10 };
+  couple_t *couple = *state;
+  hmc_context_t *contexts[ROUNDS];
+  hmc_remote_t *remotes[ROUNDS];
+  hmc_peer_info_t info;
+  distant_t distant;
+  distant_start(&distant, couple);
+  assert_success(hmc_peer_get_info(distant.peer, &info));
+  for (size_t i = 0; i < ROUNDS; i++) {
+    hmc_peer_t *peer = NULL;
+    assert_success(hmc_context_create(&(hmc_context_options_t){"brief", COUPLE_TIMEOUT_MS}, &contexts[i]));
+    assert_success(hmc_context_connect(contexts[i], "127.0.0.1", info.port, stamp.type, 0, &peer));
+    assert_success(hmc_remote_open(peer, "distant", 0, &remotes[i]));
+    assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+  }
+  distant_stop(&distant);
+  for (size_t i = 0; i < ROUNDS; i++) {
+    waiter_t waiters[] = {{.wait = wait_one}, {.wait = wait_one}, {.wait = wait_any}, {.wait = wait_any}};
+    pending_t pending;
+    pending_start(&pending, remotes[i]);
+    waiters_start(waiters, COUNT_OF(waiters), &pending);
+    for (size_t k = 0; k < COUNT_OF(waiters); k++) /* their calls must have begun before this one does */
+      await_asleep(&waiters[k]);
+    hmc_context_destroy(contexts[i]);
+    waiters_end(waiters, COUNT_OF(waiters));
+  }
+  distant_end(&distant);
+}
