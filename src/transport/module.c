@@ -20,7 +20,8 @@ static const struct {
 /* The folder of the library, or of the program that it is linked into, and hmc/ in it. */
 static bool beside_library(char folder[PATH_MAX]) {
   Dl_info library;
-  if (!dladdr((const void *)(uintptr_t)hmci_log, &library) || !library.dli_fname) return false;
+  if (!dladdr((const void *)(uintptr_t)hmci_log, &library) || !library.dli_fname)
+    return false;
   const char *slash = strrchr(library.dli_fname, '/');
   int length = slash ? (int)(slash - library.dli_fname) : 1;
   int written = snprintf(folder, PATH_MAX, "%.*s/hmc", length, slash ? library.dli_fname : ".");
@@ -31,17 +32,21 @@ static bool beside_library(char folder[PATH_MAX]) {
 static bool find_folder(const char *folder, char found[PATH_MAX]) {
   hmci_settings_t settings;
   bool trusted = !getauxval(AT_SECURE);
-  if (!folder && trusted && hmci_settings_read(&settings) == HMC_SUCCESS && settings.module_path[0]) folder = settings.module_path;
-  if (!folder) return beside_library(found);
+  if (!folder && trusted && hmci_settings_read(&settings) == HMC_SUCCESS && settings.module_path[0])
+    folder = settings.module_path;
+  if (!folder)
+    return beside_library(found);
   return (size_t)snprintf(found, PATH_MAX, "%s", folder) < PATH_MAX;
 }
 
 /* Says in terms of packages what dlopen said. */
 static void explain(const char *name, char *reason, size_t size) {
   const char *said = dlerror();
-  if (!said) said = "unknown reason";
+  if (!said)
+    said = "unknown reason";
   for (size_t i = 0; i < sizeof packages / sizeof *packages; i++) {
-    if (strncmp(said, packages[i].library, strlen(packages[i].library)) != 0) continue;
+    if (strncmp(said, packages[i].library, strlen(packages[i].library)) != 0)
+      continue;
     snprintf(reason, size, "%.*s is missing: apt-get install %s", (int)strcspn(said, ":"), said, packages[i].package);
     return;
   }
@@ -62,7 +67,8 @@ static hmc_status_t check(const hmci_module_t *module, const char *path, char *r
   return HMC_UNSUPPORT;
 }
 
-hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_transport_ops_t **ops, char *reason, size_t size) {
+hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_transport_ops_t **ops, char *reason,
+                              size_t size) {
   char found[PATH_MAX], path[PATH_MAX + 64];
   if (!find_folder(folder, found)) {
     snprintf(reason, size, "the folder of transport modules cannot be found (HMC_MODULE_PATH)");
@@ -70,7 +76,8 @@ hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_t
   }
   snprintf(path, sizeof path, "%s/libhmc-%s.so", found, name);
   if (access(path, R_OK)) {
-    snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path, name);
+    snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path,
+             name);
     return HMC_UNSUPPORT;
   }
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

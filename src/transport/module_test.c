@@ -18,12 +18,14 @@ static hmc_status_t load(const char *name, const char *from) {
   const hmci_transport_ops_t *untouched = &hmci_transport_tcp, *ops = untouched;
   memset(reason, 0, sizeof reason);
   hmc_status_t status = hmci_module_load(name, from, &ops, reason, sizeof reason);
-  if (status != HMC_SUCCESS) assert_ptr_equal(ops, untouched);
+  if (status != HMC_SUCCESS)
+    assert_ptr_equal(ops, untouched);
   return status;
 }
 
 static void expect_reason(const char *part) {
-  if (!strstr(reason, part)) fail_msg("\"%s\" is not in: %s", part, reason);
+  if (!strstr(reason, part))
+    fail_msg("\"%s\" is not in: %s", part, reason);
 }
 
 static void test_what_is_not_there(void **state) {
@@ -58,7 +60,8 @@ static void test_what_is_no_module(void **state) {
   unlink(path);
 }
 
-/* This program has the library linked into it; a module would work on another copy, with other error texts and other regions. */
+/* This program has the library linked into it; a module would work on another copy, with other error texts and other
+ * regions. */
 static void test_a_module_of_the_shared_library(void **state) {
   (void)state;
   char here[PATH_MAX] = "", modules[PATH_MAX + 16], path[PATH_MAX + 64];

@@ -1,7 +1,8 @@
 /* Messages, the owner's end: puts and gets of memory that adapters do not reach, atomics, notifications.
  *
- * A message is done when it arrives, in the order of arrival, and its answer is queued; a get's bytes are looked for when there is room to send them.
- * The last answers are kept: after a queue pair was made anew the peer sends again what it has no answer to, and gets that of the first time.
+ * A message is done when it arrives, in the order of arrival, and its answer is queued; a get's bytes are looked for
+ * when there is room to send them. The last answers are kept: after a queue pair was made anew the peer sends again
+ * what it has no answer to, and gets that of the first time.
  *
  * A region counts as in use only while a message is being done, under the lock that closing it takes too. */
 #include "verbs.h"
@@ -24,16 +25,19 @@ static void end_job(verbs_connection_t *connection) {
 }
 
 void hmci_verbs_answer_forget(verbs_connection_t *connection) {
-  while (connection->job_count) end_job(connection);
+  while (connection->job_count)
+    end_job(connection);
 }
 
-/* ---- doing ----------------------------------------------------------------------------------------------------------- */
+/* ---- doing ------------------------------------------------------------------------------------------------------- */
 
 /* Finds the region of a message and checks what it wants; the caller releases it. */
-static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_t *message, uint32_t right, hmci_region_view_t **region) {
+static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_t *message, uint32_t right,
+                            hmci_region_view_t **region) {
   const hmci_host_t *host = connection->transport->host;
   hmc_status_t status = host->region_acquire(host, message->region, message->generation, right, region);
-  if (status != HMC_SUCCESS || hmci_range_fits(message->offset, message->length, (*region)->size)) return status;
+  if (status != HMC_SUCCESS || hmci_range_fits(message->offset, message->length, (*region)->size))
+    return status;
   host->region_release(host, *region);
   return HMC_OUT_OF_RANGE;
 }
@@ -41,9 +45,11 @@ static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_
 static hmc_status_t do_put(verbs_connection_t *connection, const verbs_message_t *message, const uint8_t *payload) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
-  if (message->checksum && message->value != hmci_crc32c(0, payload, message->length)) return HMC_CORRUPT;
+  if (message->checksum && message->value != hmci_crc32c(0, payload, message->length))
+    return HMC_CORRUPT;
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_WRITE, &region);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   status = hmci_verbs_copy_in(region, region->base + message->offset, payload, message->length);
   host->region_release(host, region);
   return status;
@@ -53,8 +59,10 @@ static hmc_status_t do_atomic(verbs_connection_t *connection, const verbs_messag
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_ATOMIC, &region);
-  if (status != HMC_SUCCESS) return status;
-  hmci_atomic_t atomic = {.operation = (hmc_atomic_operation_t)message->operation, .operand = message->value, .compare = message->compare};
+  if (status != HMC_SUCCESS)
+    return status;
+  hmci_atomic_t atomic = {
+      .operation = (hmc_atomic_operation_t)message->operation, .operand = message->value, .compare = message->compare};
   status = hmci_atomic_on_region(region, message->offset, (unsigned)message->length, &atomic);
   host->region_release(host, region);
   *fetched = atomic.fetched;
@@ -64,15 +72,23 @@ static hmc_status_t do_atomic(verbs_connection_t *connection, const verbs_messag
 /* Does a message and says what to answer; a GET stays one. */
 static verbs_message_t perform(verbs_connection_t *connection, const verbs_message_t *message, const uint8_t *payload) {
   const hmci_host_t *host = connection->transport->host;
-  if (!message->chained) connection->chain_status = HMC_SUCCESS;
+  if (!message->chained)
+    connection->chain_status = HMC_SUCCESS;
   hmc_status_t status = connection->chain_status;
   uint64_t fetched = 0;
   if (status == HMC_SUCCESS) {
     switch (message->type) {
-    case VERBS_PUT: status = do_put(connection, message, payload); break;
-    case VERBS_ATOMIC: status = do_atomic(connection, message, &fetched); break;
-    case VERBS_NOTIFY: status = host->notify(host, connection, payload, message->length); break;
-    default: return *message;
+    case VERBS_PUT:
+      status = do_put(connection, message, payload);
+      break;
+    case VERBS_ATOMIC:
+      status = do_atomic(connection, message, &fetched);
+      break;
+    case VERBS_NOTIFY:
+      status = host->notify(host, connection, payload, message->length);
+      break;
+    default:
+      return *message;
     }
   }
   connection->chain_status = status;
@@ -84,10 +100,13 @@ static verbs_message_t perform(verbs_connection_t *connection, const verbs_messa
 hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_t *data, size_t size) {
   verbs_message_t message;
   hmc_status_t status = hmci_verbs_message_decode(data, size, &message);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   const uint8_t *payload = data + VERBS_HEADER;
-  if (message.type >= VERBS_DONE) return hmci_verbs_message_answered(connection, &message, payload);
-  if (connection->job_count == VERBS_WINDOW) return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
+  if (message.type >= VERBS_DONE)
+    return hmci_verbs_message_answered(connection, &message, payload);
+  if (connection->job_count == VERBS_WINDOW)
+    return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
   verbs_message_t *kept = &connection->answers[message.number % VERBS_WINDOW];
   if ((int32_t)(message.number - connection->done_number) > 0) {
     *kept = perform(connection, &message, payload);
@@ -99,13 +118,14 @@ hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_
   return HMC_SUCCESS;
 }
 
-/* ---- answering ------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t do_get(verbs_connection_t *connection, const verbs_message_t *message, uint8_t *to) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_READ, &region);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   status = hmci_verbs_copy_out(region, region->base + message->offset, to, message->length);
   host->region_release(host, region);
   return status;
@@ -116,13 +136,16 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
   verbs_message_t answer = connection->jobs[connection->job_first];
   bool get = answer.type == VERBS_GET;
   verbs_entry_t entry = {.kind = VERBS_ENTRY_ANSWER};
-  if ((get || connection->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport))) return false;
+  if ((get || connection->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport)))
+    return false;
   uint32_t size = VERBS_HEADER;
   if (get) {
     hmc_status_t status = do_get(connection, &answer, entry.slot->data + VERBS_HEADER);
     if (status == HMC_SUCCESS) {
-      answer = (verbs_message_t){.type = VERBS_DATA, .checksum = answer.checksum, .number = answer.number, .length = answer.length};
-      if (answer.checksum) answer.value = hmci_crc32c(0, entry.slot->data + VERBS_HEADER, answer.length);
+      answer = (verbs_message_t){
+          .type = VERBS_DATA, .checksum = answer.checksum, .number = answer.number, .length = answer.length};
+      if (answer.checksum)
+        answer.value = hmci_crc32c(0, entry.slot->data + VERBS_HEADER, answer.length);
       size += (uint32_t)answer.length;
     } else {
       answer = answer_to(&answer, status);
@@ -131,13 +154,16 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
   struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
   uint8_t *data = entry.slot ? entry.slot->data : post->copied[request - post->requests];
   hmci_verbs_message_encode(data, &answer);
-  *request->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? connection->device->slot_memory->lkey : 0};
+  *request->sg_list =
+      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? connection->device->slot_memory->lkey : 0};
   request->opcode = IBV_WR_SEND;
-  if (!entry.slot) request->send_flags |= IBV_SEND_INLINE;
+  if (!entry.slot)
+    request->send_flags |= IBV_SEND_INLINE;
   return true;
 }
 _Static_assert((int)VERBS_HEADER <= (int)VERBS_COPIED, "a header can be copied");
 
 void hmci_verbs_answer_send(verbs_connection_t *connection, verbs_post_t *post) {
-  while (connection->job_count && hmci_verbs_ring_room(connection) >= 3 && send_answer(connection, post)) end_job(connection);
+  while (connection->job_count && hmci_verbs_ring_room(connection) >= 3 && send_answer(connection, post))
+    end_job(connection);
 }

@@ -17,15 +17,17 @@ enum {
   VENDOR_SIW = 0x626d74,
 };
 
-/* ---- finding --------------------------------------------------------------------------------------------------------- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 /* True where `name` is in a list of names separated by commas, or the list is empty. */
 static bool is_wanted(const char *name, const char *list) {
   size_t length = strlen(name);
-  if (!*list) return true;
+  if (!*list)
+    return true;
   while (*list) {
     size_t entry = strcspn(list, ",");
-    if (entry == length && strncmp(list, name, length) == 0) return true;
+    if (entry == length && strncmp(list, name, length) == 0)
+      return true;
     list += entry + (list[entry] == ',');
   }
   return false;
@@ -33,7 +35,8 @@ static bool is_wanted(const char *name, const char *list) {
 
 /* HMC_VERBS_FLUSH. */
 static bool stores_at_once(const verbs_device_t *device, const char *flush) {
-  if (strcmp(flush, "auto") != 0) return strcmp(flush, "no") == 0;
+  if (strcmp(flush, "auto") != 0)
+    return strcmp(flush, "no") == 0;
   return device->attributes.vendor_id == VENDOR_RXE || device->attributes.vendor_id == VENDOR_SIW;
 }
 
@@ -67,9 +70,12 @@ bool hmci_verbs_port_is_up(const verbs_port_t *port) {
 static void add_gid(verbs_transport_t *transport, const verbs_gid_t *gid, const verbs_port_t *port) {
   unsigned worth = hmci_verbs_gid_worth(gid);
   uint32_t place = transport->gid_count;
-  while (place && hmci_verbs_gid_worth(&transport->gids[place - 1]) < worth) place--;
-  if (!worth || place == VERBS_OFFERS) return;
-  if (transport->gid_count < VERBS_OFFERS) transport->gid_count++;
+  while (place && hmci_verbs_gid_worth(&transport->gids[place - 1]) < worth)
+    place--;
+  if (!worth || place == VERBS_OFFERS)
+    return;
+  if (transport->gid_count < VERBS_OFFERS)
+    transport->gid_count++;
   uint32_t behind = transport->gid_count - place - 1;
   memmove(&transport->gids[place + 1], &transport->gids[place], behind * sizeof *gid);
   memmove(&transport->ports[place + 1], &transport->ports[place], behind * sizeof *port);
@@ -83,11 +89,16 @@ static void list_gids(verbs_device_t *device) {
   for (ssize_t i = 0; i < count; i++) {
     struct ibv_port_attr attributes;
     verbs_port_t port = {device, (uint8_t)entries[i].port_num, (uint16_t)entries[i].gid_index};
-    if (!query_port(device, port.number, &attributes)) continue;
+    if (!query_port(device, port.number, &attributes))
+      continue;
     enum ibv_mtu mtu = attributes.active_mtu ? attributes.active_mtu : attributes.max_mtu;
-    verbs_gid_t gid = {.layer = attributes.link_layer, .type = (uint8_t)entries[i].gid_type, .mtu = (uint8_t)mtu, .lid = attributes.lid};
+    verbs_gid_t gid = {.layer = attributes.link_layer,
+                       .type = (uint8_t)entries[i].gid_type,
+                       .mtu = (uint8_t)mtu,
+                       .lid = attributes.lid};
     memcpy(gid.raw, entries[i].gid.raw, sizeof gid.raw);
-    if (gid.mtu >= IBV_MTU_256 && gid.mtu <= IBV_MTU_4096) add_gid(device->transport, &gid, &port);
+    if (gid.mtu >= IBV_MTU_256 && gid.mtu <= IBV_MTU_4096)
+      add_gid(device->transport, &gid, &port);
   }
   free(entries);
 }
@@ -95,35 +106,44 @@ static void list_gids(verbs_device_t *device) {
 hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted) {
   int count;
   struct ibv_device **list = ibv_get_device_list(&count);
-  if (!list) return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));
+  if (!list)
+    return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));
   for (int i = 0; i < count && transport->device_count < VERBS_DEVICES; i++) {
-    if (is_wanted(ibv_get_device_name(list[i]), wanted)) open_device(transport, list[i]);
+    if (is_wanted(ibv_get_device_name(list[i]), wanted))
+      open_device(transport, list[i]);
   }
   ibv_free_device_list(list);
-  for (uint32_t i = 0; i < transport->device_count; i++) list_gids(&transport->devices[i]);
-  for (uint32_t i = 0; i < transport->gid_count; i++) transport->gids[i].place = (uint8_t)i;
-  if (transport->gid_count) return HMC_SUCCESS;
+  for (uint32_t i = 0; i < transport->device_count; i++)
+    list_gids(&transport->devices[i]);
+  for (uint32_t i = 0; i < transport->gid_count; i++)
+    transport->gids[i].place = (uint8_t)i;
+  if (transport->gid_count)
+    return HMC_SUCCESS;
   hmci_verbs_devices_close(transport);
-  return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address", *wanted ? " of HMC_VERBS_DEVICE=" : "",
-                   wanted);
+  return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address",
+                   *wanted ? " of HMC_VERBS_DEVICE=" : "", wanted);
 }
 
-/* ---- starting -------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static bool on_event(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, events);
   struct ibv_async_event event;
-  if (!events) return false;
+  if (!events)
+    return false;
   while (ibv_get_async_event(device->context, &event) == 0) {
     const char *name = ibv_get_device_name(device->context->device);
     bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL;
     hmci_log(fatal ? HMC_LOG_ERROR : HMC_LOG_DEBUG, "RDMA device %s: %s", name, ibv_event_type_str(event.event_type));
     ibv_ack_async_event(&event);
-    if (!fatal) continue;
+    if (!fatal)
+      continue;
     pthread_mutex_lock(&device->transport->lock);
-    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections; link = link->next) {
+    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections;
+         link = link->next) {
       verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-      if (connection->device == device) hmci_verbs_lose(connection, "the RDMA device failed");
+      if (connection->device == device)
+        hmci_verbs_lose(connection, "the RDMA device failed");
     }
     pthread_mutex_unlock(&device->transport->lock);
   }
@@ -136,7 +156,8 @@ static bool make_non_blocking(int descriptor) {
 }
 
 static hmc_status_t fail(const verbs_device_t *device, const char *what) {
-  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device), strerror(errno));
+  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
+                   strerror(errno));
 }
 
 static hmc_status_t make_queues(verbs_device_t *device) {
@@ -161,20 +182,25 @@ static hmc_status_t make_queues(verbs_device_t *device) {
   return HMC_SUCCESS;
 
 err_queues:
-  if (device->received) ibv_destroy_cq(device->received);
-  if (device->sent) ibv_destroy_cq(device->sent);
+  if (device->received)
+    ibv_destroy_cq(device->received);
+  if (device->sent)
+    ibv_destroy_cq(device->sent);
 err_channel:
-  if (device->channel) ibv_destroy_comp_channel(device->channel);
+  if (device->channel)
+    ibv_destroy_comp_channel(device->channel);
   return status;
 }
 
 static hmc_status_t make_flush_word(verbs_device_t *device) {
   device->flush_word = hmci_allocate_aligned(FLUSH_SIZE);
-  if (!device->flush_word) return hmci_fail(HMC_NO_MEMORY, "no memory for an RDMA device");
+  if (!device->flush_word)
+    return hmci_fail(HMC_NO_MEMORY, "no memory for an RDMA device");
   device->flush_address = (uint64_t)(uintptr_t)device->flush_word & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-  device->flush_memory =
-      ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
-  if (device->flush_memory) return HMC_SUCCESS;
+  device->flush_memory = ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address,
+                                         IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
+  if (device->flush_memory)
+    return HMC_SUCCESS;
   fail(device, "registering memory");
   free(device->flush_word);
   return HMC_NO_MEMORY;
@@ -189,21 +215,28 @@ static void destroy_queues(verbs_device_t *device) {
 
 hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
-  if (device->started) return HMC_SUCCESS;
-  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&device->buckets[i]);
+  if (device->started)
+    return HMC_SUCCESS;
+  for (int i = 0; i < VERBS_BUCKETS; i++)
+    hmci_list_init(&device->buckets[i]);
   hmci_list_init(&device->ages);
   hmci_list_init(&device->touched);
   device->domain = ibv_alloc_pd(device->context);
-  if (!device->domain) return fail(device, "a protection domain");
+  if (!device->domain)
+    return fail(device, "a protection domain");
   hmc_status_t status = make_queues(device);
-  if (status != HMC_SUCCESS) goto err_domain;
+  if (status != HMC_SUCCESS)
+    goto err_domain;
   status = make_flush_word(device);
-  if (status != HMC_SUCCESS) goto err_queues;
+  if (status != HMC_SUCCESS)
+    goto err_queues;
   status = hmci_verbs_stage_open(device);
-  if (status != HMC_SUCCESS) goto err_flush;
+  if (status != HMC_SUCCESS)
+    goto err_flush;
   device->watch.ready = hmci_verbs_on_channel;
   status = hmci_loop_add(loop, &device->watch, device->channel->fd, EPOLLIN);
-  if (status != HMC_SUCCESS) goto err_stage;
+  if (status != HMC_SUCCESS)
+    goto err_stage;
   device->events.ready = on_event;
   status = hmci_loop_add(loop, &device->events, device->context->async_fd, EPOLLIN);
   if (status != HMC_SUCCESS) {
@@ -231,11 +264,13 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
   uint32_t needed = (device->connections + 1) * (VERBS_SEND_QUEUE + 1);
   if (needed > device->completions_room) {
     uint32_t room = device->completions_room;
-    while (room < needed) room *= 2;
-    if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
+    while (room < needed)
+      room *= 2;
+    if (room > (uint32_t)device->attributes.max_cqe)
+      room = (uint32_t)device->attributes.max_cqe;
     if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
-      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections", ibv_get_device_name(device->context->device),
-                       device->connections + 1);
+      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections",
+                       ibv_get_device_name(device->context->device), device->connections + 1);
     }
     device->completions_room = room;
   }
@@ -244,10 +279,11 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
 }
 
 void hmci_verbs_device_shrink(verbs_device_t *device) {
-  if (--device->connections == 0) hmci_verbs_memory_drop(device, NULL);
+  if (--device->connections == 0)
+    hmci_verbs_memory_drop(device, NULL);
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 static void stop(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
@@ -264,7 +300,8 @@ static void stop(verbs_device_t *device) {
 void hmci_verbs_devices_close(verbs_transport_t *transport) {
   for (uint32_t i = 0; i < transport->device_count; i++) {
     verbs_device_t *device = &transport->devices[i];
-    if (device->started) stop(device);
+    if (device->started)
+      stop(device);
     ibv_close_device(device->context);
   }
   transport->device_count = 0;

@@ -1,7 +1,8 @@
 /* Choosing GIDs (see gid.h).
  *
- * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits is what IP says. InfiniBand
- * GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which nothing here can see. */
+ * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits
+ * is what IP says. InfiniBand GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which
+ * nothing here can see. */
 #include "gid.h"
 
 #include <arpa/inet.h>
@@ -24,7 +25,8 @@ static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0x
 static bool is_mapped(const uint8_t *raw) { return memcmp(raw, mapped_prefix, sizeof mapped_prefix) == 0; }
 
 static bool is_link_local(const uint8_t *raw) {
-  if (is_mapped(raw)) return raw[12] == 169 && raw[13] == 254;
+  if (is_mapped(raw))
+    return raw[12] == 169 && raw[13] == 254;
   return raw[0] == 0xfe && (raw[1] & 0xc0) == 0x80;
 }
 
@@ -42,9 +44,12 @@ void hmci_verbs_gid_text(const uint8_t raw[16], char text[VERBS_GID_TEXT]) {
 }
 
 unsigned hmci_verbs_gid_worth(const verbs_gid_t *gid) {
-  if (is_zero(gid->raw)) return 0;
-  if (gid->layer == IBV_LINK_LAYER_INFINIBAND) return gid->lid ? WORTH_SUBNET : 0;
-  if (gid->type != IBV_GID_TYPE_ROCE_V2) return WORTH_V1;
+  if (is_zero(gid->raw))
+    return 0;
+  if (gid->layer == IBV_LINK_LAYER_INFINIBAND)
+    return gid->lid ? WORTH_SUBNET : 0;
+  if (gid->type != IBV_GID_TYPE_ROCE_V2)
+    return WORTH_V1;
   return is_link_local(gid->raw) ? WORTH_LOCAL : WORTH_IP;
 }
 
@@ -52,16 +57,19 @@ bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(4791)};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(4791)};
   bool mapped = is_mapped(peer);
-  if (is_link_local(peer)) return false;
+  if (is_link_local(peer))
+    return false;
   memcpy(&v4.sin_addr, peer + 12, 4);
   memcpy(&v6.sin6_addr, peer, 16);
   struct sockaddr *address = mapped ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6;
   socklen_t size = mapped ? sizeof v4 : sizeof v6;
   int probe = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (probe < 0) return false;
+  if (probe < 0)
+    return false;
   bool found = connect(probe, address, size) == 0 && getsockname(probe, address, &size) == 0;
   close(probe);
-  if (!found) return false;
+  if (!found)
+    return false;
   memcpy(source, mapped_prefix, sizeof mapped_prefix);
   if (mapped) {
     memcpy(source + 12, &v4.sin_addr, 4);
@@ -71,16 +79,24 @@ bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   return true;
 }
 
-/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there is none. */
+/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there
+ * is none. */
 static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
   unsigned worth = hmci_verbs_gid_worth(mine), other = hmci_verbs_gid_worth(theirs);
-  if (mine->layer != theirs->layer || mine->type != theirs->type || !worth || worth != other) return 0;
-  if (worth == WORTH_V1) return worth;
-  if (mine->layer == IBV_LINK_LAYER_INFINIBAND) return memcmp(mine->raw, theirs->raw, 8) == 0 ? worth : 0;
-  if (is_mapped(mine->raw) != is_mapped(theirs->raw)) return 0;
-  if (worth == WORTH_LOCAL) return worth;
-  if (source && memcmp(source, mine->raw, 16) == 0) return WORTH_ROUTED;
-  if (memcmp(mine->raw, theirs->raw, 16) == 0) return WORTH_SAME;
+  if (mine->layer != theirs->layer || mine->type != theirs->type || !worth || worth != other)
+    return 0;
+  if (worth == WORTH_V1)
+    return worth;
+  if (mine->layer == IBV_LINK_LAYER_INFINIBAND)
+    return memcmp(mine->raw, theirs->raw, 8) == 0 ? worth : 0;
+  if (is_mapped(mine->raw) != is_mapped(theirs->raw))
+    return 0;
+  if (worth == WORTH_LOCAL)
+    return worth;
+  if (source && memcmp(source, mine->raw, 16) == 0)
+    return WORTH_ROUTED;
+  if (memcmp(mine->raw, theirs->raw, 16) == 0)
+    return WORTH_SAME;
   return source ? worth : 0;
 }
 
@@ -94,8 +110,9 @@ static void list_addresses(const verbs_gid_t *gids, uint32_t count, char *text, 
   }
 }
 
-hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs, uint32_t theirs_count,
-                                   hmci_verbs_route_t *route, uint32_t *my_choice, uint32_t *their_choice) {
+hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs,
+                                   uint32_t theirs_count, hmci_verbs_route_t *route, uint32_t *my_choice,
+                                   uint32_t *their_choice) {
   unsigned best = 0;
   for (uint32_t t = 0; t < theirs_count; t++) {
     uint8_t source[16];
@@ -103,15 +120,18 @@ hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count,
     bool routed = ip && route(theirs[t].raw, source);
     for (uint32_t m = 0; m < mine_count; m++) {
       unsigned worth = worth_of_pair(&mine[m], &theirs[t], routed ? source : NULL);
-      if (worth <= best) continue;
+      if (worth <= best)
+        continue;
       best = worth;
       *my_choice = m;
       *their_choice = t;
     }
   }
-  if (best) return HMC_SUCCESS;
+  if (best)
+    return HMC_SUCCESS;
   char here[200], there[200];
   list_addresses(mine, mine_count, here, sizeof here);
   list_addresses(theirs, theirs_count, there, sizeof there);
-  return hmci_fail(HMC_UNSUPPORT, "no RDMA port of this side reaches one of the peer (here: %s; there: %s)", here, there);
+  return hmci_fail(HMC_UNSUPPORT, "no RDMA port of this side reaches one of the peer (here: %s; there: %s)", here,
+                   there);
 }

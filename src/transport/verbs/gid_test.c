@@ -40,14 +40,15 @@ static const char *source_address;
 
 static bool route(const uint8_t *peer, uint8_t *source) {
   (void)peer;
-  if (!source_address) return false;
+  if (!source_address)
+    return false;
   verbs_gid_t gid = roce(source_address);
   memcpy(source, gid.raw, 16);
   return true;
 }
 
-static void expect(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs, uint32_t theirs_count, int my_choice,
-                   int their_choice) {
+static void expect(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid_t *theirs, uint32_t theirs_count,
+                   int my_choice, int their_choice) {
   uint32_t here = 99, there = 99;
   hmc_status_t status = hmci_verbs_gid_choose(mine, mine_count, theirs, theirs_count, route, &here, &there);
   if (my_choice < 0) {
@@ -94,11 +95,13 @@ static void test_one_device_reaches_itself(void **state) {
 static void test_kinds_do_not_mix(void **state) {
   (void)state;
   source_address = "10.0.0.1";
-  verbs_gid_t four = roce("10.0.0.1"), six = roce("2001:db8::1"), old = version_1("10.0.0.1"), ib = infiniband("fe80::1", 7);
+  verbs_gid_t four = roce("10.0.0.1"), six = roce("2001:db8::1"), old = version_1("10.0.0.1"),
+              ib = infiniband("fe80::1", 7);
   verbs_gid_t kinds[] = {four, six, old, ib};
   for (int i = 0; i < 4; i++) {
     for (int k = 0; k < 4; k++) {
-      if (i == k) continue;
+      if (i == k)
+        continue;
       expect(&kinds[i], 1, &kinds[k], 1, -1, 0);
     }
   }
@@ -110,7 +113,8 @@ static void test_kinds_do_not_mix(void **state) {
 static void test_infiniband_meets_in_its_subnet(void **state) {
   (void)state;
   verbs_gid_t mine[] = {infiniband("fe80:0:0:1::1", 3), infiniband("fe80::1", 4)};
-  verbs_gid_t theirs[] = {infiniband("fe80::2", 5)}, elsewhere[] = {infiniband("fe80:0:0:9::2", 5)}, down[] = {infiniband("fe80::2", 0)};
+  verbs_gid_t theirs[] = {infiniband("fe80::2", 5)}, elsewhere[] = {infiniband("fe80:0:0:9::2", 5)},
+              down[] = {infiniband("fe80::2", 0)};
   source_address = NULL;
   expect(mine, 2, theirs, 1, 1, 0);
   expect(mine, 2, elsewhere, 1, -1, 0);
@@ -157,14 +161,10 @@ static void test_route_asks_the_kernel(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_link_local_comes_last),
-      cmocka_unit_test(test_the_routed_port_is_taken),
-      cmocka_unit_test(test_one_device_reaches_itself),
-      cmocka_unit_test(test_kinds_do_not_mix),
-      cmocka_unit_test(test_infiniband_meets_in_its_subnet),
-      cmocka_unit_test(test_refusal_names_both_sides),
-      cmocka_unit_test(test_empty_entries_are_worth_nothing),
-      cmocka_unit_test(test_text_is_an_address),
+      cmocka_unit_test(test_link_local_comes_last),           cmocka_unit_test(test_the_routed_port_is_taken),
+      cmocka_unit_test(test_one_device_reaches_itself),       cmocka_unit_test(test_kinds_do_not_mix),
+      cmocka_unit_test(test_infiniband_meets_in_its_subnet),  cmocka_unit_test(test_refusal_names_both_sides),
+      cmocka_unit_test(test_empty_entries_are_worth_nothing), cmocka_unit_test(test_text_is_an_address),
       cmocka_unit_test(test_route_asks_the_kernel),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* The link: the pipe on which both ends exchange notes (see wire.h).
  *
- * It belongs to the loop's thread for reading; whoever holds the lock may send. What the pipe does not take at once waits in `out`, which is bounded:
- * a peer that does not read is lost. */
+ * It belongs to the loop's thread for reading; whoever holds the lock may send. What the pipe does not take at once
+ * waits in `out`, which is bounded: a peer that does not read is lost. */
 #include "verbs.h"
 
 #include <errno.h>
@@ -13,17 +13,20 @@
 enum { BACKLOG = 1 << 20 };
 
 void hmci_verbs_lose(verbs_connection_t *connection, const char *reason) {
-  if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
-  if (!connection->refusal[0]) snprintf(connection->refusal, sizeof connection->refusal, "%s", reason);
+  if (connection->pipe)
+    hmci_loop_silence(connection->transport->host->loop, &connection->watch);
+  if (!connection->refusal[0])
+    snprintf(connection->refusal, sizeof connection->refusal, "%s", reason);
   connection->transport->host->connection_lost(connection->transport->host, connection, reason);
   connection->cut = true;
   pthread_cond_broadcast(&connection->changed);
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void watch_for_room(verbs_connection_t *connection, bool blocked) {
-  if (blocked == connection->blocked) return;
+  if (blocked == connection->blocked)
+    return;
   connection->blocked = blocked;
   hmci_loop_modify(connection->transport->host->loop, &connection->watch, EPOLLIN | (blocked ? EPOLLOUT : 0));
 }
@@ -35,7 +38,8 @@ static void flush(verbs_connection_t *connection) {
   while (gone < connection->out_size && !blocked) {
     struct iovec part = {connection->out + gone, connection->out_size - gone};
     ssize_t sent = pipe->send(pipe, &part, 1);
-    if (sent > 0) gone += (uint32_t)sent;
+    if (sent > 0)
+      gone += (uint32_t)sent;
     blocked = sent <= 0;
   }
   int error = blocked ? errno : 0;
@@ -53,7 +57,8 @@ static void flush(verbs_connection_t *connection) {
 }
 
 void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *note) {
-  if (!connection->pipe || connection->cut || connection->failed) return;
+  if (!connection->pipe || connection->cut || connection->failed)
+    return;
   uint32_t needed = connection->out_size + VERBS_NOTE;
   if (needed > connection->out_room) {
     uint8_t *out = needed <= BACKLOG ? realloc(connection->out, needed) : NULL;
@@ -69,22 +74,31 @@ void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *no
   flush(connection);
 }
 
-/* ---- receiving ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static void answer_query(verbs_connection_t *connection, const verbs_note_t *query) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
-  hmc_status_t status = host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
-  if (status == HMC_SUCCESS) host->region_release(host, region);
+  hmc_status_t status =
+      host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
+  if (status == HMC_SUCCESS)
+    host->region_release(host, region);
   hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
 }
 
 static void take_note(verbs_connection_t *connection, const verbs_note_t *note) {
   switch (note->type) {
-  case VERBS_REVOKED: hmci_verbs_remote_revoked(connection, note->region, note->generation); break;
-  case VERBS_QUERY: answer_query(connection, note); break;
-  case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, (hmc_status_t)note->status); break;
-  default: hmci_verbs_pairing_take(connection, note);
+  case VERBS_REVOKED:
+    hmci_verbs_remote_revoked(connection, note->region, note->generation);
+    break;
+  case VERBS_QUERY:
+    answer_query(connection, note);
+    break;
+  case VERBS_VERDICT:
+    hmci_verbs_queue_answered(connection, note->number, (hmc_status_t)note->status);
+    break;
+  default:
+    hmci_verbs_pairing_take(connection, note);
   }
 }
 
@@ -93,13 +107,15 @@ static void receive(verbs_connection_t *connection) {
   while (!connection->cut && !connection->failed) {
     struct iovec part = {connection->in + connection->in_size, VERBS_NOTE - connection->in_size};
     ssize_t got = pipe->receive(pipe, &part, 1);
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+      return;
     if (got <= 0) {
       hmci_verbs_lose(connection, got == 0 ? "it closed its link" : "its link broke while receiving");
       return;
     }
     connection->in_size += (uint32_t)got;
-    if (connection->in_size < VERBS_NOTE) continue;
+    if (connection->in_size < VERBS_NOTE)
+      continue;
     connection->in_size = 0;
     verbs_note_t note;
     if (hmci_verbs_note_decode(connection->in, &note) != HMC_SUCCESS) {
@@ -113,11 +129,15 @@ static void receive(verbs_connection_t *connection) {
 
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   verbs_connection_t *connection = HMCI_CONTAINER(watch, verbs_connection_t, watch);
-  if (!events) return false;
+  if (!events)
+    return false;
   pthread_mutex_lock(&connection->transport->lock);
-  if (!connection->cut && !connection->failed) receive(connection);
-  if (!connection->cut && !connection->failed && connection->blocked) flush(connection);
-  if (connection->device) hmci_verbs_settle(connection->device);
+  if (!connection->cut && !connection->failed)
+    receive(connection);
+  if (!connection->cut && !connection->failed && connection->blocked)
+    flush(connection);
+  if (connection->device)
+    hmci_verbs_settle(connection->device);
   pthread_mutex_unlock(&connection->transport->lock);
   return false; /* links are quiet: no reason to spin */
 }
@@ -126,12 +146,14 @@ hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *p
   connection->watch.ready = on_ready;
   connection->pipe = pipe;
   hmc_status_t status = hmci_loop_add(connection->transport->host->loop, &connection->watch, pipe->descriptor, EPOLLIN);
-  if (status != HMC_SUCCESS) connection->pipe = NULL;
+  if (status != HMC_SUCCESS)
+    connection->pipe = NULL;
   return status;
 }
 
 void hmci_verbs_link_close(verbs_connection_t *connection) {
-  if (!connection->pipe) return;
+  if (!connection->pipe)
+    return;
   hmci_loop_remove(connection->transport->host->loop, &connection->watch);
   connection->pipe->close(connection->pipe);
   connection->pipe = NULL;

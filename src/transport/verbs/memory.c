@@ -1,9 +1,10 @@
 /* Registered memory: a cache over the ranges of regions that adapters reach.
  *
- * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and stays so until it
- * closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes; where even that does not make room, operations
- * of this side use blocks of the region, and peers get it staged. Entries are found by region and generation, never by address: memory that is
- * freed and lent again is another region.
+ * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it,
+ * and stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently
+ * goes; where even that does not make room, operations of this side use blocks of the region, and peers get it
+ * staged. Entries are found by region and generation, never by address: memory that is freed and lent again is
+ * another region.
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"
@@ -15,14 +16,17 @@
 
 enum { BLOCK = 16 << 20 }; /* of a region that is too large as a whole */
 
-static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) { return &device->buckets[region % VERBS_BUCKETS]; }
+static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) {
+  return &device->buckets[region % VERBS_BUCKETS];
+}
 
 static void drop(verbs_device_t *device, verbs_memory_t *memory) {
   hmci_list_remove(&memory->bucket);
   hmci_list_remove(&memory->age);
   if (memory->handle) {
     int error = ibv_dereg_mr(memory->handle);
-    if (error) hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)memory->size, strerror(error));
+    if (error)
+      hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)memory->size, strerror(error));
     device->transport->pinned -= memory->size;
   }
   free(memory);
@@ -32,30 +36,37 @@ static void drop(verbs_device_t *device, verbs_memory_t *memory) {
 static bool make_room(verbs_device_t *device, uint64_t size) {
   verbs_transport_t *transport = device->transport;
   uint64_t most = transport->host->settings->verbs_pinned_max;
-  if (!most) return true;
-  if (size > most) return false;
+  if (!most)
+    return true;
+  if (size > most)
+    return false;
   hmci_list_t *link = device->ages.next;
   while (transport->pinned > most - size && link != &device->ages) {
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
     link = link->next;
-    if (memory->handle && !memory->users && !memory->exported) drop(device, memory);
+    if (memory->handle && !memory->users && !memory->exported)
+      drop(device, memory);
   }
   return transport->pinned <= most - size;
 }
 
 static void say_limit(verbs_transport_t *transport, uint64_t size) {
-  if (transport->told_of_the_limit) return;
+  if (transport->told_of_the_limit)
+    return;
   transport->told_of_the_limit = true;
-  hmci_log(HMC_LOG_WARNING, "%llu B more would exceed HMC_VERBS_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
+  hmci_log(HMC_LOG_WARNING,
+           "%llu B more would exceed HMC_VERBS_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
            (unsigned long long)size, (unsigned long long)transport->host->settings->verbs_pinned_max);
 }
 
-static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint64_t size, uint64_t address, unsigned rights, bool *writable) {
+static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint64_t size, uint64_t address,
+                                     unsigned rights, bool *writable) {
   int access = rights & HMC_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0;
   int write = IBV_ACCESS_LOCAL_WRITE | (rights & HMC_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE : 0);
   *writable = true;
   struct ibv_mr *handle = ibv_reg_mr_iova(device->domain, base, size, address, access | write);
-  if (handle || (errno != EFAULT && errno != EACCES && errno != EPERM)) return handle;
+  if (handle || (errno != EFAULT && errno != EACCES && errno != EPERM))
+    return handle;
   *writable = false; /* memory that may only be read can still be sent */
   return ibv_reg_mr_iova(device->domain, base, size, address, access);
 }
@@ -63,16 +74,20 @@ static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint
 /* An entry for [offset, offset + size). One without a handle remembers that the device does not take this region. */
 static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   verbs_memory_t *memory = calloc(1, sizeof *memory);
-  if (!memory) return NULL;
+  if (!memory)
+    return NULL;
   uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-  *memory = (verbs_memory_t){.region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
+  *memory = (verbs_memory_t){
+      .region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
   memory->address = (uint64_t)(uintptr_t)memory->base & (page - 1);
   bool whole = offset == 0 && size == region->size;
-  memory->handle = register_range(device, memory->base, size, memory->address, whole ? region->rights : 0, &memory->writable);
+  memory->handle =
+      register_range(device, memory->base, size, memory->address, whole ? region->rights : 0, &memory->writable);
   if (memory->handle) {
     device->transport->pinned += size;
   } else {
-    hmci_log(HMC_LOG_WARNING, "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
+    hmci_log(HMC_LOG_WARNING,
+             "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
              (unsigned long long)size, region->ops->name, strerror(errno));
   }
   hmci_list_append(bucket_of(device, region->id), &memory->bucket);
@@ -84,26 +99,34 @@ static verbs_memory_t *find(verbs_device_t *device, const hmci_region_view_t *re
   hmci_list_t *bucket = bucket_of(device, region->id);
   for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, bucket);
-    if (memory->region != region->id || memory->generation != region->generation) continue;
-    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size) return memory;
+    if (memory->region != region->id || memory->generation != region->generation)
+      continue;
+    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size)
+      return memory;
   }
   return NULL;
 }
 
 /* The whole region where it fits, else blocks around the range. */
 static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
-  if (make_room(device, region->size)) return add(device, region, 0, region->size);
+  if (make_room(device, region->size))
+    return add(device, region, 0, region->size);
   say_limit(device->transport, region->size);
   uint64_t start = offset / BLOCK * BLOCK, end = (offset + size + BLOCK - 1) / BLOCK * BLOCK;
-  if (end > region->size) end = region->size;
+  if (end > region->size)
+    end = region->size;
   return make_room(device, end - start) ? add(device, region, start, end - start) : NULL;
 }
 
-verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size, bool write) {
-  if (!region->ops->host_accessible) return NULL;
+verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                      uint64_t size, bool write) {
+  if (!region->ops->host_accessible)
+    return NULL;
   verbs_memory_t *memory = find(device, region, offset, size);
-  if (!memory && !(memory = make(device, region, offset, size))) return NULL;
-  if (!memory->handle || (write && !memory->writable)) return NULL;
+  if (!memory && !(memory = make(device, region, offset, size)))
+    return NULL;
+  if (!memory->handle || (write && !memory->writable))
+    return NULL;
   if (device->ages.previous != &memory->age) {
     hmci_list_remove(&memory->age);
     hmci_list_append(&device->ages, &memory->age);
@@ -112,9 +135,11 @@ verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_
   return memory;
 }
 
-verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region, verbs_cause_t *cause) {
+verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
+                                         verbs_cause_t *cause) {
   *cause = VERBS_DEVICE_MEMORY;
-  if (!region->ops->host_accessible) return NULL;
+  if (!region->ops->host_accessible)
+    return NULL;
   verbs_memory_t *memory = find(device, region, 0, region->size);
   if (!memory) {
     *cause = VERBS_PIN_LIMIT;
@@ -125,7 +150,8 @@ verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_regi
     memory = add(device, region, 0, region->size);
   }
   *cause = VERBS_REFUSED_BY_DEVICE;
-  if (!memory || !memory->handle || (region->rights & HMC_REMOTE_WRITE && !memory->writable)) return NULL;
+  if (!memory || !memory->handle || (region->rights & HMC_REMOTE_WRITE && !memory->writable))
+    return NULL;
   memory->exported = true;
   return memory;
 }
@@ -135,6 +161,7 @@ void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *re
   while (link != &device->ages) {
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
     link = link->next;
-    if (!region || (memory->region == region->id && memory->generation == region->generation)) drop(device, memory);
+    if (!region || (memory->region == region->id && memory->generation == region->generation))
+      drop(device, memory);
   }
 }

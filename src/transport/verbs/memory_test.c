@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* ---- a device that registers everything, or what the test lets it ---------------------------------------------------- */
+/* ---- a device that registers everything, or what the test lets it ------------------------------------------------ */
 
 static uint32_t registered, attempts;
 static bool refuse_writing, refuse_all;
@@ -51,7 +51,7 @@ int ibv_dereg_mr(struct ibv_mr *handle) {
   return 0;
 }
 
-/* ---- fixture --------------------------------------------------------------------------------------------------------- */
+/* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
 enum { KIB = 1 << 10, MIB = 1 << 20 };
 
@@ -70,7 +70,8 @@ static int open_scene(void **state) {
   scene->transport.host = &scene->host;
   scene->device = &scene->transport.devices[0];
   scene->device->transport = &scene->transport;
-  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&scene->device->buckets[i]);
+  for (int i = 0; i < VERBS_BUCKETS; i++)
+    hmci_list_init(&scene->device->buckets[i]);
   hmci_list_init(&scene->device->ages);
   *state = scene;
   return 0;
@@ -86,15 +87,19 @@ static int close_scene(void **state) {
 
 /* Nothing here touches the bytes, so that any address will do. */
 static hmci_region_view_t region_of(uint32_t id, uint64_t size, uint32_t rights) {
-  return (hmci_region_view_t){.base = (uint8_t *)(uintptr_t)(UINT64_C(0x100000000) * (id + 1) + 0x123), .size = size, .id = id,
-                              .generation = 1, .rights = rights, .ops = &hmci_memory_host};
+  return (hmci_region_view_t){.base = (uint8_t *)(uintptr_t)(UINT64_C(0x100000000) * (id + 1) + 0x123),
+                              .size = size,
+                              .id = id,
+                              .generation = 1,
+                              .rights = rights,
+                              .ops = &hmci_memory_host};
 }
 
 static verbs_memory_t *use(scene_t *scene, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   return hmci_verbs_memory_use(scene->device, region, offset, size, true);
 }
 
-/* ---- tests ----------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void test_a_region_is_registered_once(void **state) {
   scene_t *scene = *state;
@@ -172,7 +177,8 @@ static void test_a_refusal_is_remembered(void **state) {
   hmc_log_level_t level = hmc_log_get_level();
   hmc_log_set_level(HMC_LOG_ERROR); /* the warning is meant */
   refuse_all = true;
-  for (int i = 0; i < 10; i++) assert_null(use(scene, &region, 0, KIB));
+  for (int i = 0; i < 10; i++)
+    assert_null(use(scene, &region, 0, KIB));
   hmc_log_set_level(level);
   assert_int_equal(attempts, 1);
   assert_int_equal(scene->transport.pinned, 0);
@@ -192,7 +198,8 @@ static void test_device_memory_is_not_tried(void **state) {
 static void test_the_least_recently_used_makes_room(void **state) {
   scene_t *scene = *state;
   scene->settings.verbs_pinned_max = 3 * MIB;
-  hmci_region_view_t a = region_of(1, MIB, 0), b = region_of(2, MIB, 0), c = region_of(3, MIB, 0), d = region_of(4, MIB, 0);
+  hmci_region_view_t a = region_of(1, MIB, 0), b = region_of(2, MIB, 0), c = region_of(3, MIB, 0),
+                     d = region_of(4, MIB, 0);
   verbs_memory_t *first = use(scene, &a, 0, 1), *second = use(scene, &b, 0, 1), *third = use(scene, &c, 0, 1);
   first->users = second->users = third->users = 0;
   assert_ptr_equal(use(scene, &a, 0, 1), first); /* now b is the oldest */
@@ -208,7 +215,8 @@ static void test_the_least_recently_used_makes_room(void **state) {
 static void test_what_is_in_use_or_exported_stays(void **state) {
   scene_t *scene = *state;
   scene->settings.verbs_pinned_max = 2 * MIB;
-  hmci_region_view_t busy = region_of(1, MIB, 0), known = region_of(2, MIB, HMC_REMOTE_ALL), third = region_of(3, MIB, HMC_REMOTE_ALL);
+  hmci_region_view_t busy = region_of(1, MIB, 0), known = region_of(2, MIB, HMC_REMOTE_ALL),
+                     third = region_of(3, MIB, HMC_REMOTE_ALL);
   verbs_cause_t cause;
   hmc_log_level_t level = hmc_log_get_level();
   hmc_log_set_level(HMC_LOG_ERROR);
@@ -236,7 +244,8 @@ static void test_a_large_region_goes_in_blocks(void **state) {
   assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE); /* no peer was told of it */
   assert_ptr_equal(use(scene, &region, 31 * MIB, MIB), block);
   block->users = 0;
-  verbs_memory_t *across = use(scene, &region, 32 * MIB - 1, 2); /* makes room by the first one, 48 MiB being too much */
+  verbs_memory_t *across =
+      use(scene, &region, 32 * MIB - 1, 2); /* makes room by the first one, 48 MiB being too much */
   assert_non_null(across);
   assert_int_equal(across->size, 32 * MIB);
   across->users = 0;

@@ -1,48 +1,72 @@
 /* Messages, the requesting end: what the owner's service thread does for this side.
  *
- * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can be sent again over a new
- * queue pair. Its number tells the owner whether it has been done already. At most VERBS_WINDOW wait for their answers.
+ * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can
+ * be sent again over a new queue pair. Its number tells the owner whether it has been done already. At most
+ * VERBS_WINDOW wait for their answers; over a queue pair that was made anew it is one at first, so that a path which
+ * fails again and again lets some answers through before it does.
  *
- * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message takes no hardware. */
+ * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message
+ * takes no hardware. */
 #include "verbs.h"
 
 #include <string.h>
 
-static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t number) { return &connection->requests[number % VERBS_WINDOW]; }
+static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t number) {
+  return &connection->requests[number % VERBS_WINDOW];
+}
 
 static void free_request(verbs_connection_t *connection, verbs_request_t *request) {
-  if (request->slot) hmci_verbs_slot_give(connection->transport, request->slot);
+  if (request->slot)
+    hmci_verbs_slot_give(connection->transport, request->slot);
+  if (request->sent)
+    connection->unanswered--;
   *request = (verbs_request_t){0};
   connection->device->asked--;
-  while (connection->request_first != connection->request_next && !request_at(connection, connection->request_first)->busy) {
+  while (connection->request_first != connection->request_next &&
+         !request_at(connection, connection->request_first)->busy) {
     connection->request_first++;
   }
 }
 
-/* ---- sending --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static void send_request(verbs_connection_t *connection, verbs_post_t *post, verbs_request_t *request) {
   struct ibv_send_wr *wanted = hmci_verbs_ring_add(connection, post, (verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
   wanted->opcode = IBV_WR_SEND;
   wanted->send_flags |= IBV_SEND_SOLICITED;
   uint8_t *data = request->slot ? request->slot->data : request->header;
-  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? connection->device->slot_memory->lkey : 0};
-  if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
+  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size,
+                                      request->slot ? connection->device->slot_memory->lkey : 0};
+  if (!request->slot)
+    wanted->send_flags |= IBV_SEND_INLINE;
   request->sent = true;
+  connection->unanswered++;
+}
+
+/* Room for one more message, and what goes with it. */
+static bool has_room(const verbs_connection_t *connection) {
+  return connection->unanswered < connection->window && hmci_verbs_ring_room(connection) >= 3;
 }
 
 /* True where the owner is to refuse the message where the one before it failed. */
 static bool depends(verbs_connection_t *connection, hmci_operation_t *operation) {
   const verbs_state_t *state = hmci_verbs_state(operation);
-  if (state->next.index || state->next.offset) return true; /* on the part before */
+  if (state->next.index || state->next.offset)
+    return true; /* on the part before */
   hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-  return before && hmci_verbs_state(before)->messages; /* what it follows went straight otherwise, and fails with the queue pair */
+  return before && hmci_verbs_state(before)
+                       ->messages; /* what it follows went straight otherwise, and fails with the queue pair */
 }
 
-static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t *operation, const verbs_piece_t *piece) {
-  static const uint8_t types[] = {[HMCI_PUT] = VERBS_PUT, [HMCI_GET] = VERBS_GET, [HMCI_ATOMIC] = VERBS_ATOMIC, [HMCI_NOTIFY] = VERBS_NOTIFY};
-  verbs_message_t message = {.type = types[operation->kind], .chained = depends(connection, operation),
-                             .number = connection->request_next, .offset = piece->remote, .length = piece->length};
+static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t *operation,
+                                const verbs_piece_t *piece) {
+  static const uint8_t types[] = {
+      [HMCI_PUT] = VERBS_PUT, [HMCI_GET] = VERBS_GET, [HMCI_ATOMIC] = VERBS_ATOMIC, [HMCI_NOTIFY] = VERBS_NOTIFY};
+  verbs_message_t message = {.type = types[operation->kind],
+                             .chained = depends(connection, operation),
+                             .number = connection->request_next,
+                             .offset = piece->remote,
+                             .length = piece->length};
   message.checksum = operation->checksum;
   if (operation->kind != HMCI_NOTIFY) {
     message.region = operation->remote->id;
@@ -62,12 +86,14 @@ static bool next_piece(const hmci_operation_t *operation, const verbs_state_t *s
     return hmci_verbs_queue_piece(operation, state->next, VERBS_STAGE, piece);
   }
   *piece = (verbs_piece_t){.remote = operation->single.remote, .length = operation->single.length, .end = {.index = 1}};
-  if (operation->kind == HMCI_NOTIFY) *piece = (verbs_piece_t){.length = operation->message_size, .end = {.index = 1}};
+  if (operation->kind == HMCI_NOTIFY)
+    *piece = (verbs_piece_t){.length = operation->message_size, .end = {.index = 1}};
   return state->next.index == 0;
 }
 
 static hmc_status_t fill_payload(const hmci_operation_t *operation, const verbs_piece_t *piece, uint8_t *to) {
-  if (operation->kind == HMCI_PUT) return hmci_verbs_copy_out(operation->local, operation->local->base + piece->local, to, piece->length);
+  if (operation->kind == HMCI_PUT)
+    return hmci_verbs_copy_out(operation->local, operation->local->base + piece->local, to, piece->length);
   memcpy(to, operation->message, piece->length);
   return HMC_SUCCESS;
 }
@@ -79,10 +105,12 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
     state->posted = true;
     return true;
   }
-  if (connection->request_next - connection->request_first >= VERBS_WINDOW || hmci_verbs_ring_room(connection) < 3) return false;
+  if (connection->request_next - connection->request_first >= VERBS_WINDOW || !has_room(connection))
+    return false;
   bool payload = operation->kind == HMCI_PUT || operation->kind == HMCI_NOTIFY;
   verbs_slot_t *slot = NULL;
-  if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport))) return false;
+  if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport)))
+    return false;
   hmc_status_t status = payload ? fill_payload(operation, &piece, slot->data + VERBS_HEADER) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) {
     hmci_verbs_slot_give(connection->transport, slot);
@@ -91,10 +119,17 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
   }
   verbs_request_t *request = request_at(connection, connection->request_next);
   verbs_message_t message = describe(connection, operation, &piece);
-  *request = (verbs_request_t){.operation = operation, .number = connection->request_next, .busy = true, .slot = slot,
-                               .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0), .bytes = piece.length, .end = piece.end};
-  if (operation->kind == HMCI_GET) request->sink = operation->local->base + piece.local;
-  if (operation->kind == HMCI_PUT && message.checksum) message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
+  *request = (verbs_request_t){.operation = operation,
+                               .number = connection->request_next,
+                               .busy = true,
+                               .slot = slot,
+                               .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0),
+                               .bytes = piece.length,
+                               .end = piece.end};
+  if (operation->kind == HMCI_GET)
+    request->sink = operation->local->base + piece.local;
+  if (operation->kind == HMCI_PUT && message.checksum)
+    message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
   hmci_verbs_message_encode(slot ? slot->data : request->header, &message);
   connection->request_next++;
   connection->device->asked++;
@@ -105,10 +140,12 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
 }
 
 bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *post) {
-  if (!connection->repeat_due) return true;
+  if (!connection->repeat_due)
+    return true;
   for (uint32_t number = connection->request_first; number != connection->request_next; number++) {
     verbs_request_t *request = request_at(connection, number);
-    if (!request->busy || request->sent) continue;
+    if (!request->busy || request->sent)
+      continue;
     hmci_operation_t *operation = request->operation;
     if (!operation) {
       free_request(connection, request);
@@ -116,15 +153,17 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *pos
     }
     /* The put that the message comes after goes first again; a message before it did so by its number. */
     hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, post, before)) return false;
-    if (hmci_verbs_ring_room(connection) < 3) return false;
+    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, post, before))
+      return false;
+    if (!has_room(connection))
+      return false;
     send_request(connection, post, request);
   }
   connection->repeat_due = false;
   return true;
 }
 
-/* ---- answers --------------------------------------------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t take_result(verbs_request_t *request, const verbs_message_t *answer, const uint8_t *payload) {
   hmci_operation_t *operation = request->operation;
@@ -132,37 +171,48 @@ static hmc_status_t take_result(verbs_request_t *request, const verbs_message_t 
     bool sound = !operation->checksum || (answer->checksum && answer->value == hmci_crc32c(0, payload, request->bytes));
     return sound ? hmci_verbs_copy_in(operation->local, request->sink, payload, request->bytes) : HMC_CORRUPT;
   }
-  if (answer->status == HMC_SUCCESS) operation->atomic.fetched = answer->value;
+  if (answer->status == HMC_SUCCESS)
+    operation->atomic.fetched = answer->value;
   return (hmc_status_t)answer->status;
 }
 
-hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer, const uint8_t *payload) {
+hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer,
+                                         const uint8_t *payload) {
   verbs_request_t *request = request_at(connection, answer->number);
-  if (!request->busy || request->number != answer->number || !request->sent) return HMC_SUCCESS; /* it was repeated, and answered twice */
+  if (!request->busy || request->number != answer->number || !request->sent)
+    return HMC_SUCCESS; /* it was repeated, and answered twice */
   hmci_operation_t *operation = request->operation;
+  if (connection->window < VERBS_WINDOW)
+    connection->window *= 2;
   hmci_verbs_touch(connection);
   if (operation) {
     bool get = operation->kind == HMCI_GET;
-    bool fits = answer->type == VERBS_DATA ? get && answer->length == request->bytes : !get || answer->status != HMC_SUCCESS;
-    if (!fits) return hmci_fail(HMC_CORRUPT, "an answer of type %u to an operation of kind %d", answer->type, (int)operation->kind);
+    bool fits =
+        answer->type == VERBS_DATA ? get && answer->length == request->bytes : !get || answer->status != HMC_SUCCESS;
+    if (!fits)
+      return hmci_fail(HMC_CORRUPT, "an answer of type %u to an operation of kind %d", answer->type,
+                       (int)operation->kind);
     verbs_state_t *state = hmci_verbs_state(operation);
     hmc_status_t status = take_result(request, answer, payload);
     state->done = request->end;
     state->outstanding--;
     request->operation = NULL;
-    if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
+    if (status != HMC_SUCCESS)
+      hmci_verbs_queue_stop(connection, operation, status);
   }
   free_request(connection, request);
-  if (operation) hmci_verbs_queue_settle(connection, operation);
+  if (operation)
+    hmci_verbs_queue_settle(connection, operation);
   return HMC_SUCCESS;
 }
 
-/* ---- forgetting ------------------------------------------------------------------------------------------------------ */
+/* ---- forgetting -------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t *operation) {
   for (uint32_t i = 0; i < VERBS_WINDOW; i++) {
     verbs_request_t *request = &connection->requests[i];
-    if (request->operation != operation) continue;
+    if (request->operation != operation)
+      continue;
     request->operation = NULL;
     hmci_verbs_state(operation)->outstanding--;
   }
@@ -170,11 +220,15 @@ void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t 
 
 void hmci_verbs_message_restart(verbs_connection_t *connection) {
   connection->repeat_due = connection->request_first != connection->request_next;
-  for (uint32_t i = 0; i < VERBS_WINDOW; i++) connection->requests[i].sent = false;
+  connection->unanswered = 0;
+  connection->window = 1;
+  for (uint32_t i = 0; i < VERBS_WINDOW; i++)
+    connection->requests[i].sent = false;
 }
 
 void hmci_verbs_message_forget(verbs_connection_t *connection) {
   for (uint32_t i = 0; i < VERBS_WINDOW; i++) {
-    if (connection->requests[i].busy) free_request(connection, &connection->requests[i]);
+    if (connection->requests[i].busy)
+      free_request(connection, &connection->requests[i]);
   }
 }

@@ -19,8 +19,8 @@ static uint8_t least(uint64_t a, uint64_t b) { return (uint8_t)(a < b ? a : b); 
 static hmc_status_t fail(const verbs_connection_t *connection, const char *what, int error) {
   char peer[VERBS_GID_TEXT];
   hmci_verbs_gid_text(connection->peer_gid.raw, peer);
-  return hmci_fail(HMC_UNSUPPORT, "%s on %s towards %s failed: %s", what, ibv_get_device_name(connection->device->context->device), peer,
-                   strerror(error));
+  return hmci_fail(HMC_UNSUPPORT, "%s on %s towards %s failed: %s", what,
+                   ibv_get_device_name(connection->device->context->device), peer, strerror(error));
 }
 
 /* The table of a port may have changed since it was offered: its GID is looked for again. */
@@ -31,13 +31,15 @@ static hmc_status_t find_index(verbs_connection_t *connection, verbs_port_t *por
   ssize_t count = ibv_query_gid_table(port->device->context, entries, sizeof entries / sizeof *entries, 0);
   for (ssize_t i = 0; i < count; i++) {
     bool same = memcmp(entries[i].gid.raw, gid->raw, sizeof gid->raw) == 0;
-    if (!same || entries[i].port_num != port->number || entries[i].gid_type != gid->type) continue;
+    if (!same || entries[i].port_num != port->number || entries[i].gid_type != gid->type)
+      continue;
     port->index = (uint16_t)entries[i].gid_index;
     return HMC_SUCCESS;
   }
   char text[VERBS_GID_TEXT];
   hmci_verbs_gid_text(gid->raw, text);
-  return hmci_fail(HMC_UNSUPPORT, "%s has lost its address %s", ibv_get_device_name(port->device->context->device), text);
+  return hmci_fail(HMC_UNSUPPORT, "%s has lost its address %s", ibv_get_device_name(port->device->context->device),
+                   text);
 }
 
 /* Devices differ in how many bytes a send queue takes inline: the most of a few choices. */
@@ -61,15 +63,18 @@ static struct ibv_qp *create(verbs_device_t *device, uint32_t *inline_most) {
 hmc_status_t hmci_verbs_pair_make(verbs_connection_t *connection) {
   verbs_port_t port;
   hmc_status_t status = find_index(connection, &port);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   connection->pair = create(connection->device, &connection->inline_most);
-  if (!connection->pair) return fail(connection, "a queue pair", errno);
+  if (!connection->pair)
+    return fail(connection, "a queue pair", errno);
   struct ibv_qp_attr wanted = {
       .qp_state = IBV_QPS_INIT,
       .port_num = port.number,
       .qp_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE,
   };
-  int error = ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+  int error =
+      ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
   if (error) {
     hmci_verbs_pair_destroy(connection);
     return fail(connection, "a queue pair", error);
@@ -81,9 +86,11 @@ hmc_status_t hmci_verbs_pair_make(verbs_connection_t *connection) {
 }
 
 void hmci_verbs_pair_destroy(verbs_connection_t *connection) {
-  if (!connection->pair) return;
+  if (!connection->pair)
+    return;
   int error = ibv_destroy_qp(connection->pair);
-  if (error) hmci_log(HMC_LOG_ERROR, "destroying a queue pair failed: %s", strerror(error));
+  if (error)
+    hmci_log(HMC_LOG_ERROR, "destroying a queue pair failed: %s", strerror(error));
   connection->pair = NULL;
 }
 
@@ -121,8 +128,9 @@ static hmc_status_t ready_to_receive(verbs_connection_t *connection, const verbs
   wanted.ah_attr.grh.sgid_index = (uint8_t)port->index;
   wanted.ah_attr.grh.hop_limit = HOPS;
   wanted.ah_attr.grh.traffic_class = (uint8_t)connection->transport->host->settings->verbs_traffic_class;
-  int error = ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
-                                                           IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
+  int error = ibv_modify_qp(connection->pair, &wanted,
+                            IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+                                IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
   return error ? fail(connection, "connecting a queue pair", error) : HMC_SUCCESS;
 }
 
@@ -135,8 +143,9 @@ static hmc_status_t ready_to_send(verbs_connection_t *connection) {
       .rnr_retry = RECEIVER_RETRIES,
       .max_rd_atomic = connection->reads,
   };
-  int error = ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-                                                           IBV_QP_MAX_QP_RD_ATOMIC);
+  int error = ibv_modify_qp(connection->pair, &wanted,
+                            IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+                                IBV_QP_MAX_QP_RD_ATOMIC);
   return error ? fail(connection, "starting a queue pair", error) : HMC_SUCCESS;
 }
 
@@ -145,10 +154,13 @@ hmc_status_t hmci_verbs_pair_connect(verbs_connection_t *connection) {
   const verbs_gid_t *gid = &connection->transport->gids[connection->mine];
   verbs_port_t port;
   hmc_status_t status = find_index(connection, &port);
-  if (status != HMC_SUCCESS) return status;
-  if (!hmci_verbs_port_is_up(&port)) return fail(connection, "the port", ENETDOWN);
+  if (status != HMC_SUCCESS)
+    return status;
+  if (!hmci_verbs_port_is_up(&port))
+    return fail(connection, "the port", ENETDOWN);
   connection->mtu = least(gid->mtu, peer->mtu);
-  connection->reads = least(least((uint64_t)connection->device->attributes.max_qp_init_rd_atom, READS_MOST), peer->reads);
+  connection->reads =
+      least(least((uint64_t)connection->device->attributes.max_qp_init_rd_atom, READS_MOST), peer->reads);
   connection->peer_stores_at_once = peer->rights & 1;
   status = ready_to_receive(connection, &port);
   return status == HMC_SUCCESS ? ready_to_send(connection) : status;

@@ -1,10 +1,10 @@
 /* Who takes completions, and when the loop is told of them.
  *
- * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no thread switch and no system call
- * of ours. Only without drivers are the queues armed: that of sends while anything is under way; that of messages always, for requests, which are
- * sent as solicited events, and for answers too while any is due.
- * Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue is polled once more after it was armed, for
- * what came before that. */
+ * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no
+ * thread switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything
+ * is under way; that of messages always, for requests, which are sent as solicited events, and for answers too while
+ * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue
+ * is polled once more after it was armed, for what came before that. */
 #include "verbs.h"
 
 #include <sched.h>
@@ -14,24 +14,27 @@
 enum { BATCH = 16, ROUNDS = 16 };
 
 void hmci_verbs_touch(verbs_connection_t *connection) {
-  if (!hmci_list_is_empty(&connection->touch)) return;
+  if (!hmci_list_is_empty(&connection->touch))
+    return;
   hmci_list_append(&connection->device->touched, &connection->touch);
 }
 
-/* ---- taking ---------------------------------------------------------------------------------------------------------- */
+/* ---- taking ------------------------------------------------------------------------------------------------------ */
 
 static void take_sent(verbs_device_t *device, const struct ibv_wc *completion) {
   verbs_transport_t *transport = device->transport;
   uint32_t number = (uint32_t)(completion->wr_id >> 32), count = (uint32_t)completion->wr_id;
   verbs_connection_t *connection = number < transport->number_room ? transport->numbers[number] : NULL;
-  if (connection) hmci_verbs_ring_complete(connection, count, completion);
+  if (connection)
+    hmci_verbs_ring_complete(connection, count, completion);
 }
 
 static verbs_connection_t *find_pair(verbs_device_t *device, uint32_t queue_pair) {
   hmci_list_t *head = &device->transport->connections;
   for (hmci_list_t *link = head->next; link != head; link = link->next) {
     verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-    if (connection->pair && connection->device == device && connection->pair->qp_num == queue_pair) return connection;
+    if (connection->pair && connection->device == device && connection->pair->qp_num == queue_pair)
+      return connection;
   }
   return NULL;
 }
@@ -50,30 +53,34 @@ static void take_received(verbs_device_t *device, const struct ibv_wc *completio
   hmci_verbs_buffer_post(device, index);
 }
 
-static bool take_from(verbs_device_t *device, struct ibv_cq *queue, void (*take)(verbs_device_t *, const struct ibv_wc *)) {
+static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
+                      void (*take)(verbs_device_t *, const struct ibv_wc *)) {
   struct ibv_wc completions[BATCH];
   bool moved = false;
   int count = BATCH;
   for (int round = 0; round < ROUNDS && count == BATCH; round++) {
     count = ibv_poll_cq(queue, BATCH, completions);
-    for (int i = 0; i < count; i++) take(device, &completions[i]);
+    for (int i = 0; i < count; i++)
+      take(device, &completions[i]);
     moved |= count > 0;
   }
   return moved;
 }
 
-/* ---- going on -------------------------------------------------------------------------------------------------------- */
+/* ---- going on ---------------------------------------------------------------------------------------------------- */
 
 static void touch_all(verbs_transport_t *transport) {
   transport->starved = false;
   for (hmci_list_t *link = transport->connections.next; link != &transport->connections; link = link->next) {
     verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-    if (connection->device) hmci_verbs_touch(connection);
+    if (connection->device)
+      hmci_verbs_touch(connection);
   }
 }
 
 static void pump_touched(verbs_device_t *device) {
-  if (device->transport->starved && device->transport->free_slots) touch_all(device->transport);
+  if (device->transport->starved && device->transport->free_slots)
+    touch_all(device->transport);
   while (!hmci_list_is_empty(&device->touched)) {
     verbs_connection_t *connection = HMCI_CONTAINER(device->touched.next, verbs_connection_t, touch);
     hmci_list_remove(&connection->touch);
@@ -84,7 +91,8 @@ static void pump_touched(verbs_device_t *device) {
 bool hmci_verbs_poll(verbs_device_t *device) {
   bool moved = take_from(device, device->sent, take_sent);
   moved |= take_from(device, device->received, take_received);
-  if (moved) pump_touched(device);
+  if (moved)
+    pump_touched(device);
   return moved;
 }
 
@@ -106,7 +114,8 @@ static bool arm(verbs_device_t *device) {
 
 void hmci_verbs_settle(verbs_device_t *device) {
   pump_touched(device);
-  while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {}
+  while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {
+  }
 }
 
 static void take_events(verbs_device_t *device) {
@@ -114,8 +123,10 @@ static void take_events(verbs_device_t *device) {
   void *context;
   while (ibv_get_cq_event(device->channel, &queue, &context) == 0) {
     ibv_ack_cq_events(queue, 1);
-    if (queue == device->sent) device->sent_armed = false;
-    if (queue == device->received) device->received_armed = VERBS_OFF;
+    if (queue == device->sent)
+      device->sent_armed = false;
+    if (queue == device->received)
+      device->received_armed = VERBS_OFF;
   }
 }
 
@@ -123,16 +134,18 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, watch);
   bool moved = false;
   pthread_mutex_lock(&device->transport->lock);
-  if (events) take_events(device);
+  if (events)
+    take_events(device);
   if (!device->drivers) {
     moved = hmci_verbs_poll(device);
-    if (events || moved) hmci_verbs_settle(device);
+    if (events || moved)
+      hmci_verbs_settle(device);
   }
   pthread_mutex_unlock(&device->transport->lock);
   return moved;
 }
 
-/* ---- waiting --------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t spin) {
   verbs_connection_t *connection = block;
@@ -140,7 +153,8 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
   pthread_mutex_t *lock = &connection->transport->lock;
   hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = 0;
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
+  if (hmci_operation_is_complete(operation))
+    return HMC_SUCCESS;
   pthread_mutex_lock(lock);
   device->drivers++;
   pthread_mutex_unlock(lock);
@@ -153,7 +167,8 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
       moved = hmci_verbs_poll(device);
       pthread_mutex_unlock(lock);
     }
-    if (moved && hmci_operation_is_complete(operation)) break;
+    if (moved && hmci_operation_is_complete(operation))
+      break;
     uint64_t now = hmci_now();
     if (now >= operation->deadline) {
       status = HMC_TIMEOUT;
@@ -176,30 +191,36 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
 
 void hmci_verbs_progress(void *block) {
   verbs_connection_t *connection = block;
-  if (pthread_mutex_trylock(&connection->transport->lock)) return;
-  if (hmci_verbs_poll(connection->device)) hmci_verbs_settle(connection->device);
+  if (pthread_mutex_trylock(&connection->transport->lock))
+    return;
+  if (hmci_verbs_poll(connection->device))
+    hmci_verbs_settle(connection->device);
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-/* ---- letting go ------------------------------------------------------------------------------------------------------ */
+/* ---- letting go -------------------------------------------------------------------------------------------------- */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
 static void tear_away(verbs_connection_t *connection) {
   hmci_verbs_pair_destroy(connection);
   hmci_verbs_ring_abandon(connection);
-  if (connection->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(connection);
+  if (connection->phase == VERBS_FLUSHING)
+    hmci_verbs_pairing_flushed(connection);
 }
 
-/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the queue pair is failed, which
- * flushes it. */
+/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
+ * queue pair is failed, which flushes it. */
 static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
   uint64_t start = hmci_now();
   while (!hmci_operation_is_complete(operation)) {
     hmci_verbs_poll(connection->device);
-    if (hmci_operation_is_complete(operation)) return;
+    if (hmci_operation_is_complete(operation))
+      return;
     uint64_t waited = hmci_now() - start;
-    if (waited > VERBS_GRACE && connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, false);
-    if (waited > VERBS_GRACE + VERBS_DRAIN) tear_away(connection);
+    if (waited > VERBS_GRACE && connection->phase == VERBS_UP)
+      hmci_verbs_pairing_break(connection, false);
+    if (waited > VERBS_GRACE + VERBS_DRAIN)
+      tear_away(connection);
   }
 }
 
@@ -209,7 +230,8 @@ void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t st
   if (!hmci_operation_is_complete(operation)) {
     operation->chained = false;
     hmci_verbs_queue_stop(connection, operation, status);
-    if (!hmci_verbs_queue_settle(connection, operation)) let_go(connection, operation);
+    if (!hmci_verbs_queue_settle(connection, operation))
+      let_go(connection, operation);
     hmci_verbs_settle(connection->device);
   }
   pthread_mutex_unlock(&connection->transport->lock);
@@ -220,7 +242,8 @@ static void drain(verbs_connection_t *connection) {
   uint64_t limit = hmci_now() + VERBS_DRAIN;
   hmci_verbs_pairing_break(connection, false);
   while (connection->phase == VERBS_FLUSHING) {
-    if (!hmci_verbs_poll(connection->device) && hmci_now() > limit) tear_away(connection);
+    if (!hmci_verbs_poll(connection->device) && hmci_now() > limit)
+      tear_away(connection);
   }
 }
 
@@ -229,7 +252,8 @@ void hmci_verbs_fail(void *block, hmc_status_t status) {
   pthread_mutex_lock(&connection->transport->lock);
   if (!connection->failed) {
     connection->failed = status;
-    if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
+    if (connection->pipe)
+      hmci_loop_silence(connection->transport->host->loop, &connection->watch);
     if (connection->device) {
       drain(connection);
       hmci_verbs_pair_destroy(connection);

@@ -1,11 +1,12 @@
 /* Operations on their way: in the order they were submitted, each until it is complete.
  *
- * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired. Messages (message.c) are not posted
- * again from cursors, but as they were.
+ * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired.
+ * Messages (message.c) are not posted again from cursors, but as they were.
  *
- * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it comes after it and fails with it:
- * behind a put, and behind a message, which says so to the owner; behind a get it is held until that is complete. It never completes before
- * it. Invariant: `chained` holds only while the operation before it in the queue is the one meant. */
+ * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it
+ * comes after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it
+ * is held until that is complete. It never completes before it. Invariant: `chained` holds only while the operation
+ * before it in the queue is the one meant. */
 #include "verbs.h"
 
 hmci_operation_t *hmci_verbs_queue_after(verbs_connection_t *connection, hmci_operation_t *operation) {
@@ -28,18 +29,21 @@ void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *oper
   }
   hmci_list_append(&connection->queue, &state->link);
   connection->device->expected++;
-  if (!connection->next) connection->next = operation;
+  if (!connection->next)
+    connection->next = operation;
 }
 
-/* ---- ending ---------------------------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
   verbs_state_t *state = hmci_verbs_state(operation);
   state->error = status;
   state->posted = true;
-  if (connection->current == operation) connection->current = NULL;
+  if (connection->current == operation)
+    connection->current = NULL;
   hmci_verbs_message_detach(connection, operation);
-  if (state->question) state->outstanding--;
+  if (state->question)
+    state->outstanding--;
   state->question = 0;
 }
 
@@ -51,18 +55,24 @@ static bool is_visible(const verbs_connection_t *connection, hmci_operation_t *o
 
 bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
-  if (!state->posted || state->outstanding || operation->chained) return false;
-  if (state->error == HMC_SUCCESS && !is_visible(connection, operation)) return false;
+  if (!state->posted || state->outstanding || operation->chained)
+    return false;
+  if (state->error == HMC_SUCCESS && !is_visible(connection, operation))
+    return false;
   hmc_status_t status = state->error;
   hmci_operation_t *next = hmci_verbs_queue_after(connection, operation);
-  if (connection->next == operation) connection->next = next;
-  if (connection->current == operation) connection->current = NULL;
+  if (connection->next == operation)
+    connection->next = next;
+  if (connection->current == operation)
+    connection->current = NULL;
   hmci_list_remove(&state->link);
   connection->device->expected--;
   hmci_operation_complete(operation, status);
-  if (!next || !next->chained) return true;
+  if (!next || !next->chained)
+    return true;
   next->chained = false;
-  if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, next, status);
+  if (status != HMC_SUCCESS)
+    hmci_verbs_queue_stop(connection, next, status);
   hmci_verbs_touch(connection);
   hmci_verbs_queue_settle(connection, next);
   return true;
@@ -72,7 +82,8 @@ void hmci_verbs_queue_visible(verbs_connection_t *connection) {
   hmci_list_t *link = connection->queue.next;
   while (link != &connection->queue) {
     hmci_operation_t *operation = hmci_verbs_operation(link);
-    if (!hmci_verbs_state(operation)->posted && !operation->chained) return; /* nor is anything behind it */
+    if (!hmci_verbs_state(operation)->posted && !operation->chained)
+      return; /* nor is anything behind it */
     /* What completes takes with it, at most, those chained to it, which come right after. */
     hmci_list_t *before = link->previous;
     link = hmci_verbs_queue_settle(connection, operation) ? before->next : link->next;
@@ -88,18 +99,21 @@ static void stop_chained(verbs_connection_t *connection, hmci_operation_t *opera
 
 void hmci_verbs_queue_blame(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
   stop_chained(connection, operation);
-  if (hmci_verbs_state(operation)->error == HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
+  if (hmci_verbs_state(operation)->error == HMC_SUCCESS)
+    hmci_verbs_queue_stop(connection, operation, status);
 }
 
 void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   stop_chained(connection, operation);
-  if (state->error != HMC_SUCCESS || state->question) return;
+  if (state->error != HMC_SUCCESS || state->question)
+    return;
   if (!atomic_load_explicit(&((verbs_remote_t *)operation->remote_state)->generation, memory_order_relaxed)) {
     hmci_verbs_queue_stop(connection, operation, HMC_STALE);
     return;
   }
-  if (++connection->question == 0) connection->question = 1;
+  if (++connection->question == 0)
+    connection->question = 1;
   state->posted = true;
   state->question = connection->question;
   state->outstanding++;
@@ -116,7 +130,8 @@ void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *oper
 void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question, hmc_status_t status) {
   for (hmci_list_t *link = connection->queue.next; link != &connection->queue; link = link->next) {
     hmci_operation_t *operation = hmci_verbs_operation(link);
-    if (hmci_verbs_state(operation)->question != question) continue;
+    if (hmci_verbs_state(operation)->question != question)
+      continue;
     hmci_verbs_queue_stop(connection, operation, status == HMC_SUCCESS ? HMC_ERROR : status);
     hmci_verbs_queue_settle(connection, operation);
     return;
@@ -126,12 +141,15 @@ void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question
 void hmci_verbs_queue_restart(verbs_connection_t *connection) {
   connection->next = NULL;
   connection->flush_due = false;
-  if (connection->current && !hmci_verbs_state(connection->current)->messages) connection->current = NULL;
+  if (connection->current && !hmci_verbs_state(connection->current)->messages)
+    connection->current = NULL;
   for (hmci_list_t *link = connection->queue.next; link != &connection->queue; link = link->next) {
     hmci_operation_t *operation = hmci_verbs_operation(link);
     verbs_state_t *state = hmci_verbs_state(operation);
-    if (!connection->next) connection->next = operation;
-    if (state->messages || state->error != HMC_SUCCESS || state->question) continue;
+    if (!connection->next)
+      connection->next = operation;
+    if (state->messages || state->error != HMC_SUCCESS || state->question)
+      continue;
     state->next = state->done;
     state->posted = false;
   }
@@ -140,7 +158,8 @@ void hmci_verbs_queue_restart(verbs_connection_t *connection) {
 void hmci_verbs_queue_fail(verbs_connection_t *connection, hmc_status_t status) {
   while (!hmci_list_is_empty(&connection->queue)) {
     hmci_operation_t *operation = hmci_verbs_operation(connection->queue.next);
-    if (hmci_verbs_state(operation)->error == HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
+    if (hmci_verbs_state(operation)->error == HMC_SUCCESS)
+      hmci_verbs_queue_stop(connection, operation, status);
     hmci_verbs_message_detach(connection, operation);
     operation->chained = false;
     hmci_verbs_state(operation)->outstanding = 0; /* nothing is in the hardware's hands any more */
@@ -148,16 +167,20 @@ void hmci_verbs_queue_fail(verbs_connection_t *connection, hmc_status_t status) 
   }
 }
 
-/* ---- posting --------------------------------------------------------------------------------------------------------- */
+/* ---- posting ----------------------------------------------------------------------------------------------------- */
 
-bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most, verbs_piece_t *piece) {
+bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most,
+                            verbs_piece_t *piece) {
   while (from.index < operation->segment_count && operation->segments[from.index].length == from.offset) {
     from = (verbs_cursor_t){.index = from.index + 1};
   }
-  if (from.index >= operation->segment_count) return false;
+  if (from.index >= operation->segment_count)
+    return false;
   const hmci_segment_t *segment = &operation->segments[from.index];
-  *piece = (verbs_piece_t){segment->local + from.offset, segment->remote + from.offset, segment->length - from.offset, {from.index, 0}};
-  if (piece->length > most) piece->length = most;
+  *piece = (verbs_piece_t){
+      segment->local + from.offset, segment->remote + from.offset, segment->length - from.offset, {from.index, 0}};
+  if (piece->length > most)
+    piece->length = most;
   piece->end.offset = from.offset + piece->length;
   return true;
 }
@@ -170,16 +193,18 @@ typedef struct place {
   bool is_inline;
 } place_t;
 
-/* Finds a place for a piece, and cuts it to what the place holds; a put's bytes are in it then. HMC_IN_PROGRESS: no slot is free. */
-static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VERBS_COPIED], const hmci_operation_t *operation, verbs_piece_t *piece,
-                               place_t *place) {
+/* Finds a place for a piece, and cuts it to what the place holds; a put's bytes are in it then. HMC_IN_PROGRESS: no
+ * slot is free. */
+static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VERBS_COPIED],
+                               const hmci_operation_t *operation, verbs_piece_t *piece, place_t *place) {
   const hmci_region_view_t *local = operation->local;
   bool put = operation->kind == HMCI_PUT, host = local->ops->host_accessible;
   uint8_t *bytes = local->base + piece->local;
   *place = (place_t){.piece = {.addr = (uint64_t)(uintptr_t)bytes, .length = (uint32_t)piece->length}};
   if (put && piece->length <= connection->inline_most && (host || piece->length <= VERBS_COPIED)) {
     place->is_inline = true;
-    if (host) return HMC_SUCCESS;
+    if (host)
+      return HMC_SUCCESS;
     place->piece.addr = (uint64_t)(uintptr_t)copied;
     return hmci_verbs_copy_out(local, bytes, copied, piece->length);
   }
@@ -190,14 +215,17 @@ static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VE
     return HMC_SUCCESS;
   }
   place->slot = hmci_verbs_slot_take(connection->transport);
-  if (!place->slot) return HMC_IN_PROGRESS;
+  if (!place->slot)
+    return HMC_IN_PROGRESS;
   if (piece->length > VERBS_STAGE) {
     piece->end.offset -= piece->length - VERBS_STAGE;
     piece->length = VERBS_STAGE;
   }
-  place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length, connection->device->slot_memory->lkey};
+  place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length,
+                                  connection->device->slot_memory->lkey};
   hmc_status_t status = put ? hmci_verbs_copy_out(local, bytes, place->slot->data, piece->length) : HMC_SUCCESS;
-  if (status != HMC_SUCCESS) hmci_verbs_slot_give(connection->transport, place->slot);
+  if (status != HMC_SUCCESS)
+    hmci_verbs_slot_give(connection->transport, place->slot);
   return status;
 }
 
@@ -206,28 +234,38 @@ static bool post_part(verbs_connection_t *connection, verbs_post_t *post, hmci_o
   verbs_state_t *state = hmci_verbs_state(operation);
   verbs_piece_t piece;
   place_t place;
-  if (hmci_verbs_ring_room(connection) < VERBS_RESERVE + 2 || connection->flying >= VERBS_FLYING) return false;
+  if (hmci_verbs_ring_room(connection) < VERBS_RESERVE + 2 || connection->flying >= VERBS_FLYING)
+    return false;
   if (!hmci_verbs_queue_piece(operation, state->next, VERBS_PART, &piece)) {
     state->posted = true;
     state->last = connection->posted;
-    if (!is_visible(connection, operation)) connection->flush_due = true;
+    if (!is_visible(connection, operation))
+      connection->flush_due = true;
     return true;
   }
-  if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(connection, post);
+  if (post->count >= VERBS_POST - 1)
+    hmci_verbs_ring_post(connection, post);
   hmc_status_t status = find_place(connection, post->copied[post->count], operation, &piece, &place);
-  if (status == HMC_IN_PROGRESS) return false;
+  if (status == HMC_IN_PROGRESS)
+    return false;
   if (status != HMC_SUCCESS) {
     hmci_verbs_queue_stop(connection, operation, status);
     return true;
   }
   const verbs_remote_t *remote = operation->remote_state;
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .memory = place.memory, .slot = place.slot,
-                         .bytes = piece.length, .end = piece.end};
-  if (operation->kind == HMCI_GET && place.slot) entry.sink = operation->local->base + piece.local;
+  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART,
+                         .operation = operation,
+                         .memory = place.memory,
+                         .slot = place.slot,
+                         .bytes = piece.length,
+                         .end = piece.end};
+  if (operation->kind == HMCI_GET && place.slot)
+    entry.sink = operation->local->base + piece.local;
   struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
   *request->sg_list = place.piece;
   request->opcode = operation->kind == HMCI_PUT ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
-  if (place.is_inline) request->send_flags |= IBV_SEND_INLINE;
+  if (place.is_inline)
+    request->send_flags |= IBV_SEND_INLINE;
   request->wr.rdma.remote_addr = remote->address + piece.remote;
   request->wr.rdma.rkey = remote->key;
   state->next = piece.end;
@@ -238,8 +276,10 @@ static bool post_part(verbs_connection_t *connection, verbs_post_t *post, hmci_o
 bool hmci_verbs_queue_post(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   while (!state->posted) {
-    bool moved = state->messages ? hmci_verbs_message_request(connection, post, operation) : post_part(connection, post, operation);
-    if (!moved) return false;
+    bool moved = state->messages ? hmci_verbs_message_request(connection, post, operation)
+                                 : post_part(connection, post, operation);
+    if (!moved)
+      return false;
   }
   return true;
 }
@@ -247,27 +287,34 @@ bool hmci_verbs_queue_post(verbs_connection_t *connection, verbs_post_t *post, h
 /* True where an operation must wait for the one before it. */
 static bool is_held(verbs_connection_t *connection, hmci_operation_t *operation) {
   hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-  if (!before) return false;
+  if (!before)
+    return false;
   const verbs_state_t *state = hmci_verbs_state(before);
   return before->kind == HMCI_GET || !state->posted || state->error != HMC_SUCCESS;
 }
 
 /* The operation to be posted next: what has begun, and what follows on it, before all others. */
 static hmci_operation_t *pick(verbs_connection_t *connection) {
-  if (connection->current) return connection->current;
+  if (connection->current)
+    return connection->current;
   bool first = true;
-  for (hmci_operation_t *operation = connection->next; operation; operation = hmci_verbs_queue_after(connection, operation)) {
+  for (hmci_operation_t *operation = connection->next; operation;
+       operation = hmci_verbs_queue_after(connection, operation)) {
     bool posted = hmci_verbs_state(operation)->posted;
-    if (first) connection->next = operation; /* all before it are posted */
+    if (first)
+      connection->next = operation; /* all before it are posted */
     first = first && posted;
-    if (!posted && !is_held(connection, operation)) return operation;
+    if (!posted && !is_held(connection, operation))
+      return operation;
   }
-  if (first) connection->next = NULL;
+  if (first)
+    connection->next = NULL;
   return NULL;
 }
 
 void hmci_verbs_queue_pump(verbs_connection_t *connection) {
-  if (connection->phase != VERBS_UP || connection->spoilt) return;
+  if (connection->phase != VERBS_UP || connection->spoilt)
+    return;
   verbs_post_t post;
   post.count = 0;
   hmci_verbs_answer_send(connection, &post);
@@ -277,11 +324,15 @@ void hmci_verbs_queue_pump(verbs_connection_t *connection) {
     hmci_operation_t *next = hmci_verbs_queue_after(connection, operation);
     connection->current = operation;
     room = hmci_verbs_queue_post(connection, &post, operation);
-    if (!room) break;
+    if (!room)
+      break;
     connection->current = next && next->chained && !is_held(connection, next) ? next : NULL;
-    if (!connection->spoilt) hmci_verbs_queue_settle(connection, operation); /* one that had nothing to post */
+    if (!connection->spoilt)
+      hmci_verbs_queue_settle(connection, operation); /* one that had nothing to post */
   }
-  if (connection->flush_due && !connection->spoilt) hmci_verbs_ring_flush(connection, &post);
+  if (connection->flush_due && !connection->spoilt)
+    hmci_verbs_ring_flush(connection, &post);
   hmci_verbs_ring_post(connection, &post);
-  if (connection->spoilt && connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, true);
+  if (connection->spoilt && connection->phase == VERBS_UP)
+    hmci_verbs_pairing_break(connection, true);
 }

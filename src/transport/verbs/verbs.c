@@ -11,7 +11,7 @@
 
 enum { FIRST_NUMBERS = 64 };
 
-/* ---- the transport --------------------------------------------------------------------------------------------------- */
+/* ---- the transport ----------------------------------------------------------------------------------------------- */
 
 static hmc_status_t probe(char *reason, size_t size) {
   int count = 0;
@@ -20,7 +20,8 @@ static hmc_status_t probe(char *reason, size_t size) {
     snprintf(reason, size, "this kernel has no RDMA (%s)", strerror(errno));
     return HMC_UNSUPPORT;
   }
-  size_t used = (size_t)snprintf(reason, size, "%s", count ? "RDMA devices:" : "no RDMA device here (rdma link shows them)");
+  size_t used =
+      (size_t)snprintf(reason, size, "%s", count ? "RDMA devices:" : "no RDMA device here (rdma link shows them)");
   for (int i = 0; i < count && used < size; i++) {
     used += (size_t)snprintf(reason + used, size - used, "%s %s", i ? "," : "", ibv_get_device_name(list[i]));
   }
@@ -40,8 +41,10 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   verbs_transport_t *transport = self;
   transport->host = host;
   hmc_status_t status = check_settings(host->settings);
-  if (status == HMC_SUCCESS) status = hmci_verbs_devices_open(transport, host->settings->verbs_device);
-  if (status != HMC_SUCCESS) return status;
+  if (status == HMC_SUCCESS)
+    status = hmci_verbs_devices_open(transport, host->settings->verbs_device);
+  if (status != HMC_SUCCESS)
+    return status;
   hmci_list_init(&transport->connections);
   pthread_mutex_init(&transport->lock, NULL);
   hmci_verbs_offer_encode(offer, transport->gids, transport->gid_count);
@@ -56,17 +59,22 @@ static void close_transport(void *self) {
 }
 
 /* The best pair of GIDs whose port is up here. */
-static hmc_status_t choose(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine, verbs_gid_t *theirs) {
+static hmc_status_t choose(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine,
+                           verbs_gid_t *theirs) {
   verbs_gid_t here[VERBS_OFFERS], there[VERBS_OFFERS];
   uint32_t here_count = 0, there_count, my_choice, their_choice;
   hmc_status_t status = hmci_verbs_offer_decode(offer, there, &there_count);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   for (uint32_t i = 0; i < transport->gid_count; i++) {
-    if (hmci_verbs_port_is_up(&transport->ports[i])) here[here_count++] = transport->gids[i];
+    if (hmci_verbs_port_is_up(&transport->ports[i]))
+      here[here_count++] = transport->gids[i];
   }
-  if (!here_count) return hmci_fail(HMC_UNSUPPORT, "no port of an RDMA device is up here");
+  if (!here_count)
+    return hmci_fail(HMC_UNSUPPORT, "no port of an RDMA device is up here");
   status = hmci_verbs_gid_choose(here, here_count, there, there_count, hmci_verbs_route, &my_choice, &their_choice);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS)
+    return status;
   *mine = here[my_choice];
   *theirs = there[their_choice];
   return HMC_SUCCESS;
@@ -77,16 +85,18 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return choose(self, offer, &mine, &theirs);
 }
 
-/* ---- connections ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 /* A number that no completion names yet. */
 static bool take_number(verbs_transport_t *transport, verbs_connection_t *connection) {
   uint32_t number = 0;
-  while (number < transport->number_room && transport->numbers[number]) number++;
+  while (number < transport->number_room && transport->numbers[number])
+    number++;
   if (number == transport->number_room) {
     uint32_t room = number ? number * 2 : FIRST_NUMBERS;
     verbs_connection_t **numbers = realloc(transport->numbers, room * sizeof *numbers);
-    if (!numbers) return false;
+    if (!numbers)
+      return false;
     memset(numbers + number, 0, (room - number) * sizeof *numbers);
     transport->numbers = numbers;
     transport->number_room = room;
@@ -100,6 +110,7 @@ static void init(verbs_connection_t *connection, verbs_transport_t *transport, h
   connection->transport = transport;
   connection->role = role;
   connection->request_first = connection->request_next = 1;
+  connection->window = VERBS_WINDOW;
   hmci_list_init(&connection->touch);
   hmci_list_init(&connection->remotes);
   hmci_list_init(&connection->queue);
@@ -134,7 +145,8 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
 
 static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data) {
   (void)block;
-  if (peer_data->size == 1 && peer_data->data[0] == VERBS_VERSION) return HMC_SUCCESS;
+  if (peer_data->size == 1 && peer_data->data[0] == VERBS_VERSION)
+    return HMC_SUCCESS;
   return hmci_fail(HMC_UNSUPPORT, "the peer speaks another version of verbs than %d", VERBS_VERSION);
 }
 
@@ -152,20 +164,26 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
 static hmc_status_t wait_until_proven(verbs_connection_t *connection, uint64_t deadline) {
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   int error = 0;
-  while (connection->probe != VERBS_PROVEN && !connection->failed && !connection->cut && !connection->refusal[0] && !error) {
+  while (connection->probe != VERBS_PROVEN && !connection->failed && !connection->cut && !connection->refusal[0] &&
+         !error) {
     error = pthread_cond_timedwait(&connection->changed, &connection->transport->lock, &until);
   }
-  if (connection->probe == VERBS_PROVEN) return HMC_SUCCESS;
-  if (connection->failed || connection->cut) return hmci_fail(HMC_PEER_LOST, "the peer hung up");
-  if (connection->refusal[0]) return hmci_fail(HMC_UNSUPPORT, "%s", connection->refusal);
+  if (connection->probe == VERBS_PROVEN)
+    return HMC_SUCCESS;
+  if (connection->failed || connection->cut)
+    return hmci_fail(HMC_PEER_LOST, "the peer hung up");
+  if (connection->refusal[0])
+    return hmci_fail(HMC_UNSUPPORT, "%s", connection->refusal);
   return hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
 }
 
 static hmc_status_t begin(verbs_connection_t *connection, const verbs_gid_t *mine, const verbs_gid_t *theirs) {
   verbs_device_t *device = connection->transport->ports[mine->place].device;
   hmc_status_t status = hmci_verbs_device_start(device);
-  if (status == HMC_SUCCESS) status = hmci_verbs_device_grow(device);
-  if (status != HMC_SUCCESS) return status;
+  if (status == HMC_SUCCESS)
+    status = hmci_verbs_device_grow(device);
+  if (status != HMC_SUCCESS)
+    return status;
   connection->device = device;
   connection->mine = mine->place;
   connection->theirs = theirs->place;
@@ -173,15 +191,19 @@ static hmc_status_t begin(verbs_connection_t *connection, const verbs_gid_t *min
   return hmci_verbs_pairing_begin(connection);
 }
 
-static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data, uint64_t deadline) {
+static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
+                                    uint64_t deadline) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
   verbs_gid_t mine, theirs;
   hmci_pipe_t *pipe;
   hmc_status_t status = connection_accept(block, peer_data);
-  if (status == HMC_SUCCESS) status = choose(transport, offer, &mine, &theirs);
-  if (status == HMC_SUCCESS) status = transport->host->dial(transport->host, connection, 0, deadline, &pipe);
-  if (status != HMC_SUCCESS) return status;
+  if (status == HMC_SUCCESS)
+    status = choose(transport, offer, &mine, &theirs);
+  if (status == HMC_SUCCESS)
+    status = transport->host->dial(transport->host, connection, 0, deadline, &pipe);
+  if (status != HMC_SUCCESS)
+    return status;
   pthread_mutex_lock(&transport->lock);
   status = hmci_verbs_link_open(connection, pipe);
   if (status != HMC_SUCCESS) {
@@ -189,7 +211,8 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
     goto out;
   }
   status = begin(connection, &mine, &theirs);
-  if (status == HMC_SUCCESS) status = wait_until_proven(connection, deadline);
+  if (status == HMC_SUCCESS)
+    status = wait_until_proven(connection, deadline);
 out:
   pthread_mutex_unlock(&transport->lock);
   return status;
@@ -205,7 +228,8 @@ static void connection_close(void *block) {
   hmci_list_remove(&connection->link);
   hmci_list_remove(&connection->touch);
   transport->numbers[connection->number] = NULL;
-  if (connection->device) hmci_verbs_device_shrink(connection->device);
+  if (connection->device)
+    hmci_verbs_device_shrink(connection->device);
   pthread_mutex_unlock(&transport->lock);
   free(connection->entries);
   pthread_cond_destroy(&connection->changed);
@@ -219,14 +243,16 @@ static void explain(void *block, char *text, size_t size) {
   hmci_verbs_gid_text(transport->gids[connection->mine].raw, here);
   hmci_verbs_gid_text(connection->peer_gid.raw, there);
   const verbs_device_t *device = connection->device;
-  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s%s", here, ibv_get_device_name(device->context->device),
-           transport->ports[connection->mine].number, there, 128u << connection->mtu,
-           connection->peer_stores_at_once ? "what is acknowledged is visible" : "a read behind each put makes it visible",
+  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s%s", here,
+           ibv_get_device_name(device->context->device), transport->ports[connection->mine].number, there,
+           128u << connection->mtu,
+           connection->peer_stores_at_once ? "what is acknowledged is visible"
+                                           : "a read behind each put makes it visible",
            connection->phase == VERBS_UP ? "" : "; being made anew");
   pthread_mutex_unlock(&transport->lock);
 }
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   verbs_connection_t *connection = block;
@@ -234,9 +260,11 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   hmc_status_t status = connection->failed;
   if (status == HMC_SUCCESS) {
     bool awaited = operations->awaited;
-    for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
+    for (uint32_t i = 0; i < count; i++)
+      hmci_verbs_queue_add(connection, &operations[i]);
     hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
-    if (!awaited) hmci_verbs_settle(connection->device);
+    if (!awaited)
+      hmci_verbs_settle(connection->device);
   }
   pthread_mutex_unlock(&connection->transport->lock);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "the peer is gone");

@@ -1,29 +1,34 @@
 /* verbs: RDMA over InfiniBand, RoCE and their likes. What its files share.
  *
- * Between two peers there is one reliable connected queue pair, and a link: an authenticated pipe on which they agree on it (link.c).
+ * Between two peers there is one reliable connected queue pair, and a link: an authenticated pipe on which they
+ * agree on it (link.c).
  *
- * How bytes go, per region of the owner: straight, by RDMA write and read, where its memory can be registered; else staged, as messages that
- * the owner's service thread answers (message.c, answer.c), which is also how atomics and notifications go: hardware atomics are not atomic
- * towards processors. Local memory that cannot be registered goes through slots of registered host memory. Slots, and the buffers that
- * messages arrive in, are bounded per context (stage.c).
+ * How bytes go, per region of the owner: straight, by RDMA write and read, where its memory can be registered; else
+ * staged, as messages that the owner's service thread answers (message.c, answer.c), which is also how atomics and
+ * notifications go: hardware atomics are not atomic towards processors. Local memory that cannot be registered goes
+ * through slots of registered host memory. Slots, and the buffers that messages arrive in, are bounded per context
+ * (stage.c).
  *
- * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes (InfiniBand Architecture
- * Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them: they may be on their way across the
- * PCIe bus. A read through the same adapter cannot overtake them there, since PCIe completions push posted writes before them. So behind the
- * last write of a put goes an RDMA read of eight bytes of the peer's memory, its flush word, in the same submission, and the put is complete
- * with the read. It costs a bus round trip at the peer, no network one. A message needs no such read: a receive completion
- * comes after all data before it. Devices in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they acknowledge, and
- * need none either (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed ordering.
+ * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes
+ * (InfiniBand Architecture Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them:
+ * they may be on their way across the PCIe bus. A read through the same adapter cannot overtake them there, since
+ * PCIe completions push posted writes before them. So behind the last write of a put goes an RDMA read of eight
+ * bytes of the peer's memory, its flush word, in the same submission, and the put is complete with the read. It
+ * costs a bus round trip at the peer, no network one. A message needs no such read: a receive completion comes after
+ * all data before it. Devices in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they
+ * acknowledge, and need none either (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed
+ * ordering.
  *
- * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only some are signalled, and
- * one completion retires all up to it (ring.c). An operation goes out in parts (queue.c).
+ * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only
+ * some are signalled, and one completion retires all up to it (ring.c). An operation goes out in parts (queue.c).
  *
- * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is flushed; both ends make new queue
- * pairs and what was not retired is posted again. Puts and gets may be done twice that way, messages are told by their numbers.
+ * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is
+ * flushed; both ends make new queue pairs and what was not retired is posted again. Puts and gets may be done twice
+ * that way, messages are told by their numbers.
  *
- * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held across posting and polling,
- * across device copies, and across the making of queue pairs; never while anything waits, but for those who wait for the hardware to let go of
- * memory (let_go in poll.c), which takes microseconds. */
+ * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held
+ * across posting and polling, across device copies, and across the making of queue pairs; never while anything
+ * waits, but for those who wait for the hardware to let go of memory (let_go in poll.c), which takes microseconds. */
 #ifndef HMCI_VERBS_H
 #define HMCI_VERBS_H
 
@@ -35,17 +40,17 @@
 
 enum {
   VERBS_DEVICES = 16,
-  VERBS_SEND_QUEUE = 128,                     /* entries of a send queue; a power of two */
-  VERBS_RESERVE = 24,                         /* of these, kept for messages and answers */
-  VERBS_PART = 1 << 20,                       /* most bytes of one write or read */
-  VERBS_FLYING = 4 << 20,                     /* bytes of a connection in the hardware's hands, after which posting pauses */
-  VERBS_WINDOW = 8,                           /* messages of a connection that wait for their answers */
+  VERBS_SEND_QUEUE = 128, /* entries of a send queue; a power of two */
+  VERBS_RESERVE = 24,     /* of these, kept for messages and answers */
+  VERBS_PART = 1 << 20,   /* most bytes of one write or read */
+  VERBS_FLYING = 4 << 20, /* bytes of a connection in the hardware's hands, after which posting pauses */
+  VERBS_WINDOW = 8,       /* messages of a connection that wait for their answers */
   VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
-  VERBS_SLOTS = 32,                           /* per context: 4 MiB */
-  VERBS_BUFFERS = 32,                         /* of the first device that is used: 4 MiB */
-  VERBS_BUFFERS_MORE = 4,                     /* of each further one, and the least of all */
+  VERBS_SLOTS = 32,       /* per context: 4 MiB */
+  VERBS_BUFFERS = 32,     /* of the first device that is used: 4 MiB */
+  VERBS_BUFFERS_MORE = 4, /* of each further one, and the least of all */
   VERBS_SLOTS_LEAST = 4,
-  VERBS_FLUSH_WORD = 8,                       /* bytes of it */
+  VERBS_FLUSH_WORD = 8, /* bytes of it */
   VERBS_BUCKETS = 64,
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
@@ -55,7 +60,7 @@ enum {
 typedef struct verbs_transport verbs_transport_t;
 typedef struct verbs_connection verbs_connection_t;
 
-/* ---- memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* Registered memory of a region: all of it, or a range. */
 typedef struct verbs_memory {
@@ -74,7 +79,7 @@ typedef struct verbs_slot {
   uint8_t *data; /* VERBS_SLOT bytes */
 } verbs_slot_t;
 
-/* ---- devices --------------------------------------------------------------------------------------------------------- */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 typedef struct verbs_device {
   verbs_transport_t *transport;
@@ -93,14 +98,14 @@ typedef struct verbs_device {
   uint32_t expected;          /* operations, jobs, queues being flushed */
   uint32_t asked;             /* messages that wait for their answers */
   uint32_t connections, completions_room;
-  bool sent_armed;                                   /* the next completion wakes the loop */
+  bool sent_armed;                                              /* the next completion wakes the loop */
   enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
-  hmci_list_t touched; /* connections that may go on */
+  hmci_list_t touched;                                          /* connections that may go on */
 
   uint8_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
   struct ibv_mr *flush_memory;
   uint64_t flush_address; /* what peers call it */
-  uint8_t *buffers; /* of VERBS_SLOT bytes, for messages that arrive */
+  uint8_t *buffers;       /* of VERBS_SLOT bytes, for messages that arrive */
   uint32_t buffer_count;
   struct ibv_mr *buffer_memory;
   struct ibv_mr *slot_memory; /* the transport's slots */
@@ -136,14 +141,14 @@ struct verbs_transport {
   bool told_of_the_limit; /* of pinned memory; logged once */
 };
 
-/* ---- connections ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 typedef enum verbs_entry_kind {
   VERBS_ENTRY_PART,    /* of an operation */
   VERBS_ENTRY_FLUSH,   /* the read that makes puts before it visible */
   VERBS_ENTRY_REQUEST, /* a message that will be answered */
   VERBS_ENTRY_ANSWER,
-  VERBS_ENTRY_MARK,    /* the last one of a queue that is being flushed */
+  VERBS_ENTRY_MARK, /* the last one of a queue that is being flushed */
 } verbs_entry_kind_t;
 
 /* A place in the payload of an operation. */
@@ -166,8 +171,8 @@ typedef struct verbs_entry {
 typedef struct verbs_request {
   hmci_operation_t *operation; /* NULL: nobody waits for the answer any more */
   uint32_t number;
-  bool busy; /* in use */
-  bool sent; /* over the present queue pair */
+  bool busy;          /* in use */
+  bool sent;          /* over the present queue pair */
   verbs_slot_t *slot; /* where it lies, kept to send it again; NULL: in `header` */
   uint8_t header[VERBS_HEADER];
   uint32_t size; /* header and payload */
@@ -212,16 +217,16 @@ struct verbs_connection {
   struct ibv_qp *pair;
   uint32_t epoch, packet, inline_most;
   uint8_t mtu, reads;
-  verbs_note_t peer; /* its CONNECT or CONNECTED */
-  bool answer_due;   /* acceptor: to CONNECT, once flushed */
-  bool peer_stores_at_once; /* its device's stores_at_once */
+  verbs_note_t peer;                      /* its CONNECT or CONNECTED */
+  bool answer_due;                        /* acceptor: to CONNECT, once flushed */
+  bool peer_stores_at_once;               /* its device's stores_at_once */
   uint64_t flushing_since, failing_since; /* 0: not */
   uint32_t failures;                      /* in a row */
   hmci_timer_t retry;
   enum { VERBS_UNPROBED, VERBS_PROBING, VERBS_PROVEN } probe; /* that packets arrive at all */
 
   /* The send queue. */
-  verbs_entry_t *entries; /* VERBS_SEND_QUEUE */
+  verbs_entry_t *entries;              /* VERBS_SEND_QUEUE */
   uint32_t posted, retired, signalled; /* counts; the entry is the count modulo the ring */
   uint32_t visible;                    /* puts posted before this count are visible */
   bool flush_due;                      /* a put was posted that is not visible when acknowledged */
@@ -232,13 +237,15 @@ struct verbs_connection {
   hmci_list_t queue;
   hmci_operation_t *next;    /* none before it is to be posted */
   hmci_operation_t *current; /* has begun to go out, or follows on what has: comes first; NULL */
-  uint32_t question;      /* of the last query */
+  uint32_t question;         /* of the last query */
 
   /* Messages. */
   verbs_request_t requests[VERBS_WINDOW]; /* by number modulo the window */
   uint32_t request_first, request_next;   /* numbers */
+  uint32_t unanswered, window;            /* sent over the present queue pair; how many of them may be so at a time */
   bool repeat_due;                        /* some were flushed */
-  verbs_message_t jobs[VERBS_WINDOW]; /* to be answered: an answer, or a GET whose bytes are looked for when there is room to send them */
+  verbs_message_t jobs[VERBS_WINDOW]; /* to be answered: an answer, or a GET whose bytes are looked for when there is
+                                         room to send them */
   uint32_t job_first, job_count;
   verbs_message_t answers[VERBS_WINDOW]; /* the last ones, by number modulo the window, for messages that come again */
   uint32_t done_number;                  /* of the last message of the peer that was done */
@@ -257,9 +264,14 @@ typedef struct verbs_remote {
 } verbs_remote_t;
 
 /* Why a region is staged; travels in its key. */
-typedef enum verbs_cause { VERBS_STRAIGHT, VERBS_DEVICE_MEMORY, VERBS_PIN_LIMIT, VERBS_REFUSED_BY_DEVICE } verbs_cause_t;
+typedef enum verbs_cause {
+  VERBS_STRAIGHT,
+  VERBS_DEVICE_MEMORY,
+  VERBS_PIN_LIMIT,
+  VERBS_REFUSED_BY_DEVICE
+} verbs_cause_t;
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 typedef struct verbs_state {
   hmci_list_t link;
@@ -273,12 +285,14 @@ typedef struct verbs_state {
 } verbs_state_t;
 _Static_assert(sizeof(verbs_state_t) <= HMCI_OPERATION_STATE, "an operation has room for the state of verbs");
 
-static inline verbs_state_t *hmci_verbs_state(hmci_operation_t *operation) { return (verbs_state_t *)(void *)operation->transport; }
+static inline verbs_state_t *hmci_verbs_state(hmci_operation_t *operation) {
+  return (verbs_state_t *)(void *)operation->transport;
+}
 static inline hmci_operation_t *hmci_verbs_operation(hmci_list_t *link) {
   return HMCI_CONTAINER(HMCI_CONTAINER(link, verbs_state_t, link), hmci_operation_t, transport);
 }
 
-/* ---- what the files offer each other; with the lock held unless they say otherwise ----------------------------------- */
+/* ---- what the files offer each other; with the lock held unless they say otherwise ------------------------------- */
 
 /* device.c */
 hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted);
@@ -327,8 +341,8 @@ typedef struct verbs_post {
 } verbs_post_t;
 /* Free entries of the send queue. */
 uint32_t hmci_verbs_ring_room(const verbs_connection_t *connection);
-/* Adds an entry and its work request, of one piece; there must be room. The caller fills in the rest of the request and the piece. What is
- * collected is posted when it is full. */
+/* Adds an entry and its work request, of one piece; there must be room. The caller fills in the rest of the request
+ * and the piece. What is collected is posted when it is full. */
 struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_post_t *post, verbs_entry_t entry);
 /* Hands what is collected to the hardware. */
 void hmci_verbs_ring_post(verbs_connection_t *connection, verbs_post_t *post);
@@ -347,13 +361,15 @@ typedef struct verbs_piece {
   verbs_cursor_t end; /* where the next one begins */
 } verbs_piece_t;
 /* The piece of a put or get that begins at `from`, at most `most` bytes of it; false: there is none. */
-bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most, verbs_piece_t *piece);
+bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most,
+                            verbs_piece_t *piece);
 void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *operation);
 /* Posts what can be posted. */
 void hmci_verbs_queue_pump(verbs_connection_t *connection);
 /* Completes the operation where nothing is left to wait for; true when it has. */
 bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation);
-/* The operation is not to go on: no more of it is posted, and it ends with that status once nothing is outstanding (settle). */
+/* The operation is not to go on: no more of it is posted, and it ends with that status once nothing is outstanding
+ * (settle). */
 void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status);
 /* Puts up to `connection->visible` are visible. */
 void hmci_verbs_queue_visible(verbs_connection_t *connection);
@@ -389,7 +405,8 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
 /* Sends again what a new queue pair has not seen. False: no room yet. */
 bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *post);
 /* HMC_CORRUPT: no answer to what was asked. */
-hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer, const uint8_t *payload);
+hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer,
+                                         const uint8_t *payload);
 /* The operation waits for no answers any more. */
 void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t *operation);
 /* What was sent may not have arrived. */
@@ -404,10 +421,13 @@ void hmci_verbs_answer_send(verbs_connection_t *connection, verbs_post_t *post);
 void hmci_verbs_answer_forget(verbs_connection_t *connection);
 
 /* memory.c */
-/* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the adapter to `write` to. */
-verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size, bool write);
+/* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the
+ * adapter to `write` to. */
+verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                      uint64_t size, bool write);
 /* All of a region, for peers; NULL with the cause. */
-verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region, verbs_cause_t *cause);
+verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
+                                         verbs_cause_t *cause);
 /* Deregisters what belongs to a region, or everything (NULL). */
 void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region);
 
@@ -416,7 +436,8 @@ void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *re
 bool hmci_verbs_poll(verbs_device_t *device);
 /* The connection may be able to go on. */
 void hmci_verbs_touch(verbs_connection_t *connection);
-/* Lets those go on that may, and sees to it that the loop notices what comes; before letting go of the lock, after anything that posts. */
+/* Lets those go on that may, and sees to it that the loop notices what comes; before letting go of the lock, after
+ * anything that posts. */
 void hmci_verbs_settle(verbs_device_t *device);
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events);
 hmc_status_t hmci_verbs_wait(void *connection, hmci_operation_t *operation, uint64_t spin); /* these without the lock */
@@ -427,8 +448,9 @@ void hmci_verbs_fail(void *connection, hmc_status_t status);
 /* region.c */
 hmc_status_t hmci_verbs_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_verbs_region_revoke(void *connection, hmci_region_view_t *region);
-hmc_status_t hmci_verbs_remote_open(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
-                                    uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
+hmc_status_t hmci_verbs_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,
+                                    const hmci_blob_t *key, uint64_t deadline, void **mapped,
+                                    const _Atomic uint32_t **generation);
 void hmci_verbs_remote_close(void *connection, void *remote);
 void hmci_verbs_remote_explain(void *connection, void *remote, char *text, size_t size);
 /* The owner says that a region is closed. */

@@ -7,13 +7,14 @@ enum { OFFER_ENTRY = 22, CHAINED = 0x80, CHECKSUM = 0x40 };
 
 static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
 
-/* ---- notes ----------------------------------------------------------------------------------------------------------- */
+/* ---- notes ------------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_note_encode(uint8_t to[VERBS_NOTE], const verbs_note_t *note) {
-  const uint32_t words[] = {note->type,       note->epoch,  note->number,    note->status, note->region,
+  const uint32_t words[] = {note->type,       note->epoch,      note->number, note->status,    note->region,
                             note->generation, note->queue_pair, note->packet, note->flush_key, note->rights};
   memset(to, 0, VERBS_NOTE);
-  for (size_t i = 0; i < sizeof words / sizeof *words; i++) hmci_store32(to + 4 * i, words[i]);
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    hmci_store32(to + 4 * i, words[i]);
   hmci_store64(to + 40, note->flush_address);
   hmci_store16(to + 48, note->lid);
   to[50] = note->mtu;
@@ -49,13 +50,15 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t from[VERBS_NOTE], verbs_note_t
   bool connects = note->type == VERBS_CONNECT || note->type == VERBS_CONNECTED;
   bool sound = note->type >= VERBS_CONNECT && note->type <= VERBS_VERDICT && is_status(note->status) &&
                hmci_load16(from + 54) == 0 && note->text[VERBS_NOTE_TEXT - 1] == 0;
-  if (connects) sound = sound && note->mtu >= 1 && note->mtu <= 5 && note->queue_pair <= 0xffffff && note->packet <= 0xffffff;
-  if (!sound) return hmci_fail(HMC_CORRUPT, "malformed note of type %u", note->type);
+  if (connects)
+    sound = sound && note->mtu >= 1 && note->mtu <= 5 && note->queue_pair <= 0xffffff && note->packet <= 0xffffff;
+  if (!sound)
+    return hmci_fail(HMC_CORRUPT, "malformed note of type %u", note->type);
   hmci_text_clean(note->text);
   return HMC_SUCCESS;
 }
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *message) {
   to[0] = message->type;
@@ -74,17 +77,24 @@ void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *
 static bool payload_matches(const verbs_message_t *message, size_t payload) {
   switch (message->type) {
   case VERBS_PUT:
-  case VERBS_DATA: return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
-  case VERBS_NOTIFY: return message->length > 0 && message->length <= HMC_NOTIFICATION_MAX && message->length == payload;
-  case VERBS_GET: return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
-  case VERBS_ATOMIC: return (message->length == 4 || message->length == 8) && message->offset % message->length == 0 && payload == 0;
-  case VERBS_DONE: return message->length == 0 && payload == 0;
-  default: return false;
+  case VERBS_DATA:
+    return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
+  case VERBS_NOTIFY:
+    return message->length > 0 && message->length <= HMC_NOTIFICATION_MAX && message->length == payload;
+  case VERBS_GET:
+    return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
+  case VERBS_ATOMIC:
+    return (message->length == 4 || message->length == 8) && message->offset % message->length == 0 && payload == 0;
+  case VERBS_DONE:
+    return message->length == 0 && payload == 0;
+  default:
+    return false;
   }
 }
 
 hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_message_t *message) {
-  if (size < VERBS_HEADER) return hmci_fail(HMC_CORRUPT, "a message of %zu B", size);
+  if (size < VERBS_HEADER)
+    return hmci_fail(HMC_CORRUPT, "a message of %zu B", size);
   *message = (verbs_message_t){
       .type = from[0],
       .operation = from[1] & ~(CHAINED | CHECKSUM),
@@ -105,14 +115,16 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   bool status = message->type == VERBS_DONE ? is_status(message->status) : message->status == 0;
   bool bytes = message->type == VERBS_PUT || message->type == VERBS_GET || message->type == VERBS_DATA;
   bool flags = !(message->chained && message->type >= VERBS_DONE) && !(message->checksum && !bytes);
-  if (operation && status && flags && payload_matches(message, size - VERBS_HEADER)) return HMC_SUCCESS;
+  if (operation && status && flags && payload_matches(message, size - VERBS_HEADER))
+    return HMC_SUCCESS;
   return hmci_fail(HMC_CORRUPT, "malformed message of type %u", message->type);
 }
 
-/* ---- offers ---------------------------------------------------------------------------------------------------------- */
+/* ---- offers ------------------------------------------------------------------------------------------------------ */
 
 void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32_t count) {
-  if (count > VERBS_OFFERS) count = VERBS_OFFERS;
+  if (count > VERBS_OFFERS)
+    count = VERBS_OFFERS;
   offer->data[0] = VERBS_VERSION;
   offer->data[1] = (uint8_t)count;
   uint8_t *to = offer->data + 2;
@@ -130,15 +142,19 @@ _Static_assert(2 + VERBS_OFFERS * OFFER_ENTRY <= HMCI_BLOB_MAX, "an offer fits i
 
 hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count) {
   if (offer->size < 2 || offer->data[0] != VERBS_VERSION) {
-    return hmci_fail(HMC_UNSUPPORT, "the peer speaks version %u of verbs, not %d", offer->size ? offer->data[0] : 0, VERBS_VERSION);
+    return hmci_fail(HMC_UNSUPPORT, "the peer speaks version %u of verbs, not %d", offer->size ? offer->data[0] : 0,
+                     VERBS_VERSION);
   }
   uint32_t entries = offer->data[1];
-  if (entries > VERBS_OFFERS || offer->size != 2 + entries * OFFER_ENTRY) return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
+  if (entries > VERBS_OFFERS || offer->size != 2 + entries * OFFER_ENTRY)
+    return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
   const uint8_t *from = offer->data + 2;
   for (uint32_t i = 0; i < entries; i++, from += OFFER_ENTRY) {
-    gids[i] = (verbs_gid_t){.place = from[0], .layer = from[1], .type = from[2], .mtu = from[3], .lid = hmci_load16(from + 4)};
+    gids[i] = (verbs_gid_t){
+        .place = from[0], .layer = from[1], .type = from[2], .mtu = from[3], .lid = hmci_load16(from + 4)};
     memcpy(gids[i].raw, from + 6, sizeof gids[i].raw);
-    if (gids[i].mtu < 1 || gids[i].mtu > 5) return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
+    if (gids[i].mtu < 1 || gids[i].mtu > 5)
+      return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
   }
   *count = entries;
   return HMC_SUCCESS;

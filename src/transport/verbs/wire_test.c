@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* ---- notes ----------------------------------------------------------------------------------------------------------- */
+/* ---- notes ------------------------------------------------------------------------------------------------------- */
 
 static const verbs_note_t full_note = {
     .type = VERBS_CONNECT,
@@ -67,10 +67,10 @@ static void test_malformed_notes_are_refused(void **state) {
   assert_int_equal(decode_spoilt(&full_note, 0, VERBS_CONNECT), HMC_SUCCESS);
   assert_int_equal(decode_spoilt(&full_note, 0, 0), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&full_note, 0, VERBS_VERDICT + 1), HMC_CORRUPT);
-  assert_int_equal(decode_spoilt(&full_note, 1, 1), HMC_CORRUPT);   /* a type over 255 */
-  assert_int_equal(decode_spoilt(&full_note, 27, 1), HMC_CORRUPT);  /* a queue pair over 24 bits */
-  assert_int_equal(decode_spoilt(&full_note, 31, 1), HMC_CORRUPT);  /* a packet number over 24 bits */
-  assert_int_equal(decode_spoilt(&full_note, 50, 0), HMC_CORRUPT);  /* no MTU */
+  assert_int_equal(decode_spoilt(&full_note, 1, 1), HMC_CORRUPT);  /* a type over 255 */
+  assert_int_equal(decode_spoilt(&full_note, 27, 1), HMC_CORRUPT); /* a queue pair over 24 bits */
+  assert_int_equal(decode_spoilt(&full_note, 31, 1), HMC_CORRUPT); /* a packet number over 24 bits */
+  assert_int_equal(decode_spoilt(&full_note, 50, 0), HMC_CORRUPT); /* no MTU */
   assert_int_equal(decode_spoilt(&full_note, 50, 6), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&full_note, 54, 1), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&full_note, VERBS_NOTE - 1, 'x'), HMC_CORRUPT);
@@ -79,7 +79,7 @@ static void test_malformed_notes_are_refused(void **state) {
   assert_int_equal(decode_spoilt(&verdict, 12, HMC_ADDRESS_IN_USE + 1), HMC_CORRUPT);
 }
 
-/* ---- messages -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
   verbs_message_t message;
@@ -88,7 +88,14 @@ static const struct {
     {{.type = VERBS_PUT, .number = 7, .region = 8, .generation = 9, .offset = UINT64_C(1) << 40, .length = 1}, 1},
     {{.type = VERBS_PUT, .chained = true, .checksum = true, .length = VERBS_STAGE, .value = 0xdeadbeef}, VERBS_STAGE},
     {{.type = VERBS_GET, .checksum = true, .offset = 3, .length = VERBS_STAGE}, 0},
-    {{.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_COMPARE_SWAP, .chained = true, .offset = 16, .length = 8, .value = 1, .compare = UINT64_MAX}, 0},
+    {{.type = VERBS_ATOMIC,
+      .operation = HMC_ATOMIC_COMPARE_SWAP,
+      .chained = true,
+      .offset = 16,
+      .length = 8,
+      .value = 1,
+      .compare = UINT64_MAX},
+     0},
     {{.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .offset = 12, .length = 4}, 0},
     {{.type = VERBS_NOTIFY, .length = HMC_NOTIFICATION_MAX}, HMC_NOTIFICATION_MAX},
     {{.type = VERBS_DONE, .number = UINT32_MAX, .value = 77}, 0},
@@ -126,9 +133,11 @@ static void test_payload_must_match(void **state) {
   verbs_message_t back;
   for (size_t i = 0; i < sizeof sound / sizeof *sound; i++) {
     assert_int_equal(pass(&sound[i].message, sound[i].payload + 1, &back), HMC_CORRUPT);
-    if (sound[i].payload) assert_int_equal(pass(&sound[i].message, sound[i].payload - 1, &back), HMC_CORRUPT);
+    if (sound[i].payload)
+      assert_int_equal(pass(&sound[i].message, sound[i].payload - 1, &back), HMC_CORRUPT);
   }
-  for (size_t size = 0; size < VERBS_HEADER; size++) assert_int_equal(hmci_verbs_message_decode(packet, size, &back), HMC_CORRUPT);
+  for (size_t size = 0; size < VERBS_HEADER; size++)
+    assert_int_equal(hmci_verbs_message_decode(packet, size, &back), HMC_CORRUPT);
 }
 
 static void test_malformed_messages_are_refused(void **state) {
@@ -153,14 +162,15 @@ static void test_malformed_messages_are_refused(void **state) {
       {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .length = 8, .checksum = true},
   };
   verbs_message_t back;
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(pass(&bad[i], 0, &back), HMC_CORRUPT);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+    assert_int_equal(pass(&bad[i], 0, &back), HMC_CORRUPT);
   verbs_message_t large = {.type = VERBS_NOTIFY, .length = HMC_NOTIFICATION_MAX + 1};
   assert_int_equal(pass(&large, HMC_NOTIFICATION_MAX + 1, &back), HMC_CORRUPT);
   large = (verbs_message_t){.type = VERBS_PUT, .length = VERBS_STAGE + 1};
   assert_int_equal(pass(&large, VERBS_STAGE + 1, &back), HMC_CORRUPT);
 }
 
-/* ---- offers ---------------------------------------------------------------------------------------------------------- */
+/* ---- offers ------------------------------------------------------------------------------------------------------ */
 
 static void test_offers_come_back(void **state) {
   (void)state;
@@ -169,7 +179,8 @@ static void test_offers_come_back(void **state) {
   uint32_t count;
   memset(gids, 0, sizeof gids);
   for (uint8_t i = 0; i < VERBS_OFFERS + 1; i++) {
-    gids[i] = (verbs_gid_t){.place = i, .layer = 2, .type = 1, .mtu = (uint8_t)(1 + i % 5), .lid = (uint16_t)(i * 1000)};
+    gids[i] =
+        (verbs_gid_t){.place = i, .layer = 2, .type = 1, .mtu = (uint8_t)(1 + i % 5), .lid = (uint16_t)(i * 1000)};
     memset(gids[i].raw, i, sizeof gids[i].raw);
   }
   for (uint32_t n = 0; n <= VERBS_OFFERS + 1; n++) {
