@@ -1,7 +1,8 @@
-/* The look-alike (see ibverbs.h): the entry points that the verbs transport calls, and a thread that plays the adapter.
+/* The look-alike (see ibverbs.h): the entry points that the verbs transport calls, and a thread that plays the
+ * adapter.
  *
- * One lock guards everything; the adapter holds it while it carries out one work request. It does them in order per queue pair, round robin between queue
- * pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
+ * One lock guards everything; the adapter holds it while it carries out one work request. It does them in order per
+ * queue pair, round robin between queue pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
 #include "ibverbs.h"
 
 #include <arpa/inet.h>
@@ -82,7 +83,7 @@ static uint64_t requests_done;
 static held_write_t held[LAZY];
 static uint32_t held_count;
 
-/* ---- what tests can do ----------------------------------------------------------------------------------------------- */
+/* ---- what tests can do ------------------------------------------------------------------------------------------- */
 
 #define SET(field, value)                                                                                              \
   pthread_mutex_lock(&lock);                                                                                           \
@@ -112,6 +113,7 @@ void nic_reset(void) {
   pthread_mutex_lock(&lock);
   memset(&faults, 0, sizeof faults);
   faults.inline_most = INLINE_MOST;
+  requests_done = 0;
   land_held();
   counts.writes = counts.reads = counts.sends = counts.doorbells = counts.completions = counts.events = 0;
   counts.not_ready = 0;
@@ -126,7 +128,7 @@ nic_counts_t nic_counts(void) {
   return now;
 }
 
-/* ---- completions ----------------------------------------------------------------------------------------------------- */
+/* ---- completions ------------------------------------------------------------------------------------------------- */
 
 static void tell(queue_t *queue) {
   queue->armed = IDLE;
@@ -143,7 +145,8 @@ static void complete(struct ibv_cq *shown, const struct ibv_wc *completion, bool
   queue->entries[(queue->first + queue->count++) % queue->room] = *completion;
   counts.completions++;
   bool failed = completion->status != IBV_WC_SUCCESS;
-  if (queue->armed == ANY || (queue->armed == SOLICITED && (solicited || failed))) tell(queue);
+  if (queue->armed == ANY || (queue->armed == SOLICITED && (solicited || failed)))
+    tell(queue);
 }
 
 static int poll_queue(struct ibv_cq *shown, int room, struct ibv_wc *completions) {
@@ -162,23 +165,27 @@ static int poll_queue(struct ibv_cq *shown, int room, struct ibv_wc *completions
 static int arm_queue(struct ibv_cq *shown, int solicited_only) {
   queue_t *queue = (queue_t *)(void *)shown;
   pthread_mutex_lock(&lock);
-  if (queue->armed != ANY) queue->armed = solicited_only ? SOLICITED : ANY;
+  if (queue->armed != ANY)
+    queue->armed = solicited_only ? SOLICITED : ANY;
   pthread_mutex_unlock(&lock);
   return 0;
 }
 
-/* ---- the adapter ----------------------------------------------------------------------------------------------------- */
+/* ---- the adapter ------------------------------------------------------------------------------------------------- */
 
 /* Where [address, address + size) of a registered memory lies; NULL: no such key, range or right. */
 static uint8_t *reach(uint32_t key, uint64_t address, uint64_t size, int access) {
   memory_t *memory = key && key <= memory_count ? memories[key] : NULL;
-  if (!memory || !memory->open || (memory->access & access) != access) return NULL;
-  if (address < memory->address || address + size > memory->address + memory->shown.length) return NULL;
+  if (!memory || !memory->open || (memory->access & access) != access)
+    return NULL;
+  if (address < memory->address || address + size > memory->address + memory->shown.length)
+    return NULL;
   return (uint8_t *)memory->shown.addr + (address - memory->address);
 }
 
 static void report(pair_t *pair, const work_t *work, enum ibv_wc_status status) {
-  if (status == IBV_WC_SUCCESS && !(work->request.send_flags & IBV_SEND_SIGNALED)) return;
+  if (status == IBV_WC_SUCCESS && !(work->request.send_flags & IBV_SEND_SIGNALED))
+    return;
   struct ibv_wc completion = {.wr_id = work->request.wr_id, .status = status, .qp_num = pair->shown.qp_num};
   complete(pair->made.send_cq, &completion, false);
 }
@@ -210,7 +217,8 @@ static void store(uint8_t *to, const uint8_t *from, size_t size) {
 }
 
 static bool is_connected(const pair_t *pair, const pair_t *peer) {
-  return peer && (peer->shown.state == IBV_QPS_RTR || peer->shown.state == IBV_QPS_RTS) && peer->peer == pair->shown.qp_num;
+  return peer && (peer->shown.state == IBV_QPS_RTR || peer->shown.state == IBV_QPS_RTS) &&
+         peer->peer == pair->shown.qp_num;
 }
 
 /* IBV_WC_GENERAL_ERR stands for: not now, the receiver is not ready. */
@@ -223,11 +231,15 @@ static enum ibv_wc_status deliver(pair_t *peer, const work_t *work, const uint8_
   }
   struct ibv_sge piece = receives->pieces[receives->first];
   uint8_t *to = length <= piece.length ? reach(piece.lkey, piece.addr, length, IBV_ACCESS_LOCAL_WRITE) : NULL;
-  if (!to) return IBV_WC_REM_INV_REQ_ERR;
+  if (!to)
+    return IBV_WC_REM_INV_REQ_ERR;
   land_held(); /* what a receive completion promises */
   memcpy(to, bytes, length);
-  struct ibv_wc completion = {.wr_id = receives->ids[receives->first], .status = IBV_WC_SUCCESS, .opcode = IBV_WC_RECV,
-                              .byte_len = length, .qp_num = peer->shown.qp_num};
+  struct ibv_wc completion = {.wr_id = receives->ids[receives->first],
+                              .status = IBV_WC_SUCCESS,
+                              .opcode = IBV_WC_RECV,
+                              .byte_len = length,
+                              .qp_num = peer->shown.qp_num};
   receives->first = (receives->first + 1) % receives->room;
   receives->count--;
   complete(peer->made.recv_cq, &completion, work->request.send_flags & IBV_SEND_SOLICITED);
@@ -238,15 +250,18 @@ static enum ibv_wc_status carry_out(pair_t *pair, pair_t *peer, const work_t *wo
   const struct ibv_send_wr *request = &work->request;
   bool read = request->opcode == IBV_WR_RDMA_READ;
   uint32_t length = work->piece.length;
-  uint8_t *here = request->send_flags & IBV_SEND_INLINE ? (uint8_t *)(uintptr_t)work->bytes
-                                                        : reach(work->piece.lkey, work->piece.addr, length, read ? IBV_ACCESS_LOCAL_WRITE : 0);
+  uint8_t *here = request->send_flags & IBV_SEND_INLINE
+                      ? (uint8_t *)(uintptr_t)work->bytes
+                      : reach(work->piece.lkey, work->piece.addr, length, read ? IBV_ACCESS_LOCAL_WRITE : 0);
   (void)pair;
-  if (!here) return IBV_WC_LOC_PROT_ERR;
+  if (!here)
+    return IBV_WC_LOC_PROT_ERR;
   if (request->opcode == IBV_WR_SEND) {
     counts.sends++;
     return deliver(peer, work, here);
   }
-  uint8_t *there = reach(request->wr.rdma.rkey, request->wr.rdma.remote_addr, length, read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
+  uint8_t *there = reach(request->wr.rdma.rkey, request->wr.rdma.remote_addr, length,
+                         read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE);
   if (!there) {
     spoil(peer);
     return IBV_WC_REM_ACCESS_ERR;
@@ -269,9 +284,12 @@ static bool step(pair_t *pair) {
   bool unlucky = faults.fail_every && ++requests_done % faults.fail_every == 0;
   bool lost = faults.cut || !is_connected(pair, peer), too_late = unlucky && requests_done / faults.fail_every % 2;
   enum ibv_wc_status status = IBV_WC_RETRY_EXC_ERR;
-  if (!lost && (!unlucky || too_late)) status = carry_out(pair, peer, work);
-  if (status == IBV_WC_GENERAL_ERR) return false;
-  if (too_late && status == IBV_WC_SUCCESS) status = IBV_WC_RETRY_EXC_ERR;
+  if (!lost && (!unlucky || too_late))
+    status = carry_out(pair, peer, work);
+  if (status == IBV_WC_GENERAL_ERR)
+    return false;
+  if (too_late && status == IBV_WC_SUCCESS)
+    status = IBV_WC_RETRY_EXC_ERR;
   if (status == IBV_WC_SUCCESS) {
     report(pair, work, status);
     drop_first(pair);
@@ -289,14 +307,16 @@ static void *adapter(void *unused) {
     bool moved = false;
     for (uint32_t number = 0; number < PAIRS && !faults.pause; number++) {
       pair_t *pair = pairs[number];
-      if (!pair || !pair->count || pair->shown.state != IBV_QPS_RTS) continue;
+      if (!pair || !pair->count || pair->shown.state != IBV_QPS_RTS)
+        continue;
       if (faults.delay) {
         unsigned delay = faults.delay;
         pthread_mutex_unlock(&lock);
         nanosleep(&(struct timespec){.tv_nsec = (long)delay * 1000}, NULL);
         pthread_mutex_lock(&lock);
         pair = pairs[number];
-        if (!pair || !pair->count || pair->shown.state != IBV_QPS_RTS || faults.pause) continue;
+        if (!pair || !pair->count || pair->shown.state != IBV_QPS_RTS || faults.pause)
+          continue;
       }
       moved |= step(pair);
     }
@@ -309,7 +329,8 @@ static void *adapter(void *unused) {
     struct timespec soon;
     clock_gettime(CLOCK_REALTIME, &soon);
     soon.tv_nsec += 1000000;
-    if (soon.tv_nsec >= 1000000000) soon = (struct timespec){soon.tv_sec + 1, soon.tv_nsec - 1000000000};
+    if (soon.tv_nsec >= 1000000000)
+      soon = (struct timespec){soon.tv_sec + 1, soon.tv_nsec - 1000000000};
     pthread_cond_timedwait(&wake, &lock, &soon);
   }
   return unused;
@@ -317,7 +338,8 @@ static void *adapter(void *unused) {
 
 static void start_adapter(void) {
   pthread_t thread;
-  if (pthread_create(&thread, NULL, adapter, NULL) == 0) pthread_detach(thread);
+  if (pthread_create(&thread, NULL, adapter, NULL) == 0)
+    pthread_detach(thread);
 }
 
 static int post_work(struct ibv_qp *shown, struct ibv_send_wr *request, struct ibv_send_wr **refused) {
@@ -329,16 +351,22 @@ static int post_work(struct ibv_qp *shown, struct ibv_send_wr *request, struct i
     *refused = request;
     uint32_t room = pair->made.cap.max_send_wr;
     bool is_inline = request->send_flags & IBV_SEND_INLINE;
-    if (shown->state != IBV_QPS_RTS && shown->state != IBV_QPS_ERR) error = EINVAL;
-    if (pair->count == room) error = ENOMEM;
-    if (is_inline && request->sg_list->length > pair->made.cap.max_inline_data) error = EINVAL;
-    if (error) break;
+    if (shown->state != IBV_QPS_RTS && shown->state != IBV_QPS_ERR)
+      error = EINVAL;
+    if (pair->count == room)
+      error = ENOMEM;
+    if (is_inline && request->sg_list->length > pair->made.cap.max_inline_data)
+      error = EINVAL;
+    if (error)
+      break;
     work_t *work = &pair->work[(pair->first + pair->count++) % room];
     work->request = *request;
     work->piece = request->num_sge ? *request->sg_list : (struct ibv_sge){0};
-    if (is_inline) memcpy(work->bytes, (const void *)(uintptr_t)work->piece.addr, work->piece.length);
+    if (is_inline)
+      memcpy(work->bytes, (const void *)(uintptr_t)work->piece.addr, work->piece.length);
   }
-  if (shown->state == IBV_QPS_ERR) spoil(pair);
+  if (shown->state == IBV_QPS_ERR)
+    spoil(pair);
   pthread_cond_broadcast(&wake);
   pthread_mutex_unlock(&lock);
   return error;
@@ -360,15 +388,17 @@ static int post_buffer(struct ibv_srq *shown, struct ibv_recv_wr *request, struc
   return error;
 }
 
-/* ---- devices --------------------------------------------------------------------------------------------------------- */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 static struct ibv_device device = {.node_type = IBV_NODE_CA, .transport_type = IBV_TRANSPORT_IB, .name = "loop0"};
 
 struct ibv_device **ibv_get_device_list(int *count) {
   struct ibv_device **list = calloc(2, sizeof *list);
-  if (!list) return NULL;
+  if (!list)
+    return NULL;
   list[0] = &device;
-  if (count) *count = 1;
+  if (count)
+    *count = 1;
   return list;
 }
 
@@ -379,13 +409,15 @@ static int event_ends[2] = {-1, -1}; /* nothing ever comes */
 
 static void start(void) {
   start_adapter();
-  if (pipe2(event_ends, O_CLOEXEC)) abort();
+  if (pipe2(event_ends, O_CLOEXEC))
+    abort();
 }
 
 struct ibv_context *ibv_open_device(struct ibv_device *shown) {
   pthread_once(&once, start);
   struct ibv_context *context = calloc(1, sizeof *context);
-  if (!context) return NULL;
+  if (!context)
+    return NULL;
   context->device = shown;
   context->ops.poll_cq = poll_queue;
   context->ops.req_notify_cq = arm_queue;
@@ -404,8 +436,11 @@ int ibv_close_device(struct ibv_context *context) {
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attributes) {
   (void)context;
   pthread_mutex_lock(&lock);
-  *attributes = (struct ibv_device_attr){.vendor_id = faults.hardware ? 0x2c9 : RXE, .max_qp_rd_atom = 16, .max_qp_init_rd_atom = 16,
-                                         .max_cqe = 1 << 20, .phys_port_cnt = 1};
+  *attributes = (struct ibv_device_attr){.vendor_id = faults.hardware ? 0x2c9 : RXE,
+                                         .max_qp_rd_atom = 16,
+                                         .max_qp_init_rd_atom = 16,
+                                         .max_cqe = 1 << 20,
+                                         .phys_port_cnt = 1};
   pthread_mutex_unlock(&lock);
   return 0;
 }
@@ -413,7 +448,8 @@ int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attrib
 int ibv_query_port(struct ibv_context *context, uint8_t number, struct _compat_ibv_port_attr *shown) {
   struct ibv_port_attr *attributes = (struct ibv_port_attr *)(void *)shown;
   (void)context;
-  if (number != 1) return EINVAL;
+  if (number != 1)
+    return EINVAL;
   pthread_mutex_lock(&lock);
   attributes->state = faults.port_down ? IBV_PORT_DOWN : IBV_PORT_ACTIVE;
   pthread_mutex_unlock(&lock);
@@ -423,7 +459,8 @@ int ibv_query_port(struct ibv_context *context, uint8_t number, struct _compat_i
 }
 
 /* A link-local address first, as adapters have it. */
-ssize_t _ibv_query_gid_table(struct ibv_context *context, struct ibv_gid_entry *entries, size_t room, uint32_t flags, size_t size) {
+ssize_t _ibv_query_gid_table(struct ibv_context *context, struct ibv_gid_entry *entries, size_t room, uint32_t flags,
+                             size_t size) {
   (void)context, (void)flags;
   assert(size == sizeof *entries && room >= 2);
   memset(entries, 0, 2 * sizeof *entries);
@@ -447,11 +484,12 @@ void ibv_ack_async_event(struct ibv_async_event *event) { (void)event; }
 const char *ibv_event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_DEVICE_FATAL ? "fatal" : "event"; }
 const char *ibv_wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_SUCCESS ? "success" : "failure"; }
 
-/* ---- memory ---------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *context) {
   struct ibv_pd *domain = calloc(1, sizeof *domain);
-  if (domain) domain->context = context;
+  if (domain)
+    domain->context = context;
   return domain;
 }
 
@@ -467,8 +505,11 @@ struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, u
     errno = ENOMEM;
   } else if ((memory = calloc(1, sizeof *memory))) {
     uint32_t key = ++memory_count;
-    *memory = (memory_t){.shown = {.context = domain->context, .pd = domain, .addr = base, .length = size, .lkey = key, .rkey = key},
-                         .open = true, .address = address, .access = access};
+    *memory = (memory_t){
+        .shown = {.context = domain->context, .pd = domain, .addr = base, .length = size, .lkey = key, .rkey = key},
+        .open = true,
+        .address = address,
+        .access = access};
     memories[key] = memory;
     counts.memories++;
     counts.registered += size;
@@ -497,7 +538,7 @@ int ibv_dereg_mr(struct ibv_mr *shown) {
   return 0;
 }
 
-/* ---- queues ---------------------------------------------------------------------------------------------------------- */
+/* ---- queues ------------------------------------------------------------------------------------------------------ */
 
 struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context) {
   channel_t *channel = calloc(1, sizeof *channel);
@@ -521,17 +562,20 @@ int ibv_destroy_comp_channel(struct ibv_comp_channel *shown) {
 }
 
 int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **queue, void **context) {
-  if (read(channel->fd, queue, sizeof *queue) != sizeof *queue) return -1;
+  if (read(channel->fd, queue, sizeof *queue) != sizeof *queue)
+    return -1;
   *context = (*queue)->cq_context;
   return 0;
 }
 
 void ibv_ack_cq_events(struct ibv_cq *queue, unsigned count) { (void)queue, (void)count; }
 
-struct ibv_cq *ibv_create_cq(struct ibv_context *context, int room, void *user, struct ibv_comp_channel *channel, int vector) {
+struct ibv_cq *ibv_create_cq(struct ibv_context *context, int room, void *user, struct ibv_comp_channel *channel,
+                             int vector) {
   queue_t *queue = calloc(1, sizeof *queue);
   (void)vector;
-  if (!queue) return NULL;
+  if (!queue)
+    return NULL;
   queue->shown = (struct ibv_cq){.context = context, .channel = channel, .cq_context = user, .cqe = room};
   queue->room = (uint32_t)room;
   queue->entries = calloc((size_t)room, sizeof *queue->entries);
@@ -541,9 +585,11 @@ struct ibv_cq *ibv_create_cq(struct ibv_context *context, int room, void *user, 
 int ibv_resize_cq(struct ibv_cq *shown, int room) {
   queue_t *queue = (queue_t *)(void *)shown;
   struct ibv_wc *entries = calloc((size_t)room, sizeof *entries);
-  if (!entries) return ENOMEM;
+  if (!entries)
+    return ENOMEM;
   pthread_mutex_lock(&lock);
-  for (uint32_t i = 0; i < queue->count; i++) entries[i] = queue->entries[(queue->first + i) % queue->room];
+  for (uint32_t i = 0; i < queue->count; i++)
+    entries[i] = queue->entries[(queue->first + i) % queue->room];
   free(queue->entries);
   queue->entries = entries;
   queue->room = (uint32_t)room;
@@ -561,7 +607,8 @@ int ibv_destroy_cq(struct ibv_cq *shown) {
 
 struct ibv_srq *ibv_create_srq(struct ibv_pd *domain, struct ibv_srq_init_attr *wanted) {
   receives_t *receives = calloc(1, sizeof *receives);
-  if (!receives) return NULL;
+  if (!receives)
+    return NULL;
   receives->shown.context = domain->context;
   receives->room = wanted->attr.max_wr;
   receives->pieces = calloc(receives->room, sizeof *receives->pieces);
@@ -577,7 +624,7 @@ int ibv_destroy_srq(struct ibv_srq *shown) {
   return 0;
 }
 
-/* ---- queue pairs ----------------------------------------------------------------------------------------------------- */
+/* ---- queue pairs ------------------------------------------------------------------------------------------------- */
 
 struct ibv_qp *ibv_create_qp(struct ibv_pd *domain, struct ibv_qp_init_attr *wanted) {
   pair_t *pair = NULL;
@@ -587,7 +634,8 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *domain, struct ibv_qp_init_attr *wan
     goto out;
   }
   uint32_t tries = 0;
-  while (pairs[next_pair] && tries++ < PAIRS) next_pair = (next_pair + 1) % PAIRS;
+  while (pairs[next_pair] && tries++ < PAIRS)
+    next_pair = (next_pair + 1) % PAIRS;
   pair = pairs[next_pair] ? NULL : calloc(1, sizeof *pair);
   if (!pair) {
     errno = ENOMEM;
@@ -609,10 +657,14 @@ int ibv_modify_qp(struct ibv_qp *shown, struct ibv_qp_attr *wanted, int mask) {
   pair_t *pair = (pair_t *)(void *)shown;
   int error = 0;
   pthread_mutex_lock(&lock);
-  if (wanted->qp_state == IBV_QPS_RTR && faults.port_down) error = ENETUNREACH;
-  if (!error && mask & IBV_QP_DEST_QPN) pair->peer = wanted->dest_qp_num;
-  if (!error && mask & IBV_QP_STATE) shown->state = wanted->qp_state;
-  if (!error && shown->state == IBV_QPS_ERR) spoil(pair);
+  if (wanted->qp_state == IBV_QPS_RTR && faults.port_down)
+    error = ENETUNREACH;
+  if (!error && mask & IBV_QP_DEST_QPN)
+    pair->peer = wanted->dest_qp_num;
+  if (!error && mask & IBV_QP_STATE)
+    shown->state = wanted->qp_state;
+  if (!error && shown->state == IBV_QPS_ERR)
+    spoil(pair);
   pthread_cond_broadcast(&wake);
   pthread_mutex_unlock(&lock);
   return error;

@@ -1,5 +1,6 @@
-/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be run natively, under sanitizers, and
- * with faults that no cable gives on demand. Both ends of a connection are queue pairs of this process.
+/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be
+ * run natively, under sanitizers, and with faults that no cable gives on demand. Both ends of a connection are queue
+ * pairs of this process.
  *
  * What the tests can do to it. All may be called at any time, from any thread. */
 #ifndef TESTS_RDMA_IBVERBS_H
@@ -15,7 +16,8 @@ void nic_reset(void);
 void nic_cut(bool cut);
 /* Nothing moves, and nothing fails either. */
 void nic_pause(bool pause);
-/* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it asks; 0: none. */
+/* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it
+ * asks; 0: none. */
 void nic_fail_every(unsigned n);
 /* The port is down. */
 void nic_port_down(bool down);
