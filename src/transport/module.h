@@ -37,9 +37,9 @@ typedef struct hmci_module {
       .ops = &(table),                                                                                                 \
   }
 
-/* Loads the module of that name from `folder` (NULL: HMC_MODULE_PATH, or beside the library). HMC_UNSUPPORT: it is not
- * there, or what it needs is not; the reason, with the remedy, goes to `reason`. A module stays loaded. Threads: any.
- * */
+/* Loads the module of that name from `folder` (NULL: HMC_MODULE_PATH, or beside the library). HMC_UNSUPPORT: it is
+ * not there, or what it needs is not; the reason, with the remedy, goes to `reason`. A module stays loaded. Threads:
+ * any. */
 hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_transport_ops_t **ops, char *reason,
                               size_t size);
 

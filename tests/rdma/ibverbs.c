@@ -1,4 +1,5 @@
-/* The look-alike (see ibverbs.h): the entry points that the verbs transport calls, and a thread that plays the adapter.
+/* The look-alike (see ibverbs.h): the entry points that the verbs transport calls, and a thread that plays the
+ * adapter.
  *
  * One lock guards everything; the adapter holds it while it carries out one work request. It does them in order per
  * queue pair, round robin between queue pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
@@ -112,6 +113,7 @@ void nic_reset(void) {
   pthread_mutex_lock(&lock);
   memset(&faults, 0, sizeof faults);
   faults.inline_most = INLINE_MOST;
+  requests_done = 0;
   land_held();
   counts.writes = counts.reads = counts.sends = counts.doorbells = counts.completions = counts.events = 0;
   counts.not_ready = 0;

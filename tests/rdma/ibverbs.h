@@ -1,6 +1,6 @@
-/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be run
- * natively, under sanitizers, and with faults that no cable gives on demand. Both ends of a connection are queue pairs
- * of this process.
+/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be
+ * run natively, under sanitizers, and with faults that no cable gives on demand. Both ends of a connection are queue
+ * pairs of this process.
  *
  * What the tests can do to it. All may be called at any time, from any thread. */
 #ifndef TESTS_RDMA_IBVERBS_H

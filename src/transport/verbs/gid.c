@@ -1,7 +1,7 @@
 /* Choosing GIDs (see gid.h).
  *
- * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits is
- * what IP says. InfiniBand GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which
+ * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits
+ * is what IP says. InfiniBand GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which
  * nothing here can see. */
 #include "gid.h"
 
@@ -72,8 +72,8 @@ bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   return true;
 }
 
-/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there is
- * none. */
+/* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there
+ * is none. */
 static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
   unsigned worth = hmci_verbs_gid_worth(mine), other = hmci_verbs_gid_worth(theirs);
   if (mine->layer != theirs->layer || mine->type != theirs->type || !worth || worth != other) return 0;

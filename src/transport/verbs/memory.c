@@ -1,9 +1,10 @@
 /* Registered memory: a cache over the ranges of regions that adapters reach.
  *
- * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and
- * stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes;
- * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
- * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
+ * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it,
+ * and stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently
+ * goes; where even that does not make room, operations of this side use blocks of the region, and peers get it
+ * staged. Entries are found by region and generation, never by address: memory that is freed and lent again is
+ * another region.
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"

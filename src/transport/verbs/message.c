@@ -1,11 +1,12 @@
 /* Messages, the requesting end: what the owner's service thread does for this side.
  *
- * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can be
- * sent again over a new queue pair. Its number tells the owner whether it has been done already. At most VERBS_WINDOW
- * wait for their answers.
+ * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can
+ * be sent again over a new queue pair. Its number tells the owner whether it has been done already. At most
+ * VERBS_WINDOW wait for their answers; over a queue pair that was made anew it is one at first, so that a path which
+ * fails again and again lets some answers through before it does.
  *
- * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message takes
- * no hardware. */
+ * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message
+ * takes no hardware. */
 #include "verbs.h"
 
 #include <string.h>
@@ -16,6 +17,7 @@ static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t numb
 
 static void free_request(verbs_connection_t *connection, verbs_request_t *request) {
   if (request->slot) hmci_verbs_slot_give(connection->transport, request->slot);
+  if (request->sent) connection->unanswered--;
   *request = (verbs_request_t){0};
   connection->device->asked--;
   while (connection->request_first != connection->request_next &&
@@ -35,6 +37,12 @@ static void send_request(verbs_connection_t *connection, verbs_post_t *post, ver
                                       request->slot ? connection->device->slot_memory->lkey : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
   request->sent = true;
+  connection->unanswered++;
+}
+
+/* Room for one more message, and what goes with it. */
+static bool has_room(const verbs_connection_t *connection) {
+  return connection->unanswered < connection->window && hmci_verbs_ring_room(connection) >= 3;
 }
 
 /* True where the owner is to refuse the message where the one before it failed. */
@@ -92,8 +100,7 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
     state->posted = true;
     return true;
   }
-  if (connection->request_next - connection->request_first >= VERBS_WINDOW || hmci_verbs_ring_room(connection) < 3)
-    return false;
+  if (connection->request_next - connection->request_first >= VERBS_WINDOW || !has_room(connection)) return false;
   bool payload = operation->kind == HMCI_PUT || operation->kind == HMCI_NOTIFY;
   verbs_slot_t *slot = NULL;
   if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport)))
@@ -138,7 +145,7 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *pos
     /* The put that the message comes after goes first again; a message before it did so by its number. */
     hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
     if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, post, before)) return false;
-    if (hmci_verbs_ring_room(connection) < 3) return false;
+    if (!has_room(connection)) return false;
     send_request(connection, post, request);
   }
   connection->repeat_due = false;
@@ -163,6 +170,7 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
   if (!request->busy || request->number != answer->number || !request->sent)
     return HMC_SUCCESS; /* it was repeated, and answered twice */
   hmci_operation_t *operation = request->operation;
+  if (connection->window < VERBS_WINDOW) connection->window *= 2;
   hmci_verbs_touch(connection);
   if (operation) {
     bool get = operation->kind == HMCI_GET;
@@ -196,6 +204,8 @@ void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t 
 
 void hmci_verbs_message_restart(verbs_connection_t *connection) {
   connection->repeat_due = connection->request_first != connection->request_next;
+  connection->unanswered = 0;
+  connection->window = 1;
   for (uint32_t i = 0; i < VERBS_WINDOW; i++) connection->requests[i].sent = false;
 }
 

@@ -1,9 +1,9 @@
 /* How the two ends come to have queue pairs that belong together, the first time and whenever one fails.
  *
  * The dialling end leads, so that two never begin at once. A round is an epoch: CONNECT with its queue pair; the
- * acceptor makes one, connects it and answers CONNECTED; the dialler connects its own and says READY, before which the
- * acceptor sends nothing. An acceptor whose queue pair fails says BROKEN. The first time, a read of the peer's flush
- * word has to come back: only that shows that packets get through.
+ * acceptor makes one, connects it and answers CONNECTED; the dialler connects its own and says READY, before which
+ * the acceptor sends nothing. An acceptor whose queue pair fails says BROKEN. The first time, a read of the peer's
+ * flush word has to come back: only that shows that packets get through.
  *
  *   UNMADE --make--> CONNECTING --connected, ready--> UP --break--> FLUSHING --all retired--> UNMADE
  *

@@ -1,10 +1,10 @@
 /* Who takes completions, and when the loop is told of them.
  *
- * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no thread
- * switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything is under
- * way; that of messages always, for requests, which are sent as solicited events, and for answers too while any is due.
- * Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue is polled once
- * more after it was armed, for what came before that. */
+ * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no
+ * thread switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything
+ * is under way; that of messages always, for requests, which are sent as solicited events, and for answers too while
+ * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue
+ * is polled once more after it was armed, for what came before that. */
 #include "verbs.h"
 
 #include <sched.h>

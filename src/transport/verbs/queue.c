@@ -1,12 +1,12 @@
 /* Operations on their way: in the order they were submitted, each until it is complete.
  *
- * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired. Messages
- * (message.c) are not posted again from cursors, but as they were.
+ * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired.
+ * Messages (message.c) are not posted again from cursors, but as they were.
  *
- * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it comes
- * after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it is held
- * until that is complete. It never completes before it. Invariant: `chained` holds only while the operation before it
- * in the queue is the one meant. */
+ * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it
+ * comes after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it
+ * is held until that is complete. It never completes before it. Invariant: `chained` holds only while the operation
+ * before it in the queue is the one meant. */
 #include "verbs.h"
 
 hmci_operation_t *hmci_verbs_queue_after(verbs_connection_t *connection, hmci_operation_t *operation) {

@@ -1,7 +1,8 @@
 /* The send queue: what is in the hardware's hands, in order.
  *
- * Invariant: retired <= signalled + a quarter of the ring <= posted, as counts; posted - retired <= VERBS_SEND_QUEUE.
- * An entry that needs to be noticed soon (all but messages) is followed by a signalled one in the same submission.
+ * Invariant: retired <= signalled + a quarter of the ring <= posted, as counts; posted - retired <=
+ * VERBS_SEND_QUEUE. An entry that needs to be noticed soon (all but messages) is followed by a signalled one in the
+ * same submission.
  *
  * A completion of an entry says that all before it are done as well. One in error says that those before it that did
  * not complete themselves were done: hardware completes every entry it flushes, signalled or not (InfiniBand
@@ -173,11 +174,11 @@ void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, co
   if (count - connection->retired >= connection->posted - connection->retired)
     return; /* of a queue pair that is gone */
   hmci_verbs_touch(connection);
-  if (completion->status == IBV_WC_SUCCESS) {
-    retire_to(connection, count + 1, true);
-    hmci_verbs_pairing_works(connection);
-  } else {
-    retire_to(connection, count, true);
+  bool failed = completion->status != IBV_WC_SUCCESS;
+  uint32_t done = count + !failed;
+  if (connection->retired != done) hmci_verbs_pairing_works(connection);
+  retire_to(connection, done, true);
+  if (failed) {
     bool path = connection->phase == VERBS_UP && blame(connection, entry_at(connection, count), completion);
     retire(connection, false);
     if (connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, path);

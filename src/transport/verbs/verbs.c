@@ -102,6 +102,7 @@ static void init(verbs_connection_t *connection, verbs_transport_t *transport, h
   connection->transport = transport;
   connection->role = role;
   connection->request_first = connection->request_next = 1;
+  connection->window = VERBS_WINDOW;
   hmci_list_init(&connection->touch);
   hmci_list_init(&connection->remotes);
   hmci_list_init(&connection->queue);

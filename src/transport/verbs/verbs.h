@@ -1,7 +1,7 @@
 /* verbs: RDMA over InfiniBand, RoCE and their likes. What its files share.
  *
- * Between two peers there is one reliable connected queue pair, and a link: an authenticated pipe on which they agree
- * on it (link.c).
+ * Between two peers there is one reliable connected queue pair, and a link: an authenticated pipe on which they
+ * agree on it (link.c).
  *
  * How bytes go, per region of the owner: straight, by RDMA write and read, where its memory can be registered; else
  * staged, as messages that the owner's service thread answers (message.c, answer.c), which is also how atomics and
@@ -9,25 +9,26 @@
  * through slots of registered host memory. Slots, and the buffers that messages arrive in, are bounded per context
  * (stage.c).
  *
- * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes (InfiniBand
- * Architecture Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them: they may be on
- * their way across the PCIe bus. A read through the same adapter cannot overtake them there, since PCIe completions
- * push posted writes before them. So behind the last write of a put goes an RDMA read of eight bytes of the peer's
- * memory, its flush word, in the same submission, and the put is complete with the read. It costs a bus round trip at
- * the peer, no network one. A message needs no such read: a receive completion comes after all data before it. Devices
- * in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they acknowledge, and need none either
- * (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed ordering.
+ * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes
+ * (InfiniBand Architecture Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them:
+ * they may be on their way across the PCIe bus. A read through the same adapter cannot overtake them there, since
+ * PCIe completions push posted writes before them. So behind the last write of a put goes an RDMA read of eight
+ * bytes of the peer's memory, its flush word, in the same submission, and the put is complete with the read. It
+ * costs a bus round trip at the peer, no network one. A message needs no such read: a receive completion comes after
+ * all data before it. Devices in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they
+ * acknowledge, and need none either (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed
+ * ordering.
  *
  * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only
  * some are signalled, and one completion retires all up to it (ring.c). An operation goes out in parts (queue.c).
  *
- * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is flushed;
- * both ends make new queue pairs and what was not retired is posted again. Puts and gets may be done twice that way,
- * messages are told by their numbers.
+ * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is
+ * flushed; both ends make new queue pairs and what was not retired is posted again. Puts and gets may be done twice
+ * that way, messages are told by their numbers.
  *
- * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held across
- * posting and polling, across device copies, and across the making of queue pairs; never while anything waits, but for
- * those who wait for the hardware to let go of memory (let_go in poll.c), which takes microseconds. */
+ * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held
+ * across posting and polling, across device copies, and across the making of queue pairs; never while anything
+ * waits, but for those who wait for the hardware to let go of memory (let_go in poll.c), which takes microseconds. */
 #ifndef HMCI_VERBS_H
 #define HMCI_VERBS_H
 
@@ -241,6 +242,7 @@ struct verbs_connection {
   /* Messages. */
   verbs_request_t requests[VERBS_WINDOW]; /* by number modulo the window */
   uint32_t request_first, request_next;   /* numbers */
+  uint32_t unanswered, window;            /* sent over the present queue pair; how many of them may be so at a time */
   bool repeat_due;                        /* some were flushed */
   verbs_message_t jobs[VERBS_WINDOW]; /* an answer to send, or a GET whose bytes are looked for when there is room */
   uint32_t job_first, job_count;
@@ -338,8 +340,8 @@ typedef struct verbs_post {
 } verbs_post_t;
 /* Free entries of the send queue. */
 uint32_t hmci_verbs_ring_room(const verbs_connection_t *connection);
-/* Adds an entry and its work request, of one piece; there must be room. The caller fills in the rest of the request and
- * the piece. What is collected is posted when it is full. */
+/* Adds an entry and its work request, of one piece; there must be room. The caller fills in the rest of the request
+ * and the piece. What is collected is posted when it is full. */
 struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_post_t *post, verbs_entry_t entry);
 /* Hands what is collected to the hardware. */
 void hmci_verbs_ring_post(verbs_connection_t *connection, verbs_post_t *post);

@@ -11,6 +11,6 @@ verbs_verdict_t hmci_verbs_verdict(enum ibv_wc_status status) {
   case IBV_WC_REM_OP_ERR:
   case IBV_WC_BAD_RESP_ERR: return VERBS_OPERATION;
   default:
-    return VERBS_PATH; /* retries exceeded, queue pair in error, flushed, and what hardware makes of a cable that is out */
+    return VERBS_PATH; /* retries exceeded, queue pair in error, flushed, and what a cable that is out comes to */
   }
 }

@@ -5,20 +5,17 @@
  * becomes of regions. NOTE bytes each:
  *    0  u32 type   4  u32 epoch   8  u32 number   12  u32 status   16  u32 region   20  u32 generation
  *   24  u32 queue pair   28  u32 first packet number   32  u32 key of the flush word   36  u32 rights   40  u64 address
- *   of the flush word
- *   48  u16 LID   50  u8 path MTU (1 .. 5, as verbs number it)   51  u8 reads it answers at a time
- *   52  u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u16 0   56  u8[16] GID
- *   72  text, ended by a zero
+ * of the flush word 48  u16 LID   50  u8 path MTU (1 .. 5, as verbs number it)   51  u8 reads it answers at a time 52
+ * u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u16 0   56  u8[16] GID 72  text, ended by
+ * a zero
  *
- * Messages go over the queue pair, in the order of their numbers: what hardware cannot do at the owner. HEADER bytes,
- * then the payload of PUT, NOTIFY and DATA.
+ * Messages go over the queue pair, in the order of their numbers: what hardware cannot do at the owner. HEADER
+ * bytes, then the payload of PUT, NOTIFY and DATA.
  *    0  u8 type   1  u8 operation of an atomic, and flags   2  u16 status   4  u32 number   8  u32 region   12  u32
- *    generation
- *   16  u64 offset   24  u64 length (an atomic's width)   32  u64 operand, or in DONE the word as it was   40  u64
- *   compare
- * With CHECKSUM, of a PUT, GET or DATA: 32 has the CRC-32C of the payload that comes with it, or 0 in GET, whose DATA
- * is to carry one. CHAINED: to be refused, with the same status, where the message before it failed.
- * A message that comes again under the same number, after the queue pair was remade, is answered again and not done
+ * generation 16  u64 offset   24  u64 length (an atomic's width)   32  u64 operand, or in DONE the word as it was   40
+ * u64 compare With CHECKSUM, of a PUT, GET or DATA: 32 has the CRC-32C of the payload that comes with it, or 0 in GET,
+ * whose DATA is to carry one. CHAINED: to be refused, with the same status, where the message before it failed. A
+ * message that comes again under the same number, after the queue pair was remade, is answered again and not done
  * again.
  *
  * The offer: u8 version, u8 count, then OFFER_ENTRY bytes per GID: u8 place in the table of HMC, u8 link layer, u8

@@ -1,0 +1,85 @@
+/* Tests of the verbs transport on the look-alike of ibverbs.c. Both ends are contexts of this process. */
+#ifndef TESTS_RDMA_SUITE_H
+#define TESTS_RDMA_SUITE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "ibverbs.h"
+
+#include <hmc.h>
+#include <stdbool.h>
+
+#define KIB UINT64_C(1024)
+#define MIB (UINT64_C(1024) * KIB)
+#define ROOM (4 * MIB)
+
+/* Two contexts, connected both ways of looking: `peer` is what `here` dialled, `back` the same connection as `there`
+ * sees it. Each has a region of ROOM bytes, of memory `kind`, the one there named "there". */
+typedef struct scene {
+  hmc_context_t *here, *there;
+  uint16_t port;
+  hmc_peer_t *peer, *back;
+  hmc_region_t *local, *far;
+  hmc_remote_t *remote;
+} scene_t;
+
+hmc_status_t scene_try(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there, unsigned rights);
+void scene_open(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there);
+void scene_close(scene_t *scene);
+
+/* Writes a pattern to a range of a region, whatever its memory; and looks whether it is there. */
+void pattern_write(hmc_region_t *region, uint64_t offset, uint64_t length, uint64_t seed);
+bool pattern_is(hmc_region_t *region, uint64_t offset, uint64_t length, uint64_t seed);
+
+uint64_t now_ms(void);
+void sleep_ms(unsigned milliseconds);
+
+#define assert_success(call) assert_status((call), HMC_SUCCESS)
+#define assert_status(call, wanted) assert_status_at((call), (wanted), #call, __FILE__, __LINE__)
+void assert_status_at(hmc_status_t status, hmc_status_t wanted, const char *call, const char *file, int line);
+void assert_says(const char *part);
+
+#define TRANSFER_TESTS(X)                                                                                              \
+  X(puts_and_gets_of_every_size)                                                                                       \
+  X(sides_of_every_kind)                                                                                               \
+  X(both_ways_at_once)                                                                                                 \
+  X(many_in_flight_are_signalled_sparingly)                                                                            \
+  X(blocking_puts_wake_nobody)                                                                                         \
+  X(small_puts_go_inline)                                                                                              \
+  X(puts_are_seen_when_complete)                                                                                       \
+  X(a_software_device_needs_no_flush)                                                                                  \
+  X(chains_are_seen_in_order)                                                                                          \
+  X(batches_of_many_pieces)                                                                                            \
+  X(pinned_memory_is_bounded)                                                                                          \
+  X(memory_that_is_refused_is_staged)                                                                                  \
+  X(nothing_goes_inline)                                                                                               \
+  X(many_peers)                                                                                                        \
+  X(checksums)                                                                                                         \
+  X(explain_tells_how)
+#define FAULT_TESTS(X)                                                                                                 \
+  X(a_path_that_comes_back)                                                                                            \
+  X(a_path_that_does_not)                                                                                              \
+  X(packets_that_never_get_through)                                                                                    \
+  X(a_port_that_is_down)                                                                                               \
+  X(atomics_happen_once)                                                                                               \
+  X(notifications_come_once)                                                                                           \
+  X(puts_survive_failures)                                                                                             \
+  X(staged_transfers_survive_failures)                                                                                 \
+  X(a_deadline_takes_it_back)                                                                                          \
+  X(cancel_spares_the_others)                                                                                          \
+  X(cancel_of_what_waits)                                                                                              \
+  X(a_closed_region_is_stale)                                                                                          \
+  X(a_region_closed_under_fire)                                                                                        \
+  X(a_chain_ends_with_its_head)                                                                                        \
+  X(closing_with_much_under_way)                                                                                       \
+  X(threads_and_failures)
+#define DECLARE_TEST(name) void name(void **state);
+TRANSFER_TESTS(DECLARE_TEST)
+FAULT_TESTS(DECLARE_TEST)
+#undef DECLARE_TEST
+
+#endif
