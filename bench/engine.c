@@ -10,7 +10,8 @@
  *   on
  *                         this process's second device, which is as fast as the target's
  *
- * `hmc-bench-engine sim` has software accelerator memory at both ends.
+ * `hmc-bench-engine sim` has software accelerator memory at both ends, `hmc-bench-engine lent` memory that the program
+ * allocated itself and lends.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -50,6 +51,7 @@ typedef struct route {
   hmc_batch_t *kv, *small;
   hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
+  void *lent;        /* with `lent`: what the local region is made of */
   void *second;      /* memory of the second device */
   char problem[512]; /* why this route cannot be measured; "" otherwise */
 } route_t;
@@ -63,6 +65,7 @@ typedef struct engine {
 } engine_t;
 
 static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
+static bool lends;
 
 static bool fail(bench_result_t *result, const char *what, hmc_status_t status) {
   const char *text = hmc_last_error();
@@ -240,12 +243,18 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   return bench_repeat(put ? put_each : get_each, engine, request, 1, result);
 }
 
+static hmc_status_t open_region(route_t *route, const char *name) {
+  const size_t size = BYTES_MAX + REGION_EXTRA;
+  if (!lends) return hmc_region_allocate(route->context, memory, size, name, HMC_REMOTE_ALL, &route->local);
+  route->lent = aligned_alloc(4096, size);
+  if (!route->lent) return HMC_NO_MEMORY;
+  return hmc_region_register(route->context, route->lent, size, name, HMC_REMOTE_ALL, &route->local);
+}
+
 /* A context with a region of that name, its pages in place. */
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
   hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
-  if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(route->context, memory, BYTES_MAX + REGION_EXTRA, region_name, HMC_REMOTE_ALL,
-                                 &route->local);
+  if (status == HMC_SUCCESS) status = open_region(route, region_name);
   if (status != HMC_SUCCESS) return status;
   if (memory.kind == HMC_MEMORY_CPU) {
     memset(hmc_region_pointer(route->local), 1, BYTES_MAX);
@@ -275,6 +284,7 @@ static int live_as_child(int socket) {
   }
   if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
   hmc_context_destroy(route.context);
+  free(route.lent);
   return code;
 }
 
@@ -285,7 +295,7 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
   if (status == HMC_SUCCESS) status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
   if (status == HMC_SUCCESS) status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
   if (status == HMC_SUCCESS && route->host) status = hmc_remote_open(route->peer, HOST, 0, &route->remote_host);
-  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU)
+  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU && !lends)
     status = hmc_remote_map(route->remote, &mapped);
   route->mapped = mapped;
   if (status != HMC_SUCCESS) snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
@@ -294,6 +304,7 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
 int main(int count, char **arguments) {
   static engine_t engine;
   if (count > 1 && strcmp(arguments[1], "sim") == 0) memory.kind = HMC_MEMORY_SIM;
+  lends = count > 1 && strcmp(arguments[1], "lent") == 0;
   int sockets[2];
   bench_pin(0);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return 1;
@@ -324,6 +335,8 @@ int main(int count, char **arguments) {
   }
   hmc_context_destroy(engine.tcp.context);
   hmc_context_destroy(engine.shm.context);
+  free(engine.tcp.lent);
+  free(engine.shm.lent);
   waitpid(child, NULL, 0);
   return up ? 0 : 1;
 }
