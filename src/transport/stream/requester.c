@@ -72,7 +72,10 @@ static bool move(hmci_requester_t *requester) {
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_requester_t *requester = HMCI_CONTAINER(watch, hmci_requester_t, watch);
   bool moved = false;
-  if (pthread_mutex_trylock(&requester->lock)) return false; /* whoever has it moves it, and settles at the end */
+  if (pthread_mutex_trylock(&requester->lock)) { /* whoever has it moves it, but may have settled already */
+    if (events & HMCI_SOON) hmci_loop_call_soon(requester->host->loop, watch);
+    return false;
+  }
   if (!requester->drivers && !requester->failed) {
     bool was_blocked = requester->blocked;
     moved = move(requester);
