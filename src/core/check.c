@@ -35,8 +35,7 @@ static hmc_status_t add_bytes(const hmci_host_t *host, const hmci_region_view_t 
   while (length) {
     uint64_t size = length < HMCI_SCRATCH ? length : HMCI_SCRATCH;
     hmc_status_t status = region->ops->copy_to_host(region->memory.device, host->scratch, region->base + offset, size);
-    if (status != HMC_SUCCESS)
-      return status;
+    if (status != HMC_SUCCESS) return status;
     *crc = hmci_crc32c(*crc, host->scratch, size);
     offset += size;
     length -= size;
@@ -55,8 +54,7 @@ static void on_part(hmci_operation_t *operation) {
   bool listed = !hmci_list_is_empty(&request->check.link);
   request->check.due = listed;
   pthread_mutex_unlock(&context->check_lock);
-  if (listed)
-    hmci_loop_set_timer(context->loop, &context->check_timer, 0);
+  if (listed) hmci_loop_set_timer(context->loop, &context->check_timer, 0);
 }
 
 void hmci_check_prepare(hmc_request_t *request) {
@@ -100,20 +98,17 @@ static hmc_request_t *next_due(hmc_context_t *context) {
   pthread_mutex_lock(&context->check_lock);
   for (hmci_list_t *link = context->checks.next; link != &context->checks && !found; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, check.link);
-    if (!request->check.due)
-      continue;
+    if (!request->check.due) continue;
     if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
       early = true;
     } else {
       found = request;
     }
   }
-  if (found)
-    found->check.due = false;
+  if (found) found->check.due = false;
   context->checking = found;
   pthread_mutex_unlock(&context->check_lock);
-  if (!found && early)
-    hmci_loop_set_timer(context->loop, &context->check_timer, hmci_now() + LOOK_AGAIN);
+  if (!found && early) hmci_loop_set_timer(context->loop, &context->check_timer, hmci_now() + LOOK_AGAIN);
   return found;
 }
 
@@ -162,8 +157,7 @@ static uint32_t take_slice(hmc_request_t *request, hmci_segment_t pieces[SLICE_P
     pieces[count++] = (hmci_segment_t){segment->local + check->offset, segment->remote + check->offset, length};
     room -= length;
     check->offset += length;
-    if (length < left)
-      break;
+    if (length < left) break;
     check->index++;
     check->offset = 0;
   }
@@ -177,10 +171,8 @@ static hmc_status_t ask(hmc_request_t *request) {
   const hmci_operation_t *data = &request->chain[0];
   hmci_segment_t pieces[SLICE_PIECES];
   uint32_t count = take_slice(request, pieces);
-  if (!count)
-    return HMC_SUCCESS;
-  if (!atomic_load(&peer->connected))
-    return HMC_PEER_LOST;
+  if (!count) return HMC_SUCCESS;
+  if (!atomic_load(&peer->connected)) return HMC_PEER_LOST;
   uint8_t body[QUESTION + SLICE_PIECES * 16];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_u64(&writer, request->number);
@@ -232,8 +224,7 @@ void hmci_checks_run(hmci_timer_t *timer) {
   while ((request = next_due(context))) {
     bool rest = request->check.phase == HMCI_CHECK_REST;
     hmci_operation_t *part = &request->chain[rest ? request->count - 2 : 0];
-    while (!hmci_operation_is_complete(part))
-      hmci_pause(); /* the completing thread is a few instructions from it */
+    while (!hmci_operation_is_complete(part)) hmci_pause(); /* the completing thread is a few instructions from it */
     if (rest || part->status != HMC_SUCCESS) {
       finish(request, part->status);
     } else {
@@ -246,11 +237,9 @@ void hmci_checks_run(hmci_timer_t *timer) {
 hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader) {
   uint64_t number = hmci_read_u64(reader);
   uint32_t result = hmci_read_u32(reader), crc = hmci_read_u32(reader);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE)
-    return hmci_fail(HMC_CORRUPT, "malformed answer about a checksum");
+  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed answer about a checksum");
   hmc_request_t *request = find_asking(peer->context, peer, number);
-  if (!request)
-    return HMC_SUCCESS;
+  if (!request) return HMC_SUCCESS;
   if (result != HMC_SUCCESS) {
     finish(request, (hmc_status_t)result);
   } else if (crc != request->check.crc) {
@@ -266,8 +255,7 @@ void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_
   for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
     bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-    if (request->peer != peer || starting || !request->checked || hmci_request_is_complete(request))
-      continue;
+    if (request->peer != peer || starting || !request->checked || hmci_request_is_complete(request)) continue;
     hmci_request_end(request, status);
   }
   pthread_mutex_unlock(&context->request_lock);
@@ -283,8 +271,7 @@ static hmc_status_t sum_ranges(const hmci_host_t *host, const hmci_region_view_t
   uint64_t room = SLICE_BYTES;
   for (uint32_t i = 0; i < count; i++) {
     uint64_t offset = hmci_read_u64(reader), length = hmci_read_u64(reader);
-    if (status != HMC_SUCCESS || reader->failed)
-      continue;
+    if (status != HMC_SUCCESS || reader->failed) continue;
     if (length > room || !hmci_range_fits(offset, length, region->size)) {
       status = HMC_OUT_OF_RANGE;
       continue;
@@ -299,15 +286,13 @@ hmc_status_t hmci_check_answer(hmc_peer_t *peer, hmci_reader_t *reader) {
   const hmci_host_t *host = &peer->context->host;
   uint64_t number = hmci_read_u64(reader);
   uint32_t id = hmci_read_u32(reader), generation = hmci_read_u32(reader), count = hmci_read_u32(reader), crc = 0;
-  if (reader->failed || count > SLICE_PIECES)
-    return hmci_fail(HMC_CORRUPT, "malformed question about a checksum");
+  if (reader->failed || count > SLICE_PIECES) return hmci_fail(HMC_CORRUPT, "malformed question about a checksum");
   hmci_region_view_t *region;
   hmc_status_t result = hmci_region_acquire(host, id, generation, HMC_REMOTE_READ, &region);
   if (result == HMC_SUCCESS) {
     result = sum_ranges(host, region, reader, count, &crc);
     hmci_region_release(host, region);
-    if (reader->failed)
-      return hmci_fail(HMC_CORRUPT, "malformed question about a checksum");
+    if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed question about a checksum");
   }
   uint8_t body[16];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};

@@ -54,8 +54,7 @@ static void flip(uint8_t *byte, hmc_memory_t memory) {
 }
 
 static void damage_and_go_on(hmci_operation_t *operation) {
-  if (operation->status == HMC_SUCCESS)
-    flip(damaged, damaged_memory);
+  if (operation->status == HMC_SUCCESS) flip(damaged, damaged_memory);
   damaged = NULL;
   completed(operation);
 }
@@ -97,8 +96,7 @@ typedef struct scene {
 static void take_checksums(hmc_context_t *context, hmc_connection_type_t type) {
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
-    if (slot->ops->type != type)
-      continue;
+    if (slot->ops->type != type) continue;
     real = slot->ops;
     plain = *real;
     plain.checksums = false;
@@ -142,8 +140,7 @@ static void close_scene(scene_t *scene) {
   hmc_context_destroy(scene->here);
   hmc_context_destroy(scene->there);
   hmc_memory_free(scene->memory, scene->near_bytes);
-  if (scene->lent)
-    hmc_memory_free(scene->memory, scene->far_bytes);
+  if (scene->lent) hmc_memory_free(scene->memory, scene->far_bytes);
   free(scene->image);
 }
 
@@ -151,14 +148,11 @@ static void close_scene(scene_t *scene) {
 static void fill(scene_t *scene, bool put, uint32_t seed) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   shared_begin();
-  for (uint32_t i = 0; i < ROOM; i++)
-    scene->image[i] = (uint8_t)((i * 2654435761u + seed * 97) >> 13);
+  for (uint32_t i = 0; i < ROOM; i++) scene->image[i] = (uint8_t)((i * 2654435761u + seed * 97) >> 13);
   hmc_memory_copy(put ? scene->near_bytes : scene->far_bytes, scene->memory, scene->image, cpu, ROOM);
-  for (uint32_t i = 0; i < ROOM; i++)
-    scene->image[i] ^= 0xff;
+  for (uint32_t i = 0; i < ROOM; i++) scene->image[i] ^= 0xff;
   hmc_memory_copy(put ? scene->far_bytes : scene->near_bytes, scene->memory, scene->image, cpu, ROOM);
-  for (uint32_t i = 0; i < ROOM; i++)
-    scene->image[i] ^= 0xff;
+  for (uint32_t i = 0; i < ROOM; i++) scene->image[i] ^= 0xff;
   shared_end();
 }
 
@@ -184,8 +178,7 @@ static hmc_status_t move(scene_t *scene, bool put, uint64_t here, uint64_t there
                          const hmc_operation_options_t *options) {
   hmc_request_t *request = NULL;
   hmc_status_t status = start(scene, put, here, there, length, options, &request);
-  if (status == HMC_SUCCESS)
-    status = hmc_request_wait(request);
+  if (status == HMC_SUCCESS) status = hmc_request_wait(request);
   hmc_request_free(request);
   return status;
 }
@@ -239,8 +232,7 @@ static void move_pieces(scene_t *scene) {
   hmc_segment_t *pieces = calloc(PIECES, sizeof *pieces);
   hmc_batch_t *batch;
   assert_non_null(pieces);
-  for (uint64_t i = 0; i < PIECES; i++)
-    pieces[i] = (hmc_segment_t){i * STEP, (PIECES - 1 - i) * STEP, 1 + i % 1500};
+  for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * STEP, (PIECES - 1 - i) * STEP, 1 + i % 1500};
   pieces[7].length = 0;
   assert_int_equal(hmc_batch_create(scene->near, scene->remote, pieces, PIECES, &batch), HMC_SUCCESS);
   for (int put = 0; put < 2; put++) {
@@ -301,8 +293,7 @@ static void test_damage_is_found(void **state) {
 
 static void on_complete(hmc_request_t *request, hmc_status_t status, void *user) {
   hmc_request_free(request);
-  if (status == HMC_SUCCESS)
-    atomic_fetch_add((_Atomic uint32_t *)user, 1);
+  if (status == HMC_SUCCESS) atomic_fetch_add((_Atomic uint32_t *)user, 1);
 }
 
 /* Many at once, by all ways to learn of the end. */
@@ -324,8 +315,7 @@ static void check_many(scene_t *scene) {
   for (uint64_t i = 0; i < MANY; i++)
     assert_int_equal(start(scene, true, i, i * 70000, 50000, &called, &requests[i]), HMC_SUCCESS);
   assert_int_equal(hmc_peer_flush(scene->peer, 0), HMC_SUCCESS);
-  for (uint64_t limit = hmci_deadline(SECONDS_20); atomic_load(&calls) < MANY && hmci_now() < limit;)
-    usleep(1000);
+  for (uint64_t limit = hmci_deadline(SECONDS_20); atomic_load(&calls) < MANY && hmci_now() < limit;) usleep(1000);
   assert_int_equal(atomic_load(&calls), MANY);
 }
 
@@ -345,16 +335,13 @@ static void cancel_anywhere(scene_t *scene) {
     uint64_t at = round % 2 ? 0 : 2 * MIB; /* what is left of a put may still arrive where it goes */
     assert_int_equal(start(scene, round % 2, at, at, 300000 + (uint64_t)round, &options, &request), HMC_SUCCESS);
     random = random * 1103515245 + 12345;
-    for (uint64_t until = hmci_now() + (random >> 8) % 600000; hmci_now() < until;)
-      hmci_pause();
+    for (uint64_t until = hmci_now() + (random >> 8) % 600000; hmci_now() < until;) hmci_pause();
     hmc_status_t status = hmc_request_cancel(request);
-    if (status != HMC_SUCCESS)
-      assert_int_equal(status, HMC_CANCELLED);
+    if (status != HMC_SUCCESS) assert_int_equal(status, HMC_CANCELLED);
     assert_int_equal(hmc_request_test(request), status);
     ended += status == HMC_CANCELLED;
     hmc_request_free(request);
-    if (status == HMC_SUCCESS)
-      assert_int_equal(word_of(scene), round + 1);
+    if (status == HMC_SUCCESS) assert_int_equal(word_of(scene), round + 1);
   }
   assert_true(ended > 0);
   fill(scene, true, 6);

@@ -233,12 +233,13 @@ static hmc_status_t check_options(const hmci_start_t *what) {
 
 /* Does the core look at the data, for the transport does not? */
 static bool is_to_be_checked(const hmci_start_t *what) {
-  bool wanted = what->options && what->options->flags & HMC_OPERATION_CHECKSUM && what->kind <= HMCI_GET && what->length;
+  bool wanted =
+      what->options && what->options->flags & HMC_OPERATION_CHECKSUM && what->kind <= HMCI_GET && what->length;
   return wanted && !what->remote->peer->transport->ops->checksums && !hmci_is_mapped(what->local, what->remote);
 }
 
-static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local, hmc_remote_t *remote,
-                                       uint64_t deadline) {
+static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local,
+                                       hmc_remote_t *remote, uint64_t deadline) {
   hmci_operation_t *operation = &request->chain[request->count];
   hmci_operation_prepare(operation, kind, local, remote, deadline);
   operation->chained = request->count > 0;
@@ -326,8 +327,9 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   hmc_peer_t *peer = what->remote->peer;
   bool checked = is_to_be_checked(what);
   if (checked && !(what->remote->view.rights & HMC_REMOTE_READ)) {
-    return hmci_fail(HMC_DENIED, "put to %s:%u: a checksum by %s takes the right to read, which region '%s' does not give", peer->ip,
-                     peer->port, peer->transport->ops->name, what->remote->name);
+    return hmci_fail(HMC_DENIED,
+                     "put to %s:%u: a checksum by %s takes the right to read, which region '%s' does not give",
+                     peer->ip, peer->port, peer->transport->ops->name, what->remote->name);
   }
   hmc_request_t *request = take_request(peer->context);
   if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");

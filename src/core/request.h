@@ -41,7 +41,7 @@ struct hmc_request {
   bool checked; /* by a second pass: the last one of the chain is the verdict, `check` says where it is */
   hmci_check_t check;
 
-  uint32_t count;         /* operations of the chain */
+  uint32_t count;                     /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
 };
 
