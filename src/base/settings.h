@@ -37,6 +37,8 @@
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
+  X(SIZE, registration_cache, "HMC_REGISTRATION_CACHE", "1G",                                                          \
+    "Memory per RDMA device that stays registered though no region needs it, until it is freed; 0: none.")             \
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \
     "The folder that transports loaded at run time (verbs, ucx) are looked for in; empty: hmc/ beside the library.")   \
   X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "", "RDMA devices to use, by name, separated by commas; empty: all.")      \

@@ -138,6 +138,7 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
   pthread_mutex_init(&context->callback_lock, NULL);
+  pthread_mutex_init(&context->check_lock, NULL);
   pthread_mutex_init(&context->notice_lock, NULL);
   pthread_cond_init(&context->noticed, &monotonic);
   pthread_cond_init(&context->arrived, &monotonic);
@@ -149,6 +150,7 @@ static void destroy_locks(hmc_context_t *context) {
   pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
   pthread_mutex_destroy(&context->notice_lock);
+  pthread_mutex_destroy(&context->check_lock);
   pthread_mutex_destroy(&context->callback_lock);
   pthread_mutex_destroy(&context->request_lock);
   pthread_mutex_destroy(&context->region_lock);
@@ -179,9 +181,11 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmci_list_init(&context->requests);
   hmci_list_init(&context->spare_requests);
   hmci_list_init(&context->callbacks);
+  hmci_list_init(&context->checks);
   hmci_list_init(&context->notices);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
+  hmci_timer_init(&context->check_timer, hmci_checks_run);
   atomic_store(&context->room.event, -1);
   context->request_check = HMCI_NEVER;
   hmci_random(&context->generation, sizeof context->generation);

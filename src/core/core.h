@@ -1,8 +1,8 @@
 /* The core's own structures.
  *
- * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports'
- * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock` and `notice_lock`; the loop's table lock. A thread
- * that holds one takes only those behind it. */
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports' locks;
+ * `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `notice_lock`; the loop's table lock. A thread that holds one takes only
+ * those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
@@ -68,6 +68,11 @@ struct hmc_context {
   hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */
   struct hmc_request *called; /* callback_lock; the one whose callback runs now */
   hmci_timer_t callback_timer;
+
+  pthread_mutex_t check_lock;
+  hmci_list_t checks;           /* check_lock; requests whose data get a second look */
+  struct hmc_request *checking; /* check_lock; the one that the loop is at */
+  hmci_timer_t check_timer;
 
   pthread_mutex_t notice_lock;
   pthread_cond_t noticed;
@@ -144,6 +149,8 @@ void hmci_peer_unsettle(hmc_peer_t *peer);
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason);
 /* Why it is gone. */
 const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
+/* Lets the loop send what the channel has kept. In the loop's thread. */
+void hmci_peer_watch_for_room(hmc_peer_t *peer);
 /* Takes a channel whose greeting is over into the loop. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 
@@ -160,6 +167,8 @@ typedef enum hmci_message {
   HMCI_ADOPTED,   /* status, text; the last bytes inside the secure stream */
   HMCI_LOOKUP,    /* request, region name */
   HMCI_FOUND,     /* request, status, region */
+  HMCI_CHECK,     /* request, region, generation, ranges: what is their CRC-32C? */
+  HMCI_CHECKED,   /* request, status, CRC-32C */
 } hmci_message_t;
 
 /* Writes and reads the body of HELLO. */
@@ -219,7 +228,16 @@ void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
 
-/* ---- notifications ----------------------------------------------------------------------------------------------- */
+/* ---- the second pass over data, for transports without checksums ----------------------------------------------------- */
+
+void hmci_checks_run(hmci_timer_t *timer);
+/* Ends the checked requests of a peer whose connection has failed. */
+void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
+/* A peer asks about bytes here, and answers about its own; as hmci_session_handle. */
+hmc_status_t hmci_check_answer(hmc_peer_t *peer, hmci_reader_t *reader);
+hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader);
+
+/* ---- notifications --------------------------------------------------------------------------------------------------- */
 
 /* hmci_host_t's notify. */
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size);

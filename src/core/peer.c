@@ -84,7 +84,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
 
 /* ---- the session in the loop ------------------------------------------------------------------------------------- */
 
-static void watch_for_room(hmc_peer_t *peer) {
+void hmci_peer_watch_for_room(hmc_peer_t *peer) {
   bool blocked = hmci_channel_is_blocked(&peer->channel);
   if (blocked == peer->watched_out) return;
   peer->watched_out = blocked;
@@ -105,7 +105,7 @@ static bool on_session(hmci_watch_t *watch, uint32_t events) {
   if (status != HMC_IN_PROGRESS) {
     hmci_peer_lose(peer, status == HMC_PEER_LOST ? "the peer hung up" : hmc_last_error());
   } else {
-    watch_for_room(peer);
+    hmci_peer_watch_for_room(peer);
   }
   return false; /* sessions are quiet: no reason to spin */
 }
@@ -143,6 +143,7 @@ static bool take_back(hmc_peer_t *peer) {
 static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
+  hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
@@ -173,6 +174,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
+  hmci_checks_end(context, peer, HMC_CANCELLED);
   hmci_requests_await_users(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);
   pthread_mutex_lock(&context->lock);

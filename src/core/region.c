@@ -125,7 +125,7 @@ static hmc_status_t new_region(hmc_context_t *context, size_t size, const char *
   if (!region) return hmci_fail(HMC_NO_MEMORY, "no memory for a region");
   region->context = context;
   region->view.size = size;
-  region->view.rights = rights;
+  region->view.rights = name && *name ? rights : 0; /* no peer can open it */
   region->view.descriptor = -1;
   if (name) snprintf(region->name, sizeof region->name, "%s", name);
   *out = region;

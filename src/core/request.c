@@ -1,6 +1,6 @@
 /* Requests: operations that the caller does not wait for at once.
  *
- * A request is a chain of at most three operations: the one asked for, its signal, its notification. Its last one's
+ * A request is a chain of at most four operations: the one asked for, its signal, its notification, the verdict of a check. Its last one's
  * completion is its own.
  *
  * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All
@@ -24,7 +24,27 @@ enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being sta
 
 /* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
+/* The verdict is given here, by what became of the part under way. */
+static void end_checked(hmc_request_t *request, hmc_status_t status) {
+  const hmci_transport_ops_t *ops = request->peer->transport->ops;
+  if (!hmci_check_claim(request)) {
+    hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER); /* who has claimed it takes a moment */
+    return;
+  }
+  bool rest = request->check.phase == HMCI_CHECK_REST;
+  hmci_operation_t *part = &request->chain[rest ? request->count - 2 : 0];
+  for (hmci_operation_t *operation = &request->chain[rest ? 1 : 0]; operation <= part; operation++) {
+    if (!hmci_operation_is_complete(operation)) ops->cancel(request->peer->connection->state, operation, status);
+  }
+  if (rest || part->status != HMC_SUCCESS) status = part->status;
+  hmci_operation_complete(hmci_request_last(request), status);
+}
+
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
+  if (request->checked) {
+    end_checked(request, status);
+    return;
+  }
   for (uint32_t i = 0; i < request->count; i++) {
     if (hmci_operation_is_complete(&request->chain[i])) continue;
     request->peer->transport->ops->cancel(request->peer->connection->state, &request->chain[i], status);
@@ -184,6 +204,7 @@ void hmci_requests_destroy(hmc_context_t *context) {
   hmci_requests_await_users(context, NULL);
   hmci_loop_clear_timer(context->loop, &context->request_timer);
   hmci_loop_clear_timer(context->loop, &context->callback_timer);
+  hmci_loop_clear_timer(context->loop, &context->check_timer);
   int event = atomic_load(&context->room.event);
   if (event >= 0) close(event);
   free_list(&context->requests);
@@ -202,16 +223,19 @@ static hmc_status_t check_options(const hmci_start_t *what) {
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size,
                      HMC_NOTIFICATION_MAX);
   }
-  if (options->flags & HMC_OPERATION_CHECKSUM && !peer->transport->ops->checksums) {
-    return hmci_fail(HMC_UNSUPPORT, "%s has no checksums of its own: the hardware's protect each packet",
-                     peer->transport->ops->name);
-  }
   const hmc_signal_t *signal = options->signal;
   if (!signal) return HMC_SUCCESS;
   hmc_status_t status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
   if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "signal: ");
   if (signal->remote->peer != peer) return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
   return HMC_SUCCESS;
+}
+
+/* Does the core look at the data, for the transport does not? */
+static bool is_to_be_checked(const hmci_start_t *what) {
+  bool wanted =
+      what->options && what->options->flags & HMC_OPERATION_CHECKSUM && what->kind <= HMCI_GET && what->length;
+  return wanted && !what->remote->peer->transport->ops->checksums && !hmci_is_mapped(what->local, what->remote);
 }
 
 static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_kind_t kind, hmc_region_t *local,
@@ -301,6 +325,12 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   hmc_status_t status = check_options(what);
   if (status != HMC_SUCCESS) return status;
   hmc_peer_t *peer = what->remote->peer;
+  bool checked = is_to_be_checked(what);
+  if (checked && !(what->remote->view.rights & HMC_REMOTE_READ)) {
+    return hmci_fail(HMC_DENIED,
+                     "put to %s:%u: a checksum by %s takes the right to read, which region '%s' does not give",
+                     peer->ip, peer->port, peer->transport->ops->name, what->remote->name);
+  }
   hmc_request_t *request = take_request(peer->context);
   if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
@@ -312,12 +342,14 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   request->callback = what->options ? what->options->callback : NULL;
   request->user = what->options ? what->options->user : NULL;
   request->count = 0;
+  request->checked = false;
   add_data(request, what, deadline);
   status = add_rest(request, what->options, deadline);
   if (status != HMC_SUCCESS) {
     give_request(request);
     return status;
   }
+  if (checked) hmci_check_prepare(request);
   hmci_operation_t *first = &request->chain[0], *last = hmci_request_last(request);
   first->owner = last->owner = request;
   last->room = &peer->context->room;
@@ -328,8 +360,11 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
   uint32_t done = run_head(request, what);
   list_request(request, done < request->count);
+  if (checked) hmci_check_begin(request);
   if (done < request->count) {
-    status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], request->count - done);
+    uint32_t count = checked ? 1 : request->count - done; /* what comes after data that are checked follows later */
+    status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
+    if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
   }
   atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, and who calls back */
   if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */

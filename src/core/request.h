@@ -4,7 +4,23 @@
 
 #include "operation.h"
 
-enum { HMCI_CHAIN = 3 }; /* the operation itself, its signal, its notification */
+enum { HMCI_CHAIN = 4 }; /* the operation itself, its signal, its notification, the verdict of a check */
+
+/* Where the second pass over the data is, for transports without checksums (check.c). */
+typedef enum hmci_check_phase {
+  HMCI_CHECK_DATA,   /* the data are on their way */
+  HMCI_CHECK_SLICES, /* the peer has been asked for the checksum of a slice */
+  HMCI_CHECK_REST,   /* signal and notification are on their way */
+} hmci_check_phase_t;
+
+typedef struct hmci_check {
+  hmci_list_t link; /* context->checks; off it: somebody is completing the request */
+  hmci_check_phase_t phase;
+  bool due;        /* check_lock; data or rest are complete */
+  uint32_t index;  /* what comes next: piece, */
+  uint64_t offset; /* and place in it */
+  uint32_t crc;    /* of the slice in question, on this side */
+} hmci_check_t;
 
 struct hmc_request {
   hmci_list_t link; /* the context's list, or its spare list */
@@ -21,6 +37,9 @@ struct hmc_request {
   hmci_list_t due;        /* context->callbacks */
   _Atomic bool starting;  /* hmci_request_start has not returned yet */
   _Atomic uint32_t users; /* calls under way that wait for it, test it or cancel it */
+
+  bool checked; /* by a second pass: the last one of the chain is the verdict, `check` says where it is */
+  hmci_check_t check;
 
   uint32_t count;                     /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
@@ -58,6 +77,14 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **reques
 
 /* Ends all operations of an incomplete request. */
 void hmci_request_end(hmc_request_t *request, hmc_status_t status);
+
+/* check.c */
+/* Adds the verdict to a chain that is complete otherwise. */
+void hmci_check_prepare(hmc_request_t *request);
+/* Comes before the data are submitted: from here on who completes the request must have claimed it. */
+void hmci_check_begin(hmc_request_t *request);
+/* Takes the completing upon the caller; false: somebody else is about to complete it. Waits for the loop to let go of it. */
+bool hmci_check_claim(hmc_request_t *request);
 
 /* The final status of a complete request, with its text. */
 hmc_status_t hmci_request_status(hmc_request_t *request);

@@ -22,6 +22,14 @@ static bool advance(hmc_request_t *request) {
   return true;
 }
 
+/* As hmci_operation_await, for a request: the transport knows nothing of a verdict. */
+static hmc_status_t await(hmc_request_t *request) {
+  if (!request->checked) return hmci_operation_await(request->peer, hmci_request_last(request));
+  hmc_status_t status = hmci_operation_await(request->peer, &request->chain[0]);
+  if (status != HMC_SUCCESS) return status;
+  return hmci_operation_sleep(hmci_request_last(request), request->chain[0].deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+}
+
 hmc_status_t hmc_request_test(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_test: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
@@ -37,10 +45,7 @@ hmc_status_t hmc_request_wait(hmc_request_t *request) {
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
   if (hmci_request_is_complete(request)) return hmci_request_status(request);
   hmci_request_enter(request);
-  if (!hmci_request_is_complete(request) &&
-      hmci_operation_await(request->peer, hmci_request_last(request)) == HMC_TIMEOUT) {
-    hmci_request_end(request, HMC_TIMEOUT);
-  }
+  if (!hmci_request_is_complete(request) && await(request) == HMC_TIMEOUT) hmci_request_end(request, HMC_TIMEOUT);
   hmc_status_t status = hmci_request_status(request);
   hmci_request_leave(request);
   return status;

@@ -4,6 +4,8 @@
  * changes only in tests; backends lock for themselves. */
 #include "memory.h"
 
+#include "cache.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,7 +165,14 @@ hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointe
   if (status != HMC_SUCCESS) {
     return status;
   }
-  return ops->allocate == NULL ? lacks(ops, "allocate") : ops->allocate(memory.device, size, pointer);
+  if (ops->allocate == NULL) {
+    return lacks(ops, "allocate");
+  }
+  status = ops->allocate(memory.device, size, pointer);
+  if (status == HMC_SUCCESS) {
+    hmci_cache_note_allocated(ops->kind, *pointer, size);
+  }
+  return status;
 }
 
 hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer) {
@@ -172,7 +181,11 @@ hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer) {
   if (status != HMC_SUCCESS || pointer == NULL) {
     return status;
   }
-  return ops->free == NULL ? lacks(ops, "free") : ops->free(memory.device, pointer);
+  if (ops->free == NULL) {
+    return lacks(ops, "free");
+  }
+  hmci_cache_note_freed(ops->kind, pointer); /* first: what is registered must not be unmapped */
+  return ops->free(memory.device, pointer);
 }
 
 hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info) {

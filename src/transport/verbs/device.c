@@ -195,8 +195,6 @@ static void destroy_queues(verbs_device_t *device) {
 hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   if (device->started) return HMC_SUCCESS;
-  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&device->buckets[i]);
-  hmci_list_init(&device->ages);
   hmci_list_init(&device->touched);
   device->domain = ibv_alloc_pd(device->context);
   if (!device->domain) return fail(device, "a protection domain");
@@ -216,6 +214,7 @@ hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
     goto err_stage;
   }
   device->completions_room = FIRST_COMPLETIONS;
+  hmci_verbs_memory_open(device);
   device->started = true;
   return HMC_SUCCESS;
 
@@ -258,7 +257,7 @@ static void stop(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   hmci_loop_remove(loop, &device->watch);
   hmci_loop_remove(loop, &device->events);
-  hmci_verbs_memory_drop(device, NULL);
+  hmci_verbs_memory_close(device);
   hmci_verbs_stage_close(device);
   ibv_dereg_mr(device->flush_memory);
   free(device->flush_word);

@@ -6,6 +6,9 @@
  * staged. Entries are found by region and generation, never by address: memory that is freed and lent again is
  * another region.
  *
+ * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out. What
+ * only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
+ *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"
 
@@ -16,18 +19,29 @@
 
 enum { BLOCK = 16 << 20 }; /* of a region that is too large as a whole */
 
+typedef struct verbs_handle {
+  struct ibv_mr *handle;
+  uint64_t address; /* as in verbs_memory_t */
+  bool writable;
+} verbs_handle_t;
+
 static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) {
   return &device->buckets[region % VERBS_BUCKETS];
+}
+
+static void deregister(verbs_device_t *device, struct ibv_mr *handle, uint64_t size) {
+  int error = ibv_dereg_mr(handle);
+  if (error) hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)size, strerror(error));
+  device->transport->pinned -= size;
 }
 
 static void drop(verbs_device_t *device, verbs_memory_t *memory) {
   hmci_list_remove(&memory->bucket);
   hmci_list_remove(&memory->age);
-  if (memory->handle) {
-    int error = ibv_dereg_mr(memory->handle);
-    if (error)
-      hmci_log(HMC_LOG_ERROR, "deregistering %llu B failed: %s", (unsigned long long)memory->size, strerror(error));
-    device->transport->pinned -= memory->size;
+  if (memory->shared) {
+    hmci_cache_release(&device->cache, memory->shared);
+  } else if (memory->handle) {
+    deregister(device, memory->handle, memory->size);
   }
   free(memory);
 }
@@ -39,7 +53,9 @@ static bool make_room(verbs_device_t *device, uint64_t size) {
   if (!most) return true;
   if (size > most) return false;
   hmci_list_t *link = device->ages.next;
-  while (transport->pinned > most - size && link != &device->ages) {
+  while (transport->pinned > most - size) {
+    if (hmci_cache_trim(&device->cache)) continue; /* what nobody needs goes first */
+    if (link == &device->ages) break;
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
     link = link->next;
     if (memory->handle && !memory->users && !memory->exported) drop(device, memory);
@@ -66,24 +82,79 @@ static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint
   return ibv_reg_mr_iova(device->domain, base, size, address, access);
 }
 
+static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t size, unsigned rights,
+                                 verbs_handle_t *made) {
+  made->address = (uint64_t)(uintptr_t)base & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+  made->handle = register_range(device, base, size, made->address, rights, &made->writable);
+  if (!made->handle) return hmci_fail(HMC_UNSUPPORT, "%s", strerror(errno));
+  device->transport->pinned += size;
+  return HMC_SUCCESS;
+}
+
+/* ---- what only this side uses, by range --------------------------------------------------------------------------- */
+
+static hmc_status_t make_shared(void *owner, uint8_t *base, uint64_t size, uint32_t traits, void **thing) {
+  (void)traits;
+  verbs_handle_t *made = calloc(1, sizeof *made);
+  if (!made) return hmci_fail(HMC_NO_MEMORY, "no memory");
+  hmc_status_t status = register_own(owner, base, size, 0, made);
+  if (status == HMC_SUCCESS) {
+    *thing = made;
+  } else {
+    free(made);
+  }
+  return status;
+}
+
+static void drop_shared(void *owner, void *thing, uint64_t size) {
+  deregister(owner, ((verbs_handle_t *)thing)->handle, size);
+  free(thing);
+}
+
+static const hmci_cache_ops_t shared_ops = {make_shared, drop_shared};
+
+void hmci_verbs_memory_open(verbs_device_t *device) {
+  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&device->buckets[i]);
+  hmci_list_init(&device->ages);
+  hmci_cache_open(&device->cache, &shared_ops, device, device->transport->host->settings->registration_cache);
+}
+
+void hmci_verbs_memory_close(verbs_device_t *device) {
+  hmci_verbs_memory_drop(device, NULL);
+  hmci_cache_close(&device->cache);
+}
+
+static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64_t size, verbs_memory_t *memory,
+                                   verbs_handle_t *found) {
+  hmc_status_t status = hmci_cache_acquire(&device->cache, base, size, 0, &memory->shared);
+  if (status != HMC_SUCCESS) return status;
+  *found = *(const verbs_handle_t *)memory->shared->thing;
+  memory->base = memory->shared->base;
+  memory->size = memory->shared->size;
+  return HMC_SUCCESS;
+}
+
+/* ---- what belongs to regions -------------------------------------------------------------------------------------- */
+
 /* An entry for [offset, offset + size). One without a handle remembers that the device does not take this region. */
 static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   verbs_memory_t *memory = calloc(1, sizeof *memory);
   if (!memory) return NULL;
-  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
   *memory = (verbs_memory_t){
       .region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
-  memory->address = (uint64_t)(uintptr_t)memory->base & (page - 1);
-  bool whole = offset == 0 && size == region->size;
-  memory->handle =
-      register_range(device, memory->base, size, memory->address, whole ? region->rights : 0, &memory->writable);
-  if (memory->handle) {
-    device->transport->pinned += size;
-  } else {
+  bool whole = offset == 0 && size == region->size,
+       exports = whole && region->rights & (HMC_REMOTE_READ | HMC_REMOTE_WRITE);
+  verbs_handle_t handle = {0};
+  hmc_status_t status = exports ? register_own(device, memory->base, size, region->rights, &handle)
+                                : acquire_shared(device, memory->base, size, memory, &handle);
+  if (status != HMC_SUCCESS) {
     hmci_log(HMC_LOG_WARNING,
              "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
-             (unsigned long long)size, region->ops->name, strerror(errno));
+             (unsigned long long)size, region->ops->name, hmc_last_error());
   }
+  memory->handle = handle.handle;
+  memory->address = handle.address;
+  memory->writable = handle.writable;
   hmci_list_append(bucket_of(device, region->id), &memory->bucket);
   hmci_list_append(&device->ages, &memory->age);
   return memory;
@@ -149,4 +220,5 @@ void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *re
     link = link->next;
     if (!region || (memory->region == region->id && memory->generation == region->generation)) drop(device, memory);
   }
+  while (!region && hmci_cache_trim(&device->cache)) continue;
 }

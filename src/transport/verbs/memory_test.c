@@ -70,15 +70,15 @@ static int open_scene(void **state) {
   scene->transport.host = &scene->host;
   scene->device = &scene->transport.devices[0];
   scene->device->transport = &scene->transport;
-  for (int i = 0; i < VERBS_BUCKETS; i++) hmci_list_init(&scene->device->buckets[i]);
-  hmci_list_init(&scene->device->ages);
+  scene->settings.registration_cache = 4 * MIB;
+  hmci_verbs_memory_open(scene->device);
   *state = scene;
   return 0;
 }
 
 static int close_scene(void **state) {
   scene_t *scene = *state;
-  hmci_verbs_memory_drop(scene->device, NULL);
+  hmci_verbs_memory_close(scene->device);
   bool clean = registered == 0 && scene->transport.pinned == 0;
   free(scene);
   return clean ? 0 : -1;
@@ -145,7 +145,7 @@ static void test_rights_become_access(void **state) {
 
 static void test_another_generation_is_another_region(void **state) {
   scene_t *scene = *state;
-  hmci_region_view_t region = region_of(1, MIB, 0), again = region;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_READ), again = region;
   again.generation = 2;
   verbs_memory_t *first = use(scene, &region, 0, 1), *second = use(scene, &again, 0, 1);
   assert_ptr_not_equal(first, second);
@@ -153,6 +153,79 @@ static void test_another_generation_is_another_region(void **state) {
   hmci_verbs_memory_drop(scene->device, &region);
   assert_int_equal(registered, 1);
   assert_ptr_equal(use(scene, &again, 5, 5), second);
+}
+
+/* Two regions over one range, and one inside it; foreign memory, so that it goes with the last of them. */
+static void test_what_peers_do_not_reach_is_shared(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, 0), same = region_of(2, MIB, 0), inside = region_of(3, KIB, 0);
+  same.base = region.base;
+  inside.base = region.base + 5 * KIB;
+  verbs_memory_t *first = use(scene, &region, 0, 1), *second = use(scene, &same, 0, 1),
+                 *third = use(scene, &inside, 7, 9);
+  assert_int_equal(registered, 1);
+  assert_int_equal(scene->transport.pinned, MIB);
+  assert_ptr_equal(first->handle, second->handle);
+  assert_ptr_equal(first->handle, third->handle);
+  /* the same byte has the same place under the key, whichever region it is named by */
+  assert_true(third->address + (uint64_t)(inside.base - third->base) == first->address + 5 * KIB);
+  hmci_verbs_memory_drop(scene->device, &region);
+  hmci_verbs_memory_drop(scene->device, &inside);
+  assert_int_equal(registered, 1);
+  hmci_verbs_memory_drop(scene->device, &same);
+  assert_int_equal(registered, 0);
+}
+
+/* Its key must be of no use once the region is closed. */
+static void test_what_peers_reach_is_not_shared(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t one = region_of(1, MIB, HMC_REMOTE_READ), two = region_of(2, MIB, HMC_REMOTE_READ);
+  hmci_region_view_t local = region_of(3, MIB, 0);
+  verbs_cause_t cause;
+  two.base = local.base = one.base;
+  assert_non_null(use(scene, &local, 0, 1));
+  verbs_memory_t *first = hmci_verbs_memory_export(scene->device, &one, &cause);
+  verbs_memory_t *second = hmci_verbs_memory_export(scene->device, &two, &cause);
+  assert_int_equal(registered, 3);
+  assert_int_not_equal(first->handle->rkey, second->handle->rkey);
+  hmci_verbs_memory_drop(scene->device, &one);
+  assert_int_equal(registered, 2);
+}
+
+static void test_a_freed_allocation_is_let_go(void **state) {
+  scene_t *scene = *state;
+  const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+  void *memory = NULL;
+  hmci_region_view_t region = region_of(1, MIB, 0);
+  assert_int_equal(hmc_memory_allocate(cpu, MIB, &memory), HMC_SUCCESS);
+  region.base = memory;
+  for (uint32_t round = 1; round <= 3; round++) { /* lent again and again, registered once */
+    region.generation = round;
+    assert_non_null(use(scene, &region, 0, 1));
+    hmci_verbs_memory_drop(scene->device, &region);
+    assert_int_equal(registered, 1);
+    assert_int_equal(attempts, 1);
+  }
+  hmc_memory_free(cpu, memory);
+  assert_int_equal(registered, 0);
+  assert_int_equal(scene->transport.pinned, 0);
+}
+
+static void test_idle_registrations_make_room(void **state) {
+  scene_t *scene = *state;
+  const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+  void *memory = NULL;
+  hmci_region_view_t region = region_of(1, MIB, 0), other = region_of(2, MIB, HMC_REMOTE_ALL);
+  scene->settings.verbs_pinned_max = MIB;
+  assert_int_equal(hmc_memory_allocate(cpu, MIB, &memory), HMC_SUCCESS);
+  region.base = memory;
+  assert_non_null(use(scene, &region, 0, 1));
+  hmci_verbs_memory_drop(scene->device, &region);
+  assert_int_equal(registered, 1);
+  assert_non_null(use(scene, &other, 0, 1));
+  assert_int_equal(registered, 1);
+  assert_int_equal(scene->transport.pinned, MIB);
+  hmc_memory_free(cpu, memory);
 }
 
 static void test_read_only_memory_can_be_sent(void **state) {
@@ -263,6 +336,10 @@ int main(void) {
       TEST(test_no_pointer_leaves),
       TEST(test_rights_become_access),
       TEST(test_another_generation_is_another_region),
+      TEST(test_what_peers_do_not_reach_is_shared),
+      TEST(test_what_peers_reach_is_not_shared),
+      TEST(test_a_freed_allocation_is_let_go),
+      TEST(test_idle_registrations_make_room),
       TEST(test_read_only_memory_can_be_sent),
       TEST(test_a_refusal_is_remembered),
       TEST(test_device_memory_is_not_tried),

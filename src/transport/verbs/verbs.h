@@ -32,6 +32,7 @@
 #ifndef HMCI_VERBS_H
 #define HMCI_VERBS_H
 
+#include "../../memory/cache.h"
 #include "gid.h"
 #include "wire.h"
 
@@ -71,7 +72,8 @@ typedef struct verbs_memory {
   uint64_t size;
   uint64_t address; /* what peers call `base`: its offset in a page, so that no pointer of ours leaves the process */
   bool writable, exported;
-  uint32_t users; /* entries in send queues */
+  uint32_t users;              /* entries in send queues */
+  hmci_registration_t *shared; /* whose the handle is, where peers do not have its key; or NULL */
 } verbs_memory_t;
 
 typedef struct verbs_slot {
@@ -110,6 +112,7 @@ typedef struct verbs_device {
   struct ibv_mr *buffer_memory;
   struct ibv_mr *slot_memory; /* the transport's slots */
   hmci_list_t buckets[VERBS_BUCKETS], ages;
+  hmci_cache_t cache; /* of registrations that only this side uses */
 } verbs_device_t;
 
 /* A GID of this side: where it is. */
@@ -131,7 +134,7 @@ struct verbs_transport {
   hmci_list_t connections;
   verbs_connection_t **numbers; /* by number; what completions name */
   uint32_t number_room;
-  uint64_t pinned; /* bytes registered for regions, all devices */
+  _Atomic uint64_t pinned; /* bytes registered for regions, all devices; freed memory lets go of it without the lock */
 
   uint8_t *slots;
   uint32_t slot_count;
@@ -427,6 +430,9 @@ verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_
 /* All of a region, for peers; NULL with the cause. */
 verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
                                          verbs_cause_t *cause);
+/* Comes before the others, and after them; close deregisters everything. */
+void hmci_verbs_memory_open(verbs_device_t *device);
+void hmci_verbs_memory_close(verbs_device_t *device);
 /* Deregisters what belongs to a region, or everything (NULL). */
 void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region);
 
