@@ -75,10 +75,11 @@ typedef struct hmc_signal {
 typedef void (*hmc_completion_callback_t)(hmc_request_t *request, hmc_status_t status, void *user);
 
 enum {
-  /* Verifies the data of a put or get end to end by CRC-32C; an operation whose bytes were damaged on the way ends with HMC_CORRUPT,
-   * and its signal and notification stay away. Where the transport does not compute checksums while it copies, both ends look at the
-   * bytes once more: then the target's must stay as they are until the operation is complete (what its owner writes there in between
-   * counts as damage), and the region must give HMC_REMOTE_READ, also for a put (HMC_DENIED). */
+  /* Verifies the data of a put or get end to end by CRC-32C; an operation whose bytes were damaged on the way ends
+   * with HMC_CORRUPT, and its signal and notification stay away. Where the transport does not compute checksums
+   * while it copies, both ends look at the bytes once more: then the target's must stay as they are until the
+   * operation is complete (what its owner writes there in between counts as damage), and the region must give
+   * HMC_REMOTE_READ, also for a put (HMC_DENIED). */
   HMC_OPERATION_CHECKSUM = 1,
 };
 

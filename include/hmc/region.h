@@ -38,12 +38,13 @@ enum {
 HMC_API hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name,
                                          unsigned rights, hmc_region_t **region);
 
-/* Makes a region of memory that the caller owns and keeps until hmc_region_close; nothing is copied. The memory may be
- * of any kind: the pointer is asked. Where adapters need the memory pinned, regions without a name share what is pinned
- * for a range that contains theirs. It stays so after the last of them where hmc_memory_allocate gave the memory, until
- * that is freed (HMC_REGISTRATION_CACHE), so that lending it again costs nothing; memory from elsewhere is unpinned when
- * its last region closes, for HMC hooks no allocator and would not learn of its end. What peers reach is pinned for each
- * region by itself, and its key ends with it. Errors and the rest as for hmc_region_allocate. */
+/* Makes a region of memory that the caller owns and keeps until hmc_region_close; nothing is copied. The memory may
+ * be of any kind: the pointer is asked. Where adapters need the memory pinned, regions without a name share what is
+ * pinned for a range that contains theirs. It stays so after the last of them where hmc_memory_allocate gave the
+ * memory, until that is freed (HMC_REGISTRATION_CACHE), so that lending it again costs nothing; memory from
+ * elsewhere is unpinned when its last region closes, for HMC hooks no allocator and would not learn of its end. What
+ * peers reach is pinned for each region by itself, and its key ends with it. Errors and the rest as for
+ * hmc_region_allocate. */
 HMC_API hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size, const char *name,
                                          unsigned rights, hmc_region_t **region);
 

@@ -1,8 +1,8 @@
 /* The core's own structures.
  *
- * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports' locks;
- * `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `notice_lock`; the loop's table lock. A thread that holds one takes only
- * those behind it. */
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports'
+ * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `notice_lock`; the loop's
+ * table lock. A thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
@@ -228,7 +228,7 @@ void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
 
-/* ---- the second pass over data, for transports without checksums ----------------------------------------------------- */
+/* ---- the second pass over data, for transports without checksums ------------------------------------------------- */
 
 void hmci_checks_run(hmci_timer_t *timer);
 /* Ends the checked requests of a peer whose connection has failed. */
@@ -237,7 +237,7 @@ void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_
 hmc_status_t hmci_check_answer(hmc_peer_t *peer, hmci_reader_t *reader);
 hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader);
 
-/* ---- notifications --------------------------------------------------------------------------------------------------- */
+/* ---- notifications ----------------------------------------------------------------------------------------------- */
 
 /* hmci_host_t's notify. */
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size);

@@ -1,7 +1,7 @@
 /* Requests: operations that the caller does not wait for at once.
  *
- * A request is a chain of at most four operations: the one asked for, its signal, its notification, the verdict of a check. Its last one's
- * completion is its own.
+ * A request is a chain of at most four operations: the one asked for, its signal, its notification, the verdict of a
+ * check. Its last one's completion is its own.
  *
  * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All
  * that are not freed are on the context's list; while there are any, a timer in the loop looks for those past their

@@ -83,7 +83,8 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status);
 void hmci_check_prepare(hmc_request_t *request);
 /* Comes before the data are submitted: from here on who completes the request must have claimed it. */
 void hmci_check_begin(hmc_request_t *request);
-/* Takes the completing upon the caller; false: somebody else is about to complete it. Waits for the loop to let go of it. */
+/* Takes the completing upon the caller; false: somebody else is about to complete it. Waits for the loop to let go
+ * of it. */
 bool hmci_check_claim(hmc_request_t *request);
 
 /* The final status of a complete request, with its text. */

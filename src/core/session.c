@@ -1,5 +1,5 @@
-/* The session of two peers: what they ask each other apart from the data. What is your region of that name? (Here.) What is the checksum of those
- * bytes? (In check.c.)
+/* The session of two peers: what they ask each other apart from the data. What is your region of that name? (Here.)
+ * What is the checksum of those bytes? (In check.c.)
  *
  * A lookup is a number and a waiting thread. The answer is copied to it in the loop's thread, under the peer's lock. */
 #include "core.h"

@@ -11,8 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Moves a request on; ends it where its deadline has passed. True when it is complete. The caller is among its users.
- * */
+/* Moves a request on; ends it where its deadline has passed. True when it is complete. The caller is among its
+ * users. */
 static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
   request->peer->transport->ops->progress(request->peer->connection->state);

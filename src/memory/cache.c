@@ -3,8 +3,9 @@
  * Registrations may overlap, so one that contains a range is looked for from where ranges that start behind it begin,
  * backwards, no further than the longest one reaches.
  *
- * Locking: `table_lock` guards the list of all caches and the allocations that are known of; a cache's own lock is inner
- * to it. Both are free in a child made by fork(): the table's is held across it, and a cache there is its parent's. */
+ * Locking: `table_lock` guards the list of all caches and the allocations that are known of; a cache's own lock is
+ * inner to it. Both are free in a child made by fork(): the table's is held across it, and a cache there is its
+ * parent's. */
 #include "cache.h"
 
 #include "ranges.h"

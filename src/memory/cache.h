@@ -1,13 +1,13 @@
-/* A cache of registrations: what is made for a range of memory so that something can reach it (a pin, an export, a key),
- * shared by all who need the range or a part of it, and kept for the next one.
+/* A cache of registrations: what is made for a range of memory so that something can reach it (a pin, an export, a
+ * key), shared by all who need the range or a part of it, and kept for the next one.
  *
  * A registration lives while it has users. Then it may stay, idle, as long as the memory does: that is known of what
- * hmc_memory_allocate gave, for hmc_memory_free tells all caches before it frees. Nobody tells of memory that comes from
- * elsewhere (HMC hooks no allocator), so there it goes with its last user. Idle ones are dropped, the oldest first, when
- * they are more than the ceiling, or when the owner wants room.
+ * hmc_memory_allocate gave, for hmc_memory_free tells all caches before it frees. Nobody tells of memory that comes
+ * from elsewhere (HMC hooks no allocator), so there it goes with its last user. Idle ones are dropped, the oldest
+ * first, when they are more than the ceiling, or when the owner wants room.
  *
- * What lets others in, such as a key that peers hold, must end with the region that it was given for: its owner does not
- * share it, and does not keep it here.
+ * What lets others in, such as a key that peers hold, must end with the region that it was given for: its owner does
+ * not share it, and does not keep it here.
  *
  * Threads: any. The callbacks run with the cache's lock held, `drop` in any thread; they must not call the cache. */
 #ifndef HMCI_CACHE_H
@@ -65,8 +65,8 @@ bool hmci_cache_trim(hmci_cache_t *cache);
 
 #pragma GCC visibility pop
 
-/* What the registry tells: memory of that kind was allocated, and is about to be freed. The size is remembered; what was
- * never told of is none of the caches' business. */
+/* What the registry tells: memory of that kind was allocated, and is about to be freed. The size is remembered; what
+ * was never told of is none of the caches' business. */
 void hmci_cache_note_allocated(hmc_memory_kind_t kind, void *pointer, size_t size);
 void hmci_cache_note_freed(hmc_memory_kind_t kind, void *pointer);
 

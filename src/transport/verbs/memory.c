@@ -1,13 +1,12 @@
 /* Registered memory: a cache over the ranges of regions that adapters reach.
  *
- * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it,
- * and stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently
- * goes; where even that does not make room, operations of this side use blocks of the region, and peers get it
- * staged. Entries are found by region and generation, never by address: memory that is freed and lent again is
- * another region.
+ * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and
+ * stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes;
+ * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
+ * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
  *
- * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out. What
- * only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
+ * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out.
+ * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"
@@ -91,7 +90,7 @@ static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t
   return HMC_SUCCESS;
 }
 
-/* ---- what only this side uses, by range --------------------------------------------------------------------------- */
+/* ---- what only this side uses, by range -------------------------------------------------------------------------- */
 
 static hmc_status_t make_shared(void *owner, uint8_t *base, uint64_t size, uint32_t traits, void **thing) {
   (void)traits;
@@ -134,7 +133,7 @@ static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64
   return HMC_SUCCESS;
 }
 
-/* ---- what belongs to regions -------------------------------------------------------------------------------------- */
+/* ---- what belongs to regions ------------------------------------------------------------------------------------- */
 
 /* An entry for [offset, offset + size). One without a handle remembers that the device does not take this region. */
 static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
