@@ -44,7 +44,7 @@ static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_
  * many as some seconds bring. */
 void signal_never_early_across_processes(void **state) {
   couple_t *couple = *state;
-  const uint64_t bursts = SANITIZED ? 2 : stamp_is_plain() ? 40 : 8, limit = now_ms() + 10000;
+  const uint64_t bursts = SANITIZED ? 2 : stamp_is_plain() ? 40 : 8, limit = now_ms() + 4000;
   distant_t distant;
   distant_start(&distant, couple);
   place_t local = near_make(couple, WORDS_SIZE, false);
