@@ -5,11 +5,12 @@ SETUP ?= scripts/setup
 PRESETS ?= release asan tsan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench install format check-format tidy clean
+.PHONY: help demo test test-rdma bench install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
 	@echo 'make test                build and test everything: release, address and thread sanitizers (PRESETS=...)'
+	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make install [PREFIX=]   install headers, library and tools (default $(PREFIX); DESTDIR= for packagers)'
 	@echo 'make format              format the sources; check-format only tells'
@@ -23,8 +24,13 @@ demo:
 	@build/release/tools/hmc-demo $${FILE:+"$$FILE"}
 
 test:
-	@$(SETUP) build test
+	@$(SETUP) build test vm
 	@scripts/test $(PRESETS)
+
+test-rdma:
+	@$(SETUP) build test vm
+	@scripts/build release
+	@ctest --preset release -L '^vm$$'
 
 bench:
 	@$(SETUP) build bench

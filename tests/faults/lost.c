@@ -151,11 +151,12 @@ void target_killed_wakes_everyone(void **state) {
   assert_success(hmc_peer_flush(scene->subject.peer, 0));
   pthread_join(killer.thread, NULL);
   assert_took(killer.when, 0, 0);
-  assert_status(any, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
-  assert_status(all, stamp.direct ? HMC_SUCCESS : HMC_PEER_LOST);
   for (int i = 0; i < 2000 && atomic_load(&told.count) < started; i++) sleep_ms(1);
   assert_int_equal(atomic_load(&told.count), started);
-  assert_int_equal(atomic_load(&told.lost), stamp.direct ? 0 : started);
+  unsigned lost = atomic_load(&told.lost); /* an adapter has done some of them when death comes */
+  assert_in_range(lost, stamp.direct ? 0 : started, stamp.maps ? 0 : started);
+  assert_status(all, lost ? HMC_PEER_LOST : HMC_SUCCESS);
+  if (lost == 0 || lost == started) assert_status(any, all);
   for (size_t i = 0; i < started; i++) hmc_request_free(requests[i]);
   expect_lost(scene);
 }

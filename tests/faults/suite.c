@@ -165,7 +165,8 @@ int main(int argc, char **argv) {
   }
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
   stamp.lend = strcmp(argv[1], "shm_staged") == 0;
-  stamp.direct = strcmp(argv[1], "shm") == 0;
+  stamp.maps = strcmp(argv[1], "shm") == 0;
+  stamp.direct = stamp.maps || stamp.type == HMC_CONNECTION_RDMA;
   if (argc == 3) cmocka_set_test_filter(argv[2]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
