@@ -124,6 +124,7 @@ void callback_once_by_the_service_thread(void **state) {
   far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
   far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
   place_t local = near_make(couple, LENGTH, false);
+  place_t got = near_make(couple, 2 * LENGTH, false); /* what is under way at the same time shares no bytes */
   hmc_segment_t pieces[] = {{0, 0, 10}, {100, 100, 10}};
   hmc_batch_t *batch = NULL;
   distant_t distant;
@@ -142,12 +143,12 @@ void callback_once_by_the_service_thread(void **state) {
     options[6].notification = "told", options[6].notification_size = 4;
     options[8].timeout_ms = 50;
     assert_success(hmc_put_nb(region, 0, far.remote, 0, LENGTH, &options[0], &requests[0]));
-    assert_success(hmc_get_nb(region, 0, far.remote, 0, LENGTH, &options[1], &requests[1]));
+    assert_success(hmc_get_nb(got.region, 0, far.remote, 0, LENGTH, &options[1], &requests[1]));
     assert_success(hmc_put_nb(region, 0, made.remote, 0, LENGTH, &options[2], &requests[2]));
     assert_success(hmc_atomic_nb(far.remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options[3], &requests[3]));
     assert_success(hmc_batch_put_nb(batch, &options[4], &requests[4]));
     assert_success(hmc_put_nb(region, 0, made.remote, 64, LENGTH - 64, &options[5], &requests[5]));
-    assert_success(hmc_get_nb(region, 0, made.remote, 0, LENGTH, &options[6], &requests[6]));
+    assert_success(hmc_get_nb(got.region, LENGTH, made.remote, 0, LENGTH, &options[6], &requests[6]));
     assert_success(hmc_put_nb(region, 0, made.remote, 0, 0, &options[7], &requests[7]));
     assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options[8], &requests[8]));
     assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options[9], &requests[9]));
@@ -173,6 +174,7 @@ void callback_once_by_the_service_thread(void **state) {
   }
   hmc_batch_free(batch);
   target_kill(&distant.target);
+  place_close(&got);
   place_close(&local);
   far_close(&made);
   far_close(&far);
