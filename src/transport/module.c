@@ -17,6 +17,11 @@ static const struct {
     {"libucs.so", "libucx0"},
 };
 
+/* What a build without a module lacked. */
+static const struct {
+  const char *name, *called, *package;
+} modules[] = {{"verbs", "RDMA", "libibverbs-dev"}, {"ucx", "UCX", "libucx-dev"}};
+
 /* The folder of the library, or of the program that it is linked into, and hmc/ in it. */
 static bool beside_library(char folder[PATH_MAX]) {
   Dl_info library;
@@ -49,6 +54,17 @@ static void explain(const char *name, char *reason, size_t size) {
   snprintf(reason, size, "libhmc-%s.so cannot be loaded: %s", name, said);
 }
 
+static void explain_absence(const char *name, const char *path, char *reason, size_t size) {
+  for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+    if (strcmp(name, modules[i].name) != 0) continue;
+    snprintf(reason, size, "no %s: %s is not there. HMC was built without %s, or HMC_MODULE_PATH leads elsewhere",
+             modules[i].called, path, modules[i].package);
+    return;
+  }
+  snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path,
+           name);
+}
+
 static hmc_status_t check(const hmci_module_t *module, const char *path, char *reason, size_t size) {
   bool same = module->version == HMCI_MODULE_VERSION && module->library_version == HMC_VERSION &&
               module->ops_size == sizeof(hmci_transport_ops_t) && module->operation_size == sizeof(hmci_operation_t) &&
@@ -72,8 +88,7 @@ hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_t
   }
   snprintf(path, sizeof path, "%s/libhmc-%s.so", found, name);
   if (access(path, R_OK)) {
-    snprintf(reason, size, "%s is not there: this build of HMC has no %s, or HMC_MODULE_PATH leads elsewhere", path,
-             name);
+    explain_absence(name, path, reason, size);
     return HMC_UNSUPPORT;
   }
   void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -3,8 +3,9 @@
  * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no
  * thread switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything
  * is under way; that of messages always, for requests, which are sent as solicited events, and for answers too while
- * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop. A queue
- * is polled once more after it was armed, for what came before that. */
+ * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop, or the loop
+ * is going to look soon; whoever waits again and again need not have it told in between. A queue is polled once more
+ * after it was armed, for what came before that. */
 #include "verbs.h"
 
 #include <sched.h>
@@ -89,13 +90,17 @@ bool hmci_verbs_poll(verbs_device_t *device) {
   return moved;
 }
 
+static bool sends_need_arming(const verbs_device_t *device) {
+  return (device->expected || device->posted) && !device->sent_armed;
+}
+
+static int wanted_arming(const verbs_device_t *device) { return device->asked ? VERBS_ALL : VERBS_REQUESTS; }
+
 /* Arms what is to wake the loop. True when something was armed that was not before. */
 static bool arm(verbs_device_t *device) {
   bool armed = false;
-  if ((device->expected || device->posted) && !device->sent_armed) {
-    armed = device->sent_armed = ibv_req_notify_cq(device->sent, 0) == 0;
-  }
-  int wanted = device->asked ? VERBS_ALL : VERBS_REQUESTS;
+  if (sends_need_arming(device)) armed = device->sent_armed = ibv_req_notify_cq(device->sent, 0) == 0;
+  int wanted = wanted_arming(device);
   if ((int)device->received_armed < wanted) {
     if (ibv_req_notify_cq(device->received, wanted == VERBS_REQUESTS) == 0) {
       device->received_armed = wanted;
@@ -109,6 +114,13 @@ void hmci_verbs_settle(verbs_device_t *device) {
   pump_touched(device);
   while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {
   }
+}
+
+void hmci_verbs_settle_soon(verbs_device_t *device) {
+  pump_touched(device);
+  if (device->drivers) return;
+  if (!sends_need_arming(device) && (int)device->received_armed >= wanted_arming(device)) return;
+  hmci_loop_call_soon(device->transport->host->loop, &device->watch);
 }
 
 static void take_events(verbs_device_t *device) {
@@ -125,7 +137,7 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, watch);
   bool moved = false;
   pthread_mutex_lock(&device->transport->lock);
-  if (events) take_events(device);
+  if (events & ~HMCI_SOON) take_events(device);
   if (!device->drivers) {
     moved = hmci_verbs_poll(device);
     if (events || moved) hmci_verbs_settle(device);
@@ -171,7 +183,7 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
 
   pthread_mutex_lock(lock);
   device->drivers--;
-  hmci_verbs_settle(device);
+  hmci_verbs_settle_soon(device);
   pthread_mutex_unlock(lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }

@@ -17,11 +17,13 @@ static hmc_status_t probe(char *reason, size_t size) {
   int count = 0;
   struct ibv_device **list = ibv_get_device_list(&count);
   if (!list) {
-    snprintf(reason, size, "this kernel has no RDMA (%s)", strerror(errno));
+    snprintf(reason, size, "no RDMA in this kernel: %s (modprobe ib_uverbs; docs/rdma.md)", strerror(errno));
     return HMC_UNSUPPORT;
   }
   size_t used =
-      (size_t)snprintf(reason, size, "%s", count ? "RDMA devices:" : "no RDMA device here (rdma link shows them)");
+      (size_t)snprintf(reason, size, "%s",
+                       count ? "RDMA devices:"
+                             : "no RDMA device here: rdma link shows what the kernel has, docs/rdma.md how to get one");
   for (int i = 0; i < count && used < size; i++) {
     used += (size_t)snprintf(reason + used, size - used, "%s %s", i ? "," : "", ibv_get_device_name(list[i]));
   }
@@ -224,11 +226,12 @@ static void explain(void *block, char *text, size_t size) {
   hmci_verbs_gid_text(transport->gids[connection->mine].raw, here);
   hmci_verbs_gid_text(connection->peer_gid.raw, there);
   const verbs_device_t *device = connection->device;
-  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s%s", here,
+  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s; %u queue pairs, %llu B registered%s", here,
            ibv_get_device_name(device->context->device), transport->ports[connection->mine].number, there,
            128u << connection->mtu,
            connection->peer_stores_at_once ? "what is acknowledged is visible"
                                            : "a read behind each put makes it visible",
+           device->connections, (unsigned long long)transport->pinned,
            connection->phase == VERBS_UP ? "" : "; being made anew");
   pthread_mutex_unlock(&transport->lock);
 }
@@ -243,7 +246,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
     bool awaited = operations->awaited;
     for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
     hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
-    if (!awaited) hmci_verbs_settle(connection->device);
+    if (!awaited) hmci_verbs_settle_soon(connection->device);
   }
   pthread_mutex_unlock(&connection->transport->lock);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "the peer is gone");

@@ -444,6 +444,8 @@ void hmci_verbs_touch(verbs_connection_t *connection);
 /* Lets those go on that may, and sees to it that the loop notices what comes; before letting go of the lock, after
  * anything that posts. */
 void hmci_verbs_settle(verbs_device_t *device);
+/* Likewise, but leaves it to the loop to notice what comes within the next 200 us: its caller is likely to wait. */
+void hmci_verbs_settle_soon(verbs_device_t *device);
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events);
 hmc_status_t hmci_verbs_wait(void *connection, hmci_operation_t *operation, uint64_t spin); /* these without the lock */
 void hmci_verbs_progress(void *connection);
