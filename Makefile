@@ -5,13 +5,14 @@ SETUP ?= scripts/setup
 PRESETS ?= release asan tsan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rdma bench install format check-format tidy clean
+.PHONY: help demo test test-rdma bench bench-rdma install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
 	@echo 'make test                build and test everything: release, address and thread sanitizers (PRESETS=...)'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
+	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
 	@echo 'make install [PREFIX=]   install headers, library and tools (default $(PREFIX); DESTDIR= for packagers)'
 	@echo 'make format              format the sources; check-format only tells'
 	@echo 'make tidy                clang-tidy'
@@ -36,6 +37,11 @@ bench:
 	@$(SETUP) build bench
 	@scripts/build release
 	@bench/run
+
+bench-rdma:
+	@$(SETUP) build vm
+	@scripts/build release
+	@bench/rdma
 
 install:
 	@$(SETUP) build
