@@ -1,7 +1,8 @@
 # Transports that are loaded at run time: libhmc-<name>.so in hmc/ beside the library (see src/transport/module.h).
 #
-#   hmc_add_module(<name> <pkg-config module>...)
+#   hmc_add_module(<name> [HEADERS_ONLY] <pkg-config module>...)
 #
+# HEADERS_ONLY: the module opens the libraries by itself, and is not linked with them.
 # Built of the sources in src/transport/<name>. Where a library that it needs is not installed, the module is left out, and
 # programs say so when they ask for that transport. HMC_<NAME>: AUTO, ON (it is an error to leave it out) or OFF.
 # The sources are also put into a static library hmc_<name>_objects, for unit tests.
@@ -9,18 +10,20 @@
 find_package(PkgConfig REQUIRED)
 
 function(hmc_add_module name)
+  cmake_parse_arguments(PARSE_ARGV 1 module "HEADERS_ONLY" "" "")
+  set(needs ${module_UNPARSED_ARGUMENTS})
   string(TOUPPER "${name}" NAME)
   set(HMC_${NAME} AUTO CACHE STRING "Build the ${name} transport: AUTO, ON or OFF")
   set_property(CACHE HMC_${NAME} PROPERTY STRINGS AUTO ON OFF)
   if(HMC_${NAME} STREQUAL "OFF")
     return()
   endif()
-  pkg_check_modules(${NAME}_NEEDS IMPORTED_TARGET ${ARGN})
+  pkg_check_modules(${NAME}_NEEDS IMPORTED_TARGET ${needs})
   if(NOT ${NAME}_NEEDS_FOUND)
     if(HMC_${NAME} STREQUAL "ON")
-      message(FATAL_ERROR "HMC_${NAME} is ON, but these are not all installed: ${ARGN}")
+      message(FATAL_ERROR "HMC_${NAME} is ON, but these are not all installed: ${needs}")
     endif()
-    message(STATUS "The ${name} transport is left out: it needs ${ARGN}")
+    message(STATUS "The ${name} transport is left out: it needs ${needs}")
     return()
   endif()
 
@@ -30,13 +33,18 @@ function(hmc_add_module name)
   set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
   target_include_directories(hmc_${name}_objects PUBLIC include)
   get_target_property(headers PkgConfig::${NAME}_NEEDS INTERFACE_INCLUDE_DIRECTORIES)
-  if(headers)
-    target_include_directories(hmc_${name}_objects SYSTEM PUBLIC ${headers})
+  if(NOT headers)
+    set(headers "")
   endif()
+  target_include_directories(hmc_${name}_objects SYSTEM PUBLIC ${headers})
 
   add_library(hmc_${name} MODULE ${sources})
   target_include_directories(hmc_${name} PRIVATE include)
-  target_link_libraries(hmc_${name} PRIVATE hmc PkgConfig::${NAME}_NEEDS Threads::Threads)
+  target_include_directories(hmc_${name} SYSTEM PRIVATE ${headers})
+  target_link_libraries(hmc_${name} PRIVATE hmc Threads::Threads)
+  if(NOT module_HEADERS_ONLY)
+    target_link_libraries(hmc_${name} PRIVATE PkgConfig::${NAME}_NEEDS)
+  endif()
   target_link_options(hmc_${name} PRIVATE "-Wl,--version-script=${PROJECT_SOURCE_DIR}/src/module.map")
   if(NOT HMC_SANITIZE)
     target_link_options(hmc_${name} PRIVATE "-Wl,--no-undefined")
@@ -48,3 +56,4 @@ function(hmc_add_module name)
 endfunction()
 
 hmc_add_module(verbs libibverbs)
+hmc_add_module(ucx HEADERS_ONLY ucx)

@@ -50,10 +50,23 @@ static hmci_transport_ops_t verbs = {
     .type = HMC_CONNECTION_RDMA, .name = "verbs", .transport_size = MODULE_STATE, .probe = probe_verbs};
 static late_table_t late_verbs = {.table = &verbs};
 
+static pthread_once_t ucx_once = PTHREAD_ONCE_INIT;
+static late_table_t late_ucx;
+static void load_ucx(void) { load(&late_ucx); }
+static hmc_status_t probe_ucx(char *reason, size_t size) {
+  pthread_once(&ucx_once, load_ucx);
+  return probe(&late_ucx, reason, size);
+}
+static hmci_transport_ops_t ucx = {
+    .type = HMC_CONNECTION_UCX, .name = "ucx", .transport_size = MODULE_STATE, .probe = probe_ucx};
+static late_table_t late_ucx = {.table = &ucx};
+
+/* ucx comes last: tcp, which always works, is preferred to it, so it is used where it is asked for. */
 const hmci_transport_ops_t *const hmci_transports[] = {
     &hmci_transport_shm,
     &verbs,
     &hmci_transport_tcp,
+    &ucx,
 };
 
 const size_t hmci_transport_count = sizeof hmci_transports / sizeof *hmci_transports;

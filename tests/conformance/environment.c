@@ -82,7 +82,8 @@ static void forget_settings(void) {
   for (char **variable = environ; *variable;) {
     char name[128];
     size_t length = strcspn(*variable, "=");
-    bool ours = strncmp(*variable, "HMC_", 4) == 0 || strncmp(*variable, "CTRL_", 5) == 0;
+    bool ours = strncmp(*variable, "HMC_", 4) == 0 || strncmp(*variable, "CTRL_", 5) == 0 ||
+                strncmp(*variable, "UCX_", 4) == 0;
     if (!ours || length >= sizeof name) {
       variable++;
       continue;
@@ -155,6 +156,8 @@ static const struct {
     {"tcp", HMC_CONNECTION_TCP, NULL, NULL},
     {"tcp_streams", HMC_CONNECTION_TCP, "HMC_TCP_STREAMS", "4"},
     {"tcp_encrypted", HMC_CONNECTION_TCP, "HMC_ENCRYPT", "yes"},
+    {"ucx-tcp", HMC_CONNECTION_UCX, "UCX_TLS", "tcp"},
+    {"ucx-shm", HMC_CONNECTION_UCX, "UCX_POSIX_ERROR_HANDLING", "y"},
     {"verbs", HMC_CONNECTION_RDMA, NULL, NULL},
     {"verbs_flush", HMC_CONNECTION_RDMA, "HMC_VERBS_FLUSH", "yes"},
     {"verbs_pinched", HMC_CONNECTION_RDMA, "HMC_VERBS_PINNED_MAX", "64K"},

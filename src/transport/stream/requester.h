@@ -28,6 +28,8 @@
 #include "stage.h"
 #include "wire.h"
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 typedef struct hmci_requester {
   const hmci_host_t *host;
   void *connection; /* for host->connection_lost */
@@ -74,5 +76,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
 void hmci_requester_progress(hmci_requester_t *requester);
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status);
+
+#pragma GCC visibility pop
 
 #endif

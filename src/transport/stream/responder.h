@@ -19,6 +19,8 @@
 #include "stage.h"
 #include "wire.h"
 
+#pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
 typedef struct hmci_responder_job hmci_responder_job_t;
 
 typedef struct hmci_responder {
@@ -71,5 +73,7 @@ void hmci_responder_fail(hmci_responder_t *responder);
 void hmci_responder_close(hmci_responder_t *responder);
 /* When it returns, this responder does not touch the region's memory any more. */
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region);
+
+#pragma GCC visibility pop
 
 #endif

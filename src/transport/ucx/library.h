@@ -1,0 +1,55 @@
+/* libucp, opened when it is first needed and never linked, so that everything else works where it is missing.
+ *
+ * What loading it must not do to the host program, and what is done about it:
+ *   it patches mmap and its kin in the running program        UCX_MEM_EVENTS=n
+ *   it installs handlers for SIGSEGV, SIGBUS, SIGFPE, SIGILL  UCX_HANDLE_ERRORS=none
+ *   it writes its messages to stdout                          UCX_LOG_FILE=stderr until our log handler is in place
+ * UCX reads these variables in its constructors and nowhere else, so they stand in a second environment while it is
+ * loaded (see library.c). A variable that the user has set is left as it is: UCX_* pass through. */
+#ifndef HMCI_UCX_LIBRARY_H
+#define HMCI_UCX_LIBRARY_H
+
+#include "../../base/base.h"
+
+#include <ucp/api/ucp.h>
+#include <ucs/debug/log_def.h>
+
+/* Every function of UCX that is called, by the name it has there. */
+#define HMCI_UCX_FUNCTIONS(X)                                                                                          \
+  X(ucp_get_version)                                                                                                   \
+  X(ucp_config_read)                                                                                                   \
+  X(ucp_config_release)                                                                                                \
+  X(ucp_init_version)                                                                                                  \
+  X(ucp_cleanup)                                                                                                       \
+  X(ucp_worker_create)                                                                                                 \
+  X(ucp_worker_destroy)                                                                                                \
+  X(ucp_worker_get_efd)                                                                                                \
+  X(ucp_worker_arm)                                                                                                    \
+  X(ucp_worker_progress)                                                                                               \
+  X(ucp_worker_set_am_recv_handler)                                                                                    \
+  X(ucp_listener_create)                                                                                               \
+  X(ucp_listener_destroy)                                                                                              \
+  X(ucp_listener_query)                                                                                                \
+  X(ucp_listener_reject)                                                                                               \
+  X(ucp_ep_create)                                                                                                     \
+  X(ucp_ep_close_nbx)                                                                                                  \
+  X(ucp_ep_print_info)                                                                                                 \
+  X(ucp_am_send_nbx)                                                                                                   \
+  X(ucp_request_check_status)                                                                                          \
+  X(ucp_request_free)                                                                                                  \
+  X(ucs_status_string)                                                                                                 \
+  X(ucs_log_push_handler)
+
+typedef struct hmci_ucx_library {
+#define HMCI_UCX_FIELD(name) __typeof__(name) *name;
+  HMCI_UCX_FUNCTIONS(HMCI_UCX_FIELD)
+#undef HMCI_UCX_FIELD
+  char version[32]; /* "1.13.1" */
+} hmci_ucx_library_t;
+
+/* The library, loaded by the first call and kept. HMC_UNSUPPORT with a text: it is missing or too old. Any thread. */
+hmc_status_t hmci_ucx_library_load(const hmci_ucx_library_t **library);
+/* For tests: the same from a file of that name, if it is the first call of the two. */
+hmc_status_t hmci_ucx_library_load_from(const char *name, const hmci_ucx_library_t **library);
+
+#endif
