@@ -5,22 +5,17 @@
 
 #include <string.h>
 
-/* The service thread of a process reads and writes its regions for the other one: the sink when the holder puts, the
- * holder's stage when the receiver gets. What keeps that apart from the functions named below are messages through the
- * other process, which the thread sanitizer does not see: it looks into one process. */
-#ifdef __SANITIZE_THREAD__
-const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void) { return "race:^demo_clear$\nrace:^digest_region$\nrace:^load_stage$\n"; }
-#endif
-
+/* The service thread writes the sink when the holder puts, and that was before, or is later. */
 int demo_clear(demo_receiver_t *receiver, hmc_region_t *region) {
   hmc_memory_t memory = hmc_region_memory(region);
   unsigned char *at = hmc_region_pointer(region);
   memset(receiver->piece, 0xa5, DEMO_CHUNK);
   for (uint64_t offset = 0; offset < receiver->held.bytes; offset += DEMO_CHUNK) {
     uint64_t left = receiver->held.bytes - offset;
+    tool_shared_begin();
     hmc_status_t status = hmc_memory_copy(at + offset, memory, receiver->piece, (hmc_memory_t){HMC_MEMORY_CPU, 0},
                                           left < DEMO_CHUNK ? left : DEMO_CHUNK);
+    tool_shared_end();
     if (status != HMC_SUCCESS) return tool_fail_hmc("clearing the receiver's memory", status);
   }
   return TOOL_DONE;
@@ -35,8 +30,10 @@ static int digest_region(demo_receiver_t *receiver, hmc_region_t *region, const 
   int code = EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 ? TOOL_DONE : tool_fail("SHA-256 does not work here");
   for (uint64_t offset = 0; code == TOOL_DONE && offset < receiver->held.bytes; offset += DEMO_CHUNK) {
     uint64_t left = receiver->held.bytes - offset, length = left < DEMO_CHUNK ? left : DEMO_CHUNK;
+    tool_shared_begin();
     hmc_status_t status =
         hmc_memory_copy(receiver->piece, (hmc_memory_t){HMC_MEMORY_CPU, 0}, at + offset, memory, length);
+    tool_shared_end();
     if (status != HMC_SUCCESS)
       code = tool_fail_hmc("reading the receiver's memory", status);
     else if (EVP_DigestUpdate(digest, receiver->piece, length) != 1)

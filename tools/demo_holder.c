@@ -137,9 +137,11 @@ static bool make_stage(holder_t *holder) {
 static bool load_stage(holder_t *holder, uint64_t offset, uint64_t length) {
   unsigned char *stage = (unsigned char *)hmc_region_pointer(holder->stage) + offset;
   const unsigned char *device = (const unsigned char *)hmc_region_pointer(holder->source) + offset;
-  if (hmc_memory_copy(stage, (hmc_memory_t){HMC_MEMORY_CPU, 0}, device, hmc_region_memory(holder->source), length) !=
-      HMC_SUCCESS)
-    return give_up(holder, "copying from the holder's accelerator", hmc_last_error());
+  tool_shared_begin();
+  hmc_status_t status =
+      hmc_memory_copy(stage, (hmc_memory_t){HMC_MEMORY_CPU, 0}, device, hmc_region_memory(holder->source), length);
+  tool_shared_end();
+  if (status != HMC_SUCCESS) return give_up(holder, "copying from the holder's accelerator", hmc_last_error());
   return demo_send(holder->socket, &(demo_message_t){.kind = DEMO_DONE});
 }
 

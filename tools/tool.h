@@ -81,6 +81,12 @@ void tool_format_bytes(uint64_t bytes, char *text, size_t size);
 /* A string literal of JSON, with its quotes. */
 void tool_print_json(FILE *file, const char *text);
 
+/* Around a thread's accesses to a region that the other process reads or writes too, at another time: what keeps the
+ * two apart are messages between the processes, and a thread sanitizer, which sees the service thread do the other
+ * one's, looks into one process only. */
+void tool_shared_begin(void);
+void tool_shared_end(void);
+
 #ifdef __cplusplus
 }
 #endif

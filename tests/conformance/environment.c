@@ -82,8 +82,8 @@ static void forget_settings(void) {
   for (char **variable = environ; *variable;) {
     char name[128];
     size_t length = strcspn(*variable, "=");
-    bool ours = strncmp(*variable, "HMC_", 4) == 0 || strncmp(*variable, "CTRL_", 5) == 0 ||
-                strncmp(*variable, "UCX_", 4) == 0;
+    bool ours =
+        strncmp(*variable, "HMC_", 4) == 0 || strncmp(*variable, "CTRL_", 5) == 0 || strncmp(*variable, "UCX_", 4) == 0;
     if (!ours || length >= sizeof name) {
       variable++;
       continue;

@@ -71,7 +71,7 @@ static uint64_t processor_us(void) {
 
 static void idle_peer_uses_no_processor(void **state) {
   (void)state;
-  const uint64_t quiet_ms = 2000, most_us = SANITIZED ? 50000 : 2000;
+  const uint64_t quiet_ms = SANITIZED ? 2000 : 10000, most_us = SANITIZED ? 50000 : 5000;
   target_t target;
   target_open(&target);
   target_dial(&target, 0);
