@@ -64,9 +64,11 @@ void demo_progress_begin(demo_progress_t *progress, const char *label, uint64_t 
 void demo_progress_add(demo_progress_t *progress, uint64_t bytes);
 void demo_progress_end(demo_progress_t *progress);
 
-/* Moves `length` bytes at `offset` between `local` and `remote`, in chunks with several in flight. */
+/* Moves `length` bytes at `offset` between `local` and `remote`, in chunks with several in flight. Where that fails,
+ * `why` says what the library said of the chunk that failed. */
+enum { DEMO_WHY = 400 };
 hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, uint64_t offset, uint64_t length,
-                           demo_progress_t *progress);
+                           demo_progress_t *progress, char why[DEMO_WHY]);
 
 /* The receiving end. Functions that answer an exit code have put out their text where it is not TOOL_DONE. */
 typedef struct demo_receiver {

@@ -120,10 +120,11 @@ static bool put(holder_t *holder, const char *label) {
   demo_progress_t progress;
   demo_progress_begin(&progress, label, holder->bytes, 1);
   double begin = tool_clock();
-  hmc_status_t status = demo_transfer(holder->source, holder->sink, false, 0, holder->bytes, &progress);
+  char why[DEMO_WHY];
+  hmc_status_t status = demo_transfer(holder->source, holder->sink, false, 0, holder->bytes, &progress, why);
   done.seconds = tool_clock() - begin;
   demo_progress_end(&progress);
-  if (status != HMC_SUCCESS) return give_up(holder, "put", hmc_last_error());
+  if (status != HMC_SUCCESS) return give_up(holder, "put", why);
   return demo_send(holder->socket, &done);
 }
 

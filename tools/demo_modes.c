@@ -12,6 +12,7 @@ typedef struct transport {
   demo_progress_t progress;
   hmc_remote_t *stage; /* the holder's */
   int code;            /* of a step that is not the library's */
+  char why[DEMO_WHY];  /* a step of the library failed */
 } transport_t;
 
 static hmc_status_t load(void *user, uint64_t offset, uint64_t length) {
@@ -27,16 +28,18 @@ static hmc_status_t carry(void *user, uint64_t offset, uint64_t length) {
   const demo_receiver_t *receiver = transport->receiver;
   bool by_stage = transport->mode->is_staged || transport->mode->is_host;
   return demo_transfer(by_stage ? receiver->stage : receiver->sink, by_stage ? transport->stage : receiver->source,
-                       true, offset, length, &transport->progress);
+                       true, offset, length, &transport->progress, transport->why);
 }
 
 static hmc_status_t store(void *user, uint64_t offset, uint64_t length) {
   transport_t *transport = user;
   const demo_receiver_t *receiver = transport->receiver;
   demo_progress_add(&transport->progress, length);
-  return hmc_memory_copy(
+  hmc_status_t status = hmc_memory_copy(
       (unsigned char *)hmc_region_pointer(receiver->sink) + offset, hmc_region_memory(receiver->sink),
       (const unsigned char *)hmc_region_pointer(receiver->stage) + offset, (hmc_memory_t){HMC_MEMORY_CPU, 0}, length);
+  if (status != HMC_SUCCESS) snprintf(transport->why, sizeof transport->why, "copying here: %s", hmc_last_error());
+  return status;
 }
 
 /* One round. What a mode between the hosts' memories finds in the holder's is not part of its time. */
@@ -60,7 +63,7 @@ static int move(demo_receiver_t *receiver, const demo_row_t *row, const char *la
   demo_progress_end(&transport.progress);
   hmc_remote_close(transport.stage);
   if (transport.code != TOOL_DONE) return transport.code;
-  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc(label, status);
+  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail("%s: %s", label, transport.why);
 }
 
 static int make_stages(demo_receiver_t *receiver) {

@@ -55,12 +55,13 @@ static int transfer(demo_receiver_t *receiver, const demo_row_t *row, const char
     return code;
   }
   demo_progress_t progress;
+  char why[DEMO_WHY];
   demo_progress_begin(&progress, label, receiver->held.bytes, 1);
   double begin = tool_clock();
-  hmc_status_t status = demo_transfer(receiver->sink, receiver->source, true, 0, receiver->held.bytes, &progress);
+  hmc_status_t status = demo_transfer(receiver->sink, receiver->source, true, 0, receiver->held.bytes, &progress, why);
   *seconds = tool_clock() - begin;
   demo_progress_end(&progress);
-  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail_hmc(label, status);
+  return status == HMC_SUCCESS ? TOOL_DONE : tool_fail("%s: %s", label, why);
 }
 
 static int compare_doubles(const void *a, const void *b) {

@@ -48,8 +48,14 @@ void demo_progress_end(demo_progress_t *progress) {
   if (progress->shown) fprintf(stderr, "\r\033[K");
 }
 
+static hmc_status_t explain(hmc_status_t status, char why[DEMO_WHY]) {
+  if (status != HMC_SUCCESS)
+    snprintf(why, DEMO_WHY, "%s", hmc_last_error()[0] ? hmc_last_error() : hmc_status_text(status));
+  return status;
+}
+
 hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, uint64_t offset, uint64_t length,
-                           demo_progress_t *progress) {
+                           demo_progress_t *progress, char why[DEMO_WHY]) {
   hmc_request_t *ring[DEMO_IN_FLIGHT];
   uint64_t end = offset + length, next = offset, done = offset;
   size_t first = 0, last = 0; /* requests first .. last - 1 are in flight */
@@ -58,13 +64,14 @@ hmc_status_t demo_transfer(hmc_region_t *local, hmc_remote_t *remote, bool get, 
     for (; next < end && last - first < DEMO_IN_FLIGHT; last++) {
       uint64_t part = end - next < DEMO_CHUNK ? end - next : DEMO_CHUNK;
       hmc_request_t **slot = &ring[last % DEMO_IN_FLIGHT];
-      status = get ? hmc_get_nb(local, next, remote, next, part, NULL, slot)
-                   : hmc_put_nb(local, next, remote, next, part, NULL, slot);
+      status = explain(get ? hmc_get_nb(local, next, remote, next, part, NULL, slot)
+                           : hmc_put_nb(local, next, remote, next, part, NULL, slot),
+                       why);
       if (status != HMC_SUCCESS) goto out;
       next += part;
     }
     hmc_request_t *oldest = ring[first++ % DEMO_IN_FLIGHT];
-    status = hmc_request_wait(oldest);
+    status = explain(hmc_request_wait(oldest), why); /* before the free, which may leave a text of its own */
     hmc_request_free(oldest);
     if (status != HMC_SUCCESS) goto out;
     uint64_t part = end - done < DEMO_CHUNK ? end - done : DEMO_CHUNK;
