@@ -252,7 +252,7 @@ static void damage_on_one_host(couple_t *couple) {
 }
 
 void checksum_finds_damage(void **state) {
-  if (stamp.type == HMC_CONNECTION_SHM)
+  if (stamp.type == HMC_CONNECTION_SHM || stamp.type == HMC_CONNECTION_UCX) /* UCX makes connections past the proxy */
     damage_on_one_host(*state);
   else if (stamp_is("tcp_encrypted"))
     damage_encrypted(*state);
