@@ -23,15 +23,15 @@
   X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \
     "A file that holds the secret; only its owner may read it. Overrides HMC_SECRET and ~/.hmc/secret.")               \
   X(SWITCH, insecure, "HMC_INSECURE", "no", "Turns authentication and encryption off. Both ends must agree.")          \
-  X(SWITCH, encrypt, "HMC_ENCRYPT", "no", "Encrypts the payload of tcp data connections too, by TLS 1.3.")             \
+  X(SWITCH, encrypt, "HMC_ENCRYPT", "no",                                                                              \
+    "Encrypts the payload of tcp data connections too, by TLS 1.3; RDMA and UCX, which cannot, are not used then.")    \
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
     "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
   X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \
     "Kernel socket buffer of tcp data connections (0 to 1G); 0 leaves it to the kernel.")                              \
   X(SWITCH, shm_cma, "HMC_SHM_CMA", "yes",                                                                             \
-    "Lets shm reach lent memory by process_vm_readv and process_vm_writev; with no, or where the system forbids it, "  \
-    "the bytes are "                                                                                                   \
-    "staged through a socket.")                                                                                        \
+    "Lets shm read lent memory by process_vm_readv; with no, or where the system forbids it, the bytes are staged "    \
+    "through a socket.")                                                                                               \
   X(SIZE, staging, "HMC_STAGING", "16M",                                                                               \
     "Host memory per context through which bytes of device memory pass when there is no direct way (1M to 1T).")       \
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
