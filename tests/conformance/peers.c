@@ -58,6 +58,12 @@ void explain_names_the_transport(void **state) {
   assert_success(hmc_peer_explain(pair->peer, text, sizeof text, NULL));
 }
 
+/* It cannot encrypt; and of the virtual machine's RDMA devices, which it prefers, its own way of connecting makes
+ * nothing. */
+static bool ucx_gets_through(void) {
+  return !getenv("HMC_ENCRYPT") && strncmp(stamp.transport, "verbs", strlen("verbs")) != 0;
+}
+
 void required_type_is_kept(void **state) {
   pair_t *pair = *state;
   static const hmc_connection_type_t types[] = {HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX, HMC_CONNECTION_TCP,
@@ -68,7 +74,7 @@ void required_type_is_kept(void **state) {
     hmc_status_t here = hmc_connection_type_probe(types[i], reason, sizeof reason);
     assert_true(here == HMC_SUCCESS || here == HMC_UNSUPPORT);
     assert_string_not_equal(reason, "");
-    if (getenv("HMC_ENCRYPT") && types[i] == HMC_CONNECTION_UCX) here = HMC_UNSUPPORT; /* it is there, and cannot */
+    if (types[i] == HMC_CONNECTION_UCX && !ucx_gets_through()) here = HMC_UNSUPPORT;
     hmc_status_t status = hmc_context_connect(pair->context, "127.0.0.1", pair->port, types[i], 0, &peer);
     assert_status(status, here);
     if (here != HMC_SUCCESS) {

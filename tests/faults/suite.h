@@ -44,7 +44,7 @@ typedef struct scene {
   pthread_t traffic; /* exchanges with the bystander, see traffic_start */
   _Atomic bool traffic_stop;
   bool traffic_runs;
-  uint64_t traffic_rounds;
+  _Atomic uint64_t traffic_rounds;
   hmc_status_t traffic_status;
   hmc_remote_t *traffic_remote;
   char traffic_text[256];

@@ -67,7 +67,8 @@ class Perf(ProgramTest):
 
     def test_time(self):
         out, _ = self.run_program("--self", "--size", "8", "--seconds", "0.2", "--format", "json")
-        self.assertAlmostEqual(json.loads(out)["seconds"], 0.2, delta=0.1)
+        self.assertGreaterEqual(json.loads(out)["seconds"], 0.19)
+        self.assertLess(json.loads(out)["seconds"], 5)  # a busy machine comes back late; no --seconds at all is told, too
 
     def test_text_and_csv(self):
         out, _ = self.run_program("--self", "--size", "8,16", *SHORT)
