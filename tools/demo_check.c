@@ -50,7 +50,7 @@ void demo_format_digest(const unsigned char *digest, char text[2 * DEMO_DIGEST +
 }
 
 int demo_verify(demo_receiver_t *receiver, hmc_region_t *region, const char *label) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned char digest[EVP_MAX_MD_SIZE] = {0};
   EVP_MD_CTX *context = EVP_MD_CTX_new();
   int code = context ? digest_region(receiver, region, label, context, digest) : tool_fail("out of memory");
   EVP_MD_CTX_free(context);

@@ -48,7 +48,7 @@ hmc_status_t demo_take_route(demo_receiver_t *receiver, hmc_connection_type_t ro
 
 static int transfer(demo_receiver_t *receiver, const demo_row_t *row, const char *label, double *seconds) {
   if (!row->get) {
-    demo_message_t order = {.kind = DEMO_PUT}, done;
+    demo_message_t order = {.kind = DEMO_PUT}, done = {0};
     snprintf(order.text, sizeof order.text, "%s", label);
     int code = demo_order(receiver, &order, &done);
     *seconds = code == TOOL_DONE ? done.seconds : 0;

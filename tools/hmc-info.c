@@ -116,9 +116,21 @@ static void show_wrapped(const char *text, unsigned indent) {
   }
 }
 
+/* Of the column of names. */
+static int longest_setting(void) {
+  size_t longest = 0;
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char problem[512];
+    if (find_setting(i, &setting, problem, sizeof problem)) continue;
+    if (strlen(setting.name) > longest) longest = strlen(setting.name);
+  }
+  return (int)longest;
+}
+
 static int show_settings(void) {
-  int code = TOOL_DONE;
-  printf("%-18s %-9s %-16s %s\n", "setting", "kind", "default", "value");
+  int code = TOOL_DONE, width = longest_setting();
+  printf("%-*s %-9s %-16s %s\n", width, "setting", "kind", "default", "value");
   for (size_t i = 0; i < hmc_settings_count(); i++) {
     hmc_setting_t setting;
     char problem[512];
@@ -126,7 +138,7 @@ static int show_settings(void) {
       code = tool_fail("%s", problem);
       continue;
     }
-    printf("%-18s %-9s %-16s %s%s\n", setting.name, setting.kind,
+    printf("%-*s %-9s %-16s %s%s\n", width, setting.name, setting.kind,
            setting.default_value[0] ? setting.default_value : "-", setting.value[0] ? setting.value : "-",
            setting.is_set ? "  (from the environment)" : "");
     show_wrapped(setting.documentation, 4);

@@ -52,7 +52,8 @@ bool perf_order_parse(const char *text, size_t size, perf_order_t *order) {
   perf_order_t found = {.kind = words[i].kind};
   uint64_t *const numbers[] = {&found.number, &found.offset, &found.length};
   const char *at = line + length;
-  for (unsigned n = 0; at && n < words[i].numbers; n++) at = scan_number(at, numbers[n]);
+  for (unsigned n = 0; at && n < words[i].numbers && n < sizeof numbers / sizeof *numbers; n++)
+    at = scan_number(at, numbers[n]);
   if (!at) return false;
   if (found.kind == PERF_ORDER_FAILED && *at == ' ')
     snprintf(found.text, sizeof found.text, "%s", at + 1);

@@ -28,6 +28,10 @@ class Info(ProgramTest):
         self.assertIn("30s", line)
         self.assertIn("5s  (from the environment)", line)
         self.assertLessEqual(max(map(len, out.splitlines())), 120)
+        column = out.splitlines()[0].index("kind") # the names fit into theirs
+        for line in out.splitlines():
+            if line.startswith("HMC_"):
+                self.assertRegex(line[column - 1:], r"^ \S")
 
     def test_secret_is_not_shown(self):
         for form in ("--config", "--json"):
