@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LOOK_MS = 100, ANSWER_MS = 30000 };
+
 struct perf_staged {
   const perf_options_t *options;
   hmc_context_t *context;
+  hmc_peer_t *peer;
   hmc_region_t *device; /* here */
   hmc_remote_t *far;    /* the device there */
   hmc_region_t *stage;
@@ -21,17 +24,31 @@ static hmc_status_t fail(perf_staged_t *staged, hmc_status_t status, const char 
   return status;
 }
 
+/* Takes the next message; ends soon where the server is gone, for nobody is told of that who waits for messages. */
+static hmc_status_t receive(perf_staged_t *staged, char *text, size_t room, size_t *size) {
+  hmc_status_t status = HMC_TIMEOUT;
+  for (unsigned waited = 0; status == HMC_TIMEOUT && waited < ANSWER_MS; waited += LOOK_MS) {
+    hmc_peer_info_t server;
+    status = hmc_notification_receive(staged->context, text, room, size, NULL, LOOK_MS);
+    if (status == HMC_TIMEOUT && hmc_peer_get_info(staged->peer, &server) == HMC_SUCCESS &&
+        server.state == HMC_PEER_GONE)
+      return fail(staged, HMC_PEER_LOST, "the server's half", "the server is gone");
+  }
+  return status == HMC_SUCCESS ? status : fail(staged, status, "the server's half", hmc_last_error());
+}
+
 /* Has the server do something, and waits until it is done. Answers to orders that were given up are passed over. */
 static hmc_status_t order(perf_staged_t *staged, perf_order_kind_t kind, uint64_t offset, uint64_t length) {
   perf_order_t sent = {.kind = kind, .number = ++staged->orders, .offset = offset, .length = length}, answer = {0};
   hmc_status_t status = perf_order_send(staged->device, staged->far, &sent);
-  while (status == HMC_SUCCESS && answer.number != sent.number) {
+  if (status != HMC_SUCCESS) return fail(staged, status, "the server's half", hmc_last_error());
+  while (answer.number != sent.number) {
     char text[HMC_NOTIFICATION_MAX];
     size_t size;
-    status = hmc_notification_receive(staged->context, text, sizeof text, &size, NULL, 0);
-    if (status == HMC_SUCCESS && !perf_order_parse(text, size, &answer)) answer.number = 0;
+    status = receive(staged, text, sizeof text, &size);
+    if (status != HMC_SUCCESS) return status;
+    if (!perf_order_parse(text, size, &answer)) answer.number = 0;
   }
-  if (status != HMC_SUCCESS) return fail(staged, status, "the server's half", hmc_last_error());
   return answer.kind == PERF_ORDER_DONE ? HMC_SUCCESS : fail(staged, HMC_ERROR, "the server's half", answer.text);
 }
 
@@ -76,6 +93,7 @@ int perf_staged_open(const perf_options_t *options, hmc_context_t *context, hmc_
   if (!made) return tool_fail("out of memory");
   made->options = options;
   made->context = context;
+  made->peer = peer;
   made->device = device;
   made->far = far;
   hmc_status_t status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, bytes, NULL, 0, &made->stage);
