@@ -1,8 +1,9 @@
 /* The accepting side of a greeting: all in the loop's thread, nothing blocks.
  *
- * What has not proved itself is bounded: HMCI_GREETINGS connections, GREETING_TIME each, and no frame is read before
- * the secure handshake is through. When the house is full, the oldest that has not yet authenticated makes room, so
- * that idle connections lock nobody out. */
+ * What has not proved itself is bounded: HMCI_GREETINGS connections, STRANGER_TIME each, and no frame is read before
+ * the secure handshake is through. Who has proved itself may take GREETING_TIME: making a connection can be much work
+ * on a busy host. When the house is full, the oldest that has not yet authenticated makes room, so that idle
+ * connections lock nobody out. */
 #include "greeting.h"
 
 #include "../base/socket.h"
@@ -14,7 +15,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define GREETING_TIME 5000000000u /* nanoseconds from accept to the end of the greeting */
+#define STRANGER_TIME 5000000000u  /* nanoseconds from accept to the end of the secure handshake */
+#define GREETING_TIME 30000000000u /* ... and from there to the end of the greeting */
 
 typedef struct greeting {
   hmci_list_t link; /* context->greetings */
@@ -166,6 +168,7 @@ static hmc_status_t authenticate(greeting_t *greeting) {
     hmci_loop_modify(greeting->context->loop, &greeting->watch, events & EPOLLOUT ? EPOLLOUT : EPOLLIN);
   } else if (status == HMC_SUCCESS) {
     greeting->authenticated = true;
+    hmci_loop_set_timer(greeting->context->loop, &greeting->timer, hmci_now() + GREETING_TIME);
     hmci_loop_modify(greeting->context->loop, &greeting->watch, EPOLLIN);
   }
   return status;
@@ -233,7 +236,7 @@ void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *fr
   hmci_channel_open(&greeting->peer->channel, stream);
   hmci_list_append(&context->greetings, &greeting->link);
   context->greeting_count++;
-  hmci_loop_set_timer(context->loop, &greeting->timer, hmci_now() + GREETING_TIME);
+  hmci_loop_set_timer(context->loop, &greeting->timer, hmci_now() + STRANGER_TIME);
   if (hmci_loop_add(context->loop, &greeting->watch, descriptor, EPOLLIN) != HMC_SUCCESS) end_greeting(greeting);
   return;
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,13 +186,17 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
 /* ---- waiting for a welcome
  * -------------------------------------------------------------------------------------------------------- */
 
-/* Sleeps a moment, or until UCX has something. With the lock held, which it lets go meanwhile. */
+/* Sleeps a moment, or until UCX has something. With the lock held, which it lets go in any case: the loop may want it. */
 static void doze(hmci_ucx_worker_t *worker, uint64_t deadline) {
   struct pollfd wake = {.fd = worker->events.descriptor, .events = POLLIN};
   int left = hmci_poll_timeout(deadline);
-  if (worker->ucx->ucp_worker_arm(worker->handle) != UCS_OK) return;
+  bool armed = worker->ucx->ucp_worker_arm(worker->handle) == UCS_OK;
   pthread_mutex_unlock(&worker->lock);
-  poll(&wake, 1, left < 0 || left > HELLO_NAP ? HELLO_NAP : left);
+  if (armed) {
+    poll(&wake, 1, left < 0 || left > HELLO_NAP ? HELLO_NAP : left);
+  } else {
+    sched_yield();
+  }
   pthread_mutex_lock(&worker->lock);
 }
 
