@@ -2,8 +2,8 @@
  *
  *   shm_put, shm_get      blocking calls on a mapped peer
  *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
- *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one
- * way tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one way
+ *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
@@ -11,7 +11,7 @@
  *                         this process's second device, which is as fast as the target's
  *
  * `hmc-bench-engine sim` has software accelerator memory at both ends, `hmc-bench-engine lent` memory that the program
- * allocated itself and lends.
+ * allocated itself and lends. With `hmc-bench-engine ucx` what is called tcp goes by UCX.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -66,6 +66,7 @@ typedef struct engine {
 
 static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
 static bool lends;
+static hmc_connection_type_t network = HMC_CONNECTION_TCP;
 
 static bool fail(bench_result_t *result, const char *what, hmc_status_t status) {
   const char *text = hmc_last_error();
@@ -305,6 +306,7 @@ int main(int count, char **arguments) {
   static engine_t engine;
   if (count > 1 && strcmp(arguments[1], "sim") == 0) memory.kind = HMC_MEMORY_SIM;
   lends = count > 1 && strcmp(arguments[1], "lent") == 0;
+  if (count > 1 && strcmp(arguments[1], "ucx") == 0) network = HMC_CONNECTION_UCX;
   int sockets[2];
   bench_pin(0);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return 1;
@@ -323,7 +325,7 @@ int main(int count, char **arguments) {
   if (up) {
     char hello[64];
     connect_route(&engine.shm, port, HMC_CONNECTION_SHM);
-    connect_route(&engine.tcp, port, HMC_CONNECTION_TCP);
+    connect_route(&engine.tcp, port, network);
     snprintf(hello, sizeof hello, "hmc-bench-engine %s", hmc_version_text());
     bench_serve(hello, measure, &engine);
   }

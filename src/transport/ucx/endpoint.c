@@ -20,8 +20,7 @@ enum {
   FRAGMENT = 8000, /* what UCX's other transports than tcp send in one piece by default */
 };
 
-/* ---- numbers
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static bool take_number(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t *pipe) {
   uint32_t number = 0;
@@ -39,8 +38,7 @@ static bool take_number(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t *pipe) {
   return true;
 }
 
-/* ---- closing
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void hmci_ucx_endpoint_close(hmci_ucx_worker_t *worker, ucp_ep_h endpoint) {
   const hmci_ucx_library_t *ucx = worker->ucx;
@@ -72,8 +70,7 @@ static void pipe_close(hmci_pipe_t *base) {
   free(pipe);
 }
 
-/* ---- opening
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_ucx_pipe_open(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t **out) {
   hmci_ucx_pipe_t *pipe = calloc(1, sizeof *pipe);
@@ -111,8 +108,7 @@ err_pipe:
   return HMC_NO_MEMORY;
 }
 
-/* ---- what UCX has chosen
- * --------------------------------------------------------------------------------------------- */
+/* ---- what UCX has chosen ----------------------------------------------------------------------------------------- */
 
 /* UCX tells which transport and device an endpoint uses as text for people only: lines like
  * "lane[1]:  0:tcp/lo.0 md[0]  -> md[0]/tcp/sysdev[255] rma_bw#0 am am_bw#0 wireup". What is not found is not told. */
@@ -142,8 +138,7 @@ void hmci_ucx_pipe_look(hmci_ucx_pipe_t *pipe) {
   free(text);
 }
 
-/* ---- connecting
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 static void expect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer) {
   pipe->peer_number = peer.pipe;
@@ -183,8 +178,7 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
                    worker->ucx->ucs_status_string(status));
 }
 
-/* ---- waiting for a welcome
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- waiting for a welcome --------------------------------------------------------------------------------------- */
 
 /* Sleeps a moment, or until UCX has something. With the lock held, which it lets go in any case: the loop may want it. */
 static void doze(hmci_ucx_worker_t *worker, uint64_t deadline) {

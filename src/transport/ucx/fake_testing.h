@@ -69,8 +69,7 @@ typedef struct fake {
 static fake_t fake;
 static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER; /* what lies in workers; not held while they call back */
 
-/* ---- workers
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- workers ----------------------------------------------------------------------------------------------------- */
 
 static inline ucs_status_t fake_worker_create(ucp_context_h context, const ucp_worker_params_t *params,
                                               ucp_worker_h *out) {
@@ -175,8 +174,7 @@ static inline unsigned fake_worker_progress(ucp_worker_h worker) {
   return !idle;
 }
 
-/* ---- listeners and endpoints
- * ----------------------------------------------------------------------------------------- */
+/* ---- listeners and endpoints ------------------------------------------------------------------------------------- */
 
 /* The port of a listener says whose it is: 1000 + the number of the worker. */
 static inline ucs_status_t fake_listener_create(ucp_worker_h worker, const ucp_listener_params_t *params,
@@ -247,8 +245,7 @@ static inline void fake_ep_print_info(ucp_ep_h endpoint, FILE *stream) {
                   "#  lane[2]:  3:tcp/eth0.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0 wireup\n#\n");
 }
 
-/* ---- sending
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 static inline ucs_status_ptr_t fake_am_send(ucp_ep_h endpoint, unsigned id, const void *header, size_t header_size,
                                             const void *bytes, size_t size, const ucp_request_param_t *param) {

@@ -23,8 +23,7 @@ static hmci_ucx_library_t library;               /* lock until `state` is LOADED
 static char reason[256];                         /* lock; why it failed */
 static char **second_environment;                /* lock; kept, for a getenv of another thread may still read it */
 
-/* ---- the environment it is loaded in
- * --------------------------------------------------------------------------------- */
+/* ---- the environment it is loaded in ----------------------------------------------------------------------------- */
 
 static bool is_set(const char *addition) {
   size_t name = (size_t)(strchr(addition, '=') - addition) + 1;
@@ -57,8 +56,7 @@ static void *open_quietly(const char *name) {
   return handle;
 }
 
-/* ---- its messages
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- its messages ------------------------------------------------------------------------------------------------ */
 
 /* What fails for good is told by our own texts, with the peer's name: an error of UCX is news, not an alarm. */
 static ucs_log_func_rc_t on_message(const char *file, unsigned line, const char *function, ucs_log_level_t level,
@@ -71,8 +69,7 @@ static ucs_log_func_rc_t on_message(const char *file, unsigned line, const char 
   return UCS_LOG_FUNC_RC_STOP;
 }
 
-/* ---- loading
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 static const struct {
   const char *name;

@@ -21,8 +21,7 @@ typedef struct stranger {
   bool dead;
 } stranger_t;
 
-/* ---- addresses
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
 
 socklen_t hmci_ucx_address_size(const struct sockaddr_storage *address) {
   return address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
@@ -41,8 +40,7 @@ static uint16_t port_of(const struct sockaddr_storage *address) {
                                               : ((const struct sockaddr_in *)address)->sin_port);
 }
 
-/* ---- strangers
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- strangers --------------------------------------------------------------------------------------------------- */
 
 static void send_away(hmci_ucx_worker_t *worker, stranger_t *stranger) {
   hmci_list_remove(&stranger->link);
@@ -134,8 +132,7 @@ static void on_connection(ucp_conn_request_h request, void *argument) {
   worker->stranger_count++;
 }
 
-/* ---- listening
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- listening --------------------------------------------------------------------------------------------------- */
 
 static listener_t *find_listener(hmci_ucx_worker_t *worker, const struct sockaddr_storage *address) {
   for (hmci_list_t *link = worker->listeners.next; link != &worker->listeners; link = link->next) {

@@ -27,8 +27,7 @@ typedef struct frame {
   uint8_t bytes[];
 } frame_t;
 
-/* ---- readers
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- readers ----------------------------------------------------------------------------------------------------- */
 
 static bool has_news(const hmci_ucx_pipe_t *pipe) { return pipe->stored || pipe->failed; }
 
@@ -84,8 +83,7 @@ void hmci_ucx_pipe_mute(hmci_ucx_pipe_t *pipe) {
   pthread_mutex_unlock(&pipe->worker->lock);
 }
 
-/* ---- frames
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 static frame_t *take_frame(hmci_ucx_worker_t *worker, size_t size) {
   size_t room = size <= HMCI_UCX_SMALL_FRAME ? HMCI_UCX_SMALL_FRAME : HMCI_UCX_FRAME;
@@ -213,8 +211,7 @@ static void say(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type) {
 
 void hmci_ucx_pipe_hello(hmci_ucx_pipe_t *pipe) { say(pipe, HMCI_UCX_HELLO); }
 
-/* ---- sending
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 /* How many bytes may go in the next message; 0: none, and `blocked` says that somebody waits for it. */
 static size_t room_to_send(hmci_ucx_pipe_t *pipe) {
@@ -281,8 +278,7 @@ ssize_t hmci_ucx_pipe_send(hmci_pipe_t *base, const struct iovec *parts, int cou
   return -1;
 }
 
-/* ---- receiving
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 static const char sent_twice[] = "the peer sent bytes twice, or more than there is room for";
 
@@ -407,8 +403,7 @@ bool hmci_ucx_pipe_pending(hmci_pipe_t *base) {
   return pending;
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static void take_credit(hmci_ucx_pipe_t *pipe, uint64_t taken) {
   if (taken > pipe->sent) {

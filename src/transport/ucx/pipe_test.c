@@ -26,8 +26,7 @@ typedef struct pair {
 
 static uint8_t pattern(uint64_t position) { return (uint8_t)(position * 7 + position / 251); }
 
-/* ---- moving
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- moving ------------------------------------------------------------------------------------------------------ */
 
 static bool poll_once(hmci_ucx_worker_t *worker) {
   pthread_mutex_lock(&worker->lock);
@@ -79,8 +78,7 @@ static void receive_all(pair_t *pair, hmci_ucx_pipe_t *pipe, uint64_t position, 
   }
 }
 
-/* ---- the fixture
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the fixture ------------------------------------------------------------------------------------------------- */
 
 static bool never_busy(void *argument) {
   (void)argument;
@@ -139,8 +137,7 @@ static int close_pair(void **state) {
   return left;
 }
 
-/* ---- meeting
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- meeting ----------------------------------------------------------------------------------------------------- */
 
 static void both_ends_open(void **state) {
   pair_t *pair = *state;
@@ -261,8 +258,7 @@ static void no_way_is_said(void **state) {
   pipe->base.close(&pipe->base);
 }
 
-/* ---- bytes
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 static void bytes_come_in_order(void **state) {
   pair_t *pair = *state;
@@ -329,8 +325,7 @@ static void credit_for_nothing_ends_the_pipe(void **state) {
   assert_true(pair->near->failed);
 }
 
-/* ---- bounds
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- bounds ------------------------------------------------------------------------------------------------------ */
 
 static void the_window_holds_the_sender(void **state) {
   pair_t *pair = *state;
@@ -378,8 +373,7 @@ static void frames_held_outlive_their_pipe(void **state) {
   assert_int_equal(pair->here.staged, 0);
 }
 
-/* ---- failing
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- failing ----------------------------------------------------------------------------------------------------- */
 
 static void a_lost_peer_shows_at_both_calls(void **state) {
   pair_t *pair = *state;
@@ -409,8 +403,7 @@ static void a_send_that_fails_ends_the_pipe(void **state) {
   fake.send_status = UCS_OK;
 }
 
-/* ---- readers
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- readers ----------------------------------------------------------------------------------------------------- */
 
 typedef struct reader {
   hmci_watch_t watch;

@@ -54,8 +54,7 @@ typedef struct ucx_connection {
   _Atomic bool linked; /* requester and responder are open */
 } ucx_connection_t;
 
-/* ---- the transport
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the transport ----------------------------------------------------------------------------------------------- */
 
 static hmc_status_t probe(char *reason, size_t size) {
   const hmci_ucx_library_t *ucx;
@@ -169,8 +168,7 @@ static hmc_status_t start(ucx_transport_t *transport) {
   return status;
 }
 
-/* ---- connections
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static hmci_ucx_end_t end_of(const hmci_ucx_pipe_t *pipe) { return (hmci_ucx_end_t){pipe->number, pipe->token}; }
 
@@ -342,8 +340,7 @@ static void remote_explain(void *block, void *remote, char *text, size_t size) {
   snprintf(text, size, "the target's service thread copies between UCX's buffers and the region");
 }
 
-/* ---- operations
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- operations -------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   ucx_connection_t *connection = block;

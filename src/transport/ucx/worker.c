@@ -15,8 +15,7 @@
 #define LINGER 100000000u /* nanoseconds that UCX has to be through with what was closed */
 enum { ARM_TRIES = 8, FRUITLESS = 16 };
 
-/* ---- moving
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- moving ------------------------------------------------------------------------------------------------------ */
 
 bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker) {
   worker->polls++;
@@ -81,8 +80,7 @@ void hmci_ucx_worker_want(hmci_ucx_worker_t *worker) {
   pthread_mutex_unlock(&worker->lock);
 }
 
-/* ---- the loop's round
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the loop's round -------------------------------------------------------------------------------------------- */
 
 /* Calls the reader of a pipe, which stays: closing it takes the loop's lock, and this thread has it. */
 static bool call_reader(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t *pipe) {
@@ -186,8 +184,7 @@ static bool on_awake(hmci_watch_t *watch, uint32_t events) {
   return step(HMCI_CONTAINER(watch, hmci_ucx_worker_t, awake), false);
 }
 
-/* ---- opening and closing
- * --------------------------------------------------------------------------------------------- */
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 static hmc_status_t fail_ucx(const hmci_ucx_worker_t *worker, const char *what, ucs_status_t status) {
   return hmci_fail(status == UCS_ERR_NO_MEMORY ? HMC_NO_MEMORY : HMC_UNSUPPORT, "UCX: %s: %s", what,
