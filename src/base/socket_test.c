@@ -218,6 +218,28 @@ static void test_a_restarted_server_gets_its_port_back(void **state) {
   close(listener);
 }
 
+static void test_congestion_control_is_by_name(void **state) {
+  (void)state;
+  int listener, here, there;
+  uint16_t port;
+  char peer[HMCI_ADDRESS_TEXT], name[16] = "";
+  socklen_t size = sizeof(name);
+  assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, soon(), &here), HMC_SUCCESS);
+  there = accept_one(listener, peer);
+  assert_true(hmci_socket_stays_here(here));
+  assert_true(hmci_socket_stays_here(there));
+  assert_false(hmci_socket_stays_here(listener)); /* nobody at the other end */
+  assert_int_equal(hmci_socket_set_congestion(here, "reno"), HMC_SUCCESS);
+  assert_int_equal(getsockopt(here, IPPROTO_TCP, TCP_CONGESTION, name, &size), 0);
+  assert_string_equal(name, "reno");
+  assert_int_equal(hmci_socket_set_congestion(here, "wishes"), HMC_INVALID_CONFIG);
+  assert_says("wishes");
+  close(here);
+  close(there);
+  close(listener);
+}
+
 static void test_addresses_that_are_refused(void **state) {
   (void)state;
   static const char *const bad[] = {"",
@@ -582,6 +604,7 @@ int main(void) {
       TEST(test_tcp),
       TEST(test_a_port_in_use),
       TEST(test_a_restarted_server_gets_its_port_back),
+      TEST(test_congestion_control_is_by_name),
       TEST(test_addresses_that_are_refused),
       TEST(test_nobody_listens),
       TEST(test_connecting_ends_at_the_deadline),

@@ -6,6 +6,8 @@
 
 #include <sys/uio.h>
 
+enum { HMCI_STREAM_INLINE = 512 }; /* a payload of host memory up to this is copied behind its header */
+
 /* A place in the payload of a list of segments: `offset` bytes into segment `index`; index == count at the end. */
 typedef struct hmci_cursor {
   uint32_t index;

@@ -4,8 +4,6 @@
 
 #include "requester.h"
 
-enum { HMCI_STREAM_INLINE = 512 }; /* a payload up to this is copied behind its header */
-
 /* The transport's part of an operation. */
 typedef struct hmci_stream_state {
   hmci_list_t link;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BUFFER = 4096 };
+enum { BUFFER = 8192, BULK = 4096 }; /* a get of more is received in two steps, its header and its bytes in place */
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
@@ -262,7 +262,7 @@ static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
     buffered = aim_payload(requester, aim);
   } else if (!hmci_list_is_empty(&requester->queue)) {
     hmci_operation_t *oldest = hmci_stream_operation(requester->queue.next);
-    bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || bytes_expected(oldest) > BUFFER);
+    bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || bytes_expected(oldest) > BULK);
     if (bulk) buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
   }
   if (buffered) aim->parts[aim->count++] = (struct iovec){buffer, buffered};

@@ -7,7 +7,7 @@
  * brought.
  *
  * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody
- * else.
+ * else. Answers to small requests go out many at a time.
  *
  * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that
  * touches a region counts among its users, and revoke ends that at once: what still comes in is dropped, what still
@@ -20,6 +20,8 @@
 #include "wire.h"
 
 #pragma GCC visibility push(default) /* modules call these: see hmc.map */
+
+enum { HMCI_RESPONDER_REPLIES = 2048 };
 
 typedef struct hmci_responder_job hmci_responder_job_t;
 
@@ -53,11 +55,11 @@ typedef struct hmci_responder {
 
   /* Answers. */
   uint64_t ack_due, ack_sent;
-  hmci_list_t jobs;                 /* gets and NAKs, oldest first */
-  uint32_t job_count, refusals;     /* refusals: jobs that are nothing but a NAK */
-  uint8_t reply[HMCI_REPLY_HEADER]; /* the header of the frame being sent */
-  uint32_t reply_size, reply_sent;
-  uint64_t data_left; /* payload of the frame being sent, of the oldest job */
+  hmci_list_t jobs;                        /* gets and NAKs, oldest first */
+  uint32_t job_count, refusals;            /* refusals: jobs that are nothing but a NAK */
+  uint8_t replies[HMCI_RESPONDER_REPLIES]; /* small frames, and the header of a large one */
+  uint32_t replies_size, replies_sent;
+  uint64_t data_left; /* payload that follows them, of the oldest job */
   hmci_stage_t in;    /* chunks of puts into device memory */
   hmci_stage_t out;   /* chunks of the oldest job, where it reads device memory */
   uint64_t out_sent;  /* of the oldest chunk */

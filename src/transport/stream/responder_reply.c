@@ -5,10 +5,14 @@
 
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
-static void begin_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
-  hmci_reply_encode(responder->reply, header);
-  responder->reply_size = HMCI_REPLY_HEADER;
-  responder->reply_sent = 0;
+/* Appends the header of a frame. */
+static void add_reply(hmci_responder_t *responder, const hmci_reply_header_t *header) {
+  hmci_reply_encode(responder->replies + responder->replies_size, header);
+  responder->replies_size += HMCI_REPLY_HEADER;
+}
+
+static bool has_room(const hmci_responder_t *responder) {
+  return responder->replies_size + HMCI_REPLY_HEADER + HMCI_STREAM_INLINE <= sizeof responder->replies;
 }
 
 /* Lets the device copy ahead for a job, as far as there are buffers. */
@@ -31,8 +35,19 @@ void hmci_responder_drop_chunks(hmci_responder_t *responder) {
   }
 }
 
-/* Begins the next DATA frame of a job: HMC_IN_PROGRESS while the device copies it. */
-static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
+/* A DATA frame that is copied whole, so that its job is over where it was the last one. */
+static void add_small_data(hmci_responder_t *responder, hmci_responder_job_t *job, hmci_reply_header_t *header) {
+  uint8_t *payload = responder->replies + responder->replies_size + HMCI_REPLY_HEADER;
+  hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, payload, header->length);
+  if (job->checksum) header->crc = hmci_crc32c(0, payload, header->length);
+  add_reply(responder, header);
+  responder->replies_size += (uint32_t)header->length;
+  job->left -= header->length;
+  if (!job->left) hmci_responder_free_job(responder, job);
+}
+
+/* Appends the next DATA frame of a job, of a large one the header: HMC_IN_PROGRESS while the device copies it. */
+static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
   bool host = job->region->ops->host_accessible;
   uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
   hmci_stage_slot_t *slot = NULL;
@@ -47,13 +62,17 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
   }
   hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
   if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
+  if (job->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
+  if (host && length <= HMCI_STREAM_INLINE) {
+    add_small_data(responder, job, &header);
+    return HMC_SUCCESS;
+  }
   if (job->checksum) {
     hmci_cursor_t cursor = job->cursor;
-    header.flags |= HMCI_FLAG_CHECKSUM;
     header.crc = host ? hmci_pieces_crc(job->entries, job->count, job->region->base, &cursor, length, 0)
                       : hmci_crc32c(0, slot->buffer, length);
   }
-  begin_reply(responder, &header);
+  add_reply(responder, &header);
   responder->data_left = length;
   return HMC_SUCCESS;
 }
@@ -62,11 +81,11 @@ static hmc_status_t begin_data(hmci_responder_t *responder, hmci_responder_job_t
 static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
   if (responder->ack_sent >= sequence) return false;
   responder->ack_sent = sequence;
-  begin_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = sequence});
+  add_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = sequence});
   return true;
 }
 
-/* Prepares the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
+/* Appends the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
  * what it would cover; what was done before that is acknowledged before it. */
 static bool next_reply(hmci_responder_t *responder) {
   if (!responder->refusals && acknowledge(responder, responder->ack_due)) return true;
@@ -74,7 +93,7 @@ static bool next_reply(hmci_responder_t *responder) {
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
   if (!job->count && acknowledge(responder, job->done)) return true;
   if (job->status == HMC_SUCCESS && job->count) {
-    hmc_status_t status = begin_data(responder, job);
+    hmc_status_t status = add_data(responder, job);
     if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;
     hmci_responder_drop_chunks(responder);
     job->status = status;
@@ -83,7 +102,7 @@ static bool next_reply(hmci_responder_t *responder) {
   if (job->status != HMC_SUCCESS) {
     header = (hmci_reply_header_t){.type = HMCI_WIRE_NAK, .sequence = job->sequence, .status = (uint16_t)job->status};
   }
-  begin_reply(responder, &header);
+  add_reply(responder, &header);
   hmci_responder_free_job(responder, job);
   return true;
 }
@@ -91,13 +110,13 @@ static bool next_reply(hmci_responder_t *responder) {
 /* Payload of a frame whose region went away meanwhile. */
 static const uint8_t zeros[4096];
 
-/* The parts of the frame being sent that are still to go. */
+/* What is still to go of the frames and the payload behind them. */
 static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
   int used = 0;
   uint64_t covered;
-  if (responder->reply_sent < responder->reply_size) {
+  if (responder->replies_sent < responder->replies_size) {
     parts[used++] =
-        (struct iovec){responder->reply + responder->reply_sent, responder->reply_size - responder->reply_sent};
+        (struct iovec){responder->replies + responder->replies_sent, responder->replies_size - responder->replies_sent};
   }
   if (!responder->data_left) return used;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
@@ -128,14 +147,23 @@ static void advance_data(hmci_responder_t *responder, uint64_t sent) {
   if (job->region && !job->left) hmci_responder_free_job(responder, job); /* one without a region still owes its NAK */
 }
 
+/* Takes note of what went out. */
+static void advance(hmci_responder_t *responder, uint64_t sent) {
+  uint64_t frames = responder->replies_size - responder->replies_sent;
+  if (frames > sent) frames = sent;
+  responder->replies_sent += (uint32_t)frames;
+  if (responder->replies_sent == responder->replies_size) responder->replies_sent = responder->replies_size = 0;
+  if (sent > frames) advance_data(responder, sent - frames);
+}
+
 /* Sends answers until all are gone or the pipe is full. True when something moved. */
 static bool send_replies(hmci_responder_t *responder) {
   bool moved = false;
   uint64_t round = 0;
   responder->blocked = false;
   for (;;) {
-    bool framed = responder->reply_sent < responder->reply_size || responder->data_left;
-    if (!framed && !next_reply(responder)) break;
+    while (!responder->data_left && has_room(responder) && next_reply(responder)) continue;
+    if (!responder->replies_size && !responder->data_left) break;
     if (round >= HMCI_RESPONDER_ROUND) {
       responder->blocked = true; /* others first; the socket, being writable, makes the next event */
       break;
@@ -153,10 +181,7 @@ static bool send_replies(hmci_responder_t *responder) {
     }
     moved = true;
     round += (uint64_t)sent;
-    uint32_t header = responder->reply_size - responder->reply_sent;
-    if (header > (uint64_t)sent) header = (uint32_t)sent;
-    responder->reply_sent += header;
-    if ((uint64_t)sent > header) advance_data(responder, (uint64_t)sent - header);
+    advance(responder, (uint64_t)sent);
   }
   return moved;
 }
