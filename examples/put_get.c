@@ -1,8 +1,6 @@
 /* Puts and gets between two processes: the owner offers some memory by a name, the other one reads it and writes it. */
 #include "example.h"
 
-#include <string.h>
-
 enum { SIZE = 64 };
 
 static void own(void) {
@@ -12,7 +10,7 @@ static void own(void) {
   check(hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, SIZE, "board",
                             HMC_REMOTE_READ | HMC_REMOTE_WRITE, &region));
   char *board = hmc_region_pointer(region);
-  strcpy(board, "a question");
+  snprintf(board, SIZE, "a question");
   example_await_the_end(example_accept(context));
   printf("the board says: %s\n", board);
   hmc_context_destroy(context);
@@ -28,7 +26,7 @@ static void visit(int argc, char **argv) {
   check(hmc_remote_open(example_connect(context, argc, argv), "board", 0, &board));
   check(hmc_get(mine, 0, board, 0, SIZE));
   printf("read: %s\n", text);
-  strcpy(text, "an answer");
+  snprintf(text, SIZE, "an answer");
   check(hmc_put(mine, 0, board, 0, SIZE)); /* when it returns, the owner can read it */
   hmc_context_destroy(context);
 }

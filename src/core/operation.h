@@ -36,9 +36,9 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
  * not. */
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
 
-/* True where a segment is a copy by this thread. */
+/* True where a segment is a copy by this thread. `local` is NULL for what is none. */
 static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
-  return remote->mapped && local->view.ops->host_accessible;
+  return local && remote->mapped && local->view.ops->host_accessible;
 }
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
                       const hmci_segment_t *segment);

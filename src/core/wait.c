@@ -120,7 +120,10 @@ static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_conte
 /* Becomes a user of all, and gives the context to sleep in. */
 static hmc_status_t enter_all(hmc_request_t *const *requests, size_t count, hmc_context_t **context) {
   hmc_request_t *first = first_given(requests, count);
-  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
+  if (!first) {
+    hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
+    return HMC_NOT_FOUND;
+  }
   if (hmci_context_is_foreign(first->context)) return HMC_UNSUPPORT;
   for (size_t i = 0; i < count; i++) {
     if (requests[i]) hmci_request_enter(requests[i]);
