@@ -155,7 +155,7 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
 }
 
 static hmc_status_t run(hmci_operation_kind_t kind, hmc_batch_t *batch) {
-  hmc_request_t *request;
+  hmc_request_t *request = NULL;
   hmc_status_t status = start(kind, batch, NULL, &request);
   if (status != HMC_SUCCESS) return status;
   status = hmc_request_wait(request);

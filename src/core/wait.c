@@ -120,10 +120,7 @@ static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_conte
 /* Becomes a user of all, and gives the context to sleep in. */
 static hmc_status_t enter_all(hmc_request_t *const *requests, size_t count, hmc_context_t **context) {
   hmc_request_t *first = first_given(requests, count);
-  if (!first) {
-    hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
-    return HMC_NOT_FOUND;
-  }
+  if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
   if (hmci_context_is_foreign(first->context)) return HMC_UNSUPPORT;
   for (size_t i = 0; i < count; i++) {
     if (requests[i]) hmci_request_enter(requests[i]);
@@ -141,10 +138,10 @@ static void leave_all(hmc_request_t *const *requests, size_t count) {
 hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
   if ((!requests && count) || !index)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
-  hmc_context_t *context;
+  hmc_context_t *context = NULL;
   *index = count;
   hmc_status_t status = enter_all(requests, count, &context);
-  if (status != HMC_SUCCESS) return status;
+  if (!requests || status != HMC_SUCCESS) return status; /* no list: no request to wait for */
   await_some(requests, count, context, index, 1);
   status = hmci_request_status(requests[*index]);
   leave_all(requests, count);
