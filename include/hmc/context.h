@@ -53,8 +53,8 @@ typedef struct hmc_context_options {
 HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
 
 /* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them, and of its
- * requests, are invalid then. NULL is allowed. Threads: no other call on the context, its regions, peers or requests
- * may run or follow, with one exception: threads that wait for requests meanwhile (hmc_request_wait and its kin) are
+ * requests, are invalid then. NULL is allowed. Threads: not in a callback (it does nothing there but say so in the
+ * log); no other call on the context, its regions, peers or requests may run or follow, with one exception: threads that wait for requests meanwhile (hmc_request_wait and its kin) are
  * woken and get HMC_CANCELLED, and have left the context when it returns. */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
@@ -93,7 +93,7 @@ typedef struct hmc_peer_info {
   int process;                /* its process id on its host */
 } hmc_peer_info_t;
 
-/* Errors: none but HMC_INVALID_CONFIG for NULL. Threads: any. */
+/* Errors: none but HMC_INVALID_CONFIG for NULL, and HMC_UNSUPPORT after fork(). Threads: any. */
 HMC_API hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 
 /* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most

@@ -5,7 +5,8 @@
  * Operations in flight at the same time are not ordered among each other.
  *
  * The local side is a region of the same context (lend memory with hmc_region_register), the remote side one opened at
- * a peer. Offsets and lengths are in bytes; length 0 succeeds and moves nothing. All calls are thread-safe.
+ * a peer. Offsets and lengths are in bytes; length 0 succeeds and moves nothing. Where both sides are the same memory (a
+ * context can be its own peer), the two ranges must not overlap. All calls are thread-safe.
  *
  * Errors common to all: HMC_OUT_OF_RANGE (offset + length past either region), HMC_STALE (the peer closed its region),
  * HMC_DENIED (the region's rights), HMC_TIMEOUT, HMC_PEER_LOST, HMC_CANCELLED (the peer was closed here),
@@ -70,8 +71,10 @@ typedef struct hmc_signal {
 #define HMC_NOTIFICATION_MAX 4096   /* bytes of a notification */
 #define HMC_NOTIFICATION_QUEUE 1024 /* notifications a context keeps for its application */
 
-/* Called once when a request is complete, from the context's service thread: it must not block and may start further
- * operations. */
+/* Called once when a request is complete, from the context's service thread, which serves nobody meanwhile: it should
+ * not block, and may start further operations. Operations that it waits for go on, by itself; what would wait for the
+ * service thread (hmc_remote_open, hmc_context_accept, hmc_notification_receive with nothing there) answers
+ * HMC_UNSUPPORT, and hmc_context_destroy does nothing. */
 typedef void (*hmc_completion_callback_t)(hmc_request_t *request, hmc_status_t status, void *user);
 
 enum {

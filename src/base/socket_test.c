@@ -63,7 +63,7 @@ static int open_descriptors(void) {
 static int set_up(void **state) {
   (void)state;
   descriptors_before = open_descriptors();
-  snprintf(folder, sizeof(folder), "/tmp/hmc-socket-XXXXXX");
+  snprintf(folder, sizeof(folder), "/tmp/hmc-test-socket-XXXXXX");
   assert_non_null(mkdtemp(folder));
   snprintf(path, sizeof(path), "%s/socket", folder);
   return 0;

@@ -141,6 +141,8 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
                           hmc_request_t **request) {
   if (!batch) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: batch is NULL", hmci_operation_name(kind));
   hmc_status_t status = hmci_operation_check(kind, batch->local, 0, batch->remote, 0, 0);
+  if (status == HMC_PEER_LOST || status == HMC_STALE)
+    return hmci_operation_explain(kind, status, batch->remote, batch->size);
   if (status != HMC_SUCCESS) return status;
   hmci_start_t what = {.kind = kind,
                        .local = batch->local,
@@ -153,7 +155,7 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
 }
 
 static hmc_status_t run(hmci_operation_kind_t kind, hmc_batch_t *batch) {
-  hmc_request_t *request;
+  hmc_request_t *request = NULL;
   hmc_status_t status = start(kind, batch, NULL, &request);
   if (status != HMC_SUCCESS) return status;
   status = hmc_request_wait(request);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 void hmci_channel_open(hmci_channel_t *channel, hmci_secure_t *stream) {
   *channel = (hmci_channel_t){.stream = stream};
@@ -16,6 +17,10 @@ void hmci_channel_close(hmci_channel_t *channel) {
   free(channel->out);
   pthread_mutex_destroy(&channel->lock);
   *channel = (hmci_channel_t){0};
+}
+
+void hmci_channel_hang_up(hmci_channel_t *channel) {
+  if (channel->stream) shutdown(hmci_secure_descriptor(channel->stream), SHUT_RDWR);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */

@@ -26,6 +26,8 @@ typedef struct hmci_channel {
 /* Takes the stream. */
 void hmci_channel_open(hmci_channel_t *channel, hmci_secure_t *stream);
 void hmci_channel_close(hmci_channel_t *channel);
+/* Hangs up, so that the other end learns of it at once; the stream stays until close. Any thread. */
+void hmci_channel_hang_up(hmci_channel_t *channel);
 
 /* Queues a frame and sends what goes without blocking. HMC_PEER_LOST, HMC_NO_MEMORY (the backlog is full). */
 hmc_status_t hmci_channel_send(hmci_channel_t *channel, uint16_t type, const void *body, size_t size);

@@ -73,6 +73,13 @@ uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms
   return hmci_deadline(timeout_ms ? timeout_ms : context->timeout_ms);
 }
 
+hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char *call) {
+  if (!hmci_loop_is_held(context->loop)) return HMC_SUCCESS;
+  return hmci_fail(HMC_UNSUPPORT,
+                   "%s in a callback would wait for the service thread, which runs the callback: call it elsewhere",
+                   call);
+}
+
 /* A word that is 1 here and 0 in a forked child. */
 static hmc_status_t make_fork_mark(hmc_context_t *context) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -263,6 +270,10 @@ static hmc_peer_t *take_peer(hmc_context_t *context) {
 void hmc_context_destroy(hmc_context_t *context) {
   if (!context) return;
   if (hmci_context_is_foreign(context)) return; /* all of it is the parent's; its descriptors close with exec or exit */
+  if (hmci_context_check_waiting(context, "hmc_context_destroy") != HMC_SUCCESS) {
+    hmci_log(HMC_LOG_ERROR, "%s", hmc_last_error());
+    return;
+  }
   hmc_context_stop_listening(context);
   hmci_greeting_cancel_all(context);
   hmc_peer_t *peer;

@@ -83,6 +83,8 @@ struct hmc_context {
 /* True, and the thread's error set, in a forked child. */
 bool hmci_context_is_foreign(const hmc_context_t *context);
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
+/* HMC_UNSUPPORT, with a text, in a callback, where `call` would wait for the thread that runs the callback. */
+hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char *call);
 
 /* ---- regions ----------------------------------------------------------------------------------------------------- */
 

@@ -76,12 +76,16 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
   notice_t *notice = NULL;
   int failed = 0;
   pthread_mutex_lock(&context->notice_lock);
-  while (hmci_list_is_empty(&context->notices) && !failed) {
+  hmc_status_t status = hmci_list_is_empty(&context->notices)
+                            ? hmci_context_check_waiting(context, "hmc_notification_receive")
+                            : HMC_SUCCESS;
+  while (status == HMC_SUCCESS && hmci_list_is_empty(&context->notices) && !failed) {
     failed = pthread_cond_timedwait(&context->noticed, &context->notice_lock, &until);
   }
-  hmc_status_t status = hmci_list_is_empty(&context->notices)
-                            ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
-                            : take(context, capacity, size, &notice);
+  if (status == HMC_SUCCESS) {
+    status = hmci_list_is_empty(&context->notices) ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
+                                                   : take(context, capacity, size, &notice);
+  }
   if (notice && peer) *peer = notice->peer;
   pthread_mutex_unlock(&context->notice_lock);
   if (!notice) return status;

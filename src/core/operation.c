@@ -43,8 +43,10 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
                      remote->name);
   }
   if (!(remote->view.rights & HMC_REMOTE_ATOMIC)) {
-    return hmci_fail(HMC_DENIED, "atomic on %s:%u: region '%s' gives peers no right to atomics", peer->ip, peer->port,
-                     remote->name);
+    return hmci_fail(HMC_DENIED,
+                     "atomic on %s:%u: region '%s' gives peers no right to atomics: its owner made it without "
+                     "HMC_REMOTE_ATOMIC",
+                     peer->ip, peer->port, remote->name);
   }
   return check_remote(HMCI_ATOMIC, remote, width);
 }
@@ -64,7 +66,9 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
   unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
   if (!(remote->view.rights & right)) {
     return hmci_fail(HMC_DENIED, "%s %s:%u: region '%s' gives peers no right to %s", name, peer->ip, peer->port,
-                     remote->name, kind == HMCI_PUT ? "write" : "read");
+                     remote->name,
+                     kind == HMCI_PUT ? "write: its owner made it without HMC_REMOTE_WRITE"
+                                      : "read: its owner made it without HMC_REMOTE_READ");
   }
   if (!hmci_range_fits(remote_offset, length, remote->view.size)) {
     return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of its region '%s'", name,
@@ -72,28 +76,52 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
                      (unsigned long long)remote->view.size, remote->name);
   }
   if (!hmci_range_fits(offset, length, local->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region '%s'",
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region%s%s%s",
                      name, peer->ip, peer->port, (unsigned long long)length, (unsigned long long)offset,
-                     (unsigned long long)local->view.size, local->name);
+                     (unsigned long long)local->view.size, *local->name ? " '" : "", local->name,
+                     *local->name ? "'" : "");
   }
   return check_remote(kind, remote, length);
 }
 
+/* Cause and remedy, as far as the status alone tells. */
+static const char *cause_of(hmc_status_t status) {
+  switch (status) {
+  case HMC_ERROR:
+    return "the memory at one of the ends could not be reached: it was unmapped meanwhile, or its device failed";
+  case HMC_STALE: return "the peer closed that region, or made it anew: open it again";
+  case HMC_TIMEOUT:
+    return "deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)";
+  case HMC_CANCELLED: return "cancelled, or the peer was closed on this side";
+  case HMC_NO_MEMORY: return "the peer's queue of notifications is full, or one of the ends is out of memory";
+  default: return hmc_status_text(status);
+  }
+}
+
+void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote) {
+  memcpy(end->ip, remote->peer->ip, sizeof end->ip);
+  memcpy(end->region, remote->name, sizeof end->region);
+  end->port = remote->peer->port;
+}
+
+static hmc_status_t explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end, uint64_t length,
+                            const char *cause) {
+  if (status == HMC_SUCCESS) return status;
+  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), end->ip, end->port,
+                   end->region, (unsigned long long)length, cause);
+}
+
+hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,
+                                  uint64_t length) {
+  return explain(kind, status, end, length, cause_of(status));
+}
+
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
                                     uint64_t length) {
-  const hmc_peer_t *peer = remote->peer;
-  const char *cause = hmc_status_text(status);
-  switch (status) {
-  case HMC_SUCCESS: return status;
-  case HMC_PEER_LOST: cause = hmci_peer_lost_reason(peer); break;
-  case HMC_STALE: cause = "the peer closed that region, or made it anew: open it again"; break;
-  case HMC_TIMEOUT:
-    cause = "the deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)";
-    break;
-  default: break;
-  }
-  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), peer->ip, peer->port,
-                   remote->name, (unsigned long long)length, cause);
+  hmci_far_end_t end;
+  hmci_far_end_note(&end, remote);
+  return explain(kind, status, &end, length,
+                 status == HMC_PEER_LOST ? hmci_peer_lost_reason(remote->peer) : cause_of(status));
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
@@ -101,6 +129,9 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_status_t status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
+  /* In a callback there is nobody else to move it on. */
+  while (status == HMC_IN_PROGRESS && hmci_loop_is_held(peer->context->loop))
+    status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
   if (status != HMC_IN_PROGRESS) return status;
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }

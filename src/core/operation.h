@@ -14,6 +14,15 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
                                     uint64_t length);
 
+/* What a text says of the far end of an operation whose peer may be closed. */
+typedef struct hmci_far_end {
+  char ip[64], region[HMC_REGION_NAME_SIZE];
+  uint16_t port;
+} hmci_far_end_t;
+void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote);
+hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,
+                                  uint64_t length);
+
 /* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has none.
  * */
 void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local,
@@ -27,9 +36,9 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
  * not. */
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
 
-/* True where a segment is a copy by this thread. */
+/* True where a segment is a copy by this thread. `local` is NULL for what is none. */
 static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
-  return remote->mapped && local->view.ops->host_accessible;
+  return local && remote->mapped && local->view.ops->host_accessible;
 }
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
                       const hmci_segment_t *segment);

@@ -144,6 +144,7 @@ static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
+  hmci_channel_hang_up(&peer->channel); /* it may be this side alone that has found the connection broken */
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
@@ -195,7 +196,9 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
   int failed = 0;
   hmc_peer_t *peer = NULL;
   pthread_mutex_lock(&context->lock);
-  while (hmci_list_is_empty(&context->arrivals) && !failed) {
+  hmc_status_t status =
+      hmci_list_is_empty(&context->arrivals) ? hmci_context_check_waiting(context, "hmc_context_accept") : HMC_SUCCESS;
+  while (status == HMC_SUCCESS && hmci_list_is_empty(&context->arrivals) && !failed) {
     failed = pthread_cond_timedwait(&context->arrived, &context->lock, &until);
   }
   if (!hmci_list_is_empty(&context->arrivals)) {
@@ -203,6 +206,7 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
     hmci_list_remove(&peer->arrival);
   }
   pthread_mutex_unlock(&context->lock);
+  if (status != HMC_SUCCESS) return status;
   if (!peer) return hmci_fail(HMC_TIMEOUT, "no peer connected within the deadline");
   *out = peer;
   return HMC_SUCCESS;
@@ -210,6 +214,7 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
 
 hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
   if (!peer || !info) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");
+  if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   memset(info, 0, sizeof *info);
   info->state = atomic_load(&peer->connected) ? HMC_PEER_CONNECTED : HMC_PEER_GONE;
   info->type = peer->transport->ops->type;
@@ -246,19 +251,22 @@ static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
   return kinds;
 }
 
-static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind) {
+static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind, hmci_operation_kind_t operation) {
   const hmci_transport_ops_t *ops = remote->peer->transport->ops;
   const hmci_memory_ops_t *local;
   return ops->remote_is_direct && hmci_memory_find((hmc_memory_t){kind, 0}, &local) == HMC_SUCCESS &&
-         ops->remote_is_direct(remote->peer->connection->state, remote->state, local);
+         ops->remote_is_direct(remote->peer->connection->state, remote->state, local, operation);
 }
 
 /* What an operation between local memory of a kind and that region costs. */
 static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
-  if (is_direct(remote, kind)) {
-    snprintf(line, size, "one copy, %s; no other process takes part",
-             host && remote_host ? "by the calling thread" : "by the device");
+  const char *by = host && remote_host ? "by the calling thread" : "by the device";
+  bool put = is_direct(remote, kind, HMCI_PUT), get = is_direct(remote, kind, HMCI_GET);
+  if (put && get) {
+    snprintf(line, size, "one copy, %s; no other process takes part", by);
+  } else if (get) {
+    snprintf(line, size, "get: one copy, %s; put: the peer's service thread reads it from a socket", by);
   } else if (host && remote_host) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {
@@ -291,6 +299,7 @@ static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *u
 
 hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed) {
   if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_explain: peer is NULL");
+  if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   size_t used = 0;
   char line[HMCI_REASON_SIZE] = "";
   if (text && size) text[0] = 0;

@@ -13,9 +13,11 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
     return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name,
                      HMC_REGION_NAME_SIZE - 1);
   }
+  hmc_status_t status = hmci_context_check_waiting(context, "hmc_remote_open");
+  if (status != HMC_SUCCESS) return status;
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_found_t found;
-  hmc_status_t status = hmci_session_lookup(peer, name, deadline, &found);
+  status = hmci_session_lookup(peer, name, deadline, &found);
   if (status != HMC_SUCCESS) return status;
 
   const hmci_transport_ops_t *ops = peer->transport->ops;

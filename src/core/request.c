@@ -219,7 +219,10 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   const hmc_peer_t *peer = what->remote->peer;
   if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
-  if (options->notification_size > HMC_NOTIFICATION_MAX || (options->notification_size && !options->notification)) {
+  if (options->notification_size && !options->notification)
+    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B, and no bytes of it: it is NULL",
+                     options->notification_size);
+  if (options->notification_size > HMC_NOTIFICATION_MAX) {
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size,
                      HMC_NOTIFICATION_MAX);
   }
@@ -336,6 +339,7 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
   request->peer = peer;
   request->remote = what->remote;
+  hmci_far_end_note(&request->end, what->remote);
   request->length = what->length;
   request->fetched = what->fetched;
   request->message = NULL;
@@ -416,11 +420,8 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
 /* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 hmc_status_t hmci_request_status(hmc_request_t *request) {
-  const hmci_operation_t *first = &request->chain[0];
   hmc_status_t status = hmci_request_last(request)->status;
-  if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "%s a peer, %llu B: %s", hmci_operation_name(first->kind),
-                   (unsigned long long)request->length, hmc_status_text(status));
+  return hmci_far_end_explain(request->chain[0].kind, status, &request->end, request->length);
 }
 
 hmc_status_t hmc_request_cancel(hmc_request_t *request) {

@@ -27,6 +27,7 @@ struct hmc_request {
   hmc_context_t *context;
   hmc_peer_t *peer;     /* may have been closed unless the request was seen incomplete after counting among `users` */
   hmc_remote_t *remote; /* likewise */
+  hmci_far_end_t end;   /* for texts */
   uint64_t number;      /* in the order of starting */
   uint64_t length;
   uint64_t *fetched; /* of an atomic */

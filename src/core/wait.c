@@ -111,7 +111,7 @@ static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_conte
     size_t found = collect(requests, count, indices, room);
     if (found) return found;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
-    if (now < until) continue;
+    if (now < until || hmci_loop_is_held(context->loop)) continue; /* in a callback nobody else moves things on */
     if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
     hmci_room_sleep(&context->room, seen, deadline);
   }
@@ -138,10 +138,10 @@ static void leave_all(hmc_request_t *const *requests, size_t count) {
 hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
   if ((!requests && count) || !index)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
-  hmc_context_t *context;
+  hmc_context_t *context = NULL;
   *index = count;
   hmc_status_t status = enter_all(requests, count, &context);
-  if (status != HMC_SUCCESS) return status;
+  if (!requests || status != HMC_SUCCESS) return status; /* no list: no request to wait for */
   await_some(requests, count, context, index, 1);
   status = hmci_request_status(requests[*index]);
   leave_all(requests, count);
@@ -191,7 +191,7 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
     uint64_t now = hmci_now();
     if (now >= deadline)
       return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
-    if (now >= until) hmci_room_sleep(&context->room, seen, deadline);
+    if (now >= until && !hmci_loop_is_held(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 

@@ -60,7 +60,7 @@ static int set_up(void **state) {
   }
   hmc_log_set_level(HMC_LOG_NONE);
   descriptors_before = open_descriptors();
-  snprintf(folder, sizeof(folder), "/tmp/hmc-control-XXXXXX");
+  snprintf(folder, sizeof(folder), "/tmp/hmc-test-control-XXXXXX");
   assert_non_null(mkdtemp(folder));
   setenv("HOME", folder, 1);
   snprintf(path, sizeof(path), "%s/socket", folder);

@@ -32,7 +32,7 @@ int getpwuid_r(uid_t user, struct passwd *entry, char *buffer, size_t size, stru
 
 static int set_up(void **state) {
   (void)state;
-  snprintf(home, sizeof(home), "/tmp/hmc-secret-XXXXXX");
+  snprintf(home, sizeof(home), "/tmp/hmc-test-secret-XXXXXX");
   assert_non_null(mkdtemp(home));
   setenv("HOME", home, 1);
   snprintf(path, sizeof(path), "%s/given", home);

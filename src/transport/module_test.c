@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char folder[] = "/tmp/hmc-module-XXXXXX";
+static char folder[] = "/tmp/hmc-test-module-XXXXXX";
 static char reason[512];
 
 static hmc_status_t load(const char *name, const char *from) {

@@ -243,9 +243,8 @@ typedef struct hmci_transport_ops {
   void (*remote_close)(void *connection, void *remote);
   /* One line about how bytes of that region go. */
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
-  /* True where puts and gets between such local memory and that region are copies by the calling thread. NULL: never.
-   * */
-  bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local);
+  /* True where a put to that region from such local memory, or a get, is a copy by the calling thread. NULL: never. */
+  bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local, hmci_operation_kind_t kind);
 
   /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started.
    * */

@@ -19,7 +19,7 @@ READY = re.compile(r"^mode (\w+), (\w+) memory: listening on 127\.0\.0\.1, port 
 
 class Uhm(unittest.TestCase):
     def setUp(self):
-        self.home = tempfile.mkdtemp(prefix="hmc-apps-")
+        self.home = tempfile.mkdtemp(prefix="hmc-test-apps-")
         self.addCleanup(shutil.rmtree, self.home)
         self.environment = {name: value for name, value in os.environ.items()
                             if not name.startswith("HMC_") and name != "CTRL_TRANSPORT"}

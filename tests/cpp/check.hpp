@@ -27,7 +27,7 @@ public:
       if (!std::strncmp(*entry, "HMC_", 4)) names.push_back(std::string(*entry, std::strcspn(*entry, "=")));
     for (const std::string &name : names) unsetenv(name.c_str());
     unsetenv("CTRL_TRANSPORT");
-    char directory[] = "/tmp/hmc-cpp-XXXXXX";
+    char directory[] = "/tmp/hmc-test-cpp-XXXXXX";
     if (!mkdtemp(directory)) std::abort();
     home() = directory;
     setenv("HOME", directory, 1);

@@ -23,6 +23,7 @@ static int first_call_that_works(scene_t *scene) {
   hmc_remote_t *remote = NULL;
   hmc_peer_t *peer = NULL;
   hmc_request_t *request = NULL;
+  hmc_peer_info_t info;
   size_t size = 0;
   const hmc_status_t answers[] = {
       hmc_put(local, 0, side->remote, 0, 64),
@@ -39,6 +40,8 @@ static int first_call_that_works(scene_t *scene) {
       hmc_context_listen(scene->context, "127.0.0.1", 0, NULL),
       hmc_context_connect(scene->context, "127.0.0.1", side->port, stamp.type, 1000, &peer),
       hmc_context_accept(scene->context, 100, &peer),
+      hmc_peer_get_info(side->peer, &info),
+      hmc_peer_explain(side->peer, NULL, 0, &size),
   };
   for (size_t i = 0; i < COUNT_OF(answers); i++)
     if (answers[i] != HMC_UNSUPPORT) return (int)i + 1;

@@ -21,7 +21,7 @@ WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Wshadow", "-pedantic", "-Werror"]
 
 def try_block(code, root, compiler, library, flags):
     """Why a block is at fault, or None."""
-    with tempfile.TemporaryDirectory(prefix="hmc-blocks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hmc-test-blocks-") as folder:
         source = pathlib.Path(folder) / "block.c"
         source.write_text(code, encoding="utf-8")
         is_program = re.search(r"\bmain\s*\(", code)

@@ -100,7 +100,7 @@ def main():
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("HMC_", "PKG_CONFIG", "CMAKE_", "LD_LIBRARY_PATH", "DESTDIR"))
                    and name not in {"CFLAGS", "CXXFLAGS", "LDFLAGS", "CPATH", "LIBRARY_PATH"}}
-    with tempfile.TemporaryDirectory(prefix="hmc-install-") as name:
+    with tempfile.TemporaryDirectory(prefix="hmc-test-install-") as name:
         folder = pathlib.Path(name).resolve()
         environment["HOME"] = str(folder)
         run(arguments.cmake, "--install", arguments.build, "--prefix", folder / "first", env=environment)

@@ -47,20 +47,38 @@ void couples_end(void) {
     if (contexts[i]) context_end(contexts[i]);
 }
 
-static void settings_apply(const char *const *settings, bool on) {
-  for (; settings && settings[0]; settings += 2) {
-    if (on)
-      setenv(settings[0], settings[1], 1);
+#define SETTINGS_MAX 4
+typedef struct settings_kept {
+  char *values[SETTINGS_MAX]; /* as they were; NULL: not set */
+} settings_kept_t;
+
+static settings_kept_t settings_apply(const char *const *settings) {
+  settings_kept_t kept = {{NULL}};
+  for (size_t i = 0; settings && settings[2 * i]; i++) {
+    assert_true(i < SETTINGS_MAX);
+    const char *value = getenv(settings[2 * i]);
+    kept.values[i] = value ? strdup(value) : NULL;
+    setenv(settings[2 * i], settings[2 * i + 1], 1);
+  }
+  return kept;
+}
+
+/* The stamp's own settings stay for what comes later. */
+static void settings_restore(const char *const *settings, settings_kept_t *kept) {
+  for (size_t i = 0; settings && settings[2 * i]; i++) {
+    if (kept->values[i])
+      setenv(settings[2 * i], kept->values[i], 1);
     else
-      unsetenv(settings[0]);
+      unsetenv(settings[2 * i]);
+    free(kept->values[i]);
   }
 }
 
 void couple_open(couple_t *couple, const char *const *settings) {
-  settings_apply(settings, true);
+  settings_kept_t kept = settings_apply(settings);
   couple->here = context_make("here");
   couple->there = context_make("there");
-  settings_apply(settings, false);
+  settings_restore(settings, &kept);
   assert_success(hmc_context_listen(couple->there, "127.0.0.1", 0, &couple->port));
   assert_success(hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &couple->peer));
   assert_success(hmc_context_accept(couple->there, 0, &couple->back));

@@ -294,3 +294,94 @@ void callback_may_free(void **state) {
   far_close(&made);
   far_close(&far);
 }
+
+/* ---- what a callback may wait for */
+
+typedef struct inside {
+  couple_t *couple;
+  const place_t *local;
+  hmc_remote_t *remote;
+  _Atomic uint32_t runs;
+  hmc_status_t put, get, any, all, flushed;
+  hmc_status_t opened, accepted, received;
+  uint64_t took;
+} inside_t;
+
+static void run_inside(inside_t *inside, void (*callback)(hmc_request_t *, hmc_status_t, void *)) {
+  hmc_operation_options_t options = {.callback = callback, .user = inside};
+  hmc_request_t *request = NULL;
+  assert_success(hmc_put_nb(inside->local->region, 0, inside->remote, 0, 8, &options, &request));
+  await_calls(&inside->runs, 1);
+  hmc_request_free(request);
+}
+
+static void wait_inside(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request, (void)status;
+  inside_t *inside = user;
+  hmc_region_t *region = inside->local->region;
+  hmc_request_t *requests[3] = {NULL};
+  size_t index = 0;
+  inside->put = hmc_put(region, 0, inside->remote, 0, LENGTH);
+  inside->get = hmc_get(region, LENGTH, inside->remote, 0, LENGTH);
+  hmc_put_nb(region, 0, inside->remote, 0, LENGTH, NULL, &requests[0]);
+  hmc_get_nb(region, LENGTH, inside->remote, 0, LENGTH, NULL, &requests[1]);
+  hmc_atomic_nb(inside->remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL, NULL, &requests[2]);
+  inside->any = hmc_request_wait_any(requests, 3, &index);
+  inside->flushed = hmc_peer_flush(inside->couple->peer, 0);
+  inside->all = hmc_request_wait_all(requests, 3);
+  for (size_t i = 0; i < 3; i++) hmc_request_free(requests[i]);
+  atomic_fetch_add(&inside->runs, 1);
+}
+
+/* Nobody else moves them on then. */
+void callback_waits_for_operations(void **state) {
+  couple_t *couple = *state;
+  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  place_t local = near_make(couple, 2 * LENGTH, false);
+  bytes_fill(&local, 0, LENGTH, 0x77);
+  for (int round = 0; round < (SANITIZED ? 5 : 30); round++) {
+    inside_t inside = {.couple = couple, .local = &local, .remote = far.remote};
+    run_inside(&inside, wait_inside);
+    assert_status(inside.put, HMC_SUCCESS);
+    assert_status(inside.get, HMC_SUCCESS);
+    assert_status(inside.any, HMC_SUCCESS);
+    assert_status(inside.flushed, HMC_SUCCESS);
+    assert_status(inside.all, HMC_SUCCESS);
+  }
+  assert_int_equal(bytes_other(&local, LENGTH, LENGTH, 0x77, 0x77), 0);
+  place_close(&local);
+  far_close(&far);
+}
+
+static void ask_inside(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request, (void)status;
+  inside_t *inside = user;
+  hmc_context_t *context = inside->couple->here;
+  hmc_remote_t *remote = NULL;
+  hmc_peer_t *peer = NULL;
+  uint8_t data[8];
+  size_t size = 0;
+  uint64_t start = now_ms();
+  inside->opened = hmc_remote_open(inside->couple->peer, "far", 0, &remote);
+  inside->accepted = hmc_context_accept(context, 0, &peer);
+  inside->received = hmc_notification_receive(context, data, sizeof data, &size, NULL, 0);
+  hmc_context_destroy(context);
+  inside->took = now_ms() - start;
+  atomic_fetch_add(&inside->runs, 1);
+}
+
+/* What the service thread would have to bring is refused, at once. */
+void callback_waits_for_nobody_else(void **state) {
+  couple_t *couple = *state;
+  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  place_t local = near_make(couple, LENGTH, false);
+  inside_t inside = {.couple = couple, .local = &local, .remote = far.remote};
+  run_inside(&inside, ask_inside);
+  assert_status(inside.opened, HMC_UNSUPPORT);
+  assert_status(inside.accepted, HMC_UNSUPPORT);
+  assert_status(inside.received, HMC_UNSUPPORT);
+  assert_true(inside.took < SLACK_MS);
+  assert_success(hmc_put(local.region, 0, far.remote, 0, LENGTH)); /* the context is still there */
+  place_close(&local);
+  far_close(&far);
+}

@@ -304,6 +304,7 @@ void notification_refused(void **state) {
   assert_error_has_number(HMC_NOTIFICATION_MAX);
   hmc_operation_options_t nothing = {.notification = NULL, .notification_size = 5};
   assert_status(put_with(&local, 0, far.remote, 0, 64, &nothing), HMC_INVALID_CONFIG);
+  assert_error_names("NULL");
   nothing = (hmc_operation_options_t){.notification = text, .notification_size = 0}; /* none */
   assert_success(put_with(&local, 0, far.remote, 0, 0, &nothing));
   assert_int_equal(owner_others(&far.place, 0, 64, 0x11, 0x11), 0);

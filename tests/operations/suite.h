@@ -167,7 +167,9 @@ void spin_ns(uint64_t nanoseconds);
   X(callback_once_by_the_service_thread)                                                                               \
   X(callback_starts_the_next)                                                                                          \
   X(callback_not_after_free)                                                                                           \
-  X(callback_may_free)
+  X(callback_may_free)                                                                                                 \
+  X(callback_waits_for_operations)                                                                                     \
+  X(callback_waits_for_nobody_else)
 #define QUIET_TESTS(X)                                                                                                 \
   X(quiet_after_cancelled_puts)                                                                                        \
   X(quiet_after_cancelled_gets)                                                                                        \
@@ -176,10 +178,17 @@ void spin_ns(uint64_t nanoseconds);
 #define CLOSING_TESTS(X)                                                                                               \
   X(closing_a_peer_wakes_those_who_wait)                                                                               \
   X(destroying_a_context_wakes_those_who_wait)
+#define TEXT_TESTS(X)                                                                                                  \
+  X(text_of_a_request_names_both_ends)                                                                                 \
+  X(text_of_a_refusal_says_what_is_missing)                                                                            \
+  X(text_of_a_batch_has_its_size)                                                                                      \
+  X(text_explains_puts_and_gets)                                                                                       \
+  X(unmapped_memory_is_told_at_once)
 #define ALL_TESTS(X)                                                                                                   \
   WORD_TESTS(X)                                                                                                        \
   SIGNAL_TESTS(X)                                                                                                      \
-  NOTIFICATION_TESTS(X) BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X)
+  NOTIFICATION_TESTS(X)                                                                                                \
+  BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X) TEXT_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)

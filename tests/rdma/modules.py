@@ -15,7 +15,7 @@ def rdma_line(info, folder):
     """What hmc-info says about RDMA with modules from that folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HMC_")}
     environment["HMC_MODULE_PATH"] = str(folder)
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(prefix="hmc-test-") as home:
         environment["HOME"] = home
         said = subprocess.run([info], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               universal_newlines=True, check=False)
@@ -36,7 +36,7 @@ def main():
         "libodd_needs.so": "libibverbs.so.77 is missing: apt-get install libibverbs1",
     }
     for module, wanted in cases.items():
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="hmc-test-") as folder:
             if module:
                 shutil.copy(odd / module, pathlib.Path(folder) / "libhmc-verbs.so")
             line = rdma_line(info, folder)

@@ -10,7 +10,7 @@
 
 extern char **environ;
 
-static char home[] = "/tmp/hmc-rdma-XXXXXX";
+static char home[] = "/tmp/hmc-test-rdma-XXXXXX";
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
 

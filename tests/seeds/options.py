@@ -22,7 +22,7 @@ def check(condition, what, text=""):
 
 def main():
     cmake, root = sys.argv[1], pathlib.Path(sys.argv[2])
-    with tempfile.TemporaryDirectory(prefix="hmc-seeds-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="hmc-test-seeds-") as temporary:
         build = pathlib.Path(temporary) / "build"
         installs = build / "cmake_install.cmake"
         code, text = configure(cmake, root, build)

@@ -26,7 +26,7 @@ class Bench(unittest.TestCase):
 
     def test_table(self):
         """Without the peers, which take most of the time: their lines say so."""
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="hmc-test-") as folder:
             file = os.path.join(folder, "figures.json")
             out, err = self.run_bench("--quick", "--rounds", "1", "--build", BUILD, "--json", file, path=folder)
             with open(file, encoding="utf-8") as text:

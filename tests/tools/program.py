@@ -14,7 +14,7 @@ class ProgramTest(unittest.TestCase):
     program = None
 
     def setUp(self):
-        self.home = tempfile.mkdtemp(prefix="hmc-tools-")
+        self.home = tempfile.mkdtemp(prefix="hmc-test-tools-")
         self.addCleanup(shutil.rmtree, self.home)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HMC_")}
         self.environment["HOME"] = self.home

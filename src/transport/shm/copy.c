@@ -9,7 +9,7 @@
 
 enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
 
-/* ---- attaching to lent memory ------------------------------------------------------------------------------------ */
+/* ---- reading lent memory ----------------------------------------------------------------------------------------- */
 
 /* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
 static bool is_alive(const shm_connection_t *connection) {
@@ -17,13 +17,11 @@ static bool is_alive(const shm_connection_t *connection) {
   return poll(&dead, 1, 0) == 0;
 }
 
-static hmc_status_t attach_piece(const shm_connection_t *connection, bool put, void *here, void *there,
-                                 uint64_t length) {
+static hmc_status_t attach_piece(const shm_connection_t *connection, void *here, void *there, uint64_t length) {
   while (length) {
     struct iovec local = {here, length}, remote = {there, length};
     if (!is_alive(connection)) return HMC_PEER_LOST;
-    ssize_t done = put ? process_vm_writev(connection->peer_process, &local, 1, &remote, 1, 0)
-                       : process_vm_readv(connection->peer_process, &local, 1, &remote, 1, 0);
+    ssize_t done = process_vm_readv(connection->peer_process, &local, 1, &remote, 1, 0);
     if (done <= 0) {
       int error = errno;
       if (done < 0 && error == ESRCH) return HMC_PEER_LOST;
@@ -45,7 +43,7 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
     snprintf(reason, size, "HMC_SHM_CMA=no");
   } else if (connection->peer_pidfd < 0) {
     snprintf(reason, size, "no descriptor of the peer's process");
-  } else if (attach_piece(connection, false, &seen, (void *)(uintptr_t)connection->peer_nonce_address, sizeof seen) !=
+  } else if (attach_piece(connection, &seen, (void *)(uintptr_t)connection->peer_nonce_address, sizeof seen) !=
              HMC_SUCCESS) {
     snprintf(reason, size, "%.127s", hmc_last_error());
   } else if (seen != connection->peer_nonce) {
@@ -84,7 +82,7 @@ static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operatio
   hmc_status_t status = hmci_shm_begin_access(connection, remote, &slot);
   if (status != HMC_SUCCESS) return status;
   status = remote->way == SHM_IMPORT ? copy_imported(operation, remote, put, here, there, length)
-                                     : attach_piece(connection, put, here, there, length);
+                                     : attach_piece(connection, here, there, length);
   bool open = atomic_load(&connection->peer_board->generation[remote->id]) ==
               remote->generation; /* stopped meanwhile, it read what is not the region's */
   hmci_shm_end_access(connection, slot);
@@ -110,8 +108,8 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET)
     return false;                        /* the owner's thread does those, in order */
   if (operation->checksum) return false; /* the stream has checksums */
-  if (remote->way == SHM_ATTACH && operation->kind == HMCI_PUT) return false; /* see shm.h */
-  if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops)) return false;
+  if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops, operation->kind))
+    return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;
   for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS; i++) {

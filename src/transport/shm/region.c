@@ -118,8 +118,9 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   }
 }
 
-bool hmci_shm_remote_is_direct(void *block, void *state, const hmci_memory_ops_t *local) {
+bool hmci_shm_remote_is_direct(void *block, void *state, const hmci_memory_ops_t *local, hmci_operation_kind_t kind) {
   (void)block;
   const shm_remote_t *remote = state;
-  return remote->way == SHM_MAP || remote->way == SHM_IMPORT || (remote->way == SHM_ATTACH && local->host_accessible);
+  bool attached = remote->way == SHM_ATTACH && local->host_accessible && kind == HMCI_GET; /* put: see shm.h */
+  return remote->way == SHM_MAP || remote->way == SHM_IMPORT || attached;
 }

@@ -112,7 +112,8 @@ hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_rem
                                   const _Atomic uint32_t **generation);
 void hmci_shm_remote_close(void *connection, void *remote);
 void hmci_shm_remote_explain(void *connection, void *remote, char *text, size_t size);
-bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory_ops_t *local);
+bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory_ops_t *local,
+                               hmci_operation_kind_t kind);
 
 /* copy.c */
 /* True where the calling thread moves the bytes itself; then `status` has the outcome. */

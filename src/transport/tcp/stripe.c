@@ -115,7 +115,8 @@ static void deal(stripe_t *stripe, const hmci_operation_t *operation, uint32_t p
 
 hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation_t *operation) {
   uint64_t most = total_of(operation) / PART_LEAST;
-  uint32_t parts = most < connection->count ? (uint32_t)most : connection->count;
+  uint32_t parts = 1;
+  while (parts < connection->count && parts < most) parts++;
   stripe_t *stripe = take_stripe(connection, operation->segment_count + parts);
   if (!stripe) return hmci_fail(HMC_NO_MEMORY, "no memory to spread a transfer over streams");
   stripe->whole = operation;
