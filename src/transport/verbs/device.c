@@ -196,6 +196,7 @@ hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   if (device->started) return HMC_SUCCESS;
   hmci_list_init(&device->touched);
+  hmci_timer_init(&device->look, hmci_verbs_look);
   device->domain = ibv_alloc_pd(device->context);
   if (!device->domain) return fail(device, "a protection domain");
   hmc_status_t status = make_queues(device);
@@ -257,6 +258,7 @@ static void stop(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   hmci_loop_remove(loop, &device->watch);
   hmci_loop_remove(loop, &device->events);
+  hmci_loop_clear_timer(loop, &device->look);
   hmci_verbs_memory_close(device);
   hmci_verbs_stage_close(device);
   ibv_dereg_mr(device->flush_memory);

@@ -118,7 +118,7 @@ void hmci_verbs_settle(verbs_device_t *device) {
 
 void hmci_verbs_settle_soon(verbs_device_t *device) {
   pump_touched(device);
-  if (device->drivers) return;
+  if (device->drivers || device->will_look) return;
   if (!sends_need_arming(device) && (int)device->received_armed >= wanted_arming(device)) return;
   hmci_loop_call_soon(device->transport->host->loop, &device->watch);
 }
@@ -133,12 +133,40 @@ static void take_events(verbs_device_t *device) {
   }
 }
 
+/* Has a thread waited for something, and seen it come, since the last time that this was asked? Then it is likely to
+ * do so again, and the loop stays out of its way. */
+static bool is_attended(verbs_device_t *device) {
+  bool attended = device->looks != device->looks_seen;
+  device->looks_seen = device->looks;
+  return attended;
+}
+
+static void look_later(verbs_device_t *device) {
+  device->will_look = true;
+  hmci_loop_set_timer(device->transport->host->loop, &device->look, hmci_now() + VERBS_LOOK);
+}
+
+void hmci_verbs_look(hmci_timer_t *timer) {
+  verbs_device_t *device = HMCI_CONTAINER(timer, verbs_device_t, look);
+  pthread_mutex_lock(&device->transport->lock);
+  device->will_look = false;
+  if (is_attended(device)) {
+    look_later(device);
+  } else {
+    hmci_verbs_poll(device);
+    hmci_verbs_settle(device);
+  }
+  pthread_mutex_unlock(&device->transport->lock);
+}
+
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, watch);
   bool moved = false;
   pthread_mutex_lock(&device->transport->lock);
   if (events & ~HMCI_SOON) take_events(device);
-  if (!device->drivers) {
+  if (events == HMCI_SOON && !device->drivers && is_attended(device)) {
+    look_later(device);
+  } else if (!device->drivers) {
     moved = hmci_verbs_poll(device);
     if (events || moved) hmci_verbs_settle(device);
   }
@@ -148,16 +176,28 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
+/* A look at once: what is awaited has often come meanwhile. False: nothing yet, and the caller is a driver now. */
+static bool look(verbs_device_t *device, hmci_operation_t *operation) {
+  pthread_mutex_lock(&device->transport->lock);
+  hmci_verbs_poll(device);
+  bool complete = hmci_operation_is_complete(operation);
+  if (complete) {
+    device->looks++;
+    hmci_verbs_settle_soon(device);
+  } else {
+    device->drivers++;
+  }
+  pthread_mutex_unlock(&device->transport->lock);
+  return complete;
+}
+
 hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t spin) {
   verbs_connection_t *connection = block;
   verbs_device_t *device = connection->device;
   pthread_mutex_t *lock = &connection->transport->lock;
   hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = 0;
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
-  pthread_mutex_lock(lock);
-  device->drivers++;
-  pthread_mutex_unlock(lock);
+  if (hmci_operation_is_complete(operation) || look(device, operation)) return HMC_SUCCESS;
 
   while (!hmci_operation_is_complete(operation)) {
     bool moved = false;
@@ -183,7 +223,12 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
 
   pthread_mutex_lock(lock);
   device->drivers--;
-  hmci_verbs_settle_soon(device);
+  if (status == HMC_IN_PROGRESS) { /* it is going to sleep */
+    hmci_verbs_settle(device);
+  } else {
+    device->looks++;
+    hmci_verbs_settle_soon(device);
+  }
   pthread_mutex_unlock(lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }

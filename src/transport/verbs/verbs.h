@@ -56,6 +56,7 @@ enum {
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
 #define VERBS_DRAIN UINT64_C(1000000000)      /* nanoseconds hardware may take to flush a queue */
+#define VERBS_LOOK UINT64_C(2000000)          /* nanoseconds between looks of the loop while threads poll */
 #define VERBS_RETRY_MOST UINT64_C(1000000000) /* nanoseconds between two attempts to make a queue pair */
 
 typedef struct verbs_transport verbs_transport_t;
@@ -96,9 +97,12 @@ typedef struct verbs_device {
   struct ibv_srq *receives;
   hmci_watch_t watch, events; /* the channel; the device's own events */
   uint32_t drivers;           /* threads that poll in wait */
-  uint32_t posted;            /* entries posted and not retired, of all connections */
-  uint32_t expected;          /* operations, jobs, queues being flushed */
-  uint32_t asked;             /* messages that wait for their answers */
+  uint32_t looks, looks_seen; /* how often one has seen the end of what it waited for; as the loop last saw it */
+  hmci_timer_t look;          /* while such threads come and go the loop looks now and then only */
+  bool will_look;
+  uint32_t posted;   /* entries posted and not retired, of all connections */
+  uint32_t expected; /* operations, jobs, queues being flushed */
+  uint32_t asked;    /* messages that wait for their answers */
   uint32_t connections, completions_room;
   bool sent_armed;                                              /* the next completion wakes the loop */
   enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
@@ -446,6 +450,7 @@ void hmci_verbs_touch(verbs_connection_t *connection);
 void hmci_verbs_settle(verbs_device_t *device);
 /* Likewise, but leaves it to the loop to notice what comes within the next 200 us: its caller is likely to wait. */
 void hmci_verbs_settle_soon(verbs_device_t *device);
+void hmci_verbs_look(hmci_timer_t *timer);
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events);
 hmc_status_t hmci_verbs_wait(void *connection, hmci_operation_t *operation, uint64_t spin); /* these without the lock */
 void hmci_verbs_progress(void *connection);
