@@ -307,6 +307,6 @@ void explain_tells_how(void **state) {
   assert_non_null(strstr(text, "127.0.0.1")); /* and not the link-local address, which comes first */
   assert_null(strstr(text, "fe80"));
   assert_non_null(strstr(text, "path MTU 4096"));
-  assert_non_null(strstr(text, "queue pairs, "));
+  assert_non_null(strstr(text, "queue pairs: 1 to this peer"));
   assert_non_null(strstr(text, "staged"));
 }

@@ -1,25 +1,36 @@
 /* Regions: how their bytes go, at the owner's side and at the user's (see verbs.h). A region's key: u8 cause of
- * staging, 0 for none; u8 0; u16 0; u32 key; u64 address. */
+ * staging, 0 for none; u8 number of rails; u16 0; u32 0; then for each rail: u32 1 where its device reaches the region,
+ * else 0; u32 key; u64 address. A region is reached straight by all rails whose device the owner can use, or by none:
+ * any of them may have to stand in for the others. */
 #include "verbs.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY = 16 };
+enum { KEY_HEAD = 8, KEY_RAIL = 16 };
 
 /* ---- the owner's side -------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
   verbs_connection_t *connection = block;
-  verbs_cause_t cause;
+  verbs_cause_t cause = VERBS_STRAIGHT;
   pthread_mutex_lock(&connection->transport->lock);
-  verbs_memory_t *memory = hmci_verbs_memory_export(connection->device, region, &cause);
-  memset(key->data, 0, KEY);
-  key->size = KEY;
-  key->data[0] = memory ? VERBS_STRAIGHT : (uint8_t)cause;
-  hmci_store32(key->data + 4, memory ? memory->handle->rkey : 0);
-  hmci_store64(key->data + 8, memory ? memory->address : 0);
-  hmci_verbs_settle(connection->device);
+  key->size = (uint16_t)(KEY_HEAD + connection->rail_count * KEY_RAIL);
+  memset(key->data, 0, key->size);
+  for (uint32_t i = 0; i < connection->rail_count && cause == VERBS_STRAIGHT; i++) {
+    verbs_device_t *device = connection->rails[i].device;
+    uint8_t *way = key->data + KEY_HEAD + i * KEY_RAIL;
+    if (!device) continue;
+    verbs_memory_t *memory = hmci_verbs_memory_export(device, region, &cause);
+    if (!memory) break;
+    cause = VERBS_STRAIGHT;
+    hmci_store32(way, 1);
+    hmci_store32(way + 4, memory->handle->rkey);
+    hmci_store64(way + 8, memory->address);
+  }
+  key->data[0] = (uint8_t)cause;
+  key->data[1] = (uint8_t)connection->rail_count;
+  hmci_verbs_settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
   return HMC_SUCCESS;
 }
@@ -45,13 +56,18 @@ hmc_status_t hmci_verbs_remote_open(void *block, void *state, const hmci_remote_
   (void)deadline, (void)mapped;
   verbs_connection_t *connection = block;
   verbs_remote_t *remote = state;
-  if (key->size != KEY || key->data[0] > VERBS_REFUSED_BY_DEVICE)
+  uint32_t rails = key->size > 1 ? key->data[1] : 0;
+  if (key->size != KEY_HEAD + rails * KEY_RAIL || rails > VERBS_RAILS || key->data[0] > VERBS_CAUSE_LAST)
     return hmci_fail(HMC_CORRUPT, "malformed key of a region");
   remote->id = view->id;
   remote->staged = key->data[0] != VERBS_STRAIGHT;
   remote->cause = key->data[0];
-  remote->key = hmci_load32(key->data + 4);
-  remote->address = hmci_load64(key->data + 8);
+  for (uint32_t i = 0; i < rails; i++) {
+    const uint8_t *way = key->data + KEY_HEAD + i * KEY_RAIL;
+    remote->ways[i].there = hmci_load32(way);
+    remote->ways[i].key = hmci_load32(way + 4);
+    remote->ways[i].address = hmci_load64(way + 8);
+  }
   atomic_store(&remote->generation, view->generation);
   *generation = &remote->generation;
   pthread_mutex_lock(&connection->transport->lock);
