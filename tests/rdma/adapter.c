@@ -10,7 +10,7 @@
 nic_t nic = {.lock = PTHREAD_MUTEX_INITIALIZER,
              .wake = PTHREAD_COND_INITIALIZER,
              .next_pair = 17,
-             .faults = {.inline_most = INLINE_MOST, .devices = 1, .no_dmabuf = true, .no_peer_memory = true}};
+             .faults = {.inline_most = INLINE_MOST, .devices = 1}};
 
 /* ---- what tests can do ------------------------------------------------------------------------------------------- */
 
@@ -25,8 +25,7 @@ void nic_cut(bool cut) {
   for (unsigned i = 0; i < NIC_DEVICES; i++) nic_cut_device(i, cut);
 }
 void nic_devices(unsigned devices) { SET(devices, devices); }
-void nic_can_dmabuf(bool can) { SET(no_dmabuf, !can); }
-void nic_can_peer_memory(bool can) { SET(no_peer_memory, !can); }
+void nic_can_dmabuf(bool can) { SET(can_dmabuf, can); }
 void nic_pause(bool pause_it) { SET(pause, pause_it); }
 void nic_fail_every(unsigned n) { SET(fail_every, n); }
 void nic_port_down_device(unsigned device, bool down) { SET(port_down[device], down); }
@@ -52,7 +51,7 @@ void nic_reset(void) {
   memset(&nic.faults, 0, sizeof nic.faults);
   nic.faults.inline_most = INLINE_MOST;
   nic.faults.devices = 1;
-  nic.faults.no_dmabuf = nic.faults.no_peer_memory = true;
+
   nic.requests_done = 0;
   nic_land_held();
   nic.counts.writes = nic.counts.reads = nic.counts.sends = nic.counts.doorbells = nic.counts.completions =

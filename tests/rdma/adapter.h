@@ -21,7 +21,9 @@ typedef struct memory {
   bool open;
   uint64_t address; /* the iova */
   int access;
-  uint8_t *bytes; /* where they are for the adapter: shown.addr, or a mapping of a dma-buf */
+  uint8_t *bytes;   /* where they are for the adapter */
+  uint8_t *mapping; /* of a dma-buf, or NULL */
+  size_t mapped;
 } memory_t;
 
 typedef struct queue {
@@ -72,7 +74,7 @@ typedef struct nic {
   nic_counts_t counts;
   struct {
     bool cut[NIC_DEVICES], port_down[NIC_DEVICES];
-    bool pause, refuse_memory, no_dmabuf, no_peer_memory, lazy, hardware;
+    bool pause, refuse_memory, can_dmabuf, lazy, hardware;
     unsigned fail_every, delay, inline_most, devices;
   } faults;
   uint64_t requests_done;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { RXE = 0xffffff };
@@ -211,9 +212,35 @@ static struct ibv_mr *add_memory(struct ibv_pd *domain, void *base, size_t size,
   return memory ? &memory->shown : NULL;
 }
 
-/* As the kernel: memory that a processor does not reach is refused, unless a driver of that memory helps. */
+/* As the kernel: memory that a processor does not reach is refused. */
 struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, uint64_t address, int access) {
+  struct iovec here = {&(char){0}, 1}, there = {base, 1};
+  if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) < 0 && errno == EFAULT) return NULL;
   return add_memory(domain, base, size, address, access, base);
+}
+
+struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *domain, uint64_t offset, size_t size, uint64_t address, int descriptor,
+                                 int access) {
+  uint64_t inside = offset % (uint64_t)sysconf(_SC_PAGESIZE);
+  if (!nic.faults.can_dmabuf || inside != address % (uint64_t)sysconf(_SC_PAGESIZE)) {
+    errno = nic.faults.can_dmabuf ? EINVAL : EOPNOTSUPP;
+    return NULL;
+  }
+  uint8_t *mapping =
+      mmap(NULL, size + inside, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, (off_t)(offset - inside));
+  if (mapping == MAP_FAILED) return NULL;
+  struct ibv_mr *shown = add_memory(domain, NULL, size, address, access, mapping + inside);
+  if (!shown) {
+    munmap(mapping, size + inside);
+    return NULL;
+  }
+  memory_t *memory = (memory_t *)(void *)shown;
+  memory->mapping = mapping;
+  memory->mapped = size + inside;
+  pthread_mutex_lock(&nic.lock);
+  nic.counts.dmabufs++;
+  pthread_mutex_unlock(&nic.lock);
+  return shown;
 }
 
 struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *domain, void *base, size_t size, uint64_t address, unsigned access) {
@@ -231,7 +258,9 @@ int ibv_dereg_mr(struct ibv_mr *shown) {
   nic.memories[memory->shown.rkey] = NULL;
   nic.counts.memories--;
   nic.counts.registered -= memory->shown.length;
+  if (memory->mapping) nic.counts.dmabufs--;
   pthread_mutex_unlock(&nic.lock);
+  if (memory->mapping) munmap(memory->mapping, memory->mapped);
   free(memory);
   return 0;
 }

@@ -29,9 +29,8 @@ void nic_port_down(bool down);
 void nic_port_down_device(unsigned device, bool down);
 /* Memory cannot be registered. */
 void nic_refuse_memory(bool refuse);
-/* Device memory can be registered: by a dma-buf, or by its address. Neither at first. */
+/* Device memory can be registered, by a dma-buf; not so at first. */
 void nic_can_dmabuf(bool can);
-void nic_can_peer_memory(bool can);
 /* A work request takes so long. */
 void nic_delay(unsigned microseconds);
 /* What is put is not seen in memory before something is read behind it: as hardware may do it. */
@@ -44,9 +43,9 @@ void nic_inline_most(unsigned bytes);
 typedef struct nic_counts {
   uint64_t moved[NIC_DEVICES]; /* bytes, by device of the requester */
   uint64_t writes, reads, sends, doorbells, completions, events;
-  uint32_t queue_pairs, memories; /* that exist now */
-  uint64_t registered;            /* bytes, now */
-  uint32_t not_ready;             /* times that a receiver had no buffer */
+  uint32_t queue_pairs, memories, dmabufs; /* that exist now; `memories` counts those of dma-bufs, too */
+  uint64_t registered;                     /* bytes, now */
+  uint32_t not_ready;                      /* times that a receiver had no buffer */
 } nic_counts_t;
 nic_counts_t nic_counts(void);
 

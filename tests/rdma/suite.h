@@ -59,6 +59,8 @@ void assert_says(const char *part);
   X(nothing_goes_inline)                                                                                               \
   X(many_peers)                                                                                                        \
   X(checksums)                                                                                                         \
+  X(device_memory_by_dmabuf)                                                                                           \
+  X(device_memory_that_is_not_reached)                                                                                 \
   X(explain_tells_how)
 #define FAULT_TESTS(X)                                                                                                 \
   X(a_path_that_comes_back)                                                                                            \

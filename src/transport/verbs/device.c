@@ -1,6 +1,7 @@
 /* Devices: finding them and their GIDs, and what connections on one share. */
 #include "verbs.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -96,7 +97,22 @@ static void list_gids(verbs_device_t *device) {
   free(entries);
 }
 
+/* Of the library that this module has, whichever version that is. */
+static verbs_register_dmabuf_t *find_register_dmabuf(void) {
+  union {
+    void *symbol;
+    verbs_register_dmabuf_t *function;
+  } found = {NULL};
+  void *library = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_NOLOAD);
+  if (library) {
+    found.symbol = dlsym(library, "ibv_reg_dmabuf_mr");
+    dlclose(library);
+  }
+  return found.function;
+}
+
 hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted) {
+  transport->register_dmabuf = find_register_dmabuf();
   int count;
   struct ibv_device **list = ibv_get_device_list(&count);
   if (!list) return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));

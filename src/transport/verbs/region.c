@@ -1,6 +1,7 @@
 /* Regions: how their bytes go, at the owner's side and at the user's (see verbs.h). A region's key: u8 cause of
- * staging, 0 for none; u8 number of rails; u16 0; u32 0; then for each rail: u32 1 where its device reaches the region,
- * else 0; u32 key; u64 address. A region is reached straight by all rails whose device the owner can use, or by none:
+ * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 0; u32 0; then for each rail: u32 1 where its device reaches the region,
+ * else 0; u32 key; u64 address; then a text on why the way is
+ * no faster one. A region is reached straight by all rails whose device the owner can use, or by none:
  * any of them may have to stand in for the others. */
 #include "verbs.h"
 
@@ -24,12 +25,22 @@ hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, h
     verbs_memory_t *memory = hmci_verbs_memory_export(device, region, &cause);
     if (!memory) break;
     cause = VERBS_STRAIGHT;
+    key->data[2] = (uint8_t)memory->way;
     hmci_store32(way, 1);
     hmci_store32(way + 4, memory->handle->rkey);
     hmci_store64(way + 8, memory->address);
   }
   key->data[0] = (uint8_t)cause;
   key->data[1] = (uint8_t)connection->rail_count;
+  for (uint32_t i = 0; i < connection->rail_count && key->data[2] != VERBS_BY_DMABUF; i++) {
+    char why[VERBS_WHY];
+    if (!connection->rails[i].device) continue;
+    hmci_verbs_memory_why(connection->rails[i].device, region->ops, why, sizeof why);
+    if (!why[0]) continue;
+    memcpy(key->data + key->size, why, strlen(why));
+    key->size = (uint16_t)(key->size + strlen(why));
+    break;
+  }
   hmci_verbs_settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
   return HMC_SUCCESS;
@@ -57,11 +68,16 @@ hmc_status_t hmci_verbs_remote_open(void *block, void *state, const hmci_remote_
   verbs_connection_t *connection = block;
   verbs_remote_t *remote = state;
   uint32_t rails = key->size > 1 ? key->data[1] : 0;
-  if (key->size != KEY_HEAD + rails * KEY_RAIL || rails > VERBS_RAILS || key->data[0] > VERBS_CAUSE_LAST)
+  uint32_t whole = KEY_HEAD + rails * KEY_RAIL;
+  bool sound = rails <= VERBS_RAILS && key->size >= whole && key->size - whole < VERBS_WHY;
+  if (!sound || key->data[0] > VERBS_CAUSE_LAST || key->data[2] > VERBS_BY_PEER_MEMORY)
     return hmci_fail(HMC_CORRUPT, "malformed key of a region");
   remote->id = view->id;
   remote->staged = key->data[0] != VERBS_STRAIGHT;
   remote->cause = key->data[0];
+  remote->way = key->data[2];
+  memcpy(remote->why, key->data + whole, key->size - whole);
+  hmci_text_clean(remote->why);
   for (uint32_t i = 0; i < rails; i++) {
     const uint8_t *way = key->data + KEY_HEAD + i * KEY_RAIL;
     remote->ways[i].there = hmci_load32(way);
@@ -94,7 +110,7 @@ void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint
 
 void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size) {
   (void)block;
-  static const char *const ways[] = {
+  static const char *const causes[] = {
       [VERBS_STRAIGHT] = "straight, by RDMA write and read",
       [VERBS_DEVICE_MEMORY] = "staged by the owner's service thread: the RDMA device cannot reach that memory",
       [VERBS_PIN_LIMIT] =
@@ -102,6 +118,21 @@ void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size
       [VERBS_REFUSED_BY_DEVICE] =
           "staged by the owner's service thread: the RDMA device there refused to register it (ulimit -l?)",
   };
+  static const char *const ways[] = {"", " (by dma-buf)", " (as peer memory)"};
   const verbs_remote_t *remote = state;
-  snprintf(text, size, "%s", ways[remote->cause]);
+  snprintf(text, size, "%s%s%s%s%s", causes[remote->cause], remote->staged ? "" : ways[remote->way],
+           remote->why[0] ? " (" : "", remote->why, remote->why[0] ? ")" : "");
+}
+
+/* Whether an adapter reaches device memory here is known once some was used. What goes by messages passes through slots
+ * in any case. */
+unsigned hmci_verbs_remote_is_staged(void *block, void *state, const hmci_memory_ops_t *local) {
+  verbs_connection_t *connection = block;
+  const verbs_remote_t *remote = state;
+  pthread_mutex_lock(&connection->transport->lock);
+  const verbs_device_t *device = connection->rails[connection->main_before].device;
+  bool reached = device && (int)local->kind < VERBS_KINDS && device->reached[local->kind];
+  bool here = !local->host_accessible && (remote->staged || !reached);
+  pthread_mutex_unlock(&connection->transport->lock);
+  return (here ? HMCI_STAGED_HERE : 0) | (remote->staged ? HMCI_STAGED_THERE : 0);
 }

@@ -1,6 +1,9 @@
 /* Large puts and gets over several rails: their pieces are taken by whichever rail has room, so that each carries what it
  * can, and a rail that fails is left out.
  *
+ * So are puts of any size, over one rail too, to device memory that the peer's adapter reaches by itself: what makes them
+ * visible there is a read of that very memory.
+ *
  * A piece is done by itself: the read behind its write, where the peer's device needs one, goes the same way. One that
  * does not get through is lost by its rail, and is handed out again before anything new, but not before both ends'
  * queue pairs are gone: until then packets of the former attempt may arrive, and write old bytes over newer ones.
@@ -8,9 +11,16 @@
  * Invariant: lost pieces count among the outstanding ones of their operation. */
 #include "verbs.h"
 
+/* A put to device memory of the peer that a read of the host's would not make visible. */
+static bool reads_back(const verbs_rail_t *rail, const hmci_operation_t *operation) {
+  const verbs_remote_t *remote = operation->remote_state;
+  return operation->kind == HMCI_PUT && remote->way != VERBS_BY_PAGES && !rail->peer_stores_at_once;
+}
+
 bool hmci_verbs_stripe_fits(const verbs_connection_t *connection, const hmci_operation_t *operation) {
   const verbs_remote_t *remote = operation->remote_state;
   uint64_t bytes = 0;
+  if (reads_back(&connection->rails[connection->main_before], operation)) return true;
   if (connection->rail_count < 2 || operation->chained) return false;
   for (uint32_t i = 0; i < connection->rail_count; i++) {
     if (connection->rails[i].device && !remote->ways[i].there) return false;
@@ -48,6 +58,13 @@ static hmc_status_t hand_out(verbs_rail_t *rail, hmci_operation_t *operation, ve
   hmci_verbs_queue_move(rail, piece, &place, entry);
   entry.kind = VERBS_ENTRY_STRIPE;
   if (flushed) hmci_verbs_ring_flush(rail, entry);
+  if (reads_back(rail, operation)) {
+    const verbs_remote_t *remote = operation->remote_state;
+    struct ibv_send_wr *request = &post->requests[post->count - 1];
+    request->wr.rdma.remote_addr = remote->ways[rail->index].address + piece->remote;
+    request->wr.rdma.rkey = remote->ways[rail->index].key;
+    if (piece->length < VERBS_FLUSH_WORD) request->sg_list->length = (uint32_t)piece->length;
+  }
   post->requests[post->count - 1].send_flags |= IBV_SEND_SIGNALED;
   rail->signalled = rail->posted;
   return HMC_SUCCESS;

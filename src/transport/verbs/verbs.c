@@ -272,6 +272,7 @@ static const hmci_transport_ops_t table = {
     .remote_open = hmci_verbs_remote_open,
     .remote_close = hmci_verbs_remote_close,
     .remote_explain = hmci_verbs_remote_explain,
+    .remote_is_staged = hmci_verbs_remote_is_staged,
     .submit = submit,
     .wait = hmci_verbs_wait,
     .progress = hmci_verbs_progress,

@@ -60,6 +60,8 @@ enum {
   VERBS_SLOTS_LEAST = 4,
   VERBS_FLUSH_WORD = 8, /* bytes of it */
   VERBS_BUCKETS = 64,
+  VERBS_KINDS = 32, /* of memory */
+  VERBS_WHY = 160,  /* bytes of a text on why memory is not reached */
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
 #define VERBS_DRAIN UINT64_C(1000000000)      /* nanoseconds hardware may take to flush a queue */
@@ -72,6 +74,9 @@ typedef struct verbs_rail verbs_rail_t;
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
+/* How an adapter comes to the bytes of registered memory. */
+typedef enum verbs_way { VERBS_BY_PAGES, VERBS_BY_DMABUF, VERBS_BY_PEER_MEMORY } verbs_way_t;
+
 /* Registered memory of a region: all of it, or a range. */
 typedef struct verbs_memory {
   hmci_list_t bucket, age; /* of the device; `age`: least recently used first */
@@ -80,6 +85,7 @@ typedef struct verbs_memory {
   uint8_t *base;
   uint64_t size;
   uint64_t address; /* what peers call `base`: its offset in a page, so that no pointer of ours leaves the process */
+  verbs_way_t way;
   bool writable, exported;
   uint32_t users;              /* entries in send queues */
   hmci_registration_t *shared; /* whose the handle is, where peers do not have its key; or NULL */
@@ -122,6 +128,9 @@ typedef struct verbs_device {
   struct ibv_mr *slot_memory; /* the transport's slots */
   hmci_list_t buckets[VERBS_BUCKETS], ages;
   hmci_cache_t cache; /* of registrations that only this side uses */
+  /* Why memory of a kind cannot be registered that way, as errno; 0: it has been, or was not tried. */
+  int no_dmabuf[VERBS_KINDS], no_peer_memory[VERBS_KINDS];
+  bool reached[VERBS_KINDS]; /* device memory of that kind has been registered */
 } verbs_device_t;
 
 /* A GID of this side: where it is. */
@@ -131,8 +140,12 @@ typedef struct verbs_port {
   uint16_t index; /* in the port's GID table */
 } verbs_port_t;
 
+typedef struct ibv_mr *verbs_register_dmabuf_t(struct ibv_pd *domain, uint64_t offset, size_t size, uint64_t address,
+                                               int descriptor, int access);
+
 struct verbs_transport {
   const hmci_host_t *host;
+  verbs_register_dmabuf_t *register_dmabuf; /* NULL: libibverbs is older than that (version 34 of rdma-core) */
   pthread_mutex_t lock;
   verbs_device_t devices[VERBS_DEVICES];
   uint32_t device_count;
@@ -301,7 +314,9 @@ typedef struct verbs_remote {
   uint32_t id;
   _Atomic uint32_t generation; /* 0 once the owner has said that it is closed */
   bool staged;
-  uint8_t cause; /* of staging: verbs_cause_t */
+  uint8_t cause;       /* of staging: verbs_cause_t */
+  uint8_t way;         /* of the owner's adapters: verbs_way_t */
+  char why[VERBS_WHY]; /* not a faster one */
   struct {
     bool there; /* the owner's device reaches it */
     uint32_t key;
@@ -507,6 +522,10 @@ verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_
 /* All of a region, for peers; NULL with the cause. */
 verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
                                          verbs_cause_t *cause);
+/* Could an adapter reach such memory? */
+bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memory_ops_t *ops);
+/* Says why device memory is not reached by a dma-buf, and why not as peer memory; "" where neither is known. */
+void hmci_verbs_memory_why(const verbs_device_t *device, const hmci_memory_ops_t *ops, char *text, size_t size);
 /* Comes before the others, and after them; close deregisters everything. */
 void hmci_verbs_memory_open(verbs_device_t *device);
 void hmci_verbs_memory_close(verbs_device_t *device);
@@ -538,6 +557,7 @@ hmc_status_t hmci_verbs_remote_open(void *connection, void *remote, const hmci_r
                                     const _Atomic uint32_t **generation);
 void hmci_verbs_remote_close(void *connection, void *remote);
 void hmci_verbs_remote_explain(void *connection, void *remote, char *text, size_t size);
+unsigned hmci_verbs_remote_is_staged(void *connection, void *remote, const hmci_memory_ops_t *local);
 /* The owner says that a region is closed. */
 void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint32_t generation);
 
