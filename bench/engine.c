@@ -4,6 +4,7 @@
  *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
  *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one way
  *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *   tcp_pingpong          as shm_pingpong; each watches its own word before it waits for its put to be complete
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
@@ -11,7 +12,7 @@
  *                         this process's second device, which is as fast as the target's
  *
  * `hmc-bench-engine sim` has software accelerator memory at both ends, `hmc-bench-engine lent` memory that the program
- * allocated itself and lends. With `hmc-bench-engine ucx` what is called tcp goes by UCX.
+ * allocated itself and lends. With `hmc-bench-engine ucx` or `rdma` what is called tcp goes by that.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -39,9 +40,10 @@
 #define SMALL_PIECES 256
 #define SMALL 1024u
 
-enum { DEPTH_MAX = 1024, PING = 0, PONG = 4096, BALL = 8192, REGION_EXTRA = 12288 };
+enum { DEPTH_MAX = 1024, ROUNDS_MAX = 1 << 17, PING = 0, PONG = 4096, BALL = 8192, REGION_EXTRA = 12288 };
 
-/* One end of a connection. The parent has two, each with a context of its own; the child only uses the shm one. */
+/* One end of a connection. The parent has two, each with a context of its own; the child's share one, and it uses them
+ * for the ping-pong only. */
 typedef struct route {
   hmc_context_t *context;
   hmc_region_t *local;
@@ -51,17 +53,26 @@ typedef struct route {
   hmc_batch_t *kv, *small;
   hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
-  void *lent;        /* with `lent`: what the local region is made of */
-  void *second;      /* memory of the second device */
-  char problem[512]; /* why this route cannot be measured; "" otherwise */
+  void *lent;         /* with `lent`: what the local region is made of */
+  void *second;       /* memory of the second device */
+  hmc_request_t *put; /* of the ping-pong, under way; or NULL */
+  char problem[512];  /* why this route cannot be measured; "" otherwise */
 } route_t;
+
+/* What the parent asks of the child: so many rounds of the ping-pong, over a connection of that type. */
+typedef struct order {
+  uint64_t count;
+  hmc_connection_type_t type;
+} order_t;
 
 typedef struct engine {
   route_t shm, tcp;
-  int child;       /* socket to the child: numbers of rounds */
-  uint64_t round;  /* of the ping-pong, counted alike at both ends */
+  int child;       /* socket to the child, for orders */
+  uint64_t round;  /* of the ping-pong, counted alike at both ends, whatever the connection */
   route_t *active; /* of the request under way */
   hmc_request_t *ring[DEPTH_MAX];
+  double rounds[ROUNDS_MAX]; /* seconds, of a ping-pong over a network */
+  uint32_t round_count;
 } engine_t;
 
 static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
@@ -186,37 +197,95 @@ static bool await_word(unsigned char *at, uint64_t value) {
   }
 }
 
-/* Puts the number of the round at `offset` of the other's region. */
-static bool hit(route_t *route, uint64_t offset, uint64_t round) {
-  memcpy((unsigned char *)hmc_region_pointer(route->local) + BYTES_MAX + BALL, &round, sizeof round);
-  return hmc_put(route->local, BYTES_MAX + BALL, route->remote, BYTES_MAX + offset, sizeof round) == HMC_SUCCESS;
+/* Waits for the last put of the ping-pong. */
+static bool end_put(route_t *route) {
+  hmc_request_t *put = route->put;
+  route->put = NULL;
+  if (!put) return true;
+  hmc_status_t status = hmc_request_wait(put);
+  hmc_request_free(put);
+  return status == HMC_SUCCESS;
+}
+
+/* Puts the number of the round at `offset` of the other's region. To mapped memory that is all; else the put is under
+ * way, and the one before it is seen to the end meanwhile. */
+static bool hit(route_t *route, hmc_connection_type_t type, uint64_t offset, uint64_t round) {
+  const uint64_t ball = BYTES_MAX + BALL + round % 2 * sizeof round;
+  hmc_request_t *put;
+  memcpy((unsigned char *)hmc_region_pointer(route->local) + ball, &round, sizeof round);
+  if (type == HMC_CONNECTION_SHM)
+    return hmc_put(route->local, ball, route->remote, BYTES_MAX + offset, sizeof round) == HMC_SUCCESS;
+  if (hmc_put_nb(route->local, ball, route->remote, BYTES_MAX + offset, sizeof round, NULL, &put) != HMC_SUCCESS)
+    return false;
+  bool good = end_put(route);
+  route->put = put;
+  return good;
 }
 
 static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
   engine_t *engine = state;
-  unsigned char *local = hmc_region_pointer(engine->shm.local);
+  route_t *route = engine->active;
+  const order_t order = {count, route == &engine->shm ? HMC_CONNECTION_SHM : network};
+  unsigned char *local = hmc_region_pointer(route->local);
   (void)request;
-  if (send(engine->child, &count, sizeof count, MSG_NOSIGNAL) != (ssize_t)sizeof count)
+  if (send(engine->child, &order, sizeof order, MSG_NOSIGNAL) != (ssize_t)sizeof order)
     return bench_fail(result, "the other process is gone");
   for (uint64_t i = 0; i < count; i++) {
+    double begin = order.type == HMC_CONNECTION_SHM ? 0 : bench_clock();
     engine->round++;
-    if (!hit(&engine->shm, PING, engine->round)) return bench_fail(result, "ping: %s", hmc_last_error());
+    if (!hit(route, order.type, PING, engine->round)) return bench_fail(result, "ping: %s", hmc_last_error());
     if (!await_word(local + BYTES_MAX + PONG, engine->round))
       return bench_fail(result, "the other process does not answer");
+    if (order.type != HMC_CONNECTION_SHM && engine->round_count < ROUNDS_MAX)
+      engine->rounds[engine->round_count++] = bench_clock() - begin;
   }
-  return true;
+  return end_put(route) || bench_fail(result, "ping: %s", hmc_last_error());
+}
+
+static int compare_rounds(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* A round of a network is long enough to be timed by itself, as the latency tests of others do it. */
+static double median_round(engine_t *engine) {
+  qsort(engine->rounds, engine->round_count, sizeof *engine->rounds, compare_rounds);
+  return engine->rounds[engine->round_count / 2];
+}
+
+/* The child's end of the connection of that type, which the parent has made. */
+static hmc_status_t accept_route(route_t routes[2], route_t **found, hmc_connection_type_t type) {
+  hmc_status_t status = HMC_SUCCESS;
+  *found = &routes[type != HMC_CONNECTION_SHM];
+  while (status == HMC_SUCCESS && !(*found)->peer) {
+    hmc_peer_t *peer = NULL;
+    hmc_peer_info_t info;
+    status = hmc_context_accept(routes[0].context, 0, &peer);
+    if (status == HMC_SUCCESS) status = hmc_peer_get_info(peer, &info);
+    if (status != HMC_SUCCESS) break;
+    route_t *route = &routes[info.type != HMC_CONNECTION_SHM];
+    route->peer = peer;
+    status = hmc_remote_open(peer, ORIGIN, 0, &route->remote);
+  }
+  return status;
 }
 
 /* The child's side of the ping-pong, until the socket closes. */
-static int answer(route_t *route, int socket) {
-  unsigned char *local = hmc_region_pointer(route->local);
-  uint64_t count, round = 0;
-  while (recv(socket, &count, sizeof count, 0) == (ssize_t)sizeof count)
-    for (uint64_t i = 0; i < count; i++) {
+static hmc_status_t answer(route_t routes[2], int socket) {
+  unsigned char *word = (unsigned char *)hmc_region_pointer(routes[0].local) + BYTES_MAX + PING;
+  uint64_t round = 0;
+  order_t order;
+  while (recv(socket, &order, sizeof order, 0) == (ssize_t)sizeof order) {
+    route_t *route;
+    hmc_status_t status = accept_route(routes, &route, order.type);
+    if (status != HMC_SUCCESS) return status;
+    for (uint64_t i = 0; i < order.count; i++) {
       round++;
-      if (!await_word(local + BYTES_MAX + PING, round) || !hit(route, PONG, round)) return 1;
+      if (!await_word(word, round) || !hit(route, order.type, PONG, round)) return HMC_ERROR;
     }
-  return 0;
+    if (!end_put(route)) return HMC_ERROR;
+  }
+  return HMC_SUCCESS;
 }
 
 static bool measure(void *state, const bench_request_t *request, bench_result_t *result) {
@@ -226,8 +295,10 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   if (request->bytes == 0 || request->bytes > BYTES_MAX) return bench_fail(result, "1 to %llu bytes", BYTES_MAX);
   if (request->depth == 0 || request->depth > DEPTH_MAX) return bench_fail(result, "1 to %d in flight", DEPTH_MAX);
   if (engine->active->problem[0]) return bench_fail(result, "%s", engine->active->problem);
-  if (strcmp(what, "shm_pingpong") == 0) {
+  if (strcmp(what, "shm_pingpong") == 0 || strcmp(what, "tcp_pingpong") == 0) {
+    engine->round_count = 0;
     bool good = bench_repeat_counted(pingpong, engine, request, result);
+    if (engine->round_count) result->median_ns = median_round(engine) * 1e9;
     result->median_ns /= 2;
     result->mean_ns /= 2;
     return good;
@@ -268,25 +339,22 @@ static hmc_status_t open_route(route_t *route, const char *context_name, const c
                                : status;
 }
 
-/* The other process: its end of the shm connection, and then only the ping-pong. */
+/* The other process: the target, and its end of the ping-pong. */
 static int live_as_child(int socket) {
-  route_t route = {0};
+  route_t routes[2] = {0};
   uint16_t port = 0;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   bench_pin(1);
-  hmc_status_t status = open_route(&route, "hmc-bench target", TARGET);
-  if (status == HMC_SUCCESS) status = hmc_context_listen(route.context, "127.0.0.1", 0, &port);
+  hmc_status_t status = open_route(&routes[0], "hmc-bench target", TARGET);
+  if (status == HMC_SUCCESS) status = hmc_context_listen(routes[0].context, "127.0.0.1", 0, &port);
+  routes[1].context = routes[0].context;
+  routes[1].local = routes[0].local;
+  bool told = send(socket, &port, sizeof port, MSG_NOSIGNAL) == (ssize_t)sizeof port;
+  if (told && status == HMC_SUCCESS) status = answer(routes, socket);
   if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
-  int code = 1;
-  if (send(socket, &port, sizeof port, MSG_NOSIGNAL) == (ssize_t)sizeof port && status == HMC_SUCCESS) {
-    status = hmc_context_accept(route.context, 0, &route.peer);
-    if (status == HMC_SUCCESS) status = hmc_remote_open(route.peer, ORIGIN, 0, &route.remote);
-    code = status == HMC_SUCCESS ? answer(&route, socket) : 1;
-  }
-  if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
-  hmc_context_destroy(route.context);
-  free(route.lent);
-  return code;
+  hmc_context_destroy(routes[0].context);
+  free(routes[0].lent);
+  return told && status == HMC_SUCCESS ? 0 : 1;
 }
 
 /* A route that does not work here leaves its text, and the other one can still be measured. */
@@ -307,6 +375,7 @@ int main(int count, char **arguments) {
   if (count > 1 && strcmp(arguments[1], "sim") == 0) memory.kind = HMC_MEMORY_SIM;
   lends = count > 1 && strcmp(arguments[1], "lent") == 0;
   if (count > 1 && strcmp(arguments[1], "ucx") == 0) network = HMC_CONNECTION_UCX;
+  if (count > 1 && strcmp(arguments[1], "rdma") == 0) network = HMC_CONNECTION_RDMA;
   int sockets[2];
   bench_pin(0);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return 1;

@@ -50,6 +50,7 @@ static const struct {
     {"HMC_CHUNK", UINT64_C(64) << 10, UINT64_C(1) << 20, "a size in bytes from 64K to 1M, or 0"},
     {"HMC_DEPTH", 1, 8, "a whole number from 1 to 8"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
+    {"HMC_VERBS_RAILS", 1, 4, "a whole number from 1 to 4"},
     {"HMC_VERBS_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},
 };
 

@@ -45,6 +45,9 @@
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \
     "The folder that transports loaded at run time (verbs, ucx) are looked for in; empty: hmc/ beside the library.")   \
   X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "", "RDMA devices to use, by name, separated by commas; empty: all.")      \
+  X(COUNT, verbs_rails, "HMC_VERBS_RAILS", "1",                                                                        \
+    "RDMA devices that large transfers between two peers are spread over, where both ends have and want them (1 to "   \
+    "4).")                                                                                                             \
   X(SIZE, verbs_pinned_max, "HMC_VERBS_PINNED_MAX", "0",                                                               \
     "Most bytes of regions registered with RDMA devices at a time, per context; 0: as many as the system lets pin.")   \
   X(TEXT, verbs_flush, "HMC_VERBS_FLUSH", "auto",                                                                      \

@@ -258,19 +258,31 @@ static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind, hmci_operati
          ops->remote_is_direct(remote->peer->connection->state, remote->state, local, operation);
 }
 
+static unsigned is_staged(hmc_remote_t *remote, hmc_memory_kind_t kind) {
+  const hmci_transport_ops_t *ops = remote->peer->transport->ops;
+  const hmci_memory_ops_t *local;
+  if (ops->remote_is_staged && hmci_memory_find((hmc_memory_t){kind, 0}, &local) == HMC_SUCCESS)
+    return ops->remote_is_staged(remote->peer->connection->state, remote->state, local);
+  return (kind != HMC_MEMORY_CPU ? HMCI_STAGED_HERE : 0) |
+         (remote->view.memory.kind != HMC_MEMORY_CPU ? HMCI_STAGED_THERE : 0);
+}
+
 /* What an operation between local memory of a kind and that region costs. */
 static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
+  unsigned staged = is_staged(remote, kind);
   const char *by = host && remote_host ? "by the calling thread" : "by the device";
   bool put = is_direct(remote, kind, HMCI_PUT), get = is_direct(remote, kind, HMCI_GET);
   if (put && get) {
     snprintf(line, size, "one copy, %s; no other process takes part", by);
   } else if (get) {
     snprintf(line, size, "get: one copy, %s; put: the peer's service thread reads it from a socket", by);
-  } else if (host && remote_host) {
+  } else if (!staged) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {
-    const char *where = host ? "at the peer" : remote_host ? "here" : "at both ends";
+    const char *where = staged == HMCI_STAGED_THERE  ? "at the peer"
+                        : staged == HMCI_STAGED_HERE ? "here"
+                                                     : "at both ends";
     snprintf(line, size, "staged %s, in chunks of %llu KiB here (HMC_CHUNK, HMC_DEPTH), copies and transfer overlapped",
              where, (unsigned long long)((chunk ? chunk : HMCI_CHUNK_LEAST) >> 10));
   }

@@ -58,14 +58,20 @@ typedef struct hmci_memory_ops {
   hmc_status_t (*export_allocation)(int device, void *pointer, hmci_memory_export_t *exported);
   hmc_status_t (*import_allocation)(int device, const hmci_memory_export_t *exported, size_t size, void **pointer);
   void (*release_import)(int device, void *pointer, size_t size);
+
+  /* For devices that read and write this memory by themselves: a dma-buf with a range that lies in one allocation, and
+   * where in it the range begins. The descriptor is the caller's. HMC_UNSUPPORT: this memory has none. */
+  hmc_status_t (*export_dmabuf)(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset);
 } hmci_memory_ops_t;
 
 /* The tables, one per folder. */
 extern const hmci_memory_ops_t hmci_memory_host;
 extern const hmci_memory_ops_t hmci_memory_sim;
 
+#pragma GCC visibility push(default) /* modules call this: see hmc.map */
 /* The table of a resolved memory, opened. Errors: HMC_UNSUPPORT, HMC_NOT_FOUND (device number). */
 hmc_status_t hmci_memory_find(hmc_memory_t memory, const hmci_memory_ops_t **ops);
+#pragma GCC visibility pop
 
 /* For tests: puts a table in the place of that kind's (NULL: none), and returns what was there. Threads: no other call
  * of this room may run. */

@@ -192,6 +192,7 @@ typedef struct hmci_host {
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
+enum { HMCI_STAGED_HERE = 1, HMCI_STAGED_THERE = 2 };
 typedef enum hmci_role { HMCI_DIALLED, HMCI_ACCEPTED } hmci_role_t;
 
 typedef struct hmci_transport_ops {
@@ -245,6 +246,9 @@ typedef struct hmci_transport_ops {
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
   /* True where a put to that region from such local memory, or a get, is a copy by the calling thread. NULL: never. */
   bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local, hmci_operation_kind_t kind);
+  /* Which ends stage bytes between such local memory and that region: HMCI_STAGED_*. NULL: those whose memory is a
+   * device's. */
+  unsigned (*remote_is_staged)(void *connection, void *remote, const hmci_memory_ops_t *local);
 
   /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started.
    * */

@@ -1,4 +1,4 @@
-/* A look-alike of libibverbs: one RDMA device in software, inside one process, so that the verbs transport can be
+/* A look-alike of libibverbs: RDMA devices in software, inside one process, so that the verbs transport can be
  * run natively, under sanitizers, and with faults that no cable gives on demand. Both ends of a connection are queue
  * pairs of this process.
  *
@@ -9,11 +9,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Back to how it starts: a good network. */
+enum { NIC_DEVICES = 2 };
+
+/* Back to how it starts: a good network, and one device. */
 void nic_reset(void);
 
 /* Packets are lost: what is on its way, and what comes, fails once its retries are spent. */
 void nic_cut(bool cut);
+void nic_cut_device(unsigned device, bool cut); /* those of one device */
+/* How many there are; for contexts made from now on. */
+void nic_devices(unsigned devices);
 /* Nothing moves, and nothing fails either. */
 void nic_pause(bool pause);
 /* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it
@@ -21,8 +26,11 @@ void nic_pause(bool pause);
 void nic_fail_every(unsigned n);
 /* The port is down. */
 void nic_port_down(bool down);
+void nic_port_down_device(unsigned device, bool down);
 /* Memory cannot be registered. */
 void nic_refuse_memory(bool refuse);
+/* Device memory can be registered, by a dma-buf; not so at first. */
+void nic_can_dmabuf(bool can);
 /* A work request takes so long. */
 void nic_delay(unsigned microseconds);
 /* What is put is not seen in memory before something is read behind it: as hardware may do it. */
@@ -33,10 +41,11 @@ void nic_in_software(bool software);
 void nic_inline_most(unsigned bytes);
 
 typedef struct nic_counts {
+  uint64_t moved[NIC_DEVICES]; /* bytes, by device of the requester */
   uint64_t writes, reads, sends, doorbells, completions, events;
-  uint32_t queue_pairs, memories; /* that exist now */
-  uint64_t registered;            /* bytes, now */
-  uint32_t not_ready;             /* times that a receiver had no buffer */
+  uint32_t queue_pairs, memories, dmabufs; /* that exist now; `memories` counts those of dma-bufs, too */
+  uint64_t registered;                     /* bytes, now */
+  uint32_t not_ready;                      /* times that a receiver had no buffer */
 } nic_counts_t;
 nic_counts_t nic_counts(void);
 

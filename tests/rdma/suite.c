@@ -1,4 +1,4 @@
-/* The program of the RDMA tests: `rdma transfers|faults [PATTERN]`. */
+/* The program of the RDMA tests: `rdma transfers|faults|rails [PATTERN]`. */
 #include "suite.h"
 
 #include <ftw.h>
@@ -109,6 +109,7 @@ static int tear_down(void **state) {
   unsetenv("HMC_VERBS_PINNED_MAX");
   unsetenv("HMC_PEER_TIMEOUT");
   unsetenv("HMC_VERBS_FLUSH");
+  unsetenv("HMC_VERBS_RAILS");
   scene_close(scene);
   nic_counts_t left = nic_counts();
   if (left.memories || left.queue_pairs)
@@ -143,6 +144,7 @@ int main(int argc, char **argv) {
 #define ENTRY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down),
   static const struct CMUnitTest transfers[] = {TRANSFER_TESTS(ENTRY)};
   static const struct CMUnitTest faults[] = {FAULT_TESTS(ENTRY)};
+  static const struct CMUnitTest rails[] = {RAIL_TESTS(ENTRY)};
 #undef ENTRY
   if (argc < 2 || !mkdtemp(home)) return 2;
   atexit(remove_home);
@@ -152,5 +154,6 @@ int main(int argc, char **argv) {
   if (argc == 3) cmocka_set_test_filter(argv[2]);
   if (strcmp(argv[1], "transfers") == 0) return cmocka_run_group_tests(transfers, NULL, NULL);
   if (strcmp(argv[1], "faults") == 0) return cmocka_run_group_tests(faults, NULL, NULL);
+  if (strcmp(argv[1], "rails") == 0) return cmocka_run_group_tests(rails, NULL, NULL);
   return 2;
 }

@@ -59,6 +59,8 @@ void assert_says(const char *part);
   X(nothing_goes_inline)                                                                                               \
   X(many_peers)                                                                                                        \
   X(checksums)                                                                                                         \
+  X(device_memory_by_dmabuf)                                                                                           \
+  X(device_memory_that_is_not_reached)                                                                                 \
   X(explain_tells_how)
 #define FAULT_TESTS(X)                                                                                                 \
   X(a_path_that_comes_back)                                                                                            \
@@ -77,9 +79,19 @@ void assert_says(const char *part);
   X(a_chain_ends_with_its_head)                                                                                        \
   X(closing_with_much_under_way)                                                                                       \
   X(threads_and_failures)
+#define RAIL_TESTS(X)                                                                                                  \
+  X(rails_share_large_transfers)                                                                                       \
+  X(rails_are_wanted_by_both)                                                                                          \
+  X(a_rail_fails_and_comes_back)                                                                                       \
+  X(a_rail_that_is_missing_at_first)                                                                                   \
+  X(rails_survive_failures)                                                                                            \
+  X(rails_keep_the_order_of_chains)                                                                                    \
+  X(rails_take_operations_back)                                                                                        \
+  X(threads_and_failing_rails)
 #define DECLARE_TEST(name) void name(void **state);
 TRANSFER_TESTS(DECLARE_TEST)
 FAULT_TESTS(DECLARE_TEST)
+RAIL_TESTS(DECLARE_TEST)
 #undef DECLARE_TEST
 
 #endif

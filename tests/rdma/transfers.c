@@ -307,6 +307,44 @@ void explain_tells_how(void **state) {
   assert_non_null(strstr(text, "127.0.0.1")); /* and not the link-local address, which comes first */
   assert_null(strstr(text, "fe80"));
   assert_non_null(strstr(text, "path MTU 4096"));
-  assert_non_null(strstr(text, "queue pairs, "));
+  assert_non_null(strstr(text, "queue pairs: 1 to this peer"));
   assert_non_null(strstr(text, "staged"));
+}
+
+/* Device memory that the adapter reaches by a dma-buf: no staging at either end, and seen when complete. */
+void device_memory_by_dmabuf(void **state) {
+  scene_t *scene = *state;
+  static const hmc_memory_kind_t kinds[] = {HMC_MEMORY_CPU, HMC_MEMORY_SIM};
+  static const uint64_t lengths[] = {1, 8, 300, 5000, 128 * KIB + 1, 2 * MIB + 3};
+  char text[2048];
+  for (int i = 1; i < 8; i++) {
+    bool hardware = i & 4;
+    if (!(i & 3)) continue;
+    nic_can_dmabuf(true);
+    nic_in_software(!hardware);
+    nic_lazy_writes(hardware);
+    scene_open(scene, kinds[i & 1], kinds[i >> 1 & 1]);
+    nic_counts_t before = nic_counts();
+    for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
+      put_and_get(scene, 5 + k, 9 + 3 * k, lengths[k], 10 * k);
+    nic_counts_t after = nic_counts();
+    assert_int_equal(after.sends, before.sends); /* nothing went by messages */
+    assert_true(after.dmabufs > 0);
+    assert_success(hmc_peer_explain(scene->peer, text, sizeof text, NULL));
+    if (i & 2 && !strstr(text, "by dma-buf")) fail_msg("%s", text);
+    if (strstr(text, "staged")) fail_msg("%s", text);
+    scene_close(scene);
+    assert_int_equal(nic_counts().dmabufs, 0);
+  }
+}
+
+/* It says why not: and that it was tried, once. */
+void device_memory_that_is_not_reached(void **state) {
+  scene_t *scene = *state;
+  char text[2048];
+  scene_open(scene, HMC_MEMORY_SIM, HMC_MEMORY_SIM);
+  put_and_get(scene, 0, 0, MIB, 1);
+  assert_success(hmc_peer_explain(scene->peer, text, sizeof text, NULL));
+  if (!strstr(text, "dma-buf: ") || !strstr(text, "peer memory: ") || !strstr(text, "staged at both ends"))
+    fail_msg("%s", text);
 }

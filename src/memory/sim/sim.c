@@ -506,6 +506,30 @@ static void sim_release_import(int device, void *pointer, size_t size) {
   }
 }
 
+/* The memfd stands in for a dma-buf: what reads and writes memory by such a descriptor can be tried out with it. */
+static hmc_status_t sim_export_dmabuf(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset) {
+  hmc_status_t status = HMC_SUCCESS;
+  place_t place;
+  int copy = -1;
+  take_lock();
+  status = translate_side(pointer, false, size, &place);
+  if (status == HMC_SUCCESS && (!is_on(&place, device) || place.allocation->descriptor < 0)) {
+    status = hmci_fail(HMC_UNSUPPORT, "sim:%d: %p is memory of another device or process", device, pointer);
+  }
+  if (status == HMC_SUCCESS) {
+    copy = fcntl(place.allocation->descriptor, F_DUPFD_CLOEXEC, 0);
+    *offset = (uint64_t)((uint8_t *)place.bytes - place.allocation->bytes);
+  }
+  drop_lock();
+  if (status == HMC_SUCCESS && copy < 0) {
+    status = hmci_fail(HMC_NO_MEMORY, "sim:%d: no descriptor for %p: %s", device, pointer, strerror(errno));
+  }
+  if (status == HMC_SUCCESS) {
+    *descriptor = copy;
+  }
+  return status;
+}
+
 const hmci_memory_ops_t hmci_memory_sim = {
     .kind = HMC_MEMORY_SIM,
     .name = "sim",
@@ -522,4 +546,5 @@ const hmci_memory_ops_t hmci_memory_sim = {
     .export_allocation = sim_export,
     .import_allocation = sim_import,
     .release_import = sim_release_import,
+    .export_dmabuf = sim_export_dmabuf,
 };

@@ -1,8 +1,9 @@
 /* Messages, the owner's end: puts and gets of memory that adapters do not reach, atomics, notifications.
  *
  * A message is done when it arrives, in the order of arrival, and its answer is queued; a get's bytes are looked for
- * when there is room to send them. The last answers are kept: after a queue pair was made anew the peer sends again
- * what it has no answer to, and gets that of the first time.
+ * when there is room to send them. The last answers are kept: after a rail failed the peer sends again what it has no
+ * answer to, and gets that of the first time. Over whichever rail a message comes, all before it are done: what is sent
+ * over a rail begins with the oldest that has no answer and goes on without a gap.
  *
  * A region counts as in use only while a message is being done, under the lock that closing it takes too. */
 #include "verbs.h"
@@ -11,17 +12,32 @@ static verbs_message_t answer_to(const verbs_message_t *message, hmc_status_t st
   return (verbs_message_t){.type = VERBS_DONE, .status = (uint16_t)status, .number = message->number};
 }
 
-static void add_job(verbs_connection_t *connection, const verbs_message_t *job) {
-  connection->jobs[(connection->job_first + connection->job_count) % VERBS_WINDOW] = *job;
-  connection->job_count++;
-  connection->device->expected++;
-  hmci_verbs_touch(connection);
+static verbs_message_t *job_at(verbs_connection_t *connection, uint32_t place) {
+  return &connection->jobs[(connection->job_first + place) % VERBS_WINDOW];
 }
 
 static void end_job(verbs_connection_t *connection) {
   connection->job_first = (connection->job_first + 1) % VERBS_WINDOW;
   connection->job_count--;
-  connection->device->expected--;
+  connection->transport->expected--;
+}
+
+/* Adds a job, unless the same message waits already. Those that the peer has an answer to go: it sends a message only
+ * when the one a window before it has been answered. */
+static hmc_status_t add_job(verbs_connection_t *connection, const verbs_message_t *job) {
+  for (uint32_t count = connection->job_count, i = 0; i < count; i++) {
+    verbs_message_t other = *job_at(connection, 0);
+    end_job(connection);
+    if ((int32_t)(job->number - other.number) >= VERBS_WINDOW || other.number == job->number) continue;
+    *job_at(connection, connection->job_count++) = other;
+    connection->transport->expected++;
+  }
+  if (connection->job_count == VERBS_WINDOW)
+    return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
+  *job_at(connection, connection->job_count++) = *job;
+  connection->transport->expected++;
+  hmci_verbs_touch(connection);
+  return HMC_SUCCESS;
 }
 
 void hmci_verbs_answer_forget(verbs_connection_t *connection) {
@@ -90,17 +106,14 @@ hmc_status_t hmci_verbs_answer_take(verbs_connection_t *connection, const uint8_
   if (status != HMC_SUCCESS) return status;
   const uint8_t *payload = data + VERBS_HEADER;
   if (message.type >= VERBS_DONE) return hmci_verbs_message_answered(connection, &message, payload);
-  if (connection->job_count == VERBS_WINDOW)
-    return hmci_fail(HMC_CORRUPT, "more than %d messages at a time", VERBS_WINDOW);
   verbs_message_t *kept = &connection->answers[message.number % VERBS_WINDOW];
   if ((int32_t)(message.number - connection->done_number) > 0) {
     *kept = perform(connection, &message, payload);
     connection->done_number = message.number;
   } else if (kept->number != message.number) {
-    return hmci_fail(HMC_CORRUPT, "a message came again after it had been answered");
+    return HMC_SUCCESS; /* a late copy, over another rail, of one that has its answer */
   }
-  add_job(connection, kept);
-  return HMC_SUCCESS;
+  return add_job(connection, kept);
 }
 
 /* ---- answering --------------------------------------------------------------------------------------------------- */
@@ -116,11 +129,12 @@ static hmc_status_t do_get(verbs_connection_t *connection, const verbs_message_t
 }
 
 /* Sends the oldest answer. False: no slot is free. */
-static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
+static bool send_answer(verbs_connection_t *connection) {
+  verbs_rail_t *rail = connection->main;
   verbs_message_t answer = connection->jobs[connection->job_first];
   bool get = answer.type == VERBS_GET;
   verbs_entry_t entry = {.kind = VERBS_ENTRY_ANSWER};
-  if ((get || connection->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport)))
+  if ((get || rail->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport)))
     return false;
   uint32_t size = VERBS_HEADER;
   if (get) {
@@ -134,18 +148,18 @@ static bool send_answer(verbs_connection_t *connection, verbs_post_t *post) {
       answer = answer_to(&answer, status);
     }
   }
-  struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
-  uint8_t *data = entry.slot ? entry.slot->data : post->copied[request - post->requests];
+  struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
+  uint8_t *data = entry.slot ? entry.slot->data : rail->post.copied[request - rail->post.requests];
   hmci_verbs_message_encode(data, &answer);
   *request->sg_list =
-      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? connection->device->slot_memory->lkey : 0};
+      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? rail->device->slot_memory->lkey : 0};
   request->opcode = IBV_WR_SEND;
   if (!entry.slot) request->send_flags |= IBV_SEND_INLINE;
   return true;
 }
 _Static_assert((int)VERBS_HEADER <= (int)VERBS_COPIED, "a header can be copied");
 
-void hmci_verbs_answer_send(verbs_connection_t *connection, verbs_post_t *post) {
-  while (connection->job_count && hmci_verbs_ring_room(connection) >= 3 && send_answer(connection, post))
+void hmci_verbs_answer_send(verbs_connection_t *connection) {
+  while (connection->job_count && hmci_verbs_ring_room(connection->main) >= 3 && send_answer(connection))
     end_job(connection);
 }

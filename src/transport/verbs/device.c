@@ -1,6 +1,7 @@
 /* Devices: finding them and their GIDs, and what connections on one share. */
 #include "verbs.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -85,7 +86,8 @@ static void list_gids(verbs_device_t *device) {
     verbs_port_t port = {device, (uint8_t)entries[i].port_num, (uint16_t)entries[i].gid_index};
     if (!query_port(device, port.number, &attributes)) continue;
     enum ibv_mtu mtu = attributes.active_mtu ? attributes.active_mtu : attributes.max_mtu;
-    verbs_gid_t gid = {.layer = attributes.link_layer,
+    verbs_gid_t gid = {.device = (uint8_t)(device - device->transport->devices),
+                       .layer = attributes.link_layer,
                        .type = (uint8_t)entries[i].gid_type,
                        .mtu = (uint8_t)mtu,
                        .lid = attributes.lid};
@@ -95,7 +97,22 @@ static void list_gids(verbs_device_t *device) {
   free(entries);
 }
 
+/* Of the library that this module has, whichever version that is. */
+static verbs_register_dmabuf_t *find_register_dmabuf(void) {
+  union {
+    void *symbol;
+    verbs_register_dmabuf_t *function;
+  } found = {NULL};
+  void *library = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_NOLOAD);
+  if (library) {
+    found.symbol = dlsym(library, "ibv_reg_dmabuf_mr");
+    dlclose(library);
+  }
+  return found.function;
+}
+
 hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted) {
+  transport->register_dmabuf = find_register_dmabuf();
   int count;
   struct ibv_device **list = ibv_get_device_list(&count);
   if (!list) return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));
@@ -113,6 +130,18 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
+/* The device will not do anything any more. */
+static void fail_rails(verbs_device_t *device) {
+  hmci_list_t *head = &device->transport->connections;
+  for (hmci_list_t *link = head->next; link != head; link = link->next) {
+    verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
+    for (uint32_t i = 0; i < connection->rail_count; i++) {
+      if (connection->rails[i].device == device) hmci_verbs_pairing_device_failed(&connection->rails[i]);
+    }
+  }
+  hmci_verbs_settle(device->transport);
+}
+
 static bool on_event(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, events);
   struct ibv_async_event event;
@@ -124,11 +153,7 @@ static bool on_event(hmci_watch_t *watch, uint32_t events) {
     ibv_ack_async_event(&event);
     if (!fatal) continue;
     pthread_mutex_lock(&device->transport->lock);
-    for (hmci_list_t *link = device->transport->connections.next; link != &device->transport->connections;
-         link = link->next) {
-      verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-      if (connection->device == device) hmci_verbs_lose(connection, "the RDMA device failed");
-    }
+    fail_rails(device);
     pthread_mutex_unlock(&device->transport->lock);
   }
   return false;
@@ -195,7 +220,7 @@ static void destroy_queues(verbs_device_t *device) {
 hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   if (device->started) return HMC_SUCCESS;
-  hmci_list_init(&device->touched);
+  hmci_timer_init(&device->look, hmci_verbs_look);
   device->domain = ibv_alloc_pd(device->context);
   if (!device->domain) return fail(device, "a protection domain");
   hmc_status_t status = make_queues(device);
@@ -232,23 +257,23 @@ err_domain:
 
 /* A completion queue that overflows is lost, and everything entered may come back as an error. */
 hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
-  uint32_t needed = (device->connections + 1) * (VERBS_SEND_QUEUE + 1);
+  uint32_t needed = (device->rails + 1) * (VERBS_SEND_QUEUE + 1);
   if (needed > device->completions_room) {
     uint32_t room = device->completions_room;
     while (room < needed) room *= 2;
     if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
     if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
       return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections",
-                       ibv_get_device_name(device->context->device), device->connections + 1);
+                       ibv_get_device_name(device->context->device), device->rails + 1);
     }
     device->completions_room = room;
   }
-  device->connections++;
+  device->rails++;
   return HMC_SUCCESS;
 }
 
 void hmci_verbs_device_shrink(verbs_device_t *device) {
-  if (--device->connections == 0) hmci_verbs_memory_drop(device, NULL);
+  if (--device->rails == 0) hmci_verbs_memory_drop(device, NULL);
 }
 
 /* ---- closing ----------------------------------------------------------------------------------------------------- */
@@ -257,6 +282,7 @@ static void stop(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   hmci_loop_remove(loop, &device->watch);
   hmci_loop_remove(loop, &device->events);
+  hmci_loop_clear_timer(loop, &device->look);
   hmci_verbs_memory_close(device);
   hmci_verbs_stage_close(device);
   ibv_dereg_mr(device->flush_memory);

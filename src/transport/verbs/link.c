@@ -118,7 +118,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&connection->transport->lock);
   if (!connection->cut && !connection->failed) receive(connection);
   if (!connection->cut && !connection->failed && connection->blocked) flush(connection);
-  if (connection->device) hmci_verbs_settle(connection->device);
+  hmci_verbs_settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
   return false; /* links are quiet: no reason to spin */
 }

@@ -8,10 +8,14 @@
  * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out.
  * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
  *
+ * Device memory is registered by a dma-buf, or by its address (peer memory), where it and the adapter can do that; which
+ * of the two a kind does not take is remembered.
+ *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,8 +25,14 @@ enum { BLOCK = 16 << 20 }; /* of a region that is too large as a whole */
 typedef struct verbs_handle {
   struct ibv_mr *handle;
   uint64_t address; /* as in verbs_memory_t */
+  verbs_way_t way;
   bool writable;
 } verbs_handle_t;
+
+/* Memory of a kind and device, as a number that is not 0 but for the host's. */
+static uint32_t traits_of(hmc_memory_t memory, const hmci_memory_ops_t *ops) {
+  return ops->host_accessible ? 0 : ((uint32_t)memory.kind + 1) << 16 | (uint32_t)memory.device;
+}
 
 static hmci_list_t *bucket_of(verbs_device_t *device, uint32_t region) {
   return &device->buckets[region % VERBS_BUCKETS];
@@ -81,10 +91,83 @@ static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint
   return ibv_reg_mr_iova(device->domain, base, size, address, access);
 }
 
-static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t size, unsigned rights,
+static struct ibv_mr *register_dmabuf(verbs_device_t *device, const hmci_memory_ops_t *ops, int number, uint8_t *base,
+                                      uint64_t size, uint64_t address, int access) {
+  const verbs_transport_t *transport = device->transport;
+  int descriptor;
+  uint64_t offset;
+  if (!ops->export_dmabuf || !transport->register_dmabuf) {
+    errno = ENOSYS;
+    return NULL;
+  }
+  hmc_status_t status = ops->export_dmabuf(number, base, size, &descriptor, &offset);
+  if (status != HMC_SUCCESS) {
+    errno = status == HMC_NO_MEMORY ? ENOMEM : EOPNOTSUPP;
+    return NULL;
+  }
+  struct ibv_mr *handle = transport->register_dmabuf(device->domain, offset, size, address, descriptor, access);
+  int error = errno;
+  close(descriptor); /* the registration keeps what it needs */
+  errno = error;
+  return handle;
+}
+
+/* Device memory: by a dma-buf, or by its address where the driver of that memory is known to the kernel's RDMA. What a
+ * kind does not take is remembered; a lack of memory is not the kind's fault. */
+static struct ibv_mr *register_foreign(verbs_device_t *device, const hmci_memory_ops_t *ops, int number, uint8_t *base,
+                                       uint64_t size, uint64_t address, unsigned rights, verbs_way_t *way) {
+  int access = IBV_ACCESS_LOCAL_WRITE | (rights & HMC_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0) |
+               (rights & HMC_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE : 0);
+  int *no_dmabuf = &device->no_dmabuf[ops->kind], *no_peer_memory = &device->no_peer_memory[ops->kind];
+  struct ibv_mr *handle = NULL;
+  if (!*no_dmabuf) {
+    *way = VERBS_BY_DMABUF;
+    handle = register_dmabuf(device, ops, number, base, size, address, access);
+    if (!handle && errno != ENOMEM) *no_dmabuf = errno;
+  }
+  if (!handle && !*no_peer_memory) {
+    *way = VERBS_BY_PEER_MEMORY;
+    handle = ibv_reg_mr_iova(device->domain, base, size, address, access);
+    if (!handle && errno != ENOMEM) *no_peer_memory = errno;
+  }
+  if (handle) device->reached[ops->kind] = true;
+  return handle;
+}
+
+static const char *why_no_dmabuf(const verbs_device_t *device, const hmci_memory_ops_t *ops) {
+  int error = device->no_dmabuf[ops->kind];
+  if (!ops->export_dmabuf) return "HMC exports none of that memory";
+  if (!device->transport->register_dmabuf) return "libibverbs is too old";
+  return strerror(error);
+}
+
+void hmci_verbs_memory_why(const verbs_device_t *device, const hmci_memory_ops_t *ops, char *text, size_t size) {
+  text[0] = 0;
+  if (ops->host_accessible || !device->no_dmabuf[ops->kind]) return;
+  snprintf(text, size, "dma-buf: %s", why_no_dmabuf(device, ops));
+  size_t used = strlen(text);
+  if (device->no_peer_memory[ops->kind])
+    snprintf(text + used, size - used, "; peer memory: %s", strerror(device->no_peer_memory[ops->kind]));
+}
+
+bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memory_ops_t *ops) {
+  if (ops->host_accessible) return true;
+  return (int)ops->kind < VERBS_KINDS && !(device->no_dmabuf[ops->kind] && device->no_peer_memory[ops->kind]);
+}
+
+static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t size, uint32_t traits, unsigned rights,
                                  verbs_handle_t *made) {
+  const hmci_memory_ops_t *ops;
   made->address = (uint64_t)(uintptr_t)base & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
-  made->handle = register_range(device, base, size, made->address, rights, &made->writable);
+  if (!traits) {
+    made->handle = register_range(device, base, size, made->address, rights, &made->writable);
+  } else {
+    hmc_memory_t memory = {(hmc_memory_kind_t)((traits >> 16) - 1), (int)(traits & 0xffff)};
+    hmc_status_t status = hmci_memory_find(memory, &ops);
+    if (status != HMC_SUCCESS) return status;
+    made->handle = register_foreign(device, ops, memory.device, base, size, made->address, rights, &made->way);
+    made->writable = true;
+  }
   if (!made->handle) return hmci_fail(HMC_UNSUPPORT, "%s", strerror(errno));
   device->transport->pinned += size;
   return HMC_SUCCESS;
@@ -93,10 +176,9 @@ static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t
 /* ---- what only this side uses, by range -------------------------------------------------------------------------- */
 
 static hmc_status_t make_shared(void *owner, uint8_t *base, uint64_t size, uint32_t traits, void **thing) {
-  (void)traits;
   verbs_handle_t *made = calloc(1, sizeof *made);
   if (!made) return hmci_fail(HMC_NO_MEMORY, "no memory");
-  hmc_status_t status = register_own(owner, base, size, 0, made);
+  hmc_status_t status = register_own(owner, base, size, traits, 0, made);
   if (status == HMC_SUCCESS) {
     *thing = made;
   } else {
@@ -123,9 +205,9 @@ void hmci_verbs_memory_close(verbs_device_t *device) {
   hmci_cache_close(&device->cache);
 }
 
-static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64_t size, verbs_memory_t *memory,
-                                   verbs_handle_t *found) {
-  hmc_status_t status = hmci_cache_acquire(&device->cache, base, size, 0, &memory->shared);
+static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64_t size, uint32_t traits,
+                                   verbs_memory_t *memory, verbs_handle_t *found) {
+  hmc_status_t status = hmci_cache_acquire(&device->cache, base, size, traits, &memory->shared);
   if (status != HMC_SUCCESS) return status;
   *found = *(const verbs_handle_t *)memory->shared->thing;
   memory->base = memory->shared->base;
@@ -144,15 +226,17 @@ static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *reg
   bool whole = offset == 0 && size == region->size,
        exports = whole && region->rights & (HMC_REMOTE_READ | HMC_REMOTE_WRITE);
   verbs_handle_t handle = {0};
-  hmc_status_t status = exports ? register_own(device, memory->base, size, region->rights, &handle)
-                                : acquire_shared(device, memory->base, size, memory, &handle);
+  uint32_t traits = traits_of(region->memory, region->ops);
+  hmc_status_t status = exports ? register_own(device, memory->base, size, traits, region->rights, &handle)
+                                : acquire_shared(device, memory->base, size, traits, memory, &handle);
   if (status != HMC_SUCCESS) {
-    hmci_log(HMC_LOG_WARNING,
+    hmci_log(traits ? HMC_LOG_DEBUG : HMC_LOG_WARNING,
              "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
              (unsigned long long)size, region->ops->name, hmc_last_error());
   }
   memory->handle = handle.handle;
   memory->address = handle.address;
+  memory->way = handle.way;
   memory->writable = handle.writable;
   hmci_list_append(bucket_of(device, region->id), &memory->bucket);
   hmci_list_append(&device->ages, &memory->age);
@@ -181,7 +265,7 @@ static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *re
 
 verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
                                       uint64_t size, bool write) {
-  if (!region->ops->host_accessible) return NULL;
+  if (!hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
   verbs_memory_t *memory = find(device, region, offset, size);
   if (!memory && !(memory = make(device, region, offset, size))) return NULL;
   if (!memory->handle || (write && !memory->writable)) return NULL;
@@ -195,8 +279,12 @@ verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_
 
 verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
                                          verbs_cause_t *cause) {
+  bool foreign = !region->ops->host_accessible;
   *cause = VERBS_DEVICE_MEMORY;
-  if (!region->ops->host_accessible) return NULL;
+  if (!hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
+  /* What makes puts there visible is a read of that memory. */
+  if (foreign && !device->stores_at_once && region->rights & HMC_REMOTE_WRITE && !(region->rights & HMC_REMOTE_READ))
+    return NULL;
   verbs_memory_t *memory = find(device, region, 0, region->size);
   if (!memory) {
     *cause = VERBS_PIN_LIMIT;
@@ -206,7 +294,7 @@ verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_regi
     }
     memory = add(device, region, 0, region->size);
   }
-  *cause = VERBS_REFUSED_BY_DEVICE;
+  *cause = foreign ? VERBS_DEVICE_MEMORY : VERBS_REFUSED_BY_DEVICE;
   if (!memory || !memory->handle || (region->rights & HMC_REMOTE_WRITE && !memory->writable)) return NULL;
   memory->exported = true;
   return memory;

@@ -19,7 +19,7 @@ static void free_request(verbs_connection_t *connection, verbs_request_t *reques
   if (request->slot) hmci_verbs_slot_give(connection->transport, request->slot);
   if (request->sent) connection->unanswered--;
   *request = (verbs_request_t){0};
-  connection->device->asked--;
+  connection->transport->asked--;
   while (connection->request_first != connection->request_next &&
          !request_at(connection, connection->request_first)->busy) {
     connection->request_first++;
@@ -28,13 +28,14 @@ static void free_request(verbs_connection_t *connection, verbs_request_t *reques
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
 
-static void send_request(verbs_connection_t *connection, verbs_post_t *post, verbs_request_t *request) {
-  struct ibv_send_wr *wanted = hmci_verbs_ring_add(connection, post, (verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
+static void send_request(verbs_connection_t *connection, verbs_request_t *request) {
+  verbs_rail_t *rail = connection->main;
+  struct ibv_send_wr *wanted = hmci_verbs_ring_add(rail, (verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
   wanted->opcode = IBV_WR_SEND;
   wanted->send_flags |= IBV_SEND_SOLICITED;
   uint8_t *data = request->slot ? request->slot->data : request->header;
-  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size,
-                                      request->slot ? connection->device->slot_memory->lkey : 0};
+  *wanted->sg_list =
+      (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? rail->device->slot_memory->lkey : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
   request->sent = true;
   connection->unanswered++;
@@ -42,7 +43,7 @@ static void send_request(verbs_connection_t *connection, verbs_post_t *post, ver
 
 /* Room for one more message, and what goes with it. */
 static bool has_room(const verbs_connection_t *connection) {
-  return connection->unanswered < connection->window && hmci_verbs_ring_room(connection) >= 3;
+  return connection->unanswered < connection->window && hmci_verbs_ring_room(connection->main) >= 3;
 }
 
 /* True where the owner is to refuse the message where the one before it failed. */
@@ -93,7 +94,15 @@ static hmc_status_t fill_payload(const hmci_operation_t *operation, const verbs_
   return HMC_SUCCESS;
 }
 
-bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation) {
+/* A header alone goes inline, where every rail can do that: it may have to go over another one in the end. */
+static bool goes_inline(const verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].device && connection->rails[i].inline_most < VERBS_HEADER) return false;
+  }
+  return true;
+}
+
+bool hmci_verbs_message_request(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   verbs_piece_t piece;
   if (!next_piece(operation, state, &piece)) {
@@ -103,8 +112,7 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
   if (connection->request_next - connection->request_first >= VERBS_WINDOW || !has_room(connection)) return false;
   bool payload = operation->kind == HMCI_PUT || operation->kind == HMCI_NOTIFY;
   verbs_slot_t *slot = NULL;
-  if ((payload || connection->inline_most < VERBS_HEADER) && !(slot = hmci_verbs_slot_take(connection->transport)))
-    return false;
+  if ((payload || !goes_inline(connection)) && !(slot = hmci_verbs_slot_take(connection->transport))) return false;
   hmc_status_t status = payload ? fill_payload(operation, &piece, slot->data + VERBS_HEADER) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) {
     hmci_verbs_slot_give(connection->transport, slot);
@@ -125,14 +133,14 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, verbs_post_t *po
     message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
   hmci_verbs_message_encode(slot ? slot->data : request->header, &message);
   connection->request_next++;
-  connection->device->asked++;
+  connection->transport->asked++;
   state->next = piece.end;
   state->outstanding++;
-  send_request(connection, post, request);
+  send_request(connection, request);
   return true;
 }
 
-bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *post) {
+bool hmci_verbs_message_repeat(verbs_connection_t *connection) {
   if (!connection->repeat_due) return true;
   for (uint32_t number = connection->request_first; number != connection->request_next; number++) {
     verbs_request_t *request = request_at(connection, number);
@@ -144,9 +152,9 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection, verbs_post_t *pos
     }
     /* The put that the message comes after goes first again; a message before it did so by its number. */
     hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, post, before)) return false;
+    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, before)) return false;
     if (!has_room(connection)) return false;
-    send_request(connection, post, request);
+    send_request(connection, request);
   }
   connection->repeat_due = false;
   return true;

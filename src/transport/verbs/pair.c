@@ -16,17 +16,17 @@ enum {
 
 static uint8_t least(uint64_t a, uint64_t b) { return (uint8_t)(a < b ? a : b); }
 
-static hmc_status_t fail(const verbs_connection_t *connection, const char *what, int error) {
+static hmc_status_t fail(const verbs_rail_t *rail, const char *what, int error) {
   char peer[VERBS_GID_TEXT];
-  hmci_verbs_gid_text(connection->peer_gid.raw, peer);
+  hmci_verbs_gid_text(rail->peer_gid.raw, peer);
   return hmci_fail(HMC_UNSUPPORT, "%s on %s towards %s failed: %s", what,
-                   ibv_get_device_name(connection->device->context->device), peer, strerror(error));
+                   ibv_get_device_name(rail->device->context->device), peer, strerror(error));
 }
 
 /* The table of a port may have changed since it was offered: its GID is looked for again. */
-static hmc_status_t find_index(verbs_connection_t *connection, verbs_port_t *port) {
-  const verbs_gid_t *gid = &connection->transport->gids[connection->mine];
-  *port = connection->transport->ports[connection->mine];
+static hmc_status_t find_index(verbs_rail_t *rail, verbs_port_t *port) {
+  const verbs_gid_t *gid = &rail->connection->transport->gids[rail->mine];
+  *port = rail->connection->transport->ports[rail->mine];
   struct ibv_gid_entry entries[256];
   ssize_t count = ibv_query_gid_table(port->device->context, entries, sizeof entries / sizeof *entries, 0);
   for (ssize_t i = 0; i < count; i++) {
@@ -59,102 +59,100 @@ static struct ibv_qp *create(verbs_device_t *device, uint32_t *inline_most) {
   return pair;
 }
 
-hmc_status_t hmci_verbs_pair_make(verbs_connection_t *connection) {
+hmc_status_t hmci_verbs_pair_make(verbs_rail_t *rail) {
   verbs_port_t port;
-  hmc_status_t status = find_index(connection, &port);
+  hmc_status_t status = find_index(rail, &port);
   if (status != HMC_SUCCESS) return status;
-  connection->pair = create(connection->device, &connection->inline_most);
-  if (!connection->pair) return fail(connection, "a queue pair", errno);
+  rail->pair = create(rail->device, &rail->inline_most);
+  if (!rail->pair) return fail(rail, "a queue pair", errno);
   struct ibv_qp_attr wanted = {
       .qp_state = IBV_QPS_INIT,
       .port_num = port.number,
       .qp_access_flags = IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE,
   };
-  int error =
-      ibv_modify_qp(connection->pair, &wanted, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+  int error = ibv_modify_qp(rail->pair, &wanted, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
   if (error) {
-    hmci_verbs_pair_destroy(connection);
-    return fail(connection, "a queue pair", error);
+    hmci_verbs_pair_destroy(rail);
+    return fail(rail, "a queue pair", error);
   }
-  hmci_random(&connection->packet, sizeof connection->packet);
-  connection->packet &= PACKET_MASK;
-  connection->spoilt = false;
+  hmci_random(&rail->packet, sizeof rail->packet);
+  rail->packet &= PACKET_MASK;
+  rail->spoilt = false;
   return HMC_SUCCESS;
 }
 
-void hmci_verbs_pair_destroy(verbs_connection_t *connection) {
-  if (!connection->pair) return;
-  int error = ibv_destroy_qp(connection->pair);
+void hmci_verbs_pair_destroy(verbs_rail_t *rail) {
+  if (!rail->pair) return;
+  int error = ibv_destroy_qp(rail->pair);
   if (error) hmci_log(HMC_LOG_ERROR, "destroying a queue pair failed: %s", strerror(error));
-  connection->pair = NULL;
+  rail->pair = NULL;
 }
 
-void hmci_verbs_pair_describe(const verbs_connection_t *connection, verbs_note_t *note) {
-  const verbs_device_t *device = connection->device;
-  const verbs_gid_t *gid = &connection->transport->gids[connection->mine];
-  note->epoch = connection->epoch;
-  note->queue_pair = connection->pair->qp_num;
-  note->packet = connection->packet;
+void hmci_verbs_pair_describe(const verbs_rail_t *rail, verbs_note_t *note) {
+  const verbs_device_t *device = rail->device;
+  const verbs_gid_t *gid = &rail->connection->transport->gids[rail->mine];
+  note->epoch = rail->epoch;
+  note->queue_pair = rail->pair->qp_num;
+  note->packet = rail->packet;
   note->flush_key = device->flush_memory->rkey;
   note->flush_address = device->flush_address;
   note->rights = device->stores_at_once;
   note->lid = gid->lid;
   note->mtu = gid->mtu;
   note->reads = least((uint64_t)device->attributes.max_qp_rd_atom, READS_MOST);
-  note->from = (uint8_t)connection->mine;
-  note->to = (uint8_t)connection->theirs;
+  note->from = (uint8_t)rail->mine;
+  note->to = (uint8_t)rail->theirs;
   memcpy(note->gid, gid->raw, sizeof note->gid);
 }
 
-static hmc_status_t ready_to_receive(verbs_connection_t *connection, const verbs_port_t *port) {
-  const verbs_note_t *peer = &connection->peer;
-  const verbs_gid_t *gid = &connection->transport->gids[connection->mine];
+static hmc_status_t ready_to_receive(verbs_rail_t *rail, const verbs_port_t *port) {
+  const verbs_note_t *peer = &rail->peer;
+  const verbs_gid_t *gid = &rail->connection->transport->gids[rail->mine];
   bool infiniband = gid->layer == IBV_LINK_LAYER_INFINIBAND;
   struct ibv_qp_attr wanted = {
       .qp_state = IBV_QPS_RTR,
-      .path_mtu = (enum ibv_mtu)connection->mtu,
+      .path_mtu = (enum ibv_mtu)rail->mtu,
       .dest_qp_num = peer->queue_pair,
       .rq_psn = peer->packet,
-      .max_dest_rd_atomic = least((uint64_t)connection->device->attributes.max_qp_rd_atom, READS_MOST),
+      .max_dest_rd_atomic = least((uint64_t)rail->device->attributes.max_qp_rd_atom, READS_MOST),
       .min_rnr_timer = RECEIVER_DELAY,
       .ah_attr = {.port_num = port->number, .dlid = peer->lid, .is_global = !infiniband},
   };
   memcpy(wanted.ah_attr.grh.dgid.raw, peer->gid, sizeof peer->gid);
   wanted.ah_attr.grh.sgid_index = (uint8_t)port->index;
   wanted.ah_attr.grh.hop_limit = HOPS;
-  wanted.ah_attr.grh.traffic_class = (uint8_t)connection->transport->host->settings->verbs_traffic_class;
-  int error = ibv_modify_qp(connection->pair, &wanted,
+  wanted.ah_attr.grh.traffic_class = (uint8_t)rail->connection->transport->host->settings->verbs_traffic_class;
+  int error = ibv_modify_qp(rail->pair, &wanted,
                             IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
                                 IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-  return error ? fail(connection, "connecting a queue pair", error) : HMC_SUCCESS;
+  return error ? fail(rail, "connecting a queue pair", error) : HMC_SUCCESS;
 }
 
-static hmc_status_t ready_to_send(verbs_connection_t *connection) {
+static hmc_status_t ready_to_send(verbs_rail_t *rail) {
   struct ibv_qp_attr wanted = {
       .qp_state = IBV_QPS_RTS,
-      .sq_psn = connection->packet,
+      .sq_psn = rail->packet,
       .timeout = ACKNOWLEDGE_TIME,
       .retry_cnt = RETRIES,
       .rnr_retry = RECEIVER_RETRIES,
-      .max_rd_atomic = connection->reads,
+      .max_rd_atomic = rail->reads,
   };
-  int error = ibv_modify_qp(connection->pair, &wanted,
+  int error = ibv_modify_qp(rail->pair, &wanted,
                             IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
                                 IBV_QP_MAX_QP_RD_ATOMIC);
-  return error ? fail(connection, "starting a queue pair", error) : HMC_SUCCESS;
+  return error ? fail(rail, "starting a queue pair", error) : HMC_SUCCESS;
 }
 
-hmc_status_t hmci_verbs_pair_connect(verbs_connection_t *connection) {
-  const verbs_note_t *peer = &connection->peer;
-  const verbs_gid_t *gid = &connection->transport->gids[connection->mine];
+hmc_status_t hmci_verbs_pair_connect(verbs_rail_t *rail) {
+  const verbs_note_t *peer = &rail->peer;
+  const verbs_gid_t *gid = &rail->connection->transport->gids[rail->mine];
   verbs_port_t port;
-  hmc_status_t status = find_index(connection, &port);
+  hmc_status_t status = find_index(rail, &port);
   if (status != HMC_SUCCESS) return status;
-  if (!hmci_verbs_port_is_up(&port)) return fail(connection, "the port", ENETDOWN);
-  connection->mtu = least(gid->mtu, peer->mtu);
-  connection->reads =
-      least(least((uint64_t)connection->device->attributes.max_qp_init_rd_atom, READS_MOST), peer->reads);
-  connection->peer_stores_at_once = peer->rights & 1;
-  status = ready_to_receive(connection, &port);
-  return status == HMC_SUCCESS ? ready_to_send(connection) : status;
+  if (!hmci_verbs_port_is_up(&port)) return fail(rail, "the port", ENETDOWN);
+  rail->mtu = least(gid->mtu, peer->mtu);
+  rail->reads = least(least((uint64_t)rail->device->attributes.max_qp_init_rd_atom, READS_MOST), peer->reads);
+  rail->peer_stores_at_once = peer->rights & 1;
+  status = ready_to_receive(rail, &port);
+  return status == HMC_SUCCESS ? ready_to_send(rail) : status;
 }

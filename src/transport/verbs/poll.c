@@ -16,7 +16,7 @@ enum { BATCH = 16, ROUNDS = 16 };
 
 void hmci_verbs_touch(verbs_connection_t *connection) {
   if (!hmci_list_is_empty(&connection->touch)) return;
-  hmci_list_append(&connection->device->touched, &connection->touch);
+  hmci_list_append(&connection->transport->touched, &connection->touch);
 }
 
 /* ---- taking ------------------------------------------------------------------------------------------------------ */
@@ -24,25 +24,29 @@ void hmci_verbs_touch(verbs_connection_t *connection) {
 static void take_sent(verbs_device_t *device, const struct ibv_wc *completion) {
   verbs_transport_t *transport = device->transport;
   uint32_t number = (uint32_t)(completion->wr_id >> 32), count = (uint32_t)completion->wr_id;
-  verbs_connection_t *connection = number < transport->number_room ? transport->numbers[number] : NULL;
-  if (connection) hmci_verbs_ring_complete(connection, count, completion);
+  verbs_rail_t *rail = number < transport->number_room ? transport->numbers[number] : NULL;
+  if (rail) hmci_verbs_ring_complete(rail, count, completion);
 }
 
-static verbs_connection_t *find_pair(verbs_device_t *device, uint32_t queue_pair) {
+static verbs_rail_t *find_pair(verbs_device_t *device, uint32_t queue_pair) {
   hmci_list_t *head = &device->transport->connections;
   for (hmci_list_t *link = head->next; link != head; link = link->next) {
     verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-    if (connection->pair && connection->device == device && connection->pair->qp_num == queue_pair) return connection;
+    for (uint32_t i = 0; i < connection->rail_count; i++) {
+      verbs_rail_t *rail = &connection->rails[i];
+      if (rail->pair && rail->device == device && rail->pair->qp_num == queue_pair) return rail;
+    }
   }
   return NULL;
 }
 
 static void take_received(verbs_device_t *device, const struct ibv_wc *completion) {
   uint32_t index = (uint32_t)completion->wr_id;
-  verbs_connection_t *connection = completion->status == IBV_WC_SUCCESS ? find_pair(device, completion->qp_num) : NULL;
+  verbs_rail_t *rail = completion->status == IBV_WC_SUCCESS ? find_pair(device, completion->qp_num) : NULL;
+  verbs_connection_t *connection = rail ? rail->connection : NULL;
   if (connection && !connection->failed && !connection->cut) {
     const uint8_t *data = device->buffers + (size_t)index * VERBS_SLOT;
-    hmci_verbs_pairing_works(connection);
+    hmci_verbs_pairing_works(rail);
     if (hmci_verbs_answer_take(connection, data, completion->byte_len) != HMC_SUCCESS) {
       hmci_log(HMC_LOG_WARNING, "a connection is closed: %s", hmc_last_error());
       hmci_verbs_lose(connection, "it broke the protocol");
@@ -69,15 +73,14 @@ static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
 static void touch_all(verbs_transport_t *transport) {
   transport->starved = false;
   for (hmci_list_t *link = transport->connections.next; link != &transport->connections; link = link->next) {
-    verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-    if (connection->device) hmci_verbs_touch(connection);
+    hmci_verbs_touch(HMCI_CONTAINER(link, verbs_connection_t, link));
   }
 }
 
-static void pump_touched(verbs_device_t *device) {
-  if (device->transport->starved && device->transport->free_slots) touch_all(device->transport);
-  while (!hmci_list_is_empty(&device->touched)) {
-    verbs_connection_t *connection = HMCI_CONTAINER(device->touched.next, verbs_connection_t, touch);
+static void pump_touched(verbs_transport_t *transport) {
+  if (transport->starved && transport->free_slots) touch_all(transport);
+  while (!hmci_list_is_empty(&transport->touched)) {
+    verbs_connection_t *connection = HMCI_CONTAINER(transport->touched.next, verbs_connection_t, touch);
     hmci_list_remove(&connection->touch);
     hmci_verbs_queue_pump(connection);
   }
@@ -86,15 +89,15 @@ static void pump_touched(verbs_device_t *device) {
 bool hmci_verbs_poll(verbs_device_t *device) {
   bool moved = take_from(device, device->sent, take_sent);
   moved |= take_from(device, device->received, take_received);
-  if (moved) pump_touched(device);
+  if (moved) pump_touched(device->transport);
   return moved;
 }
 
 static bool sends_need_arming(const verbs_device_t *device) {
-  return (device->expected || device->posted) && !device->sent_armed;
+  return (device->transport->expected || device->posted) && !device->sent_armed;
 }
 
-static int wanted_arming(const verbs_device_t *device) { return device->asked ? VERBS_ALL : VERBS_REQUESTS; }
+static int wanted_arming(const verbs_device_t *device) { return device->transport->asked ? VERBS_ALL : VERBS_REQUESTS; }
 
 /* Arms what is to wake the loop. True when something was armed that was not before. */
 static bool arm(verbs_device_t *device) {
@@ -110,17 +113,26 @@ static bool arm(verbs_device_t *device) {
   return armed;
 }
 
-void hmci_verbs_settle(verbs_device_t *device) {
-  pump_touched(device);
-  while (!device->drivers && arm(device) && hmci_verbs_poll(device)) {
+void hmci_verbs_settle(verbs_transport_t *transport) {
+  bool moved = true;
+  while (moved) { /* what moves on one device may post to another one */
+    moved = false;
+    pump_touched(transport);
+    for (uint32_t i = 0; i < transport->device_count; i++) {
+      verbs_device_t *device = &transport->devices[i];
+      if (device->started && !device->drivers && arm(device)) moved |= hmci_verbs_poll(device);
+    }
   }
 }
 
-void hmci_verbs_settle_soon(verbs_device_t *device) {
-  pump_touched(device);
-  if (device->drivers) return;
-  if (!sends_need_arming(device) && (int)device->received_armed >= wanted_arming(device)) return;
-  hmci_loop_call_soon(device->transport->host->loop, &device->watch);
+void hmci_verbs_settle_soon(verbs_transport_t *transport) {
+  pump_touched(transport);
+  for (uint32_t i = 0; i < transport->device_count; i++) {
+    verbs_device_t *device = &transport->devices[i];
+    if (!device->started || device->drivers || device->will_look) continue;
+    if (!sends_need_arming(device) && (int)device->received_armed >= wanted_arming(device)) continue;
+    hmci_loop_call_soon(transport->host->loop, &device->watch);
+  }
 }
 
 static void take_events(verbs_device_t *device) {
@@ -133,14 +145,42 @@ static void take_events(verbs_device_t *device) {
   }
 }
 
+/* Has a thread waited for something, and seen it come, since the last time that this was asked? Then it is likely to
+ * do so again, and the loop stays out of its way. */
+static bool is_attended(verbs_device_t *device) {
+  bool attended = device->looks != device->looks_seen;
+  device->looks_seen = device->looks;
+  return attended;
+}
+
+static void look_later(verbs_device_t *device) {
+  device->will_look = true;
+  hmci_loop_set_timer(device->transport->host->loop, &device->look, hmci_now() + VERBS_LOOK);
+}
+
+void hmci_verbs_look(hmci_timer_t *timer) {
+  verbs_device_t *device = HMCI_CONTAINER(timer, verbs_device_t, look);
+  pthread_mutex_lock(&device->transport->lock);
+  device->will_look = false;
+  if (is_attended(device)) {
+    look_later(device);
+  } else {
+    hmci_verbs_poll(device);
+    hmci_verbs_settle(device->transport);
+  }
+  pthread_mutex_unlock(&device->transport->lock);
+}
+
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, watch);
   bool moved = false;
   pthread_mutex_lock(&device->transport->lock);
   if (events & ~HMCI_SOON) take_events(device);
-  if (!device->drivers) {
+  if (events == HMCI_SOON && !device->drivers && is_attended(device)) {
+    look_later(device);
+  } else if (!device->drivers) {
     moved = hmci_verbs_poll(device);
-    if (events || moved) hmci_verbs_settle(device);
+    if (events || moved) hmci_verbs_settle(device->transport);
   }
   pthread_mutex_unlock(&device->transport->lock);
   return moved;
@@ -148,23 +188,56 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
+/* Polls what operations of a connection go by. */
+static bool poll_all(verbs_connection_t *connection) {
+  bool moved = false;
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].device) moved |= hmci_verbs_poll(connection->rails[i].device);
+  }
+  return moved;
+}
+
+static void drive(verbs_connection_t *connection, int change) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].device) connection->rails[i].device->drivers += (uint32_t)change;
+  }
+}
+
+/* A thread has seen the end of what it waited for. */
+static void leave(verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].device) connection->rails[i].device->looks++;
+  }
+  hmci_verbs_settle_soon(connection->transport);
+}
+
+/* A look at once: what is awaited has often come meanwhile. False: nothing yet, and the caller is a driver now. */
+static bool look(verbs_connection_t *connection, hmci_operation_t *operation) {
+  pthread_mutex_lock(&connection->transport->lock);
+  poll_all(connection);
+  bool complete = hmci_operation_is_complete(operation);
+  if (complete) {
+    leave(connection);
+  } else {
+    drive(connection, 1);
+  }
+  pthread_mutex_unlock(&connection->transport->lock);
+  return complete;
+}
+
 hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t spin) {
   verbs_connection_t *connection = block;
-  verbs_device_t *device = connection->device;
   pthread_mutex_t *lock = &connection->transport->lock;
   hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = 0;
-  if (hmci_operation_is_complete(operation)) return HMC_SUCCESS;
-  pthread_mutex_lock(lock);
-  device->drivers++;
-  pthread_mutex_unlock(lock);
+  if (hmci_operation_is_complete(operation) || look(connection, operation)) return HMC_SUCCESS;
 
   while (!hmci_operation_is_complete(operation)) {
     bool moved = false;
     if (pthread_mutex_trylock(lock)) {
       sched_yield();
     } else {
-      moved = hmci_verbs_poll(device);
+      moved = poll_all(connection);
       pthread_mutex_unlock(lock);
     }
     if (moved && hmci_operation_is_complete(operation)) break;
@@ -182,8 +255,12 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
   }
 
   pthread_mutex_lock(lock);
-  device->drivers--;
-  hmci_verbs_settle_soon(device);
+  drive(connection, -1);
+  if (status == HMC_IN_PROGRESS) { /* it is going to sleep */
+    hmci_verbs_settle(connection->transport);
+  } else {
+    leave(connection);
+  }
   pthread_mutex_unlock(lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
@@ -191,29 +268,35 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
 void hmci_verbs_progress(void *block) {
   verbs_connection_t *connection = block;
   if (pthread_mutex_trylock(&connection->transport->lock)) return;
-  if (hmci_verbs_poll(connection->device)) hmci_verbs_settle(connection->device);
+  if (poll_all(connection)) hmci_verbs_settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
 /* ---- letting go -------------------------------------------------------------------------------------------------- */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
-static void tear_away(verbs_connection_t *connection) {
-  hmci_verbs_pair_destroy(connection);
-  hmci_verbs_ring_abandon(connection);
-  if (connection->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(connection);
+static void tear_away(verbs_rail_t *rail) {
+  hmci_verbs_pair_destroy(rail);
+  hmci_verbs_ring_abandon(rail);
+  if (rail->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(rail);
 }
 
 /* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
- * queue pair is failed, which flushes it. */
+ * queue pairs that hold it are failed, which flushes them. */
 static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
   uint64_t start = hmci_now();
   while (!hmci_operation_is_complete(operation)) {
-    hmci_verbs_poll(connection->device);
-    if (hmci_operation_is_complete(operation)) return;
+    poll_all(connection);
     uint64_t waited = hmci_now() - start;
-    if (waited > VERBS_GRACE && connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, false);
-    if (waited > VERBS_GRACE + VERBS_DRAIN) tear_away(connection);
+    for (uint32_t i = 0; i < connection->rail_count && !hmci_operation_is_complete(operation); i++) {
+      verbs_rail_t *rail = &connection->rails[i];
+      if (!rail->device || !hmci_verbs_ring_holds(rail, operation)) continue;
+      if (waited > VERBS_GRACE && rail->phase == VERBS_UP) {
+        rail->recalled = true;
+        hmci_verbs_pairing_break(rail, false);
+      }
+      if (waited > VERBS_GRACE + VERBS_DRAIN) tear_away(rail);
+    }
   }
 }
 
@@ -224,17 +307,22 @@ void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t st
     operation->chained = false;
     hmci_verbs_queue_stop(connection, operation, status);
     if (!hmci_verbs_queue_settle(connection, operation)) let_go(connection, operation);
-    hmci_verbs_settle(connection->device);
+    hmci_verbs_settle(connection->transport);
   }
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-/* Flushes the send queue for good. */
+/* Flushes the send queues for good. */
 static void drain(verbs_connection_t *connection) {
   uint64_t limit = hmci_now() + VERBS_DRAIN;
-  hmci_verbs_pairing_break(connection, false);
-  while (connection->phase == VERBS_FLUSHING) {
-    if (!hmci_verbs_poll(connection->device) && hmci_now() > limit) tear_away(connection);
+  for (uint32_t i = 0; i < connection->rail_count; i++) hmci_verbs_pairing_break(&connection->rails[i], false);
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    while (rail->phase == VERBS_FLUSHING) {
+      if (!hmci_verbs_poll(rail->device) && hmci_now() > limit) tear_away(rail);
+    }
+    hmci_verbs_pair_destroy(rail);
+    rail->phase = VERBS_UNMADE;
   }
 }
 
@@ -244,15 +332,11 @@ void hmci_verbs_fail(void *block, hmc_status_t status) {
   if (!connection->failed) {
     connection->failed = status;
     if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
-    if (connection->device) {
-      drain(connection);
-      hmci_verbs_pair_destroy(connection);
-      connection->phase = VERBS_UNMADE;
-      hmci_verbs_answer_forget(connection);
-      hmci_verbs_queue_fail(connection, status);
-      hmci_verbs_message_forget(connection);
-      hmci_verbs_settle(connection->device);
-    }
+    drain(connection);
+    hmci_verbs_answer_forget(connection);
+    hmci_verbs_queue_fail(connection, status);
+    hmci_verbs_message_forget(connection);
+    hmci_verbs_settle(connection->transport);
     pthread_cond_broadcast(&connection->changed);
   }
   pthread_mutex_unlock(&connection->transport->lock);

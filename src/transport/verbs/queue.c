@@ -3,6 +3,8 @@
  * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired.
  * Messages (message.c) are not posted again from cursors, but as they were.
  *
+ * Parts that any rail may take (stripe.c) are told one by one instead, and what is chained to their operation is held.
+ *
  * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it
  * comes after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it
  * is held until that is complete. It never completes before it. Invariant: `chained` holds only while the operation
@@ -26,9 +28,10 @@ void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *oper
     state->messages = true;
   } else {
     state->messages = operation->checksum || ((const verbs_remote_t *)operation->remote_state)->staged;
+    state->striped = !state->messages && hmci_verbs_stripe_fits(connection, operation);
   }
   hmci_list_append(&connection->queue, &state->link);
-  connection->device->expected++;
+  connection->transport->expected++;
   if (!connection->next) connection->next = operation;
 }
 
@@ -40,14 +43,16 @@ void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *ope
   state->posted = true;
   if (connection->current == operation) connection->current = NULL;
   hmci_verbs_message_detach(connection, operation);
+  if (state->striped) hmci_verbs_stripe_forget(connection, operation);
   if (state->question) state->outstanding--;
   state->question = 0;
 }
 
 static bool is_visible(const verbs_connection_t *connection, hmci_operation_t *operation) {
   const verbs_state_t *state = hmci_verbs_state(operation);
-  bool flushed = operation->kind == HMCI_PUT && !state->messages && !connection->peer_stores_at_once;
-  return !flushed || (int32_t)(connection->visible - state->last) >= 0;
+  const verbs_rail_t *main = connection->main;
+  if (operation->kind != HMCI_PUT || state->messages || state->striped) return true;
+  return main && (main->peer_stores_at_once || (int32_t)(main->visible - state->last) >= 0);
 }
 
 bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation) {
@@ -59,7 +64,7 @@ bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *o
   if (connection->next == operation) connection->next = next;
   if (connection->current == operation) connection->current = NULL;
   hmci_list_remove(&state->link);
-  connection->device->expected--;
+  connection->transport->expected--;
   hmci_operation_complete(operation, status);
   if (!next || !next->chained) return true;
   next->chained = false;
@@ -101,6 +106,7 @@ void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *oper
     return;
   }
   if (++connection->question == 0) connection->question = 1;
+  if (state->striped) hmci_verbs_stripe_forget(connection, operation);
   state->posted = true;
   state->question = connection->question;
   state->outstanding++;
@@ -124,15 +130,16 @@ void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question
   }
 }
 
-void hmci_verbs_queue_restart(verbs_connection_t *connection) {
+void hmci_verbs_queue_restart(verbs_connection_t *connection, bool moved) {
   connection->next = NULL;
-  connection->flush_due = false;
   if (connection->current && !hmci_verbs_state(connection->current)->messages) connection->current = NULL;
   for (hmci_list_t *link = connection->queue.next; link != &connection->queue; link = link->next) {
     hmci_operation_t *operation = hmci_verbs_operation(link);
     verbs_state_t *state = hmci_verbs_state(operation);
     if (!connection->next) connection->next = operation;
-    if (state->messages || state->error != HMC_SUCCESS || state->question) continue;
+    if (state->messages || state->striped || state->error != HMC_SUCCESS || state->question) continue;
+    /* A read through one adapter makes nothing visible that another one wrote. */
+    if (moved && operation->kind == HMCI_PUT) state->done = (verbs_cursor_t){0};
     state->next = state->done;
     state->posted = false;
   }
@@ -165,90 +172,88 @@ bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t fr
   return true;
 }
 
-/* Where the bytes of a part lie for the adapter. */
-typedef struct place {
-  struct ibv_sge piece;
-  verbs_memory_t *memory;
-  verbs_slot_t *slot;
-  bool is_inline;
-} place_t;
-
-/* Finds a place for a piece, and cuts it to what the place holds; a put's bytes are in it then. HMC_IN_PROGRESS: no
- * slot is free. */
-static hmc_status_t find_place(verbs_connection_t *connection, uint8_t copied[VERBS_COPIED],
-                               const hmci_operation_t *operation, verbs_piece_t *piece, place_t *place) {
+hmc_status_t hmci_verbs_queue_place(verbs_rail_t *rail, uint8_t copied[VERBS_COPIED], const hmci_operation_t *operation,
+                                    verbs_piece_t *piece, verbs_place_t *place) {
   const hmci_region_view_t *local = operation->local;
   bool put = operation->kind == HMCI_PUT, host = local->ops->host_accessible;
   uint8_t *bytes = local->base + piece->local;
-  *place = (place_t){.piece = {.addr = (uint64_t)(uintptr_t)bytes, .length = (uint32_t)piece->length}};
-  if (put && piece->length <= connection->inline_most && (host || piece->length <= VERBS_COPIED)) {
+  *place = (verbs_place_t){.piece = {.addr = (uint64_t)(uintptr_t)bytes, .length = (uint32_t)piece->length}};
+  if (put && piece->length <= rail->inline_most && (host || piece->length <= VERBS_COPIED)) {
     place->is_inline = true;
     if (host) return HMC_SUCCESS;
     place->piece.addr = (uint64_t)(uintptr_t)copied;
     return hmci_verbs_copy_out(local, bytes, copied, piece->length);
   }
-  place->memory = hmci_verbs_memory_use(connection->device, local, piece->local, piece->length, !put);
+  place->memory = hmci_verbs_memory_use(rail->device, local, piece->local, piece->length, !put);
   if (place->memory) {
     place->piece.addr = place->memory->address + (uint64_t)(bytes - place->memory->base);
     place->piece.lkey = place->memory->handle->lkey;
     return HMC_SUCCESS;
   }
-  place->slot = hmci_verbs_slot_take(connection->transport);
+  place->slot = hmci_verbs_slot_take(rail->connection->transport);
   if (!place->slot) return HMC_IN_PROGRESS;
   if (piece->length > VERBS_STAGE) {
     piece->end.offset -= piece->length - VERBS_STAGE;
     piece->length = VERBS_STAGE;
   }
   place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length,
-                                  connection->device->slot_memory->lkey};
+                                  rail->device->slot_memory->lkey};
   hmc_status_t status = put ? hmci_verbs_copy_out(local, bytes, place->slot->data, piece->length) : HMC_SUCCESS;
-  if (status != HMC_SUCCESS) hmci_verbs_slot_give(connection->transport, place->slot);
+  if (status != HMC_SUCCESS) hmci_verbs_slot_give(rail->connection->transport, place->slot);
   return status;
 }
 
+void hmci_verbs_queue_move(verbs_rail_t *rail, const verbs_piece_t *piece, const verbs_place_t *place,
+                           verbs_entry_t entry) {
+  const hmci_operation_t *operation = entry.operation;
+  const verbs_remote_t *remote = operation->remote_state;
+  bool put = operation->kind == HMCI_PUT;
+  entry.memory = place->memory;
+  entry.slot = place->slot;
+  entry.bytes = piece->length;
+  if (!put && place->slot) entry.sink = operation->local->base + piece->local;
+  struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
+  *request->sg_list = place->piece;
+  request->opcode = put ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
+  if (place->is_inline) request->send_flags |= IBV_SEND_INLINE;
+  request->wr.rdma.remote_addr = remote->ways[rail->index].address + piece->remote;
+  request->wr.rdma.rkey = remote->ways[rail->index].key;
+}
+
 /* Posts the next part of an operation. False: not now. */
-static bool post_part(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation) {
+static bool post_part(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
+  verbs_rail_t *rail = connection->main;
+  verbs_post_t *post = &rail->post;
   verbs_piece_t piece;
-  place_t place;
-  if (hmci_verbs_ring_room(connection) < VERBS_RESERVE + 2 || connection->flying >= VERBS_FLYING) return false;
+  verbs_place_t place;
+  if (hmci_verbs_ring_room(rail) < VERBS_RESERVE + 2 || rail->flying >= VERBS_FLYING) return false;
   if (!hmci_verbs_queue_piece(operation, state->next, VERBS_PART, &piece)) {
     state->posted = true;
-    state->last = connection->posted;
-    if (!is_visible(connection, operation)) connection->flush_due = true;
+    state->last = rail->posted;
+    if (!is_visible(connection, operation)) rail->flush_due = true;
     return true;
   }
-  if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(connection, post);
-  hmc_status_t status = find_place(connection, post->copied[post->count], operation, &piece, &place);
+  if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(rail);
+  hmc_status_t status = hmci_verbs_queue_place(rail, post->copied[post->count], operation, &piece, &place);
   if (status == HMC_IN_PROGRESS) return false;
   if (status != HMC_SUCCESS) {
     hmci_verbs_queue_stop(connection, operation, status);
     return true;
   }
-  const verbs_remote_t *remote = operation->remote_state;
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART,
-                         .operation = operation,
-                         .memory = place.memory,
-                         .slot = place.slot,
-                         .bytes = piece.length,
-                         .end = piece.end};
-  if (operation->kind == HMCI_GET && place.slot) entry.sink = operation->local->base + piece.local;
-  struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, entry);
-  *request->sg_list = place.piece;
-  request->opcode = operation->kind == HMCI_PUT ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
-  if (place.is_inline) request->send_flags |= IBV_SEND_INLINE;
-  request->wr.rdma.remote_addr = remote->address + piece.remote;
-  request->wr.rdma.rkey = remote->key;
+  hmci_verbs_queue_move(rail, &piece, &place,
+                        (verbs_entry_t){.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end});
   state->next = piece.end;
   state->outstanding++;
   return true;
 }
 
-bool hmci_verbs_queue_post(verbs_connection_t *connection, verbs_post_t *post, hmci_operation_t *operation) {
+bool hmci_verbs_queue_post(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
+  if (state->striped) return state->posted || hmci_verbs_stripe_post(connection, operation);
+  if (!connection->main) return state->posted;
   while (!state->posted) {
-    bool moved = state->messages ? hmci_verbs_message_request(connection, post, operation)
-                                 : post_part(connection, post, operation);
+    bool moved = state->messages ? hmci_verbs_message_request(connection, operation) : post_part(connection, operation);
     if (!moved) return false;
   }
   return true;
@@ -259,7 +264,7 @@ static bool is_held(verbs_connection_t *connection, hmci_operation_t *operation)
   hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
   if (!before) return false;
   const verbs_state_t *state = hmci_verbs_state(before);
-  return before->kind == HMCI_GET || !state->posted || state->error != HMC_SUCCESS;
+  return before->kind == HMCI_GET || state->striped || !state->posted || state->error != HMC_SUCCESS;
 }
 
 /* The operation to be posted next: what has begun, and what follows on it, before all others. */
@@ -277,22 +282,35 @@ static hmci_operation_t *pick(verbs_connection_t *connection) {
   return NULL;
 }
 
-void hmci_verbs_queue_pump(verbs_connection_t *connection) {
-  if (connection->phase != VERBS_UP || connection->spoilt) return;
-  verbs_post_t post;
-  post.count = 0;
-  hmci_verbs_answer_send(connection, &post);
+/* Is an operation being taken back? Then what comes after it waits until both ends are done with its bytes. */
+static bool is_recalling(const verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].recalled) return true;
+  }
+  return false;
+}
+
+static void post_operations(verbs_connection_t *connection) {
   hmci_operation_t *operation;
-  bool room = hmci_verbs_message_repeat(connection, &post);
-  while (room && (operation = pick(connection))) {
+  while ((operation = pick(connection))) {
     hmci_operation_t *next = hmci_verbs_queue_after(connection, operation);
     connection->current = operation;
-    room = hmci_verbs_queue_post(connection, &post, operation);
-    if (!room) break;
+    if (!hmci_verbs_queue_post(connection, operation)) break;
     connection->current = next && next->chained && !is_held(connection, next) ? next : NULL;
-    if (!connection->spoilt) hmci_verbs_queue_settle(connection, operation); /* one that had nothing to post */
+    hmci_verbs_queue_settle(connection, operation); /* one that had nothing to post */
   }
-  if (connection->flush_due && !connection->spoilt) hmci_verbs_ring_flush(connection, &post);
-  hmci_verbs_ring_post(connection, &post);
-  if (connection->spoilt && connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, true);
+}
+
+void hmci_verbs_queue_pump(verbs_connection_t *connection) {
+  verbs_rail_t *main = connection->main;
+  if (connection->failed || is_recalling(connection)) return;
+  bool room = !main || (!main->spoilt && (hmci_verbs_answer_send(connection), hmci_verbs_message_repeat(connection)));
+  room = hmci_verbs_stripe_post(connection, NULL) && room;
+  if (room) post_operations(connection);
+  if (main && main->flush_due && !main->spoilt) hmci_verbs_ring_flush(main, (verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    hmci_verbs_ring_post(rail);
+    if (rail->spoilt) hmci_verbs_pairing_break(rail, true);
+  }
 }

@@ -1,25 +1,47 @@
 /* Regions: how their bytes go, at the owner's side and at the user's (see verbs.h). A region's key: u8 cause of
- * staging, 0 for none; u8 0; u16 0; u32 key; u64 address. */
+ * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 0; u32 0; then for each rail: u32 1 where its device reaches the region,
+ * else 0; u32 key; u64 address; then a text on why the way is
+ * no faster one. A region is reached straight by all rails whose device the owner can use, or by none:
+ * any of them may have to stand in for the others. */
 #include "verbs.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY = 16 };
+enum { KEY_HEAD = 8, KEY_RAIL = 16 };
 
 /* ---- the owner's side -------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
   verbs_connection_t *connection = block;
-  verbs_cause_t cause;
+  verbs_cause_t cause = VERBS_STRAIGHT;
   pthread_mutex_lock(&connection->transport->lock);
-  verbs_memory_t *memory = hmci_verbs_memory_export(connection->device, region, &cause);
-  memset(key->data, 0, KEY);
-  key->size = KEY;
-  key->data[0] = memory ? VERBS_STRAIGHT : (uint8_t)cause;
-  hmci_store32(key->data + 4, memory ? memory->handle->rkey : 0);
-  hmci_store64(key->data + 8, memory ? memory->address : 0);
-  hmci_verbs_settle(connection->device);
+  key->size = (uint16_t)(KEY_HEAD + connection->rail_count * KEY_RAIL);
+  memset(key->data, 0, key->size);
+  for (uint32_t i = 0; i < connection->rail_count && cause == VERBS_STRAIGHT; i++) {
+    verbs_device_t *device = connection->rails[i].device;
+    uint8_t *way = key->data + KEY_HEAD + i * KEY_RAIL;
+    if (!device) continue;
+    verbs_memory_t *memory = hmci_verbs_memory_export(device, region, &cause);
+    if (!memory) break;
+    cause = VERBS_STRAIGHT;
+    key->data[2] = (uint8_t)memory->way;
+    hmci_store32(way, 1);
+    hmci_store32(way + 4, memory->handle->rkey);
+    hmci_store64(way + 8, memory->address);
+  }
+  key->data[0] = (uint8_t)cause;
+  key->data[1] = (uint8_t)connection->rail_count;
+  for (uint32_t i = 0; i < connection->rail_count && key->data[2] != VERBS_BY_DMABUF; i++) {
+    char why[VERBS_WHY];
+    if (!connection->rails[i].device) continue;
+    hmci_verbs_memory_why(connection->rails[i].device, region->ops, why, sizeof why);
+    if (!why[0]) continue;
+    memcpy(key->data + key->size, why, strlen(why));
+    key->size = (uint16_t)(key->size + strlen(why));
+    break;
+  }
+  hmci_verbs_settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
   return HMC_SUCCESS;
 }
@@ -45,13 +67,23 @@ hmc_status_t hmci_verbs_remote_open(void *block, void *state, const hmci_remote_
   (void)deadline, (void)mapped;
   verbs_connection_t *connection = block;
   verbs_remote_t *remote = state;
-  if (key->size != KEY || key->data[0] > VERBS_REFUSED_BY_DEVICE)
+  uint32_t rails = key->size > 1 ? key->data[1] : 0;
+  uint32_t whole = KEY_HEAD + rails * KEY_RAIL;
+  bool sound = rails <= VERBS_RAILS && key->size >= whole && key->size - whole < VERBS_WHY;
+  if (!sound || key->data[0] > VERBS_CAUSE_LAST || key->data[2] > VERBS_BY_PEER_MEMORY)
     return hmci_fail(HMC_CORRUPT, "malformed key of a region");
   remote->id = view->id;
   remote->staged = key->data[0] != VERBS_STRAIGHT;
   remote->cause = key->data[0];
-  remote->key = hmci_load32(key->data + 4);
-  remote->address = hmci_load64(key->data + 8);
+  remote->way = key->data[2];
+  memcpy(remote->why, key->data + whole, key->size - whole);
+  hmci_text_clean(remote->why);
+  for (uint32_t i = 0; i < rails; i++) {
+    const uint8_t *way = key->data + KEY_HEAD + i * KEY_RAIL;
+    remote->ways[i].there = hmci_load32(way);
+    remote->ways[i].key = hmci_load32(way + 4);
+    remote->ways[i].address = hmci_load64(way + 8);
+  }
   atomic_store(&remote->generation, view->generation);
   *generation = &remote->generation;
   pthread_mutex_lock(&connection->transport->lock);
@@ -78,7 +110,7 @@ void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint
 
 void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size) {
   (void)block;
-  static const char *const ways[] = {
+  static const char *const causes[] = {
       [VERBS_STRAIGHT] = "straight, by RDMA write and read",
       [VERBS_DEVICE_MEMORY] = "staged by the owner's service thread: the RDMA device cannot reach that memory",
       [VERBS_PIN_LIMIT] =
@@ -86,6 +118,21 @@ void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size
       [VERBS_REFUSED_BY_DEVICE] =
           "staged by the owner's service thread: the RDMA device there refused to register it (ulimit -l?)",
   };
+  static const char *const ways[] = {"", " (by dma-buf)", " (as peer memory)"};
   const verbs_remote_t *remote = state;
-  snprintf(text, size, "%s", ways[remote->cause]);
+  snprintf(text, size, "%s%s%s%s%s", causes[remote->cause], remote->staged ? "" : ways[remote->way],
+           remote->why[0] ? " (" : "", remote->why, remote->why[0] ? ")" : "");
+}
+
+/* Whether an adapter reaches device memory here is known once some was used. What goes by messages passes through slots
+ * in any case. */
+unsigned hmci_verbs_remote_is_staged(void *block, void *state, const hmci_memory_ops_t *local) {
+  verbs_connection_t *connection = block;
+  const verbs_remote_t *remote = state;
+  pthread_mutex_lock(&connection->transport->lock);
+  const verbs_device_t *device = connection->rails[connection->main_before].device;
+  bool reached = device && (int)local->kind < VERBS_KINDS && device->reached[local->kind];
+  bool here = !local->host_accessible && (remote->staged || !reached);
+  pthread_mutex_unlock(&connection->transport->lock);
+  return (here ? HMCI_STAGED_HERE : 0) | (remote->staged ? HMCI_STAGED_THERE : 0);
 }

@@ -13,178 +13,197 @@
 #include <stdio.h>
 #include <string.h>
 
-static verbs_entry_t *entry_at(verbs_connection_t *connection, uint32_t count) {
-  return &connection->entries[count % VERBS_SEND_QUEUE];
-}
+static verbs_entry_t *entry_at(verbs_rail_t *rail, uint32_t count) { return &rail->entries[count % VERBS_SEND_QUEUE]; }
 
-uint32_t hmci_verbs_ring_room(const verbs_connection_t *connection) {
-  return connection->spoilt ? 0 : VERBS_SEND_QUEUE - (connection->posted - connection->retired);
+uint32_t hmci_verbs_ring_room(const verbs_rail_t *rail) {
+  return rail->spoilt ? 0 : VERBS_SEND_QUEUE - (rail->posted - rail->retired);
 }
 
 /* ---- posting ----------------------------------------------------------------------------------------------------- */
 
-struct ibv_send_wr *hmci_verbs_ring_add(verbs_connection_t *connection, verbs_post_t *post, verbs_entry_t entry) {
-  if (post->count == VERBS_POST) hmci_verbs_ring_post(connection, post);
-  *entry_at(connection, connection->posted) = entry;
+struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry) {
+  verbs_post_t *post = &rail->post;
+  if (post->count == VERBS_POST) hmci_verbs_ring_post(rail);
+  *entry_at(rail, rail->posted) = entry;
   struct ibv_send_wr *request = &post->requests[post->count];
   *request = (struct ibv_send_wr){
-      .wr_id = (uint64_t)connection->number << 32 | connection->posted,
+      .wr_id = (uint64_t)rail->number << 32 | rail->posted,
       .sg_list = &post->pieces[post->count],
       .num_sge = 1,
   };
   post->count++;
-  connection->posted++;
-  connection->device->posted++;
-  connection->flying += entry.bytes;
-  if (connection->posted - connection->signalled >= VERBS_SEND_QUEUE / 4) {
+  rail->posted++;
+  rail->device->posted++;
+  rail->flying += entry.bytes;
+  if (rail->posted - rail->signalled >= VERBS_SEND_QUEUE / 4) {
     request->send_flags = IBV_SEND_SIGNALED;
-    connection->signalled = connection->posted;
+    rail->signalled = rail->posted;
   }
   return request;
 }
 
-void hmci_verbs_ring_flush(verbs_connection_t *connection, verbs_post_t *post) {
-  struct ibv_send_wr *request = hmci_verbs_ring_add(connection, post, (verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
+void hmci_verbs_ring_flush(verbs_rail_t *rail, verbs_entry_t entry) {
+  struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
   request->opcode = IBV_WR_RDMA_READ;
-  request->wr.rdma.remote_addr = connection->peer.flush_address;
-  request->wr.rdma.rkey = connection->peer.flush_key;
+  request->wr.rdma.remote_addr = rail->peer.flush_address;
+  request->wr.rdma.rkey = rail->peer.flush_key;
   /* What comes back is of no interest: one word serves all, behind the one that peers read. */
-  verbs_device_t *device = connection->device;
+  verbs_device_t *device = rail->device;
   *request->sg_list =
       (struct ibv_sge){device->flush_address + VERBS_FLUSH_WORD, VERBS_FLUSH_WORD, device->flush_memory->lkey};
-  connection->flush_due = false;
+  if (entry.kind == VERBS_ENTRY_FLUSH) rail->flush_due = false;
 }
 
 /* True where the completion of an entry is waited for. */
 static bool is_urgent(const verbs_entry_t *entry) {
-  return entry->kind == VERBS_ENTRY_PART || entry->kind == VERBS_ENTRY_FLUSH || entry->kind == VERBS_ENTRY_MARK ||
-         entry->slot;
+  return entry->operation || entry->kind == VERBS_ENTRY_FLUSH || entry->kind == VERBS_ENTRY_MARK || entry->slot;
 }
 
 /* Takes back the entries from `count` on, which the hardware never got. */
-static void withdraw(verbs_connection_t *connection, uint32_t count) {
-  while (connection->posted != count) {
-    connection->posted--;
-    connection->device->posted--;
-    verbs_entry_t *entry = entry_at(connection, connection->posted);
-    connection->flying -= entry->bytes;
+static void withdraw(verbs_rail_t *rail, uint32_t count) {
+  while (rail->posted != count) {
+    rail->posted--;
+    rail->device->posted--;
+    verbs_entry_t *entry = entry_at(rail, rail->posted);
+    rail->flying -= entry->bytes;
     if (entry->memory) entry->memory->users--;
-    if (entry->slot) hmci_verbs_slot_give(connection->transport, entry->slot);
+    if (entry->slot) hmci_verbs_slot_give(rail->connection->transport, entry->slot);
+    if (entry->kind == VERBS_ENTRY_STRIPE) hmci_verbs_stripe_lose(rail, entry);
     if (entry->kind != VERBS_ENTRY_PART) continue;
     hmci_verbs_state(entry->operation)->outstanding--;
     hmci_verbs_state(entry->operation)->posted = false;
   }
-  connection->signalled = count;
+  rail->signalled = count;
 }
 
-void hmci_verbs_ring_post(verbs_connection_t *connection, verbs_post_t *post) {
+void hmci_verbs_ring_post(verbs_rail_t *rail) {
+  verbs_post_t *post = &rail->post;
   if (!post->count) return;
-  uint32_t count = post->count, first = connection->posted - count, taken = 0;
+  uint32_t count = post->count, first = rail->posted - count, taken = 0;
   bool urgent = false;
   post->count = 0;
   for (uint32_t i = 0; i < count; i++) {
     post->requests[i].next = i + 1 < count ? &post->requests[i + 1] : NULL;
-    urgent |= is_urgent(entry_at(connection, first + i));
+    urgent |= is_urgent(entry_at(rail, first + i));
   }
   if (urgent) {
     post->requests[count - 1].send_flags |= IBV_SEND_SIGNALED;
-    connection->signalled = connection->posted;
+    rail->signalled = rail->posted;
   }
   struct ibv_send_wr *refused = post->requests;
-  int error = connection->spoilt ? ECANCELED : ibv_post_send(connection->pair, post->requests, &refused);
+  int error = rail->spoilt ? ECANCELED : ibv_post_send(rail->pair, post->requests, &refused);
   if (!error) return;
   if (refused >= post->requests && refused < post->requests + count) taken = (uint32_t)(refused - post->requests);
   hmci_log(HMC_LOG_DEBUG, "posting to a queue pair failed: %s", strerror(error));
-  withdraw(connection, first + taken);
-  connection->spoilt = true; /* whoever called this breaks the queue pair when he is done */
+  withdraw(rail, first + taken);
+  rail->spoilt = true; /* whoever called this breaks the queue pair when he is done */
 }
 
-void hmci_verbs_ring_mark(verbs_connection_t *connection) {
+void hmci_verbs_ring_mark(verbs_rail_t *rail) {
   struct ibv_send_wr *refused, request = {.opcode = IBV_WR_RDMA_WRITE,
                                           .send_flags = IBV_SEND_SIGNALED,
-                                          .wr_id = (uint64_t)connection->number << 32 | connection->posted};
-  *entry_at(connection, connection->posted) = (verbs_entry_t){.kind = VERBS_ENTRY_MARK};
-  connection->posted++;
-  connection->device->posted++;
-  connection->signalled = connection->posted;
-  request.wr.rdma.remote_addr = connection->peer.flush_address;
-  request.wr.rdma.rkey = connection->peer.flush_key;
-  int error = ibv_post_send(connection->pair, &request, &refused);
+                                          .wr_id = (uint64_t)rail->number << 32 | rail->posted};
+  *entry_at(rail, rail->posted) = (verbs_entry_t){.kind = VERBS_ENTRY_MARK};
+  rail->posted++;
+  rail->device->posted++;
+  rail->signalled = rail->posted;
+  request.wr.rdma.remote_addr = rail->peer.flush_address;
+  request.wr.rdma.rkey = rail->peer.flush_key;
+  int error = ibv_post_send(rail->pair, &request, &refused);
   if (error) hmci_log(HMC_LOG_DEBUG, "marking the end of a queue failed: %s", strerror(error)); /* the timer ends it */
 }
 
 /* ---- retiring ---------------------------------------------------------------------------------------------------- */
 
-static void retire_part(verbs_connection_t *connection, const verbs_entry_t *entry, bool done) {
+static void land(const verbs_rail_t *rail, const verbs_entry_t *entry) {
   hmci_operation_t *operation = entry->operation;
-  verbs_state_t *state = hmci_verbs_state(operation);
+  if (!entry->sink || hmci_verbs_state(operation)->error != HMC_SUCCESS) return;
+  hmc_status_t status = hmci_verbs_copy_in(operation->local, entry->sink, entry->slot->data, entry->bytes);
+  if (status != HMC_SUCCESS) hmci_verbs_queue_stop(rail->connection, operation, status);
+}
+
+static void retire_part(verbs_rail_t *rail, const verbs_entry_t *entry, bool done) {
+  verbs_state_t *state = hmci_verbs_state(entry->operation);
   if (done && state->error == HMC_SUCCESS) {
-    hmc_status_t status = HMC_SUCCESS;
-    if (entry->sink) status = hmci_verbs_copy_in(operation->local, entry->sink, entry->slot->data, entry->bytes);
-    if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
+    land(rail, entry);
     state->done = entry->end;
   }
   if (!done && state->error == HMC_SUCCESS && !state->question) state->posted = false; /* it will be posted again */
   state->outstanding--;
 }
 
-static void take_flush(verbs_connection_t *connection, uint32_t count) {
-  connection->visible = count;
-  hmci_verbs_queue_visible(connection);
-  if (connection->probe != VERBS_PROBING) return;
-  connection->probe = VERBS_PROVEN;
-  connection->device->expected--;
-  pthread_cond_broadcast(&connection->changed);
+static void retire_stripe(verbs_rail_t *rail, const verbs_entry_t *entry, bool done) {
+  verbs_state_t *state = hmci_verbs_state(entry->operation);
+  if (!done && state->error == HMC_SUCCESS && !state->question) {
+    hmci_verbs_stripe_lose(rail, entry);
+  } else {
+    if (done) land(rail, entry);
+    state->outstanding--;
+  }
 }
 
-static void retire(verbs_connection_t *connection, bool done) {
-  uint32_t count = connection->retired;
-  verbs_entry_t entry = *entry_at(connection, count);
-  connection->retired++;
-  connection->device->posted--;
-  connection->flying -= entry.bytes;
+static void take_flush(verbs_rail_t *rail, uint32_t count) {
+  rail->visible = count;
+  if (rail == rail->connection->main) hmci_verbs_queue_visible(rail->connection);
+  if (rail->phase == VERBS_PROBING) hmci_verbs_pairing_proven(rail);
+}
+
+static void retire(verbs_rail_t *rail, bool done) {
+  uint32_t count = rail->retired;
+  verbs_entry_t entry = *entry_at(rail, count);
+  bool tells = entry.kind == VERBS_ENTRY_PART || entry.kind == VERBS_ENTRY_STRIPE;
+  rail->retired++;
+  rail->device->posted--;
+  rail->flying -= entry.bytes;
   if (entry.memory) entry.memory->users--;
-  if (entry.kind == VERBS_ENTRY_PART) retire_part(connection, &entry, done);
-  if (entry.slot) hmci_verbs_slot_give(connection->transport, entry.slot);
-  if (entry.kind == VERBS_ENTRY_FLUSH && done) take_flush(connection, count);
-  if (entry.kind == VERBS_ENTRY_PART) hmci_verbs_queue_settle(connection, entry.operation);
+  if (entry.kind == VERBS_ENTRY_PART) retire_part(rail, &entry, done);
+  if (entry.kind == VERBS_ENTRY_STRIPE) retire_stripe(rail, &entry, done);
+  if (entry.slot) hmci_verbs_slot_give(rail->connection->transport, entry.slot);
+  if (entry.kind == VERBS_ENTRY_FLUSH && done) take_flush(rail, count);
+  if (tells) hmci_verbs_queue_settle(rail->connection, entry.operation);
 }
 
-static void retire_to(verbs_connection_t *connection, uint32_t count, bool done) {
-  while (connection->retired != count) retire(connection, done);
+static void retire_to(verbs_rail_t *rail, uint32_t count, bool done) {
+  while (rail->retired != count) retire(rail, done);
 }
 
 /* An entry failed, not for being flushed: who is to blame? True: the path. */
-static bool blame(verbs_connection_t *connection, const verbs_entry_t *entry, const struct ibv_wc *completion) {
+static bool blame(verbs_rail_t *rail, const verbs_entry_t *entry, const struct ibv_wc *completion) {
   if (completion->status == IBV_WC_WR_FLUSH_ERR) return false;
   char address[VERBS_GID_TEXT];
-  hmci_verbs_gid_text(connection->peer_gid.raw, address);
+  hmci_verbs_gid_text(rail->peer_gid.raw, address);
   hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status),
            completion->vendor_err);
-  verbs_verdict_t verdict = entry->kind == VERBS_ENTRY_PART ? hmci_verbs_verdict(completion->status) : VERBS_PATH;
-  if (verdict == VERBS_ACCESS) hmci_verbs_queue_ask(connection, entry->operation);
+  verbs_verdict_t verdict = entry->operation ? hmci_verbs_verdict(completion->status) : VERBS_PATH;
+  if (verdict == VERBS_ACCESS) hmci_verbs_queue_ask(rail->connection, entry->operation);
   if (verdict == VERBS_OPERATION) {
     hmci_log(HMC_LOG_ERROR, "RDMA to %s: an operation failed: %s", address, ibv_wc_status_str(completion->status));
-    hmci_verbs_queue_blame(connection, entry->operation, HMC_ERROR);
+    hmci_verbs_queue_blame(rail->connection, entry->operation, HMC_ERROR);
   }
   return verdict == VERBS_PATH;
 }
 
-void hmci_verbs_ring_complete(verbs_connection_t *connection, uint32_t count, const struct ibv_wc *completion) {
-  if (count - connection->retired >= connection->posted - connection->retired)
-    return; /* of a queue pair that is gone */
-  hmci_verbs_touch(connection);
+void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion) {
+  if (count - rail->retired >= rail->posted - rail->retired) return; /* of a queue pair that is gone */
+  hmci_verbs_touch(rail->connection);
   bool failed = completion->status != IBV_WC_SUCCESS;
+  bool up = rail->phase == VERBS_UP || rail->phase == VERBS_PROBING;
   uint32_t done = count + !failed;
-  if (connection->retired != done) hmci_verbs_pairing_works(connection);
-  retire_to(connection, done, true);
+  if (rail->retired != done) hmci_verbs_pairing_works(rail);
+  retire_to(rail, done, true);
   if (failed) {
-    bool path = connection->phase == VERBS_UP && blame(connection, entry_at(connection, count), completion);
-    retire(connection, false);
-    if (connection->phase == VERBS_UP) hmci_verbs_pairing_break(connection, path);
+    bool path = up && blame(rail, entry_at(rail, count), completion);
+    retire(rail, false);
+    if (up) hmci_verbs_pairing_break(rail, path);
   }
-  if (connection->phase == VERBS_FLUSHING && connection->retired == connection->posted)
-    hmci_verbs_pairing_flushed(connection);
+  if (rail->phase == VERBS_FLUSHING && rail->retired == rail->posted) hmci_verbs_pairing_flushed(rail);
 }
 
-void hmci_verbs_ring_abandon(verbs_connection_t *connection) { retire_to(connection, connection->posted, false); }
+void hmci_verbs_ring_abandon(verbs_rail_t *rail) { retire_to(rail, rail->posted, false); }
+
+bool hmci_verbs_ring_holds(const verbs_rail_t *rail, const hmci_operation_t *operation) {
+  for (uint32_t count = rail->retired; count != rail->posted; count++) {
+    if (rail->entries[count % VERBS_SEND_QUEUE].operation == operation) return true;
+  }
+  return false;
+}

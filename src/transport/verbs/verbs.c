@@ -9,8 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-enum { FIRST_NUMBERS = 64 };
-
 /* ---- the transport ----------------------------------------------------------------------------------------------- */
 
 static hmc_status_t probe(char *reason, size_t size) {
@@ -47,8 +45,9 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   if (status == HMC_SUCCESS) status = hmci_verbs_devices_open(transport, host->settings->verbs_device);
   if (status != HMC_SUCCESS) return status;
   hmci_list_init(&transport->connections);
+  hmci_list_init(&transport->touched);
   pthread_mutex_init(&transport->lock, NULL);
-  hmci_verbs_offer_encode(offer, transport->gids, transport->gid_count);
+  hmci_verbs_offer_encode(offer, transport->gids, transport->gid_count, (uint8_t)host->settings->verbs_rails);
   return HMC_SUCCESS;
 }
 
@@ -59,49 +58,71 @@ static void close_transport(void *self) {
   pthread_mutex_destroy(&transport->lock);
 }
 
-/* The best pair of GIDs whose port is up here. */
-static hmc_status_t choose(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine,
-                           verbs_gid_t *theirs) {
+/* What is left of two offers once the devices of a rail are taken. */
+typedef struct choice {
   verbs_gid_t here[VERBS_OFFERS], there[VERBS_OFFERS];
-  uint32_t here_count = 0, there_count, my_choice, their_choice;
-  hmc_status_t status = hmci_verbs_offer_decode(offer, there, &there_count);
+  uint32_t here_count, there_count, rails;
+} choice_t;
+
+/* This side's GIDs whose port is up, and the peer's. */
+static hmc_status_t list_choice(verbs_transport_t *transport, const hmci_blob_t *offer, choice_t *choice) {
+  uint8_t rails;
+  choice->here_count = 0;
+  hmc_status_t status = hmci_verbs_offer_decode(offer, choice->there, &choice->there_count, &rails);
   if (status != HMC_SUCCESS) return status;
   for (uint32_t i = 0; i < transport->gid_count; i++) {
-    if (hmci_verbs_port_is_up(&transport->ports[i])) here[here_count++] = transport->gids[i];
+    if (hmci_verbs_port_is_up(&transport->ports[i])) choice->here[choice->here_count++] = transport->gids[i];
   }
-  if (!here_count) return hmci_fail(HMC_UNSUPPORT, "no port of an RDMA device is up here");
-  status = hmci_verbs_gid_choose(here, here_count, there, there_count, hmci_verbs_route, &my_choice, &their_choice);
+  if (!choice->here_count)
+    return hmci_fail(HMC_UNSUPPORT, "no port of an RDMA device is up here (ibv_devinfo shows the states: a cable, a "
+                                    "driver, on InfiniBand a subnet manager)");
+  uint64_t mine = transport->host->settings->verbs_rails;
+  choice->rails = rails < mine ? rails : (uint32_t)mine;
+  return HMC_SUCCESS;
+}
+
+static void take_device(verbs_gid_t *gids, uint32_t *count, uint8_t device) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < *count; i++) {
+    if (gids[i].device != device) gids[kept++] = gids[i];
+  }
+  *count = kept;
+}
+
+/* The best pair of GIDs of devices that no rail has yet. */
+static hmc_status_t choose(choice_t *choice, verbs_gid_t *mine, verbs_gid_t *theirs) {
+  uint32_t my_choice, their_choice;
+  hmc_status_t status = hmci_verbs_gid_choose(choice->here, choice->here_count, choice->there, choice->there_count,
+                                              hmci_verbs_route, &my_choice, &their_choice);
   if (status != HMC_SUCCESS) return status;
-  *mine = here[my_choice];
-  *theirs = there[their_choice];
+  *mine = choice->here[my_choice];
+  *theirs = choice->there[their_choice];
+  take_device(choice->here, &choice->here_count, mine->device);
+  take_device(choice->there, &choice->there_count, theirs->device);
   return HMC_SUCCESS;
 }
 
 static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
+  choice_t choice;
   verbs_gid_t mine, theirs;
-  return choose(self, offer, &mine, &theirs);
+  hmc_status_t status = list_choice(self, offer, &choice);
+  return status == HMC_SUCCESS ? choose(&choice, &mine, &theirs) : status;
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------------- */
 
-/* A number that no completion names yet. */
-static bool take_number(verbs_transport_t *transport, verbs_connection_t *connection) {
-  uint32_t number = 0;
-  while (number < transport->number_room && transport->numbers[number]) number++;
-  if (number == transport->number_room) {
-    uint32_t room = number ? number * 2 : FIRST_NUMBERS;
-    verbs_connection_t **numbers = realloc(transport->numbers, room * sizeof *numbers);
-    if (!numbers) return false;
-    memset(numbers + number, 0, (room - number) * sizeof *numbers);
-    transport->numbers = numbers;
-    transport->number_room = room;
+static void init_rails(verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < VERBS_RAILS; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    rail->connection = connection;
+    rail->index = i;
+    hmci_timer_init(&rail->retry, hmci_verbs_pairing_retry);
   }
-  transport->numbers[number] = connection;
-  connection->number = number;
-  return true;
 }
 
-static void init(verbs_connection_t *connection, verbs_transport_t *transport, hmci_role_t role) {
+static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
+  verbs_transport_t *transport = self;
+  verbs_connection_t *connection = block;
   connection->transport = transport;
   connection->role = role;
   connection->request_first = connection->request_next = 1;
@@ -109,30 +130,15 @@ static void init(verbs_connection_t *connection, verbs_transport_t *transport, h
   hmci_list_init(&connection->touch);
   hmci_list_init(&connection->remotes);
   hmci_list_init(&connection->queue);
-  hmci_timer_init(&connection->retry, hmci_verbs_pairing_retry);
+  init_rails(connection);
   pthread_condattr_t monotonic;
   pthread_condattr_init(&monotonic);
   pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_cond_init(&connection->changed, &monotonic);
   pthread_condattr_destroy(&monotonic);
-}
-
-static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
-  verbs_transport_t *transport = self;
-  verbs_connection_t *connection = block;
-  verbs_entry_t *entries = calloc(VERBS_SEND_QUEUE, sizeof *entries);
   pthread_mutex_lock(&transport->lock);
-  bool numbered = entries && take_number(transport, connection);
-  if (numbered) {
-    init(connection, transport, role);
-    connection->entries = entries;
-    hmci_list_append(&transport->connections, &connection->link);
-  }
+  hmci_list_append(&transport->connections, &connection->link);
   pthread_mutex_unlock(&transport->lock);
-  if (!numbered) {
-    free(entries);
-    return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
-  }
   data->data[0] = VERBS_VERSION;
   data->size = 1;
   return HMC_SUCCESS;
@@ -154,40 +160,50 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
   return status;
 }
 
-/* Waits until the first round has shown that packets get through. */
-static hmc_status_t wait_until_proven(verbs_connection_t *connection, uint64_t deadline) {
+/* Has each rail been tried? `up`: one of them at least with success. */
+static bool is_settled(const verbs_connection_t *connection, bool *up) {
+  bool tried = true;
+  *up = false;
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    tried = tried && connection->rails[i].tried;
+    *up = *up || connection->rails[i].phase == VERBS_UP;
+  }
+  return tried;
+}
+
+/* Waits until the first round of all rails has shown whether packets get through. */
+static hmc_status_t wait_until_settled(verbs_connection_t *connection, uint64_t deadline) {
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   int error = 0;
-  while (connection->probe != VERBS_PROVEN && !connection->failed && !connection->cut && !connection->refusal[0] &&
-         !error) {
+  bool up, settled;
+  while (!(settled = is_settled(connection, &up)) && !connection->failed && !connection->cut && !error) {
     error = pthread_cond_timedwait(&connection->changed, &connection->transport->lock, &until);
   }
-  if (connection->probe == VERBS_PROVEN) return HMC_SUCCESS;
   if (connection->failed || connection->cut) return hmci_fail(HMC_PEER_LOST, "the peer hung up");
-  if (connection->refusal[0]) return hmci_fail(HMC_UNSUPPORT, "%s", connection->refusal);
+  if (up) return HMC_SUCCESS;
+  if (settled) return hmci_fail(HMC_UNSUPPORT, "%s", connection->refusal);
   return hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
 }
 
-static hmc_status_t begin(verbs_connection_t *connection, const verbs_gid_t *mine, const verbs_gid_t *theirs) {
-  verbs_device_t *device = connection->transport->ports[mine->place].device;
-  hmc_status_t status = hmci_verbs_device_start(device);
-  if (status == HMC_SUCCESS) status = hmci_verbs_device_grow(device);
-  if (status != HMC_SUCCESS) return status;
-  connection->device = device;
-  connection->mine = mine->place;
-  connection->theirs = theirs->place;
-  connection->peer_gid = *theirs;
-  return hmci_verbs_pairing_begin(connection);
+/* As many rails as both ends want and have devices for; one at least. */
+static hmc_status_t add_rails(verbs_connection_t *connection, choice_t *choice) {
+  hmc_status_t status = HMC_SUCCESS;
+  while (status == HMC_SUCCESS && connection->rail_count < choice->rails) {
+    verbs_gid_t mine, theirs;
+    status = choose(choice, &mine, &theirs);
+    if (status == HMC_SUCCESS) status = hmci_verbs_pairing_add(connection, &mine, &theirs);
+  }
+  return connection->rail_count ? HMC_SUCCESS : status;
 }
 
 static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
                                     uint64_t deadline) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
-  verbs_gid_t mine, theirs;
+  choice_t choice;
   hmci_pipe_t *pipe;
   hmc_status_t status = connection_accept(block, peer_data);
-  if (status == HMC_SUCCESS) status = choose(transport, offer, &mine, &theirs);
+  if (status == HMC_SUCCESS) status = list_choice(transport, offer, &choice);
   if (status == HMC_SUCCESS) status = transport->host->dial(transport->host, connection, 0, deadline, &pipe);
   if (status != HMC_SUCCESS) return status;
   pthread_mutex_lock(&transport->lock);
@@ -196,8 +212,9 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
     pipe->close(pipe);
     goto out;
   }
-  status = begin(connection, &mine, &theirs);
-  if (status == HMC_SUCCESS) status = wait_until_proven(connection, deadline);
+  status = add_rails(connection, &choice);
+  if (status == HMC_SUCCESS) status = hmci_verbs_pairing_begin(connection);
+  if (status == HMC_SUCCESS) status = wait_until_settled(connection, deadline);
 out:
   pthread_mutex_unlock(&transport->lock);
   return status;
@@ -207,34 +224,13 @@ static void connection_close(void *block) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
   hmci_verbs_link_close(connection);
-  hmci_loop_clear_timer(transport->host->loop, &connection->retry);
+  for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_loop_clear_timer(transport->host->loop, &connection->rails[i].retry);
   pthread_mutex_lock(&transport->lock);
-  hmci_verbs_pair_destroy(connection);
+  for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_verbs_rail_close(&connection->rails[i]);
   hmci_list_remove(&connection->link);
   hmci_list_remove(&connection->touch);
-  transport->numbers[connection->number] = NULL;
-  if (connection->device) hmci_verbs_device_shrink(connection->device);
   pthread_mutex_unlock(&transport->lock);
-  free(connection->entries);
   pthread_cond_destroy(&connection->changed);
-}
-
-static void explain(void *block, char *text, size_t size) {
-  verbs_connection_t *connection = block;
-  verbs_transport_t *transport = connection->transport;
-  pthread_mutex_lock(&transport->lock);
-  char here[VERBS_GID_TEXT], there[VERBS_GID_TEXT];
-  hmci_verbs_gid_text(transport->gids[connection->mine].raw, here);
-  hmci_verbs_gid_text(connection->peer_gid.raw, there);
-  const verbs_device_t *device = connection->device;
-  snprintf(text, size, "rdma from %s (%s port %u) to %s, path MTU %u; %s; %u queue pairs, %llu B registered%s", here,
-           ibv_get_device_name(device->context->device), transport->ports[connection->mine].number, there,
-           128u << connection->mtu,
-           connection->peer_stores_at_once ? "what is acknowledged is visible"
-                                           : "a read behind each put makes it visible",
-           device->connections, (unsigned long long)transport->pinned,
-           connection->phase == VERBS_UP ? "" : "; being made anew");
-  pthread_mutex_unlock(&transport->lock);
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
@@ -247,7 +243,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
     bool awaited = operations->awaited;
     for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
     hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
-    if (!awaited) hmci_verbs_settle_soon(connection->device);
+    if (!awaited) hmci_verbs_settle_soon(connection->transport);
   }
   pthread_mutex_unlock(&connection->transport->lock);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "the peer is gone");
@@ -270,12 +266,13 @@ static const hmci_transport_ops_t table = {
     .adopt = adopt,
     .connection_fail = hmci_verbs_fail,
     .connection_close = connection_close,
-    .explain = explain,
+    .explain = hmci_verbs_explain,
     .region_export = hmci_verbs_region_export,
     .region_revoke = hmci_verbs_region_revoke,
     .remote_open = hmci_verbs_remote_open,
     .remote_close = hmci_verbs_remote_close,
     .remote_explain = hmci_verbs_remote_explain,
+    .remote_is_staged = hmci_verbs_remote_is_staged,
     .submit = submit,
     .wait = hmci_verbs_wait,
     .progress = hmci_verbs_progress,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { OFFER_ENTRY = 22, CHAINED = 0x80, CHECKSUM = 0x40 };
+enum { OFFER_HEAD = 4, OFFER_ENTRY = 24, CHAINED = 0x80, CHECKSUM = 0x40 };
 
 static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
 
@@ -20,6 +20,7 @@ void hmci_verbs_note_encode(uint8_t to[VERBS_NOTE], const verbs_note_t *note) {
   to[51] = note->reads;
   to[52] = note->from;
   to[53] = note->to;
+  to[54] = note->rail;
   memcpy(to + 56, note->gid, sizeof note->gid);
   size_t length = strnlen(note->text, VERBS_NOTE_TEXT - 1);
   memcpy(to + 72, note->text, length);
@@ -43,12 +44,13 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t from[VERBS_NOTE], verbs_note_t
       .reads = from[51],
       .from = from[52],
       .to = from[53],
+      .rail = from[54],
   };
   memcpy(note->gid, from + 56, sizeof note->gid);
   memcpy(note->text, from + 72, sizeof note->text);
   bool connects = note->type == VERBS_CONNECT || note->type == VERBS_CONNECTED;
-  bool sound = note->type >= VERBS_CONNECT && note->type <= VERBS_VERDICT && is_status(note->status) &&
-               hmci_load16(from + 54) == 0 && note->text[VERBS_NOTE_TEXT - 1] == 0;
+  bool sound = note->type >= VERBS_CONNECT && note->type <= VERBS_VERDICT && is_status(note->status) && from[55] == 0 &&
+               note->text[VERBS_NOTE_TEXT - 1] == 0;
   if (connects)
     sound = sound && note->mtu >= 1 && note->mtu <= 5 && note->queue_pair <= 0xffffff && note->packet <= 0xffffff;
   if (!sound) return hmci_fail(HMC_CORRUPT, "malformed note of type %u", note->type);
@@ -114,38 +116,48 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
 
 /* ---- offers ------------------------------------------------------------------------------------------------------ */
 
-void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32_t count) {
+void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32_t count, uint8_t rails) {
   if (count > VERBS_OFFERS) count = VERBS_OFFERS;
   offer->data[0] = VERBS_VERSION;
   offer->data[1] = (uint8_t)count;
-  uint8_t *to = offer->data + 2;
+  offer->data[2] = rails;
+  offer->data[3] = 0;
+  uint8_t *to = offer->data + OFFER_HEAD;
   for (uint32_t i = 0; i < count; i++, to += OFFER_ENTRY) {
     to[0] = gids[i].place;
-    to[1] = gids[i].layer;
-    to[2] = gids[i].type;
-    to[3] = gids[i].mtu;
-    hmci_store16(to + 4, gids[i].lid);
-    memcpy(to + 6, gids[i].raw, sizeof gids[i].raw);
+    to[1] = gids[i].device;
+    to[2] = gids[i].layer;
+    to[3] = gids[i].type;
+    to[4] = gids[i].mtu;
+    to[5] = 0;
+    hmci_store16(to + 6, gids[i].lid);
+    memcpy(to + 8, gids[i].raw, sizeof gids[i].raw);
   }
   offer->size = (uint16_t)(to - offer->data);
 }
-_Static_assert(2 + VERBS_OFFERS * OFFER_ENTRY <= HMCI_BLOB_MAX, "an offer fits into a blob");
+_Static_assert(OFFER_HEAD + VERBS_OFFERS * OFFER_ENTRY <= HMCI_BLOB_MAX, "an offer fits into a blob");
 
-hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count) {
-  if (offer->size < 2 || offer->data[0] != VERBS_VERSION) {
+hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count,
+                                     uint8_t *rails) {
+  if (offer->size < OFFER_HEAD || offer->data[0] != VERBS_VERSION) {
     return hmci_fail(HMC_UNSUPPORT, "the peer speaks version %u of verbs, not %d", offer->size ? offer->data[0] : 0,
                      VERBS_VERSION);
   }
   uint32_t entries = offer->data[1];
-  if (entries > VERBS_OFFERS || offer->size != 2 + entries * OFFER_ENTRY)
+  if (entries > VERBS_OFFERS || !offer->data[2] || offer->size != OFFER_HEAD + entries * OFFER_ENTRY)
     return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
-  const uint8_t *from = offer->data + 2;
+  const uint8_t *from = offer->data + OFFER_HEAD;
   for (uint32_t i = 0; i < entries; i++, from += OFFER_ENTRY) {
-    gids[i] = (verbs_gid_t){
-        .place = from[0], .layer = from[1], .type = from[2], .mtu = from[3], .lid = hmci_load16(from + 4)};
-    memcpy(gids[i].raw, from + 6, sizeof gids[i].raw);
+    gids[i] = (verbs_gid_t){.place = from[0],
+                            .device = from[1],
+                            .layer = from[2],
+                            .type = from[3],
+                            .mtu = from[4],
+                            .lid = hmci_load16(from + 6)};
+    memcpy(gids[i].raw, from + 8, sizeof gids[i].raw);
     if (gids[i].mtu < 1 || gids[i].mtu > 5) return hmci_fail(HMC_CORRUPT, "malformed verbs offer");
   }
   *count = entries;
+  *rails = offer->data[2];
   return HMC_SUCCESS;
 }

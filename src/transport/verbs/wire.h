@@ -1,4 +1,4 @@
-/* What two ends of verbs tell each other besides RDMA: all little-endian, of fixed size, version 1 (the connection's
+/* What two ends of verbs tell each other besides RDMA: all little-endian, of fixed size, version 2 (the connection's
  * first byte says so).
  *
  * Notes go over the link, an authenticated pipe that both ends keep open: how queue pairs find each other, and what
@@ -6,7 +6,7 @@
  *    0  u32 type   4  u32 epoch   8  u32 number   12  u32 status   16  u32 region   20  u32 generation
  *   24  u32 queue pair   28  u32 first packet number   32  u32 key of the flush word   36  u32 rights   40  u64 address
  * of the flush word 48  u16 LID   50  u8 path MTU (1 .. 5, as verbs number it)   51  u8 reads it answers at a time 52
- * u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u16 0   56  u8[16] GID 72  text, ended by
+ * u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u8 rail   55  u8 0   56  u8[16] GID 72  text, ended by
  * a zero
  *
  * Messages go over the queue pair, in the order of their numbers: what hardware cannot do at the owner. HEADER
@@ -18,8 +18,8 @@
  * message that comes again under the same number, after the queue pair was remade, is answered again and not done
  * again.
  *
- * The offer: u8 version, u8 count, then OFFER_ENTRY bytes per GID: u8 place in the table of HMC, u8 link layer, u8
- * type, u8 path MTU, u16 LID, u8[16] GID.
+ * The offer: u8 version, u8 count, u8 most rails per peer, u8 0, then OFFER_ENTRY bytes per GID: u8 place in the table
+ * of HMC, u8 device, u8 link layer, u8 type, u8 path MTU, u8 0, u16 LID, u8[16] GID.
  *
  * The parsers are pure and check all that can be checked without knowing regions. */
 #ifndef HMCI_VERBS_WIRE_H
@@ -28,7 +28,7 @@
 #include "../transport.h"
 
 enum {
-  VERBS_VERSION = 1,
+  VERBS_VERSION = 2,
   VERBS_NOTE = 256,
   VERBS_NOTE_TEXT = VERBS_NOTE - 72,
   VERBS_HEADER = 48,
@@ -41,7 +41,7 @@ typedef enum verbs_note_type {
   VERBS_CONNECTED,   /* acceptor: this is mine */
   VERBS_REFUSED,     /* acceptor: no queue pair, for this reason */
   VERBS_READY,       /* dialler: it works; the acceptor may send */
-  VERBS_BROKEN,      /* acceptor: the queue pair of that epoch failed here; make a new one */
+  VERBS_BROKEN,      /* the queue pair of that epoch failed, and is gone here */
   VERBS_REVOKED,     /* the region is closed */
   VERBS_QUERY,       /* may the region be reached with these rights? */
   VERBS_VERDICT,     /* answer to the query of that number */
@@ -52,7 +52,7 @@ typedef struct verbs_note {
   uint32_t queue_pair, packet, flush_key, rights;
   uint64_t flush_address;
   uint16_t lid;
-  uint8_t mtu, reads, from, to;
+  uint8_t mtu, reads, from, to, rail;
   uint8_t gid[16];
   char text[VERBS_NOTE_TEXT];
 } verbs_note_t;
@@ -77,6 +77,7 @@ typedef struct verbs_message {
 /* One GID of a device's port. */
 typedef struct verbs_gid {
   uint8_t place;            /* in its owner's table */
+  uint8_t device;           /* of its owner, by number */
   uint8_t layer, type, mtu; /* IBV_LINK_LAYER_*, IBV_GID_TYPE_*, IBV_MTU_* */
   uint16_t lid;
   uint8_t raw[16];
@@ -90,8 +91,9 @@ void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *
 /* `size` bytes came, header included. HMC_CORRUPT: unknown type, operation or status, a payload that does not match. */
 hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_message_t *message);
 
-void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32_t count);
+void hmci_verbs_offer_encode(hmci_blob_t *offer, const verbs_gid_t *gids, uint32_t count, uint8_t rails);
 /* HMC_CORRUPT. */
-hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count);
+hmc_status_t hmci_verbs_offer_decode(const hmci_blob_t *offer, verbs_gid_t gids[VERBS_OFFERS], uint32_t *count,
+                                     uint8_t *rails);
 
 #endif

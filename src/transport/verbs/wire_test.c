@@ -72,7 +72,8 @@ static void test_malformed_notes_are_refused(void **state) {
   assert_int_equal(decode_spoilt(&full_note, 31, 1), HMC_CORRUPT); /* a packet number over 24 bits */
   assert_int_equal(decode_spoilt(&full_note, 50, 0), HMC_CORRUPT); /* no MTU */
   assert_int_equal(decode_spoilt(&full_note, 50, 6), HMC_CORRUPT);
-  assert_int_equal(decode_spoilt(&full_note, 54, 1), HMC_CORRUPT);
+  assert_int_equal(decode_spoilt(&full_note, 54, 3), HMC_SUCCESS); /* another rail */
+  assert_int_equal(decode_spoilt(&full_note, 55, 1), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&full_note, VERBS_NOTE - 1, 'x'), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&verdict, 12, HMC_STALE), HMC_SUCCESS);
   assert_int_equal(decode_spoilt(&verdict, 12, HMC_IN_PROGRESS), HMC_CORRUPT);
@@ -175,18 +176,25 @@ static void test_offers_come_back(void **state) {
   verbs_gid_t gids[VERBS_OFFERS + 1], back[VERBS_OFFERS];
   hmci_blob_t offer;
   uint32_t count;
+  uint8_t rails;
   memset(gids, 0, sizeof gids);
   for (uint8_t i = 0; i < VERBS_OFFERS + 1; i++) {
-    gids[i] =
-        (verbs_gid_t){.place = i, .layer = 2, .type = 1, .mtu = (uint8_t)(1 + i % 5), .lid = (uint16_t)(i * 1000)};
+    gids[i] = (verbs_gid_t){.place = i,
+                            .device = (uint8_t)(i / 3),
+                            .layer = 2,
+                            .type = 1,
+                            .mtu = (uint8_t)(1 + i % 5),
+                            .lid = (uint16_t)(i * 1000)};
     memset(gids[i].raw, i, sizeof gids[i].raw);
   }
   for (uint32_t n = 0; n <= VERBS_OFFERS + 1; n++) {
-    hmci_verbs_offer_encode(&offer, gids, n);
-    assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_SUCCESS);
+    hmci_verbs_offer_encode(&offer, gids, n, 3);
+    assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_SUCCESS);
     assert_int_equal(count, n > VERBS_OFFERS ? VERBS_OFFERS : n); /* more than fit are left out */
+    assert_int_equal(rails, 3);
     for (uint32_t i = 0; i < count; i++) {
       assert_int_equal(back[i].place, gids[i].place);
+      assert_int_equal(back[i].device, gids[i].device);
       assert_int_equal(back[i].layer, gids[i].layer);
       assert_int_equal(back[i].type, gids[i].type);
       assert_int_equal(back[i].mtu, gids[i].mtu);
@@ -201,25 +209,29 @@ static void test_malformed_offers_are_refused(void **state) {
   verbs_gid_t gid = {.mtu = 5}, back[VERBS_OFFERS];
   hmci_blob_t offer;
   uint32_t count;
-  hmci_verbs_offer_encode(&offer, &gid, 1);
+  uint8_t rails;
+  hmci_verbs_offer_encode(&offer, &gid, 1, 1);
   offer.size--;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_CORRUPT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
   offer.size += 2;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_CORRUPT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
   offer.size--;
   offer.data[1] = 2;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_CORRUPT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
   offer.data[1] = 255;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_CORRUPT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
   offer.data[1] = 1;
-  offer.data[5] = 6; /* the MTU */
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_CORRUPT);
-  offer.data[5] = 5;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_SUCCESS);
+  offer.data[8] = 6; /* the MTU */
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
+  offer.data[8] = 5;
+  offer.data[2] = 0; /* not a single rail */
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_CORRUPT);
+  offer.data[2] = 1;
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_SUCCESS);
   offer.data[0] = VERBS_VERSION + 1;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_UNSUPPORT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_UNSUPPORT);
   offer.size = 0;
-  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count), HMC_UNSUPPORT);
+  assert_int_equal(hmci_verbs_offer_decode(&offer, back, &count, &rails), HMC_UNSUPPORT);
 }
 
 int main(void) {
