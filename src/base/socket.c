@@ -481,6 +481,24 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
+bool hmci_socket_stays_here(int descriptor) {
+  address_t here, there;
+  socklen_t here_size = sizeof here, there_size = sizeof there;
+  if (getsockname(descriptor, &here.any, &here_size) != 0 || getpeername(descriptor, &there.any, &there_size) != 0)
+    return false;
+  if (here.any.sa_family != there.any.sa_family) return false;
+  if (here.any.sa_family == AF_INET) return here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr;
+  return here.any.sa_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&here.v6.sin6_addr, &there.v6.sin6_addr);
+}
+
+hmc_status_t hmci_socket_set_congestion(int descriptor, const char *name) {
+  if (setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0) return HMC_SUCCESS;
+  return hmci_fail(HMC_INVALID_CONFIG,
+                   "HMC_TCP_CONGESTION: the kernel does not let this process use '%s' (%s); those it does are in "
+                   "/proc/sys/net/ipv4/tcp_allowed_congestion_control",
+                   name, strerror(errno));
+}
+
 /* ---- passing descriptors ----------------------------------------------------------------------------------------- */
 
 /* A control message with room for one descriptor; its alignment pads it to room for two. */

@@ -97,6 +97,16 @@ static void name_context(hmc_context_t *context, const char *name) {
   snprintf(context->name, sizeof context->name, "%s", name && *name ? name : program_invocation_short_name);
 }
 
+/* Tried on a socket of its own, so that a wrong name is told here and not by a connection that fails. */
+static hmc_status_t check_congestion(const char *name) {
+  if (strcmp(name, "auto") == 0) return HMC_SUCCESS;
+  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return hmci_fail(HMC_NO_MEMORY, "no socket: %s", strerror(errno));
+  hmc_status_t status = hmci_socket_set_congestion(descriptor, name);
+  close(descriptor);
+  return status;
+}
+
 static void connection_lost(const hmci_host_t *host, void *connection, const char *reason) {
   (void)host;
   hmci_peer_lose(HMCI_CONTAINER(connection, hmci_connection_t, state)->peer, reason);
@@ -162,6 +172,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmc_context_t *context = calloc(1, sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   hmc_status_t status = hmci_settings_read(&context->settings);
+  if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
   if (status != HMC_SUCCESS) goto err_free;

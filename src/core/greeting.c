@@ -1,6 +1,8 @@
 /* What the two sides of a greeting share (see greeting.h). */
 #include "greeting.h"
 
+#include "../base/socket.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -68,11 +70,21 @@ static void set_buffers(int descriptor, uint64_t size) {
   setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
 }
 
+/* HMC_TCP_CONGESTION. Within a host there is no line to share, and pacing (bbr's) costs several per cent. */
+static hmc_status_t set_congestion(int descriptor, const char *name) {
+  if (strcmp(name, "auto") != 0) return hmci_socket_set_congestion(descriptor, name);
+  if (hmci_socket_stays_here(descriptor)) hmci_socket_set_congestion(descriptor, "reno"); /* without it, the system's */
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
-  set_buffers(hmci_secure_descriptor(stream), context->settings.tcp_buffer);
-  if (encrypt) return hmci_secure_pipe_open(stream, pipe);
+  const hmci_settings_t *settings = &context->settings;
   int descriptor = hmci_secure_descriptor(stream);
-  hmc_status_t status = hmci_pipe_open(descriptor, pipe);
+  set_buffers(descriptor, settings->tcp_buffer);
+  hmc_status_t status = set_congestion(descriptor, settings->tcp_congestion);
+  if (status != HMC_SUCCESS) return status;
+  if (encrypt) return hmci_secure_pipe_open(stream, pipe);
+  status = hmci_pipe_open(descriptor, pipe);
   if (status == HMC_SUCCESS) hmci_secure_detach(stream);
   return status;
 }
