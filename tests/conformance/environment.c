@@ -145,29 +145,44 @@ void environment_open(void) {
 const char *environment_home(void) { return home; }
 uint64_t environment_files(void) { return files_at_start; }
 
-/* A transport as the stamps name it: a type, and a setting that makes it take another way. */
+/* UCX on the emulated devices of the virtual machine. The first: see docs/rdma.md. The others keep what is allocated and
+ * pinned for each connection small, for pinning is what takes the time there. */
+#define SOFT_ROCE_SETTINGS                                                                                             \
+  "UCX_UD_VERBS_ETH_DGID_CHECK=n", "UCX_NET_DEVICES=lo,rxe0:1", "UCX_RC_VERBS_RX_QUEUE_LEN=256",                       \
+      "UCX_UD_VERBS_RX_QUEUE_LEN=256"
+
+/* A transport as the stamps name it: a type, and settings that make it take another way. */
 static const struct {
   const char *name;
   hmc_connection_type_t type;
-  const char *variable, *value;
+  const char *settings[5];
 } transports[] = {
-    {"shm", HMC_CONNECTION_SHM, NULL, NULL},
-    {"shm_staged", HMC_CONNECTION_SHM, "HMC_SHM_CMA", "no"},
-    {"tcp", HMC_CONNECTION_TCP, NULL, NULL},
-    {"tcp_streams", HMC_CONNECTION_TCP, "HMC_TCP_STREAMS", "4"},
-    {"tcp_encrypted", HMC_CONNECTION_TCP, "HMC_ENCRYPT", "yes"},
-    {"ucx-tcp", HMC_CONNECTION_UCX, "UCX_TLS", "tcp"},
-    {"ucx-shm", HMC_CONNECTION_UCX, "UCX_POSIX_ERROR_HANDLING", "y"},
-    {"verbs", HMC_CONNECTION_RDMA, NULL, NULL},
-    {"verbs_flush", HMC_CONNECTION_RDMA, "HMC_VERBS_FLUSH", "yes"},
-    {"verbs_pinched", HMC_CONNECTION_RDMA, "HMC_VERBS_PINNED_MAX", "64K"},
+    {"shm", HMC_CONNECTION_SHM, {NULL}},
+    {"shm_staged", HMC_CONNECTION_SHM, {"HMC_SHM_CMA=no"}},
+    {"tcp", HMC_CONNECTION_TCP, {NULL}},
+    {"tcp_streams", HMC_CONNECTION_TCP, {"HMC_TCP_STREAMS=4"}},
+    {"tcp_encrypted", HMC_CONNECTION_TCP, {"HMC_ENCRYPT=yes"}},
+    {"ucx-tcp", HMC_CONNECTION_UCX, {"UCX_TLS=tcp"}},
+    {"ucx-shm", HMC_CONNECTION_UCX, {"UCX_POSIX_ERROR_HANDLING=y"}},
+    {"ucx-rc", HMC_CONNECTION_UCX, {"UCX_TLS=rc_v,tcp", SOFT_ROCE_SETTINGS}},
+    {"ucx-ud", HMC_CONNECTION_UCX, {"UCX_TLS=ud_v,tcp", SOFT_ROCE_SETTINGS}},
+    {"verbs", HMC_CONNECTION_RDMA, {NULL}},
+    {"verbs_flush", HMC_CONNECTION_RDMA, {"HMC_VERBS_FLUSH=yes"}},
+    {"verbs_pinched", HMC_CONNECTION_RDMA, {"HMC_VERBS_PINNED_MAX=64K"}},
 };
+
+static void apply(const char *setting) {
+  char name[64];
+  snprintf(name, sizeof name, "%.*s", (int)strcspn(setting, "="), setting);
+  setenv(name, strchr(setting, '=') + 1, 1);
+}
 
 bool transport_parse(const char *name, hmc_connection_type_t *type) {
   for (size_t i = 0; i < COUNT_OF(transports); i++) {
     if (strcmp(name, transports[i].name) != 0) continue;
     *type = transports[i].type;
-    if (transports[i].variable) setenv(transports[i].variable, transports[i].value, 1);
+    for (size_t j = 0; j < COUNT_OF(transports[i].settings) && transports[i].settings[j]; j++)
+      apply(transports[i].settings[j]);
     return true;
   }
   return false;

@@ -39,6 +39,16 @@ void info_tells_who(void **state) {
   assert_true(info.incarnation == incarnation);
 }
 
+/* What UCX calls the way that a stamp wants; "" where it may take any. */
+static const char *way_of_stamp(void) {
+  static const char *const ways[][2] = {
+      {"ucx-tcp", " by tcp/"}, {"ucx-shm", " by posix/"}, {"ucx-rc", " by rc_verbs/"}, {"ucx-ud", " by ud_verbs/"}};
+  for (size_t i = 0; i < COUNT_OF(ways); i++) {
+    if (strcmp(stamp.transport, ways[i][0]) == 0) return ways[i][1];
+  }
+  return "";
+}
+
 void explain_names_the_transport(void **state) {
   pair_t *pair = *state;
   char text[4096], part[16];
@@ -47,6 +57,7 @@ void explain_names_the_transport(void **state) {
   assert_int_equal(needed, strlen(text) + 1);
   if (!strstr(text, hmc_connection_type_name(stamp.type)))
     fail_msg("no \"%s\" in: %s", hmc_connection_type_name(stamp.type), text);
+  if (!strstr(text, way_of_stamp())) fail_msg("not%s: %s", way_of_stamp(), text);
   memset(part, '#', sizeof part);
   assert_success(hmc_peer_explain(pair->peer, part, 8, &again));
   assert_int_equal(again, needed);

@@ -184,7 +184,7 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
 static void doze(hmci_ucx_worker_t *worker, uint64_t deadline) {
   struct pollfd wake = {.fd = worker->events.descriptor, .events = POLLIN};
   int left = hmci_poll_timeout(deadline);
-  bool armed = worker->ucx->ucp_worker_arm(worker->handle) == UCS_OK;
+  bool armed = hmci_ucx_worker_arm(worker);
   pthread_mutex_unlock(&worker->lock);
   if (armed) {
     poll(&wake, 1, left < 0 || left > HELLO_NAP ? HELLO_NAP : left);

@@ -58,6 +58,7 @@ struct ucp_ep {
 typedef struct fake {
   bool hold;    /* sends stay with UCX until fake_release */
   bool reverse; /* messages are handed in last first */
+  bool blind;   /* the next arming does not see what has come, as with an RDMA device */
   ucs_status_t send_status, endpoint_status, listener_status;
   int endpoints, closed, sends; /* open now; closed, and messages sent so far */
   fake_request_t *held[FAKE_ROOM];
@@ -106,9 +107,10 @@ static inline ucs_status_t fake_worker_arm(ucp_worker_h worker) {
   uint64_t value;
   ssize_t got = read(worker->descriptor, &value, sizeof value);
   pthread_mutex_lock(&fake_lock);
-  bool idle = fake_is_idle(worker);
+  bool idle = fake_is_idle(worker), blind = fake.blind;
+  fake.blind = false;
   pthread_mutex_unlock(&fake_lock);
-  return idle && got < 0 ? UCS_OK : UCS_ERR_BUSY;
+  return blind || (idle && got < 0) ? UCS_OK : UCS_ERR_BUSY;
 }
 
 /* With the lock held: something has come. */

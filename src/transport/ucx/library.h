@@ -17,6 +17,7 @@
 /* Every function of UCX that is called, by the name it has there. */
 #define HMCI_UCX_FUNCTIONS(X)                                                                                          \
   X(ucp_get_version)                                                                                                   \
+  X(ucp_config_modify)                                                                                                 \
   X(ucp_config_read)                                                                                                   \
   X(ucp_config_release)                                                                                                \
   X(ucp_init_version)                                                                                                  \

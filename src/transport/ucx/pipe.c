@@ -103,8 +103,9 @@ static frame_t *take_frame(hmci_ucx_worker_t *worker, size_t size) {
 
 static void give_frame(frame_t *frame) {
   hmci_ucx_worker_t *worker = frame->worker;
+  hmci_list_t *spare = frame->room == HMCI_UCX_FRAME ? &worker->spare_large : &worker->spare_small;
   hmci_list_remove(&frame->link);
-  hmci_list_append(frame->room == HMCI_UCX_FRAME ? &worker->spare_large : &worker->spare_small, &frame->link);
+  hmci_list_append(spare->next, &frame->link); /* in front: the next to be used is still in the cache */
 }
 
 static void free_list(hmci_list_t *list) {

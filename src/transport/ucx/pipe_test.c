@@ -454,6 +454,19 @@ static void the_loop_calls_the_reader(void **state) {
   hmci_ucx_pipe_attend(pair->far);
 }
 
+static void what_came_before_arming_is_found(void **state) {
+  pair_t *pair = *state;
+  reader_t reader = {.watch.ready = read_bytes, .pipe = pair->far};
+  hmci_ucx_pipe_set_reader(pair->far, &reader.watch, false);
+  assert_int_equal(send_pattern(pair->near, 0, 10), 10);
+  fake.blind = true;
+  hmci_ucx_pipe_leave(pair->far);
+  hmci_ucx_worker_want(&pair->there);
+  assert_false(fake.blind);
+  assert_true(await_bytes(&reader, 10));
+  hmci_ucx_pipe_attend(pair->far);
+}
+
 static void a_busy_reader_is_called_again(void **state) {
   pair_t *pair = *state;
   reader_t reader = {.watch.ready = read_bytes, .pipe = pair->far, .busy = 3};
@@ -526,6 +539,7 @@ int main(void) {
       PAIR_TEST(a_lost_peer_shows_at_both_calls),
       PAIR_TEST(a_send_that_fails_ends_the_pipe),
       PAIR_TEST(the_loop_calls_the_reader),
+      PAIR_TEST(what_came_before_arming_is_found),
       PAIR_TEST(a_busy_reader_is_called_again),
       PAIR_TEST(a_writer_without_room_is_called),
       PAIR_TEST(an_idle_worker_rests),

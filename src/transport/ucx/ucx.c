@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { OFFER = 2 };
@@ -119,11 +120,21 @@ static bool has_work(void *argument) {
   return work;
 }
 
+/* Sockets first. Where our greeting has come through TCP they get through too, and they carry the addresses of RDMA
+ * devices as well; UCX's own first choice, rdmacm, goes where the kernel finds a device for the address that was
+ * dialled, and takes any for 127.0.0.1. It comes second: for who has left tcp out by UCX_TLS. */
+static void prefer_sockets(const hmci_ucx_library_t *ucx, ucp_config_t *config) {
+  if (getenv("UCX_SOCKADDR_TLS_PRIORITY")) return;
+  ucs_status_t status = ucx->ucp_config_modify(config, "SOCKADDR_TLS_PRIORITY", "tcp,*");
+  if (status != UCS_OK) hmci_log(HMC_LOG_INFO, "UCX connects its own way first: %s", ucx->ucs_status_string(status));
+}
+
 static hmc_status_t make_context(ucx_transport_t *transport) {
   const hmci_ucx_library_t *ucx = transport->ucx;
   ucp_config_t *config;
   ucs_status_t status = ucx->ucp_config_read(NULL, NULL, &config);
   if (status != UCS_OK) return hmci_fail(HMC_INVALID_CONFIG, "UCX_*: %s", ucx->ucs_status_string(status));
+  prefer_sockets(ucx, config);
   ucp_params_t params = {
       .field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_MT_WORKERS_SHARED,
       .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,

@@ -51,8 +51,10 @@ static void restore(hmci_ucx_worker_t *worker) {
   set_signalled(worker, (attention && !worker->armed) || !hmci_list_is_empty(&worker->ready));
 }
 
-static bool arm(hmci_ucx_worker_t *worker) {
-  worker->armed = worker->ucx->ucp_worker_arm(worker->handle) == UCS_OK;
+bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker) {
+  if (worker->ucx->ucp_worker_arm(worker->handle) != UCS_OK) return worker->armed = false;
+  worker->armed = true;
+  if (hmci_ucx_worker_poll(worker)) worker->moved_at = hmci_now();
   return worker->armed;
 }
 
@@ -60,7 +62,7 @@ void hmci_ucx_worker_settle(hmci_ucx_worker_t *worker) {
   if (worker->stepping) return;
   /* A thread that leaves the worker to the loop arms it where it can: the loop sleeps on then. */
   int tries = hmci_loop_is_held(worker->loop) ? 0 : ARM_TRIES;
-  for (int i = 0; i < tries && has_attention(worker) && !worker->armed && !arm(worker); i++) {
+  for (int i = 0; i < tries && has_attention(worker) && !worker->armed && !hmci_ucx_worker_arm(worker); i++) {
     hmci_ucx_worker_poll(worker);
   }
   restore(worker);
@@ -131,7 +133,7 @@ void hmci_ucx_worker_review(hmci_ucx_worker_t *worker) {
 static void rest(hmci_ucx_worker_t *worker, uint64_t now) {
   review(worker);
   if (!has_attention(worker)) return;
-  bool armed = arm(worker);
+  bool armed = hmci_ucx_worker_arm(worker);
   if (armed ? worker->fruitless < FRUITLESS : now - worker->moved_at < worker->spin + NAP) return;
   worker->napping = true;
   worker->fruitless = 0;

@@ -9,7 +9,8 @@
  *   attention == wanted && drivers == 0 && !napping
  *   enabled   == attention                                    the loop watches the descriptor of UCX
  *   signalled == (attention && !armed) || some pipe is ready  the loop is called at once, again and again
- *   armed: nothing was moved since ucp_worker_arm succeeded, so UCX makes its descriptor readable when something comes
+ *   armed: nothing was moved since ucp_worker_arm succeeded, and it was polled since, so UCX makes its descriptor
+ *          readable when something comes
  *
  * Locking. `lock` guards everything in here, in the pipes, and every call of UCX on the worker; UCX calls back under
  * it. It is inner to the locks of requesters and responders, and so their `ready` is called without it, by the loop's
@@ -45,7 +46,7 @@ struct hmci_ucx_worker {
   uint64_t wishes;         /* counts what sets `wanted` */
   uint64_t linger;         /* it is wanted until then */
   uint64_t polls, moves;   /* calls of ucp_worker_progress, and those that moved something */
-  uint64_t moved_at;       /* when the loop last saw something move */
+  uint64_t moved_at;       /* when the loop, or arming, last saw something move */
   uint32_t fruitless;      /* how often in a row it was woken for nothing */
   hmci_ucx_pipe_t **pipes; /* by number; NULL: free */
   uint32_t pipe_room;
@@ -67,6 +68,9 @@ void hmci_ucx_worker_close(hmci_ucx_worker_t *worker);
 
 /* With `lock` held: moves what can move; true when something did. */
 bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker);
+/* With `lock` held: arms it; false: it is not armed. Polls it then, for an RDMA device tells only of what comes after
+ * it was armed, and UCX does not look whether something came just before. */
+bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker);
 /* With `lock` held: restores the invariants. Does nothing while the loop is in its round, which ends with it. */
 void hmci_ucx_worker_settle(hmci_ucx_worker_t *worker);
 /* Something is under way that nobody waits for: the loop is to look after it. */
