@@ -205,6 +205,17 @@ hmc_status_t hmci_settings_read(hmci_settings_t *settings) {
   return status;
 }
 
+bool hmci_setting_lists(const char *list, const char *name) {
+  size_t length = strlen(name);
+  if (!*list) return true;
+  while (*list) {
+    size_t entry = strcspn(list, ",");
+    if (entry == length && strncmp(list, name, length) == 0) return true;
+    list += entry + (list[entry] == ',');
+  }
+  return false;
+}
+
 size_t hmc_settings_count(void) { return ROWS; }
 
 hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting) {

@@ -23,6 +23,8 @@
   X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \
     "A file that holds the secret; only its owner may read it. Overrides HMC_SECRET and ~/.hmc/secret.")               \
   X(SWITCH, insecure, "HMC_INSECURE", "no", "Turns authentication and encryption off. Both ends must agree.")          \
+  X(TEXT, transports, "HMC_TRANSPORTS", "",                                                                            \
+    "Ways to reach peers that may be used, separated by commas: shm, rdma, tcp, ucx; empty: all.")                     \
   X(SWITCH, encrypt, "HMC_ENCRYPT", "no",                                                                              \
     "Encrypts the payload of tcp data connections too, by TLS 1.3; RDMA and UCX, which cannot, are not used then.")    \
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
@@ -75,5 +77,12 @@ typedef struct hmci_settings {
 /* Reads the environment; a variable that is set to nothing counts as not set. Errors: HMC_INVALID_CONFIG: the text
  * names the variable, what it held, and what it takes. Nothing is written then. */
 hmc_status_t hmci_settings_read(hmci_settings_t *settings);
+
+#pragma GCC visibility push(default) /* modules call this: see hmc.map */
+
+/* True where `name` is in a list of names separated by commas, or the list is empty. */
+bool hmci_setting_lists(const char *list, const char *name);
+
+#pragma GCC visibility pop
 
 #endif

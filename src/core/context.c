@@ -104,6 +104,24 @@ static void name_context(hmc_context_t *context, const char *name) {
   snprintf(context->name, sizeof context->name, "%s", name && *name ? name : program_invocation_short_name);
 }
 
+/* HMC_TRANSPORTS: a name that is none would leave out what it was to allow. */
+static hmc_status_t check_transports(const char *list) {
+  for (const char *at = list; *at;) {
+    int length = (int)strcspn(at, ",");
+    bool known = false;
+    for (size_t i = 0; i < hmci_transport_count && !known; i++) {
+      const char *name = hmc_connection_type_name(hmci_transports[i]->type);
+      known = strlen(name) == (size_t)length && strncmp(at, name, (size_t)length) == 0;
+    }
+    if (!known)
+      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of shm, rdma, tcp, ucx", list, length,
+                       at);
+    at += length;
+    at += *at == ',';
+  }
+  return HMC_SUCCESS;
+}
+
 /* Tried on a socket of its own, so that a wrong name is told here and not by a connection that fails. */
 static hmc_status_t check_congestion(const char *name) {
   if (strcmp(name, "auto") == 0) return HMC_SUCCESS;
@@ -126,7 +144,9 @@ static hmc_status_t open_transports(hmc_context_t *context) {
     slot->ops = hmci_transports[i];
     void *state = hmci_allocate_aligned(slot->ops->transport_size);
     if (!state) return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
-    if (slot->ops->probe(slot->reason, sizeof slot->reason) == HMC_SUCCESS) {
+    if (!hmci_setting_lists(context->settings.transports, hmc_connection_type_name(slot->ops->type))) {
+      snprintf(slot->reason, sizeof slot->reason, "HMC_TRANSPORTS=%.64s leaves it out", context->settings.transports);
+    } else if (slot->ops->probe(slot->reason, sizeof slot->reason) == HMC_SUCCESS) {
       if (slot->ops->open(state, &context->host, &slot->offer) == HMC_SUCCESS) {
         slot->state = state;
         continue;
@@ -179,6 +199,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmc_context_t *context = calloc(1, sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   hmc_status_t status = hmci_settings_read(&context->settings);
+  if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);

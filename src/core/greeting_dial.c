@@ -64,10 +64,11 @@ static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t o
 }
 
 /* Tries one transport; on failure the connection is undone and the text says why. */
-static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
+static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, bool slow,
                                   uint64_t deadline) {
   if (!slot->state) return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   hmc_status_t status = slot->ops->reachable(slot->state, offer);
+  if (status == HMC_SUCCESS && !slow && slot->ops->suits_auto) status = slot->ops->suits_auto(slot->state, offer);
   if (status != HMC_SUCCESS) return status;
   hmci_blob_t ours = {0}, theirs;
   status = hmci_peer_settle(peer, slot, &ours);
@@ -97,16 +98,17 @@ static bool is_final(hmc_status_t status) {
 /* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
 static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer,
                         const char *reason) {
-  bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS;
+  bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS &&
+                  (!slot->ops->suits_auto || slot->ops->suits_auto(slot->state, offer) == HMC_SUCCESS);
   bool first = expected && !atomic_exchange(&slot->downgraded, 1);
   hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port,
            slot->ops->name, reason);
 }
 
-/* Takes the required transport, or the best that works, and remembers why not the better ones. */
-static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type,
-                                     const hmci_blob_t offers[HMCI_TRANSPORTS], const bool offered[HMCI_TRANSPORTS],
-                                     uint64_t deadline) {
+/* Takes the required transport, or the first that works, and remembers why not those before it. `slow`: one that is
+ * slower than a later one will do. */
+static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, const hmci_blob_t offers[HMCI_TRANSPORTS],
+                            const bool offered[HMCI_TRANSPORTS], bool slow, uint64_t deadline) {
   hmc_context_t *context = peer->context;
   hmc_status_t status = HMC_UNSUPPORT;
   for (size_t i = 0; i < hmci_transport_count; i++) {
@@ -115,14 +117,22 @@ static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t typ
       snprintf(peer->refused[i], sizeof peer->refused[i], "%s was required", hmc_connection_type_name(type));
       continue;
     }
-    status = offered[i] ? try_transport(peer, slot, &offers[i], deadline)
-                        : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
+    status = offered[i] || !slot->state ? try_transport(peer, slot, &offers[i], slow, deadline)
+                                        : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
     snprintf(peer->refused[i], sizeof peer->refused[i], "%s", hmc_last_error());
     if (type == HMC_CONNECTION_AUTO) log_refusal(peer, slot, offered[i] ? &offers[i] : NULL, peer->refused[i]);
     if (is_final(status)) return status;
   }
   return status;
+}
+
+static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type,
+                                     const hmci_blob_t offers[HMCI_TRANSPORTS], const bool offered[HMCI_TRANSPORTS],
+                                     uint64_t deadline) {
+  if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, offers, offered, true, deadline);
+  hmc_status_t status = try_all(peer, type, offers, offered, false, deadline);
+  return status == HMC_SUCCESS || is_final(status) ? status : try_all(peer, type, offers, offered, true, deadline);
 }
 
 static hmc_status_t finish(hmc_peer_t *peer, uint64_t deadline) {

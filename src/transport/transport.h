@@ -211,6 +211,10 @@ typedef struct hmci_transport_ops {
   /* Could the peer with that offer be reached? HMC_UNSUPPORT with the reason as text. */
   hmc_status_t (*reachable)(void *transport, const hmci_blob_t *offer);
 
+  /* May AUTO take this way, which is reachable? HMC_UNSUPPORT: one that comes after it is faster here; the text says why.
+   * NULL: it may. */
+  hmc_status_t (*suits_auto)(void *transport, const hmci_blob_t *offer);
+
   /* Makes this side's half of a connection; `data` travels to the other half. Never blocks. */
   hmc_status_t (*connection_open)(void *transport, void *connection, hmci_role_t role, hmci_blob_t *data);
   /* The accepting half gets the dialling half's data. Never blocks; in the loop's thread. */

@@ -16,7 +16,7 @@ import sys
 from report import finish
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
-OTHERS = {"HOME", "CTRL_TRANSPORT"}  # what belongs to the system, and to the first HMC
+OTHERS = {"HOME", "CTRL_TRANSPORT", "UCX_SOCKADDR_TLS_PRIORITY"}  # the system's, the first HMC's, UCX's
 
 
 def settings(program):

@@ -107,6 +107,7 @@ static int tear_down(void **state) {
   scene_t *scene = *state;
   nic_reset();
   unsetenv("HMC_VERBS_PINNED_MAX");
+  unsetenv("HMC_TRANSPORTS");
   unsetenv("HMC_PEER_TIMEOUT");
   unsetenv("HMC_VERBS_FLUSH");
   unsetenv("HMC_VERBS_RAILS");

@@ -52,6 +52,7 @@ void assert_says(const char *part);
   X(small_puts_go_inline)                                                                                              \
   X(puts_are_seen_when_complete)                                                                                       \
   X(a_software_device_needs_no_flush)                                                                                  \
+  X(automatic_type_is_the_fastest)                                                                                     \
   X(chains_are_seen_in_order)                                                                                          \
   X(batches_of_many_pieces)                                                                                            \
   X(pinned_memory_is_bounded)                                                                                          \

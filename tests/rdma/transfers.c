@@ -167,6 +167,37 @@ void a_software_device_needs_no_flush(void **state) {
   assert_int_equal(nic_counts().reads, reads + 1);
 }
 
+static hmc_connection_type_t automatic_type(scene_t *scene, hmc_peer_t **peer) {
+  hmc_peer_info_t info;
+  assert_success(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_AUTO, 0, peer));
+  assert_success(hmc_peer_get_info(*peer, &info));
+  return info.type;
+}
+
+/* Where shm is left out AUTO goes by a device in hardware, but not by one in software, and says why. */
+void automatic_type_is_the_fastest(void **state) {
+  scene_t *scene = *state;
+  hmc_peer_t *peer = NULL;
+  char text[4096];
+  setenv("HMC_TRANSPORTS", "rdma,tcp", 1);
+  nic_in_software(false);
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_int_equal(automatic_type(scene, &peer), HMC_CONNECTION_RDMA);
+  assert_status(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_SHM, 0, &peer),
+                HMC_UNSUPPORT);
+  scene_close(scene);
+  nic_in_software(true);
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_int_equal(automatic_type(scene, &peer), HMC_CONNECTION_TCP);
+  assert_success(hmc_peer_explain(peer, text, sizeof text, NULL));
+  assert_non_null(strstr(text, "a device in software"));
+  assert_non_null(strstr(text, "HMC_TRANSPORTS"));
+  scene_close(scene);
+  setenv("HMC_TRANSPORTS", "rdma", 1); /* nothing else is left */
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_int_equal(automatic_type(scene, &peer), HMC_CONNECTION_RDMA);
+}
+
 /* The signal's word changes after the data are there; a notification comes after both. */
 void chains_are_seen_in_order(void **state) {
   scene_t *scene = *state;

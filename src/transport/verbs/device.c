@@ -20,22 +20,13 @@ enum {
 
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
 
-/* True where `name` is in a list of names separated by commas, or the list is empty. */
-static bool is_wanted(const char *name, const char *list) {
-  size_t length = strlen(name);
-  if (!*list) return true;
-  while (*list) {
-    size_t entry = strcspn(list, ",");
-    if (entry == length && strncmp(list, name, length) == 0) return true;
-    list += entry + (list[entry] == ',');
-  }
-  return false;
+bool hmci_verbs_device_is_software(const verbs_device_t *device) {
+  return device->attributes.vendor_id == VENDOR_RXE || device->attributes.vendor_id == VENDOR_SIW;
 }
 
 /* HMC_VERBS_FLUSH. */
 static bool stores_at_once(const verbs_device_t *device, const char *flush) {
-  if (strcmp(flush, "auto") != 0) return strcmp(flush, "no") == 0;
-  return device->attributes.vendor_id == VENDOR_RXE || device->attributes.vendor_id == VENDOR_SIW;
+  return strcmp(flush, "auto") == 0 ? hmci_verbs_device_is_software(device) : strcmp(flush, "no") == 0;
 }
 
 static void open_device(verbs_transport_t *transport, struct ibv_device *handle) {
@@ -117,7 +108,7 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
   struct ibv_device **list = ibv_get_device_list(&count);
   if (!list) return hmci_fail(HMC_UNSUPPORT, "RDMA devices cannot be listed: %s", strerror(errno));
   for (int i = 0; i < count && transport->device_count < VERBS_DEVICES; i++) {
-    if (is_wanted(ibv_get_device_name(list[i]), wanted)) open_device(transport, list[i]);
+    if (hmci_setting_lists(wanted, ibv_get_device_name(list[i]))) open_device(transport, list[i]);
   }
   ibv_free_device_list(list);
   for (uint32_t i = 0; i < transport->device_count; i++) list_gids(&transport->devices[i]);

@@ -363,6 +363,8 @@ void hmci_verbs_devices_close(verbs_transport_t *transport);
 hmc_status_t hmci_verbs_device_start(verbs_device_t *device);
 /* Is the port up? */
 bool hmci_verbs_port_is_up(const verbs_port_t *port);
+/* rxe, siw: what the network stack of the kernel plays. */
+bool hmci_verbs_device_is_software(const verbs_device_t *device);
 /* Room for the completions of one more rail, or one less. */
 hmc_status_t hmci_verbs_device_grow(verbs_device_t *device);
 void hmci_verbs_device_shrink(verbs_device_t *device);
