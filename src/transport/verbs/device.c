@@ -169,13 +169,14 @@ static bool make_non_blocking(int descriptor) {
   return flags >= 0 && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+/* Not HMC_NO_MEMORY: what a device lacks must not keep AUTO from taking another way. */
 static hmc_status_t fail(const verbs_device_t *device, const char *what) {
-  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
+  return hmci_fail(HMC_UNSUPPORT, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
                    strerror(errno));
 }
 
 static hmc_status_t make_queues(verbs_device_t *device) {
-  hmc_status_t status = HMC_NO_MEMORY;
+  hmc_status_t status = HMC_UNSUPPORT;
   device->channel = ibv_create_comp_channel(device->context);
   if (!device->channel || !make_non_blocking(device->channel->fd) || !make_non_blocking(device->context->async_fd)) {
     fail(device, "a completion channel");
@@ -210,9 +211,8 @@ static hmc_status_t make_flush_word(verbs_device_t *device) {
   device->flush_memory = ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address,
                                          IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
   if (device->flush_memory) return HMC_SUCCESS;
-  fail(device, "registering memory");
   free(device->flush_word);
-  return HMC_NO_MEMORY;
+  return fail(device, "registering memory (ulimit -l tells how much may be pinned)");
 }
 
 static void destroy_queues(verbs_device_t *device) {
@@ -268,7 +268,7 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
     while (room < needed) room *= 2;
     if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
     if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
-      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections",
+      return hmci_fail(HMC_UNSUPPORT, "%s has no room for the completions of %u connections",
                        ibv_get_device_name(device->context->device), device->rails + 1);
     }
     device->completions_room = room;
