@@ -1,28 +1,32 @@
 /* hmc-info: what HMC finds on this machine: memories, connection types, settings. */
+#include "info.h"
 #include "tool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char help[] = "Usage: hmc-info [OPTION]...\n"
-                           "Shows the memories and connection types that work here, and why others do not.\n"
-                           "\n"
-                           "  -c, --config     the settings (HMC_* variables): value, default, what each does\n"
-                           "  -j, --json       the same as one JSON object\n"
-                           "  -h, --help       this text\n"
-                           "  -V, --version    the version\n"
-                           "\n"
-                           "Examples:\n"
-                           "  hmc-info\n"
-                           "  HMC_TIMEOUT=5s hmc-info --config\n"
-                           "  hmc-info --json | python3 -m json.tool\n";
+static const char help[] =
+    "Usage: hmc-info [OPTION]... [ADDRESS:PORT]\n"
+    "Shows the memories and connection types that work here, and why others do not.\n"
+    "\n"
+    "  -c, --config     the settings (HMC_* variables): value, default, what each does\n"
+    "  -j, --json       the same as one JSON object\n"
+    "  -t, --try TYPE   make a connection of that type (auto, rdma, shm, tcp, ucx) and show how\n"
+    "                   bytes go by it: devices, queue pairs, pinned memory; to a context\n"
+    "                   that listens at ADDRESS:PORT, else inside this program\n"
+    "  -h, --help       this text\n"
+    "  -V, --version    the version\n"
+    "\n"
+    "Examples:\n"
+    "  hmc-info\n"
+    "  HMC_TIMEOUT=5s hmc-info --config\n"
+    "  hmc-info --try rdma\n"
+    "  hmc-info --try auto 10.0.0.2:2025\n"
+    "  hmc-info --json | python3 -m json.tool\n";
 
 static const struct option options_table[] = {
-    {"config", no_argument, NULL, 'c'},
-    {"json", no_argument, NULL, 'j'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+    {"config", no_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},    {"try", required_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},   {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
 };
 
 static const hmc_memory_kind_t kinds[] = {
@@ -216,22 +220,31 @@ static int show_json(void) {
 }
 
 int main(int count, char **arguments) {
-  bool config = false, json = false;
+  bool config = false, json = false, try = false;
+  hmc_connection_type_t type = HMC_CONNECTION_AUTO;
   tool_begin("hmc-info");
   opterr = 0;
-  for (int letter; (letter = getopt_long(count, arguments, ":cjhV", options_table, NULL)) != -1;) {
+  for (int letter; (letter = getopt_long(count, arguments, ":cjt:hV", options_table, NULL)) != -1;) {
     switch (letter) {
     case 'c': config = true; break;
     case 'j': json = true; break;
+    case 't':
+      try = true;
+      if (hmc_connection_type_parse(optarg, &type) != HMC_SUCCESS)
+        return tool_usage_error("'%s' is no connection type: auto, rdma, shm, tcp or ucx", optarg);
+      break;
     case 'h': fputs(help, stdout); return tool_finish_output();
     case 'V': puts(hmc_version_text()); return tool_finish_output();
     default: return tool_option_error(letter, arguments, options_table);
     }
   }
-  if (optind < count) return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind]);
+  if (optind + try < count) return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind + try]);
   hmc_log_set_level(HMC_LOG_NONE); /* what is missing here is what this program is asked for, not a warning */
+  if (try && (json || config)) return tool_usage_error("--try goes with neither --json nor --config");
   int code = TOOL_DONE;
-  if (json)
+  if (try)
+    code = info_try(type, arguments[optind]);
+  else if (json)
     code = show_json();
   else if (config)
     code = show_settings();

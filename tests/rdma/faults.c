@@ -95,6 +95,16 @@ void a_port_that_is_down(void **state) {
   assert_true(pattern_is(scene->far, 0, (uint64_t)MANY * PIECE, 7));
 }
 
+/* What a device needs cannot be pinned: that is no reason for AUTO to give up, and says what to do. */
+void no_allowance_to_pin(void **state) {
+  scene_t *scene = *state;
+  nic_refuse_memory(true);
+  assert_status(scene_try(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU, HMC_REMOTE_ALL), HMC_UNSUPPORT);
+  assert_says("ulimit -l");
+  nic_refuse_memory(false);
+  assert_success(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 0, &scene->peer));
+}
+
 /* ---- exactly once ------------------------------------------------------------------------------------------------ */
 
 void atomics_happen_once(void **state) {

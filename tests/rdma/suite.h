@@ -67,6 +67,7 @@ void assert_says(const char *part);
   X(a_path_that_comes_back)                                                                                            \
   X(a_path_that_does_not)                                                                                              \
   X(packets_that_never_get_through)                                                                                    \
+  X(no_allowance_to_pin)                                                                                               \
   X(a_port_that_is_down)                                                                                               \
   X(atomics_happen_once)                                                                                               \
   X(notifications_come_once)                                                                                           \

@@ -59,6 +59,19 @@ class Info(ProgramTest):
         self.assertFalse(settings["HMC_LOG"]["is_set"])
         self.assertEqual(list(said), ["version", "default_memory", "memories", "connection_types", "settings"])
 
+    def test_try(self):
+        out, _ = self.run_program("--try", "tcp")
+        self.assertIn("is reached by tcp", out)
+        self.assertIn("region 'tried'", out)
+        out, _ = self.run_program("-t", "auto")
+        self.assertIn("is reached by shm", out)
+        _, err = self.run_program("--try", "tcp", "127.0.0.1:1", expect=1)
+        self.assertIn("127.0.0.1:1", err)
+        self.check_refusal(["--try", "tpc"], "'tpc' is no connection type")
+        self.check_refusal(["--try", "tcp", "here"], "'here' is no address and port")
+        self.check_refusal(["--try", "tcp", "--json"], "neither --json nor --config")
+        self.check_refusal(["--try"], "'--try'")
+
     def test_mistyped(self):
         self.check_refusal(["--confg"], "unknown option '--confg'", "did you mean '--config'")
         self.check_refusal(["--json=3"], "'--json' takes no value")

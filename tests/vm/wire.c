@@ -1,5 +1,6 @@
 /* What RDMA does when the network misbehaves: this process on rxe0, its target on rxe1, and between them the cable of
- * tests/vm/network, which is pulled out and made to lose packets. Runs in the virtual machine only. */
+ * tests/vm/network, which is pulled out and made to lose packets; or both on both devices, a rail each, of which one is
+ * pulled. Runs in the virtual machine only. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,25 +48,34 @@ static void join(wire_t *wire) {
   assert_success(hmc_remote_open(wire->peer, "far", 0, &wire->remote));
 }
 
-static int open_wire(void **state) {
+static int open_with(void **state, const char *const *setting, const char *here) {
   static wire_t wire;
   wire = (wire_t){.port = 0};
   *state = &wire;
   crash_handlers_set();
   watch("the cable", 100);
-  target_start(&wire.target, (const char *const[]){"HMC_VERBS_DEVICE", "rxe1", NULL});
+  target_start(&wire.target, setting);
   target_do(&wire.target, (command_t){.verb = VERB_CREATE, .timeout_ms = 20000});
   wire.port = (uint16_t)target_do(&wire.target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
   command_t region = {
       .verb = VERB_PLACE, .memory = cpu, .length = SIZE, .rights = HMC_REMOTE_ALL, .lend = true, .text = "far"};
   target_do(&wire.target, region);
   target_do(&wire.target, (command_t){.verb = VERB_FRAME_WRITE, .length = SIZE, .value = 0});
-  setenv("HMC_VERBS_DEVICE", "rxe0", 1);
+  setenv(setting[0], here, 1);
   setenv("HMC_PEER_TIMEOUT", "3s", 1);
   assert_success(hmc_context_create(&(hmc_context_options_t){"near", 20000}, &wire.context));
   assert_success(place_open(&wire.local, wire.context, cpu, SIZE, NULL, 0, true));
   join(&wire);
+  unsetenv(setting[0]);
   return 0;
+}
+
+static int open_wire(void **state) {
+  return open_with(state, (const char *const[]){"HMC_VERBS_DEVICE", "rxe1", NULL}, "rxe0");
+}
+
+static int open_rails(void **state) {
+  return open_with(state, (const char *const[]){"HMC_VERBS_RAILS", "2", NULL}, "2");
 }
 
 static int close_wire(void **state) {
@@ -162,6 +172,39 @@ static void one_packet_of_a_hundred_is_lost(void **state) {
   target_check_frame(&wire->target, 0, 0, SIZE, 4);
 }
 
+static bool is_being_made_anew(wire_t *wire, char text[2048]) {
+  assert_success(hmc_peer_explain(wire->peer, text, 2048, NULL));
+  return strstr(text, "made anew") != NULL;
+}
+
+static void expect_rails(wire_t *wire, bool whole) {
+  char text[2048];
+  if (is_being_made_anew(wire, text) == whole || !strstr(text, "rxe0") || !strstr(text, "rxe1")) fail_msg("%s", text);
+}
+
+/* The other one carries it all meanwhile, and then it takes part again. */
+static void a_rail_is_pulled_and_put_back(void **state) {
+  wire_t *wire = *state;
+  hmc_request_t *requests[PIECES];
+  char text[2048];
+  for (uint64_t rail = 0; rail < 2; rail++) {
+    expect_rails(wire, true);
+    start_puts(wire, requests, 6 + rail);
+    run(rail ? "bash /run/exchange/link down 1" : "bash /run/exchange/link down 0");
+    for (int i = 0; i < PIECES; i++) {
+      assert_success(hmc_request_wait(requests[i]));
+      hmc_request_free(requests[i]);
+    }
+    target_check_frame(&wire->target, 0, 0, SIZE, 6 + rail);
+    expect_rails(wire, false);
+    assert_success(exchange(&wire->local, 0, wire->remote, 0, 600 * KIB, 3, 1));
+    run(rail ? "bash /run/exchange/link up 1" : "bash /run/exchange/link up 0");
+    for (int i = 0; i < 200 && is_being_made_anew(wire, text); i++) sleep_ms(50);
+    expect_rails(wire, true);
+    assert_success(exchange(&wire->local, 0, wire->remote, 0, 600 * KIB, 3, 1));
+  }
+}
+
 static void many_peers(void **state) {
   wire_t *wire = *state;
   hmc_peer_t *peers[PEERS];
@@ -193,8 +236,12 @@ int main(int argc, char **argv) {
   if (argc == 2) cmocka_set_test_filter(argv[1]);
 #define TEST_CASE(name) cmocka_unit_test_setup_teardown(name, open_wire, close_wire)
   const struct CMUnitTest tests[] = {
-      TEST_CASE(goes_by_the_address_that_is_routed), TEST_CASE(cable_out_and_in), TEST_CASE(cable_out_for_good),
-      TEST_CASE(one_packet_of_a_hundred_is_lost),    TEST_CASE(many_peers),
+      TEST_CASE(goes_by_the_address_that_is_routed),
+      TEST_CASE(cable_out_and_in),
+      TEST_CASE(cable_out_for_good),
+      TEST_CASE(one_packet_of_a_hundred_is_lost),
+      TEST_CASE(many_peers),
+      cmocka_unit_test_setup_teardown(a_rail_is_pulled_and_put_back, open_rails, close_wire),
   };
   return cmocka_run_group_tests_name("vm.wire", tests, NULL, NULL) == 0 ? 0 : 1;
 }

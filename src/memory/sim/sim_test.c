@@ -293,6 +293,32 @@ static void test_asynchronous_copies_within(void **state) {
 
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 
+/* Whoever maps the descriptor sees the device's bytes, and a range has its place in it. */
+static void test_a_dmabuf_shares_the_bytes(void **state) {
+  (void)state;
+  char *pointer = allocate(1, 10000);
+  int descriptor = -1;
+  uint64_t offset = 0;
+  fill(1, pointer, 7, 10000);
+  assert_int_equal(sim->export_dmabuf(1, pointer + 5000, 5000, &descriptor, &offset), HMC_SUCCESS);
+  assert_int_equal(offset, 5000);
+  char *mapping = mmap(NULL, 10000, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  assert_ptr_not_equal(mapping, MAP_FAILED);
+  close(descriptor);
+  assert_int_equal(mapping[9999], 7);
+  mapping[9999] = 8;
+  char byte = 0;
+  assert_int_equal(sim->copy_to_host(1, &byte, pointer + 9999, 1), HMC_SUCCESS);
+  assert_int_equal(byte, 8);
+  munmap(mapping, 10000);
+  descriptor = -1;
+  assert_int_equal(sim->export_dmabuf(1, pointer + 5000, 5001, &descriptor, &offset), HMC_OUT_OF_RANGE);
+  assert_int_equal(sim->export_dmabuf(0, pointer, 100, &descriptor, &offset), HMC_UNSUPPORT);
+  assert_int_equal(sim->export_dmabuf(1, &descriptor, 1, &descriptor, &offset), HMC_OUT_OF_RANGE);
+  assert_int_equal(descriptor, -1);
+  release(1, pointer);
+}
+
 static void test_an_import_shares_the_bytes(void **state) {
   (void)state;
   char *pointer = allocate(1, 5000);
@@ -544,6 +570,7 @@ int main(void) {
       WITH_TWO_DEVICES(test_copies_of_nothing),
       WITH_TWO_DEVICES(test_freeing_under_a_copy_fails_it),
       WITH_TWO_DEVICES(test_asynchronous_copies_within),
+      WITH_TWO_DEVICES(test_a_dmabuf_shares_the_bytes),
       WITH_TWO_DEVICES(test_an_import_shares_the_bytes),
       WITH_TWO_DEVICES(test_an_import_behaves_like_memory),
       WITH_TWO_DEVICES(test_releasing_what_is_no_import_warns),

@@ -121,13 +121,19 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
-/* The device will not do anything any more. */
-static void fail_rails(verbs_device_t *device) {
+/* What an event says of a device, or of one of its ports, concerns the rails there: a port that went down needs not be
+ * waited for until the hardware has retried, and one that came up is tried at once. */
+static void tell_rails(verbs_device_t *device, const struct ibv_async_event *event) {
   hmci_list_t *head = &device->transport->connections;
   for (hmci_list_t *link = head->next; link != head; link = link->next) {
     verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
     for (uint32_t i = 0; i < connection->rail_count; i++) {
-      if (connection->rails[i].device == device) hmci_verbs_pairing_device_failed(&connection->rails[i]);
+      verbs_rail_t *rail = &connection->rails[i];
+      if (rail->device != device) continue;
+      bool port = device->transport->ports[rail->mine].number == event->element.port_num;
+      if (event->event_type == IBV_EVENT_DEVICE_FATAL) hmci_verbs_pairing_device_failed(rail);
+      if (event->event_type == IBV_EVENT_PORT_ERR && port) hmci_verbs_pairing_break(rail, true);
+      if (event->event_type == IBV_EVENT_PORT_ACTIVE && port) hmci_verbs_pairing_port_up(rail);
     }
   }
   hmci_verbs_settle(device->transport);
@@ -141,11 +147,10 @@ static bool on_event(hmci_watch_t *watch, uint32_t events) {
     const char *name = ibv_get_device_name(device->context->device);
     bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL;
     hmci_log(fatal ? HMC_LOG_ERROR : HMC_LOG_DEBUG, "RDMA device %s: %s", name, ibv_event_type_str(event.event_type));
-    ibv_ack_async_event(&event);
-    if (!fatal) continue;
     pthread_mutex_lock(&device->transport->lock);
-    fail_rails(device);
+    tell_rails(device, &event);
     pthread_mutex_unlock(&device->transport->lock);
+    ibv_ack_async_event(&event);
   }
   return false;
 }
@@ -155,13 +160,14 @@ static bool make_non_blocking(int descriptor) {
   return flags >= 0 && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+/* Not HMC_NO_MEMORY: what a device lacks must not keep AUTO from taking another way. */
 static hmc_status_t fail(const verbs_device_t *device, const char *what) {
-  return hmci_fail(HMC_NO_MEMORY, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
+  return hmci_fail(HMC_UNSUPPORT, "%s on %s failed: %s", what, ibv_get_device_name(device->context->device),
                    strerror(errno));
 }
 
 static hmc_status_t make_queues(verbs_device_t *device) {
-  hmc_status_t status = HMC_NO_MEMORY;
+  hmc_status_t status = HMC_UNSUPPORT;
   device->channel = ibv_create_comp_channel(device->context);
   if (!device->channel || !make_non_blocking(device->channel->fd) || !make_non_blocking(device->context->async_fd)) {
     fail(device, "a completion channel");
@@ -196,9 +202,8 @@ static hmc_status_t make_flush_word(verbs_device_t *device) {
   device->flush_memory = ibv_reg_mr_iova(device->domain, device->flush_word, FLUSH_SIZE, device->flush_address,
                                          IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
   if (device->flush_memory) return HMC_SUCCESS;
-  fail(device, "registering memory");
   free(device->flush_word);
-  return HMC_NO_MEMORY;
+  return fail(device, "registering memory (ulimit -l tells how much may be pinned)");
 }
 
 static void destroy_queues(verbs_device_t *device) {
@@ -254,7 +259,7 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
     while (room < needed) room *= 2;
     if (room > (uint32_t)device->attributes.max_cqe) room = (uint32_t)device->attributes.max_cqe;
     if (room < needed || ibv_resize_cq(device->sent, (int)room)) {
-      return hmci_fail(HMC_NO_MEMORY, "%s has no room for the completions of %u connections",
+      return hmci_fail(HMC_UNSUPPORT, "%s has no room for the completions of %u connections",
                        ibv_get_device_name(device->context->device), device->rails + 1);
     }
     device->completions_room = room;

@@ -116,6 +116,8 @@ hmc_status_t hmci_verbs_gid_choose(const verbs_gid_t *mine, uint32_t mine_count,
   char here[200], there[200];
   list_addresses(mine, mine_count, here, sizeof here);
   list_addresses(theirs, theirs_count, there, sizeof there);
-  return hmci_fail(HMC_UNSUPPORT, "no RDMA port of this side reaches one of the peer (here: %s; there: %s)", here,
-                   there);
+  return hmci_fail(HMC_UNSUPPORT,
+                   "no RDMA port of this side reaches one of the peer (here: %s; there: %s): ip route shows the "
+                   "ways, docs/rdma.md says which addresses fit",
+                   here, there);
 }

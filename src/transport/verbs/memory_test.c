@@ -1,6 +1,7 @@
 #include "verbs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,9 @@
 /* ---- a device that registers everything, or what the test lets it ------------------------------------------------ */
 
 static uint32_t registered, attempts;
-static bool refuse_writing, refuse_all;
+static bool refuse_writing, refuse_all, refuse_foreign;
+static uint32_t dmabufs, exports;
+static int dmabuf_error; /* 0: they are taken */
 static struct {
   void *base;
   size_t size;
@@ -25,6 +28,10 @@ static struct {
 struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, uint64_t address, int access) {
   (void)domain;
   attempts++;
+  if (refuse_foreign) {
+    errno = EFAULT;
+    return NULL;
+  }
   if (refuse_all || (refuse_writing && access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE))) {
     errno = refuse_all ? ENOMEM : EFAULT;
     return NULL;
@@ -51,6 +58,33 @@ int ibv_dereg_mr(struct ibv_mr *handle) {
   return 0;
 }
 
+static struct ibv_mr *register_dmabuf(struct ibv_pd *domain, uint64_t offset, size_t size, uint64_t address,
+                                      int descriptor, int access) {
+  assert_true(descriptor >= 0);
+  assert_int_equal(offset % 4096, address % 4096);
+  dmabufs++;
+  if (!dmabuf_error) return ibv_reg_mr_iova(domain, NULL, size, address, access);
+  errno = dmabuf_error;
+  return NULL;
+}
+
+/* An accelerator's memory, which this device knows of as far as the test lets it. */
+static hmc_status_t open_devices(int *devices) {
+  *devices = 1;
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t export_dmabuf(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset) {
+  (void)device, (void)size;
+  exports++;
+  *offset = (uint64_t)(uintptr_t)pointer & 4095;
+  *descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  return HMC_SUCCESS;
+}
+
+static const hmci_memory_ops_t foreign = {
+    .kind = HMC_MEMORY_NVIDIA_GPU, .name = "foreign", .open = open_devices, .export_dmabuf = export_dmabuf};
+
 /* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
 enum { KIB = 1 << 10, MIB = 1 << 20 };
@@ -65,7 +99,9 @@ typedef struct scene {
 static int open_scene(void **state) {
   scene_t *scene = calloc(1, sizeof *scene);
   registered = attempts = 0;
-  refuse_writing = refuse_all = false;
+  refuse_writing = refuse_all = refuse_foreign = false;
+  dmabufs = exports = 0;
+  dmabuf_error = 0;
   scene->host.settings = &scene->settings;
   scene->transport.host = &scene->host;
   scene->device = &scene->transport.devices[0];
@@ -96,6 +132,13 @@ static hmci_region_view_t region_of(uint32_t id, uint64_t size, uint32_t rights)
 
 static verbs_memory_t *use(scene_t *scene, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   return hmci_verbs_memory_use(scene->device, region, offset, size, true);
+}
+
+static hmci_region_view_t foreign_region(uint32_t id, uint32_t rights) {
+  hmci_region_view_t region = region_of(id, MIB, rights);
+  region.memory = (hmc_memory_t){HMC_MEMORY_NVIDIA_GPU, 0};
+  region.ops = &foreign;
+  return region;
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
@@ -255,17 +298,6 @@ static void test_a_refusal_is_remembered(void **state) {
   assert_int_equal(scene->transport.pinned, 0);
 }
 
-static void test_device_memory_is_not_tried(void **state) {
-  scene_t *scene = *state;
-  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
-  verbs_cause_t cause;
-  region.ops = &hmci_memory_sim;
-  assert_null(use(scene, &region, 0, KIB));
-  assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
-  assert_int_equal(cause, VERBS_DEVICE_MEMORY);
-  assert_int_equal(attempts, 0);
-}
-
 static void test_the_least_recently_used_makes_room(void **state) {
   scene_t *scene = *state;
   scene->settings.verbs_pinned_max = 3 * MIB;
@@ -329,6 +361,82 @@ static void test_a_large_region_goes_in_blocks(void **state) {
   hmc_log_set_level(level);
 }
 
+static void test_device_memory_by_dmabuf(void **state) {
+  scene_t *scene = *state;
+  verbs_cause_t cause;
+  char why[VERBS_WHY];
+  const hmci_memory_ops_t *before = hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &foreign);
+  scene->transport.register_dmabuf = register_dmabuf;
+  hmci_region_view_t own = foreign_region(1, 0), lent = foreign_region(2, HMC_REMOTE_READ | HMC_REMOTE_WRITE);
+  verbs_memory_t *used = use(scene, &own, 0, KIB), *exported = hmci_verbs_memory_export(scene->device, &lent, &cause);
+  assert_non_null(used);
+  assert_non_null(exported);
+  assert_int_equal(used->way, VERBS_BY_DMABUF);
+  assert_int_equal(exported->way, VERBS_BY_DMABUF);
+  assert_int_equal(dmabufs, 2);
+  assert_int_equal(exports, 2);
+  hmci_verbs_memory_why(scene->device, &foreign, why, sizeof why);
+  assert_string_equal(why, "");
+  hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
+/* What a kind does not take is tried once. */
+static void test_device_memory_as_peer_memory(void **state) {
+  scene_t *scene = *state;
+  char why[VERBS_WHY];
+  const hmci_memory_ops_t *before = hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &foreign);
+  scene->transport.register_dmabuf = register_dmabuf;
+  dmabuf_error = EOPNOTSUPP;
+  for (uint32_t i = 1; i < 4; i++) {
+    hmci_region_view_t region = foreign_region(i, HMC_REMOTE_READ);
+    verbs_memory_t *memory = use(scene, &region, 0, KIB);
+    assert_non_null(memory);
+    assert_int_equal(memory->way, VERBS_BY_PEER_MEMORY);
+    assert_ptr_equal(last.base, region.base);
+  }
+  assert_int_equal(dmabufs, 1);
+  hmci_verbs_memory_why(scene->device, &foreign, why, sizeof why);
+  assert_string_equal(why, "dma-buf: Operation not supported");
+  hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
+static void test_device_memory_that_is_not_reached(void **state) {
+  scene_t *scene = *state;
+  verbs_cause_t cause;
+  char why[VERBS_WHY];
+  const hmci_memory_ops_t *before = hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &foreign);
+  refuse_foreign = true; /* and there is no call for dma-bufs */
+  assert_true(hmci_verbs_memory_is_reached(scene->device, &foreign));
+  for (uint32_t i = 1; i < 4; i++) {
+    hmci_region_view_t region = foreign_region(i, HMC_REMOTE_READ);
+    assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+    assert_int_equal(cause, VERBS_DEVICE_MEMORY);
+  }
+  assert_int_equal(attempts, 1);
+  assert_false(hmci_verbs_memory_is_reached(scene->device, &foreign));
+  hmci_verbs_memory_why(scene->device, &foreign, why, sizeof why);
+  assert_string_equal(why, "dma-buf: libibverbs is too old; peer memory: Bad address");
+  hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
+/* A lack of memory says nothing about the kind; and what makes puts visible there is a read. */
+static void test_device_memory_later(void **state) {
+  scene_t *scene = *state;
+  verbs_cause_t cause;
+  const hmci_memory_ops_t *before = hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &foreign);
+  scene->transport.register_dmabuf = register_dmabuf;
+  refuse_all = true;
+  hmci_region_view_t first = foreign_region(1, HMC_REMOTE_READ), second = foreign_region(2, HMC_REMOTE_READ),
+                     written = foreign_region(3, HMC_REMOTE_WRITE);
+  assert_null(hmci_verbs_memory_export(scene->device, &first, &cause));
+  refuse_all = false;
+  assert_non_null(hmci_verbs_memory_export(scene->device, &second, &cause));
+  assert_null(hmci_verbs_memory_export(scene->device, &written, &cause));
+  scene->device->stores_at_once = true;
+  assert_non_null(hmci_verbs_memory_export(scene->device, &written, &cause));
+  hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_scene, close_scene)
   const struct CMUnitTest tests[] = {
@@ -342,7 +450,10 @@ int main(void) {
       TEST(test_idle_registrations_make_room),
       TEST(test_read_only_memory_can_be_sent),
       TEST(test_a_refusal_is_remembered),
-      TEST(test_device_memory_is_not_tried),
+      TEST(test_device_memory_by_dmabuf),
+      TEST(test_device_memory_as_peer_memory),
+      TEST(test_device_memory_that_is_not_reached),
+      TEST(test_device_memory_later),
       TEST(test_the_least_recently_used_makes_room),
       TEST(test_what_is_in_use_or_exported_stays),
       TEST(test_a_large_region_goes_in_blocks),

@@ -256,6 +256,12 @@ static void take_broken(verbs_rail_t *rail) {
   }
 }
 
+void hmci_verbs_pairing_port_up(verbs_rail_t *rail) {
+  if (rail->phase != VERBS_UNMADE || rail->connection->role == HMCI_ACCEPTED) return;
+  rail->failures = 0;
+  retry_later(rail);
+}
+
 void hmci_verbs_pairing_device_failed(verbs_rail_t *rail) {
   verbs_connection_t *connection = rail->connection;
   bool others = false;

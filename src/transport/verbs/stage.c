@@ -15,7 +15,7 @@ static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint
     *count = wanted;
     return HMC_SUCCESS;
   }
-  return hmci_fail(HMC_NO_MEMORY, "HMC_STAGING leaves no %u B for messages over RDMA", least * VERBS_SLOT);
+  return hmci_fail(HMC_UNSUPPORT, "HMC_STAGING leaves no %u B for messages over RDMA", least * VERBS_SLOT);
 }
 
 static void give_pages(verbs_transport_t *transport, uint8_t *pages, uint32_t count) {
@@ -47,8 +47,9 @@ static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, uint3
   size_t size = (size_t)count * VERBS_SLOT;
   *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
   if (*memory) return HMC_SUCCESS;
-  return hmci_fail(HMC_NO_MEMORY,
-                   "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned)",
+  return hmci_fail(HMC_UNSUPPORT,
+                   "%zu B of staging buffers cannot be registered: %s (ulimit -l tells how much memory may be pinned; "
+                   "docs/rdma.md how to raise it)",
                    size, strerror(errno));
 }
 

@@ -7,9 +7,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
+enum { ALLOWANCE_LEAST = 64 << 20 };
+
 /* ---- the transport ----------------------------------------------------------------------------------------------- */
+
+/* Pinning is not limited for who has this capability. */
+static bool may_lock_all(void) {
+  enum { IPC_LOCK = 14 };
+  char line[128];
+  unsigned long long effective = 0;
+  FILE *file = fopen("/proc/self/status", "re");
+  while (file && fgets(line, sizeof line, file) && sscanf(line, "CapEff: %llx", &effective) != 1) continue;
+  if (file) fclose(file);
+  return effective >> IPC_LOCK & 1;
+}
+
+/* Says so where too little may be pinned for staging and for regions worth the name. */
+static void add_allowance(char *reason, size_t size) {
+  struct rlimit limit;
+  size_t used = strlen(reason);
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur >= ALLOWANCE_LEAST || may_lock_all()) return;
+  snprintf(reason + used, size - used,
+           "; but only %llu KiB may be pinned (ulimit -l), and more is staged or fails: raise memlock (docs/rdma.md)",
+           (unsigned long long)limit.rlim_cur >> 10);
+}
 
 static hmc_status_t probe(char *reason, size_t size) {
   int count = 0;
@@ -26,6 +50,7 @@ static hmc_status_t probe(char *reason, size_t size) {
     used += (size_t)snprintf(reason + used, size - used, "%s %s", i ? "," : "", ibv_get_device_name(list[i]));
   }
   ibv_free_device_list(list);
+  if (count) add_allowance(reason, size);
   return count ? HMC_SUCCESS : HMC_UNSUPPORT;
 }
 

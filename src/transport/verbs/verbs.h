@@ -396,6 +396,8 @@ void hmci_verbs_pairing_proven(verbs_rail_t *rail);
 /* All entries are retired, of a queue that is being flushed. */
 void hmci_verbs_pairing_flushed(verbs_rail_t *rail);
 void hmci_verbs_pairing_retry(hmci_timer_t *timer);
+/* A rail's port came up. */
+void hmci_verbs_pairing_port_up(verbs_rail_t *rail);
 /* A rail's device is of no use any more. */
 void hmci_verbs_pairing_device_failed(verbs_rail_t *rail);
 /* The peer is lost, for that reason. */

@@ -1,0 +1,11 @@
+/* What the files of hmc-info share. */
+#ifndef HMC_INFO_H
+#define HMC_INFO_H
+
+#include <hmc.h>
+
+/* Connects by that type, to another context of this process or to one that listens at `where` (NULL: none), and prints
+ * how bytes go. Answers an exit code. */
+int info_try(hmc_connection_type_t type, const char *where);
+
+#endif

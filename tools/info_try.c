@@ -1,0 +1,76 @@
+/* hmc-info --try: makes a connection and shows how it goes, with what it takes: devices, queue pairs, pinned memory. */
+#include "info.h"
+
+#include "tool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TRIED_BYTES = 1 << 20 };
+
+typedef struct trial {
+  hmc_context_t *near, *far; /* `far`: NULL where the other end is another process */
+  hmc_region_t *from;
+  hmc_peer_t *peer;
+} trial_t;
+
+static const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+
+/* "10.0.0.2:2025" or "[fe80::1]:2025"; `ip` has room for `size` bytes. */
+static bool parse_peer(const char *text, char *ip, size_t size, uint16_t *port) {
+  const char *colon = strrchr(text, ':');
+  uint64_t number;
+  if (!colon || !tool_parse_count(colon + 1, 1, UINT16_MAX, &number)) return false;
+  bool brackets = text[0] == '[' && colon > text + 1 && colon[-1] == ']';
+  const char *begin = text + brackets, *end = colon - brackets;
+  if (end <= begin || (size_t)(end - begin) >= size) return false;
+  memcpy(ip, begin, (size_t)(end - begin));
+  ip[end - begin] = 0;
+  *port = (uint16_t)number;
+  return true;
+}
+
+/* The other end is a context of this process, and some bytes go there, so that what they take is counted. */
+static hmc_status_t try_self(trial_t *trial, hmc_connection_type_t type) {
+  uint16_t port = 0;
+  hmc_region_t *to = NULL;
+  hmc_remote_t *remote = NULL;
+  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-info's other end"}, &trial->far);
+  if (status == HMC_SUCCESS) status = hmc_context_listen(trial->far, "127.0.0.1", 0, &port);
+  if (status == HMC_SUCCESS) status = hmc_region_allocate(trial->far, cpu, TRIED_BYTES, "tried", HMC_REMOTE_ALL, &to);
+  if (status == HMC_SUCCESS) status = hmc_context_connect(trial->near, "127.0.0.1", port, type, 0, &trial->peer);
+  if (status == HMC_SUCCESS) status = hmc_remote_open(trial->peer, "tried", 0, &remote);
+  if (status == HMC_SUCCESS) status = hmc_put(trial->from, 0, remote, 0, TRIED_BYTES);
+  return status;
+}
+
+static hmc_status_t try_peer(trial_t *trial, const char *ip, uint16_t port, hmc_connection_type_t type) {
+  return hmc_context_connect(trial->near, ip, port, type, 0, &trial->peer);
+}
+
+static int show(hmc_peer_t *peer) {
+  size_t size = 0;
+  hmc_peer_explain(peer, NULL, 0, &size);
+  char *text = malloc(size + 1024);
+  if (!text) return tool_fail("no memory");
+  hmc_peer_explain(peer, text, size + 1024, NULL);
+  fputs(text, stdout);
+  free(text);
+  return TOOL_DONE;
+}
+
+int info_try(hmc_connection_type_t type, const char *where) {
+  trial_t trial = {0};
+  char ip[64];
+  uint16_t port = 0;
+  if (where && !parse_peer(where, ip, sizeof ip, &port))
+    return tool_usage_error("'%s' is no address and port such as 10.0.0.2:2025", where);
+  if (!where && !tool_make_secret()) return TOOL_FAILED;
+  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-info"}, &trial.near);
+  if (status == HMC_SUCCESS) status = hmc_region_allocate(trial.near, cpu, TRIED_BYTES, NULL, 0, &trial.from);
+  if (status == HMC_SUCCESS) status = where ? try_peer(&trial, ip, port, type) : try_self(&trial, type);
+  int code = status == HMC_SUCCESS ? show(trial.peer) : tool_fail_hmc(hmc_connection_type_name(type), status);
+  hmc_context_destroy(trial.near);
+  hmc_context_destroy(trial.far);
+  return code;
+}
