@@ -5,6 +5,8 @@
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
+#define _POSIX_C_SOURCE 200809L /* nanosleep, also with -std=c11 */
+
 #include <hmc.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char help[] =
     "Usage: hmc-info [OPTION]... [ADDRESS:PORT]\n"
@@ -132,6 +133,39 @@ static int longest_setting(void) {
   return (int)longest;
 }
 
+/* The setting whose name comes nearest to that of a variable; distance 0: it is one. */
+static size_t nearest_setting(const char *variable, hmc_setting_t *nearest) {
+  size_t distance = SIZE_MAX;
+  memset(nearest, 0, sizeof *nearest);
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char problem[512];
+    if (find_setting(i, &setting, problem, sizeof problem)) { /* its value does not parse: the text has its name */
+      if (strncmp(problem, variable, strcspn(problem, "=")) == 0) return 0;
+      continue;
+    }
+    size_t d = tool_word_distance(variable, setting.name);
+    if (d >= distance) continue;
+    distance = d;
+    *nearest = setting;
+  }
+  return distance;
+}
+
+/* Variables that look like settings and that nothing reads: mistyped, or of another version. */
+static void show_unknown(void) {
+  for (char **entry = environ; *entry; entry++) {
+    char name[64];
+    hmc_setting_t nearest;
+    if (strncmp(*entry, "HMC_", 4) != 0) continue;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(*entry, "="), *entry);
+    size_t distance = nearest_setting(name, &nearest);
+    if (!distance) continue;
+    fprintf(stderr, "hmc-info: %s is set, but is no setting", name);
+    fprintf(stderr, distance < 3 ? "; did you mean %s?\n" : "\n", nearest.name);
+  }
+}
+
 static int show_settings(void) {
   int code = TOOL_DONE, width = longest_setting();
   printf("%-*s %-9s %-16s %s\n", width, "setting", "kind", "default", "value");
@@ -147,6 +181,7 @@ static int show_settings(void) {
            setting.is_set ? "  (from the environment)" : "");
     show_wrapped(setting.documentation, 4);
   }
+  show_unknown();
   return code;
 }
 

@@ -50,7 +50,7 @@ static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Edits between two words: insertions, deletions, changes, and two letters that changed places. Words longer than the
  * table count as far apart. */
-static size_t word_distance(const char *a, const char *b) {
+size_t tool_word_distance(const char *a, const char *b) {
   enum { LONGEST = 32 };
   size_t edits[LONGEST + 1][LONGEST + 1], la = strlen(a), lb = strlen(b);
   if (la > LONGEST || lb > LONGEST) return LONGEST;
@@ -70,7 +70,7 @@ static const char *closest_option(const char *word, const struct option *options
   const char *best = NULL;
   size_t distance = strlen(word) < 5 ? 2 : 3; /* further away is a guess, not a correction */
   for (const struct option *option = options; option->name; option++) {
-    size_t d = word_distance(word, option->name);
+    size_t d = tool_word_distance(word, option->name);
     if (d < distance) {
       distance = d;
       best = option->name;

@@ -35,6 +35,9 @@ int tool_usage_error(const char *format, ...) __attribute__((format(printf, 1, 2
  * string that starts with ':'), and which one was probably meant. Answers TOOL_USAGE. */
 int tool_option_error(int answer, char *const *arguments, const struct option *options);
 
+/* How many letters of a word have to be typed differently to get the other one. */
+size_t tool_word_distance(const char *word, const char *other);
+
 /* Flushes stdout. Answers TOOL_DONE, or TOOL_FAILED with a text when what was printed did not get out. */
 int tool_finish_output(void);
 

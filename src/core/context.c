@@ -182,7 +182,7 @@ static void init_locks(hmc_context_t *context) {
   pthread_condattr_destroy(&monotonic);
 }
 
-static void destroy_locks(hmc_context_t *context) {
+static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
   pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
@@ -194,23 +194,8 @@ static void destroy_locks(hmc_context_t *context) {
   pthread_mutex_destroy(&context->lock);
 }
 
-hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
-  hmc_context_t *context = calloc(1, sizeof *context);
-  if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
-  hmc_status_t status = hmci_settings_read(&context->settings);
-  if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
-  if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
-  if (status != HMC_SUCCESS) goto err_free;
-  status = hmci_secret_load(&context->settings, &context->secret);
-  if (status != HMC_SUCCESS) goto err_free;
-  name_context(context, options ? options->name : NULL);
-  context->timeout_ms =
-      options && options->timeout_ms ? options->timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
-  if (!context->timeout_ms) context->timeout_ms = 1;
-  status = make_fork_mark(context);
-  if (status != HMC_SUCCESS) goto err_secret;
-
+/* All that cannot fail. */
+static void init_state(hmc_context_t *context) {
   init_locks(context);
   hmci_staging_open(&context->staging, context->settings.staging);
   hmci_list_init(&context->listeners);
@@ -238,6 +223,27 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
       .connection_lost = connection_lost,
   };
   hmci_random(&context->host.incarnation, sizeof context->host.incarnation);
+}
+
+hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
+  hmc_context_t *context = calloc(1, sizeof *context);
+  if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
+  hmc_status_t status = hmci_settings_read(&context->settings);
+  if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
+  if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
+  if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
+  if (status != HMC_SUCCESS) goto err_free;
+  status = hmci_secret_load(&context->settings, &context->secret);
+  if (status != HMC_SUCCESS) goto err_free;
+  name_context(context, options ? options->name : NULL);
+  context->timeout_ms =
+      options && options->timeout_ms ? options->timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
+  if (!context->timeout_ms) context->timeout_ms = 1;
+  status = make_fork_mark(context);
+  if (status != HMC_SUCCESS) goto err_secret;
+
+  init_state(context);
   status = HMC_NO_MEMORY;
   context->host.scratch = malloc(HMCI_SCRATCH);
   if (!context->host.scratch) {
@@ -258,7 +264,7 @@ err_transports:
 err_scratch:
   free(context->host.scratch);
 err_locks:
-  destroy_locks(context);
+  end_state(context);
   free_fork_mark(context);
 err_secret:
   hmci_secret_wipe(&context->secret);
@@ -305,7 +311,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   close_transports(context);
   hmci_loop_destroy(context->loop);
   free(context->host.scratch);
-  destroy_locks(context);
+  end_state(context);
   free_fork_mark(context);
   hmci_secret_wipe(&context->secret);
   free(context);

@@ -9,6 +9,7 @@
 
 #include "harness.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -23,6 +24,7 @@
 #define PEERS 1000u
 #endif
 #define TARGETS 4u
+#define MOST_FILES 6u /* of a peer */
 #define PER_TARGET (PEERS / TARGETS)
 _Static_assert(PER_TARGET <= SLOTS, "each connection has a slot");
 
@@ -131,6 +133,69 @@ static void idle_peers_are_small(void **state) {
   target_stop(&target);
 }
 
+/* ---- connections */
+
+typedef struct mover {
+  pthread_t thread;
+  hmc_peer_t *peer;
+  uint64_t number;
+  hmc_status_t status;
+} mover_t;
+
+#define MOVERS 6u
+#define MOVED (4 * MIB)
+
+/* Whole transfers between two devices' memories, which are staged at both ends where there is no direct way. */
+static void *move(void *argument) {
+  mover_t *mover = argument;
+  hmc_remote_t *remote = NULL;
+  place_t local;
+  mover->status = place_open(&local, hub.context, (hmc_memory_t){HMC_MEMORY_SIM, 0}, MOVED, NULL, 0, false);
+  if (mover->status != HMC_SUCCESS) return NULL;
+  mover->status = hmc_remote_open(mover->peer, "device", 0, &remote);
+  for (int round = 0; round < 4 && mover->status == HMC_SUCCESS; round++) {
+    mover->status = hmc_put(local.region, 0, remote, mover->number * MOVED, MOVED);
+    if (mover->status == HMC_SUCCESS) mover->status = hmc_get(local.region, 0, remote, mover->number * MOVED, MOVED);
+  }
+  hmc_remote_close(remote);
+  place_close(&local);
+  return NULL;
+}
+
+/* Sockets and all else that a peer takes of the process's descriptors: a few, and no more whatever it moves. */
+static void connections_do_not_grow(void **state) {
+  (void)state;
+  mover_t movers[MOVERS];
+  uint64_t before = open_files(), first = 0;
+  target_t target;
+  target_open(&target);
+  target_do(&target, (command_t){.verb = VERB_PLACE,
+                                 .slot = 1,
+                                 .memory = {HMC_MEMORY_SIM, 0},
+                                 .length = MOVERS * MOVED,
+                                 .rights = HMC_REMOTE_ALL,
+                                 .text = "device"});
+  hmc_peer_t *peer = target_dial(&target, 0);
+  target_exchange(&target, 0, 0);
+  for (uint32_t i = 0; i < MOVERS; i++) {
+    movers[i] = (mover_t){.peer = peer, .number = i};
+    assert_int_equal(pthread_create(&movers[i].thread, NULL, move, &movers[i]), 0);
+    if (i == 0) { /* what is made when it is first needed, is made */
+      pthread_join(movers[0].thread, NULL);
+      first = open_files();
+      assert_int_equal(pthread_create(&movers[0].thread, NULL, move, &movers[0]), 0);
+    }
+  }
+  for (uint32_t i = 0; i < MOVERS; i++) pthread_join(movers[i].thread, NULL);
+  for (uint32_t i = 0; i < MOVERS; i++) assert_status(movers[i].status, HMC_SUCCESS);
+  print_message("a peer: %d descriptors\n", (int)(first - before));
+  assert_int_equal(open_files(), first);
+  assert_true(first - before <= MOST_FILES);
+  hmc_peer_close(peer);
+  target_stop(&target);
+  assert_int_equal(open_files(), before);
+}
+
 /* ---- a thousand */
 
 static void check_hub_exchange(hmc_peer_t *peer, place_t *local, uint64_t seed) {
@@ -225,6 +290,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(idle_peer_uses_no_processor, open_hub, close_hub),
       cmocka_unit_test_setup_teardown(idle_peers_are_small, open_hub, close_hub),
+      cmocka_unit_test_setup_teardown(connections_do_not_grow, open_hub, close_hub),
       cmocka_unit_test_setup_teardown(thousand_peers, open_hub, close_hub),
   };
   char title[64];

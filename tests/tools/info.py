@@ -44,6 +44,15 @@ class Info(ProgramTest):
         self.assertIn("HMC_TIMEOUT", err)
         self.assertIn("HMC_LOG", out)
 
+    def test_mistyped_setting(self):
+        _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_PIGEONS="2", HMC_LOG="none")
+        self.assertIn("HMC_TIMOUT is set, but is no setting; did you mean HMC_TIMEOUT?", err)
+        self.assertIn("HMC_PIGEONS is set, but is no setting\n", err)
+        self.assertNotIn("HMC_LOG", err)
+        _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_SPIN="soon", expect=1)
+        self.assertIn("HMC_TIMOUT is set", err)
+        self.assertNotIn("HMC_SPIN is set", err)
+
     def test_json(self):
         out, err = self.run_program("--json", HMC_TIMEOUT="5s")
         self.assertEqual(err, "")

@@ -1,0 +1,89 @@
+/* No silent slow path: where the fastest way fails although it should work, the next one is taken, and the log says so
+ * once. This program's connect() hides the system's, so that shm can be kept from meeting its peer. */
+#include "suite.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static _Atomic bool refuse_unix;
+
+int connect(int descriptor, const struct sockaddr *address, socklen_t size) {
+  if (atomic_load(&refuse_unix) && address->sa_family == AF_UNIX) {
+    errno = ECONNREFUSED; /* as from another network namespace */
+    return -1;
+  }
+  return (int)syscall(SYS_connect, descriptor, address, size);
+}
+
+static _Atomic uint32_t warnings;
+static char warning[512];
+
+static void on_line(hmc_log_level_t level, const char *text, void *user) {
+  (void)user;
+  if (level > HMC_LOG_WARNING) return;
+  if (atomic_fetch_add(&warnings, 1) == 0) strncpy(warning, text, sizeof warning - 1);
+}
+
+static void slower_way_is_told_once(void **state) {
+  (void)state;
+  hmc_context_t *here = NULL, *there = NULL;
+  hmc_peer_t *peers[3] = {NULL}, *none = NULL;
+  hmc_peer_info_t info;
+  char text[4096];
+  uint16_t port = 0;
+  assert_success(hmc_context_create(&(hmc_context_options_t){"here", COUPLE_TIMEOUT_MS}, &here));
+  assert_success(hmc_context_create(&(hmc_context_options_t){"there", COUPLE_TIMEOUT_MS}, &there));
+  assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
+  hmc_log_set_callback(on_line, NULL);
+  hmc_log_set_level(HMC_LOG_WARNING);
+  atomic_store(&refuse_unix, true);
+  for (size_t i = 0; i < COUNT_OF(peers); i++) {
+    assert_success(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_AUTO, 0, &peers[i]));
+    assert_success(hmc_peer_get_info(peers[i], &info));
+    assert_int_not_equal(info.type, HMC_CONNECTION_SHM);
+    assert_success(hmc_peer_explain(peers[i], text, sizeof text, NULL));
+    assert_non_null(strstr(text, "not by shm: ")); /* each time it is asked */
+  }
+  assert_int_equal(atomic_load(&warnings), 1);
+  assert_non_null(strstr(warning, "127.0.0.1"));
+  assert_non_null(strstr(warning, "shm"));
+
+  /* Required, it fails with the reason instead, and that is no downgrade. */
+  assert_int_not_equal(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_SHM, 0, &none), HMC_SUCCESS);
+  assert_null(none);
+  assert_string_not_equal(hmc_last_error(), "");
+  atomic_store(&refuse_unix, false);
+  assert_success(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_AUTO, 0, &none));
+  assert_success(hmc_peer_get_info(none, &info));
+  assert_int_equal(info.type, HMC_CONNECTION_SHM);
+  assert_int_equal(atomic_load(&warnings), 1);
+  hmc_context_destroy(here);
+  hmc_context_destroy(there);
+  hmc_log_set_callback(NULL, NULL);
+}
+
+static int open_case(void **state) {
+  (void)state;
+  crash_handlers_set();
+  watch("downgrade", 60);
+  return 0;
+}
+
+static int close_case(void **state) {
+  (void)state;
+  watch_end();
+  return 0;
+}
+
+int main(void) {
+  environment_open();
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(slower_way_is_told_once, open_case, close_case),
+  };
+  return _cmocka_run_group_tests("operations.downgrade", tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
+}
