@@ -232,7 +232,6 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_contex
   hmc_status_t status = hmci_settings_read(&context->settings);
   if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
-  if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
   if (status != HMC_SUCCESS) goto err_free;
