@@ -22,6 +22,7 @@ enum {
   HMCI_GREETINGS = 256, /* connections that have not proved themselves yet, at a time */
   HMCI_NAME_SIZE = 64,
   HMCI_REASON_SIZE = 256,
+  HMCI_WHERE_SIZE = 80,
 };
 
 /* A transport as opened by a context. */
@@ -116,6 +117,7 @@ struct hmc_peer {
   hmci_role_t role;
   char ip[64], name[HMCI_NAME_SIZE], host[64];
   uint16_t port;
+  char where[HMCI_WHERE_SIZE]; /* the two for texts */
   uint64_t incarnation;
   int process;
   uint64_t token; /* names the peer, at the accepting side, to its data connections */
@@ -139,6 +141,8 @@ struct hmc_peer {
   uint32_t lookup_count;
 };
 
+/* "10.0.0.2:2025", "[fd00::2]:2025". */
+void hmci_where(char where[HMCI_WHERE_SIZE], const char *ip, uint16_t port);
 hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
 /* Frees a peer; it must not be in the context's list any more. Not from the loop's thread unless it was never
  * published. */

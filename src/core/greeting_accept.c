@@ -218,6 +218,7 @@ static void split_address(const char *from, hmc_peer_t *peer) {
   }
   snprintf(peer->ip, sizeof peer->ip, "%.*s", (int)length, from);
   peer->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
+  hmci_where(peer->where, peer->ip, peer->port);
 }
 
 void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from) {

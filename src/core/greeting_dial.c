@@ -12,8 +12,8 @@
 static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
                                 hmci_secure_t **out) {
   int descriptor;
-  char name[96];
-  snprintf(name, sizeof name, "%s:%u", ip, port);
+  char name[HMCI_WHERE_SIZE];
+  hmci_where(name, ip, port);
   hmc_status_t status = hmci_socket_connect_tcp(ip, port, deadline, &descriptor);
   if (status != HMC_SUCCESS) return status;
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
@@ -101,8 +101,7 @@ static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, con
   bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS &&
                   (!slot->ops->suits_auto || slot->ops->suits_auto(slot->state, offer) == HMC_SUCCESS);
   bool first = expected && !atomic_exchange(&slot->downgraded, 1);
-  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s:%u is not reached by %s: %s", peer->ip, peer->port,
-           slot->ops->name, reason);
+  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s is not reached by %s: %s", peer->where, slot->ops->name, reason);
 }
 
 /* Takes the required transport, or the first that works, and remembers why not those before it. `slow`: one that is
@@ -150,9 +149,12 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   if ((unsigned)type > HMC_CONNECTION_SHM)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
+  char where[HMCI_WHERE_SIZE];
   hmc_status_t status = hmc_connection_type_probe(type, NULL, 0);
-  if (status != HMC_SUCCESS)
-    return hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
+  if (status != HMC_SUCCESS) {
+    hmci_where(where, ip, port);
+    return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
+  }
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
   hmci_secure_t *stream;
   status = dial_secure(context, ip, port, deadline, &stream);
@@ -165,13 +167,14 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   hmci_channel_open(&peer->channel, stream);
   snprintf(peer->ip, sizeof peer->ip, "%s", ip);
   peer->port = port;
+  hmci_where(peer->where, ip, port);
   hmci_blob_t offers[HMCI_TRANSPORTS];
   bool offered[HMCI_TRANSPORTS];
   status = say_hello(peer, deadline, offers, offered);
   if (status == HMC_SUCCESS) status = choose_transport(peer, type, offers, offered, deadline);
   if (status == HMC_SUCCESS) status = finish(peer, deadline);
   if (status != HMC_SUCCESS) {
-    hmci_fail_prefix(status, "connection to %s:%u by %s: ", ip, port, hmc_connection_type_name(type));
+    hmci_fail_prefix(status, "connection to %s by %s: ", peer->where, hmc_connection_type_name(type));
     hmci_peer_destroy(peer);
     return status;
   }

@@ -30,23 +30,22 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
   const hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   if (operation < HMC_ATOMIC_ADD || operation > HMC_ATOMIC_COMPARE_SWAP || (width != 4 && width != 8)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: no operation %d on %u B", peer->ip, peer->port,
-                     (int)operation, width);
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: no operation %d on %u B", peer->where, (int)operation, width);
   }
   if (offset % width) {
-    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s:%u: offset %llu is no multiple of %u", peer->ip, peer->port,
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: offset %llu is no multiple of %u", peer->where,
                      (unsigned long long)offset, width);
   }
   if (!hmci_range_fits(offset, width, remote->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "atomic on %s:%u: %u B at offset %llu run past the %llu B of its region '%s'",
-                     peer->ip, peer->port, width, (unsigned long long)offset, (unsigned long long)remote->view.size,
+    return hmci_fail(HMC_OUT_OF_RANGE, "atomic on %s: %u B at offset %llu run past the %llu B of its region '%s'",
+                     peer->where, width, (unsigned long long)offset, (unsigned long long)remote->view.size,
                      remote->name);
   }
   if (!(remote->view.rights & HMC_REMOTE_ATOMIC)) {
     return hmci_fail(HMC_DENIED,
-                     "atomic on %s:%u: region '%s' gives peers no right to atomics: its owner made it without "
+                     "atomic on %s: region '%s' gives peers no right to atomics: its owner made it without "
                      "HMC_REMOTE_ATOMIC",
-                     peer->ip, peer->port, remote->name);
+                     peer->where, remote->name);
   }
   return check_remote(HMCI_ATOMIC, remote, width);
 }
@@ -60,24 +59,22 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
   const hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
   if (local->context != peer->context) {
-    return hmci_fail(HMC_INVALID_CONFIG, "%s %s:%u: the local region belongs to another context", name, peer->ip,
-                     peer->port);
+    return hmci_fail(HMC_INVALID_CONFIG, "%s %s: the local region belongs to another context", name, peer->where);
   }
   unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
   if (!(remote->view.rights & right)) {
-    return hmci_fail(HMC_DENIED, "%s %s:%u: region '%s' gives peers no right to %s", name, peer->ip, peer->port,
-                     remote->name,
+    return hmci_fail(HMC_DENIED, "%s %s: region '%s' gives peers no right to %s", name, peer->where, remote->name,
                      kind == HMCI_PUT ? "write: its owner made it without HMC_REMOTE_WRITE"
                                       : "read: its owner made it without HMC_REMOTE_READ");
   }
   if (!hmci_range_fits(remote_offset, length, remote->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of its region '%s'", name,
-                     peer->ip, peer->port, (unsigned long long)length, (unsigned long long)remote_offset,
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s: %llu B at offset %llu run past the %llu B of its region '%s'", name,
+                     peer->where, (unsigned long long)length, (unsigned long long)remote_offset,
                      (unsigned long long)remote->view.size, remote->name);
   }
   if (!hmci_range_fits(offset, length, local->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s:%u: %llu B at offset %llu run past the %llu B of the local region%s%s%s",
-                     name, peer->ip, peer->port, (unsigned long long)length, (unsigned long long)offset,
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s: %llu B at offset %llu run past the %llu B of the local region%s%s%s",
+                     name, peer->where, (unsigned long long)length, (unsigned long long)offset,
                      (unsigned long long)local->view.size, *local->name ? " '" : "", local->name,
                      *local->name ? "'" : "");
   }
@@ -99,16 +96,15 @@ static const char *cause_of(hmc_status_t status) {
 }
 
 void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote) {
-  memcpy(end->ip, remote->peer->ip, sizeof end->ip);
+  memcpy(end->where, remote->peer->where, sizeof end->where);
   memcpy(end->region, remote->name, sizeof end->region);
-  end->port = remote->peer->port;
 }
 
 static hmc_status_t explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end, uint64_t length,
                             const char *cause) {
   if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "%s %s:%u, region '%s', %llu B: %s", hmci_operation_name(kind), end->ip, end->port,
-                   end->region, (unsigned long long)length, cause);
+  return hmci_fail(status, "%s %s, region '%s', %llu B: %s", hmci_operation_name(kind), end->where, end->region,
+                   (unsigned long long)length, cause);
 }
 
 hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,

@@ -16,8 +16,7 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 
 /* What a text says of the far end of an operation whose peer may be closed. */
 typedef struct hmci_far_end {
-  char ip[64], region[HMC_REGION_NAME_SIZE];
-  uint16_t port;
+  char where[HMCI_WHERE_SIZE], region[HMC_REGION_NAME_SIZE];
 } hmci_far_end_t;
 void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote);
 hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,

@@ -16,6 +16,10 @@
 static void on_loss(hmci_timer_t *timer);
 static bool on_session(hmci_watch_t *watch, uint32_t events);
 
+void hmci_where(char where[HMCI_WHERE_SIZE], const char *ip, uint16_t port) {
+  snprintf(where, HMCI_WHERE_SIZE, strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip, port);
+}
+
 hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   hmc_peer_t *peer = calloc(1, sizeof *peer);
   if (!peer) {
@@ -77,7 +81,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
     pthread_mutex_unlock(&context->lock);
     return status;
   }
-  hmci_log(HMC_LOG_INFO, "%s:%u (%s on %s, process %d) is reached by %s", peer->ip, peer->port, peer->name, peer->host,
+  hmci_log(HMC_LOG_INFO, "%s (%s on %s, process %d) is reached by %s", peer->where, peer->name, peer->host,
            peer->process, peer->transport->ops->name);
   return HMC_SUCCESS;
 }
@@ -148,7 +152,7 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
-  hmci_log(HMC_LOG_INFO, "%s:%u is gone: %s", peer->ip, peer->port, hmci_peer_lost_reason(peer));
+  hmci_log(HMC_LOG_INFO, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
   if (take_back(peer)) hmci_peer_destroy(peer);
 }
 
@@ -316,8 +320,8 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   char line[HMCI_REASON_SIZE] = "";
   if (text && size) text[0] = 0;
   peer->transport->ops->explain(peer->connection->state, line, sizeof line);
-  append(text, size, &used, "%s:%u (%s on %s, process %d) is reached by %s: %s\n", peer->ip, peer->port, peer->name,
-         peer->host, peer->process, peer->transport->ops->name, line);
+  append(text, size, &used, "%s (%s on %s, process %d) is reached by %s: %s\n", peer->where, peer->name, peer->host,
+         peer->process, peer->transport->ops->name, line);
   if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {

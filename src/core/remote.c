@@ -35,7 +35,7 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
                               &remote->generation);
     if (status != HMC_SUCCESS) {
       free(remote);
-      return hmci_fail_prefix(status, "region '%s' of %s:%u: ", name, peer->ip, peer->port);
+      return hmci_fail_prefix(status, "region '%s' of %s: ", name, peer->where);
     }
     remote->mapped = mapped;
   }
@@ -70,8 +70,8 @@ hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer) {
   if (hmci_context_is_foreign(remote->peer->context)) return HMC_UNSUPPORT;
   if (!remote->mapped) {
     return hmci_fail(HMC_UNSUPPORT,
-                     "region '%s' of %s:%u is not mapped here: that takes host memory allocated by HMC, and shm",
-                     remote->name, remote->peer->ip, remote->peer->port);
+                     "region '%s' of %s is not mapped here: that takes host memory allocated by HMC, and shm",
+                     remote->name, remote->peer->where);
   }
   *pointer = remote->mapped;
   return HMC_SUCCESS;

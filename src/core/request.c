@@ -330,9 +330,8 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   hmc_peer_t *peer = what->remote->peer;
   bool checked = is_to_be_checked(what);
   if (checked && !(what->remote->view.rights & HMC_REMOTE_READ)) {
-    return hmci_fail(HMC_DENIED,
-                     "put to %s:%u: a checksum by %s takes the right to read, which region '%s' does not give",
-                     peer->ip, peer->port, peer->transport->ops->name, what->remote->name);
+    return hmci_fail(HMC_DENIED, "put to %s: a checksum by %s takes the right to read, which region '%s' does not give",
+                     peer->where, peer->transport->ops->name, what->remote->name);
   }
   hmc_request_t *request = take_request(peer->context);
   if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");

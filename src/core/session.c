@@ -111,11 +111,10 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   pthread_mutex_unlock(&peer->lock);
   switch (status) {
   case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
-  case HMC_TIMEOUT:
-    return hmci_fail(status, "region '%s': %s:%u did not answer within the deadline", name, peer->ip, peer->port);
+  case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s did not answer within the deadline", name, peer->where);
   case HMC_PEER_LOST:
-    return hmci_fail(status, "region '%s': %s:%u is gone: %s", name, peer->ip, peer->port, hmci_peer_lost_reason(peer));
-  default: return hmci_fail(status, "region '%s' of %s:%u: %s", name, peer->ip, peer->port, lookup.text);
+    return hmci_fail(status, "region '%s': %s is gone: %s", name, peer->where, hmci_peer_lost_reason(peer));
+  default: return hmci_fail(status, "region '%s' of %s: %s", name, peer->where, lookup.text);
   }
 }
 

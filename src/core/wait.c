@@ -189,8 +189,7 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
     peer->transport->ops->progress(peer->connection->state);
     if (!is_busy(context, peer, number)) return HMC_SUCCESS;
     uint64_t now = hmci_now();
-    if (now >= deadline)
-      return hmci_fail(HMC_TIMEOUT, "flush: operations to %s:%u are still under way", peer->ip, peer->port);
+    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still under way", peer->where);
     if (now >= until && !hmci_loop_is_held(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
   }
 }

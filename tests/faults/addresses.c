@@ -54,6 +54,17 @@ void nobody_listens(void **state) {
   close(foreign);
 }
 
+/* An IPv6 address and a port are told apart, whether or not this machine has IPv6. */
+void addresses_are_bracketed(void **state) {
+  scene_t *scene = *state;
+  hmc_peer_t *peer = NULL;
+  assert_int_not_equal(hmc_context_connect(scene->context, "::1", 1, HMC_CONNECTION_RDMA, 2000, &peer), HMC_SUCCESS);
+  assert_error_names("[::1]:1");
+  assert_int_not_equal(hmc_context_connect(scene->context, "::1", 1, HMC_CONNECTION_TCP, 2000, &peer), HMC_SUCCESS);
+  assert_error_names("[::1]:1");
+  assert_null(peer);
+}
+
 void bad_address(void **state) {
   scene_t *scene = *state;
   static const char *const bad[] = {"",           "999.1.1.1", "nonsense",       "127.0.0.1:80",

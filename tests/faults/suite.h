@@ -88,6 +88,7 @@ void assert_gone(hmc_peer_t *peer);
 #define ADDRESS_TESTS(X)                                                                                               \
   X(port_taken)                                                                                                        \
   X(nobody_listens)                                                                                                    \
+  X(addresses_are_bracketed)                                                                                           \
   X(bad_address)                                                                                                       \
   X(listener_never_answers)                                                                                            \
   X(listener_answers_nonsense)
