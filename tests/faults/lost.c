@@ -83,6 +83,41 @@ static void target_killed_during(scene_t *scene, move_t *move) {
 void target_killed_during_puts(void **state) { target_killed_during(*state, hmc_put); }
 void target_killed_during_gets(void **state) { target_killed_during(*state, hmc_get); }
 
+#define PIECES 64u
+#define STARTS 8u
+
+/* A prepared batch is started again and again, several times at once, until the peer is gone; what is refused then and
+ * what ends says so, and the batch can be freed. */
+void target_killed_during_batches(void **state) {
+  scene_t *scene = *state;
+  hmc_segment_t pieces[PIECES];
+  hmc_batch_t *batch = NULL;
+  hmc_status_t status = HMC_SUCCESS;
+  killer_t killer;
+  for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * 9000, i * 12000, 8000};
+  assert_success(hmc_batch_create(scene->local.region, scene->subject.remote, pieces, PIECES, &batch));
+  traffic_start(scene, scene->bystander.remote);
+  killer_start(&killer, scene->subject.target.process, 30);
+  uint64_t limit = now_ms() + 10000;
+  while (status == HMC_SUCCESS && now_ms() < limit) {
+    hmc_request_t *requests[STARTS] = {NULL};
+    for (size_t i = 0; i < STARTS && status == HMC_SUCCESS; i++)
+      status = i % 2 ? hmc_batch_put_nb(batch, NULL, &requests[i]) : hmc_batch_get_nb(batch, NULL, &requests[i]);
+    hmc_status_t ended = hmc_request_wait_all(requests, STARTS);
+    if (status == HMC_SUCCESS) status = ended;
+    if (ended != HMC_SUCCESS) assert_status(ended, HMC_PEER_LOST);
+    for (size_t i = 0; i < STARTS; i++) hmc_request_free(requests[i]);
+  }
+  pthread_join(killer.thread, NULL);
+  assert_status(status, HMC_PEER_LOST);
+  assert_gone(scene->subject.peer);
+  assert_status(hmc_batch_put(batch), HMC_PEER_LOST);
+  assert_error_has_number(PIECES * 8000);
+  hmc_batch_free(batch);
+  traffic_end(scene);
+  expect_lost(scene);
+}
+
 #define IN_FLIGHT 64u
 #define PIECE (256 * KIB)
 

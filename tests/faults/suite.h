@@ -95,6 +95,7 @@ void assert_gone(hmc_peer_t *peer);
 #define LOST_TESTS(X)                                                                                                  \
   X(target_killed_during_puts)                                                                                         \
   X(target_killed_during_gets)                                                                                         \
+  X(target_killed_during_batches)                                                                                      \
   X(target_killed_with_many_in_flight)                                                                                 \
   X(target_killed_wakes_everyone)                                                                                      \
   X(initiator_killed_during_puts)                                                                                      \
