@@ -25,10 +25,10 @@ static char **second_environment;                /* lock; kept, for a getenv of 
 
 /* ---- the environment it is loaded in ----------------------------------------------------------------------------- */
 
-static bool is_set(const char *addition) {
-  size_t name = (size_t)(strchr(addition, '=') - addition) + 1;
+bool hmci_ucx_library_is_set(const char *setting) {
+  size_t name = strcspn(setting, "=");
   for (char **variable = environ; variable && *variable; variable++) {
-    if (strncmp(*variable, addition, name) == 0) return true;
+    if (strncmp(*variable, setting, name) == 0 && (*variable)[name] == '=') return true;
   }
   return false;
 }
@@ -40,7 +40,7 @@ static char **extend_environment(void) {
   if (!extended) return NULL;
   if (count) memcpy(extended, environ, count * sizeof *extended);
   for (size_t i = 0; i < ADDITIONS; i++) {
-    if (!is_set(additions[i])) extended[count++] = (char *)(uintptr_t)additions[i];
+    if (!hmci_ucx_library_is_set(additions[i])) extended[count++] = (char *)(uintptr_t)additions[i];
   }
   extended[count] = NULL;
   return extended;

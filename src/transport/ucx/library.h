@@ -52,5 +52,7 @@ typedef struct hmci_ucx_library {
 hmc_status_t hmci_ucx_library_load(const hmci_ucx_library_t **library);
 /* For tests: the same from a file of that name, if it is the first call of the two. */
 hmc_status_t hmci_ucx_library_load_from(const char *name, const hmci_ucx_library_t **library);
+/* Has the user set the variable of that name (what follows a = does not count)? */
+bool hmci_ucx_library_is_set(const char *setting);
 
 #endif

@@ -467,6 +467,25 @@ static void what_came_before_arming_is_found(void **state) {
   hmci_ucx_pipe_attend(pair->far);
 }
 
+static void what_nobody_waits_for_is_moved_soon(void **state) {
+  pair_t *pair = *state;
+  reader_t reader = {.watch.ready = read_bytes, .pipe = pair->far};
+  hmci_ucx_pipe_set_reader(pair->far, &reader.watch, false);
+  hmci_ucx_worker_want(&pair->there);
+  hmci_ucx_worker_spare(&pair->there); /* it has a driver so far */
+  pthread_mutex_lock(&pair->there.lock);
+  bool wanted = pair->there.wanted;
+  pthread_mutex_unlock(&pair->there.lock);
+  assert_false(wanted);
+  assert_int_equal(send_pattern(pair->near, 0, 10), 10);
+  hmci_ucx_pipe_leave(pair->far);
+  assert_true(await_bytes(&reader, 10));
+  hmci_ucx_worker_want_soon(&pair->there);
+  assert_int_equal(send_pattern(pair->near, 10, 10), 10);
+  assert_true(await_bytes(&reader, 20));
+  hmci_ucx_pipe_attend(pair->far);
+}
+
 static void a_busy_reader_is_called_again(void **state) {
   pair_t *pair = *state;
   reader_t reader = {.watch.ready = read_bytes, .pipe = pair->far, .busy = 3};
@@ -540,6 +559,7 @@ int main(void) {
       PAIR_TEST(a_send_that_fails_ends_the_pipe),
       PAIR_TEST(the_loop_calls_the_reader),
       PAIR_TEST(what_came_before_arming_is_found),
+      PAIR_TEST(what_nobody_waits_for_is_moved_soon),
       PAIR_TEST(a_busy_reader_is_called_again),
       PAIR_TEST(a_writer_without_room_is_called),
       PAIR_TEST(an_idle_worker_rests),

@@ -31,7 +31,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { OFFER = 2 };
@@ -124,7 +123,7 @@ static bool has_work(void *argument) {
  * devices as well; UCX's own first choice, rdmacm, goes where the kernel finds a device for the address that was
  * dialled, and takes any for 127.0.0.1. It comes second: for who has left tcp out by UCX_TLS. */
 static void prefer_sockets(const hmci_ucx_library_t *ucx, ucp_config_t *config) {
-  if (getenv("UCX_SOCKADDR_TLS_PRIORITY")) return;
+  if (hmci_ucx_library_is_set("UCX_SOCKADDR_TLS_PRIORITY")) return;
   ucs_status_t status = ucx->ucp_config_modify(config, "SOCKADDR_TLS_PRIORITY", "tcp,*");
   if (status != UCS_OK) hmci_log(HMC_LOG_INFO, "UCX connects its own way first: %s", ucx->ucs_status_string(status));
 }
@@ -353,23 +352,39 @@ static void remote_explain(void *block, void *remote, char *text, size_t size) {
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
+/* Is something under way whose end a callback or a descriptor tells? Then the loop is to move it at once. */
+static bool is_told(ucx_connection_t *connection) {
+  pthread_mutex_lock(&connection->requester.lock);
+  bool told = connection->requester.told;
+  pthread_mutex_unlock(&connection->requester.lock);
+  return told;
+}
+
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   ucx_connection_t *connection = block;
+  hmci_ucx_worker_t *worker = &connection->transport->request;
   bool awaited = operations->awaited;
   hmc_status_t status = hmci_requester_submit(&connection->requester, operations, count);
-  if (status == HMC_SUCCESS && !awaited) hmci_ucx_worker_want(&connection->transport->request);
-  return status;
+  if (status != HMC_SUCCESS || awaited) return status;
+  if (is_told(connection)) {
+    hmci_ucx_worker_want(worker);
+  } else {
+    hmci_ucx_worker_want_soon(worker);
+  }
+  return HMC_SUCCESS;
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
   ucx_connection_t *connection = block;
+  hmci_ucx_worker_t *worker = &connection->transport->request;
   hmci_ucx_pipe_attend(connection->request_pipe);
   hmc_status_t status = hmci_requester_wait(&connection->requester, operation, spin);
-  hmci_ucx_worker_t *worker = &connection->transport->request;
-  if (status == HMC_SUCCESS) {
+  if (status != HMC_SUCCESS) {
+    hmci_ucx_worker_want(worker); /* it goes on without us */
+  } else if (is_told(connection)) {
     hmci_ucx_worker_review(worker);
   } else {
-    hmci_ucx_worker_want(worker); /* it goes on without us */
+    hmci_ucx_worker_spare(worker);
   }
   hmci_ucx_pipe_leave(connection->request_pipe);
   return status;

@@ -82,6 +82,21 @@ void hmci_ucx_worker_want(hmci_ucx_worker_t *worker) {
   pthread_mutex_unlock(&worker->lock);
 }
 
+void hmci_ucx_worker_want_soon(hmci_ucx_worker_t *worker) {
+  pthread_mutex_lock(&worker->lock);
+  if (!worker->wanted) hmci_loop_call_soon(worker->loop, &worker->awake);
+  pthread_mutex_unlock(&worker->lock);
+}
+
+void hmci_ucx_worker_spare(hmci_ucx_worker_t *worker) {
+  pthread_mutex_lock(&worker->lock);
+  if (worker->wanted && hmci_now() >= worker->linger) {
+    worker->wanted = false;
+    hmci_loop_call_soon(worker->loop, &worker->awake);
+  }
+  pthread_mutex_unlock(&worker->lock);
+}
+
 /* ---- the loop's round -------------------------------------------------------------------------------------------- */
 
 /* Calls the reader of a pipe, which stays: closing it takes the loop's lock, and this thread has it. */
@@ -182,8 +197,9 @@ static bool on_events(hmci_watch_t *watch, uint32_t events) {
 }
 
 static bool on_awake(hmci_watch_t *watch, uint32_t events) {
-  (void)events;
-  return step(HMCI_CONTAINER(watch, hmci_ucx_worker_t, awake), false);
+  hmci_ucx_worker_t *worker = HMCI_CONTAINER(watch, hmci_ucx_worker_t, awake);
+  if (events & HMCI_SOON) hmci_ucx_worker_want(worker);
+  return step(worker, false);
 }
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */

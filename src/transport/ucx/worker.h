@@ -75,7 +75,12 @@ bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker);
 void hmci_ucx_worker_settle(hmci_ucx_worker_t *worker);
 /* Something is under way that nobody waits for: the loop is to look after it. */
 void hmci_ucx_worker_want(hmci_ucx_worker_t *worker);
-/* With `lock` held: the same for a moment, for something was closed and UCX tidies up when it is polled. */
+/* The same, but within 200 us and not at once: whoever starts several operations and waits for one after the other is
+ * back before that, and the loop would only take his processor. */
+void hmci_ucx_worker_want_soon(hmci_ucx_worker_t *worker);
+/* A thread that has moved it is through; what is left, if any, is the loop's, but not at once. */
+void hmci_ucx_worker_spare(hmci_ucx_worker_t *worker);
+/* With `lock` held: it is wanted for a moment, for something was closed and UCX tidies up when it is polled. */
 void hmci_ucx_worker_linger(hmci_ucx_worker_t *worker);
 /* Perhaps it no longer is. */
 void hmci_ucx_worker_review(hmci_ucx_worker_t *worker);
