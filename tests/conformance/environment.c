@@ -145,7 +145,7 @@ void environment_open(void) {
 const char *environment_home(void) { return home; }
 uint64_t environment_files(void) { return files_at_start; }
 
-/* UCX on the emulated devices of the virtual machine. The first: see docs/rdma.md. The others keep what is allocated and
+/* UCX on the emulated devices of the virtual machine. The first: see docs/ucx.md. The others keep what is allocated and
  * pinned for each connection small, for pinning is what takes the time there. */
 #define SOFT_ROCE_SETTINGS                                                                                             \
   "UCX_UD_VERBS_ETH_DGID_CHECK=n", "UCX_NET_DEVICES=lo,rxe0:1", "UCX_RC_VERBS_RX_QUEUE_LEN=256",                       \

@@ -174,7 +174,7 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
   hmci_ucx_worker_settle(worker);
   pthread_mutex_unlock(&worker->lock);
   if (status == UCS_OK) return HMC_SUCCESS;
-  return hmci_fail(HMC_UNSUPPORT, "UCX finds no way to the peer (%s): see UCX_TLS and UCX_NET_DEVICES",
+  return hmci_fail(HMC_UNSUPPORT, "UCX finds no way to the peer (%s): see UCX_TLS and UCX_NET_DEVICES at both ends",
                    worker->ucx->ucs_status_string(status));
 }
 
@@ -218,8 +218,11 @@ hmc_status_t hmci_ucx_pipe_await_welcome(hmci_ucx_pipe_t *pipe, uint64_t deadlin
     }
   }
   if (pipe->failed) {
-    status = hmci_fail(HMC_UNSUPPORT, "UCX does not get through to the peer (%s): see UCX_TLS and UCX_NET_DEVICES",
-                       pipe->failure);
+    status = hmci_fail(
+        HMC_UNSUPPORT,
+        "UCX does not get through to the peer (%s): it takes tcp in UCX_TLS, and the interface of that address in "
+        "UCX_NET_DEVICES, or the address of an RDMA device; see docs/ucx.md",
+        pipe->failure);
   }
   pthread_mutex_unlock(&worker->lock);
   hmci_ucx_pipe_leave(pipe);
