@@ -100,9 +100,9 @@ static void await_rails(scene_t *scene, bool all) {
 static void lose_and_find(scene_t *scene, unsigned device) {
   hmc_request_t *requests[PARTS];
   for (uint64_t round = 0; round < 3; round++) {
-    nic_delay(200);
+    nic_delay(10000); /* 16 pieces, of which few are done when it fails */
     start_all(scene, requests, 10 * device + round);
-    sleep_ms(2);
+    sleep_ms(25);
     nic_port_down_device(device, true);
     nic_cut_device(device, true);
     nic_delay(0);
