@@ -230,14 +230,16 @@ static bool pingpong(void *state, const bench_request_t *request, uint64_t count
   (void)request;
   if (send(engine->child, &order, sizeof order, MSG_NOSIGNAL) != (ssize_t)sizeof order)
     return bench_fail(result, "the other process is gone");
+  double begin = bench_clock();
   for (uint64_t i = 0; i < count; i++) {
-    double begin = order.type == HMC_CONNECTION_SHM ? 0 : bench_clock();
     engine->round++;
     if (!hit(route, order.type, PING, engine->round)) return bench_fail(result, "ping: %s", hmc_last_error());
     if (!await_word(local + BYTES_MAX + PONG, engine->round))
       return bench_fail(result, "the other process does not answer");
-    if (order.type != HMC_CONNECTION_SHM && engine->round_count < ROUNDS_MAX)
-      engine->rounds[engine->round_count++] = bench_clock() - begin;
+    if (order.type == HMC_CONNECTION_SHM || engine->round_count == ROUNDS_MAX) continue;
+    double now = bench_clock();
+    engine->rounds[engine->round_count++] = now - begin;
+    begin = now;
   }
   return end_put(route) || bench_fail(result, "ping: %s", hmc_last_error());
 }

@@ -52,7 +52,8 @@ static int post_work(struct ibv_qp *shown, struct ibv_send_wr *request, struct i
     work_t *work = &pair->work[(pair->first + pair->count++) % room];
     work->request = *request;
     work->piece = request->num_sge ? *request->sg_list : (struct ibv_sge){0};
-    if (is_inline) memcpy(work->bytes, (const void *)(uintptr_t)work->piece.addr, work->piece.length);
+    const void *from = (const void *)(uintptr_t)work->piece.addr;
+    if (is_inline && from) memcpy(work->bytes, from, work->piece.length);
   }
   if (shown->state == IBV_QPS_ERR) nic_spoil(pair);
   pthread_cond_broadcast(&nic.wake);

@@ -151,7 +151,8 @@ int main(int argc, char **argv) {
   atexit(remove_home);
   forget_settings();
   setenv("HOME", home, 1);
-  setenv("HMC_LOG", getenv("RDMA_LOG") ? getenv("RDMA_LOG") : "none", 1); /* what goes wrong here is meant to */
+  const char *wanted = getenv("RDMA_LOG");
+  setenv("HMC_LOG", wanted ? wanted : "none", 1); /* what goes wrong here is meant to */
   if (argc == 3) cmocka_set_test_filter(argv[2]);
   if (strcmp(argv[1], "transfers") == 0) return cmocka_run_group_tests(transfers, NULL, NULL);
   if (strcmp(argv[1], "faults") == 0) return cmocka_run_group_tests(faults, NULL, NULL);

@@ -129,9 +129,10 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, hmci_operation_t
                                .bytes = piece.length,
                                .end = piece.end};
   if (operation->kind == HMCI_GET) request->sink = operation->local->base + piece.local;
+  uint8_t *data = slot ? slot->data : request->header;
   if (operation->kind == HMCI_PUT && message.checksum)
-    message.value = hmci_crc32c(0, slot->data + VERBS_HEADER, piece.length);
-  hmci_verbs_message_encode(slot ? slot->data : request->header, &message);
+    message.value = hmci_crc32c(0, data + VERBS_HEADER, piece.length);
+  hmci_verbs_message_encode(data, &message);
   connection->request_next++;
   connection->transport->asked++;
   state->next = piece.end;

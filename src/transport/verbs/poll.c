@@ -4,7 +4,8 @@
  * thread switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything
  * is under way; that of messages always, for requests, which are sent as solicited events, and for answers too while
  * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop, or the loop
- * is going to look soon; whoever waits again and again need not have it told in between. A queue is polled once more
+ * is going to look soon; whoever waits again and again need not have it told in between, unless something is left to be
+ * posted, or somebody else is to be told. A queue is polled once more
  * after it was armed, for what came before that. */
 #include "verbs.h"
 
@@ -91,6 +92,10 @@ bool hmci_verbs_poll(verbs_device_t *device) {
   moved |= take_from(device, device->received, take_received);
   if (moved) pump_touched(device->transport);
   return moved;
+}
+
+void hmci_verbs_reap(verbs_connection_t *connection) {
+  if (connection->main) take_from(connection->main->device, connection->main->device->sent, take_sent);
 }
 
 static bool sends_need_arming(const verbs_device_t *device) {
@@ -265,10 +270,25 @@ hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t 
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
 
+void hmci_verbs_leave_alone(verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_device_t *device = connection->rails[i].device;
+    if (!device) continue;
+    device->looks_seen = device->looks;
+    device->will_look = false;
+  }
+}
+
+/* Its caller may go to sleep somewhere else. */
 void hmci_verbs_progress(void *block) {
   verbs_connection_t *connection = block;
   if (pthread_mutex_trylock(&connection->transport->lock)) return;
-  if (poll_all(connection)) hmci_verbs_settle(connection->transport);
+  if (poll_all(connection)) {
+    hmci_verbs_settle(connection->transport);
+  } else {
+    hmci_verbs_leave_alone(connection);
+    hmci_verbs_settle_soon(connection->transport);
+  }
   pthread_mutex_unlock(&connection->transport->lock);
 }
 

@@ -301,11 +301,16 @@ static void post_operations(verbs_connection_t *connection) {
   }
 }
 
+bool hmci_verbs_queue_is_waiting(const verbs_connection_t *connection) {
+  return connection->next || connection->current || connection->job_count || connection->repeat_due ||
+         hmci_verbs_stripe_is_lost(connection);
+}
+
 void hmci_verbs_queue_pump(verbs_connection_t *connection) {
   verbs_rail_t *main = connection->main;
   if (connection->failed || is_recalling(connection)) return;
   bool room = !main || (!main->spoilt && (hmci_verbs_answer_send(connection), hmci_verbs_message_repeat(connection)));
-  room = hmci_verbs_stripe_post(connection, NULL) && room;
+  if (hmci_verbs_stripe_is_lost(connection)) room = hmci_verbs_stripe_post(connection, NULL) && room;
   if (room) post_operations(connection);
   if (main && main->flush_due && !main->spoilt) hmci_verbs_ring_flush(main, (verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
   for (uint32_t i = 0; i < connection->rail_count; i++) {

@@ -185,7 +185,6 @@ static bool blame(verbs_rail_t *rail, const verbs_entry_t *entry, const struct i
 
 void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion) {
   if (count - rail->retired >= rail->posted - rail->retired) return; /* of a queue pair that is gone */
-  hmci_verbs_touch(rail->connection);
   bool failed = completion->status != IBV_WC_SUCCESS;
   bool up = rail->phase == VERBS_UP || rail->phase == VERBS_PROBING;
   uint32_t done = count + !failed;
@@ -197,6 +196,7 @@ void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct i
     if (up) hmci_verbs_pairing_break(rail, path);
   }
   if (rail->phase == VERBS_FLUSHING && rail->retired == rail->posted) hmci_verbs_pairing_flushed(rail);
+  if (hmci_verbs_queue_is_waiting(rail->connection)) hmci_verbs_touch(rail->connection);
 }
 
 void hmci_verbs_ring_abandon(verbs_rail_t *rail) { retire_to(rail, rail->posted, false); }

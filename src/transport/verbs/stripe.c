@@ -135,6 +135,13 @@ void hmci_verbs_stripe_lose(verbs_rail_t *rail, const verbs_entry_t *entry) {
       (verbs_entry_t){.operation = entry->operation, .begin = entry->begin, .end = entry->end};
 }
 
+bool hmci_verbs_stripe_is_lost(const verbs_connection_t *connection) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].lost_count) return true;
+  }
+  return false;
+}
+
 void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *operation) {
   for (uint32_t i = 0; i < connection->rail_count; i++) {
     verbs_rail_t *rail = &connection->rails[i];

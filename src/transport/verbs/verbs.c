@@ -275,15 +275,24 @@ static void connection_close(void *block) {
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
+/* Will a callback or a descriptor tell of the end? */
+static bool is_told(const hmci_operation_t *last) {
+  return last->completed || (last->room && atomic_load_explicit(&last->room->event, memory_order_relaxed) >= 0);
+}
+
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   verbs_connection_t *connection = block;
   pthread_mutex_lock(&connection->transport->lock);
   hmc_status_t status = connection->failed;
   if (status == HMC_SUCCESS) {
-    bool awaited = operations->awaited;
+    bool awaited = operations->awaited, told = is_told(&operations[count - 1]);
     for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
     hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
-    if (!awaited) hmci_verbs_settle_soon(connection->transport);
+    if (!awaited) {
+      if (told || hmci_verbs_queue_is_waiting(connection)) hmci_verbs_leave_alone(connection);
+      hmci_verbs_reap(connection); /* often the end of the operation before it, and who waits for that need not look */
+      hmci_verbs_settle_soon(connection->transport);
+    }
   }
   pthread_mutex_unlock(&connection->transport->lock);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "the peer is gone");

@@ -65,7 +65,7 @@ enum {
 };
 #define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
 #define VERBS_DRAIN UINT64_C(1000000000)      /* nanoseconds hardware may take to flush a queue */
-#define VERBS_LOOK UINT64_C(2000000)          /* nanoseconds between looks of the loop while threads poll */
+#define VERBS_LOOK UINT64_C(10000000)         /* nanoseconds between looks of the loop while threads poll */
 #define VERBS_RETRY_MOST UINT64_C(1000000000) /* nanoseconds between two attempts to make a queue pair */
 
 typedef struct verbs_transport verbs_transport_t;
@@ -436,6 +436,8 @@ typedef struct verbs_piece {
 bool hmci_verbs_queue_piece(const hmci_operation_t *operation, verbs_cursor_t from, uint64_t most,
                             verbs_piece_t *piece);
 void hmci_verbs_queue_add(verbs_connection_t *connection, hmci_operation_t *operation);
+/* Is there anything that is not posted? */
+bool hmci_verbs_queue_is_waiting(const verbs_connection_t *connection);
 /* Posts what can be posted. */
 void hmci_verbs_queue_pump(verbs_connection_t *connection);
 /* Completes the operation where nothing is left to wait for; true when it has. */
@@ -472,6 +474,8 @@ bool hmci_verbs_stripe_fits(const verbs_connection_t *connection, const hmci_ope
 bool hmci_verbs_stripe_post(verbs_connection_t *connection, hmci_operation_t *operation);
 /* The stripe did not get through. */
 void hmci_verbs_stripe_lose(verbs_rail_t *rail, const verbs_entry_t *entry);
+/* Are there lost stripes? */
+bool hmci_verbs_stripe_is_lost(const verbs_connection_t *connection);
 /* The operation's lost stripes are not to be done again. */
 void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *operation);
 
@@ -539,6 +543,10 @@ void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *re
 /* poll.c */
 /* Takes completions and posts what they made possible. True when there were any. */
 bool hmci_verbs_poll(verbs_device_t *device);
+/* Takes what completed on the main rail, while its caller is here anyway. */
+void hmci_verbs_reap(verbs_connection_t *connection);
+/* Nobody may come to look at what is under way: the loop is to. */
+void hmci_verbs_leave_alone(verbs_connection_t *connection);
 /* The connection may be able to go on. */
 void hmci_verbs_touch(verbs_connection_t *connection);
 /* Lets those go on that may, and sees to it that the loop notices what comes; before letting go of the lock, after

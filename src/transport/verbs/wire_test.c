@@ -178,14 +178,14 @@ static void test_offers_come_back(void **state) {
   uint32_t count;
   uint8_t rails;
   memset(gids, 0, sizeof gids);
-  for (uint8_t i = 0; i < VERBS_OFFERS + 1; i++) {
-    gids[i] = (verbs_gid_t){.place = i,
+  for (uint32_t i = 0; i < VERBS_OFFERS + 1; i++) {
+    gids[i] = (verbs_gid_t){.place = (uint8_t)i,
                             .device = (uint8_t)(i / 3),
                             .layer = 2,
                             .type = 1,
                             .mtu = (uint8_t)(1 + i % 5),
                             .lid = (uint16_t)(i * 1000)};
-    memset(gids[i].raw, i, sizeof gids[i].raw);
+    memset(gids[i].raw, (int)i, sizeof gids[i].raw);
   }
   for (uint32_t n = 0; n <= VERBS_OFFERS + 1; n++) {
     hmci_verbs_offer_encode(&offer, gids, n, 3);
