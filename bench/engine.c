@@ -2,14 +2,14 @@
  *
  *   shm_put, shm_get      blocking calls on a mapped peer
  *   shm_copy_to, _from    memcpy on the very same pages: the limit of the two above
- *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for one way
+ *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for
+ *                         one way
  *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
  *   tcp_pingpong          as shm_pingpong; each watches its own word before it waits for its put to be complete
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
- *   on
- *                         this process's second device, which is as fast as the target's
+ *                         on this process's second device, which is as fast as the target's
  *
  * `hmc-bench-engine sim` has software accelerator memory at both ends, `hmc-bench-engine lent` memory that the program
  * allocated itself and lends. With `hmc-bench-engine ucx` or `rdma` what is called tcp goes by that.

@@ -37,8 +37,8 @@ HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 HMC_API hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
 
 /* Says whether connections of this type can be made here. Returns HMC_SUCCESS or HMC_UNSUPPORT; either way `reason` (at
- * most `size` bytes with the end, may be NULL) gets one line that says what there is or what is missing. Threads: any.
- * */
+ * most `size` bytes with the end, may be NULL) gets one line that says what there is or what is missing. Threads:
+ * any. */
 HMC_API hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
 /* What can be set for one context; zero in a field means the setting of the same name decides. */
@@ -54,8 +54,9 @@ HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hm
 
 /* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them, and of its
  * requests, are invalid then. NULL is allowed. Threads: not in a callback (it does nothing there but say so in the
- * log); no other call on the context, its regions, peers or requests may run or follow, with one exception: threads that wait for requests meanwhile (hmc_request_wait and its kin) are
- * woken and get HMC_CANCELLED, and have left the context when it returns. */
+ * log); no other call on the context, its regions, peers or requests may run or follow, with one exception: threads
+ * that wait for requests meanwhile (hmc_request_wait and its kin) are woken and get HMC_CANCELLED, and have left the
+ * context when it returns. */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
 /* Accepts peers on an IPv4 or IPv6 address from now on. Port 0 picks a free one; `bound_port` (may be NULL) gets it.
@@ -68,8 +69,8 @@ HMC_API void hmc_context_stop_listening(hmc_context_t *context);
 /* Connects to a listening context and settles the route. Blocks until done, at most `timeout_ms` (0: the context's).
  * Ownership: the peer belongs to the context; hmc_peer_close gives it back early.
  * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the
- * required type does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads: any.
- * */
+ * required type does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads:
+ * any. */
 HMC_API hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
                                          hmc_connection_type_t type, uint64_t timeout_ms, hmc_peer_t **peer);
 

@@ -56,8 +56,8 @@ HMC_API hmc_status_t hmc_memory_resolve(hmc_memory_t memory, hmc_memory_t *resol
  * Errors: HMC_INVALID_CONFIG (size 0, pointer NULL), HMC_UNSUPPORT, HMC_NOT_FOUND, HMC_NO_MEMORY. */
 HMC_API hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointer);
 
-/* Frees what hmc_memory_allocate gave; NULL is allowed. Errors: HMC_NOT_FOUND (not a live allocation of that memory).
- * */
+/* Frees what hmc_memory_allocate gave; NULL is allowed. Errors: HMC_NOT_FOUND (not a live allocation of that
+ * memory). */
 HMC_API hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer);
 
 /* Copies `size` bytes between any two memories of this process, in any direction (host to device, device to host,

@@ -5,8 +5,8 @@
  * Operations in flight at the same time are not ordered among each other.
  *
  * The local side is a region of the same context (lend memory with hmc_region_register), the remote side one opened at
- * a peer. Offsets and lengths are in bytes; length 0 succeeds and moves nothing. Where both sides are the same memory (a
- * context can be its own peer), the two ranges must not overlap. All calls are thread-safe.
+ * a peer. Offsets and lengths are in bytes; length 0 succeeds and moves nothing. Where both sides are the same memory
+ * (a context can be its own peer), the two ranges must not overlap. All calls are thread-safe.
  *
  * Errors common to all: HMC_OUT_OF_RANGE (offset + length past either region), HMC_STALE (the peer closed its region),
  * HMC_DENIED (the region's rights), HMC_TIMEOUT, HMC_PEER_LOST, HMC_CANCELLED (the peer was closed here),

@@ -55,8 +55,8 @@ static _Thread_local const hmci_loop_t *held_loop, *own_loop;
 
 bool hmci_loop_is_held(const hmci_loop_t *loop) { return held_loop == loop; }
 
-/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it over.
- * */
+/* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it
+ * over. */
 void hmci_loop_lock(hmci_loop_t *loop) {
   atomic_fetch_add(&loop->others, 1);
   pthread_mutex_lock(&loop->dispatch);
@@ -254,8 +254,8 @@ static void drain(int descriptor) {
   (void)got;
 }
 
-/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is called.
- * */
+/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is
+ * called. */
 static bool dispatch_due(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
   uint32_t count;

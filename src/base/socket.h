@@ -37,8 +37,8 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
 /* True where both ends of a connected socket have one address, this host's. */
 bool hmci_socket_stays_here(int descriptor);
 
-/* The congestion control of a TCP socket, by the kernel's name. HMC_INVALID_CONFIG: it has none of that name, or not for
- * this process. */
+/* The congestion control of a TCP socket, by the kernel's name. HMC_INVALID_CONFIG: it has none of that name, or not
+ * for this process. */
 hmc_status_t hmci_socket_set_congestion(int descriptor, const char *name);
 
 /* Sends or receives a few bytes together with at most one descriptor (-1: none) over a UNIX socket. The receiver owns

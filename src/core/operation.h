@@ -22,8 +22,8 @@ void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote);
 hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,
                                   uint64_t length);
 
-/* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has none.
- * */
+/* Fills in all but the segments, the atomic and the message. `local` and `remote` may be NULL where the kind has
+ * none. */
 void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local,
                             hmc_remote_t *remote, uint64_t deadline);
 

@@ -211,8 +211,8 @@ typedef struct hmci_transport_ops {
   /* Could the peer with that offer be reached? HMC_UNSUPPORT with the reason as text. */
   hmc_status_t (*reachable)(void *transport, const hmci_blob_t *offer);
 
-  /* May AUTO take this way, which is reachable? HMC_UNSUPPORT: one that comes after it is faster here; the text says why.
-   * NULL: it may. */
+  /* May AUTO take this way, which is reachable? HMC_UNSUPPORT: one that comes after it is faster here; the text says
+   * why. NULL: it may. */
   hmc_status_t (*suits_auto)(void *transport, const hmci_blob_t *offer);
 
   /* Makes this side's half of a connection; `data` travels to the other half. Never blocks. */
@@ -228,14 +228,14 @@ typedef struct hmci_transport_ops {
   /* Ends all operations with `status`, now and for ever, and stops the service. May be called more than once. Any
    * thread. */
   void (*connection_fail)(void *connection, hmc_status_t status);
-  /* After connection_fail, when no call on the connection runs. Not in the loop's thread with its lock held by others.
-   * */
+  /* After connection_fail, when no call on the connection runs. Not in the loop's thread with its lock held by
+   * others. */
   void (*connection_close)(void *connection);
   /* One line about how bytes go, for hmc_peer_explain. */
   void (*explain)(void *connection, char *text, size_t size);
 
-  /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's thread.
-   * */
+  /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's
+   * thread. */
   hmc_status_t (*region_export)(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
   /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the
    * loop's lock held. */
@@ -254,16 +254,16 @@ typedef struct hmci_transport_ops {
    * device's. */
   unsigned (*remote_is_staged)(void *connection, void *remote, const hmci_memory_ops_t *local);
 
-  /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was started.
-   * */
+  /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was
+   * started. */
   hmc_status_t (*submit)(void *connection, hmci_operation_t *operations, uint32_t count);
   /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under
    * way), or `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
   hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);
   /* Moves on what can move without blocking. */
   void (*progress)(void *connection);
-  /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched afterwards.
-   * */
+  /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched
+   * afterwards. */
   void (*cancel)(void *connection, hmci_operation_t *operation, hmc_status_t status);
 } hmci_transport_ops_t;
 

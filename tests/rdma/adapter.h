@@ -1,7 +1,8 @@
 /* What the two files of the look-alike share: adapter.c plays the adapters, ibverbs.c has the entry points.
  *
- * One lock guards everything; the adapters' thread holds it while it carries out one work request. It does them in order
- * per queue pair, round robin between queue pairs, and checks what hardware checks: keys, ranges, rights, states, room. */
+ * One lock guards everything; the adapters' thread holds it while it carries out one work request. It does them in
+ * order per queue pair, round robin between queue pairs, and checks what hardware checks: keys, ranges, rights, states,
+ * room. */
 #ifndef TESTS_RDMA_ADAPTER_H
 #define TESTS_RDMA_ADAPTER_H
 

@@ -347,7 +347,7 @@ int ibv_destroy_srq(struct ibv_srq *shown) {
   return 0;
 }
 
-/* ---- queue nic.pairs ------------------------------------------------------------------------------------------------- */
+/* ---- queue pairs ------------------------------------------------------------------------------------------------- */
 
 struct ibv_qp *ibv_create_qp(struct ibv_pd *domain, struct ibv_qp_init_attr *wanted) {
   pair_t *pair = NULL;

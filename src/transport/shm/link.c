@@ -104,8 +104,8 @@ static uint32_t next_number(void) {
   return atomic_fetch_add(&numbers, 1);
 }
 
-/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes back.
- * */
+/* Sends a question and waits for its answer; `*descriptor` goes out and, where one comes with the answer, comes
+ * back. */
 static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *descriptor, uint64_t deadline) {
   uint32_t number = next_number();
   int got = -1;

@@ -128,8 +128,8 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   return HMC_SUCCESS;
 }
 
-/* How long a waiting thread polls though nothing moves: `spin`, and the time the other end may take to receive so much.
- * */
+/* How long a waiting thread polls though nothing moves: `spin`, and the time the other end may take to receive so
+ * much. */
 static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < operation->segment_count && bytes < PATIENT_BYTES; i++)

@@ -237,8 +237,8 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
   for (int i = 0; i < count; i++) add_part(batch, pieces[i].iov_base, pieces[i].iov_len, skip);
 }
 
-/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there yet.
- * */
+/* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there
+ * yet. */
 static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;

@@ -81,8 +81,8 @@ bool hmci_responder_is_staged(const hmci_responder_t *responder) {
   return responder->region && !responder->region->ops->host_accessible && responder->in.depth;
 }
 
-/* Ends the oldest chunk, whose copies are done, and its operation with the last one. False when the stream is broken.
- * */
+/* Ends the oldest chunk, whose copies are done, and its operation with the last one. False when the stream is
+ * broken. */
 static bool end_chunk(hmci_responder_t *responder) {
   hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
   hmci_responder_release(responder, &slot->region);
@@ -224,8 +224,8 @@ static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmc
   return last ? end_operation(responder) : true;
 }
 
-/* A frame into device memory gets its buffers where the pool has some; any other waits until the device has finished.
- * */
+/* A frame into device memory gets its buffers where the pool has some; any other waits until the device has
+ * finished. */
 static bool prepare_stage(hmci_responder_t *responder) {
   const hmci_host_t *host = responder->host;
   bool moved, device = responder->request.type == HMCI_WIRE_PUT && !responder->region->ops->host_accessible;

@@ -50,8 +50,8 @@ hmci_stage_slot_t *hmci_stage_newest(hmci_stage_t *stage);
 void hmci_stage_pop(hmci_stage_t *stage);
 
 /* Starts the copies between the slot's buffer and `bytes` bytes of the pieces from `cursor` on, which it moves. At most
- * HMCI_STAGE_PIECES of them run on the device's own; the others are done when it returns. Errors are kept in the slot.
- * */
+ * HMCI_STAGE_PIECES of them run on the device's own; the others are done when it returns. Errors are kept in the
+ * slot. */
 void hmci_stage_start(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_segment_t *segments,
                       uint32_t count, hmci_cursor_t *cursor, uint64_t bytes, bool to_host);
 /* True when all copies of the slot are done; `slot->status` then says how. */

@@ -74,8 +74,8 @@ static void test_requests_that_are_none(void **state) {
   }
 }
 
-/* The entries of a request of that type, whose first one is `first`, further ones `second` and, for an atomic, `third`.
- * */
+/* The entries of a request of that type, whose first one is `first`, further ones `second` and, for an atomic,
+ * `third`. */
 static hmc_status_t decode_entries(uint8_t type, hmci_segment_t first, hmci_segment_t second, hmci_segment_t third,
                                    uint64_t *total) {
   uint8_t table[2 * HMCI_REQUEST_ENTRY];

@@ -180,7 +180,8 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
 
 /* ---- waiting for a welcome --------------------------------------------------------------------------------------- */
 
-/* Sleeps a moment, or until UCX has something. With the lock held, which it lets go in any case: the loop may want it. */
+/* Sleeps a moment, or until UCX has something. With the lock held, which it lets go in any case: the loop may want
+ * it. */
 static void doze(hmci_ucx_worker_t *worker, uint64_t deadline) {
   struct pollfd wake = {.fd = worker->events.descriptor, .events = POLLIN};
   int left = hmci_poll_timeout(deadline);

@@ -15,9 +15,9 @@
  * connection's pipes are connected by the half that dials, as clients to UCX's listeners: the other way UCX has, by
  * worker addresses, makes both ends connect at once, and UCX 1.13 aborts the process where an endpoint is closed or a
  * peer dies in the middle of that; over RDMA it also depends on datagrams, which Soft-RoCE does not get past UCX's own
- * check. The listeners take connections over sockets first: see prefer_sockets. Shared memory is left out by UCX unless UCX_POSIX_ERROR_HANDLING=y: all senders
- * share one queue there, and one that is killed at the wrong moment stops it for the others. Processes of one host have
- * type shm.
+ * check. The listeners take connections over sockets first: see prefer_sockets. Shared memory is left out by UCX unless
+ * UCX_POSIX_ERROR_HANDLING=y: all senders share one queue there, and one that is killed at the wrong moment stops it
+ * for the others. Processes of one host have type shm.
  *
  * Authentication. UCX's own connections prove nothing. Each pipe's number and token are told to the authenticated peer
  * only; who connects and does not know them is cut off. That does not reach the ports that UCX's tcp opens besides, at

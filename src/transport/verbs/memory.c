@@ -8,8 +8,8 @@
  * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out.
  * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
  *
- * Device memory is registered by a dma-buf, or by its address (peer memory), where it and the adapter can do that; which
- * of the two a kind does not take is remembered.
+ * Device memory is registered by a dma-buf, or by its address (peer memory), where it and the adapter can do that;
+ * which of the two a kind does not take is remembered.
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "verbs.h"

@@ -2,9 +2,9 @@
  *
  * The dialling end leads, so that two never begin at once. A round is an epoch: CONNECT with its queue pair; the
  * acceptor makes one, connects it and answers CONNECTED; the dialler connects its own, sees a read of the peer's flush
- * word come back, for only that shows that packets get through, and says READY, before which the acceptor sends nothing.
- * An end whose queue pair failed says BROKEN once it is gone, and the other one breaks its own and says so too. Only
- * when both are gone is anything done again that was under way.
+ * word come back, for only that shows that packets get through, and says READY, before which the acceptor sends
+ * nothing. An end whose queue pair failed says BROKEN once it is gone, and the other one breaks its own and says so
+ * too. Only when both are gone is anything done again that was under way.
  *
  *   UNMADE --make--> CONNECTING --connected--> [PROBING --came back-->] UP --break--> FLUSHING --all retired--> PARTING
  *     ^---------------------------------------the peer's is gone------------------------------------------------'

@@ -1,6 +1,6 @@
 /* Regions: how their bytes go, at the owner's side and at the user's (see verbs.h). A region's key: u8 cause of
- * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 0; u32 0; then for each rail: u32 1 where its device reaches the region,
- * else 0; u32 key; u64 address; then a text on why the way is
+ * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 0; u32 0; then for each rail: u32 1
+ * where its device reaches the region, else 0; u32 key; u64 address; then a text on why the way is
  * no faster one. A region is reached straight by all rails whose device the owner can use, or by none:
  * any of them may have to stand in for the others. */
 #include "verbs.h"

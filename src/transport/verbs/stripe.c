@@ -1,8 +1,8 @@
-/* Large puts and gets over several rails: their pieces are taken by whichever rail has room, so that each carries what it
- * can, and a rail that fails is left out.
+/* Large puts and gets over several rails: their pieces are taken by whichever rail has room, so that each carries what
+ * it can, and a rail that fails is left out.
  *
- * So are puts of any size, over one rail too, to device memory that the peer's adapter reaches by itself: what makes them
- * visible there is a read of that very memory.
+ * So are puts of any size, over one rail too, to device memory that the peer's adapter reaches by itself: what makes
+ * them visible there is a read of that very memory.
  *
  * A piece is done by itself: the read behind its write, where the peer's device needs one, goes the same way. One that
  * does not get through is lost by its rail, and is handed out again before anything new, but not before both ends'

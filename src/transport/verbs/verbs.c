@@ -135,7 +135,7 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
 }
 
 /* A device in software sends what it gets packet by packet through the network stack of the kernel, which takes tcp's
- * bytes 64 KiB at a time: bench/rdma has the figures. */
+ * bytes 64 KiB at a time; docs/rdma.md has figures. */
 static hmc_status_t suits_auto(void *self, const hmci_blob_t *offer) {
   verbs_transport_t *transport = self;
   choice_t choice;

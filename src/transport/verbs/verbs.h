@@ -411,8 +411,8 @@ void hmci_verbs_rail_close(verbs_rail_t *rail); /* of one that was never opened,
 /* ring.c */
 /* Free entries of the send queue. */
 uint32_t hmci_verbs_ring_room(const verbs_rail_t *rail);
-/* Adds an entry and its work request, of one piece, to what is to be posted; there must be room. The caller fills in the
- * rest of the request and the piece. What is collected is posted when it is full. */
+/* Adds an entry and its work request, of one piece, to what is to be posted; there must be room. The caller fills in
+ * the rest of the request and the piece. What is collected is posted when it is full. */
 struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry);
 /* Hands what is collected to the hardware. */
 void hmci_verbs_ring_post(verbs_rail_t *rail);

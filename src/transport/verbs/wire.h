@@ -6,8 +6,8 @@
  *    0  u32 type   4  u32 epoch   8  u32 number   12  u32 status   16  u32 region   20  u32 generation
  *   24  u32 queue pair   28  u32 first packet number   32  u32 key of the flush word   36  u32 rights   40  u64 address
  * of the flush word 48  u16 LID   50  u8 path MTU (1 .. 5, as verbs number it)   51  u8 reads it answers at a time 52
- * u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u8 rail   55  u8 0   56  u8[16] GID 72  text, ended by
- * a zero
+ * u8 sender's place in its offer   53  u8 receiver's place in its offer   54  u8 rail   55  u8 0   56  u8[16] GID 72
+ * text, ended by a zero
  *
  * Messages go over the queue pair, in the order of their numbers: what hardware cannot do at the owner. HEADER
  * bytes, then the payload of PUT, NOTIFY and DATA.
