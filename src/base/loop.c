@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
+enum { MOVES_IN_A_ROW = 32 }; /* of the hot watch, before it is set aside */
 enum { SOON_NANOSECONDS = 200000 };
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
@@ -48,6 +49,7 @@ struct hmci_loop {
   bool soon_is_set;              /* table */
   hmci_list_t timers;            /* table */
   hmci_watch_t *hot;             /* dispatch; the watch that moved last */
+  hmci_watch_t *aside;           /* table; a watch that epoll does not have while spin() polls it */
 };
 
 /* The loop whose `dispatch` this thread holds, and the loop whose thread this is. */
@@ -115,6 +117,7 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
   watch->slot = slot;
   watch->polled = watch->due = false;
   watch->descriptor = descriptor;
+  watch->events = events;
   struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, slot)};
   int failed = epoll_ctl(loop->epoll, EPOLL_CTL_ADD, descriptor, &event);
   if (failed) {
@@ -129,11 +132,38 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
 
 void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&loop->table);
-  if (watch->slot) {
+  watch->events = events;
+  if (watch->slot && watch != loop->aside) {
     struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, watch->slot)};
     epoll_ctl(loop->epoll, EPOLL_CTL_MOD, watch->descriptor, &event);
   }
   pthread_mutex_unlock(&loop->table);
+}
+
+/* Takes the hot watch out of the epoll set; in spin() only, which polls it. */
+static bool set_aside(hmci_loop_t *loop) {
+  begin_dispatch(loop);
+  pthread_mutex_lock(&loop->table);
+  hmci_watch_t *watch = loop->hot;
+  bool fits = watch && watch->slot && !(watch->events & EPOLLONESHOT); /* putting one back would arm it */
+  if (fits && epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL) == 0) loop->aside = watch;
+  bool done = loop->aside;
+  pthread_mutex_unlock(&loop->table);
+  end_dispatch(loop);
+  return done;
+}
+
+/* False: the kernel has no memory for it just now. */
+static bool put_back(hmci_loop_t *loop) {
+  pthread_mutex_lock(&loop->table);
+  hmci_watch_t *watch = loop->aside;
+  if (watch) {
+    struct epoll_event event = {.events = watch->events, .data.u64 = watch_key(loop, watch->slot)};
+    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, watch->descriptor, &event) == 0) loop->aside = NULL;
+  }
+  bool done = !loop->aside;
+  pthread_mutex_unlock(&loop->table);
+  return done;
 }
 
 void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
@@ -159,7 +189,8 @@ void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
 
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
-  if (watch->slot) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+  if (watch->slot && watch != loop->aside) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+  if (watch == loop->aside) loop->aside = NULL;
   pthread_mutex_unlock(&loop->table);
 }
 
@@ -169,6 +200,7 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
   if (watch->slot) {
     epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+    if (watch == loop->aside) loop->aside = NULL;
     loop->slots[watch->slot].watch = NULL;
     loop->slots[watch->slot].next_free = loop->free_slot;
     loop->free_slot = watch->slot;
@@ -337,15 +369,25 @@ static bool dispatch_polled(hmci_loop_t *loop) {
 
 /* Polls until nothing moved for `spin`. */
 static void spin(hmci_loop_t *loop) {
-  uint64_t until = hmci_now() + loop->spin;
-  while (!atomic_load_explicit(&loop->stopping, memory_order_relaxed)) {
-    bool moved = false;
+  uint64_t until = hmci_now() + loop->spin, now;
+  uint32_t in_a_row = 0;
+  bool aside = false;
+  do {
+    bool moved = false, others;
     for (int i = 0; i < POLLS_PER_LOOK && !moved; i++) moved = poll_hot(loop);
-    moved |= dispatch_events(loop, 0);
-    uint64_t now = hmci_now();
-    if (moved) until = now + loop->spin;
-    if (now >= until || atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) return;
-  }
+    in_a_row += moved;
+    others = dispatch_events(loop, 0);
+    if (others) { /* one of them is hot now */
+      in_a_row = 0;
+      aside = aside && !put_back(loop);
+    } else if (in_a_row == MOVES_IN_A_ROW && !aside) {
+      aside = set_aside(loop);
+    }
+    now = hmci_now();
+    if (moved || others) until = now + loop->spin;
+  } while (now < until && !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
+           !atomic_load_explicit(&loop->stopping, memory_order_relaxed));
+  while (!put_back(loop)) sched_yield();
 }
 
 static void *run(void *argument) {

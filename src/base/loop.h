@@ -1,7 +1,8 @@
 /* The service loop: one thread, one epoll set, that runs what must happen without the application.
  *
  * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last
- * directly, the others through epoll) and only then sleeps in the kernel; an idle loop uses no processor time.
+ * directly, the others through epoll) and only then sleeps in the kernel; an idle loop uses no processor time. A watch
+ * that keeps moving is out of the epoll set meanwhile, for whoever writes to its socket would pay for telling epoll.
  *
  * Locking: `dispatch` is held while a callback runs. add, modify and remove may be called from any thread; remove takes
  * `dispatch` unless the thread holds it, so that when it returns no callback of that watch runs or will run. Callbacks
@@ -24,6 +25,7 @@ struct hmci_watch {
   /* `events`: those of epoll, or 0 when the loop polls by itself. Returns true when it moved something. */
   bool (*ready)(hmci_watch_t *watch, uint32_t events);
   int descriptor;
+  uint32_t events;  /* the loop's */
   uint32_t slot;    /* the loop's; 0: not added */
   bool polled, due; /* the loop's */
 };

@@ -120,6 +120,92 @@ typedef struct alarm {
   _Atomic int rings;
 } alarm_t;
 
+/* ---- watches that move again and again --------------------------------------------------------------------------- */
+
+/* Moves by itself, call after call, until `busy` is unset. */
+typedef struct runner {
+  probe_t probe;
+  _Atomic bool busy;
+} runner_t;
+
+static bool run_on(hmci_watch_t *watch, uint32_t events) {
+  runner_t *runner = HMCI_CONTAINER(watch, runner_t, probe.watch);
+  count_call(watch, events);
+  return atomic_load(&runner->busy);
+}
+
+/* Calls until the loop must have set it aside. */
+static void runner_start(runner_t *runner) {
+  probe_open(&runner->probe);
+  runner->probe.watch.ready = run_on;
+  atomic_store(&runner->busy, true);
+  probe_tell(&runner->probe);
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&runner->probe.calls) < 1000;)
+    assert_true(hmci_now() < until);
+}
+
+/* Waits until the loop sleeps again. */
+static void runner_rest(runner_t *runner) {
+  int before;
+  atomic_store(&runner->busy, false);
+  do {
+    before = atomic_load(&runner->probe.calls);
+    usleep(20000);
+  } while (before != atomic_load(&runner->probe.calls));
+}
+
+static void test_a_runner_is_told_when_it_rests(void **state) {
+  (void)state;
+  runner_t runner;
+  probe_t other;
+  probe_open(&other);
+  runner_start(&runner);
+  probe_tell(&other); /* those beside it are served meanwhile */
+  await(&other.calls, 1);
+  runner_rest(&runner);
+  for (int i = 0; i < 3; i++) {
+    int before = atomic_load(&runner.probe.calls);
+    probe_tell(&runner.probe);
+    for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&runner.probe.calls) == before;)
+      assert_true(hmci_now() < until);
+    usleep(20000);
+  }
+  probe_close(&runner.probe);
+  probe_close(&other);
+}
+
+static void test_a_runner_may_change_or_go(void **state) {
+  (void)state;
+  runner_t runner;
+  runner_start(&runner);
+  hmci_loop_modify(loop, &runner.probe.watch, 0);
+  runner_rest(&runner);
+  int before = atomic_load(&runner.probe.calls);
+  probe_tell(&runner.probe); /* not asked for any more */
+  usleep(20000);
+  assert_int_equal(atomic_load(&runner.probe.calls), before);
+  hmci_loop_modify(loop, &runner.probe.watch, EPOLLIN);
+  await(&runner.probe.calls, before + 1);
+  probe_close(&runner.probe);
+
+  runner_start(&runner);
+  hmci_loop_silence(loop, &runner.probe.watch);
+  runner_rest(&runner);
+  before = atomic_load(&runner.probe.calls);
+  probe_tell(&runner.probe);
+  usleep(20000);
+  assert_int_equal(atomic_load(&runner.probe.calls), before);
+  probe_close(&runner.probe);
+
+  runner_start(&runner);
+  probe_close(&runner.probe);
+  before = atomic_load(&runner.probe.calls);
+  usleep(20000);
+  assert_int_equal(atomic_load(&runner.probe.calls), before);
+}
+
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
+
 static void ring(hmci_timer_t *timer) { atomic_fetch_add(&HMCI_CONTAINER(timer, alarm_t, timer)->rings, 1); }
 
 static void test_timers(void **state) {
@@ -147,8 +233,12 @@ static int stop(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_events_are_told), cmocka_unit_test(test_soon_comes_once),
-      cmocka_unit_test(test_many_are_due),    cmocka_unit_test(test_removed_watches_are_left_alone),
+      cmocka_unit_test(test_events_are_told),
+      cmocka_unit_test(test_soon_comes_once),
+      cmocka_unit_test(test_many_are_due),
+      cmocka_unit_test(test_removed_watches_are_left_alone),
+      cmocka_unit_test(test_a_runner_is_told_when_it_rests),
+      cmocka_unit_test(test_a_runner_may_change_or_go),
       cmocka_unit_test(test_timers),
   };
   return cmocka_run_group_tests(tests, start, stop);
