@@ -75,7 +75,8 @@ HMC_API hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip,
                                          hmc_connection_type_t type, uint64_t timeout_ms, hmc_peer_t **peer);
 
 /* Waits for the next peer that connected to a listener of this context and was not handed out yet.
- * Blocks at most `timeout_ms` (0: the context's). Errors: HMC_TIMEOUT. Threads: any. */
+ * One that went again before this was called is not handed out. Blocks at most `timeout_ms` (0: the context's). Errors:
+ * HMC_TIMEOUT. Threads: any. */
 HMC_API hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **peer);
 
 typedef enum hmc_peer_state {

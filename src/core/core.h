@@ -51,6 +51,7 @@ struct hmc_context {
   uint32_t greeting_count;
   hmci_list_t peers;    /* lock */
   hmci_list_t arrivals; /* lock; accepted peers nobody has asked for yet */
+  uint32_t acceptors;   /* lock; threads that wait for one */
   pthread_cond_t arrived;
 
   pthread_mutex_t region_lock;

@@ -128,11 +128,12 @@ const char *hmci_peer_lost_reason(const hmc_peer_t *peer) {
   return atomic_load_explicit(&peer->losing, memory_order_acquire) == 2 ? peer->lost_reason : "the connection ended";
 }
 
-/* A peer that the application was never given is nobody's to close. True when it was taken out of the lists. */
+/* A peer that the application was never given is nobody's to close, unless a thread waits for one: it has been woken,
+ * and gets this one however short its stay. True when it was taken out of the lists. */
 static bool take_back(hmc_peer_t *peer) {
   hmc_context_t *context = peer->context;
   pthread_mutex_lock(&context->lock);
-  bool ours = !hmci_list_is_empty(&peer->arrival);
+  bool ours = !hmci_list_is_empty(&peer->arrival) && !context->acceptors;
   if (ours) {
     hmci_list_remove(&peer->arrival);
     hmci_list_remove(&peer->link);
@@ -202,9 +203,11 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
   pthread_mutex_lock(&context->lock);
   hmc_status_t status =
       hmci_list_is_empty(&context->arrivals) ? hmci_context_check_waiting(context, "hmc_context_accept") : HMC_SUCCESS;
+  context->acceptors++;
   while (status == HMC_SUCCESS && hmci_list_is_empty(&context->arrivals) && !failed) {
     failed = pthread_cond_timedwait(&context->arrived, &context->lock, &until);
   }
+  context->acceptors--;
   if (!hmci_list_is_empty(&context->arrivals)) {
     peer = HMCI_CONTAINER(context->arrivals.next, hmc_peer_t, arrival);
     hmci_list_remove(&peer->arrival);

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 
 # What the owner says after its port, and what the other one says.
 EXPECTED = {
@@ -21,6 +22,15 @@ EXPECTED = {
 }
 
 
+def await_sleep(process):
+    """Waits until its main thread sleeps: then it accepts. Who came and went before that would not be handed out."""
+    while process.poll() is None:
+        with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as file:
+            if file.read().rsplit(")", 1)[1].split()[0] == "S":
+                return
+        time.sleep(0.001)
+
+
 def main():
     name, program = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="hmc-test-examples-") as home:
@@ -32,6 +42,7 @@ def main():
                 port = re.fullmatch(r"waiting on port (\d+)\n", owner.stdout.readline())
                 if not port:
                     sys.exit(f"{name}: the owner does not say its port")
+                await_sleep(owner)
                 other = subprocess.run([program, port.group(1)], timeout=50, check=False, **settings)
                 said, _ = owner.communicate(timeout=30)
             finally:
