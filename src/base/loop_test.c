@@ -30,11 +30,13 @@ static bool count_call(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
-static void probe_open(probe_t *probe) {
-  *probe = (probe_t){.watch.ready = count_call, .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+static void probe_open_with(probe_t *probe, bool (*ready)(hmci_watch_t *watch, uint32_t events)) {
+  *probe = (probe_t){.watch.ready = ready, .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   assert_true(probe->event >= 0);
   assert_int_equal(hmci_loop_add(loop, &probe->watch, probe->event, EPOLLIN), HMC_SUCCESS);
 }
+
+static void probe_open(probe_t *probe) { probe_open_with(probe, count_call); }
 
 static void probe_close(probe_t *probe) {
   hmci_loop_remove(loop, &probe->watch);
@@ -136,9 +138,8 @@ static bool run_on(hmci_watch_t *watch, uint32_t events) {
 
 /* Calls until the loop must have set it aside. */
 static void runner_start(runner_t *runner) {
-  probe_open(&runner->probe);
-  runner->probe.watch.ready = run_on;
   atomic_store(&runner->busy, true);
+  probe_open_with(&runner->probe, run_on);
   probe_tell(&runner->probe);
   for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&runner->probe.calls) < 1000;)
     assert_true(hmci_now() < until);
