@@ -127,21 +127,25 @@ static hmc_status_t choose(choice_t *choice, verbs_gid_t *mine, verbs_gid_t *the
   return HMC_SUCCESS;
 }
 
-static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
+/* What the first rail to the peer of that offer would go by. */
+static hmc_status_t choose_first(verbs_transport_t *transport, const hmci_blob_t *offer, verbs_gid_t *mine) {
   choice_t choice;
-  verbs_gid_t mine, theirs;
-  hmc_status_t status = list_choice(self, offer, &choice);
-  return status == HMC_SUCCESS ? choose(&choice, &mine, &theirs) : status;
+  verbs_gid_t theirs;
+  hmc_status_t status = list_choice(transport, offer, &choice);
+  return status == HMC_SUCCESS ? choose(&choice, mine, &theirs) : status;
+}
+
+static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
+  verbs_gid_t mine;
+  return choose_first(self, offer, &mine);
 }
 
 /* A device in software sends what it gets packet by packet through the network stack of the kernel, which takes tcp's
  * bytes 64 KiB at a time; docs/rdma.md has figures. */
 static hmc_status_t suits_auto(void *self, const hmci_blob_t *offer) {
   verbs_transport_t *transport = self;
-  choice_t choice;
-  verbs_gid_t mine, theirs;
-  hmc_status_t status = list_choice(transport, offer, &choice);
-  if (status == HMC_SUCCESS) status = choose(&choice, &mine, &theirs);
+  verbs_gid_t mine;
+  hmc_status_t status = choose_first(transport, offer, &mine);
   if (status != HMC_SUCCESS) return status;
   const verbs_device_t *device = &transport->devices[mine.device];
   if (!hmci_verbs_device_is_software(device)) return HMC_SUCCESS;
