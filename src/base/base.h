@@ -53,7 +53,7 @@ bool hmci_log_level_parse(const char *name, hmc_log_level_t *level);
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t hmci_now(void);
 
-/* now + timeout, saturating at HMCI_NEVER. */
+/* now + timeout, saturating at HMCI_NEVER; from a second on to within some milliseconds. */
 uint64_t hmci_deadline(uint64_t timeout_ms);
 
 /* Milliseconds until `deadline` for poll() and epoll_wait(): rounded up, 0 when passed, -1 for HMCI_NEVER. */

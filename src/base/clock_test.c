@@ -24,6 +24,9 @@ static void test_deadline_lies_ahead_and_saturates(void **state) {
   uint64_t before = hmci_now();
   uint64_t deadline = hmci_deadline(250);
   assert_in_range(deadline, before + 250 * NS_PER_MS, hmci_now() + 250 * NS_PER_MS);
+  before = hmci_now();
+  deadline = hmci_deadline(5000); /* by another clock, which may be a tick or two behind */
+  assert_in_range(deadline, before + 4900 * NS_PER_MS, hmci_now() + 5100 * NS_PER_MS);
   assert_true(hmci_deadline(UINT64_MAX) == HMCI_NEVER);
   assert_true(hmci_deadline(UINT64_MAX / NS_PER_MS) == HMCI_NEVER);
   assert_true(hmci_deadline(UINT64_MAX / NS_PER_MS + 1) == HMCI_NEVER);

@@ -255,7 +255,7 @@ void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_
   for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
     bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-    if (request->peer != peer || starting || !request->checked || hmci_request_is_complete(request)) continue;
+    if (starting || request->peer != peer || !request->checked || hmci_request_is_complete(request)) continue;
     hmci_request_end(request, status);
   }
   pthread_mutex_unlock(&context->request_lock);

@@ -211,7 +211,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   hmci_timer_init(&context->check_timer, hmci_checks_run);
   atomic_store(&context->room.event, -1);
-  context->request_check = HMCI_NEVER;
+  atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
   context->host = (hmci_host_t){
       .settings = &context->settings,

@@ -63,8 +63,8 @@ struct hmc_context {
   hmci_list_t spare_requests;
   uint64_t request_count; /* request_lock; started so far */
   hmci_timer_t request_timer;
-  uint64_t request_check; /* request_lock; when the timer fires, HMCI_NEVER: not set */
-  hmci_room_t room;       /* told of every completion */
+  _Atomic uint64_t request_check; /* changes with request_lock; when the timer fires, HMCI_NEVER: not set */
+  hmci_room_t room;               /* told of every completion */
 
   pthread_mutex_t callback_lock;
   hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */

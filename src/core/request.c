@@ -11,8 +11,9 @@
  * and whoever frees peer or context waits until nobody is among a request's `users`.
  *
  * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed
- * meanwhile. While `starting`, a request is the starting thread's: the timer does not end it and its callback is put
- * off, for its operations may not be the transport's yet. */
+ * meanwhile. While `starting`, a request is the starting thread's: others see it in the list, and where it goes and until
+ * when, but nothing else of it; the timer does not end it and its callback is put off, for its operations may not be
+ * the transport's yet. */
 #include "request.h"
 
 #include <sched.h>
@@ -57,17 +58,18 @@ void hmci_requests_expire(hmci_timer_t *timer) {
   pthread_mutex_lock(&context->request_lock);
   for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    if (hmci_request_is_complete(request)) continue;
-    uint64_t deadline = request->chain[0].deadline;
+    uint64_t deadline = request->deadline;
     if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
       if (deadline <= now) deadline = now + LOOK_AGAIN;
+    } else if (hmci_request_is_complete(request)) {
+      continue;
     } else if (deadline <= now) {
       hmci_request_end(request, HMC_TIMEOUT);
       continue;
     }
     if (deadline < next) next = deadline;
   }
-  context->request_check = next;
+  atomic_store_explicit(&context->request_check, next, memory_order_relaxed);
   if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, timer, next);
   pthread_mutex_unlock(&context->request_lock);
 }
@@ -134,22 +136,36 @@ static void forget_callback(hmc_request_t *request) {
 
 /* ---- the lists --------------------------------------------------------------------------------------------------- */
 
-static hmc_request_t *take_request(hmc_context_t *context) {
+static hmc_request_t *make_request(hmc_context_t *context) {
+  hmc_request_t *request = malloc(sizeof *request);
+  if (!request) return NULL;
+  hmci_list_init(&request->link);
+  hmci_list_init(&request->due);
+  request->context = context;
+  request->message = NULL;
+  atomic_init(&request->starting, false);
+  atomic_init(&request->users, 0);
+  return request;
+}
+
+/* A request to that peer, listed and about to be started. */
+static hmc_request_t *take_request(hmc_peer_t *peer, uint64_t deadline) {
+  hmc_context_t *context = peer->context;
   hmc_request_t *request = NULL;
   pthread_mutex_lock(&context->request_lock);
   if (!hmci_list_is_empty(&context->spare_requests)) {
     request = HMCI_CONTAINER(context->spare_requests.next, hmc_request_t, link);
     hmci_list_remove(&request->link);
+  } else if (!(request = make_request(context))) {
+    goto out;
   }
+  atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
+  request->peer = peer;
+  request->deadline = deadline;
+  request->number = ++context->request_count;
+  hmci_list_append(&context->requests, &request->link);
+out:
   pthread_mutex_unlock(&context->request_lock);
-  if (!request && (request = malloc(sizeof *request))) {
-    hmci_list_init(&request->link);
-    hmci_list_init(&request->due);
-    request->context = context;
-    request->message = NULL;
-    atomic_init(&request->starting, false);
-    atomic_init(&request->users, 0);
-  }
   return request;
 }
 
@@ -163,14 +179,12 @@ static void give_request(hmc_request_t *request) {
   pthread_mutex_unlock(&context->request_lock);
 }
 
-static void list_request(hmc_request_t *request, bool pending) {
-  hmc_context_t *context = request->context;
-  uint64_t deadline = request->chain[0].deadline;
+/* Makes sure that the timer looks at a listed request in time. */
+static void set_timer(hmc_context_t *context, uint64_t deadline) {
+  if (deadline >= atomic_load_explicit(&context->request_check, memory_order_relaxed)) return;
   pthread_mutex_lock(&context->request_lock);
-  request->number = ++context->request_count;
-  hmci_list_append(&context->requests, &request->link);
-  if (pending && deadline < context->request_check) {
-    context->request_check = deadline;
+  if (deadline < atomic_load_explicit(&context->request_check, memory_order_relaxed)) {
+    atomic_store_explicit(&context->request_check, deadline, memory_order_relaxed);
     hmci_loop_set_timer(context->loop, &context->request_timer, deadline);
   }
   pthread_mutex_unlock(&context->request_lock);
@@ -309,6 +323,7 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
 static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   hmc_status_t status = HMC_SUCCESS;
   uint32_t done = 0;
+  if (what->length && !what->remote->mapped) return 0;
   if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
   hmci_operation_complete(&request->chain[done++], status);
   while (done < request->count) {
@@ -333,10 +348,9 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
     return hmci_fail(HMC_DENIED, "put to %s: a checksum by %s takes the right to read, which region '%s' does not give",
                      peer->where, peer->transport->ops->name, what->remote->name);
   }
-  hmc_request_t *request = take_request(peer->context);
-  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
-  request->peer = peer;
+  hmc_request_t *request = take_request(peer, deadline);
+  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
   request->remote = what->remote;
   hmci_far_end_note(&request->end, what->remote);
   request->length = what->length;
@@ -359,10 +373,9 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   if (request->fetched) first->completed = on_completed;
   if (request->callback) last->completed = on_completed;
 
-  *out = request;                                                        /* before the callback can run */
-  atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
+  *out = request; /* before the callback can run */
   uint32_t done = run_head(request, what);
-  list_request(request, done < request->count);
+  if (done < request->count) set_timer(peer->context, deadline);
   if (checked) hmci_check_begin(request);
   if (done < request->count) {
     uint32_t count = checked ? 1 : request->count - done; /* what comes after data that are checked follows later */

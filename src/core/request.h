@@ -29,6 +29,7 @@ struct hmc_request {
   hmc_remote_t *remote; /* likewise */
   hmci_far_end_t end;   /* for texts */
   uint64_t number;      /* in the order of starting */
+  uint64_t deadline;    /* of all its operations */
   uint64_t length;
   uint64_t *fetched; /* of an atomic */
   void *message;     /* the copy of a notification */

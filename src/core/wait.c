@@ -17,7 +17,7 @@ static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
   request->peer->transport->ops->progress(request->peer->connection->state);
   if (hmci_request_is_complete(request)) return true;
-  if (hmci_now() < request->chain[0].deadline) return false;
+  if (hmci_now() < request->deadline) return false;
   hmci_request_end(request, HMC_TIMEOUT);
   return true;
 }
@@ -27,7 +27,7 @@ static hmc_status_t await(hmc_request_t *request) {
   if (!request->checked) return hmci_operation_await(request->peer, hmci_request_last(request));
   hmc_status_t status = hmci_operation_await(request->peer, &request->chain[0]);
   if (status != HMC_SUCCESS) return status;
-  return hmci_operation_sleep(hmci_request_last(request), request->chain[0].deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }
 
 hmc_status_t hmc_request_test(hmc_request_t *request) {
@@ -87,7 +87,7 @@ static bool is_mixed(hmc_request_t *const *requests, size_t count, const hmc_con
 static uint64_t earliest_deadline(hmc_request_t *const *requests, size_t count) {
   uint64_t earliest = HMCI_NEVER;
   for (size_t i = 0; i < count; i++) {
-    if (requests[i] && requests[i]->chain[0].deadline < earliest) earliest = requests[i]->chain[0].deadline;
+    if (requests[i] && requests[i]->deadline < earliest) earliest = requests[i]->deadline;
   }
   return earliest;
 }
@@ -170,7 +170,8 @@ static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t num
   for (hmci_list_t *link = context->requests.next; link != &context->requests && !busy; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
     if (request->number > number) break;
-    busy = request->peer == peer && !hmci_request_is_complete(request);
+    bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
+    busy = request->peer == peer && (starting || !hmci_request_is_complete(request));
   }
   pthread_mutex_unlock(&context->request_lock);
   return busy;

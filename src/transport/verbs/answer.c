@@ -148,7 +148,7 @@ static bool send_answer(verbs_connection_t *connection) {
       answer = answer_to(&answer, status);
     }
   }
-  struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
+  struct ibv_send_wr *request = hmci_verbs_ring_add(rail, &entry);
   uint8_t *data = entry.slot ? entry.slot->data : rail->post.copied[request - rail->post.requests];
   hmci_verbs_message_encode(data, &answer);
   *request->sg_list =

@@ -30,7 +30,7 @@ static void free_request(verbs_connection_t *connection, verbs_request_t *reques
 
 static void send_request(verbs_connection_t *connection, verbs_request_t *request) {
   verbs_rail_t *rail = connection->main;
-  struct ibv_send_wr *wanted = hmci_verbs_ring_add(rail, (verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
+  struct ibv_send_wr *wanted = hmci_verbs_ring_add(rail, &(verbs_entry_t){.kind = VERBS_ENTRY_REQUEST});
   wanted->opcode = IBV_WR_SEND;
   wanted->send_flags |= IBV_SEND_SOLICITED;
   uint8_t *data = request->slot ? request->slot->data : request->header;
@@ -142,7 +142,6 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, hmci_operation_t
 }
 
 bool hmci_verbs_message_repeat(verbs_connection_t *connection) {
-  if (!connection->repeat_due) return true;
   for (uint32_t number = connection->request_first; number != connection->request_next; number++) {
     verbs_request_t *request = request_at(connection, number);
     if (!request->busy || request->sent) continue;

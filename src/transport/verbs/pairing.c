@@ -129,7 +129,7 @@ static void take_connected(verbs_rail_t *rail, const verbs_note_t *note) {
     return;
   }
   rail->phase = VERBS_PROBING;
-  hmci_verbs_ring_flush(rail, (verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
+  hmci_verbs_ring_flush(rail, &(verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
   hmci_verbs_ring_post(rail);
   if (rail->spoilt) hmci_verbs_pairing_break(rail, true);
 }

@@ -204,20 +204,28 @@ hmc_status_t hmci_verbs_queue_place(verbs_rail_t *rail, uint8_t copied[VERBS_COP
 }
 
 void hmci_verbs_queue_move(verbs_rail_t *rail, const verbs_piece_t *piece, const verbs_place_t *place,
-                           verbs_entry_t entry) {
-  const hmci_operation_t *operation = entry.operation;
+                           verbs_entry_t *entry) {
+  const hmci_operation_t *operation = entry->operation;
   const verbs_remote_t *remote = operation->remote_state;
   bool put = operation->kind == HMCI_PUT;
-  entry.memory = place->memory;
-  entry.slot = place->slot;
-  entry.bytes = piece->length;
-  if (!put && place->slot) entry.sink = operation->local->base + piece->local;
+  entry->memory = place->memory;
+  entry->slot = place->slot;
+  entry->bytes = piece->length;
+  if (!put && place->slot) entry->sink = operation->local->base + piece->local;
   struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
   *request->sg_list = place->piece;
   request->opcode = put ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ;
   if (place->is_inline) request->send_flags |= IBV_SEND_INLINE;
   request->wr.rdma.remote_addr = remote->ways[rail->index].address + piece->remote;
   request->wr.rdma.rkey = remote->ways[rail->index].key;
+}
+
+/* All of an operation has been posted. */
+static void end_posting(verbs_connection_t *connection, hmci_operation_t *operation) {
+  verbs_state_t *state = hmci_verbs_state(operation);
+  state->posted = true;
+  state->last = connection->main->posted;
+  if (!is_visible(connection, operation)) connection->main->flush_due = true;
 }
 
 /* Posts the next part of an operation. False: not now. */
@@ -229,9 +237,7 @@ static bool post_part(verbs_connection_t *connection, hmci_operation_t *operatio
   verbs_place_t place;
   if (hmci_verbs_ring_room(rail) < VERBS_RESERVE + 2 || rail->flying >= VERBS_FLYING) return false;
   if (!hmci_verbs_queue_piece(operation, state->next, VERBS_PART, &piece)) {
-    state->posted = true;
-    state->last = rail->posted;
-    if (!is_visible(connection, operation)) rail->flush_due = true;
+    end_posting(connection, operation); /* its last segments are empty */
     return true;
   }
   if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(rail);
@@ -241,10 +247,13 @@ static bool post_part(verbs_connection_t *connection, hmci_operation_t *operatio
     hmci_verbs_queue_stop(connection, operation, status);
     return true;
   }
-  hmci_verbs_queue_move(rail, &piece, &place,
-                        (verbs_entry_t){.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end});
+  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end};
+  hmci_verbs_queue_move(rail, &piece, &place, &entry);
   state->next = piece.end;
   state->outstanding++;
+  uint32_t last = operation->segment_count - 1;
+  if (piece.end.index == last && piece.end.offset == operation->segments[last].length)
+    end_posting(connection, operation);
   return true;
 }
 
@@ -303,16 +312,19 @@ static void post_operations(verbs_connection_t *connection) {
 
 bool hmci_verbs_queue_is_waiting(const verbs_connection_t *connection) {
   return connection->next || connection->current || connection->job_count || connection->repeat_due ||
-         hmci_verbs_stripe_is_lost(connection);
+         connection->lost > 0;
 }
 
 void hmci_verbs_queue_pump(verbs_connection_t *connection) {
   verbs_rail_t *main = connection->main;
   if (connection->failed || is_recalling(connection)) return;
-  bool room = !main || (!main->spoilt && (hmci_verbs_answer_send(connection), hmci_verbs_message_repeat(connection)));
-  if (hmci_verbs_stripe_is_lost(connection)) room = hmci_verbs_stripe_post(connection, NULL) && room;
+  bool room = !main || !main->spoilt;
+  if (main && room && connection->job_count) hmci_verbs_answer_send(connection);
+  if (main && room && connection->repeat_due) room = hmci_verbs_message_repeat(connection);
+  if (connection->lost) room = hmci_verbs_stripe_post(connection, NULL) && room;
   if (room) post_operations(connection);
-  if (main && main->flush_due && !main->spoilt) hmci_verbs_ring_flush(main, (verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
+  if (main && main->flush_due && !main->spoilt)
+    hmci_verbs_ring_flush(main, &(verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
   for (uint32_t i = 0; i < connection->rail_count; i++) {
     verbs_rail_t *rail = &connection->rails[i];
     hmci_verbs_ring_post(rail);

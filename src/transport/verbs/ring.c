@@ -21,10 +21,10 @@ uint32_t hmci_verbs_ring_room(const verbs_rail_t *rail) {
 
 /* ---- posting ----------------------------------------------------------------------------------------------------- */
 
-struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry) {
+struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, const verbs_entry_t *entry) {
   verbs_post_t *post = &rail->post;
   if (post->count == VERBS_POST) hmci_verbs_ring_post(rail);
-  *entry_at(rail, rail->posted) = entry;
+  *entry_at(rail, rail->posted) = *entry;
   struct ibv_send_wr *request = &post->requests[post->count];
   *request = (struct ibv_send_wr){
       .wr_id = (uint64_t)rail->number << 32 | rail->posted,
@@ -34,7 +34,7 @@ struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry)
   post->count++;
   rail->posted++;
   rail->device->posted++;
-  rail->flying += entry.bytes;
+  rail->flying += entry->bytes;
   if (rail->posted - rail->signalled >= VERBS_SEND_QUEUE / 4) {
     request->send_flags = IBV_SEND_SIGNALED;
     rail->signalled = rail->posted;
@@ -42,7 +42,7 @@ struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry)
   return request;
 }
 
-void hmci_verbs_ring_flush(verbs_rail_t *rail, verbs_entry_t entry) {
+void hmci_verbs_ring_flush(verbs_rail_t *rail, const verbs_entry_t *entry) {
   struct ibv_send_wr *request = hmci_verbs_ring_add(rail, entry);
   request->opcode = IBV_WR_RDMA_READ;
   request->wr.rdma.remote_addr = rail->peer.flush_address;
@@ -51,7 +51,7 @@ void hmci_verbs_ring_flush(verbs_rail_t *rail, verbs_entry_t entry) {
   verbs_device_t *device = rail->device;
   *request->sg_list =
       (struct ibv_sge){device->flush_address + VERBS_FLUSH_WORD, VERBS_FLUSH_WORD, device->flush_memory->lkey};
-  if (entry.kind == VERBS_ENTRY_FLUSH) rail->flush_due = false;
+  if (entry->kind == VERBS_ENTRY_FLUSH) rail->flush_due = false;
 }
 
 /* True where the completion of an entry is waited for. */

@@ -53,11 +53,11 @@ static hmc_status_t hand_out(verbs_rail_t *rail, hmci_operation_t *operation, ve
   if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(rail);
   hmc_status_t status = hmci_verbs_queue_place(rail, post->copied[post->count], operation, piece, &place);
   if (status != HMC_SUCCESS) return status;
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_STRIPE, .operation = operation, .begin = begin, .end = piece->end};
+  const verbs_entry_t stripe = {.kind = VERBS_ENTRY_STRIPE, .operation = operation, .begin = begin, .end = piece->end};
+  verbs_entry_t entry = stripe;
   if (flushed) entry.kind = VERBS_ENTRY_FORE;
-  hmci_verbs_queue_move(rail, piece, &place, entry);
-  entry.kind = VERBS_ENTRY_STRIPE;
-  if (flushed) hmci_verbs_ring_flush(rail, entry);
+  hmci_verbs_queue_move(rail, piece, &place, &entry);
+  if (flushed) hmci_verbs_ring_flush(rail, &stripe);
   if (reads_back(rail, operation)) {
     const verbs_remote_t *remote = operation->remote_state;
     struct ibv_send_wr *request = &post->requests[post->count - 1];
@@ -72,6 +72,7 @@ static hmc_status_t hand_out(verbs_rail_t *rail, hmci_operation_t *operation, ve
 
 /* A rail whose lost pieces can be done again; NULL: there is none. First the one that is to do it. */
 static verbs_rail_t *find_lost(verbs_connection_t *connection, verbs_rail_t *first) {
+  if (!connection->lost) return NULL;
   if (first->lost_count) return first;
   for (uint32_t i = 0; i < connection->rail_count; i++) {
     verbs_rail_t *rail = &connection->rails[i];
@@ -94,6 +95,7 @@ static bool hand_out_lost(verbs_connection_t *connection, verbs_rail_t *rail, co
     entry->begin = piece.end; /* a slot may hold less than all of it */
     if (entry->begin.offset == entry->end.offset) {
       loser->lost_count--;
+      connection->lost--;
     } else {
       hmci_verbs_state(operation)->outstanding++;
     }
@@ -133,13 +135,7 @@ bool hmci_verbs_stripe_post(verbs_connection_t *connection, hmci_operation_t *op
 void hmci_verbs_stripe_lose(verbs_rail_t *rail, const verbs_entry_t *entry) {
   rail->lost[rail->lost_count++] =
       (verbs_entry_t){.operation = entry->operation, .begin = entry->begin, .end = entry->end};
-}
-
-bool hmci_verbs_stripe_is_lost(const verbs_connection_t *connection) {
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    if (connection->rails[i].lost_count) return true;
-  }
-  return false;
+  rail->connection->lost++;
 }
 
 void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *operation) {
@@ -149,6 +145,7 @@ void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *
     for (uint32_t k = 0; k < rail->lost_count; k++) {
       if (rail->lost[k].operation == operation) {
         hmci_verbs_state(operation)->outstanding--;
+        connection->lost--;
       } else {
         rail->lost[kept++] = rail->lost[k];
       }

@@ -288,6 +288,7 @@ struct verbs_connection {
   uint32_t rail_count;  /* constant once the first operation can come */
   verbs_rail_t *main;   /* the one that is up, for all that is not striped; NULL: none */
   uint32_t main_before; /* the index of the last one */
+  uint32_t lost;        /* stripes, of all rails */
   uint64_t down_since;  /* no rail is up, and nothing has come through since; 0: not so */
 
   /* Operations, in the order they were submitted. */
@@ -413,11 +414,11 @@ void hmci_verbs_rail_close(verbs_rail_t *rail); /* of one that was never opened,
 uint32_t hmci_verbs_ring_room(const verbs_rail_t *rail);
 /* Adds an entry and its work request, of one piece, to what is to be posted; there must be room. The caller fills in
  * the rest of the request and the piece. What is collected is posted when it is full. */
-struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, verbs_entry_t entry);
+struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, const verbs_entry_t *entry);
 /* Hands what is collected to the hardware. */
 void hmci_verbs_ring_post(verbs_rail_t *rail);
 /* Adds the read that makes the puts before it visible, as an entry of that kind. */
-void hmci_verbs_ring_flush(verbs_rail_t *rail, verbs_entry_t entry);
+void hmci_verbs_ring_flush(verbs_rail_t *rail, const verbs_entry_t *entry);
 /* A completion of the entry with that count came. */
 void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion);
 /* Hands the send queue a last entry, whose completion says that all before it are flushed. */
@@ -463,9 +464,9 @@ typedef struct verbs_place {
  * slot is free. `copied`: for bytes of device memory that go inline. */
 hmc_status_t hmci_verbs_queue_place(verbs_rail_t *rail, uint8_t copied[VERBS_COPIED], const hmci_operation_t *operation,
                                     verbs_piece_t *piece, verbs_place_t *place);
-/* Adds the write or read of a piece that has its place. */
+/* Adds the write or read of a piece that has its place, as an entry that says so. */
 void hmci_verbs_queue_move(verbs_rail_t *rail, const verbs_piece_t *piece, const verbs_place_t *place,
-                           verbs_entry_t entry);
+                           verbs_entry_t *entry);
 
 /* stripe.c */
 /* Is the operation to be striped? */
@@ -474,8 +475,6 @@ bool hmci_verbs_stripe_fits(const verbs_connection_t *connection, const hmci_ope
 bool hmci_verbs_stripe_post(verbs_connection_t *connection, hmci_operation_t *operation);
 /* The stripe did not get through. */
 void hmci_verbs_stripe_lose(verbs_rail_t *rail, const verbs_entry_t *entry);
-/* Are there lost stripes? */
-bool hmci_verbs_stripe_is_lost(const verbs_connection_t *connection);
 /* The operation's lost stripes are not to be done again. */
 void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *operation);
 
