@@ -26,7 +26,7 @@ static int in_child(int (*body)(void), const char *level, char output[4096]) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
-    alarm(10);
+    alarm(60);
     if (level == NULL) {
       unsetenv("HMC_LOG");
     } else {

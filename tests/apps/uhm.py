@@ -39,7 +39,7 @@ class Uhm(unittest.TestCase):
         process.stderr.close()
 
     def finish(self, process):
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=200)
         return process.returncode, out, err
 
     def serve(self, mode, *arguments):

@@ -79,7 +79,7 @@ static void run_case(void **state) {
 
 static int open_pair(void **state) {
   const test_case_t *test = *state;
-  watch(test->name, 100);
+  watch(test->name, 400);
   pair_t *pair = calloc(1, sizeof *pair);
   assert_non_null(pair);
   pair->test = test;

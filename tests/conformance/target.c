@@ -259,7 +259,7 @@ void target_main(int argc, char **argv) {
     if (size < 0 && errno == EINTR) continue;
     if (size != sizeof command || command.verb >= COUNT_OF(actions) || command.slot >= SLOTS)
       _exit(2); /* the test's process is gone */
-    watch(actions[command.verb].name, 60);
+    watch(actions[command.verb].name, 300);
     answer_t answer = actions[command.verb].run(&command, (answer_t){.status = HMC_SUCCESS});
     watch_end();
     if (answer.status != HMC_SUCCESS) snprintf(answer.text, sizeof answer.text, "%s", hmc_last_error());

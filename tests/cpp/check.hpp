@@ -32,7 +32,7 @@ public:
     home() = directory;
     setenv("HOME", directory, 1);
     owner() = getpid();
-    alarm(50);
+    alarm(280);
   }
   ~Environment() { remove(); }
 
@@ -92,7 +92,7 @@ public:
     process_ = fork();
     if (process_ == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
-      alarm(50);
+      alarm(280);
       close(down[1]);
       close(up[0]);
       in_ = down[0];

@@ -141,7 +141,7 @@ static void run_program(const char *program, const Case &one) {
     dup2(ends[1], STDOUT_FILENO);
     close(ends[0]);
     close(ends[1]);
-    alarm(20);
+    alarm(100);
     if (one.ends_openssl) {
       const char *options = getenv("ASAN_OPTIONS");
       setenv("ASAN_OPTIONS", (std::string(options ? options : "") + ":detect_leaks=0").c_str(), 1);

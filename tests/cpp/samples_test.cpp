@@ -16,6 +16,9 @@ using namespace hmc;
 
 static const char *const LOOPBACK = "127.0.0.1";
 
+/* What a sample finds in its environment before ours: setenv() here would change what the server's thread may read. */
+static std::vector<std::string> ports;
+
 /* Runs the sample to its good end; gives what it printed. */
 static std::string run(const char *program) {
   int output[2];
@@ -27,7 +30,11 @@ static std::string run(const char *program) {
   pid_t process;
   std::string name = program;
   char *arguments[] = {&name[0], nullptr};
-  CHECK(posix_spawn(&process, program, &actions, nullptr, arguments, environ) == 0);
+  std::vector<char *> variables;
+  for (std::string &port : ports) variables.push_back(&port[0]);
+  for (char **variable = environ; *variable; variable++) variables.push_back(*variable);
+  variables.push_back(nullptr);
+  CHECK(posix_spawn(&process, program, &actions, nullptr, arguments, variables.data()) == 0);
   posix_spawn_file_actions_destroy(&actions);
   close(output[1]);
   std::string printed;
@@ -41,7 +48,9 @@ static std::string run(const char *program) {
   return printed;
 }
 
-static void set_port(const char *name, uint16_t port) { setenv(name, std::to_string(port).c_str(), 1); }
+static void set_port(const char *name, uint16_t port) {
+  ports.push_back(std::string(name) + '=' + std::to_string(port));
+}
 
 static uint16_t free_port() {
   struct sockaddr_in address = {};

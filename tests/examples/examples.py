@@ -43,8 +43,8 @@ def main():
                 if not port:
                     sys.exit(f"{name}: the owner does not say its port")
                 await_sleep(owner)
-                other = subprocess.run([program, port.group(1)], timeout=50, check=False, **settings)
-                said, _ = owner.communicate(timeout=30)
+                other = subprocess.run([program, port.group(1)], timeout=250, check=False, **settings)
+                said, _ = owner.communicate(timeout=100)
             finally:
                 owner.kill()
         for end, status, text, pattern in (("owner", owner.returncode, said, EXPECTED[name][0]),
@@ -53,7 +53,7 @@ def main():
             if status != 0 or not found:
                 sys.exit(f"{name}: the {end} ended with {status} and printed:\n{text}")
         # Nobody is there any more: it says so, and ends.
-        late = subprocess.run([program, port.group(1)], timeout=30, check=False, stderr=subprocess.PIPE, **settings)
+        late = subprocess.run([program, port.group(1)], timeout=100, check=False, stderr=subprocess.PIPE, **settings)
         if late.returncode != 1 or "NOT_FOUND" not in late.stderr:
             sys.exit(f"{name}: without an owner it ended with {late.returncode}: {late.stderr}")
     print(f"{name}: both ends did what they should")

@@ -132,7 +132,7 @@ static void run_case(void **state) {
 
 static int open_scene(void **state) {
   const test_case_t *test = *state;
-  watch(test->name, 100);
+  watch(test->name, 400);
   scene_t *scene = calloc(1, sizeof *scene);
   assert_non_null(scene);
   scene->test = test;

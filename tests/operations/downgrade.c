@@ -70,7 +70,7 @@ static void slower_way_is_told_once(void **state) {
 static int open_case(void **state) {
   (void)state;
   crash_handlers_set();
-  watch("downgrade", 60);
+  watch("downgrade", 250);
   return 0;
 }
 

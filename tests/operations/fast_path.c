@@ -256,7 +256,7 @@ static void small_put_makes_no_system_call(void **state) {
 static int open_case(void **state) {
   (void)state;
   crash_handlers_set();
-  watch("fast path", 60);
+  watch("fast path", 250);
   return 0;
 }
 

@@ -254,7 +254,7 @@ static void thousand_peers(void **state) {
 static int open_hub(void **state) {
   (void)state;
   crash_handlers_set();
-  watch("peers", SANITIZED ? 200 : 120);
+  watch("peers", 600);
   assert_success(hmc_context_create(&(hmc_context_options_t){"hub", 30000}, &hub.context));
   assert_success(hmc_context_listen(hub.context, "127.0.0.1", 0, &hub.port));
   assert_success(place_open(&hub.place, hub.context, cpu, PEERS * ROOM, "hub", HMC_REMOTE_ALL, false));

@@ -18,7 +18,7 @@ static void run_case(void **state) {
 
 static int open_case(void **state) {
   const test_case_t *test = *state;
-  watch(test->name, SANITIZED ? 150 : 90);
+  watch(test->name, 400);
   couple_t *couple = calloc(1, sizeof *couple);
   assert_non_null(couple);
   couple->test = test;

@@ -205,21 +205,24 @@ void a_deadline_takes_it_back(void **state) {
 void cancel_spares_the_others(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[MANY];
+  int cancelled = 0;
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
-  for (uint64_t round = 0; round < 4; round++) {
+  for (uint64_t round = 0; round < 200 && cancelled < 4; round++) {
     nic_delay(100);
     start_puts(scene, requests, round, NULL);
     nic_pause(true);
-    hmc_status_t status = hmc_request_cancel(requests[40]);
+    hmc_status_t status = hmc_request_cancel(requests[40]); /* on a busy machine it may be done by now */
     nic_pause(false);
-    assert_status(status, HMC_CANCELLED);
+    if (status != HMC_SUCCESS) assert_status(status, HMC_CANCELLED);
+    cancelled += status == HMC_CANCELLED;
     nic_delay(0);
     end_all(requests, HMC_CANCELLED);
     for (uint64_t i = 0; i < MANY; i++) {
       const uint8_t *here = hmc_region_pointer(scene->local), *there = hmc_region_pointer(scene->far);
-      if (i != 40) assert_memory_equal(here + i * PIECE, there + i * PIECE, PIECE);
+      if (i != 40 || status == HMC_SUCCESS) assert_memory_equal(here + i * PIECE, there + i * PIECE, PIECE);
     }
   }
+  assert_int_equal(cancelled, 4);
 }
 
 /* What has not gone out yet ends at once, whatever the network does. */

@@ -90,7 +90,7 @@ static void end_all(hmc_request_t *requests[PARTS]) {
 
 static void await_rails(scene_t *scene, bool all) {
   char text[2048];
-  for (int i = 0; i < 1000; i++, sleep_ms(5)) {
+  for (int i = 0; i < 4000; i++, sleep_ms(5)) {
     explain(scene, text, sizeof text);
     if (!strstr(text, "made anew") == all) return;
   }

@@ -97,7 +97,7 @@ static scene_t the_scene;
 
 static int set_up(void **state) {
   nic_reset();
-  alarm(60); /* whatever hangs ends the program */
+  alarm(200); /* whatever hangs ends the program */
   *state = &the_scene;
   return 0;
 }
@@ -106,6 +106,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
   scene_t *scene = *state;
   nic_reset();
+  unsetenv("HMC_SPIN");
   unsetenv("HMC_VERBS_PINNED_MAX");
   unsetenv("HMC_TRANSPORTS");
   unsetenv("HMC_PEER_TIMEOUT");

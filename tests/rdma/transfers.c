@@ -105,18 +105,22 @@ void many_in_flight_are_signalled_sparingly(void **state) {
   hmc_batch_free(batch);
 }
 
-/* A thread that waits for its own put polls: nobody is told, nobody else wakes up. */
+/* A thread that waits for its own put polls: nobody is told, nobody else wakes up. Where it loses its processor for
+ * longer than the service thread leaves such a thread alone, that one takes over, and is told; so not each time. */
 void blocking_puts_wake_nobody(void **state) {
   scene_t *scene = *state;
   setenv("HMC_SPIN", "5s", 1); /* so that the wait never sleeps */
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
   unsetenv("HMC_SPIN");
-  sleep_ms(20);
   assert_success(hmc_put(scene->local, 0, scene->remote, 0, 8));
-  nic_counts_t before = nic_counts();
-  for (int i = 0; i < 200; i++) assert_success(hmc_put(scene->local, 0, scene->remote, 0, 8));
-  assert_int_equal(nic_counts().events, before.events);
-  assert_int_equal(nic_counts().doorbells - before.doorbells, 200);
+  bool quiet = false;
+  for (int round = 0; round < 100 && !quiet; round++) {
+    nic_counts_t before = nic_counts();
+    for (int i = 0; i < 20; i++) assert_success(hmc_put(scene->local, 0, scene->remote, 0, 8));
+    assert_int_equal(nic_counts().doorbells - before.doorbells, 20);
+    quiet = nic_counts().events == before.events;
+  }
+  assert_true(quiet);
 }
 
 void small_puts_go_inline(void **state) {

@@ -123,7 +123,7 @@ class Demo(ProgramTest):
                                   check=True).stdout.split()
         self.assertEqual(len(children), 1)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=100)
         self.assertEqual(process.returncode, -signal.SIGTERM)
         for _ in range(100): # its child goes with it
             if not os.path.exists(f"/proc/{children[0]}/fd"):

@@ -81,6 +81,16 @@ class Info(ProgramTest):
         self.check_refusal(["--try", "tcp", "--json"], "neither --json nor --config")
         self.check_refusal(["--try"], "'--try'")
 
+    def test_settings_of_ucx_pass_through(self):
+        """HMC has a way of its own to connect, and leaves it for whatever the user says."""
+        self.environment = {name: value for name, value in self.environment.items() if not name.startswith("UCX_")}
+        types = json.loads(self.run_program("--json")[0])["connection_types"]
+        works = next(entry["works"] for entry in types if entry["type"] == "ucx")
+        for priority, expected in ((None, works), ("tcp", works), ("pigeon", False)):
+            settings = {} if priority is None else {"UCX_SOCKADDR_TLS_PRIORITY": priority}
+            out, err = self.run_program("--try", "ucx", expect=0 if expected else 1, HMC_LOG="none", **settings)
+            self.assertIn("is reached by ucx" if expected else "ucx: ", out if expected else err)
+
     def test_mistyped(self):
         self.check_refusal(["--confg"], "unknown option '--confg'", "did you mean '--config'")
         self.check_refusal(["--json=3"], "'--json' takes no value")

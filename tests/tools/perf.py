@@ -31,7 +31,7 @@ class Perf(ProgramTest):
     def finish(self, process, number=None):
         if number:
             process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=100)
         return process.returncode, out, err
 
     def test_help(self):

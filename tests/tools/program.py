@@ -37,7 +37,7 @@ class ProgramTest(unittest.TestCase):
         """Answers (stdout, stderr)."""
         with self.start(*arguments, **variables) as process:
             try:
-                out, err = process.communicate(timeout=60)
+                out, err = process.communicate(timeout=100)
             except subprocess.TimeoutExpired:
                 process.kill()
                 out, err = process.communicate()

@@ -110,7 +110,7 @@ static void test_threads_and_forks(void **state) {
   for (int i = 0; i < 100 && failures == 0; i++) { /* some of them while a thread holds the lock */
     pid_t child = fork();
     if (child == 0) {
-      alarm(5);
+      alarm(60);
       leave_child(!allocate_and_free());
     }
     int status;

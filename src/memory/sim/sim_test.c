@@ -492,7 +492,7 @@ static void test_threads_and_forks(void **state) {
   for (int i = 0; i < 40 && failures == 0; i++) { /* some of them while a thread holds the lock */
     pid_t child = fork();
     if (child == 0) {
-      alarm(5);
+      alarm(60);
       leave_child(!use_a_device(0));
     }
     int status;

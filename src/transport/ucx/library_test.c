@@ -93,6 +93,43 @@ static int settings_pass_through(void) {
   return after.sa_handler != SIG_DFL ? 0 : 2;
 }
 
+/* What HMC sets at loading where the user does not, and what a user may want instead. */
+static const struct {
+  const char *name, *ours, *theirs;
+} defaults[] = {{"UCX_MEM_EVENTS", "n", "y"}, {"UCX_HANDLE_ERRORS", "none", "bt"}, {"UCX_LOG_FILE", "stderr", ""}};
+enum { DEFAULTS = sizeof defaults / sizeof *defaults };
+
+static char seen[DEFAULTS][16]; /* their values when a library was opened last */
+static int set_by_user;         /* a place in `defaults`, or none */
+
+/* Stands before the C library's. */
+void *dlopen(const char *name, int mode) {
+  void *(*next)(const char *, int);
+  void *symbol = dlsym(RTLD_NEXT, "dlopen");
+  memcpy(&next, &symbol, sizeof symbol);
+  for (int i = 0; i < DEFAULTS; i++) {
+    const char *value = getenv(defaults[i].name);
+    snprintf(seen[i], sizeof seen[i], "%s", value ? value : "unset");
+  }
+  return next(name, mode);
+}
+
+/* The library comes up with HMC's values, but for the one that the user has set. */
+static int defaults_give_way(void) {
+  const hmci_ucx_library_t *untouched = NULL;
+  if (set_by_user < DEFAULTS) setenv(defaults[set_by_user].name, defaults[set_by_user].theirs, 1);
+  if (hmci_ucx_library_load_from("libnothing-of-this-name.so.0", &untouched) != HMC_UNSUPPORT) return 1;
+  for (int i = 0; i < DEFAULTS; i++) {
+    if (strcmp(seen[i], i == set_by_user ? defaults[i].theirs : defaults[i].ours) != 0) return 10 + i;
+  }
+  return 0;
+}
+
+static void test_defaults_give_way(void **state) {
+  (void)state;
+  for (set_by_user = 0; set_by_user <= DEFAULTS; set_by_user++) assert_int_equal(in_child(defaults_give_way), 0);
+}
+
 static int stdout_stays_empty(void) {
   char name[] = "/tmp/hmc-test-XXXXXX";
   int file = mkstemp(name);
@@ -146,7 +183,7 @@ int main(void) {
       cmocka_unit_test(test_code_is_untouched),          cmocka_unit_test(test_handlers_are_untouched),
       cmocka_unit_test(test_environment_is_untouched),   cmocka_unit_test(test_settings_pass_through),
       cmocka_unit_test(test_stdout_stays_empty),         cmocka_unit_test(test_another_library_is_refused),
-      cmocka_unit_test(test_a_missing_library_is_named),
+      cmocka_unit_test(test_a_missing_library_is_named), cmocka_unit_test(test_defaults_give_way),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
