@@ -1,4 +1,5 @@
-/* The control channel when all is well: messages, deadlines, addresses. What goes wrong is in control_faults_test.c. */
+/* The control channel when all is well: messages and addresses. Waiting is in control_waiting_test.c, what goes wrong in
+ * control_faults_test.c. */
 #include "control_testing.h"
 
 #include <stdatomic.h>
@@ -37,14 +38,6 @@ static void test_types(void **state) {
   (void)state;
   use_types(BY_TCP);
   use_types(BY_UDS);
-}
-
-/* In runs of odd lengths, which are quick to make, and shift against every power of two. */
-static void fill(uint8_t *data, size_t size, size_t seed) {
-  for (size_t at = 0, run = 1; at < size; at += run) {
-    run = run % 997 + 2 < size - at ? run % 997 + 2 : size - at;
-    memset(data + at, (int)(seed + at), run);
-  }
 }
 
 static const size_t sizes[] = {0,     1,     16383, 16384,   16385,
@@ -208,147 +201,6 @@ static void test_two_threads_receive(void **state) {
   (void)state;
   use_threads(BY_TCP);
   use_threads(BY_UDS);
-}
-
-/* ---- waiting ----------------------------------------------------------------------------------------------------- */
-
-/* That it does not take until the default deadline, half a minute, is all that is certain on a busy machine. */
-static void assert_took(uint64_t start, uint64_t at_least_ms) {
-  assert_in_range(hmci_now() - start, at_least_ms * MS, (at_least_ms + PATIENCE_MS) * MS);
-}
-
-static void test_deadlines(void **state) {
-  (void)state;
-  pair_t pair = make_pair(BY_TCP);
-  uint64_t value = 8, start = hmci_now();
-  uint32_t rank = 77;
-  FAILS(hmc_control_receive_u64(pair.zero, 1, &value, 30), HMC_TIMEOUT, "no message from rank 1");
-  assert_took(start, 30);
-  start = hmci_now();
-  FAILS(hmc_control_receive_u64(pair.zero, 5, &value, 30), HMC_TIMEOUT, "no link to rank 5");
-  FAILS(hmc_control_send_u64(pair.zero, 5, 1, 30), HMC_TIMEOUT, "no link to rank 5");
-  FAILS(hmc_control_find(pair.zero, "192.0.2.1", 30, &rank), HMC_TIMEOUT, "192.0.2.1");
-  assert_took(start, 90);
-  assert_true(value == 8 && rank == 77);
-  talk(pair.one, 1, pair.zero, 0);
-  destroy_pair(&pair);
-}
-
-static void test_the_default_deadline(void **state) {
-  (void)state;
-  setenv("HMC_TIMEOUT", "40ms", 1);
-  hmc_control_t *control = make();
-  uint64_t value, start = hmci_now();
-  FAILS(hmc_control_receive_u64(control, 1, &value, 0), HMC_TIMEOUT, "rank 1");
-  assert_took(start, 40);
-  hmc_control_destroy(control);
-}
-
-static void *connect_late(void *argument) {
-  pair_t *pair = argument;
-  sleep_ms(30);
-  return hmc_control_connect(pair->one, 0, 1, "127.0.0.1", pair->port, NULL, 5000) == HMC_SUCCESS ? argument : NULL;
-}
-
-static void test_sending_waits_for_the_link(void **state) {
-  (void)state;
-  pair_t pair = {.zero = make(), .one = make()};
-  pthread_t thread;
-  void *result;
-  uint64_t value = 0;
-  GOOD(hmc_control_listen(pair.zero, "127.0.0.1", 0, NULL, &pair.port));
-  assert_int_equal(pthread_create(&thread, NULL, connect_late, &pair), 0);
-  GOOD(hmc_control_send_u64(pair.zero, 1, 4321, 5000));
-  GOOD(hmc_control_receive_u64(pair.one, 0, &value, 5000));
-  assert_true(value == 4321);
-  pthread_join(thread, &result);
-  assert_non_null(result);
-  destroy_pair(&pair);
-}
-
-static void *listen_late(void *argument) {
-  sleep_ms(60);
-  return hmc_control_listen(argument, NULL, 0, path, NULL) == HMC_SUCCESS ? argument : NULL;
-}
-
-static void test_a_dial_is_repeated_until_the_peer_listens(void **state) {
-  (void)state;
-  hmc_control_t *zero = make(), *one = make();
-  pthread_t thread;
-  void *result;
-  assert_int_equal(pthread_create(&thread, NULL, listen_late, zero), 0);
-  GOOD(hmc_control_connect(one, 0, 1, NULL, 0, path, 5000));
-  pthread_join(thread, &result);
-  assert_non_null(result);
-  talk(one, 1, zero, 0);
-  hmc_control_destroy(one);
-  hmc_control_destroy(zero);
-}
-
-static void test_a_dial_ends_at_its_deadline(void **state) {
-  (void)state;
-  hmc_control_t *control = make(), *other = make();
-  uint16_t port;
-  GOOD(hmc_control_listen(other, "127.0.0.1", 0, NULL, &port));
-  hmc_control_destroy(other);
-  uint64_t start = hmci_now();
-  FAILS(hmc_control_connect(control, 0, 1, "127.0.0.1", port, NULL, 50), HMC_TIMEOUT, "nobody listens at 127.0.0.1:");
-  FAILS(hmc_control_connect(control, 0, 1, NULL, 0, path, 50), HMC_TIMEOUT, path);
-  assert_took(start, 100);
-  hmc_control_destroy(control);
-}
-
-/* Messages that nobody has asked for yet are taken off the peer's hands: two ends that both send much before they
- * receive do not wait for each other. */
-static void test_both_ends_send_first(void **state) {
-  (void)state;
-  pair_t pair = make_pair(BY_UDS);
-  enum { SIZE = 1 << 20 }; /* the kernel holds a quarter of it */
-  uint8_t *data = malloc(SIZE), *got = malloc(SIZE);
-  for (size_t i = 0; i < 3; i++) {
-    fill(data, SIZE, i);
-    GOOD(hmc_control_send(pair.zero, 1, 256, data, SIZE, 5000));
-    GOOD(hmc_control_send(pair.one, 0, 256, data, SIZE, 5000));
-    GOOD(hmc_control_receive(pair.zero, 1, NULL, got, SIZE, NULL, 5000));
-    assert_int_equal(memcmp(data, got, SIZE), 0);
-    GOOD(hmc_control_receive(pair.one, 0, NULL, got, SIZE, NULL, 5000));
-    assert_int_equal(memcmp(data, got, SIZE), 0);
-    talk_to_waiter(pair.one, 1, pair.zero, 0);
-    talk_to_waiter(pair.zero, 0, pair.one, 1);
-  }
-  free(data);
-  free(got);
-  destroy_pair(&pair);
-}
-
-/* A peer that sends without end to an application that does not receive fills a bounded queue, and then waits. What its
- * sends said was sent arrives, what they said was not does not. */
-static void test_a_peer_that_sends_too_much_is_held_back(void **state) {
-  (void)state;
-  pair_t pair = make_pair(BY_TCP);
-  enum { SIZE = 1 << 20, LEAST = 16, MOST = 64 };
-  uint32_t *data = calloc(1, SIZE);
-  uint32_t sent = 0, given_up = 0, patience = 200;
-  while ((sent < LEAST || given_up < 2) && sent < MOST && patience-- > 0) {
-    data[0] = data[SIZE / 4 - 1] = sent;
-    hmc_status_t status = hmc_control_send(pair.one, 0, 256, data, SIZE, IS_SLOW ? 200 : 60);
-    assert_true(status == HMC_SUCCESS || status == HMC_TIMEOUT);
-    sent += status == HMC_SUCCESS;
-    given_up = status == HMC_SUCCESS ? 0 : given_up + 1; /* twice in a row: not just a slow machine */
-  }
-  assert_true(given_up >= 2);
-  assert_true(is_at_rest(30));
-  assert_in_range(sent, LEAST, MOST - 1);
-  for (uint32_t i = 0; i < sent; i++) {
-    size_t size = 0;
-    GOOD(hmc_control_receive(pair.zero, 1, NULL, data, SIZE, &size, 5000));
-    assert_int_equal(size, SIZE);
-    assert_int_equal(data[0], i);
-    assert_int_equal(data[SIZE / 4 - 1], i);
-  }
-  talk(pair.one, 1, pair.zero, 0);
-  free(data);
-  destroy_pair(&pair);
 }
 
 /* ---- addresses and transports ------------------------------------------------------------------------------------ */
@@ -525,63 +377,6 @@ static void test_the_customary_path(void **state) {
   FAILS(hmc_control_uds_path("", 1, made, sizeof(made)), HMC_INVALID_CONFIG, "directory");
 }
 
-/* ---- the descriptor to poll -------------------------------------------------------------------------------------- */
-
-static void poll_link(way_t way) {
-  pair_t pair = make_pair(way);
-  int descriptor = -1, again = -2;
-  int32_t value;
-  FAILS(hmc_control_socket(pair.zero, 9, &descriptor), HMC_NOT_FOUND, "rank 9");
-  GOOD(hmc_control_send_int(pair.one, 0, 1, 0));
-  sleep_ms(40); /* nobody receives: the message is taken off the socket */
-  GOOD(hmc_control_socket(pair.zero, 1, &descriptor));
-  GOOD(hmc_control_socket(pair.zero, 1, &again));
-  assert_int_equal(descriptor, again);
-  assert_true(is_readable(descriptor, PATIENCE_MS));
-  GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
-  assert_false(is_readable(descriptor, 20));
-  for (int i = 0; i < 3; i++) {
-    GOOD(hmc_control_send_int(pair.one, 0, i, 0));
-    GOOD(hmc_control_send_int(pair.one, 0, 100 + i, 0));
-    sleep_ms(i * 15);
-    assert_true(is_readable(descriptor, PATIENCE_MS));
-    GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
-    assert_int_equal(value, i);
-    assert_true(is_readable(descriptor, PATIENCE_MS));
-    GOOD(hmc_control_receive_int(pair.zero, 1, &value, 0));
-    assert_int_equal(value, 100 + i);
-    assert_false(is_readable(descriptor, 0));
-  }
-  hmc_control_close(pair.one, 0);
-  assert_true(is_readable(descriptor, PATIENCE_MS));
-  FAILS(hmc_control_receive_int(pair.zero, 1, &value, 0), HMC_PEER_LOST, "rank 1");
-  destroy_pair(&pair);
-}
-
-static void test_polling(void **state) {
-  (void)state;
-  poll_link(BY_TCP);
-  poll_link(BY_UDS);
-}
-
-/* Links that carried messages and now rest, and one end that waits, cost no processor time. */
-static void test_an_idle_channel_uses_no_processor(void **state) {
-  (void)state;
-  pair_t pair = make_pair(BY_TCP);
-  waiter_t waiter = {.control = pair.zero, .rank = 1};
-  pthread_t thread;
-  for (int i = 0; i < 20; i++) {
-    talk(pair.one, 1, pair.zero, 0);
-  }
-  assert_int_equal(pthread_create(&thread, NULL, wait_for_value, &waiter), 0);
-  sleep_ms(60);
-  assert_true(is_at_rest(100));
-  GOOD(hmc_control_send_u64(pair.one, 0, 9, 0));
-  pthread_join(thread, NULL);
-  assert_int_equal(waiter.status, HMC_SUCCESS);
-  destroy_pair(&pair);
-}
-
 static void test_missing_arguments(void **state) {
   (void)state;
   pair_t pair = make_pair(BY_UDS);
@@ -620,13 +415,6 @@ int main(void) {
       TEST(test_a_message_of_another_type_stays),
       TEST(test_a_message_that_is_too_large_stays),
       TEST(test_two_threads_receive),
-      TEST(test_deadlines),
-      TEST(test_the_default_deadline),
-      TEST(test_sending_waits_for_the_link),
-      TEST(test_a_dial_is_repeated_until_the_peer_listens),
-      TEST(test_a_dial_ends_at_its_deadline),
-      TEST(test_both_ends_send_first),
-      TEST(test_a_peer_that_sends_too_much_is_held_back),
       TEST(test_transport_names),
       TEST(test_the_unix_socket_is_taken_on_one_host),
       TEST(test_a_forced_transport),
@@ -635,8 +423,6 @@ int main(void) {
       TEST(test_stop_listening),
       TEST(test_finding_a_rank_by_its_address),
       TEST(test_the_customary_path),
-      TEST(test_polling),
-      TEST(test_an_idle_channel_uses_no_processor),
       TEST(test_missing_arguments),
   };
   return cmocka_run_group_tests_name("control", tests, NULL, NULL);

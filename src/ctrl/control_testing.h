@@ -150,6 +150,14 @@ static inline void talk(hmc_control_t *here, uint32_t here_rank, hmc_control_t *
   assert_true(value == number);
 }
 
+/* In runs of odd lengths, which are quick to make, and shift against every power of two. */
+static inline void fill(uint8_t *data, size_t size, size_t seed) {
+  for (size_t at = 0, run = 1; at < size; at += run) {
+    run = run % 997 + 2 < size - at ? run % 997 + 2 : size - at;
+    memset(data + at, (int)(seed + at), run);
+  }
+}
+
 static inline void sleep_ms(int ms) { poll(NULL, 0, ms); }
 
 /* Waits until a thread that has said who it is sleeps in the call that it made after that. */
