@@ -274,7 +274,8 @@ static bool post_small(verbs_connection_t *connection, hmci_operation_t *operati
   verbs_rail_t *rail = connection->main;
   verbs_state_t *state = hmci_verbs_state(operation);
   const hmci_segment_t *segment = operation->segments;
-  if (operation->kind != HMCI_PUT || operation->segment_count != 1 || state->messages || state->striped) return false;
+  if (operation->kind != HMCI_PUT || operation->segment_count != 1 || state->next.offset) return false;
+  if (state->messages || state->striped) return false;
   if (!rail || segment->length > rail->inline_most || !operation->local->ops->host_accessible) return false;
   if (rail->post.count || hmci_verbs_ring_room(rail) < VERBS_RESERVE + 2 || rail->flying >= VERBS_FLYING) return false;
   const verbs_piece_t piece = {segment->local, segment->remote, segment->length, {0, segment->length}};
@@ -284,7 +285,7 @@ static bool post_small(verbs_connection_t *connection, hmci_operation_t *operati
   verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end};
   hmci_verbs_queue_move(rail, &piece, &place, &entry);
   state->next = piece.end;
-  state->outstanding = 1;
+  state->outstanding++;
   end_posting(connection, operation);
   return true;
 }
