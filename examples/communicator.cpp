@@ -49,9 +49,16 @@ static void visit(uint16_t port) {
 }
 
 int main(int argc, char **argv) {
-  if (argc > 1)
-    visit(static_cast<uint16_t>(std::atoi(argv[1])));
-  else
+  if (argc < 2) {
     own();
+    return 0;
+  }
+  char *end;
+  long port = std::strtol(argv[1], &end, 10);
+  if (*end || port < 1 || port > UINT16_MAX) {
+    std::fprintf(stderr, "'%s' is no port: the owner, started without an argument, prints its own\n", argv[1]);
+    return 2;
+  }
+  visit(static_cast<uint16_t>(port));
   return 0;
 }

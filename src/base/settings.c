@@ -38,12 +38,13 @@ static const struct {
     [TEXT] = {"text", "a text of at most 255 bytes"},
 };
 
-/* Counts and sizes that take less than every number. */
+/* Numbers that take less than all. */
 static const struct {
   const char *variable;
   uint64_t least, most;
   const char *takes;
 } ranges[] = {
+    {"HMC_TIMEOUT", 1, UINT64_MAX, "a time above 0 such as 30s, 5ms, 20us or 100ns (a plain number is milliseconds)"},
     {"HMC_TCP_STREAMS", 1, 16, "a whole number from 1 to 16"},
     {"HMC_TCP_BUFFER", 0, UINT64_C(1) << 30, "a size in bytes from 0 to 1G"},
     {"HMC_STAGING", UINT64_C(1) << 20, UINT64_C(1) << 40, "a size in bytes from 1M to 1T"},
@@ -174,7 +175,7 @@ static hmc_status_t parse_row(const row_t *row, const char *text, hmci_settings_
   void *field = (char *)settings + row->offset;
   bool is_parsed = false;
   switch (row->kind) {
-  case DURATION: is_parsed = parse_number(text, duration_units, field); break;
+  case DURATION: return parse_in_range(row, duration_units, text, field);
   case SIZE: return parse_in_range(row, size_units, text, field);
   case RATE: is_parsed = parse_number(text, size_units, field); break;
   case COUNT: return parse_in_range(row, count_units, text, field);

@@ -72,7 +72,9 @@ static void test_durations(void **state) {
   assert_int_equal(read_with("HMC_TIMEOUT", "20us").timeout, 20000);
   assert_int_equal(read_with("HMC_TIMEOUT", "100ns").timeout, 100);
   assert_int_equal(read_with("HMC_TIMEOUT", "7").timeout, 7000000);
-  assert_int_equal(read_with("HMC_TIMEOUT", "0").timeout, 0);
+  assert_int_equal(read_with("HMC_PEER_TIMEOUT", "0").peer_timeout, 0);
+  assert_refused("HMC_TIMEOUT", "0", "a time above 0"); /* nothing would ever come in time */
+  assert_refused("HMC_TIMEOUT", "0s", "a time above 0");
   assert_true(read_with("HMC_TIMEOUT", "18446744073709551615ns").timeout == UINT64_MAX);
   static const char *const bad[] = {"18446744073709551616ns",
                                     "18446744073s9",
