@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum { PART_LEAST = 256 << 10 };
-#define BARRIER_TIME 1000000000u /* nanoseconds */
+#define BARRIER_TIME UINT64_C(5000000000) /* nanoseconds; a busy machine has taken more than one second */
 
 typedef struct stripe {
   hmci_list_t link; /* connection->stripes */
