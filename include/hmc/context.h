@@ -36,9 +36,9 @@ HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 /* The type with that name. Errors: HMC_NOT_FOUND. Threads: any. */
 HMC_API hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
 
-/* Says whether connections of this type can be made here. Returns HMC_SUCCESS or HMC_UNSUPPORT; either way `reason` (at
- * most `size` bytes with the end, may be NULL) gets one line that says what there is or what is missing. Threads:
- * any. */
+/* Says whether connections of this type can be made here. Returns HMC_SUCCESS, HMC_UNSUPPORT, or HMC_INVALID_CONFIG (a
+ * setting is not understood); in each case `reason` (at most `size` bytes with the end, may be NULL) gets one line that
+ * says what there is or what is missing. Threads: any. */
 HMC_API hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
 /* What can be set for one context; zero in a field means the setting of the same name decides. */

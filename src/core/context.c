@@ -45,18 +45,53 @@ static const hmci_transport_ops_t *ops_of(hmc_connection_type_t type) {
   return NULL;
 }
 
+/* HMC_TRANSPORTS: a name that is none would leave out what it was to allow. */
+static hmc_status_t check_transports(const char *list) {
+  for (const char *at = list; *at;) {
+    int length = (int)strcspn(at, ",");
+    bool known = false;
+    for (size_t i = 0; i < hmci_transport_count && !known; i++) {
+      const char *name = hmc_connection_type_name(hmci_transports[i]->type);
+      known = strlen(name) == (size_t)length && strncmp(at, name, (size_t)length) == 0;
+    }
+    if (!known)
+      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of shm, rdma, tcp, ucx", list, length,
+                       at);
+    at += length;
+    at += *at == ',';
+  }
+  return HMC_SUCCESS;
+}
+
+/* Is there a transport of that type, which HMC_TRANSPORTS allows? */
+static hmc_status_t probe(hmc_connection_type_t type, char text[HMCI_REASON_SIZE]) {
+  hmci_settings_t settings;
+  const hmci_transport_ops_t *ops = ops_of(type);
+  const char *name = hmc_connection_type_name(type);
+  hmc_status_t status = hmci_settings_read(&settings);
+  if (status == HMC_SUCCESS) status = check_transports(settings.transports);
+  if (status != HMC_SUCCESS) {
+    snprintf(text, HMCI_REASON_SIZE, "%s", hmc_last_error());
+    return status;
+  }
+  if (type == HMC_CONNECTION_AUTO) {
+    snprintf(text, HMCI_REASON_SIZE, "the fastest that works between two peers");
+    return HMC_SUCCESS;
+  }
+  if (!ops) {
+    snprintf(text, HMCI_REASON_SIZE, "this build of HMC has no %s transport", name);
+    return HMC_UNSUPPORT;
+  }
+  if (!hmci_setting_lists(settings.transports, name)) {
+    snprintf(text, HMCI_REASON_SIZE, "HMC_TRANSPORTS=%.64s leaves it out", settings.transports);
+    return HMC_UNSUPPORT;
+  }
+  return ops->probe(text, HMCI_REASON_SIZE);
+}
+
 hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size) {
   char text[HMCI_REASON_SIZE];
-  hmc_status_t status = HMC_SUCCESS;
-  const hmci_transport_ops_t *ops = ops_of(type);
-  if (type == HMC_CONNECTION_AUTO) {
-    snprintf(text, sizeof text, "the fastest that works between two peers");
-  } else if (ops) {
-    status = ops->probe(text, sizeof text);
-  } else {
-    snprintf(text, sizeof text, "this build of HMC has no %s transport", hmc_connection_type_name(type));
-    status = HMC_UNSUPPORT;
-  }
+  hmc_status_t status = probe(type, text);
   if (reason && size) snprintf(reason, size, "%s", text);
   return status == HMC_SUCCESS ? status : hmci_fail(status, "%s", text);
 }
@@ -102,24 +137,6 @@ static void free_fork_mark(hmc_context_t *context) {
 
 static void name_context(hmc_context_t *context, const char *name) {
   snprintf(context->name, sizeof context->name, "%s", name && *name ? name : program_invocation_short_name);
-}
-
-/* HMC_TRANSPORTS: a name that is none would leave out what it was to allow. */
-static hmc_status_t check_transports(const char *list) {
-  for (const char *at = list; *at;) {
-    int length = (int)strcspn(at, ",");
-    bool known = false;
-    for (size_t i = 0; i < hmci_transport_count && !known; i++) {
-      const char *name = hmc_connection_type_name(hmci_transports[i]->type);
-      known = strlen(name) == (size_t)length && strncmp(at, name, (size_t)length) == 0;
-    }
-    if (!known)
-      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of shm, rdma, tcp, ucx", list, length,
-                       at);
-    at += length;
-    at += *at == ',';
-  }
-  return HMC_SUCCESS;
 }
 
 /* Tried on a socket of its own, so that a wrong name is told here and not by a connection that fails. */

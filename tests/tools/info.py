@@ -81,6 +81,17 @@ class Info(ProgramTest):
         self.check_refusal(["--try", "tcp", "--json"], "neither --json nor --config")
         self.check_refusal(["--try"], "'--try'")
 
+    def test_transports_left_out(self):
+        said = json.loads(self.run_program("--json", HMC_TRANSPORTS="tcp,ucx")[0])["connection_types"]
+        types = {entry["type"]: entry for entry in said}
+        self.assertTrue(types["tcp"]["works"])
+        self.assertFalse(types["shm"]["works"])
+        self.assertIn("HMC_TRANSPORTS=tcp,ucx leaves it out", types["shm"]["reason"])
+        said = json.loads(self.run_program("--json", HMC_TRANSPORTS="tpc")[0])["connection_types"]
+        for entry in said:
+            self.assertFalse(entry["works"])
+            self.assertIn("'tpc' is none of", entry["reason"])
+
     def test_settings_of_ucx_pass_through(self):
         """HMC has a way of its own to connect, and leaves it for whatever the user says."""
         self.environment = {name: value for name, value in self.environment.items() if not name.startswith("UCX_")}
