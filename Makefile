@@ -62,7 +62,7 @@ tidy:
 	@scripts/build release
 	@scripts/sources | while read -r file; do \
 	    ! grep -q "/$$file\"" build/release/compile_commands.json || echo "$$file"; \
-	  done | xargs -P 2 -n 1 clang-tidy --quiet -p build/release
+	  done | xargs -P 2 -n 1 clang-tidy --quiet --extra-arg=-Wno-ignored-optimization-argument -p build/release
 
 clean:
 	@rm -rf build

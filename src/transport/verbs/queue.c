@@ -321,13 +321,17 @@ static bool is_recalling(const verbs_connection_t *connection) {
   return false;
 }
 
+/* Is one operation all that there is to post, and is it a small put? Then it has been posted. */
+static bool post_only(verbs_connection_t *connection) {
+  hmci_operation_t *only = connection->next;
+  if (!only || connection->current || hmci_verbs_state(only)->link.next != &connection->queue) return false;
+  if (!post_small(connection, only)) return false;
+  connection->next = NULL;
+  return true;
+}
+
 static void post_operations(verbs_connection_t *connection) {
-  hmci_operation_t *operation = connection->next;
-  if (operation && !connection->current && !hmci_verbs_queue_after(connection, operation) &&
-      post_small(connection, operation)) {
-    connection->next = NULL;
-    return;
-  }
+  hmci_operation_t *operation;
   while ((operation = pick(connection))) {
     hmci_operation_t *next = hmci_verbs_queue_after(connection, operation);
     connection->current = operation;
@@ -349,7 +353,7 @@ void hmci_verbs_queue_pump(verbs_connection_t *connection) {
   if (main && room && connection->job_count) hmci_verbs_answer_send(connection);
   if (main && room && connection->repeat_due) room = hmci_verbs_message_repeat(connection);
   if (connection->lost) room = hmci_verbs_stripe_post(connection, NULL) && room;
-  if (room) post_operations(connection);
+  if (room && !post_only(connection)) post_operations(connection);
   if (main && main->flush_due && !main->spoilt)
     hmci_verbs_ring_flush(main, &(verbs_entry_t){.kind = VERBS_ENTRY_FLUSH});
   for (uint32_t i = 0; i < connection->rail_count; i++) {
