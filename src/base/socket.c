@@ -482,7 +482,7 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
 }
 
 bool hmci_socket_stays_here(int descriptor) {
-  address_t here, there;
+  address_t here = {0}, there = {0};
   socklen_t here_size = sizeof here, there_size = sizeof there;
   if (getsockname(descriptor, &here.any, &here_size) != 0 || getpeername(descriptor, &there.any, &there_size) != 0)
     return false;

@@ -273,7 +273,7 @@ void map_respects_rights(void **state) {
   void *pointer = NULL;
   hmc_status_t status = hmc_remote_map(remote, &pointer);
   if (status == HMC_SUCCESS) {
-    char permissions[8];
+    char permissions[8] = "";
     permissions_of(pointer, permissions);
     if (permissions[1] == 'w') fail_msg("a region without the right to write is mapped %s", permissions);
   } else if (status != HMC_DENIED) {

@@ -31,6 +31,7 @@ static std::string run(const char *program) {
   std::string name = program;
   char *arguments[] = {&name[0], nullptr};
   std::vector<char *> variables;
+  variables.reserve(ports.size());
   for (std::string &port : ports) variables.push_back(&port[0]);
   for (char **variable = environ; *variable; variable++) variables.push_back(*variable);
   variables.push_back(nullptr);
