@@ -1,6 +1,6 @@
+#include "descriptors_testing.h"
 #include "socket.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,29 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static int descriptors_before;
-
-static int open_descriptors(void) {
-  int count = 0;
-  DIR *directory = opendir("/proc/self/fd");
-  while (readdir(directory) != NULL) {
-    count++;
-  }
-  closedir(directory);
-  return count;
-}
-
-static int set_up(void **state) {
-  (void)state;
-  descriptors_before = open_descriptors();
-  return 0;
-}
-
-static int tear_down(void **state) {
-  (void)state;
-  return open_descriptors() == descriptors_before ? 0 : -1;
-}
 
 static void pass(int type) {
   int ends[2], pipe_ends[2], got = -2;
@@ -87,7 +64,7 @@ static void send_many(int socket, const int *descriptors, size_t count) {
   assert_int_equal(sendmsg(socket, &message, 0), 1);
 }
 
-/* Whatever else comes is refused, and no descriptor of it stays open (tear_down counts). */
+/* Whatever else comes is refused, and no descriptor of it stays open (count_after counts). */
 static void test_messages_that_are_refused(void **state) {
   (void)state;
   int ends[2], got = -2, many[4] = {0, 0, 0, 0};
@@ -116,7 +93,7 @@ static void test_messages_that_are_refused(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, count_before, count_after)
   const struct CMUnitTest tests[] = {
       TEST(test_passing_descriptors),
       TEST(test_messages_that_are_refused),

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptors_testing.h"
 #include "socket.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -26,7 +26,6 @@
 #include <cmocka.h>
 
 static char folder[64], path[96];
-static int descriptors_before;
 
 /* Binds a connecting socket to the address it dials, as chance may do with ephemeral ports. */
 static bool dial_itself;
@@ -48,16 +47,6 @@ int listen(int descriptor, int backlog) {
     poll(NULL, 0, 2);
   }
   return (int)syscall(SYS_listen, descriptor, backlog);
-}
-
-static int open_descriptors(void) {
-  int count = 0;
-  DIR *directory = opendir("/proc/self/fd");
-  while (readdir(directory) != NULL) {
-    count++;
-  }
-  closedir(directory);
-  return count;
 }
 
 static int set_up(void **state) {

@@ -3,7 +3,6 @@
 #ifndef HMCI_CONTROL_TESTING_H
 #define HMCI_CONTROL_TESTING_H
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +12,7 @@
 #include <string.h>
 
 #include "../base/base.h"
+#include "../base/descriptors_testing.h"
 
 #include <hmc/control.h>
 #include <poll.h>
@@ -41,18 +41,6 @@
 enum { PATIENCE_MS = 10000 };
 
 static char folder[64], path[96];
-
-static int open_descriptors(void) {
-  int count = 0;
-  DIR *directory = opendir("/proc/self/fd");
-  while (readdir(directory) != NULL) {
-    count++;
-  }
-  closedir(directory);
-  return count;
-}
-
-static int descriptors_before;
 
 /* Each test has an empty home, a socket path in it, and settings that nothing outside touches. */
 static int set_up(void **state) {

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/descriptors_testing.h"
 #include "../base/socket.h"
 #include "secure.h"
 
-#include <dirent.h>
 #include <openssl/err.h>
 #include <poll.h>
 #include <unistd.h>
@@ -113,26 +113,5 @@ static const struct {
   const hmci_secret_t *secret;
   bool is_unix;
 } kinds[] = {{&ours, false}, {&ours, true}, {&insecure, false}};
-
-static inline int open_descriptors(void) {
-  int count = 0;
-  DIR *directory = opendir("/proc/self/fd");
-  while (readdir(directory) != NULL) {
-    count++;
-  }
-  closedir(directory);
-  return count;
-}
-
-static int descriptors_before;
-static inline int count_before(void **state) {
-  (void)state;
-  descriptors_before = open_descriptors();
-  return 0;
-}
-static inline int count_after(void **state) {
-  (void)state;
-  return open_descriptors() == descriptors_before ? 0 : -1;
-}
 
 #endif
