@@ -228,15 +228,31 @@ static void end_posting(verbs_connection_t *connection, hmci_operation_t *operat
   if (!is_visible(connection, operation)) connection->main->flush_due = true;
 }
 
+static bool has_room(const verbs_rail_t *rail) {
+  return hmci_verbs_ring_room(rail) >= VERBS_RESERVE + 2 && rail->flying < VERBS_FLYING;
+}
+
+/* Adds a part that has its place. */
+static void add_part(verbs_connection_t *connection, hmci_operation_t *operation, const verbs_piece_t *piece,
+                     const verbs_place_t *place) {
+  verbs_state_t *state = hmci_verbs_state(operation);
+  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece->end};
+  hmci_verbs_queue_move(connection->main, piece, place, &entry);
+  state->next = piece->end;
+  state->outstanding++;
+  uint32_t last = operation->segment_count - 1;
+  if (piece->end.index == last && piece->end.offset == operation->segments[last].length)
+    end_posting(connection, operation);
+}
+
 /* Posts the next part of an operation. False: not now. */
 static bool post_part(verbs_connection_t *connection, hmci_operation_t *operation) {
-  verbs_state_t *state = hmci_verbs_state(operation);
   verbs_rail_t *rail = connection->main;
   verbs_post_t *post = &rail->post;
   verbs_piece_t piece;
   verbs_place_t place;
-  if (hmci_verbs_ring_room(rail) < VERBS_RESERVE + 2 || rail->flying >= VERBS_FLYING) return false;
-  if (!hmci_verbs_queue_piece(operation, state->next, VERBS_PART, &piece)) {
+  if (!has_room(rail)) return false;
+  if (!hmci_verbs_queue_piece(operation, hmci_verbs_state(operation)->next, VERBS_PART, &piece)) {
     end_posting(connection, operation); /* its last segments are empty */
     return true;
   }
@@ -247,13 +263,7 @@ static bool post_part(verbs_connection_t *connection, hmci_operation_t *operatio
     hmci_verbs_queue_stop(connection, operation, status);
     return true;
   }
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end};
-  hmci_verbs_queue_move(rail, &piece, &place, &entry);
-  state->next = piece.end;
-  state->outstanding++;
-  uint32_t last = operation->segment_count - 1;
-  if (piece.end.index == last && piece.end.offset == operation->segments[last].length)
-    end_posting(connection, operation);
+  add_part(connection, operation, &piece, &place);
   return true;
 }
 
@@ -271,22 +281,18 @@ bool hmci_verbs_queue_post(verbs_connection_t *connection, hmci_operation_t *ope
 /* Posts a small put while nothing else is to be posted, as nearly all operations that are waited for are: what the pump
  * would do in twice the instructions. False: it is none, or not now. */
 static bool post_small(verbs_connection_t *connection, hmci_operation_t *operation) {
-  verbs_rail_t *rail = connection->main;
-  verbs_state_t *state = hmci_verbs_state(operation);
+  const verbs_rail_t *rail = connection->main;
+  const verbs_state_t *state = hmci_verbs_state(operation);
   const hmci_segment_t *segment = operation->segments;
   if (operation->kind != HMCI_PUT || operation->segment_count != 1 || state->next.offset) return false;
   if (state->messages || state->striped) return false;
   if (!rail || segment->length > rail->inline_most || !operation->local->ops->host_accessible) return false;
-  if (rail->post.count || hmci_verbs_ring_room(rail) < VERBS_RESERVE + 2 || rail->flying >= VERBS_FLYING) return false;
+  if (rail->post.count || !has_room(rail)) return false;
   const verbs_piece_t piece = {segment->local, segment->remote, segment->length, {0, segment->length}};
   const verbs_place_t place = {.piece = {.addr = (uint64_t)(uintptr_t)(operation->local->base + segment->local),
                                          .length = (uint32_t)segment->length},
                                .is_inline = true};
-  verbs_entry_t entry = {.kind = VERBS_ENTRY_PART, .operation = operation, .end = piece.end};
-  hmci_verbs_queue_move(rail, &piece, &place, &entry);
-  state->next = piece.end;
-  state->outstanding++;
-  end_posting(connection, operation);
+  add_part(connection, operation, &piece, &place);
   return true;
 }
 
