@@ -63,11 +63,17 @@ static hmc_status_t check_transports(const char *list) {
   return HMC_SUCCESS;
 }
 
-/* Is there a transport of that type, which HMC_TRANSPORTS allows? */
+/* Does HMC_TRANSPORTS allow it, and does it work here? */
+static hmc_status_t probe_transport(const hmci_transport_ops_t *ops, const char *allowed,
+                                    char reason[HMCI_REASON_SIZE]) {
+  if (hmci_setting_lists(allowed, hmc_connection_type_name(ops->type))) return ops->probe(reason, HMCI_REASON_SIZE);
+  snprintf(reason, HMCI_REASON_SIZE, "HMC_TRANSPORTS=%.64s leaves it out", allowed);
+  return HMC_UNSUPPORT;
+}
+
 static hmc_status_t probe(hmc_connection_type_t type, char text[HMCI_REASON_SIZE]) {
   hmci_settings_t settings;
   const hmci_transport_ops_t *ops = ops_of(type);
-  const char *name = hmc_connection_type_name(type);
   hmc_status_t status = hmci_settings_read(&settings);
   if (status == HMC_SUCCESS) status = check_transports(settings.transports);
   if (status != HMC_SUCCESS) {
@@ -79,14 +85,10 @@ static hmc_status_t probe(hmc_connection_type_t type, char text[HMCI_REASON_SIZE
     return HMC_SUCCESS;
   }
   if (!ops) {
-    snprintf(text, HMCI_REASON_SIZE, "this build of HMC has no %s transport", name);
+    snprintf(text, HMCI_REASON_SIZE, "this build of HMC has no %s transport", hmc_connection_type_name(type));
     return HMC_UNSUPPORT;
   }
-  if (!hmci_setting_lists(settings.transports, name)) {
-    snprintf(text, HMCI_REASON_SIZE, "HMC_TRANSPORTS=%.64s leaves it out", settings.transports);
-    return HMC_UNSUPPORT;
-  }
-  return ops->probe(text, HMCI_REASON_SIZE);
+  return probe_transport(ops, settings.transports, text);
 }
 
 hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size) {
@@ -161,9 +163,7 @@ static hmc_status_t open_transports(hmc_context_t *context) {
     slot->ops = hmci_transports[i];
     void *state = hmci_allocate_aligned(slot->ops->transport_size);
     if (!state) return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
-    if (!hmci_setting_lists(context->settings.transports, hmc_connection_type_name(slot->ops->type))) {
-      snprintf(slot->reason, sizeof slot->reason, "HMC_TRANSPORTS=%.64s leaves it out", context->settings.transports);
-    } else if (slot->ops->probe(slot->reason, sizeof slot->reason) == HMC_SUCCESS) {
+    if (probe_transport(slot->ops, context->settings.transports, slot->reason) == HMC_SUCCESS) {
       if (slot->ops->open(state, &context->host, &slot->offer) == HMC_SUCCESS) {
         slot->state = state;
         continue;

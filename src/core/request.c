@@ -299,9 +299,9 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
 /* Does by this thread what is mapped. True when the operation is done. */
 static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, hmc_remote_t *remote,
                        hmc_status_t *status) {
+  if (!remote->mapped) return false;
   *status = HMC_SUCCESS;
   if (operation->kind == HMCI_ATOMIC) {
-    if (!remote->mapped) return false;
     hmci_atomic_t *atomic = &operation->atomic;
     atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length,
                                         atomic->operation, atomic->operand, atomic->compare);
@@ -323,7 +323,6 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
 static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   hmc_status_t status = HMC_SUCCESS;
   uint32_t done = 0;
-  if (what->length && !what->remote->mapped) return 0;
   if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
   hmci_operation_complete(&request->chain[done++], status);
   while (done < request->count) {
