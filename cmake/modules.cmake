@@ -9,7 +9,7 @@
 
 find_package(PkgConfig REQUIRED)
 
-# A module's files call each other in the path of every operation: 3 % of a small put over Soft-RoCE.
+# A module's files call each other in the path of every operation.
 include(CheckIPOSupported)
 check_ipo_supported(RESULT HMC_MODULES_IPO LANGUAGES C)
 
