@@ -141,6 +141,12 @@ static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
   return atomic_load(&operation->state) == HMCI_COMPLETE;
 }
 
+/* Does somebody learn of its end who does not wait for it? */
+static inline bool hmci_operation_is_told(const hmci_operation_t *operation) {
+  return operation->completed ||
+         (operation->room && atomic_load_explicit(&operation->room->event, memory_order_relaxed) >= 0);
+}
+
 /* Sleeps until the operation is complete or the deadline has passed; true when complete. */
 bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline);
 

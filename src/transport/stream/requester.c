@@ -107,11 +107,6 @@ static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first,
   return small && !idle && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
 }
 
-/* Does somebody learn of its end who does not wait for it? */
-static bool is_told(const hmci_operation_t *last) {
-  return last->completed || (last->room && atomic_load_explicit(&last->room->event, memory_order_relaxed) >= 0);
-}
-
 hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
   pthread_mutex_lock(&requester->lock);
   if (requester->failed) {
@@ -121,7 +116,7 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   }
   bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
   for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
-  if (is_told(&operations[count - 1])) requester->told = true;
+  if (hmci_operation_is_told(&operations[count - 1])) requester->told = true;
   if (!may_wait(requester, &operations[0], idle)) hmci_requester_send(requester);
   if (!awaited && (!requester->armed || requester->blocked)) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);

@@ -121,7 +121,7 @@ static void look_at_lane(hmci_ucx_pipe_t *pipe, const char *line) {
   size_t length = strcspn(name, " ");
   const char *path = memrchr(name, '.', length); /* "tcp/lo.0": the number is UCX's own */
   if (path) length = (size_t)(path - name);
-  snprintf(pipe->lane, sizeof pipe->lane, "%.*s", (int)length, name);
+  snprintf(pipe->way, sizeof pipe->way, "%.*s", (int)length, name);
   if (strncmp(name, "tcp/", 4) == 0) pipe->frame_room = HMCI_UCX_FRAME - HMCI_UCX_HEADER;
 }
 
@@ -203,12 +203,16 @@ bool hmci_ucx_pipe_is_busy(hmci_ucx_pipe_t *pipe) {
 }
 
 hmc_status_t hmci_ucx_pipe_await_welcome(hmci_ucx_pipe_t *pipe, uint64_t deadline) {
+  return hmci_ucx_pipe_await(pipe, &pipe->open, deadline);
+}
+
+hmc_status_t hmci_ucx_pipe_await(hmci_ucx_pipe_t *pipe, const bool *answered, uint64_t deadline) {
   hmci_ucx_worker_t *worker = pipe->worker;
   hmc_status_t status = HMC_SUCCESS;
   hmci_ucx_pipe_attend(pipe);
   pthread_mutex_lock(&worker->lock);
   uint64_t idle_since = hmci_now();
-  while (!pipe->open && !pipe->failed && status == HMC_SUCCESS) {
+  while (!*answered && !pipe->failed && status == HMC_SUCCESS) {
     uint64_t now = hmci_now();
     if (hmci_ucx_worker_poll(worker)) {
       idle_since = now;

@@ -71,28 +71,38 @@ static ucs_log_func_rc_t on_message(const char *file, unsigned line, const char 
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-static const struct {
+typedef struct function {
   const char *name;
   size_t offset;
-} functions[] = {
+} function_t;
+
 #define FUNCTION(name) {#name, offsetof(hmci_ucx_library_t, name)},
-    HMCI_UCX_FUNCTIONS(FUNCTION)
+static const function_t functions[] = {HMCI_UCX_FUNCTIONS(FUNCTION)};
+static const function_t lane_functions[] = {HMCI_UCX_LANE_FUNCTIONS(FUNCTION)};
 #undef FUNCTION
-};
+
+/* The name of what is missing, or NULL. */
+static const char *resolve_all(void *handle, const function_t *list, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    void *symbol = dlsym(handle, list[i].name);
+    if (!symbol) return list[i].name;
+    memcpy((char *)&library + list[i].offset, &symbol, sizeof symbol);
+  }
+  return NULL;
+}
 
 static bool resolve(void *handle) {
-  for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
-    void *symbol = dlsym(handle, functions[i].name);
-    if (!symbol) {
-      snprintf(reason, sizeof reason, "libucp.so has no %s: UCX 1.13 or newer is needed", functions[i].name);
-      return false;
-    }
-    memcpy((char *)&library + functions[i].offset, &symbol, sizeof symbol);
+  const char *missing = resolve_all(handle, functions, sizeof functions / sizeof *functions);
+  if (missing) {
+    snprintf(reason, sizeof reason, "libucp.so has no %s: UCX 1.13 or newer is needed", missing);
+    return false;
   }
-  unsigned major, minor, release;
-  library.ucp_get_version(&major, &minor, &release);
-  snprintf(library.version, sizeof library.version, "%u.%u.%u", major, minor, release);
-  if (major == MAJOR && minor >= OLDEST_MINOR) return true;
+  unsigned release;
+  library.ucp_get_version(&library.major, &library.minor, &release);
+  snprintf(library.version, sizeof library.version, "%u.%u.%u", library.major, library.minor, release);
+  library.has_lanes = library.major == UCP_API_MAJOR && library.minor == UCP_API_MINOR &&
+                      !resolve_all(handle, lane_functions, sizeof lane_functions / sizeof *lane_functions);
+  if (library.major == MAJOR && library.minor >= OLDEST_MINOR) return true;
   snprintf(reason, sizeof reason, "UCX %s is installed; 1.13 or newer is needed", library.version);
   return false;
 }

@@ -1,6 +1,7 @@
 /* A pipe through UCX: messages, frames, credit (see pipe.h). */
 #include "pipe.h"
 
+#include "lane.h"
 #include "listener.h"
 
 #include <errno.h>
@@ -186,29 +187,33 @@ static void post(hmci_ucx_pipe_t *pipe, frame_t *frame, size_t size, uint32_t fl
   if (UCS_PTR_IS_ERR(request)) hmci_ucx_pipe_fail(pipe, worker->ucx->ucs_status_string(UCS_PTR_STATUS(request)));
 }
 
-static void encode(hmci_ucx_pipe_t *pipe, frame_t *frame, hmci_ucx_type_t type) {
+static void encode(hmci_ucx_pipe_t *pipe, frame_t *frame, hmci_ucx_type_t type, uint64_t position) {
   hmci_ucx_message_t message = {
       .type = type,
       .pipe = pipe->peer_number,
       .token = pipe->peer_token,
-      .position = type == HMCI_UCX_DATA ? pipe->sent : 0,
+      .position = position,
       .taken = pipe->taken,
   };
   hmci_ucx_message_encode(frame->bytes, &message);
   pipe->credited = pipe->taken;
 }
 
-/* A message without bytes. */
-static void say(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type) {
-  frame_t *frame = take_frame(pipe->worker, HMCI_UCX_HEADER);
+void hmci_ucx_pipe_tell(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type, uint64_t position, const uint8_t *bytes,
+                        size_t size) {
+  if (pipe->failed || !pipe->endpoint) return;
+  frame_t *frame = take_frame(pipe->worker, HMCI_UCX_HEADER + size);
   if (!frame) {
     hmci_ucx_pipe_fail(pipe, "no memory for a message");
     return;
   }
-  encode(pipe, frame, type);
+  encode(pipe, frame, type, position);
+  if (size) memcpy(frame->bytes + HMCI_UCX_HEADER, bytes, size);
   /* HELLO has the flag for the endpoint that comes with it at the other end. */
-  post(pipe, frame, HMCI_UCX_HEADER, type == HMCI_UCX_HELLO ? UCP_AM_SEND_FLAG_REPLY : 0);
+  post(pipe, frame, HMCI_UCX_HEADER + size, type == HMCI_UCX_HELLO ? UCP_AM_SEND_FLAG_REPLY : 0);
 }
+
+static void say(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type) { hmci_ucx_pipe_tell(pipe, type, 0, NULL, 0); }
 
 void hmci_ucx_pipe_hello(hmci_ucx_pipe_t *pipe) { say(pipe, HMCI_UCX_HELLO); }
 
@@ -267,7 +272,7 @@ ssize_t hmci_ucx_pipe_send(hmci_pipe_t *base, const struct iovec *parts, int cou
       hmci_ucx_pipe_fail(pipe, "no memory for a message");
       break;
     }
-    encode(pipe, frame, HMCI_UCX_DATA);
+    encode(pipe, frame, HMCI_UCX_DATA, pipe->sent);
     gather(&source, frame->bytes + HMCI_UCX_HEADER, size);
     pipe->sent += size;
     post(pipe, frame, HMCI_UCX_HEADER + size, 0);
@@ -433,6 +438,9 @@ static void take_message(hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *messag
     pipe->open = true;
     hmci_ucx_pipe_look(pipe);
     if (pipe->blocked) make_ready(pipe);
+    break;
+  default:
+    if (pipe->lane && pipe->open) hmci_ucx_lane_take(pipe->lane, pipe, message);
     break;
   }
 }

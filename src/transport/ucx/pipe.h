@@ -29,6 +29,8 @@ enum {
   HMCI_UCX_SMALL_FRAME = 2 << 10,
 };
 
+typedef struct hmci_ucx_lane hmci_ucx_lane_t;
+
 struct hmci_ucx_pipe {
   hmci_pipe_t base; /* first; its descriptor is an empty epoll set, which never is ready */
   hmci_ucx_worker_t *worker;
@@ -38,7 +40,8 @@ struct hmci_ucx_pipe {
   uint64_t token, peer_token;
   ucp_ep_h endpoint;
   size_t frame_room; /* bytes of the stream in one message */
-  char lane[64];     /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
+  char way[64];      /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
+  hmci_ucx_lane_t *lane; /* gets the messages about lanes; NULL: dropped */
 
   hmci_list_t ready; /* worker->ready */
   uint32_t attended; /* threads that poll it */
@@ -69,8 +72,10 @@ void hmci_ucx_pipe_expect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer);
 hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, const struct sockaddr_storage *address);
 /* It is being connected, or UCX still has something to send: both happen only while the worker is polled. */
 bool hmci_ucx_pipe_is_busy(hmci_ucx_pipe_t *pipe);
-/* HMC_TIMEOUT; HMC_UNSUPPORT: they do not. */
+/* Polls the pipe until it is welcome, or until its lane has an answer. HMC_TIMEOUT; HMC_UNSUPPORT: it does not get
+ * through. */
 hmc_status_t hmci_ucx_pipe_await_welcome(hmci_ucx_pipe_t *pipe, uint64_t deadline);
+hmc_status_t hmci_ucx_pipe_await(hmci_ucx_pipe_t *pipe, const bool *answered, uint64_t deadline);
 /* Its reader, from now on. */
 void hmci_ucx_pipe_set_reader(hmci_ucx_pipe_t *pipe, hmci_watch_t *reader, bool stubborn);
 /* The calling thread polls the pipe from now on, or does so no more. */
@@ -89,6 +94,9 @@ ucs_status_t hmci_ucx_pipe_on_message(void *worker, const void *header, size_t h
 void hmci_ucx_pipe_fail(hmci_ucx_pipe_t *pipe, const char *reason);
 void hmci_ucx_pipe_hello(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_look(hmci_ucx_pipe_t *pipe);
+/* With the worker's lock held: sends a message that is none of the stream's. */
+void hmci_ucx_pipe_tell(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type, uint64_t position, const uint8_t *bytes,
+                        size_t size);
 /* Closes an endpoint by force, for what is on its way is nobody's any more and a peer that stands still must not hold
  * us up. */
 void hmci_ucx_endpoint_close(hmci_ucx_worker_t *worker, ucp_ep_h endpoint);

@@ -26,6 +26,7 @@
 #include "../module.h"
 #include "../stream/requester.h"
 #include "../stream/responder.h"
+#include "lane.h"
 #include "listener.h"
 #include "pipe.h"
 
@@ -42,6 +43,7 @@ typedef struct ucx_transport {
   _Atomic bool started; /* what follows is there; it is made under the loop's lock */
   ucp_context_h context;
   hmci_ucx_worker_t request, serve;
+  hmci_ucx_fabric_t fabric;
   pthread_mutex_t lock;    /* inner to the loop's, outer to all others here */
   hmci_list_t connections; /* lock */
 } ucx_transport_t;
@@ -52,6 +54,7 @@ typedef struct ucx_connection {
   hmci_ucx_pipe_t *request_pipe, *serve_pipe;
   hmci_requester_t requester;
   hmci_responder_t responder;
+  hmci_ucx_lane_t lane;
   _Atomic bool linked; /* requester and responder are open */
 } ucx_connection_t;
 
@@ -85,6 +88,7 @@ static void close_transport(void *self) {
   ucx_transport_t *transport = self;
   hmci_ucx_worker_close(&transport->request);
   hmci_ucx_worker_close(&transport->serve);
+  if (atomic_load(&transport->started)) hmci_ucx_fabric_close(&transport->fabric);
   if (transport->context) transport->ucx->ucp_cleanup(transport->context);
   pthread_mutex_destroy(&transport->lock);
 }
@@ -114,7 +118,7 @@ static bool has_work(void *argument) {
     pthread_mutex_lock(&requester->lock);
     work = !hmci_list_is_empty(&requester->queue) && !requester->failed;
     pthread_mutex_unlock(&requester->lock);
-    work = work || hmci_ucx_pipe_is_busy(connection->request_pipe);
+    work = work || hmci_ucx_pipe_is_busy(connection->request_pipe) || hmci_ucx_lane_is_busy(&connection->lane);
   }
   pthread_mutex_unlock(&transport->lock);
   return work;
@@ -158,6 +162,8 @@ static hmc_status_t make_workers(ucx_transport_t *transport) {
   if (status != HMC_SUCCESS) goto err_context;
   status = hmci_ucx_worker_open(&transport->serve, transport->ucx, transport->context, host->loop, spin, NULL, NULL);
   if (status != HMC_SUCCESS) goto err_request;
+  hmci_ucx_fabric_open(&transport->fabric, transport->ucx, host->settings, transport->request.events.descriptor);
+  transport->request.fabric = &transport->fabric;
   return HMC_SUCCESS;
 
 err_request:
@@ -181,10 +187,31 @@ static hmc_status_t start(ucx_transport_t *transport) {
 
 /* ---- connections ------------------------------------------------------------------------------------------------- */
 
+/* The lane broke, and an operation goes as messages after all. */
+static hmc_status_t go_as_messages(void *block, hmci_operation_t *operation) {
+  ucx_connection_t *connection = block;
+  hmc_status_t status = hmci_requester_submit(&connection->requester, operation, 1);
+  if (status == HMC_SUCCESS) hmci_ucx_worker_want(&connection->transport->request);
+  return status;
+}
+
+/* The dialling half offers another lane; the other half asks for it. */
+static void on_lane_lost(void *block) {
+  ucx_connection_t *connection = block;
+  hmci_ucx_pipe_t *pipe = connection->request_pipe;
+  pthread_mutex_lock(&pipe->worker->lock);
+  if (connection->lane.dialled) {
+    hmci_ucx_lane_offer(&connection->lane, pipe);
+  } else {
+    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LOST, 0, NULL, 0);
+  }
+  pthread_mutex_unlock(&pipe->worker->lock);
+  hmci_ucx_worker_want(pipe->worker);
+}
+
 static hmci_ucx_end_t end_of(const hmci_ucx_pipe_t *pipe) { return (hmci_ucx_end_t){pipe->number, pipe->token}; }
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
-  (void)role;
   ucx_connection_t *connection = block;
   ucx_transport_t *transport = self;
   connection->transport = transport;
@@ -198,6 +225,12 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
     return status;
   }
   hmci_ucx_connection_encode(data, end_of(connection->request_pipe), end_of(connection->serve_pipe));
+  connection->lane = (hmci_ucx_lane_t){.instead = go_as_messages,
+                                       .lost = on_lane_lost,
+                                       .connection = connection,
+                                       .dialled = role == HMCI_DIALLED};
+  hmci_ucx_lane_open(&connection->lane, &transport->fabric, transport->host);
+  connection->request_pipe->lane = connection->serve_pipe->lane = &connection->lane;
   pthread_mutex_lock(&transport->lock);
   hmci_list_append(&transport->connections, &connection->link);
   pthread_mutex_unlock(&transport->lock);
@@ -289,6 +322,15 @@ static hmc_status_t ask_ports(ucx_connection_t *connection, uint64_t deadline, s
   return HMC_SUCCESS;
 }
 
+/* Offers a lane and waits for the answer; that there is none is no failure. */
+static hmc_status_t make_lane(ucx_connection_t *connection, uint64_t deadline) {
+  hmci_ucx_pipe_t *pipe = connection->request_pipe;
+  pthread_mutex_lock(&pipe->worker->lock);
+  hmci_ucx_lane_offer(&connection->lane, pipe);
+  pthread_mutex_unlock(&pipe->worker->lock);
+  return hmci_ucx_pipe_await(pipe, &connection->lane.answered, deadline);
+}
+
 static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
                                     uint64_t deadline) {
   (void)offer;
@@ -303,6 +345,7 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
   if (status == HMC_SUCCESS) status = hmci_ucx_pipe_connect(serve_pipe, request, &request_address);
   if (status == HMC_SUCCESS) status = hmci_ucx_pipe_await_welcome(request_pipe, deadline);
   if (status == HMC_SUCCESS) status = hmci_ucx_pipe_await_welcome(serve_pipe, deadline);
+  if (status == HMC_SUCCESS) status = make_lane(connection, deadline);
   return status;
 }
 
@@ -310,6 +353,7 @@ static void connection_fail(void *block, hmc_status_t status) {
   ucx_connection_t *connection = block;
   hmci_ucx_pipe_mute(connection->request_pipe);
   hmci_ucx_pipe_mute(connection->serve_pipe);
+  hmci_ucx_lane_fail(&connection->lane, status);
   if (connection->requester.pipe) hmci_requester_fail(&connection->requester, status);
   hmci_responder_fail(&connection->responder);
 }
@@ -333,22 +377,65 @@ static void connection_close(void *block) {
   hmci_responder_close(&connection->responder);
   if (!asks) close_bare(transport->host->loop, connection->request_pipe);
   if (!serves) close_bare(transport->host->loop, connection->serve_pipe);
+  hmci_ucx_lane_close(&connection->lane);
 }
 
 static void explain(void *block, char *text, size_t size) {
   ucx_connection_t *connection = block;
-  snprintf(text, size, "UCX %s by %s; messages, copied by the service thread at the target",
-           connection->transport->ucx->version, connection->request_pipe->lane);
+  char lane[HMCI_UCX_LANE_TEXT];
+  hmci_ucx_lane_explain(&connection->lane, lane, sizeof lane);
+  snprintf(text, size, "UCX %s by %s; messages, copied by the service thread at the target; %s",
+           connection->transport->ucx->version, connection->request_pipe->way, lane);
 }
 
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
+  ucx_connection_t *connection = block;
+  hmci_ucx_lane_export(&connection->lane, region, key);
+  return HMC_SUCCESS;
+}
+
+/* The peer is told before its device is refused. */
 static void region_revoke(void *block, hmci_region_view_t *region) {
   ucx_connection_t *connection = block;
+  hmci_ucx_worker_t *worker = connection->request_pipe->worker;
   hmci_responder_revoke(&connection->responder, region);
+  if (atomic_load(&connection->lane.state) == HMCI_UCX_LANE_READY) {
+    pthread_mutex_lock(&worker->lock);
+    hmci_ucx_pipe_tell(connection->request_pipe, HMCI_UCX_REVOKED, (uint64_t)region->id << 32 | region->generation, NULL,
+                       0);
+    hmci_ucx_worker_settle(worker);
+    pthread_mutex_unlock(&worker->lock);
+  }
+  hmci_ucx_lane_forget(&connection->lane, region);
 }
 
-static void remote_explain(void *block, void *remote, char *text, size_t size) {
-  (void)block, (void)remote;
-  snprintf(text, size, "the target's service thread copies between UCX's buffers and the region");
+static hmc_status_t remote_open(void *block, void *state, const hmci_remote_view_t *view, const hmci_blob_t *key,
+                                uint64_t deadline, void **mapped, const _Atomic uint32_t **generation) {
+  (void)deadline, (void)mapped;
+  ucx_connection_t *connection = block;
+  hmci_ucx_remote_t *remote = state;
+  hmc_status_t status = hmci_ucx_lane_remote_open(&connection->lane, remote, view, key);
+  if (status == HMC_SUCCESS) *generation = &remote->generation;
+  return status;
+}
+
+static void remote_close(void *block, void *state) {
+  ucx_connection_t *connection = block;
+  hmci_ucx_lane_remote_close(&connection->lane, state);
+}
+
+static void remote_explain(void *block, void *state, char *text, size_t size) {
+  (void)block;
+  const hmci_ucx_remote_t *remote = state;
+  const char *copies = "the target's service thread copies between UCX's buffers and the region";
+  if (remote->device) {
+    snprintf(text, size, "host memory straight, by RDMA write and read, from %d KiB on; else %s",
+             HMCI_UCX_LANE_LEAST >> 10, copies);
+  } else {
+    snprintf(text, size, "%s", copies);
+  }
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
@@ -364,13 +451,37 @@ static bool is_told(ucx_connection_t *connection) {
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = &connection->transport->request;
-  bool awaited = operations->awaited;
-  hmc_status_t status = hmci_requester_submit(&connection->requester, operations, count);
-  if (status != HMC_SUCCESS || awaited) return status;
-  if (is_told(connection)) {
+  bool awaited = operations->awaited, told = hmci_operation_is_told(operations);
+  if (count > 1 || !hmci_ucx_lane_submit(&connection->lane, operations)) {
+    hmc_status_t status = hmci_requester_submit(&connection->requester, operations, count);
+    if (status != HMC_SUCCESS) return status;
+    told = is_told(connection);
+  }
+  if (awaited) return HMC_SUCCESS;
+  if (told) {
     hmci_ucx_worker_want(worker);
   } else {
     hmci_ucx_worker_want_soon(worker);
+  }
+  return HMC_SUCCESS;
+}
+
+/* As hmci_requester_wait, where the lane has operations too. */
+static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_t *operation, uint64_t spin) {
+  hmci_ucx_worker_t *worker = &connection->transport->request;
+  uint64_t idle_since = hmci_now();
+  while (!hmci_operation_is_complete(operation)) {
+    pthread_mutex_lock(&worker->lock);
+    bool moved = hmci_ucx_worker_poll(worker);
+    pthread_mutex_unlock(&worker->lock);
+    if (hmci_ucx_pipe_pending(&connection->request_pipe->base)) {
+      hmci_requester_progress(&connection->requester);
+      if (connection->request_pipe->failed) return HMC_IN_PROGRESS; /* the loop finds that the peer is gone */
+    }
+    uint64_t now = hmci_now();
+    if (now >= operation->deadline) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_TIMEOUT;
+    if (moved) idle_since = now;
+    if (now - idle_since > spin) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_IN_PROGRESS;
   }
   return HMC_SUCCESS;
 }
@@ -379,7 +490,9 @@ static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uin
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = &connection->transport->request;
   hmci_ucx_pipe_attend(connection->request_pipe);
-  hmc_status_t status = hmci_requester_wait(&connection->requester, operation, spin);
+  hmc_status_t status = hmci_ucx_lane_is_busy(&connection->lane)
+                            ? wait_with_lane(connection, operation, spin)
+                            : hmci_requester_wait(&connection->requester, operation, spin);
   if (status != HMC_SUCCESS) {
     hmci_ucx_worker_want(worker); /* it goes on without us */
   } else if (is_told(connection)) {
@@ -394,11 +507,15 @@ static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uin
 static void progress(void *block) {
   ucx_connection_t *connection = block;
   hmci_requester_progress(&connection->requester);
+  if (hmci_ucx_lane_is_busy(&connection->lane)) hmci_ucx_lanes_poll(&connection->transport->fabric);
 }
 
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   ucx_connection_t *connection = block;
-  hmci_requester_cancel(&connection->requester, operation, status);
+  pthread_mutex_lock(&connection->lane.handover);
+  bool done = hmci_ucx_lane_cancel(&connection->lane, operation, status);
+  pthread_mutex_unlock(&connection->lane.handover);
+  if (!done) hmci_requester_cancel(&connection->requester, operation, status);
 }
 
 static const hmci_transport_ops_t table = {
@@ -406,6 +523,7 @@ static const hmci_transport_ops_t table = {
     .name = "ucx",
     .transport_size = sizeof(ucx_transport_t),
     .connection_size = sizeof(ucx_connection_t),
+    .remote_size = sizeof(hmci_ucx_remote_t),
     .checksums = true,
     .probe = probe,
     .open = open_transport,
@@ -418,7 +536,10 @@ static const hmci_transport_ops_t table = {
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,
+    .region_export = region_export,
     .region_revoke = region_revoke,
+    .remote_open = remote_open,
+    .remote_close = remote_close,
     .remote_explain = remote_explain,
     .submit = submit,
     .wait = wait_operation,

@@ -24,12 +24,47 @@ hmc_status_t hmci_ucx_message_decode(const void *from, size_t size, hmci_ucx_mes
       .bytes = bytes + HMCI_UCX_HEADER,
       .size = size - HMCI_UCX_HEADER,
   };
-  bool known = decoded.type >= HMCI_UCX_DATA && decoded.type <= HMCI_UCX_WELCOME;
+  bool known = decoded.type >= HMCI_UCX_DATA && decoded.type <= HMCI_UCX_REVOKED;
   bool zero = !bytes[1] && !bytes[2] && !bytes[3];
-  bool fits = (decoded.type == HMCI_UCX_DATA) == (decoded.size > 0) && decoded.position <= UINT64_MAX - decoded.size;
+  bool fits = decoded.type == HMCI_UCX_LANE || ((decoded.type == HMCI_UCX_DATA) == (decoded.size > 0) &&
+                                                decoded.position <= UINT64_MAX - decoded.size);
   if (!known || !zero || !fits)
     return hmci_fail(HMC_CORRUPT, "a malformed UCX message, type %u, %zu B", bytes[0], size);
   *message = decoded;
+  return HMC_SUCCESS;
+}
+
+size_t hmci_ucx_lane_address_encode(uint8_t *to, const hmci_ucx_lane_address_t *address) {
+  size_t name = strlen(address->name);
+  memset(to, 0, 8);
+  to[0] = address->major;
+  to[1] = address->minor;
+  to[2] = (uint8_t)name;
+  to[3] = (uint8_t)address->device_size;
+  to[4] = (uint8_t)address->endpoint_size;
+  memcpy(to + 8, address->name, name);
+  memcpy(to + 8 + name, address->device, address->device_size);
+  memcpy(to + 8 + name + address->device_size, address->endpoint, address->endpoint_size);
+  return 8 + name + address->device_size + address->endpoint_size;
+}
+
+hmc_status_t hmci_ucx_lane_address_decode(const uint8_t *from, size_t size, hmci_ucx_lane_address_t *address) {
+  hmci_ucx_lane_address_t decoded = {0};
+  bool sound = size >= 8 && !from[5] && !from[6] && !from[7];
+  size_t name = sound ? from[2] : 0;
+  if (sound) {
+    decoded.major = from[0];
+    decoded.minor = from[1];
+    decoded.device_size = from[3];
+    decoded.endpoint_size = from[4];
+    sound = name < HMCI_UCX_LANE_NAME && decoded.device_size <= HMCI_UCX_LANE_ADDRESS &&
+            decoded.endpoint_size <= HMCI_UCX_LANE_ADDRESS && size == 8 + name + decoded.device_size + decoded.endpoint_size;
+  }
+  if (!sound) return hmci_fail(HMC_CORRUPT, "malformed addresses of a lane, %zu B", size);
+  memcpy(decoded.name, from + 8, name);
+  memcpy(decoded.device, from + 8 + name, decoded.device_size);
+  memcpy(decoded.endpoint, from + 8 + name + decoded.device_size, decoded.endpoint_size);
+  *address = decoded;
   return HMC_SUCCESS;
 }
 

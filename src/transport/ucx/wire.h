@@ -8,9 +8,17 @@
  *   CREDIT  no bytes; only `taken` counts
  *   HELLO   the first message of a connection, by the end that made it; shows whose connection it is
  *   WELCOME its answer
+ *   LANE    the addresses of a device and of a connection there (below), or no bytes: there is no lane; see lane.h
+ *   READY   the answer to an answer with LANE
+ *   LOST    the sender's end of the lane broke
+ *   REVOKED the sender's region of that generation (the lower half of `position`) and id (the upper) is closed
  * `taken` of every message: so many bytes of the other direction have been taken by the sender of the message, and make
  * room for as many more. The token is what the receiver has given to this peer over the authenticated greeting: a
  * message without it is dropped, for UCX itself takes connections from anybody.
+ *
+ * Addresses of a lane:
+ *    0  u8 major   1  u8 minor, of UCX's version   2  u8 name size   3  u8 device size   4  u8 connection size
+ *    5  u8[3] 0   8  name of UCT's transport   then the device's address   then the connection's
  *
  * Connection data: what one half tells the other, inside the greeting.
  *    0  u8 version   1  u8[7] 0   8  u32 request pipe   12  u32 serve pipe   16  u64 request token   24  u64 serve
@@ -31,6 +39,10 @@ typedef enum hmci_ucx_type {
   HMCI_UCX_CREDIT = 2,
   HMCI_UCX_HELLO = 3,
   HMCI_UCX_WELCOME = 4,
+  HMCI_UCX_LANE = 5,
+  HMCI_UCX_READY = 6,
+  HMCI_UCX_LOST = 7,
+  HMCI_UCX_REVOKED = 8,
 } hmci_ucx_type_t;
 
 typedef struct hmci_ucx_message {
@@ -46,6 +58,23 @@ void hmci_ucx_message_encode(uint8_t *to, const hmci_ucx_message_t *message);
 /* HMC_CORRUPT: too short, an unknown type, bytes where none belong or none where some do, or a position that overflows.
  */
 hmc_status_t hmci_ucx_message_decode(const void *from, size_t size, hmci_ucx_message_t *message);
+
+enum { HMCI_UCX_LANE_NAME = 32, HMCI_UCX_LANE_ADDRESS = 64 };
+enum { HMCI_UCX_LANE_MOST = 8 + HMCI_UCX_LANE_NAME + 2 * HMCI_UCX_LANE_ADDRESS };
+
+/* What one half must know to connect its end of a lane. Addresses are UCX's own; there are zeros behind them. */
+typedef struct hmci_ucx_lane_address {
+  uint8_t major, minor;
+  char name[HMCI_UCX_LANE_NAME];
+  size_t device_size, endpoint_size;
+  _Alignas(8) uint8_t device[HMCI_UCX_LANE_ADDRESS];
+  _Alignas(8) uint8_t endpoint[HMCI_UCX_LANE_ADDRESS];
+} hmci_ucx_lane_address_t;
+
+/* Returns how many bytes it wrote, at most HMCI_UCX_LANE_MOST. */
+size_t hmci_ucx_lane_address_encode(uint8_t *to, const hmci_ucx_lane_address_t *address);
+/* HMC_CORRUPT: it is none. */
+hmc_status_t hmci_ucx_lane_address_decode(const uint8_t *from, size_t size, hmci_ucx_lane_address_t *address);
 
 /* One end of a pipe, as the other end must name it. */
 typedef struct hmci_ucx_end {

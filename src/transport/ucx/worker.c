@@ -1,6 +1,7 @@
 /* A UCX worker in the service loop (see worker.h). */
 #include "worker.h"
 
+#include "lane.h"
 #include "listener.h"
 #include "pipe.h"
 
@@ -19,7 +20,9 @@ enum { ARM_TRIES = 8, FRUITLESS = 16 };
 
 bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker) {
   worker->polls++;
-  if (!worker->ucx->ucp_worker_progress(worker->handle)) return false;
+  bool moved = worker->ucx->ucp_worker_progress(worker->handle) != 0;
+  if (worker->fabric && atomic_load(&worker->fabric->busy)) moved |= hmci_ucx_lanes_poll(worker->fabric);
+  if (!moved) return false;
   if (worker->has_dead) hmci_ucx_strangers_bury(worker);
   worker->armed = false;
   worker->moves++;
@@ -51,7 +54,15 @@ static void restore(hmci_ucx_worker_t *worker) {
   set_signalled(worker, (attention && !worker->armed) || !hmci_list_is_empty(&worker->ready));
 }
 
+static bool arm_fabric(hmci_ucx_fabric_t *fabric) {
+  pthread_mutex_lock(&fabric->lock);
+  bool armed = hmci_ucx_fabric_arm(fabric);
+  pthread_mutex_unlock(&fabric->lock);
+  return armed;
+}
+
 bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker) {
+  if (worker->fabric && !arm_fabric(worker->fabric)) return worker->armed = false;
   if (worker->ucx->ucp_worker_arm(worker->handle) != UCS_OK) return worker->armed = false;
   worker->armed = true;
   if (hmci_ucx_worker_poll(worker)) worker->moved_at = hmci_now();
@@ -231,7 +242,7 @@ static hmc_status_t make_handle(hmci_ucx_worker_t *worker, ucp_context_h context
 
 hmc_status_t hmci_ucx_worker_open(hmci_ucx_worker_t *worker, const hmci_ucx_library_t *ucx, ucp_context_h context,
                                   hmci_loop_t *loop, uint64_t spin, bool (*busy)(void *argument), void *argument) {
-  int descriptor;
+  int descriptor, set;
   *worker =
       (hmci_ucx_worker_t){.ucx = ucx, .loop = loop, .spin = spin, .busy = busy, .argument = argument, .wanted = !busy};
   worker->events.ready = on_events;
@@ -245,13 +256,19 @@ hmc_status_t hmci_ucx_worker_open(hmci_ucx_worker_t *worker, const hmci_ucx_libr
   hmci_list_init(&worker->strangers);
   hmc_status_t status = make_handle(worker, context, &descriptor);
   if (status != HMC_SUCCESS) goto err_clear;
+  struct epoll_event event = {.events = EPOLLIN};
+  set = epoll_create1(EPOLL_CLOEXEC);
+  if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, descriptor, &event)) {
+    status = hmci_fail(HMC_NO_MEMORY, "an epoll set failed: %s", strerror(errno));
+    goto err_set;
+  }
   int awake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (awake < 0) {
     status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
-    goto err_handle;
+    goto err_set;
   }
   pthread_mutex_init(&worker->lock, NULL);
-  status = hmci_loop_add(loop, &worker->events, descriptor, 0);
+  status = hmci_loop_add(loop, &worker->events, set, 0);
   if (status != HMC_SUCCESS) goto err_awake;
   status = hmci_loop_add(loop, &worker->awake, awake, EPOLLIN);
   if (status != HMC_SUCCESS) goto err_events;
@@ -265,7 +282,8 @@ err_events:
 err_awake:
   pthread_mutex_destroy(&worker->lock);
   close(awake);
-err_handle:
+err_set:
+  if (set >= 0) close(set);
   ucx->ucp_worker_destroy(worker->handle);
 err_clear:
   worker->handle = NULL;
@@ -278,6 +296,7 @@ void hmci_ucx_worker_close(hmci_ucx_worker_t *worker) {
   hmci_loop_remove(worker->loop, &worker->awake);
   hmci_loop_clear_timer(worker->loop, &worker->nap);
   close(worker->awake.descriptor);
+  close(worker->events.descriptor);
   hmci_ucx_listeners_close(worker);
   worker->ucx->ucp_worker_destroy(worker->handle);
   worker->handle = NULL;

@@ -19,7 +19,7 @@
 #define HMCI_UCX_WORKER_H
 
 #include "../../base/loop.h"
-#include "library.h"
+#include "fabric.h"
 
 #include <pthread.h>
 
@@ -29,13 +29,14 @@ typedef struct hmci_ucx_worker hmci_ucx_worker_t;
 struct hmci_ucx_worker {
   const hmci_ucx_library_t *ucx;
   ucp_worker_h handle;
+  hmci_ucx_fabric_t *fabric; /* whose lanes move with it; NULL: none */
 
   hmci_loop_t *loop;
   uint64_t spin;
   /* Is anything under way? NULL: always. Called without `lock`. */
   bool (*busy)(void *argument);
   void *argument;
-  hmci_watch_t events; /* on UCX's descriptor */
+  hmci_watch_t events; /* on an epoll set with UCX's descriptor, and those of the fabric */
   hmci_watch_t awake;  /* on an eventfd that is readable while `signalled` */
   hmci_timer_t nap;
 

@@ -1,0 +1,126 @@
+/* A lane: a reliable connection between devices of the two peers (fabric.h), by which large puts and gets of host memory
+ * go without a copy, while everything else goes in messages of the stream.
+ *
+ * How it is made. When a connection's pipes are open, the half that has dialled opens the device that UCX has chosen for
+ * them, and offers its addresses by a message (LANE) of its request pipe. The other half does the same, connects, and
+ * answers with its own, or with nothing where it cannot. READY is the first half's last word. Each half uses the lane
+ * from the moment on when it knows the other half to be connected.
+ *
+ * Who may. A region's key (address and the device's key) goes to peers that open it, where it may be read and written:
+ * UCX registers for both alike. The region is deregistered when it closes, and the peer is told (REVOKED), so that most
+ * of what comes too late fails here with HMC_STALE. What still gets through is refused by the device, and that ends the
+ * lane: what was under way on it is done again in messages, which says of each operation what became of it; a put or
+ * get does no harm the second time, for the first one touches nothing any more. Then the half that has dialled offers
+ * a lane anew; the other half, where only its end broke, says so (LOST).
+ *
+ * Complete means visible: a write is through when the peer's device has acknowledged it, as in type rdma. Nothing of
+ * the caller's memory is touched after an operation has ended: a cancel waits until its pieces are through, and where
+ * that takes longer than CANCEL_LIMIT it ends the lane, and the device with it lets go.
+ *
+ * Locking. fabric->lock guards all but `state`. `handover` is held while operations go from the lane to the stream; it
+ * is outer to all others. */
+#ifndef HMCI_UCX_LANE_H
+#define HMCI_UCX_LANE_H
+
+#include "fabric.h"
+#include "pipe.h"
+
+enum {
+  HMCI_UCX_LANE_LEAST = 16 << 10, /* bytes of each segment of what goes by lanes */
+  HMCI_UCX_PIECE = 256 << 10,
+  HMCI_UCX_PIECES = 32, /* under way at a time */
+  HMCI_UCX_LANE_TEXT = 192,
+};
+
+/* Why there is none, or that there is one. */
+typedef enum hmci_ucx_lane_state {
+  HMCI_UCX_LANE_NONE,
+  HMCI_UCX_LANE_MAKING,
+  HMCI_UCX_LANE_READY,
+  HMCI_UCX_LANE_ENDED, /* with the connection */
+} hmci_ucx_lane_state_t;
+
+typedef struct hmci_ucx_lane hmci_ucx_lane_t;
+
+typedef struct hmci_ucx_piece {
+  uct_completion_t completion;
+  hmci_ucx_lane_t *lane;
+  hmci_operation_t *operation;
+  hmci_list_t link; /* lane->spare */
+} hmci_ucx_piece_t;
+
+struct hmci_ucx_lane {
+  hmci_ucx_fabric_t *fabric;
+  const hmci_host_t *host;
+  /* Does an operation in messages instead; called by the loop's thread, without locks but `handover`. */
+  hmc_status_t (*instead)(void *connection, hmci_operation_t *operation);
+  /* The lane broke: offer one, or say so. Called likewise, a while after it broke. */
+  void (*lost)(void *connection);
+  void *connection;
+  _Atomic hmci_ucx_lane_state_t state;
+
+  hmci_list_t link, active; /* fabric->lanes, fabric->active */
+  hmci_ucx_pipe_t *pipe; /* the offer was made by */
+  hmci_ucx_device_t *device;
+  uct_ep_h endpoint;
+  bool dialled;  /* this half offers */
+  bool answered; /* the pipe's lock: there is an answer to the offer */
+  bool broken;
+  char reason[128]; /* why there is none */
+  hmci_list_t waiting, posted, back; /* operations: not all posted; all posted; to be done in messages */
+  hmci_list_t remotes, spare;
+  uint32_t under_way; /* pieces */
+  hmci_ucx_piece_t pieces[HMCI_UCX_PIECES];
+  hmci_timer_t turn;    /* gives `back` to the stream */
+  hmci_timer_t renewal; /* calls `lost` */
+  pthread_mutex_t handover;
+};
+
+/* A peer's region. */
+typedef struct hmci_ucx_remote {
+  hmci_list_t link; /* lane->remotes */
+  uint32_t id;
+  _Atomic uint32_t generation; /* 0: the owner has closed it */
+  const hmci_ucx_device_t *device; /* NULL: not by lanes */
+  uint64_t address;
+  uct_rkey_bundle_t key;
+} hmci_ucx_remote_t;
+
+/* `instead`, `lost` and `connection` are set. */
+void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const hmci_host_t *host);
+/* Ends all operations with `status`; there will be no more. */
+void hmci_ucx_lane_fail(hmci_ucx_lane_t *lane, hmc_status_t status);
+void hmci_ucx_lane_close(hmci_ucx_lane_t *lane);
+
+/* The dialling half, with its pipe's lock held: offers a lane, or knows why not. */
+void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe);
+/* LANE, READY, LOST or REVOKED has come by the pipe, whose lock is held. */
+void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message);
+/* With fabric->lock held: ends the connection of the devices; what was under way goes in messages. */
+void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane);
+/* The same, and it is to be made anew. */
+void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane);
+/* UCT's error handler; `fabric` is the argument. */
+ucs_status_t hmci_ucx_lane_on_error(void *fabric, uct_ep_h endpoint, ucs_status_t status);
+
+/* As the ops of the same names in transport.h. */
+void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *region, hmci_blob_t *key);
+hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote, const hmci_remote_view_t *view,
+                                       const hmci_blob_t *key);
+void hmci_ucx_lane_remote_close(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote);
+
+/* The region closes: its memory is out of reach of all devices. */
+void hmci_ucx_lane_forget(hmci_ucx_lane_t *lane, const hmci_region_view_t *region);
+/* What goes by the lane, or why there is none. */
+void hmci_ucx_lane_explain(hmci_ucx_lane_t *lane, char *text, size_t size);
+
+/* Starts an operation if it is one for the lane. False: it is for the stream. */
+bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation);
+/* False: the operation is not the lane's; otherwise it is complete. With `handover` held. */
+bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hmc_status_t status);
+bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane);
+
+/* Moves what can move on all lanes; true when something did. Takes the fabric's lock. */
+bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric);
+
+#endif

@@ -1,0 +1,218 @@
+/* Lanes: how they are made, and the keys of regions (see lane.h). */
+#include "lane.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_HEAD = 8 }; /* of a region's key: u64 address; UCT's packed key follows */
+
+/* ---- making one -------------------------------------------------------------------------------------------------- */
+
+/* Opens the device that UCX has chosen for the pipe, and an end of a connection there. False, with a reason: there is
+ * none. */
+static bool prepare(hmci_ucx_lane_t *lane, const char *name, hmci_ucx_lane_address_t *address) {
+  hmci_ucx_fabric_t *fabric = lane->fabric;
+  const hmci_ucx_library_t *ucx = fabric->ucx;
+  hmci_ucx_device_t *device = hmci_ucx_fabric_device(fabric, name);
+  if (!device) {
+    snprintf(lane->reason, sizeof lane->reason, "%s", hmc_last_error());
+    return false;
+  }
+  uct_ep_params_t params = {.field_mask = UCT_EP_PARAM_FIELD_IFACE, .iface = device->interface};
+  ucs_status_t status = ucx->uct_ep_create(&params, &lane->endpoint);
+  if (status != UCS_OK) goto err_reason;
+  *address = (hmci_ucx_lane_address_t){
+      .major = (uint8_t)ucx->major,
+      .minor = (uint8_t)ucx->minor,
+      .device_size = device->address_size,
+      .endpoint_size = device->endpoint_size,
+  };
+  snprintf(address->name, sizeof address->name, "%.*s", (int)strcspn(name, "/"), name);
+  status = ucx->uct_iface_get_device_address(device->interface, (uct_device_addr_t *)address->device);
+  if (status == UCS_OK) status = ucx->uct_ep_get_address(lane->endpoint, (uct_ep_addr_t *)address->endpoint);
+  if (status != UCS_OK) goto err_endpoint;
+  if (lane->device != device) {
+    if (lane->device && --lane->device->lanes == 0) hmci_ucx_fabric_drop(fabric, lane->device);
+    device->lanes++;
+    lane->device = device;
+  }
+  return true;
+
+err_endpoint:
+  ucx->uct_ep_destroy(lane->endpoint);
+err_reason:
+  lane->endpoint = NULL;
+  snprintf(lane->reason, sizeof lane->reason, "UCX makes no connection of %s: %s", name, ucx->ucs_status_string(status));
+  return false;
+}
+
+/* Connects this end with the peer's. */
+static bool connect_to(hmci_ucx_lane_t *lane, const hmci_ucx_message_t *message) {
+  const hmci_ucx_library_t *ucx = lane->fabric->ucx;
+  const hmci_ucx_device_t *device = lane->device;
+  hmci_ucx_lane_address_t peer;
+  ucs_status_t status = UCS_ERR_UNREACHABLE;
+  if (!message->size || hmci_ucx_lane_address_decode(message->bytes, message->size, &peer) != HMC_SUCCESS) {
+    snprintf(lane->reason, sizeof lane->reason, "the peer has none");
+    return false;
+  }
+  size_t name = strcspn(device->name, "/");
+  if (peer.major != ucx->major || peer.minor != ucx->minor || strlen(peer.name) != name ||
+      memcmp(peer.name, device->name, name) != 0 || peer.endpoint_size != device->endpoint_size) {
+    snprintf(lane->reason, sizeof lane->reason, "the peer has UCX %u.%u and %s", peer.major, peer.minor, peer.name);
+    hmci_text_clean(lane->reason);
+    return false;
+  }
+  const uct_device_addr_t *address = (const uct_device_addr_t *)peer.device;
+  if (ucx->uct_iface_is_reachable(device->interface, address, NULL))
+    status = ucx->uct_ep_connect_to_ep(lane->endpoint, address, (const uct_ep_addr_t *)peer.endpoint);
+  if (status == UCS_OK) return true;
+  snprintf(lane->reason, sizeof lane->reason, "UCX does not connect %s: %s", device->name,
+           ucx->ucs_status_string(status));
+  return false;
+}
+
+static void tell_address(hmci_ucx_pipe_t *pipe, const hmci_ucx_lane_address_t *address) {
+  uint8_t bytes[HMCI_UCX_LANE_MOST];
+  hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, 0, bytes, hmci_ucx_lane_address_encode(bytes, address));
+}
+
+void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe) {
+  hmci_ucx_lane_address_t address;
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool offered = atomic_load(&lane->state) == HMCI_UCX_LANE_NONE && prepare(lane, pipe->way, &address);
+  if (offered) atomic_store(&lane->state, HMCI_UCX_LANE_MAKING);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  lane->answered = !offered;
+  lane->pipe = pipe;
+  if (offered) tell_address(pipe, &address);
+}
+
+/* The other half: answers an offer. */
+static void answer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
+  hmci_ucx_lane_address_t address;
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool ended = atomic_load(&lane->state) == HMCI_UCX_LANE_ENDED;
+  if (!ended) atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+  hmci_ucx_lane_disconnect(lane);
+  bool made = !ended && prepare(lane, pipe->way, &address);
+  if (made && !connect_to(lane, message)) {
+    hmci_ucx_lane_disconnect(lane);
+    made = false;
+  }
+  if (made) atomic_store(&lane->state, HMCI_UCX_LANE_MAKING);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  if (made) {
+    tell_address(pipe, &address);
+  } else {
+    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, 0, NULL, 0);
+  }
+}
+
+/* The half that has offered: takes the answer. */
+static void finish(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool made = atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING && !lane->answered && connect_to(lane, message);
+  if (made) {
+    atomic_store(&lane->state, HMCI_UCX_LANE_READY);
+  } else if (atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING) {
+    hmci_ucx_lane_disconnect(lane);
+    atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+  }
+  pthread_mutex_unlock(&lane->fabric->lock);
+  lane->answered = true;
+  if (made) hmci_ucx_pipe_tell(pipe, HMCI_UCX_READY, 0, NULL, 0);
+}
+
+static void revoked(hmci_ucx_lane_t *lane, uint32_t id, uint32_t generation) {
+  for (hmci_list_t *link = lane->remotes.next; link != &lane->remotes; link = link->next) {
+    hmci_ucx_remote_t *remote = HMCI_CONTAINER(link, hmci_ucx_remote_t, link);
+    /* Partner: the core's look before an operation starts. */
+    if (remote->id == id && atomic_load(&remote->generation) == generation) atomic_store(&remote->generation, 0);
+  }
+}
+
+void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
+  if (message->type == HMCI_UCX_LANE) {
+    if (lane->dialled) {
+      if (pipe == lane->pipe) finish(lane, pipe, message);
+    } else {
+      answer(lane, pipe, message);
+    }
+    return;
+  }
+  pthread_mutex_lock(&lane->fabric->lock);
+  hmci_ucx_lane_state_t state = atomic_load(&lane->state);
+  if (message->type == HMCI_UCX_REVOKED) {
+    revoked(lane, (uint32_t)(message->position >> 32), (uint32_t)message->position);
+  } else if (message->type == HMCI_UCX_READY && !lane->dialled && state == HMCI_UCX_LANE_MAKING) {
+    atomic_store(&lane->state, HMCI_UCX_LANE_READY);
+  } else if (message->type == HMCI_UCX_LOST && lane->dialled && state == HMCI_UCX_LANE_READY) {
+    hmci_ucx_lane_lose(lane);
+  }
+  pthread_mutex_unlock(&lane->fabric->lock);
+}
+
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
+
+void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *region, hmci_blob_t *key) {
+  hmci_ucx_fabric_t *fabric = lane->fabric;
+  unsigned needed = HMC_REMOTE_READ | HMC_REMOTE_WRITE; /* UCX registers for both alike */
+  key->size = 0;
+  if (!region->ops->host_accessible || (region->rights & needed) != needed) return;
+  pthread_mutex_lock(&fabric->lock);
+  hmci_ucx_device_t *device = atomic_load(&lane->state) == HMCI_UCX_LANE_NONE ? NULL : lane->device;
+  uct_mem_h handle = device ? hmci_ucx_fabric_register(fabric, device, region) : NULL;
+  if (handle && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
+    hmci_store64(key->data, (uintptr_t)region->base);
+    key->size = (uint16_t)(KEY_HEAD + device->key_size);
+  }
+  pthread_mutex_unlock(&fabric->lock);
+}
+
+void hmci_ucx_lane_forget(hmci_ucx_lane_t *lane, const hmci_region_view_t *region) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  hmci_ucx_fabric_forget(lane->fabric, region);
+  pthread_mutex_unlock(&lane->fabric->lock);
+}
+
+hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote, const hmci_remote_view_t *view,
+                                       const hmci_blob_t *key) {
+  hmci_ucx_fabric_t *fabric = lane->fabric;
+  hmc_status_t status = HMC_SUCCESS;
+  remote->id = view->id;
+  atomic_store(&remote->generation, view->generation);
+  pthread_mutex_lock(&fabric->lock);
+  hmci_ucx_device_t *device = key->size ? lane->device : NULL;
+  if (key->size && (!device || key->size != KEY_HEAD + device->key_size)) {
+    status = hmci_fail(HMC_CORRUPT, "malformed key of a region");
+  } else if (device) {
+    remote->address = hmci_load64(key->data);
+    _Alignas(8) uint8_t packed[HMCI_UCX_KEY];
+    memcpy(packed, key->data + KEY_HEAD, device->key_size);
+    if (fabric->ucx->uct_rkey_unpack(device->component, packed, &remote->key) == UCS_OK) remote->device = device;
+  }
+  if (status == HMC_SUCCESS) hmci_list_append(&lane->remotes, &remote->link);
+  pthread_mutex_unlock(&fabric->lock);
+  return status;
+}
+
+void hmci_ucx_lane_remote_close(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  hmci_list_remove(&remote->link);
+  if (remote->device) lane->fabric->ucx->uct_rkey_release(remote->device->component, &remote->key);
+  pthread_mutex_unlock(&lane->fabric->lock);
+}
+
+/* ---- for people -------------------------------------------------------------------------------------------------- */
+
+void hmci_ucx_lane_explain(hmci_ucx_lane_t *lane, char *text, size_t size) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  if (atomic_load(&lane->state) == HMCI_UCX_LANE_READY) {
+    snprintf(text, size, "puts and gets of host memory from %d KiB on by RDMA of %s", HMCI_UCX_LANE_LEAST >> 10,
+             lane->device->name);
+  } else {
+    snprintf(text, size, "no RDMA: %s", lane->reason);
+  }
+  pthread_mutex_unlock(&lane->fabric->lock);
+}
