@@ -143,8 +143,8 @@ static void both_ends_open(void **state) {
   pair_t *pair = *state;
   assert_true(pair->near->open && pair->far->open);
   assert_int_equal(fake.endpoints, 2);
-  assert_string_equal(pair->near->lane, "tcp/eth0");
-  assert_string_equal(pair->far->lane, "tcp/eth0");
+  assert_string_equal(pair->near->way, "tcp/eth0");
+  assert_string_equal(pair->far->way, "tcp/eth0");
   assert_true(pair->near->frame_room > 32 << 10); /* over tcp a message may be large */
   assert_false(hmci_ucx_pipe_is_busy(pair->near));
   assert_int_equal(hmci_ucx_pipe_await_welcome(pair->near, hmci_deadline(10)), HMC_SUCCESS);

@@ -28,7 +28,7 @@ static void a_message_has_its_layout(void **state) {
 
 static void a_message_comes_back(void **state) {
   (void)state;
-  for (int type = HMCI_UCX_DATA; type <= HMCI_UCX_WELCOME; type++) {
+  for (int type = HMCI_UCX_DATA; type <= HMCI_UCX_REVOKED; type++) {
     uint8_t bytes[HMCI_UCX_HEADER + 3] = {0};
     hmci_ucx_message_t message = sample, back;
     size_t size = type == HMCI_UCX_DATA ? 3 : 0;
