@@ -90,9 +90,9 @@ static ucs_status_t open_interface(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
   ucs_status_t status = ucx->uct_md_iface_config_read(device->domain, transport, NULL, NULL, &config);
   if (status != UCS_OK) return status;
   uct_iface_params_t params = {
-      .field_mask = UCT_IFACE_PARAM_FIELD_OPEN_MODE | UCT_IFACE_PARAM_FIELD_DEVICE |
-                    UCT_IFACE_PARAM_FIELD_ERR_HANDLER | UCT_IFACE_PARAM_FIELD_ERR_HANDLER_ARG |
-                    UCT_IFACE_PARAM_FIELD_ERR_HANDLER_FLAGS | UCT_IFACE_PARAM_FIELD_FEATURES,
+      .field_mask = UCT_IFACE_PARAM_FIELD_OPEN_MODE | UCT_IFACE_PARAM_FIELD_DEVICE | UCT_IFACE_PARAM_FIELD_ERR_HANDLER |
+                    UCT_IFACE_PARAM_FIELD_ERR_HANDLER_ARG | UCT_IFACE_PARAM_FIELD_ERR_HANDLER_FLAGS |
+                    UCT_IFACE_PARAM_FIELD_FEATURES,
       .open_mode = UCT_IFACE_OPEN_MODE_DEVICE,
       .mode.device = {.tl_name = transport, .dev_name = device->name + strlen(transport) + 1},
       .err_handler = hmci_ucx_lane_on_error,
@@ -219,8 +219,8 @@ uct_mem_h hmci_ucx_fabric_register(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
   }
   registration_t *registration = calloc(1, sizeof *registration);
   if (!registration) return NULL;
-  *registration = (registration_t){
-      .device = device, .region = region->id, .generation = region->generation, .size = region->size};
+  *registration =
+      (registration_t){.device = device, .region = region->id, .generation = region->generation, .size = region->size};
   registration->handle = make_handle(fabric, device, region);
   if (registration->handle) fabric->pinned += region->size;
   hmci_list_append(bucket, &registration->link);

@@ -56,9 +56,10 @@ struct ucp_ep {
 
 /* What a test sets and looks at. */
 typedef struct fake {
-  bool hold;    /* sends stay with UCX until fake_release */
-  bool reverse; /* messages are handed in last first */
-  bool blind;   /* the next arming does not see what has come, as with an RDMA device */
+  bool hold;       /* sends stay with UCX until fake_release */
+  bool reverse;    /* messages are handed in last first */
+  const char *way; /* what carries messages; NULL: tcp/eth0 */
+  bool blind;      /* the next arming does not see what has come, as with an RDMA device */
   ucs_status_t send_status, endpoint_status, listener_status;
   int endpoints, closed, sends; /* open now; closed, and messages sent so far */
   fake_request_t *held[FAKE_ROOM];
@@ -242,9 +243,11 @@ static inline ucs_status_ptr_t fake_ep_close(ucp_ep_h endpoint, const ucp_reques
 
 static inline void fake_ep_print_info(ucp_ep_h endpoint, FILE *stream) {
   (void)endpoint;
-  fprintf(stream, "#\n#  lane[0]: cm rdmacm\n"
-                  "#  lane[1]:  0:rc_verbs/rxe0:1.0 md[0] -> md[0]/ib rma_bw#0\n"
-                  "#  lane[2]:  3:tcp/eth0.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0 wireup\n#\n");
+  fprintf(stream,
+          "#\n#  lane[0]: cm rdmacm\n"
+          "#  lane[1]:  0:rc_verbs/rxe0:1.0 md[0] -> md[0]/ib rma_bw#0\n"
+          "#  lane[2]:  3:%s.0 md[1]  -> md[1]/tcp/sysdev[255] am am_bw#0 wireup\n#\n",
+          fake.way ? fake.way : "tcp/eth0");
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */

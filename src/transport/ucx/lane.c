@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RENEWAL 100000000u       /* nanoseconds before a lane that broke is made anew */
-#define CANCEL_LIMIT 5000000000u /* nanoseconds that a peer has for the pieces of a cancelled operation */
+#define RENEWAL 100000000u /* nanoseconds before a lane that broke is made anew */
+#define PATIENCE 5000000000u
 
 /* The lane's part of an operation. */
 typedef struct part {
   hmci_list_t link; /* lane->waiting, posted or back */
-  uint32_t index;  /* what is posted next: of the segments, */
-  uint64_t offset; /* and of that one's bytes */
+  uint32_t index;   /* what is posted next: of the segments, */
+  uint64_t offset;  /* and of that one's bytes */
   uct_mem_h handle;
   uint32_t pieces; /* under way */
   bool failed, cancelled;
@@ -268,28 +268,38 @@ static bool is_among(hmci_list_t *list, const hmci_operation_t *operation) {
   return false;
 }
 
-bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hmc_status_t status) {
-  hmci_ucx_fabric_t *fabric = lane->fabric;
-  pthread_mutex_lock(&fabric->lock);
-  bool found = is_among(&lane->waiting, operation) || is_among(&lane->posted, operation) ||
-               is_among(&lane->back, operation);
+/* The lane's operation is ended by the caller now; false: it is none. */
+static bool take_over(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
+  pthread_mutex_lock(&lane->handover);
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool found =
+      is_among(&lane->waiting, operation) || is_among(&lane->posted, operation) || is_among(&lane->back, operation);
   if (found) {
-    part_t *part = part_of(operation);
-    uint64_t limit = hmci_now() + CANCEL_LIMIT;
-    part->cancelled = true;
+    part_of(operation)->cancelled = true;
     move_to(&lane->posted, operation);
-    while (part->pieces && hmci_now() < limit) {
-      poll_locked(fabric);
-      pthread_mutex_unlock(&fabric->lock);
-      sched_yield();
-      pthread_mutex_lock(&fabric->lock);
-    }
-    if (part->pieces) hmci_ucx_lane_lose(lane);
-    complete(operation, status);
     settle(lane);
   }
-  pthread_mutex_unlock(&fabric->lock);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  pthread_mutex_unlock(&lane->handover);
   return found;
+}
+
+bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hmc_status_t status) {
+  hmci_ucx_fabric_t *fabric = lane->fabric;
+  part_t *part = part_of(operation);
+  uint64_t limit = hmci_now() + lane->patience;
+  if (!take_over(lane, operation)) return false;
+  pthread_mutex_lock(&fabric->lock);
+  while (part->pieces && hmci_now() < limit) {
+    poll_locked(fabric);
+    pthread_mutex_unlock(&fabric->lock);
+    sched_yield();
+    pthread_mutex_lock(&fabric->lock);
+  }
+  if (part->pieces) hmci_ucx_lane_lose(lane);
+  complete(operation, status);
+  pthread_mutex_unlock(&fabric->lock);
+  return true;
 }
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
@@ -297,8 +307,9 @@ bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hm
 void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const hmci_host_t *host) {
   lane->fabric = fabric;
   lane->host = host;
+  lane->patience = PATIENCE;
   snprintf(lane->reason, sizeof lane->reason, "none was made");
-  hmci_list_t *lists[] = {&lane->link, &lane->active, &lane->waiting, &lane->posted,
+  hmci_list_t *lists[] = {&lane->link, &lane->active,  &lane->waiting, &lane->posted,
                           &lane->back, &lane->remotes, &lane->spare};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) hmci_list_init(lists[i]);
   for (int i = 0; i < HMCI_UCX_PIECES; i++) {

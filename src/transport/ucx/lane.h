@@ -15,7 +15,7 @@
  *
  * Complete means visible: a write is through when the peer's device has acknowledged it, as in type rdma. Nothing of
  * the caller's memory is touched after an operation has ended: a cancel waits until its pieces are through, and where
- * that takes longer than CANCEL_LIMIT it ends the lane, and the device with it lets go.
+ * that takes longer than `patience` it ends the lane, and the device with it lets go.
  *
  * Locking. fabric->lock guards all but `state`. `handover` is held while operations go from the lane to the stream; it
  * is outer to all others. */
@@ -60,19 +60,20 @@ struct hmci_ucx_lane {
   _Atomic hmci_ucx_lane_state_t state;
 
   hmci_list_t link, active; /* fabric->lanes, fabric->active */
-  hmci_ucx_pipe_t *pipe; /* the offer was made by */
+  hmci_ucx_pipe_t *pipe;    /* the offer was made by */
   hmci_ucx_device_t *device;
   uct_ep_h endpoint;
   bool dialled;  /* this half offers */
   bool answered; /* the pipe's lock: there is an answer to the offer */
   bool broken;
-  char reason[128]; /* why there is none */
+  char reason[128];                  /* why there is none */
   hmci_list_t waiting, posted, back; /* operations: not all posted; all posted; to be done in messages */
   hmci_list_t remotes, spare;
   uint32_t under_way; /* pieces */
   hmci_ucx_piece_t pieces[HMCI_UCX_PIECES];
   hmci_timer_t turn;    /* gives `back` to the stream */
   hmci_timer_t renewal; /* calls `lost` */
+  uint64_t patience;    /* nanoseconds that the peer has for the pieces of a cancelled operation */
   pthread_mutex_t handover;
 };
 
@@ -80,7 +81,7 @@ struct hmci_ucx_lane {
 typedef struct hmci_ucx_remote {
   hmci_list_t link; /* lane->remotes */
   uint32_t id;
-  _Atomic uint32_t generation; /* 0: the owner has closed it */
+  _Atomic uint32_t generation;     /* 0: the owner has closed it */
   const hmci_ucx_device_t *device; /* NULL: not by lanes */
   uint64_t address;
   uct_rkey_bundle_t key;
@@ -116,7 +117,7 @@ void hmci_ucx_lane_explain(hmci_ucx_lane_t *lane, char *text, size_t size);
 
 /* Starts an operation if it is one for the lane. False: it is for the stream. */
 bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation);
-/* False: the operation is not the lane's; otherwise it is complete. With `handover` held. */
+/* False: the operation is not the lane's, or no longer; otherwise it is complete. */
 bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hmc_status_t status);
 bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane);
 

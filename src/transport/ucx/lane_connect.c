@@ -42,7 +42,8 @@ err_endpoint:
   ucx->uct_ep_destroy(lane->endpoint);
 err_reason:
   lane->endpoint = NULL;
-  snprintf(lane->reason, sizeof lane->reason, "UCX makes no connection of %s: %s", name, ucx->ucs_status_string(status));
+  snprintf(lane->reason, sizeof lane->reason, "UCX makes no connection of %s: %s", name,
+           ucx->ucs_status_string(status));
   return false;
 }
 

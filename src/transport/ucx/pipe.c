@@ -409,6 +409,13 @@ bool hmci_ucx_pipe_pending(hmci_pipe_t *base) {
   return pending;
 }
 
+bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe) {
+  pthread_mutex_lock(&pipe->worker->lock);
+  bool failed = pipe->failed;
+  pthread_mutex_unlock(&pipe->worker->lock);
+  return failed;
+}
+
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 static void take_credit(hmci_ucx_pipe_t *pipe, uint64_t taken) {

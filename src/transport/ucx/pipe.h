@@ -39,8 +39,8 @@ struct hmci_ucx_pipe {
   uint32_t number, peer_number;
   uint64_t token, peer_token;
   ucp_ep_h endpoint;
-  size_t frame_room; /* bytes of the stream in one message */
-  char way[64];      /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
+  size_t frame_room;     /* bytes of the stream in one message */
+  char way[64];          /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
   hmci_ucx_lane_t *lane; /* gets the messages about lanes; NULL: dropped */
 
   hmci_list_t ready; /* worker->ready */
@@ -81,6 +81,7 @@ void hmci_ucx_pipe_set_reader(hmci_ucx_pipe_t *pipe, hmci_watch_t *reader, bool 
 /* The calling thread polls the pipe from now on, or does so no more. */
 void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe);
+bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe);
 /* The reader is not called any more. */
 void hmci_ucx_pipe_mute(hmci_ucx_pipe_t *pipe);
 

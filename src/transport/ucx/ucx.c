@@ -225,10 +225,8 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
     return status;
   }
   hmci_ucx_connection_encode(data, end_of(connection->request_pipe), end_of(connection->serve_pipe));
-  connection->lane = (hmci_ucx_lane_t){.instead = go_as_messages,
-                                       .lost = on_lane_lost,
-                                       .connection = connection,
-                                       .dialled = role == HMCI_DIALLED};
+  connection->lane = (hmci_ucx_lane_t){
+      .instead = go_as_messages, .lost = on_lane_lost, .connection = connection, .dialled = role == HMCI_DIALLED};
   hmci_ucx_lane_open(&connection->lane, &transport->fabric, transport->host);
   connection->request_pipe->lane = connection->serve_pipe->lane = &connection->lane;
   pthread_mutex_lock(&transport->lock);
@@ -403,8 +401,8 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
   hmci_responder_revoke(&connection->responder, region);
   if (atomic_load(&connection->lane.state) == HMCI_UCX_LANE_READY) {
     pthread_mutex_lock(&worker->lock);
-    hmci_ucx_pipe_tell(connection->request_pipe, HMCI_UCX_REVOKED, (uint64_t)region->id << 32 | region->generation, NULL,
-                       0);
+    hmci_ucx_pipe_tell(connection->request_pipe, HMCI_UCX_REVOKED, (uint64_t)region->id << 32 | region->generation,
+                       NULL, 0);
     hmci_ucx_worker_settle(worker);
     pthread_mutex_unlock(&worker->lock);
   }
@@ -474,10 +472,8 @@ static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_
     pthread_mutex_lock(&worker->lock);
     bool moved = hmci_ucx_worker_poll(worker);
     pthread_mutex_unlock(&worker->lock);
-    if (hmci_ucx_pipe_pending(&connection->request_pipe->base)) {
-      hmci_requester_progress(&connection->requester);
-      if (connection->request_pipe->failed) return HMC_IN_PROGRESS; /* the loop finds that the peer is gone */
-    }
+    if (hmci_ucx_pipe_pending(&connection->request_pipe->base)) hmci_requester_progress(&connection->requester);
+    if (hmci_ucx_pipe_has_failed(connection->request_pipe)) return HMC_IN_PROGRESS; /* and the loop says so */
     uint64_t now = hmci_now();
     if (now >= operation->deadline) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_TIMEOUT;
     if (moved) idle_since = now;
@@ -512,10 +508,8 @@ static void progress(void *block) {
 
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   ucx_connection_t *connection = block;
-  pthread_mutex_lock(&connection->lane.handover);
-  bool done = hmci_ucx_lane_cancel(&connection->lane, operation, status);
-  pthread_mutex_unlock(&connection->lane.handover);
-  if (!done) hmci_requester_cancel(&connection->requester, operation, status);
+  if (hmci_ucx_lane_cancel(&connection->lane, operation, status)) return;
+  hmci_requester_cancel(&connection->requester, operation, status);
 }
 
 static const hmci_transport_ops_t table = {

@@ -26,8 +26,8 @@ hmc_status_t hmci_ucx_message_decode(const void *from, size_t size, hmci_ucx_mes
   };
   bool known = decoded.type >= HMCI_UCX_DATA && decoded.type <= HMCI_UCX_REVOKED;
   bool zero = !bytes[1] && !bytes[2] && !bytes[3];
-  bool fits = decoded.type == HMCI_UCX_LANE || ((decoded.type == HMCI_UCX_DATA) == (decoded.size > 0) &&
-                                                decoded.position <= UINT64_MAX - decoded.size);
+  bool fits = decoded.type == HMCI_UCX_LANE ||
+              ((decoded.type == HMCI_UCX_DATA) == (decoded.size > 0) && decoded.position <= UINT64_MAX - decoded.size);
   if (!known || !zero || !fits)
     return hmci_fail(HMC_CORRUPT, "a malformed UCX message, type %u, %zu B", bytes[0], size);
   *message = decoded;
@@ -58,7 +58,8 @@ hmc_status_t hmci_ucx_lane_address_decode(const uint8_t *from, size_t size, hmci
     decoded.device_size = from[3];
     decoded.endpoint_size = from[4];
     sound = name < HMCI_UCX_LANE_NAME && decoded.device_size <= HMCI_UCX_LANE_ADDRESS &&
-            decoded.endpoint_size <= HMCI_UCX_LANE_ADDRESS && size == 8 + name + decoded.device_size + decoded.endpoint_size;
+            decoded.endpoint_size <= HMCI_UCX_LANE_ADDRESS &&
+            size == 8 + name + decoded.device_size + decoded.endpoint_size;
   }
   if (!sound) return hmci_fail(HMC_CORRUPT, "malformed addresses of a lane, %zu B", size);
   memcpy(decoded.name, from + 8, name);

@@ -59,7 +59,7 @@ static void malformed_messages_are_refused(void **state) {
   expect_refused(bytes, HMCI_UCX_HEADER + 1); /* bytes that do not belong */
   bytes[0] = 0;
   expect_refused(bytes, HMCI_UCX_HEADER);
-  bytes[0] = HMCI_UCX_WELCOME + 1;
+  bytes[0] = HMCI_UCX_REVOKED + 1;
   expect_refused(bytes, HMCI_UCX_HEADER);
   bytes[0] = HMCI_UCX_HELLO;
   for (int i = 1; i < 4; i++) {
@@ -71,6 +71,60 @@ static void malformed_messages_are_refused(void **state) {
   hmci_store64(bytes + 16, UINT64_MAX - 7); /* the position after its 8 bytes overflows */
   expect_refused(bytes, HMCI_UCX_HEADER + 8);
 }
+
+/* ---- lanes ------------------------------------------------------------------------------------------------------- */
+
+static const hmci_ucx_lane_address_t address = {
+    .major = 1,
+    .minor = 13,
+    .name = "rc_verbs",
+    .device_size = 3,
+    .endpoint_size = 2,
+    .device = {1, 2, 3},
+    .endpoint = {4, 5},
+};
+
+static void addresses_of_a_lane_come_back(void **state) {
+  (void)state;
+  static const uint8_t expected[] = {1, 13, 8, 3, 2, 0, 0, 0, 'r', 'c', '_', 'v', 'e', 'r', 'b', 's', 1, 2, 3, 4, 5};
+  uint8_t bytes[HMCI_UCX_LANE_MOST];
+  hmci_ucx_lane_address_t back;
+  assert_int_equal(hmci_ucx_lane_address_encode(bytes, &address), sizeof expected);
+  assert_memory_equal(bytes, expected, sizeof expected);
+  assert_int_equal(hmci_ucx_lane_address_decode(bytes, sizeof expected, &back), HMC_SUCCESS);
+  assert_memory_equal(&back, &address, sizeof back);
+}
+
+static void the_longest_addresses_fit(void **state) {
+  (void)state;
+  uint8_t bytes[HMCI_UCX_LANE_MOST];
+  hmci_ucx_lane_address_t most = {.device_size = HMCI_UCX_LANE_ADDRESS, .endpoint_size = HMCI_UCX_LANE_ADDRESS}, back;
+  memset(most.name, 'n', HMCI_UCX_LANE_NAME - 1);
+  size_t size = hmci_ucx_lane_address_encode(bytes, &most);
+  assert_true(size <= HMCI_UCX_LANE_MOST);
+  assert_int_equal(hmci_ucx_lane_address_decode(bytes, size, &back), HMC_SUCCESS);
+  assert_memory_equal(&back, &most, sizeof back);
+}
+
+static void malformed_addresses_are_refused(void **state) {
+  (void)state;
+  uint8_t bytes[HMCI_UCX_LANE_MOST + 1] = {0};
+  hmci_ucx_lane_address_t untouched = {.major = 77};
+  size_t size = hmci_ucx_lane_address_encode(bytes, &address);
+  for (size_t cut = 0; cut < size; cut++)
+    assert_int_equal(hmci_ucx_lane_address_decode(bytes, cut, &untouched), HMC_CORRUPT);
+  assert_int_equal(hmci_ucx_lane_address_decode(bytes, size + 1, &untouched), HMC_CORRUPT);
+  for (int i = 2; i < 8; i++) { /* each size too large by so much, and the zeros */
+    uint8_t before = bytes[i];
+    bytes[i] = 255;
+    assert_int_equal(hmci_ucx_lane_address_decode(bytes, size, &untouched), HMC_CORRUPT);
+    assert_int_equal(hmci_ucx_lane_address_decode(bytes, sizeof bytes, &untouched), HMC_CORRUPT);
+    bytes[i] = before;
+  }
+  assert_int_equal(untouched.major, 77);
+}
+
+/* ---- connections ------------------------------------------------------------------------------------------------- */
 
 static void connection_data_come_back(void **state) {
   (void)state;
@@ -105,11 +159,10 @@ static void malformed_connection_data_are_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_message_has_its_layout),
-      cmocka_unit_test(a_message_comes_back),
-      cmocka_unit_test(malformed_messages_are_refused),
-      cmocka_unit_test(connection_data_come_back),
-      cmocka_unit_test(malformed_connection_data_are_refused),
+      cmocka_unit_test(a_message_has_its_layout),       cmocka_unit_test(a_message_comes_back),
+      cmocka_unit_test(malformed_messages_are_refused), cmocka_unit_test(addresses_of_a_lane_come_back),
+      cmocka_unit_test(the_longest_addresses_fit),      cmocka_unit_test(malformed_addresses_are_refused),
+      cmocka_unit_test(connection_data_come_back),      cmocka_unit_test(malformed_connection_data_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
