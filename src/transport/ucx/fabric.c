@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 typedef struct registration {
   hmci_list_t link; /* of its bucket */
@@ -33,12 +34,13 @@ static bool has_device(const hmci_ucx_library_t *ucx, uct_md_h domain, const cha
   return has;
 }
 
-/* A domain that registers directly, without UCX's cache. */
+/* A domain that registers directly and with strict order. */
 static uct_md_h open_domain(const hmci_ucx_library_t *ucx, uct_component_h component, const char *name) {
   uct_md_config_t *config;
   uct_md_h domain = NULL;
   if (ucx->uct_md_config_read(component, NULL, NULL, &config) != UCS_OK) return NULL;
   if (ucx->uct_config_modify(config, "REG_METHODS", "direct") == UCS_OK &&
+      ucx->uct_config_modify(config, "PCI_RELAXED_ORDERING", "off") == UCS_OK &&
       ucx->uct_md_open(component, name, config, &domain) != UCS_OK) {
     domain = NULL;
   }
@@ -105,10 +107,22 @@ static ucs_status_t open_interface(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
 }
 
 static bool is_suitable(const uct_iface_attr_t *attributes) {
-  uint64_t flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_CONNECT_TO_EP |
-                   UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
+  uint64_t flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_GET_BCOPY |
+                   UCT_IFACE_FLAG_CONNECT_TO_EP | UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
   return (attributes->cap.flags & flags) == flags && attributes->cap.event_flags & UCT_IFACE_FLAG_EVENT_SEND_COMP &&
          attributes->device_addr_len <= HMCI_UCX_LANE_ADDRESS && attributes->ep_addr_len <= HMCI_UCX_LANE_ADDRESS;
+}
+
+/* Soft-RoCE and Soft-iWARP, which are no device of a bus. */
+static bool is_software(const hmci_ucx_device_t *device) {
+  char path[64 + HMCI_UCX_DEVICE_NAME];
+  const char *name = strchr(device->name, '/') + 1;
+  snprintf(path, sizeof path, "/sys/class/infiniband/%.*s/device", (int)strcspn(name, ":"), name);
+  return access(path, F_OK) != 0;
+}
+
+static bool stores_at_once(const hmci_ucx_device_t *device, const char *flush) {
+  return strcmp(flush, "auto") == 0 ? is_software(device) : strcmp(flush, "no") == 0;
 }
 
 /* Its sizes, and its descriptor into the epoll set. */
@@ -125,6 +139,7 @@ static ucs_status_t prepare(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *device
   if (status != UCS_OK) return status;
   struct epoll_event event = {.events = EPOLLIN};
   if (epoll_ctl(fabric->events, EPOLL_CTL_ADD, descriptor, &event)) return UCS_ERR_IO_ERROR;
+  device->stores_at_once = stores_at_once(device, fabric->settings->verbs_flush);
   device->key_size = domain.rkey_packed_size;
   device->address_size = attributes.device_addr_len;
   device->endpoint_size = attributes.ep_addr_len;

@@ -4,8 +4,9 @@
  *
  * A device is opened when the first connection uses it, by the name that UCX has given there ("rc_verbs/mlx5_0:1"). Its
  * registrations are our own, of whole regions, found by region and generation, never by address. UCX's cache of them is
- * turned off, so that a region's memory is out of the device's reach when the region closes. They end with the region,
- * or with the last lane of the device.
+ * turned off, so that a region's memory is out of the device's reach when the region closes, and so is relaxed ordering
+ * on the bus, which would let data come after what tells of them. They end with the region, or with the last lane of
+ * the device.
  *
  * UCT's calls are inline functions over tables that change from one release of UCX to the next: there are devices only
  * where UCX is the release that HMC was built with, and lanes only between peers of one release.
@@ -27,7 +28,8 @@ typedef struct hmci_ucx_device {
   uct_component_h component;
   uct_md_h domain;
   uct_iface_h interface;
-  uint32_t lanes; /* that use it */
+  uint32_t lanes;      /* that use it */
+  bool stores_at_once; /* what it has acknowledged is visible: it needs no read behind a put (HMC_VERBS_FLUSH) */
   size_t key_size, address_size, endpoint_size;
 } hmci_ucx_device_t;
 

@@ -41,8 +41,8 @@ static struct fake_lanes {
     size_t size;
   } keys[FAKE_KEYS]; /* size 0: free */
   fake_write_t writes[FAKE_WRITES];
-  int write_count, posted, registered; /* under way; all so far; now */
-  fake_end_t *ends[FAKE_ENDS];         /* by number; NULL: destroyed */
+  int write_count, posted, reads, registered; /* under way; all so far; reads of a few bytes among them; now */
+  fake_end_t *ends[FAKE_ENDS];                /* by number; NULL: destroyed */
   uint32_t end_count;
   int open; /* ends, interfaces, domains, workers */
 } fake_lanes;
@@ -115,6 +115,15 @@ static inline ucs_status_t fake_put_zcopy(uct_ep_h end, const uct_iov_t *iov, si
   return fake_post(end, iov, remote, key, completion, true);
 }
 
+/* Reads nothing: it is only waited for. */
+static inline ucs_status_t fake_get_bcopy(uct_ep_h end, uct_unpack_callback_t unpack, void *argument, size_t size,
+                                          uint64_t remote, uct_rkey_t key, uct_completion_t *completion) {
+  (void)unpack, (void)argument, (void)size;
+  ucs_status_t status = fake_post(end, &(uct_iov_t){.length = 0}, remote, key, completion, false);
+  if (status == UCS_INPROGRESS) fake_lanes.reads++;
+  return status;
+}
+
 static inline ucs_status_t fake_get_zcopy(uct_ep_h end, const uct_iov_t *iov, size_t count, uint64_t remote,
                                           uct_rkey_t key, uct_completion_t *completion) {
   (void)count;
@@ -165,7 +174,9 @@ static inline ucs_status_t fake_iface_config_read(uct_md_h domain, const char *t
 
 static inline ucs_status_t fake_config_modify(void *config, const char *name, const char *value) {
   (void)config;
-  return strcmp(name, "REG_METHODS") == 0 && strcmp(value, "direct") == 0 ? UCS_OK : UCS_ERR_NO_ELEM;
+  bool registers = strcmp(name, "REG_METHODS") == 0 && strcmp(value, "direct") == 0;
+  bool orders = strcmp(name, "PCI_RELAXED_ORDERING") == 0 && strcmp(value, "off") == 0;
+  return registers || orders ? UCS_OK : UCS_ERR_NO_ELEM;
 }
 
 static inline void fake_config_release(void *config) { (void)config; }
@@ -222,6 +233,7 @@ static inline ucs_status_t fake_iface_open(uct_md_h domain, uct_worker_h worker,
   fake_interface_t *interface = calloc(1, sizeof *interface);
   interface->base.ops.ep_put_zcopy = fake_put_zcopy;
   interface->base.ops.ep_get_zcopy = fake_get_zcopy;
+  interface->base.ops.ep_get_bcopy = fake_get_bcopy;
   interface->base.ops.iface_progress_enable = fake_progress_enable;
   interface->worker = worker;
   interface->on_error = params->err_handler;
@@ -241,8 +253,8 @@ static inline void fake_iface_close(uct_iface_h interface) {
 static inline ucs_status_t fake_iface_query(uct_iface_h interface, uct_iface_attr_t *attributes) {
   (void)interface;
   *attributes = (uct_iface_attr_t){.device_addr_len = FAKE_DEVICE_ADDRESS, .ep_addr_len = sizeof(uint32_t)};
-  attributes->cap.flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_CONNECT_TO_EP |
-                          UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
+  attributes->cap.flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_GET_BCOPY |
+                          UCT_IFACE_FLAG_CONNECT_TO_EP | UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
   attributes->cap.event_flags = UCT_IFACE_FLAG_EVENT_SEND_COMP;
   return UCS_OK;
 }

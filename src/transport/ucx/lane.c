@@ -7,6 +7,7 @@
 
 #define RENEWAL 100000000u /* nanoseconds before a lane that broke is made anew */
 #define PATIENCE 5000000000u
+enum { READ = 8 }; /* bytes of the read behind a put */
 
 /* The lane's part of an operation. */
 typedef struct part {
@@ -15,6 +16,7 @@ typedef struct part {
   uint64_t offset;  /* and of that one's bytes */
   uct_mem_h handle;
   uint32_t pieces; /* under way */
+  bool followed;   /* the read behind them is posted, or none is needed */
   bool failed, cancelled;
 } part_t;
 _Static_assert(sizeof(part_t) <= HMCI_OPERATION_STATE, "an operation has room for the lane's part");
@@ -57,8 +59,8 @@ static void end_operation(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   if (part->pieces || part->cancelled) return;
   if (part->failed) {
     move_to(&lane->back, operation);
-    hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
-  } else if (part->index == operation->segment_count) {
+    if (!lane->parting && !lane->broken) hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
+  } else if (part->index == operation->segment_count && part->followed) {
     complete(operation, HMC_SUCCESS);
   }
 }
@@ -74,6 +76,27 @@ static void on_piece(uct_completion_t *completion) {
   end_operation(lane, piece->operation);
 }
 
+/* A piece for an operation that the device has taken, or not: what it answered. */
+static bool count_in(hmci_ucx_lane_t *lane, hmci_ucx_piece_t *piece, ucs_status_t status) {
+  part_t *part = part_of(piece->operation);
+  if (status == UCS_OK || status == UCS_ERR_NO_RESOURCE) return status == UCS_OK;
+  if (status != UCS_INPROGRESS) {
+    part->failed = lane->broken = true;
+    return false;
+  }
+  hmci_list_remove(&piece->link);
+  part->pieces++;
+  lane->under_way++;
+  return true;
+}
+
+static hmci_ucx_piece_t *spare_piece(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
+  hmci_ucx_piece_t *piece = HMCI_CONTAINER(lane->spare.next, hmci_ucx_piece_t, link);
+  piece->operation = operation;
+  piece->completion = (uct_completion_t){.func = on_piece, .count = 1, .status = UCS_OK};
+  return piece;
+}
+
 /* Posts the next piece of an operation. False: it goes no further just now. */
 static bool post(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   const hmci_ucx_remote_t *remote = operation->remote_state;
@@ -84,28 +107,30 @@ static bool post(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   uct_iov_t parts = {
       .buffer = operation->local->base + segment->local + offset, .length = length, .memh = part->handle, .count = 1};
   uint64_t address = remote->address + segment->remote + offset;
-  hmci_ucx_piece_t *piece = HMCI_CONTAINER(lane->spare.next, hmci_ucx_piece_t, link);
-  piece->operation = operation;
-  piece->completion = (uct_completion_t){.func = on_piece, .count = 1, .status = UCS_OK};
+  hmci_ucx_piece_t *piece = spare_piece(lane, operation);
   ucs_status_t status =
       operation->kind == HMCI_PUT
           ? uct_ep_put_zcopy(lane->endpoint, &parts, 1, address, remote->key.rkey, &piece->completion)
           : uct_ep_get_zcopy(lane->endpoint, &parts, 1, address, remote->key.rkey, &piece->completion);
-  if (status == UCS_ERR_NO_RESOURCE) return false;
-  if (status != UCS_OK && status != UCS_INPROGRESS) {
-    part->failed = lane->broken = true;
-    return false;
-  }
+  if (!count_in(lane, piece, status)) return false;
   part->offset += length;
   if (part->offset == segment->length) {
     part->index++;
     part->offset = 0;
   }
-  if (status == UCS_OK) return true;
-  hmci_list_remove(&piece->link);
-  part->pieces++;
-  lane->under_way++;
   return true;
+}
+
+static void ignore(void *argument, const void *data, size_t size) { (void)argument, (void)data, (void)size; }
+
+/* Posts the read behind the last piece of a put, which pushes all of them before it. */
+static bool post_read(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
+  const hmci_ucx_remote_t *remote = operation->remote_state;
+  const hmci_segment_t *last = &operation->segments[operation->segment_count - 1];
+  hmci_ucx_piece_t *piece = spare_piece(lane, operation);
+  ucs_status_t status = uct_ep_get_bcopy(lane->endpoint, ignore, NULL, READ, remote->address + last->remote,
+                                         remote->key.rkey, &piece->completion);
+  return part_of(operation)->followed = count_in(lane, piece, status);
 }
 
 /* Posts what there is room for, in order. */
@@ -113,9 +138,11 @@ static bool pump(hmci_ucx_lane_t *lane) {
   bool moved = false;
   while (!hmci_list_is_empty(&lane->waiting) && !lane->broken && !hmci_list_is_empty(&lane->spare)) {
     hmci_operation_t *operation = operation_of(lane->waiting.next);
-    if (!post(lane, operation)) break;
+    part_t *part = part_of(operation);
+    bool all = part->index == operation->segment_count;
+    if (!(all ? post_read(lane, operation) : post(lane, operation))) break;
     moved = true;
-    if (part_of(operation)->index < operation->segment_count) continue;
+    if (part->index < operation->segment_count || !part->followed) continue;
     move_to(&lane->posted, operation);
     end_operation(lane, operation);
   }
@@ -133,8 +160,8 @@ static void give_back_all(hmci_ucx_lane_t *lane, hmci_list_t *list) {
   }
 }
 
-/* The device lets go of all memory, and what was under way goes in messages. */
-void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane) {
+void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane, bool parting) {
+  lane->parting = parting;
   if (lane->endpoint) lane->fabric->ucx->uct_ep_destroy(lane->endpoint); /* ends all pieces */
   lane->endpoint = NULL;
   lane->broken = false;
@@ -143,15 +170,25 @@ void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane) {
   settle(lane);
 }
 
+static void renew(hmci_ucx_lane_t *lane, uint64_t delay) {
+  hmci_loop_set_timer(lane->host->loop, &lane->renewal, hmci_now() + delay);
+}
+
 void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane) {
-  bool ready = atomic_load(&lane->state) == HMCI_UCX_LANE_READY;
-  if (ready) {
+  bool ended = atomic_load(&lane->state) == HMCI_UCX_LANE_ENDED;
+  if (!ended) {
     atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
     snprintf(lane->reason, sizeof lane->reason, "the connection of the devices broke");
     hmci_log(HMC_LOG_INFO, "UCX: the connection of %s broke; what was under way goes in messages", lane->device->name);
-    hmci_loop_set_timer(lane->host->loop, &lane->renewal, hmci_now() + RENEWAL);
   }
-  hmci_ucx_lane_disconnect(lane);
+  hmci_ucx_lane_disconnect(lane, !ended);
+  if (!ended) renew(lane, 0);
+}
+
+void hmci_ucx_lane_part(hmci_ucx_lane_t *lane) {
+  lane->parting = false;
+  if (!hmci_list_is_empty(&lane->back)) hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
+  if (lane->dialled) renew(lane, RENEWAL);
 }
 
 ucs_status_t hmci_ucx_lane_on_error(void *argument, uct_ep_h endpoint, ucs_status_t status) {
@@ -223,7 +260,7 @@ bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   uct_mem_h handle = ready ? hmci_ucx_fabric_register(fabric, lane->device, operation->local) : NULL;
   if (handle) {
     part_t *part = part_of(operation);
-    *part = (part_t){.handle = handle};
+    *part = (part_t){.handle = handle, .followed = operation->kind != HMCI_PUT || !remote->follow};
     hmci_list_init(&part->link);
     hmci_list_append(&lane->waiting, &part->link);
     pump(lane);
@@ -238,7 +275,7 @@ bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
 static hmci_operation_t *take_back(hmci_ucx_lane_t *lane) {
   hmci_operation_t *operation = NULL;
   pthread_mutex_lock(&lane->fabric->lock);
-  if (!hmci_list_is_empty(&lane->back)) {
+  if (!lane->parting && !lane->broken && !hmci_list_is_empty(&lane->back)) {
     operation = operation_of(lane->back.next);
     hmci_list_remove(&part_of(operation)->link);
   }
@@ -258,7 +295,7 @@ static void on_turn(hmci_timer_t *timer) {
 
 static void on_renewal(hmci_timer_t *timer) {
   hmci_ucx_lane_t *lane = HMCI_CONTAINER(timer, hmci_ucx_lane_t, renewal);
-  if (atomic_load(&lane->state) == HMCI_UCX_LANE_NONE) lane->lost(lane->connection);
+  lane->go_on(lane->connection);
 }
 
 static bool is_among(hmci_list_t *list, const hmci_operation_t *operation) {
@@ -327,7 +364,7 @@ void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const 
 void hmci_ucx_lane_fail(hmci_ucx_lane_t *lane, hmc_status_t status) {
   pthread_mutex_lock(&lane->fabric->lock);
   atomic_store(&lane->state, HMCI_UCX_LANE_ENDED);
-  hmci_ucx_lane_disconnect(lane);
+  hmci_ucx_lane_disconnect(lane, false);
   while (!hmci_list_is_empty(&lane->back)) complete(operation_of(lane->back.next), status);
   pthread_mutex_unlock(&lane->fabric->lock);
 }
@@ -338,7 +375,7 @@ void hmci_ucx_lane_close(hmci_ucx_lane_t *lane) {
   hmci_loop_clear_timer(lane->host->loop, &lane->renewal);
   pthread_mutex_lock(&fabric->lock);
   hmci_list_remove(&lane->link);
-  hmci_ucx_lane_disconnect(lane);
+  hmci_ucx_lane_disconnect(lane, false);
   if (lane->device && --lane->device->lanes == 0) hmci_ucx_fabric_drop(fabric, lane->device);
   pthread_mutex_unlock(&fabric->lock);
   pthread_mutex_destroy(&lane->handover);

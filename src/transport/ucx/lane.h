@@ -8,12 +8,13 @@
  *
  * Who may. A region's key (address and the device's key) goes to peers that open it, where it may be read and written:
  * UCX registers for both alike. The region is deregistered when it closes, and the peer is told (REVOKED), so that most
- * of what comes too late fails here with HMC_STALE. What still gets through is refused by the device, and that ends the
- * lane: what was under way on it is done again in messages, which says of each operation what became of it; a put or
- * get does no harm the second time, for the first one touches nothing any more. Then the half that has dialled offers
- * a lane anew; the other half, where only its end broke, says so (LOST).
+ * of what comes too late fails here with HMC_STALE. What still gets through is refused
+ * by the device, and that ends the lane. What was under way on it is done again in messages, which tell of each
+ * operation what became of it, once both ends are gone (LOST, GONE): until then packets may still be on their way.
+ * Then the half that has dialled offers another lane.
  *
- * Complete means visible: a write is through when the peer's device has acknowledged it, as in type rdma. Nothing of
+ * Complete means visible: behind the last write of a put goes a read of a few bytes of the region, unless the owner's
+ * device is one in software; verbs.h says why. Nothing of
  * the caller's memory is touched after an operation has ended: a cancel waits until its pieces are through, and where
  * that takes longer than `patience` it ends the lane, and the device with it lets go.
  *
@@ -54,8 +55,8 @@ struct hmci_ucx_lane {
   const hmci_host_t *host;
   /* Does an operation in messages instead; called by the loop's thread, without locks but `handover`. */
   hmc_status_t (*instead)(void *connection, hmci_operation_t *operation);
-  /* The lane broke: offer one, or say so. Called likewise, a while after it broke. */
-  void (*lost)(void *connection);
+  /* Calls hmci_ucx_lane_go_on with the pipe of requests; called by the loop's thread without locks. */
+  void (*go_on)(void *connection);
   void *connection;
   _Atomic hmci_ucx_lane_state_t state;
 
@@ -63,16 +64,17 @@ struct hmci_ucx_lane {
   hmci_ucx_pipe_t *pipe;    /* the offer was made by */
   hmci_ucx_device_t *device;
   uct_ep_h endpoint;
-  bool dialled;  /* this half offers */
-  bool answered; /* the pipe's lock: there is an answer to the offer */
-  bool broken;
+  bool dialled;         /* this half offers */
+  bool answered;        /* the pipe's lock: there is an answer to the offer */
+  bool broken, parting; /* to be ended; ended here, and perhaps not at the peer's end */
+  uint64_t number;
   char reason[128];                  /* why there is none */
   hmci_list_t waiting, posted, back; /* operations: not all posted; all posted; to be done in messages */
   hmci_list_t remotes, spare;
   uint32_t under_way; /* pieces */
   hmci_ucx_piece_t pieces[HMCI_UCX_PIECES];
   hmci_timer_t turn;    /* gives `back` to the stream */
-  hmci_timer_t renewal; /* calls `lost` */
+  hmci_timer_t renewal; /* calls `go_on` */
   uint64_t patience;    /* nanoseconds that the peer has for the pieces of a cancelled operation */
   pthread_mutex_t handover;
 };
@@ -83,11 +85,12 @@ typedef struct hmci_ucx_remote {
   uint32_t id;
   _Atomic uint32_t generation;     /* 0: the owner has closed it */
   const hmci_ucx_device_t *device; /* NULL: not by lanes */
+  bool follow;                     /* puts are visible once a read behind them is through */
   uint64_t address;
   uct_rkey_bundle_t key;
 } hmci_ucx_remote_t;
 
-/* `instead`, `lost` and `connection` are set. */
+/* `instead`, `go_on` and `connection` are set. */
 void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const hmci_host_t *host);
 /* Ends all operations with `status`; there will be no more. */
 void hmci_ucx_lane_fail(hmci_ucx_lane_t *lane, hmc_status_t status);
@@ -95,12 +98,17 @@ void hmci_ucx_lane_close(hmci_ucx_lane_t *lane);
 
 /* The dialling half, with its pipe's lock held: offers a lane, or knows why not. */
 void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe);
-/* LANE, READY, LOST or REVOKED has come by the pipe, whose lock is held. */
+/* The lane broke. With the pipe's lock held: says so, or offers another one. */
+void hmci_ucx_lane_go_on(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe);
+/* A message about lanes or regions has come by the pipe, whose lock is held. */
 void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message);
-/* With fabric->lock held: ends the connection of the devices; what was under way goes in messages. */
-void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane);
-/* The same, and it is to be made anew. */
+/* With fabric->lock held: ends the connection of the devices here. What was under way goes in messages, at once or
+ * (`parting`) when the other end is gone. */
+void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane, bool parting);
+/* With fabric->lock held: the lane broke here. */
 void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane);
+/* With fabric->lock held: neither end is there any more. */
+void hmci_ucx_lane_part(hmci_ucx_lane_t *lane);
 /* UCT's error handler; `fabric` is the argument. */
 ucs_status_t hmci_ucx_lane_on_error(void *fabric, uct_ep_h endpoint, ucs_status_t status);
 

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_HEAD = 8 }; /* of a region's key: u64 address; UCT's packed key follows */
+/* A region's key: u8 1 where puts must be followed by a read, else 0; u8[7] 0; u64 address; UCT's packed key. */
+enum { KEY_HEAD = 16 };
 
 /* ---- making one -------------------------------------------------------------------------------------------------- */
 
@@ -73,9 +74,9 @@ static bool connect_to(hmci_ucx_lane_t *lane, const hmci_ucx_message_t *message)
   return false;
 }
 
-static void tell_address(hmci_ucx_pipe_t *pipe, const hmci_ucx_lane_address_t *address) {
+static void tell_address(hmci_ucx_pipe_t *pipe, uint64_t number, const hmci_ucx_lane_address_t *address) {
   uint8_t bytes[HMCI_UCX_LANE_MOST];
-  hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, 0, bytes, hmci_ucx_lane_address_encode(bytes, address));
+  hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, number, bytes, hmci_ucx_lane_address_encode(bytes, address));
 }
 
 void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe) {
@@ -83,10 +84,23 @@ void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe) {
   pthread_mutex_lock(&lane->fabric->lock);
   bool offered = atomic_load(&lane->state) == HMCI_UCX_LANE_NONE && prepare(lane, pipe->way, &address);
   if (offered) atomic_store(&lane->state, HMCI_UCX_LANE_MAKING);
+  uint64_t number = offered ? ++lane->number : 0;
   pthread_mutex_unlock(&lane->fabric->lock);
   lane->answered = !offered;
   lane->pipe = pipe;
-  if (offered) tell_address(pipe, &address);
+  if (offered) tell_address(pipe, number, &address);
+}
+
+void hmci_ucx_lane_go_on(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool parting = lane->parting;
+  uint64_t number = lane->number;
+  pthread_mutex_unlock(&lane->fabric->lock);
+  if (parting) {
+    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LOST, number, NULL, 0);
+  } else if (lane->dialled) {
+    hmci_ucx_lane_offer(lane, pipe);
+  }
 }
 
 /* The other half: answers an offer. */
@@ -94,35 +108,55 @@ static void answer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_
   hmci_ucx_lane_address_t address;
   pthread_mutex_lock(&lane->fabric->lock);
   bool ended = atomic_load(&lane->state) == HMCI_UCX_LANE_ENDED;
-  if (!ended) atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
-  hmci_ucx_lane_disconnect(lane);
+  if (!ended) {
+    atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+    hmci_ucx_lane_disconnect(lane, false); /* who offers another one has none */
+    hmci_ucx_lane_part(lane);
+  }
   bool made = !ended && prepare(lane, pipe->way, &address);
   if (made && !connect_to(lane, message)) {
-    hmci_ucx_lane_disconnect(lane);
+    hmci_ucx_lane_disconnect(lane, false);
     made = false;
   }
-  if (made) atomic_store(&lane->state, HMCI_UCX_LANE_MAKING);
+  if (made) {
+    atomic_store(&lane->state, HMCI_UCX_LANE_MAKING);
+    lane->number = message->position;
+  }
   pthread_mutex_unlock(&lane->fabric->lock);
   if (made) {
-    tell_address(pipe, &address);
+    tell_address(pipe, message->position, &address);
   } else {
-    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, 0, NULL, 0);
+    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LANE, message->position, NULL, 0);
   }
 }
 
 /* The half that has offered: takes the answer. */
 static void finish(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
   pthread_mutex_lock(&lane->fabric->lock);
-  bool made = atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING && !lane->answered && connect_to(lane, message);
-  if (made) {
-    atomic_store(&lane->state, HMCI_UCX_LANE_READY);
-  } else if (atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING) {
-    hmci_ucx_lane_disconnect(lane);
-    atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+  bool due = atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING && lane->number == message->position;
+  bool made = due && connect_to(lane, message);
+  if (due) atomic_store(&lane->state, made ? HMCI_UCX_LANE_READY : HMCI_UCX_LANE_NONE);
+  if (due && !made) hmci_ucx_lane_disconnect(lane, false);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  if (due) lane->answered = true;
+  if (made) hmci_ucx_pipe_tell(pipe, HMCI_UCX_READY, message->position, NULL, 0);
+}
+
+/* The peer's end is gone: ours goes too, or is gone already. */
+static void lost(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, uint64_t number) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  hmci_ucx_lane_state_t state = atomic_load(&lane->state);
+  bool there = state == HMCI_UCX_LANE_MAKING || state == HMCI_UCX_LANE_READY;
+  if (number == lane->number && (there || lane->parting)) {
+    if (there) {
+      atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+      snprintf(lane->reason, sizeof lane->reason, "the connection of the devices broke at the peer");
+      hmci_ucx_lane_disconnect(lane, false);
+    }
+    hmci_ucx_lane_part(lane);
   }
   pthread_mutex_unlock(&lane->fabric->lock);
-  lane->answered = true;
-  if (made) hmci_ucx_pipe_tell(pipe, HMCI_UCX_READY, 0, NULL, 0);
+  hmci_ucx_pipe_tell(pipe, HMCI_UCX_GONE, number, NULL, 0);
 }
 
 static void revoked(hmci_ucx_lane_t *lane, uint32_t id, uint32_t generation) {
@@ -134,22 +168,21 @@ static void revoked(hmci_ucx_lane_t *lane, uint32_t id, uint32_t generation) {
 }
 
 void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
-  if (message->type == HMCI_UCX_LANE) {
-    if (lane->dialled) {
-      if (pipe == lane->pipe) finish(lane, pipe, message);
-    } else {
-      answer(lane, pipe, message);
-    }
-    return;
+  if (message->type == HMCI_UCX_LANE && !lane->dialled) {
+    answer(lane, pipe, message);
+  } else if (message->type == HMCI_UCX_LANE && pipe == lane->pipe) {
+    finish(lane, pipe, message);
+  } else if (message->type == HMCI_UCX_LOST) {
+    lost(lane, pipe, message->position);
   }
   pthread_mutex_lock(&lane->fabric->lock);
-  hmci_ucx_lane_state_t state = atomic_load(&lane->state);
+  bool current = lane->number == message->position;
   if (message->type == HMCI_UCX_REVOKED) {
     revoked(lane, (uint32_t)(message->position >> 32), (uint32_t)message->position);
-  } else if (message->type == HMCI_UCX_READY && !lane->dialled && state == HMCI_UCX_LANE_MAKING) {
-    atomic_store(&lane->state, HMCI_UCX_LANE_READY);
-  } else if (message->type == HMCI_UCX_LOST && lane->dialled && state == HMCI_UCX_LANE_READY) {
-    hmci_ucx_lane_lose(lane);
+  } else if (message->type == HMCI_UCX_READY && current && !lane->dialled) {
+    if (atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING) atomic_store(&lane->state, HMCI_UCX_LANE_READY);
+  } else if (message->type == HMCI_UCX_GONE && current && lane->parting) {
+    hmci_ucx_lane_part(lane);
   }
   pthread_mutex_unlock(&lane->fabric->lock);
 }
@@ -165,7 +198,9 @@ void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *regio
   hmci_ucx_device_t *device = atomic_load(&lane->state) == HMCI_UCX_LANE_NONE ? NULL : lane->device;
   uct_mem_h handle = device ? hmci_ucx_fabric_register(fabric, device, region) : NULL;
   if (handle && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
-    hmci_store64(key->data, (uintptr_t)region->base);
+    memset(key->data, 0, 8);
+    key->data[0] = !device->stores_at_once;
+    hmci_store64(key->data + 8, (uintptr_t)region->base);
     key->size = (uint16_t)(KEY_HEAD + device->key_size);
   }
   pthread_mutex_unlock(&fabric->lock);
@@ -188,7 +223,8 @@ hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t 
   if (key->size && (!device || key->size != KEY_HEAD + device->key_size)) {
     status = hmci_fail(HMC_CORRUPT, "malformed key of a region");
   } else if (device) {
-    remote->address = hmci_load64(key->data);
+    remote->follow = key->data[0];
+    remote->address = hmci_load64(key->data + 8);
     _Alignas(8) uint8_t packed[HMCI_UCX_KEY];
     memcpy(packed, key->data + KEY_HEAD, device->key_size);
     if (fabric->ucx->uct_rkey_unpack(device->component, packed, &remote->key) == UCS_OK) remote->device = device;

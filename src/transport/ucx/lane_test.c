@@ -26,7 +26,7 @@ typedef struct half {
   hmci_ucx_lane_t lane;
   hmci_memory_ops_t ops;
   hmci_region_view_t region;
-  _Atomic int instead, lost; /* calls */
+  _Atomic int instead, go_on; /* calls */
 } half_t;
 
 typedef struct pair {
@@ -113,9 +113,18 @@ static hmc_status_t instead(void *connection, hmci_operation_t *operation) {
   return HMC_SUCCESS;
 }
 
-static void on_lost(void *connection) {
+static void on_broken(void *connection) {
   half_t *half = connection;
-  atomic_fetch_add(&half->lost, 1);
+  atomic_fetch_add(&half->go_on, 1);
+}
+
+/* Waits until the loop wants it for the `count`th time, and does it. */
+static void go_on(pair_t *pair, half_t *half, int count) {
+  await(&half->go_on, count);
+  pthread_mutex_lock(&half->worker.lock);
+  hmci_ucx_lane_go_on(&half->lane, half->pipe);
+  pthread_mutex_unlock(&half->worker.lock);
+  pump(pair);
 }
 
 /* ---- the fixture ------------------------------------------------------------------------------------------------- */
@@ -134,7 +143,8 @@ static void open_half(half_t *half, hmci_loop_t *loop) {
   assert_int_equal(hmci_ucx_pipe_open(&half->worker, &half->pipe), HMC_SUCCESS);
   hmci_ucx_pipe_attend(half->pipe);
   half->lane.instead = instead;
-  half->lane.lost = on_lost;
+  half->lane.go_on = on_broken;
+  strcpy(half->settings.verbs_flush, "auto");
   half->lane.connection = half;
   hmci_ucx_lane_open(&half->lane, &half->fabric, &half->host);
   half->pipe->lane = &half->lane;
@@ -331,6 +341,30 @@ static void the_rest_is_for_the_stream(void **state) {
   assert_int_equal(fake_lanes.posted, 0);
 }
 
+/* Where the owner's device asks for it, a put is through with a read behind it. */
+static void a_read_follows_a_put(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t put, get;
+  pair->there.fabric.devices[0].stores_at_once = false;
+  hmci_ucx_lane_remote_close(&pair->here.lane, &pair->remote);
+  open_remote(pair);
+  fake_lanes.hold = true;
+  fake_lanes.room = 4;
+  assert_true(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 1 << 20)));
+  assert_int_equal(fake_lanes.posted, 4);
+  fake_lanes.hold = false;
+  for (int i = 0; i < 4; i++) poll_half(&pair->here);
+  assert_memory_equal(pair->there.region.base, pair->here.region.base, 1 << 20);
+  assert_false(hmci_operation_is_complete(&put));
+  pump(pair);
+  expect_end(&put, HMC_SUCCESS);
+  assert_int_equal(fake_lanes.reads, 1);
+  assert_true(submit(pair, prepare(pair, &get, HMCI_GET, 0, 1 << 20)));
+  pump(pair);
+  expect_end(&get, HMC_SUCCESS);
+  assert_int_equal(fake_lanes.reads, 1);
+}
+
 /* ---- registrations ----------------------------------------------------------------------------------------------- */
 
 static void a_region_is_registered_once(void **state) {
@@ -376,7 +410,7 @@ static void a_malformed_key_is_refused(void **state) {
   hmci_ucx_remote_t remote = {0};
   hmci_blob_t key = {0};
   hmci_ucx_lane_export(&pair->there.lane, &pair->there.region, &key);
-  assert_int_equal(key.size, 16);
+  assert_int_equal(key.size, 24);
   key.size--;
   assert_int_equal(hmci_ucx_lane_remote_open(&pair->here.lane, &remote, &pair->view, &key), HMC_CORRUPT);
   key.size += 2;
@@ -400,7 +434,7 @@ static void a_closed_region_is_known(void **state) {
 
 /* ---- breaking ---------------------------------------------------------------------------------------------------- */
 
-/* The owner's device refuses, and all that was under way goes in messages. */
+/* The owner's device refuses, and all that was under way goes in messages once both ends are gone. */
 static void what_broke_goes_in_messages(void **state) {
   pair_t *pair = *state;
   hmci_operation_t first, second, third;
@@ -411,22 +445,26 @@ static void what_broke_goes_in_messages(void **state) {
   assert_true(submit(pair, prepare(pair, &third, HMCI_PUT, 0, 1 << 20)));
   fake_lanes.hold = false;
   pump(pair);
+  assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_NONE);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_READY);
+  assert_int_equal(fake_lanes.write_count, 0);
+  await(&pair->here.go_on, 1);
+  assert_int_equal(atomic_load(&pair->here.instead), 0);
+  go_on(pair, &pair->here, 1);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_NONE);
   await(&pair->here.instead, 3);
   expect_end(&first, HMC_STALE);
   expect_end(&second, HMC_STALE);
   expect_end(&third, HMC_STALE);
   assert_false(hmci_ucx_lane_is_busy(&pair->here.lane));
-  assert_int_equal(fake_lanes.write_count, 0);
   assert_false(submit(pair, prepare(pair, &first, HMCI_PUT, 0, 1 << 20)));
 }
 
-static void break_here(pair_t *pair) {
-  hmci_operation_t operation;
-  fake_lanes.keys[pair->remote.key.rkey].size--;
-  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, REGION - (1 << 20), 1 << 20)));
-  pump(pair);
-  await(&pair->here.instead, 1);
-  fake_lanes.keys[pair->remote.key.rkey].size++;
+/* As a device finds it. */
+static void break_at(half_t *half) {
+  pthread_mutex_lock(&half->fabric.lock);
+  hmci_ucx_lane_lose(&half->lane);
+  pthread_mutex_unlock(&half->fabric.lock);
 }
 
 static void expect_use(pair_t *pair) {
@@ -442,27 +480,57 @@ static void expect_use(pair_t *pair) {
 
 static void a_lane_is_made_anew(void **state) {
   pair_t *pair = *state;
-  break_here(pair);
-  await(&pair->here.lost, 1);
-  offer(pair);
+  break_at(&pair->here);
+  go_on(pair, &pair->here, 1); /* says so */
+  go_on(pair, &pair->here, 2); /* offers */
   expect_use(pair);
 }
 
-/* The end that has not dialled breaks, and says so. */
+/* The end that has not dialled breaks. */
 static void a_lane_lost_there_is_made_anew(void **state) {
   pair_t *pair = *state;
-  half_t *there = &pair->there;
-  pthread_mutex_lock(&there->fabric.lock);
-  hmci_ucx_lane_lose(&there->lane);
-  pthread_mutex_unlock(&there->fabric.lock);
-  await(&there->lost, 1);
-  pthread_mutex_lock(&there->worker.lock);
-  hmci_ucx_pipe_tell(there->pipe, HMCI_UCX_LOST, 0, NULL, 0);
-  pthread_mutex_unlock(&there->worker.lock);
-  pump(pair);
+  hmci_operation_t operation;
+  fake_lanes.hold = true;
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  break_at(&pair->there);
+  go_on(pair, &pair->there, 1);
+  fake_lanes.hold = false;
   assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_NONE);
-  await(&pair->here.lost, 1);
-  offer(pair);
+  await(&pair->here.instead, 1); /* at once, for the other end was gone before */
+  expect_end(&operation, HMC_STALE);
+  go_on(pair, &pair->here, 1);
+  expect_use(pair);
+}
+
+/* Both ends break, and say so at the same time. */
+static void a_lane_lost_at_both_ends_is_made_anew(void **state) {
+  pair_t *pair = *state;
+  break_at(&pair->here);
+  break_at(&pair->there);
+  await(&pair->here.go_on, 1);
+  await(&pair->there.go_on, 1);
+  half_t *halves[] = {&pair->here, &pair->there};
+  for (int i = 0; i < 2; i++) {
+    pthread_mutex_lock(&halves[i]->worker.lock);
+    hmci_ucx_lane_go_on(&halves[i]->lane, halves[i]->pipe);
+    pthread_mutex_unlock(&halves[i]->worker.lock);
+  }
+  pump(pair);
+  go_on(pair, &pair->here, 2);
+  expect_use(pair);
+}
+
+/* What is said of a former lane does nothing to this one. */
+static void an_old_loss_is_none(void **state) {
+  pair_t *pair = *state;
+  half_t *there = &pair->there;
+  static const hmci_ucx_type_t types[] = {HMCI_UCX_LOST, HMCI_UCX_GONE, HMCI_UCX_READY};
+  for (int i = 0; i < 3; i++) {
+    pthread_mutex_lock(&there->worker.lock);
+    hmci_ucx_pipe_tell(there->pipe, types[i], 0, NULL, 0);
+    pthread_mutex_unlock(&there->worker.lock);
+  }
+  pump(pair);
   expect_use(pair);
 }
 
@@ -512,6 +580,7 @@ static void a_cancel_comes_to_an_end(void **state) {
   assert_true(cancel(pair, &first));
   expect_end(&first, HMC_CANCELLED);
   assert_int_equal(fake_lanes.write_count, 0);
+  go_on(pair, &pair->here, 1);
   await(&pair->here.instead, 1); /* the other one */
   expect_end(&other, HMC_STALE);
 }
@@ -531,6 +600,7 @@ int main(void) {
       LANE_TEST(segments_go_each_to_its_place),
       LANE_TEST(a_full_device_is_asked_again),
       LANE_TEST(the_rest_is_for_the_stream),
+      LANE_TEST(a_read_follows_a_put),
       LANE_TEST(a_region_is_registered_once),
       LANE_TEST(memory_that_is_refused_goes_in_messages),
       LANE_TEST(the_ceiling_holds),
@@ -540,6 +610,8 @@ int main(void) {
       LANE_TEST(what_broke_goes_in_messages),
       LANE_TEST(a_lane_is_made_anew),
       LANE_TEST(a_lane_lost_there_is_made_anew),
+      LANE_TEST(a_lane_lost_at_both_ends_is_made_anew),
+      LANE_TEST(an_old_loss_is_none),
       LANE_TEST(a_failed_connection_ends_all),
       LANE_TEST(a_cancel_waits_for_its_pieces),
       LANE_TEST(a_cancel_comes_to_an_end),

@@ -195,16 +195,11 @@ static hmc_status_t go_as_messages(void *block, hmci_operation_t *operation) {
   return status;
 }
 
-/* The dialling half offers another lane; the other half asks for it. */
-static void on_lane_lost(void *block) {
+static void on_lane_broken(void *block) {
   ucx_connection_t *connection = block;
   hmci_ucx_pipe_t *pipe = connection->request_pipe;
   pthread_mutex_lock(&pipe->worker->lock);
-  if (connection->lane.dialled) {
-    hmci_ucx_lane_offer(&connection->lane, pipe);
-  } else {
-    hmci_ucx_pipe_tell(pipe, HMCI_UCX_LOST, 0, NULL, 0);
-  }
+  hmci_ucx_lane_go_on(&connection->lane, pipe);
   pthread_mutex_unlock(&pipe->worker->lock);
   hmci_ucx_worker_want(pipe->worker);
 }
@@ -226,7 +221,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   }
   hmci_ucx_connection_encode(data, end_of(connection->request_pipe), end_of(connection->serve_pipe));
   connection->lane = (hmci_ucx_lane_t){
-      .instead = go_as_messages, .lost = on_lane_lost, .connection = connection, .dialled = role == HMCI_DIALLED};
+      .instead = go_as_messages, .go_on = on_lane_broken, .connection = connection, .dialled = role == HMCI_DIALLED};
   hmci_ucx_lane_open(&connection->lane, &transport->fabric, transport->host);
   connection->request_pipe->lane = connection->serve_pipe->lane = &connection->lane;
   pthread_mutex_lock(&transport->lock);

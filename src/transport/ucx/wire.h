@@ -8,9 +8,11 @@
  *   CREDIT  no bytes; only `taken` counts
  *   HELLO   the first message of a connection, by the end that made it; shows whose connection it is
  *   WELCOME its answer
- *   LANE    the addresses of a device and of a connection there (below), or no bytes: there is no lane; see lane.h
+ *   LANE    the addresses of a device and of a connection there (below), or no bytes: there is no lane; see lane.h. Of
+ *           this and the next three `position` is the number of the lane, which the offering half counts.
  *   READY   the answer to an answer with LANE
- *   LOST    the sender's end of the lane broke
+ *   LOST    the sender's end of the lane is gone, and the receiver is to give up its own
+ *   GONE    the answer: it is gone too
  *   REVOKED the sender's region of that generation (the lower half of `position`) and id (the upper) is closed
  * `taken` of every message: so many bytes of the other direction have been taken by the sender of the message, and make
  * room for as many more. The token is what the receiver has given to this peer over the authenticated greeting: a
@@ -42,7 +44,8 @@ typedef enum hmci_ucx_type {
   HMCI_UCX_LANE = 5,
   HMCI_UCX_READY = 6,
   HMCI_UCX_LOST = 7,
-  HMCI_UCX_REVOKED = 8,
+  HMCI_UCX_GONE = 8,
+  HMCI_UCX_REVOKED = 9,
 } hmci_ucx_type_t;
 
 typedef struct hmci_ucx_message {
