@@ -569,6 +569,24 @@ static void a_cancel_waits_for_its_pieces(void **state) {
   assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_READY);
 }
 
+static int ends;
+
+static void count_end(hmci_operation_t *operation) {
+  (void)operation;
+  ends++;
+}
+
+static void a_cancelled_operation_ends_once(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)->completed = count_end;
+  ends = 0;
+  assert_true(submit(pair, &operation));
+  assert_true(cancel(pair, &operation)); /* all is posted: its pieces end meanwhile */
+  expect_end(&operation, HMC_CANCELLED);
+  assert_int_equal(ends, 1);
+}
+
 /* A device that does not come to an end has to let go. */
 static void a_cancel_comes_to_an_end(void **state) {
   pair_t *pair = *state;
@@ -614,6 +632,7 @@ int main(void) {
       LANE_TEST(an_old_loss_is_none),
       LANE_TEST(a_failed_connection_ends_all),
       LANE_TEST(a_cancel_waits_for_its_pieces),
+      LANE_TEST(a_cancelled_operation_ends_once),
       LANE_TEST(a_cancel_comes_to_an_end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,14 +1,18 @@
-/* ucx: the stream protocol through UCX, for fabrics that HMC does not drive itself.
+/* ucx: the stream protocol through UCX, for fabrics that HMC does not drive itself, and beside it lanes for large puts and
+ * gets of host memory where both ends have RDMA devices.
  *
- * Why not UCX's own put and get. They carry raw addresses, and where the fabric has no remote access in hardware UCX
- * plays the target in software: over tcp the target writes what comes to whatever address came with it, and over shared
- * memory one process reaches into the other by its process number. A region that was closed would be written to, by
- * design or by a race. Where hardware does check a key, UCX may keep memory registered after it was unmapped, and an
- * access that is refused takes the endpoint down with all that is under way on it. A rendezvous has the same faults the
- * other way round: the peer reads the caller's memory by itself, perhaps after a cancel. None of this keeps promises 3
- * and 5 of docs/architecture.md. So UCX carries messages, which it does everywhere, and the stream protocol (../stream)
- * does the rest: the target's service thread checks region, generation, rights and bounds, and copies. Complete means
- * that it has copied, so it is visible. What it costs is one copy more at each end.
+ * Why not UCX's own put and get, those of UCP. They carry raw addresses, and a context that may use them plays the target
+ * in software for whoever connects: over tcp, or by any message, it writes what comes to whatever address came with it;
+ * over shared memory one process reaches into the other by its process number. A region that was closed would be
+ * written to, by design or by a race. A rendezvous has the same faults the other way round: the peer reads the caller's
+ * memory by itself, perhaps after a cancel. None of this keeps promises 3, 5 and 7 of docs/architecture.md. So UCX
+ * carries messages, which it does everywhere, and the stream protocol (../stream) does the rest: the target's service
+ * thread checks region, generation, rights and bounds, and copies. Complete means that it has copied, so it is visible.
+ * What it costs is one copy more at each end.
+ *
+ * Where the messages go by RDMA, large blocks need no copy: a lane (lane.h) is a connection of two devices of its own,
+ * made by UCT, the lower half of UCX, over which nobody but that peer reaches what it has keys for. Operations that are
+ * chained to others, checksums, small segments and device memory go as messages there too.
  *
  * A context has two workers, made with its first connection. Requests go out from the request worker, moved by the
  * threads that wait; the peer's serve worker takes and answers them, moved by its service thread. Both of a
