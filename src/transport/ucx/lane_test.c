@@ -147,7 +147,7 @@ static void open_half(half_t *half, hmci_loop_t *loop) {
   strcpy(half->settings.verbs_flush, "auto");
   half->lane.connection = half;
   hmci_ucx_lane_open(&half->lane, &half->fabric, &half->host);
-  half->pipe->lane = &half->lane;
+  hmci_ucx_pipe_set_lane(half->pipe, &half->lane);
   half->ops.host_accessible = true;
   half->region = (hmci_region_view_t){
       .base = calloc(1, REGION), .size = REGION, .ops = &half->ops, .id = 3, .generation = 9, .rights = RIGHTS};
@@ -155,8 +155,9 @@ static void open_half(half_t *half, hmci_loop_t *loop) {
 
 static void close_half(half_t *half) {
   hmci_ucx_lane_fail(&half->lane, HMC_PEER_LOST);
-  half->pipe->base.close(&half->pipe->base);
+  hmci_ucx_pipe_set_lane(half->pipe, NULL);
   hmci_ucx_lane_close(&half->lane);
+  half->pipe->base.close(&half->pipe->base);
   hmci_ucx_worker_close(&half->worker);
   hmci_ucx_fabric_close(&half->fabric);
   free(half->region.base);

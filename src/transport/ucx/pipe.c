@@ -57,6 +57,12 @@ void hmci_ucx_pipe_set_reader(hmci_ucx_pipe_t *pipe, hmci_watch_t *reader, bool 
   pthread_mutex_unlock(&pipe->worker->lock);
 }
 
+void hmci_ucx_pipe_set_lane(hmci_ucx_pipe_t *pipe, hmci_ucx_lane_t *lane) {
+  pthread_mutex_lock(&pipe->worker->lock);
+  pipe->lane = lane;
+  pthread_mutex_unlock(&pipe->worker->lock);
+}
+
 void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe) {
   hmci_ucx_worker_t *worker = pipe->worker;
   pthread_mutex_lock(&worker->lock);

@@ -39,9 +39,9 @@ struct hmci_ucx_pipe {
   uint32_t number, peer_number;
   uint64_t token, peer_token;
   ucp_ep_h endpoint;
-  size_t frame_room;     /* bytes of the stream in one message */
-  char way[64];          /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
-  hmci_ucx_lane_t *lane; /* gets the messages about lanes; NULL: dropped */
+  size_t frame_room; /* bytes of the stream in one message */
+  char way[64];      /* "tcp/eth0", "rc_verbs/mlx5_0:1"; "" until it is open */
+  hmci_ucx_lane_t *lane;
 
   hmci_list_t ready; /* worker->ready */
   uint32_t attended; /* threads that poll it */
@@ -78,6 +78,8 @@ hmc_status_t hmci_ucx_pipe_await_welcome(hmci_ucx_pipe_t *pipe, uint64_t deadlin
 hmc_status_t hmci_ucx_pipe_await(hmci_ucx_pipe_t *pipe, const bool *answered, uint64_t deadline);
 /* Its reader, from now on. */
 void hmci_ucx_pipe_set_reader(hmci_ucx_pipe_t *pipe, hmci_watch_t *reader, bool stubborn);
+/* What gets the messages about lanes from now on; NULL: they are dropped. */
+void hmci_ucx_pipe_set_lane(hmci_ucx_pipe_t *pipe, hmci_ucx_lane_t *lane);
 /* The calling thread polls the pipe from now on, or does so no more. */
 void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe);

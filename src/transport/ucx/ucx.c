@@ -227,7 +227,8 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   connection->lane = (hmci_ucx_lane_t){
       .instead = go_as_messages, .go_on = on_lane_broken, .connection = connection, .dialled = role == HMCI_DIALLED};
   hmci_ucx_lane_open(&connection->lane, &transport->fabric, transport->host);
-  connection->request_pipe->lane = connection->serve_pipe->lane = &connection->lane;
+  hmci_ucx_pipe_set_lane(connection->request_pipe, &connection->lane);
+  hmci_ucx_pipe_set_lane(connection->serve_pipe, &connection->lane);
   pthread_mutex_lock(&transport->lock);
   hmci_list_append(&transport->connections, &connection->link);
   pthread_mutex_unlock(&transport->lock);
@@ -369,12 +370,14 @@ static void connection_close(void *block) {
   pthread_mutex_lock(&transport->lock);
   hmci_list_remove(&connection->link);
   pthread_mutex_unlock(&transport->lock);
+  hmci_ucx_pipe_set_lane(connection->request_pipe, NULL);
+  hmci_ucx_pipe_set_lane(connection->serve_pipe, NULL);
+  hmci_ucx_lane_close(&connection->lane);
   bool asks = connection->requester.pipe, serves = connection->responder.pipe;
   hmci_requester_close(&connection->requester);
   hmci_responder_close(&connection->responder);
   if (!asks) close_bare(transport->host->loop, connection->request_pipe);
   if (!serves) close_bare(transport->host->loop, connection->serve_pipe);
-  hmci_ucx_lane_close(&connection->lane);
 }
 
 static void explain(void *block, char *text, size_t size) {
