@@ -5,7 +5,7 @@
 
 #include "fake_testing.h"
 
-enum { FAKE_KEYS = 64, FAKE_WRITES = 256, FAKE_ENDS = 64, FAKE_DEVICE_ADDRESS = 5 };
+enum { FAKE_KEYS = 64, FAKE_WRITES = 256, FAKE_ENDS = 64, FAKE_DEVICE_ADDRESS = 5, FAKE_LEAST_READ = 128 };
 
 typedef struct fake_interface {
   uct_iface_t base; /* first */
@@ -127,6 +127,7 @@ static inline ucs_status_t fake_get_bcopy(uct_ep_h end, uct_unpack_callback_t un
 static inline ucs_status_t fake_get_zcopy(uct_ep_h end, const uct_iov_t *iov, size_t count, uint64_t remote,
                                           uct_rkey_t key, uct_completion_t *completion) {
   (void)count;
+  if (iov->length < FAKE_LEAST_READ) return UCS_ERR_INVALID_PARAM;
   return fake_post(end, iov, remote, key, completion, false);
 }
 

@@ -97,13 +97,18 @@ static hmci_ucx_piece_t *spare_piece(hmci_ucx_lane_t *lane, hmci_operation_t *op
   return piece;
 }
 
+/* How much of what is left of a segment goes next. The last two pieces are alike: devices read no few bytes. */
+static uint64_t piece_of(uint64_t left) {
+  if (left <= HMCI_UCX_PIECE) return left;
+  return left < 2 * HMCI_UCX_PIECE ? left / 2 : HMCI_UCX_PIECE;
+}
+
 /* Posts the next piece of an operation. False: it goes no further just now. */
 static bool post(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   const hmci_ucx_remote_t *remote = operation->remote_state;
   part_t *part = part_of(operation);
   const hmci_segment_t *segment = &operation->segments[part->index];
-  uint64_t offset = part->offset, length = segment->length - offset;
-  if (length > HMCI_UCX_PIECE) length = HMCI_UCX_PIECE;
+  uint64_t offset = part->offset, length = piece_of(segment->length - offset);
   uct_iov_t parts = {
       .buffer = operation->local->base + segment->local + offset, .length = length, .memh = part->handle, .count = 1};
   uint64_t address = remote->address + segment->remote + offset;

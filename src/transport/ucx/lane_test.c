@@ -293,6 +293,19 @@ static void a_get_reads_there(void **state) {
   assert_memory_equal(pair->here.region.base + 1, pair->there.region.base + 1, 3 << 20);
 }
 
+/* Devices do not read a few bytes without a copy. */
+static void no_piece_is_small(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  uint64_t size = 2 * HMCI_UCX_PIECE + 3;
+  paint(&pair->there, 0, REGION);
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_GET, 0, size)));
+  pump(pair);
+  expect_end(&operation, HMC_SUCCESS);
+  assert_memory_equal(pair->here.region.base, pair->there.region.base, size);
+  assert_int_equal(pair->here.region.base[size], 0);
+}
+
 static void segments_go_each_to_its_place(void **state) {
   pair_t *pair = *state;
   hmci_operation_t operation;
@@ -616,6 +629,7 @@ int main(void) {
       PAIR_TEST(no_lane_out_of_reach),
       LANE_TEST(a_put_writes_there),
       LANE_TEST(a_get_reads_there),
+      LANE_TEST(no_piece_is_small),
       LANE_TEST(segments_go_each_to_its_place),
       LANE_TEST(a_full_device_is_asked_again),
       LANE_TEST(the_rest_is_for_the_stream),
