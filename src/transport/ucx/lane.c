@@ -37,9 +37,10 @@ static void complete(hmci_operation_t *operation, hmc_status_t status) {
   hmci_operation_complete(operation, status);
 }
 
-/* Keeps `active` true: a lane is in the list while it has something to do for the devices. */
+/* Keeps `active` true: a lane is in the list while it has something to do for the devices, and while it waits for the
+ * peer's word that its end is gone, which nobody else may be there to hear. */
 static void settle(hmci_ucx_lane_t *lane) {
-  bool needed = lane->under_way || !hmci_list_is_empty(&lane->waiting) || lane->broken;
+  bool needed = lane->under_way || !hmci_list_is_empty(&lane->waiting) || lane->broken || lane->parting;
   bool listed = !hmci_list_is_empty(&lane->active);
   if (needed == listed) return;
   if (needed) {
@@ -192,6 +193,7 @@ void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane) {
 
 void hmci_ucx_lane_part(hmci_ucx_lane_t *lane) {
   lane->parting = false;
+  settle(lane);
   if (!hmci_list_is_empty(&lane->back)) hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
   if (lane->dialled) renew(lane, RENEWAL);
 }
