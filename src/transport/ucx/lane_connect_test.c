@@ -1,0 +1,223 @@
+/* Tests of making lanes, at first and anew, and of the keys of regions. */
+#include "lane.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "lane_testing.h"
+
+/* ---- making a lane ----------------------------------------------------------------------------------------------- */
+
+static void both_halves_are_ready(void **state) {
+  pair_t *pair = *state;
+  char text[HMCI_UCX_LANE_TEXT];
+  assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_READY);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_READY);
+  assert_true(pair->here.lane.answered);
+  hmci_ucx_lane_explain(&pair->there.lane, text, sizeof text);
+  assert_non_null(strstr(text, "RDMA of rc_verbs/fake0:1"));
+}
+
+static void expect_none(pair_t *pair, const char *reason) {
+  char text[HMCI_UCX_LANE_TEXT];
+  hmci_operation_t operation;
+  offer(pair);
+  assert_true(pair->here.lane.answered);
+  assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_NONE);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_NONE);
+  hmci_ucx_lane_explain(&pair->here.lane, text, sizeof text);
+  assert_non_null(strstr(text, reason));
+  open_remote(pair);
+  assert_null(pair->remote.device);
+  assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, REGION)));
+}
+
+static void no_lane_without_a_device(void **state) {
+  pair_t *pair = *state;
+  snprintf(pair->here.pipe->way, sizeof pair->here.pipe->way, "tcp/eth0");
+  expect_none(pair, "tcp/eth0 has no remote access in hardware");
+}
+
+static void no_lane_where_the_peer_has_none(void **state) {
+  pair_t *pair = *state;
+  pair->there.library.has_lanes = false;
+  expect_none(pair, "the peer has none");
+}
+
+static void no_lane_between_releases(void **state) {
+  pair_t *pair = *state;
+  pair->there.library.minor = 14;
+  expect_none(pair, "the peer has none");
+}
+
+static void no_lane_out_of_reach(void **state) {
+  fake_lanes.unreachable = true;
+  expect_none(*state, "the peer has none");
+}
+
+/* ---- making it anew ---------------------------------------------------------------------------------------------- */
+
+/* As a device finds it. */
+static void break_at(half_t *half) {
+  pthread_mutex_lock(&half->fabric.lock);
+  hmci_ucx_lane_lose(&half->lane);
+  pthread_mutex_unlock(&half->fabric.lock);
+}
+
+static void expect_use(pair_t *pair) {
+  hmci_operation_t operation;
+  assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_READY);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_READY);
+  paint(&pair->here, 0, 1 << 20);
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  pump(pair);
+  expect_end(&operation, HMC_SUCCESS);
+  assert_memory_equal(pair->there.region.base, pair->here.region.base, 1 << 20);
+}
+
+static void a_lane_is_made_anew(void **state) {
+  pair_t *pair = *state;
+  break_at(&pair->here);
+  go_on(pair, &pair->here, 1); /* says so */
+  go_on(pair, &pair->here, 2); /* offers */
+  expect_use(pair);
+}
+
+/* The end that has not dialled breaks. */
+static void a_lane_lost_there_is_made_anew(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  fake_lanes.hold = true;
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  break_at(&pair->there);
+  go_on(pair, &pair->there, 1);
+  fake_lanes.hold = false;
+  assert_int_equal(state_of(&pair->here), HMCI_UCX_LANE_NONE);
+  await(&pair->here.instead, 1); /* at once, for the other end was gone before */
+  expect_end(&operation, HMC_STALE);
+  go_on(pair, &pair->here, 1);
+  expect_use(pair);
+}
+
+/* Both ends break, and say so at the same time. */
+static void a_lane_lost_at_both_ends_is_made_anew(void **state) {
+  pair_t *pair = *state;
+  break_at(&pair->here);
+  break_at(&pair->there);
+  await(&pair->here.go_on, 1);
+  await(&pair->there.go_on, 1);
+  half_t *halves[] = {&pair->here, &pair->there};
+  for (int i = 0; i < 2; i++) {
+    pthread_mutex_lock(&halves[i]->worker.lock);
+    hmci_ucx_lane_go_on(&halves[i]->lane, halves[i]->pipe);
+    pthread_mutex_unlock(&halves[i]->worker.lock);
+  }
+  pump(pair);
+  go_on(pair, &pair->here, 2);
+  expect_use(pair);
+}
+
+/* What is said of a former lane does nothing to this one. */
+static void an_old_loss_is_none(void **state) {
+  pair_t *pair = *state;
+  half_t *there = &pair->there;
+  static const hmci_ucx_type_t types[] = {HMCI_UCX_LOST, HMCI_UCX_GONE, HMCI_UCX_READY};
+  for (int i = 0; i < 3; i++) {
+    pthread_mutex_lock(&there->worker.lock);
+    hmci_ucx_pipe_tell(there->pipe, types[i], 0, NULL, 0);
+    pthread_mutex_unlock(&there->worker.lock);
+  }
+  pump(pair);
+  expect_use(pair);
+}
+
+/* ---- registrations ----------------------------------------------------------------------------------------------- */
+
+static void a_region_is_registered_once(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  assert_int_equal(fake_lanes.registered, 1); /* there's, by its export */
+  for (int i = 0; i < 3; i++) {
+    assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+    pump(pair);
+  }
+  assert_int_equal(fake_lanes.registered, 2);
+  hmci_ucx_lane_forget(&pair->here.lane, &pair->here.region);
+  assert_int_equal(fake_lanes.registered, 1);
+}
+
+static void memory_that_is_refused_goes_in_messages(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  fake_lanes.refuse = true;
+  assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  fake_lanes.refuse = false;
+  assert_false(submit(pair, &operation)); /* not asked again */
+}
+
+static void the_ceiling_holds(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  pair->here.settings.verbs_pinned_max = REGION - 1;
+  assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+}
+
+/* UCX's keys let peers read and write. */
+static void only_what_may_be_written_gets_a_key(void **state) {
+  pair_t *pair = *state;
+  hmci_blob_t key = {.size = 77};
+  pair->there.region.rights = HMC_REMOTE_READ;
+  hmci_ucx_lane_export(&pair->there.lane, &pair->there.region, &key);
+  assert_int_equal(key.size, 0);
+}
+
+static void a_malformed_key_is_refused(void **state) {
+  pair_t *pair = *state;
+  hmci_ucx_remote_t remote = {0};
+  hmci_blob_t key = {0};
+  hmci_ucx_lane_export(&pair->there.lane, &pair->there.region, &key);
+  assert_int_equal(key.size, 24);
+  key.size--;
+  assert_int_equal(hmci_ucx_lane_remote_open(&pair->here.lane, &remote, &pair->view, &key), HMC_CORRUPT);
+  key.size += 2;
+  assert_int_equal(hmci_ucx_lane_remote_open(&pair->here.lane, &remote, &pair->view, &key), HMC_CORRUPT);
+}
+
+static void a_closed_region_is_known(void **state) {
+  pair_t *pair = *state;
+  half_t *there = &pair->there;
+  pthread_mutex_lock(&there->worker.lock);
+  hmci_ucx_pipe_tell(there->pipe, HMCI_UCX_REVOKED, 3ull << 32 | 8, NULL, 0); /* an older one */
+  pthread_mutex_unlock(&there->worker.lock);
+  pump(pair);
+  assert_int_equal(atomic_load(&pair->remote.generation), 9);
+  pthread_mutex_lock(&there->worker.lock);
+  hmci_ucx_pipe_tell(there->pipe, HMCI_UCX_REVOKED, 3ull << 32 | 9, NULL, 0);
+  pthread_mutex_unlock(&there->worker.lock);
+  pump(pair);
+  assert_int_equal(atomic_load(&pair->remote.generation), 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      LANE_TEST(both_halves_are_ready),
+      PAIR_TEST(no_lane_without_a_device),
+      PAIR_TEST(no_lane_where_the_peer_has_none),
+      PAIR_TEST(no_lane_between_releases),
+      PAIR_TEST(no_lane_out_of_reach),
+      LANE_TEST(a_region_is_registered_once),
+      LANE_TEST(memory_that_is_refused_goes_in_messages),
+      LANE_TEST(the_ceiling_holds),
+      LANE_TEST(only_what_may_be_written_gets_a_key),
+      LANE_TEST(a_malformed_key_is_refused),
+      LANE_TEST(a_closed_region_is_known),
+      LANE_TEST(a_lane_is_made_anew),
+      LANE_TEST(a_lane_lost_there_is_made_anew),
+      LANE_TEST(a_lane_lost_at_both_ends_is_made_anew),
+      LANE_TEST(an_old_loss_is_none),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
