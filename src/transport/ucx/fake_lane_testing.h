@@ -74,7 +74,8 @@ static inline bool fake_do_write(const fake_write_t *write) {
   const uint8_t *base = fake_lanes.keys[write->key].base;
   bool connected = write->end->peer && fake_lanes.ends[write->end->peer];
   if (!connected || !size || write->remote < base || write->remote + write->size > base + size) return false;
-  memcpy(write->put ? write->remote : write->local, write->put ? write->local : write->remote, write->size);
+  if (write->size)
+    memcpy(write->put ? write->remote : write->local, write->put ? write->local : write->remote, write->size);
   return true;
 }
 
