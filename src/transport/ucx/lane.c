@@ -191,6 +191,18 @@ void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane) {
   if (!ended) renew(lane, 0);
 }
 
+static bool uses(hmci_list_t *list, const hmci_ucx_remote_t *remote) {
+  for (hmci_list_t *link = list->next; link != list; link = link->next) {
+    if (operation_of(link)->remote_state == remote) return true;
+  }
+  return false;
+}
+
+void hmci_ucx_lane_revoke(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote) {
+  atomic_store(&remote->generation, 0); /* partner: the core's look before an operation starts */
+  if (uses(&lane->waiting, remote) || uses(&lane->posted, remote)) hmci_ucx_lane_lose(lane);
+}
+
 void hmci_ucx_lane_part(hmci_ucx_lane_t *lane) {
   lane->parting = false;
   settle(lane);
@@ -263,7 +275,8 @@ bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   hmci_ucx_fabric_t *fabric = lane->fabric;
   const hmci_ucx_remote_t *remote = operation->remote_state;
   pthread_mutex_lock(&fabric->lock);
-  bool ready = atomic_load(&lane->state) == HMCI_UCX_LANE_READY && lane->device == remote->device;
+  bool ready = atomic_load(&lane->state) == HMCI_UCX_LANE_READY && lane->device == remote->device &&
+               atomic_load(&remote->generation);
   uct_mem_h handle = ready ? hmci_ucx_fabric_register(fabric, lane->device, operation->local) : NULL;
   if (handle) {
     part_t *part = part_of(operation);

@@ -162,8 +162,7 @@ static void lost(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, uint64_t number) 
 static void revoked(hmci_ucx_lane_t *lane, uint32_t id, uint32_t generation) {
   for (hmci_list_t *link = lane->remotes.next; link != &lane->remotes; link = link->next) {
     hmci_ucx_remote_t *remote = HMCI_CONTAINER(link, hmci_ucx_remote_t, link);
-    /* Partner: the core's look before an operation starts. */
-    if (remote->id == id && atomic_load(&remote->generation) == generation) atomic_store(&remote->generation, 0);
+    if (remote->id == id && atomic_load(&remote->generation) == generation) hmci_ucx_lane_revoke(lane, remote);
   }
 }
 
