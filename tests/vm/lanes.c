@@ -1,6 +1,7 @@
 /* What type ucx does by its lanes, the RDMA of src/transport/ucx/lane.h: that large blocks go by them, and what becomes
  * of operations when a region closes under them, when they are cancelled, and when the peer stops or dies. Runs in the
- * virtual machine only. Both processes are on rxe1, where nobody else sends anything: its counters are ours.
+ * virtual machine only. This side is on rxe1, where nobody else sends anything, so that its counters are ours, and the
+ * target on rxe0: they are as fast as the cable lets them be, and some tests make it slow to find work under way.
  *
  *   lanes [PATTERN]      tests by name, with * and ? */
 #include <setjmp.h>
@@ -43,7 +44,7 @@ static void on_log(hmc_log_level_t level, const char *text, void *user) {
   if (level <= HMC_LOG_ERROR) fprintf(stderr, "%s\n", text);
 }
 
-/* Messages that the device has sent, for either side: RDMA writes and reads do not count as such. */
+/* Messages that this side has sent; RDMA writes and reads do not count as such. */
 static uint64_t messages_sent(void) {
   unsigned long long number = 0;
   sleep_ms(20); /* the kernel gives a number that is up to 12 ms old */
@@ -97,7 +98,7 @@ static int open_scene(void **state, bool dial) {
   *state = &scene;
   crash_handlers_set();
   watch("lanes", 100);
-  target_start(&scene.target, NULL);
+  target_start(&scene.target, (const char *const[]){"UCX_NET_DEVICES", "lo,rxe0:1", NULL});
   target_do(&scene.target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
   assert_success(hmc_context_create(&(hmc_context_options_t){"near", PATIENCE_MS}, &scene.context));
   if (dial) {
@@ -117,6 +118,15 @@ static int open_scene(void **state, bool dial) {
 static int open_dialling(void **state) { return open_scene(state, true); }
 static int open_accepting(void **state) { return open_scene(state, false); }
 
+/* 25 MB/s from here to the target. */
+static int open_slow(void **state, bool dial) {
+  if (system("tc qdisc add dev v1 root netem rate 200mbit") != 0) return -1;
+  return open_scene(state, dial);
+}
+
+static int open_dialling_slow(void **state) { return open_slow(state, true); }
+static int open_accepting_slow(void **state) { return open_slow(state, false); }
+
 static int close_scene(void **state) {
   scene_t *scene = *state;
   place_close(&scene->local);
@@ -125,6 +135,11 @@ static int close_scene(void **state) {
   target_kill_all();
   watch_end();
   return ended ? 0 : -1;
+}
+
+static int close_slow(void **state) {
+  int result = close_scene(state);
+  return system("tc qdisc del dev v1 root") == 0 ? result : -1;
 }
 
 /* Puts a block, gets it back to another place, and looks at both. */
@@ -166,7 +181,7 @@ static void large_blocks_need_no_messages(void **state) {
   there_and_back(scene, FRAME_GUARD, 16 * KIB, 2);
   assert_in_range(messages_sent() - before, 0, 9);
   there_and_back(scene, FRAME_GUARD, 16 * KIB - 1, 3);
-  assert_in_range(messages_sent() - before, 6, 40); /* the counter counts */
+  assert_in_range(messages_sent() - before, 3, 40); /* the counter counts */
 }
 
 static void batches_go_the_same_way(void **state) {
@@ -405,15 +420,16 @@ int main(int argc, char **argv) {
   hmc_log_set_level(HMC_LOG_INFO);
   if (argc == 2) cmocka_set_test_filter(argv[1]);
 #define TEST_CASE(name, open) cmocka_unit_test_setup_teardown(name, open, close_scene)
+#define SLOW_TEST_CASE(name, open) cmocka_unit_test_setup_teardown(name, open##_slow, close_slow)
   const struct CMUnitTest tests[] = {
       TEST_CASE(large_blocks_need_no_messages, open_dialling),
       TEST_CASE(batches_go_the_same_way, open_accepting),
       TEST_CASE(threads_share_it, open_dialling),
-      TEST_CASE(a_region_closes_under_way, open_dialling),
-      TEST_CASE(a_region_of_who_has_dialled_closes, open_accepting),
-      TEST_CASE(cancelled_puts_leave_the_memory_alone, open_dialling),
-      TEST_CASE(a_stopped_peer_is_written_to, open_dialling),
-      TEST_CASE(a_killed_peer_is_lost, open_dialling),
+      SLOW_TEST_CASE(a_region_closes_under_way, open_dialling),
+      SLOW_TEST_CASE(a_region_of_who_has_dialled_closes, open_accepting),
+      SLOW_TEST_CASE(cancelled_puts_leave_the_memory_alone, open_dialling),
+      SLOW_TEST_CASE(a_stopped_peer_is_written_to, open_dialling),
+      SLOW_TEST_CASE(a_killed_peer_is_lost, open_dialling),
   };
   return cmocka_run_group_tests_name("vm.lanes", tests, NULL, NULL) == 0 ? 0 : 1;
 }
