@@ -107,8 +107,8 @@ void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci
 void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane, bool parting);
 /* With fabric->lock held: the lane broke here. */
 void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane);
-/* With fabric->lock held: the owner has closed a region. A lane that has operations on it is lost: a device that refuses
- * them may fail to say so (Soft-RoCE does in the middle of a read), and nothing would end. */
+/* With fabric->lock held: the owner has closed a region. A lane that has operations on it is lost, for a device that
+ * refuses them may fail to say so (Soft-RoCE does in the middle of a read), and nothing would end. */
 void hmci_ucx_lane_revoke(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote);
 /* With fabric->lock held: neither end is there any more. */
 void hmci_ucx_lane_part(hmci_ucx_lane_t *lane);

@@ -201,6 +201,29 @@ static void a_closed_region_is_known(void **state) {
   assert_int_equal(atomic_load(&pair->remote.generation), 0);
 }
 
+/* The device might never say that it has refused a piece. */
+static void a_region_that_closes_under_way_ends_the_lane(void **state) {
+  pair_t *pair = *state;
+  half_t *here = &pair->here, *there = &pair->there;
+  hmci_operation_t operation, late;
+  fake_lanes.hold = true;
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  pthread_mutex_lock(&there->worker.lock);
+  hmci_ucx_pipe_tell(there->pipe, HMCI_UCX_REVOKED, 3ull << 32 | 9, NULL, 0);
+  pthread_mutex_unlock(&there->worker.lock);
+  pump(pair);
+  assert_int_equal(state_of(here), HMCI_UCX_LANE_NONE);
+  assert_true(hmci_ucx_lane_is_busy(&here->lane)); /* or nobody would hear that the other end is gone */
+  go_on(pair, here, 1);
+  await(&here->instead, 1);
+  expect_end(&operation, HMC_STALE);
+  assert_false(hmci_ucx_lane_is_busy(&here->lane));
+  fake_lanes.hold = false;
+  go_on(pair, here, 2);
+  assert_int_equal(state_of(here), HMCI_UCX_LANE_READY);
+  assert_false(submit(pair, prepare(pair, &late, HMCI_PUT, 0, 1 << 20)));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       LANE_TEST(both_halves_are_ready),
@@ -214,6 +237,7 @@ int main(void) {
       LANE_TEST(only_what_may_be_written_gets_a_key),
       LANE_TEST(a_malformed_key_is_refused),
       LANE_TEST(a_closed_region_is_known),
+      LANE_TEST(a_region_that_closes_under_way_ends_the_lane),
       LANE_TEST(a_lane_is_made_anew),
       LANE_TEST(a_lane_lost_there_is_made_anew),
       LANE_TEST(a_lane_lost_at_both_ends_is_made_anew),
