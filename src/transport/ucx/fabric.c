@@ -109,8 +109,11 @@ static ucs_status_t open_interface(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
 static bool is_suitable(const uct_iface_attr_t *attributes) {
   uint64_t flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_GET_BCOPY |
                    UCT_IFACE_FLAG_CONNECT_TO_EP | UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
-  return (attributes->cap.flags & flags) == flags && attributes->cap.event_flags & UCT_IFACE_FLAG_EVENT_SEND_COMP &&
-         attributes->device_addr_len <= HMCI_UCX_LANE_ADDRESS && attributes->ep_addr_len <= HMCI_UCX_LANE_ADDRESS;
+  bool able = (attributes->cap.flags & flags) == flags && attributes->cap.event_flags & UCT_IFACE_FLAG_EVENT_SEND_COMP;
+  bool writes = attributes->cap.put.min_zcopy <= HMCI_UCX_LANE_LEAST && attributes->cap.put.max_zcopy >= HMCI_UCX_PIECE;
+  bool reads = attributes->cap.get.min_zcopy <= HMCI_UCX_LANE_LEAST && attributes->cap.get.max_zcopy >= HMCI_UCX_PIECE;
+  bool tells = attributes->device_addr_len <= HMCI_UCX_LANE_ADDRESS && attributes->ep_addr_len <= HMCI_UCX_LANE_ADDRESS;
+  return able && writes && reads && tells;
 }
 
 /* Soft-RoCE and Soft-iWARP, which are no device of a bus. */

@@ -258,6 +258,8 @@ static inline ucs_status_t fake_iface_query(uct_iface_h interface, uct_iface_att
   attributes->cap.flags = UCT_IFACE_FLAG_PUT_ZCOPY | UCT_IFACE_FLAG_GET_ZCOPY | UCT_IFACE_FLAG_GET_BCOPY |
                           UCT_IFACE_FLAG_CONNECT_TO_EP | UCT_IFACE_FLAG_ERRHANDLE_PEER_FAILURE;
   attributes->cap.event_flags = UCT_IFACE_FLAG_EVENT_SEND_COMP;
+  attributes->cap.get.min_zcopy = FAKE_LEAST_READ;
+  attributes->cap.put.max_zcopy = attributes->cap.get.max_zcopy = 1 << 30;
   return UCS_OK;
 }
 

@@ -65,6 +65,7 @@ struct hmci_ucx_lane {
   hmci_ucx_device_t *device;
   uct_ep_h endpoint;
   bool dialled;         /* this half offers */
+  bool proven;          /* it was ready once, so that there may be another */
   bool answered;        /* the pipe's lock: there is an answer to the offer */
   bool broken, parting; /* to be ended; ended here, and perhaps not at the peer's end */
   uint64_t number;

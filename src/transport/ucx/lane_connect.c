@@ -130,13 +130,21 @@ static void answer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_
   }
 }
 
+static void be_ready(hmci_ucx_lane_t *lane) {
+  lane->proven = true;
+  atomic_store(&lane->state, HMCI_UCX_LANE_READY);
+}
+
 /* The half that has offered: takes the answer. */
 static void finish(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
   pthread_mutex_lock(&lane->fabric->lock);
   bool due = atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING && lane->number == message->position;
   bool made = due && connect_to(lane, message);
-  if (due) atomic_store(&lane->state, made ? HMCI_UCX_LANE_READY : HMCI_UCX_LANE_NONE);
-  if (due && !made) hmci_ucx_lane_disconnect(lane, false);
+  if (made) be_ready(lane);
+  if (due && !made) {
+    atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
+    hmci_ucx_lane_disconnect(lane, false);
+  }
   pthread_mutex_unlock(&lane->fabric->lock);
   if (due) lane->answered = true;
   if (made) hmci_ucx_pipe_tell(pipe, HMCI_UCX_READY, message->position, NULL, 0);
@@ -179,7 +187,7 @@ void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci
   if (message->type == HMCI_UCX_REVOKED) {
     revoked(lane, (uint32_t)(message->position >> 32), (uint32_t)message->position);
   } else if (message->type == HMCI_UCX_READY && current && !lane->dialled) {
-    if (atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING) atomic_store(&lane->state, HMCI_UCX_LANE_READY);
+    if (atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING) be_ready(lane);
   } else if (message->type == HMCI_UCX_GONE && current && lane->parting) {
     hmci_ucx_lane_part(lane);
   }
@@ -194,7 +202,8 @@ void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *regio
   key->size = 0;
   if (!region->ops->host_accessible || (region->rights & needed) != needed) return;
   pthread_mutex_lock(&fabric->lock);
-  hmci_ucx_device_t *device = atomic_load(&lane->state) == HMCI_UCX_LANE_NONE ? NULL : lane->device;
+  bool expected = lane->proven || atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING;
+  hmci_ucx_device_t *device = expected ? lane->device : NULL;
   uct_mem_h handle = device ? hmci_ucx_fabric_register(fabric, device, region) : NULL;
   if (handle && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
     memset(key->data, 0, 8);

@@ -174,6 +174,18 @@ static void only_what_may_be_written_gets_a_key(void **state) {
   assert_int_equal(key.size, 0);
 }
 
+/* A region that is opened while there is no lane goes by the next one. */
+static void keys_are_for_the_next_lane_too(void **state) {
+  pair_t *pair = *state;
+  break_at(&pair->here);
+  go_on(pair, &pair->here, 1);
+  assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_NONE);
+  hmci_ucx_lane_remote_close(&pair->here.lane, &pair->remote);
+  open_remote(pair);
+  go_on(pair, &pair->here, 2);
+  expect_use(pair);
+}
+
 static void a_malformed_key_is_refused(void **state) {
   pair_t *pair = *state;
   hmci_ucx_remote_t remote = {0};
@@ -235,6 +247,7 @@ int main(void) {
       LANE_TEST(memory_that_is_refused_goes_in_messages),
       LANE_TEST(the_ceiling_holds),
       LANE_TEST(only_what_may_be_written_gets_a_key),
+      LANE_TEST(keys_are_for_the_next_lane_too),
       LANE_TEST(a_malformed_key_is_refused),
       LANE_TEST(a_closed_region_is_known),
       LANE_TEST(a_region_that_closes_under_way_ends_the_lane),
