@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RENEWAL 100000000u /* nanoseconds before a lane that broke is made anew */
-#define PATIENCE 5000000000u
-enum { READ = 8 }; /* bytes of the read behind a put */
+#define RENEWAL 100000000u   /* nanoseconds before a lane that broke is made anew */
+#define PATIENCE 5000000000u /* lane->patience, but for tests */
+enum { READ = 8 };           /* bytes of the read behind a put */
 
 /* The lane's part of an operation. */
 typedef struct part {

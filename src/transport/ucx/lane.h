@@ -8,15 +8,15 @@
  *
  * Who may. A region's key (address and the device's key) goes to peers that open it, where it may be read and written:
  * UCX registers for both alike. The region is deregistered when it closes, and the peer is told (REVOKED), so that most
- * of what comes too late fails here with HMC_STALE. What still gets through is refused
- * by the device, and that ends the lane. What was under way on it is done again in messages, which tell of each
- * operation what became of it, once both ends are gone (LOST, GONE): until then packets may still be on their way.
- * Then the half that has dialled offers another lane.
+ * of what comes too late fails here with HMC_STALE. What still gets through is refused by the device, and that ends the
+ * lane. What was under way on it is done again in messages, which tell of each operation what became of it, once both
+ * ends are gone (LOST, GONE): until then packets may still be on their way. Then the half that has dialled offers
+ * another lane.
  *
  * Complete means visible: behind the last write of a put goes a read of a few bytes of the region, unless the owner's
- * device is one in software; verbs.h says why. Nothing of
- * the caller's memory is touched after an operation has ended: a cancel waits until its pieces are through, and where
- * that takes longer than `patience` it ends the lane, and the device with it lets go.
+ * device is one in software; ../verbs/verbs.h says why. Nothing of the caller's memory is touched after an operation has
+ * ended: a cancel waits until its pieces are through, and where that takes longer than `patience` it ends the lane, and
+ * the device with it lets go.
  *
  * Locking. fabric->lock guards all but `state`. `handover` is held while operations go from the lane to the stream; it
  * is outer to all others. */
