@@ -256,6 +256,13 @@ bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane) {
   return busy;
 }
 
+bool hmci_ucx_lane_is_waiting(const hmci_ucx_lane_t *lane) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool waiting = !hmci_list_is_empty(&lane->waiting) || lane->broken;
+  pthread_mutex_unlock(&lane->fabric->lock);
+  return waiting;
+}
+
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
 /* Is it of the kind that lanes carry? */

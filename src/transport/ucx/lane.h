@@ -132,6 +132,8 @@ bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation);
 /* False: the operation is not the lane's, or no longer; otherwise it is complete. */
 bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hmc_status_t status);
 bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane);
+/* Some of its operations are not all with the device: they go on only while somebody moves them. */
+bool hmci_ucx_lane_is_waiting(const hmci_ucx_lane_t *lane);
 
 /* Moves what can move on all lanes; true when something did. Takes the fabric's lock. */
 bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric);

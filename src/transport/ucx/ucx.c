@@ -451,8 +451,10 @@ static bool is_told(ucx_connection_t *connection) {
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = &connection->transport->request;
-  bool awaited = operations->awaited, told = hmci_operation_is_told(operations);
-  if (count > 1 || !hmci_ucx_lane_submit(&connection->lane, operations)) {
+  bool awaited = operations->awaited, told = hmci_operation_is_told(operations), by_device = false;
+  if (count == 1 && hmci_ucx_lane_submit(&connection->lane, operations)) {
+    by_device = !hmci_ucx_lane_is_waiting(&connection->lane);
+  } else {
     hmc_status_t status = hmci_requester_submit(&connection->requester, operations, count);
     if (status != HMC_SUCCESS) return status;
     told = is_told(connection);
@@ -460,7 +462,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   if (awaited) return HMC_SUCCESS;
   if (told) {
     hmci_ucx_worker_want(worker);
-  } else {
+  } else if (!by_device) { /* what the device has is through without us; whoever wants to know asks */
     hmci_ucx_worker_want_soon(worker);
   }
   return HMC_SUCCESS;
