@@ -40,6 +40,8 @@
 #include <string.h>
 
 enum { OFFER = 2 };
+#define BLOCK_TIME                                                                                                     \
+  1000000u /* nanoseconds that a slow device takes for a block: so much longer a waiting thread polls */
 
 typedef struct ucx_transport {
   const hmci_host_t *host;
@@ -471,7 +473,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
 /* As hmci_requester_wait, where the lane has operations too. */
 static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_t *operation, uint64_t spin) {
   hmci_ucx_worker_t *worker = &connection->transport->request;
-  uint64_t idle_since = hmci_now();
+  uint64_t idle_since = hmci_now(), allowed = spin ? spin + BLOCK_TIME : 0;
   while (!hmci_operation_is_complete(operation)) {
     pthread_mutex_lock(&worker->lock);
     bool moved = hmci_ucx_worker_poll(worker);
@@ -481,7 +483,7 @@ static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_
     uint64_t now = hmci_now();
     if (now >= operation->deadline) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_TIMEOUT;
     if (moved) idle_since = now;
-    if (now - idle_since > spin) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_IN_PROGRESS;
+    if (now - idle_since > allowed) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_IN_PROGRESS;
   }
   return HMC_SUCCESS;
 }
