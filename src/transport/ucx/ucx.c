@@ -40,8 +40,8 @@
 #include <string.h>
 
 enum { OFFER = 2 };
-#define BLOCK_TIME                                                                                                     \
-  1000000u /* nanoseconds that a slow device takes for a block: so much longer a waiting thread polls */
+/* Nanoseconds that a slow device takes for a block: so much longer a waiting thread polls. */
+#define BLOCK_TIME 1000000u
 
 typedef struct ucx_transport {
   const hmci_host_t *host;
