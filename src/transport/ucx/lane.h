@@ -28,8 +28,8 @@
 
 enum {
   HMCI_UCX_LANE_LEAST = 16 << 10, /* bytes of each segment of what goes by lanes */
-  HMCI_UCX_PIECE = 256 << 10,
-  HMCI_UCX_PIECES = 32, /* under way at a time */
+  HMCI_UCX_PIECE = 1 << 20,
+  HMCI_UCX_PIECES = 8, /* under way at a time */
   HMCI_UCX_LANE_TEXT = 192,
 };
 

@@ -109,11 +109,11 @@ static void a_read_follows_a_put(void **state) {
   open_remote(pair);
   fake_lanes.hold = true;
   fake_lanes.room = 4;
-  assert_true(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 1 << 20)));
+  assert_true(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 4 * HMCI_UCX_PIECE)));
   assert_int_equal(fake_lanes.posted, 4);
   fake_lanes.hold = false;
   for (int i = 0; i < 4; i++) poll_half(&pair->here);
-  assert_memory_equal(pair->there.region.base, pair->here.region.base, 1 << 20);
+  assert_memory_equal(pair->there.region.base, pair->here.region.base, 4 * HMCI_UCX_PIECE);
   assert_false(hmci_operation_is_complete(&put));
   pump(pair);
   expect_end(&put, HMC_SUCCESS);
