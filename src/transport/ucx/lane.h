@@ -122,6 +122,8 @@ hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t 
                                        const hmci_blob_t *key);
 void hmci_ucx_lane_remote_close(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote);
 
+/* May the peer have keys of regions here, for this lane or the next? Then it is told of each that closes. */
+bool hmci_ucx_lane_has_keys(hmci_ucx_lane_t *lane);
 /* The region closes: its memory is out of reach of all devices. */
 void hmci_ucx_lane_forget(hmci_ucx_lane_t *lane, const hmci_region_view_t *region);
 /* What goes by the lane, or why there is none. */

@@ -196,14 +196,26 @@ void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci
 
 /* ---- keys -------------------------------------------------------------------------------------------------------- */
 
+/* With fabric->lock held: there is a lane, or there may be one soon. */
+static bool is_expected(const hmci_ucx_lane_t *lane) {
+  hmci_ucx_lane_state_t state = atomic_load(&lane->state);
+  return state == HMCI_UCX_LANE_MAKING || (lane->proven && state != HMCI_UCX_LANE_ENDED);
+}
+
+bool hmci_ucx_lane_has_keys(hmci_ucx_lane_t *lane) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool expected = is_expected(lane);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  return expected;
+}
+
 void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *region, hmci_blob_t *key) {
   hmci_ucx_fabric_t *fabric = lane->fabric;
   unsigned needed = HMC_REMOTE_READ | HMC_REMOTE_WRITE; /* UCX registers for both alike */
   key->size = 0;
   if (!region->ops->host_accessible || (region->rights & needed) != needed) return;
   pthread_mutex_lock(&fabric->lock);
-  bool expected = lane->proven || atomic_load(&lane->state) == HMCI_UCX_LANE_MAKING;
-  hmci_ucx_device_t *device = expected ? lane->device : NULL;
+  hmci_ucx_device_t *device = is_expected(lane) ? lane->device : NULL;
   uct_mem_h handle = device ? hmci_ucx_fabric_register(fabric, device, region) : NULL;
   if (handle && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
     memset(key->data, 0, 8);

@@ -31,6 +31,7 @@ static void expect_none(pair_t *pair, const char *reason) {
   hmci_ucx_lane_explain(&pair->here.lane, text, sizeof text);
   assert_non_null(strstr(text, reason));
   open_remote(pair);
+  assert_false(hmci_ucx_lane_has_keys(&pair->there.lane));
   assert_null(pair->remote.device);
   assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, REGION)));
 }
@@ -180,6 +181,7 @@ static void keys_are_for_the_next_lane_too(void **state) {
   break_at(&pair->here);
   go_on(pair, &pair->here, 1);
   assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_NONE);
+  assert_true(hmci_ucx_lane_has_keys(&pair->there.lane)); /* so the peer is told of regions that close meanwhile */
   hmci_ucx_lane_remote_close(&pair->here.lane, &pair->remote);
   open_remote(pair);
   go_on(pair, &pair->here, 2);

@@ -403,7 +403,7 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = connection->request_pipe->worker;
   hmci_responder_revoke(&connection->responder, region);
-  if (atomic_load(&connection->lane.state) == HMCI_UCX_LANE_READY) {
+  if (hmci_ucx_lane_has_keys(&connection->lane)) {
     pthread_mutex_lock(&worker->lock);
     hmci_ucx_pipe_tell(connection->request_pipe, HMCI_UCX_REVOKED, (uint64_t)region->id << 32 | region->generation,
                        NULL, 0);
