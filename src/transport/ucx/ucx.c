@@ -473,19 +473,22 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
 /* As hmci_requester_wait, where the lane has operations too. */
 static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_t *operation, uint64_t spin) {
   hmci_ucx_worker_t *worker = &connection->transport->request;
+  hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = hmci_now(), allowed = spin ? spin + BLOCK_TIME : 0;
-  while (!hmci_operation_is_complete(operation)) {
+  while (!hmci_operation_is_complete(operation) && status == HMC_SUCCESS) {
     pthread_mutex_lock(&worker->lock);
     bool moved = hmci_ucx_worker_poll(worker);
     pthread_mutex_unlock(&worker->lock);
     if (hmci_ucx_pipe_pending(&connection->request_pipe->base)) hmci_requester_progress(&connection->requester);
-    if (hmci_ucx_pipe_has_failed(connection->request_pipe)) return HMC_IN_PROGRESS; /* and the loop says so */
     uint64_t now = hmci_now();
-    if (now >= operation->deadline) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_TIMEOUT;
     if (moved) idle_since = now;
-    if (now - idle_since > allowed) return hmci_operation_is_complete(operation) ? HMC_SUCCESS : HMC_IN_PROGRESS;
+    if (now >= operation->deadline) {
+      status = HMC_TIMEOUT;
+    } else if (now - idle_since > allowed || hmci_ucx_pipe_has_failed(connection->request_pipe)) {
+      status = HMC_IN_PROGRESS; /* the loop goes on, and finds that the peer is gone */
+    }
   }
-  return HMC_SUCCESS;
+  return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
 
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
