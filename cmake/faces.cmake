@@ -1,0 +1,53 @@
+# The faces: libraries of their own over the public C API of libhmc.so, one room of src/ each.
+#
+#   hmc_add_face(<name> DESCRIPTION <text> [HEADERS <file or folder of include/>...])
+#
+# Builds lib<name>.so of src/<name>/*.c, showing what src/<name>/<name>.map names, and <name>.pc; installs both and the
+# headers. A face whose room is empty is left out. The sources are also put into a static library hmc_<name>_objects, for
+# unit tests, which see the hidden symbols.
+
+function(hmc_add_face name)
+  cmake_parse_arguments(PARSE_ARGV 1 face "" "DESCRIPTION" "HEADERS")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "src/${name}/*.c")
+  list(FILTER sources EXCLUDE REGEX "_test\\.c$")
+  if(NOT sources)
+    return()
+  endif()
+  set(map "${PROJECT_SOURCE_DIR}/src/${name}/${name}.map")
+
+  add_library(hmc_${name}_objects STATIC ${sources})
+  target_include_directories(hmc_${name}_objects PUBLIC include) # the test links the archive of the engine
+  set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
+
+  add_library(${name} SHARED ${sources})
+  target_include_directories(${name} INTERFACE "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
+    "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
+  target_link_libraries(${name} PUBLIC hmc PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
+  target_link_options(${name} PRIVATE "-Wl,--version-script=${map}")
+  if(NOT HMC_SANITIZE)
+    target_link_options(${name} PRIVATE "-Wl,--no-undefined")
+  endif()
+  set_target_properties(${name} PROPERTIES SOVERSION 1 VERSION "1.${PROJECT_VERSION}" LINKER_LANGUAGE C
+    C_VISIBILITY_PRESET hidden LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
+  add_library(hmc::${name} ALIAS ${name})
+
+  install(TARGETS ${name} EXPORT hmcTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  foreach(header ${face_HEADERS})
+    if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/include/${header}")
+      install(DIRECTORY "include/${header}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h"
+        PATTERN "*.hpp")
+    else()
+      install(FILES "include/${header}" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+    endif()
+  endforeach()
+
+  set(face_name "${name}")
+  set(face_description "${face_DESCRIPTION}")
+  file(RELATIVE_PATH pc_to_prefix "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+  string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
+  configure_file(cmake/face.pc.in "${PROJECT_BINARY_DIR}/${name}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+endfunction()
+
+hmc_add_face(smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
+hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h shmem)
