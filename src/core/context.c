@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define NANOSECONDS_PER_MILLISECOND 1000000u
@@ -153,7 +154,7 @@ static hmc_status_t check_congestion(const char *name) {
 
 static void connection_lost(const hmci_host_t *host, void *connection, const char *reason) {
   (void)host;
-  hmci_peer_lose(HMCI_CONTAINER(connection, hmci_connection_t, state)->peer, reason);
+  hmci_connection_lose(HMCI_CONTAINER(connection, hmci_connection_t, state), reason);
 }
 
 /* A transport that cannot be opened is not there, and says why; that is no failure of the context. */
@@ -211,12 +212,23 @@ static void end_state(hmc_context_t *context) {
   pthread_mutex_destroy(&context->lock);
 }
 
+static void go_on_listening(hmci_timer_t *timer);
+
+/* Strangers take at most a quarter of the descriptors. */
+static uint32_t count_stranger_room(void) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur / 4 > HMCI_STRANGERS) return HMCI_STRANGERS;
+  return files.rlim_cur < 64 ? 16 : (uint32_t)(files.rlim_cur / 4);
+}
+
 /* All that cannot fail. */
 static void init_state(hmc_context_t *context) {
   init_locks(context);
   hmci_staging_open(&context->staging, context->settings.staging);
   hmci_list_init(&context->listeners);
+  hmci_list_init(&context->strangers);
   hmci_list_init(&context->greetings);
+  context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
   hmci_list_init(&context->arrivals);
   hmci_list_init(&context->requests);
@@ -227,6 +239,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   hmci_timer_init(&context->check_timer, hmci_checks_run);
+  hmci_timer_init(&context->accept_timer, go_on_listening);
   atomic_store(&context->room.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
@@ -318,6 +331,7 @@ void hmc_context_destroy(hmc_context_t *context) {
     return;
   }
   hmc_context_stop_listening(context);
+  hmci_loop_clear_timer(context->loop, &context->accept_timer);
   hmci_greeting_cancel_all(context);
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);
@@ -335,21 +349,45 @@ void hmc_context_destroy(hmc_context_t *context) {
 
 /* ---- listening --------------------------------------------------------------------------------------------------- */
 
+enum { ACCEPTS_AT_ONCE = 32 }; /* connections taken before other watches get their turn */
+#define ACCEPT_PAUSE 50000000u /* nanoseconds; what waits meanwhile stays in the kernel's queue */
+
+static void listen_for(hmc_context_t *context, uint32_t events) {
+  pthread_mutex_lock(&context->lock);
+  for (hmci_list_t *link = context->listeners.next; link != &context->listeners; link = link->next) {
+    hmci_loop_modify(context->loop, &HMCI_CONTAINER(link, listener_t, link)->watch, events);
+  }
+  pthread_mutex_unlock(&context->lock);
+}
+
+static void go_on_listening(hmci_timer_t *timer) {
+  listen_for(HMCI_CONTAINER(timer, hmc_context_t, accept_timer), EPOLLIN);
+}
+
+/* No descriptors, or no room for another stranger: asking again at once would only burn the processor. */
+static bool pause_listening(hmc_context_t *context) {
+  listen_for(context, 0);
+  hmci_loop_set_timer(context->loop, &context->accept_timer, hmci_now() + ACCEPT_PAUSE);
+  return false;
+}
+
 static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   listener_t *listener = HMCI_CONTAINER(watch, listener_t, watch);
-  bool moved = false;
+  hmc_context_t *context = listener->context;
   if (!events) return false;
-  for (;;) {
+  for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
     int descriptor;
     char from[HMCI_ADDRESS_TEXT];
+    if (!hmci_greeting_has_room(context)) return pause_listening(context);
     hmc_status_t status = hmci_socket_accept(watch->descriptor, &descriptor, from);
+    if (status == HMC_IN_PROGRESS) return i > 0;
     if (status != HMC_SUCCESS) {
-      if (status != HMC_IN_PROGRESS) hmci_log(HMC_LOG_WARNING, "accepting a connection failed: %s", hmc_last_error());
-      return moved;
+      hmci_log(HMC_LOG_WARNING, "accepting connections pauses: %s", hmc_last_error());
+      return pause_listening(context);
     }
-    moved = true;
-    hmci_greeting_accept(listener->context, descriptor, from);
+    hmci_greeting_accept(context, descriptor, from);
   }
+  return true;
 }
 
 hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port) {

@@ -17,9 +17,9 @@
 #include <hmc/region.h>
 
 enum {
-  HMCI_TRANSPORTS = 8,  /* room for all of a build */
-  HMCI_REGIONS = 65535, /* regions of a context at a time */
-  HMCI_GREETINGS = 256, /* connections that have not proved themselves yet, at a time */
+  HMCI_TRANSPORTS = 8,   /* room for all of a build */
+  HMCI_REGIONS = 65535,  /* regions of a context at a time */
+  HMCI_STRANGERS = 1024, /* connections that have not authenticated yet, at a time */
   HMCI_NAME_SIZE = 64,
   HMCI_REASON_SIZE = 256,
   HMCI_WHERE_SIZE = 80,
@@ -46,12 +46,13 @@ struct hmc_context {
   hmci_transport_slot_t transports[HMCI_TRANSPORTS];
 
   pthread_mutex_t lock;
-  hmci_list_t listeners; /* lock */
-  hmci_list_t greetings; /* loop's thread */
-  uint32_t greeting_count;
-  hmci_list_t peers;    /* lock */
-  hmci_list_t arrivals; /* lock; accepted peers nobody has asked for yet */
-  uint32_t acceptors;   /* lock; threads that wait for one */
+  hmci_list_t listeners;            /* lock */
+  hmci_list_t strangers, greetings; /* loop's thread; connections before and after they have authenticated */
+  uint32_t stranger_count, stranger_room;
+  hmci_timer_t accept_timer; /* listening goes on then */
+  hmci_list_t peers;         /* lock */
+  hmci_list_t arrivals;      /* lock; accepted peers nobody has asked for yet */
+  uint32_t acceptors;        /* lock; threads that wait for one */
   pthread_cond_t arrived;
 
   pthread_mutex_t region_lock;
@@ -104,9 +105,12 @@ hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
 
 /* ---- peers ------------------------------------------------------------------------------------------------------- */
 
-/* What a transport's connection block lies in. */
+/* What a transport's connection block lies in. A connection that fails before its peer is published is a transport that
+ * does not work between the two: the greeting goes on to the next one. */
 typedef struct hmci_connection {
   hmc_peer_t *peer;
+  _Atomic uint32_t lost; /* 1: the transport has said that it ended, 2: `reason` holds why */
+  char reason[HMCI_REASON_SIZE];
   _Alignas(HMCI_CACHE_LINE) uint8_t state[];
 } hmci_connection_t;
 
@@ -132,6 +136,7 @@ struct hmc_peer {
   hmci_connection_t *connection;
   char refused[HMCI_TRANSPORTS][HMCI_REASON_SIZE]; /* why not this one; "" for the one taken and those behind it */
 
+  _Atomic bool published, closing;
   _Atomic uint32_t losing; /* 1: somebody has seen the end, 2: and said why in `lost_reason` */
   char lost_reason[HMCI_REASON_SIZE];
   hmci_timer_t loss; /* runs in the loop */
@@ -154,11 +159,15 @@ hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmc
 void hmci_peer_unsettle(hmc_peer_t *peer);
 /* Notes the end; the loop does the rest. Any thread, any lock. */
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason);
+/* The same for a transport's connection, which ends the peer only once the peer is published. */
+void hmci_connection_lose(hmci_connection_t *connection, const char *reason);
+/* HMC_PEER_LOST with the reason where the transport has lost the connection. */
+hmc_status_t hmci_connection_check(hmci_connection_t *connection);
 /* Why it is gone. */
 const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
 /* Lets the loop send what the channel has kept. In the loop's thread. */
 void hmci_peer_watch_for_room(hmc_peer_t *peer);
-/* Takes a channel whose greeting is over into the loop. */
+/* Takes a channel whose greeting is over into the loop. A connection that was lost before is a peer that is gone. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 
 /* ---- the greeting and the session -------------------------------------------------------------------------------- */
@@ -185,6 +194,8 @@ hmc_status_t hmci_greeting_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_bl
 
 /* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
 void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from);
+/* True where one more can be taken: a stranger may have made room. False: listening has to pause. In the loop. */
+bool hmci_greeting_has_room(hmc_context_t *context);
 /* Cancels all greetings under way. */
 void hmci_greeting_cancel_all(hmc_context_t *context);
 

@@ -1,9 +1,10 @@
 /* The accepting side of a greeting: all in the loop's thread, nothing blocks.
  *
- * What has not proved itself is bounded: HMCI_GREETINGS connections, STRANGER_TIME each, and no frame is read before
- * the secure handshake is through. Who has proved itself may take GREETING_TIME: making a connection can be much work
- * on a busy host. When the house is full, the oldest that has not yet authenticated makes room, so that idle
- * connections lock nobody out. */
+ * What has not authenticated is bounded: `stranger_room` connections, STRANGER_TIME each, a few hundred bytes until the
+ * first byte comes, and no frame is read before the secure handshake is through. Who has authenticated may take
+ * GREETING_TIME: making a connection can be much work on a busy host. When there is no room left, the oldest connection
+ * that has not shown that it knows the secret is told to dial again, provided that it had SHOW_TIME to do so; meanwhile
+ * listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away. */
 #include "greeting.h"
 
 #include "../base/socket.h"
@@ -13,21 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define STRANGER_TIME 5000000000u  /* nanoseconds from accept to the end of the secure handshake */
+#define SHOW_TIME 300000000u       /* nanoseconds that a stranger has in any case */
+#define STRANGER_TIME 5000000000u  /* ... from accept to the end of the secure handshake, once nothing moves */
 #define GREETING_TIME 30000000000u /* ... and from there to the end of the greeting */
 
 typedef struct greeting {
-  hmci_list_t link; /* context->greetings */
+  hmci_list_t link; /* context->strangers, or context->greetings */
   hmci_watch_t watch;
   hmci_timer_t timer;
   hmc_context_t *context;
-  hmc_peer_t *peer;
+  hmc_peer_t *peer; /* NULL until the first byte has come */
+  uint64_t since;
   bool authenticated, over;
+  int descriptor; /* the peer's channel has it once there is one */
   char from[128];
-  hmci_blob_t offers[HMCI_TRANSPORTS];
-  bool offered[HMCI_TRANSPORTS];
 } greeting_t;
 
 /* Ends a greeting; the peer goes with it unless it was handed on. */
@@ -36,15 +39,39 @@ static void end_greeting(greeting_t *greeting) {
   hmci_loop_remove(context->loop, &greeting->watch);
   hmci_loop_clear_timer(context->loop, &greeting->timer);
   hmci_list_remove(&greeting->link);
-  context->greeting_count--;
+  context->stranger_count -= !greeting->authenticated;
   if (greeting->peer) hmci_peer_destroy(greeting->peer);
+  if (greeting->descriptor >= 0) close(greeting->descriptor);
   free(greeting);
 }
 
-static void on_timeout(hmci_timer_t *timer) {
-  greeting_t *greeting = HMCI_CONTAINER(timer, greeting_t, timer);
-  hmci_log(HMC_LOG_INFO, "%s did not finish its greeting in time", greeting->from);
+static bool has_proved(const greeting_t *greeting) {
+  return greeting->peer && hmci_secure_has_proved(greeting->peer->channel.stream);
+}
+
+/* Bytes of it wait to be looked at. */
+static bool has_bytes(const greeting_t *greeting) {
+  char byte;
+  int descriptor = greeting->peer ? hmci_secure_descriptor(greeting->peer->channel.stream) : greeting->descriptor;
+  return recv(descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Tells an honest peer, which may be among them, to dial again. */
+static void send_away(greeting_t *greeting) {
+  hmci_secure_send_busy(greeting->peer ? hmci_secure_descriptor(greeting->peer->channel.stream) : greeting->descriptor);
   end_greeting(greeting);
+}
+
+static void split_address(const char *from, hmc_peer_t *peer) {
+  const char *colon = strrchr(from, ':');
+  size_t length = colon ? (size_t)(colon - from) : strlen(from);
+  if (length >= 2 && from[0] == '[') { /* [address]:port */
+    from++;
+    length -= 2;
+  }
+  snprintf(peer->ip, sizeof peer->ip, "%.*s", (int)length, from);
+  peer->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
+  hmci_where(peer->where, peer->ip, peer->port);
 }
 
 static hmc_status_t answer(hmc_peer_t *peer, hmci_message_t type, hmc_status_t result, const hmci_blob_t *data) {
@@ -60,12 +87,24 @@ static hmc_status_t answer(hmc_peer_t *peer, hmci_message_t type, hmc_status_t r
 }
 
 static hmc_status_t take_hello(greeting_t *greeting, hmci_reader_t *reader) {
-  hmc_status_t status = hmci_hello_read(greeting->peer, reader, greeting->offers, greeting->offered);
+  hmci_blob_t offers[HMCI_TRANSPORTS]; /* the dialling side chooses: not looked at here */
+  bool offered[HMCI_TRANSPORTS];
+  hmc_status_t status = hmci_hello_read(greeting->peer, reader, offers, offered);
   if (status != HMC_SUCCESS) return status;
   uint8_t body[HMCI_GREETING_BODY];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_hello_write(greeting->context, &writer);
   return hmci_channel_send(&greeting->peer->channel, HMCI_HELLO, body, writer.size);
+}
+
+/* The dialling side takes another transport than the one that stands here; it says why, for hmc_peer_explain. */
+static void give_up(hmc_peer_t *peer, hmci_reader_t *reader) {
+  char why[HMCI_REASON_SIZE];
+  if (!peer->connection) return;
+  hmci_read_text(reader, why, sizeof why);
+  size_t index = (size_t)(peer->transport - peer->context->transports);
+  if (!reader->failed && why[0]) snprintf(peer->refused[index], sizeof peer->refused[index], "%s", why);
+  hmci_peer_unsettle(peer);
 }
 
 /* The dialler wants a transport. A refusal is an answer, no failure: it may ask for another. */
@@ -76,7 +115,7 @@ static hmc_status_t take_open(greeting_t *greeting, hmci_reader_t *reader) {
   hmci_read_text(reader, name, sizeof name);
   theirs.size = hmci_read_blob(reader, theirs.data, sizeof theirs.data);
   if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed choice of a transport");
-  hmci_peer_unsettle(peer);
+  give_up(peer, reader);
   hmc_status_t status = HMC_SUCCESS;
   hmci_transport_slot_t *slot = hmci_transport_find(greeting->context, name, reason, sizeof reason);
   if (!slot) {
@@ -89,21 +128,27 @@ static hmc_status_t take_open(greeting_t *greeting, hmci_reader_t *reader) {
   return answer(peer, HMCI_OPENED, status, &ours);
 }
 
+/* Published before the answer goes out: a region that closes meanwhile must find whoever may reach it. A transport whose
+ * connection has ended is refused, and the dialler asks for another. */
 static hmc_status_t take_ready(greeting_t *greeting) {
   hmc_context_t *context = greeting->context;
   hmc_peer_t *peer = greeting->peer;
   if (!peer->connection) return hmci_fail(HMC_CORRUPT, "a peer is ready without a transport");
+  hmc_status_t status = hmci_connection_check(peer->connection);
+  if (status != HMC_SUCCESS) {
+    hmci_peer_unsettle(peer);
+    return answer(peer, HMCI_WELCOME, status, NULL);
+  }
   hmci_loop_remove(context->loop, &greeting->watch);
-  hmc_status_t status = answer(peer, HMCI_WELCOME, HMC_SUCCESS, NULL);
-  if (status != HMC_SUCCESS) return status;
   status = hmci_peer_publish(peer);
   if (status != HMC_SUCCESS) return status;
+  greeting->peer = NULL;
+  greeting->over = true;
   pthread_mutex_lock(&context->lock);
   hmci_list_append(&context->arrivals, &peer->arrival);
   pthread_cond_broadcast(&context->arrived);
   pthread_mutex_unlock(&context->lock);
-  greeting->peer = NULL;
-  greeting->over = true;
+  if (answer(peer, HMCI_WELCOME, HMC_SUCCESS, NULL) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
   return HMC_SUCCESS;
 }
 
@@ -161,15 +206,41 @@ static hmc_status_t take_frame(greeting_t *greeting, uint16_t type, hmci_reader_
   return hmci_fail(HMC_CORRUPT, "unexpected message %u in a greeting", type);
 }
 
+/* ---- strangers --------------------------------------------------------------------------------------------------- */
+
+/* The first byte has come: what the handshake needs is made now. */
+static hmc_status_t begin(greeting_t *greeting) {
+  hmc_context_t *context = greeting->context;
+  hmci_secure_t *stream;
+  hmc_status_t status =
+      hmci_secure_open(&context->secret, greeting->descriptor, HMCI_SECURE_SERVER, greeting->from, &stream);
+  if (status != HMC_SUCCESS) return status;
+  greeting->descriptor = -1;
+  greeting->peer = hmci_peer_create(context, HMCI_ACCEPTED);
+  if (!greeting->peer) {
+    hmci_loop_silence(context->loop, &greeting->watch);
+    hmci_secure_close(stream);
+    return HMC_NO_MEMORY;
+  }
+  hmci_channel_open(&greeting->peer->channel, stream);
+  split_address(greeting->from, greeting->peer);
+  return HMC_SUCCESS;
+}
+
 static hmc_status_t authenticate(greeting_t *greeting) {
+  hmc_context_t *context = greeting->context;
   short events = 0;
-  hmc_status_t status = hmci_secure_handshake(greeting->peer->channel.stream, &events);
+  hmc_status_t status = greeting->peer ? HMC_SUCCESS : begin(greeting);
+  if (status == HMC_SUCCESS) status = hmci_secure_handshake(greeting->peer->channel.stream, &events);
   if (status == HMC_IN_PROGRESS) {
-    hmci_loop_modify(greeting->context->loop, &greeting->watch, events & EPOLLOUT ? EPOLLOUT : EPOLLIN);
+    hmci_loop_modify(context->loop, &greeting->watch, events & EPOLLOUT ? EPOLLOUT : EPOLLIN);
   } else if (status == HMC_SUCCESS) {
     greeting->authenticated = true;
-    hmci_loop_set_timer(greeting->context->loop, &greeting->timer, hmci_now() + GREETING_TIME);
-    hmci_loop_modify(greeting->context->loop, &greeting->watch, EPOLLIN);
+    context->stranger_count--;
+    hmci_list_remove(&greeting->link);
+    hmci_list_append(&context->greetings, &greeting->link);
+    hmci_loop_set_timer(context->loop, &greeting->timer, hmci_now() + GREETING_TIME);
+    hmci_loop_modify(context->loop, &greeting->watch, EPOLLIN);
   }
   return status;
 }
@@ -197,63 +268,60 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
-/* Room for one more: the oldest that has not authenticated goes. False when all have. */
-static bool make_room(hmc_context_t *context) {
-  if (context->greeting_count < HMCI_GREETINGS) return true;
-  for (hmci_list_t *link = context->greetings.next; link != &context->greetings; link = link->next) {
-    greeting_t *greeting = HMCI_CONTAINER(link, greeting_t, link);
-    if (greeting->authenticated) continue;
+/* On a busy host the answer may have come, and wait in the socket. */
+static void on_timeout(hmci_timer_t *timer) {
+  greeting_t *greeting = HMCI_CONTAINER(timer, greeting_t, timer);
+  if (!greeting->authenticated && !has_proved(greeting) && !has_bytes(greeting)) {
+    hmci_log(HMC_LOG_INFO, "%s did not authenticate in time", greeting->from);
+    send_away(greeting);
+  } else if (!greeting->authenticated && hmci_now() - greeting->since < GREETING_TIME) {
+    hmci_loop_set_timer(greeting->context->loop, timer, hmci_now() + STRANGER_TIME);
+  } else {
+    hmci_log(HMC_LOG_INFO, "%s did not finish its greeting in time", greeting->from);
     end_greeting(greeting);
+  }
+}
+
+/* The oldest stranger that has had its time and shown nothing makes room. */
+bool hmci_greeting_has_room(hmc_context_t *context) {
+  if (context->stranger_count < context->stranger_room) return true;
+  uint64_t now = hmci_now();
+  for (hmci_list_t *link = context->strangers.next; link != &context->strangers; link = link->next) {
+    greeting_t *greeting = HMCI_CONTAINER(link, greeting_t, link);
+    if (now - greeting->since < SHOW_TIME) return false;
+    if (has_proved(greeting) || has_bytes(greeting)) continue;
+    send_away(greeting);
     return true;
   }
   return false;
 }
 
-static void split_address(const char *from, hmc_peer_t *peer) {
-  const char *colon = strrchr(from, ':');
-  size_t length = colon ? (size_t)(colon - from) : strlen(from);
-  if (length >= 2 && from[0] == '[') { /* [address]:port */
-    from++;
-    length -= 2;
-  }
-  snprintf(peer->ip, sizeof peer->ip, "%.*s", (int)length, from);
-  peer->port = colon ? (uint16_t)strtoul(colon + 1, NULL, 10) : 0;
-  hmci_where(peer->where, peer->ip, peer->port);
-}
-
 void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from) {
-  hmci_secure_t *stream;
-  greeting_t *greeting = make_room(context) ? calloc(1, sizeof *greeting) : NULL;
-  if (!greeting) goto err_descriptor;
+  greeting_t *greeting = calloc(1, sizeof *greeting);
+  if (!greeting) {
+    hmci_log(HMC_LOG_WARNING, "no memory to greet %s", from);
+    hmci_secure_send_busy(descriptor);
+    close(descriptor);
+    return;
+  }
   greeting->context = context;
   greeting->watch.ready = on_ready;
+  greeting->descriptor = descriptor;
+  greeting->since = hmci_now();
   hmci_timer_init(&greeting->timer, on_timeout);
   snprintf(greeting->from, sizeof greeting->from, "%s", from);
-  greeting->peer = hmci_peer_create(context, HMCI_ACCEPTED);
-  if (!greeting->peer) goto err_greeting;
-  split_address(from, greeting->peer);
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
-  if (hmci_secure_open(&context->secret, descriptor, HMCI_SECURE_SERVER, from, &stream) != HMC_SUCCESS) goto err_peer;
-  hmci_channel_open(&greeting->peer->channel, stream);
-  hmci_list_append(&context->greetings, &greeting->link);
-  context->greeting_count++;
-  hmci_loop_set_timer(context->loop, &greeting->timer, hmci_now() + STRANGER_TIME);
-  if (hmci_loop_add(context->loop, &greeting->watch, descriptor, EPOLLIN) != HMC_SUCCESS) end_greeting(greeting);
-  return;
-
-err_peer:
-  hmci_peer_destroy(greeting->peer);
-err_greeting:
-  free(greeting);
-err_descriptor:
-  hmci_log(HMC_LOG_WARNING, "no room to greet %s", from);
-  close(descriptor);
+  hmci_list_append(&context->strangers, &greeting->link);
+  context->stranger_count++;
+  hmci_loop_set_timer(context->loop, &greeting->timer, greeting->since + STRANGER_TIME);
+  if (hmci_loop_add(context->loop, &greeting->watch, descriptor, EPOLLIN) != HMC_SUCCESS) send_away(greeting);
 }
 
 void hmci_greeting_cancel_all(hmc_context_t *context) {
+  hmci_list_t *lists[] = {&context->strangers, &context->greetings};
   hmci_loop_lock(context->loop);
-  while (!hmci_list_is_empty(&context->greetings)) {
-    end_greeting(HMCI_CONTAINER(context->greetings.next, greeting_t, link));
+  for (int i = 0; i < 2; i++) {
+    while (!hmci_list_is_empty(lists[i])) end_greeting(HMCI_CONTAINER(lists[i]->next, greeting_t, link));
   }
   hmci_loop_unlock(context->loop);
 }

@@ -1,16 +1,35 @@
-/* The dialling side of a greeting: in the caller's thread, blocking, with a deadline. */
+/* The dialling side of a greeting: in the caller's thread, blocking, with a deadline.
+ *
+ * A listener that is busy, and one that hangs up though both ends know the secret, is dialled again until the deadline.
+ * A transport that fails, however it fails, is followed by the next one; only where the greeting's own stream fails is
+ * there nobody left to agree with. */
 #include "greeting.h"
 
 #include "../base/socket.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Connects and authenticates: a secure stream to whoever listens there. */
-static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
-                                hmci_secure_t **out) {
+#define FIRST_PAUSE 5000000u     /* nanoseconds before a listener is dialled again; each pause is twice as long */
+#define LONGEST_PAUSE 320000000u /* ... up to this */
+
+/* Waits before the next attempt, a little longer each time, and not all diallers alike. False: no time is left. */
+static bool pause_dialling(uint64_t *pause, uint64_t deadline) {
+  uint32_t random;
+  hmci_random(&random, sizeof random);
+  uint64_t length = *pause / 2 + random % *pause, until = hmci_now() + length;
+  if (until >= deadline) return false;
+  while (hmci_now() < until) poll(NULL, 0, hmci_poll_timeout(until));
+  if (*pause < LONGEST_PAUSE) *pause *= 2;
+  return true;
+}
+
+/* One attempt of dial_secure. */
+static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+                              hmci_secure_t **out, bool *busy) {
   int descriptor;
   char name[HMCI_WHERE_SIZE];
   hmci_where(name, ip, port);
@@ -25,11 +44,23 @@ static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t
   }
   status = hmci_secure_handshake_wait(stream, deadline);
   if (status != HMC_SUCCESS) {
+    *busy = hmci_secure_is_busy(stream) || (status == HMC_PEER_LOST && hmci_secure_has_proved(stream));
     hmci_secure_close(stream);
     return status;
   }
   *out = stream;
   return HMC_SUCCESS;
+}
+
+/* Connects and authenticates: a secure stream to whoever listens there. */
+static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+                                hmci_secure_t **out) {
+  uint64_t pause = FIRST_PAUSE;
+  for (;;) {
+    bool busy = false;
+    hmc_status_t status = dial_once(context, ip, port, deadline, out, &busy);
+    if (status == HMC_SUCCESS || !busy || !pause_dialling(&pause, deadline)) return status;
+  }
 }
 
 /* Sends one message and waits for one of type `expected`. */
@@ -63,9 +94,47 @@ static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t o
   return status == HMC_SUCCESS ? hmci_hello_read(peer, &reader, offers, offered) : status;
 }
 
-/* Tries one transport; on failure the connection is undone and the text says why. */
-static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, const hmci_blob_t *offer, bool slow,
-                                  uint64_t deadline) {
+/* Where a greeting is: what the other side has, and whether the stream that carries the greeting still works. */
+typedef struct dialogue {
+  hmci_blob_t offers[HMCI_TRANSPORTS];
+  bool offered[HMCI_TRANSPORTS];
+  bool over;                       /* the stream failed: there is nobody left to agree with */
+  char given_up[HMCI_REASON_SIZE]; /* why the transport that the accepting side still has is not used after all */
+} dialogue_t;
+
+/* Both sides agree on the transport that stands: the accepting side publishes the peer. */
+static hmc_status_t agree(hmc_peer_t *peer, dialogue_t *dialogue, uint64_t deadline) {
+  uint8_t body[1];
+  hmci_writer_t nothing = {.data = body};
+  hmci_reader_t reader;
+  hmc_status_t status = hmci_connection_check(peer->connection);
+  if (status != HMC_SUCCESS) return status;
+  status = ask(&peer->channel, HMCI_READY, &nothing, HMCI_WELCOME, deadline, &reader);
+  dialogue->over = status != HMC_SUCCESS;
+  return status == HMC_SUCCESS ? read_result(&reader) : status;
+}
+
+/* Asks for a transport; `theirs` is the data of the accepting half. */
+static hmc_status_t open_there(hmc_peer_t *peer, dialogue_t *dialogue, const hmci_blob_t *ours, hmci_blob_t *theirs,
+                               uint64_t deadline) {
+  uint8_t body[HMCI_BLOB_MAX + HMCI_REASON_SIZE + 64];
+  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
+  hmci_write_text(&writer, peer->transport->ops->name);
+  hmci_write_blob(&writer, ours->data, ours->size);
+  hmci_write_text(&writer, dialogue->given_up);
+  hmci_reader_t reader;
+  hmc_status_t status = ask(&peer->channel, HMCI_OPEN, &writer, HMCI_OPENED, deadline, &reader);
+  dialogue->over = status != HMC_SUCCESS;
+  if (status == HMC_SUCCESS) status = read_result(&reader);
+  if (status != HMC_SUCCESS) return status;
+  theirs->size = hmci_read_blob(&reader, theirs->data, sizeof theirs->data);
+  peer->token = hmci_read_u64(&reader);
+  return reader.failed ? hmci_fail(HMC_CORRUPT, "malformed answer") : HMC_SUCCESS;
+}
+
+/* Tries one transport, at most until `limit`; on failure the connection is undone and the text says why. */
+static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, dialogue_t *dialogue,
+                                  const hmci_blob_t *offer, bool slow, uint64_t limit, uint64_t deadline) {
   if (!slot->state) return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   hmc_status_t status = slot->ops->reachable(slot->state, offer);
   if (status == HMC_SUCCESS && !slow && slot->ops->suits_auto) status = slot->ops->suits_auto(slot->state, offer);
@@ -73,26 +142,18 @@ static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot,
   hmci_blob_t ours = {0}, theirs;
   status = hmci_peer_settle(peer, slot, &ours);
   if (status != HMC_SUCCESS) return status;
-  uint8_t body[HMCI_BLOB_MAX + 64];
-  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
-  hmci_write_text(&writer, slot->ops->name);
-  hmci_write_blob(&writer, ours.data, ours.size);
-  hmci_reader_t reader;
-  status = ask(&peer->channel, HMCI_OPEN, &writer, HMCI_OPENED, deadline, &reader);
-  if (status == HMC_SUCCESS) status = read_result(&reader);
-  if (status == HMC_SUCCESS) {
-    theirs.size = hmci_read_blob(&reader, theirs.data, sizeof theirs.data);
-    peer->token = hmci_read_u64(&reader);
-    status = reader.failed ? hmci_fail(HMC_CORRUPT, "malformed answer") : HMC_SUCCESS;
+  status = open_there(peer, dialogue, &ours, &theirs, deadline);
+  bool opened = status == HMC_SUCCESS;
+  if (status == HMC_SUCCESS) status = slot->ops->connection_dial(peer->connection->state, offer, &theirs, limit);
+  if (status == HMC_SUCCESS) status = agree(peer, dialogue, deadline);
+  if (status != HMC_SUCCESS) {
+    char text[HMCI_ERROR_TEXT];
+    snprintf(text, sizeof text, "%s", hmc_last_error());
+    snprintf(dialogue->given_up, sizeof dialogue->given_up, "%.*s", HMCI_REASON_SIZE - 1, opened ? text : "");
+    hmci_peer_unsettle(peer);
+    hmci_fail(status, "%s", text);
   }
-  if (status == HMC_SUCCESS) status = slot->ops->connection_dial(peer->connection->state, offer, &theirs, deadline);
-  if (status != HMC_SUCCESS) hmci_peer_unsettle(peer);
   return status;
-}
-
-/* True where the greeting cannot go on after such a failure. */
-static bool is_final(hmc_status_t status) {
-  return status == HMC_TIMEOUT || status == HMC_PEER_LOST || status == HMC_CORRUPT || status == HMC_NO_MEMORY;
 }
 
 /* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
@@ -106,58 +167,55 @@ static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, con
 
 /* Takes the required transport, or the first that works, and remembers why not those before it. `slow`: one that is
  * slower than a later one will do. */
-static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, const hmci_blob_t offers[HMCI_TRANSPORTS],
-                            const bool offered[HMCI_TRANSPORTS], bool slow, uint64_t deadline) {
+static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialogue_t *dialogue, bool slow,
+                            uint64_t deadline) {
   hmc_context_t *context = peer->context;
   hmc_status_t status = HMC_UNSUPPORT;
+  const bool *offered = dialogue->offered;
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
     if (type != HMC_CONNECTION_AUTO && slot->ops->type != type) {
       snprintf(peer->refused[i], sizeof peer->refused[i], "%s was required", hmc_connection_type_name(type));
       continue;
     }
-    status = offered[i] || !slot->state ? try_transport(peer, slot, &offers[i], slow, deadline)
-                                        : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
+    /* Where others may follow, one that hangs leaves them half of the time. */
+    uint64_t now = hmci_now(), half = deadline > now ? now + (deadline - now) / 2 : deadline;
+    uint64_t limit = type == HMC_CONNECTION_AUTO ? half : deadline;
+    status = offered[i] || !slot->state
+                 ? try_transport(peer, slot, dialogue, &dialogue->offers[i], slow, limit, deadline)
+                 : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
     snprintf(peer->refused[i], sizeof peer->refused[i], "%s", hmc_last_error());
-    if (type == HMC_CONNECTION_AUTO) log_refusal(peer, slot, offered[i] ? &offers[i] : NULL, peer->refused[i]);
-    if (is_final(status)) return status;
+    if (dialogue->over) return status;
+    if (type == HMC_CONNECTION_AUTO)
+      log_refusal(peer, slot, offered[i] ? &dialogue->offers[i] : NULL, peer->refused[i]);
   }
   return status;
 }
 
-static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type,
-                                     const hmci_blob_t offers[HMCI_TRANSPORTS], const bool offered[HMCI_TRANSPORTS],
+static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, dialogue_t *dialogue,
                                      uint64_t deadline) {
-  if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, offers, offered, true, deadline);
-  hmc_status_t status = try_all(peer, type, offers, offered, false, deadline);
-  return status == HMC_SUCCESS || is_final(status) ? status : try_all(peer, type, offers, offered, true, deadline);
+  if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, dialogue, true, deadline);
+  hmc_status_t status = try_all(peer, type, dialogue, false, deadline);
+  return status == HMC_SUCCESS || dialogue->over ? status : try_all(peer, type, dialogue, true, deadline);
 }
 
-static hmc_status_t finish(hmc_peer_t *peer, uint64_t deadline) {
-  uint8_t body[1];
-  hmci_writer_t nothing = {.data = body};
-  hmci_reader_t reader;
-  hmc_status_t status = ask(&peer->channel, HMCI_READY, &nothing, HMCI_WELCOME, deadline, &reader);
-  if (status == HMC_SUCCESS) status = read_result(&reader);
-  return status == HMC_SUCCESS ? hmci_peer_publish(peer) : status;
-}
-
-hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
-                                 uint64_t timeout_ms, hmc_peer_t **out) {
-  if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if ((unsigned)type > HMC_CONNECTION_SHM)
-    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
-  char where[HMCI_WHERE_SIZE];
-  hmc_status_t status = hmc_connection_type_probe(type, NULL, 0);
-  if (status != HMC_SUCCESS) {
-    hmci_where(where, ip, port);
-    return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
+/* A required type must work here; the context knows since it was made. */
+static hmc_status_t check_type(const hmc_context_t *context, hmc_connection_type_t type) {
+  if (type == HMC_CONNECTION_AUTO) return HMC_SUCCESS;
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    const hmci_transport_slot_t *slot = &context->transports[i];
+    if (slot->ops->type != type) continue;
+    return slot->state ? HMC_SUCCESS : hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   }
-  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
+  return hmci_fail(HMC_UNSUPPORT, "this build of HMC has no %s transport", hmc_connection_type_name(type));
+}
+
+/* One attempt; `again`: the peer hung up although both ends know the secret, so that another attempt may do. */
+static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                                 uint64_t deadline, bool *again, hmc_peer_t **out) {
   hmci_secure_t *stream;
-  status = dial_secure(context, ip, port, deadline, &stream);
+  hmc_status_t status = dial_secure(context, ip, port, deadline, &stream);
   if (status != HMC_SUCCESS) return status;
   hmc_peer_t *peer = hmci_peer_create(context, HMCI_DIALLED);
   if (!peer) {
@@ -168,12 +226,12 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   snprintf(peer->ip, sizeof peer->ip, "%s", ip);
   peer->port = port;
   hmci_where(peer->where, ip, port);
-  hmci_blob_t offers[HMCI_TRANSPORTS];
-  bool offered[HMCI_TRANSPORTS];
-  status = say_hello(peer, deadline, offers, offered);
-  if (status == HMC_SUCCESS) status = choose_transport(peer, type, offers, offered, deadline);
-  if (status == HMC_SUCCESS) status = finish(peer, deadline);
+  dialogue_t dialogue = {.over = true};
+  status = say_hello(peer, deadline, dialogue.offers, dialogue.offered);
+  if (status == HMC_SUCCESS) status = choose_transport(peer, type, &dialogue, deadline);
+  if (status == HMC_SUCCESS) status = hmci_peer_publish(peer);
   if (status != HMC_SUCCESS) {
+    *again = status == HMC_PEER_LOST && dialogue.over;
     hmci_fail_prefix(status, "connection to %s by %s: ", peer->where, hmc_connection_type_name(type));
     hmci_peer_destroy(peer);
     return status;
@@ -182,10 +240,28 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
-                                       hmci_pipe_t **pipe) {
-  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
-  hmc_peer_t *peer = HMCI_CONTAINER(block, hmci_connection_t, state)->peer;
+hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                                 uint64_t timeout_ms, hmc_peer_t **out) {
+  if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if ((unsigned)type > HMC_CONNECTION_SHM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
+  char where[HMCI_WHERE_SIZE];
+  hmc_status_t status = check_type(context, type);
+  if (status != HMC_SUCCESS) {
+    hmci_where(where, ip, port);
+    return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
+  }
+  uint64_t deadline = hmci_context_deadline(context, timeout_ms), pause = FIRST_PAUSE;
+  for (;;) {
+    bool again = false;
+    status = connect_once(context, ip, port, type, deadline, &again, out);
+    if (status == HMC_SUCCESS || !again || !pause_dialling(&pause, deadline)) return status;
+  }
+}
+
+static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32_t purpose, uint64_t deadline,
+                                hmci_pipe_t **pipe) {
   hmci_secure_t *stream;
   hmc_status_t status = dial_secure(context, peer->ip, peer->port, deadline, &stream);
   if (status != HMC_SUCCESS) return status;
@@ -194,7 +270,7 @@ hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uin
   uint8_t body[64];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_u64(&writer, peer->token);
-  hmci_write_u64(&writer, host->incarnation);
+  hmci_write_u64(&writer, context->host.incarnation);
   hmci_write_u32(&writer, purpose);
   hmci_reader_t reader;
   status = ask(&channel, HMCI_STREAM, &writer, HMCI_ADOPTED, deadline, &reader);
@@ -203,4 +279,10 @@ hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uin
   if (status == HMC_SUCCESS) channel.stream = NULL;
   hmci_channel_close(&channel);
   return status;
+}
+
+hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
+                                       hmci_pipe_t **pipe) {
+  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
+  return dial_stream(context, HMCI_CONTAINER(block, hmci_connection_t, state)->peer, purpose, deadline, pipe);
 }

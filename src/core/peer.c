@@ -67,20 +67,46 @@ void hmci_peer_unsettle(hmc_peer_t *peer) {
   peer->transport = NULL;
 }
 
+void hmci_connection_lose(hmci_connection_t *connection, const char *reason) {
+  uint32_t no = 0;
+  if (!atomic_compare_exchange_strong(&connection->lost, &no, 1)) return;
+  snprintf(connection->reason, sizeof connection->reason, "%s", reason);
+  atomic_store(&connection->lost, 2);
+  /* Sequentially consistent, as the stores of `lost` here and of `published` in hmci_peer_publish: one of the two sees
+   * the other. */
+  if (atomic_load(&connection->peer->published)) hmci_peer_lose(connection->peer, reason);
+}
+
+hmc_status_t hmci_connection_check(hmci_connection_t *connection) {
+  uint32_t lost = atomic_load(&connection->lost);
+  if (!lost) return HMC_SUCCESS;
+  return hmci_fail(HMC_PEER_LOST, "%s", lost == 2 ? connection->reason : "the connection ended");
+}
+
+/* Takes a peer out of the context's list; the loop has it no more. */
+static void unlist(hmc_peer_t *peer) {
+  pthread_mutex_lock(&peer->context->lock);
+  hmci_list_remove(&peer->link);
+  hmci_list_remove(&peer->arrival);
+  pthread_mutex_unlock(&peer->context->lock);
+}
+
+/* Listed first, so that a region that closes from now on finds it; then its session may run. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   hmc_context_t *context = peer->context;
-  atomic_store(&peer->connected, 1);
   pthread_mutex_lock(&context->lock);
   hmci_list_append(&context->peers, &peer->link);
   pthread_mutex_unlock(&context->lock);
+  atomic_store(&peer->connected, 1);
   hmc_status_t status =
       hmci_loop_add(context->loop, &peer->watch, hmci_secure_descriptor(peer->channel.stream), EPOLLIN | EPOLLRDHUP);
   if (status != HMC_SUCCESS) {
-    pthread_mutex_lock(&context->lock);
-    hmci_list_remove(&peer->link);
-    pthread_mutex_unlock(&context->lock);
+    atomic_store(&peer->connected, 0);
+    unlist(peer);
     return status;
   }
+  atomic_store(&peer->published, true);
+  if (hmci_connection_check(peer->connection) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
   hmci_log(HMC_LOG_INFO, "%s (%s on %s, process %d) is reached by %s", peer->where, peer->name, peer->host,
            peer->process, peer->transport->ops->name);
   return HMC_SUCCESS;
@@ -97,7 +123,11 @@ void hmci_peer_watch_for_room(hmc_peer_t *peer) {
 
 static bool on_session(hmci_watch_t *watch, uint32_t events) {
   hmc_peer_t *peer = HMCI_CONTAINER(watch, hmc_peer_t, watch);
-  if (!events || atomic_load(&peer->losing)) return false;
+  if (!events) return false;
+  if (atomic_load(&peer->losing)) { /* lost before it was watched: nobody has silenced it */
+    hmci_loop_silence(peer->context->loop, watch);
+    return false;
+  }
   hmc_status_t status = hmci_channel_flush(&peer->channel);
   if (status == HMC_IN_PROGRESS) status = HMC_SUCCESS;
   while (status == HMC_SUCCESS) {
@@ -147,6 +177,7 @@ static bool take_back(hmc_peer_t *peer) {
 
 static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
+  if (atomic_load(&peer->closing)) return;
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
   hmci_channel_hang_up(&peer->channel); /* it may be this side alone that has found the connection broken */
@@ -160,13 +191,15 @@ static void on_loss(hmci_timer_t *timer) {
 /* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void hmci_peer_destroy(hmc_peer_t *peer) {
-  hmci_loop_clear_timer(peer->context->loop, &peer->loss);
+  atomic_store(&peer->closing, true);
+  hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* on_loss runs no more, or finds it closing */
   while (!hmci_list_is_empty(&peer->remotes)) {
     hmc_remote_t *remote = HMCI_CONTAINER(peer->remotes.next, hmc_remote_t, link);
     hmci_list_remove(&remote->link);
     hmci_remote_destroy(remote);
   }
   hmci_peer_unsettle(peer);
+  hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* what its connection has set until it was closed */
   hmci_channel_close(&peer->channel);
   pthread_cond_destroy(&peer->answered);
   pthread_mutex_destroy(&peer->lock);
@@ -183,10 +216,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_checks_end(context, peer, HMC_CANCELLED);
   hmci_requests_await_users(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);
-  pthread_mutex_lock(&context->lock);
-  hmci_list_remove(&peer->link);
-  hmci_list_remove(&peer->arrival);
-  pthread_mutex_unlock(&context->lock);
+  unlist(peer);
   hmci_notifications_orphan(context, peer);
   hmci_peer_destroy(peer);
 }

@@ -34,7 +34,7 @@ static const uint8_t greeting_magic[4] = {'H', 'M', 'C', 'G'};
 
 typedef enum kind { BY_SECRET = 1, BY_USER = 2, BY_NOTHING = 3 } kind_t;
 
-typedef enum verdict { WELCOME = 0, OTHER_USER = 1, OTHER_KIND = 2 } verdict_t;
+typedef enum verdict { WELCOME = 0, OTHER_USER = 1, OTHER_KIND = 2, BUSY = 3 } verdict_t;
 
 struct hmci_secure {
   const hmci_secret_t *secret;
@@ -43,6 +43,7 @@ struct hmci_secure {
   int descriptor;
   bool ready;  /* the handshake is done */
   bool broken; /* an error that ends the stream was met */
+  bool busy;   /* the other end, a listener, said so */
   char name[HMCI_ADDRESS_TEXT];
 
   hmci_tls_t *tls; /* BY_SECRET only, as `ssl` and `wire` */
@@ -69,6 +70,11 @@ static hmc_status_t fail_lost(hmci_secure_t *stream, int error) {
                      error != 0 ? strerror(error) : "");
   }
   return hmci_fail(HMC_PEER_LOST, "%s %s", stream->name, error != 0 ? strerror(error) : "hung up");
+}
+
+static hmc_status_t fail_busy(hmci_secure_t *stream) {
+  stream->broken = stream->busy = true;
+  return hmci_fail(HMC_PEER_LOST, "%s is busy: more connections wait there than it has room for", stream->name);
 }
 
 /* The text that whoever set up two hosts needs: which secret, and what to do. */
@@ -155,6 +161,9 @@ static void look_at_user(hmci_secure_t *stream) {
 }
 
 static hmc_status_t judge_greeting(hmci_secure_t *stream) {
+  if (stream->in[6] == BUSY) {
+    return fail_busy(stream);
+  }
   if (stream->in[4] != GREETING_VERSION) {
     return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
                      stream->name, stream->in[4], GREETING_VERSION);
@@ -226,6 +235,9 @@ static hmc_status_t explain_handshake(hmci_secure_t *stream) {
   char reason[128], what[256];
   hmci_tls_take_reason(reason, sizeof(reason));
   if (is_greeting(wire->opening, wire->opening_size)) {
+    if (wire->opening_size > 6 && wire->opening[6] == BUSY) {
+      return fail_busy(stream);
+    }
     unsigned peer_kind = wire->opening_size > 5 ? wire->opening[5] : (unsigned)BY_NOTHING;
     answer_other_kind(stream);
     return deny_kind(stream, peer_kind);
@@ -386,6 +398,27 @@ void hmci_secure_close(hmci_secure_t *stream) {
 }
 
 int hmci_secure_descriptor(const hmci_secure_t *stream) { return stream->descriptor; }
+
+void hmci_secure_send_busy(int descriptor) {
+  uint8_t greeting[GREETING];
+  make_greeting(greeting, BY_NOTHING, BUSY);
+  ssize_t sent = send(descriptor, greeting, GREETING, MSG_DONTWAIT | MSG_NOSIGNAL);
+  (void)sent; /* it will see the end of the stream in any case */
+}
+
+bool hmci_secure_is_busy(const hmci_secure_t *stream) { return stream->busy; }
+
+bool hmci_secure_has_proved(const hmci_secure_t *stream) {
+  if (stream->ready) {
+    return true;
+  }
+  if (stream->ssl == NULL) {
+    return stream->in_size >= sizeof(greeting_magic);
+  }
+  /* A server answers a hello only once its binder, made with the secret, has been checked. */
+  OSSL_HANDSHAKE_STATE state = SSL_get_state(stream->ssl);
+  return state == TLS_ST_SW_FINISHED || state == TLS_ST_EARLY_DATA || state == TLS_ST_SR_FINISHED;
+}
 
 hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events) {
   if (stream->ready) {

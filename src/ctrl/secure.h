@@ -41,6 +41,15 @@ hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events);
 hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events);
 hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events);
 
+/* A listener with more strangers than it has room for tells one of them, before it closes the socket, to dial again. It
+ * never blocks and needs no stream. */
+void hmci_secure_send_busy(int descriptor);
+/* The handshake failed (HMC_PEER_LOST) because the listener said that it is busy: dialling again helps. */
+bool hmci_secure_is_busy(const hmci_secure_t *stream);
+/* True where the other end of an unfinished handshake has shown that it knows the secret; for credentials and insecure
+ * streams, that it speaks as HMC does. */
+bool hmci_secure_has_proved(const hmci_secure_t *stream);
+
 /* True where bytes can be read without the socket being readable (OpenSSL holds part of a record). */
 bool hmci_secure_pending(const hmci_secure_t *stream);
 
