@@ -1,5 +1,6 @@
 /* No silent slow path: where the fastest way fails although it should work, the next one is taken, and the log says so
- * once. This program's connect() hides the system's, so that shm can be kept from meeting its peer. */
+ * once. This program's connect(), socketpair() and getsockopt() hide the system's, so that shm can be kept from meeting
+ * its peer in several ways. */
 #include "suite.h"
 
 #include <errno.h>
@@ -18,6 +19,29 @@ int connect(int descriptor, const struct sockaddr *address, socklen_t size) {
     return -1;
   }
   return (int)syscall(SYS_connect, descriptor, address, size);
+}
+
+/* No descriptors for this process. */
+static _Atomic bool refuse_pairs;
+
+int socketpair(int domain, int type, int protocol, int ends[2]) {
+  if (atomic_load(&refuse_pairs)) {
+    errno = EMFILE;
+    return -1;
+  }
+  return (int)syscall(SYS_socketpair, domain, type, protocol, ends);
+}
+
+/* In the service threads: the peer's user cannot be told, as of another user's process. */
+static _Atomic bool refuse_users;
+static _Thread_local bool is_main;
+
+int getsockopt(int descriptor, int level, int option, void *value, socklen_t *size) {
+  if (atomic_load(&refuse_users) && !is_main && level == SOL_SOCKET && option == SO_PEERCRED) {
+    errno = EPERM;
+    return -1;
+  }
+  return (int)syscall(SYS_getsockopt, descriptor, level, option, value, size);
 }
 
 static _Atomic uint32_t warnings;
@@ -67,6 +91,50 @@ static void slower_way_is_told_once(void **state) {
   hmc_log_set_callback(NULL, NULL);
 }
 
+/* However a way fails, its own link or the other side's half of it, the next one is taken; both ends can say why. */
+static void any_failure_falls_back(void **state) {
+  (void)state;
+  _Atomic bool *const failures[] = {&refuse_unix, &refuse_pairs, &refuse_users};
+  hmc_context_t *here = NULL, *there = NULL;
+  uint16_t port = 0;
+  is_main = true;
+  assert_success(hmc_context_create(&(hmc_context_options_t){"here", COUPLE_TIMEOUT_MS}, &here));
+  assert_success(hmc_context_create(&(hmc_context_options_t){"there", COUPLE_TIMEOUT_MS}, &there));
+  assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
+  for (size_t i = 0; i < COUNT_OF(failures); i++) {
+    hmc_peer_t *peer = NULL, *back = NULL;
+    hmc_peer_info_t info;
+    char text[4096];
+    atomic_store(failures[i], true);
+    assert_success(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_AUTO, 0, &peer));
+    atomic_store(failures[i], false);
+    assert_success(hmc_context_accept(there, 0, &back));
+    hmc_peer_t *ends[] = {peer, back};
+    for (size_t end = 0; end < 2; end++) {
+      assert_success(hmc_peer_get_info(ends[end], &info));
+      assert_int_equal(info.type, HMC_CONNECTION_TCP);
+      assert_int_equal(info.state, HMC_PEER_CONNECTED);
+      assert_success(hmc_peer_explain(ends[end], text, sizeof text, NULL));
+      assert_non_null(strstr(text, "not by shm: "));
+    }
+    hmc_region_t *target = NULL, *local = NULL;
+    hmc_remote_t *remote = NULL;
+    hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+    assert_success(hmc_region_allocate(there, cpu, 64, "target", HMC_REMOTE_ALL, &target));
+    assert_success(hmc_region_allocate(here, cpu, 64, NULL, 0, &local));
+    assert_success(hmc_remote_open(peer, "target", 0, &remote));
+    memset(hmc_region_pointer(local), (int)i + 1, 64);
+    assert_success(hmc_put(local, 0, remote, 0, 64));
+    assert_memory_equal(hmc_region_pointer(target), hmc_region_pointer(local), 64);
+    hmc_region_close(local);
+    hmc_region_close(target);
+    hmc_peer_close(peer);
+    hmc_peer_close(back);
+  }
+  hmc_context_destroy(here);
+  hmc_context_destroy(there);
+}
+
 static int open_case(void **state) {
   (void)state;
   crash_handlers_set();
@@ -84,6 +152,7 @@ int main(void) {
   environment_open();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(slower_way_is_told_once, open_case, close_case),
+      cmocka_unit_test_setup_teardown(any_failure_falls_back, open_case, close_case),
   };
   return _cmocka_run_group_tests("operations.downgrade", tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
 }
