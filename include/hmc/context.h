@@ -18,6 +18,11 @@
 extern "C" {
 #endif
 
+/* For any `timeout_ms`. HMC_FOREVER: without a deadline. HMC_NO_WAIT: do not wait at all; the call does what it can do
+ * at once, and answers HMC_TIMEOUT where that is not all. */
+#define HMC_FOREVER UINT64_MAX
+#define HMC_NO_WAIT (UINT64_MAX - 1)
+
 typedef struct hmc_context hmc_context_t;
 typedef struct hmc_peer hmc_peer_t;
 

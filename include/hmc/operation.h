@@ -47,9 +47,11 @@ typedef enum hmc_atomic_operation {
   HMC_ATOMIC_XOR = 4,
   HMC_ATOMIC_SWAP = 5,         /* sets the word */
   HMC_ATOMIC_COMPARE_SWAP = 6, /* sets the word where it equals `compare` */
+  HMC_ATOMIC_LOAD = 7,         /* only fetches it */
+  HMC_ATOMIC_STORE = 8,        /* sets the word; nothing is fetched (0) */
 } hmc_atomic_operation_t;
 
-/* Changes the word of `width` bytes (4 or 8, little-endian as on its owner) at `remote_offset`, which must be a
+/* Changes the word of `width` bytes (1, 2, 4 or 8, little-endian as on its owner) at `remote_offset`, which must be a
  * multiple of `width`, in one step. In host memory it is atomic towards the owner's processors too; in device memory
  * towards all other HMC atomics. `fetched` gets the word as it was; NULL: nothing is fetched. Complete means visible,
  * as for a put. The region must give HMC_REMOTE_ATOMIC. Errors besides the common ones: HMC_INVALID_CONFIG (operation,

@@ -108,6 +108,7 @@ bool hmci_context_is_foreign(const hmc_context_t *context) {
 }
 
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms) {
+  if (timeout_ms == HMC_NO_WAIT) return 0;
   return hmci_deadline(timeout_ms ? timeout_ms : context->timeout_ms);
 }
 

@@ -24,12 +24,14 @@ static hmc_status_t check_remote(hmci_operation_kind_t kind, const hmc_remote_t 
   return HMC_SUCCESS;
 }
 
+static bool is_width(unsigned width) { return width == 1 || width == 2 || width == 4 || width == 8; }
+
 hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation,
                                unsigned width) {
   if (!remote) return hmci_fail(HMC_INVALID_CONFIG, "atomic on a peer: the remote region is NULL");
   const hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
-  if (operation < HMC_ATOMIC_ADD || operation > HMC_ATOMIC_COMPARE_SWAP || (width != 4 && width != 8)) {
+  if (operation < HMC_ATOMIC_ADD || operation > HMC_ATOMIC_STORE || !is_width(width)) {
     return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: no operation %d on %u B", peer->where, (int)operation, width);
   }
   if (offset % width) {
@@ -50,6 +52,24 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
   return check_remote(HMCI_ATOMIC, remote, width);
 }
 
+hmc_status_t hmci_remote_check(hmci_operation_kind_t kind, const hmc_remote_t *remote, uint64_t offset,
+                               uint64_t length) {
+  const char *name = hmci_operation_name(kind);
+  const hmc_peer_t *peer = remote->peer;
+  unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
+  if (!(remote->view.rights & right)) {
+    return hmci_fail(HMC_DENIED, "%s %s: region '%s' gives peers no right to %s", name, peer->where, remote->name,
+                     kind == HMCI_PUT ? "write: its owner made it without HMC_REMOTE_WRITE"
+                                      : "read: its owner made it without HMC_REMOTE_READ");
+  }
+  if (!hmci_range_fits(offset, length, remote->view.size)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s: %llu B at offset %llu run past the %llu B of its region '%s'", name,
+                     peer->where, (unsigned long long)length, (unsigned long long)offset,
+                     (unsigned long long)remote->view.size, remote->name);
+  }
+  return check_remote(kind, remote, length);
+}
+
 /* Everything that can be said before an operation starts; the cold path. */
 hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset,
                                   const hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
@@ -61,24 +81,15 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
   if (local->context != peer->context) {
     return hmci_fail(HMC_INVALID_CONFIG, "%s %s: the local region belongs to another context", name, peer->where);
   }
-  unsigned right = kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ;
-  if (!(remote->view.rights & right)) {
-    return hmci_fail(HMC_DENIED, "%s %s: region '%s' gives peers no right to %s", name, peer->where, remote->name,
-                     kind == HMCI_PUT ? "write: its owner made it without HMC_REMOTE_WRITE"
-                                      : "read: its owner made it without HMC_REMOTE_READ");
-  }
-  if (!hmci_range_fits(remote_offset, length, remote->view.size)) {
-    return hmci_fail(HMC_OUT_OF_RANGE, "%s %s: %llu B at offset %llu run past the %llu B of its region '%s'", name,
-                     peer->where, (unsigned long long)length, (unsigned long long)remote_offset,
-                     (unsigned long long)remote->view.size, remote->name);
-  }
+  hmc_status_t status = hmci_remote_check(kind, remote, remote_offset, length);
+  if (status != HMC_SUCCESS) return status;
   if (!hmci_range_fits(offset, length, local->view.size)) {
     return hmci_fail(HMC_OUT_OF_RANGE, "%s %s: %llu B at offset %llu run past the %llu B of the local region%s%s%s",
                      name, peer->where, (unsigned long long)length, (unsigned long long)offset,
                      (unsigned long long)local->view.size, *local->name ? " '" : "", local->name,
                      *local->name ? "'" : "");
   }
-  return check_remote(kind, remote, length);
+  return HMC_SUCCESS;
 }
 
 /* Cause and remedy, as far as the status alone tells. */
@@ -141,7 +152,7 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->segments = &operation->single;
   operation->segment_count = 1;
   operation->deadline = deadline;
-  operation->awaited = operation->checksum = operation->chained = false;
+  operation->awaited = operation->held = operation->checksum = operation->chained = false;
   operation->completed = NULL;
   operation->room = NULL;
   operation->parts = NULL;
@@ -193,12 +204,9 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
 /* True where nothing stands against copying right away. */
 static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hmc_remote_t *remote,
                             uint64_t remote_offset, uint64_t length, unsigned right) {
-  return HMCI_LIKELY(local && remote && hmci_is_mapped(local, remote) && local->context == remote->context &&
-                     remote->view.rights & right && hmci_range_fits(remote_offset, length, remote->view.size) &&
+  return HMCI_LIKELY(local && remote && local->view.ops->host_accessible && local->context == remote->context &&
                      hmci_range_fits(offset, length, local->view.size) &&
-                     atomic_load_explicit(remote->connected, memory_order_relaxed) &&
-                     atomic_load_explicit(remote->here, memory_order_relaxed) &&
-                     atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation);
+                     hmci_remote_is_plain(remote, remote_offset, length, right));
 }
 
 hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
@@ -238,13 +246,13 @@ hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic
     if (fetched) *fetched = old;
     return HMC_SUCCESS;
   }
+  bool stores = operation == HMC_ATOMIC_STORE;
   hmci_operation_t under_way;
   hmci_operation_prepare(&under_way, HMCI_ATOMIC, NULL, remote, hmci_context_deadline(remote->peer->context, 0));
   under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
-  under_way.atomic =
-      (hmci_atomic_t){.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare};
+  under_way.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
   status = run(remote->peer, &under_way);
   if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
-  if (fetched) *fetched = under_way.atomic.fetched;
+  if (fetched) *fetched = stores ? 0 : under_way.atomic.fetched;
   return HMC_SUCCESS;
 }

@@ -10,6 +10,10 @@ const char *hmci_operation_name(hmci_operation_kind_t kind);
 hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t *local, uint64_t offset,
                                   const hmc_remote_t *remote, uint64_t remote_offset, uint64_t length);
 
+/* The same of the far end of a put or get alone. */
+hmc_status_t hmci_remote_check(hmci_operation_kind_t kind, const hmc_remote_t *remote, uint64_t offset,
+                               uint64_t length);
+
 /* Sets the text of a failed operation and returns its status. */
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
                                     uint64_t length);
@@ -31,6 +35,14 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
 hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_atomic_operation_t operation,
                                unsigned width);
 
+/* As it travels: to load is to OR 0, to store is to swap and fetch nothing. */
+static inline hmci_atomic_t hmci_atomic_for_wire(hmc_atomic_operation_t operation, uint64_t operand, uint64_t compare,
+                                                 bool fetch) {
+  if (operation == HMC_ATOMIC_LOAD) return (hmci_atomic_t){.operation = HMC_ATOMIC_OR, .fetch = fetch};
+  if (operation == HMC_ATOMIC_STORE) return (hmci_atomic_t){.operation = HMC_ATOMIC_SWAP, .operand = operand};
+  return (hmci_atomic_t){.operation = operation, .fetch = fetch, .operand = operand, .compare = compare};
+}
+
 /* Waits for a submitted operation: HMC_SUCCESS once it is complete, HMC_TIMEOUT when its deadline has passed and it is
  * not. */
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation);
@@ -38,6 +50,13 @@ hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *oper
 /* True where a segment is a copy by this thread. `local` is NULL for what is none. */
 static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
   return local && remote->mapped && local->view.ops->host_accessible;
+}
+/* True where nothing stands against plain loads and stores of that range, by this thread and right away. */
+static inline bool hmci_remote_is_plain(const hmc_remote_t *remote, uint64_t offset, uint64_t length, unsigned right) {
+  return remote->mapped && remote->view.rights & right && hmci_range_fits(offset, length, remote->view.size) &&
+         atomic_load_explicit(remote->connected, memory_order_relaxed) &&
+         atomic_load_explicit(remote->here, memory_order_relaxed) &&
+         atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation;
 }
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
                       const hmci_segment_t *segment);

@@ -282,7 +282,7 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
     const hmc_signal_t *signal = options->signal;
     hmci_operation_t *operation = add_operation(request, HMCI_ATOMIC, NULL, signal->remote, deadline);
     operation->single = (hmci_segment_t){.remote = signal->offset, .length = 8};
-    operation->atomic = (hmci_atomic_t){.operation = signal->operation, .operand = signal->value};
+    operation->atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
   }
   if (options && options->notification_size) {
     request->message = malloc(options->notification_size);
@@ -421,7 +421,7 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
       .kind = HMCI_ATOMIC,
       .remote = remote,
       .single = {.remote = remote_offset, .length = width},
-      .atomic = {.operation = operation, .fetch = fetched != NULL, .operand = operand, .compare = compare},
+      .atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL),
       .fetched = fetched,
       .length = width,
       .options = options};

@@ -11,18 +11,26 @@
     case HMC_ATOMIC_OR: return atomic_fetch_or(word, operand);                                                         \
     case HMC_ATOMIC_XOR: return atomic_fetch_xor(word, operand);                                                       \
     case HMC_ATOMIC_SWAP: return atomic_exchange(word, operand);                                                       \
+    case HMC_ATOMIC_STORE: atomic_store(word, operand); return 0;                                                      \
+    case HMC_ATOMIC_LOAD: return atomic_load(word);                                                                    \
     case HMC_ATOMIC_COMPARE_SWAP: atomic_compare_exchange_strong(word, &compare, operand); return compare;             \
     }                                                                                                                  \
     return 0;                                                                                                          \
   }
 
+APPLY(uint8_t)
+APPLY(uint16_t)
 APPLY(uint32_t)
 APPLY(uint64_t)
 
 uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand,
                            uint64_t compare) {
-  if (width == 4) return apply_uint32_t(word, operation, (uint32_t)operand, (uint32_t)compare);
-  return apply_uint64_t(word, operation, operand, compare);
+  switch (width) {
+  case 1: return apply_uint8_t(word, operation, (uint8_t)operand, (uint8_t)compare);
+  case 2: return apply_uint16_t(word, operation, (uint16_t)operand, (uint16_t)compare);
+  case 4: return apply_uint32_t(word, operation, (uint32_t)operand, (uint32_t)compare);
+  default: return apply_uint64_t(word, operation, operand, compare);
+  }
 }
 
 /* A word in device memory: one at a time, for the whole process. */
@@ -35,8 +43,10 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   pthread_mutex_lock(&device_lock);
   hmc_status_t status = region->ops->copy_to_host(region->memory.device, &word, address, width);
   if (status == HMC_SUCCESS) {
+    uint64_t before = word;
     atomic->fetched = hmci_atomic_apply(&word, width, atomic->operation, atomic->operand, atomic->compare);
-    status = region->ops->copy_from_host(region->memory.device, address, &word, width);
+    /* What stays as it was is not written back: a kernel may be changing it. */
+    if (word != before) status = region->ops->copy_from_host(region->memory.device, address, &word, width);
   }
   pthread_mutex_unlock(&device_lock);
   return status;

@@ -46,6 +46,7 @@ typedef struct hmci_region_view {
   uint32_t id, generation, rights;
   int descriptor; /* a memfd that holds exactly the region from offset 0, or -1 */
   bool owned;     /* allocated by HMC: `base` starts the allocation */
+  bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
   uint64_t chunk; /* device memory: the size to move it in */
   _Atomic uint32_t users;
 } hmci_region_view_t;
@@ -100,6 +101,7 @@ typedef struct hmci_operation {
   uint32_t message_size;
   uint64_t deadline;
   bool awaited;  /* the submitter waits for it at once: nobody else needs to be woken to move it on */
+  bool held;     /* more follow at once, or a wait: it may be kept back for them, HMCI_SOON at most */
   bool checksum; /* put, get: verify end to end */
   /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
    * and ends with that one's status, without any effect, where that failed. */
@@ -127,7 +129,8 @@ void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
 void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline);
 void hmci_room_tell(hmci_room_t *room);
 
-/* Changes a word of host memory by the processor's own atomics; returns what it was. `width` is 4 or 8. */
+/* Changes a word of host memory by the processor's own atomics; returns what it was. `width` is 1, 2, 4 or
+ * 8. */
 uint64_t hmci_atomic_apply(void *word, unsigned width, hmc_atomic_operation_t operation, uint64_t operand,
                            uint64_t compare);
 
@@ -268,6 +271,8 @@ typedef struct hmci_transport_ops {
   hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);
   /* Moves on what can move without blocking. */
   void (*progress)(void *connection);
+  /* True where submitted puts, atomics and notifications take effect in the order of their submission. NULL: never. */
+  bool (*keeps_order)(void *connection);
   /* Completes the operation with `status` unless it is complete; no byte of the caller's memory is touched
    * afterwards. */
   void (*cancel)(void *connection, hmci_operation_t *operation, hmc_status_t status);

@@ -18,14 +18,15 @@ typedef struct step {
 
 static step_t step_draw(uint64_t *random, const uint8_t *model) {
   uint64_t number = draw(random);
-  step_t step = {.operation = (hmc_atomic_operation_t)(1 + number % 6),
-                 .width = number >> 8 & 1 ? 4 : 8,
+  step_t step = {.operation = (hmc_atomic_operation_t)(1 + number % 8),
+                 .width = 1u << (number >> 14 & 3),
                  .operand = draw(random),
                  .compare = draw(random),
                  .fetch = number >> 9 & 3,
                  .later = number >> 12 & 1};
   step.offset = (number >> 16) % (WORDS_SIZE / step.width) * step.width;
-  if (step.width == 4) step.operand >>= 32, step.compare >>= 32;
+  step.operand >>= 64 - 8 * step.width;
+  step.compare >>= 64 - 8 * step.width;
   if (number >> 13 & 1) { /* half of the comparisons hold */
     step.compare = 0;
     memcpy(&step.compare, model + step.offset, step.width);
@@ -43,6 +44,11 @@ static uint64_t step_model(const step_t *step, uint8_t *model) {
   case HMC_ATOMIC_OR: word = old | step->operand; break;
   case HMC_ATOMIC_XOR: word = old ^ step->operand; break;
   case HMC_ATOMIC_SWAP: word = step->operand; break;
+  case HMC_ATOMIC_LOAD: word = old; break;
+  case HMC_ATOMIC_STORE:
+    word = step->operand;
+    memcpy(model + step->offset, &word, step->width);
+    return 0;
   default: word = old == step->compare ? step->operand : old;
   }
   memcpy(model + step->offset, &word, step->width);
@@ -268,9 +274,9 @@ void words_refused(void **state) {
   word_store(&shut.place, 16, word);
   refuse(NULL, 16, HMC_ATOMIC_ADD, 8, HMC_INVALID_CONFIG, "NULL");
   refuse(far.remote, 16, 0, 8, HMC_INVALID_CONFIG, "operation 0");
-  refuse(far.remote, 16, 7, 8, HMC_INVALID_CONFIG, "operation 7");
+  refuse(far.remote, 16, 9, 8, HMC_INVALID_CONFIG, "operation 9");
   refuse(far.remote, 16, -1, 4, HMC_INVALID_CONFIG, "operation -1");
-  static const unsigned widths[] = {0, 1, 2, 3, 5, 12, 16};
+  static const unsigned widths[] = {0, 3, 5, 6, 12, 16};
   for (size_t i = 0; i < COUNT_OF(widths); i++)
     refuse(far.remote, 16, HMC_ATOMIC_SWAP, widths[i], HMC_INVALID_CONFIG, "B");
   refuse(far.remote, 20, HMC_ATOMIC_ADD, 8, HMC_INVALID_CONFIG, "20");

@@ -104,7 +104,7 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
  * thread, sends it. */
 static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first, bool idle) {
   bool small = first->segment_count <= 1 && first->single.length <= HMCI_STREAM_INLINE;
-  return small && !idle && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
+  return small && (!idle || first->held) && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
 }
 
 hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
@@ -117,8 +117,13 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
   for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
   if (hmci_operation_is_told(&operations[count - 1])) requester->told = true;
-  if (!may_wait(requester, &operations[0], idle)) hmci_requester_send(requester);
-  if (!awaited && (!requester->armed || requester->blocked)) settle(requester, false);
+  bool waits = may_wait(requester, &operations[0], idle);
+  if (!waits) hmci_requester_send(requester);
+  if (waits && operations[0].held) {
+    if (!requester->armed) hmci_loop_call_soon(requester->host->loop, &requester->watch);
+  } else if (!awaited && (!requester->armed || requester->blocked)) {
+    settle(requester, false);
+  }
   pthread_mutex_unlock(&requester->lock);
   return HMC_SUCCESS;
 }

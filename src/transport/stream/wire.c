@@ -54,7 +54,8 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
 /* The entries of an atomic say what to do instead of where. */
 static bool is_atomic(const hmci_segment_t *segments) {
   uint64_t width = segments[0].length;
-  return (width == 4 || width == 8) && segments[0].local % width == 0 && segments[1].local >= HMC_ATOMIC_ADD &&
+  bool exists = width == 1 || width == 2 || width == 4 || width == 8;
+  return exists && segments[0].local % width == 0 && segments[1].local >= HMC_ATOMIC_ADD &&
          segments[1].local <= HMC_ATOMIC_COMPARE_SWAP && segments[2].length <= 1;
 }
 

@@ -115,7 +115,10 @@ static void test_atomics_are_checked(void **state) {
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), add, old, &total), HMC_SUCCESS);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(12, 4), add, old, &total), HMC_SUCCESS);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(12, 8), add, old, &total), HMC_CORRUPT); /* not aligned */
-  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 2), add, old, &total), HMC_CORRUPT);
+  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(18, 2), add, old, &total), HMC_SUCCESS);
+  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(17, 1), add, old, &total), HMC_SUCCESS);
+  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(17, 2), add, old, &total), HMC_CORRUPT);
+  assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(18, 3), add, old, &total), HMC_CORRUPT);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), PAIR(0, 3), old, &total), HMC_CORRUPT);
   assert_int_equal(decode_entries(HMCI_WIRE_ATOMIC, PAIR(16, 8), PAIR(HMC_ATOMIC_COMPARE_SWAP + 1, 3), old, &total),
                    HMC_CORRUPT);

@@ -141,6 +141,11 @@ static void progress(void *block) {
   for (uint32_t i = 0; i < connection->count; i++) hmci_requester_progress(&connection->requesters[i]);
 }
 
+static bool keeps_order(void *block) {
+  const tcp_connection_t *connection = block;
+  return connection->count == 1; /* each stream is a line of its own */
+}
+
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   tcp_connection_t *connection = block;
   if (hmci_tcp_was_striped(operation)) {
@@ -172,5 +177,6 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .submit = submit,
     .wait = wait_operation,
     .progress = progress,
+    .keeps_order = keeps_order,
     .cancel = cancel,
 };

@@ -270,6 +270,7 @@ static bool suits(const hmci_ucx_lane_t *lane, const hmci_operation_t *operation
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET) return false;
   const hmci_ucx_remote_t *remote = operation->remote_state;
   if (operation->checksum || !operation->local->ops->host_accessible || !remote->device) return false;
+  if (operation->local->anywhere) return false; /* there is no region to register */
   if (atomic_load(&lane->state) != HMCI_UCX_LANE_READY) return false;
   for (uint32_t i = 0; i < operation->segment_count; i++) {
     if (operation->segments[i].length < HMCI_UCX_LANE_LEAST) return false;

@@ -265,7 +265,7 @@ static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *re
 
 verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
                                       uint64_t size, bool write) {
-  if (!hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
+  if (region->anywhere || !hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
   verbs_memory_t *memory = find(device, region, offset, size);
   if (!memory && !(memory = make(device, region, offset, size))) return NULL;
   if (!memory->handle || (write && !memory->writable)) return NULL;

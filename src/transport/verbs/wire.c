@@ -73,6 +73,8 @@ void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *
   hmci_store64(to + 40, message->compare);
 }
 
+static bool is_width(uint64_t bytes) { return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8; }
+
 /* Does what a message says about its payload match the `payload` bytes that came with it? */
 static bool payload_matches(const verbs_message_t *message, size_t payload) {
   switch (message->type) {
@@ -82,7 +84,7 @@ static bool payload_matches(const verbs_message_t *message, size_t payload) {
     return message->length > 0 && message->length <= HMC_NOTIFICATION_MAX && message->length == payload;
   case VERBS_GET: return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
   case VERBS_ATOMIC:
-    return (message->length == 4 || message->length == 8) && message->offset % message->length == 0 && payload == 0;
+    return is_width(message->length) && message->offset % message->length == 0 && payload == 0;
   case VERBS_DONE: return message->length == 0 && payload == 0;
   default: return false;
   }

@@ -157,7 +157,7 @@ static void test_malformed_messages_are_refused(void **state) {
       {.type = VERBS_DONE, .length = 1},
       {.type = VERBS_ATOMIC, .operation = 0, .length = 8},
       {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_COMPARE_SWAP + 1, .length = 8},
-      {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .length = 2},
+      {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .length = 3},
       {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .length = 8, .offset = 4},
       {.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .length = 8, .checksum = true},
   };
