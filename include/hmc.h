@@ -11,6 +11,7 @@
 #include <hmc/log.h>
 #include <hmc/memory.h>
 #include <hmc/operation.h>
+#include <hmc/queue.h>
 #include <hmc/region.h>
 #include <hmc/settings.h>
 #include <hmc/status.h>

@@ -196,6 +196,7 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->callback_lock, NULL);
   pthread_mutex_init(&context->check_lock, NULL);
   pthread_mutex_init(&context->notice_lock, NULL);
+  pthread_mutex_init(&context->queue_lock, NULL);
   pthread_cond_init(&context->noticed, &monotonic);
   pthread_cond_init(&context->arrived, &monotonic);
   pthread_condattr_destroy(&monotonic);
@@ -205,6 +206,7 @@ static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
   pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
+  pthread_mutex_destroy(&context->queue_lock);
   pthread_mutex_destroy(&context->notice_lock);
   pthread_mutex_destroy(&context->check_lock);
   pthread_mutex_destroy(&context->callback_lock);
@@ -237,6 +239,7 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->callbacks);
   hmci_list_init(&context->checks);
   hmci_list_init(&context->notices);
+  hmci_list_init(&context->queues);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   hmci_timer_init(&context->check_timer, hmci_checks_run);
@@ -336,6 +339,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_greeting_cancel_all(context);
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);
+  hmci_queues_destroy(context);
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
   close_regions(context);

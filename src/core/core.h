@@ -81,6 +81,10 @@ struct hmc_context {
   pthread_cond_t noticed;
   hmci_list_t notices; /* notice_lock */
   uint32_t notice_count;
+
+  pthread_mutex_t queue_lock; /* inner to all of the context's */
+  hmci_list_t queues;         /* queue_lock */
+  _Atomic uint64_t peer_count; /* ever made: numbers them */
 };
 
 /* True, and the thread's error set, in a forked child. */
@@ -117,6 +121,7 @@ typedef struct hmci_connection {
 struct hmc_peer {
   _Atomic uint32_t connected; /* 1 while operations may start */
   hmc_context_t *context;
+  uint64_t number;     /* no other peer of the context ever has it */
   hmci_list_t link;    /* context->peers, from publication on */
   hmci_list_t arrival; /* context->arrivals */
   hmci_role_t role;
@@ -245,6 +250,12 @@ void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
+
+/* ---- queues ------------------------------------------------------------------------------------------------------ */
+
+/* The peer's operations are complete: no queue uses the peer when it returns, or will. */
+void hmci_queues_forget(hmc_context_t *context, const hmc_peer_t *peer);
+void hmci_queues_destroy(hmc_context_t *context);
 
 /* ---- the second pass over data, for transports without checksums ------------------------------------------------- */
 

@@ -27,6 +27,7 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
     return NULL;
   }
   peer->context = context;
+  peer->number = atomic_fetch_add(&context->peer_count, 1) + 1;
   peer->role = role;
   peer->watch.ready = on_session;
   hmci_list_init(&peer->link);
@@ -215,6 +216,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
   hmci_checks_end(context, peer, HMC_CANCELLED);
   hmci_requests_await_users(context, peer);
+  hmci_queues_forget(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);
   unlist(peer);
   hmci_notifications_orphan(context, peer);

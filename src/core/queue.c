@@ -1,0 +1,302 @@
+/* Queues: starting operations.
+ *
+ * To a mapped peer that is a check and a copy by the calling thread, as in operation.c. All else becomes a flight
+ * (queue.h), whose local side is a plain address: transports that need registered memory stage it. Small flights may be
+ * kept back for those that follow, until a flush, a full queue or the service thread sends them. */
+#include "queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a call is to do; checked already. */
+typedef struct start {
+  hmci_operation_kind_t kind;
+  hmc_remote_t *remote;
+  const void *local; /* put, get: the bytes */
+  uint64_t offset, length;
+  hmci_atomic_t atomic;
+  uint64_t *fetched;
+  const hmc_signal_t *signal; /* NULL: none */
+  bool awaited;               /* the caller waits for it at once */
+} start_t;
+
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
+
+/* True where nothing stands against copying right away. */
+static inline bool is_plain(const hmc_queue_t *queue, const void *local, const hmc_remote_t *remote, uint64_t offset,
+                            uint64_t length, unsigned right) {
+  return HMCI_LIKELY(queue && local && remote && remote->context == queue->context && !queue->fences &&
+                     hmci_remote_is_plain(remote, offset, length, right));
+}
+
+static hmc_status_t check_ends(hmci_operation_kind_t kind, const hmc_queue_t *queue, const hmc_remote_t *remote) {
+  const char *name = hmci_operation_name(kind);
+  if (!queue || !remote)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the %s is NULL", name, queue ? "remote region" : "queue");
+  if (hmci_context_is_foreign(queue->context)) return HMC_UNSUPPORT;
+  if (remote->context != queue->context)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s %s: the queue belongs to another context", name, remote->peer->where);
+  return HMC_SUCCESS;
+}
+
+/* All that can be said before a put or a get starts. */
+static hmc_status_t check_transfer(hmci_operation_kind_t kind, const hmc_queue_t *queue, const void *local,
+                                   const hmc_remote_t *remote, uint64_t offset, uint64_t length) {
+  hmc_status_t status = check_ends(kind, queue, remote);
+  if (status != HMC_SUCCESS) return status;
+  if (!local && length)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s %s: the local address is NULL", hmci_operation_name(kind),
+                     remote->peer->where);
+  return hmci_remote_check(kind, remote, offset, length);
+}
+
+/* ---- flights ----------------------------------------------------------------------------------------------------- */
+
+static hmci_operation_t *add_operation(hmci_flight_t *flight, hmci_operation_kind_t kind, hmc_remote_t *remote,
+                                       uint64_t deadline) {
+  hmci_operation_t *operation = &flight->chain[flight->count];
+  hmci_operation_prepare(operation, kind, NULL, remote, deadline);
+  operation->chained = flight->count > 0;
+  operation->held = true;
+  operation->message_size = 0;
+  flight->count++;
+  return operation;
+}
+
+/* The bytes of a put or a get as the operation's local side; a small put's are copied. */
+static void set_local(hmci_flight_t *flight, hmci_operation_t *operation, const start_t *what) {
+  const void *local = what->local;
+  if (what->kind == HMCI_PUT && what->length <= HMC_QUEUE_COPIED) {
+    memcpy(flight->copied, local, what->length);
+    local = flight->copied;
+  }
+  operation->local = &hmci_anywhere;
+  operation->single = (hmci_segment_t){hmci_anywhere_offset(local), what->offset, what->length};
+}
+
+static void add_signal(hmci_flight_t *flight, const hmc_signal_t *signal, uint64_t deadline) {
+  hmci_operation_t *operation = add_operation(flight, HMCI_ATOMIC, signal->remote, deadline);
+  operation->single = (hmci_segment_t){.remote = signal->offset, .length = 8};
+  operation->atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
+}
+
+/* Hands a flight to the transport; gives it back where that fails. */
+static hmc_status_t launch(hmc_queue_t *queue, hmci_flight_t *flight) {
+  hmc_peer_t *peer = flight->lane->peer;
+  hmc_status_t status = peer->transport->ops->submit(peer->connection->state, flight->chain, flight->count);
+  if (status == HMC_SUCCESS) return status;
+  hmci_operation_kind_t kind = flight->chain[0].kind;
+  hmci_far_end_t end = flight->end;
+  uint64_t length = flight->length;
+  hmci_flight_give(queue, flight);
+  return hmci_far_end_explain(kind, status, &end, length);
+}
+
+static hmc_status_t start_flight(hmc_queue_t *queue, hmci_lane_t *lane, const start_t *what, hmci_flight_t **out) {
+  hmci_flight_t *flight;
+  hmc_status_t status = hmci_flight_take(queue, lane, &flight);
+  if (status != HMC_SUCCESS) return status;
+  uint64_t deadline = hmci_context_deadline(queue->context, queue->timeout_ms);
+  hmci_far_end_note(&flight->end, what->remote);
+  flight->length = what->length;
+  if (what->length) {
+    hmci_operation_t *operation = add_operation(flight, what->kind, what->remote, deadline);
+    operation->awaited = what->awaited;
+    operation->held = !what->awaited;
+    if (what->kind == HMCI_ATOMIC) {
+      operation->single = (hmci_segment_t){.remote = what->offset, .length = what->length};
+      operation->atomic = what->atomic;
+      flight->fetched = what->fetched;
+    } else {
+      set_local(flight, operation, what);
+    }
+  }
+  if (what->signal) add_signal(flight, what->signal, deadline);
+  *out = flight;
+  return launch(queue, flight);
+}
+
+/* Keeps the order that a fence asks for. `mapped`: by this thread's own loads and stores. */
+static void pass_fence(hmc_queue_t *queue, hmci_lane_t *lane, hmci_operation_kind_t kind, bool mapped) {
+  if (!lane->fenced || kind == HMCI_GET) return;
+  const hmc_peer_t *peer = lane->peer;
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  hmci_lane_reap(queue, lane);
+  if (hmci_list_is_empty(&lane->flights)) return;
+  if (!mapped && ops->keeps_order && ops->keeps_order(peer->connection->state)) return;
+  hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
+}
+
+/* ---- put and get ------------------------------------------------------------------------------------------------- */
+
+static void copy_mapped(const start_t *what) {
+  uint8_t *there = what->remote->mapped + what->offset;
+  if (what->kind == HMCI_PUT) {
+    memcpy(there, what->local, what->length);
+    atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  } else {
+    atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+    memcpy((void *)(uintptr_t)what->local, there, what->length);
+  }
+}
+
+static void apply_mapped(const hmc_remote_t *remote, uint64_t offset, unsigned width, const hmci_atomic_t *atomic,
+                         uint64_t *fetched) {
+  uint64_t old = hmci_atomic_apply(remote->mapped + offset, width, atomic->operation, atomic->operand, atomic->compare);
+  if (fetched) *fetched = old;
+}
+
+/* Puts and gets that are not plain, with their signals. */
+static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
+  start_t rest = *what;
+  hmci_lane_t *lane = hmci_lane_of(queue, what->remote->peer);
+  if (!lane) return HMC_NO_MEMORY;
+  bool mapped = what->remote->mapped;
+  pass_fence(queue, lane, what->kind, mapped);
+  if (mapped && what->length) {
+    copy_mapped(what);
+    rest.length = 0;
+  }
+  if (!rest.length) { /* the signal alone is left */
+    if (!rest.signal) return HMC_SUCCESS;
+    const hmc_signal_t *signal = rest.signal;
+    if (signal->remote->mapped) {
+      hmci_atomic_t atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
+      pass_fence(queue, lane, HMCI_ATOMIC, true);
+      apply_mapped(signal->remote, signal->offset, 8, &atomic, NULL);
+      return HMC_SUCCESS;
+    }
+  }
+  hmci_flight_t *flight;
+  return start_flight(queue, lane, &rest, &flight);
+}
+
+hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
+                           uint64_t length) {
+  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
+    hmc_status_t status = check_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
+    if (status != HMC_SUCCESS || !length) return status;
+    start_t what = {.kind = HMCI_PUT, .remote = remote, .local = local, .offset = remote_offset, .length = length};
+    return run(queue, &what);
+  }
+  uint8_t *to = remote->mapped + remote_offset;
+  if (length == 8) {
+    memcpy(to, local, 8); /* a store, where a call would cost more than the bytes */
+  } else {
+    memcpy(to, local, length);
+  }
+  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote, uint64_t remote_offset,
+                           uint64_t length) {
+  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_READ)) {
+    hmc_status_t status = check_transfer(HMCI_GET, queue, local, remote, remote_offset, length);
+    if (status != HMC_SUCCESS || !length) return status;
+    start_t what = {.kind = HMCI_GET, .remote = remote, .local = local, .offset = remote_offset, .length = length};
+    return run(queue, &what);
+  }
+  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  memcpy(local, remote->mapped + remote_offset, length);
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
+                                  uint64_t length, const hmc_signal_t *signal) {
+  hmc_status_t status = check_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
+  if (status != HMC_SUCCESS) return status;
+  if (!signal) return hmci_fail(HMC_INVALID_CONFIG, "put to %s: the signal is NULL", remote->peer->where);
+  status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
+  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "signal: ");
+  if (signal->remote->peer != remote->peer)
+    return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
+  start_t what = {
+      .kind = HMCI_PUT, .remote = remote, .local = local, .offset = remote_offset, .length = length, .signal = signal};
+  return run(queue, &what);
+}
+
+/* ---- atomics ----------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t check_atomic(const hmc_queue_t *queue, const hmc_remote_t *remote, uint64_t offset,
+                                 hmc_atomic_operation_t operation, unsigned width) {
+  hmc_status_t status = check_ends(HMCI_ATOMIC, queue, remote);
+  return status == HMC_SUCCESS ? hmci_atomic_check(remote, offset, operation, width) : status;
+}
+
+/* True where it is done. */
+static bool run_mapped_atomic(hmc_queue_t *queue, const start_t *what) {
+  if (!what->remote->mapped) return false;
+  if (queue->fences) {
+    hmci_lane_t *lane = hmci_lane_find(queue, what->remote->peer->number);
+    if (lane) pass_fence(queue, lane, HMCI_ATOMIC, true);
+  }
+  apply_mapped(what->remote, what->offset, (unsigned)what->length, &what->atomic, what->fetched);
+  return true;
+}
+
+/* A flight's atomic fetches nothing of a store, and gives 0. */
+static void make_atomic(start_t *what, hmc_remote_t *remote, uint64_t offset, unsigned width, hmci_atomic_t atomic,
+                        uint64_t *fetched) {
+  *what = (start_t){
+      .kind = HMCI_ATOMIC, .remote = remote, .offset = offset, .length = width, .atomic = atomic, .fetched = fetched};
+}
+
+hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t remote_offset,
+                              hmc_atomic_operation_t operation, unsigned width, uint64_t operand, uint64_t compare,
+                              uint64_t *fetched) {
+  hmc_status_t status = check_atomic(queue, remote, remote_offset, operation, width);
+  if (status != HMC_SUCCESS) return status;
+  start_t what;
+  make_atomic(&what, remote, remote_offset, width, (hmci_atomic_t){operation, true, operand, compare, 0}, fetched);
+  if (run_mapped_atomic(queue, &what)) return HMC_SUCCESS;
+  what.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
+  hmci_lane_t *lane = hmci_lane_of(queue, remote->peer);
+  if (!lane) return HMC_NO_MEMORY;
+  pass_fence(queue, lane, HMCI_ATOMIC, false);
+  hmci_flight_t *flight;
+  return start_flight(queue, lane, &what, &flight);
+}
+
+hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t remote_offset,
+                                    hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                                    uint64_t compare, uint64_t *fetched) {
+  hmc_status_t status = check_atomic(queue, remote, remote_offset, operation, width);
+  if (status != HMC_SUCCESS) return status;
+  if (!fetched)
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: there is no place for the word: fetched is NULL",
+                     remote->peer->where);
+  start_t what;
+  make_atomic(&what, remote, remote_offset, width, (hmci_atomic_t){operation, true, operand, compare, 0}, fetched);
+  if (run_mapped_atomic(queue, &what)) return HMC_SUCCESS;
+  what.atomic = hmci_atomic_for_wire(operation, operand, compare, true);
+  what.awaited = true;
+  hmci_lane_t *lane = hmci_lane_of(queue, remote->peer);
+  if (!lane) return HMC_NO_MEMORY;
+  pass_fence(queue, lane, HMCI_ATOMIC, false);
+  hmci_flight_t *flight;
+  status = start_flight(queue, lane, &what, &flight);
+  if (status != HMC_SUCCESS) return status;
+  hmci_flight_await(queue, flight, HMCI_NEVER); /* it has a deadline of its own */
+  hmci_flight_end(queue, flight, &status);
+  return status == HMC_SUCCESS ? status : hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
+}
+
+/* ---- order ------------------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmc_queue_fence(hmc_queue_t *queue) {
+  if (!queue) return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_fence: queue is NULL");
+  if (hmci_context_is_foreign(queue->context)) return HMC_UNSUPPORT;
+  if (!queue->under_way) {
+    atomic_thread_fence(memory_order_release); /* what is mapped is in order by itself */
+    return HMC_SUCCESS;
+  }
+  for (hmci_list_t *link = queue->lanes.next; link != &queue->lanes; link = link->next) {
+    hmci_lane_t *lane = HMCI_CONTAINER(link, hmci_lane_t, link);
+    hmci_lane_reap(queue, lane);
+    if (hmci_list_is_empty(&lane->flights) || lane->fenced) continue;
+    lane->fenced = true;
+    queue->fences++;
+  }
+  return HMC_SUCCESS;
+}
