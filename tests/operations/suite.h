@@ -140,6 +140,17 @@ void spin_ns(uint64_t nanoseconds);
   X(notification_queue_has_a_limit)                                                                                    \
   X(notification_receivers_share)                                                                                      \
   X(notification_refused)
+#define QUEUE_TESTS(X)                                                                                                 \
+  X(queue_moves_any_memory)                                                                                            \
+  X(queue_copies_what_is_small)                                                                                        \
+  X(queue_fetches_words)                                                                                               \
+  X(queue_fence_orders)                                                                                                \
+  X(queue_signals_after_the_data)                                                                                      \
+  X(queue_has_a_bound)                                                                                                 \
+  X(queue_has_deadlines)                                                                                               \
+  X(queue_reports_the_first_error)                                                                                     \
+  X(queue_survives_its_peers)                                                                                          \
+  X(queue_refuses)
 #define BATCH_TESTS(X)                                                                                                 \
   X(batch_random_lists)                                                                                                \
   X(batch_adjacent_pieces)                                                                                             \
@@ -185,6 +196,7 @@ void spin_ns(uint64_t nanoseconds);
   X(text_explains_puts_and_gets)                                                                                       \
   X(unmapped_memory_is_told_at_once)
 #define ALL_TESTS(X)                                                                                                   \
+  QUEUE_TESTS(X)                                                                                                       \
   WORD_TESTS(X)                                                                                                        \
   SIGNAL_TESTS(X)                                                                                                      \
   NOTIFICATION_TESTS(X)                                                                                                \
