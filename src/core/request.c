@@ -303,8 +303,9 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
   *status = HMC_SUCCESS;
   if (operation->kind == HMCI_ATOMIC) {
     hmci_atomic_t *atomic = &operation->atomic;
-    atomic->fetched = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length,
-                                        atomic->operation, atomic->operand, atomic->compare);
+    uint64_t old = hmci_atomic_apply(remote->mapped + operation->single.remote, (unsigned)operation->single.length,
+                                     atomic->operation, atomic->operand, atomic->compare);
+    atomic->fetched = atomic->fetch ? old : 0;
     return true;
   }
   if (!hmci_is_mapped(local, remote)) return false;
