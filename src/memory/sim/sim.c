@@ -5,8 +5,7 @@
  * range, so that two allocations never touch.
  *
  * Each device has one copy engine. A copy occupies it for latency + size / bandwidth from the time when the engine is
- * free; an asynchronous one moves its bytes in the call of copy_done that reports success, so that a missing wait is
- * seen.
+ * free; asynchronous ones and streams are in stream.c, pinned host memory and properties in device.c.
  *
  * Invariants: live[i] = [device_address, device_address + size) of each allocation, and holds one of its references; a
  * copy holds one while its bytes move, and who gives back the last unmaps.
@@ -19,6 +18,7 @@
 #include "../../base/settings.h"
 #include "../ranges.h"
 #include "engine.h"
+#include "inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #define HANDLE_MAGIC UINT32_C(0x53434d48)
-#define HANDLE_SIZE 16 /* magic (4), device (4), size (8) */
+#define HANDLE_SIZE 24 /* magic (4), device (4), size (8), offset in the descriptor (8) */
 
 typedef struct allocation {
   void *device_address;
@@ -43,19 +43,6 @@ typedef struct allocation {
   bool is_import;
   _Atomic int references;
 } allocation_t;
-
-typedef struct transfer {
-  int device; /* whose engine is used */
-  void *destination;
-  const void *source;
-  size_t size;
-  bool is_to_host, is_from_host;
-} transfer_t;
-
-typedef struct job {
-  transfer_t transfer;
-  uint64_t due;
-} job_t;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static hmci_ranges_t live; /* guarded by lock; items are allocation_t */
@@ -102,7 +89,7 @@ static hmc_status_t check_device_locked(int device) {
   return HMC_SUCCESS;
 }
 
-static hmc_status_t check_device(int device) {
+hmc_status_t hmci_sim_check_device(int device) {
   hmc_status_t status = configure_once();
   if (status == HMC_SUCCESS) {
     take_lock();
@@ -197,17 +184,16 @@ static void give_back(allocation_t *allocation) {
   free(allocation);
 }
 
-/* The range that starts at `pointer` and is an allocation, or an import, of that device; else NULL. The caller holds
- * `lock`. */
+/* The range that starts at `pointer` and is an allocation of that device, or that has it and is an import; else NULL. The
+ * caller holds `lock`. */
 static hmci_range_t *find_start(int device, const void *pointer, bool is_import) {
   hmci_range_t *range = hmci_ranges_find(&live, pointer);
   if (range == NULL) {
     return NULL;
   }
   const allocation_t *allocation = range->item;
-  bool is_it =
-      allocation->device_address == pointer && allocation->device == device && allocation->is_import == is_import;
-  return is_it ? range : NULL;
+  bool is_start = is_import || allocation->device_address == pointer; /* an import may begin inside */
+  return is_start && allocation->device == device && allocation->is_import == is_import ? range : NULL;
 }
 
 static hmc_status_t no_such_start(int device, const void *pointer) {
@@ -229,7 +215,7 @@ static bool retire(int device, const void *pointer, bool is_import) {
 }
 
 static hmc_status_t sim_allocate(int device, size_t size, void **pointer) {
-  hmc_status_t status = check_device(device);
+  hmc_status_t status = hmci_sim_check_device(device);
   if (status != HMC_SUCCESS) {
     return status;
   }
@@ -278,6 +264,13 @@ static hmc_status_t sim_query(const void *pointer, hmc_memory_info_t *info) {
   return status;
 }
 
+bool hmci_sim_is_device(const void *pointer) {
+  take_lock();
+  bool is_device = hmci_ranges_find(&live, pointer) != NULL;
+  drop_lock();
+  return is_device;
+}
+
 /* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 /* One side of a copy, translated. */
@@ -314,7 +307,7 @@ static bool is_on(const place_t *place, int device) {
 }
 
 /* The caller holds `lock`. */
-static hmc_status_t translate(const transfer_t *transfer, place_t *to, place_t *from) {
+static hmc_status_t translate(const hmci_sim_transfer_t *transfer, place_t *to, place_t *from) {
   hmc_status_t status = translate_side(transfer->destination, transfer->is_to_host, transfer->size, to);
   if (status == HMC_SUCCESS) {
     status = translate_side(transfer->source, transfer->is_from_host, transfer->size, from);
@@ -326,8 +319,8 @@ static hmc_status_t translate(const transfer_t *transfer, place_t *to, place_t *
   return status;
 }
 
-/* Checks a copy and books its time. */
-static hmc_status_t begin(const transfer_t *transfer, uint64_t *due) {
+/* Checks a copy and books its time, where `due` is not NULL. */
+hmc_status_t hmci_sim_begin(const hmci_sim_transfer_t *transfer, uint64_t *due) {
   hmc_status_t status = configure_once();
   if (status != HMC_SUCCESS) {
     return status;
@@ -338,7 +331,7 @@ static hmc_status_t begin(const transfer_t *transfer, uint64_t *due) {
   if (status == HMC_SUCCESS && transfer->size > 0) {
     status = translate(transfer, &to, &from);
   }
-  if (status == HMC_SUCCESS) {
+  if (status == HMC_SUCCESS && due != NULL) {
     *due = hmci_sim_engine_book(transfer->device, transfer->size);
   }
   drop_lock();
@@ -351,8 +344,8 @@ static void hold(const place_t *place) {
   }
 }
 
-/* Translates anew: what was live in `begin` may have been freed since. */
-static hmc_status_t move(const transfer_t *transfer) {
+/* Translates anew: what was live in hmci_sim_begin may have been freed since. */
+hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer) {
   if (transfer->size == 0) {
     return HMC_SUCCESS;
   }
@@ -373,11 +366,11 @@ static hmc_status_t move(const transfer_t *transfer) {
 }
 
 /* The time of the host's own copying is part of the engine's time, so the bytes move first. */
-static hmc_status_t copy_and_wait(const transfer_t *transfer) {
+static hmc_status_t copy_and_wait(const hmci_sim_transfer_t *transfer) {
   uint64_t due;
-  hmc_status_t status = begin(transfer, &due);
+  hmc_status_t status = hmci_sim_begin(transfer, &due);
   if (status == HMC_SUCCESS) {
-    status = move(transfer);
+    status = hmci_sim_move(transfer);
   }
   if (status == HMC_SUCCESS) {
     hmci_sim_engine_wait(due);
@@ -386,73 +379,35 @@ static hmc_status_t copy_and_wait(const transfer_t *transfer) {
 }
 
 static hmc_status_t sim_copy_from_host(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(&(transfer_t){
+  return copy_and_wait(&(hmci_sim_transfer_t){
       .device = device, .destination = destination, .source = source, .size = size, .is_from_host = true});
 }
 
 static hmc_status_t sim_copy_to_host(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(
-      &(transfer_t){.device = device, .destination = destination, .source = source, .size = size, .is_to_host = true});
+  return copy_and_wait(&(hmci_sim_transfer_t){
+      .device = device, .destination = destination, .source = source, .size = size, .is_to_host = true});
 }
 
 static hmc_status_t sim_copy_within(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(&(transfer_t){.device = device, .destination = destination, .source = source, .size = size});
-}
-
-static hmc_status_t sim_copy_start(int device, void *destination, const void *source, size_t size, bool to_host,
-                                   hmci_copy_t *copy) {
-  job_t *job = malloc(sizeof(*job));
-  if (job == NULL) {
-    return no_room(device, sizeof(*job));
-  }
-  job->transfer =
-      (transfer_t){.device = device, .destination = destination, .source = source, .size = size, .is_to_host = to_host};
-  if (!to_host) {
-    take_lock();
-    job->transfer.is_from_host = hmci_ranges_find(&live, source) == NULL;
-    drop_lock();
-  }
-  hmc_status_t status = begin(&job->transfer, &job->due);
-  if (status != HMC_SUCCESS) {
-    goto err_free;
-  }
-  *copy = (hmci_copy_t){.state = {job}};
-  return HMC_SUCCESS;
-
-err_free:
-  free(job);
-  return status;
-}
-
-static hmc_status_t sim_copy_done(hmci_copy_t *copy) {
-  job_t *job = copy->state[0];
-  if (job == NULL) {
-    return hmci_fail(HMC_INVALID_CONFIG, "sim: this copy is over or was never started");
-  }
-  if (job->due > hmci_now()) {
-    return HMC_IN_PROGRESS;
-  }
-  hmc_status_t status = move(&job->transfer);
-  copy->state[0] = NULL;
-  free(job);
-  return status;
+  return copy_and_wait(
+      &(hmci_sim_transfer_t){.device = device, .destination = destination, .source = source, .size = size});
 }
 
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 
-static hmc_status_t sim_export(int device, void *pointer, hmci_memory_export_t *exported) {
+static hmc_status_t sim_export(int device, void *pointer, size_t size, hmci_memory_export_t *exported) {
   hmc_status_t status = HMC_SUCCESS;
   int descriptor = -1;
-  size_t size = 0;
+  place_t place;
   take_lock();
-  const hmci_range_t *range = find_start(device, pointer, false);
-  if (range == NULL) {
-    status = no_such_start(device, pointer);
+  if (translate_side(pointer, false, size, &place) != HMC_SUCCESS || !is_on(&place, device) ||
+      place.allocation->descriptor < 0) {
+    status =
+        hmci_fail(HMC_NOT_FOUND, "sim:%d: %zu B at %p lie in no live allocation of this device", device, size, pointer);
   } else {
-    const allocation_t *allocation = range->item;
-    size = allocation->size;
-    descriptor = fcntl(allocation->descriptor, F_DUPFD_CLOEXEC, 0);
+    descriptor = fcntl(place.allocation->descriptor, F_DUPFD_CLOEXEC, 0);
   }
+  uint64_t offset = status == HMC_SUCCESS ? (uint64_t)((uint8_t *)place.bytes - place.allocation->bytes) : 0;
   drop_lock();
   if (status != HMC_SUCCESS) {
     return status;
@@ -464,11 +419,12 @@ static hmc_status_t sim_export(int device, void *pointer, hmci_memory_export_t *
   hmci_store32(exported->handle, HANDLE_MAGIC);
   hmci_store32(exported->handle + 4, (uint32_t)device);
   hmci_store64(exported->handle + 8, size);
+  hmci_store64(exported->handle + 16, offset);
   return HMC_SUCCESS;
 }
 
 /* The handle comes from another process: nothing of it is believed. */
-static hmc_status_t check_export(const hmci_memory_export_t *exported, size_t size) {
+static hmc_status_t check_export(const hmci_memory_export_t *exported, size_t size, size_t *offset) {
   if (exported->size != HANDLE_SIZE || hmci_load32(exported->handle) != HANDLE_MAGIC) {
     return hmci_fail(HMC_CORRUPT, "sim: not a handle of sim memory");
   }
@@ -477,7 +433,8 @@ static hmc_status_t check_export(const hmci_memory_export_t *exported, size_t si
     return hmci_fail(HMC_OUT_OF_RANGE, "sim: import of %zu B, but %llu B are exported", size,
                      (unsigned long long)available);
   }
-  size_t mapped = round_to_pages(size);
+  *offset = (size_t)hmci_load64(exported->handle + 16);
+  size_t mapped = *offset > SIZE_MAX / 4 ? 0 : round_to_pages(size + *offset);
   struct stat file;
   int seals = fcntl(exported->descriptor, F_GET_SEALS);
   if (mapped == 0 || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(exported->descriptor, &file) != 0 ||
@@ -489,12 +446,17 @@ static hmc_status_t check_export(const hmci_memory_export_t *exported, size_t si
 }
 
 static hmc_status_t sim_import(int device, const hmci_memory_export_t *exported, size_t size, void **pointer) {
-  hmc_status_t status = check_device(device);
+  size_t offset = 0;
+  void *start;
+  hmc_status_t status = hmci_sim_check_device(device);
   if (status == HMC_SUCCESS) {
-    status = check_export(exported, size);
+    status = check_export(exported, size, &offset);
   }
   if (status == HMC_SUCCESS) {
-    status = publish(device, size, exported->descriptor, true, pointer);
+    status = publish(device, offset + size, exported->descriptor, true, &start);
+  }
+  if (status == HMC_SUCCESS) {
+    *pointer = (uint8_t *)start + offset;
   }
   return status;
 }
@@ -540,11 +502,25 @@ const hmci_memory_ops_t hmci_memory_sim = {
     .copy_from_host = sim_copy_from_host,
     .copy_to_host = sim_copy_to_host,
     .copy_within = sim_copy_within,
-    .copy_start = sim_copy_start,
-    .copy_done = sim_copy_done,
+    .copy_start = hmci_sim_copy_start,
+    .copy_done = hmci_sim_copy_done,
+    .copy_batch_start = hmci_sim_copy_batch_start,
+    .stream_create = hmci_sim_stream_create,
+    .stream_destroy = hmci_sim_stream_destroy,
+    .stream_wait = hmci_sim_stream_wait,
+    .copy_on_stream = hmci_sim_copy_on_stream,
+    .event_record = hmci_sim_event_record,
+    .event_done = hmci_sim_event_done,
+    .host_allocate = hmci_sim_host_allocate,
+    .host_free = hmci_sim_host_free,
+    .pin = hmci_sim_pin,
+    .unpin = hmci_sim_unpin,
+    .allocate_peerable = sim_allocate,
+    .properties = hmci_sim_properties,
+    .reaches = hmci_sim_reaches,
     .query = sim_query,
-    .export_allocation = sim_export,
-    .import_allocation = sim_import,
+    .export_range = sim_export,
+    .import_range = sim_import,
     .release_import = sim_release_import,
     .export_dmabuf = sim_export_dmabuf,
 };

@@ -127,7 +127,7 @@ static void test_running_out_of_descriptors(void **state) {
   void *pointer = NULL;
   hmci_memory_export_t exported;
   hmc_status_t allocated = sim->allocate(0, 100, &pointer);
-  hmc_status_t status = sim->export_allocation(0, kept, &exported);
+  hmc_status_t status = sim->export_range(0, kept, 1, &exported);
   assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
   assert_int_equal(allocated, HMC_NO_MEMORY);
   assert_int_equal(status, HMC_NO_MEMORY);
@@ -171,8 +171,8 @@ static void test_nothing_is_left_behind(void **state) {
     char *first = allocate(0, 100000), *second = allocate(1, 1);
     hmci_memory_export_t exported;
     void *imported;
-    assert_int_equal(sim->export_allocation(0, first, &exported), HMC_SUCCESS);
-    assert_int_equal(sim->import_allocation(1, &exported, 100000, &imported), HMC_SUCCESS);
+    assert_int_equal(sim->export_range(0, first, 100000, &exported), HMC_SUCCESS);
+    assert_int_equal(sim->import_range(1, &exported, 100000, &imported), HMC_SUCCESS);
     close(exported.descriptor);
     assert_true(count_mappings() > mappings);
     sim->release_import(1, imported, 100000);
@@ -324,7 +324,7 @@ static void test_an_import_shares_the_bytes(void **state) {
   char *pointer = allocate(1, 5000);
   fill(1, pointer, 6, 5000);
   hmci_memory_export_t exported;
-  assert_int_equal(sim->export_allocation(1, pointer, &exported), HMC_SUCCESS);
+  assert_int_equal(sim->export_range(1, pointer, 5000, &exported), HMC_SUCCESS);
   assert_true(exported.size <= HMCI_MEMORY_EXPORT_MAX);
   pid_t child = fork();
   assert_true(child >= 0);
@@ -332,7 +332,7 @@ static void test_an_import_shares_the_bytes(void **state) {
     void *imported;
     char bytes[5000];
     int failures = sim->free(1, pointer) != HMC_SUCCESS; /* of this process only */
-    failures += sim->import_allocation(0, &exported, 5000, &imported) != HMC_SUCCESS;
+    failures += sim->import_range(0, &exported, 5000, &imported) != HMC_SUCCESS;
     failures += sim->copy_to_host(0, bytes, imported, 5000) != HMC_SUCCESS || bytes[4999] != 6;
     failures += sim->copy_from_host(0, (char *)imported + 10, "new", 3) != HMC_SUCCESS;
     sim->release_import(0, imported, 5000);
@@ -353,8 +353,8 @@ static void test_an_import_behaves_like_memory(void **state) {
   char *pointer = allocate(0, 5000);
   hmci_memory_export_t exported, again;
   void *imported;
-  assert_int_equal(sim->export_allocation(0, pointer, &exported), HMC_SUCCESS);
-  assert_int_equal(sim->import_allocation(1, &exported, 4000, &imported), HMC_SUCCESS);
+  assert_int_equal(sim->export_range(0, pointer, 5000, &exported), HMC_SUCCESS);
+  assert_int_equal(sim->import_range(1, &exported, 4000, &imported), HMC_SUCCESS);
   close(exported.descriptor);
   assert_host_access_faults(imported);
   release(0, pointer); /* the bytes stay for the importer */
@@ -366,9 +366,27 @@ static void test_an_import_behaves_like_memory(void **state) {
   assert_filled(1, imported, 8, 4000);
   assert_int_equal(sim->copy_from_host(1, imported, "x", 4001), HMC_OUT_OF_RANGE);
   assert_int_equal(sim->free(1, imported), HMC_NOT_FOUND);
-  assert_int_equal(sim->export_allocation(1, imported, &again), HMC_NOT_FOUND);
+  assert_int_equal(sim->export_range(1, imported, 1, &again), HMC_NOT_FOUND);
   sim->release_import(1, imported, 4000);
   assert_int_equal(sim->query(imported, &info), HMC_NOT_FOUND);
+}
+
+static void test_an_import_of_a_range(void **state) {
+  (void)state;
+  char *pointer = allocate(0, 20000);
+  fill(0, pointer, 1, 20000);
+  fill(0, pointer + 7001, 2, 900);
+  hmci_memory_export_t exported;
+  void *imported;
+  assert_int_equal(sim->export_range(0, pointer + 7001, 900, &exported), HMC_SUCCESS);
+  assert_int_equal(sim->import_range(1, &exported, 901, &imported), HMC_OUT_OF_RANGE);
+  assert_int_equal(sim->import_range(1, &exported, 900, &imported), HMC_SUCCESS);
+  close(exported.descriptor);
+  assert_filled(1, imported, 2, 900);
+  char byte;
+  assert_int_equal(sim->copy_to_host(1, &byte, (char *)imported + 900, 1), HMC_OUT_OF_RANGE);
+  sim->release_import(1, imported, 900);
+  release(0, pointer);
 }
 
 static void count_records(hmc_log_level_t level, const char *text, void *count) {
@@ -395,9 +413,9 @@ static void test_exports_of_nothing(void **state) {
   (void)state;
   char *pointer = allocate(0, 5000);
   hmci_memory_export_t exported = {.descriptor = -7};
-  assert_int_equal(sim->export_allocation(0, pointer + 1, &exported), HMC_NOT_FOUND);
-  assert_int_equal(sim->export_allocation(1, pointer, &exported), HMC_NOT_FOUND);
-  assert_int_equal(sim->export_allocation(0, &exported, &exported), HMC_NOT_FOUND);
+  assert_int_equal(sim->export_range(0, pointer + 1, 5000, &exported), HMC_NOT_FOUND);
+  assert_int_equal(sim->export_range(1, pointer, 1, &exported), HMC_NOT_FOUND);
+  assert_int_equal(sim->export_range(0, &exported, 1, &exported), HMC_NOT_FOUND);
   assert_int_equal(exported.descriptor, -7);
   release(0, pointer);
 }
@@ -407,26 +425,26 @@ static void test_bad_handles_are_refused(void **state) {
   char *pointer = allocate(0, 5000);
   hmci_memory_export_t good, bad;
   void *imported = NULL;
-  assert_int_equal(sim->export_allocation(0, pointer, &good), HMC_SUCCESS);
-  assert_int_equal(sim->import_allocation(0, &good, 5001, &imported), HMC_OUT_OF_RANGE);
-  assert_int_equal(sim->import_allocation(0, &good, 0, &imported), HMC_OUT_OF_RANGE);
-  assert_int_equal(sim->import_allocation(2, &good, 5000, &imported), HMC_NOT_FOUND);
+  assert_int_equal(sim->export_range(0, pointer, 5000, &good), HMC_SUCCESS);
+  assert_int_equal(sim->import_range(0, &good, 5001, &imported), HMC_OUT_OF_RANGE);
+  assert_int_equal(sim->import_range(0, &good, 0, &imported), HMC_OUT_OF_RANGE);
+  assert_int_equal(sim->import_range(2, &good, 5000, &imported), HMC_NOT_FOUND);
   bad = good;
   bad.size--;
-  assert_int_equal(sim->import_allocation(0, &bad, 5000, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, 5000, &imported), HMC_CORRUPT);
   bad = good;
   bad.handle[0] ^= 1;
-  assert_int_equal(sim->import_allocation(0, &bad, 5000, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, 5000, &imported), HMC_CORRUPT);
   bad = good;
   memset(bad.handle + 8, 0xff, 8); /* claims more than the file has */
-  assert_int_equal(sim->import_allocation(0, &bad, 9000, &imported), HMC_CORRUPT);
-  assert_int_equal(sim->import_allocation(0, &bad, SIZE_MAX, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, 9000, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, SIZE_MAX, &imported), HMC_CORRUPT);
   bad = good;
   bad.descriptor = -1;
-  assert_int_equal(sim->import_allocation(0, &bad, 5000, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, 5000, &imported), HMC_CORRUPT);
   bad.descriptor = memfd_create("can-shrink", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   assert_int_equal(ftruncate(bad.descriptor, 8192), 0);
-  assert_int_equal(sim->import_allocation(0, &bad, 5000, &imported), HMC_CORRUPT);
+  assert_int_equal(sim->import_range(0, &bad, 5000, &imported), HMC_CORRUPT);
   close(bad.descriptor);
   assert_null(imported);
   close(good.descriptor);
@@ -437,7 +455,7 @@ static void test_an_importer_cannot_take_the_pages_away(void **state) {
   (void)state;
   char *pointer = allocate(0, 8192);
   hmci_memory_export_t exported;
-  assert_int_equal(sim->export_allocation(0, pointer, &exported), HMC_SUCCESS);
+  assert_int_equal(sim->export_range(0, pointer, 1, &exported), HMC_SUCCESS);
   assert_int_not_equal(ftruncate(exported.descriptor, 0), 0);
   close(exported.descriptor);
   release(0, pointer);
@@ -573,6 +591,7 @@ int main(void) {
       WITH_TWO_DEVICES(test_a_dmabuf_shares_the_bytes),
       WITH_TWO_DEVICES(test_an_import_shares_the_bytes),
       WITH_TWO_DEVICES(test_an_import_behaves_like_memory),
+      WITH_TWO_DEVICES(test_an_import_of_a_range),
       WITH_TWO_DEVICES(test_releasing_what_is_no_import_warns),
       WITH_TWO_DEVICES(test_exports_of_nothing),
       WITH_TWO_DEVICES(test_bad_handles_are_refused),

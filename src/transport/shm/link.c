@@ -202,8 +202,8 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
   if (status == HMC_SUCCESS) {
     if (region->descriptor >= 0) {
       status = share_descriptor(region, &exported);
-    } else if (region->owned && region->ops->export_allocation) {
-      status = region->ops->export_allocation(region->memory.device, region->base, &exported);
+    } else if (region->owned && region->ops->export_range) {
+      status = region->ops->export_range(region->memory.device, region->base, region->size, &exported);
     } else {
       status = HMC_UNSUPPORT;
     }

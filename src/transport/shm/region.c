@@ -14,7 +14,7 @@ enum { KEY = 9 };
 
 static shm_way_t way_of(const hmci_region_view_t *region) {
   if (region->descriptor >= 0) return SHM_MAP;
-  if (region->owned && region->ops->export_allocation) return SHM_IMPORT;
+  if (region->owned && region->ops->export_range) return SHM_IMPORT;
   return region->ops->host_accessible ? SHM_ATTACH : SHM_STREAM;
 }
 
@@ -57,9 +57,9 @@ static hmc_status_t map_region(shm_remote_t *remote, const hmci_memory_export_t 
 static hmc_status_t import_region(shm_remote_t *remote, const hmci_memory_export_t *exported) {
   hmc_status_t status = hmci_memory_find(remote->memory, &remote->ops);
   if (status != HMC_SUCCESS) return status;
-  if (!remote->ops->import_allocation)
+  if (!remote->ops->import_range)
     return hmci_fail(HMC_UNSUPPORT, "%s memory cannot be imported here", remote->ops->name);
-  return remote->ops->import_allocation(remote->memory.device, exported, remote->size, &remote->pointer);
+  return remote->ops->import_range(remote->memory.device, exported, remote->size, &remote->pointer);
 }
 
 hmc_status_t hmci_shm_remote_open(void *block, void *state, const hmci_remote_view_t *view, const hmci_blob_t *key,
