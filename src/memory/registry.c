@@ -175,6 +175,26 @@ hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointe
   return status;
 }
 
+hmc_status_t hmc_memory_allocate_peerable(hmc_memory_t memory, size_t size, void **pointer) {
+  const hmci_memory_ops_t *ops;
+  hmc_status_t status = hmci_memory_find(memory, &ops);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  if (ops->allocate_peerable == NULL) {
+    return hmc_memory_allocate(memory, size, pointer);
+  }
+  if (size == 0 || pointer == NULL) {
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_memory_allocate_peerable: %s",
+                     size == 0 ? "size is 0" : "pointer is NULL");
+  }
+  status = ops->allocate_peerable(memory.device, size, pointer);
+  if (status == HMC_SUCCESS) {
+    hmci_cache_note_allocated(ops->kind, *pointer, size);
+  }
+  return status;
+}
+
 hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer) {
   const hmci_memory_ops_t *ops;
   hmc_status_t status = hmci_memory_find(memory, &ops);
