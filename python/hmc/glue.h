@@ -1,0 +1,95 @@
+/* What the Cython modules need of C that Cython writes badly: structs of the API with their size filled in, and waits
+ * that a signal can end.
+ *
+ * Nothing here touches Python objects; all of it runs with the GIL released. */
+#ifndef HMC_PYTHON_GLUE_H
+#define HMC_PYTHON_GLUE_H
+
+#include <errno.h>
+#include <hmc/context.h>
+#include <hmc/operation.h>
+#include <string.h>
+#include <time.h>
+
+/* Structs that grow begin with their size and have a macro for their first value. */
+static inline hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, hmc_context_t **context) {
+#ifdef HMC_CONTEXT_OPTIONS_INIT
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+#else
+  hmc_context_options_t options;
+  memset(&options, 0, sizeof options);
+#endif
+  options.name = name;
+  options.timeout_ms = timeout_ms;
+  return hmc_context_create(&options, context);
+}
+
+static inline hmc_status_t hmcpy_peer_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
+#ifdef HMC_PEER_INFO_INIT
+  hmc_peer_info_t empty = HMC_PEER_INFO_INIT;
+  *info = empty;
+#else
+  memset(info, 0, sizeof *info);
+#endif
+  return hmc_peer_get_info(peer, info);
+}
+
+static inline void hmcpy_operation_options(hmc_operation_options_t *options) {
+#ifdef HMC_OPERATION_OPTIONS_INIT
+  hmc_operation_options_t empty = HMC_OPERATION_OPTIONS_INIT;
+  *options = empty;
+#else
+  memset(options, 0, sizeof *options);
+#endif
+}
+
+static inline uint64_t hmcpy_now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+enum {
+  HMCPY_SPIN_NS = 100000,       /* how long a wait polls before it sleeps */
+  HMCPY_NAP_LEAST_NS = 20000,   /* its sleeps grow with what it has waited, */
+  HMCPY_NAP_MOST_NS = 2000000,  /* up to this */
+  HMCPY_ROUND_NS = 20000000,    /* after which Python looks for signals, where none ended a sleep */
+};
+
+/* Sleeps a fiftieth of what was waited so far: the end is seen at most 2 % late. False when a signal came. */
+static inline int hmcpy_sleep(uint64_t waited_ns) {
+  uint64_t nap = waited_ns / 50;
+  if (nap < HMCPY_NAP_LEAST_NS) nap = HMCPY_NAP_LEAST_NS;
+  if (nap > HMCPY_NAP_MOST_NS) nap = HMCPY_NAP_MOST_NS;
+  struct timespec span = {0, (long)nap};
+  return clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL) == 0;
+}
+
+/* Waits for a request in the thread that Python delivers signals to: HMC_IN_PROGRESS when a signal came or a round is
+ * over. `waited_ns` goes from call to call. */
+static inline hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t *waited_ns) {
+  uint64_t begin = hmcpy_now_ns(), before = *waited_ns;
+  for (;;) {
+    hmc_status_t status = hmc_request_test(request);
+    if (status != HMC_IN_PROGRESS) return status;
+    uint64_t spent = hmcpy_now_ns() - begin;
+    *waited_ns = before + spent;
+    if (*waited_ns < HMCPY_SPIN_NS) continue;
+    if (spent > HMCPY_ROUND_NS || !hmcpy_sleep(*waited_ns)) return HMC_IN_PROGRESS;
+  }
+}
+
+/* One step of a wait for a word in memory. */
+static inline void hmcpy_nap(uint64_t *waited_ns) {
+  uint64_t begin = hmcpy_now_ns();
+  if (*waited_ns >= HMCPY_SPIN_NS) hmcpy_sleep(*waited_ns);
+  *waited_ns += hmcpy_now_ns() - begin + 50;
+}
+
+/* The word that peers change by signals and atomics: what they wrote before it is visible after this. */
+static inline uint64_t hmcpy_load(const void *word, unsigned width) {
+  return width == 4 ? __atomic_load_n((const uint32_t *)word, __ATOMIC_ACQUIRE)
+                    : __atomic_load_n((const uint64_t *)word, __ATOMIC_ACQUIRE);
+}
+
+#endif
