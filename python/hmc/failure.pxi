@@ -1,0 +1,48 @@
+# From statuses to exceptions.
+
+cdef int check(hmc_status_t status, object peer=None) except -1:
+    """Raises what `status` says, with the text that the engine has for this thread."""
+    if status == HMC_SUCCESS:
+        return 0
+    fail(status, None, peer)
+
+
+cdef int fail(hmc_status_t status, object text, object peer) except -1:
+    if text is None:
+        said = hmc_last_error()
+        text = said.decode("utf-8", "replace") if said[0] else hmc_status_text(status).decode()
+    raise errors.from_status(<int>status, text, None if peer is None else str(peer))
+
+
+cdef int invalid(str text) except -1:
+    raise errors.InvalidError(status_t.INVALID_CONFIG, text)
+
+
+cdef int closed(str what) except -1:
+    raise errors.ClosedError(status_t.CANCELLED, "%s was closed" % what)
+
+
+cdef int read_only(object where) except -1:
+    raise errors.InvalidError(status_t.INVALID_CONFIG, "%s is read-only, and bytes would be written to it" %
+                              type(where).__name__, remedy="Pass a writable buffer, such as a bytearray or a copy of "
+                              "the array.")
+
+
+cdef inline int check_signals() except -1:
+    return PyErr_CheckSignals()
+
+
+cdef inline bint takes_signals() noexcept:
+    return PyThread_get_thread_ident() == main_thread
+
+
+cdef uint64_t milliseconds(object seconds) except? 0xffffffffffffffff:
+    """A timeout in seconds as the C API takes it: 0 is the context's, and what is shorter than a millisecond is one."""
+    if seconds is None:
+        return 0
+    if seconds < 0:
+        invalid("timeout is %r seconds; it cannot be negative" % (seconds,))
+    if seconds > 1e12:
+        return 1000000000000000
+    milli = int(seconds * 1000)
+    return milli if milli > 0 else 1
