@@ -1,0 +1,653 @@
+# Contexts and peers.
+
+cdef tuple parse_address(object address, object port):
+    """("ip or name", port) of "host:port", "[v6]:port", a host with `port`, or a pair."""
+    if isinstance(address, tuple):
+        address, port = address
+    if port is None:
+        host, colon, number = address.rpartition(":")
+        if not colon or not number.isdigit():
+            invalid("%r is no address: \"host:port\" is expected" % (address,))
+        address, port = host, int(number)
+    if not 0 <= int(port) <= 65535:
+        invalid("port %d is not between 0 and 65535" % port)
+    if address.startswith("[") and address.endswith("]"):
+        address = address[1:-1]
+    return address, int(port)
+
+
+cdef str resolve(str host, int port):
+    """A name as an IP address; addresses stay as they are, and nothing is asked of the network for them."""
+    if ":" in host or host.replace(".", "").isdigit():
+        return host
+    import socket
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+    except socket.gaierror as error:
+        raise errors.NotFoundError(status_t.NOT_FOUND, "the host %r is not known: %s" % (host, error)) from None
+
+
+cdef hmc_connection_type_t parse_connection(object via) except? HMC_CONNECTION_AUTO:
+    cdef hmc_connection_type_t kind
+    if via is None:
+        return HMC_CONNECTION_AUTO
+    if not isinstance(via, str):
+        via = via.name.lower()
+    check(hmc_connection_type_parse(via.encode(), &kind))
+    return kind
+
+
+class Address(tuple):
+    """(ip, port), which prints as "ip:port"."""
+
+    ip = property(lambda self: self[0])
+    port = property(lambda self: self[1])
+
+    def __str__(self):
+        return ("[%s]:%d" if ":" in self[0] else "%s:%d") % self
+
+
+@cython.final
+cdef class Peer:
+    """A context somewhere else that this one is connected with."""
+    cdef hmc_peer_t *handle
+    cdef readonly Context context
+    cdef int busy
+    cdef object remotes                 # WeakSet of Remote
+    cdef str address
+    cdef object __weakref__
+
+    cdef int enter(self) except -1:
+        self.context.enter()
+        if self.handle == NULL:
+            self.context.leave()
+            closed("the peer %s" % self.address)
+        self.busy += 1
+        return 0
+
+    cdef void leave(self) noexcept:
+        self.busy -= 1
+        self.context.leave()
+
+    cdef hmc_peer_info_t info(self) except *:
+        cdef hmc_peer_info_t info
+        self.enter()
+        try:
+            check(hmcpy_peer_info(self.handle, &info))
+        finally:
+            self.leave()
+        return info
+
+    @property
+    def ip(self):
+        return self.info().ip.decode()
+
+    @property
+    def port(self):
+        """The port that was dialled, or the one that the peer dialled from."""
+        return self.info().port
+
+    @property
+    def name(self):
+        """The name of its context."""
+        return self.info().name.decode("utf-8", "replace")
+
+    @property
+    def host(self):
+        return self.info().host.decode("utf-8", "replace")
+
+    @property
+    def process(self):
+        """Its process id on its host."""
+        return self.info().process
+
+    @property
+    def incarnation(self):
+        return self.info().incarnation
+
+    @property
+    def via(self):
+        """How it is reached: "shm", "tcp", "rdma" or "ucx"."""
+        return hmc_connection_type_name(self.info().type).decode()
+
+    @property
+    def is_connected(self):
+        return self.handle != NULL and self.info().state == HMC_PEER_CONNECTED
+
+    def explain(self):
+        """How the peer is reached, and why not by a faster way, as lines of text."""
+        cdef size_t needed = 0
+        self.enter()
+        try:
+            check(hmc_peer_explain(self.handle, NULL, 0, &needed))
+            text = bytearray(needed + 1)
+            check(hmc_peer_explain(self.handle, <char *>text, needed + 1, NULL))
+        finally:
+            self.leave()
+        return text.split(b"\0")[0].decode("utf-8", "replace")
+
+    def open(self, str name not None, *, timeout=None):
+        """Opens the peer's region of that name as a Remote. Blocks for one round trip.
+
+        Raises NotFoundError (there is no such region there), DeadlineError, PeerLostError.
+        """
+        return self.context.interruptible(self._open, (name, milliseconds(timeout)), Remote.close)
+
+    def _open(self, str name, uint64_t timeout_ms):
+        cdef Remote remote = Remote.__new__(Remote)
+        cdef hmc_remote_t *handle = NULL
+        cdef bytes wanted = name.encode()
+        cdef const char *text = wanted
+        cdef hmc_status_t status
+        self.enter()
+        try:
+            with nogil:
+                status = hmc_remote_open(self.handle, text, timeout_ms, &handle)
+            check(status, self)
+            remote.begin(self, handle, name)
+        finally:
+            self.leave()
+        return remote
+
+    def flush(self, *, timeout=None):
+        """Waits until every operation that was started to this peer is complete."""
+        self.context.interruptible(self._flush, (milliseconds(timeout),), None)
+
+    def _flush(self, uint64_t timeout_ms):
+        cdef hmc_status_t status
+        self.enter()
+        try:
+            with nogil:
+                status = hmc_peer_flush(self.handle, timeout_ms)
+            check(status, self)
+        finally:
+            self.leave()
+
+    def close(self):
+        """Hangs up; what is in flight to this peer is cancelled. Twice is fine."""
+        cdef hmc_peer_t *handle = self.handle
+        if handle == NULL or self.context.handle == NULL:
+            return
+        self.context.enter()
+        try:
+            self.handle = NULL
+            self.context.cancel_pending(self, None)
+            drain(&self.busy)
+            for remote in list(self.remotes):
+                (<Remote>remote).forget()
+            self.context.peers.pop(<uintptr_t>handle, None)
+            with nogil:
+                hmc_peer_close(handle)
+        finally:
+            self.context.leave()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.close()
+
+    def __str__(self):
+        return self.address
+
+    def __repr__(self):
+        if self.handle == NULL or self.context.handle == NULL:
+            return "<hmc.Peer %s, closed>" % self.address
+        return "<hmc.Peer %s by %s%s>" % (self.address, self.via, "" if self.is_connected else ", gone")
+
+
+cdef int drain(int *busy) except -1:
+    """Waits until no call is inside any more."""
+    cdef uint64_t waited = 0
+    while busy[0]:
+        with nogil:
+            hmcpy_nap(&waited)
+        if takes_signals():
+            check_signals()
+    return 0
+
+
+live_contexts = weakref.WeakSet()
+
+
+@cython.final
+cdef class Context:
+    """Owns listeners, peers and regions, and the service thread that answers peers.
+
+    Args:
+        name: for logs and texts; default: the program's name.
+        timeout: seconds after which an operation without a deadline of its own ends; default: HMC_TIMEOUT (30).
+
+    Use it in a `with` statement, or call close(). After os.fork() the child cannot use it.
+    """
+    cdef hmc_context_t *handle
+    cdef int busy
+    cdef bint is_closing
+    cdef long generation
+    cdef dict peers                     # address of the handle -> Peer
+    cdef set regions                    # those with a name, which live until they are closed
+    cdef object lent                    # WeakSet of the others
+    cdef set pending                    # Requests that are not known to be complete
+    cdef size_t reap_at
+    cdef hmc_region_t *scratch          # where short payloads of mapped peers pass through, under the GIL
+    cdef char *scratch_pointer
+    cdef int exports                    # buffers of regions that arrays still use
+    cdef str text
+    cdef public object _bridges         # of asyncio loops: see aio.py
+    cdef list listening
+    cdef list arrived                   # Peers that were taken over, and not given by accept() yet
+    cdef object __weakref__
+
+    def __init__(self, name=None, *, timeout=None):
+        cdef bytes text = b"" if name is None else str(name).encode()
+        cdef const char *c_name = NULL if name is None else <const char *>text
+        cdef uint64_t timeout_ms = milliseconds(timeout)
+        cdef hmc_status_t status
+        if self.handle != NULL:
+            invalid("this Context is in use already")
+        self.peers = {}
+        self.regions = set()
+        self.lent = weakref.WeakSet()
+        self.pending = set()
+        self.reap_at = 64
+        self.listening = []
+        self.arrived = []
+        self.text = name or ""
+        self.generation = generation
+        with nogil:
+            status = hmcpy_context_create(c_name, timeout_ms, &self.handle)
+        check(status)
+        live_contexts.add(self)
+
+    def __dealloc__(self):
+        # What still refers to regions and peers holds the context, so nothing of it is in use any more.
+        cdef hmc_context_t *handle = self.handle
+        if handle != NULL and self.generation == generation:
+            self.handle = NULL
+            with nogil:
+                hmc_context_destroy(handle)
+
+    # ---- who is inside
+
+    cdef inline int enter(self) except -1:
+        if self.is_closing or self.handle == NULL:
+            closed("the context")
+        if self.generation != generation:
+            raise errors.ForkedError(status_t.UNSUPPORT, "the context belongs to the process that this one was forked "
+                                     "from")
+        self.busy += 1
+        return 0
+
+    cdef inline void leave(self) noexcept:
+        self.busy -= 1
+
+    def interruptible(self, call, arguments, undo):
+        """Does a call that blocks in C; where signals are delivered to this thread, in another one, so that they can
+        be. `undo` takes what comes of a call that was abandoned."""
+        if not takes_signals():
+            return call(*arguments)
+        return abandon_on_signal(call, arguments, undo)
+
+    # ---- listening and connecting
+
+    def listen(self, address="0.0.0.0:0", port=None):
+        """Accepts peers on "ip:port" from now on; port 0 picks a free one. Gives the Address that it became."""
+        cdef uint16_t bound = 0
+        host, number = parse_address(address, port)
+        host = resolve(host or "0.0.0.0", number)
+        cdef bytes ip = host.encode()
+        self.enter()
+        try:
+            check(hmc_context_listen(self.handle, ip, number, &bound))
+        finally:
+            self.leave()
+        made = Address((host, int(bound)))
+        self.listening.append(made)
+        return made
+
+    def stop_listening(self):
+        """Accepts nobody any more; peers stay."""
+        self.enter()
+        try:
+            hmc_context_stop_listening(self.handle)
+            self.listening = []
+        finally:
+            self.leave()
+
+    @property
+    def addresses(self):
+        """What this context listens on."""
+        return list(self.listening)
+
+    def connect(self, address, port=None, *, via=None, timeout=None):
+        """Connects to a listening context at "host:port" and settles how bytes travel.
+
+        Args:
+            via: "auto" (default), or required: "shm", "tcp", "rdma", "ucx", or a ConnType.
+            timeout: seconds; default: the context's.
+
+        Raises NotFoundError (nobody listens there), DeadlineError, DeniedError (the secrets differ), UnsupportedError
+        (`via` does not work between the two; the text says why).
+        """
+        host, number = parse_address(address, port)
+        return self.interruptible(self._connect, (resolve(host, number), number, <int>parse_connection(via),
+                                                  milliseconds(timeout)), Peer.close)
+
+    def _connect(self, str host, int port, int kind, uint64_t timeout_ms):
+        cdef hmc_peer_t *handle = NULL
+        cdef bytes ip = host.encode()
+        cdef const char *c_ip = ip
+        cdef hmc_status_t status
+        self.enter()
+        try:
+            with nogil:
+                status = hmc_context_connect(self.handle, c_ip, port, <hmc_connection_type_t>kind, timeout_ms, &handle)
+            check(status, "%s:%d" % (host, port))
+            return self.peer_of(handle)
+        finally:
+            self.leave()
+
+    def accept(self, *, timeout=None):
+        """Waits for the next peer that connected and was not handed out yet. Raises DeadlineError."""
+        cdef hmc_peer_t *handle = NULL
+        cdef hmc_status_t status
+        cdef uint64_t left = milliseconds(timeout), step
+        self.enter()
+        try:
+            left = left or self.default_ms()
+            while True:
+                if self.arrived:
+                    return self.arrived.pop(0)
+                step = left if left < 50 else 50
+                with nogil:
+                    status = hmc_context_accept(self.handle, step, &handle)
+                left -= step
+                if status != HMC_TIMEOUT or not left:
+                    break
+                if takes_signals():
+                    check_signals()
+                if self.is_closing:
+                    closed("the context")
+            check(status)
+            return self.peer_of(handle)
+        finally:
+            self.leave()
+
+    cdef uint64_t default_ms(self):
+        return default_timeout_ms()
+
+    cdef Peer peer_of(self, hmc_peer_t *handle):
+        cdef Peer peer
+        cdef hmc_peer_info_t info
+        known = self.peers.get(<uintptr_t>handle)
+        if known is not None:
+            return known
+        peer = Peer.__new__(Peer)
+        peer.handle = handle
+        peer.context = self
+        peer.remotes = weakref.WeakSet()
+        check(hmcpy_peer_info(handle, &info))
+        peer.address = str(Address((info.ip.decode(), int(info.port))))
+        self.peers[<uintptr_t>handle] = peer
+        return peer
+
+    # ---- regions
+
+    def register(self, memory, *, name=None, rights="rwa"):
+        """Lends the memory of an array or buffer to peers as a Region; nothing is copied.
+
+        Args:
+            memory: anything with the buffer protocol, DLPack or __cuda_array_interface__; contiguous. It is held until
+                the region is closed.
+            name: what peers open it by; None: for use at this end only.
+            rights: what peers may do: any of "r" (read), "w" (write), "a" (atomics and signals).
+        """
+        return register_region(self, memory, name, rights)
+
+    def allocate(self, nbytes, *, name=None, memory="cpu", rights="rwa"):
+        """Allocates zeroed memory as a Region. Host memory made so is mapped by peers on the same host: the fastest
+        there is. `memoryview(region)` and numpy.asarray(region) show it."""
+        return allocate_region(self, nbytes, name, memory, rights)
+
+    # ---- notifications
+
+    def notification(self, *, timeout=None):
+        """Waits for the oldest notification that any peer sent and takes it. Raises DeadlineError."""
+        cdef uint64_t left = milliseconds(timeout), step
+        self.enter()
+        try:
+            left = left or self.default_ms()
+            while True:
+                step = left if left < 50 else 50
+                taken = self.take_notification(step)
+                left -= step
+                if taken is not None:
+                    return taken
+                if not left:
+                    check(HMC_TIMEOUT)
+                if takes_signals():
+                    check_signals()
+                if self.is_closing:
+                    closed("the context")
+        finally:
+            self.leave()
+
+    cdef object take_notification(self, uint64_t timeout_ms):
+        cdef char data[4096]
+        cdef size_t size = 0
+        cdef hmc_peer_t *from_peer = NULL
+        cdef hmc_status_t status
+        with nogil:
+            status = hmc_notification_receive(self.handle, data, sizeof(data), &size, &from_peer, timeout_ms)
+        if status == HMC_TIMEOUT:
+            return None
+        check(status)
+        return Notification(data[:size], self.sender(from_peer))
+
+    cdef Peer sender(self, hmc_peer_t *handle):
+        """The peer of a notification. One that nobody has accepted yet is the engine's, which may let go of it: it is
+        taken over first, and accept() gives it later."""
+        cdef hmc_peer_t *accepted = NULL
+        if handle == NULL:
+            return None
+        known = self.peers.get(<uintptr_t>handle)
+        while known is None and hmc_context_accept(self.handle, 1, &accepted) == HMC_SUCCESS:
+            self.arrived.append(self.peer_of(accepted))
+            if accepted == handle:
+                known = self.arrived[len(self.arrived) - 1]
+        return known
+
+    def fileno(self):
+        """A descriptor that becomes readable when something happened here, for poll loops. It is the context's."""
+        cdef int descriptor = -1
+        self.enter()
+        try:
+            check(hmc_context_event_descriptor(self.handle, &descriptor))
+        finally:
+            self.leave()
+        return descriptor
+
+    # ---- requests in flight
+
+    cdef int hold(self, Request request) except -1:
+        """Keeps a request that nobody else may hold; looks now and then which of them are over."""
+        self.pending.add(request)
+        if <size_t>len(self.pending) >= self.reap_at:
+            for each in list(self.pending):
+                (<Request>each).poll()
+            self.reap_at = max(64, 2 * len(self.pending))
+        return 0
+
+    cdef int cancel_pending(self, Peer peer, Region region) except -1:
+        for each in list(self.pending):
+            if (peer is None or (<Request>each).peer is peer) and (region is None or (<Request>each).uses(region)):
+                (<Request>each).cancel()
+        return 0
+
+    def flush(self, *, timeout=None):
+        """Waits until everything that was started from this context is complete."""
+        for each in list(self.pending):
+            (<Request>each).wait_done(timeout)
+
+    # ---- the end
+
+    @property
+    def is_closed(self):
+        return self.is_closing or self.handle == NULL
+
+    def close(self):
+        """Cancels what is in flight, hangs up on all peers and ends all regions. Twice is fine.
+
+        Memory of regions that arrays still show stays until the last of them goes.
+        """
+        if self.handle == NULL:
+            return
+        self.is_closing = True
+        if self.generation != generation:
+            self.handle = NULL      # the parent's
+            return
+        bridges, self._bridges = self._bridges, None
+        for bridge in list((bridges or {}).values()):
+            bridge.close()
+        self.cancel_pending(None, None)
+        drain(&self.busy)
+        hmc_context_stop_listening(self.handle)
+        self.listening = []
+        self.close_peers()
+        for region in list(self.regions) + list(self.lent):
+            (<Region>region).end()
+        self.finish()
+
+    cdef int close_peers(self) except -1:
+        cdef hmc_peer_t *handle
+        for each in list(self.peers.values()):
+            handle = (<Peer>each).handle
+            (<Peer>each).handle = NULL
+            if handle == NULL:
+                continue
+            for remote in list((<Peer>each).remotes):
+                (<Remote>remote).forget()
+            with nogil:
+                hmc_peer_close(handle)
+        self.peers = {}
+        return 0
+
+    cdef int finish(self) except -1:
+        """Ends the context, unless arrays still show its memory."""
+        cdef hmc_context_t *handle = self.handle
+        if self.exports or handle == NULL:
+            return 0
+        if self.scratch != NULL:
+            hmc_region_close(self.scratch)
+            self.scratch = NULL
+        self.handle = NULL
+        with nogil:
+            hmc_context_destroy(handle)
+        return 0
+
+    def __enter__(self):
+        self.enter()
+        self.leave()
+        return self
+
+    def __exit__(self, *what):
+        self.close()
+
+    @property
+    def name(self):
+        return self.text
+
+    @property
+    def connected(self):
+        """The peers that were connected to or accepted, and not closed."""
+        return list(self.peers.values())
+
+    def notifications(self):
+        """Notifications as they come, by `async for` in a running loop, without end until the context closes."""
+        from . import aio
+        return aio.notifications(self)
+
+    def __repr__(self):
+        if self.is_closed:
+            return "<hmc.Context %s, closed>" % (self.text or "without name")
+        where = ", listens on " + ", ".join(map(str, self.listening)) if self.listening else ""
+        return "<hmc.Context %s, %d peers%s>" % (self.text or "without name", len(self.peers), where)
+
+
+cdef uint64_t timeout_setting = 0
+
+
+cdef uint64_t default_timeout_ms() except? 0:
+    """HMC_TIMEOUT in milliseconds: waits that are cut into pieces need to know it."""
+    value = os.environ.get("HMC_TIMEOUT", "").strip() or "30s"
+    digits = value.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = {"": 1, "ms": 1, "s": 1000, "m": 60000, "min": 60000, "h": 3600000, "us": 0.001}.get(value[len(digits):], 1)
+    try:
+        return max(1, int(float(digits) * unit))
+    except ValueError:
+        return 30000
+
+
+def abandon_on_signal(call, arguments, undo):
+    """Runs a call in a thread of its own and waits for it; an exception from a signal handler leaves it behind."""
+    outcome = []
+    lock = threading.Lock()
+    abandoned = False
+    finished = threading.Lock()
+    finished.acquire()
+
+    def run():
+        try:
+            outcome.append((True, call(*arguments)))
+        except BaseException as error:
+            outcome.append((False, error))
+        with lock:
+            late = abandoned
+        finished.release()
+        if late and outcome[0][0] and undo is not None:
+            undo(outcome[0][1])
+
+    threading.Thread(target=run, name="hmc", daemon=True).start()
+    try:
+        finished.acquire()
+    except BaseException:
+        with lock:
+            abandoned = True
+            is_made = bool(outcome)
+        if is_made and outcome[0][0] and undo is not None:
+            undo(outcome[0][1])
+        raise
+    worked, value = outcome[0]
+    if worked:
+        return value
+    raise value
+
+
+@cython.final
+cdef class Notification:
+    """A small message that a peer sent after its data."""
+    cdef readonly bytes data
+    cdef readonly Peer peer     # the sender; None where it was closed meanwhile
+
+    def __init__(self, data, peer=None):
+        self.data = data
+        self.peer = peer
+
+    def __bytes__(self):
+        return self.data
+
+    def __repr__(self):
+        return "<hmc.Notification %r from %s>" % (self.data, self.peer)
+
+
+def close_all():
+    """At the end of the program: contexts that are still open end before the interpreter does."""
+    for context in list(live_contexts):
+        try:
+            context.close()
+        except errors.HMCError:
+            pass
+
+
+import atexit
+atexit.register(close_all)
