@@ -1,0 +1,48 @@
+"""HMC: moves bytes between any two memories.
+
+    with hmc.Context() as ctx:
+        ctx.listen("0.0.0.0:2025")
+        region = ctx.register(array, name="weights")        # the array's own memory, nothing is copied
+
+    with hmc.Context() as ctx:
+        remote = ctx.connect("host:2025").open("weights")
+        remote[0:x.nbytes].put(x)                           # visible there when this returns
+        remote.get_into(y)
+
+`Session` and `create_session` are the API of the first HMC on the same engine. Importing this package imports neither
+numpy nor torch, and the parts of it load when they are first used.
+"""
+
+from .enums import ConnType, CtrlTransport, MemoryType, status_t
+from .errors import *  # noqa: F401,F403
+from .errors import __all__ as _errors
+
+# Which module has what; loaded when first asked for.
+_ENGINE = (
+    "Context", "Peer", "Region", "Remote", "Slice", "Batch", "Request", "Signal", "Notification", "DeviceBuffer",
+    "allocate", "copy", "memory_of", "devices", "connection_types", "wait_all", "wait_any", "as_completed", "version",
+)
+_PARTS = {}
+_PARTS.update((name, "._engine") for name in _ENGINE)
+
+__all__ = ["status_t", "MemoryType", "ConnType", "CtrlTransport", *_errors, *_PARTS]
+
+
+def __getattr__(name):
+    part = _PARTS.get(name)
+    if part is None and name not in _SUBMODULES:
+        raise AttributeError("module 'hmc' has no attribute %r" % name)
+    import importlib
+
+    if part is None:
+        return importlib.import_module("." + name, __name__)
+    value = getattr(importlib.import_module(part, __name__), name)
+    globals()[name] = value
+    return value
+
+
+_SUBMODULES = frozenset()
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__) | _SUBMODULES)
