@@ -25,7 +25,7 @@ demo:
 	@build/release/tools/hmc-demo $${FILE:+"$$FILE"}
 
 test:
-	@$(SETUP) build test vm
+	@$(SETUP) build test python vm
 	@scripts/test $(PRESETS)
 
 test-rdma:

@@ -59,3 +59,40 @@ function(hmc_add_unit_tests)
     hmc_add_test(${name} LABELS unit COMMAND ${name})
   endforeach()
 endfunction()
+
+#   hmc_add_python_test(<name> [ALONE] [TIMEOUT <seconds>] [LABELS <label>...] FILES <file or folder>...)
+#
+# Runs pytest on them in build/<preset>/python/venv, where the test python.environment has installed the wheel of this
+# tree, with numpy. Under the address sanitizer the interpreter gets its run-time library first. The thread sanitizer
+# would need an interpreter that was built with it: there are no Python tests there.
+function(hmc_add_python_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 test "ALONE" "TIMEOUT" "LABELS;FILES")
+  if(HMC_SANITIZE STREQUAL "thread")
+    return()
+  endif()
+  set(extra)
+  if(test_ALONE)
+    list(APPEND extra ALONE)
+  endif()
+  if(test_TIMEOUT)
+    list(APPEND extra TIMEOUT ${test_TIMEOUT})
+  endif()
+  set(files)
+  foreach(file ${test_FILES})
+    get_filename_component(file "${file}" ABSOLUTE)
+    list(APPEND files "${file}")
+  endforeach()
+  hmc_add_test(${name} ${extra} LABELS python ${test_LABELS}
+    COMMAND "${PROJECT_BINARY_DIR}/python/venv/bin/python" -m pytest -q -p no:cacheprovider ${files})
+  set(environment "PYTHONDONTWRITEBYTECODE=1" "HMC_SOURCE=${PROJECT_SOURCE_DIR}" "HMC_BUILD=${PROJECT_BINARY_DIR}")
+  if(HMC_SANITIZE STREQUAL "address")
+    execute_process(COMMAND ${CMAKE_C_COMPILER} -print-file-name=libasan.so OUTPUT_VARIABLE asan
+      OUTPUT_STRIP_TRAILING_WHITESPACE)
+    execute_process(COMMAND ${CMAKE_CXX_COMPILER} -print-file-name=libstdc++.so OUTPUT_VARIABLE cxx
+      OUTPUT_STRIP_TRAILING_WHITESPACE)
+    # An interpreter keeps much until its end, and never frees it.
+    list(APPEND environment "LD_PRELOAD=${asan}:${cxx}" "HMC_SANITIZED=1"
+      "ASAN_OPTIONS=detect_leaks=0:intercept_tls_get_addr=0")
+  endif()
+  set_tests_properties(${name} PROPERTIES FIXTURES_REQUIRED python_environment ENVIRONMENT "${environment}")
+endfunction()
