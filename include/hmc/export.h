@@ -1,4 +1,7 @@
-/* Visibility of the public symbols. */
+/* Visibility of the public symbols, and structs that know their size.
+ *
+ * A public struct that may get further fields begins with `size`, the bytes of it that the caller's headers know; its
+ * _INIT macro sets that and zeroes the rest. New fields come at the end, and zero means what their absence meant. */
 #ifndef HMC_EXPORT_H
 #define HMC_EXPORT_H
 
@@ -6,6 +9,19 @@
 #define HMC_API __attribute__((visibility("default")))
 #else
 #define HMC_API
+#endif
+
+/* What an _INIT macro stands for: a `type` with its size set and all else zero. */
+#ifdef __cplusplus
+template <typename Type> inline Type hmc_sized() {
+  Type object = Type();
+  object.size = sizeof(Type);
+  return object;
+}
+#define HMC_SIZED_INIT(type) hmc_sized<type>()
+#else
+#define HMC_SIZED_INIT(type)                                                                                           \
+  { .size = sizeof(type) }
 #endif
 
 #endif

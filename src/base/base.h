@@ -46,6 +46,17 @@ void hmci_log(hmc_log_level_t level, const char *format, ...) HMCI_PRINTF(2, 3);
 /* The level with that name ("none" ... "debug"); false, and nothing written, where there is none. */
 bool hmci_log_level_parse(const char *name, hmc_log_level_t *level);
 
+/* ---- public structs that grow ------------------------------------------------------------------------------------ */
+
+/* Copies the caller's struct, which may be NULL or of another version, into `own`; `own_size` becomes its size.
+ * HMC_INVALID_CONFIG: it has no size. HMC_UNSUPPORT: it sets a field that this library does not know. A failure
+ * leaves `own` alone. `name` is the object of the error text. */
+hmc_status_t hmci_sized_read(void *own, size_t own_size, const void *given, const char *name);
+
+/* The two for structs that the library fills in: does it have a size? Then: fills in what the caller's version has. */
+hmc_status_t hmci_sized_check(const void *given, const char *name);
+void hmci_sized_write(void *given, const void *own, size_t own_size);
+
 /* ---- clock ------------------------------------------------------------------------------------------------------- */
 
 #define HMCI_NEVER UINT64_MAX /* a deadline that does not come */
