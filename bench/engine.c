@@ -261,7 +261,7 @@ static hmc_status_t accept_route(route_t routes[2], route_t **found, hmc_connect
   *found = &routes[type != HMC_CONNECTION_SHM];
   while (status == HMC_SUCCESS && !(*found)->peer) {
     hmc_peer_t *peer = NULL;
-    hmc_peer_info_t info;
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     status = hmc_context_accept(routes[0].context, 0, &peer);
     if (status == HMC_SUCCESS) status = hmc_peer_get_info(peer, &info);
     if (status != HMC_SUCCESS) break;
@@ -327,7 +327,8 @@ static hmc_status_t open_region(route_t *route, const char *name) {
 
 /* A context with a region of that name, its pages in place. */
 static hmc_status_t open_route(route_t *route, const char *context_name, const char *region_name) {
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = context_name}, &route->context);
+  hmc_status_t status = hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = context_name}, &route->context);
   if (status == HMC_SUCCESS) status = open_region(route, region_name);
   if (status != HMC_SUCCESS) return status;
   if (memory.kind == HMC_MEMORY_CPU) {

@@ -44,7 +44,7 @@ static inline hmc_peer_t *example_connect(hmc_context_t *context, int argc, char
 
 /* The owner's memory must stay until the other one is through. It has nothing else to do meanwhile. */
 static inline void example_await_the_end(hmc_peer_t *peer) {
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   do {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     check(hmc_peer_get_info(peer, &info));

@@ -46,7 +46,8 @@ static void visit(int argc, char **argv) {
   for (uint32_t i = 0; i < SLOTS; i++) {
     note_t note = {.slot = i};
     snprintf(note.name, sizeof note.name, "piece %u", i);
-    const hmc_operation_options_t options = {.notification = &note, .notification_size = sizeof note}; /* copied */
+    const hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .notification = &note, .notification_size = sizeof note}; /* copied */
     memset(data + i * SLOT, (int)i + 1, SLOT);
     check(hmc_put_nb(here, i * SLOT, slots, i * SLOT, SLOT, &options, &requests[i]));
   }

@@ -36,7 +36,7 @@ static void visit(int argc, char **argv) {
   check(hmc_remote_open(example_connect(context, argc, argv), "mailbox", 0, &mailbox));
   const hmc_signal_t signal = {
       .remote = mailbox, .offset = offsetof(mailbox_t, arrived), .operation = HMC_ATOMIC_ADD, .value = 1};
-  const hmc_operation_options_t options = {.signal = &signal};
+  const hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
   for (int round = 1; round <= ROUNDS; round++) {
     hmc_request_t *request;
     memset(hmc_region_pointer(here), 10 * round, SIZE);

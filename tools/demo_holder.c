@@ -48,7 +48,7 @@ static bool open_file(holder_t *holder) {
 static bool open_region(holder_t *holder, hmc_memory_t memory, uint16_t *port) {
   if (tool_is_host_memory(memory) && holder->bytes > tool_host_bytes() / COPIES)
     return give_up(holder, holder->name, "the four copies of it that this takes do not fit into this host's memory");
-  hmc_context_options_t options = {.name = "hmc-demo holder"};
+  hmc_context_options_t options = {.size = sizeof(hmc_context_options_t), .name = "hmc-demo holder"};
   if (hmc_context_create(&options, &holder->context) != HMC_SUCCESS)
     return give_up(holder, "the holder's context", hmc_last_error());
   if (hmc_region_allocate(holder->context, memory, holder->bytes, DEMO_SOURCE, HMC_REMOTE_READ, &holder->source) !=

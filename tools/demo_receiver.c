@@ -26,7 +26,8 @@ int demo_order(demo_receiver_t *receiver, const demo_message_t *order, demo_mess
 }
 
 static int set_up(demo_receiver_t *receiver, hmc_memory_t memory) {
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-demo receiver"}, &receiver->context);
+  hmc_status_t status = hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-demo receiver"}, &receiver->context);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the receiver's context", status);
   status = hmc_region_allocate(receiver->context, memory, receiver->held.bytes, DEMO_SINK, HMC_REMOTE_WRITE,
                                &receiver->sink);

@@ -72,7 +72,7 @@ static void find_default(char *name, size_t size) {
 
 /* One setting; true when the environment holds something that does not parse, `problem` then has the text. */
 static bool find_setting(size_t index, hmc_setting_t *setting, char *problem, size_t size) {
-  memset(setting, 0, sizeof *setting);
+  *setting = (hmc_setting_t)HMC_SETTING_INIT;
   problem[0] = '\0';
   hmc_status_t status = hmc_settings_get(index, setting);
   if (status != HMC_SUCCESS) {
@@ -125,7 +125,7 @@ static void show_wrapped(const char *text, unsigned indent) {
 static int longest_setting(void) {
   size_t longest = 0;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     char problem[512];
     if (find_setting(i, &setting, problem, sizeof problem)) continue;
     if (strlen(setting.name) > longest) longest = strlen(setting.name);
@@ -136,9 +136,9 @@ static int longest_setting(void) {
 /* The setting whose name comes nearest to that of a variable; distance 0: it is one. */
 static size_t nearest_setting(const char *variable, hmc_setting_t *nearest) {
   size_t distance = SIZE_MAX;
-  memset(nearest, 0, sizeof *nearest);
+  *nearest = (hmc_setting_t)HMC_SETTING_INIT;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     char problem[512];
     if (find_setting(i, &setting, problem, sizeof problem)) { /* its value does not parse: the text has its name */
       if (strncmp(problem, variable, strcspn(problem, "=")) == 0) return 0;
@@ -156,7 +156,7 @@ static size_t nearest_setting(const char *variable, hmc_setting_t *nearest) {
 static void show_unknown(void) {
   for (char **entry = environ; *entry; entry++) {
     char name[64];
-    hmc_setting_t nearest;
+    hmc_setting_t nearest = HMC_SETTING_INIT;
     if (strncmp(*entry, "HMC_", 4) != 0) continue;
     snprintf(name, sizeof name, "%.*s", (int)strcspn(*entry, "="), *entry);
     size_t distance = nearest_setting(name, &nearest);
@@ -170,7 +170,7 @@ static int show_settings(void) {
   int code = TOOL_DONE, width = longest_setting();
   printf("%-*s %-9s %-16s %s\n", width, "setting", "kind", "default", "value");
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     char problem[512];
     if (find_setting(i, &setting, problem, sizeof problem)) {
       code = tool_fail("%s", problem);
@@ -223,7 +223,7 @@ static int json_settings(void) {
   const char *comma = "";
   printf(",\"settings\":[");
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     char problem[512];
     if (find_setting(i, &setting, problem, sizeof problem)) {
       code = tool_fail("%s", problem);

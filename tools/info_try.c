@@ -35,7 +35,8 @@ static hmc_status_t try_self(trial_t *trial, hmc_connection_type_t type) {
   uint16_t port = 0;
   hmc_region_t *to = NULL;
   hmc_remote_t *remote = NULL;
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-info's other end"}, &trial->far);
+  hmc_status_t status = hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-info's other end"}, &trial->far);
   if (status == HMC_SUCCESS) status = hmc_context_listen(trial->far, "127.0.0.1", 0, &port);
   if (status == HMC_SUCCESS) status = hmc_region_allocate(trial->far, cpu, TRIED_BYTES, "tried", HMC_REMOTE_ALL, &to);
   if (status == HMC_SUCCESS) status = hmc_context_connect(trial->near, "127.0.0.1", port, type, 0, &trial->peer);
@@ -66,7 +67,8 @@ int info_try(hmc_connection_type_t type, const char *where) {
   if (where && !parse_peer(where, ip, sizeof ip, &port))
     return tool_usage_error("'%s' is no address and port such as 10.0.0.2:2025", where);
   if (!where && !tool_make_secret()) return TOOL_FAILED;
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-info"}, &trial.near);
+  hmc_status_t status = hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-info"}, &trial.near);
   if (status == HMC_SUCCESS) status = hmc_region_allocate(trial.near, cpu, TRIED_BYTES, NULL, 0, &trial.from);
   if (status == HMC_SUCCESS) status = where ? try_peer(&trial, ip, port, type) : try_self(&trial, type);
   int code = status == HMC_SUCCESS ? show(trial.peer) : tool_fail_hmc(hmc_connection_type_name(type), status);

@@ -74,7 +74,7 @@ static int measure_size(const perf_options_t *options, perf_load_t *load, perf_r
 
 static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_load_t *load) {
   perf_names_t names;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   hmc_status_t status = hmc_peer_get_info(peer, &info);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the server", status);
   names.transport = hmc_connection_type_name(info.type);
@@ -134,7 +134,8 @@ int perf_measure(const perf_options_t *options, const char *host, uint16_t port)
   hmc_memory_t memory;
   int code = perf_mode_memory(options, options->memory, false, &memory);
   if (code != TOOL_DONE) return code;
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf"}, &context);
+  hmc_status_t status =
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-perf"}, &context);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 8, PERF_DOOR, HMC_REMOTE_WRITE, &door);
   code = status == HMC_SUCCESS ? connect_host(options, context, host, port, &peer)

@@ -66,7 +66,8 @@ bool perf_order_parse(const char *text, size_t size, perf_order_t *order) {
 hmc_status_t perf_order_send(hmc_region_t *any, hmc_remote_t *door, const perf_order_t *order) {
   char text[sizeof order->text + 64];
   size_t size = perf_order_format(order, text, sizeof text);
-  hmc_operation_options_t options = {.timeout_ms = ORDER_MS, .notification = text, .notification_size = size};
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .timeout_ms = ORDER_MS, .notification = text, .notification_size = size};
   hmc_request_t *request;
   hmc_status_t status = hmc_put_nb(any, 0, door, 0, 0, &options, &request);
   if (status != HMC_SUCCESS) return status;

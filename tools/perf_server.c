@@ -30,8 +30,10 @@ typedef struct server {
 /* Tells the client that it has been seen. One that has left meanwhile is noticed later. */
 static void greet(hmc_region_t *region, hmc_remote_t *door) {
   static const char greeting[] = "welcome";
-  hmc_operation_options_t options = {
-      .timeout_ms = GREETING_MS, .notification = greeting, .notification_size = sizeof greeting};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                     .timeout_ms = GREETING_MS,
+                                     .notification = greeting,
+                                     .notification_size = sizeof greeting};
   hmc_request_t *request;
   if (hmc_put_nb(region, 0, door, 0, 0, &options, &request) == HMC_SUCCESS) {
     hmc_request_wait(request);
@@ -53,7 +55,7 @@ static void welcome(server_t *server, hmc_peer_t *peer) {
     return;
   }
   client_t client = {.peer = peer};
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   if (hmc_peer_get_info(peer, &info) == HMC_SUCCESS)
     snprintf(client.who, sizeof client.who, "process %d on %.64s by %s", info.process, info.host,
              hmc_connection_type_name(info.type));
@@ -66,7 +68,7 @@ static void welcome(server_t *server, hmc_peer_t *peer) {
 }
 
 static bool has_left(const client_t *client) {
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   return hmc_peer_get_info(client->peer, &info) != HMC_SUCCESS || info.state != HMC_PEER_CONNECTED;
 }
 
@@ -127,7 +129,8 @@ int perf_serve(const perf_options_t *options, int ready) {
   int code = perf_mode_memory(options, options->memory, ready >= 0, &memory);
   if (code != TOOL_DONE) return code;
   if (tool_is_host_memory(memory) && !tool_fits_host(size)) return TOOL_FAILED;
-  hmc_status_t status = hmc_context_create(&(hmc_context_options_t){.name = "hmc-perf server"}, &context);
+  hmc_status_t status = hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-perf server"}, &context);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   code = TOOL_FAILED;
   status = hmc_region_allocate(context, memory, size, PERF_REGION, HMC_REMOTE_ALL, &region);

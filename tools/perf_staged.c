@@ -28,7 +28,7 @@ static hmc_status_t fail(perf_staged_t *staged, hmc_status_t status, const char 
 static hmc_status_t receive(perf_staged_t *staged, char *text, size_t room, size_t *size) {
   hmc_status_t status = HMC_TIMEOUT;
   for (unsigned waited = 0; status == HMC_TIMEOUT && waited < ANSWER_MS; waited += LOOK_MS) {
-    hmc_peer_info_t server;
+    hmc_peer_info_t server = HMC_PEER_INFO_INIT;
     status = hmc_notification_receive(staged->context, text, room, size, NULL, LOOK_MS);
     if (status == HMC_TIMEOUT && hmc_peer_get_info(staged->peer, &server) == HMC_SUCCESS &&
         server.state == HMC_PEER_GONE)

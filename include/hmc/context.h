@@ -48,9 +48,11 @@ HMC_API hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char 
 
 /* What can be set for one context; zero in a field means the setting of the same name decides. */
 typedef struct hmc_context_options {
+  size_t size;         /* sizeof(hmc_context_options_t) */
   const char *name;    /* for logs and texts; copied; NULL: the program's name */
   uint64_t timeout_ms; /* deadline of every operation on this context without its own; 0: HMC_TIMEOUT (30 s) */
 } hmc_context_options_t;
+#define HMC_CONTEXT_OPTIONS_INIT HMC_SIZED_INIT(hmc_context_options_t)
 
 /* Creates a context and starts its service thread. `options` may be NULL.
  * Ownership: the caller's, until hmc_context_destroy. Errors: HMC_INVALID_CONFIG (a setting does not parse; the
@@ -90,6 +92,7 @@ typedef enum hmc_peer_state {
 } hmc_peer_state_t;
 
 typedef struct hmc_peer_info {
+  size_t size; /* sizeof(hmc_peer_info_t); the caller sets it */
   hmc_peer_state_t state;
   hmc_connection_type_t type; /* the one that was settled, never AUTO */
   char ip[64];                /* the peer's address as this side sees it */
@@ -99,8 +102,9 @@ typedef struct hmc_peer_info {
   uint64_t incarnation;       /* differs for every context ever made: a restarted peer is a new one */
   int process;                /* its process id on its host */
 } hmc_peer_info_t;
+#define HMC_PEER_INFO_INIT HMC_SIZED_INIT(hmc_peer_info_t)
 
-/* Errors: none but HMC_INVALID_CONFIG for NULL, and HMC_UNSUPPORT after fork(). Threads: any. */
+/* Errors: none but HMC_INVALID_CONFIG (NULL, or `info` has no size), and HMC_UNSUPPORT after fork(). Threads: any. */
 HMC_API hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 
 /* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most

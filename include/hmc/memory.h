@@ -35,10 +35,12 @@ typedef struct hmc_memory {
 
 /* What a pointer points to. */
 typedef struct hmc_memory_info {
+  size_t size; /* sizeof(hmc_memory_info_t); the caller sets it */
   hmc_memory_t memory;
-  void *base;  /* start of the allocation, or NULL where the platform does not say (plain host memory) */
-  size_t size; /* bytes from `base`, 0 where not known */
+  void *base;   /* start of the allocation, or NULL where the platform does not say (plain host memory) */
+  size_t bytes; /* from `base` on; 0 where not known */
 } hmc_memory_info_t;
+#define HMC_MEMORY_INFO_INIT HMC_SIZED_INIT(hmc_memory_info_t)
 
 /* "cpu", "nvidia", "amd", "mlu", "ascend", "moore", "sim", "default"; "unknown" otherwise. Static storage. */
 HMC_API const char *hmc_memory_kind_name(hmc_memory_kind_t kind);
@@ -127,8 +129,7 @@ typedef struct hmc_memory_properties {
   unsigned features; /* HMC_MEMORY_* */
 } hmc_memory_properties_t;
 
-#define HMC_MEMORY_PROPERTIES_INIT                                                                                     \
-  { .size = sizeof(hmc_memory_properties_t) }
+#define HMC_MEMORY_PROPERTIES_INIT HMC_SIZED_INIT(hmc_memory_properties_t)
 
 /* Describes a device. `properties->size` says how much of the struct the caller knows.
  * Threads: any. Errors: HMC_INVALID_CONFIG (NULL, size 0), HMC_UNSUPPORT, HMC_NOT_FOUND (no such device). */
@@ -149,7 +150,7 @@ HMC_API hmc_status_t hmc_memory_get_link(hmc_memory_t memory, hmc_memory_t other
 HMC_API const char *hmc_memory_link_name(hmc_memory_link_t link);
 
 /* Tells which memory a pointer belongs to; a pointer that no accelerator knows is host memory.
- * Errors: HMC_INVALID_CONFIG (NULL). */
+ * Errors: HMC_INVALID_CONFIG (NULL, or `info` has no size). */
 HMC_API hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info);
 
 #ifdef __cplusplus

@@ -90,6 +90,7 @@ enum {
 
 /* What can be set for one operation; zero in a field means the default. */
 typedef struct hmc_operation_options {
+  size_t size;                /* sizeof(hmc_operation_options_t) */
   uint64_t timeout_ms;        /* its own deadline; 0: the context's */
   unsigned flags;             /* HMC_OPERATION_* */
   const hmc_signal_t *signal; /* read during the call only */
@@ -98,6 +99,7 @@ typedef struct hmc_operation_options {
   hmc_completion_callback_t callback;
   void *user; /* the callback's */
 } hmc_operation_options_t;
+#define HMC_OPERATION_OPTIONS_INIT HMC_SIZED_INIT(hmc_operation_options_t)
 
 /* ---- non-blocking ------------------------------------------------------------------------------------------------ */
 

@@ -42,8 +42,7 @@ typedef struct hmc_queue_options {
   uint32_t flags;      /* HMC_QUEUE_* */
   uint64_t timeout_ms; /* deadline of each operation; 0: the context's */
 } hmc_queue_options_t;
-#define HMC_QUEUE_OPTIONS_INIT                                                                                         \
-  { sizeof(hmc_queue_options_t), 0, 0, 0 }
+#define HMC_QUEUE_OPTIONS_INIT HMC_SIZED_INIT(hmc_queue_options_t)
 
 /**
  * Creates a queue. Its memory grows with the operations that are under way, up to `depth`.

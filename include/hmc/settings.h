@@ -12,6 +12,7 @@ extern "C" {
 
 /* One setting. All texts are static storage, but for `value`. */
 typedef struct hmc_setting {
+  size_t size;               /* sizeof(hmc_setting_t); the caller sets it */
   const char *name;          /* the environment variable: "HMC_TIMEOUT" */
   const char *kind;          /* "duration", "size", "rate", "count", "switch", "text" */
   const char *default_value; /* as one would write it: "30s" */
@@ -19,6 +20,7 @@ typedef struct hmc_setting {
   char value[128]; /* the value in force for a context made now, cut where longer; a secret reads "(hidden)" */
   int is_set;      /* 1: from the environment, 0: the default */
 } hmc_setting_t;
+#define HMC_SETTING_INIT HMC_SIZED_INIT(hmc_setting_t)
 
 /* The number of settings. Threads: any. */
 HMC_API size_t hmc_settings_count(void);

@@ -29,9 +29,10 @@ cdef extern from "hmc/memory.h" nogil:
         hmc_memory_kind_t kind
         int device
     ctypedef struct hmc_memory_info_t:
+        size_t size
         hmc_memory_t memory
         void *base
-        size_t size
+        size_t bytes
     const char *hmc_memory_kind_name(hmc_memory_kind_t kind)
     hmc_status_t hmc_memory_kind_parse(const char *name, hmc_memory_kind_t *kind)
     hmc_status_t hmc_memory_devices(hmc_memory_kind_t kind, int *devices)

@@ -13,34 +13,21 @@
 
 /* Structs that grow begin with their size and have a macro for their first value. */
 static inline hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, hmc_context_t **context) {
-#ifdef HMC_CONTEXT_OPTIONS_INIT
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
-#else
-  hmc_context_options_t options;
-  memset(&options, 0, sizeof options);
-#endif
   options.name = name;
   options.timeout_ms = timeout_ms;
   return hmc_context_create(&options, context);
 }
 
 static inline hmc_status_t hmcpy_peer_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
-#ifdef HMC_PEER_INFO_INIT
   hmc_peer_info_t empty = HMC_PEER_INFO_INIT;
   *info = empty;
-#else
-  memset(info, 0, sizeof *info);
-#endif
   return hmc_peer_get_info(peer, info);
 }
 
 static inline void hmcpy_operation_options(hmc_operation_options_t *options) {
-#ifdef HMC_OPERATION_OPTIONS_INIT
   hmc_operation_options_t empty = HMC_OPERATION_OPTIONS_INIT;
   *options = empty;
-#else
-  memset(options, 0, sizeof *options);
-#endif
 }
 
 static inline uint64_t hmcpy_now_ns(void) {

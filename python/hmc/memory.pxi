@@ -118,6 +118,7 @@ def copy(destination, source):
         invalid("copy: the source has %d B and the destination %d" % (data.nbytes, to.nbytes))
     if not to.nbytes:
         return
+    to_info.size = data_info.size = sizeof(hmc_memory_info_t)
     check(hmc_memory_query(to.pointer, &to_info))
     check(hmc_memory_query(data.pointer, &data_info))
     with nogil:
@@ -131,5 +132,6 @@ def memory_of(obj):
     cdef hmc_memory_info_t info
     if not view.nbytes:
         return "cpu"
+    info.size = sizeof(hmc_memory_info_t)
     check(hmc_memory_query(view.pointer, &info))
     return kind_name(info.memory)

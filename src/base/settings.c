@@ -226,6 +226,9 @@ hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting) {
   if (index >= ROWS) {
     return hmci_fail(HMC_OUT_OF_RANGE, "setting %zu: there are %zu", index, ROWS);
   }
+  if (hmci_sized_check(setting, "hmc_setting_t") != HMC_SUCCESS) {
+    return HMC_INVALID_CONFIG;
+  }
   const row_t *row = &rows[index];
   const char *value = environment_value(row);
   hmci_settings_t parsed;
@@ -234,13 +237,16 @@ hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting) {
   if (status != HMC_SUCCESS) {
     return status;
   }
-  setting->name = row->variable;
-  setting->kind = kinds[row->kind].name;
-  setting->default_value = row->default_value;
-  setting->documentation = row->documentation;
-  setting->is_set = value != NULL;
+  hmc_setting_t found = {
+      .name = row->variable,
+      .kind = kinds[row->kind].name,
+      .default_value = row->default_value,
+      .documentation = row->documentation,
+      .is_set = value != NULL,
+  };
   const char *shown = value == NULL ? row->default_value : is_secret(row) ? "(hidden)" : value;
-  snprintf(setting->value, sizeof(setting->value), "%s", shown);
-  hmci_text_clean(setting->value);
+  snprintf(found.value, sizeof(found.value), "%s", shown);
+  hmci_text_clean(found.value);
+  hmci_sized_write(setting, &found, sizeof(found));
   return HMC_SUCCESS;
 }

@@ -162,7 +162,7 @@ static void test_documented_ranges_hold(void **state) {
   (void)state;
   size_t seen = 0;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     char least[16], most[16], text[32];
     assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
     const char *range = strrchr(setting.documentation, '(');
@@ -228,7 +228,7 @@ static void test_a_refused_secret_is_not_told(void **state) {
 
 static size_t index_of(const char *variable) {
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
     if (strcmp(setting.name, variable) == 0) {
       return i;
@@ -241,14 +241,14 @@ static size_t index_of(const char *variable) {
 static void test_the_table_describes_itself(void **state) {
   (void)state;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting;
+    hmc_setting_t setting = HMC_SETTING_INIT;
     assert_int_equal(hmc_settings_get(i, &setting), HMC_SUCCESS);
     assert_int_equal(strncmp(setting.name, "HMC_", 4), 0);
     assert_true(strlen(setting.documentation) > 10);
     assert_string_equal(setting.value, setting.default_value);
     assert_int_equal(setting.is_set, 0);
   }
-  hmc_setting_t setting;
+  hmc_setting_t setting = HMC_SETTING_INIT;
   size_t at = index_of("HMC_SIM_BANDWIDTH");
   setenv("HMC_SIM_BANDWIDTH", "8G", 1);
   assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
@@ -262,7 +262,7 @@ static void test_a_secret_in_the_table_is_hidden(void **state) {
   (void)state;
   size_t at = index_of("HMC_SECRET");
   setenv("HMC_SECRET", "hunter2", 1);
-  hmc_setting_t setting;
+  hmc_setting_t setting = HMC_SETTING_INIT;
   assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
   assert_string_equal(setting.value, "(hidden)");
   assert_int_equal(setting.is_set, 1);
@@ -271,7 +271,7 @@ static void test_a_secret_in_the_table_is_hidden(void **state) {
 static void test_getting_refuses_and_writes_nothing(void **state) {
   (void)state;
   size_t at = index_of("HMC_TIMEOUT");
-  hmc_setting_t setting, before;
+  hmc_setting_t setting = HMC_SETTING_INIT, before;
   memset(&setting, 0x5a, sizeof(setting));
   before = setting;
   setenv("HMC_TIMEOUT", "soon", 1);
@@ -289,7 +289,7 @@ static void test_long_values_are_cut_in_the_table(void **state) {
   memset(path, 'p', sizeof(path));
   path[200] = '\0';
   setenv("HMC_SECRET_FILE", path, 1);
-  hmc_setting_t setting;
+  hmc_setting_t setting = HMC_SETTING_INIT;
   assert_int_equal(hmc_settings_get(at, &setting), HMC_SUCCESS);
   assert_int_equal(strlen(setting.value), sizeof(setting.value) - 1);
 }

@@ -109,8 +109,14 @@ static void open_scene(scene_t *scene, way_t way) {
   uint16_t port;
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   *scene = (scene_t){.memory = {way.kind, 0}};
-  assert_int_equal(hmc_context_create(&(hmc_context_options_t){"here", SECONDS_20}, &scene->here), HMC_SUCCESS);
-  assert_int_equal(hmc_context_create(&(hmc_context_options_t){"there", SECONDS_20}, &scene->there), HMC_SUCCESS);
+  assert_int_equal(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", SECONDS_20},
+                         &scene->here),
+      HMC_SUCCESS);
+  assert_int_equal(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", SECONDS_20},
+                         &scene->there),
+      HMC_SUCCESS);
   take_checksums(scene->here, way.type);
   assert_int_equal(hmc_context_listen(scene->there, "127.0.0.1", 0, &port), HMC_SUCCESS);
   assert_int_equal(hmc_context_connect(scene->here, "127.0.0.1", port, way.type, 0, &scene->peer), HMC_SUCCESS);
@@ -183,7 +189,8 @@ static hmc_status_t move(scene_t *scene, bool put, uint64_t here, uint64_t there
   return status;
 }
 
-static const hmc_operation_options_t checked = {.flags = HMC_OPERATION_CHECKSUM};
+static const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t),
+                                                .flags = HMC_OPERATION_CHECKSUM};
 
 static uint64_t word_of(scene_t *scene) {
   uint64_t word = 0;
@@ -267,8 +274,11 @@ static void find_damage(scene_t *scene) {
     uint64_t length, at;
   } cases[] = {{1, 0}, {5000, 4999}, {3 * MIB + 7, 0}, {3 * MIB + 7, MIB}, {3 * MIB + 7, 3 * MIB + 6}};
   hmc_signal_t signal = {scene->word, 8, HMC_ATOMIC_ADD, 1};
-  hmc_operation_options_t options = {
-      .flags = HMC_OPERATION_CHECKSUM, .signal = &signal, .notification = "over", .notification_size = 4};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                     .flags = HMC_OPERATION_CHECKSUM,
+                                     .signal = &signal,
+                                     .notification = "over",
+                                     .notification_size = 4};
   for (int put = 0; put < 2; put++) {
     fill(scene, put, 3);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -301,7 +311,10 @@ static void check_many(scene_t *scene) {
   enum { MANY = 32 };
   hmc_request_t *requests[MANY];
   _Atomic uint32_t calls = 0;
-  hmc_operation_options_t called = {.flags = HMC_OPERATION_CHECKSUM, .callback = on_complete, .user = (void *)&calls};
+  hmc_operation_options_t called = {.size = sizeof(hmc_operation_options_t),
+                                    .flags = HMC_OPERATION_CHECKSUM,
+                                    .callback = on_complete,
+                                    .user = (void *)&calls};
   fill(scene, true, 9);
   for (uint64_t i = 0; i < MANY; i++)
     assert_int_equal(start(scene, true, i * 70000, i * 70000, 69999, &checked, &requests[i]), HMC_SUCCESS);
@@ -330,7 +343,8 @@ static void cancel_anywhere(scene_t *scene) {
   fill(scene, true, 5);
   for (int round = 0; round < 60; round++) {
     hmc_signal_t signal = {scene->word, 8, HMC_ATOMIC_SWAP, (uint64_t)round + 1};
-    hmc_operation_options_t options = {.flags = HMC_OPERATION_CHECKSUM, .signal = &signal};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM, .signal = &signal};
     hmc_request_t *request;
     uint64_t at = round % 2 ? 0 : 2 * MIB; /* what is left of a put may still arrive where it goes */
     assert_int_equal(start(scene, round % 2, at, at, 300000 + (uint64_t)round, &options, &request), HMC_SUCCESS);
@@ -376,7 +390,8 @@ static void test_no_answer_ends_at_the_deadline(void **state) {
   (void)state;
   scene_t scene;
   hmc_request_t *request, *forgotten;
-  hmc_operation_options_t brief = {.flags = HMC_OPERATION_CHECKSUM, .timeout_ms = 60};
+  hmc_operation_options_t brief = {
+      .size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM, .timeout_ms = 60};
   open_scene(&scene, silent_way);
   hmci_loop_lock(scene.there->loop);
   assert_int_equal(start(&scene, true, 0, 0, MIB, &brief, &request), HMC_SUCCESS);

@@ -259,19 +259,22 @@ static void init_state(hmc_context_t *context) {
   hmci_random(&context->host.incarnation, sizeof context->host.incarnation);
 }
 
-hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **out) {
+hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
+  hmc_context_options_t options;
+  hmc_status_t status = hmci_sized_read(&options, sizeof options, given, "hmc_context_options_t");
+  if (status != HMC_SUCCESS) return status;
   hmc_context_t *context = calloc(1, sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
-  hmc_status_t status = hmci_settings_read(&context->settings);
+  status = hmci_settings_read(&context->settings);
   if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
   if (status != HMC_SUCCESS) goto err_free;
-  name_context(context, options ? options->name : NULL);
+  name_context(context, options.name);
   context->timeout_ms =
-      options && options->timeout_ms ? options->timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
+      options.timeout_ms ? options.timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
   if (!context->timeout_ms) context->timeout_ms = 1;
   status = make_fork_mark(context);
   if (status != HMC_SUCCESS) goto err_secret;

@@ -254,15 +254,18 @@ hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc
 hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
   if (!peer || !info) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
-  memset(info, 0, sizeof *info);
-  info->state = atomic_load(&peer->connected) ? HMC_PEER_CONNECTED : HMC_PEER_GONE;
-  info->type = peer->transport->ops->type;
-  info->port = peer->port;
-  info->incarnation = peer->incarnation;
-  info->process = peer->process;
-  snprintf(info->ip, sizeof info->ip, "%s", peer->ip);
-  snprintf(info->name, sizeof info->name, "%s", peer->name);
-  snprintf(info->host, sizeof info->host, "%s", peer->host);
+  hmc_status_t status = hmci_sized_check(info, "hmc_peer_info_t");
+  if (status != HMC_SUCCESS) return status;
+  hmc_peer_info_t found = {.size = sizeof(hmc_peer_info_t),
+                           .state = atomic_load(&peer->connected) ? HMC_PEER_CONNECTED : HMC_PEER_GONE,
+                           .type = peer->transport->ops->type,
+                           .port = peer->port,
+                           .incarnation = peer->incarnation,
+                           .process = peer->process};
+  snprintf(found.ip, sizeof found.ip, "%s", peer->ip);
+  snprintf(found.name, sizeof found.name, "%s", peer->name);
+  snprintf(found.host, sizeof found.host, "%s", peer->host);
+  hmci_sized_write(info, &found, sizeof found);
   return HMC_SUCCESS;
 }
 

@@ -309,15 +309,11 @@ uint32_t hmc_queue_under_way(hmc_queue_t *queue) {
 /* ---- making and ending ------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t *options, hmc_queue_t **out) {
-  hmc_queue_options_t set = HMC_QUEUE_OPTIONS_INIT;
   if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_create: context or queue is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if (options) {
-    if (options->size != sizeof set)
-      return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_create: options of %zu B: begin with HMC_QUEUE_OPTIONS_INIT",
-                       options->size);
-    set = *options;
-  }
+  hmc_queue_options_t set;
+  hmc_status_t status = hmci_sized_read(&set, sizeof set, options, "hmc_queue_options_t");
+  if (status != HMC_SUCCESS) return status;
   if (set.flags & ~(unsigned)HMC_QUEUE_NO_WAIT)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_create: unknown flags 0x%x", set.flags);
   hmc_queue_t *queue = calloc(1, sizeof *queue);

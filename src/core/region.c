@@ -207,14 +207,14 @@ hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t s
   hmc_region_t *region;
   hmc_status_t status = new_region(context, size, name, rights, &region);
   if (status != HMC_SUCCESS) return status;
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   status = hmc_memory_query(pointer, &info);
   if (status == HMC_SUCCESS) status = hmci_memory_find(info.memory, &region->view.ops);
   if (status != HMC_SUCCESS) goto err_region;
   uint64_t before = info.base ? (uint64_t)((uint8_t *)pointer - (uint8_t *)info.base) : 0;
-  if (info.size && !hmci_range_fits(before, size, info.size)) {
+  if (info.bytes && !hmci_range_fits(before, size, info.bytes)) {
     status = hmci_fail(HMC_OUT_OF_RANGE, "%zu B at offset %llu run past the %zu B of the %s allocation", size,
-                       (unsigned long long)before, info.size, hmc_memory_kind_name(info.memory.kind));
+                       (unsigned long long)before, info.bytes, hmc_memory_kind_name(info.memory.kind));
     goto err_region;
   }
   region->view.memory = info.memory;

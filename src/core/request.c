@@ -338,7 +338,7 @@ static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   return done;
 }
 
-hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
+static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
   hmc_status_t status = check_options(what);
   if (status != HMC_SUCCESS) return status;
@@ -387,6 +387,16 @@ hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **out) {
   give_request(request);
   *out = NULL;
   return hmci_operation_explain(what->kind, status, what->remote, what->length);
+}
+
+hmc_status_t hmci_request_start(const hmci_start_t *given, hmc_request_t **request) {
+  if (!given->options) return start_request(given, request);
+  hmc_operation_options_t options;
+  hmc_status_t status = hmci_sized_read(&options, sizeof options, given->options, "hmc_operation_options_t");
+  if (status != HMC_SUCCESS) return status;
+  hmci_start_t what = *given;
+  what.options = &options; /* it is read during the call only */
+  return start_request(&what, request);
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,

@@ -107,11 +107,11 @@ hmc_status_t hmc_memory_unpin(hmc_memory_t memory, void *pointer) {
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 hmc_status_t hmc_memory_get_properties(hmc_memory_t memory, hmc_memory_properties_t *properties) {
-  if (!properties || !properties->size) {
-    return hmci_fail(HMC_INVALID_CONFIG, "hmc_memory_get_properties: %s", properties ? "its size is 0" : "NULL");
-  }
+  if (!properties) return hmci_fail(HMC_INVALID_CONFIG, "hmc_memory_get_properties: properties is NULL");
+  hmc_status_t status = hmci_sized_check(properties, "hmc_memory_properties_t");
+  if (status != HMC_SUCCESS) return status;
   const hmci_memory_ops_t *ops;
-  hmc_status_t status = hmci_memory_find(memory, &ops);
+  status = hmci_memory_find(memory, &ops);
   if (status != HMC_SUCCESS) return status;
   hmc_memory_properties_t found = {.size = sizeof found, .memory = {ops->kind, memory.device}, .numa_node = -1};
   if (ops->properties) {
@@ -120,9 +120,7 @@ hmc_status_t hmc_memory_get_properties(hmc_memory_t memory, hmc_memory_propertie
   } else {
     strcpy(found.name, ops->host_accessible ? "host memory" : ops->name);
   }
-  size_t known = properties->size < sizeof found ? properties->size : sizeof found, size = properties->size;
-  memcpy(properties, &found, known);
-  properties->size = size;
+  hmci_sized_write(properties, &found, sizeof found);
   return HMC_SUCCESS;
 }
 

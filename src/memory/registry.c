@@ -212,14 +212,20 @@ hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info) {
   if (pointer == NULL || info == NULL) {
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_memory_query: %s is NULL", pointer == NULL ? "pointer" : "info");
   }
+  if (hmci_sized_check(info, "hmc_memory_info_t") != HMC_SUCCESS) {
+    return HMC_INVALID_CONFIG;
+  }
+  hmc_memory_info_t found = HMC_MEMORY_INFO_INIT;
   for (int i = HMC_MEMORY_NVIDIA_GPU; i < KINDS; i++) {
     const hmci_memory_ops_t *ops;
     int devices;
-    if (try_open((hmc_memory_kind_t)i, &ops, &devices) && try_query(ops, pointer, info)) {
+    if (try_open((hmc_memory_kind_t)i, &ops, &devices) && try_query(ops, pointer, &found)) {
+      hmci_sized_write(info, &found, sizeof(found));
       return HMC_SUCCESS;
     }
   }
-  *info = (hmc_memory_info_t){.memory = {.kind = HMC_MEMORY_CPU, .device = 0}};
+  found = (hmc_memory_info_t){.size = sizeof(hmc_memory_info_t), .memory = {.kind = HMC_MEMORY_CPU, .device = 0}};
+  hmci_sized_write(info, &found, sizeof(found));
   return HMC_SUCCESS;
 }
 
@@ -234,14 +240,14 @@ typedef struct side {
 
 /* A copy in pieces would notice a range that is too long only after the pieces that fit. */
 static hmc_status_t check_range(const side_t *side, size_t size) {
-  hmc_memory_info_t info;
-  if (!try_query(side->ops, side->bytes, &info) || info.size == 0) {
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+  if (!try_query(side->ops, side->bytes, &info) || info.bytes == 0) {
     return HMC_SUCCESS;
   }
   size_t offset = (size_t)(side->bytes - (char *)info.base);
-  if (!hmci_range_fits(offset, size, info.size)) {
+  if (!hmci_range_fits(offset, size, info.bytes)) {
     return hmci_fail(HMC_OUT_OF_RANGE, "%s:%d: %zu B at offset %zu run past the allocation's %zu B", side->ops->name,
-                     side->device, size, offset, info.size);
+                     side->device, size, offset, info.bytes);
   }
   return HMC_SUCCESS;
 }

@@ -52,7 +52,8 @@ static hmc_status_t fake_query(const void *pointer, hmc_memory_info_t *info) {
   if ((const char *)pointer < fake.bytes || (const char *)pointer >= fake.bytes + fake.extent) {
     return hmci_fail(HMC_NOT_FOUND, "fake: not mine");
   }
-  *info = (hmc_memory_info_t){.memory = nvidia, .base = fake.bytes, .size = fake.extent};
+  *info = (hmc_memory_info_t){
+      .size = sizeof(hmc_memory_info_t), .memory = nvidia, .base = fake.bytes, .bytes = fake.extent};
   return HMC_SUCCESS;
 }
 
@@ -232,7 +233,7 @@ static void test_missing_ops_are_unsupported(void **state) {
   assert_int_equal(hmc_memory_copy(bytes, nvidia, bytes, sim, 1), HMC_UNSUPPORT);
   assert_int_equal(hmc_memory_copy(bytes, sim, bytes, nvidia, 1), HMC_UNSUPPORT);
   assert_int_equal(hmc_memory_copy(bytes, nvidia, bytes, nvidia, 1), HMC_UNSUPPORT);
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   assert_int_equal(hmc_memory_query(bytes, &info), HMC_SUCCESS);
   assert_ptr_equal(pointer, bytes);
 }
@@ -260,12 +261,12 @@ static void test_query_finds_the_owner(void **state) {
   hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &fake_ops);
   hmci_fail(HMC_ERROR, "as before");
   char *device = allocate(other_sim, 5000), *host = allocate(cpu, 100);
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   assert_int_equal(hmc_memory_query(device + 10, &info), HMC_SUCCESS);
   assert_int_equal(info.memory.kind, HMC_MEMORY_SIM);
   assert_int_equal(info.memory.device, 1);
   assert_ptr_equal(info.base, device);
-  assert_int_equal(info.size, 5000);
+  assert_int_equal(info.bytes, 5000);
   assert_int_equal(hmc_memory_query(fake.bytes + 5, &info), HMC_SUCCESS);
   assert_int_equal(info.memory.kind, HMC_MEMORY_NVIDIA_GPU);
   fake.open_status = HMC_UNSUPPORT; /* then nothing is its own */
@@ -275,7 +276,7 @@ static void test_query_finds_the_owner(void **state) {
   assert_int_equal(info.memory.kind, HMC_MEMORY_CPU);
   assert_int_equal(info.memory.device, 0);
   assert_null(info.base);
-  assert_int_equal(info.size, 0);
+  assert_int_equal(info.bytes, 0);
   assert_string_equal(hmc_last_error(), "as before");
   assert_int_equal(hmc_memory_query(NULL, &info), HMC_INVALID_CONFIG);
   assert_int_equal(hmc_memory_query(host, NULL), HMC_INVALID_CONFIG);

@@ -234,7 +234,7 @@ void signal_comes_after_the_data(void **state) {
     place_store(&local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
     if (round % 2 == 0) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
-    hmc_operation_options_t options = {.signal = &signal};
+    hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
     hmc_request_t *request = NULL;
     assert_success(hmc_put_nb(local.region, 0, remote, signal_data(round), length, &options, &request));
     signal = (hmc_signal_t){NULL, 0, HMC_ATOMIC_ADD, 77}; /* is read during the call only */
@@ -257,7 +257,7 @@ void signal_stays_away_on_failure(void **state) {
   trio_set(&local, words, 16, 5);
   target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = 1});
   hmc_signal_t signal = {words, 16, HMC_ATOMIC_ADD, 1};
-  hmc_operation_options_t options = {.signal = &signal};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_put_nb(local.region, 0, gone, 0, 64, &options, &request);
   if (status == HMC_SUCCESS) status = hmc_request_wait(request);
@@ -283,7 +283,8 @@ static answer_t notified(pair_t *pair, uint64_t capacity, uint64_t timeout_ms) {
 
 static hmc_status_t put_notifying(const place_t *local, hmc_remote_t *remote, uint64_t length, const void *text,
                                   size_t size) {
-  hmc_operation_options_t options = {.notification = text, .notification_size = size};
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .notification = text, .notification_size = size};
   hmc_request_t *request = NULL;
   hmc_status_t status = hmc_put_nb(local->region, 300, remote, 300, length, &options, &request);
   if (status == HMC_SUCCESS) status = hmc_request_wait(request);

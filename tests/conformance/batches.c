@@ -339,7 +339,7 @@ void callbacks_come_once(void **state) {
   place_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "calls", (there_t){.size = MANY * MANY_LENGTH + 1000, .lend = true});
   calls_t calls = {.tester = pthread_self(), .local = &local, .remote = remote};
-  hmc_operation_options_t options = {.callback = on_complete, .user = &calls};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = on_complete, .user = &calls};
   hmc_request_t *requests[MANY];
   bytes_fill(&local, 0, 1000, 0x5a);
   start_many(&local, remote, requests, &options);
@@ -363,7 +363,8 @@ void callbacks_come_once(void **state) {
 void checksums(void **state) {
   pair_t *pair = *state;
   static const uint64_t lengths[] = {0, 1, 4097, MIB + 1};
-  hmc_operation_options_t options = {.flags = HMC_OPERATION_CHECKSUM}, unknown = {.flags = 1u << 30};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM},
+                          unknown = {.flags = 1u << 30};
   hmc_request_t *request = NULL;
   place_t local = local_make(pair, 2 * MIB, false);
   for (uint32_t i = 0; i < 2 * COUNT_OF(lengths); i++) {

@@ -9,7 +9,7 @@ void info_tells_who(void **state) {
   pair_t *pair = *state;
   char host[64] = "";
   gethostname(host, sizeof host - 1);
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   assert_success(hmc_peer_get_info(pair->peer, &info));
   assert_int_equal(info.state, HMC_PEER_CONNECTED);
   assert_int_equal(info.type, stamp.type);
@@ -87,7 +87,7 @@ void required_type_is_kept(void **state) {
       assert_error_names(hmc_connection_type_name(types[i]));
       continue;
     }
-    hmc_peer_info_t info;
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     assert_success(hmc_peer_get_info(peer, &info));
     assert_int_equal(info.type, types[i]);
     hmc_peer_close(peer);
@@ -101,7 +101,7 @@ void required_type_is_kept(void **state) {
 void automatic_type_is_shm_here(void **state) {
   pair_t *pair = *state;
   hmc_peer_t *peer = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   assert_success(hmc_context_connect(pair->context, "127.0.0.1", pair->port, HMC_CONNECTION_AUTO, 0, &peer));
   assert_success(hmc_peer_get_info(peer, &info));
   assert_int_equal(info.type, HMC_CONNECTION_SHM);
@@ -125,7 +125,7 @@ void accept_gives_each_peer_once(void **state) {
     target_do(&pair->target,
               (command_t){.verb = VERB_CONNECT, .slot = i, .text = "127.0.0.1", .value = port, .type = stamp.type});
   for (size_t i = 0; i < COUNT_OF(peers); i++) {
-    hmc_peer_info_t info;
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     assert_success(hmc_context_accept(pair->context, 0, &peers[i]));
     assert_success(hmc_peer_get_info(peers[i], &info));
     assert_int_equal(info.type, stamp.type);

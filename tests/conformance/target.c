@@ -32,7 +32,8 @@ static answer_t quit(const command_t *command, answer_t answer) {
 }
 
 static answer_t create(const command_t *command, answer_t answer) {
-  hmc_context_options_t options = {.name = "target", .timeout_ms = command->timeout_ms};
+  hmc_context_options_t options = {
+      .size = sizeof(hmc_context_options_t), .name = "target", .timeout_ms = command->timeout_ms};
   answer.status = hmc_context_create(&options, &context);
   return answer;
 }
@@ -56,6 +57,7 @@ static answer_t connect_to(const command_t *command, answer_t answer) {
 }
 
 static answer_t peer_info(const command_t *command, answer_t answer) {
+  answer.info.size = sizeof answer.info;
   answer.status = hmc_peer_get_info(peers[command->slot], &answer.info);
   return answer;
 }

@@ -51,7 +51,8 @@ static int dial_all(uint16_t port, uint32_t count) {
   pthread_attr_init(&small);
   pthread_attr_setstacksize(&small, SANITIZED ? 4 * STACK : STACK);
   pthread_barrier_init(&crowd.start, NULL, count);
-  if (hmc_context_create(&(hmc_context_options_t){"dialler", CONNECT_TIMEOUT_MS}, &crowd.context) != HMC_SUCCESS)
+  if (hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "dialler", CONNECT_TIMEOUT_MS},
+                         &crowd.context) != HMC_SUCCESS)
     return 2;
   for (uint32_t i = 0; i < count; i++) {
     if (pthread_create(&threads[i], &small, connect_one, &crowd) != 0) return 3;
@@ -69,7 +70,8 @@ typedef struct server {
 } server_t;
 
 static void server_open(server_t *server) {
-  assert_success(hmc_context_create(&(hmc_context_options_t){"server", 30000}, &server->context));
+  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "server", 30000},
+                                    &server->context));
   assert_success(hmc_region_allocate(server->context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 64, "words", HMC_REMOTE_ALL,
                                      &server->words));
   assert_success(hmc_context_listen(server->context, "127.0.0.1", 0, &server->port));

@@ -95,7 +95,8 @@ void listener_never_answers(void **state) {
   assert_null(peer);
 
   hmc_context_t *hasty = NULL; /* the context's own deadline */
-  assert_success(hmc_context_create(&(hmc_context_options_t){"hasty", 200}, &hasty));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", 200}, &hasty));
   start = now_ms();
   assert_status(hmc_context_connect(hasty, "127.0.0.1", port, stamp.type, 0, &peer), HMC_TIMEOUT);
   assert_took(start, 200, 200);

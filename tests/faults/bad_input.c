@@ -137,7 +137,7 @@ static void refuse_null_regions(scene_t *scene) {
 static void refuse_null_peers(scene_t *scene) {
   uint16_t port = scene->subject.port;
   hmc_peer_t *peer = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   char text[64];
   size_t size = 0;
   int descriptor = -1;

@@ -23,7 +23,7 @@ static int first_call_that_works(scene_t *scene) {
   hmc_remote_t *remote = NULL;
   hmc_peer_t *peer = NULL;
   hmc_request_t *request = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   size_t size = 0;
   const hmc_status_t answers[] = {
       hmc_put(local, 0, side->remote, 0, 64),

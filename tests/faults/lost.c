@@ -177,7 +177,7 @@ void target_killed_wakes_everyone(void **state) {
   told_t told = {0};
   killer_t killer;
   size_t index, started = 0;
-  const hmc_operation_options_t options = {.callback = on_end, .user = &told};
+  const hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = on_end, .user = &told};
   assert_success(exchange(&scene->local, 0, scene->subject.remote, 0, TRAFFIC_ROOM, 1, 1));
   side_stop(&scene->subject);
   for (; started < COUNT_OF(requests); started++)
@@ -267,7 +267,7 @@ void target_hangs_up(void **state) {
 
 void target_restarts_on_its_port(void **state) {
   scene_t *scene = *state;
-  hmc_peer_info_t former, now;
+  hmc_peer_info_t former = HMC_PEER_INFO_INIT, now = HMC_PEER_INFO_INIT;
   uint16_t port = scene->subject.port;
   side_t successor;
   assert_success(hmc_peer_get_info(scene->subject.peer, &former));

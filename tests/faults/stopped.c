@@ -8,7 +8,7 @@
 
 #define DEADLINE_MS 250u
 
-static const hmc_operation_options_t hasty = {.timeout_ms = DEADLINE_MS};
+static const hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = DEADLINE_MS};
 
 /* The subject answers again; the connection may have been given up, then a new one serves. */
 static void expect_recovery(scene_t *scene) {
@@ -137,7 +137,7 @@ void stopped_waits_of_all_kinds_end(void **state) {
 /* Starting is no waiting, also for the first operation on a connection. */
 void stopped_peer_does_not_hold_a_start(void **state) {
   scene_t *scene = *state;
-  const hmc_operation_options_t patient = {.timeout_ms = 2 * SLACK_MS};
+  const hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 2 * SLACK_MS};
   hmc_request_t *put = NULL, *get = NULL;
   side_stop(&scene->subject);
   uint64_t start = now_ms();
@@ -158,7 +158,8 @@ void stopped_blocking_call_times_out(void **state) {
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   place_t local;
-  assert_success(hmc_context_create(&(hmc_context_options_t){"hasty", DEADLINE_MS}, &context));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", DEADLINE_MS}, &context));
   assert_success(hmc_context_connect(context, "127.0.0.1", scene->subject.port, stamp.type, 10000, &peer));
   assert_success(hmc_remote_open(peer, "region", 10000, &remote));
   assert_success(place_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));

@@ -108,7 +108,7 @@ void assert_took(uint64_t since, uint64_t least, uint64_t most) {
 }
 
 void assert_gone(hmc_peer_t *peer) {
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t limit = now_ms() + SLACK_MS;
   do {
     assert_success(hmc_peer_get_info(peer, &info));
@@ -137,7 +137,8 @@ static int open_scene(void **state) {
   assert_non_null(scene);
   scene->test = test;
   *state = scene;
-  assert_success(hmc_context_create(&(hmc_context_options_t){"survivor", 20000}, &scene->context));
+  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", 20000},
+                                    &scene->context));
   assert_success(place_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
   side_start(&scene->subject, 0, REGION_SIZE, NULL);
   side_start(&scene->bystander, 0, REGION_SIZE, NULL);

@@ -369,7 +369,8 @@ void batch_of_nothing(void **state) {
     assert_int_equal(hmc_batch_size(batch), 0);
     assert_success(hmc_batch_put(batch));
     assert_success(hmc_batch_get(batch));
-    hmc_operation_options_t options = {.notification = "empty", .notification_size = 5};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .notification = "empty", .notification_size = 5};
     assert_success(hmc_batch_put_nb(batch, &options, &request));
     assert_success(finish(request));
     uint8_t got[8];
@@ -445,7 +446,8 @@ void batch_with_all_options(void **state) {
     for (uint64_t round = 1; round <= 6; round++) {
       bool put = round % 2;
       hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round + 10 * (uint64_t)lend};
-      hmc_operation_options_t options = {.flags = HMC_OPERATION_CHECKSUM,
+      hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                         .flags = HMC_OPERATION_CHECKSUM,
                                          .timeout_ms = 15000,
                                          .signal = &signal,
                                          .notification = &round,

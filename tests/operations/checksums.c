@@ -6,7 +6,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
-static const hmc_operation_options_t checked = {.flags = HMC_OPERATION_CHECKSUM};
+static const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t),
+                                                .flags = HMC_OPERATION_CHECKSUM};
 
 /* ---- sound data */
 
@@ -129,8 +130,11 @@ static void damage_one(couple_t *couple, detour_t *detour, bool put, uint64_t le
   /* checked, it is found, and what was to follow stays away */
   uint64_t word = word_load(&detour->words.place, 8);
   hmc_signal_t signal = {detour->word, 8, HMC_ATOMIC_ADD, 1};
-  hmc_operation_options_t options = {
-      .flags = HMC_OPERATION_CHECKSUM, .signal = &signal, .notification = "over", .notification_size = 4};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                     .flags = HMC_OPERATION_CHECKSUM,
+                                     .signal = &signal,
+                                     .notification = "over",
+                                     .notification_size = 4};
   proxy_damage_marked(detour->proxy, 1);
   assert_status(move_marked(detour, put, false, length, at, &options, seed + 1), HMC_CORRUPT);
   assert_string_not_equal(hmc_last_error(), "");

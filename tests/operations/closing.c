@@ -90,7 +90,7 @@ void closing_a_peer_wakes_those_who_wait(void **state) {
   couple_t *couple = *state;
   hmc_peer_t *peers[PEERS];
   hmc_remote_t *remotes[PEERS];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t random = 3;
   distant_t distant;
   distant_start(&distant, couple);
@@ -124,13 +124,14 @@ void destroying_a_context_wakes_those_who_wait(void **state) {
   couple_t *couple = *state;
   hmc_context_t *contexts[ROUNDS];
   hmc_remote_t *remotes[ROUNDS];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   distant_t distant;
   distant_start(&distant, couple);
   assert_success(hmc_peer_get_info(distant.peer, &info));
   for (size_t i = 0; i < ROUNDS; i++) {
     hmc_peer_t *peer = NULL;
-    assert_success(hmc_context_create(&(hmc_context_options_t){"brief", COUPLE_TIMEOUT_MS}, &contexts[i]));
+    assert_success(hmc_context_create(
+        &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", COUPLE_TIMEOUT_MS}, &contexts[i]));
     assert_success(hmc_context_connect(contexts[i], "127.0.0.1", info.port, stamp.type, 0, &peer));
     assert_success(hmc_remote_open(peer, "distant", 0, &remotes[i]));
     assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));

@@ -57,11 +57,13 @@ static void slower_way_is_told_once(void **state) {
   (void)state;
   hmc_context_t *here = NULL, *there = NULL;
   hmc_peer_t *peers[3] = {NULL}, *none = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   char text[4096];
   uint16_t port = 0;
-  assert_success(hmc_context_create(&(hmc_context_options_t){"here", COUPLE_TIMEOUT_MS}, &here));
-  assert_success(hmc_context_create(&(hmc_context_options_t){"there", COUPLE_TIMEOUT_MS}, &there));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", COUPLE_TIMEOUT_MS}, &here));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", COUPLE_TIMEOUT_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
   hmc_log_set_callback(on_line, NULL);
   hmc_log_set_level(HMC_LOG_WARNING);
@@ -98,12 +100,14 @@ static void any_failure_falls_back(void **state) {
   hmc_context_t *here = NULL, *there = NULL;
   uint16_t port = 0;
   is_main = true;
-  assert_success(hmc_context_create(&(hmc_context_options_t){"here", COUPLE_TIMEOUT_MS}, &here));
-  assert_success(hmc_context_create(&(hmc_context_options_t){"there", COUPLE_TIMEOUT_MS}, &there));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", COUPLE_TIMEOUT_MS}, &here));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", COUPLE_TIMEOUT_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
   for (size_t i = 0; i < COUNT_OF(failures); i++) {
     hmc_peer_t *peer = NULL, *back = NULL;
-    hmc_peer_info_t info;
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     char text[4096];
     atomic_store(failures[i], true);
     assert_success(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_AUTO, 0, &peer));

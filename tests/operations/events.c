@@ -51,7 +51,7 @@ void event_descriptor_polls(void **state) {
     assert_false(is_readable(descriptor, 5));
   }
   distant_stop(&distant);
-  hmc_operation_options_t brief = {.timeout_ms = 100};
+  hmc_operation_options_t brief = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 100};
   hmc_request_t *request = NULL, *cancelled = NULL;
   assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &brief, &request));
   assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, &cancelled));
@@ -137,7 +137,8 @@ void callback_once_by_the_service_thread(void **state) {
     hmc_signal_t signal = {made.remote, 8, HMC_ATOMIC_ADD, 1};
     hmc_region_t *region = local.region;
     for (size_t i = 0; i < KINDS; i++)
-      options[i] = (hmc_operation_options_t){.callback = on_complete, .user = &calls[i]};
+      options[i] = (hmc_operation_options_t){
+          .size = sizeof(hmc_operation_options_t), .callback = on_complete, .user = &calls[i]};
     options[5].signal = &signal;
     options[6].notification = "told", options[6].notification_size = 4;
     options[8].timeout_ms = 50;
@@ -192,7 +193,7 @@ typedef struct relay {
 static void run_on(hmc_request_t *request, hmc_status_t status, void *user) {
   relay_t *relay = user;
   uint32_t run = atomic_load(&relay->runs) + 1;
-  hmc_operation_options_t options = {.callback = run_on, .user = relay};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = run_on, .user = relay};
   hmc_request_free(request);
   if (status == HMC_SUCCESS && run < relay->most) {
     uint64_t at = run * 16;
@@ -209,7 +210,7 @@ void callback_starts_the_next(void **state) {
   far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
   place_t local = near_make(couple, LENGTH, false);
   relay_t relay = {.local = &local, .remotes = {far.remote, made.remote}, .most = SANITIZED ? 300 : 2000};
-  hmc_operation_options_t options = {.callback = run_on, .user = &relay};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = run_on, .user = &relay};
   bytes_fill(&local, 0, LENGTH, 0x5a);
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 16, &options, &relay.last));
   await_calls(&relay.runs, relay.most);
@@ -248,7 +249,8 @@ void callback_not_after_free(void **state) {
   uint64_t random = 1;
   uint32_t came = 0, late = 0;
   for (size_t i = 0; i < rounds; i++) {
-    hmc_operation_options_t options = {.callback = on_promise, .user = &promises[i]};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .callback = on_promise, .user = &promises[i]};
     hmc_request_t *request = NULL;
     assert_success(hmc_put_nb(local.region, 0, i % 3 ? made.remote : far.remote, 0, i % 64, &options, &request));
     spin_ns(draw(&random) % (i % 4 ? 30000 : 2000));
@@ -281,7 +283,8 @@ void callback_may_free(void **state) {
   far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
   place_t local = near_make(couple, LENGTH, false);
   _Atomic uint32_t count = 0;
-  hmc_operation_options_t options = {.callback = free_at_once, .user = (void *)&count};
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .callback = free_at_once, .user = (void *)&count};
   for (uint32_t i = 0; i < rounds; i++) {
     hmc_request_t *request = NULL;
     hmc_remote_t *remote = i % 2 ? far.remote : made.remote;
@@ -307,7 +310,7 @@ typedef struct inside {
 } inside_t;
 
 static void run_inside(inside_t *inside, void (*callback)(hmc_request_t *, hmc_status_t, void *)) {
-  hmc_operation_options_t options = {.callback = callback, .user = inside};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = callback, .user = inside};
   hmc_request_t *request = NULL;
   assert_success(hmc_put_nb(inside->local->region, 0, inside->remote, 0, 8, &options, &request));
   await_calls(&inside->runs, 1);

@@ -155,7 +155,8 @@ static void small_put_allocates_and_locks_nothing(void **state) {
   (void)state;
   scene_t scene;
   scene_open(&scene);
-  hmc_operation_options_t options = {.notification = "seen", .notification_size = 4};
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .notification = "seen", .notification_size = 4};
   count_begin(); /* a request with a notification does all three */
   hmc_status_t status = put_with(&scene.local, 0, scene.lent.remote, 0, 8, &options);
   count_end();

@@ -12,7 +12,9 @@ static void letters_write(uint8_t *text, size_t size, uint64_t seed) {
 }
 
 static hmc_status_t notify(const place_t *local, hmc_remote_t *remote, const void *text, size_t size) {
-  return put_with(local, 0, remote, 0, 0, &(hmc_operation_options_t){.notification = text, .notification_size = size});
+  return put_with(local, 0, remote, 0, 0,
+                  &(hmc_operation_options_t){
+                      .size = sizeof(hmc_operation_options_t), .notification = text, .notification_size = size});
 }
 
 /* ---- order and content */
@@ -29,7 +31,10 @@ void notification_after_data_and_signal(void **state) {
       uint64_t length = mix(round) % (ROOM - 1024);
       size_t letters = round % 10 == 0 ? HMC_NOTIFICATION_MAX : 1 + mix(~round) % HMC_NOTIFICATION_MAX, size = 0;
       hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round};
-      hmc_operation_options_t options = {.signal = &signal, .notification = sent, .notification_size = letters};
+      hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                         .signal = &signal,
+                                         .notification = sent,
+                                         .notification_size = letters};
       hmc_request_t *request = NULL;
       hmc_peer_t *peer = NULL;
       letters_write(sent, letters, round);
@@ -61,7 +66,8 @@ void notification_after_a_get(void **state) {
     far_t far = far_make(couple, (far_options_t){.name = "read", .size = length + 1024, .lend = lend});
     place_t local = near_make(couple, length + 1024, false);
     for (uint64_t round = 1; round <= (SANITIZED ? 5 : 20); round++) {
-      hmc_operation_options_t options = {.notification = &round, .notification_size = sizeof round};
+      hmc_operation_options_t options = {
+          .size = sizeof(hmc_operation_options_t), .notification = &round, .notification_size = sizeof round};
       hmc_request_t *request = NULL;
       uint64_t told = 0;
       size_t size = 0;
@@ -148,7 +154,8 @@ void notification_stays_until_it_fits(void **state) {
   assert_took(start, 150, 150);
   assert_int_equal(size, 99);
   hmc_context_t *hasty = NULL; /* 0: the context's deadline */
-  assert_success(hmc_context_create(&(hmc_context_options_t){"hasty", 100}, &hasty));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", 100}, &hasty));
   start = now_ms();
   assert_status(hmc_notification_receive(hasty, got, sizeof got, &size, NULL, 0), HMC_TIMEOUT);
   assert_took(start, 100, 100);
@@ -168,7 +175,8 @@ void notification_queue_has_a_limit(void **state) {
   /* several at a time fill it: the limit holds all the same */
   while (number < HMC_NOTIFICATION_QUEUE) {
     for (size_t i = 0; i < COUNT_OF(requests); i++, number++) {
-      hmc_operation_options_t options = {.notification = &number, .notification_size = sizeof number};
+      hmc_operation_options_t options = {
+          .size = sizeof(hmc_operation_options_t), .notification = &number, .notification_size = sizeof number};
       assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &requests[i]));
     }
     assert_success(hmc_request_wait_all(requests, COUNT_OF(requests)));
@@ -178,7 +186,8 @@ void notification_queue_has_a_limit(void **state) {
     frame_write(&local, 300, 2000, round);
     owner_frame_write(&far.place, 300, 2000, ~round);
     hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_ADD, 1};
-    hmc_operation_options_t options = {.signal = &signal, .notification = "over", .notification_size = 4};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .signal = &signal, .notification = "over", .notification_size = 4};
     assert_status(put_with(&local, 300, far.remote, 300, 2000, &options), HMC_NO_MEMORY);
     assert_string_not_equal(hmc_last_error(), "");
     assert_int_equal(owner_frame_check(&far.place, 300, 2000, round), PATTERN_SAME);
@@ -302,10 +311,12 @@ void notification_refused(void **state) {
   owner_fill(&far.place, 0, 64, 0x11);
   assert_status(notify(&local, far.remote, text, sizeof text), HMC_INVALID_CONFIG);
   assert_error_has_number(HMC_NOTIFICATION_MAX);
-  hmc_operation_options_t nothing = {.notification = NULL, .notification_size = 5};
+  hmc_operation_options_t nothing = {
+      .size = sizeof(hmc_operation_options_t), .notification = NULL, .notification_size = 5};
   assert_status(put_with(&local, 0, far.remote, 0, 64, &nothing), HMC_INVALID_CONFIG);
   assert_error_names("NULL");
-  nothing = (hmc_operation_options_t){.notification = text, .notification_size = 0}; /* none */
+  nothing = (hmc_operation_options_t){
+      .size = sizeof(hmc_operation_options_t), .notification = text, .notification_size = 0}; /* none */
   assert_success(put_with(&local, 0, far.remote, 0, 0, &nothing));
   assert_int_equal(owner_others(&far.place, 0, 64, 0x11, 0x11), 0);
   assert_no_notification(couple->there);

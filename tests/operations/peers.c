@@ -209,7 +209,7 @@ static void thousand_peers(void **state) {
   (void)state;
   static hmc_peer_t *peers[PEERS];
   target_t targets[TARGETS];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t files = open_files(), start = now_ms();
   place_t local;
   assert_success(place_open(&local, hub.context, cpu, 2 * ROOM, NULL, 0, false));
@@ -255,7 +255,8 @@ static int open_hub(void **state) {
   (void)state;
   crash_handlers_set();
   watch("peers", 600);
-  assert_success(hmc_context_create(&(hmc_context_options_t){"hub", 30000}, &hub.context));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hub", 30000}, &hub.context));
   assert_success(hmc_context_listen(hub.context, "127.0.0.1", 0, &hub.port));
   assert_success(place_open(&hub.place, hub.context, cpu, PEERS * ROOM, "hub", HMC_REMOTE_ALL, false));
   return 0;

@@ -317,7 +317,7 @@ void queue_survives_its_peers(void **state) {
   couple_t *couple = *state;
   hmc_peer_t *peers[PEERS];
   hmc_remote_t *remotes[PEERS];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t random = 5;
   distant_t distant;
   distant_start(&distant, couple);

@@ -122,8 +122,10 @@ static void look_at_slots(worker_t *worker) {
 static void *put_rounds(void *argument) {
   worker_t *worker = argument;
   const hmc_operation_options_t manners[] = {
-      {.timeout_ms = worker->manner == BY_TIMEOUT},
-      {.timeout_ms = worker->manner == BY_TIMEOUT, .flags = HMC_OPERATION_CHECKSUM}};
+      {.size = sizeof(hmc_operation_options_t), .timeout_ms = worker->manner == BY_TIMEOUT},
+      {.size = sizeof(hmc_operation_options_t),
+       .timeout_ms = worker->manner == BY_TIMEOUT,
+       .flags = HMC_OPERATION_CHECKSUM}};
   for (uint64_t round = 0; round < worker->rounds && worker->status == HMC_SUCCESS && !worker->wrong; round++) {
     uint64_t slot = round % SLOTS_USED;
     const hmc_operation_options_t *options = &manners[round / SLOTS_USED % 2];
@@ -140,7 +142,8 @@ static void *put_rounds(void *argument) {
 
 static void *get_rounds(void *argument) {
   worker_t *worker = argument;
-  hmc_operation_options_t options = {.timeout_ms = worker->manner == BY_TIMEOUT};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                     .timeout_ms = worker->manner == BY_TIMEOUT};
   uint64_t length = worker->length;
   bytes_fill(&worker->local, 0, SLOTS_USED * length, REFILL);
   for (uint64_t round = 0; round < worker->rounds && worker->status == HMC_SUCCESS && !worker->wrong; round++) {

@@ -31,7 +31,7 @@ static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_
     place_store(local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
     if (round % 2) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
-    hmc_operation_options_t options = {.signal = &signal};
+    hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
     assert_success(put_with(local, 0, remote, signal_data(round), length, &options));
     if (round % burst == 0 || round == rounds) await_word(local, remote, SIGNAL_SEEN, round);
   }
@@ -98,7 +98,7 @@ static void *watch_rounds(void *argument) {
 }
 
 static hmc_status_t put_round(const place_t *local, hmc_remote_t *data, uint64_t round, const hmc_signal_t *signal) {
-  hmc_operation_options_t options = {.signal = signal};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = signal};
   uint64_t length = round_length(round);
   frame_write(local, 512, length, round);
   if (round % 3) return put_with(local, 512, data, 512, length, &options);
@@ -186,7 +186,8 @@ void signal_after_a_get(void **state) {
       frame_write(&local, 512, length, ~round);
       uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
       while (atomic_load(&eraser.ready) < round && now_ms() < limit) spin_ns(1000);
-      status = get_with(&local, 512, data.remote, 512, length, &(hmc_operation_options_t){.signal = &signal});
+      status = get_with(&local, 512, data.remote, 512, length,
+                        &(hmc_operation_options_t){.size = sizeof(hmc_operation_options_t), .signal = &signal});
       wrong += frame_check(&local, 512, length, round) != PATTERN_SAME;
     }
     pthread_join(eraser.thread, NULL);
@@ -203,7 +204,8 @@ void signal_after_a_get(void **state) {
 
 /* Everything that may go with an operation. */
 static hmc_operation_options_t with_all(const hmc_signal_t *signal) {
-  return (hmc_operation_options_t){.signal = signal, .notification = "over", .notification_size = 4};
+  return (hmc_operation_options_t){
+      .size = sizeof(hmc_operation_options_t), .signal = signal, .notification = "over", .notification_size = 4};
 }
 
 void signal_undone_when_refused(void **state) {

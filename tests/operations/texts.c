@@ -8,9 +8,9 @@
 /* The text of a request is made when it is asked for, which may be long after its peer is closed. */
 void text_of_a_request_names_both_ends(void **state) {
   couple_t *couple = *state;
-  hmc_operation_options_t hasty = {.timeout_ms = 50};
+  hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 50};
   hmc_request_t *requests[2] = {NULL};
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   distant_t distant;
   distant_start(&distant, couple);
   assert_success(hmc_peer_get_info(distant.peer, &info));
@@ -43,7 +43,7 @@ void text_of_a_refusal_says_what_is_missing(void **state) {
   far_t writes = far_make(couple, (far_options_t){.name = "writes", .size = 64, .rights = HMC_REMOTE_WRITE});
   place_t local = near_make(couple, 64, false);
   hmc_signal_t signal = {.remote = writes.remote, .operation = HMC_ATOMIC_ADD, .value = 1};
-  hmc_operation_options_t options = {.signal = &signal};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
   hmc_request_t *request = NULL;
   refused(hmc_put(local.region, 0, reads.remote, 0, 8), "HMC_REMOTE_WRITE");
   refused(hmc_get(local.region, 0, writes.remote, 0, 8), "HMC_REMOTE_READ");
@@ -93,7 +93,7 @@ void unmapped_memory_is_told_at_once(void **state) {
   assert_true(memory != MAP_FAILED);
   hmc_region_t *region = NULL;
   hmc_remote_t *remote = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   place_t local = near_make(couple, MIB, false);
   assert_success(hmc_region_register(couple->there, memory, MIB, "gone", HMC_REMOTE_ALL, &region));
   assert_success(hmc_remote_open(couple->peer, "gone", 0, &remote));

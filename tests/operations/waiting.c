@@ -5,7 +5,7 @@
 
 /* Atomics on the distant region need its service thread, whatever the transport. */
 static hmc_request_t *start_word(const distant_t *distant, uint64_t timeout_ms) {
-  hmc_operation_options_t options = {.timeout_ms = timeout_ms};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .timeout_ms = timeout_ms};
   hmc_request_t *request = NULL;
   assert_success(hmc_atomic_nb(distant->remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options, &request));
   return request;
@@ -167,10 +167,11 @@ void deadline_shorter_than_the_context(void **state) {
   hmc_context_t *hasty = NULL;
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   distant_t distant;
   distant_start(&distant, couple);
-  assert_success(hmc_context_create(&(hmc_context_options_t){"hasty", 200}, &hasty));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", 200}, &hasty));
   assert_success(hmc_peer_get_info(distant.peer, &info));
   assert_success(hmc_context_connect(hasty, "127.0.0.1", info.port, stamp.type, 10000, &peer));
   assert_success(hmc_remote_open(peer, "distant", 10000, &remote));
@@ -189,7 +190,7 @@ void deadline_shorter_than_the_context(void **state) {
   assert_status(finish(request), HMC_TIMEOUT);
   assert_took(start, 200, 200);
   /* and longer than the context's: it lives to see the peer go on */
-  hmc_operation_options_t patient = {.timeout_ms = 20000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 20000};
   assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &patient, &request));
   sleep_ms(400);
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS);
@@ -214,7 +215,8 @@ typedef struct hurry {
 
 static void *hurry_on(void *argument) {
   hurry_t *hurry = argument;
-  hmc_operation_options_t brief = {.timeout_ms = 1, .notification = "brief", .notification_size = 5};
+  hmc_operation_options_t brief = {
+      .size = sizeof(hmc_operation_options_t), .timeout_ms = 1, .notification = "brief", .notification_size = 5};
   for (uint64_t i = 0; i < hurry->rounds; i++) {
     uint64_t length = i % 4 ? HURRY_LENGTH : 64;
     hmc_request_t *request = NULL;

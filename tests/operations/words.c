@@ -327,8 +327,10 @@ void words_with_all_options(void **state) {
     far_t others = far_make(couple, (far_options_t){.name = "others", .size = WORDS_SIZE, .lend = !lend});
     for (uint64_t round = 1; round <= (SANITIZED ? 200 : 1000); round++) {
       hmc_signal_t signal = {others.remote, 8, HMC_ATOMIC_SWAP, round};
-      hmc_operation_options_t options = {
-          .signal = round % 3 ? &signal : NULL, .notification = &round, .notification_size = sizeof round};
+      hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                         .signal = round % 3 ? &signal : NULL,
+                                         .notification = &round,
+                                         .notification_size = sizeof round};
       uint64_t fetched = 0, told = 0;
       size_t size = 0;
       hmc_request_t *request = NULL;

@@ -41,7 +41,7 @@ void a_path_that_comes_back(void **state) {
     end_all(requests, HMC_SUCCESS);
     assert_true(pattern_is(scene->far, 0, (uint64_t)MANY * PIECE, round));
   }
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   assert_success(hmc_peer_get_info(scene->peer, &info));
   assert_int_equal(info.state, HMC_PEER_CONNECTED);
 }
@@ -49,7 +49,7 @@ void a_path_that_comes_back(void **state) {
 void a_path_that_does_not(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[MANY];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   setenv("HMC_PEER_TIMEOUT", "300ms", 1);
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
   nic_cut(true);
@@ -124,7 +124,8 @@ void notifications_come_once(void **state) {
   nic_fail_every(5);
   hmc_request_t *requests[100];
   for (uint64_t i = 0; i < 100; i++) {
-    hmc_operation_options_t options = {.notification = &i, .notification_size = sizeof i};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .notification = &i, .notification_size = sizeof i};
     assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, 100, &options, &requests[i]));
   }
   for (uint64_t i = 0; i < 100; i++) {
@@ -177,7 +178,7 @@ void staged_transfers_survive_failures(void **state) {
 
 void a_deadline_takes_it_back(void **state) {
   scene_t *scene = *state;
-  const hmc_operation_options_t hasty = {.timeout_ms = 50};
+  const hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 50};
   hmc_request_t *put = NULL, *get = NULL;
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
   for (int round = 0; round < 3; round++) {
@@ -340,7 +341,8 @@ void a_chain_ends_with_its_head(void **state) {
   for (int get = 0; get < 2; get++) {
     hmc_region_t *region = lend(scene, lent, sizeof lent, &remote);
     hmc_signal_t signal = {scene->remote, 0, HMC_ATOMIC_SWAP, 5};
-    hmc_operation_options_t options = {.signal = &signal, .notification = "told", .notification_size = 5};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .signal = &signal, .notification = "told", .notification_size = 5};
     nic_pause(true);
     assert_success((get ? hmc_get_nb : hmc_put_nb)(scene->local, 0, remote, 0, sizeof lent, &options, &request));
     hmc_region_close(region);
@@ -396,7 +398,7 @@ static void *work(void *argument) {
   worker_t *worker = argument;
   scene_t *scene = worker->scene;
   uint64_t place = (worker->number + 1) * 512 * KIB;
-  const hmc_operation_options_t hasty = {.timeout_ms = 1 + worker->number};
+  const hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 1 + worker->number};
   for (uint64_t i = 0; i < 60 && worker->status == HMC_SUCCESS && worker->whole; i++) {
     uint64_t length = 1 + i * 4001 % (256 * KIB), seed = worker->number * 1000 + i;
     hmc_request_t *request = NULL;

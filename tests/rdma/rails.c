@@ -66,7 +66,8 @@ void rails_are_wanted_by_both(void **state) {
   hmc_context_t *third = NULL;
   hmc_peer_t *peer = NULL;
   setenv("HMC_VERBS_RAILS", "2", 1);
-  assert_success(hmc_context_create(&(hmc_context_options_t){.name = "third"}, &third));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "third"}, &third));
   unsetenv("HMC_VERBS_RAILS");
   assert_success(hmc_context_connect(third, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 10000, &peer));
   assert_int_equal(nic_counts().queue_pairs, 4);
@@ -163,7 +164,10 @@ void rails_keep_the_order_of_chains(void **state) {
   volatile uint64_t *word = hmc_region_pointer(scene->far);
   for (uint64_t round = 1; round <= 20; round++) {
     hmc_signal_t signal = {scene->remote, 0, HMC_ATOMIC_SWAP, round};
-    hmc_operation_options_t options = {.signal = &signal, .notification = &round, .notification_size = sizeof round};
+    hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                       .signal = &signal,
+                                       .notification = &round,
+                                       .notification_size = sizeof round};
     hmc_request_t *request = NULL;
     bool cut = round % 2; /* what the second rail had is done again, when the first one is long through with its own */
     uint64_t told = 0, length = (cut ? 300 * KIB : 3 * MIB) - round;

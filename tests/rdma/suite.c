@@ -67,8 +67,12 @@ bool pattern_is(hmc_region_t *region, uint64_t offset, uint64_t length, uint64_t
 /* ---- scenes ------------------------------------------------------------------------------------------------------ */
 
 hmc_status_t scene_try(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there, unsigned rights) {
-  assert_success(hmc_context_create(&(hmc_context_options_t){.name = "here", .timeout_ms = 20000}, &scene->here));
-  assert_success(hmc_context_create(&(hmc_context_options_t){.name = "there", .timeout_ms = 20000}, &scene->there));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "here", .timeout_ms = 20000},
+      &scene->here));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "there", .timeout_ms = 20000},
+      &scene->there));
   assert_success(hmc_context_listen(scene->there, "127.0.0.1", 0, &scene->port));
   assert_success(
       hmc_region_allocate(scene->here, (hmc_memory_t){here, 0}, ROOM, "here", HMC_REMOTE_ALL, &scene->local));

@@ -172,7 +172,7 @@ void a_software_device_needs_no_flush(void **state) {
 }
 
 static hmc_connection_type_t automatic_type(scene_t *scene, hmc_peer_t **peer) {
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   assert_success(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_AUTO, 0, peer));
   assert_success(hmc_peer_get_info(*peer, &info));
   return info.type;
@@ -211,7 +211,10 @@ void chains_are_seen_in_order(void **state) {
   volatile uint64_t *word = (volatile uint64_t *)((uint8_t *)hmc_region_pointer(scene->far) + 8);
   for (uint64_t round = 1; round <= 100; round++) {
     hmc_signal_t signal = {scene->remote, 8, HMC_ATOMIC_SWAP, round};
-    hmc_operation_options_t options = {.signal = &signal, .notification = &round, .notification_size = sizeof round};
+    hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                       .signal = &signal,
+                                       .notification = &round,
+                                       .notification_size = sizeof round};
     hmc_request_t *request = NULL;
     uint64_t told = 0, length = round * 997;
     size_t size = 0;
@@ -319,7 +322,7 @@ void many_peers(void **state) {
 
 void checksums(void **state) {
   scene_t *scene = *state;
-  hmc_operation_options_t options = {.flags = HMC_OPERATION_CHECKSUM};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM};
   hmc_request_t *request = NULL;
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_SIM);
   pattern_write(scene->local, 0, MIB, 1);

@@ -100,7 +100,8 @@ static int open_scene(void **state, bool dial) {
   watch("lanes", 100);
   target_start(&scene.target, (const char *const[]){"UCX_NET_DEVICES", "lo,rxe0:1", NULL});
   target_do(&scene.target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
-  assert_success(hmc_context_create(&(hmc_context_options_t){"near", PATIENCE_MS}, &scene.context));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "near", PATIENCE_MS}, &scene.context));
   if (dial) {
     port = (uint16_t)target_do(&scene.target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
     assert_success(hmc_context_connect(scene.context, "127.0.0.1", port, type, 0, &scene.peer));

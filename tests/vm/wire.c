@@ -63,7 +63,8 @@ static int open_with(void **state, const char *const *setting, const char *here)
   target_do(&wire.target, (command_t){.verb = VERB_FRAME_WRITE, .length = SIZE, .value = 0});
   setenv(setting[0], here, 1);
   setenv("HMC_PEER_TIMEOUT", "3s", 1);
-  assert_success(hmc_context_create(&(hmc_context_options_t){"near", 20000}, &wire.context));
+  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "near", 20000},
+                                    &wire.context));
   assert_success(place_open(&wire.local, wire.context, cpu, SIZE, NULL, 0, true));
   join(&wire);
   unsetenv(setting[0]);
@@ -120,7 +121,7 @@ static void goes_by_the_address_that_is_routed(void **state) {
 static void cable_out_and_in(void **state) {
   wire_t *wire = *state;
   hmc_request_t *requests[PIECES];
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   start_puts(wire, requests, 2);
   cable(false);
   sleep_ms(1200); /* longer than the adapter retries */

@@ -51,7 +51,8 @@ public:
 
   /* The same for memory of an accelerator; which one is asked of the pointer. */
   status_t writeFromGpu(const void *src, size_t size, size_t bias = 0) {
-    hmc_memory_info_t info = {hmc_detail::host_memory(), nullptr, 0};
+    hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+    info.memory = hmc_detail::host_memory();
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(src, &info));
       if (status != status_t::SUCCESS) return status;
@@ -59,7 +60,8 @@ public:
     return copy_in("writeFromGpu", src, info.memory, size, bias);
   }
   status_t readToGpu(void *dest, size_t size, size_t bias = 0) {
-    hmc_memory_info_t info = {hmc_detail::host_memory(), nullptr, 0};
+    hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+    info.memory = hmc_detail::host_memory();
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(dest, &info));
       if (status != status_t::SUCCESS) return status;

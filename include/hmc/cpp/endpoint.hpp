@@ -48,7 +48,7 @@ inline std::string plain_ip(const std::string &ip) {
 
 /* The deadline of operations that have none of their own: HMC_TIMEOUT, in milliseconds. */
 inline uint64_t default_timeout_ms() {
-  hmc_setting_t setting;
+  hmc_setting_t setting = HMC_SETTING_INIT;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
     if (hmc_settings_get(i, &setting) != HMC_SUCCESS || std::strcmp(setting.name, "HMC_TIMEOUT") != 0) continue;
     char *unit = nullptr;
@@ -70,8 +70,7 @@ public:
   Peer(std::unique_ptr<hmc_peer_t, CloseHandle> handle, Mailbox &mailbox, const void *owner, const std::string &ip,
        uint16_t port)
       : handle_(std::move(handle)), mailbox_(mailbox), owner_(owner) {
-    hmc_peer_info_t info;
-    std::memset(&info, 0, sizeof info);
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     hmc_peer_get_info(handle_.get(), &info);
     type_ = info.type;
     ip_ = owner ? ip : plain_ip(info.ip);
@@ -95,7 +94,7 @@ public:
   hmc_peer_t *handle() const { return handle_.get(); }
 
   bool is_connected() const {
-    hmc_peer_info_t info;
+    hmc_peer_info_t info = HMC_PEER_INFO_INIT;
     return hmc_peer_get_info(handle_.get(), &info) == HMC_SUCCESS && info.state == HMC_PEER_CONNECTED;
   }
 

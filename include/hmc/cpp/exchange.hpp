@@ -108,7 +108,7 @@ private:
   status_t lend(void *data, size_t size, MemoryType memory, const char *name, unsigned rights, Region *lent) {
     if (!size) return status_t::SUCCESS;
     if (!data) return fail(status_t::INVALID_CONFIG, "%s: %zu B at NULL", call_, size);
-    hmc_memory_info_t info;
+    hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
     status_t status = check(hmc_memory_query(data, &info));
     if (status != status_t::SUCCESS) return status;
     if (memory != MemoryType::DEFAULT && static_cast<hmc_memory_kind_t>(memory) != info.memory.kind)
@@ -147,7 +147,10 @@ private:
     hmc_remote_t *remote;
     status_t status = peer.open_buffer(&remote);
     if (status != status_t::SUCCESS) return status;
-    hmc_operation_options_t options = {left_ms(), 0, nullptr, bytes, sizeof bytes, nullptr, nullptr};
+    hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+    options.timeout_ms = left_ms();
+    options.notification = bytes;
+    options.notification_size = sizeof bytes;
     hmc_request_t *started = nullptr;
     status = check(hmc_put_nb(own_, 0, remote, 0, 0, &options, &started));
     std::unique_ptr<hmc_request_t, FreeRequest> request(started);
@@ -232,7 +235,8 @@ private:
     *is_given_up = status == status_t::NOT_FOUND;
     if (status != status_t::SUCCESS) return status;
     std::unique_ptr<hmc_remote_t, CloseRemote> remote(opened);
-    hmc_operation_options_t options = {left_ms(), 0, nullptr, nullptr, 0, nullptr, nullptr};
+    hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+    options.timeout_ms = left_ms();
     hmc_request_t *started = nullptr;
     status = check(hmc_get_nb(room, 0, opened, 0, offer.size, &options, &started));
     std::unique_ptr<hmc_request_t, FreeRequest> request(started);

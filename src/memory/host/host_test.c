@@ -73,9 +73,9 @@ static void test_copies_may_overlap(void **state) {
 
 static void test_no_pointer_is_claimed(void **state) {
   (void)state;
-  hmc_memory_info_t info = {.size = 77};
+  hmc_memory_info_t info = {.bytes = 77};
   assert_int_equal(host->query(&info, &info), HMC_NOT_FOUND);
-  assert_int_equal(info.size, 77);
+  assert_int_equal(info.bytes, 77);
 }
 
 /* By the system call itself: the thread sanitizer would look for the parent's threads in the child. */

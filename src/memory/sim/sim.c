@@ -257,7 +257,7 @@ static hmc_status_t sim_query(const void *pointer, hmc_memory_info_t *info) {
     const allocation_t *allocation = range->item;
     info->memory = (hmc_memory_t){.kind = HMC_MEMORY_SIM, .device = allocation->device};
     info->base = allocation->device_address;
-    info->size = allocation->size;
+    info->bytes = allocation->size;
     status = HMC_SUCCESS;
   }
   drop_lock();

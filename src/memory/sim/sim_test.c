@@ -150,12 +150,12 @@ static void test_only_live_allocations_are_freed(void **state) {
 static void test_query_tells_device_and_extent(void **state) {
   (void)state;
   char *pointer = allocate(1, 5000);
-  hmc_memory_info_t info = {0};
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   assert_int_equal(sim->query(pointer + 4999, &info), HMC_SUCCESS);
   assert_int_equal(info.memory.kind, HMC_MEMORY_SIM);
   assert_int_equal(info.memory.device, 1);
   assert_ptr_equal(info.base, pointer);
-  assert_int_equal(info.size, 5000);
+  assert_int_equal(info.bytes, 5000);
   memset(&info, 0x5a, sizeof(info));
   assert_int_equal(sim->query(pointer + 5000, &info), HMC_NOT_FOUND);
   assert_int_equal(sim->query(&info, &info), HMC_NOT_FOUND);
@@ -358,10 +358,10 @@ static void test_an_import_behaves_like_memory(void **state) {
   close(exported.descriptor);
   assert_host_access_faults(imported);
   release(0, pointer); /* the bytes stay for the importer */
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   assert_int_equal(sim->query((char *)imported + 1, &info), HMC_SUCCESS);
   assert_int_equal(info.memory.device, 1);
-  assert_int_equal(info.size, 4000);
+  assert_int_equal(info.bytes, 4000);
   fill(1, imported, 8, 4000);
   assert_filled(1, imported, 8, 4000);
   assert_int_equal(sim->copy_from_host(1, imported, "x", 4001), HMC_OUT_OF_RANGE);
@@ -470,7 +470,7 @@ static bool use_a_device(int device) {
   static const char pattern[3000] = "pattern";
   void *first, *second;
   char bytes[3000];
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   hmci_copy_t copy;
   return sim->allocate(device, 3000, &first) == HMC_SUCCESS && sim->allocate(device, 6000, &second) == HMC_SUCCESS &&
          sim->copy_from_host(device, first, pattern, 3000) == HMC_SUCCESS &&
@@ -492,7 +492,7 @@ static void *use_all_the_time(void *device) {
 }
 
 static void *query_all_the_time(void *pointer) {
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   while (!is_over) {
     failures += sim->query(pointer, &info) != HMC_NOT_FOUND;
   }
