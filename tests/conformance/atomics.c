@@ -89,7 +89,7 @@ void atomics_that_are_refused(void **state) {
   unsigned others = HMC_REMOTE_READ | HMC_REMOTE_WRITE;
   shut = remote_make(pair, "no atomics", (there_t){.slot = 1, .size = WORDS_SIZE, .rights = others});
   place_t local = local_make(pair, WORDS_SIZE, false);
-  hmc_atomic_operation_t none = (hmc_atomic_operation_t)0, unknown = (hmc_atomic_operation_t)7;
+  hmc_atomic_operation_t none = (hmc_atomic_operation_t)0, unknown = (hmc_atomic_operation_t)9;
   uint64_t fetched = 99;
   hmc_request_t *request = NULL;
   trio_set(&local, remote, 16, B);
@@ -97,7 +97,7 @@ void atomics_that_are_refused(void **state) {
   assert_status(hmc_atomic(NULL, 16, HMC_ATOMIC_ADD, 8, 1, 0, &fetched), HMC_INVALID_CONFIG);
   assert_status(hmc_atomic(remote, 16, none, 8, 1, 0, &fetched), HMC_INVALID_CONFIG);
   assert_status(hmc_atomic(remote, 16, unknown, 8, 1, 0, &fetched), HMC_INVALID_CONFIG);
-  assert_status(hmc_atomic(remote, 16, HMC_ATOMIC_ADD, 2, 1, 0, &fetched), HMC_INVALID_CONFIG);
+  assert_status(hmc_atomic(remote, 16, HMC_ATOMIC_ADD, 3, 1, 0, &fetched), HMC_INVALID_CONFIG);
   assert_status(hmc_atomic(remote, 12, HMC_ATOMIC_ADD, 8, 1, 0, &fetched), HMC_INVALID_CONFIG);
   assert_error_has_number(12);
   assert_status(hmc_atomic(remote, 18, HMC_ATOMIC_ADD, 4, 1, 0, &fetched), HMC_INVALID_CONFIG);
