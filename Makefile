@@ -2,14 +2,14 @@
 
 PREFIX ?= /usr/local
 SETUP ?= scripts/setup
-PRESETS ?= release asan tsan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rdma bench bench-rdma install format check-format tidy clean
+.PHONY: help demo test test-all test-rdma bench bench-rdma install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
-	@echo 'make test                build and test everything: release, address and thread sanitizers (PRESETS=...)'
+	@echo 'make test                build and test, at most ten minutes (PRESETS="release asan": those, the whole suite)'
+	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
@@ -26,7 +26,11 @@ demo:
 
 test:
 	@$(SETUP) build test python vm
-	@scripts/test $(PRESETS)
+	@scripts/test $(or $(PRESETS),quick)
+
+test-all:
+	@$(SETUP) build test python vm lint
+	@scripts/test rest
 
 test-rdma:
 	@$(SETUP) build test vm
@@ -55,14 +59,12 @@ format:
 
 check-format:
 	@$(SETUP) lint
-	@scripts/sources | xargs clang-format --dry-run --Werror
+	@scripts/lint format
 
 tidy:
 	@$(SETUP) build test lint
 	@scripts/build release
-	@scripts/sources | while read -r file; do \
-	    ! grep -q "/$$file\"" build/release/compile_commands.json || echo "$$file"; \
-	  done | xargs -P 2 -n 1 clang-tidy --quiet --extra-arg=-Wno-ignored-optimization-argument -p build/release
+	@scripts/lint tidy
 
 clean:
 	@rm -rf build

@@ -2,6 +2,7 @@
 #
 #   hmc_add_test(<name> [ALONE] [TIMEOUT <seconds>] [LABELS <label>...] COMMAND <target or program> [<argument>...])
 #
+# LABELS: `core` marks what `make test` runs under the sanitizers too, `long` what only `make test-all` runs.
 # ALONE: no other test runs meanwhile (for what measures time or needs all cores); the test gets the label `alone`.
 
 find_package(PkgConfig REQUIRED)
@@ -10,6 +11,9 @@ if(NOT CMOCKA_FOUND)
   message(FATAL_ERROR "The tests need cmocka (Debian: libcmocka-dev). Install it, or configure with -DHMC_TESTS=OFF.")
 endif()
 find_package(Python3 3.8 REQUIRED COMPONENTS Interpreter)
+
+# All that the tests with the label `core` need.
+add_custom_target(hmc_core_tests)
 
 function(hmc_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 test "ALONE" "TIMEOUT" "LABELS;COMMAND")
@@ -24,6 +28,10 @@ function(hmc_add_test name)
   if(test_ALONE)
     list(APPEND test_LABELS alone)
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)
+  endif()
+  list(GET test_COMMAND 0 program)
+  if("core" IN_LIST test_LABELS AND TARGET "${program}")
+    add_dependencies(hmc_core_tests "${program}")
   endif()
   if(test_LABELS)
     set_tests_properties(${name} PROPERTIES LABELS "${test_LABELS}")
@@ -56,7 +64,7 @@ function(hmc_add_unit_tests)
     endif()
     target_link_libraries(${name} PRIVATE hmc_static PkgConfig::CMOCKA OpenSSL::SSL OpenSSL::Crypto)
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/unit")
-    hmc_add_test(${name} LABELS unit COMMAND ${name})
+    hmc_add_test(${name} LABELS unit core COMMAND ${name})
   endforeach()
 endfunction()
 
