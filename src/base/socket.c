@@ -481,6 +481,25 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
+void hmci_socket_let_be_slow(int descriptor) {
+  unsigned none = 0;
+  setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &none, sizeof(none));
+}
+
+/* The time between retries doubles, so that what has passed is about the time until the next one. */
+bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms) {
+  struct tcp_info info = {0};
+  socklen_t size = sizeof(info);
+  if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return false;
+  return info.tcpi_unacked > 0 && info.tcpi_retransmits > 0 && info.tcpi_rto / 1000u >= timeout_ms &&
+         info.tcpi_last_ack_recv >= timeout_ms && info.tcpi_last_data_recv >= timeout_ms;
+}
+
+const char *hmci_socket_loss(int error, const char *otherwise) {
+  bool silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+  return silent ? "its host has acknowledged nothing for the time of HMC_PEER_TIMEOUT" : otherwise;
+}
+
 bool hmci_socket_stays_here(int descriptor) {
   address_t here = {0}, there = {0};
   socklen_t here_size = sizeof here, there_size = sizeof there;

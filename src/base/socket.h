@@ -31,8 +31,19 @@ bool hmci_socket_is_local(const char *ip);
  * set. */
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]);
 
-/* TCP_USER_TIMEOUT and keepalives, so that a host that vanished is noticed within about `timeout_ms`. */
+/* TCP_USER_TIMEOUT and keepalives, so that a host that vanished is noticed within about `timeout_ms`. For connections
+ * with little to say: TCP_USER_TIMEOUT ends those as well whose other end is alive and does not read. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
+
+/* For connections that carry bulk, beside one of the above: a program at the other end that does not read, however
+ * long, is no reason to end them. */
+void hmci_socket_let_be_slow(int descriptor);
+
+/* The other host has acknowledged nothing for `timeout_ms` of what it was sent. Windows of zero are answers, too. */
+bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms);
+
+/* Why a connection broke, from errno: `otherwise`, or a text that names the setting that decided it. */
+const char *hmci_socket_loss(int error, const char *otherwise);
 
 /* True where both ends of a connected socket have one address, this host's. */
 bool hmci_socket_stays_here(int descriptor);

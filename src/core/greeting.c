@@ -81,6 +81,7 @@ hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *strea
   const hmci_settings_t *settings = &context->settings;
   int descriptor = hmci_secure_descriptor(stream);
   set_buffers(descriptor, settings->tcp_buffer);
+  hmci_socket_let_be_slow(descriptor); /* the session's socket tells whether the host is there */
   hmc_status_t status = set_congestion(descriptor, settings->tcp_congestion);
   if (status != HMC_SUCCESS) return status;
   if (encrypt) return hmci_secure_pipe_open(stream, pipe);

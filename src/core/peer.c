@@ -4,6 +4,8 @@
  * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
 #include "core.h"
 
+#include "../base/socket.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -138,7 +140,8 @@ static bool on_session(hmci_watch_t *watch, uint32_t events) {
     if (status == HMC_SUCCESS) status = hmci_session_handle(peer, type, &reader);
   }
   if (status != HMC_IN_PROGRESS) {
-    hmci_peer_lose(peer, status == HMC_PEER_LOST ? "the peer hung up" : hmc_last_error());
+    const char *ended = hmci_socket_loss(hmci_secure_error(peer->channel.stream), "the peer hung up");
+    hmci_peer_lose(peer, status == HMC_PEER_LOST ? ended : hmc_last_error());
   } else {
     hmci_peer_watch_for_room(peer);
   }

@@ -44,6 +44,7 @@ struct hmci_secure {
   bool ready;  /* the handshake is done */
   bool broken; /* an error that ends the stream was met */
   bool busy;   /* the other end, a listener, said so */
+  int error;   /* that of the socket, or 0 */
   char name[HMCI_ADDRESS_TEXT];
 
   hmci_tls_t *tls; /* BY_SECRET only, as `ssl` and `wire` */
@@ -69,7 +70,9 @@ static hmc_status_t fail_lost(hmci_secure_t *stream, int error) {
     return hmci_fail(HMC_PEER_LOST, "%s hung up during the handshake%s%s", stream->name, error != 0 ? ": " : "",
                      error != 0 ? strerror(error) : "");
   }
-  return hmci_fail(HMC_PEER_LOST, "%s %s", stream->name, error != 0 ? strerror(error) : "hung up");
+  stream->error = error;
+  return hmci_fail(HMC_PEER_LOST, "%s: %s", stream->name,
+                   error != 0 ? hmci_socket_loss(error, strerror(error)) : "it hung up");
 }
 
 static hmc_status_t fail_busy(hmci_secure_t *stream) {
@@ -396,6 +399,8 @@ void hmci_secure_close(hmci_secure_t *stream) {
   shutdown(descriptor, SHUT_RDWR);
   close(descriptor);
 }
+
+int hmci_secure_error(const hmci_secure_t *stream) { return stream->error; }
 
 int hmci_secure_descriptor(const hmci_secure_t *stream) { return stream->descriptor; }
 

@@ -28,6 +28,9 @@ void hmci_secure_close(hmci_secure_t *stream);
 
 int hmci_secure_descriptor(const hmci_secure_t *stream);
 
+/* The socket's error that ended the stream; 0: none did. */
+int hmci_secure_error(const hmci_secure_t *stream);
+
 /* Each of these answers HMC_IN_PROGRESS when the socket must become ready first; `events` then has the poll() events to
  * wait for.
  *
