@@ -1,6 +1,8 @@
 /* The requesting end of a stream: who moves it, and how operations begin and end (see requester.h). */
+#include "../../base/socket.h"
 #include "requester_parts.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -11,6 +13,9 @@ enum { QUEUE_BEFORE_SEND = 32 }; /* small operations kept back while earlier one
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
 static void end_all(hmci_requester_t *requester, hmc_status_t status) {
   requester->sending = requester->sink = NULL;
+  requester->owed = requester->data_left = 0;
+  free(requester->residue);
+  requester->residue = NULL;
   hmci_stage_t *stages[] = {&requester->out, &requester->in};
   for (int i = 0; i < 2; i++) {
     for (; !hmci_stage_is_empty(stages[i]); hmci_stage_pop(stages[i])) hmci_stage_finish(hmci_stage_oldest(stages[i]));
@@ -36,9 +41,13 @@ static bool waits_for_device(const hmci_requester_t *requester) {
   return out || (!hmci_stage_is_empty(&requester->in) && requester->in.slots[requester->in.head].started);
 }
 
+static bool is_busy(const hmci_requester_t *requester) {
+  return !hmci_list_is_empty(&requester->queue) || hmci_requester_is_haunted(requester);
+}
+
 /* Restores the invariant on `armed`; see requester.h. `prompt`: now rather than soon. */
 static void settle(hmci_requester_t *requester, bool prompt) {
-  bool needed = !hmci_list_is_empty(&requester->queue) && !requester->drivers && !requester->failed;
+  bool needed = is_busy(requester) && !requester->drivers && !requester->failed;
   if (hmci_list_is_empty(&requester->queue)) requester->told = false;
   bool keeps_back = requester->sending && !requester->blocked;
   if (needed && !requester->armed && !requester->told && !keeps_back && !prompt) {
@@ -65,7 +74,8 @@ static void release_stages(hmci_requester_t *requester) {
 
 static bool move(hmci_requester_t *requester) {
   bool moved = hmci_requester_receive(requester);
-  if (requester->sending || requester->residue || requester->blocked) moved |= hmci_requester_send(requester);
+  if (requester->sending || requester->residue || requester->blocked)
+    moved |= hmci_requester_send(requester, HMCI_REQUESTER_ROUND);
   return moved;
 }
 
@@ -79,7 +89,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   if (!requester->drivers && !requester->failed) {
     bool was_blocked = requester->blocked;
     moved = move(requester);
-    if (!requester->failed && (hmci_list_is_empty(&requester->queue) || was_blocked != requester->blocked ||
+    if (!requester->failed && (!is_busy(requester) || was_blocked != requester->blocked ||
                                requester->polled != waits_for_device(requester) || events & HMCI_SOON)) {
       settle(requester, true);
     }
@@ -107,8 +117,16 @@ static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first,
   return small && (!idle || first->held) && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
 }
 
-hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
+/* Takes the lock from those who move in a loop, each of whom would take it again before this thread has woken up. */
+static void enter(hmci_requester_t *requester) {
+  if (!pthread_mutex_trylock(&requester->lock)) return;
+  atomic_fetch_add(&requester->callers, 1);
   pthread_mutex_lock(&requester->lock);
+  atomic_fetch_sub(&requester->callers, 1);
+}
+
+hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count) {
+  enter(requester);
   if (requester->failed) {
     hmc_status_t status = requester->failed;
     pthread_mutex_unlock(&requester->lock);
@@ -118,7 +136,7 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
   for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
   if (hmci_operation_is_told(&operations[count - 1])) requester->told = true;
   bool waits = may_wait(requester, &operations[0], idle);
-  if (!waits) hmci_requester_send(requester);
+  if (!waits) hmci_requester_send(requester, awaited ? HMCI_REQUESTER_ROUND : HMCI_REQUESTER_AT_ONCE);
   if (waits && operations[0].held) {
     if (!requester->armed) hmci_loop_call_soon(requester->host->loop, &requester->watch);
   } else if (!awaited && (!requester->armed || requester->blocked)) {
@@ -140,14 +158,14 @@ static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin) {
   hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = 0, allowed = patience(operation, spin);
-  pthread_mutex_lock(&requester->lock);
+  enter(requester);
   requester->drivers++;
   if (requester->armed) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 
   while (!hmci_operation_is_complete(operation)) {
     bool moved = false;
-    if (pthread_mutex_trylock(&requester->lock)) {
+    if (atomic_load(&requester->callers) || pthread_mutex_trylock(&requester->lock)) {
       sched_yield();
     } else {
       moved = move(requester);
@@ -166,9 +184,9 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
     }
   }
 
-  pthread_mutex_lock(&requester->lock);
+  enter(requester);
   requester->drivers--;
-  if (!hmci_list_is_empty(&requester->queue)) settle(requester, status == HMC_IN_PROGRESS);
+  if (is_busy(requester)) settle(requester, status == HMC_IN_PROGRESS);
   release_stages(requester);
   pthread_mutex_unlock(&requester->lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
@@ -176,27 +194,36 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
 
 void hmci_requester_progress(hmci_requester_t *requester) {
   if (pthread_mutex_trylock(&requester->lock)) return;
-  if (!hmci_list_is_empty(&requester->queue)) move(requester);
+  if (is_busy(requester)) move(requester);
   if (requester->armed) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
+}
+
+/* An operation ended at its deadline: is there a host at all at the other end? */
+static void look_at_host(hmci_requester_t *requester) {
+  uint64_t silence = requester->host->settings->peer_timeout / 1000000u;
+  if (hmci_socket_is_deserted(requester->pipe->descriptor, silence))
+    hmci_requester_lose(requester, hmci_socket_loss(ETIMEDOUT, NULL));
 }
 
 /* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
-  pthread_mutex_lock(&requester->lock);
+  enter(requester);
   if (!hmci_operation_is_complete(operation)) {
+    hmci_requester_abandon(requester, operation);
     if (operation == requester->sending && !hmci_requester_break_off(requester)) goto out;
     hmci_requester_forget_sink(requester, operation);
     if (!hmci_operation_is_complete(operation)) hmci_requester_finish(requester, operation, status);
-    if (requester->armed) settle(requester, false);
+    if (requester->armed || hmci_requester_is_haunted(requester)) settle(requester, true);
+    if (status == HMC_TIMEOUT) look_at_host(requester);
   }
 out:
   pthread_mutex_unlock(&requester->lock);
 }
 
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
-  pthread_mutex_lock(&requester->lock);
+  enter(requester);
   if (!requester->failed) requester->failed = status;
   end_all(requester, status);
   pthread_mutex_unlock(&requester->lock);

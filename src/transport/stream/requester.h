@@ -4,8 +4,12 @@
  * network round trip and no thread switch. Only while operations are under way that no thread waits for is the socket
  * armed in the loop; at once where a callback or a descriptor will tell of them, or something small is kept back; else
  * within HMCI_SOON, for whoever starts many and waits for one after the other is soon back, and the loop's thread would
- * only take its processor. Invariant, whenever `lock` is free: armed implies (queue is not empty && drivers == 0 && not
- * failed), which implies armed or due in the loop.
+ * only take its processor. Invariant, whenever `lock` is free: armed implies (busy && drivers == 0 && not failed), which
+ * implies armed or due in the loop; busy means that operations are queued, or that something of ended ones still comes
+ * in or has to go out.
+ *
+ * A call that does not wait sends little itself (HMCI_REQUESTER_AT_ONCE), so that it returns at once whatever the size,
+ * and nobody keeps `lock` for more than HMCI_REQUESTER_ROUND bytes: who waits in `callers` goes first.
  *
  * What is sent is derived from a cursor (operation, segment, offset, bytes of the frame gone), so a partial write keeps
  * nothing but numbers; payload goes from the user's memory. Operations are acknowledged cumulatively by sequence.
@@ -18,7 +22,12 @@
  *
  * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of
  * that frame (at most HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read
- * and dropped.
+ * and dropped, though nobody waits: unread they would fill the socket, and the peer could not answer anybody else.
+ *
+ * Credits. The peer's responder reads whatever comes, for a socket that is not read takes no acknowledgements either,
+ * and two ends that both wait so wait for ever. What it has to keep is bounded here: HMCI_REQUESTER_WINDOW operations
+ * are under way at most, those of many frames FEW at a time, and none asks for more than AHEAD pieces (requester_send.c)
+ * beyond those that have come.
  *
  * Locking: `lock` guards all. It is held across system calls that do not block, and across device copies. */
 #ifndef HMCI_STREAM_REQUESTER_H
@@ -30,6 +39,12 @@
 
 #pragma GCC visibility push(default) /* modules call these: see hmc.map */
 
+enum {
+  HMCI_REQUESTER_AT_ONCE = 64 << 10, /* bytes that a call sends which does not wait */
+  HMCI_REQUESTER_ROUND = 512 << 10,  /* bytes between two looks at who else wants the lock */
+  HMCI_REQUESTER_WINDOW = 4096,      /* operations under way */
+};
+
 typedef struct hmci_requester {
   const hmci_host_t *host;
   void *connection; /* for host->connection_lost */
@@ -37,9 +52,12 @@ typedef struct hmci_requester {
   hmci_watch_t watch;
 
   pthread_mutex_t lock;
-  hmci_list_t queue; /* operations by sequence: those sent, then `sending` and those behind it */
-  uint64_t sequence; /* of the last operation submitted */
-  uint32_t drivers;  /* threads that poll the socket in hmci_requester_wait */
+  hmci_list_t queue;        /* operations by sequence: those sent, then `sending` and those behind it */
+  uint64_t sequence;        /* of the last operation submitted */
+  uint64_t owed;            /* an ended operation up to which answers may still come; 0: none */
+  uint64_t owed_from;       /* the oldest of those */
+  uint32_t drivers;         /* threads that poll the socket in hmci_requester_wait */
+  _Atomic uint32_t callers; /* threads that wait for `lock`: who moves in a loop lets them go first */
   bool armed, blocked;
   bool told;           /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
@@ -59,6 +77,7 @@ typedef struct hmci_requester {
   hmci_operation_t *sink; /* the get whose bytes come in now; NULL: they are dropped */
   uint64_t data_left;     /* of the DATA frame */
   bool data_last, data_checked;
+  uint64_t data_sequence;
   uint32_t data_crc, data_crc_due; /* of what came so far, and what it must be at the end */
   hmci_stage_t in;                 /* chunks of gets into device memory */
   bool polled;

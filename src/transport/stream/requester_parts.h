@@ -25,6 +25,11 @@ static inline hmci_operation_t *hmci_requester_after(hmci_requester_t *requester
   return next == &requester->queue ? NULL : hmci_stream_operation(next);
 }
 
+/* Something of ended operations still comes in, or has to go out. */
+static inline bool hmci_requester_is_haunted(const hmci_requester_t *requester) {
+  return requester->owed || requester->data_left || requester->residue;
+}
+
 static inline bool hmci_stream_is_host(const hmci_operation_t *operation) {
   return operation->local->ops->host_accessible;
 }
@@ -48,8 +53,9 @@ static inline void hmci_stream_complete(hmci_operation_t *operation, hmc_status_
 /* The peer is gone: ends everything, and tells the host. */
 void hmci_requester_lose(hmci_requester_t *requester, const char *reason);
 
-/* Sends until all is gone, the pipe is full, or a device has to copy first. True when something moved. */
-bool hmci_requester_send(hmci_requester_t *requester);
+/* Sends until all is gone, the pipe is full, `limit` bytes are gone, or a device has to copy first. True when something
+ * moved. */
+bool hmci_requester_send(hmci_requester_t *requester, uint64_t limit);
 /* Goes on with that operation, or NULL. */
 void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *next);
 /* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
@@ -57,6 +63,9 @@ void hmci_requester_finish(hmci_requester_t *requester, hmci_operation_t *operat
 /* Stops sending the operation that is being sent and goes on with the next: what is left of a half sent frame is kept
  * as a private copy. False: no memory, and all is lost. */
 bool hmci_requester_break_off(hmci_requester_t *requester);
+
+/* An operation ends before its answer has come: what of it comes will be dropped. Before it leaves the queue. */
+void hmci_requester_abandon(hmci_requester_t *requester, hmci_operation_t *operation);
 
 /* Receives what is there. True when something moved. */
 bool hmci_requester_receive(hmci_requester_t *requester);

@@ -2,12 +2,17 @@
  *
  * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time
  * through a buffer. */
+#include "../../base/socket.h"
 #include "requester_parts.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { BUFFER = 8192, BULK = 4096 }; /* a get of more is received in two steps, its header and its bytes in place */
+enum {
+  BUFFER = 8192,
+  BULK = 4096,  /* a get of more is received in two steps, its header and its bytes in place */
+  DROPPED = 32, /* buffers full of what nobody wants, per call */
+};
 
 /* ---- replies ----------------------------------------------------------------------------------------------------- */
 
@@ -20,9 +25,27 @@ static hmci_operation_t *find(hmci_requester_t *requester, uint64_t sequence) {
   return NULL;
 }
 
+void hmci_requester_abandon(hmci_requester_t *requester, hmci_operation_t *operation) {
+  uint64_t sequence = hmci_stream_state(operation)->sequence;
+  const hmci_operation_t *sending = requester->sending;
+  bool begun = !sending || sequence < hmci_stream_state(requester->sending)->sequence ||
+               (operation == sending && (requester->frame_sent || requester->cursor.index || requester->cursor.offset));
+  if (!begun || !hmci_stream_is_answered(operation)) return;
+  if (!requester->owed) requester->owed_from = sequence;
+  if (requester->owed < sequence) requester->owed = sequence;
+}
+
+/* The answers come in order: all that was asked before `sequence` is answered, and that one itself with `last`. */
+static void settle_debts(hmci_requester_t *requester, uint64_t sequence, bool last) {
+  if (!requester->owed) return;
+  if (sequence > requester->owed || (last && sequence == requester->owed)) requester->owed = 0;
+  if (sequence > requester->owed_from) requester->owed_from = sequence;
+}
+
 /* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones
  * then. */
 static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+  hmci_requester_abandon(requester, operation);
   if (operation == requester->sending && !hmci_requester_break_off(requester)) return;
   hmci_requester_finish(requester, operation, status);
 }
@@ -48,13 +71,16 @@ static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
 static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_t status) {
   if (sequence) take_ack(requester, sequence - 1);
   hmci_operation_t *operation = find(requester, sequence);
+  settle_debts(requester, sequence, true);
   if (!operation) return;
   if (operation == requester->sink) drop_sink(requester);
   fail(requester, operation, status);
+  settle_debts(requester, sequence, true);
 }
 
 static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t value) {
   hmci_operation_t *operation = find(requester, sequence);
+  settle_debts(requester, sequence, true);
   if (!operation || operation == requester->sending || operation->kind != HMCI_ATOMIC) return;
   operation->atomic.fetched = value;
   hmci_stream_complete(operation, HMC_SUCCESS);
@@ -64,6 +90,7 @@ static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t
 static void end_data(hmci_requester_t *requester) {
   hmci_operation_t *operation = requester->sink;
   requester->sink = NULL;
+  settle_debts(requester, requester->data_sequence, requester->data_last);
   if (!operation) return;
   if (requester->data_checked && requester->data_crc != requester->data_crc_due) {
     fail(requester, operation, HMC_CORRUPT);
@@ -101,6 +128,7 @@ static bool take_header(hmci_requester_t *requester) {
       }
     }
     requester->data_left = reply.length;
+    requester->data_sequence = reply.sequence;
     requester->data_last = reply.flags & HMCI_FLAG_LAST;
     requester->data_checked = reply.flags & HMCI_FLAG_CHECKSUM;
     requester->data_crc = 0;
@@ -170,7 +198,9 @@ static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uin
     slot->started = true;
     slot->status = HMC_CORRUPT;
   }
-  if (!requester->data_left) requester->sink = NULL;
+  if (requester->data_left) return;
+  requester->sink = NULL;
+  settle_debts(requester, requester->data_sequence, requester->data_last);
 }
 
 /* Puts payload that came through a buffer to where it belongs. */
@@ -234,7 +264,7 @@ typedef struct aim {
 
 /* Payload: to the pieces of the sink, with a buffer for the next header behind them; into a chunk for a device; or
  * through the buffer. */
-static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
+static uint64_t aim_payload(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
   hmci_operation_t *sink = requester->sink;
   uint64_t left = requester->data_left;
   if (sink && hmci_stream_is_host(sink)) {
@@ -250,7 +280,13 @@ static uint64_t aim_payload(hmci_requester_t *requester, aim_t *aim) {
     return 0;
   }
   if (sink && !hmci_stage_is_empty(&requester->in)) return 0; /* all chunks are with the device */
-  return left < BUFFER ? left : BUFFER;
+  if (sink) return left < BUFFER ? left : BUFFER;
+  for (; aim->count < DROPPED && aim->direct < left; aim->count++) { /* for nobody: one buffer takes it all */
+    uint64_t rest = left - aim->direct, length = rest < BUFFER ? rest : BUFFER;
+    aim->parts[aim->count] = (struct iovec){buffer, length};
+    aim->direct += length;
+  }
+  return 0;
 }
 
 static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
@@ -259,7 +295,7 @@ static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
   aim->direct = 0;
   aim->chunk = NULL;
   if (requester->data_left) {
-    buffered = aim_payload(requester, aim);
+    buffered = aim_payload(requester, buffer, aim);
   } else if (!hmci_list_is_empty(&requester->queue)) {
     hmci_operation_t *oldest = hmci_stream_operation(requester->queue.next);
     bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || bytes_expected(oldest) > BULK);
@@ -276,8 +312,9 @@ static void take_placed(hmci_requester_t *requester, const aim_t *aim, uint64_t 
     return;
   }
   hmci_operation_t *sink = requester->sink;
-  hmci_cursor_t *at = &hmci_stream_state(sink)->received;
-  if (requester->data_checked) {
+  hmci_cursor_t *at = sink ? &hmci_stream_state(sink)->received : NULL;
+  if (!sink) {
+  } else if (requester->data_checked) {
     requester->data_crc =
         hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
   } else {
@@ -299,8 +336,8 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
     ssize_t got = requester->pipe->receive(requester->pipe, aim.parts, aim.count);
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
     if (got <= 0) {
-      hmci_requester_lose(requester,
-                          got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      hmci_requester_lose(requester, got == 0 ? "the peer closed the connection"
+                                              : hmci_socket_loss(errno, "the connection broke while receiving"));
       return true;
     }
     moved = true;

@@ -2,6 +2,7 @@
  *
  * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from
  * where it lies, and notes how far the pipe took them. */
+#include "../../base/socket.h"
 #include "requester_parts.h"
 
 #include <errno.h>
@@ -9,10 +10,11 @@
 #include <string.h>
 
 enum {
-  PARTS = 320,        /* of one send: more than one whole frame's entries */
-  HEADERS = 12 << 10, /* room for headers, tables and inlined payload of one send */
-  FRAMES = 128,       /* of one send */
-  ROUND = 4 << 20,    /* payload bytes after which a send stops collecting */
+  PARTS = 320,                     /* of one send: more than one whole frame's entries */
+  HEADERS = 12 << 10,              /* room for headers, tables and inlined payload of one send */
+  FRAMES = 128,                    /* of one send */
+  AHEAD = 64 * HMCI_FRAME_ENTRIES, /* pieces that a get asks for beyond those that have come */
+  FEW = 16,                        /* operations under way when one begins that asks by many frames */
 };
 
 static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {
@@ -24,6 +26,21 @@ static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_oper
 static bool is_held(hmci_requester_t *requester, hmci_operation_t *operation) {
   hmci_operation_t *before = operation->chained ? operation_before(requester, operation) : NULL;
   return before && hmci_stream_is_answered(before);
+}
+
+/* The oldest operation that the peer may still be at. */
+static uint64_t oldest(hmci_requester_t *requester) {
+  uint64_t first = hmci_stream_state(hmci_stream_operation(requester->queue.next))->sequence;
+  return requester->owed && requester->owed_from < first ? requester->owed_from : first;
+}
+
+/* True where the next frame of an operation would be more than the peer has to keep at a time; see requester.h. */
+static bool lacks_credit(hmci_requester_t *requester, hmci_operation_t *operation, const hmci_cursor_t *cursor) {
+  const hmci_stream_state_t *state = hmci_stream_state(operation);
+  uint64_t before = state->sequence - oldest(requester);
+  if (before >= HMCI_REQUESTER_WINDOW) return true;
+  if (operation->kind != HMCI_GET || operation->segment_count <= HMCI_FRAME_ENTRIES) return false;
+  return before >= FEW || cursor->index - state->received.index >= AHEAD;
 }
 
 /* ---- frames ------------------------------------------------------------------------------------------------------ */
@@ -193,10 +210,10 @@ static void add_part(batch_t *batch, const void *data, uint64_t size, uint64_t *
   batch->parts[batch->part_count++] = (struct iovec){from, size - gone};
 }
 
-static bool has_room(const batch_t *batch) {
+static bool has_room(const batch_t *batch, uint64_t limit) {
   return batch->frame_count < FRAMES && batch->part_count + HMCI_FRAME_ENTRIES + 2 <= PARTS &&
          batch->header_size + HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE + HMCI_STREAM_INLINE <= HEADERS &&
-         batch->payload < ROUND;
+         batch->payload < limit;
 }
 
 /* Puts the CRC of a planned frame's payload into its header. It is kept while the frame is sent in several goes. */
@@ -239,11 +256,12 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
 
 /* Collects frames from the cursor on. A chunk from device memory goes alone: HMC_IN_PROGRESS while it is not there
  * yet. */
-static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch) {
+static hmc_status_t collect(hmci_requester_t *requester, batch_t *batch, uint64_t limit) {
   uint64_t skip = requester->frame_sent;
   hmci_operation_t *operation = requester->sending;
   hmci_cursor_t cursor = requester->cursor;
-  while (operation && has_room(batch) && !is_held(requester, operation)) {
+  while (operation && has_room(batch, limit) && !is_held(requester, operation) &&
+         !lacks_credit(requester, operation, &cursor)) {
     uint8_t *header = batch->headers + batch->header_size, *chunk = NULL;
     bool staged = hmci_stream_is_staged(operation);
     if (staged && batch->frame_count) break;
@@ -306,7 +324,7 @@ static bool send_residue(hmci_requester_t *requester, bool *moved) {
     struct iovec part = {requester->residue + requester->residue_sent,
                          requester->residue_size - requester->residue_sent};
     ssize_t sent = write_parts(requester, &part, 1);
-    if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
+    if (sent < 0) hmci_requester_lose(requester, hmci_socket_loss(errno, "the connection broke while sending"));
     if (sent <= 0) return false;
     *moved = true;
     requester->residue_sent += (uint64_t)sent;
@@ -331,12 +349,24 @@ static void flush(hmci_requester_t *requester) {
   if (errno == EAGAIN) {
     requester->blocked = true;
   } else {
-    hmci_requester_lose(requester, "the connection broke while sending");
+    hmci_requester_lose(requester, hmci_socket_loss(errno, "the connection broke while sending"));
   }
 }
 
-/* Sends until all is gone or the pipe is full. True when something moved. */
-static bool send_frames(hmci_requester_t *requester) {
+/* Leaves out what is over `limit` bytes. */
+static void cut(batch_t *batch, uint64_t limit) {
+  for (int i = 0; i < batch->part_count; i++) {
+    if (batch->parts[i].iov_len >= limit) {
+      batch->parts[i].iov_len = limit;
+      batch->part_count = i + 1;
+      return;
+    }
+    limit -= batch->parts[i].iov_len;
+  }
+}
+
+/* Sends until all is gone, the pipe is full or the limit reached. True when something moved. */
+static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
   bool moved = false;
   requester->blocked = false;
   if (requester->failed || !send_residue(requester, &moved)) return moved;
@@ -345,24 +375,30 @@ static bool send_frames(hmci_requester_t *requester) {
     batch.part_count = batch.frame_count = 0;
     batch.header_size = 0;
     batch.payload = 0;
-    hmc_status_t status = collect(requester, &batch);
+    hmc_status_t status = collect(requester, &batch, limit);
     if (status == HMC_IN_PROGRESS) return moved;
     if (status != HMC_SUCCESS) {
       give_up(requester, status);
       continue;
     }
     if (!batch.frame_count) return moved; /* what is next waits for an answer */
+    cut(&batch, limit);
     ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
-    if (sent < 0) hmci_requester_lose(requester, "the connection broke while sending");
+    if (sent < 0) hmci_requester_lose(requester, hmci_socket_loss(errno, "the connection broke while sending"));
     if (sent <= 0) return moved;
     moved = true;
     advance(requester, &batch, (uint64_t)sent);
+    limit -= (uint64_t)sent < limit ? (uint64_t)sent : limit;
+    if (!limit) {
+      requester->blocked = requester->sending; /* the socket, being writable, makes the next event */
+      return moved;
+    }
   }
   return moved;
 }
 
-bool hmci_requester_send(hmci_requester_t *requester) {
-  bool moved = send_frames(requester);
+bool hmci_requester_send(hmci_requester_t *requester, uint64_t limit) {
+  bool moved = send_frames(requester, limit);
   flush(requester);
   return moved;
 }

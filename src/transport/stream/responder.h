@@ -6,8 +6,9 @@
  * come many at a time through the scratch. Acknowledgements are cumulative: one for all that a call of the loop
  * brought.
  *
- * Backpressure: with JOBS gets unanswered it stops reading requests, so a peer that asks and does not read holds nobody
- * else. Answers to small requests go out many at a time.
+ * Backpressure: the requester's credits bound what has to be kept (see requester.h), and so the responder reads whatever
+ * comes. A peer that goes far over them, with JOBS answers unsent, is not read from until it has taken some: that holds
+ * nobody but itself. Answers to small requests go out many at a time.
  *
  * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that
  * touches a region counts among its users, and revoke ends that at once: what still comes in is dropped, what still

@@ -5,7 +5,7 @@
 #include "responder.h"
 
 enum {
-  HMCI_RESPONDER_JOBS = 64,       /* gets waiting for their answer */
+  HMCI_RESPONDER_JOBS = 16384,    /* answers waiting to be sent; more than credits allow a peer */
   HMCI_RESPONDER_ROUND = 4 << 20, /* bytes served before other watches get their turn */
   HMCI_RESPONDER_PARTS = 66,      /* of one system call */
 };

@@ -1,4 +1,5 @@
 /* The answering end of a stream: sending answers. */
+#include "../../base/socket.h"
 #include "responder_parts.h"
 
 #include <errno.h>
@@ -176,7 +177,7 @@ static bool send_replies(hmci_responder_t *responder) {
         responder->blocked = true;
         return moved;
       }
-      hmci_responder_lose(responder, "the connection broke while sending");
+      hmci_responder_lose(responder, hmci_socket_loss(errno, "the connection broke while sending"));
       return true;
     }
     moved = true;
@@ -192,7 +193,7 @@ bool hmci_responder_send(hmci_responder_t *responder) {
   if (errno == EAGAIN) {
     responder->blocked = true;
   } else {
-    hmci_responder_lose(responder, "the connection broke while sending");
+    hmci_responder_lose(responder, hmci_socket_loss(errno, "the connection broke while sending"));
   }
   return moved;
 }

@@ -2,6 +2,7 @@
  *
  * Bytes come to where they belong by the call that reads them, or through the loop's scratch, where small frames come
  * many at a time. */
+#include "../../base/socket.h"
 #include "responder_parts.h"
 
 #include <errno.h>
@@ -423,8 +424,8 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
       break;
     }
     if (got <= 0) {
-      hmci_responder_lose(responder,
-                          got == 0 ? "the peer closed the connection" : "the connection broke while receiving");
+      hmci_responder_lose(responder, got == 0 ? "the peer closed the connection"
+                                              : hmci_socket_loss(errno, "the connection broke while receiving"));
       return true;
     }
     round += (uint64_t)got;
