@@ -82,7 +82,8 @@ void hmci_connection_lose(hmci_connection_t *connection, const char *reason) {
 
 hmc_status_t hmci_connection_check(hmci_connection_t *connection) {
   uint32_t lost = atomic_load(&connection->lost);
-  if (!lost) return HMC_SUCCESS;
+  const hmci_transport_ops_t *ops = connection->peer->transport->ops;
+  if (!lost) return ops->connection_check ? ops->connection_check(connection->state) : HMC_SUCCESS;
   return hmci_fail(HMC_PEER_LOST, "%s", lost == 2 ? connection->reason : "the connection ended");
 }
 

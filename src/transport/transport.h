@@ -234,6 +234,9 @@ typedef struct hmci_transport_ops {
   /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on
    * success. */
   hmc_status_t (*adopt)(void *connection, uint32_t purpose, hmci_pipe_t *pipe);
+  /* Is this half complete, now that the dialling half says that the connection is made? A peer's word alone is not
+   * enough. Any thread. NULL: it is. */
+  hmc_status_t (*connection_check)(void *connection);
   /* Ends all operations with `status`, now and for ever, and stops the service. May be called more than once. Any
    * thread. */
   void (*connection_fail)(void *connection, hmc_status_t status);

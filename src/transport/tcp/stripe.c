@@ -3,8 +3,7 @@
  * The waiting thread moves one part, the service thread the others, and the peer answers each stream for itself.
  *
  * Order. On one stream a later operation never comes before an earlier one, so what is left of a cancelled put cannot
- * overwrite what follows. Over several it could: cancelling therefore sends a one-byte get behind the rest on each
- * stream and waits for the answers; a peer that does not answer within BARRIER_TIME is cut off.
+ * overwrite what follows. Over several it could: barrier.c keeps what follows back until it cannot.
  *
  * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used
  * again, not freed. Who waits for an operation or cancels it counts among the users of its stripe, for it could be
@@ -12,10 +11,8 @@
 #include "tcp.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 enum { PART_LEAST = 256 << 10 };
-#define BARRIER_TIME UINT64_C(5000000000) /* nanoseconds; a busy machine has taken more than one second */
 
 typedef struct stripe {
   hmci_list_t link; /* connection->stripes */
@@ -173,48 +170,21 @@ hmc_status_t hmci_tcp_stripe_wait(tcp_connection_t *connection, hmci_operation_t
   return hmci_now() >= operation->deadline ? HMC_TIMEOUT : HMC_IN_PROGRESS;
 }
 
-/* Makes sure that nothing of the cancelled parts is still on its way. False: the peer does not answer. */
-static bool await_barriers(tcp_connection_t *connection, const hmci_operation_t *cancelled, uint32_t count) {
-  uint8_t bytes[TCP_STREAMS]; /* one each: the streams are received from under different locks */
-  hmci_region_view_t here = {
-      .base = bytes, .size = sizeof bytes, .memory = {HMC_MEMORY_CPU, 0}, .ops = &hmci_memory_host};
-  hmci_operation_t barriers[TCP_STREAMS];
-  bool answered = true;
-  uint64_t deadline = hmci_now() + BARRIER_TIME;
-  for (uint32_t i = 0; i < count; i++) {
-    hmci_operation_t *barrier = &barriers[i];
-    *barrier = (hmci_operation_t){.kind = HMCI_GET,
-                                  .local = &here,
-                                  .remote = cancelled->remote,
-                                  .segment_count = 1,
-                                  .deadline = deadline,
-                                  .awaited = true,
-                                  .single = {.local = i, .length = 1}};
-    barrier->segments = &barrier->single;
-    hmc_status_t status = hmci_requester_submit(&connection->requesters[i], barrier, 1);
-    if (status != HMC_SUCCESS) hmci_operation_complete(barrier, status);
-  }
-  for (uint32_t i = 0; i < count; i++) {
-    hmci_requester_t *requester = &connection->requesters[i];
-    while (!hmci_operation_is_complete(&barriers[i])) {
-      if (hmci_requester_wait(requester, &barriers[i], BARRIER_TIME) != HMC_TIMEOUT) continue;
-      hmci_requester_cancel(requester, &barriers[i], HMC_TIMEOUT);
-      answered = false;
-    }
-  }
-  return answered;
-}
-
 void hmci_tcp_stripe_cancel(tcp_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
   stripe_t *stripe = acquire(connection, operation);
   if (!stripe) return;
-  uint32_t count = stripe->count;
-  hmci_operation_t copy = {.kind = operation->kind, .remote = operation->remote};
-  for (uint32_t i = 0; i < count; i++) hmci_requester_cancel(&connection->requesters[i], &stripe->parts[i], status);
+  tcp_barrier_t *barrier = NULL;
+  bool held = stripe->parts[0].kind == HMCI_GET;
+  if (!held) { /* raised first: whoever learns of the end may start what has to wait */
+    barrier = hmci_tcp_barrier_raise(connection, stripe->parts[0].remote, stripe->count);
+    held = barrier != NULL;
+  }
+  for (uint32_t i = 0; i < stripe->count; i++)
+    hmci_requester_cancel(&connection->requesters[i], &stripe->parts[i], status);
   release(connection, stripe);
-  if (copy.kind == HMCI_GET || await_barriers(connection, &copy, count)) return;
+  if (barrier) hmci_tcp_barrier_send(barrier);
   const hmci_host_t *host = connection->transport->host;
-  host->connection_lost(host, connection, "it did not answer when a transfer over several streams was cut off");
+  if (!held) host->connection_lost(host, connection, "no memory to cancel a transfer over several streams");
 }
 
 void hmci_tcp_stripes_free(tcp_connection_t *connection) {

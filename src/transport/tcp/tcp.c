@@ -39,6 +39,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   connection->transport = self;
   pthread_mutex_init(&connection->stripe_lock, NULL);
   hmci_list_init(&connection->stripes);
+  hmci_tcp_barriers_open(connection);
   connection->count = clamp_streams(connection->transport->host->settings->tcp_streams);
   data->size = 0;
   if (role == HMCI_DIALLED) {
@@ -88,12 +89,23 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
   return take_stream(block, purpose / 2, purpose % 2 == 1, pipe);
 }
 
+/* Each stream of both directions has come. */
+static hmc_status_t connection_check(void *block) {
+  const tcp_connection_t *connection = block;
+  for (uint32_t i = 0; i < connection->count; i++) {
+    if (connection->requesters[i].pipe && connection->responders[i].pipe) continue;
+    return hmci_fail(HMC_CORRUPT, "it is ready without its tcp stream %u of %u", i, connection->count);
+  }
+  return HMC_SUCCESS;
+}
+
 static void connection_fail(void *block, hmc_status_t status) {
   tcp_connection_t *connection = block;
   for (uint32_t i = 0; i < connection->count; i++) {
     if (connection->requesters[i].pipe) hmci_requester_fail(&connection->requesters[i], status);
     hmci_responder_fail(&connection->responders[i]);
   }
+  hmci_tcp_held_fail(connection, status);
 }
 
 static void connection_close(void *block) {
@@ -102,6 +114,7 @@ static void connection_close(void *block) {
     hmci_requester_close(&connection->requesters[i]);
     hmci_responder_close(&connection->responders[i]);
   }
+  hmci_tcp_barriers_close(connection);
   hmci_tcp_stripes_free(connection);
   pthread_mutex_destroy(&connection->stripe_lock);
 }
@@ -126,6 +139,7 @@ static void remote_explain(void *block, void *remote, char *text, size_t size) {
 
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   tcp_connection_t *connection = block;
+  if (connection->count > 1 && hmci_tcp_hold(connection, operations, count)) return HMC_SUCCESS;
   if (hmci_tcp_is_striped(connection, operations, count)) return hmci_tcp_stripe_submit(connection, operations);
   return hmci_requester_submit(&connection->requesters[0], operations, count);
 }
@@ -150,7 +164,7 @@ static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status
   tcp_connection_t *connection = block;
   if (hmci_tcp_was_striped(operation)) {
     hmci_tcp_stripe_cancel(connection, operation, status);
-  } else {
+  } else if (connection->count == 1 || !hmci_tcp_held_cancel(connection, operation, status)) {
     hmci_requester_cancel(&connection->requesters[0], operation, status);
   }
 }
@@ -169,6 +183,7 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .connection_accept = connection_accept,
     .connection_dial = connection_dial,
     .adopt = adopt,
+    .connection_check = connection_check,
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,
