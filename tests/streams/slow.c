@@ -1,0 +1,87 @@
+/* A program that does not read is no host that is gone: however long it stands still, its peers wait, and what they
+ * asked for comes when it goes on. A host that is gone is named with the setting that decided it (tests/vm/network looks
+ * at real ones). */
+#include "suite.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define PEER_TIMEOUT_MS 1000u
+#define REST_MS (4 * PEER_TIMEOUT_MS)
+
+static const char *const impatient[] = {"HMC_PEER_TIMEOUT", "1s", NULL};
+
+/* The target stands for a multiple of HMC_PEER_TIMEOUT, its windows shut, while a put and a get are under way. */
+void slow_peer_outlives_the_peer_timeout(void **state) {
+  (void)state;
+  couple_t couple;
+  distant_t distant;
+  hmc_request_t *put = NULL, *get = NULL, *more = NULL;
+  hmc_operation_options_t patient = {.timeout_ms = 60000};
+  couple_open(&couple, impatient);
+  distant_start(&distant, &couple);
+  place_t local = near_make(&couple, 2 * DISTANT_SIZE, true);
+  frame_write(&local, FRAME_GUARD, DISTANT_SIZE - 2 * FRAME_GUARD, 1);
+  distant_stop(&distant);
+  assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &patient, &put));
+  assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &patient, &more));
+  assert_success(hmc_get_nb(local.region, DISTANT_SIZE, distant.remote, 0, DISTANT_SIZE, &patient, &get));
+  sleep_ms(REST_MS);
+  assert_connected(distant.peer);
+  distant_continue(&distant);
+  assert_success(finish(put));
+  assert_success(finish(more));
+  assert_success(finish(get));
+  assert_int_equal(frame_check(&local, FRAME_GUARD, DISTANT_SIZE - 2 * FRAME_GUARD, 1), PATTERN_SAME);
+  assert_connected(distant.peer);
+  distant_end(&distant);
+  place_close(&local);
+  couple_close(&couple);
+}
+
+/* The answers of gets that nobody waits for any more come, and are dropped. */
+void slow_rest_after_a_cancelled_get(void **state) {
+  (void)state;
+  couple_t couple;
+  couple_open(&couple, impatient);
+  far_t far = far_make(&couple, (far_options_t){.name = "large", .size = 32 * MIB, .lend = true});
+  place_t local = near_make(&couple, 32 * MIB, true);
+  for (int i = 0; i < 4; i++) {
+    hmc_request_t *request = NULL;
+    assert_success(hmc_get_nb(local.region, 0, far.remote, 0, 32 * MIB, NULL, &request));
+    hmc_request_cancel(request);
+    hmc_request_free(request);
+  }
+  sleep_ms(REST_MS);
+  assert_connected(couple.peer);
+  assert_connected(couple.back);
+  assert_success(exchange(&local, 0, far.remote, 0, MIB, 3, 1));
+  far_close(&far); /* which waits for nobody: the owner's side has finished with the region */
+  place_close(&local);
+  couple_close(&couple);
+}
+
+/* Sockets of this process that are TCP, connected, and end connections whose other end does not read. */
+static unsigned impatient_sockets(void) {
+  unsigned count = 0;
+  for (int descriptor = 3; descriptor < 256; descriptor++) {
+    unsigned milliseconds = 0;
+    socklen_t size = sizeof milliseconds;
+    struct sockaddr_storage peer;
+    socklen_t peer_size = sizeof peer;
+    if (getpeername(descriptor, (struct sockaddr *)&peer, &peer_size) != 0) continue;
+    count += getsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &milliseconds, &size) == 0 && milliseconds;
+  }
+  return count;
+}
+
+/* Whether a host is there is asked of the peers' session alone, and each end asks. */
+void slow_loss_names_its_setting(void **state) {
+  (void)state;
+  couple_t couple;
+  couple_open(&couple, impatient);
+  assert_int_equal(impatient_sockets(), 2);
+  couple_close(&couple);
+}
