@@ -3,8 +3,8 @@
 #   hmc_add_face(<name> DESCRIPTION <text> [HEADERS <file or folder of include/>...])
 #
 # Builds lib<name>.so of src/<name>/*.c, showing what src/<name>/<name>.map names, and <name>.pc; installs both and the
-# headers. A face whose room is empty is left out. The sources are also put into a static library hmc_<name>_objects, for
-# unit tests, which see the hidden symbols.
+# headers. A face whose room is empty is left out. Unit tests link the
+# objects, hmc_<name>_objects, and see the hidden symbols.
 
 function(hmc_add_face name)
   cmake_parse_arguments(PARSE_ARGV 1 face "" "DESCRIPTION" "HEADERS")
@@ -15,11 +15,11 @@ function(hmc_add_face name)
   endif()
   set(map "${PROJECT_SOURCE_DIR}/src/${name}/${name}.map")
 
-  add_library(hmc_${name}_objects STATIC ${sources})
+  add_library(hmc_${name}_objects OBJECT ${sources})
   target_include_directories(hmc_${name}_objects PUBLIC include) # the test links the archive of the engine
-  set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
+  set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden LINKER_LANGUAGE C)
 
-  add_library(${name} SHARED ${sources})
+  add_library(${name} SHARED $<TARGET_OBJECTS:hmc_${name}_objects>)
   target_include_directories(${name} INTERFACE "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>"
     "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
   target_link_libraries(${name} PUBLIC hmc PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
@@ -28,7 +28,7 @@ function(hmc_add_face name)
     target_link_options(${name} PRIVATE "-Wl,--no-undefined")
   endif()
   set_target_properties(${name} PROPERTIES SOVERSION 1 VERSION "1.${PROJECT_VERSION}" LINKER_LANGUAGE C
-    C_VISIBILITY_PRESET hidden LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
+    LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
   add_library(hmc::${name} ALIAS ${name})
 
   install(TARGETS ${name} EXPORT hmcTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
