@@ -1,0 +1,61 @@
+/* Symmetric addresses: from a pointer to an offset in a part, and on to a pointer or a far PE. */
+#include "state.h"
+
+hmc_shmem_here_t hmc_shmem_here;
+
+size_t hmci_offset(const void *address) {
+  size_t offset = (uintptr_t)address - (uintptr_t)hmci_pe.part;
+  if (offset < hmci_pe.part_size) return offset;
+  offset = (uintptr_t)address - hmc_shmem_here.globals;
+  if (hmc_shmem_here.globals && offset < hmci_pe.globals_size) return offset + hmci_pe.globals_at;
+  return SIZE_MAX;
+}
+
+/* The library's own copy, for calls that were not inlined. */
+void *hmc_shmem_near(const void *address, int pe) {
+  size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
+  if (offset >= hmc_shmem_here.size) {
+    offset = (uintptr_t)address - hmc_shmem_here.globals;
+    if (offset >= hmc_shmem_here.globals_size) return NULL;
+    offset += hmc_shmem_here.globals_at;
+  }
+  char *base = hmc_shmem_here.base[pe];
+  return base ? base + offset : NULL;
+}
+
+void hmci_check(const char *call, const void *address, size_t size, int pe) {
+  if (!hmci_pe.checks) return;
+  if (hmci_pe.levels == 0) hmci_die("%s: called before shmem_init or after shmem_finalize", call);
+  if (pe < 0 || pe >= hmci_pe.n) hmci_die("%s: there is no PE %d: the job has %d", call, pe, hmci_pe.n);
+  if (size == 0) return;
+  size_t offset = hmci_offset(address);
+  if (offset == SIZE_MAX || offset < hmci_pe.globals_at) {
+    hmci_die("%s: %p is not symmetric: it lies neither in the heap nor in the globals of the executable", call,
+             address);
+  }
+  size_t end = offset < hmci_pe.heap_at ? hmci_pe.heap_at : hmci_pe.part_size;
+  if (size > end - offset) {
+    hmci_die("%s: %zu B from %p run past the end of the symmetric %s", call, size, address,
+             offset < hmci_pe.heap_at ? "globals" : "heap");
+  }
+}
+
+int shmem_pe_accessible(int pe) { return hmci_pe.levels > 0 && pe >= 0 && pe < hmci_pe.n; }
+
+int shmem_addr_accessible(const void *address, int pe) {
+  if (!shmem_pe_accessible(pe)) return 0;
+  size_t offset = hmci_offset(address);
+  return offset != SIZE_MAX && offset >= hmci_pe.globals_at;
+}
+
+void *shmem_ptr(const void *dest, int pe) {
+  if (!shmem_addr_accessible(dest, pe)) return NULL;
+  if (pe == hmci_pe.me) return (void *)(uintptr_t)dest;
+  char *base = hmci_pe.base[pe];
+  return base ? base + hmci_offset(dest) : NULL;
+}
+
+void *shmem_team_ptr(shmem_team_t team, const void *dest, int pe) {
+  int world = shmem_team_translate_pe(team, pe, SHMEM_TEAM_WORLD);
+  return world < 0 ? NULL : shmem_ptr(dest, world);
+}

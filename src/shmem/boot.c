@@ -1,0 +1,103 @@
+/* Which launcher started this process, by its environment: hmcrun, PMIx, torchrun, or none. */
+#include "boot.h"
+#include "state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool number_of(const char *name, int *value) {
+  const char *text = getenv(name);
+  if (!text || !*text) return false;
+  char *end;
+  long number = strtol(text, &end, 10);
+  if (*end || number < 0 || number > 1 << 24) hmci_die("%s=%s is no number of a PE", name, text);
+  *value = (int)number;
+  return true;
+}
+
+static bool gather_alone(hmci_boot_t *boot, const void *mine, size_t bytes, void *all) {
+  (void)boot;
+  memcpy(all, mine, bytes);
+  return true;
+}
+
+static void abort_alone(hmci_boot_t *boot, int status) {
+  (void)boot;
+  (void)status;
+}
+
+static void close_alone(hmci_boot_t *boot) { (void)boot; }
+
+static void be_alone(hmci_boot_t *boot) {
+  *boot = (hmci_boot_t){.name = "no launcher",
+                        .rank = 0,
+                        .size = 1,
+                        .one_host = true,
+                        .gather = gather_alone,
+                        .abort = abort_alone,
+                        .close = close_alone};
+}
+
+/* ---- hmcrun ---------------------------------------------------------------------------------------------------------- */
+
+/* hmcrun looks for this file when a PE ends: then all end, with the status in it. */
+static void abort_by_file(hmci_boot_t *boot, int status) {
+  (void)boot;
+  const char *folder = getenv("HMC_JOB_DIR");
+  char path[512];
+  if (!folder || snprintf(path, sizeof path, "%s/exit", folder) >= (int)sizeof path) return;
+  FILE *file = fopen(path, "w");
+  if (!file) return;
+  fprintf(file, "%d\n", status);
+  fclose(file);
+}
+
+static bool by_hmcrun(hmci_boot_t *boot) {
+  int rank, size;
+  const char *folder = getenv("HMC_JOB_DIR");
+  if (!folder || !number_of("HMC_JOB_RANK", &rank) || !number_of("HMC_JOB_SIZE", &size)) return false;
+  char address[512];
+  snprintf(address, sizeof address, "unix:%s/boot", folder);
+  if (size == 1) {
+    be_alone(boot);
+  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address)) {
+    hmci_die("joining the job of hmcrun: %s", hmc_last_error());
+  }
+  boot->one_host = true;
+  boot->abort = abort_by_file;
+  return true;
+}
+
+/* ---- torchrun -------------------------------------------------------------------------------------------------------- */
+
+#define TORCHRUN_PORT_OFFSET 11 /* MASTER_PORT itself is torch's store */
+
+static bool by_torchrun(hmci_boot_t *boot) {
+  int rank, size, port;
+  const char *ip = getenv("MASTER_ADDR");
+  if (!ip || !number_of("RANK", &rank) || !number_of("WORLD_SIZE", &size) || !number_of("MASTER_PORT", &port)) {
+    return false;
+  }
+  char address[300];
+  int own_port;
+  if (!number_of("SHMEM_MASTER_PORT", &own_port)) own_port = port + TORCHRUN_PORT_OFFSET;
+  snprintf(address, sizeof address, "tcp://%s:%d", ip, own_port);
+  if (size == 1) {
+    be_alone(boot);
+  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address)) {
+    hmci_die("joining the job of torchrun at %s: %s", address, hmc_last_error());
+  }
+  boot->name = "torchrun";
+  return true;
+}
+
+void hmci_boot_open(hmci_boot_t *boot) {
+  if (!by_hmcrun(boot) && !hmci_boot_by_pmix(boot) && !by_torchrun(boot)) be_alone(boot);
+}
+
+bool hmci_boot_open_as(hmci_boot_t *boot, const hmci_boot_wish_t *wish) {
+  if (wish->size > 1) return hmci_boot_by_rendezvous(boot, wish->rank, wish->size, wish->address);
+  be_alone(boot);
+  return true;
+}

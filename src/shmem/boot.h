@@ -1,0 +1,39 @@
+/* Start-up: who this PE is, and how all exchange a few bytes before they reach each other's memory. */
+#ifndef HMCI_SHMEM_BOOT_H
+#define HMCI_SHMEM_BOOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct hmci_boot hmci_boot_t;
+
+/* One way to start. Functions return false with a text in hmc_last_error or on stderr. */
+struct hmci_boot {
+  const char *name;
+  int rank, size;
+  bool one_host; /* the launcher says that all PEs are on this host */
+  /* `all` gets size x bytes, in the order of the ranks. Collective. */
+  bool (*gather)(hmci_boot_t *boot, const void *mine, size_t bytes, void *all);
+  /* Tells the launcher to end all PEs with that status; may return. */
+  void (*abort)(hmci_boot_t *boot, int status);
+  void (*close)(hmci_boot_t *boot);
+  void *state;
+};
+
+/* Finds the launcher by the environment and joins; ends the process where that fails. */
+void hmci_boot_open(hmci_boot_t *boot);
+
+/* A job that was described by the caller (unique id, addresses) instead of the environment. */
+typedef struct hmci_boot_wish {
+  int rank, size;
+  const char *address; /* "tcp://ip:port": the first PE serves there; NULL with size 1 */
+} hmci_boot_wish_t;
+bool hmci_boot_open_as(hmci_boot_t *boot, const hmci_boot_wish_t *wish);
+
+/* The ways; each returns false where it does not apply. */
+bool hmci_boot_by_pmix(hmci_boot_t *boot);
+
+/* Serves at `address` where rank is 0 and joins; "unix:/path" or "tcp://ip:port". */
+bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *address);
+
+#endif

@@ -1,0 +1,230 @@
+/* Moving collectives. All push: who has data puts them where they belong, and a sync ends the call. The caller has seen
+ * to it that `dest` is ready everywhere, as the specification demands. */
+#include "collect.h"
+#include "alias.h"
+
+#include <string.h>
+
+static void push(const hmci_group_t *group, int to, void *dest, const void *source, size_t size) {
+  int pe = hmci_member(group, to);
+  if (pe == hmci_pe.me) {
+    if (dest != source) memmove(dest, source, size);
+  } else {
+    hmci_put(SHMEM_CTX_DEFAULT, dest, source, size, pe, false);
+  }
+}
+
+static void complete(hmci_group_t *group) {
+  shmem_quiet();
+  hmci_group_sync(group);
+}
+
+void hmci_broadcast(hmci_group_t *group, void *dest, const void *source, size_t size, int root, bool own) {
+  if (group->me == root) {
+    for (int i = 1; i < group->n; i++) push(group, (root + i) % group->n, dest, source, size);
+    if (own) push(group, root, dest, source, size);
+  }
+  complete(group);
+}
+
+void hmci_fcollect(hmci_group_t *group, void *dest, const void *source, size_t size) {
+  char *mine = (char *)dest + (size_t)group->me * size;
+  for (int i = 0; i < group->n; i++) push(group, (group->me + i) % group->n, mine, source, size);
+  complete(group);
+}
+
+void hmci_collect(hmci_group_t *group, void *dest, const void *source, size_t size) {
+  char *mine = (char *)dest + hmci_group_before(group, size);
+  for (int i = 0; size && i < group->n; i++) push(group, (group->me + i) % group->n, mine, source, size);
+  complete(group);
+}
+
+void hmci_alltoall(hmci_group_t *group, void *dest, const void *source, size_t size) {
+  char *mine = (char *)dest + (size_t)group->me * size;
+  for (int i = 0; i < group->n; i++) {
+    int to = (group->me + i) % group->n;
+    push(group, to, mine, (const char *)source + (size_t)to * size, size);
+  }
+  complete(group);
+}
+
+void hmci_alltoalls(hmci_group_t *group, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems,
+                    size_t unit) {
+  ptrdiff_t from_step = sst * (ptrdiff_t)unit, to_step = dst * (ptrdiff_t)unit;
+  char *mine = (char *)dest + (ptrdiff_t)group->me * (ptrdiff_t)nelems * to_step;
+  for (int i = 0; i < group->n; i++) {
+    int to = (group->me + i) % group->n;
+    const char *block = (const char *)source + (ptrdiff_t)to * (ptrdiff_t)nelems * from_step;
+    for (ptrdiff_t j = 0; j < (ptrdiff_t)nelems; j++) push(group, to, mine + j * to_step, block + j * from_step, unit);
+  }
+  complete(group);
+}
+
+/* ---- groups -------------------------------------------------------------------------------------------------------- */
+
+/* What the members of a collective must agree on. */
+static uint64_t print_of(const char *call, const void *dest, const void *source) {
+  uint64_t print = 14695981039346656037u;
+  for (const char *at = call; *at; at++) print = (print ^ (unsigned char)*at) * 1099511628211u;
+  print = (print ^ hmci_offset(dest)) * 1099511628211u;
+  return (print ^ hmci_offset(source)) * 1099511628211u;
+}
+
+static void keep_equal(void *into, const void *from, size_t count) {
+  (void)count;
+  uint64_t *print = into;
+  if (*print != *(const uint64_t *)from) *print = 0;
+}
+
+static void check_agreement(const char *call, hmci_group_t *group, const void *dest, const void *source) {
+  if (!group->near) return;
+  uint64_t mine = print_of(call, dest, source) | 1, common;
+  hmci_group_combine(group, &common, &mine, sizeof mine, 1, keep_equal);
+  if (common != mine) {
+    hmci_die("%s: the members of the team are in different collectives, or give different addresses", call);
+  }
+}
+
+hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source) {
+  hmci_team_t *found = hmci_team_find(team);
+  if (hmci_pe.checks) {
+    if (!found) hmci_die("%s: %d is no team", call, team);
+    hmci_check(call, dest, 1, hmci_pe.me);
+    hmci_check(call, source, 1, hmci_pe.me);
+    check_agreement(call, &found->group, dest, source);
+  }
+  return found ? &found->group : NULL;
+}
+
+hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int size, long *sync) {
+  hmci_check(call, sync, SHMEM_SYNC_SIZE * sizeof *sync, hmci_pe.me);
+  int stride = 1 << log_stride;
+  hmci_group_t group = {.n = size, .start = start, .stride = stride, .slot = -1, .sync = sync};
+  group.me = (hmci_pe.me - start) / stride;
+  if (hmci_pe.checks) {
+    if (start < 0 || size < 1 || log_stride < 0 || start + (size - 1) * stride >= hmci_pe.n) {
+      hmci_die("%s: the active set %d, 2^%d, %d does not fit the %d PEs of the job", call, start, log_stride, size,
+               hmci_pe.n);
+    }
+    if (hmci_pe.me < start || (hmci_pe.me - start) % stride || group.me >= size) {
+      hmci_die("%s: called by PE %d, which is not of the active set", call, hmci_pe.me);
+    }
+  }
+  return group;
+}
+
+/* ---- barriers ------------------------------------------------------------------------------------------------------- */
+
+void shmem_sync_all(void) { hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group); }
+
+void shmem_barrier_all(void) {
+  if (hmci_pe.checks && hmci_pe.levels == 0)
+    hmci_die("shmem_barrier_all: called before shmem_init or after shmem_finalize");
+  shmem_quiet();
+  shmem_sync_all();
+}
+
+void hmc_shmem_team_barrier(shmem_team_t team) {
+  shmem_quiet();
+  shmem_team_sync(team);
+}
+
+PROFILED(shmem_sync_all);
+PROFILED(shmem_barrier_all);
+
+/* ---- over teams ------------------------------------------------------------------------------------------------------ */
+
+/* `T` the type of the pointers, `unit` bytes an element. */
+#define DEFINE_COLLECTIVES(before, after, T, unit)                                                                     \
+  int shmem_##before##broadcast##after(shmem_team_t team, T *dest, const T *source, size_t nelems, int PE_root) {      \
+    hmci_group_t *group = hmci_team_group("shmem_broadcast", team, dest, source);                                      \
+    if (!group) return -1;                                                                                             \
+    hmci_broadcast(group, dest, source, nelems *(unit), PE_root, true);                                                \
+    return 0;                                                                                                          \
+  }                                                                                                                    \
+  int shmem_##before##collect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                     \
+    hmci_group_t *group = hmci_team_group("shmem_collect", team, dest, source);                                        \
+    if (!group) return -1;                                                                                             \
+    hmci_collect(group, dest, source, nelems *(unit));                                                                 \
+    return 0;                                                                                                          \
+  }                                                                                                                    \
+  int shmem_##before##fcollect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
+    hmci_group_t *group = hmci_team_group("shmem_fcollect", team, dest, source);                                       \
+    if (!group) return -1;                                                                                             \
+    hmci_fcollect(group, dest, source, nelems *(unit));                                                                \
+    return 0;                                                                                                          \
+  }                                                                                                                    \
+  int shmem_##before##alltoall##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
+    hmci_group_t *group = hmci_team_group("shmem_alltoall", team, dest, source);                                       \
+    if (!group) return -1;                                                                                             \
+    hmci_alltoall(group, dest, source, nelems *(unit));                                                                \
+    return 0;                                                                                                          \
+  }                                                                                                                    \
+  int shmem_##before##alltoalls##after(shmem_team_t team, T *dest, const T *source, ptrdiff_t dst, ptrdiff_t sst,      \
+                                       size_t nelems) {                                                                \
+    hmci_group_t *group = hmci_team_group("shmem_alltoalls", team, dest, source);                                      \
+    if (!group) return -1;                                                                                             \
+    hmci_alltoalls(group, dest, source, dst, sst, nelems, unit);                                                       \
+    return 0;                                                                                                          \
+  }                                                                                                                    \
+  PROFILED(shmem_##before##broadcast##after);                                                                          \
+  PROFILED(shmem_##before##collect##after);                                                                            \
+  PROFILED(shmem_##before##fcollect##after);                                                                           \
+  PROFILED(shmem_##before##alltoall##after);                                                                           \
+  PROFILED(shmem_##before##alltoalls##after);
+
+#define DEFINE_TYPED(a, NAME, TYPE) DEFINE_COLLECTIVES(NAME##_, , TYPE, sizeof(TYPE))
+
+HMC_SHMEM_RMA_TYPES(DEFINE_TYPED, )
+DEFINE_COLLECTIVES(, mem, void, (size_t)1)
+
+/* ---- over active sets ------------------------------------------------------------------------------------------------ */
+
+void shmem_barrier(int PE_start, int logPE_stride, int PE_size, long *pSync) {
+  hmci_group_t group = hmci_active_set("shmem_barrier", PE_start, logPE_stride, PE_size, pSync);
+  shmem_quiet();
+  hmci_group_sync(&group);
+}
+
+void shmem_sync(int PE_start, int logPE_stride, int PE_size, long *pSync) {
+  hmci_group_t group = hmci_active_set("shmem_sync", PE_start, logPE_stride, PE_size, pSync);
+  hmci_group_sync(&group);
+}
+
+PROFILED(shmem_barrier);
+PROFILED(shmem_sync);
+
+#define DEFINE_ACTIVE(bits)                                                                                            \
+  void shmem_broadcast##bits(void *dest, const void *source, size_t nelems, int PE_root, int PE_start,                 \
+                             int logPE_stride, int PE_size, long *pSync) {                                             \
+    hmci_group_t group = hmci_active_set("shmem_broadcast" #bits, PE_start, logPE_stride, PE_size, pSync);             \
+    hmci_broadcast(&group, dest, source, nelems *(bits / 8), PE_root, false);                                          \
+  }                                                                                                                    \
+  void shmem_collect##bits(void *dest, const void *source, size_t nelems, int PE_start, int logPE_stride, int PE_size, \
+                           long *pSync) {                                                                              \
+    hmci_group_t group = hmci_active_set("shmem_collect" #bits, PE_start, logPE_stride, PE_size, pSync);               \
+    hmci_collect(&group, dest, source, nelems *(bits / 8));                                                            \
+  }                                                                                                                    \
+  void shmem_fcollect##bits(void *dest, const void *source, size_t nelems, int PE_start, int logPE_stride,             \
+                            int PE_size, long *pSync) {                                                                \
+    hmci_group_t group = hmci_active_set("shmem_fcollect" #bits, PE_start, logPE_stride, PE_size, pSync);              \
+    hmci_fcollect(&group, dest, source, nelems *(bits / 8));                                                           \
+  }                                                                                                                    \
+  void shmem_alltoall##bits(void *dest, const void *source, size_t nelems, int PE_start, int logPE_stride,             \
+                            int PE_size, long *pSync) {                                                                \
+    hmci_group_t group = hmci_active_set("shmem_alltoall" #bits, PE_start, logPE_stride, PE_size, pSync);              \
+    hmci_alltoall(&group, dest, source, nelems *(bits / 8));                                                           \
+  }                                                                                                                    \
+  void shmem_alltoalls##bits(void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems,              \
+                             int PE_start, int logPE_stride, int PE_size, long *pSync) {                               \
+    hmci_group_t group = hmci_active_set("shmem_alltoalls" #bits, PE_start, logPE_stride, PE_size, pSync);             \
+    hmci_alltoalls(&group, dest, source, dst, sst, nelems, bits / 8);                                                  \
+  }                                                                                                                    \
+  PROFILED(shmem_broadcast##bits);                                                                                     \
+  PROFILED(shmem_collect##bits);                                                                                       \
+  PROFILED(shmem_fcollect##bits);                                                                                      \
+  PROFILED(shmem_alltoall##bits);                                                                                      \
+  PROFILED(shmem_alltoalls##bits);
+
+DEFINE_ACTIVE(32)
+DEFINE_ACTIVE(64)

@@ -1,0 +1,109 @@
+/* Contexts: streams of operations. What goes by loads and stores needs none; they matter for far PEs.
+ *
+ * Locking: contexts_lock guards the lists of the teams. */
+#include "alias.h"
+#include "state.h"
+
+#include <stdlib.h>
+
+static struct hmc_shmem_ctx default_context;
+static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void hmci_contexts_open(void) {
+  default_context = (struct hmc_shmem_ctx){.team = SHMEM_TEAM_WORLD};
+  pthread_mutex_init(&default_context.lock, NULL);
+}
+
+void hmci_contexts_close(void) {
+  free(default_context.started);
+  default_context.started = NULL;
+  pthread_mutex_destroy(&default_context.lock);
+}
+
+struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe) {
+  if (ctx == SHMEM_CTX_DEFAULT) return &default_context;
+  if (ctx == SHMEM_CTX_INVALID) hmci_die("an operation on SHMEM_CTX_INVALID");
+  if (pe && ctx->team != SHMEM_TEAM_WORLD) {
+    hmci_team_t *team = hmci_team_find(ctx->team);
+    if (!team || *pe < 0 || *pe >= team->group.n) hmci_die("PE %d is not of the team of the context", *pe);
+    *pe = hmci_member(&team->group, *pe);
+  }
+  return ctx;
+}
+
+int shmem_team_create_ctx(shmem_team_t team, long options, shmem_ctx_t *ctx) {
+  if (!ctx) return -1;
+  *ctx = SHMEM_CTX_INVALID;
+  hmci_team_t *found = hmci_team_find(team);
+  if (!found) return -1;
+  struct hmc_shmem_ctx *made = calloc(1, sizeof *made);
+  if (!made) return -1;
+  made->team = team;
+  made->options = options;
+  pthread_mutex_init(&made->lock, NULL);
+  pthread_mutex_lock(&contexts_lock);
+  made->next = found->contexts;
+  found->contexts = made;
+  pthread_mutex_unlock(&contexts_lock);
+  *ctx = made;
+  return 0;
+}
+
+int shmem_ctx_create(long options, shmem_ctx_t *ctx) { return shmem_team_create_ctx(SHMEM_TEAM_WORLD, options, ctx); }
+
+static void unlink_context(struct hmc_shmem_ctx *ctx) {
+  hmci_team_t *team = hmci_team_find(ctx->team);
+  pthread_mutex_lock(&contexts_lock);
+  struct hmc_shmem_ctx **at = team ? &team->contexts : NULL;
+  while (at && *at && *at != ctx) at = &(*at)->next;
+  if (at && *at) *at = ctx->next;
+  pthread_mutex_unlock(&contexts_lock);
+}
+
+void shmem_ctx_destroy(shmem_ctx_t ctx) {
+  if (ctx == SHMEM_CTX_INVALID) return;
+  if (ctx == SHMEM_CTX_DEFAULT) {
+    if (hmci_pe.checks) hmci_die("shmem_ctx_destroy: the default context cannot be destroyed");
+    return;
+  }
+  hmci_quiet(ctx);
+  unlink_context(ctx);
+  free(ctx->started);
+  pthread_mutex_destroy(&ctx->lock);
+  free(ctx);
+}
+
+int shmem_ctx_get_team(shmem_ctx_t ctx, shmem_team_t *team) {
+  if (!team) return -1;
+  *team = SHMEM_TEAM_INVALID;
+  if (ctx == SHMEM_CTX_INVALID) return -1;
+  *team = hmci_context(ctx, NULL)->team;
+  return 0;
+}
+
+/* Sessions are hints; how small far operations travel together is the engine's affair already. */
+void shmem_ctx_session_start(shmem_ctx_t ctx, long options, const shmem_ctx_session_config_t *config,
+                             long config_mask) {
+  (void)config_mask;
+  (void)config;
+  if (ctx == SHMEM_CTX_INVALID) return;
+  struct hmc_shmem_ctx *found = hmci_context(ctx, NULL);
+  pthread_mutex_lock(&found->lock);
+  found->session |= options;
+  pthread_mutex_unlock(&found->lock);
+}
+
+void shmem_ctx_session_stop(shmem_ctx_t ctx) {
+  if (ctx == SHMEM_CTX_INVALID) return;
+  struct hmc_shmem_ctx *found = hmci_context(ctx, NULL);
+  pthread_mutex_lock(&found->lock);
+  found->session = 0;
+  pthread_mutex_unlock(&found->lock);
+}
+
+PROFILED(shmem_ctx_create);
+PROFILED(shmem_team_create_ctx);
+PROFILED(shmem_ctx_destroy);
+PROFILED(shmem_ctx_get_team);
+PROFILED(shmem_ctx_session_start);
+PROFILED(shmem_ctx_session_stop);

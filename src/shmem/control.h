@@ -1,0 +1,48 @@
+/* The control block: how the PEs of a job synchronise. One at the start of each part; zeroed at first.
+ *
+ * A team has a slot in the blocks of its members, the same number at each; teams without a member in common may have
+ * the same one. All words only grow: nobody has to reset them, and a PE that is late finds a larger value.
+ *
+ * Ordering: who waits loads with acquire, who writes stores with release (or by the engine, which makes it visible after
+ * what went before). */
+#ifndef HMCI_SHMEM_CONTROL_H
+#define HMCI_SHMEM_CONTROL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define HMCI_TEAMS 256      /* slots */
+#define HMCI_ROUNDS 24      /* of a dissemination: 2^24 PEs */
+#define HMCI_SLOT_BYTES 256 /* of data that go with a synchronisation */
+#define HMCI_CACHE_LINE 64
+
+typedef struct hmci_slot {
+  /* One counter for all: used at the team's first PE. */
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t arrived;
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t released; /* the rounds that all have reached */
+
+  /* Dissemination: flags[r] is written by the PE 2^r before this one. */
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t flags[HMCI_ROUNDS];
+
+  /* A prefix sum, in the same pattern: the value is there when the round is. */
+  struct {
+    uint64_t value;
+    _Atomic uint64_t round;
+  } sums[HMCI_ROUNDS];
+
+  /* Data of this PE for round r, in [r & 1]; ready when `written` is at least r. */
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t written;
+  uint8_t data[2][HMCI_SLOT_BYTES];
+  /* What they come to; at the team's first PE, by the last one that arrived. */
+  _Alignas(HMCI_CACHE_LINE) uint8_t result[2][HMCI_SLOT_BYTES];
+} hmci_slot_t;
+
+typedef struct hmci_control {
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t asleep;              /* this PE sleeps on the word: 1, else 0; a futex */
+  _Atomic uint32_t ended;                                         /* the job ends with status - 1 */
+  _Atomic uint32_t sleepers;                                      /* at the first PE of a host: how many sleep there */
+  _Alignas(HMCI_CACHE_LINE) uint64_t free_slots[HMCI_TEAMS / 64]; /* agreed upon at a split */
+  hmci_slot_t slots[HMCI_TEAMS];
+} hmci_control_t;
+
+#endif

@@ -1,0 +1,49 @@
+/* Ending the job early, and telling about the library. */
+#include "alias.h"
+#include "state.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void hmci_die(const char *format, ...) {
+  char text[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  fflush(stdout);
+  fprintf(stderr, "shmem: PE %d: %s\n", hmci_pe.me, text);
+  shmem_global_exit(1);
+}
+
+/* Those of this host learn it from their control blocks when they wait, those of other hosts from the launcher. */
+static void tell_locals(int status) {
+  for (int i = 0; i < hmci_pe.n_locals; i++) {
+    int pe = hmci_pe.locals[i];
+    if (pe != hmci_pe.me && hmci_pe.base[pe]) {
+      atomic_store(&hmci_control_of(pe)->ended, (uint32_t)(status & 0xff) + 1);
+      hmci_ring(pe);
+    }
+  }
+}
+
+void shmem_global_exit(int status) {
+  if (hmci_pe.levels > 0 && hmci_pe.part) tell_locals(status);
+  hmci_end_job(status);
+}
+
+void shmem_info_get_version(int *major, int *minor) {
+  if (major) *major = SHMEM_MAJOR_VERSION;
+  if (minor) *minor = SHMEM_MINOR_VERSION;
+}
+
+void shmem_info_get_name(char *name) {
+  if (name) memcpy(name, SHMEM_VENDOR_STRING, sizeof SHMEM_VENDOR_STRING);
+}
+
+extern void pshmem_global_exit(int status) __attribute__((alias("shmem_global_exit"), visibility("default"), noreturn));
+PROFILED(shmem_info_get_version);
+PROFILED(shmem_info_get_name);

@@ -1,0 +1,209 @@
+/* The state of a PE, and what the files of this room share.
+ *
+ * The address space of the job: each PE has a *part*: a control block, the globals of its executable, and its heap, at
+ * the same offsets everywhere. On one host all parts lie in one region, the *arena*, which the host's first PE (its
+ * leader) allocates and all others map: so one connection per PE gives loads and stores to all. PEs on other hosts, and
+ * all where shared memory is not to be used, are *far*: their part is a region of their own, reached through the engine
+ * over a connection that is made at the first operation.
+ *
+ * Locking: `hmci_pe` is written by init and finalize only, in one thread. What changes in between has its lock beside
+ * it. */
+#ifndef HMCI_SHMEM_STATE_H
+#define HMCI_SHMEM_STATE_H
+
+#include "control.h"
+#include <hmc/context.h>
+#include <hmc/operation.h>
+#include <hmc/region.h>
+#include <pthread.h>
+#include <shmem/atomics.h>
+#include <shmem/collectives.h>
+#include <shmem/deprecated.h>
+#include <shmem/library.h>
+#include <shmem/memory.h>
+#include <shmem/rma.h>
+#include <shmem/sync.h>
+#include <shmem/teams.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* What each PE publishes to all others at start-up; 32 bytes. */
+typedef struct hmci_card {
+  uint64_t host;         /* equal for PEs that can share memory */
+  uint64_t globals_size; /* bytes of the executable's globals */
+  uint8_t ip[4];
+  uint16_t port; /* where its context listens */
+  uint16_t flags;
+  int32_t process;
+  uint32_t spare;
+} hmci_card_t;
+
+/* A far PE that has been talked to. Made once, under far_lock; then read by all. */
+typedef struct hmci_far {
+  hmc_peer_t *peer;
+  hmc_remote_t *remote;
+} hmci_far_t;
+
+typedef struct hmci_pe {
+  int me, n;
+  int levels;       /* how often init was called and not finalized */
+  int thread_level; /* SHMEM_THREAD_* */
+  bool checks;      /* misuse is looked for */
+  bool oversubscribed;
+  hmci_card_t *cards; /* by PE */
+
+  hmc_context_t *context;
+  hmc_region_t *region;  /* the arena at a leader, the part at a far PE; NULL elsewhere */
+  hmc_region_t *exposed; /* the part inside the arena, for PEs on other hosts; NULL in a job of one host */
+  hmc_peer_t *leader;
+  hmc_remote_t *arena; /* the leader's region as seen from here; NULL at a leader */
+
+  char *part;          /* this PE's */
+  size_t part_size;    /* the same everywhere */
+  size_t globals_at;   /* offsets in a part */
+  size_t globals_size; /* room for globals; the largest of all executables */
+  size_t heap_at, heap_size;
+  char **base; /* by PE: its part in this process, or NULL */
+  int *locals; /* the PEs of this host, ascending */
+  int n_locals;
+  bool all_near; /* every PE's part is mapped */
+
+  hmci_far_t **far; /* by PE; NULL until the first operation. Entries: far_lock to write, acquire to read */
+  pthread_mutex_t far_lock;
+} hmci_pe_t;
+
+extern hmci_pe_t hmci_pe;
+
+static inline hmci_control_t *hmci_control_of(int pe) { return (hmci_control_t *)(void *)hmci_pe.base[pe]; }
+static inline hmci_control_t *hmci_my_control(void) { return (hmci_control_t *)(void *)hmci_pe.part; }
+
+/* Ends the job with a text on stderr: for calls that cannot return an error. */
+void hmci_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* Ends the job with that exit status; says nothing. */
+void hmci_end_job(int status) __attribute__((noreturn));
+
+/* ---- addresses (address.c) ---------------------------------------------------------------------------------------- */
+
+/* The offset in a part of a symmetric address. Where it is none, the job ends under checks; else SIZE_MAX. */
+size_t hmci_offset(const void *address);
+
+/* Under checks: ends the job where the range is not symmetric or the PE does not exist. */
+void hmci_check(const char *call, const void *address, size_t size, int pe);
+
+/* ---- globals (globals.c) ------------------------------------------------------------------------------------------ */
+
+/* The executable's writable data, whole pages: their start and size; 0 where they are to be left alone. */
+size_t hmci_globals_find(char **start);
+
+/* Puts the pages at `shared`, with what the globals hold, in the place of the globals; false where it does not work. */
+bool hmci_globals_share(char *start, size_t size, char *shared);
+
+/* Gives the globals private pages again, with what they hold. */
+void hmci_globals_unshare(void);
+
+/* ---- the heap (heap.c) -------------------------------------------------------------------------------------------- */
+
+void hmci_heap_open(char *start, size_t size);
+void hmci_heap_close(void);
+/* Without a barrier, as the collective calls need it; NULL where there is no room. */
+void *hmci_heap_allocate(size_t size, size_t alignment);
+bool hmci_heap_free(void *pointer);
+/* The bytes of the block that starts there; 0 where none does. */
+size_t hmci_heap_size_of(const void *pointer);
+
+/* ---- groups: who takes part in a collective ------------------------------------------------------------------------- */
+
+/* A team, or an active set. `slot` is the team's place in the control blocks, or -1 where `sync` (pSync) serves. */
+typedef struct hmci_group {
+  int me, n;
+  int start, stride;  /* where `members` is NULL: PE i is start + i * stride */
+  const int *members; /* by number in the group */
+  int slot;
+  long *sync;
+  uint64_t *rounds; /* how many synchronisations there were; the team's */
+  bool near;        /* all members' parts are mapped */
+  bool central;     /* one counter serves better than a flag per pair: more PEs than processors */
+} hmci_group_t;
+
+static inline int hmci_member(const hmci_group_t *group, int number) {
+  return group->members ? group->members[number] : group->start + number * group->stride;
+}
+
+/* Waits for all members (barrier.c). */
+void hmci_group_sync(hmci_group_t *group);
+
+/* Like a sync, and combines `size` bytes (at most HMCI_SLOT_BYTES) of each: combine(into, from, count), in the order of
+ * the members. Only where `near` holds and the group is a team. */
+typedef void (*hmci_combine_t)(void *into, const void *from, size_t count);
+void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_t size, size_t count,
+                        hmci_combine_t combine);
+
+/* The sum of `value` over the members before this one, and over all up to it; the caller syncs before the next. */
+uint64_t hmci_group_before(hmci_group_t *group, uint64_t value);
+
+/* ---- teams (team.c) ------------------------------------------------------------------------------------------------ */
+
+typedef struct hmci_team {
+  hmci_group_t group;
+  int *own_members;
+  uint64_t round_count;
+  int32_t num_contexts;
+  struct hmc_shmem_ctx *contexts; /* the shareable ones, which end with the team */
+} hmci_team_t;
+
+/* NULL for a handle that is none. */
+hmci_team_t *hmci_team_find(shmem_team_t team);
+void hmci_teams_open(void);
+void hmci_teams_close(void);
+
+/* ---- contexts (context.c) ------------------------------------------------------------------------------------------ */
+
+struct hmc_shmem_ctx {
+  shmem_team_t team;
+  long options;
+  long session;            /* the options of the session that is open; 0: none */
+  pthread_mutex_t lock;    /* guards what follows, and the list of the team */
+  hmc_request_t **started; /* operations to far PEs that have not been waited for */
+  size_t n_started, room;
+  struct hmc_shmem_ctx *next;
+};
+
+/* The context behind a handle, and the PE of the job behind `pe`, which counts in the context's team. */
+struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe);
+void hmci_contexts_open(void);
+void hmci_contexts_close(void);
+
+/* ---- far PEs (far.c): the job's numbers of PEs, offsets in a part ----------------------------------------------------- */
+
+void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size, bool wait);
+void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait);
+uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation,
+                         unsigned width, uint64_t operand, uint64_t compare, bool fetch);
+void hmci_far_quiet(struct hmc_shmem_ctx *ctx);
+void hmci_far_close(void);
+
+/* ---- the calls without types --------------------------------------------------------------------------------------- */
+
+/* rma.c: on a context's PE number. */
+void hmci_put(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait);
+void hmci_get(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait);
+
+/* order.c */
+void hmci_quiet(struct hmc_shmem_ctx *ctx);
+
+/* ---- waiting (wait.c) ---------------------------------------------------------------------------------------------- */
+
+typedef bool (*hmci_condition_t)(const void *argument);
+
+/* Returns when the condition holds, which it looks at again and again: spins, yields, then sleeps. */
+void hmci_wait(hmci_condition_t holds, const void *argument);
+
+/* Waits until the word is at least `value`; words that only grow. */
+void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);
+
+/* Wakes `pe` where it sleeps; after a change of its memory that is visible. Near PEs only. */
+void hmci_ring(int pe);
+void hmci_ring_all(void);
+
+#endif

@@ -1,0 +1,281 @@
+/* Teams: handles are places in a table of this PE; slots of the control blocks are agreed upon among a team's members.
+ *
+ * Locking: teams_lock guards the table; a team itself changes in collective calls only, which one thread at a time may
+ * make. */
+#include "alias.h"
+#include "state.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static hmci_team_t *teams[HMCI_TEAMS]; /* by handle; written under teams_lock */
+static uint64_t free_slots[HMCI_TEAMS / 64];
+static pthread_mutex_t teams_lock = PTHREAD_MUTEX_INITIALIZER;
+
+hmci_team_t *hmci_team_find(shmem_team_t team) { return team < 0 || team >= HMCI_TEAMS ? NULL : teams[team]; }
+
+static void take_slot(int slot) { free_slots[slot / 64] &= ~(1ull << slot % 64); }
+static void give_slot(int slot) { free_slots[slot / 64] |= 1ull << slot % 64; }
+
+/* ---- making and ending --------------------------------------------------------------------------------------------- */
+
+static void choose_ways(hmci_group_t *group) {
+  group->near = true;
+  for (int i = 0; i < group->n; i++) group->near = group->near && hmci_pe.base[hmci_member(group, i)];
+  group->central = group->near && group->n > sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* Enters a team into the table; NULL without memory or a free handle. `members` goes over to it. */
+static hmci_team_t *add_team(int me, int n, int start, int stride, int *members, int slot, shmem_team_t *handle) {
+  hmci_team_t *team = calloc(1, sizeof *team);
+  if (!team) return NULL;
+  team->group = (hmci_group_t){.me = me, .n = n, .start = start, .stride = stride, .members = members, .slot = slot};
+  team->own_members = members;
+  team->group.rounds = &team->round_count;
+  choose_ways(&team->group);
+  pthread_mutex_lock(&teams_lock);
+  int place = 0;
+  while (place < HMCI_TEAMS && teams[place]) place++;
+  if (place < HMCI_TEAMS) teams[place] = team;
+  pthread_mutex_unlock(&teams_lock);
+  if (place == HMCI_TEAMS) {
+    free(team);
+    return NULL;
+  }
+  *handle = place;
+  return team;
+}
+
+static void remove_team(shmem_team_t handle) {
+  hmci_team_t *team = teams[handle];
+  pthread_mutex_lock(&teams_lock);
+  teams[handle] = NULL;
+  if (team->group.slot >= 0) give_slot(team->group.slot);
+  pthread_mutex_unlock(&teams_lock);
+  while (team->contexts) shmem_ctx_destroy(team->contexts);
+  free(team->own_members);
+  free(team);
+}
+
+static void add_shared_team(void) {
+  int *members = malloc((size_t)hmci_pe.n_locals * sizeof *members);
+  if (!members) hmci_die("no memory for the team of this host");
+  int me = 0;
+  for (int i = 0; i < hmci_pe.n_locals; i++) {
+    members[i] = hmci_pe.locals[i];
+    if (members[i] == hmci_pe.me) me = i;
+  }
+  shmem_team_t handle;
+  if (!add_team(me, hmci_pe.n_locals, 0, 0, members, 1, &handle)) hmci_die("no memory for the team of this host");
+}
+
+void hmci_teams_open(void) {
+  memset(free_slots, 0xff, sizeof free_slots);
+  take_slot(0);
+  take_slot(1);
+  shmem_team_t handle;
+  if (!add_team(hmci_pe.me, hmci_pe.n, 0, 1, NULL, 0, &handle)) hmci_die("no memory for the team of all PEs");
+  add_shared_team();
+}
+
+void hmci_teams_close(void) {
+  for (int i = 0; i < HMCI_TEAMS; i++) {
+    if (teams[i]) remove_team(i);
+  }
+}
+
+/* ---- asking -------------------------------------------------------------------------------------------------------- */
+
+int shmem_team_my_pe(shmem_team_t team) {
+  hmci_team_t *found = hmci_team_find(team);
+  return found ? found->group.me : -1;
+}
+
+int shmem_team_n_pes(shmem_team_t team) {
+  hmci_team_t *found = hmci_team_find(team);
+  return found ? found->group.n : -1;
+}
+
+static int number_of(const hmci_group_t *group, int pe) {
+  if (group->members) {
+    for (int i = 0; i < group->n; i++) {
+      if (group->members[i] == pe) return i;
+    }
+    return -1;
+  }
+  int distance = pe - group->start;
+  if (group->stride == 0 || distance % group->stride) return group->n == 1 && distance == 0 ? 0 : -1;
+  int number = distance / group->stride;
+  return number >= 0 && number < group->n ? number : -1;
+}
+
+int shmem_team_translate_pe(shmem_team_t src_team, int src_pe, shmem_team_t dest_team) {
+  hmci_team_t *source = hmci_team_find(src_team);
+  hmci_team_t *dest = hmci_team_find(dest_team);
+  if (!source || !dest || src_pe < 0 || src_pe >= source->group.n) return -1;
+  return number_of(&dest->group, hmci_member(&source->group, src_pe));
+}
+
+int shmem_team_get_config(shmem_team_t team, long config_mask, shmem_team_config_t *config) {
+  hmci_team_t *found = hmci_team_find(team);
+  if (!found) return -1;
+  if (config_mask & SHMEM_TEAM_NUM_CONTEXTS && config) config->num_contexts = found->num_contexts;
+  return 0;
+}
+
+/* ---- splitting ----------------------------------------------------------------------------------------------------- */
+
+static void and_words(void *into, const void *from, size_t count) {
+  uint64_t *words = into;
+  const uint64_t *others = from;
+  for (size_t i = 0; i < count; i++) words[i] &= others[i];
+}
+
+/* The free slots that all members of the parent have in common. */
+static void common_slots(hmci_group_t *parent, uint64_t *common) {
+  memcpy(common, free_slots, sizeof free_slots);
+  if (parent->near) {
+    hmci_group_combine(parent, common, free_slots, sizeof free_slots, HMCI_TEAMS / 64, and_words);
+    return;
+  }
+  hmci_control_t *control = hmci_my_control();
+  memcpy(control->free_slots, free_slots, sizeof free_slots);
+  hmci_group_sync(parent);
+  for (int i = 0; i < parent->n; i++) {
+    uint64_t theirs[HMCI_TEAMS / 64];
+    int pe = hmci_member(parent, i);
+    size_t offset = (size_t)((char *)control->free_slots - hmci_pe.part);
+    if (hmci_pe.base[pe]) {
+      memcpy(theirs, hmci_pe.base[pe] + offset, sizeof theirs);
+    } else {
+      hmci_far_get(NULL, pe, offset, theirs, sizeof theirs, true);
+    }
+    and_words(common, theirs, HMCI_TEAMS / 64);
+  }
+  hmci_group_sync(parent);
+}
+
+static int lowest_slot(const uint64_t *common) {
+  for (int i = 0; i < HMCI_TEAMS / 64; i++) {
+    if (common[i]) return i * 64 + __builtin_ctzll(common[i]);
+  }
+  return -1;
+}
+
+/* A slot that other teams had before: its words start from zero again at each member. Between two syncs of the parent,
+ * so that nobody writes meanwhile. */
+static void clear_slot(int slot) {
+  hmci_slot_t *mine = &hmci_my_control()->slots[slot];
+  memset((void *)mine, 0, sizeof *mine);
+}
+
+static bool is_inside(const hmci_group_t *parent, int start, int stride, int size) {
+  if (size < 1 || start < 0 || start >= parent->n || (stride == 0 && size > 1)) return false;
+  long last = start + (long)(size - 1) * stride;
+  return last >= 0 && last < parent->n;
+}
+
+/* This PE's number in the triplet, or -1. */
+static int number_in(const hmci_group_t *parent, int start, int stride, int size) {
+  for (int i = 0; i < size; i++) {
+    if (start + i * stride == parent->me) return i;
+  }
+  return -1;
+}
+
+static int *list_members(const hmci_group_t *parent, int start, int stride, int size) {
+  int *members = malloc((size_t)size * sizeof *members);
+  for (int i = 0; members && i < size; i++) members[i] = hmci_member(parent, start + i * stride);
+  return members;
+}
+
+/* The team of a triplet that fits; `me` < 0: only helps to agree. Collective over the parent. */
+static int make_team(hmci_group_t *parent, int me, int start, int stride, int size, shmem_team_t *new_team,
+                     hmci_team_t **made) {
+  uint64_t common[HMCI_TEAMS / 64];
+  common_slots(parent, common);
+  int slot = lowest_slot(common);
+  if (slot < 0) return -1;
+  if (me >= 0) clear_slot(slot);
+  int failed = 0;
+  if (me >= 0) {
+    int *members = list_members(parent, start, stride, size);
+    *made = members ? add_team(me, size, 0, 0, members, slot, new_team) : NULL;
+    if (*made) {
+      take_slot(slot);
+    } else {
+      free(members);
+      failed = -1;
+    }
+  }
+  hmci_group_sync(parent);
+  return failed;
+}
+
+int shmem_team_split_strided(shmem_team_t parent_team, int start, int stride, int size,
+                             const shmem_team_config_t *config, long config_mask, shmem_team_t *new_team) {
+  if (new_team) *new_team = SHMEM_TEAM_INVALID;
+  hmci_team_t *parent = hmci_team_find(parent_team);
+  if (!parent || !new_team || !is_inside(&parent->group, start, stride, size)) return -1;
+  hmci_team_t *made = NULL;
+  int me = number_in(&parent->group, start, stride, size);
+  int result = make_team(&parent->group, me, start, stride, size, new_team, &made);
+  if (made && config && config_mask & SHMEM_TEAM_NUM_CONTEXTS) made->num_contexts = config->num_contexts;
+  return result;
+}
+
+static void set_config(hmci_team_t *team, const shmem_team_config_t *config, long mask) {
+  if (team && config && mask & SHMEM_TEAM_NUM_CONTEXTS) team->num_contexts = config->num_contexts;
+}
+
+int shmem_team_split_2d(shmem_team_t parent_team, int xrange, const shmem_team_config_t *xaxis_config, long xaxis_mask,
+                        shmem_team_t *xaxis_team, const shmem_team_config_t *yaxis_config, long yaxis_mask,
+                        shmem_team_t *yaxis_team) {
+  if (xaxis_team) *xaxis_team = SHMEM_TEAM_INVALID;
+  if (yaxis_team) *yaxis_team = SHMEM_TEAM_INVALID;
+  hmci_team_t *parent = hmci_team_find(parent_team);
+  if (!parent || !xaxis_team || !yaxis_team || xrange < 1) return -1;
+  hmci_group_t *group = &parent->group;
+  if (xrange > group->n) xrange = group->n;
+  int row = group->me / xrange, column = group->me % xrange;
+  int row_size = row == (group->n - 1) / xrange ? group->n - row * xrange : xrange;
+  int column_size = (group->n - column + xrange - 1) / xrange;
+  hmci_team_t *made = NULL;
+  int result = make_team(group, column, row * xrange, 1, row_size, xaxis_team, &made);
+  set_config(made, xaxis_config, xaxis_mask);
+  if (result) return result;
+  made = NULL;
+  result = make_team(group, row, column, xrange, column_size, yaxis_team, &made);
+  set_config(made, yaxis_config, yaxis_mask);
+  return result;
+}
+
+void shmem_team_destroy(shmem_team_t team) {
+  hmci_team_t *found = hmci_team_find(team);
+  if (!found || team == SHMEM_TEAM_WORLD || team == SHMEM_TEAM_SHARED) return;
+  /* By flags, which each PE awaits in its own memory: a counter at the first PE would be looked at by late ones while
+   * the slot has its next team. */
+  found->group.central = false;
+  hmci_group_sync(&found->group);
+  remove_team(team);
+}
+
+int shmem_team_sync(shmem_team_t team) {
+  hmci_team_t *found = hmci_team_find(team);
+  if (!found) {
+    if (hmci_pe.checks) hmci_die("shmem_team_sync: %d is no team", team);
+    return -1;
+  }
+  hmci_group_sync(&found->group);
+  return 0;
+}
+
+PROFILED(shmem_team_my_pe);
+PROFILED(shmem_team_n_pes);
+PROFILED(shmem_team_translate_pe);
+PROFILED(shmem_team_get_config);
+PROFILED(shmem_team_split_strided);
+PROFILED(shmem_team_split_2d);
+PROFILED(shmem_team_destroy);
+PROFILED(shmem_team_sync);

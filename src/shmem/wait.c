@@ -1,0 +1,103 @@
+/* Waiting for memory that other PEs change.
+ *
+ * Whoever waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
+ * `asleep` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
+ * PE where it sleeps. Stores that were inlined, and what the engine writes, ring nobody: therefore each sleep is short.
+ * A PE that sleeps sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no ring is lost. */
+#include "state.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPINS 4000       /* looks before the first yield, where each PE has a processor */
+#define SPINS_CROWDED 30 /* and where not: another PE is to write what this one waits for */
+#define YIELDS 200
+#define FIRST_SLEEP 50000 /* ns */
+#define LONGEST_SLEEP 1000000
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+static void leave_where_the_job_ends(void) {
+  uint32_t ended = atomic_load_explicit(&hmci_my_control()->ended, memory_order_relaxed);
+  if (ended) _exit((int)ended - 1);
+}
+
+static void sleep_on(_Atomic uint32_t *word, long nanoseconds) {
+  struct timespec limit = {.tv_nsec = nanoseconds};
+  syscall(SYS_futex, word, FUTEX_WAIT, 1, &limit, NULL, 0);
+}
+
+static void sleep_until(hmci_condition_t holds, const void *argument) {
+  _Atomic uint32_t *asleep = &hmci_my_control()->asleep;
+  _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers : NULL;
+  long pause = FIRST_SLEEP;
+  for (;;) {
+    if (sleepers) atomic_fetch_add(sleepers, 1);
+    atomic_store(asleep, 1);
+    bool is_met = holds(argument);
+    if (!is_met) sleep_on(asleep, pause);
+    atomic_store(asleep, 0);
+    if (sleepers) atomic_fetch_sub(sleepers, 1);
+    if (is_met || holds(argument)) return;
+    leave_where_the_job_ends();
+    if (pause < LONGEST_SLEEP) pause *= 2;
+  }
+}
+
+void hmci_wait(hmci_condition_t holds, const void *argument) {
+  int spins = hmci_pe.oversubscribed ? SPINS_CROWDED : SPINS;
+  for (int i = 0; i < spins; i++) {
+    if (holds(argument)) return;
+    relax();
+  }
+  for (int i = 0; i < YIELDS; i++) {
+    sched_yield();
+    if (holds(argument)) return;
+  }
+  leave_where_the_job_ends();
+  sleep_until(holds, argument);
+}
+
+typedef struct growing {
+  _Atomic uint64_t *word;
+  uint64_t value;
+} growing_t;
+
+static bool has_grown(const void *argument) {
+  const growing_t *growing = argument;
+  return atomic_load_explicit(growing->word, memory_order_acquire) >= growing->value; /* partner: who writes the word */
+}
+
+void hmci_wait_word(_Atomic uint64_t *word, uint64_t value) {
+  growing_t growing = {word, value};
+  if (!has_grown(&growing)) hmci_wait(has_grown, &growing);
+}
+
+static void wake(hmci_control_t *control) {
+  if (atomic_exchange(&control->asleep, 0)) syscall(SYS_futex, &control->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+void hmci_ring(int pe) {
+  atomic_thread_fence(memory_order_seq_cst);
+  hmci_control_t *control = hmci_control_of(pe);
+  if (atomic_load_explicit(&control->asleep, memory_order_relaxed)) wake(control);
+}
+
+void hmci_ring_all(void) {
+  atomic_thread_fence(memory_order_seq_cst);
+  if (hmci_pe.n_locals < 2) return;
+  if (!atomic_load_explicit(&hmci_control_of(hmci_pe.locals[0])->sleepers, memory_order_relaxed)) return;
+  for (int i = 0; i < hmci_pe.n_locals; i++) {
+    hmci_control_t *control = hmci_control_of(hmci_pe.locals[i]);
+    if (atomic_load_explicit(&control->asleep, memory_order_relaxed)) wake(control);
+  }
+}
