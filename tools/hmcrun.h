@@ -1,0 +1,20 @@
+/* What the files of hmcrun share. */
+#ifndef HMCRUN_H
+#define HMCRUN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hmcrun_options {
+  int n; /* ranks */
+  bool label, bind, verbose, help;
+  char **program; /* with its arguments, ended by NULL */
+} hmcrun_options_t;
+
+/* False where the arguments are not understood, after it said why, or where help is wanted. */
+bool hmcrun_parse(int argc, char **argv, hmcrun_options_t *options);
+
+/* Binds the calling process to the core that rank `number` gets. */
+void hmcrun_bind(int number);
+
+#endif
