@@ -2,8 +2,8 @@
 
 usage: settings.py ROOT HMC_INFO [--write]
 
---write puts the table into the page, for whoever has changed a setting. Variables that the source reads without the
-table are faults, too.
+--write puts the table into the page, for who has changed a setting. Variables that the source reads without the table
+are faults, too. The faces are libraries of their own: what they read is on their own pages.
 """
 
 import json
@@ -33,9 +33,19 @@ def table(rows):
     return "\n".join(lines)
 
 
+FACES = ("shmem", "smem")
+
+
 def strays(root, known):
     for path in sorted((root / "src").rglob("*.[ch]")):
         if path.name.endswith("_test.c"):
+            continue
+        face = path.relative_to(root / "src").parts[0]
+        if face in FACES:
+            page = (root / "docs" / f"{face}.md").read_text(encoding="utf-8")
+            for name in re.findall(r'getenv\("([A-Z_]+)"\)', path.read_text(encoding="utf-8")):
+                if f"`{name}`" not in page:
+                    yield f"{path.relative_to(root)}: reads {name}, which is not in docs/{face}.md"
             continue
         for name in re.findall(r'getenv\("([A-Z_]+)"\)', path.read_text(encoding="utf-8")):
             if name not in known | OTHERS:
