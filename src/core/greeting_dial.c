@@ -228,6 +228,7 @@ static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_
   hmci_where(peer->where, ip, port);
   dialogue_t dialogue = {.over = true};
   status = say_hello(peer, deadline, dialogue.offers, dialogue.offered);
+  dialogue.over = status != HMC_SUCCESS; /* a transport that is not even asked about leaves the dialogue open */
   if (status == HMC_SUCCESS) status = choose_transport(peer, type, &dialogue, deadline);
   if (status == HMC_SUCCESS) status = hmci_peer_publish(peer);
   if (status != HMC_SUCCESS) {
