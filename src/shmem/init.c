@@ -268,7 +268,8 @@ static void join_job(void) {
   char *globals = NULL;
   size_t globals_size = hmci_globals_find(&globals);
   hmc_shmem_here.globals_size = globals_size; /* for the card */
-  hmc_context_options_t options = {.name = "shmem"};
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  options.name = "shmem";
   expect(hmc_context_create(&options, &hmci_pe.context), "starting");
   exchange_cards();
   find_locals();

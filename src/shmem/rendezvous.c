@@ -19,6 +19,7 @@ static bool gather_at_root(hmc_control_t *control, int size, const void *mine, s
       return false;
     }
   }
+  hmc_control_stop_listening(control); /* all are here; who comes later means the next job of these processes */
   for (int i = 1; i < size; i++) {
     if (hmc_control_send(control, (uint32_t)i, WHOLE, all, (size_t)size * bytes, 0) != HMC_SUCCESS) return false;
   }

@@ -49,11 +49,11 @@ static hmci_team_t *add_team(int me, int n, int start, int stride, int *members,
 
 static void remove_team(shmem_team_t handle) {
   hmci_team_t *team = teams[handle];
+  while (team->contexts) shmem_ctx_destroy(team->contexts);
   pthread_mutex_lock(&teams_lock);
   teams[handle] = NULL;
   if (team->group.slot >= 0) give_slot(team->group.slot);
   pthread_mutex_unlock(&teams_lock);
-  while (team->contexts) shmem_ctx_destroy(team->contexts);
   free(team->own_members);
   free(team);
 }
