@@ -23,6 +23,10 @@
  */
 hmc_status_t hmci_fail(hmc_status_t status, const char *format, ...) HMCI_PRINTF(2, 3);
 
+/* A status that came from a peer: what a newer one says that is unknown here counts as HMC_ERROR, as
+ * what is no answer. */
+hmc_status_t hmci_status_known(uint32_t status);
+
 /* Puts `format` before the text that is there already: "put to 10.0.0.2:2025: " + what the lower room said. */
 hmc_status_t hmci_fail_prefix(hmc_status_t status, const char *format, ...) HMCI_PRINTF(2, 3);
 

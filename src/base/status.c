@@ -30,6 +30,17 @@ const char *hmc_status_text(hmc_status_t status) {
   return "unknown status";
 }
 
+hmc_status_t hmci_status_known(uint32_t status) {
+  if (status == HMC_IN_PROGRESS) return HMC_ERROR; /* is never an answer */
+  switch (status) {
+#define STATUS_KNOWN(name, value, text)                                                                                \
+  case HMC_##name: return HMC_##name;
+    HMC_STATUS_LIST(STATUS_KNOWN)
+#undef STATUS_KNOWN
+  }
+  return HMC_ERROR;
+}
+
 const char *hmc_last_error(void) { return error_text; }
 
 /* Texts carry names and values from outside: where one was cut in the middle of a character, the piece is dropped. */

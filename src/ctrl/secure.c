@@ -15,6 +15,7 @@
 
 #include "../base/socket.h"
 #include "openssl.h"
+#include "records.h"
 #include "tls.h"
 
 #include <ctype.h>
@@ -50,6 +51,9 @@ struct hmci_secure {
   hmci_tls_t *tls; /* BY_SECRET only, as `ssl` and `wire` */
   SSL *ssl;
   hmci_tls_wire_t wire;
+
+  hmci_records_t *records; /* instead of those three, once it was resealed */
+  size_t taken;            /* bytes of the caller's that wait there to be sent, and will be said to be done then */
 
   uint8_t out[GREETING], in[GREETING]; /* the other kinds only */
   size_t out_size, in_size;            /* bytes that are through */
@@ -371,6 +375,7 @@ static void abandon_stream(hmci_secure_t *stream) {
 
 /* Leaves the socket alone, except that the peer is told of the end of a TLS stream where `tell` says so. */
 static void free_stream(hmci_secure_t *stream, bool tell) {
+  hmci_records_close(stream->records);
   if (stream->ssl != NULL) {
     if (!hmci_openssl_acquire()) {
       abandon_stream(stream);
@@ -411,6 +416,10 @@ void hmci_secure_send_busy(int descriptor) {
   (void)sent; /* it will see the end of the stream in any case */
 }
 
+bool hmci_secure_says_busy(const uint8_t *bytes, size_t size) {
+  return size == GREETING && is_greeting(bytes, size) && bytes[6] == BUSY;
+}
+
 bool hmci_secure_is_busy(const hmci_secure_t *stream) { return stream->busy; }
 
 bool hmci_secure_has_proved(const hmci_secure_t *stream) {
@@ -447,7 +456,92 @@ hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events) {
   return status;
 }
 
+/* ---- after the handshake ----------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_secure_export(hmci_secure_t *stream, const char *label, void *secret, size_t size) {
+  memset(secret, 0, size);
+  if (stream->kind != BY_SECRET) {
+    return HMC_SUCCESS;
+  }
+  bool done = false;
+  if (stream->ssl != NULL && stream->ready && hmci_openssl_acquire()) {
+    done = SSL_export_keying_material(stream->ssl, secret, size, label, strlen(label), NULL, 0, 0) == 1;
+    ERR_clear_error();
+    hmci_openssl_release();
+  }
+  return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL gives no keys of the handshake with %s", stream->name);
+}
+
+hmc_status_t hmci_secure_reseal(hmci_secure_t *stream) {
+  uint8_t client[HMCI_RECORD_SECRET], server[HMCI_RECORD_SECRET];
+  bool is_client = stream->role == HMCI_SECURE_CLIENT;
+  if (stream->ssl == NULL) {
+    return HMC_SUCCESS;
+  }
+  hmc_status_t status = hmci_secure_export(stream, "EXPORTER-HMC-session-client", client, sizeof(client));
+  if (status == HMC_SUCCESS) {
+    status = hmci_secure_export(stream, "EXPORTER-HMC-session-server", server, sizeof(server));
+  }
+  if (status == HMC_SUCCESS) {
+    status = hmci_records_open(stream->descriptor, is_client ? client : server, is_client ? server : client,
+                               &stream->records);
+  }
+  if (status == HMC_SUCCESS && hmci_openssl_acquire()) { /* without it OpenSSL keeps what it has */
+    SSL_free(stream->ssl);
+    stream->ssl = NULL;
+    hmci_tls_release(stream->tls);
+    stream->tls = NULL;
+    ERR_clear_error();
+    hmci_openssl_release();
+  }
+  explicit_bzero(client, sizeof(client));
+  explicit_bzero(server, sizeof(server));
+  return status;
+}
+
+/* What -1 of the records means. */
+static hmc_status_t explain_records(hmci_secure_t *stream, short event, short *events) {
+  if (errno == EAGAIN) {
+    *events = event;
+    return HMC_IN_PROGRESS;
+  }
+  if (errno != EBADMSG) {
+    return fail_lost(stream, errno);
+  }
+  stream->broken = true;
+  return hmci_fail(HMC_CORRUPT, "the stream of %s was tampered with", stream->name);
+}
+
+static hmc_status_t read_records(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events) {
+  ssize_t got = hmci_records_receive(stream->records, &(struct iovec){data, capacity}, 1);
+  if (got < 0) {
+    return explain_records(stream, POLLIN, events);
+  }
+  *done = (size_t)got;
+  return got == 0 ? fail_lost(stream, 0) : HMC_SUCCESS;
+}
+
+/* As SSL_write: bytes are done when the socket has them, and the call is repeated with the same ones until then. */
+static hmc_status_t write_records(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
+  if (stream->taken == 0) {
+    ssize_t taken = hmci_records_send(stream->records, &(struct iovec){(void *)(uintptr_t)data, size}, 1);
+    if (taken < 0) {
+      return explain_records(stream, POLLOUT, events);
+    }
+    stream->taken = (size_t)taken;
+  }
+  if (hmci_records_flush(stream->records) != 0) {
+    return explain_records(stream, POLLOUT, events);
+  }
+  *done = stream->taken;
+  stream->taken = 0;
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events) {
+  if (stream->records != NULL) {
+    return read_records(stream, data, capacity, done, events);
+  }
   if (stream->ssl != NULL) {
     if (!hmci_openssl_acquire()) {
       return fail_ending(stream);
@@ -472,6 +566,9 @@ hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity
 }
 
 hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
+  if (stream->records != NULL) {
+    return write_records(stream, data, size, done, events);
+  }
   if (stream->ssl != NULL) {
     if (!hmci_openssl_acquire()) {
       return fail_ending(stream);
@@ -496,6 +593,9 @@ hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t s
 }
 
 bool hmci_secure_pending(const hmci_secure_t *stream) {
+  if (stream->records != NULL) {
+    return hmci_records_pending(stream->records);
+  }
   if (stream->ssl == NULL || !hmci_openssl_acquire()) {
     return false;
   }

@@ -28,6 +28,9 @@ void hmci_secure_close(hmci_secure_t *stream);
 
 int hmci_secure_descriptor(const hmci_secure_t *stream);
 
+/* True where these are all the bytes that a busy listener sends. */
+bool hmci_secure_says_busy(const uint8_t *bytes, size_t size);
+
 /* The socket's error that ended the stream; 0: none did. */
 int hmci_secure_error(const hmci_secure_t *stream);
 
@@ -60,6 +63,15 @@ bool hmci_secure_pending(const hmci_secure_t *stream);
 hmc_status_t hmci_secure_handshake_wait(hmci_secure_t *stream, uint64_t deadline);
 hmc_status_t hmci_secure_read_wait(hmci_secure_t *stream, void *data, size_t size, uint64_t deadline);
 hmc_status_t hmci_secure_write_wait(hmci_secure_t *stream, const void *data, size_t size, uint64_t deadline);
+
+/* A secret that only the two ends of a stream whose handshake is done have: one for each label. All zeros where the
+ * stream does not authenticate. Not after hmci_secure_reseal. HMC_ERROR. */
+hmc_status_t hmci_secure_export(hmci_secure_t *stream, const char *label, void *secret, size_t size);
+
+/* From here on sealed records take the place of TLS, and of the memory that it needs (see records.h); what does not
+ * encrypt stays as it is. Both ends must agree, by a message inside the stream, which byte is the last one before it.
+ * HMC_NO_MEMORY, HMC_ERROR: the stream is as it was. */
+hmc_status_t hmci_secure_reseal(hmci_secure_t *stream);
 
 /* Ends the secure layer and gives back the bare socket, frees the stream. Both ends must agree, by a message inside the
  * stream, which byte is the last one inside: nothing after that byte has been consumed. */

@@ -1,0 +1,159 @@
+/* Sealed records: all sizes and ways to cut them, and whatever was changed, cut off, or said again on the way. */
+#include "records.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static const uint8_t there[HMCI_RECORD_SECRET] = {1, 2, 3}, back[HMCI_RECORD_SECRET] = {4, 5, 6};
+
+typedef struct pair {
+  int sockets[2];
+  hmci_records_t *one, *two;
+} pair_t;
+
+static void pair_open(pair_t *pair) {
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair->sockets), 0);
+  assert_int_equal(hmci_records_open(pair->sockets[0], there, back, &pair->one), HMC_SUCCESS);
+  assert_int_equal(hmci_records_open(pair->sockets[1], back, there, &pair->two), HMC_SUCCESS);
+}
+
+static void pair_close(pair_t *pair) {
+  hmci_records_close(pair->one);
+  hmci_records_close(pair->two);
+  close(pair->sockets[0]);
+  close(pair->sockets[1]);
+}
+
+static uint8_t value_at(size_t at) { return (uint8_t)(at * 31 + at / 977); }
+
+/* Parts of odd sizes over a range of bytes; returns how many. */
+static int cut(uint8_t *data, size_t size, size_t step, struct iovec *parts, int room) {
+  int count = 0;
+  for (size_t at = 0; at < size && count < room; count++) {
+    size_t length = size - at < step ? size - at : step;
+    parts[count] = (struct iovec){data + at, length};
+    at += length;
+  }
+  return count;
+}
+
+/* Sends `size` bytes in one direction, cut one way, and receives them cut in another. */
+static void move(hmci_records_t *from, hmci_records_t *to, size_t size, size_t out_step, size_t in_step) {
+  uint8_t *data = malloc(size), *got = malloc(size);
+  struct iovec parts[64];
+  size_t sent = 0, received = 0;
+  for (size_t i = 0; i < size; i++) data[i] = value_at(i);
+  while (received < size) {
+    if (sent < size) {
+      ssize_t done = hmci_records_send(from, parts, cut(data + sent, size - sent, out_step, parts, 64));
+      assert_true(done > 0 || (done < 0 && errno == EAGAIN));
+      if (done > 0) sent += (size_t)done;
+    } else {
+      assert_true(hmci_records_flush(from) == 0 || errno == EAGAIN);
+    }
+    ssize_t done = hmci_records_receive(to, parts, cut(got + received, size - received, in_step, parts, 64));
+    assert_true(done > 0 || (done < 0 && errno == EAGAIN));
+    if (done > 0) received += (size_t)done;
+  }
+  assert_memory_equal(data, got, size);
+  assert_false(hmci_records_pending(to));
+  free(data);
+  free(got);
+}
+
+static void test_all_sizes(void **state) {
+  (void)state;
+  const size_t sizes[] = {1, 17, 500, 16383, 16384, 16385, 65536, 65537, 1 << 20, (8 << 20) + 3};
+  const size_t steps[] = {1000, 16384, 77777, 8 << 20};
+  pair_t pair;
+  pair_open(&pair);
+  for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    for (size_t k = 0; k < 4; k++) {
+      move(pair.one, pair.two, sizes[i], steps[k], steps[3 - k]);
+      move(pair.two, pair.one, sizes[i], steps[k], steps[k]);
+    }
+  }
+  pair_close(&pair);
+}
+
+static void test_ends(void **state) {
+  (void)state;
+  pair_t pair;
+  char byte = 1;
+  pair_open(&pair);
+  assert_int_equal(hmci_records_receive(pair.two, &(struct iovec){&byte, 1}, 1), -1);
+  assert_int_equal(errno, EAGAIN);
+  shutdown(pair.sockets[0], SHUT_WR);
+  assert_int_equal(hmci_records_receive(pair.two, &(struct iovec){&byte, 1}, 1), 0);
+  pair_close(&pair);
+}
+
+/* What one record of four bytes looks like on the way. */
+static size_t capture(pair_t *pair, uint8_t *wire, size_t room) {
+  char text[] = "abc";
+  assert_int_equal(hmci_records_send(pair->one, &(struct iovec){text, sizeof text}, 1), sizeof text);
+  ssize_t got = recv(pair->sockets[1], wire, room, 0);
+  assert_true(got > 0);
+  return (size_t)got;
+}
+
+static void expect_broken(pair_t *pair) {
+  char text[4] = "";
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(hmci_records_receive(pair->two, &(struct iovec){text, sizeof text}, 1), -1);
+    assert_int_equal(errno, EBADMSG);
+    assert_int_equal(text[0], 0);
+  }
+}
+
+static void test_changed_bytes(void **state) {
+  (void)state;
+  size_t size = 26;
+  for (size_t at = 0; at < size; at++) {
+    pair_t pair;
+    uint8_t wire[64];
+    pair_open(&pair);
+    size = capture(&pair, wire, sizeof wire);
+    assert_int_equal(size, 5 + 4 + 1 + 16);
+    wire[at] ^= at == 4 ? 0x01 : 0x10; /* the length: one byte less, so that it is whole all the same */
+    assert_int_equal(send(pair.sockets[0], wire, size, 0), (ssize_t)size);
+    if (at == 3) { /* a length of another 4 KiB: waits for those */
+      uint8_t more[4096] = {0};
+      assert_int_equal(send(pair.sockets[0], more, sizeof more, 0), (ssize_t)sizeof more);
+    }
+    if (at == 4) assert_int_equal(send(pair.sockets[0], wire, 2, 0), 2);
+    expect_broken(&pair);
+    pair_close(&pair);
+  }
+}
+
+static void test_said_again(void **state) {
+  (void)state;
+  pair_t pair;
+  uint8_t wire[64];
+  char text[4];
+  pair_open(&pair);
+  size_t size = capture(&pair, wire, sizeof wire);
+  send(pair.sockets[0], wire, size, 0);
+  assert_int_equal(hmci_records_receive(pair.two, &(struct iovec){text, sizeof text}, 1), 4);
+  send(pair.sockets[0], wire, size, 0);
+  expect_broken(&pair);
+  pair_close(&pair);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_all_sizes),
+      cmocka_unit_test(test_ends),
+      cmocka_unit_test(test_changed_bytes),
+      cmocka_unit_test(test_said_again),
+  };
+  return cmocka_run_group_tests_name("ctrl.records", tests, NULL, NULL);
+}
