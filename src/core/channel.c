@@ -67,6 +67,15 @@ hmc_status_t hmci_channel_flush(hmci_channel_t *channel) {
   return status;
 }
 
+hmc_status_t hmci_channel_reseal(hmci_channel_t *channel) {
+  pthread_mutex_lock(&channel->lock);
+  hmc_status_t status = flush(channel);
+  if (status == HMC_IN_PROGRESS) status = hmci_fail(HMC_PEER_LOST, "the peer does not read its welcome");
+  if (status == HMC_SUCCESS) status = hmci_secure_reseal(channel->stream);
+  pthread_mutex_unlock(&channel->lock);
+  return status;
+}
+
 bool hmci_channel_is_blocked(hmci_channel_t *channel) {
   pthread_mutex_lock(&channel->lock);
   bool blocked = channel->out_sent < channel->out_size;

@@ -33,6 +33,9 @@ void hmci_channel_hang_up(hmci_channel_t *channel);
 hmc_status_t hmci_channel_send(hmci_channel_t *channel, uint16_t type, const void *body, size_t size);
 /* Sends what waits: HMC_SUCCESS when all is gone, HMC_IN_PROGRESS, HMC_PEER_LOST. */
 hmc_status_t hmci_channel_flush(hmci_channel_t *channel);
+/* After the last frame that TLS carries is sent or received; see hmci_secure_reseal. HMC_PEER_LOST where that frame has
+ * not left. */
+hmc_status_t hmci_channel_reseal(hmci_channel_t *channel);
 bool hmci_channel_is_blocked(hmci_channel_t *channel);
 
 /* The next frame: HMC_SUCCESS (`reader` stands at the start of its body, valid until the next call), HMC_IN_PROGRESS,

@@ -237,11 +237,11 @@ void hmci_checks_run(hmci_timer_t *timer) {
 hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader) {
   uint64_t number = hmci_read_u64(reader);
   uint32_t result = hmci_read_u32(reader), crc = hmci_read_u32(reader);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed answer about a checksum");
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed answer about a checksum");
   hmc_request_t *request = find_asking(peer->context, peer, number);
   if (!request) return HMC_SUCCESS;
   if (result != HMC_SUCCESS) {
-    finish(request, (hmc_status_t)result);
+    finish(request, hmci_status_known(result));
   } else if (crc != request->check.crc) {
     finish(request, HMC_CORRUPT);
   } else {

@@ -230,6 +230,7 @@ static void init_state(hmc_context_t *context) {
   hmci_staging_open(&context->staging, context->settings.staging);
   hmci_list_init(&context->listeners);
   hmci_list_init(&context->strangers);
+  hmci_list_init(&context->callers);
   hmci_list_init(&context->greetings);
   context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);

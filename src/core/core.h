@@ -9,6 +9,7 @@
 #include "../base/loop.h"
 #include "../base/settings.h"
 #include "../ctrl/secret.h"
+#include "../ctrl/ticket.h"
 #include "../transport/transport.h"
 #include "channel.h"
 
@@ -46,7 +47,9 @@ struct hmc_context {
   hmci_transport_slot_t transports[HMCI_TRANSPORTS];
 
   pthread_mutex_t lock;
-  hmci_list_t listeners;            /* lock */
+  hmci_list_t listeners; /* lock */
+  hmci_list_t callers;   /* loop's thread; data connections whose ticket is being looked at */
+  uint32_t caller_count;
   hmci_list_t strangers, greetings; /* loop's thread; connections before and after they have authenticated */
   uint32_t stranger_count, stranger_room;
   hmci_timer_t accept_timer; /* listening goes on then */
@@ -82,8 +85,8 @@ struct hmc_context {
   hmci_list_t notices; /* notice_lock */
   uint32_t notice_count;
 
-  pthread_mutex_t queue_lock; /* inner to all of the context's */
-  hmci_list_t queues;         /* queue_lock */
+  pthread_mutex_t queue_lock;  /* inner to all of the context's */
+  hmci_list_t queues;          /* queue_lock */
   _Atomic uint64_t peer_count; /* ever made: numbers them */
 };
 
@@ -130,8 +133,10 @@ struct hmc_peer {
   char where[HMCI_WHERE_SIZE]; /* the two for texts */
   uint64_t incarnation;
   int process;
-  uint64_t token; /* names the peer, at the accepting side, to its data connections */
-  bool encrypt;   /* one of the two wants the payload encrypted */
+  uint64_t token;                      /* names the peer, at the accepting side, to its data connections */
+  bool encrypt;                        /* one of the two wants the payload encrypted */
+  uint64_t features;                   /* HMCI_FEATURE_* that both have */
+  uint8_t ticket_key[HMCI_TICKET_KEY]; /* of the session's handshake: what data connections show */
 
   hmci_channel_t channel;
   hmci_watch_t watch;
@@ -192,10 +197,16 @@ typedef enum hmci_message {
   HMCI_CHECKED,   /* request, status, CRC-32C */
 } hmci_message_t;
 
-/* Writes and reads the body of HELLO. */
-void hmci_greeting_write(const hmc_context_t *context, hmci_writer_t *writer);
-hmc_status_t hmci_greeting_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS],
-                                bool offered[HMCI_TRANSPORTS]);
+/* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
+ * know is no reason to hang up: it comes from a newer end. */
+enum {
+  HMCI_PROTOCOL_LEAST = 1, /* the versions of this protocol that this end speaks */
+  HMCI_PROTOCOL_MOST = 1,
+  HMCI_FEATURE_TICKETS =
+      1 << 0,                   /* data connections show a ticket (ctrl/ticket.h) instead of a handshake of their own */
+  HMCI_FEATURE_RESEAL = 1 << 1, /* after WELCOME, sealed records carry the session (hmci_secure_reseal) */
+  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL,
+};
 
 /* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
 void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from);
@@ -220,7 +231,10 @@ typedef struct hmci_found {
 } hmci_found_t;
 hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
 
-/* A pipe that encrypts, over a secure stream, which it then owns. */
+/* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. */
+hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
+                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_pipe_t **pipe);
+/* The same over a secure stream, which it then owns: with peers of the first release. */
 hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **pipe);
 
 /* ---- remote regions ---------------------------------------------------------------------------------------------- */

@@ -25,6 +25,21 @@ void hmci_hello_write(const hmc_context_t *context, hmci_writer_t *writer) {
     hmci_write_text(writer, slot->ops->name);
     hmci_write_blob(writer, slot->offer.data, slot->offer.size);
   }
+  hmci_write_u16(writer, HMCI_PROTOCOL_LEAST);
+  hmci_write_u16(writer, HMCI_PROTOCOL_MOST);
+  hmci_write_u64(writer, HMCI_FEATURES);
+}
+
+/* What the first release does not say: it speaks version 1 and has no features. More may follow, from a newer end. */
+static hmc_status_t read_abilities(hmc_peer_t *peer, hmci_reader_t *reader) {
+  peer->features = 0;
+  if (reader->failed || reader->position == reader->size) return HMC_SUCCESS;
+  uint16_t least = hmci_read_u16(reader), most = hmci_read_u16(reader);
+  peer->features = hmci_read_u64(reader) & HMCI_FEATURES;
+  if (reader->failed || (least <= HMCI_PROTOCOL_MOST && most >= HMCI_PROTOCOL_LEAST)) return HMC_SUCCESS;
+  return hmci_fail(HMC_UNSUPPORT,
+                   "it speaks versions %u to %u of the protocol of peers, this end %u to %u: update the older", least,
+                   most, HMCI_PROTOCOL_LEAST, HMCI_PROTOCOL_MOST);
 }
 
 hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_t offers[HMCI_TRANSPORTS],
@@ -47,7 +62,10 @@ hmc_status_t hmci_hello_read(hmc_peer_t *peer, hmci_reader_t *reader, hmci_blob_
       offered[i] = true;
     }
   }
-  return reader->failed ? hmci_fail(HMC_CORRUPT, "malformed greeting") : HMC_SUCCESS;
+  hmc_status_t status = read_abilities(peer, reader);
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed greeting");
+  if (status != HMC_SUCCESS) return status;
+  return hmci_secure_export(peer->channel.stream, HMCI_TICKET_LABEL, peer->ticket_key, sizeof peer->ticket_key);
 }
 
 hmci_transport_slot_t *hmci_transport_find(hmc_context_t *context, const char *name, char *reason, size_t size) {
@@ -77,12 +95,31 @@ static hmc_status_t set_congestion(int descriptor, const char *name) {
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
-  const hmci_settings_t *settings = &context->settings;
-  int descriptor = hmci_secure_descriptor(stream);
-  set_buffers(descriptor, settings->tcp_buffer);
+/* Makes a socket one of a data connection. */
+static hmc_status_t prepare(const hmc_context_t *context, int descriptor) {
+  set_buffers(descriptor, context->settings.tcp_buffer);
   hmci_socket_let_be_slow(descriptor); /* the session's socket tells whether the host is there */
-  hmc_status_t status = set_congestion(descriptor, settings->tcp_congestion);
+  return set_congestion(descriptor, context->settings.tcp_congestion);
+}
+
+hmc_status_t hmci_ticket_pipe(const hmc_peer_t *peer, int descriptor, const uint8_t hello[HMCI_TICKET_HELLO],
+                              const uint8_t challenge[HMCI_TICKET_CHALLENGE], hmci_pipe_t **pipe) {
+  uint8_t dialler[HMCI_RECORD_SECRET], acceptor[HMCI_RECORD_SECRET];
+  bool dialled = peer->role == HMCI_DIALLED;
+  hmc_status_t status = prepare(peer->context, descriptor);
+  if (status != HMC_SUCCESS) return status;
+  if (!peer->encrypt || peer->context->secret.insecure) return hmci_pipe_open(descriptor, pipe);
+  status = hmci_ticket_secrets(peer->ticket_key, hello, challenge, dialler, acceptor);
+  if (status == HMC_SUCCESS)
+    status = hmci_sealed_pipe_open(descriptor, dialled ? dialler : acceptor, dialled ? acceptor : dialler, pipe);
+  explicit_bzero(dialler, sizeof dialler);
+  explicit_bzero(acceptor, sizeof acceptor);
+  return status;
+}
+
+hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *stream, bool encrypt, hmci_pipe_t **pipe) {
+  int descriptor = hmci_secure_descriptor(stream);
+  hmc_status_t status = prepare(context, descriptor);
   if (status != HMC_SUCCESS) return status;
   if (encrypt) return hmci_secure_pipe_open(stream, pipe);
   status = hmci_pipe_open(descriptor, pipe);

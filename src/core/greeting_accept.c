@@ -128,6 +128,13 @@ static hmc_status_t take_open(greeting_t *greeting, hmci_reader_t *reader) {
   return answer(peer, HMCI_OPENED, status, &ours);
 }
 
+/* Before anybody gets the peer, who could send something else first. */
+static hmc_status_t welcome(hmc_peer_t *peer) {
+  hmc_status_t status = answer(peer, HMCI_WELCOME, HMC_SUCCESS, NULL);
+  if (status != HMC_SUCCESS || !(peer->features & HMCI_FEATURE_RESEAL)) return status;
+  return hmci_channel_reseal(&peer->channel);
+}
+
 /* Published before the answer goes out: a region that closes meanwhile must find whoever may reach it. A transport whose
  * connection has ended is refused, and the dialler asks for another. */
 static hmc_status_t take_ready(greeting_t *greeting) {
@@ -144,16 +151,15 @@ static hmc_status_t take_ready(greeting_t *greeting) {
   if (status != HMC_SUCCESS) return status;
   greeting->peer = NULL;
   greeting->over = true;
+  if (welcome(peer) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
   pthread_mutex_lock(&context->lock);
   hmci_list_append(&context->arrivals, &peer->arrival);
   pthread_cond_broadcast(&context->arrived);
   pthread_mutex_unlock(&context->lock);
-  if (answer(peer, HMCI_WELCOME, HMC_SUCCESS, NULL) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
   return HMC_SUCCESS;
 }
 
-/* The peer a data connection belongs to: one in its greeting, or a published one. */
-static hmc_peer_t *find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation) {
+hmc_peer_t *hmci_greeting_find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation) {
   hmc_peer_t *found = NULL;
   for (hmci_list_t *link = context->greetings.next; link != &context->greetings; link = link->next) {
     hmc_peer_t *peer = HMCI_CONTAINER(link, greeting_t, link)->peer;
@@ -174,7 +180,7 @@ static hmc_status_t take_stream(greeting_t *greeting, hmci_reader_t *reader) {
   uint64_t token = hmci_read_u64(reader), incarnation = hmci_read_u64(reader);
   uint32_t purpose = hmci_read_u32(reader);
   if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed data connection");
-  hmc_peer_t *owner = find_peer(context, token, incarnation);
+  hmc_peer_t *owner = hmci_greeting_find_peer(context, token, incarnation);
   if (!owner || !owner->transport->ops->adopt)
     return hmci_fail(HMC_STALE, "a data connection for a peer that is not here");
   hmc_status_t status = answer(greeting->peer, HMCI_ADOPTED, HMC_SUCCESS, NULL);
@@ -203,6 +209,7 @@ static hmc_status_t take_frame(greeting_t *greeting, uint16_t type, hmci_reader_
     if (greeted) return take_ready(greeting);
     break;
   }
+  if (type > HMCI_CHECKED) return HMC_SUCCESS; /* of a newer end, which does without an answer */
   return hmci_fail(HMC_CORRUPT, "unexpected message %u in a greeting", type);
 }
 
@@ -245,9 +252,23 @@ static hmc_status_t authenticate(greeting_t *greeting) {
   return status;
 }
 
+/* True where it is a data connection, which goes on by itself, or may become one. */
+static bool is_data(greeting_t *greeting) {
+  hmc_context_t *context = greeting->context;
+  if (greeting->peer) return false;
+  hmc_status_t status = hmci_data_knocks(greeting->descriptor);
+  if (status == HMC_SUCCESS) {
+    hmci_loop_remove(context->loop, &greeting->watch);
+    hmci_data_accept(context, greeting->descriptor, greeting->from);
+    greeting->descriptor = -1;
+    end_greeting(greeting);
+  }
+  return status != HMC_NOT_FOUND;
+}
+
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   greeting_t *greeting = HMCI_CONTAINER(watch, greeting_t, watch);
-  if (!events) return false;
+  if (!events || is_data(greeting)) return false;
   hmc_status_t status = greeting->authenticated ? HMC_SUCCESS : authenticate(greeting);
   while (status == HMC_SUCCESS && !greeting->over) {
     uint16_t type;
@@ -320,6 +341,7 @@ void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *fr
 void hmci_greeting_cancel_all(hmc_context_t *context) {
   hmci_list_t *lists[] = {&context->strangers, &context->greetings};
   hmci_loop_lock(context->loop);
+  hmci_data_cancel_all(context);
   for (int i = 0; i < 2; i++) {
     while (!hmci_list_is_empty(lists[i])) end_greeting(HMCI_CONTAINER(lists[i]->next, greeting_t, link));
   }

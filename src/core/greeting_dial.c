@@ -7,6 +7,7 @@
 
 #include "../base/socket.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -80,8 +81,8 @@ static hmc_status_t read_result(hmci_reader_t *reader) {
   char text[HMCI_REASON_SIZE];
   uint32_t result = hmci_read_u32(reader);
   hmci_read_text(reader, text, sizeof text);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed answer");
-  return result == HMC_SUCCESS ? HMC_SUCCESS : hmci_fail((hmc_status_t)result, "the peer says: %s", text);
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed answer");
+  return result == HMC_SUCCESS ? HMC_SUCCESS : hmci_fail(hmci_status_known(result), "the peer says: %s", text);
 }
 
 static hmc_status_t say_hello(hmc_peer_t *peer, uint64_t deadline, hmci_blob_t offers[HMCI_TRANSPORTS],
@@ -111,7 +112,11 @@ static hmc_status_t agree(hmc_peer_t *peer, dialogue_t *dialogue, uint64_t deadl
   if (status != HMC_SUCCESS) return status;
   status = ask(&peer->channel, HMCI_READY, &nothing, HMCI_WELCOME, deadline, &reader);
   dialogue->over = status != HMC_SUCCESS;
-  return status == HMC_SUCCESS ? read_result(&reader) : status;
+  if (status == HMC_SUCCESS) status = read_result(&reader);
+  if (status != HMC_SUCCESS || !(peer->features & HMCI_FEATURE_RESEAL)) return status;
+  status = hmci_channel_reseal(&peer->channel);
+  dialogue->over = status != HMC_SUCCESS;
+  return status;
 }
 
 /* Asks for a transport; `theirs` is the data of the accepting half. */
@@ -261,6 +266,60 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   }
 }
 
+/* ---- data connections -------------------------------------------------------------------------------------------- */
+
+/* Moves `size` bytes over a bare socket; `got` counts those that came. HMC_PEER_LOST where the other end hangs up. */
+static hmc_status_t move_bytes(int descriptor, uint8_t *bytes, size_t size, bool sends, uint64_t deadline,
+                               size_t *got) {
+  for (*got = 0; *got < size;) {
+    struct pollfd ready = {.fd = descriptor, .events = sends ? POLLOUT : POLLIN};
+    ssize_t done = sends ? send(descriptor, bytes + *got, size - *got, MSG_DONTWAIT | MSG_NOSIGNAL)
+                         : recv(descriptor, bytes + *got, size - *got, MSG_DONTWAIT);
+    if (done > 0) *got += (size_t)done;
+    if (done > 0) continue;
+    if (done == 0 || (errno != EAGAIN && errno != EINTR))
+      return hmci_fail(HMC_PEER_LOST, "a data connection broke: %s", done == 0 ? "the peer hung up" : strerror(errno));
+    if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "a data connection was not answered within the deadline");
+    poll(&ready, 1, hmci_poll_timeout(deadline));
+  }
+  return HMC_SUCCESS;
+}
+
+/* Shows the ticket and hears the verdict. `busy`: the listener has no room just now. */
+static hmc_status_t show_ticket(const hmc_peer_t *peer, int descriptor, uint32_t purpose, uint64_t deadline, bool *busy,
+                                hmci_pipe_t **pipe) {
+  hmci_ticket_t ticket = {peer->token, peer->context->host.incarnation, purpose};
+  uint8_t hello[HMCI_TICKET_HELLO], challenge[HMCI_TICKET_CHALLENGE], proof[HMCI_TICKET_MAC];
+  uint8_t verdict[HMCI_TICKET_VERDICT];
+  size_t got;
+  hmci_ticket_hello(&ticket, hello);
+  hmc_status_t status = move_bytes(descriptor, hello, sizeof hello, true, deadline, &got);
+  if (status == HMC_SUCCESS) {
+    status = move_bytes(descriptor, challenge, sizeof challenge, false, deadline, &got);
+    *busy = status == HMC_PEER_LOST && hmci_secure_says_busy(challenge, got);
+  }
+  if (status == HMC_SUCCESS) status = hmci_ticket_prove(peer->ticket_key, hello, challenge, proof);
+  if (status == HMC_SUCCESS) status = move_bytes(descriptor, proof, sizeof proof, true, deadline, &got);
+  if (status == HMC_SUCCESS) status = move_bytes(descriptor, verdict, sizeof verdict, false, deadline, &got);
+  if (status == HMC_SUCCESS) status = hmci_ticket_judged(verdict);
+  return status == HMC_SUCCESS ? hmci_ticket_pipe(peer, descriptor, hello, challenge, pipe) : status;
+}
+
+static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe) {
+  uint64_t pause = FIRST_PAUSE;
+  for (;;) {
+    int descriptor;
+    bool busy = false;
+    hmc_status_t status = hmci_socket_connect_tcp(peer->ip, peer->port, deadline, &descriptor);
+    if (status != HMC_SUCCESS) return status;
+    hmci_socket_set_liveness(descriptor, peer->context->settings.peer_timeout / 1000000u);
+    status = show_ticket(peer, descriptor, purpose, deadline, &busy, pipe);
+    if (status == HMC_SUCCESS) return status;
+    close(descriptor);
+    if (!busy || !pause_dialling(&pause, deadline)) return status;
+  }
+}
+
 static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32_t purpose, uint64_t deadline,
                                 hmci_pipe_t **pipe) {
   hmci_secure_t *stream;
@@ -285,5 +344,7 @@ static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32
 hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
                                        hmci_pipe_t **pipe) {
   hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
-  return dial_stream(context, HMCI_CONTAINER(block, hmci_connection_t, state)->peer, purpose, deadline, pipe);
+  hmc_peer_t *peer = HMCI_CONTAINER(block, hmci_connection_t, state)->peer;
+  if (peer->features & HMCI_FEATURE_TICKETS) return dial_by_ticket(peer, purpose, deadline, pipe);
+  return dial_stream(context, peer, purpose, deadline, pipe);
 }

@@ -66,13 +66,13 @@ static hmc_status_t take_found(hmc_peer_t *peer, hmci_reader_t *reader) {
   uint32_t number = hmci_read_u32(reader), result = hmci_read_u32(reader);
   hmci_read_text(reader, text, sizeof text);
   if (result == HMC_SUCCESS) read_found(reader, &found);
-  if (reader->failed || result > HMC_ADDRESS_IN_USE) return hmci_fail(HMC_CORRUPT, "malformed description of a region");
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed description of a region");
   pthread_mutex_lock(&peer->lock);
   for (hmci_list_t *link = peer->lookups.next; link != &peer->lookups; link = link->next) {
     lookup_t *lookup = HMCI_CONTAINER(link, lookup_t, link);
     if (lookup->number != number) continue;
     lookup->answered = true;
-    lookup->status = (hmc_status_t)result;
+    lookup->status = hmci_status_known(result);
     memcpy(lookup->text, text, sizeof text);
     if (result == HMC_SUCCESS) lookup->found = found;
     pthread_cond_broadcast(&peer->answered);
@@ -124,6 +124,8 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
   case HMCI_FOUND: return take_found(peer, reader);
   case HMCI_CHECK: return hmci_check_answer(peer, reader);
   case HMCI_CHECKED: return hmci_check_answered(peer, reader);
-  default: return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
+  default: break;
   }
+  if (type > HMCI_CHECKED) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
+  return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
 }

@@ -25,7 +25,11 @@ static void pipe_close(hmci_pipe_t *pipe) {
 hmc_status_t hmci_pipe_open(int descriptor, hmci_pipe_t **out) {
   hmci_pipe_t *pipe = malloc(sizeof *pipe);
   if (!pipe) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
-  *pipe = (hmci_pipe_t){.send = pipe_send, .receive = pipe_receive, .close = pipe_close, .descriptor = descriptor};
+  *pipe = (hmci_pipe_t){.send = pipe_send,
+                        .receive = pipe_receive,
+                        .close = pipe_close,
+                        .descriptor = descriptor,
+                        .protection = "sent in clear after authentication (HMC_ENCRYPT=yes encrypts it)"};
   *out = pipe;
   return HMC_SUCCESS;
 }

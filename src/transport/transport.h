@@ -165,6 +165,7 @@ struct hmci_pipe {
   int (*flush)(hmci_pipe_t *pipe);    /* what `send` took is on its way: 0, or -1 with errno; NULL: always */
   void (*close)(hmci_pipe_t *pipe);   /* closes the socket and frees */
   int descriptor;
+  const char *protection; /* of the payload, for hmc_peer_explain: "sent in clear ..." */
 };
 
 /* A pipe over a bare socket, which it then owns. */

@@ -111,7 +111,7 @@ static uint64_t resident_bytes(pid_t process) {
 static void idle_peers_are_small(void **state) {
   (void)state;
   enum { FIRST = 20, COUNT = SANITIZED ? 60 : 200 };
-  const uint64_t most = SANITIZED ? 4096 * KIB : 64 * KIB; /* sanitizers keep what is freed for a while */
+  const uint64_t most = SANITIZED ? 4096 * KIB : 24 * KIB; /* sanitizers keep what is freed for a while */
   uint64_t own = 0, far = 0;
   target_t target;
   target_open(&target);

@@ -114,7 +114,8 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
  * thread, sends it. */
 static bool may_wait(const hmci_requester_t *requester, hmci_operation_t *first, bool idle) {
   bool small = first->segment_count <= 1 && first->single.length <= HMCI_STREAM_INLINE;
-  return small && (!idle || first->held) && requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
+  return small && (!idle || first->held) &&
+         requester->sequence - hmci_stream_state(requester->sending)->sequence < QUEUE_BEFORE_SEND;
 }
 
 /* Takes the lock from those who move in a loop, each of whom would take it again before this thread has woken up. */

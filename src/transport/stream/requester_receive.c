@@ -113,7 +113,7 @@ static bool take_header(hmci_requester_t *requester) {
   if (hmci_reply_decode(requester->header, &reply) != HMC_SUCCESS) return false;
   switch (reply.type) {
   case HMCI_WIRE_ACK: take_ack(requester, reply.sequence); break;
-  case HMCI_WIRE_NAK: take_nak(requester, reply.sequence, (hmc_status_t)reply.status); break;
+  case HMCI_WIRE_NAK: take_nak(requester, reply.sequence, hmci_status_known(reply.status)); break;
   case HMCI_WIRE_RESULT: take_result(requester, reply.sequence, reply.length); break;
   case HMCI_WIRE_DATA:
     requester->sink = find(requester, reply.sequence);

@@ -90,7 +90,8 @@ void hmci_reply_encode(uint8_t *to, const hmci_reply_header_t *header) {
   hmci_store64(to + 16, header->length);
 }
 
-static bool is_status(uint16_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
+/* A status that is unknown here comes from a newer peer. */
+static bool is_status(uint16_t value) { return value != HMC_IN_PROGRESS; }
 
 hmc_status_t hmci_reply_decode(const uint8_t *from, hmci_reply_header_t *header) {
   *header = (hmci_reply_header_t){

@@ -9,6 +9,7 @@
 #include "tcp.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static hmc_status_t probe(char *reason, size_t size) {
@@ -34,13 +35,30 @@ static uint32_t clamp_streams(uint64_t count) {
   return count < 1 ? 1 : count > TCP_STREAMS ? TCP_STREAMS : (uint32_t)count;
 }
 
+static hmc_status_t make_streams(tcp_connection_t *connection, uint32_t count) {
+  connection->requesters = calloc(count, sizeof *connection->requesters);
+  connection->responders = calloc(count, sizeof *connection->responders);
+  if (!connection->requesters || !connection->responders) {
+    free(connection->requesters);
+    free(connection->responders);
+    connection->requesters = NULL;
+    connection->responders = NULL;
+    return hmci_fail(HMC_NO_MEMORY, "no memory for the streams of a tcp connection");
+  }
+  connection->count = count;
+  return HMC_SUCCESS;
+}
+
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   tcp_connection_t *connection = block;
   connection->transport = self;
+  if (role == HMCI_DIALLED) {
+    hmc_status_t status = make_streams(connection, clamp_streams(connection->transport->host->settings->tcp_streams));
+    if (status != HMC_SUCCESS) return status;
+  }
   pthread_mutex_init(&connection->stripe_lock, NULL);
   hmci_list_init(&connection->stripes);
   hmci_tcp_barriers_open(connection);
-  connection->count = clamp_streams(connection->transport->host->settings->tcp_streams);
   data->size = 0;
   if (role == HMCI_DIALLED) {
     data->size = 1;
@@ -52,8 +70,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
 static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data) {
   tcp_connection_t *connection = block;
   if (peer_data->size != 1) return hmci_fail(HMC_CORRUPT, "malformed tcp connection data");
-  connection->count = clamp_streams(peer_data->data[0]);
-  return HMC_SUCCESS;
+  return make_streams(connection, clamp_streams(peer_data->data[0]));
 }
 
 static hmc_status_t take_stream(tcp_connection_t *connection, uint32_t index, bool request, hmci_pipe_t *pipe) {
@@ -116,14 +133,15 @@ static void connection_close(void *block) {
   }
   hmci_tcp_barriers_close(connection);
   hmci_tcp_stripes_free(connection);
+  free(connection->requesters);
+  free(connection->responders);
   pthread_mutex_destroy(&connection->stripe_lock);
 }
 
 static void explain(void *block, char *text, size_t size) {
   tcp_connection_t *connection = block;
   snprintf(text, size, "%u stream%s in each direction; the payload is %s", connection->count,
-           connection->count == 1 ? "" : "s",
-           connection->transport->host->settings->encrypt ? "encrypted" : "sent in clear after authentication");
+           connection->count == 1 ? "" : "s", connection->requesters[0].pipe->protection);
 }
 
 static void region_revoke(void *block, hmci_region_view_t *region) {

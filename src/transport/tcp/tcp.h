@@ -15,9 +15,9 @@ typedef struct tcp_barrier tcp_barrier_t;
 
 typedef struct tcp_connection {
   tcp_transport_t *transport;
-  uint32_t count; /* streams per direction */
-  hmci_requester_t requesters[TCP_STREAMS];
-  hmci_responder_t responders[TCP_STREAMS];
+  uint32_t count;               /* streams per direction; 0 until the dialling half has said how many */
+  hmci_requester_t *requesters; /* as many, so that an idle peer is small */
+  hmci_responder_t *responders;
 
   pthread_mutex_t stripe_lock;
   hmci_list_t stripes; /* stripe_lock; all, under way or not */
