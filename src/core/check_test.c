@@ -521,7 +521,7 @@ static void test_malformed_questions(void **state) {
 }
 
 int main(void) {
-  setenv("HMC_SECRET", "the test's own", 1);
+  setenv("HMC_SECRET", "the test's own secret", 1);
   setenv("HMC_LOG", "error", 1);
   alarm(280);
   const struct CMUnitTest tests[] = {

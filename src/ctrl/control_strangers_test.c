@@ -16,9 +16,9 @@ static void count_warnings(hmc_log_level_t level, const char *text, void *user) 
 
 static void test_another_secret_is_denied(void **state) {
   (void)state;
-  setenv("HMC_SECRET", "ours", 1);
+  setenv("HMC_SECRET", "the secret of ours", 1);
   pair_t pair = make_pair(BY_TCP);
-  setenv("HMC_SECRET", "theirs", 1);
+  setenv("HMC_SECRET", "the secret of theirs", 1);
   hmc_control_t *stranger = make();
   atomic_store(&warnings, 0);
   hmc_log_set_callback(count_warnings, NULL);
@@ -33,8 +33,11 @@ static void test_another_secret_is_denied(void **state) {
   hmc_log_set_level(HMC_LOG_NONE);
   assert_int_equal(atomic_load(&warnings), 1); /* the listener's user is told, but not each time */
   talk(pair.one, 1, pair.zero, 0);
-  GOOD(hmc_control_connect(stranger, 0, 2, NULL, 0, path, 5000)); /* the same user of the same host */
-  talk(stranger, 2, pair.zero, 0);
+  /* The same user of the same host, at the customary path: as another rank, and in the place of one that is linked. */
+  FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, 5000), HMC_DENIED, "has another secret");
+  FAILS(hmc_control_connect(stranger, 0, 1, NULL, 0, path, 5000), HMC_DENIED, "HMC_SECRET_FILE");
+  talk(pair.one, 1, pair.zero, 0);
+  talk(pair.zero, 0, pair.one, 1);
   hmc_control_destroy(stranger);
 
   setenv("HMC_INSECURE", "1", 1);

@@ -23,9 +23,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_LIMIT = 4096, MADE_SIZE = 32 };
+enum {
+  FILE_LIMIT = 4096,
+  MADE_SIZE = 32,
+  LEAST_SIZE = 16, /* bytes of a secret, and how many different ones */
+  LEAST_VALUES = 6,
+};
 
 static const char label[] = "HMC secret, version 1"; /* its end is hashed too: no secret continues the label */
+
+/* Whoever hears a handshake may try secrets at leisure; what a person makes up in a moment is found that way. This keeps
+ * out what is found at once, and says what to take instead. */
+static hmc_status_t check_strength(const uint8_t *data, size_t size) {
+  bool seen[256] = {false};
+  unsigned values = 0;
+  for (size_t i = 0; i < size; i++) {
+    values += !seen[data[i]];
+    seen[data[i]] = true;
+  }
+  if (size >= LEAST_SIZE && values >= LEAST_VALUES) {
+    return HMC_SUCCESS;
+  }
+  return hmci_fail(HMC_INVALID_CONFIG,
+                   "it is too easy to guess (%zu bytes, %u different ones; at least %d and %d are taken): make one by "
+                   "'openssl rand -hex 16'",
+                   size, values, LEAST_SIZE, LEAST_VALUES);
+}
 
 /* The key is the digest of the label and the secret. A line end after the secret is no part of it: editors and `echo`
  * add one, and so the same text may come from a file here and from HMC_SECRET there. */
@@ -38,6 +61,10 @@ static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) 
   }
   if (size == 0) {
     return hmci_fail(HMC_INVALID_CONFIG, "it is empty");
+  }
+  hmc_status_t strength = check_strength(data, size);
+  if (strength != HMC_SUCCESS) {
+    return strength;
   }
   if (!hmci_openssl_acquire()) {
     return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
@@ -87,6 +114,11 @@ static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
   }
   if (fstat(file, &status_of_file) != 0 || !S_ISREG(status_of_file.st_mode)) {
     status = hmci_fail(HMC_INVALID_CONFIG, "it is no plain file");
+    goto out;
+  }
+  if (status_of_file.st_uid != geteuid() && status_of_file.st_uid != 0) {
+    status = hmci_fail(HMC_INVALID_CONFIG, "it belongs to user %u, who may change it: only user %u and root may own it",
+                       (unsigned)status_of_file.st_uid, (unsigned)geteuid());
     goto out;
   }
   if ((status_of_file.st_mode & (S_IRWXG | S_IRWXO)) != 0) {

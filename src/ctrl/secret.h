@@ -12,7 +12,8 @@ typedef struct hmci_secret {
 
 /* Finds the secret: HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret (HOME, else the password database), which is made
  * on first use: 32 random bytes, mode 0600, directory 0700, safely when several processes do so at once. Errors:
- * HMC_INVALID_CONFIG: the file is missing (HMC_SECRET_FILE), empty, or readable by others (the text gives the chmod);
+ * HMC_INVALID_CONFIG: the file is missing (HMC_SECRET_FILE), empty, readable by others (the text gives the chmod), or
+ * of another user; or the secret is too easy to guess (shorter than 16 bytes, or hardly two of them differ);
  * HMC_ERROR: it cannot be made. */
 hmc_status_t hmci_secret_load(const hmci_settings_t *settings, hmci_secret_t *secret);
 

@@ -91,11 +91,11 @@ static void assert_refused(const hmci_settings_t *settings, hmc_status_t status,
 
 static void test_the_key_of_a_text_never_changes(void **state) {
   (void)state;
-  static const uint8_t expected[32] = {0x36, 0x99, 0x33, 0xfd, 0xc4, 0x33, 0x5d, 0x69, 0x64, 0xb6, 0x1b,
-                                       0x0e, 0xd3, 0x46, 0x6c, 0xc1, 0x27, 0x50, 0x8a, 0xf5, 0xe3, 0xda,
-                                       0xab, 0xa2, 0x7f, 0x97, 0x54, 0xc7, 0x5c, 0x3a, 0x7f, 0xcd};
+  static const uint8_t expected[32] = {0x05, 0xc1, 0x61, 0x5b, 0x14, 0x39, 0x70, 0xae, 0xac, 0x48, 0xde,
+                                       0x82, 0xc7, 0x1b, 0xc5, 0x76, 0xcb, 0x5b, 0x74, 0x77, 0xe4, 0x19,
+                                       0xf1, 0xd4, 0x4f, 0x35, 0xa4, 0x28, 0x5c, 0x82, 0x5a, 0x6a};
   hmci_secret_t secret;
-  hmci_settings_t settings = with_text("correct horse");
+  hmci_settings_t settings = with_text("correct horse battery");
   load(&settings, &secret);
   assert_memory_equal(secret.key, expected, sizeof(expected));
   assert_false(secret.insecure);
@@ -107,10 +107,10 @@ static void test_a_file_and_a_text_can_agree(void **state) {
   static const struct {
     const char *content;
     bool same;
-  } cases[] = {{"horse", true},   {"horse\n", true},    {"horse\r\n", true},
-               {"horse ", false}, {"horse\n\n", false}, {"Horse", false}};
+  } cases[] = {{"horse of a courser", true},   {"horse of a courser\n", true},    {"horse of a courser\r\n", true},
+               {"horse of a courser ", false}, {"horse of a courser\n\n", false}, {"Horse of a courser", false}};
   hmci_secret_t text, file;
-  hmci_settings_t settings = with_text("horse");
+  hmci_settings_t settings = with_text("horse of a courser");
   load(&settings, &text);
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     write_file(cases[i].content, strlen(cases[i].content), 0600);
@@ -126,7 +126,7 @@ static void test_the_file_comes_before_the_text(void **state) {
   (void)state;
   hmci_secret_t both, file;
   hmci_settings_t settings;
-  write_file("\x00\x01\x02\n\x03", 5, 0400);
+  write_file("\x00\x01\x02\n\x03\x04\x05\x06zyxwvuts", 16, 0400);
   settings = with_file();
   load(&settings, &file);
   snprintf(settings.secret, sizeof(settings.secret), "other");
@@ -138,7 +138,10 @@ static void test_every_byte_of_a_file_counts(void **state) {
   (void)state;
   hmci_secret_t first, second;
   hmci_settings_t settings = with_file();
-  char data[4096] = {0};
+  char data[4096];
+  for (size_t i = 0; i < sizeof(data); i++) {
+    data[i] = (char)('a' + i % 16);
+  }
   write_file(data, sizeof(data), 0600);
   load(&settings, &first);
   data[4095] = 1;
@@ -157,7 +160,7 @@ static void test_files_that_are_refused(void **state) {
   assert_refused(&settings, HMC_INVALID_CONFIG, "No such file");
   assert_non_null(strstr(hmc_last_error(), path));
   for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
-    write_file("horse", 5, modes[i]);
+    write_file("horse of a courser", 18, modes[i]);
     assert_refused(&settings, HMC_INVALID_CONFIG, "chmod 600");
     assert_non_null(strstr(hmc_last_error(), path));
   }
@@ -169,12 +172,36 @@ static void test_files_that_are_refused(void **state) {
   write_file(large, sizeof(large), 0600);
   assert_refused(&settings, HMC_INVALID_CONFIG, "4096");
 
+  if (geteuid() == 0) {
+    write_file("horse of a courser", 18, 0600);
+    assert_int_equal(chown(path, 4711, (gid_t)-1), 0);
+    assert_refused(&settings, HMC_INVALID_CONFIG, "user 4711");
+  }
+
   unlink(path);
   assert_int_equal(mkdir(path, 0700), 0);
   assert_refused(&settings, HMC_INVALID_CONFIG, "no plain file");
   rmdir(path);
   assert_int_equal(mkfifo(path, 0600), 0);
   assert_refused(&settings, HMC_INVALID_CONFIG, "no plain file"); /* and does not wait for a writer */
+}
+
+static void test_secrets_that_are_too_easy_to_guess(void **state) {
+  (void)state;
+  static const char *const weak[] = {"horse", "secret", "0123456789abcde", "aaaaaaaaaaaaaaaaaaaaaaaa",
+                                     "12121212121212121212121212121212"};
+  for (size_t i = 0; i < sizeof(weak) / sizeof(weak[0]); i++) {
+    hmci_settings_t settings = with_text(weak[i]);
+    assert_refused(&settings, HMC_INVALID_CONFIG, "too easy to guess");
+    assert_non_null(strstr(hmc_last_error(), "HMC_SECRET"));
+    assert_null(strstr(hmc_last_error(), weak[i]));
+    write_file(weak[i], strlen(weak[i]), 0600);
+    settings = with_file();
+    assert_refused(&settings, HMC_INVALID_CONFIG, "openssl rand");
+  }
+  hmci_secret_t secret;
+  hmci_settings_t settings = with_text("0123456789abcdef");
+  load(&settings, &secret);
 }
 
 static void assert_own_file(const hmci_secret_t *secret) {
@@ -304,7 +331,7 @@ static void test_wipe(void **state) {
   (void)state;
   static const uint8_t zeros[32];
   hmci_secret_t secret;
-  hmci_settings_t settings = with_text("horse");
+  hmci_settings_t settings = with_text("horse of a courser");
   load(&settings, &secret);
   assert_memory_not_equal(secret.key, zeros, 32);
   hmci_secret_wipe(&secret);
@@ -319,6 +346,7 @@ int main(void) {
       TEST(test_the_file_comes_before_the_text),
       TEST(test_every_byte_of_a_file_counts),
       TEST(test_files_that_are_refused),
+      TEST(test_secrets_that_are_too_easy_to_guess),
       TEST(test_the_own_secret_is_made_once),
       TEST(test_without_home_the_password_database_is_asked),
       TEST(test_a_home_where_nothing_can_be_made),

@@ -5,7 +5,9 @@
  *
  *   "HMCG" (4), version (1), kind (1), verdict (1), 0 (1), user id (4, little-endian), 0 (4)
  *
- * where `kind` says how this end authenticates and `verdict` whether it takes the other one. A TLS end that meets a
+ * where `kind` says how this end authenticates and `verdict` whether it takes the other one. On a UNIX socket 16 random
+ * bytes follow each way, and then an HMAC-SHA256 over both ends' and who speaks, by the secret: the kernel vouches for the
+ * user only, who may have several jobs, each with a secret of its own; nothing is encrypted. A TLS end that meets a
  * greeting, and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
  *
  * Invariants: no byte after the handshake's last one is taken from the socket before a read asks for it; OpenSSL's
@@ -14,6 +16,7 @@
 #include "secure.h"
 
 #include "../base/socket.h"
+#include "digest.h"
 #include "openssl.h"
 #include "records.h"
 #include "tls.h"
@@ -29,7 +32,10 @@
 #include <unistd.h>
 
 #define GREETING 16
-#define GREETING_VERSION 1
+#define NONCE 16
+#define PROVED (GREETING + NONCE + HMCI_DIGEST) /* bytes each way where the secret is proved */
+
+static const uint8_t greeting_versions[] = {[1] = 1, [2] = 2, [3] = 1}; /* by kind */
 
 static const uint8_t greeting_magic[4] = {'H', 'M', 'C', 'G'};
 
@@ -55,10 +61,12 @@ struct hmci_secure {
   hmci_records_t *records; /* instead of those three, once it was resealed */
   size_t taken;            /* bytes of the caller's that wait there to be sent, and will be said to be done then */
 
-  uint8_t out[GREETING], in[GREETING]; /* the other kinds only */
-  size_t out_size, in_size;            /* bytes that are through */
-  verdict_t verdict;                   /* ours */
-  uid_t user;                          /* the peer's */
+  uint8_t out[PROVED], in[PROVED]; /* the other kinds only */
+  size_t out_size, in_size;        /* bytes that are through */
+  size_t out_end, in_end;          /* bytes that this end says, and waits for, so far */
+  bool judged;                     /* the other end's greeting is sound */
+  verdict_t verdict;               /* ours */
+  uid_t user;                      /* the peer's */
 
   hmci_secure_t *next; /* abandoned before this one */
 };
@@ -137,7 +145,7 @@ static bool is_tls(const uint8_t *bytes, size_t size) {
 static void make_greeting(uint8_t bytes[GREETING], kind_t kind, verdict_t verdict) {
   memset(bytes, 0, GREETING);
   memcpy(bytes, greeting_magic, sizeof(greeting_magic));
-  bytes[4] = GREETING_VERSION;
+  bytes[4] = greeting_versions[kind];
   bytes[5] = (uint8_t)kind;
   bytes[6] = (uint8_t)verdict;
   hmci_store32(bytes + 8, (uint32_t)geteuid());
@@ -171,12 +179,12 @@ static hmc_status_t judge_greeting(hmci_secure_t *stream) {
   if (stream->in[6] == BUSY) {
     return fail_busy(stream);
   }
-  if (stream->in[4] != GREETING_VERSION) {
-    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
-                     stream->name, stream->in[4], GREETING_VERSION);
-  }
   if (stream->in[5] != (uint8_t)stream->kind) {
     return deny_kind(stream, stream->in[5]);
+  }
+  if (stream->in[4] != greeting_versions[stream->kind]) {
+    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
+                     stream->name, stream->in[4], greeting_versions[stream->kind]);
   }
   if (stream->verdict == OTHER_USER) {
     return hmci_fail(HMC_DENIED, "%s belongs to user %u; on a UNIX socket only user %u and root are let in",
@@ -186,8 +194,44 @@ static hmc_status_t judge_greeting(hmci_secure_t *stream) {
     return hmci_fail(HMC_DENIED, "%s, a process of user %u, does not let user %u in", stream->name,
                      (unsigned)hmci_load32(stream->in + 8), (unsigned)geteuid());
   }
-  stream->ready = true;
+  stream->judged = true;
   return HMC_SUCCESS;
+}
+
+/* What one end proves the secret with: who it is, and what both chose. */
+static hmc_status_t make_proof(const hmci_secure_t *stream, bool of_client, uint8_t proof[HMCI_DIGEST]) {
+  bool is_client = stream->role == HMCI_SECURE_CLIENT;
+  uint8_t said[16 + 2 * NONCE] = {0};
+  memcpy(said, of_client ? "HMC unix client" : "HMC unix server", 15);
+  memcpy(said + 16, (is_client ? stream->out : stream->in) + GREETING, NONCE);
+  memcpy(said + 16 + NONCE, (is_client ? stream->in : stream->out) + GREETING, NONCE);
+  return hmci_digest(stream->secret->key, said, sizeof(said), proof);
+}
+
+/* All that was waited for has come: goes on with the proof, or ends. */
+static hmc_status_t go_on(hmci_secure_t *stream) {
+  uint8_t due[HMCI_DIGEST];
+  bool is_client = stream->role == HMCI_SECURE_CLIENT;
+  if (stream->kind != BY_USER || stream->in_end == PROVED) {
+    stream->ready = true;
+  }
+  if (stream->kind != BY_USER) {
+    return HMC_SUCCESS;
+  }
+  hmc_status_t status = make_proof(stream, stream->ready ? !is_client : is_client, due);
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  if (!stream->ready) {
+    memcpy(stream->out + GREETING + NONCE, due, sizeof(due));
+    stream->out_end = stream->in_end = PROVED;
+    return HMC_SUCCESS;
+  }
+  if (hmci_digest_is_equal(due, stream->in + GREETING + NONCE)) {
+    return HMC_SUCCESS;
+  }
+  stream->ready = false;
+  return deny_secret(stream, "has another secret");
 }
 
 /* What has come so far cannot become a greeting. */
@@ -199,23 +243,25 @@ static hmc_status_t refuse_opening(hmci_secure_t *stream) {
   return deny_kind(stream, BY_SECRET);
 }
 
-static hmc_status_t greet(hmci_secure_t *stream, short *events) {
-  if (stream->out_size < GREETING) {
-    ssize_t sent = send(stream->descriptor, stream->out + stream->out_size, GREETING - stream->out_size,
+/* Says what is to be said, and hears what is there. */
+static hmc_status_t talk(hmci_secure_t *stream, short *events) {
+  if (stream->out_size < stream->out_end) {
+    ssize_t sent = send(stream->descriptor, stream->out + stream->out_size, stream->out_end - stream->out_size,
                         MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
       /* It may have told us why before it hung up: what it sent is looked at below. */
-      stream->out_size = GREETING;
+      stream->out_size = stream->out_end;
     }
     stream->out_size += sent > 0 ? (size_t)sent : 0;
   }
-  while (stream->in_size < GREETING) {
-    ssize_t got = recv(stream->descriptor, stream->in + stream->in_size, GREETING - stream->in_size, MSG_DONTWAIT);
+  while (stream->in_size < stream->in_end) {
+    size_t wanted = (stream->judged ? stream->in_end : GREETING) - stream->in_size;
+    ssize_t got = recv(stream->descriptor, stream->in + stream->in_size, wanted, MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) {
       continue;
     }
     if (got < 0 && errno == EAGAIN) {
-      *events = stream->out_size < GREETING ? POLLIN | POLLOUT : POLLIN;
+      *events = stream->out_size < stream->out_end ? POLLIN | POLLOUT : POLLIN;
       return HMC_IN_PROGRESS;
     }
     if (got <= 0) {
@@ -226,12 +272,31 @@ static hmc_status_t greet(hmci_secure_t *stream, short *events) {
     if (memcmp(stream->in, greeting_magic, compared) != 0) {
       return refuse_opening(stream);
     }
+    if (stream->in_size >= GREETING && !stream->judged) {
+      hmc_status_t status = judge_greeting(stream);
+      if (status != HMC_SUCCESS) {
+        return status;
+      }
+    }
   }
-  if (stream->out_size < GREETING) {
+  if (stream->out_size < stream->out_end) {
     *events = POLLOUT;
     return HMC_IN_PROGRESS;
   }
-  return judge_greeting(stream);
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t greet(hmci_secure_t *stream, short *events) {
+  while (!stream->ready) {
+    hmc_status_t status = talk(stream, events);
+    if (status == HMC_SUCCESS) {
+      status = go_on(stream);
+    }
+    if (status != HMC_SUCCESS) {
+      return status;
+    }
+  }
+  return HMC_SUCCESS;
 }
 
 /* ---- TLS --------------------------------------------------------------------------------------------------------- */
@@ -361,6 +426,10 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
       look_at_user(stream);
     }
     make_greeting(stream->out, stream->kind, stream->verdict);
+    stream->out_end = stream->in_end = stream->kind == BY_USER ? GREETING + NONCE : GREETING;
+    if (stream->kind == BY_USER) {
+      hmci_random(stream->out + GREETING, NONCE);
+    }
   }
   *opened = stream;
   return HMC_SUCCESS;

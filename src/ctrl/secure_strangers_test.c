@@ -38,6 +38,20 @@ static void test_another_secret_is_denied_at_both_ends(void **state) {
   assert_says(pair.server_text, "HMC_SECRET_FILE");
 }
 
+/* The kernel vouches for the user, who may have two jobs. */
+static void test_another_secret_is_denied_on_a_unix_socket(void **state) {
+  (void)state;
+  int ends[2];
+  pair_t pair;
+  unix_pair(ends);
+  greet_each_other(&pair, &ours, &other, ends);
+  assert_int_equal(pair.client_status, HMC_DENIED);
+  assert_int_equal(pair.server_status, HMC_DENIED);
+  assert_says(pair.client_text, "the server has another secret");
+  assert_says(pair.client_text, "/home/me/.hmc/secret");
+  assert_says(pair.server_text, "the client has another secret");
+}
+
 static void deny_kinds(const hmci_secret_t *client, const hmci_secret_t *server, bool is_unix) {
   int ends[2];
   pair_t pair;
@@ -292,6 +306,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, count_before, count_after)
   const struct CMUnitTest tests[] = {
       TEST(test_another_secret_is_denied_at_both_ends),
+      TEST(test_another_secret_is_denied_on_a_unix_socket),
       TEST(test_secure_and_insecure_are_told_apart),
       TEST(test_another_user_is_denied_at_both_ends),
       TEST(test_the_one_turned_away_learns_why),

@@ -1,12 +1,8 @@
 /* Tickets of data connections (see ticket.h). */
 #include "ticket.h"
 
-#include "openssl.h"
+#include "digest.h"
 
-#include <openssl/crypto.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
 enum { VERSION = 1, NONCE_AT = HMCI_TICKET_HELLO - HMCI_TICKET_NONCE, TEXT = HMCI_TICKET_VERDICT - 4, LABEL = 16 };
@@ -42,17 +38,10 @@ hmc_status_t hmci_ticket_read(const uint8_t hello[HMCI_TICKET_HELLO], hmci_ticke
 static hmc_status_t mac(const uint8_t key[HMCI_TICKET_KEY], const char *label, const uint8_t hello[HMCI_TICKET_HELLO],
                         const uint8_t *nonce, uint8_t out[HMCI_TICKET_MAC]) {
   uint8_t said[LABEL + HMCI_TICKET_HELLO + HMCI_TICKET_NONCE] = {0};
-  unsigned size = 0;
   memcpy(said, label, strlen(label));
   memcpy(said + LABEL, hello, HMCI_TICKET_HELLO);
   memcpy(said + LABEL + HMCI_TICKET_HELLO, nonce, HMCI_TICKET_NONCE);
-  bool done = false;
-  if (hmci_openssl_acquire()) {
-    done = HMAC(EVP_sha256(), key, HMCI_TICKET_KEY, said, sizeof said, out, &size) && size == HMCI_TICKET_MAC;
-    ERR_clear_error();
-    hmci_openssl_release();
-  }
-  return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL computes no HMAC-SHA256 here");
+  return hmci_digest(key, said, sizeof said, out);
 }
 
 hmc_status_t hmci_ticket_challenge(const uint8_t key[HMCI_TICKET_KEY], const uint8_t hello[HMCI_TICKET_HELLO],
@@ -62,7 +51,7 @@ hmc_status_t hmci_ticket_challenge(const uint8_t key[HMCI_TICKET_KEY], const uin
 }
 
 static hmc_status_t compare(const uint8_t *mac_due, const uint8_t *mac_got) {
-  if (CRYPTO_memcmp(mac_due, mac_got, HMCI_TICKET_MAC) == 0) return HMC_SUCCESS;
+  if (hmci_digest_is_equal(mac_due, mac_got)) return HMC_SUCCESS;
   return hmci_fail(HMC_DENIED, "a data connection does not prove that it belongs to the peers");
 }
 

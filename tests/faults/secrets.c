@@ -53,8 +53,8 @@ void wrong_secret(void **state) {
 void same_secret_in_settings(void **state) {
   scene_t *scene = *state;
   hmc_context_t *context = NULL;
-  restart_with(scene, (const char *const[]){"HMC_SECRET", "agreed upon", NULL});
-  setenv("HMC_SECRET", "agreed upon", 1);
+  restart_with(scene, (const char *const[]){"HMC_SECRET", "agreed upon by both ends", NULL});
+  setenv("HMC_SECRET", "agreed upon by both ends", 1);
   hmc_status_t status = hmc_context_create(NULL, &context);
   unsetenv("HMC_SECRET");
   assert_status(status, HMC_SUCCESS);
@@ -119,11 +119,11 @@ void secret_file(void **state) {
   secret_path(path, sizeof path, "job secret");
   write_secret(path, "", 0600);
   expect_file_refused(path, "empty");
-  write_secret(path, "for the job", 0644);
+  write_secret(path, "for the job of two ends", 0644);
   expect_file_refused(path, "chmod");
-  write_secret(path, "for the job", 0640);
+  write_secret(path, "for the job of two ends", 0640);
   expect_file_refused(path, "chmod");
-  write_secret(path, "for the job", 0600);
+  write_secret(path, "for the job of two ends", 0600);
   assert_success(create_with_file(path, &context));
   restart_with(scene, (const char *const[]){"HMC_SECRET_FILE", path, NULL});
   assert_success(try_connect(context, scene->subject.port));

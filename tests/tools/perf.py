@@ -224,7 +224,7 @@ class Perf(ProgramTest):
     def test_other_secret(self):
         server, port = self.serve()
         try:
-            _, err = self.run_program("127.0.0.1", "--port", port, "--size", "8", expect=1, HMC_SECRET="another")
+            _, err = self.run_program("127.0.0.1", "--port", port, "--size", "8", expect=1, HMC_SECRET="quite another secret")
             self.assertRegex(err, "(?i)secret")
         finally:
             self.finish(server, signal.SIGINT)
