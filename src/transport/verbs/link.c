@@ -84,7 +84,7 @@ static void take_note(verbs_connection_t *connection, const verbs_note_t *note) 
   switch (note->type) {
   case VERBS_REVOKED: hmci_verbs_remote_revoked(connection, note->region, note->generation); break;
   case VERBS_QUERY: answer_query(connection, note); break;
-  case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, (hmc_status_t)note->status); break;
+  case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, hmci_status_known(note->status)); break;
   default: hmci_verbs_pairing_take(connection, note);
   }
 }

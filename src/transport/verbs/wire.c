@@ -5,7 +5,8 @@
 
 enum { OFFER_HEAD = 4, OFFER_ENTRY = 24, CHAINED = 0x80, CHECKSUM = 0x40 };
 
-static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS && value <= HMC_ADDRESS_IN_USE; }
+/* A status that is unknown here comes from a newer peer. */
+static bool is_status(uint32_t value) { return value != HMC_IN_PROGRESS; }
 
 /* ---- notes ------------------------------------------------------------------------------------------------------- */
 
@@ -83,8 +84,7 @@ static bool payload_matches(const verbs_message_t *message, size_t payload) {
   case VERBS_NOTIFY:
     return message->length > 0 && message->length <= HMC_NOTIFICATION_MAX && message->length == payload;
   case VERBS_GET: return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
-  case VERBS_ATOMIC:
-    return is_width(message->length) && message->offset % message->length == 0 && payload == 0;
+  case VERBS_ATOMIC: return is_width(message->length) && message->offset % message->length == 0 && payload == 0;
   case VERBS_DONE: return message->length == 0 && payload == 0;
   default: return false;
   }
@@ -112,6 +112,7 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
   bool status = message->type == VERBS_DONE ? is_status(message->status) : message->status == 0;
   bool bytes = message->type == VERBS_PUT || message->type == VERBS_GET || message->type == VERBS_DATA;
   bool flags = !(message->chained && message->type >= VERBS_DONE) && !(message->checksum && !bytes);
+  if (status) message->status = (uint16_t)hmci_status_known(message->status);
   if (operation && status && flags && payload_matches(message, size - VERBS_HEADER)) return HMC_SUCCESS;
   return hmci_fail(HMC_CORRUPT, "malformed message of type %u", message->type);
 }
