@@ -9,6 +9,7 @@
 #include <hmc/control.h>
 #include <hmc/export.h>
 #include <hmc/log.h>
+#include <hmc/mapping.h>
 #include <hmc/memory.h>
 #include <hmc/operation.h>
 #include <hmc/queue.h>

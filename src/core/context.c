@@ -312,7 +312,7 @@ err_free:
 
 static void close_regions(hmc_context_t *context) {
   for (uint32_t id = 0; id < context->region_room; id++) {
-    if (context->regions[id]) hmc_region_close(context->regions[id]);
+    if (context->regions[id]) hmci_region_destroy(context->regions[id]);
   }
   free(context->regions);
 }

@@ -101,6 +101,10 @@ hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char
 struct hmc_region {
   hmci_region_view_t view; /* first: transports give back a pointer to it */
   hmc_context_t *context;
+  _Atomic uint32_t references; /* the last one frees */
+  _Atomic bool ended;          /* out of the table: no peer reaches it */
+  uint64_t mapped;             /* bytes that HMC has mapped for it, see region_memory.h; 0: none */
+  bool placed;                 /* at an address that the program had reserved */
   char name[HMC_REGION_NAME_SIZE];
 };
 
@@ -109,6 +113,8 @@ hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t 
 void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);
 /* The open region of that name, counted among its users; NULL. */
 hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
+/* Ends a region and frees it whoever holds references. */
+void hmci_region_destroy(hmc_region_t *region);
 
 /* ---- peers ------------------------------------------------------------------------------------------------------- */
 
@@ -230,6 +236,8 @@ typedef struct hmci_found {
   hmci_blob_t key;
 } hmci_found_t;
 hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
+/* Asks for the key of a region that is known by its number; `view` of `found` has it. */
+hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
 
 /* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. */
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
@@ -249,10 +257,17 @@ struct hmc_remote {
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;
-  hmci_list_t link; /* peer->remotes */
+  hmci_list_t link;     /* peer->remotes */
+  hmci_list_t mappings; /* peer->lock */
   char name[HMC_REGION_NAME_SIZE];
   _Alignas(HMCI_CACHE_LINE) uint8_t state[]; /* the transport's */
 };
+
+/* Makes the handle of a region that the peer has described. */
+hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_found_t *found, uint64_t deadline,
+                                hmc_remote_t **remote);
+/* Closes what is mapped of it. */
+void hmci_mappings_close(hmc_remote_t *remote);
 
 void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's list */
 

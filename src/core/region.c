@@ -2,16 +2,14 @@
  *
  * An id is a slot of the table and is used again; the generation never is (a 32-bit count from a random start, skipping
  * 0). Users are counted under `region_lock`, so that a region that was taken out of the table gets no new ones. */
+#include "../base/options.h"
 #include "core.h"
+#include "region_memory.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { FIRST_ROOM = 64 };
 
@@ -85,7 +83,7 @@ hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t 
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->region_lock);
   hmc_region_t *region = id < context->region_room ? context->regions[id] : NULL;
-  if (!region || region->view.generation != generation || !region->name[0]) {
+  if (!region || region->view.generation != generation || !(region->name[0] || region->view.rights)) {
     status = HMC_STALE;
   } else if ((region->view.rights & rights) != rights) {
     status = HMC_DENIED;
@@ -112,121 +110,151 @@ hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name) {
 
 /* ---- making regions ---------------------------------------------------------------------------------------------- */
 
-static hmc_status_t new_region(hmc_context_t *context, size_t size, const char *name, unsigned rights,
-                               hmc_region_t **out) {
+static hmc_status_t check_options(const hmc_context_t *context, const hmc_region_options_t *options) {
+  const char *name = options->name;
+  bool given = options->pointer || options->descriptor >= 0;
   if (!context) return hmci_fail(HMC_INVALID_CONFIG, "region: context is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if (size == 0) return hmci_fail(HMC_INVALID_CONFIG, "a region of 0 B");
-  if (rights & ~(unsigned)HMC_REMOTE_ALL) return hmci_fail(HMC_INVALID_CONFIG, "unknown rights 0x%x", rights);
+  if (options->bytes == 0 && options->descriptor < 0) return hmci_fail(HMC_INVALID_CONFIG, "a region of 0 B");
+  if (options->rights & ~(unsigned)HMC_REMOTE_ALL)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown rights 0x%x", options->rights);
+  if (options->flags & ~(unsigned)HMC_REGION_POPULATE)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown flags 0x%x of a region", options->flags);
   if (name && strlen(name) >= HMC_REGION_NAME_SIZE) {
     return hmci_fail(HMC_INVALID_CONFIG, "region name of %zu B: at most %d", strlen(name), HMC_REGION_NAME_SIZE - 1);
   }
+  if (options->pointer && options->descriptor >= 0)
+    return hmci_fail(HMC_INVALID_CONFIG, "region: a pointer and a descriptor are two sources of memory");
+  if (options->pointer && options->address)
+    return hmci_fail(HMC_INVALID_CONFIG, "region: memory behind a pointer has its address already");
+  if (given && (options->page_size || options->numa_node >= 0 || options->flags))
+    return hmci_fail(HMC_INVALID_CONFIG, "region: page size, NUMA node and flags are for what HMC allocates");
+  return HMC_SUCCESS;
+}
+
+/* The memory behind a pointer is asked what it is. */
+static hmc_status_t lend(hmc_region_t *region, const hmc_region_options_t *options) {
+  uint64_t size = options->bytes;
+  uint8_t *pointer = options->pointer;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+  if (size > UINTPTR_MAX - (uintptr_t)pointer) {
+    return hmci_fail(HMC_INVALID_CONFIG, "region: %llu B from %p on run past the address space",
+                     (unsigned long long)size, (void *)pointer);
+  }
+  hmc_status_t status = hmc_memory_query(pointer, &info);
+  if (status == HMC_SUCCESS) status = hmci_memory_find(info.memory, &region->view.ops);
+  if (status != HMC_SUCCESS) return status;
+  uint64_t before = info.base ? (uint64_t)(pointer - (uint8_t *)info.base) : 0;
+  if (info.bytes && !hmci_range_fits(before, size, info.bytes)) {
+    return hmci_fail(HMC_OUT_OF_RANGE, "%llu B at offset %llu run past the %zu B of the %s allocation",
+                     (unsigned long long)size, (unsigned long long)before, info.bytes,
+                     hmc_memory_kind_name(info.memory.kind));
+  }
+  region->view.memory = info.memory;
+  region->view.base = pointer;
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t allocate_on_device(hmc_region_t *region, const hmc_region_options_t *options) {
+  hmci_region_view_t *view = &region->view;
+  void *base;
+  if (options->address || options->page_size || options->numa_node >= 0 || options->flags) {
+    return hmci_fail(HMC_UNSUPPORT, "%s memory: address, page size, NUMA node and flags are for host memory",
+                     hmc_memory_kind_name(view->memory.kind));
+  }
+  hmc_status_t status = hmc_memory_allocate(view->memory, view->size, &base);
+  if (status == HMC_SUCCESS) view->base = base;
+  return status;
+}
+
+/* Finds or makes the memory that the options ask for. */
+static hmc_status_t take_memory(hmc_region_t *region, const hmc_region_options_t *options) {
+  hmci_region_view_t *view = &region->view;
+  if (options->pointer) return lend(region, options);
+  hmc_status_t status = hmc_memory_resolve(options->memory, &view->memory);
+  if (status == HMC_SUCCESS) status = hmci_memory_find(view->memory, &view->ops);
+  if (status != HMC_SUCCESS) return status;
+  bool host = view->memory.kind == HMC_MEMORY_CPU;
+  if (options->descriptor >= 0 && !host) {
+    return hmci_fail(HMC_UNSUPPORT, "%s memory by a descriptor: map it by the vendor's library and give its pointer",
+                     hmc_memory_kind_name(view->memory.kind));
+  }
+  if (options->descriptor >= 0) {
+    status = hmci_region_memory_adopt(region, options);
+  } else {
+    status = host ? hmci_region_memory_allocate(region, options) : allocate_on_device(region, options);
+  }
+  view->owned = status == HMC_SUCCESS;
+  return status;
+}
+
+static void free_memory(hmc_region_t *region) {
+  if (!region->view.owned) return;
+  if (region->mapped) {
+    hmci_region_memory_free(region);
+  } else {
+    hmc_memory_free(region->view.memory, region->view.base);
+  }
+}
+
+static hmc_status_t create(hmc_context_t *context, const hmc_region_options_t *options, hmc_region_t **out) {
+  hmc_status_t status = check_options(context, options);
+  if (status != HMC_SUCCESS) return status;
   hmc_region_t *region = calloc(1, sizeof *region);
   if (!region) return hmci_fail(HMC_NO_MEMORY, "no memory for a region");
   region->context = context;
-  region->view.size = size;
-  region->view.rights = name && *name ? rights : 0; /* no peer can open it */
+  atomic_init(&region->references, 1);
+  region->view.size = options->bytes;
+  region->view.rights = options->rights;
   region->view.descriptor = -1;
-  if (name) snprintf(region->name, sizeof region->name, "%s", name);
-  *out = region;
-  return HMC_SUCCESS;
-}
-
-/* Host memory that other processes can map: anonymous, without a name anywhere. */
-static hmc_status_t allocate_shareable(hmci_region_view_t *view) {
-  view->descriptor = memfd_create("hmc-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (view->descriptor < 0) return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
-  if (ftruncate(view->descriptor, (off_t)view->size)) {
-    hmci_fail(HMC_NO_MEMORY, "%llu B of shared memory: %s", (unsigned long long)view->size, strerror(errno));
-    goto err_descriptor;
-  }
-  fcntl(view->descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW); /* no peer can cut it off under the others */
-  void *base = mmap(NULL, view->size, PROT_READ | PROT_WRITE, MAP_SHARED, view->descriptor, 0);
-  if (base == MAP_FAILED) {
-    hmci_fail(HMC_NO_MEMORY, "mapping %llu B: %s", (unsigned long long)view->size, strerror(errno));
-    goto err_descriptor;
-  }
-  view->base = base;
-  return HMC_SUCCESS;
-
-err_descriptor:
-  close(view->descriptor);
-  view->descriptor = -1;
-  return HMC_NO_MEMORY;
-}
-
-static void free_memory(hmci_region_view_t *view) {
-  if (!view->owned) return;
-  if (view->descriptor >= 0) {
-    munmap(view->base, view->size);
-    close(view->descriptor);
-  } else {
-    hmc_memory_free(view->memory, view->base);
-  }
-}
-
-hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name,
-                                 unsigned rights, hmc_region_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_allocate: region is NULL");
-  hmc_region_t *region;
-  hmc_status_t status = new_region(context, size, name, rights, &region);
-  if (status != HMC_SUCCESS) return status;
-  hmci_region_view_t *view = &region->view;
-  status = hmc_memory_resolve(memory, &view->memory);
+  if (options->name) snprintf(region->name, sizeof region->name, "%s", options->name);
+  status = take_memory(region, options);
   if (status != HMC_SUCCESS) goto err_region;
-  status = hmci_memory_find(view->memory, &view->ops);
-  if (status != HMC_SUCCESS) goto err_region;
-  if (view->memory.kind == HMC_MEMORY_CPU) {
-    status = allocate_shareable(view);
-  } else {
-    void *base;
-    status = hmc_memory_allocate(view->memory, size, &base);
-    if (status == HMC_SUCCESS) view->base = base;
-  }
-  if (status != HMC_SUCCESS) goto err_region;
-  view->owned = true;
   status = enter(region);
   if (status != HMC_SUCCESS) goto err_memory;
   *out = region;
   return HMC_SUCCESS;
 
 err_memory:
-  free_memory(view);
+  free_memory(region);
 err_region:
   free(region);
   return status;
 }
 
+hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *given, hmc_region_t **out) {
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  if (!given || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_create: options or region is NULL");
+  hmc_status_t status = hmci_options_take(&options, sizeof options, sizeof options, given, "hmc_region_create");
+  return status == HMC_SUCCESS ? create(context, &options, out) : status;
+}
+
+hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name,
+                                 unsigned rights, hmc_region_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_allocate: region is NULL");
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.memory = memory;
+  options.bytes = size;
+  options.name = name;
+  options.rights = rights;
+  hmc_status_t status = check_options(context, &options);
+  if (status != HMC_SUCCESS) return status;
+  if (!name || !*name) options.rights = 0; /* no peer can open it */
+  return create(context, &options, out);
+}
+
 hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size, const char *name, unsigned rights,
                                  hmc_region_t **out) {
   if (!pointer || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: pointer or region is NULL");
-  if (size > UINTPTR_MAX - (uintptr_t)pointer) {
-    return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_register: %zu B from %p on run past the address space", size,
-                     pointer);
-  }
-  hmc_region_t *region;
-  hmc_status_t status = new_region(context, size, name, rights, &region);
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.pointer = pointer;
+  options.bytes = size;
+  options.name = name;
+  options.rights = rights;
+  hmc_status_t status = check_options(context, &options);
   if (status != HMC_SUCCESS) return status;
-  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
-  status = hmc_memory_query(pointer, &info);
-  if (status == HMC_SUCCESS) status = hmci_memory_find(info.memory, &region->view.ops);
-  if (status != HMC_SUCCESS) goto err_region;
-  uint64_t before = info.base ? (uint64_t)((uint8_t *)pointer - (uint8_t *)info.base) : 0;
-  if (info.bytes && !hmci_range_fits(before, size, info.bytes)) {
-    status = hmci_fail(HMC_OUT_OF_RANGE, "%zu B at offset %llu run past the %zu B of the %s allocation", size,
-                       (unsigned long long)before, info.bytes, hmc_memory_kind_name(info.memory.kind));
-    goto err_region;
-  }
-  region->view.memory = info.memory;
-  region->view.base = pointer;
-  status = enter(region);
-  if (status != HMC_SUCCESS) goto err_region;
-  *out = region;
-  return HMC_SUCCESS;
-
-err_region:
-  free(region);
-  return status;
+  if (!name || !*name) options.rights = 0;
+  return create(context, &options, out);
 }
 
 /* ---- ending them ------------------------------------------------------------------------------------------------- */
@@ -244,10 +272,9 @@ static void revoke_everywhere(hmc_region_t *region) {
   pthread_mutex_unlock(&context->lock);
 }
 
-void hmc_region_close(hmc_region_t *region) {
-  if (!region) return;
+/* No peer reaches it when this returns. Only once. */
+static void end(hmc_region_t *region) {
   hmc_context_t *context = region->context;
-  if (hmci_context_is_foreign(context)) return;
   pthread_mutex_lock(&context->region_lock);
   context->regions[region->view.id] = NULL;
   pthread_mutex_unlock(&context->region_lock);
@@ -257,8 +284,33 @@ void hmc_region_close(hmc_region_t *region) {
   revoke_everywhere(region);
   if (take) hmci_loop_unlock(context->loop);
   while (atomic_load_explicit(&region->view.users, memory_order_acquire)) sched_yield(); /* partner: release */
-  free_memory(&region->view);
+}
+
+static void destroy(hmc_region_t *region) {
+  if (!atomic_exchange(&region->ended, true)) end(region);
+  free_memory(region);
   free(region);
+}
+
+void hmci_region_destroy(hmc_region_t *region) { destroy(region); }
+
+void hmc_region_retain(hmc_region_t *region) {
+  if (region) atomic_fetch_add_explicit(&region->references, 1, memory_order_relaxed); /* the caller holds one */
+}
+
+void hmc_region_release(hmc_region_t *region) {
+  if (!region) return;
+  if (!atomic_load(&region->ended) && hmci_context_is_foreign(region->context)) return;
+  if (atomic_fetch_sub(&region->references, 1) == 1) destroy(region);
+}
+
+void hmc_region_close(hmc_region_t *region) {
+  if (!region) return;
+  if (!atomic_load(&region->ended)) {
+    if (hmci_context_is_foreign(region->context)) return;
+    if (!atomic_exchange(&region->ended, true)) end(region);
+  }
+  hmc_region_release(region);
 }
 
 void *hmc_region_pointer(const hmc_region_t *region) { return region ? region->view.base : NULL; }

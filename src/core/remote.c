@@ -5,34 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
-  if (!peer || !name || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
-  hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if (!*name || strlen(name) >= HMC_REGION_NAME_SIZE) {
-    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name,
-                     HMC_REGION_NAME_SIZE - 1);
-  }
-  hmc_status_t status = hmci_context_check_waiting(context, "hmc_remote_open");
-  if (status != HMC_SUCCESS) return status;
-  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
-  hmci_found_t found;
-  status = hmci_session_lookup(peer, name, deadline, &found);
-  if (status != HMC_SUCCESS) return status;
-
+hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_found_t *found, uint64_t deadline,
+                                hmc_remote_t **out) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_remote_t *remote = hmci_allocate_aligned(sizeof *remote + ops->remote_size);
   if (!remote) return hmci_fail(HMC_NO_MEMORY, "no memory for a remote region");
   remote->peer = peer;
-  remote->view = found.view;
-  remote->connected = &peer->connected;
-  remote->here = context->here;
-  remote->context = context;
+  remote->view = found->view;
+  remote->connected = ops->link_word ? ops->link_word(peer->connection->state) : &peer->connected;
+  remote->here = peer->context->here;
+  remote->context = peer->context;
+  hmci_list_init(&remote->mappings);
   snprintf(remote->name, sizeof remote->name, "%s", name);
   if (ops->remote_open) {
     void *mapped = NULL;
-    status = ops->remote_open(peer->connection->state, remote->state, &remote->view, &found.key, deadline, &mapped,
-                              &remote->generation);
+    hmc_status_t status = ops->remote_open(peer->connection->state, remote->state, &remote->view, &found->key, deadline,
+                                           &mapped, &remote->generation);
     if (status != HMC_SUCCESS) {
       free(remote);
       return hmci_fail_prefix(status, "region '%s' of %s: ", name, peer->where);
@@ -46,8 +34,25 @@ hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeou
   return HMC_SUCCESS;
 }
 
+hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
+  if (!peer || !name || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
+  hmc_context_t *context = peer->context;
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if (!*name || strlen(name) >= HMC_REGION_NAME_SIZE) {
+    return hmci_fail(HMC_NOT_FOUND, "no peer has a region named '%s': names have 1 to %d B", name,
+                     HMC_REGION_NAME_SIZE - 1);
+  }
+  hmc_status_t status = hmci_context_check_waiting(context, "hmc_remote_open");
+  if (status != HMC_SUCCESS) return status;
+  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
+  hmci_found_t found;
+  status = hmci_session_lookup(peer, name, deadline, &found);
+  return status == HMC_SUCCESS ? hmci_remote_create(peer, name, &found, deadline, out) : status;
+}
+
 void hmci_remote_destroy(hmc_remote_t *remote) {
   hmc_peer_t *peer = remote->peer;
+  hmci_mappings_close(remote);
   if (peer->transport->ops->remote_close) peer->transport->ops->remote_close(peer->connection->state, remote->state);
   free(remote);
 }

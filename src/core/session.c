@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { LOOKUP_MAX = HMC_REGION_NAME_SIZE + 16 }; /* bytes of a question */
+
 typedef struct lookup {
   hmci_list_t link; /* peer->lookups */
   uint32_t number;
@@ -19,15 +21,28 @@ typedef struct lookup {
 
 /* ---- answering --------------------------------------------------------------------------------------------------- */
 
+/* By its name, or, where that is empty, by its number and generation, which follow. */
+static hmc_region_t *read_region(hmc_peer_t *peer, hmci_reader_t *reader, char name[HMC_REGION_NAME_SIZE]) {
+  hmci_read_text(reader, name, HMC_REGION_NAME_SIZE);
+  if (reader->failed || name[0]) return reader->failed ? NULL : hmci_region_find(peer->context, name);
+  uint32_t id = hmci_read_u32(reader), generation = hmci_read_u32(reader);
+  hmci_region_view_t *view;
+  if (reader->failed || hmci_region_acquire(&peer->context->host, id, generation, 0, &view) != HMC_SUCCESS) return NULL;
+  return HMCI_CONTAINER(view, hmc_region_t, view);
+}
+
 static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
   char name[HMC_REGION_NAME_SIZE];
   uint32_t number = hmci_read_u32(reader);
-  hmci_read_text(reader, name, sizeof name);
+  hmc_region_t *region = read_region(peer, reader, name);
   if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed lookup of a region");
-  hmc_region_t *region = hmci_region_find(peer->context, name);
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmci_blob_t key = {0};
-  hmc_status_t result = region ? HMC_SUCCESS : hmci_fail(HMC_NOT_FOUND, "it has no region named '%s'", name);
+  hmc_status_t result = HMC_SUCCESS;
+  if (!region) {
+    result = name[0] ? hmci_fail(HMC_NOT_FOUND, "it has no region named '%s'", name)
+                     : hmci_fail(HMC_STALE, "it has closed that region");
+  }
   if (region && ops->region_export) result = ops->region_export(peer->connection->state, &region->view, &key);
 
   uint8_t body[HMCI_BLOB_MAX + 2 * HMCI_REASON_SIZE];
@@ -92,17 +107,20 @@ static hmc_status_t wait_for_answer(hmc_peer_t *peer, lookup_t *lookup, uint64_t
   return atomic_load(&peer->connected) ? HMC_TIMEOUT : HMC_PEER_LOST;
 }
 
-hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
+/* `text` is the region's name for people. */
+static hmc_status_t look_up(hmc_peer_t *peer, const char *text, const hmci_writer_t *question, uint64_t deadline,
+                            hmci_found_t *found) {
   lookup_t lookup = {0};
   pthread_mutex_lock(&peer->lock);
   lookup.number = ++peer->lookup_count;
   hmci_list_append(&peer->lookups, &lookup.link);
   pthread_mutex_unlock(&peer->lock);
 
-  uint8_t body[HMC_REGION_NAME_SIZE + 16];
+  uint8_t body[LOOKUP_MAX + 4];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_write_u32(&writer, lookup.number);
-  hmci_write_text(&writer, name);
+  memcpy(body + writer.size, question->data, question->size);
+  writer.size += question->size;
   hmc_status_t status =
       atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size) : HMC_PEER_LOST;
   pthread_mutex_lock(&peer->lock);
@@ -111,11 +129,27 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   pthread_mutex_unlock(&peer->lock);
   switch (status) {
   case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
-  case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s did not answer within the deadline", name, peer->where);
+  case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s did not answer within the deadline", text, peer->where);
   case HMC_PEER_LOST:
-    return hmci_fail(status, "region '%s': %s is gone: %s", name, peer->where, hmci_peer_lost_reason(peer));
-  default: return hmci_fail(status, "region '%s' of %s: %s", name, peer->where, lookup.text);
+    return hmci_fail(status, "region '%s': %s is gone: %s", text, peer->where, hmci_peer_lost_reason(peer));
+  default: return hmci_fail(status, "region '%s' of %s: %s", text, peer->where, lookup.text);
   }
+}
+
+hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
+  uint8_t body[LOOKUP_MAX];
+  hmci_writer_t question = {.data = body, .capacity = sizeof body};
+  hmci_write_text(&question, name);
+  return look_up(peer, name, &question, deadline, found);
+}
+
+hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
+  uint8_t body[LOOKUP_MAX];
+  hmci_writer_t question = {.data = body, .capacity = sizeof body};
+  hmci_write_text(&question, "");
+  hmci_write_u32(&question, found->view.id);
+  hmci_write_u32(&question, found->view.generation);
+  return look_up(peer, name, &question, deadline, found);
 }
 
 hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader) {

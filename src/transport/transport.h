@@ -44,10 +44,11 @@ typedef struct hmci_region_view {
   hmc_memory_t memory;
   const hmci_memory_ops_t *ops;
   uint32_t id, generation, rights;
-  int descriptor; /* a memfd that holds exactly the region from offset 0, or -1 */
-  bool owned;     /* allocated by HMC: `base` starts the allocation */
-  bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
-  uint64_t chunk; /* device memory: the size to move it in */
+  int descriptor;             /* a memfd, sealed against shrinking, or a dma-buf that holds the region, or -1 */
+  uint64_t descriptor_offset; /* where it begins there */
+  bool owned;                 /* allocated or mapped by HMC: `base` starts the allocation */
+  bool anywhere; /* no region: all host memory of this process, for local sides that are plain addresses */
+  uint64_t chunk;             /* device memory: the size to move it in */
   _Atomic uint32_t users;
 } hmci_region_view_t;
 
@@ -57,6 +58,17 @@ typedef struct hmci_remote_view {
   hmc_memory_t memory;
   uint32_t id, generation, rights;
 } hmci_remote_view_t;
+
+/* A part of a peer's region that is mapped here. */
+typedef struct hmci_remote_mapping {
+  uint64_t offset, length; /* of the part, in the region */
+  uint8_t *pointer;        /* where `offset` is */
+  bool placed, read_only;
+  void *base; /* the transport's: what it has mapped */
+  uint64_t mapped;
+  const _Atomic uint32_t *word; /* has `value` while the region is open and the peer connected */
+  uint32_t value;
+} hmci_remote_mapping_t;
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
@@ -246,6 +258,9 @@ typedef struct hmci_transport_ops {
   void (*connection_close)(void *connection);
   /* One line about how bytes go, for hmc_peer_explain. */
   void (*explain)(void *connection, char *text, size_t size);
+  /* A word that is 0 once one of the ends has closed or lost the connection, sooner than this end's core hears of it;
+   * stays until connection_close. NULL: there is none. */
+  const _Atomic uint32_t *(*link_word)(void *connection);
 
   /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's
    * thread. */
@@ -259,6 +274,14 @@ typedef struct hmci_transport_ops {
   hmc_status_t (*remote_open)(void *connection, void *remote, const hmci_remote_view_t *view, const hmci_blob_t *key,
                               uint64_t deadline, void **mapped, const _Atomic uint32_t **generation);
   void (*remote_close)(void *connection, void *remote);
+  /* A key of the region that any peer of the context may use, connected or not yet: as region_export, without asking.
+   * NULL where keys are made for each connection. Any thread. */
+  hmc_status_t (*region_describe)(void *transport, hmci_region_view_t *region, hmci_blob_t *key);
+  /* Maps a part of a remote region once more, for the program's loads and stores (a device's, for device memory); the
+   * range has been checked. With `mapping->placed` at `mapping->pointer`, which the program has reserved. NULL: never
+   * (HMC_UNSUPPORT). May block until `deadline`. */
+  hmc_status_t (*remote_map)(void *connection, void *remote, uint64_t deadline, hmci_remote_mapping_t *mapping);
+  void (*remote_unmap)(void *connection, void *remote, hmci_remote_mapping_t *mapping);
   /* One line about how bytes of that region go. */
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
   /* True where a put to that region from such local memory, or a get, is a copy by the calling thread. NULL: never. */

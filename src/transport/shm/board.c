@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define ACCESS_LIMIT                                                                                                   \
@@ -33,11 +34,22 @@ static hmc_status_t make_shared(const char *name, size_t size, int seals, void *
   return HMC_SUCCESS;
 }
 
-/* Maps what a peer sent; it must have the size that is expected. */
-static hmc_status_t map_shared(int descriptor, size_t size, int protection, void **memory) {
+enum { DMA_BUF = 0x444d4142 }; /* the type of their file system; their size is fixed */
+
+bool hmci_shm_is_sound(int descriptor, uint64_t size) {
   struct stat file;
-  if (descriptor < 0 || fstat(descriptor, &file) || (uint64_t)file.st_size < size) {
-    return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B", size);
+  struct statfs system;
+  if (descriptor < 0 || fstat(descriptor, &file) || fstatfs(descriptor, &system)) return false;
+  if ((uint32_t)system.f_type == (uint32_t)DMA_BUF) return (uint64_t)lseek(descriptor, 0, SEEK_END) >= size;
+  int seals = fcntl(descriptor, F_GET_SEALS);
+  return seals >= 0 && seals & F_SEAL_SHRINK && (uint64_t)file.st_size >= size;
+}
+
+/* Maps what a peer sent. It must have the size that is expected and be sealed: whoever touches a file that was cut off
+ * dies of it. */
+static hmc_status_t map_shared(int descriptor, size_t size, size_t least, int protection, void **memory) {
+  if (!hmci_shm_is_sound(descriptor, least)) {
+    return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B, sealed against shrinking", size);
   }
   void *address = mmap(NULL, size, protection, MAP_SHARED, descriptor, 0);
   if (address == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mapping %zu B of the peer: %s", size, strerror(errno));
@@ -59,22 +71,32 @@ void hmci_shm_board_destroy(shm_board_t *board, int descriptor) {
 
 hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
   void *memory;
-  hmc_status_t status = map_shared(descriptor, sizeof **board, PROT_READ, &memory);
+  hmc_status_t status = map_shared(descriptor, sizeof **board, sizeof **board, PROT_READ, &memory);
   if (status == HMC_SUCCESS) *board = memory;
   return status;
+}
+
+void hmci_shm_board_blank(shm_board_t *board) {
+  void *blank = mmap(board, sizeof *board, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (blank == MAP_FAILED) hmci_log(HMC_LOG_WARNING, "the words of a lost peer stay as they were: %s", strerror(errno));
 }
 
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor) {
   void *memory;
   hmc_status_t status = make_shared("hmc-accesses", sizeof **accesses, 0, &memory, descriptor);
-  if (status == HMC_SUCCESS) *accesses = memory;
+  if (status != HMC_SUCCESS) return status;
+  *accesses = memory;
+  atomic_store(&(*accesses)->open, 1);
   return status;
 }
 
 hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses) {
   void *memory;
-  hmc_status_t status = map_shared(descriptor, sizeof **accesses, PROT_READ | PROT_WRITE, &memory);
-  if (status == HMC_SUCCESS) *accesses = memory;
+  size_t least = offsetof(shm_accesses_t, open); /* release 0.3 has no more; the rest of the page is there */
+  hmc_status_t status = map_shared(descriptor, sizeof **accesses, least, PROT_READ | PROT_WRITE, &memory);
+  if (status != HMC_SUCCESS) return status;
+  *accesses = memory;
+  atomic_store(&(*accesses)->open, 1);
   return status;
 }
 
@@ -90,9 +112,11 @@ hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remot
     }
     if (i == SHM_ACCESSES - 1) sched_yield();
   }
-  if (atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation) return HMC_SUCCESS; /* (b) */
+  bool open = atomic_load(&connection->accesses->open);
+  if (open && atomic_load(&connection->peer_board->generation[remote->id]) == remote->generation) /* (b) */
+    return HMC_SUCCESS;
   hmci_shm_end_access(connection, *slot);
-  return HMC_STALE;
+  return open ? HMC_STALE : HMC_PEER_LOST;
 }
 
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot) {

@@ -86,6 +86,7 @@ static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operatio
   bool open = atomic_load(&connection->peer_board->generation[remote->id]) ==
               remote->generation; /* stopped meanwhile, it read what is not the region's */
   hmci_shm_end_access(connection, slot);
+  if (atomic_load(&connection->failed)) return HMC_PEER_LOST;
   return status == HMC_SUCCESS && !open ? HMC_STALE : status;
 }
 

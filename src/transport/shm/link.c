@@ -4,8 +4,8 @@
  * authenticated peers only; who comes must be the same user (or root) and present the token of a connection. Nothing
  * lies in the file system.
  *
- * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token; then a device's handle. At
- * most one descriptor with it. Questions are answered in the loop's thread of the other end; a late answer to a
+ * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token (of an answer to REGION:
+ * where the region begins in the descriptor's file); then a device's handle. At most one descriptor with it. Questions are answered in the loop's thread of the other end; a late answer to a
  * question that was given up is told by its number. */
 #include "shm.h"
 
@@ -128,12 +128,13 @@ static hmc_status_t ask(shm_connection_t *connection, message_t *message, int *d
 }
 
 hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint32_t generation, uint64_t deadline,
-                                 hmci_memory_export_t *exported) {
+                                 hmci_memory_export_t *exported, uint64_t *offset) {
   message_t message = {.type = REGION, .region = id, .generation = generation};
   int descriptor = -1;
   hmc_status_t status = ask(connection, &message, &descriptor, deadline);
   if (status != HMC_SUCCESS) return status;
   exported->descriptor = descriptor;
+  *offset = message.token;
   exported->size = message.size;
   memcpy(exported->handle, message.handle, message.size);
   return HMC_SUCCESS;
@@ -183,7 +184,9 @@ hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
 /* A descriptor of the region's memory; one that cannot be written through where peers may not write. */
 static hmc_status_t share_descriptor(const hmci_region_view_t *region, hmci_memory_export_t *exported) {
   exported->size = 0;
-  if (region->rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC)) {
+  int seals = fcntl(region->descriptor, F_GET_SEALS);
+  bool sealed = seals >= 0 && seals & (F_SEAL_FUTURE_WRITE | F_SEAL_WRITE);
+  if (sealed || region->rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC)) {
     exported->descriptor = fcntl(region->descriptor, F_DUPFD_CLOEXEC, 0);
   } else {
     char path[64];
@@ -201,6 +204,7 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
   hmc_status_t status = host->region_acquire(host, question->region, question->generation, 0, &region);
   if (status == HMC_SUCCESS) {
     if (region->descriptor >= 0) {
+      answer.token = region->descriptor_offset;
       status = share_descriptor(region, &exported);
     } else if (region->owned && region->ops->export_range) {
       status = region->ops->export_range(region->memory.device, region->base, region->size, &exported);

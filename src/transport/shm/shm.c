@@ -116,7 +116,10 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
 
 static void connection_fail(void *block, hmc_status_t status) {
   shm_connection_t *connection = block;
-  atomic_store(&connection->failed, true);
+  if (!atomic_exchange(&connection->failed, true)) {
+    if (connection->accesses) atomic_store(&connection->accesses->open, 0);
+    if (connection->linked) hmci_shm_board_blank(connection->peer_board);
+  }
   if (connection->ask >= 0) shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
   if (atomic_load(&connection->has_requester)) hmci_requester_fail(&connection->requester, status);
   if (atomic_load(&connection->has_responder)) hmci_responder_fail(&connection->responder);
@@ -147,6 +150,11 @@ static void explain(void *block, char *text, size_t size) {
   } else {
     snprintf(text, size, "shared mappings; lent memory through a socket (%s)", connection->attach_reason);
   }
+}
+
+static const _Atomic uint32_t *link_word(void *block) {
+  shm_connection_t *connection = block;
+  return &connection->accesses->open;
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
@@ -206,10 +214,14 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,
+    .link_word = link_word,
     .region_export = hmci_shm_region_export,
     .region_revoke = hmci_shm_region_revoke,
     .remote_open = hmci_shm_remote_open,
     .remote_close = hmci_shm_remote_close,
+    .region_describe = hmci_shm_region_describe,
+    .remote_map = hmci_shm_remote_map,
+    .remote_unmap = hmci_shm_remote_unmap,
     .remote_explain = hmci_shm_remote_explain,
     .remote_is_direct = hmci_shm_remote_is_direct,
     .submit = submit,

@@ -32,6 +32,7 @@ typedef struct shm_board {
  * Index: the end. */
 typedef struct shm_accesses {
   _Atomic uint32_t region[2][SHM_ACCESSES];
+  _Atomic uint32_t open; /* 1 until one of the ends closes or loses the other: puts to mapped memory look at it */
 } shm_accesses_t;
 
 typedef struct shm_transport {
@@ -72,22 +73,32 @@ typedef struct shm_connection {
 
 typedef enum shm_way { SHM_STREAM = 0, SHM_MAP, SHM_IMPORT, SHM_ATTACH } shm_way_t;
 
+/* Where a region's memory is found: what a key says (see region.c). */
+typedef struct shm_source {
+  uint64_t address;        /* in the owner; 0: nowhere */
+  int descriptor;          /* its number in the owner, or -1: it has to be asked for */
+  uint64_t device, number; /* of the file behind it */
+  uint64_t offset;         /* of the region in the file */
+} shm_source_t;
+
 typedef struct shm_remote {
   shm_way_t way;
   const hmci_memory_ops_t *ops; /* of an import */
   hmc_memory_t memory;
-  void *pointer; /* map, import: here; attach: in the peer's address space */
+  void *pointer;   /* map, import: here; attach: in the peer's address space */
+  uint64_t mapped; /* map: bytes, a whole number of pages */
   uint64_t size;
-  uint32_t id, generation;
+  uint32_t id, generation, rights;
+  shm_source_t source;
 } shm_remote_t;
 
 /* link.c */
 hmc_status_t hmci_shm_listen(shm_transport_t *transport);
 void hmci_shm_stop_listening(shm_transport_t *transport);
 hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint64_t token, uint64_t deadline);
-/* Asks the peer for a region's descriptor or exported handle; `exported` gets it. */
+/* Asks the peer for a region's descriptor or exported handle; `exported` gets it, and `offset` where it begins there. */
 hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint32_t generation, uint64_t deadline,
-                                 hmci_memory_export_t *exported);
+                                 hmci_memory_export_t *exported, uint64_t *offset);
 /* Makes the stream for what this end requests, once; does not wait for the peer. */
 hmc_status_t hmci_shm_need_stream(shm_connection_t *connection);
 
@@ -98,6 +109,10 @@ hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board);
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor);
 hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses);
 void hmci_shm_accesses_unmap(shm_accesses_t *accesses);
+/* The peer is gone: from now on all its regions look closed. */
+void hmci_shm_board_blank(shm_board_t *board);
+/* True where a descriptor that a peer sent holds at least `size` bytes that it cannot take away again. */
+bool hmci_shm_is_sound(int descriptor, uint64_t size);
 /* Announces an access, then makes sure that the region is still open: HMC_STALE. `slot` goes to end_access. */
 hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remote_t *remote, uint32_t *slot);
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
@@ -105,6 +120,9 @@ void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
 void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id);
 
 /* region.c */
+hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *region, hmci_blob_t *key);
+hmc_status_t hmci_shm_remote_map(void *connection, void *remote, uint64_t deadline, hmci_remote_mapping_t *mapping);
+void hmci_shm_remote_unmap(void *connection, void *remote, hmci_remote_mapping_t *mapping);
 hmc_status_t hmci_shm_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_shm_region_revoke(void *connection, hmci_region_view_t *region);
 hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,
