@@ -1,0 +1,59 @@
+/* What the files of the suite of regions share. Tests run on a couple (tests/operations): two contexts of this process;
+ * what needs an owner that can be stopped or killed starts one in a process of its own. */
+#ifndef TESTS_REGIONS_H
+#define TESTS_REGIONS_H
+
+#include "suite.h"
+
+#define PAGE UINT64_C(4096)
+
+/* An owner in another process: it has one allocated region of OWNER_BYTES, "owned", its first word counting up. */
+#define OWNER_BYTES (4 * MIB)
+typedef struct owner {
+  pid_t process;
+  int pipe; /* to it; it ends when this closes */
+  hmc_peer_t *peer;
+  uint8_t descriptor[HMC_REGION_DESCRIPTOR_MAX]; /* of its region */
+  size_t descriptor_size;
+} owner_t;
+
+/* Runs the owner when the program was started as one, and does not return then. Comes first in main(). */
+void owner_main(int argc, char **argv);
+void owner_start(owner_t *owner, couple_t *couple); /* asserts */
+void owner_stop(const owner_t *owner);              /* SIGSTOP, and waits until it stands */
+void owner_continue(const owner_t *owner);
+void owner_kill(owner_t *owner); /* and reaps; also for one that is dead already */
+void owners_end(void);           /* for the teardown of a test that failed */
+
+/* Addresses without memory; given back by munmap. */
+uint8_t *reserve(uint64_t length);
+/* True where the range is mapped and cannot be touched. */
+bool is_reserved(const uint8_t *address);
+
+#define REGION_TESTS(X)                                                                                                \
+  X(create_allocates_sparsely)                                                                                         \
+  X(create_at_an_address)                                                                                              \
+  X(create_of_a_descriptor)                                                                                            \
+  X(create_lends_a_pointer)                                                                                            \
+  X(create_on_nodes_and_pages)                                                                                         \
+  X(create_commits)                                                                                                    \
+  X(create_refuses)                                                                                                    \
+  X(create_for_older_programs)                                                                                         \
+  X(retained_regions_stay)                                                                                             \
+  X(descriptor_opens_a_region)                                                                                         \
+  X(descriptor_of_many)                                                                                                \
+  X(descriptor_needs_no_answer)                                                                                        \
+  X(descriptor_goes_stale)                                                                                             \
+  X(descriptor_refused)                                                                                                \
+  X(descriptor_gives_no_more_rights)                                                                                   \
+  X(map_lays_out_peers)                                                                                                \
+  X(map_of_a_part)                                                                                                     \
+  X(map_refused)                                                                                                       \
+  X(map_tells_of_the_end)                                                                                              \
+  X(map_of_the_dead)                                                                                                   \
+  X(closed_peer_stops_at_once)
+#define DECLARE(name) void name(void **state);
+REGION_TESTS(DECLARE)
+#undef DECLARE
+
+#endif
