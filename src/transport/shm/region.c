@@ -56,7 +56,7 @@ hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *regio
 void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   shm_connection_t *connection = block;
   atomic_store(&connection->transport->board->generation[region->id], 0); /* (c) of board.c */
-  if (way_of(region) != SHM_MAP) hmci_shm_await_accesses(connection, region->id);
+  hmci_shm_await_accesses(connection, region->id);
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
 }
 
