@@ -49,6 +49,7 @@ typedef struct hmci_memory_ops {
   hmc_memory_kind_t kind;
   const char *name;
   bool host_accessible; /* plain loads and stores reach it */
+  bool exports_foreign; /* export_range takes memory, too, that `allocate` did not give */
 
   /* Finds the driver and counts devices, once. HMC_UNSUPPORT with a text that says what is missing. */
   hmc_status_t (*open)(int *devices);
@@ -127,6 +128,11 @@ typedef struct hmci_memory_ops {
 /* The tables, one per folder. */
 extern const hmci_memory_ops_t hmci_memory_host;
 extern const hmci_memory_ops_t hmci_memory_sim;
+extern const hmci_memory_ops_t hmci_memory_cuda;
+extern const hmci_memory_ops_t hmci_memory_hip;
+extern const hmci_memory_ops_t hmci_memory_cnrt;
+extern const hmci_memory_ops_t hmci_memory_musa;
+extern const hmci_memory_ops_t hmci_memory_acl;
 
 #pragma GCC visibility push(default) /* modules call this: see hmc.map */
 /* The table of a resolved memory, opened. Errors: HMC_UNSUPPORT, HMC_NOT_FOUND (device number). */
