@@ -56,6 +56,18 @@
     "Whether peers follow RDMA puts to here by a read that makes them visible: auto (yes, but for devices in "         \
     "software), yes or no.")                                                                                           \
   X(COUNT, verbs_traffic_class, "HMC_VERBS_TRAFFIC_CLASS", "0", "Traffic class of RoCE packets (0 to 255).")           \
+  X(TEXT, cuda_library, "HMC_CUDA_LIBRARY", "",                                                                        \
+    "The CUDA driver's library, which NVIDIA memory is reached by; empty: libcuda.so.1; none: do not look.")           \
+  X(SWITCH, cuda_gather, "HMC_CUDA_GATHER", "yes",                                                                     \
+    "Copies many small blocks inside an NVIDIA GPU by a kernel; no: by the copy engines, which need no processors.")   \
+  X(TEXT, hip_library, "HMC_HIP_LIBRARY", "",                                                                          \
+    "The HIP runtime for memory of AMD and Hygon; empty: libamdhip64.so or libgalaxyhip.so; none: do not look.")       \
+  X(TEXT, cnrt_library, "HMC_CNRT_LIBRARY", "",                                                                        \
+    "The Cambricon runtime for memory of MLUs; empty: libcnrt.so; none: do not look.")                                 \
+  X(TEXT, musa_library, "HMC_MUSA_LIBRARY", "",                                                                        \
+    "The MUSA runtime for memory of Moore Threads; empty: libmusart.so; none: do not look.")                           \
+  X(TEXT, acl_library, "HMC_ACL_LIBRARY", "",                                                                          \
+    "The Ascend Computing Language for memory of Ascend NPUs; empty: libascendcl.so; none: do not look.")              \
   X(COUNT, sim_devices, "HMC_SIM_DEVICES", "2", "Number of software accelerators (0 to 8).")                           \
   X(RATE, sim_bandwidth, "HMC_SIM_BANDWIDTH", "0",                                                                     \
     "Copy bandwidth of each software accelerator in bytes per second; 0: as fast as the host copies.")                 \
