@@ -124,6 +124,9 @@ board_status_t board_export(const void *pointer, board_export_t *exported); /* o
 board_status_t board_import(int device, const board_export_t *exported, void **pointer);
 board_status_t board_import_close(void *pointer);
 
+/* A descriptor of the memory that holds a range, which begins at its start: what stands in for a dma-buf. */
+board_status_t board_dmabuf(const void *pointer, size_t size, int *descriptor);
+
 /* ---- physical memory and addresses */
 typedef struct board_physical board_physical_t;
 enum { BOARD_GRANULE = 2 << 20 };

@@ -406,6 +406,18 @@ board_status_t board_import_close(void *pointer) {
   return BOARD_OK;
 }
 
+board_status_t board_dmabuf(const void *pointer, size_t size, int *descriptor) {
+  board_status_t status = BOARD_BAD_POINTER;
+  pthread_mutex_lock(&lock);
+  const board_area_t *area = find_locked(pointer);
+  if (area && area->descriptor >= 0 && (uintptr_t)pointer == area->start && size <= area->mapped) {
+    *descriptor = fcntl(area->descriptor, F_DUPFD_CLOEXEC, 0);
+    status = *descriptor < 0 ? BOARD_NO_MEMORY : BOARD_OK;
+  }
+  pthread_mutex_unlock(&lock);
+  return board_refuse(status, "a dma-buf of what starts no allocation");
+}
+
 /* ---- physical memory --------------------------------------------------------------------------------------------- */
 
 static board_status_t new_physical(int device, size_t size, int descriptor, board_physical_t **physical) {
