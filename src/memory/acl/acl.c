@@ -216,7 +216,7 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   if (acl.attributes(pointer, &found) != DONE || found.type != ON_DEVICE) {
     return hmci_fail(HMC_NOT_FOUND, "ascend: %p is no device memory", pointer);
   }
-  *info = (hmc_memory_info_t){.memory = {HMC_MEMORY_HUAWEI_ASCEND_NPU, (int)found.id}};
+  *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_HUAWEI_ASCEND_NPU, (int)found.id}};
   return HMC_SUCCESS;
 }
 

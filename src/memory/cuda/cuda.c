@@ -296,7 +296,8 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
       device >= HMCI_DRIVER_DEVICES) {
     return hmci_fail(HMC_NOT_FOUND, "nvidia: %p is no device memory", pointer);
   }
-  *info = (hmc_memory_info_t){.memory = {HMC_MEMORY_NVIDIA_GPU, device}, .base = base, .size = size};
+  *info =
+      (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_NVIDIA_GPU, device}, .base = base, .bytes = size};
   return HMC_SUCCESS;
 }
 

@@ -66,7 +66,7 @@ static hmc_status_t check_side(hmci_driver_t *driver, const void *pointer, size_
     return hmci_fail(HMC_OUT_OF_RANGE, "%s:%d: %zu B at offset %zu run past the allocation's %zu B", driver->ops->name,
                      known.device, size, offset, known.size);
   }
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   if (!owner_matters) return HMC_SUCCESS;
   if (hmci_driver_query(driver, pointer, &info) == HMC_SUCCESS) *owner = info.memory.device;
   return HMC_SUCCESS;
@@ -149,7 +149,7 @@ hmc_status_t hmci_driver_copy(hmci_driver_t *driver, int device, void *destinati
 /* ---- asynchronous copies ----------------------------------------------------------------------------------------- */
 
 hmci_copy_direction_t hmci_driver_direction(hmci_driver_t *driver, const void *source, bool to_host) {
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   if (to_host) return HMCI_COPY_TO_HOST;
   known_t known;
   if (hmci_driver_look_up(driver, source, &known)) return HMCI_COPY_WITHIN;

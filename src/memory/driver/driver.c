@@ -206,7 +206,8 @@ hmc_status_t hmci_driver_free(hmci_driver_t *driver, int device, void *pointer) 
 hmc_status_t hmci_driver_query(hmci_driver_t *driver, const void *pointer, hmc_memory_info_t *info) {
   known_t known;
   if (hmci_driver_look_up(driver, pointer, &known)) {
-    *info = (hmc_memory_info_t){.memory = {driver->ops->kind, known.device}, .base = known.base, .size = known.size};
+    *info = (hmc_memory_info_t){
+        .size = sizeof *info, .memory = {driver->ops->kind, known.device}, .base = known.base, .bytes = known.size};
     return HMC_SUCCESS;
   }
   if (!driver->ops->query || !hmci_driver_has(driver, HMCI_NEED_QUERY)) {

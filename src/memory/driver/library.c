@@ -7,7 +7,7 @@
 #include <string.h>
 
 void hmci_driver_setting(const char *variable, char text[256]) {
-  hmc_setting_t setting;
+  hmc_setting_t setting = HMC_SETTING_INIT;
   text[0] = '\0';
   for (size_t i = 0; i < hmc_settings_count(); i++) {
     if (hmc_settings_get(i, &setting) != HMC_SUCCESS) continue; /* making a context tells of what does not parse */

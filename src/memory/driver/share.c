@@ -90,7 +90,7 @@ static hmc_status_t handle_of(hmci_driver_t *driver, known_t *known, bool mine) 
 static hmc_status_t find_allocation(hmci_driver_t *driver, int device, void *pointer, size_t size, known_t *known,
                                     bool *mine) {
   const hmci_driver_ops_t *ops = driver->ops;
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   *mine = hmci_driver_look_up(driver, pointer, known);
   if (*mine && (known->type == KNOWN_IMPORT || known->type == KNOWN_PHYSICAL_IMPORT)) {
     return hmci_fail(HMC_NOT_FOUND, "%s:%d: %p is memory of another process", ops->name, device, pointer);
@@ -101,7 +101,7 @@ static hmc_status_t find_allocation(hmci_driver_t *driver, int device, void *poi
     if (!ops->exports_foreign || !info.base) {
       return hmci_fail(HMC_UNSUPPORT, "%s: memory that HMC did not allocate cannot be shared", ops->name);
     }
-    *known = (known_t){.base = info.base, .size = info.size, .device = info.memory.device};
+    *known = (known_t){.base = info.base, .size = info.bytes, .device = info.memory.device};
   }
   uint64_t offset = (uint64_t)((uint8_t *)pointer - (uint8_t *)known->base);
   if (known->device == device && hmci_range_fits(offset, size, known->size)) return HMC_SUCCESS;
@@ -174,10 +174,10 @@ static void *find_import(hmci_driver_t *driver, const export_t *from) {
 
 /* The vendor knows how much it mapped, where it can be asked. */
 static hmc_status_t check_whole(hmci_driver_t *driver, void *base, uint64_t whole) {
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   if (!driver->ops->query || !hmci_driver_has(driver, HMCI_NEED_QUERY)) return HMC_SUCCESS;
-  if (driver->ops->query(base, &info) != HMC_SUCCESS || !info.size || info.size >= whole) return HMC_SUCCESS;
-  return hmci_fail(HMC_CORRUPT, "%s: the peer's allocation has %zu B, not %llu", driver->ops->name, info.size,
+  if (driver->ops->query(base, &info) != HMC_SUCCESS || !info.bytes || info.bytes >= whole) return HMC_SUCCESS;
+  return hmci_fail(HMC_CORRUPT, "%s: the peer's allocation has %zu B, not %llu", driver->ops->name, info.bytes,
                    (unsigned long long)whole);
 }
 
