@@ -8,6 +8,7 @@
 #include <hmc/context.h>
 #include <hmc/control.h>
 #include <hmc/export.h>
+#include <hmc/lease.h>
 #include <hmc/log.h>
 #include <hmc/mapping.h>
 #include <hmc/memory.h>

@@ -97,7 +97,9 @@ typedef struct hmc_operation_options {
   const void *notification;   /* for the target's queue (hmc_notification_receive), after data and signal; copied */
   size_t notification_size;   /* 0: none */
   hmc_completion_callback_t callback;
-  void *user; /* the callback's */
+  void *user;     /* the callback's */
+  uint64_t lease; /* the number of the lease that the operation is under, and its signal where that lies in a leased
+                     region too (hmc/lease.h); 0: none */
 } hmc_operation_options_t;
 #define HMC_OPERATION_OPTIONS_INIT HMC_SIZED_INIT(hmc_operation_options_t)
 

@@ -72,6 +72,7 @@ typedef struct hmc_region_options {
 
 enum {
   HMC_REGION_POPULATE = 1, /* allocated host memory is committed by the call, not by the first touch of each page */
+  HMC_REGION_LEASED = 2,   /* peers reach it under leases only (hmc/lease.h) */
 };
 
 /* Makes a region as `options` say.

@@ -234,6 +234,7 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->greetings);
   context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
+  hmci_list_init(&context->lease_list);
   hmci_list_init(&context->arrivals);
   hmci_list_init(&context->requests);
   hmci_list_init(&context->spare_requests);
@@ -242,17 +243,21 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->notices);
   hmci_list_init(&context->queues);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
+  hmci_timer_init(&context->lease_timer, hmci_leases_expire);
+  context->lease_check = HMCI_NEVER;
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   hmci_timer_init(&context->check_timer, hmci_checks_run);
   hmci_timer_init(&context->accept_timer, go_on_listening);
   atomic_store(&context->room.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
+  hmci_random(&context->lease_serial, sizeof context->lease_serial);
   context->host = (hmci_host_t){
       .settings = &context->settings,
       .staging = &context->staging,
       .region_acquire = hmci_region_acquire,
       .region_release = hmci_region_release,
+      .lease_acquire = hmci_lease_acquire,
       .dial = hmci_greeting_dial_stream,
       .notify = hmci_notification_put,
       .connection_lost = connection_lost,
@@ -347,6 +352,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
   close_regions(context);
+  hmci_leases_destroy(context);
   close_transports(context);
   hmci_loop_destroy(context->loop);
   free(context->host.scratch);

@@ -61,6 +61,11 @@ struct hmc_context {
   pthread_mutex_t region_lock;
   struct hmc_region **regions; /* region_lock; by id; NULL: free */
   uint32_t region_room, generation;
+  struct hmc_lease **leases; /* region_lock; by slot; NULL: free */
+  uint32_t lease_room, lease_hint, lease_serial;
+  hmci_list_t lease_list; /* lock; all that are not revoked yet, ended or not */
+  uint64_t lease_check;   /* lock; when the timer fires, HMCI_NEVER: not set */
+  hmci_timer_t lease_timer;
 
   pthread_mutex_t request_lock;
   hmci_list_t requests; /* request_lock; those not freed, in the order they were started */
@@ -105,6 +110,7 @@ struct hmc_region {
   _Atomic bool ended;          /* out of the table: no peer reaches it */
   uint64_t mapped;             /* bytes that HMC has mapped for it, see region_memory.h; 0: none */
   bool placed;                 /* at an address that the program had reserved */
+  hmci_list_t leases;          /* context->region_lock */
   char name[HMC_REGION_NAME_SIZE];
 };
 
@@ -113,6 +119,17 @@ hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t 
 void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);
 /* The open region of that name, counted among its users; NULL. */
 hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
+/* As acquire, for a leased region, by the peer of that connection under the lease of that number. HMC_STALE,
+ * HMC_DENIED, HMC_OUT_OF_RANGE. */
+hmc_status_t hmci_lease_acquire(const hmci_host_t *host, void *connection, const hmci_lease_use_t *use,
+                                hmci_region_view_t **region);
+/* The region leaves the table: its leases do too. With region_lock held. */
+void hmci_leases_end_locked(hmc_region_t *region);
+/* The peer is closed: its leases end. */
+void hmci_leases_orphan(hmc_context_t *context, const hmc_peer_t *peer);
+void hmci_leases_expire(hmci_timer_t *timer);
+/* Frees all leases of a context whose peers and regions are closed. */
+void hmci_leases_destroy(hmc_context_t *context);
 /* Ends a region and frees it whoever holds references. */
 void hmci_region_destroy(hmc_region_t *region);
 

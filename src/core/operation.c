@@ -97,9 +97,10 @@ static const char *cause_of(hmc_status_t status) {
   switch (status) {
   case HMC_ERROR:
     return "the memory at one of the ends could not be reached: it was unmapped meanwhile, or its device failed";
-  case HMC_STALE: return "the peer closed that region, or made it anew: open it again";
+  case HMC_STALE: return "the peer closed that region or revoked the lease: open it, or ask for a lease, again";
   case HMC_TIMEOUT:
     return "deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)";
+  case HMC_DENIED: return "the owner refused it: rights of the region or the lease, or a lease that was not named";
   case HMC_CANCELLED: return "cancelled, or the peer was closed on this side";
   case HMC_NO_MEMORY: return "the peer's queue of notifications is full, or one of the ends is out of memory";
   default: return hmc_status_text(status);
@@ -152,6 +153,7 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->segments = &operation->single;
   operation->segment_count = 1;
   operation->deadline = deadline;
+  operation->lease = 0;
   operation->awaited = operation->held = operation->checksum = operation->chained = false;
   operation->completed = NULL;
   operation->room = NULL;

@@ -177,6 +177,7 @@ static bool take_back(hmc_peer_t *peer) {
   if (!ours) return false;
   hmci_loop_remove(context->loop, &peer->watch);
   hmci_notifications_orphan(context, peer);
+  hmci_leases_orphan(context, peer);
   return true;
 }
 
@@ -224,6 +225,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_loop_remove(context->loop, &peer->watch);
   unlist(peer);
   hmci_notifications_orphan(context, peer);
+  hmci_leases_orphan(context, peer);
   hmci_peer_destroy(peer);
 }
 

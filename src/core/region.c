@@ -85,7 +85,7 @@ hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t 
   hmc_region_t *region = id < context->region_room ? context->regions[id] : NULL;
   if (!region || region->view.generation != generation || !(region->name[0] || region->view.rights)) {
     status = HMC_STALE;
-  } else if ((region->view.rights & rights) != rights) {
+  } else if ((region->view.rights & rights) != rights || (rights && region->view.leased)) {
     status = HMC_DENIED;
   } else {
     atomic_fetch_add_explicit(&region->view.users, 1, memory_order_relaxed); /* under region_lock, as close's removal */
@@ -118,7 +118,7 @@ static hmc_status_t check_options(const hmc_context_t *context, const hmc_region
   if (options->bytes == 0 && options->descriptor < 0) return hmci_fail(HMC_INVALID_CONFIG, "a region of 0 B");
   if (options->rights & ~(unsigned)HMC_REMOTE_ALL)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown rights 0x%x", options->rights);
-  if (options->flags & ~(unsigned)HMC_REGION_POPULATE)
+  if (options->flags & ~(unsigned)(HMC_REGION_POPULATE | HMC_REGION_LEASED))
     return hmci_fail(HMC_INVALID_CONFIG, "unknown flags 0x%x of a region", options->flags);
   if (name && strlen(name) >= HMC_REGION_NAME_SIZE) {
     return hmci_fail(HMC_INVALID_CONFIG, "region name of %zu B: at most %d", strlen(name), HMC_REGION_NAME_SIZE - 1);
@@ -127,7 +127,7 @@ static hmc_status_t check_options(const hmc_context_t *context, const hmc_region
     return hmci_fail(HMC_INVALID_CONFIG, "region: a pointer and a descriptor are two sources of memory");
   if (options->pointer && options->address)
     return hmci_fail(HMC_INVALID_CONFIG, "region: memory behind a pointer has its address already");
-  if (given && (options->page_size || options->numa_node >= 0 || options->flags))
+  if (given && (options->page_size || options->numa_node >= 0 || options->flags & HMC_REGION_POPULATE))
     return hmci_fail(HMC_INVALID_CONFIG, "region: page size, NUMA node and flags are for what HMC allocates");
   return HMC_SUCCESS;
 }
@@ -158,7 +158,7 @@ static hmc_status_t lend(hmc_region_t *region, const hmc_region_options_t *optio
 static hmc_status_t allocate_on_device(hmc_region_t *region, const hmc_region_options_t *options) {
   hmci_region_view_t *view = &region->view;
   void *base;
-  if (options->address || options->page_size || options->numa_node >= 0 || options->flags) {
+  if (options->address || options->page_size || options->numa_node >= 0 || options->flags & HMC_REGION_POPULATE) {
     return hmci_fail(HMC_UNSUPPORT, "%s memory: address, page size, NUMA node and flags are for host memory",
                      hmc_memory_kind_name(view->memory.kind));
   }
@@ -206,6 +206,8 @@ static hmc_status_t create(hmc_context_t *context, const hmc_region_options_t *o
   atomic_init(&region->references, 1);
   region->view.size = options->bytes;
   region->view.rights = options->rights;
+  region->view.leased = options->flags & HMC_REGION_LEASED;
+  hmci_list_init(&region->leases);
   region->view.descriptor = -1;
   if (options->name) snprintf(region->name, sizeof region->name, "%s", options->name);
   status = take_memory(region, options);
@@ -277,6 +279,7 @@ static void end(hmc_region_t *region) {
   hmc_context_t *context = region->context;
   pthread_mutex_lock(&context->region_lock);
   context->regions[region->view.id] = NULL;
+  hmci_leases_end_locked(region);
   pthread_mutex_unlock(&context->region_lock);
 
   bool take = !hmci_loop_is_held(context->loop);

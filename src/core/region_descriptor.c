@@ -51,7 +51,7 @@ hmc_status_t hmc_region_export(hmc_region_t *region, void *descriptor, size_t ca
   hmci_write_u64(&writer, region->view.size);
   hmci_write_u32(&writer, (uint32_t)region->view.memory.kind);
   hmci_write_u32(&writer, (uint32_t)region->view.memory.device);
-  hmci_write_u32(&writer, region->view.rights);
+  hmci_write_u32(&writer, region->view.rights | (region->view.leased ? HMCI_REMOTE_LEASED : 0));
   hmci_write_text(&writer, region->name);
   write_keys(region, &writer);
   if (writer.failed) return hmci_fail(HMC_ERROR, "hmc_region_export: %d B are too few", HMC_REGION_DESCRIPTOR_MAX);
@@ -92,7 +92,7 @@ hmc_status_t hmci_region_descriptor_read(const void *bytes, size_t size, hmc_con
     descriptor->has_key = true;
   }
   bool sound = version == VERSION && !reader.failed && reader.position == size && view->size && view->generation &&
-               view->rights && !(view->rights & ~(uint32_t)HMC_REMOTE_ALL);
+               view->rights && !(view->rights & ~(uint32_t)(HMC_REMOTE_ALL | HMCI_REMOTE_LEASED));
   return sound ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "%zu B that are not a descriptor of version %d", size, VERSION);
 }
 

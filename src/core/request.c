@@ -265,9 +265,15 @@ static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_ki
   return operation;
 }
 
+/* The lease of an operation on a leased region; else 0. */
+static uint64_t lease_of(const hmc_remote_t *remote, const hmc_operation_options_t *options) {
+  return options && remote->view.rights & HMCI_REMOTE_LEASED ? options->lease : 0;
+}
+
 static void add_data(hmc_request_t *request, const hmci_start_t *what, uint64_t deadline) {
   hmci_operation_t *operation = add_operation(request, what->kind, what->local, what->remote, deadline);
   operation->single = what->single;
+  operation->lease = lease_of(what->remote, what->options);
   operation->atomic = what->atomic;
   operation->checksum = what->options && what->options->flags & HMC_OPERATION_CHECKSUM;
   if (what->segments) {
@@ -282,6 +288,7 @@ static hmc_status_t add_rest(hmc_request_t *request, const hmc_operation_options
     const hmc_signal_t *signal = options->signal;
     hmci_operation_t *operation = add_operation(request, HMCI_ATOMIC, NULL, signal->remote, deadline);
     operation->single = (hmci_segment_t){.remote = signal->offset, .length = 8};
+    operation->lease = lease_of(signal->remote, options);
     operation->atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
   }
   if (options && options->notification_size) {
@@ -428,14 +435,13 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
                            const hmc_operation_options_t *options, hmc_request_t **request) {
   hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
   if (status != HMC_SUCCESS) return status;
-  hmci_start_t what = {
-      .kind = HMCI_ATOMIC,
-      .remote = remote,
-      .single = {.remote = remote_offset, .length = width},
-      .atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL),
-      .fetched = fetched,
-      .length = width,
-      .options = options};
+  hmci_start_t what = {.kind = HMCI_ATOMIC,
+                       .remote = remote,
+                       .single = {.remote = remote_offset, .length = width},
+                       .atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL),
+                       .fetched = fetched,
+                       .length = width,
+                       .options = options};
   return hmci_request_start(&what, request);
 }
 

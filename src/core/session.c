@@ -56,7 +56,7 @@ static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
     hmci_write_u64(&writer, region->view.size);
     hmci_write_u32(&writer, (uint32_t)region->view.memory.kind);
     hmci_write_u32(&writer, (uint32_t)region->view.memory.device);
-    hmci_write_u32(&writer, region->view.rights);
+    hmci_write_u32(&writer, region->view.rights | (region->view.leased ? HMCI_REMOTE_LEASED : 0));
     hmci_write_blob(&writer, key.data, key.size);
   }
   if (region) hmci_region_release(&peer->context->host, &region->view);

@@ -47,10 +47,21 @@ typedef struct hmci_region_view {
   int descriptor;             /* a memfd, sealed against shrinking, or a dma-buf that holds the region, or -1 */
   uint64_t descriptor_offset; /* where it begins there */
   bool owned;                 /* allocated or mapped by HMC: `base` starts the allocation */
-  bool anywhere; /* no region: all host memory of this process, for local sides that are plain addresses */
-  uint64_t chunk;             /* device memory: the size to move it in */
+  bool leased;    /* peers reach it under leases only: by the owner's service thread, never by a mapping or a key */
+  bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
+  uint64_t chunk; /* device memory: the size to move it in */
   _Atomic uint32_t users;
 } hmci_region_view_t;
+
+enum { HMCI_REMOTE_LEASED = 8 }; /* among the rights of a region that is described to a peer: leased */
+
+/* What a peer wants to do under a lease. */
+typedef struct hmci_lease_use {
+  uint64_t number;
+  uint32_t id, generation, rights;     /* of the region */
+  const struct hmci_segment *segments; /* their `local` and `length`: places in the region */
+  uint32_t count;
+} hmci_lease_use_t;
 
 /* The peer's region as the owner described it. */
 typedef struct hmci_remote_view {
@@ -111,6 +122,7 @@ typedef struct hmci_operation {
   hmci_atomic_t atomic;
   const void *message; /* notify */
   uint32_t message_size;
+  uint64_t lease; /* of a leased region: the lease's number; else 0 */
   uint64_t deadline;
   bool awaited;  /* the submitter waits for it at once: nobody else needs to be woken to move it on */
   bool held;     /* more follow at once, or a wait: it may be kept back for them, HMCI_SOON at most */
@@ -196,6 +208,9 @@ typedef struct hmci_host {
   hmc_status_t (*region_acquire)(const struct hmci_host *host, uint32_t id, uint32_t generation, uint32_t rights,
                                  hmci_region_view_t **region);
   void (*region_release)(const struct hmci_host *host, hmci_region_view_t *region);
+  /* region_acquire for a leased region, by the peer of `connection`. HMC_OUT_OF_RANGE too: outside the lease. */
+  hmc_status_t (*lease_acquire)(const struct hmci_host *host, void *connection, const hmci_lease_use_t *use,
+                                hmci_region_view_t **region);
 
   /* Dials the peer of `connection` once more, authenticates, and gives the pipe; at the other end the same pipe reaches
    * the transport's `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
@@ -268,6 +283,10 @@ typedef struct hmci_transport_ops {
   /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the
    * loop's lock held. */
   void (*region_revoke)(void *connection, hmci_region_view_t *region);
+
+  /* A lease of that number is over; it is out of the core's table. When it returns nothing of this connection touches
+   * memory under it any more. Never waits for the peer. Any thread. */
+  void (*lease_revoke)(void *connection, uint64_t number);
 
   /* The user's side of a remote region. `mapped` gets a pointer for plain loads and stores or NULL; `generation` a word
    * that has the region's generation as long as it is open, or NULL. May block until `deadline`. */

@@ -203,7 +203,9 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
   message_t answer = {.type = ANSWER, .number = question->number};
   hmc_status_t status = host->region_acquire(host, question->region, question->generation, 0, &region);
   if (status == HMC_SUCCESS) {
-    if (region->descriptor >= 0) {
+    if (region->leased) {
+      status = HMC_DENIED;
+    } else if (region->descriptor >= 0) {
       answer.token = region->descriptor_offset;
       status = share_descriptor(region, &exported);
     } else if (region->owned && region->ops->export_range) {

@@ -20,6 +20,7 @@
 enum { KEY = 9, LONG_KEY = KEY + 28 };
 
 static shm_way_t way_of(const hmci_region_view_t *region) {
+  if (region->leased) return SHM_STREAM; /* the owner's thread alone */
   if (region->descriptor >= 0) return SHM_MAP;
   if (region->owned && region->ops->export_range) return SHM_IMPORT;
   return region->ops->host_accessible ? SHM_ATTACH : SHM_STREAM;
@@ -31,7 +32,7 @@ static void write_key(shm_transport_t *transport, const hmci_region_view_t *regi
   atomic_store(&transport->board->generation[region->id], region->generation);
   key->size = KEY;
   key->data[0] = (uint8_t)way_of(region);
-  hmci_store64(key->data + 1, region->ops->host_accessible ? (uint64_t)(uintptr_t)region->base : 0);
+  hmci_store64(key->data + 1, region->ops->host_accessible && !region->leased ? (uint64_t)(uintptr_t)region->base : 0);
 }
 
 hmc_status_t hmci_shm_region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
@@ -44,7 +45,7 @@ hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *regio
   struct stat file = {0};
   write_key(transport, region, key);
   bool writable = region->rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC); /* else it must not be had for writing */
-  bool found = region->descriptor >= 0 && writable && fstat(region->descriptor, &file) == 0;
+  bool found = region->descriptor >= 0 && writable && !region->leased && fstat(region->descriptor, &file) == 0;
   hmci_store32(key->data + KEY, found ? (uint32_t)region->descriptor : UINT32_MAX);
   hmci_store64(key->data + KEY + 4, (uint64_t)file.st_dev);
   hmci_store64(key->data + KEY + 12, (uint64_t)file.st_ino);
@@ -58,6 +59,11 @@ void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   atomic_store(&connection->transport->board->generation[region->id], 0); /* (c) of board.c */
   hmci_shm_await_accesses(connection, region->id);
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
+}
+
+void hmci_shm_lease_revoke(void *block, uint64_t number) {
+  shm_connection_t *connection = block;
+  if (atomic_load(&connection->has_responder)) hmci_responder_revoke_lease(&connection->responder, number);
 }
 
 /* ---- the user's side --------------------------------------------------------------------------------------------- */

@@ -217,6 +217,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .link_word = link_word,
     .region_export = hmci_shm_region_export,
     .region_revoke = hmci_shm_region_revoke,
+    .lease_revoke = hmci_shm_lease_revoke,
     .remote_open = hmci_shm_remote_open,
     .remote_close = hmci_shm_remote_close,
     .region_describe = hmci_shm_region_describe,

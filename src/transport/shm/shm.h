@@ -125,6 +125,7 @@ hmc_status_t hmci_shm_remote_map(void *connection, void *remote, uint64_t deadli
 void hmci_shm_remote_unmap(void *connection, void *remote, hmci_remote_mapping_t *mapping);
 hmc_status_t hmci_shm_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_shm_region_revoke(void *connection, hmci_region_view_t *region);
+void hmci_shm_lease_revoke(void *connection, uint64_t number);
 hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,
                                   const hmci_blob_t *key, uint64_t deadline, void **mapped,
                                   const _Atomic uint32_t **generation);

@@ -102,6 +102,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   if (operation->remote) {
     header.region = operation->remote->id;
     header.generation = operation->remote->generation;
+    header.lease = operation->lease;
   }
   switch (operation->kind) {
   case HMCI_PUT:

@@ -96,20 +96,41 @@ static bool finish_chunks(hmci_responder_t *responder, const hmci_region_view_t 
   return hmci_responder_end_chunks(responder, true, &moved);
 }
 
+/* The frame that comes in loses its region: its payload is dropped, and its operation refused. */
+static void drop_sink(hmci_responder_t *responder) {
+  hmci_responder_release(responder, &responder->region);
+  hmci_responder_refuse(responder, HMC_STALE);
+}
+
+/* A get that is not answered yet loses its region: what still goes out of it is zeros and a refusal. */
+static void drop_source(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  if (&job->link == responder->jobs.next) hmci_responder_drop_chunks(responder);
+  hmci_responder_release(responder, &job->region);
+  job->status = HMC_STALE;
+}
+
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
   if (!responder->pipe) return;
   pthread_mutex_lock(&responder->lock);
   if (!responder->failed && !finish_chunks(responder, region)) hmci_responder_break_off(responder);
-  if (responder->region == region) {
-    hmci_responder_release(responder, &responder->region);
-    hmci_responder_refuse(responder, HMC_STALE);
-  }
+  if (responder->region == region) drop_sink(responder);
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
-    if (job->region != region) continue;
-    if (link == responder->jobs.next) hmci_responder_drop_chunks(responder);
-    hmci_responder_release(responder, &job->region);
-    job->status = HMC_STALE;
+    if (job->region == region) drop_source(responder, job);
+  }
+  pthread_mutex_unlock(&responder->lock);
+}
+
+void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease) {
+  if (!responder->pipe) return;
+  pthread_mutex_lock(&responder->lock);
+  bool sink = responder->region && responder->request.lease == lease;
+  if (!responder->failed && !finish_chunks(responder, sink ? responder->region : NULL))
+    hmci_responder_break_off(responder);
+  if (responder->region && sink) drop_sink(responder);
+  for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
+    hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
+    if (job->region && job->lease == lease) drop_source(responder, job);
   }
   pthread_mutex_unlock(&responder->lock);
 }

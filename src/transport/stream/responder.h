@@ -76,6 +76,8 @@ void hmci_responder_fail(hmci_responder_t *responder);
 void hmci_responder_close(hmci_responder_t *responder);
 /* When it returns, this responder does not touch the region's memory any more. */
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region);
+/* The same for what is under a lease. */
+void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease);
 
 #pragma GCC visibility pop
 

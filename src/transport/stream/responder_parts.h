@@ -13,7 +13,7 @@ enum {
 /* A get that waits for its answer, the result of an atomic, or a refusal. */
 struct hmci_responder_job {
   hmci_list_t link;
-  uint64_t sequence;
+  uint64_t sequence, lease;
   hmc_status_t status; /* not HMC_SUCCESS: a NAK */
   bool last;           /* the operation ends with this job */
   bool checksum;

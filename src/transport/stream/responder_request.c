@@ -50,6 +50,7 @@ static bool add_get(hmci_responder_t *responder, const hmci_segment_t *entries, 
   job->checksum = request->flags & HMCI_FLAG_CHECKSUM;
   job->left = job->to_copy = total;
   memcpy(job->entries, entries, request->entries * sizeof *entries);
+  job->lease = request->lease;
   job->region = responder->region; /* its use goes over to the job */
   responder->region = NULL;
   return true;
@@ -191,9 +192,13 @@ static hmc_status_t admit(hmci_responder_t *responder, const hmci_segment_t *ent
   if (responder->refused_status != HMC_SUCCESS) return responder->refused_status;
   if (request->flags & HMCI_FLAG_CHAINED && responder->last_status != HMC_SUCCESS) return responder->last_status;
   if (request->type == HMCI_WIRE_NOTIFY) return HMC_SUCCESS;
-  hmc_status_t status = responder->host->region_acquire(responder->host, request->region, request->generation,
-                                                        rights_needed[request->type], &responder->region);
-  uint32_t places = request->type == HMCI_WIRE_ATOMIC ? 1 : request->entries;
+  const hmci_host_t *host = responder->host;
+  uint32_t rights = rights_needed[request->type], places = request->type == HMCI_WIRE_ATOMIC ? 1 : request->entries;
+  if (request->lease) {
+    hmci_lease_use_t use = {request->lease, request->region, request->generation, rights, entries, places};
+    return host->lease_acquire(host, responder->connection, &use, &responder->region);
+  }
+  hmc_status_t status = host->region_acquire(host, request->region, request->generation, rights, &responder->region);
   if (status == HMC_SUCCESS && !entries_fit(entries, places, responder->region->size)) {
     hmci_responder_release(responder, &responder->region);
     status = HMC_OUT_OF_RANGE;

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-enum { USED = 40 }; /* bytes of a request header with a meaning */
-_Static_assert(USED + 24 == HMCI_REQUEST_HEADER, "three words of 0 fill it up");
+enum { LEASE = 40, USED = 48 }; /* bytes of a request header with a meaning */
+_Static_assert(USED + 16 == HMCI_REQUEST_HEADER, "two words of 0 fill it up");
 
 void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   to[0] = header->type;
@@ -15,6 +15,7 @@ void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   hmci_store32(to + 12, header->generation);
   hmci_store64(to + 16, header->sequence);
   hmci_request_encode_entry(to + 24, header->offset, header->length);
+  hmci_store64(to + LEASE, header->lease);
   memset(to + USED, 0, HMCI_REQUEST_HEADER - USED);
 }
 
@@ -34,12 +35,14 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
       .sequence = hmci_load64(from + 16),
       .offset = hmci_load64(from + 24),
       .length = hmci_load64(from + 32),
+      .lease = hmci_load64(from + LEASE),
   };
   bool known = header->type >= HMCI_WIRE_PUT && header->type <= HMCI_WIRE_NOTIFY;
   if (!known || header->flags & ~HMCI_FLAGS || (header->crc && !(header->flags & HMCI_FLAG_CHECKSUM))) {
     return hmci_fail(HMC_CORRUPT, "request of unknown type %u, flags %u", header->type, header->flags);
   }
-  if (hmci_load64(from + USED) | hmci_load64(from + USED + 8) | hmci_load64(from + USED + 16)) {
+  bool notifies = header->type == HMCI_WIRE_NOTIFY;
+  if (hmci_load64(from + USED) || hmci_load64(from + USED + 8) || (notifies && header->lease)) {
     return hmci_fail(HMC_CORRUPT, "request with something where nothing belongs");
   }
   uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;

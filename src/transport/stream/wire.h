@@ -9,7 +9,7 @@
  *    0  u8 type   1  u8 flags   2  u16 entries (1 .. 256)   4  u32 CRC-32C of the payload with FLAG_CHECKSUM, else 0
  *    8  u32 region   12  u32 generation   16  u64 sequence
  *   24  u64 offset   32  u64 length                 the first entry
- *   40  24 bytes of 0
+ *   40  u64 number of the lease that a put, get or atomic is under, or 0   48  16 bytes of 0
  *   64  { u64 offset, u64 length } ...              the further ones
  * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to
  * operation. FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed.
@@ -59,7 +59,7 @@ typedef struct hmci_request_header {
   uint8_t type, flags;
   uint16_t entries;
   uint32_t crc, region, generation;
-  uint64_t sequence, offset, length;
+  uint64_t sequence, offset, length, lease;
 } hmci_request_header_t;
 
 typedef struct hmci_reply_header {

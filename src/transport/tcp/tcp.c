@@ -149,6 +149,11 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
   for (uint32_t i = 0; i < connection->count; i++) hmci_responder_revoke(&connection->responders[i], region);
 }
 
+static void lease_revoke(void *block, uint64_t number) {
+  tcp_connection_t *connection = block;
+  for (uint32_t i = 0; i < connection->count; i++) hmci_responder_revoke_lease(&connection->responders[i], number);
+}
+
 static void remote_explain(void *block, void *remote, char *text, size_t size) {
   (void)block, (void)remote;
   snprintf(text, size,
@@ -206,6 +211,7 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .connection_close = connection_close,
     .explain = explain,
     .region_revoke = region_revoke,
+    .lease_revoke = lease_revoke,
     .remote_explain = remote_explain,
     .submit = submit,
     .wait = wait_operation,

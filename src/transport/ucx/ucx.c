@@ -394,6 +394,7 @@ static void explain(void *block, char *text, size_t size) {
 
 static hmc_status_t region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
   ucx_connection_t *connection = block;
+  if (region->leased) return HMC_SUCCESS; /* no key: the owner's thread alone */
   hmci_ucx_lane_export(&connection->lane, region, key);
   return HMC_SUCCESS;
 }
@@ -411,6 +412,11 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
     pthread_mutex_unlock(&worker->lock);
   }
   hmci_ucx_lane_forget(&connection->lane, region);
+}
+
+static void lease_revoke(void *block, uint64_t number) {
+  ucx_connection_t *connection = block;
+  hmci_responder_revoke_lease(&connection->responder, number);
 }
 
 static hmc_status_t remote_open(void *block, void *state, const hmci_remote_view_t *view, const hmci_blob_t *key,
@@ -541,6 +547,7 @@ static const hmci_transport_ops_t table = {
     .explain = explain,
     .region_export = region_export,
     .region_revoke = region_revoke,
+    .lease_revoke = lease_revoke,
     .remote_open = remote_open,
     .remote_close = remote_close,
     .remote_explain = remote_explain,

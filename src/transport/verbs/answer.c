@@ -50,6 +50,11 @@ void hmci_verbs_answer_forget(verbs_connection_t *connection) {
 static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_t *message, uint32_t right,
                             hmci_region_view_t **region) {
   const hmci_host_t *host = connection->transport->host;
+  if (message->lease) {
+    hmci_segment_t place = {.local = message->offset, .length = message->length};
+    hmci_lease_use_t use = {message->lease, message->region, message->generation, right, &place, 1};
+    return host->lease_acquire(host, connection, &use, region);
+  }
   hmc_status_t status = host->region_acquire(host, message->region, message->generation, right, region);
   if (status != HMC_SUCCESS || hmci_range_fits(message->offset, message->length, (*region)->size)) return status;
   host->region_release(host, *region);

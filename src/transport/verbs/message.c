@@ -68,6 +68,7 @@ static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t
   if (operation->kind != HMCI_NOTIFY) {
     message.region = operation->remote->id;
     message.generation = operation->remote->generation;
+    message.lease = operation->lease;
   }
   if (operation->kind == HMCI_ATOMIC) {
     message.operation = (uint8_t)operation->atomic.operation;

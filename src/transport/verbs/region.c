@@ -14,7 +14,7 @@ enum { KEY_HEAD = 8, KEY_RAIL = 16 };
 
 hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, hmci_blob_t *key) {
   verbs_connection_t *connection = block;
-  verbs_cause_t cause = VERBS_STRAIGHT;
+  verbs_cause_t cause = region->leased ? VERBS_LEASED : VERBS_STRAIGHT;
   pthread_mutex_lock(&connection->transport->lock);
   key->size = (uint16_t)(KEY_HEAD + connection->rail_count * KEY_RAIL);
   memset(key->data, 0, key->size);
@@ -32,7 +32,7 @@ hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, h
   }
   key->data[0] = (uint8_t)cause;
   key->data[1] = (uint8_t)connection->rail_count;
-  for (uint32_t i = 0; i < connection->rail_count && key->data[2] != VERBS_BY_DMABUF; i++) {
+  for (uint32_t i = 0; i < connection->rail_count && key->data[2] != VERBS_BY_DMABUF && !region->leased; i++) {
     char why[VERBS_WHY];
     if (!connection->rails[i].device) continue;
     hmci_verbs_memory_why(connection->rails[i].device, region->ops, why, sizeof why);
@@ -58,6 +58,14 @@ void hmci_verbs_region_revoke(void *block, hmci_region_view_t *region) {
     if (transport->devices[i].started) hmci_verbs_memory_drop(&transport->devices[i], region);
   }
   pthread_mutex_unlock(&transport->lock);
+}
+
+/* A message that found the lease is done by the thread that holds the lock. */
+void hmci_verbs_lease_revoke(void *block, uint64_t number) {
+  verbs_connection_t *connection = block;
+  (void)number;
+  pthread_mutex_lock(&connection->transport->lock);
+  pthread_mutex_unlock(&connection->transport->lock);
 }
 
 /* ---- the user's side --------------------------------------------------------------------------------------------- */
@@ -117,6 +125,7 @@ void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size
           "staged by the owner's service thread: HMC_VERBS_PINNED_MAX there leaves no room to register it",
       [VERBS_REFUSED_BY_DEVICE] =
           "staged by the owner's service thread: the RDMA device there refused to register it (ulimit -l?)",
+      [VERBS_LEASED] = "placed by the owner's service thread, which looks at the lease",
   };
   static const char *const ways[] = {"", " (by dma-buf)", " (as peer memory)"};
   const verbs_remote_t *remote = state;

@@ -323,6 +323,7 @@ static const hmci_transport_ops_t table = {
     .explain = hmci_verbs_explain,
     .region_export = hmci_verbs_region_export,
     .region_revoke = hmci_verbs_region_revoke,
+    .lease_revoke = hmci_verbs_lease_revoke,
     .remote_open = hmci_verbs_remote_open,
     .remote_close = hmci_verbs_remote_close,
     .remote_explain = hmci_verbs_remote_explain,

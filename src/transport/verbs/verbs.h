@@ -330,7 +330,8 @@ typedef enum verbs_cause {
   VERBS_DEVICE_MEMORY,
   VERBS_PIN_LIMIT,
   VERBS_REFUSED_BY_DEVICE,
-  VERBS_CAUSE_LAST = VERBS_REFUSED_BY_DEVICE
+  VERBS_LEASED, /* what a device may reach cannot be taken back piece by piece */
+  VERBS_CAUSE_LAST = VERBS_LEASED
 } verbs_cause_t;
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
@@ -563,6 +564,7 @@ void hmci_verbs_fail(void *connection, hmc_status_t status);
 /* region.c */
 hmc_status_t hmci_verbs_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_verbs_region_revoke(void *connection, hmci_region_view_t *region);
+void hmci_verbs_lease_revoke(void *connection, uint64_t number);
 hmc_status_t hmci_verbs_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,
                                     const hmci_blob_t *key, uint64_t deadline, void **mapped,
                                     const _Atomic uint32_t **generation);

@@ -69,9 +69,10 @@ void hmci_verbs_message_encode(uint8_t to[VERBS_HEADER], const verbs_message_t *
   hmci_store32(to + 8, message->region);
   hmci_store32(to + 12, message->generation);
   hmci_store64(to + 16, message->offset);
-  hmci_store64(to + 24, message->length);
+  bool atomic = message->type == VERBS_ATOMIC, moves = message->type == VERBS_PUT || message->type == VERBS_GET;
+  hmci_store64(to + 24, atomic ? message->length | message->lease << 8 : message->length);
   hmci_store64(to + 32, message->value);
-  hmci_store64(to + 40, message->compare);
+  hmci_store64(to + 40, moves ? message->lease : message->compare);
 }
 
 static bool is_width(uint64_t bytes) { return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8; }
@@ -107,6 +108,13 @@ hmc_status_t hmci_verbs_message_decode(const uint8_t *from, size_t size, verbs_m
       .compare = hmci_load64(from + 40),
   };
   bool atomic = message->type == VERBS_ATOMIC;
+  if (atomic) {
+    message->lease = message->length >> 8;
+    message->length &= 0xff;
+  } else if (message->type == VERBS_PUT || message->type == VERBS_GET) {
+    message->lease = message->compare;
+    message->compare = 0;
+  }
   bool operation = atomic ? message->operation >= HMC_ATOMIC_ADD && message->operation <= HMC_ATOMIC_COMPARE_SWAP
                           : message->operation == 0;
   bool status = message->type == VERBS_DONE ? is_status(message->status) : message->status == 0;

@@ -72,6 +72,7 @@ typedef struct verbs_message {
   uint16_t status;
   uint32_t number, region, generation;
   uint64_t offset, length, value, compare;
+  uint64_t lease; /* of a put, get or atomic; below 2^56. Lies where the type has no other use for the bytes */
 } verbs_message_t;
 
 /* One GID of a device's port. */
