@@ -1,0 +1,129 @@
+/* Pages that are used again: a page is leased to a peer that writes to it without end and cares for nothing, is taken
+ * back in the middle of that, and is then watched, filled with something else and leased to the next one. Not one byte
+ * of the former holder may come. */
+#include "leases.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { PAGES = 16, HOLDERS = 2, STEPS = 8 };
+#define PAGE_BYTES (128 * KIB)
+#define OWN 0xee
+
+typedef struct pages {
+  hmc_region_t *region;
+  place_t place; /* the whole region, for the helpers */
+} pages_t;
+
+static pages_t pages_make(couple_t *couple) {
+  pages_t pages = {.region = leased_make(couple, "pages", PAGES * PAGE_BYTES)};
+  pages.place = (place_t){.region = pages.region,
+                          .memory = hmc_region_memory(pages.region),
+                          .whole = hmc_region_pointer(pages.region),
+                          .size = hmc_region_size(pages.region)};
+  return pages;
+}
+
+static hmc_lease_t *grant_page(const pages_t *pages, hmc_peer_t *peer, uint64_t page) {
+  hmc_lease_options_t options = HMC_LEASE_OPTIONS_INIT;
+  hmc_lease_t *lease;
+  options.blocks = &page;
+  options.block_count = 1;
+  options.block_size = PAGE_BYTES;
+  assert_success(hmc_lease_grant(pages->region, peer, &options, &lease));
+  return lease;
+}
+
+/* The page is the owner's: what it writes there stays, however often it looks. */
+static void assert_quiet(const pages_t *pages, uint64_t page) {
+  owner_fill(&pages->place, page * PAGE_BYTES, PAGE_BYTES, OWN);
+  for (int i = 0; i < STEPS; i++)
+    assert_int_equal(owner_others(&pages->place, page * PAGE_BYTES, PAGE_BYTES, OWN, OWN), 0);
+}
+
+void reuse_under_load(void **state) {
+  couple_t *couple = *state;
+  pages_t pages = pages_make(couple);
+  holder_t holders[HOLDERS];
+  hmc_lease_t *leases[HOLDERS];
+  uint64_t page_of[HOLDERS], longest = 0, total = 0, random = 7, landed = 0;
+  for (size_t i = 0; i < HOLDERS; i++) {
+    holder_start(&holders[i], couple);
+    leases[i] = NULL;
+  }
+  for (uint64_t round = 0; round < reuse_rounds; round++) {
+    size_t i = round % HOLDERS;
+    if (leases[i]) {
+      uint8_t value = (uint8_t)(1 + (round - HOLDERS) % 200);
+      spin_ns(draw(&random) % 200000); /* somewhere in a transfer */
+      uint64_t since = now_ns();
+      hmc_lease_revoke(leases[i]);
+      uint64_t took = now_ns() - since;
+      total += took;
+      if (took > longest) longest = took;
+      landed += owner_others(&pages.place, page_of[i] * PAGE_BYTES, PAGE_BYTES, value, value) < PAGE_BYTES;
+      assert_quiet(&pages, page_of[i]);
+    }
+    page_of[i] = round % PAGES;
+    leases[i] = grant_page(&pages, holders[i].peer, page_of[i]);
+    owner_fill(&pages.place, page_of[i] * PAGE_BYTES, PAGE_BYTES, OWN);
+    holder_give(&holders[i], &(task_t){.lease = hmc_lease_number(leases[i]),
+                                       .offset = page_of[i] * PAGE_BYTES,
+                                       .length = PAGE_BYTES,
+                                       .value = (uint8_t)(1 + round % 200)});
+  }
+  printf("  %llu pages; bytes of the holder were there in %llu; revoke took %llu us on average, %llu us at most\n",
+         (unsigned long long)reuse_rounds, (unsigned long long)landed,
+         (unsigned long long)(total / reuse_rounds / 1000), (unsigned long long)(longest / 1000));
+  assert_true(landed > 0); /* else nothing was shown */
+  for (size_t i = 0; i < HOLDERS; i++) {
+    hmc_lease_revoke(leases[i]);
+    holder_kill(&holders[i]);
+  }
+  hmc_region_close(pages.region);
+}
+
+/* A stopped process has pieces on the way that come when it goes on. */
+void reuse_while_stopped(void **state) {
+  enum { ROUNDS = SANITIZED ? 4 : 20 };
+  couple_t *couple = *state;
+  pages_t pages = pages_make(couple);
+  holder_t holder;
+  uint64_t random = 11;
+  holder_start(&holder, couple);
+  for (uint64_t round = 0; round < ROUNDS; round++) {
+    uint64_t page = round % PAGES;
+    hmc_lease_t *lease = grant_page(&pages, holder.peer, page);
+    holder_give(&holder, &(task_t){hmc_lease_number(lease), page * PAGE_BYTES, PAGE_BYTES, 3});
+    spin_ns(draw(&random) % 300000);
+    holder_stop(&holder);
+    uint64_t since = now_ms();
+    hmc_lease_revoke(lease);
+    assert_took(since, 0, 0); /* and not what a timeout is */
+    assert_quiet(&pages, page);
+    holder_continue(&holder);
+    for (int i = 0; i < 20; i++) {
+      assert_int_equal(owner_others(&pages.place, page * PAGE_BYTES, PAGE_BYTES, OWN, OWN), 0);
+      sleep_ms(1);
+    }
+  }
+  holder_kill(&holder);
+  hmc_region_close(pages.region);
+}
+
+void reuse_after_death(void **state) {
+  enum { ROUNDS = SANITIZED ? 2 : 6 };
+  couple_t *couple = *state;
+  pages_t pages = pages_make(couple);
+  for (uint64_t round = 0; round < ROUNDS; round++) {
+    holder_t holder;
+    holder_start(&holder, couple);
+    hmc_lease_t *lease = grant_page(&pages, holder.peer, round);
+    holder_give(&holder, &(task_t){hmc_lease_number(lease), round * PAGE_BYTES, PAGE_BYTES, 4});
+    holder_kill(&holder);
+    hmc_lease_revoke(lease);
+    assert_quiet(&pages, round);
+    hmc_peer_close(holder.peer);
+  }
+  hmc_region_close(pages.region);
+}
