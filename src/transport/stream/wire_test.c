@@ -17,6 +17,7 @@ static const hmci_request_header_t full_request = {
     .sequence = UINT64_C(0x1122334455667788),
     .offset = UINT64_C(0x99aabbccddeeff00),
     .length = 4096,
+    .lease = UINT64_C(0x0123456789abcd),
 };
 
 static hmc_status_t decode_request(hmci_request_header_t header) {
@@ -42,7 +43,8 @@ static void test_requests_come_back(void **state) {
   assert_int_equal(back.generation, full_request.generation);
   assert_true(back.sequence == full_request.sequence && back.offset == full_request.offset);
   assert_int_equal(back.length, full_request.length);
-  for (unsigned at = 40; at < HMCI_REQUEST_HEADER; at++) {
+  assert_true(back.lease == full_request.lease);
+  for (unsigned at = 48; at < HMCI_REQUEST_HEADER; at++) {
     bytes[at] = 1;
     assert_int_equal(hmci_request_decode(bytes, &back), HMC_CORRUPT);
     bytes[at] = 0;
@@ -55,6 +57,7 @@ static void test_requests_that_are_none(void **state) {
   for (unsigned type = 0; type < 256; type++) {
     header.type = (uint8_t)type;
     header.entries = type == HMCI_WIRE_ATOMIC ? 3 : 1;
+    header.lease = type == HMCI_WIRE_NOTIFY ? 0 : 1;
     assert_int_equal(decode_request(header) == HMC_SUCCESS, type >= HMCI_WIRE_PUT && type <= HMCI_WIRE_NOTIFY);
   }
   const struct {

@@ -89,13 +89,16 @@ static const struct {
     {{.type = VERBS_PUT, .number = 7, .region = 8, .generation = 9, .offset = UINT64_C(1) << 40, .length = 1}, 1},
     {{.type = VERBS_PUT, .chained = true, .checksum = true, .length = VERBS_STAGE, .value = 0xdeadbeef}, VERBS_STAGE},
     {{.type = VERBS_GET, .checksum = true, .offset = 3, .length = VERBS_STAGE}, 0},
+    {{.type = VERBS_PUT, .length = 1, .lease = (UINT64_C(1) << 56) - 1}, 1},
+    {{.type = VERBS_GET, .length = 1, .lease = 5}, 0},
     {{.type = VERBS_ATOMIC,
       .operation = HMC_ATOMIC_COMPARE_SWAP,
       .chained = true,
       .offset = 16,
       .length = 8,
       .value = 1,
-      .compare = UINT64_MAX},
+      .compare = UINT64_MAX,
+      .lease = (UINT64_C(1) << 56) - 1},
      0},
     {{.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .offset = 12, .length = 4}, 0},
     {{.type = VERBS_NOTIFY, .length = HMC_NOTIFICATION_MAX}, HMC_NOTIFICATION_MAX},
@@ -126,6 +129,7 @@ static void test_messages_come_back(void **state) {
     assert_int_equal(back.generation, sound[i].message.generation);
     assert_true(back.offset == sound[i].message.offset && back.length == sound[i].message.length);
     assert_true(back.value == sound[i].message.value && back.compare == sound[i].message.compare);
+    assert_true(back.lease == sound[i].message.lease);
   }
 }
 
