@@ -29,6 +29,7 @@ enum { HMCI_DRIVER_DEVICES = 32, HMCI_DRIVER_HANDLE = 72, HMCI_DRIVER_SPARE = 64
 typedef enum hmci_need {
   HMCI_NEED_BASE,
   HMCI_NEED_QUERY,       /* telling whose memory a pointer is */
+  HMCI_NEED_RANGE,       /* telling where a pointer's allocation begins */
   HMCI_NEED_IPC,         /* exports and imports by handle */
   HMCI_NEED_PHYSICAL,    /* memory of its own physical pages, shared by descriptor */
   HMCI_NEED_DMABUF,      /* */
