@@ -19,10 +19,10 @@ static struct {
     [HMC_MEMORY_DEFAULT] = {"default", NULL, NULL},
     [HMC_MEMORY_CPU] = {"cpu", &hmci_memory_host, "the host backend"},
     [HMC_MEMORY_NVIDIA_GPU] = {"nvidia", &hmci_memory_cuda, "the CUDA backend"},
-    [HMC_MEMORY_AMD_GPU] = {"amd", NULL, "the HIP backend"},
-    [HMC_MEMORY_CAMBRICON_MLU] = {"mlu", NULL, "the CNRT backend"},
+    [HMC_MEMORY_AMD_GPU] = {"amd", &hmci_memory_hip, "the HIP backend"},
+    [HMC_MEMORY_CAMBRICON_MLU] = {"mlu", &hmci_memory_cnrt, "the CNRT backend"},
     [HMC_MEMORY_HUAWEI_ASCEND_NPU] = {"ascend", &hmci_memory_acl, "the ACL backend"},
-    [HMC_MEMORY_MOORE_GPU] = {"moore", NULL, "the MUSA backend"},
+    [HMC_MEMORY_MOORE_GPU] = {"moore", &hmci_memory_musa, "the MUSA backend"},
     [HMC_MEMORY_SIM] = {"sim", &hmci_memory_sim, "the software accelerator"},
 };
 
