@@ -115,6 +115,8 @@ board_status_t board_event_synchronize(board_event_t *event);
 board_status_t board_stream_wait(int device, board_stream_t *stream, board_event_t *event);
 
 /* ---- other processes */
+#define BOARD_EXPORT_MAGIC UINT32_C(0x4b4f4f4c)
+
 typedef struct board_export {
   uint32_t magic, process, descriptor, device;
   uint64_t size, inode;

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define EXPORT_MAGIC UINT32_C(0x4b4f4f4c)
 #define TOTAL_BYTES (UINT64_C(8) << 30)
 
 enum { PAGE = 4096 };
@@ -365,7 +364,7 @@ board_status_t board_export(const void *pointer, board_export_t *exported) {
   const board_area_t *area = find_locked(pointer);
   struct stat file;
   if (area && area->kind == BOARD_DEVICE && area->start == (uintptr_t)pointer && !fstat(area->descriptor, &file)) {
-    *exported = (board_export_t){.magic = EXPORT_MAGIC,
+    *exported = (board_export_t){.magic = BOARD_EXPORT_MAGIC,
                                  .process = (uint32_t)getpid(),
                                  .descriptor = (uint32_t)area->descriptor,
                                  .device = (uint32_t)area->device,
@@ -380,7 +379,7 @@ board_status_t board_export(const void *pointer, board_export_t *exported) {
 board_status_t board_import(int device, const board_export_t *exported, void **pointer) {
   board_status_t status = board_check(device);
   if (status != BOARD_OK) return status;
-  if (exported->magic != EXPORT_MAGIC || (int)exported->device >= devices) {
+  if (exported->magic != BOARD_EXPORT_MAGIC || (int)exported->device >= devices) {
     return board_refuse(BOARD_BAD_HANDLE, "a handle that nobody exported");
   }
   if (exported->process == (uint32_t)getpid()) return board_refuse(BOARD_OWN_PROCESS, "a handle of this process");
