@@ -16,12 +16,13 @@ typedef enum hmc_log_level {
   HMC_LOG_DEBUG = 4,
 } hmc_log_level_t;
 
-/* Takes one record. `text` is one line without line end and is valid during the call only. May be called from any
- * thread, from several at once, and from the service thread: it must not call back into HMC and should not block. */
+/* Takes one record. `text` is one line without line end and is valid during the call only. A thread that does nothing
+ * else calls it, for one record at a time and in their order, soon after what is logged has happened: a callback that
+ * takes its time holds up nobody, but records that come meanwhile may be left out. It must not call back into HMC. */
 typedef void (*hmc_log_callback_t)(hmc_log_level_t level, const char *text, void *user);
 
-/* Sends records to `callback` from now on; NULL: back to stderr. Completion: when it returns, no call of the former
- * callback is running. Threads: any. */
+/* Sends records to `callback` from now on; NULL: back to stderr. Completion: when it returns, the former callback has
+ * had all records from before, and no call of it is running. Threads: any; in the callback itself it does not wait. */
 HMC_API void hmc_log_set_callback(hmc_log_callback_t callback, void *user);
 
 /* Sets what is logged, over what HMC_LOG says. Threads: any. */

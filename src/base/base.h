@@ -45,7 +45,11 @@ void hmci_text_clean(char *text);
 
 /* ---- log --------------------------------------------------------------------------------------------------------- */
 
+/* Never blocks, with any lock held. Of one format, some records pass in some seconds, and the rest is counted. */
 void hmci_log(hmc_log_level_t level, const char *format, ...) HMCI_PRINTF(2, 3);
+
+/* Waits until all records are written, or taken by the callback; false: not within that time. */
+bool hmci_log_flush(uint64_t timeout_ms);
 
 /* The level with that name ("none" ... "debug"); false, and nothing written, where there is none. */
 bool hmci_log_level_parse(const char *name, hmc_log_level_t *level);

@@ -1,39 +1,77 @@
-/* Logging.
+/* Logging. A thread that logs never waits: neither for whoever reads stderr nor for the program's callback.
  *
  * Invariants: `level` is NOT_READ until the first use reads HMC_LOG; hmc_log_set_level may come first. A record is one
- * line.
+ * line. A record goes to stderr at once where that does not block and nothing waits before it; else it waits in a ring
+ * of RING records, which a thread of its own empties. When the ring is full records are left out and counted. Of one
+ * message, which is to say one format, at most BURST records pass in WINDOW; the next one that passes says how many were
+ * left out.
  *
- * Locking: `sink_lock` guards `sink`. It is held for reading while a callback runs, so that who changes the callback
- * (writing) waits for those calls; callbacks run beside each other. A child made by fork() starts with a fresh lock:
- * the calls that held it are not in the child. */
+ * Locking: `lock` guards all but the level and is never held while something is written or called. A child made by
+ * fork() starts with an empty ring and without the thread: what waited is the parent's. */
 #include "base.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOT_READ (-1)
 #define RECORD_SIZE 2048
+#define WINDOW 10000000000u /* nanoseconds */
+#define FLUSH_AT_EXIT 200u  /* milliseconds that the end of the program waits for what is still to be written */
+
+enum { RING = 128, BURST = 10, MESSAGES = 128 };
 
 static const char *const level_names[] = {"none", "error", "warning", "info", "debug"};
 
 static _Atomic int level = NOT_READ;
 
-static pthread_rwlock_t sink_lock = PTHREAD_RWLOCK_INITIALIZER;
+typedef struct record {
+  hmc_log_level_t level;
+  char text[RECORD_SIZE];
+} record_t;
+
+/* How often a message came. Two formats may share a place: then the later one takes it. */
+typedef struct message {
+  const char *format;
+  uint64_t since;
+  uint32_t count, left_out;
+} message_t;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER; /* the ring, or what is being written */
 static struct {
   hmc_log_callback_t callback; /* NULL: stderr */
   void *user;
-} sink; /* guarded by sink_lock */
+} sink;
+static record_t ring[RING];
+static uint32_t ring_first, ring_count;
+static uint64_t ring_left_out;
+static bool has_thread, writing; /* writing: a record is out of the ring and on its way */
+static message_t messages[MESSAGES];
 
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static _Thread_local bool is_writer;
 
-static void renew_lock(void) { pthread_rwlock_init(&sink_lock, NULL); }
-static void watch_fork(void) { pthread_atfork(NULL, NULL, renew_lock); }
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void begin_child(void) {
+  pthread_mutex_init(&lock, NULL);
+  pthread_cond_init(&changed, NULL);
+  ring_count = 0;
+  ring_left_out = 0;
+  has_thread = writing = false;
+}
+static void watch_fork(void) { pthread_atfork(NULL, NULL, begin_child); }
 
 bool hmci_log_level_parse(const char *name, hmc_log_level_t *parsed) {
   for (int i = HMC_LOG_NONE; i <= HMC_LOG_DEBUG; i++) {
@@ -67,22 +105,155 @@ void hmc_log_set_level(hmc_log_level_t wanted) {
   atomic_store(&level, value < HMC_LOG_NONE ? HMC_LOG_NONE : value > HMC_LOG_DEBUG ? HMC_LOG_DEBUG : value);
 }
 
-void hmc_log_set_callback(hmc_log_callback_t callback, void *user) {
-  pthread_once(&fork_once, watch_fork);
-  pthread_rwlock_wrlock(&sink_lock);
-  sink.callback = callback;
-  sink.user = user;
-  pthread_rwlock_unlock(&sink_lock);
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static size_t make_line(const record_t *record, char line[RECORD_SIZE + 32]) {
+  int length = snprintf(line, RECORD_SIZE + 32, "hmc: %s: %s\n", level_names[record->level], record->text);
+  return length > 0 ? (size_t)length : 0;
 }
 
 /* One write, so that lines of several threads and processes do not run into each other. */
-static void write_line(hmc_log_level_t record_level, const char *text) {
+static void write_line(const record_t *record) {
   char line[RECORD_SIZE + 32];
-  int length = snprintf(line, sizeof(line), "hmc: %s: %s\n", level_names[record_level], text);
-  if (length > 0) {
-    ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
-    (void)ignored;
+  ssize_t ignored = write(STDERR_FILENO, line, make_line(record, line));
+  (void)ignored;
+}
+
+/* False: it would block, or nobody can tell. */
+static bool write_at_once(const record_t *record) {
+  char line[RECORD_SIZE + 32];
+  struct stat file;
+  struct iovec part = {line, make_line(record, line)};
+  if (fstat(STDERR_FILENO, &file)) return true; /* there is no stderr */
+  if (S_ISREG(file.st_mode)) return write(STDERR_FILENO, line, part.iov_len) > 0;
+  if (S_ISSOCK(file.st_mode)) return send(STDERR_FILENO, line, part.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+  return S_ISFIFO(file.st_mode) && pwritev2(STDERR_FILENO, &part, 1, -1, RWF_NOWAIT) > 0;
+}
+
+static void *write_ring(void *unused) {
+  (void)unused;
+  is_writer = true;
+  static record_t record; /* the one writer's */
+  pthread_mutex_lock(&lock);
+  for (;;) {
+    while (!ring_count) pthread_cond_wait(&changed, &lock);
+    record = ring[ring_first];
+    ring_first = (ring_first + 1) % RING;
+    ring_count--;
+    writing = true;
+    hmc_log_callback_t callback = sink.callback;
+    void *user = sink.user;
+    pthread_mutex_unlock(&lock);
+    if (callback) {
+      callback(record.level, record.text, user);
+    } else {
+      write_line(&record);
+    }
+    pthread_mutex_lock(&lock);
+    writing = false;
+    pthread_cond_broadcast(&changed);
   }
+  return NULL;
+}
+
+/* With all signals blocked: they are the program's, and its handlers run in its own threads. */
+static bool start_thread(void) {
+  sigset_t all, before;
+  pthread_t thread;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  bool started = pthread_create(&thread, NULL, write_ring, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (!started) return false;
+  pthread_setname_np(thread, "hmc-log");
+  pthread_detach(thread);
+  return true;
+}
+
+/* With `lock` held. */
+static void put_into_ring(const record_t *record) {
+  if (!has_thread) has_thread = start_thread();
+  if (!has_thread || ring_count == RING) {
+    ring_left_out++;
+    return;
+  }
+  record_t *slot = &ring[(ring_first + ring_count) % RING];
+  slot->level = record->level;
+  int length = snprintf(slot->text, sizeof slot->text, "%s", record->text);
+  if (ring_left_out && length > 0 && (size_t)length < sizeof slot->text) {
+    snprintf(slot->text + length, sizeof slot->text - (size_t)length, " (%llu lines before this one were left out)",
+             (unsigned long long)ring_left_out);
+    ring_left_out = 0;
+  }
+  ring_count++;
+  pthread_cond_broadcast(&changed);
+}
+
+/* Waits until all is written, at most so long. With `lock` held. */
+static bool drain(uint64_t timeout_ms) {
+  uint64_t deadline = hmci_deadline(timeout_ms);
+  while (ring_count || writing) {
+    uint64_t now = hmci_now();
+    if (now >= deadline) return false;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    uint64_t nanoseconds = (uint64_t)until.tv_nsec + (deadline - now < 10000000u ? deadline - now : 10000000u);
+    until.tv_sec += (time_t)(nanoseconds / 1000000000u);
+    until.tv_nsec = (long)(nanoseconds % 1000000000u);
+    pthread_cond_timedwait(&changed, &lock, &until);
+  }
+  return true;
+}
+
+bool hmci_log_flush(uint64_t timeout_ms) {
+  pthread_mutex_lock(&lock);
+  bool done = is_writer || drain(timeout_ms);
+  pthread_mutex_unlock(&lock);
+  return done;
+}
+
+/* The end of the program: what waits still comes out, unless nobody takes it. */
+__attribute__((destructor)) static void flush_at_exit(void) { hmci_log_flush(FLUSH_AT_EXIT); }
+
+void hmc_log_set_callback(hmc_log_callback_t callback, void *user) {
+  pthread_once(&once, watch_fork);
+  pthread_mutex_lock(&lock);
+  if (!is_writer) drain(sink.callback ? UINT64_MAX : FLUSH_AT_EXIT);
+  sink.callback = callback;
+  sink.user = user;
+  pthread_mutex_unlock(&lock);
+}
+
+/* ---- logging ----------------------------------------------------------------------------------------------------- */
+
+/* May this message pass? `left_out` gets how many did not before it. With `lock` held. */
+static bool may_pass(hmc_log_level_t record_level, const char *format, uint32_t *left_out) {
+  *left_out = 0;
+  if (record_level == HMC_LOG_DEBUG) return true;
+  message_t *message = &messages[((uintptr_t)format >> 3) % MESSAGES];
+  uint64_t now = hmci_now();
+  if (message->format != format || now - message->since > WINDOW) {
+    *left_out = message->format == format ? message->left_out : 0;
+    *message = (message_t){.format = format, .since = now};
+  }
+  bool passes = message->count < BURST;
+  passes ? message->count++ : message->left_out++;
+  return passes;
+}
+
+/* With `lock` held, which is let go while stderr is written to. */
+static void deliver(const record_t *record) {
+  if (sink.callback || ring_count || writing) {
+    put_into_ring(record);
+    return;
+  }
+  writing = true;
+  pthread_mutex_unlock(&lock);
+  bool done = write_at_once(record);
+  pthread_mutex_lock(&lock);
+  writing = false;
+  if (!done) put_into_ring(record);
+  pthread_cond_broadcast(&changed);
 }
 
 void hmci_log(hmc_log_level_t record_level, const char *format, ...) {
@@ -90,22 +261,26 @@ void hmci_log(hmc_log_level_t record_level, const char *format, ...) {
     return;
   }
   int saved_errno = errno;
-  char text[RECORD_SIZE];
-  va_list arguments;
-  va_start(arguments, format);
-  int wanted = vsnprintf(text, sizeof(text), format, arguments);
-  va_end(arguments);
-  if (wanted < 0) {
-    text[0] = '\0';
+  uint32_t left_out;
+  pthread_once(&once, watch_fork);
+  pthread_mutex_lock(&lock);
+  bool passes = may_pass(record_level, format, &left_out);
+  pthread_mutex_unlock(&lock);
+  if (passes) {
+    record_t record = {.level = record_level};
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(record.text, sizeof record.text, format, arguments);
+    va_end(arguments);
+    if (length < 0) {
+      record.text[0] = '\0';
+    } else if (left_out && (size_t)length < sizeof record.text) {
+      snprintf(record.text + length, sizeof record.text - (size_t)length, " (and %u more like this one)", left_out);
+    }
+    hmci_text_clean(record.text);
+    pthread_mutex_lock(&lock);
+    deliver(&record);
+    pthread_mutex_unlock(&lock);
   }
-  hmci_text_clean(text);
-  pthread_once(&fork_once, watch_fork);
-  pthread_rwlock_rdlock(&sink_lock);
-  if (sink.callback != NULL) {
-    sink.callback(record_level, text, sink.user);
-  } else {
-    write_line(record_level, text);
-  }
-  pthread_rwlock_unlock(&sink_lock);
   errno = saved_errno;
 }

@@ -1,6 +1,7 @@
 #include "base.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -201,22 +202,55 @@ static void test_changing_the_callback_waits_for_running_calls(void **state) {
   pthread_join(opener, NULL);
 }
 
-static void test_callbacks_run_beside_each_other(void **state) {
+/* A callback that hangs holds up nobody who logs. */
+static void test_a_callback_holds_nobody_up(void **state) {
   (void)state;
   gate_t gate;
   open_gate(&gate);
-  pthread_t loggers[2];
-  for (int i = 0; i < 2; i++) {
-    assert_int_equal(pthread_create(&loggers[i], NULL, log_one, NULL), 0);
-  }
-  bool both = wait_for(&gate.entered) && wait_for(&gate.entered);
-  sem_post(&gate.leave);
-  sem_post(&gate.leave);
-  for (int i = 0; i < 2; i++) {
-    pthread_join(loggers[i], NULL);
-  }
-  assert_true(both);
+  for (int i = 0; i < 5; i++) log_one(NULL);
+  assert_true(wait_for(&gate.entered));
+  assert_int_equal(gate.finished, 0);
+  for (int i = 0; i < 5; i++) sem_post(&gate.leave);
   hmc_log_set_callback(NULL, NULL);
+  assert_int_equal(gate.finished, 5);
+}
+
+/* Stderr is a pipe that nobody reads; alarm() ends this child where a thread waits. */
+static int log_into_a_full_pipe(void) {
+  int ends[2];
+  if (pipe2(ends, O_NONBLOCK) || dup2(ends[1], STDERR_FILENO) < 0) return 1;
+  char filling[4096] = "";
+  hmc_log_set_level(HMC_LOG_DEBUG);
+  while (write(ends[1], filling, sizeof filling) > 0) {
+  }
+  fcntl(STDERR_FILENO, F_SETFL, fcntl(STDERR_FILENO, F_GETFL) & ~O_NONBLOCK);
+  for (int i = 0; i < 2000; i++) hmci_log(HMC_LOG_DEBUG, "line %d", i); /* debug lines are not rate-limited */
+  if (hmci_log_flush(50)) return 2;
+  while (read(ends[0], filling, sizeof filling) == (ssize_t)sizeof filling) hmci_log_flush(10);
+  return hmci_log_flush(20000) ? 0 : 3;
+}
+
+static void test_a_full_pipe_holds_nobody_up(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_into_a_full_pipe, "debug", output), 0);
+}
+
+static int log_the_same_often(void) {
+  for (int i = 0; i < 300000; i++) hmci_log(HMC_LOG_WARNING, "stranger %d", i);
+  hmci_log(HMC_LOG_WARNING, "another");
+  return 0;
+}
+
+static void test_one_message_does_not_flood(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_the_same_often, NULL, output), 0);
+  int lines = 0;
+  for (const char *at = output; (at = strchr(at, '\n')); at++) lines++;
+  assert_in_range(lines, 2, 40); /* a slow machine gets into a second window */
+  assert_non_null(strstr(output, "stranger 0"));
+  assert_non_null(strstr(output, "another"));
 }
 
 static int change_callback(void) {
@@ -262,7 +296,9 @@ int main(void) {
       cmocka_unit_test(test_a_record_is_one_line),
       cmocka_unit_test(test_a_callback_takes_the_records),
       cmocka_unit_test(test_changing_the_callback_waits_for_running_calls),
-      cmocka_unit_test(test_callbacks_run_beside_each_other),
+      cmocka_unit_test(test_a_callback_holds_nobody_up),
+      cmocka_unit_test(test_a_full_pipe_holds_nobody_up),
+      cmocka_unit_test(test_one_message_does_not_flood),
       cmocka_unit_test(test_a_child_is_not_held_up_by_its_parents_callbacks),
       cmocka_unit_test(test_level_names),
   };
