@@ -2,15 +2,13 @@
  *
  * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was
  * fetched before its watch was removed finds nobody.
- *
- * Lock order: dispatch before table. `table` guards slots and timers and is held for a few instructions only. */
-#include "loop.h"
+ */
+#include "loop_parts.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,77 +17,69 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
-enum { MOVES_IN_A_ROW = 32 }; /* of the hot watch, before it is set aside */
+enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, BULK_AT_ONCE = 16 };
+enum { POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
+enum { BULK_COST = 40000, EXPRESS_COST = 15000, COST_MOST = 1000000 }; /* nanoseconds of a call */
+enum { MOVES_IN_A_ROW = 32 };                                          /* of the hot watch, before it is set aside */
 enum { SOON_NANOSECONDS = 200000 };
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
 #define WAKE_KEY UINT64_C(0)
 #define SOON_KEY (UINT64_C(1) << 32)
+#define BULK_KEY (UINT64_C(2) << 32)
 
-typedef struct slot {
-  hmci_watch_t *watch; /* NULL: free */
-  uint32_t uses;       /* counts the watches that had this slot */
-  uint32_t next_free;
-} slot_t;
+/* Its address names the thread. */
+static _Thread_local char mark;
+static _Thread_local const hmci_loop_t *own_loop; /* the loop whose thread this is */
 
-struct hmci_loop {
-  int epoll, wake, soon; /* soon: a timer, set while a watch is due */
-  uint64_t spin;
-  pthread_t thread;
-  _Atomic bool stopping;
-  _Atomic int others; /* threads that wait for `dispatch`; the loop's own lets them go first */
+bool hmci_loop_is_held(const hmci_loop_t *loop) {
+  return atomic_load_explicit(&loop->holder, memory_order_relaxed) == &mark; /* only this thread writes its mark */
+}
 
-  pthread_mutex_t dispatch;
-  pthread_mutex_t table;
-  slot_t *slots;                 /* table; slot 0 is never used */
-  uint32_t slot_count;           /* table */
-  uint32_t free_slot;            /* table; 0: none */
-  _Atomic uint32_t polled_count; /* written under table */
-  bool soon_is_set;              /* table */
-  hmci_list_t timers;            /* table */
-  hmci_watch_t *hot;             /* dispatch; the watch that moved last */
-  hmci_watch_t *aside;           /* table; a watch that epoll does not have while spin() polls it */
-};
+bool hmci_loop_is_own(const hmci_loop_t *loop) { return own_loop == loop; }
 
-/* The loop whose `dispatch` this thread holds, and the loop whose thread this is. */
-static _Thread_local const hmci_loop_t *held_loop, *own_loop;
-
-bool hmci_loop_is_held(const hmci_loop_t *loop) { return held_loop == loop; }
+static void take_dispatch(hmci_loop_t *loop) {
+  pthread_mutex_lock(&loop->dispatch);
+  atomic_store_explicit(&loop->holder, &mark, memory_order_relaxed);
+}
 
 /* The loop takes `dispatch` again right after it let go; without the count of others a mutex would never hand it
  * over. */
 void hmci_loop_lock(hmci_loop_t *loop) {
   atomic_fetch_add(&loop->others, 1);
-  pthread_mutex_lock(&loop->dispatch);
+  take_dispatch(loop);
   atomic_fetch_sub(&loop->others, 1);
-  held_loop = loop;
 }
 
 void hmci_loop_unlock(hmci_loop_t *loop) {
-  held_loop = NULL;
+  atomic_store_explicit(&loop->holder, NULL, memory_order_relaxed);
   pthread_mutex_unlock(&loop->dispatch);
 }
 
-static void begin_dispatch(hmci_loop_t *loop) {
+void hmci_loop_begin(hmci_loop_t *loop) {
   while (HMCI_UNLIKELY(atomic_load(&loop->others) > 0)) sched_yield();
-  pthread_mutex_lock(&loop->dispatch);
-  held_loop = loop;
+  take_dispatch(loop);
 }
-
-static void end_dispatch(hmci_loop_t *loop) { hmci_loop_unlock(loop); }
 
 static uint64_t watch_key(const hmci_loop_t *loop, uint32_t slot) {
   return (uint64_t)loop->slots[slot].uses << 32 | slot;
 }
 
-static void wake_up(hmci_loop_t *loop) {
+void hmci_loop_wake(hmci_loop_t *loop) {
   uint64_t one = 1;
   ssize_t written = write(loop->wake, &one, sizeof one);
   (void)written; /* a full counter wakes as well */
 }
 
 /* ---- watches ----------------------------------------------------------------------------------------------------- */
+
+/* The epoll set that a watch is in. */
+static int set_of(const hmci_loop_t *loop, const hmci_watch_t *watch) { return watch->bulk ? loop->bulk : loop->epoll; }
+
+/* With `table` held: epoll has the watch. */
+static bool is_in_set(const hmci_loop_t *loop, const hmci_watch_t *watch) {
+  return watch->slot && !watch->silent && watch != loop->aside;
+}
 
 static bool grow_slots(hmci_loop_t *loop) {
   uint32_t count = loop->slot_count ? loop->slot_count * 2 : FIRST_SLOTS;
@@ -115,7 +105,10 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
   loop->slots[slot].watch = watch;
   loop->slots[slot].uses++;
   watch->slot = slot;
-  watch->polled = watch->due = false;
+  watch->polled = watch->due = watch->bulk = watch->silent = false;
+  watch->cost = 0;
+  hmci_list_init(&watch->polled_link);
+  hmci_list_init(&watch->due_link);
   watch->descriptor = descriptor;
   watch->events = events;
   struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, slot)};
@@ -133,23 +126,23 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
 void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&loop->table);
   watch->events = events;
-  if (watch->slot && watch != loop->aside) {
+  if (is_in_set(loop, watch)) {
     struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, watch->slot)};
-    epoll_ctl(loop->epoll, EPOLL_CTL_MOD, watch->descriptor, &event);
+    epoll_ctl(set_of(loop, watch), EPOLL_CTL_MOD, watch->descriptor, &event);
   }
   pthread_mutex_unlock(&loop->table);
 }
 
 /* Takes the hot watch out of the epoll set; in spin() only, which polls it. */
 static bool set_aside(hmci_loop_t *loop) {
-  begin_dispatch(loop);
+  hmci_loop_begin(loop);
   pthread_mutex_lock(&loop->table);
   hmci_watch_t *watch = loop->hot;
-  bool fits = watch && watch->slot && !(watch->events & EPOLLONESHOT); /* putting one back would arm it */
-  if (fits && epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL) == 0) loop->aside = watch;
+  bool fits = watch && is_in_set(loop, watch) && !(watch->events & EPOLLONESHOT); /* putting one back would arm it */
+  if (fits && epoll_ctl(set_of(loop, watch), EPOLL_CTL_DEL, watch->descriptor, NULL) == 0) loop->aside = watch;
   bool done = loop->aside;
   pthread_mutex_unlock(&loop->table);
-  end_dispatch(loop);
+  hmci_loop_unlock(loop);
   return done;
 }
 
@@ -159,11 +152,28 @@ static bool put_back(hmci_loop_t *loop) {
   hmci_watch_t *watch = loop->aside;
   if (watch) {
     struct epoll_event event = {.events = watch->events, .data.u64 = watch_key(loop, watch->slot)};
-    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, watch->descriptor, &event) == 0) loop->aside = NULL;
+    if (epoll_ctl(set_of(loop, watch), EPOLL_CTL_ADD, watch->descriptor, &event) == 0) loop->aside = NULL;
   }
   bool done = !loop->aside;
   pthread_mutex_unlock(&loop->table);
   return done;
+}
+
+/* Moves a watch to the other set where its calls have become long, or short. In the loop's thread. */
+static void weigh(hmci_loop_t *loop, hmci_watch_t *watch, uint64_t took) {
+  uint64_t cost = took < COST_MOST ? took : COST_MOST;
+  watch->cost = (uint32_t)((UINT64_C(3) * watch->cost + cost) / 4);
+  bool bulk = watch->bulk ? watch->cost > EXPRESS_COST : watch->cost > BULK_COST;
+  if (HMCI_LIKELY(bulk == watch->bulk)) return;
+  pthread_mutex_lock(&loop->table);
+  if (is_in_set(loop, watch) && !(watch->events & EPOLLONESHOT)) {
+    struct epoll_event event = {.events = watch->events, .data.u64 = watch_key(loop, watch->slot)};
+    if (epoll_ctl(bulk ? loop->bulk : loop->epoll, EPOLL_CTL_ADD, watch->descriptor, &event) == 0) {
+      epoll_ctl(set_of(loop, watch), EPOLL_CTL_DEL, watch->descriptor, NULL);
+      watch->bulk = bulk;
+    }
+  }
+  pthread_mutex_unlock(&loop->table);
 }
 
 void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
@@ -171,15 +181,20 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
   bool changed = watch->slot && watch->polled != polled;
   if (changed) {
     watch->polled = polled;
+    hmci_list_remove(&watch->polled_link);
+    if (polled) hmci_list_append(&loop->polled, &watch->polled_link);
     polled ? loop->polled_count++ : loop->polled_count--;
   }
   pthread_mutex_unlock(&loop->table);
-  if (changed && polled && own_loop != loop) wake_up(loop);
+  if (changed && polled && own_loop != loop) hmci_loop_wake(loop);
 }
 
 void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
-  watch->due = watch->slot;
+  if (watch->slot && !watch->due) {
+    watch->due = true;
+    hmci_list_append(&loop->due, &watch->due_link);
+  }
   if (watch->due && !loop->soon_is_set) {
     struct itimerspec soon = {.it_value.tv_nsec = SOON_NANOSECONDS};
     loop->soon_is_set = timerfd_settime(loop->soon, 0, &soon, NULL) == 0;
@@ -189,7 +204,8 @@ void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
 
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
-  if (watch->slot && watch != loop->aside) epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+  if (is_in_set(loop, watch)) epoll_ctl(set_of(loop, watch), EPOLL_CTL_DEL, watch->descriptor, NULL);
+  if (watch->slot) watch->silent = true;
   if (watch == loop->aside) loop->aside = NULL;
   pthread_mutex_unlock(&loop->table);
 }
@@ -199,74 +215,20 @@ void hmci_loop_remove(hmci_loop_t *loop, hmci_watch_t *watch) {
   if (take) hmci_loop_lock(loop);
   pthread_mutex_lock(&loop->table);
   if (watch->slot) {
-    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->descriptor, NULL);
+    if (is_in_set(loop, watch)) epoll_ctl(set_of(loop, watch), EPOLL_CTL_DEL, watch->descriptor, NULL);
     if (watch == loop->aside) loop->aside = NULL;
     loop->slots[watch->slot].watch = NULL;
     loop->slots[watch->slot].next_free = loop->free_slot;
     loop->free_slot = watch->slot;
     watch->slot = 0;
     if (watch->polled) loop->polled_count--;
+    hmci_list_remove(&watch->polled_link);
+    hmci_list_remove(&watch->due_link);
     watch->polled = watch->due = false;
   }
   pthread_mutex_unlock(&loop->table);
   if (loop->hot == watch) loop->hot = NULL;
   if (take) hmci_loop_unlock(loop);
-}
-
-/* ---- timers ------------------------------------------------------------------------------------------------------ */
-
-void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer)) {
-  hmci_list_init(&timer->link);
-  timer->deadline = HMCI_NEVER;
-  timer->expired = expired;
-}
-
-void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadline) {
-  pthread_mutex_lock(&loop->table);
-  timer->deadline = deadline;
-  hmci_list_remove(&timer->link);
-  hmci_list_append(&loop->timers, &timer->link);
-  pthread_mutex_unlock(&loop->table);
-  if (own_loop != loop) wake_up(loop);
-}
-
-void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer) {
-  bool take = !hmci_loop_is_held(loop);
-  if (take) hmci_loop_lock(loop);
-  pthread_mutex_lock(&loop->table);
-  hmci_list_remove(&timer->link);
-  pthread_mutex_unlock(&loop->table);
-  if (take) hmci_loop_unlock(loop);
-}
-
-/* The earliest timer's deadline; a timer that has expired is taken out and given back in `expired`. */
-static uint64_t next_timer(hmci_loop_t *loop, hmci_timer_t **expired) {
-  uint64_t earliest = HMCI_NEVER, now = 0;
-  *expired = NULL;
-  pthread_mutex_lock(&loop->table);
-  for (hmci_list_t *link = loop->timers.next; link != &loop->timers; link = link->next) {
-    hmci_timer_t *timer = HMCI_CONTAINER(link, hmci_timer_t, link);
-    if (!now) now = hmci_now();
-    if (timer->deadline <= now) {
-      hmci_list_remove(&timer->link);
-      *expired = timer;
-      break;
-    }
-    if (timer->deadline < earliest) earliest = timer->deadline;
-  }
-  pthread_mutex_unlock(&loop->table);
-  return earliest;
-}
-
-static uint64_t run_timers(hmci_loop_t *loop) {
-  for (;;) {
-    hmci_timer_t *expired;
-    begin_dispatch(loop);
-    uint64_t earliest = next_timer(loop, &expired);
-    if (expired) expired->expired(expired);
-    end_dispatch(loop);
-    if (!expired) return earliest;
-  }
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -286,82 +248,105 @@ static void drain(int descriptor) {
   (void)got;
 }
 
-/* Calls the watches that are due. They are taken by their keys, some at once: one may go while another one is
- * called. */
+/* The keys of the first watches of a list, at most CALLED_AT_ONCE; `due`: they are taken out, else they go to its end.
+ * By key, because one may go while another one is called. */
+static uint32_t take_keys(hmci_loop_t *loop, bool due, uint64_t keys[CALLED_AT_ONCE]) {
+  hmci_list_t *list = due ? &loop->due : &loop->polled, *last = list->previous;
+  uint32_t count = 0;
+  while (count < CALLED_AT_ONCE && !hmci_list_is_empty(list)) {
+    hmci_list_t *link = list->next;
+    hmci_watch_t *watch =
+        due ? HMCI_CONTAINER(link, hmci_watch_t, due_link) : HMCI_CONTAINER(link, hmci_watch_t, polled_link);
+    hmci_list_remove(link);
+    if (due) {
+      watch->due = false;
+    } else {
+      hmci_list_append(list, link);
+    }
+    keys[count++] = watch_key(loop, watch->slot);
+    if (link == last) break; /* all had their turn */
+  }
+  return count;
+}
+
+/* Calls the watch of that key, if it is still there. */
+static bool call_watch(hmci_loop_t *loop, uint64_t key, uint32_t events) {
+  hmci_loop_begin(loop);
+  hmci_watch_t *watch = watch_of(loop, key);
+  uint64_t start = watch ? hmci_now() : 0;
+  bool moved = watch && watch->ready(watch, events);
+  bool stays = watch && watch_of(loop, key) == watch;
+  if (stays) weigh(loop, watch, hmci_now() - start);
+  if (stays && moved && events != HMCI_SOON) loop->hot = watch;
+  hmci_loop_unlock(loop);
+  return moved;
+}
+
+/* Calls the watches that are due. */
 static bool dispatch_due(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
   uint32_t count;
   bool moved = false;
   drain(loop->soon);
   do {
-    count = 0;
     pthread_mutex_lock(&loop->table);
     loop->soon_is_set = false;
-    for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
-      hmci_watch_t *watch = loop->slots[slot].watch;
-      if (!watch || !watch->due) continue;
-      watch->due = false;
-      keys[count++] = watch_key(loop, slot);
-    }
+    count = take_keys(loop, true, keys);
     pthread_mutex_unlock(&loop->table);
-    for (uint32_t i = 0; i < count; i++) {
-      begin_dispatch(loop);
-      hmci_watch_t *watch = watch_of(loop, keys[i]);
-      if (watch) moved |= watch->ready(watch, HMCI_SOON);
-      end_dispatch(loop);
-    }
+    for (uint32_t i = 0; i < count; i++) moved |= call_watch(loop, keys[i], HMCI_SOON);
   } while (count == CALLED_AT_ONCE);
   return moved;
 }
 
-static bool dispatch_events(hmci_loop_t *loop, int timeout) {
+/* The events of all but the bulk watches; `bulk`: some of those are ready. */
+static bool dispatch_express(hmci_loop_t *loop, int timeout, bool *bulk) {
   struct epoll_event events[EVENTS_AT_ONCE];
   bool moved = false;
   int count = epoll_wait(loop->epoll, events, EVENTS_AT_ONCE, timeout);
   for (int i = 0; i < count; i++) {
-    if (events[i].data.u64 == WAKE_KEY) {
-      drain(loop->wake);
-      continue;
+    switch (events[i].data.u64) {
+    case WAKE_KEY: drain(loop->wake); break;
+    case SOON_KEY: moved |= dispatch_due(loop); break;
+    case BULK_KEY: *bulk = true; break;
+    default: moved |= call_watch(loop, events[i].data.u64, events[i].events);
     }
-    if (events[i].data.u64 == SOON_KEY) {
-      moved |= dispatch_due(loop);
-      continue;
+  }
+  return moved;
+}
+
+static bool dispatch_events(hmci_loop_t *loop, int timeout) {
+  struct epoll_event events[BULK_AT_ONCE];
+  bool bulk = false, moved = dispatch_express(loop, timeout, &bulk);
+  int count = bulk ? epoll_wait(loop->bulk, events, BULK_AT_ONCE, 0) : 0;
+  for (int i = 0; i < count; i++) {
+    if (i) {
+      moved |= dispatch_express(loop, 0, &bulk);
+      hmci_loop_run_timers(loop, hmci_now());
     }
-    /* Taken anew for each event, so that a thread that waits to remove a watch gets its turn. */
-    begin_dispatch(loop);
-    hmci_watch_t *watch = watch_of(loop, events[i].data.u64);
-    if (watch && watch->ready(watch, events[i].events)) {
-      moved = true;
-      if (watch_of(loop, events[i].data.u64) == watch) loop->hot = watch;
-    }
-    end_dispatch(loop);
+    moved |= call_watch(loop, events[i].data.u64, events[i].events);
   }
   return moved;
 }
 
 static bool poll_hot(hmci_loop_t *loop) {
-  begin_dispatch(loop);
+  hmci_loop_begin(loop);
   bool moved = loop->hot && loop->hot->ready(loop->hot, 0);
-  end_dispatch(loop);
+  hmci_loop_unlock(loop);
   return moved;
 }
 
-/* Calls the watches that are polled, by their keys: one may go while another one is called. */
+/* Calls the watches that are polled, each in its turn. */
 static bool dispatch_polled(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
-  uint32_t count = 0;
   pthread_mutex_lock(&loop->table);
-  for (uint32_t slot = 1; slot < loop->slot_count && count < CALLED_AT_ONCE; slot++) {
-    hmci_watch_t *watch = loop->slots[slot].watch;
-    if (watch && watch->polled) keys[count++] = watch_key(loop, slot);
-  }
+  uint32_t count = take_keys(loop, false, keys);
   pthread_mutex_unlock(&loop->table);
   bool moved = false;
   for (uint32_t i = 0; i < count; i++) {
-    begin_dispatch(loop);
+    hmci_loop_begin(loop);
     hmci_watch_t *watch = watch_of(loop, keys[i]);
     if (watch) moved |= watch->ready(watch, 0);
-    end_dispatch(loop);
+    hmci_loop_unlock(loop);
   }
   if (!moved) sched_yield();
   return moved;
@@ -384,6 +369,7 @@ static void spin(hmci_loop_t *loop) {
       aside = set_aside(loop);
     }
     now = hmci_now();
+    hmci_loop_run_timers(loop, now);
     if (moved || others) until = now + loop->spin;
   } while (now < until && !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
            !atomic_load_explicit(&loop->stopping, memory_order_relaxed));
@@ -394,7 +380,7 @@ static void *run(void *argument) {
   hmci_loop_t *loop = argument;
   own_loop = loop;
   while (!atomic_load_explicit(&loop->stopping, memory_order_acquire)) {
-    uint64_t deadline = run_timers(loop);
+    uint64_t deadline = hmci_loop_run_timers(loop, hmci_now());
     if (atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) { /* set_polled wakes the loop */
       dispatch_polled(loop);
       dispatch_events(loop, 0);
@@ -415,70 +401,79 @@ static int create_thread(hmci_loop_t *loop) {
   return failed;
 }
 
-static void close_descriptors(hmci_loop_t *loop) {
-  int descriptors[] = {loop->epoll, loop->wake, loop->soon};
-  for (int i = 0; i < 3; i++) {
+void hmci_loop_close_descriptors(hmci_loop_t *loop) {
+  int descriptors[] = {loop->epoll, loop->bulk, loop->wake, loop->soon};
+  for (int i = 0; i < 4; i++) {
     if (descriptors[i] >= 0) close(descriptors[i]);
   }
+}
+
+/* ---- making and ending ------------------------------------------------------------------------------------------- */
+
+static void init(hmci_loop_t *loop, uint64_t spin_time) {
+  loop->spin = spin_time;
+  hmci_list_t *lists[] = {&loop->timers, &loop->polled, &loop->due, &loop->kept, &loop->all};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) hmci_list_init(lists[i]);
+  atomic_init(&loop->earliest, HMCI_NEVER);
+  pthread_mutex_init(&loop->dispatch, NULL);
+  pthread_mutex_init(&loop->table, NULL);
+  pthread_cond_init(&loop->called, NULL);
+}
+
+static void end(hmci_loop_t *loop) {
+  hmci_loop_close_descriptors(loop);
+  pthread_cond_destroy(&loop->called);
+  pthread_mutex_destroy(&loop->table);
+  pthread_mutex_destroy(&loop->dispatch);
+  free(loop->slots);
+  free(loop);
+}
+
+/* One of the loop's own descriptors goes into its set. */
+static bool add_own(hmci_loop_t *loop, int descriptor, uint64_t key) {
+  struct epoll_event event = {.events = EPOLLIN, .data.u64 = key};
+  return descriptor >= 0 && epoll_ctl(loop->epoll, EPOLL_CTL_ADD, descriptor, &event) == 0;
 }
 
 hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t **out) {
   hmc_status_t status = HMC_NO_MEMORY;
   hmci_loop_t *loop = calloc(1, sizeof *loop);
   if (!loop || !grow_slots(loop)) {
-    hmci_fail(status, "no memory for a service loop");
-    goto err_free;
+    free(loop);
+    return hmci_fail(status, "no memory for a service loop");
   }
-  loop->spin = spin_time;
-  hmci_list_init(&loop->timers);
-  pthread_mutex_init(&loop->dispatch, NULL);
-  pthread_mutex_init(&loop->table, NULL);
+  init(loop, spin_time);
   loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+  loop->bulk = epoll_create1(EPOLL_CLOEXEC);
   loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   loop->soon = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-  struct epoll_event wake = {.events = EPOLLIN, .data.u64 = WAKE_KEY}, soon = {.events = EPOLLIN, .data.u64 = SOON_KEY};
-  if (loop->epoll < 0 || loop->wake < 0 || loop->soon < 0 || epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &wake) ||
-      epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->soon, &soon)) {
+  if (!add_own(loop, loop->wake, WAKE_KEY) || !add_own(loop, loop->soon, SOON_KEY) ||
+      !add_own(loop, loop->bulk, BULK_KEY)) {
     hmci_fail(status, "no descriptors for a service loop: %s", strerror(errno));
-    goto err_descriptors;
+    goto err_loop;
   }
   int failed = create_thread(loop);
   if (failed) {
     hmci_fail(status, "no service thread: %s", strerror(failed));
-    goto err_descriptors;
+    goto err_loop;
   }
+  hmci_loop_enlist(loop);
   char title[16];
   snprintf(title, sizeof title, "%s", name);
   pthread_setname_np(loop->thread, title);
   *out = loop;
   return HMC_SUCCESS;
 
-err_descriptors:
-  close_descriptors(loop);
-  pthread_mutex_destroy(&loop->table);
-  pthread_mutex_destroy(&loop->dispatch);
-err_free:
-  if (loop) free(loop->slots);
-  free(loop);
+err_loop:
+  end(loop);
   return status;
-}
-
-static void release(hmci_loop_t *loop) {
-  close_descriptors(loop);
-  free(loop->slots);
-  free(loop);
 }
 
 void hmci_loop_destroy(hmci_loop_t *loop) {
   if (!loop) return;
   atomic_store_explicit(&loop->stopping, true, memory_order_release); /* partner: run() */
-  wake_up(loop);
+  hmci_loop_wake(loop);
   pthread_join(loop->thread, NULL);
-  pthread_mutex_destroy(&loop->table);
-  pthread_mutex_destroy(&loop->dispatch);
-  release(loop);
-}
-
-void hmci_loop_abandon(hmci_loop_t *loop) {
-  if (loop) release(loop);
+  hmci_loop_delist(loop);
+  end(loop);
 }

@@ -2,9 +2,16 @@
  *
  * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last
  * directly, the others through epoll) and only then sleeps in the kernel; an idle loop uses no processor time. A watch
- * that keeps moving is out of the epoll set meanwhile, for whoever writes to its socket would pay for telling epoll.
+ * that keeps moving is out of the epoll set meanwhile, because whoever writes to its socket would pay for telling epoll.
  *
- * Locking: `dispatch` is held while a callback runs. add, modify and remove may be called from any thread; remove takes
+ * Turns: a watch whose calls take long is a bulk one, by measurement. Between the calls of any two bulk watches the loop
+ * looks at all others, and at the timers: however many move bulk, a small message waits for one such call at most.
+ *
+ * Fork: a child closes its copies of all descriptors that a loop watches or keeps (hmci_loop_keep), so that a peer sees
+ * its process end although the child lives on.
+ *
+ * Locking: `dispatch` is held while a callback runs, but for a timer that is `outside`: that one runs the program's own
+ * code, which may close something of another loop whose thread does the same with this one. add, modify and remove may be called from any thread; remove takes
  * `dispatch` unless the thread holds it, so that when it returns no callback of that watch runs or will run. Callbacks
  * may call everything here, remove of themselves included. */
 #ifndef HMCI_LOOP_H
@@ -25,9 +32,11 @@ struct hmci_watch {
   /* `events`: those of epoll, or 0 when the loop polls by itself. Returns true when it moved something. */
   bool (*ready)(hmci_watch_t *watch, uint32_t events);
   int descriptor;
-  uint32_t events;  /* the loop's */
-  uint32_t slot;    /* the loop's; 0: not added */
-  bool polled, due; /* the loop's */
+  uint32_t events;                   /* the loop's */
+  uint32_t slot;                     /* the loop's; 0: not added */
+  bool polled, due, bulk, silent;    /* the loop's */
+  uint32_t cost;                     /* the loop's; nanoseconds of a call, smoothed */
+  hmci_list_t polled_link, due_link; /* the loop's */
 };
 
 /* What `ready` gets for a call that hmci_loop_call_soon asked for; no event of epoll. */
@@ -35,19 +44,23 @@ struct hmci_watch {
 
 /* Runs `expired` in the loop's thread once `deadline` has come. */
 struct hmci_timer {
-  hmci_list_t link; /* the loop's */
-  uint64_t deadline;
+  hmci_list_t link;  /* the loop's */
+  uint64_t deadline; /* the loop's */
+  bool outside;      /* called without `dispatch` */
   void (*expired)(hmci_timer_t *timer);
 };
+
+/* A descriptor that no loop watches, and that a forked child closes all the same. */
+typedef struct hmci_kept {
+  hmci_list_t link; /* the loop's */
+  int descriptor;
+} hmci_kept_t;
 
 /* Starts the thread. `spin` in nanoseconds. Errors: HMC_NO_MEMORY. */
 hmc_status_t hmci_loop_create(uint64_t spin, const char *name, hmci_loop_t **loop);
 
 /* Ends the thread; all watches must have been removed. Not from the loop's own thread. */
 void hmci_loop_destroy(hmci_loop_t *loop);
-
-/* After fork() the child has no loop thread: closes the child's copies of the loop's descriptors and frees. */
-void hmci_loop_abandon(hmci_loop_t *loop);
 
 /* `events` are epoll's (EPOLLIN, EPOLLOUT, EPOLLONESHOT ...); 0 waits for errors and hang-ups only. HMC_NO_MEMORY. */
 hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descriptor, uint32_t events);
@@ -62,6 +75,10 @@ void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch);
 /* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
 
+/* Until it is dropped, which comes before it is closed. */
+void hmci_loop_keep(hmci_loop_t *loop, hmci_kept_t *kept, int descriptor);
+void hmci_loop_drop(hmci_loop_t *loop, hmci_kept_t *kept);
+
 /* Sets or moves a timer; the struct must have been initialised with hmci_timer_init. Any thread. */
 void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer));
 void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadline);
@@ -75,6 +92,8 @@ void hmci_loop_unlock(hmci_loop_t *loop);
 
 /* True where this thread holds `dispatch`: in callbacks, and between lock and unlock. */
 bool hmci_loop_is_held(const hmci_loop_t *loop);
+/* True in the loop's own thread, in callbacks of both sorts. */
+bool hmci_loop_is_own(const hmci_loop_t *loop);
 
 #pragma GCC visibility pop
 

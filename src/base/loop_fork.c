@@ -1,0 +1,67 @@
+/* What becomes of service loops in a forked child (see loop.h).
+ *
+ * Lock order: `all_lock` before the loops' tables; fork() happens with all of them held, so that the child finds the
+ * tables whole. */
+#include "loop_parts.h"
+
+#include <unistd.h>
+
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static hmci_list_t all = {&all, &all}; /* all_lock; outer to the tables */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void before_fork(void) {
+  pthread_mutex_lock(&all_lock);
+  for (hmci_list_t *link = all.next; link != &all; link = link->next)
+    pthread_mutex_lock(&HMCI_CONTAINER(link, hmci_loop_t, all)->table);
+}
+
+static void after_fork(void) {
+  for (hmci_list_t *link = all.next; link != &all; link = link->next)
+    pthread_mutex_unlock(&HMCI_CONTAINER(link, hmci_loop_t, all)->table);
+  pthread_mutex_unlock(&all_lock);
+}
+
+/* The peers must see the parent's sockets close when the parent ends, and its ports must be free then. Nothing here
+ * frees: what hangs on a loop is not the child's to use. */
+static void after_fork_in_child(void) {
+  for (hmci_list_t *link = all.next; link != &all; link = link->next) {
+    hmci_loop_t *loop = HMCI_CONTAINER(link, hmci_loop_t, all);
+    for (uint32_t slot = 1; slot < loop->slot_count; slot++) {
+      if (loop->slots[slot].watch) close(loop->slots[slot].watch->descriptor);
+    }
+    for (hmci_list_t *kept = loop->kept.next; kept != &loop->kept; kept = kept->next)
+      close(HMCI_CONTAINER(kept, hmci_kept_t, link)->descriptor);
+    hmci_loop_close_descriptors(loop);
+  }
+  after_fork();
+  hmci_list_init(&all);
+}
+
+static void watch_fork(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
+
+void hmci_loop_enlist(hmci_loop_t *loop) {
+  pthread_once(&fork_once, watch_fork);
+  pthread_mutex_lock(&all_lock);
+  hmci_list_append(&all, &loop->all);
+  pthread_mutex_unlock(&all_lock);
+}
+
+void hmci_loop_delist(hmci_loop_t *loop) {
+  pthread_mutex_lock(&all_lock);
+  hmci_list_remove(&loop->all);
+  pthread_mutex_unlock(&all_lock);
+}
+
+void hmci_loop_keep(hmci_loop_t *loop, hmci_kept_t *kept, int descriptor) {
+  kept->descriptor = descriptor;
+  pthread_mutex_lock(&loop->table);
+  hmci_list_append(&loop->kept, &kept->link);
+  pthread_mutex_unlock(&loop->table);
+}
+
+void hmci_loop_drop(hmci_loop_t *loop, hmci_kept_t *kept) {
+  pthread_mutex_lock(&loop->table);
+  hmci_list_remove(&kept->link);
+  pthread_mutex_unlock(&loop->table);
+}
