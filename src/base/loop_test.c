@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -242,6 +244,171 @@ static void test_timers(void **state) {
   assert_int_equal(late.rings, 0);
 }
 
+static void test_timers_run_beside_a_runner(void **state) {
+  (void)state;
+  runner_t runner;
+  alarm_t alarm = {.rings = 0};
+  hmci_timer_init(&alarm.timer, ring);
+  runner_start(&runner);
+  hmci_loop_set_timer(loop, &alarm.timer, hmci_now() + 1000000);
+  await(&alarm.rings, 1);
+  runner_rest(&runner);
+  probe_close(&runner.probe);
+}
+
+static void ring_again(hmci_timer_t *timer) {
+  ring(timer);
+  hmci_loop_set_timer(loop, timer, 0);
+}
+
+static void test_a_timer_that_sets_itself_lets_others_in(void **state) {
+  (void)state;
+  alarm_t tireless = {.rings = 0}, other = {.rings = 0};
+  probe_t probe;
+  hmci_timer_init(&tireless.timer, ring_again);
+  hmci_timer_init(&other.timer, ring);
+  probe_open(&probe);
+  hmci_loop_set_timer(loop, &tireless.timer, 0);
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&tireless.rings) < 10;) assert_true(hmci_now() < until);
+  probe_tell(&probe);
+  await(&probe.calls, 1);
+  hmci_loop_set_timer(loop, &other.timer, 0);
+  await(&other.rings, 1);
+  hmci_loop_clear_timer(loop, &tireless.timer);
+  int rings = atomic_load(&tireless.rings);
+  usleep(5000);
+  assert_int_equal(atomic_load(&tireless.rings), rings);
+  probe_close(&probe);
+}
+
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+static void test_all_that_are_polled_get_their_turn(void **state) {
+  (void)state;
+  enum { MANY = 200 };
+  static probe_t probes[MANY];
+  for (int i = 0; i < MANY; i++) probe_open(&probes[i]);
+  for (int i = 0; i < MANY; i++) hmci_loop_set_polled(loop, &probes[i].watch, true);
+  for (int i = 0; i < MANY; i++) {
+    for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&probes[i].calls) < 3;) assert_true(hmci_now() < until);
+  }
+  for (int i = 0; i < MANY; i++) probe_close(&probes[i]);
+}
+
+/* Always ready, and each call takes a while. */
+static _Atomic int bulk_calls;
+static bool move_bulk(hmci_watch_t *watch, uint32_t events) {
+  (void)watch, (void)events;
+  for (uint64_t until = hmci_now() + 300000; hmci_now() < until;) {
+  }
+  atomic_fetch_add(&bulk_calls, 1);
+  return true;
+}
+
+static _Atomic int seen_at_call;
+static bool see_bulk_calls(hmci_watch_t *watch, uint32_t events) {
+  if (events & EPOLLIN) atomic_store(&seen_at_call, atomic_load(&bulk_calls));
+  return count_call(watch, events);
+}
+
+/* The machine may be busy: the best of some tries counts. Without turns all tries see all of them pass. */
+static void test_a_small_message_waits_for_one_bulk_call(void **state) {
+  (void)state;
+  enum { BULK = 40, TRIES = 30 };
+  static probe_t bulk[BULK];
+  probe_t small;
+  probe_open_with(&small, see_bulk_calls);
+  for (int i = 0; i < BULK; i++) {
+    probe_open_with(&bulk[i], move_bulk);
+    probe_tell(&bulk[i]);
+  }
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&bulk_calls) < 10 * BULK;) assert_true(hmci_now() < until);
+  int best = BULK;
+  for (int i = 0; i < TRIES; i++) {
+    int before = atomic_load(&bulk_calls), calls = atomic_load(&small.calls);
+    probe_tell(&small);
+    for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&small.calls) == calls;) assert_true(hmci_now() < until);
+    int passed = atomic_load(&seen_at_call) - before;
+    if (passed < best) best = passed;
+    usleep(3000);
+  }
+  for (int i = 0; i < BULK; i++) probe_close(&bulk[i]);
+  probe_close(&small);
+  assert_in_range(best, 0, 3);
+}
+
+/* ---- two loops --------------------------------------------------------------------------------------------------- */
+
+/* Runs the program's code, which removes a watch of the other loop. */
+typedef struct closer {
+  hmci_timer_t timer;
+  hmci_loop_t *other;
+  hmci_watch_t *victim;
+  _Atomic int *inside;
+  _Atomic int done;
+} closer_t;
+
+static void close_the_others(hmci_timer_t *timer) {
+  closer_t *closer = HMCI_CONTAINER(timer, closer_t, timer);
+  atomic_fetch_add(closer->inside, 1);
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(closer->inside) < 2 && hmci_now() < until;) {
+  }
+  hmci_loop_remove(closer->other, closer->victim);
+  atomic_store(&closer->done, 1);
+}
+
+static void test_two_loops_close_each_others_watches(void **state) {
+  (void)state;
+  hmci_loop_t *second = NULL;
+  assert_int_equal(hmci_loop_create(50000, "second", &second), HMC_SUCCESS);
+  probe_t here, there = {.watch.ready = count_call, .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  probe_open(&here);
+  assert_int_equal(hmci_loop_add(second, &there.watch, there.event, EPOLLIN), HMC_SUCCESS);
+  _Atomic int inside = 0;
+  closer_t closers[2] = {{.other = second, .victim = &there.watch, .inside = &inside},
+                         {.other = loop, .victim = &here.watch, .inside = &inside}};
+  for (int i = 0; i < 2; i++) {
+    hmci_timer_init(&closers[i].timer, close_the_others);
+    closers[i].timer.outside = true;
+    hmci_loop_set_timer(i ? second : loop, &closers[i].timer, 0);
+  }
+  await(&closers[0].done, 1);
+  await(&closers[1].done, 1);
+  hmci_loop_clear_timer(loop, &closers[0].timer); /* waits for the call's last steps */
+  hmci_loop_clear_timer(second, &closers[1].timer);
+  hmci_loop_destroy(second);
+  close(here.event);
+  close(there.event);
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+static void test_a_child_closes_what_the_loop_has(void **state) {
+  (void)state;
+  probe_t probe;
+  hmci_kept_t kept;
+  int ends[2], mine = eventfd(0, EFD_CLOEXEC), status;
+  assert_int_equal(pipe(ends), 0);
+  probe_open(&probe);
+  hmci_loop_keep(loop, &kept, ends[0]);
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    bool closed = fcntl(probe.event, F_GETFD) < 0 && fcntl(ends[0], F_GETFD) < 0;
+    syscall(SYS_exit_group, closed && fcntl(ends[1], F_GETFD) >= 0 && fcntl(mine, F_GETFD) >= 0 ? 0 : 1);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  hmci_loop_drop(loop, &kept);
+  probe_tell(&probe); /* the parent's goes on */
+  await(&probe.calls, 1);
+  probe_close(&probe);
+  close(ends[0]);
+  close(ends[1]);
+  close(mine);
+}
+
 static int start(void **state) {
   (void)state;
   return hmci_loop_create(50000, "loop-test", &loop) != HMC_SUCCESS;
@@ -262,6 +429,12 @@ int main(void) {
       cmocka_unit_test(test_a_runner_is_told_when_it_rests),
       cmocka_unit_test(test_a_runner_may_change_or_go),
       cmocka_unit_test(test_timers),
+      cmocka_unit_test(test_timers_run_beside_a_runner),
+      cmocka_unit_test(test_a_timer_that_sets_itself_lets_others_in),
+      cmocka_unit_test(test_all_that_are_polled_get_their_turn),
+      cmocka_unit_test(test_a_small_message_waits_for_one_bulk_call),
+      cmocka_unit_test(test_two_loops_close_each_others_watches),
+      cmocka_unit_test(test_a_child_closes_what_the_loop_has),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }
