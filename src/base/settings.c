@@ -45,6 +45,7 @@ static const struct {
   const char *takes;
 } ranges[] = {
     {"HMC_TIMEOUT", 1, UINT64_MAX, "a time above 0 such as 30s, 5ms, 20us or 100ns (a plain number is milliseconds)"},
+    {"HMC_SERVICE_THREADS", 1, 64, "a whole number from 1 to 64, or 0"},
     {"HMC_TCP_STREAMS", 1, 16, "a whole number from 1 to 16"},
     {"HMC_TCP_BUFFER", 0, UINT64_C(1) << 30, "a size in bytes from 0 to 1G"},
     {"HMC_STAGING", UINT64_C(1) << 20, UINT64_C(1) << 40, "a size in bytes from 1M to 1T"},

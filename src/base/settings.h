@@ -18,6 +18,8 @@
     "A peer whose host stops acknowledging for this long counts as lost. A process that dies is noticed at once.")     \
   X(DURATION, spin, "HMC_SPIN", "50us",                                                                                \
     "How long a waiting thread, and the service thread after traffic, polls before it sleeps in the kernel.")          \
+  X(COUNT, service_threads, "HMC_SERVICE_THREADS", "0",                                                                \
+    "Threads of a context that move its peers' data (1 to 64); 0: one for every four processors, at most 8.")          \
   X(TEXT, log_level, "HMC_LOG", "warning", "What is logged to stderr: none, error, warning, info or debug.")           \
   X(TEXT, secret, "HMC_SECRET", "", "The secret that peers share, as text; overrides the user's own file.")            \
   X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \

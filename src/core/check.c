@@ -78,7 +78,7 @@ void hmci_check_begin(hmc_request_t *request) {
 
 bool hmci_check_claim(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  bool inside = hmci_loop_is_held(context->loop);
+  bool inside = hmci_loop_is_own(context->loop);
   pthread_mutex_lock(&context->check_lock);
   while (context->checking == request && !inside) {
     pthread_mutex_unlock(&context->check_lock);

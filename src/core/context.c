@@ -113,7 +113,7 @@ uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms
 }
 
 hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char *call) {
-  if (!hmci_loop_is_held(context->loop)) return HMC_SUCCESS;
+  if (!hmci_loop_is_own(context->loop)) return HMC_SUCCESS;
   return hmci_fail(HMC_UNSUPPORT,
                    "%s in a callback would wait for the service thread, which runs the callback: call it elsewhere",
                    call);
@@ -156,6 +156,11 @@ static hmc_status_t check_congestion(const char *name) {
 static void connection_lost(const hmci_host_t *host, void *connection, const char *reason) {
   (void)host;
   hmci_connection_lose(HMCI_CONTAINER(connection, hmci_connection_t, state), reason);
+}
+
+static const hmci_host_t *service_of(const hmci_host_t *host, void *connection) {
+  (void)host;
+  return HMCI_CONTAINER(connection, hmci_connection_t, state)->peer->service;
 }
 
 /* A transport that cannot be opened is not there, and says why; that is no failure of the context. */
@@ -246,6 +251,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->lease_timer, hmci_leases_expire);
   context->lease_check = HMCI_NEVER;
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
+  context->callback_timer.outside = true; /* the program's code may close what is another context's */
   hmci_timer_init(&context->check_timer, hmci_checks_run);
   hmci_timer_init(&context->accept_timer, go_on_listening);
   atomic_store(&context->room.event, -1);
@@ -254,6 +260,8 @@ static void init_state(hmc_context_t *context) {
   hmci_random(&context->lease_serial, sizeof context->lease_serial);
   context->host = (hmci_host_t){
       .settings = &context->settings,
+      .owner = context,
+      .service = service_of,
       .staging = &context->staging,
       .region_acquire = hmci_region_acquire,
       .region_release = hmci_region_release,
@@ -286,15 +294,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   if (status != HMC_SUCCESS) goto err_secret;
 
   init_state(context);
-  status = HMC_NO_MEMORY;
-  context->host.scratch = malloc(HMCI_SCRATCH);
-  if (!context->host.scratch) {
-    hmci_fail(status, "no memory for a context");
-    goto err_locks;
-  }
-  status = hmci_loop_create(context->settings.spin, "hmc-service", &context->loop);
-  if (status != HMC_SUCCESS) goto err_scratch;
-  context->host.loop = context->loop;
+  status = hmci_services_open(context);
+  if (status != HMC_SUCCESS) goto err_services;
   status = open_transports(context);
   if (status != HMC_SUCCESS) goto err_transports;
   *out = context;
@@ -302,10 +303,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
 
 err_transports:
   close_transports(context);
-  hmci_loop_destroy(context->loop);
-err_scratch:
-  free(context->host.scratch);
-err_locks:
+err_services:
+  hmci_services_close(context);
   end_state(context);
   free_fork_mark(context);
 err_secret:
@@ -354,8 +353,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   close_regions(context);
   hmci_leases_destroy(context);
   close_transports(context);
-  hmci_loop_destroy(context->loop);
-  free(context->host.scratch);
+  hmci_services_close(context);
   end_state(context);
   free_fork_mark(context);
   hmci_secret_wipe(&context->secret);

@@ -36,7 +36,10 @@ typedef struct hmci_transport_slot {
 } hmci_transport_slot_t;
 
 struct hmc_context {
-  hmci_host_t host; /* what transports see; first, so that they lead back here */
+  hmci_host_t host;      /* what transports see: the first service, whose loop does all but move the others' data */
+  hmci_host_t *services; /* of the other services */
+  uint32_t service_count;
+  _Atomic uint32_t next_service; /* of the next peer; 0: the first */
   hmci_settings_t settings;
   hmci_staging_t staging;
   hmci_secret_t secret;
@@ -95,6 +98,10 @@ struct hmc_context {
   _Atomic uint64_t peer_count; /* ever made: numbers them */
 };
 
+/* Starts the service threads. After a failure, too, close ends those that run. */
+hmc_status_t hmci_services_open(hmc_context_t *context);
+void hmci_services_close(hmc_context_t *context);
+
 /* True, and the thread's error set, in a forked child. */
 bool hmci_context_is_foreign(const hmc_context_t *context);
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
@@ -151,6 +158,7 @@ struct hmc_peer {
   hmci_list_t link;    /* context->peers, from publication on */
   hmci_list_t arrival; /* context->arrivals */
   hmci_role_t role;
+  const hmci_host_t *service;
   char ip[64], name[HMCI_NAME_SIZE], host[64];
   uint16_t port;
   char where[HMCI_WHERE_SIZE]; /* the two for texts */

@@ -343,7 +343,7 @@ static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32
 
 hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *block, uint32_t purpose, uint64_t deadline,
                                        hmci_pipe_t **pipe) {
-  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
+  hmc_context_t *context = host->owner;
   hmc_peer_t *peer = HMCI_CONTAINER(block, hmci_connection_t, state)->peer;
   if (peer->features & HMCI_FEATURE_TICKETS) return dial_by_ticket(peer, purpose, deadline, pipe);
   return dial_stream(context, peer, purpose, deadline, pipe);

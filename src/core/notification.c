@@ -15,7 +15,7 @@ typedef struct notice {
 } notice_t;
 
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size) {
-  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
+  hmc_context_t *context = host->owner;
   notice_t *notice = malloc(sizeof *notice + size);
   if (!notice) return HMC_NO_MEMORY;
   notice->peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;

@@ -138,7 +138,7 @@ hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *oper
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_status_t status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
   /* In a callback there is nobody else to move it on. */
-  while (status == HMC_IN_PROGRESS && hmci_loop_is_held(peer->context->loop))
+  while (status == HMC_IN_PROGRESS && hmci_loop_is_own(peer->context->loop))
     status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
   if (status != HMC_IN_PROGRESS) return status;
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;

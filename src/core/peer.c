@@ -31,6 +31,8 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   peer->context = context;
   peer->number = atomic_fetch_add(&context->peer_count, 1) + 1;
   peer->role = role;
+  uint32_t service = atomic_fetch_add(&context->next_service, 1) % (context->service_count + 1);
+  peer->service = service ? &context->services[service - 1] : &context->host;
   peer->watch.ready = on_session;
   hmci_list_init(&peer->link);
   hmci_list_init(&peer->arrival);

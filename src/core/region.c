@@ -79,7 +79,7 @@ out:
 
 hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,
                                  hmci_region_view_t **out) {
-  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
+  hmc_context_t *context = host->owner;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->region_lock);
   hmc_region_t *region = id < context->region_room ? context->regions[id] : NULL;

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { CALLBACKS_AT_ONCE = 16 };
 enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
 
 /* ---- deadlines --------------------------------------------------------------------------------------------------- */
@@ -111,19 +112,26 @@ static hmc_request_t *next_callback(hmc_context_t *context) {
   return request;
 }
 
+/* Some at a time: a callback that starts the next operation, which is complete at once, must not keep the thread. */
 void hmci_requests_call_back(hmci_timer_t *timer) {
   hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
   hmc_request_t *request;
-  while ((request = next_callback(context))) {
+  for (int i = 0; i < CALLBACKS_AT_ONCE; i++) {
+    if (!(request = next_callback(context))) return;
     while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
     request->callback(request, hmci_request_status(request), request->user);
   }
+  pthread_mutex_lock(&context->callback_lock);
+  context->called = NULL;
+  bool more = !hmci_list_is_empty(&context->callbacks);
+  pthread_mutex_unlock(&context->callback_lock);
+  if (more) hmci_loop_set_timer(context->loop, timer, 0);
 }
 
 /* A request that is freed takes back its callback, or waits for its end, unless it is the callback that frees. */
 static void forget_callback(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  bool inside = hmci_loop_is_held(context->loop);
+  bool inside = hmci_loop_is_own(context->loop);
   pthread_mutex_lock(&context->callback_lock);
   hmci_list_remove(&request->due);
   while (context->called == request && !inside) {

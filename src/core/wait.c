@@ -111,7 +111,7 @@ static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_conte
     size_t found = collect(requests, count, indices, room);
     if (found) return found;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
-    if (now < until || hmci_loop_is_held(context->loop)) continue; /* in a callback nobody else moves things on */
+    if (now < until || hmci_loop_is_own(context->loop)) continue; /* in a callback nobody else moves things on */
     if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
     hmci_room_sleep(&context->room, seen, deadline);
   }
@@ -191,7 +191,7 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
     if (!is_busy(context, peer, number)) return HMC_SUCCESS;
     uint64_t now = hmci_now();
     if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still under way", peer->where);
-    if (now >= until && !hmci_loop_is_held(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
+    if (now >= until && !hmci_loop_is_own(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
   }
 }
 

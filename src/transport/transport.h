@@ -203,6 +203,12 @@ typedef struct hmci_host {
   uint64_t incarnation;
   hmci_staging_t *staging;
   uint8_t *scratch; /* HMCI_SCRATCH bytes for callbacks in the loop's thread, from call to call */
+  void *owner;      /* the core's */
+
+  /* The service that the peer of `connection` was given to: a host like this one, with a loop and a scratch of its own.
+   * What moves many bytes, and locks for itself, registers there. All else, and what shares state with it, stays in
+   * the loop that the transport was opened with. */
+  const struct hmci_host *(*service)(const struct hmci_host *host, void *connection);
 
   /* Finds an open region, counts the caller among its users, checks `rights` (HMC_REMOTE_*). HMC_STALE, HMC_DENIED. */
   hmc_status_t (*region_acquire)(const struct hmci_host *host, uint32_t id, uint32_t generation, uint32_t rights,

@@ -164,9 +164,9 @@ static const struct {
   const char *settings[5];
 } transports[] = {
     {"shm", HMC_CONNECTION_SHM, {NULL}},
-    {"shm_staged", HMC_CONNECTION_SHM, {"HMC_SHM_CMA=no"}},
+    {"shm_staged", HMC_CONNECTION_SHM, {"HMC_SHM_CMA=no", "HMC_SERVICE_THREADS=2"}},
     {"tcp", HMC_CONNECTION_TCP, {NULL}},
-    {"tcp_streams", HMC_CONNECTION_TCP, {"HMC_TCP_STREAMS=4"}},
+    {"tcp_streams", HMC_CONNECTION_TCP, {"HMC_TCP_STREAMS=4", "HMC_SERVICE_THREADS=3"}},
     {"tcp_encrypted", HMC_CONNECTION_TCP, {"HMC_ENCRYPT=yes"}},
     {"ucx-tcp", HMC_CONNECTION_UCX, {"UCX_TLS=tcp"}},
     {"ucx-shm", HMC_CONNECTION_UCX, {"UCX_POSIX_ERROR_HANDLING=y"}},

@@ -140,6 +140,10 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
   return HMC_SUCCESS;
 }
 
+static const hmci_host_t *service_of(shm_connection_t *connection) {
+  return connection->transport->host->service(connection->transport->host, connection);
+}
+
 /* One end for the peer, the other as a pipe. Nobody waits for the answer: what is sent meanwhile lies in the socket,
  * and a peer that refuses closes its end; the answer, when it comes, is to a question that nobody asks any more. */
 static hmc_status_t make_stream(shm_connection_t *connection) {
@@ -158,7 +162,7 @@ static hmc_status_t make_stream(shm_connection_t *connection) {
     close(ends[0]);
     return status;
   }
-  status = hmci_requester_open(&connection->requester, connection->transport->host, connection, pipe);
+  status = hmci_requester_open(&connection->requester, service_of(connection), connection, pipe);
   if (status != HMC_SUCCESS) pipe->close(pipe);
   return status;
 }
@@ -234,7 +238,7 @@ static hmc_status_t answer_stream(shm_connection_t *connection, const message_t 
     status = hmci_pipe_open(*descriptor, &pipe);
     if (status == HMC_SUCCESS) {
       *descriptor = -1;
-      status = hmci_responder_open(&connection->responder, connection->transport->host, connection, pipe);
+      status = hmci_responder_open(&connection->responder, service_of(connection), connection, pipe);
       if (status != HMC_SUCCESS) pipe->close(pipe);
     }
     if (status == HMC_SUCCESS) atomic_store(&connection->has_responder, true);

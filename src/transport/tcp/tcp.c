@@ -74,7 +74,7 @@ static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data)
 }
 
 static hmc_status_t take_stream(tcp_connection_t *connection, uint32_t index, bool request, hmci_pipe_t *pipe) {
-  const hmci_host_t *host = connection->transport->host;
+  const hmci_host_t *host = connection->transport->host->service(connection->transport->host, connection);
   if (index >= connection->count) return hmci_fail(HMC_CORRUPT, "tcp stream %u of %u", index, connection->count);
   if (request) {
     if (connection->requesters[index].pipe) return hmci_fail(HMC_CORRUPT, "tcp stream %u came twice", index);
