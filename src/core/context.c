@@ -209,6 +209,7 @@ static void init_locks(hmc_context_t *context) {
 
 static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
+  hmci_table_close(&context->tokens);
   pthread_cond_destroy(&context->noticed);
   pthread_cond_destroy(&context->arrived);
   pthread_mutex_destroy(&context->queue_lock);

@@ -8,6 +8,7 @@
 
 #include "../base/loop.h"
 #include "../base/settings.h"
+#include "../base/table.h"
 #include "../ctrl/secret.h"
 #include "../ctrl/ticket.h"
 #include "../transport/transport.h"
@@ -57,6 +58,7 @@ struct hmc_context {
   uint32_t stranger_count, stranger_room;
   hmci_timer_t accept_timer; /* listening goes on then */
   hmci_list_t peers;         /* lock */
+  hmci_table_t tokens;       /* lock; accepted peers that wait for data connections, or may get more */
   hmci_list_t arrivals;      /* lock; accepted peers nobody has asked for yet */
   uint32_t acceptors;        /* lock; threads that wait for one */
   pthread_cond_t arrived;
@@ -165,6 +167,8 @@ struct hmc_peer {
   uint64_t incarnation;
   int process;
   uint64_t token;                      /* names the peer, at the accepting side, to its data connections */
+  hmci_member_t by_token;              /* context->tokens; accepting side, from the greeting on */
+  bool has_token;                      /* it is there */
   bool encrypt;                        /* one of the two wants the payload encrypted */
   uint64_t features;                   /* HMCI_FEATURE_* that both have */
   uint8_t ticket_key[HMCI_TICKET_KEY]; /* of the session's handshake: what data connections show */
@@ -196,6 +200,8 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
 void hmci_peer_destroy(hmc_peer_t *peer);
 /* Makes the connection block of a transport and its half of the connection. */
 hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
+/* Data connections find the peer by its token from now on, until it is closed. Accepting side. */
+hmc_status_t hmci_peer_enter_token(hmc_peer_t *peer);
 /* Undoes settle. */
 void hmci_peer_unsettle(hmc_peer_t *peer);
 /* Notes the end; the loop does the rest. Any thread, any lock. */

@@ -122,6 +122,7 @@ static hmc_status_t take_open(greeting_t *greeting, hmci_reader_t *reader) {
     status = hmci_fail(HMC_UNSUPPORT, "%s", reason);
   } else {
     status = hmci_peer_settle(peer, slot, &ours);
+    if (status == HMC_SUCCESS) status = hmci_peer_enter_token(peer);
     if (status == HMC_SUCCESS) status = slot->ops->connection_accept(peer->connection->state, &theirs);
     if (status != HMC_SUCCESS) hmci_peer_unsettle(peer);
   }
@@ -161,14 +162,10 @@ static hmc_status_t take_ready(greeting_t *greeting) {
 
 hmc_peer_t *hmci_greeting_find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation) {
   hmc_peer_t *found = NULL;
-  for (hmci_list_t *link = context->greetings.next; link != &context->greetings; link = link->next) {
-    hmc_peer_t *peer = HMCI_CONTAINER(link, greeting_t, link)->peer;
-    if (peer && peer->token == token && peer->incarnation == incarnation && peer->connection) found = peer;
-  }
   pthread_mutex_lock(&context->lock);
-  for (hmci_list_t *link = context->peers.next; link != &context->peers && !found; link = link->next) {
-    hmc_peer_t *peer = HMCI_CONTAINER(link, hmc_peer_t, link);
-    if (peer->token == token && peer->incarnation == incarnation) found = peer;
+  for (hmci_member_t *at = NULL; (at = hmci_table_next(&context->tokens, token, at));) {
+    hmc_peer_t *peer = HMCI_CONTAINER(at, hmc_peer_t, by_token);
+    if (peer->incarnation == incarnation && peer->connection) found = peer;
   }
   pthread_mutex_unlock(&context->lock);
   return found;

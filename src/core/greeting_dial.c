@@ -28,24 +28,27 @@ static bool pause_dialling(uint64_t *pause, uint64_t deadline) {
   return true;
 }
 
-/* One attempt of dial_secure. */
+/* One attempt of dial_secure. The socket is kept from a forked child until the loop has it. */
 static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
-                              hmci_secure_t **out, bool *busy) {
+                              hmci_kept_t *kept, hmci_secure_t **out, bool *busy) {
   int descriptor;
   char name[HMCI_WHERE_SIZE];
   hmci_where(name, ip, port);
   hmc_status_t status = hmci_socket_connect_tcp(ip, port, deadline, &descriptor);
   if (status != HMC_SUCCESS) return status;
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
+  hmci_loop_keep(context->loop, kept, descriptor);
   hmci_secure_t *stream;
   status = hmci_secure_open(&context->secret, descriptor, HMCI_SECURE_CLIENT, name, &stream);
   if (status != HMC_SUCCESS) {
+    hmci_loop_drop(context->loop, kept);
     close(descriptor);
     return status;
   }
   status = hmci_secure_handshake_wait(stream, deadline);
   if (status != HMC_SUCCESS) {
     *busy = hmci_secure_is_busy(stream) || (status == HMC_PEER_LOST && hmci_secure_has_proved(stream));
+    hmci_loop_drop(context->loop, kept);
     hmci_secure_close(stream);
     return status;
   }
@@ -53,13 +56,13 @@ static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t p
   return HMC_SUCCESS;
 }
 
-/* Connects and authenticates: a secure stream to whoever listens there. */
+/* Connects and authenticates: a secure stream to whoever listens there. The caller drops `kept`, in the end. */
 static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
-                                hmci_secure_t **out) {
+                                hmci_kept_t *kept, hmci_secure_t **out) {
   uint64_t pause = FIRST_PAUSE;
   for (;;) {
     bool busy = false;
-    hmc_status_t status = dial_once(context, ip, port, deadline, out, &busy);
+    hmc_status_t status = dial_once(context, ip, port, deadline, kept, out, &busy);
     if (status == HMC_SUCCESS || !busy || !pause_dialling(&pause, deadline)) return status;
   }
 }
@@ -220,10 +223,12 @@ static hmc_status_t check_type(const hmc_context_t *context, hmc_connection_type
 static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
                                  uint64_t deadline, bool *again, hmc_peer_t **out) {
   hmci_secure_t *stream;
-  hmc_status_t status = dial_secure(context, ip, port, deadline, &stream);
+  hmci_kept_t kept;
+  hmc_status_t status = dial_secure(context, ip, port, deadline, &kept, &stream);
   if (status != HMC_SUCCESS) return status;
   hmc_peer_t *peer = hmci_peer_create(context, HMCI_DIALLED);
   if (!peer) {
+    hmci_loop_drop(context->loop, &kept);
     hmci_secure_close(stream);
     return HMC_NO_MEMORY;
   }
@@ -236,6 +241,7 @@ static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_
   dialogue.over = status != HMC_SUCCESS; /* a transport that is not even asked about leaves the dialogue open */
   if (status == HMC_SUCCESS) status = choose_transport(peer, type, &dialogue, deadline);
   if (status == HMC_SUCCESS) status = hmci_peer_publish(peer);
+  hmci_loop_drop(context->loop, &kept);
   if (status != HMC_SUCCESS) {
     *again = status == HMC_PEER_LOST && dialogue.over;
     hmci_fail_prefix(status, "connection to %s by %s: ", peer->where, hmc_connection_type_name(type));
@@ -323,7 +329,8 @@ static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t 
 static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32_t purpose, uint64_t deadline,
                                 hmci_pipe_t **pipe) {
   hmci_secure_t *stream;
-  hmc_status_t status = dial_secure(context, peer->ip, peer->port, deadline, &stream);
+  hmci_kept_t kept;
+  hmc_status_t status = dial_secure(context, peer->ip, peer->port, deadline, &kept, &stream);
   if (status != HMC_SUCCESS) return status;
   hmci_channel_t channel;
   hmci_channel_open(&channel, stream);
@@ -337,6 +344,7 @@ static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32
   if (status == HMC_SUCCESS) status = read_result(&reader);
   if (status == HMC_SUCCESS) status = hmci_stream_pipe(context, stream, peer->encrypt, pipe);
   if (status == HMC_SUCCESS) channel.stream = NULL;
+  hmci_loop_drop(context->loop, &kept);
   hmci_channel_close(&channel);
   return status;
 }

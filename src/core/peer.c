@@ -89,9 +89,24 @@ hmc_status_t hmci_connection_check(hmci_connection_t *connection) {
   return hmci_fail(HMC_PEER_LOST, "%s", lost == 2 ? connection->reason : "the connection ended");
 }
 
+hmc_status_t hmci_peer_enter_token(hmc_peer_t *peer) {
+  hmc_context_t *context = peer->context;
+  pthread_mutex_lock(&context->lock);
+  if (!peer->has_token) peer->has_token = hmci_table_add(&context->tokens, &peer->by_token, peer->token);
+  pthread_mutex_unlock(&context->lock);
+  return peer->has_token ? HMC_SUCCESS : hmci_fail(HMC_NO_MEMORY, "no memory for another peer");
+}
+
+/* With the context's lock held. */
+static void forget_token(hmc_peer_t *peer) {
+  if (peer->has_token) hmci_table_remove(&peer->context->tokens, &peer->by_token);
+  peer->has_token = false;
+}
+
 /* Takes a peer out of the context's list; the loop has it no more. */
 static void unlist(hmc_peer_t *peer) {
   pthread_mutex_lock(&peer->context->lock);
+  forget_token(peer);
   hmci_list_remove(&peer->link);
   hmci_list_remove(&peer->arrival);
   pthread_mutex_unlock(&peer->context->lock);
@@ -174,6 +189,7 @@ static bool take_back(hmc_peer_t *peer) {
   if (ours) {
     hmci_list_remove(&peer->arrival);
     hmci_list_remove(&peer->link);
+    forget_token(peer);
   }
   pthread_mutex_unlock(&context->lock);
   if (!ours) return false;
@@ -200,6 +216,9 @@ static void on_loss(hmci_timer_t *timer) {
 
 void hmci_peer_destroy(hmc_peer_t *peer) {
   atomic_store(&peer->closing, true);
+  pthread_mutex_lock(&peer->context->lock);
+  forget_token(peer);
+  pthread_mutex_unlock(&peer->context->lock);
   hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* on_loss runs no more, or finds it closing */
   while (!hmci_list_is_empty(&peer->remotes)) {
     hmc_remote_t *remote = HMCI_CONTAINER(peer->remotes.next, hmc_remote_t, link);

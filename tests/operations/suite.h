@@ -189,6 +189,12 @@ void spin_ns(uint64_t nanoseconds);
 #define CLOSING_TESTS(X)                                                                                               \
   X(closing_a_peer_wakes_those_who_wait)                                                                               \
   X(destroying_a_context_wakes_those_who_wait)
+#define LIFETIME_TESTS(X)                                                                                              \
+  X(two_callbacks_close_each_others)                                                                                   \
+  X(peers_that_hang_up_at_once)                                                                                        \
+  X(hosts_that_hang_up_at_once)                                                                                        \
+  X(a_child_keeps_no_peer_alive)                                                                                       \
+  X(the_environment_is_read_once)
 #define TEXT_TESTS(X)                                                                                                  \
   X(text_of_a_request_names_both_ends)                                                                                 \
   X(text_of_a_refusal_says_what_is_missing)                                                                            \
@@ -200,7 +206,8 @@ void spin_ns(uint64_t nanoseconds);
   WORD_TESTS(X)                                                                                                        \
   SIGNAL_TESTS(X)                                                                                                      \
   NOTIFICATION_TESTS(X)                                                                                                \
-  BATCH_TESTS(X) CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X) TEXT_TESTS(X)
+  BATCH_TESTS(X)                                                                                                       \
+  CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X) LIFETIME_TESTS(X) TEXT_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)

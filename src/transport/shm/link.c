@@ -323,6 +323,22 @@ static hmc_status_t know_peer(shm_connection_t *connection, int socket) {
   return HMC_SUCCESS;
 }
 
+static bool on_death(hmci_watch_t *watch, uint32_t events) {
+  shm_connection_t *connection = HMCI_CONTAINER(watch, shm_connection_t, death);
+  const hmci_host_t *host = connection->transport->host;
+  if (!events) return false;
+  hmci_loop_silence(host->loop, watch);
+  host->connection_lost(host, connection, "its process ended");
+  return false;
+}
+
+/* Without a descriptor of the process the sockets alone tell of its end. */
+static hmc_status_t watch_process(shm_connection_t *connection) {
+  connection->death.ready = on_death;
+  if (connection->peer_pidfd < 0) return HMC_SUCCESS;
+  return hmci_loop_add(connection->transport->host->loop, &connection->death, connection->peer_pidfd, EPOLLIN);
+}
+
 static void end_visit(visitor_t *visitor, bool keep_socket) {
   shm_transport_t *transport = visitor->transport;
   hmci_loop_remove(transport->host->loop, &visitor->watch);
@@ -361,6 +377,9 @@ static bool on_visitor(hmci_watch_t *watch, uint32_t events) {
   }
   fcntl(descriptor, F_SETFL, O_NONBLOCK);
   connection->ask = descriptor;
+  hmci_loop_keep(connection->transport->host->loop, &connection->kept_ask, descriptor);
+  if (watch_process(connection) != HMC_SUCCESS)
+    hmci_log(HMC_LOG_INFO, "the end of process %d is not watched: %s", connection->peer_process, hmc_last_error());
   if (serve(connection, socket) != HMC_SUCCESS) close(socket); /* the dialler sees it close */
   return false;
 }
@@ -457,7 +476,9 @@ hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint6
   int ends[2], accesses;
   hmc_status_t status = connect_abstract(name, deadline, &connection->ask);
   if (status != HMC_SUCCESS) return status;
+  hmci_loop_keep(connection->transport->host->loop, &connection->kept_ask, connection->ask);
   status = know_peer(connection, connection->ask);
+  if (status == HMC_SUCCESS) status = watch_process(connection);
   if (status != HMC_SUCCESS) return status;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends)) {
     return hmci_fail(HMC_NO_MEMORY, "socketpair failed: %s", strerror(errno));

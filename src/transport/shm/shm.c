@@ -82,6 +82,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   connection->role = role;
   connection->ask = connection->peer_pidfd = -1;
   connection->serve.descriptor = -1;
+  hmci_list_init(&connection->kept_ask.link);
   hmci_random(&connection->token, sizeof connection->token);
   hmci_random(&connection->nonce, sizeof connection->nonce);
   pthread_mutex_init(&connection->ask_lock, NULL);
@@ -132,6 +133,8 @@ static void connection_close(void *block) {
   hmci_list_remove(&connection->link);
   pthread_mutex_unlock(&transport->lock);
   hmci_loop_remove(transport->host->loop, &connection->serve);
+  hmci_loop_remove(transport->host->loop, &connection->death);
+  hmci_loop_drop(transport->host->loop, &connection->kept_ask);
   if (connection->serve.descriptor >= 0) close(connection->serve.descriptor);
   if (connection->ask >= 0) close(connection->ask);
   if (connection->peer_pidfd >= 0) close(connection->peer_pidfd);

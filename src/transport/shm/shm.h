@@ -58,6 +58,8 @@ typedef struct shm_connection {
   pthread_mutex_t ask_lock;
   hmci_watch_t serve; /* the peer's questions */
   int peer_process, peer_pidfd;
+  hmci_watch_t death;   /* of the peer's process: a child that it forked may hold its sockets */
+  hmci_kept_t kept_ask; /* a forked child closes it */
 
   shm_board_t *peer_board;
   shm_accesses_t *accesses;
