@@ -315,13 +315,6 @@ err_free:
   return status;
 }
 
-static void close_regions(hmc_context_t *context) {
-  for (uint32_t id = 0; id < context->region_room; id++) {
-    if (context->regions[id]) hmci_region_destroy(context->regions[id]);
-  }
-  free(context->regions);
-}
-
 /* Any peer, from now on the caller's to close: the loop takes back only those that are still to be handed out. */
 static hmc_peer_t *take_peer(hmc_context_t *context) {
   hmc_peer_t *peer = NULL;
@@ -351,7 +344,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_queues_destroy(context);
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
-  close_regions(context);
+  hmci_regions_close(context);
   hmci_leases_destroy(context);
   close_transports(context);
   hmci_services_close(context);

@@ -19,9 +19,9 @@
 #include <hmc/region.h>
 
 enum {
-  HMCI_TRANSPORTS = 8,   /* room for all of a build */
-  HMCI_REGIONS = 65535,  /* regions of a context at a time */
-  HMCI_STRANGERS = 1024, /* connections that have not authenticated yet, at a time */
+  HMCI_TRANSPORTS = 8,    /* room for all of a build */
+  HMCI_REGIONS = 1 << 20, /* regions of a context at a time */
+  HMCI_STRANGERS = 1024,  /* connections that have not authenticated yet, at a time */
   HMCI_NAME_SIZE = 64,
   HMCI_REASON_SIZE = 256,
   HMCI_WHERE_SIZE = 80,
@@ -64,7 +64,9 @@ struct hmc_context {
   pthread_cond_t arrived;
 
   pthread_mutex_t region_lock;
-  struct hmc_region **regions; /* region_lock; by id; NULL: free */
+  struct hmci_region_slot *regions; /* region_lock; by id */
+  uint32_t free_region;             /* region_lock; the first of the free slots; 0: none */
+  hmci_table_t region_names;        /* region_lock */
   uint32_t region_room, generation;
   struct hmc_lease **leases; /* region_lock; by slot; NULL: free */
   uint32_t lease_room, lease_hint, lease_serial;
@@ -120,9 +122,20 @@ struct hmc_region {
   uint64_t mapped;             /* bytes that HMC has mapped for it, see region_memory.h; 0: none */
   bool placed;                 /* at an address that the program had reserved */
   hmci_list_t leases;          /* context->region_lock */
+  hmci_member_t by_name;       /* context->region_names, where it has a name */
   char name[HMC_REGION_NAME_SIZE];
 };
 
+typedef struct hmci_region_slot {
+  hmc_region_t *region; /* NULL: free */
+  uint32_t next_free;
+} hmci_region_slot_t;
+
+/* Gives the region its number and generation; takes it out, so that no peer finds it any more. */
+hmc_status_t hmci_region_enter(hmc_region_t *region);
+void hmci_region_leave(hmc_region_t *region);
+/* Ends all that are left, and the table. */
+void hmci_regions_close(hmc_context_t *context);
 hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,
                                  hmci_region_view_t **region);
 void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);

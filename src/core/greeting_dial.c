@@ -316,10 +316,13 @@ static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t 
   for (;;) {
     int descriptor;
     bool busy = false;
+    hmci_kept_t kept;
     hmc_status_t status = hmci_socket_connect_tcp(peer->ip, peer->port, deadline, &descriptor);
     if (status != HMC_SUCCESS) return status;
+    hmci_loop_keep(peer->context->loop, &kept, descriptor);
     hmci_socket_set_liveness(descriptor, peer->context->settings.peer_timeout / 1000000u);
     status = show_ticket(peer, descriptor, purpose, deadline, &busy, pipe);
+    hmci_loop_drop(peer->context->loop, &kept);
     if (status == HMC_SUCCESS) return status;
     close(descriptor);
     if (!busy || !pause_dialling(&pause, deadline)) return status;

@@ -115,6 +115,7 @@ hmc_status_t hmci_lease_acquire(const hmci_host_t *host, void *connection, const
   }
   if (status == HMC_SUCCESS) {
     atomic_fetch_add_explicit(&lease->region->view.users, 1, memory_order_relaxed); /* under region_lock */
+    hmci_region_note_reached(&lease->region->view);
     *out = &lease->region->view;
   }
   pthread_mutex_unlock(&context->region_lock);

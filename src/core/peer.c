@@ -311,7 +311,7 @@ static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
   unsigned kinds = 1u << HMC_MEMORY_CPU;
   pthread_mutex_lock(&context->region_lock);
   for (uint32_t id = 1; id < context->region_room; id++) {
-    const hmc_region_t *region = context->regions[id];
+    const hmc_region_t *region = context->regions[id].region;
     if (!region || (unsigned)region->view.memory.kind >= 32) continue;
     kinds |= 1u << region->view.memory.kind;
     chunk_of[region->view.memory.kind] = region->view.chunk;

@@ -1,7 +1,4 @@
-/* Regions: the table of what peers may reach here.
- *
- * An id is a slot of the table and is used again; the generation never is (a 32-bit count from a random start, skipping
- * 0). Users are counted under `region_lock`, so that a region that was taken out of the table gets no new ones. */
+/* Regions: how they are made and how they end. region_table.c has the table of them. */
 #include "../base/options.h"
 #include "core.h"
 #include "region_memory.h"
@@ -10,35 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { FIRST_ROOM = 64 };
-
-/* ---- the table --------------------------------------------------------------------------------------------------- */
-
-static hmc_region_t *find_locked(hmc_context_t *context, const char *name) {
-  for (uint32_t id = 1; id < context->region_room; id++) {
-    hmc_region_t *region = context->regions[id];
-    if (region && region->name[0] && strcmp(region->name, name) == 0) return region;
-  }
-  return NULL;
-}
-
-/* A free id, or 0. */
-static uint32_t free_id_locked(hmc_context_t *context) {
-  for (uint32_t id = 1; id < context->region_room; id++) {
-    if (!context->regions[id]) return id;
-  }
-  uint32_t room = context->region_room ? context->region_room * 2 : FIRST_ROOM;
-  if (room > HMCI_REGIONS) room = HMCI_REGIONS;
-  if (room <= context->region_room) return 0;
-  hmc_region_t **regions = realloc(context->regions, room * sizeof(*regions));
-  if (!regions) return 0;
-  memset(regions + context->region_room, 0, (room - context->region_room) * sizeof(*regions));
-  uint32_t id = context->region_room ? context->region_room : 1;
-  context->regions = regions;
-  context->region_room = room;
-  return id;
-}
+#include <time.h>
 
 /* The chunk in which a device's memory is moved, as set or from its speed. */
 static hmc_status_t set_chunk(hmc_region_t *region) {
@@ -56,56 +25,8 @@ static hmc_status_t set_chunk(hmc_region_t *region) {
 }
 
 static hmc_status_t enter(hmc_region_t *region) {
-  hmc_context_t *context = region->context;
   hmc_status_t status = set_chunk(region);
-  if (status != HMC_SUCCESS) return status;
-  pthread_mutex_lock(&context->region_lock);
-  if (region->name[0] && find_locked(context, region->name)) {
-    status = hmci_fail(HMC_INVALID_CONFIG, "there is a region named '%s' already: close it first", region->name);
-    goto out;
-  }
-  region->view.id = free_id_locked(context);
-  if (!region->view.id) {
-    status = hmci_fail(HMC_NO_MEMORY, "a context has at most %d regions at a time", HMCI_REGIONS - 1);
-    goto out;
-  }
-  if (++context->generation == 0) context->generation = 1;
-  region->view.generation = context->generation;
-  context->regions[region->view.id] = region;
-out:
-  pthread_mutex_unlock(&context->region_lock);
-  return status;
-}
-
-hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,
-                                 hmci_region_view_t **out) {
-  hmc_context_t *context = host->owner;
-  hmc_status_t status = HMC_SUCCESS;
-  pthread_mutex_lock(&context->region_lock);
-  hmc_region_t *region = id < context->region_room ? context->regions[id] : NULL;
-  if (!region || region->view.generation != generation || !(region->name[0] || region->view.rights)) {
-    status = HMC_STALE;
-  } else if ((region->view.rights & rights) != rights || (rights && region->view.leased)) {
-    status = HMC_DENIED;
-  } else {
-    atomic_fetch_add_explicit(&region->view.users, 1, memory_order_relaxed); /* under region_lock, as close's removal */
-    *out = &region->view;
-  }
-  pthread_mutex_unlock(&context->region_lock);
-  return status;
-}
-
-void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region) {
-  (void)host;
-  atomic_fetch_sub_explicit(&region->users, 1, memory_order_release); /* partner: the load in hmc_region_close */
-}
-
-hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name) {
-  pthread_mutex_lock(&context->region_lock);
-  hmc_region_t *region = *name ? find_locked(context, name) : NULL;
-  if (region) atomic_fetch_add_explicit(&region->view.users, 1, memory_order_relaxed);
-  pthread_mutex_unlock(&context->region_lock);
-  return region;
+  return status == HMC_SUCCESS ? hmci_region_enter(region) : status;
 }
 
 /* ---- making regions ---------------------------------------------------------------------------------------------- */
@@ -261,32 +182,61 @@ hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t s
 
 /* ---- ending them ------------------------------------------------------------------------------------------------- */
 
-/* Every connection lets go of the region. With the loop's lock held, so that none is made meanwhile. */
+#define QUIET_LIMIT 1000000000u /* nanoseconds that a close waits for peers that are stopped in the middle of a copy */
+
+/* Every connection lets go of the region; none of them waits for its peer. */
 static void revoke_everywhere(hmc_region_t *region) {
   hmc_context_t *context = region->context;
+  for (size_t i = 0; i < hmci_transport_count; i++) {
+    const hmci_transport_slot_t *slot = &context->transports[i];
+    if (slot->state && slot->ops->region_forget) slot->ops->region_forget(slot->state, &region->view);
+  }
   pthread_mutex_lock(&context->lock);
   for (hmci_list_t *link = context->peers.next; link != &context->peers; link = link->next) {
     hmc_peer_t *peer = HMCI_CONTAINER(link, hmc_peer_t, link);
-    if (peer->transport && peer->transport->ops->region_revoke) {
+    if (peer->transport->ops->region_revoke)
       peer->transport->ops->region_revoke(peer->connection->state, &region->view);
-    }
   }
   pthread_mutex_unlock(&context->lock);
 }
 
-/* No peer reaches it when this returns. Only once. */
-static void end(hmc_region_t *region) {
+/* A peer that is in the middle of a copy of its own; NULL when there is none. With the context's lock held. */
+static hmc_peer_t *find_copying(hmc_region_t *region) {
   hmc_context_t *context = region->context;
-  pthread_mutex_lock(&context->region_lock);
-  context->regions[region->view.id] = NULL;
-  hmci_leases_end_locked(region);
-  pthread_mutex_unlock(&context->region_lock);
+  for (hmci_list_t *link = context->peers.next; link != &context->peers; link = link->next) {
+    hmc_peer_t *peer = HMCI_CONTAINER(link, hmc_peer_t, link);
+    const hmci_transport_ops_t *ops = peer->transport->ops;
+    if (ops->region_is_quiet && !ops->region_is_quiet(peer->connection->state, &region->view)) return peer;
+  }
+  return NULL;
+}
 
-  bool take = !hmci_loop_is_held(context->loop);
-  if (take) hmci_loop_lock(context->loop);
-  revoke_everywhere(region);
-  if (take) hmci_loop_unlock(context->loop);
+/* Waits for those copies, for all of them together and with no lock held; a piece takes a moment. */
+static void await_copies(hmc_region_t *region) {
+  hmc_context_t *context = region->context;
+  uint64_t limit = hmci_now() + QUIET_LIMIT;
+  for (bool copying = true; copying;) {
+    pthread_mutex_lock(&context->lock);
+    hmc_peer_t *peer = find_copying(region);
+    copying = peer && hmci_now() < limit;
+    if (peer && !copying)
+      hmci_log(HMC_LOG_WARNING, "%s was stopped while it reached into a region that closes", peer->where);
+    pthread_mutex_unlock(&context->lock);
+    if (copying) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+  }
+}
+
+/* No peer reaches it when this returns. Only once. What no peer has asked for, and no transport has taken note of, is
+ * nobody else's: then there is no list to walk. Whoever was about to tell a peer of the region counts among its users,
+ * so that what was told then is taken back in the second round. */
+static void end(hmc_region_t *region) {
+  hmci_region_leave(region);
+  bool reached = atomic_load(&region->view.reached);
+  if (reached) revoke_everywhere(region);
   while (atomic_load_explicit(&region->view.users, memory_order_acquire)) sched_yield(); /* partner: release */
+  if (!reached) return;
+  revoke_everywhere(region);
+  await_copies(region);
 }
 
 static void destroy(hmc_region_t *region) {

@@ -40,6 +40,7 @@ hmc_status_t hmc_region_export(hmc_region_t *region, void *descriptor, size_t ca
   if (hmci_context_is_foreign(region->context)) return HMC_UNSUPPORT;
   if (!region->view.rights)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_export: peers have no rights to this region");
+  hmci_region_note_reached(&region->view);
   uint8_t body[HMC_REGION_DESCRIPTOR_MAX];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   memcpy(body, magic, sizeof magic);

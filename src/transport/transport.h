@@ -51,6 +51,7 @@ typedef struct hmci_region_view {
   bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
   uint64_t chunk; /* device memory: the size to move it in */
   _Atomic uint32_t users;
+  _Atomic bool reached; /* a peer has asked for it, or a transport keeps something of it: its end is to be told */
 } hmci_region_view_t;
 
 enum { HMCI_REMOTE_LEASED = 8 }; /* among the rights of a region that is described to a peer: leased */
@@ -62,6 +63,12 @@ typedef struct hmci_lease_use {
   const struct hmci_segment *segments; /* their `local` and `length`: places in the region */
   uint32_t count;
 } hmci_lease_use_t;
+
+/* Comes before a transport keeps what is made of a region, its own or one that peers reach, beyond an operation. */
+static inline void hmci_region_note_reached(const hmci_region_view_t *region) {
+  hmci_region_view_t *noted = (hmci_region_view_t *)(uintptr_t)region;
+  if (!atomic_load_explicit(&noted->reached, memory_order_relaxed)) atomic_store(&noted->reached, true);
+}
 
 /* The peer's region as the owner described it. */
 typedef struct hmci_remote_view {
@@ -286,9 +293,14 @@ typedef struct hmci_transport_ops {
   /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's
    * thread. */
   hmc_status_t (*region_export)(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
-  /* The region closes: when it returns nothing of this connection touches its memory for the peer any more. With the
-   * loop's lock held. */
+  /* The region closes: when it returns nothing of this connection in this process touches its memory for the peer any
+   * more. Never waits for the peer; may be called more than once for a region. Any thread. */
   void (*region_revoke)(void *connection, hmci_region_view_t *region);
+  /* The same for what region_describe gave: before a region_revoke, and where there is no connection. Any thread. */
+  void (*region_forget)(void *transport, hmci_region_view_t *region);
+  /* After region_revoke: false while the peer is in the middle of a copy of its own, which it announces. NULL: always
+   * true. Any thread. */
+  bool (*region_is_quiet)(void *connection, hmci_region_view_t *region);
 
   /* A lease of that number is over; it is out of the core's table. When it returns nothing of this connection touches
    * memory under it any more. Never waits for the peer. Any thread. */

@@ -15,9 +15,6 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define ACCESS_LIMIT                                                                                                   \
-  1000000000u /* nanoseconds an owner waits for one announced access: far more than one piece can take */
-
 static hmc_status_t make_shared(const char *name, size_t size, int seals, void **memory, int *descriptor) {
   int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
@@ -69,11 +66,21 @@ void hmci_shm_board_destroy(shm_board_t *board, int descriptor) {
   if (descriptor >= 0) close(descriptor);
 }
 
+/* The board of release 0.3 is shorter: behind it all words are 0, and no region is open. */
 hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
-  void *memory;
-  hmc_status_t status = map_shared(descriptor, sizeof **board, sizeof **board, PROT_READ, &memory);
-  if (status == HMC_SUCCESS) *board = memory;
-  return status;
+  struct stat file;
+  size_t size = sizeof **board, least = SHM_REGIONS_BEFORE * sizeof(uint32_t);
+  if (!hmci_shm_is_sound(descriptor, least) || fstat(descriptor, &file))
+    return hmci_fail(HMC_CORRUPT, "the peer sent no board, sealed against shrinking");
+  size_t there = (uint64_t)file.st_size < size ? least : size;
+  void *memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED || mmap(memory, there, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED) {
+    hmc_status_t status = hmci_fail(HMC_NO_MEMORY, "mapping the peer's board: %s", strerror(errno));
+    if (memory != MAP_FAILED) munmap(memory, size);
+    return status;
+  }
+  *board = memory;
+  return HMC_SUCCESS;
 }
 
 void hmci_shm_board_blank(shm_board_t *board) {
@@ -123,20 +130,11 @@ void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot) {
   atomic_store(&connection->accesses->region[connection->role][slot], 0);
 }
 
-void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id) {
-  if (!connection->accesses) return;
+bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id) {
+  if (!connection->accesses || atomic_load(&connection->failed)) return false;
   _Atomic uint32_t *theirs = connection->accesses->region[!connection->role];
-  uint64_t limit = 0;
   for (uint32_t i = 0; i < SHM_ACCESSES; i++) {
-    while (atomic_load(&theirs[i]) == id && !atomic_load(&connection->failed)) { /* (d) */
-      uint64_t now = hmci_now();
-      if (!limit) limit = now + ACCESS_LIMIT;
-      if (now > limit) { /* stopped between its last copy and saying so: no copy of a piece lasts this long */
-        hmci_log(HMC_LOG_WARNING, "process %d was stopped while it reached into a region that closes",
-                 connection->peer_process);
-        break;
-      }
-      sched_yield();
-    }
+    if (atomic_load(&theirs[i]) == id) return true; /* (d) */
   }
+  return false;
 }

@@ -57,13 +57,22 @@ hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *regio
 void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   shm_connection_t *connection = block;
   atomic_store(&connection->transport->board->generation[region->id], 0); /* (c) of board.c */
-  hmci_shm_await_accesses(connection, region->id);
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
 }
 
 void hmci_shm_lease_revoke(void *block, uint64_t number) {
   shm_connection_t *connection = block;
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke_lease(&connection->responder, number);
+}
+
+bool hmci_shm_region_is_quiet(void *block, hmci_region_view_t *region) {
+  return !hmci_shm_has_access(block, region->id);
+}
+
+/* Its key may be in hands that have not connected yet. */
+void hmci_shm_region_forget(void *state, hmci_region_view_t *region) {
+  shm_transport_t *transport = state;
+  atomic_store(&transport->board->generation[region->id], 0);
 }
 
 /* ---- the user's side --------------------------------------------------------------------------------------------- */

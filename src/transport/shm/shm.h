@@ -17,9 +17,10 @@
 #include "../stream/responder.h"
 
 enum {
-  SHM_REGIONS = 65536, /* words of a board: one per region id */
-  SHM_ACCESSES = 64,   /* accesses to lent or imported memory that one end has under way at a time */
-  SHM_VISITORS = 64,   /* sockets that have not said whose they are */
+  SHM_REGIONS = 1 << 20,        /* words of a board: one per region id */
+  SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
+  SHM_ACCESSES = 64,            /* accesses to lent or imported memory that one end has under way at a time */
+  SHM_VISITORS = 64,            /* sockets that have not said whose they are */
 };
 
 /* One word per region id: the generation while the region is open, 0 otherwise. Written by the owner only; a peer
@@ -118,14 +119,16 @@ bool hmci_shm_is_sound(int descriptor, uint64_t size);
 /* Announces an access, then makes sure that the region is still open: HMC_STALE. `slot` goes to end_access. */
 hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remote_t *remote, uint32_t *slot);
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
-/* The owner's side: waits until the peer touches the region no more. */
-void hmci_shm_await_accesses(shm_connection_t *connection, uint32_t id);
+/* The owner's side: is the peer touching the region by itself? */
+bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id);
 
 /* region.c */
 hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *region, hmci_blob_t *key);
 hmc_status_t hmci_shm_remote_map(void *connection, void *remote, uint64_t deadline, hmci_remote_mapping_t *mapping);
 void hmci_shm_remote_unmap(void *connection, void *remote, hmci_remote_mapping_t *mapping);
 hmc_status_t hmci_shm_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
+bool hmci_shm_region_is_quiet(void *connection, hmci_region_view_t *region);
+void hmci_shm_region_forget(void *transport, hmci_region_view_t *region);
 void hmci_shm_region_revoke(void *connection, hmci_region_view_t *region);
 void hmci_shm_lease_revoke(void *connection, uint64_t number);
 hmc_status_t hmci_shm_remote_open(void *connection, void *remote, const hmci_remote_view_t *view,

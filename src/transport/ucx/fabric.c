@@ -237,6 +237,7 @@ uct_mem_h hmci_ucx_fabric_register(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
   }
   registration_t *registration = calloc(1, sizeof *registration);
   if (!registration) return NULL;
+  hmci_region_note_reached(region);
   *registration =
       (registration_t){.device = device, .region = region->id, .generation = region->generation, .size = region->size};
   registration->handle = make_handle(fabric, device, region);

@@ -221,6 +221,7 @@ static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64
 static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   verbs_memory_t *memory = calloc(1, sizeof *memory);
   if (!memory) return NULL;
+  hmci_region_note_reached(region);
   *memory = (verbs_memory_t){
       .region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
   bool whole = offset == 0 && size == region->size,
