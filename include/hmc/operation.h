@@ -193,7 +193,8 @@ HMC_API void hmc_request_free(hmc_request_t *request);
  * they came to is told by their requests. Errors: HMC_TIMEOUT. */
 HMC_API hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms);
 
-/* An eventfd that becomes readable whenever a request of the context completes, for poll loops: read it, then test the
+/* An eventfd that becomes readable whenever a request of the context completes or a notification arrives, for poll
+ * loops: read it, then test the
  * requests. Ownership: the context's. The first call begins the counting; a completion right before it may be counted
  * too. Errors: HMC_NO_MEMORY. */
 HMC_API hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor);

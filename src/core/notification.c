@@ -29,6 +29,7 @@ hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, co
     pthread_cond_signal(&context->noticed);
   }
   pthread_mutex_unlock(&context->notice_lock);
+  if (room) hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
   if (!room) free(notice);
   return room ? HMC_SUCCESS : HMC_NO_MEMORY;
 }
