@@ -14,7 +14,7 @@ static const std::string ip = "127.0.0.1";
 
 static void check(status_t status) {
   if (status == status_t::SUCCESS) return;
-  std::fprintf(stderr, "%s: %s\n", status_to_string(status), hmc_last_error());
+  std::fprintf(stderr, "%s: %s\n", status_to_string(last_status()), last_error());
   std::exit(1);
 }
 

@@ -30,7 +30,7 @@ public:
       tool_fail("not by RDMA: %s", last_error());
       status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, ConnType::AUTO);
     }
-    if (status == status_t::TIMEOUT || status == status_t::NOT_FOUND)
+    if (status == status_t::TIMEOUT || last_status() == status_t::NOT_FOUND)
       remedy = "start uhm_server first, with the same --mode, --ip, --port and --ctrl-port";
     else if (status == status_t::UNSUPPORT)
       remedy = tool_type_remedy(options_.type);
@@ -141,8 +141,11 @@ private:
   uint64_t last_seed_ = 0;
 };
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv) try {
   Client client(read_options(argc, argv, "uhm_client"));
   client.connect();
   return client.measure() ? EXIT_DONE : EXIT_FAILED;
+} catch (const std::runtime_error &error) {
+  tool_fail("%s", error.what()); /* memory of a kind that does not exist here */
+  return EXIT_UNSUPPORTED;
 }

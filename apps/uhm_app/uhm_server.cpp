@@ -15,15 +15,20 @@ public:
   }
 
   void listen() {
+    char reason[512];
     require(buffer_->getInitStatus(), "the buffer");
     if (options_.mode->is_staged) require(device_.allocateBuffer(&block_, options_.buffer), "the device's memory");
-    status_t status =
+    /* A server serves whatever way its clients choose; this one was asked for one that must work. */
+    status_t status = static_cast<status_t>(hmc_connection_type_probe(options_.type, reason, sizeof reason));
+    if (status != status_t::SUCCESS) {
+      tool_fail("listening: %s: %s", reason, tool_type_remedy(options_.type));
+      std::exit(EXIT_UNSUPPORTED);
+    }
+    status =
         comm_.initServer(options_.ip, options_.port, options_.control_port, "", connection_type(options_.type));
     const char *remedy = "";
-    if (status == status_t::ADDRESS_IN_USE)
+    if (last_status() == status_t::ADDRESS_IN_USE)
       remedy = "choose other ports with --port and --ctrl-port (0: a free one)";
-    else if (status == status_t::UNSUPPORT)
-      remedy = tool_type_remedy(options_.type);
     require(status, "listening", remedy);
     std::printf("mode %s, %s memory: listening on %s, port %u, control port %u\n", options_.mode->name, memory_name(),
                 options_.ip.c_str(), comm_.dataPort(), comm_.ctrlPort());
@@ -88,11 +93,14 @@ private:
   void *block_ = nullptr; /* the device's memory, where the buffer is a stage before it */
 };
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv) try {
   Options options = read_options(argc, argv, "uhm_server");
   require_room(options, options.buffer);
   Server server(options);
   server.listen();
   server.serve();
   return EXIT_DONE;
+} catch (const std::runtime_error &error) {
+  tool_fail("%s", error.what()); /* memory of a kind that does not exist here */
+  return EXIT_UNSUPPORTED;
 }

@@ -54,7 +54,7 @@ def main():
                 sys.exit(f"{name}: the {end} ended with {status} and printed:\n{text}")
         # Nobody is there any more: it says so, and ends.
         late = subprocess.run([program, port.group(1)], timeout=100, check=False, stderr=subprocess.PIPE, **settings)
-        if late.returncode != 1 or "NOT_FOUND" not in late.stderr:
+        if late.returncode != 1 or ("NOT_FOUND" not in late.stderr and "Not Found" not in late.stderr):
             sys.exit(f"{name}: without an owner it ended with {late.returncode}: {late.stderr}")
         for wrong in ("board", "65536", "0", ""):
             mistyped = subprocess.run([program, wrong], timeout=100, check=False, stderr=subprocess.PIPE, **settings)

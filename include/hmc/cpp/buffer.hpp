@@ -17,15 +17,15 @@
 namespace hmc {
 
 /* A registered buffer on one device. Every call takes `bias`, the offset in the buffer in bytes, and is complete when
- * it returns; a copy that would run past the buffer moves nothing. Errors common to the copies: OUT_OF_RANGE (bias +
- * size past the buffer), INVALID_CONFIG (NULL with size > 0), and what getInitStatus says where the buffer could not be
- * made. Threads: any; copies to overlapping ranges at the same time are not ordered. */
+ * it returns; a copy that would run past the buffer moves nothing. Errors common to the copies: ERROR (bias + size
+ * past the buffer; NULL), and what getInitStatus says where the buffer could not be made. Threads: any; copies to overlapping ranges at the same time are not ordered. */
 class ConnBuffer {
 public:
-  /* Allocates `size` zeroed bytes. Never throws: getInitStatus tells whether it worked. */
-  explicit ConnBuffer(int device_id, size_t size, MemoryType type = MemoryType::DEFAULT)
-      : mem_ops(&memory_), memory_(device_id, type) {
-    status_ = allocate(size);
+  /* Allocates `buffer_size` zeroed bytes. Throws as Memory does for a kind that does not exist here; whether the rest
+   * worked is told by getInitStatus. */
+  ConnBuffer(int device_id_, size_t buffer_size_, MemoryType mem_type_ = MemoryType::DEFAULT)
+      : mem_ops(&memory_), mem_type(mem_type_), device_id(device_id_), memory_(device_id_, mem_type_) {
+    status_ = allocate(buffer_size_);
     if (status_ != status_t::SUCCESS) failure_ = last_error();
   }
 
@@ -36,10 +36,12 @@ public:
   void *ptr = nullptr;    /* where the memory is, a device address for device memory; NULL where it could not be had */
   size_t buffer_size = 0; /* bytes at ptr */
   Memory *mem_ops;        /* allocates and copies on the buffer's device; the buffer's own */
+  MemoryType mem_type;    /* as asked for; mem_ops->getMemoryType() says what DEFAULT stands for */
+  int device_id;
 
-  /* SUCCESS, or why there is no buffer: UNSUPPORT, NOT_FOUND (no such device), NO_MEMORY, INVALID_CONFIG (size 0, a
+  /* SUCCESS, or why there is no buffer: UNSUPPORT, NOT_FOUND (no such device), ERROR (no memory), INVALID_CONFIG (a
    * setting). */
-  status_t getInitStatus() const { return status_; }
+  status_t getInitStatus() const { return hmc_detail::answer(status_); }
 
   /* Copies `size` bytes of host memory into the buffer, and out of it. */
   status_t writeFromCpu(const void *src, size_t size, size_t bias = 0) {
@@ -55,7 +57,7 @@ public:
     info.memory = hmc_detail::host_memory();
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(src, &info));
-      if (status != status_t::SUCCESS) return status;
+      if (status != status_t::SUCCESS) return hmc_detail::answer_error(status);
     }
     return copy_in("writeFromGpu", src, info.memory, size, bias);
   }
@@ -64,7 +66,7 @@ public:
     info.memory = hmc_detail::host_memory();
     if (size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(dest, &info));
-      if (status != status_t::SUCCESS) return status;
+      if (status != status_t::SUCCESS) return hmc_detail::answer_error(status);
     }
     return copy_out("readToGpu", dest, info.memory, size, bias);
   }
@@ -73,9 +75,9 @@ public:
   status_t copyWithin(size_t dst_bias, size_t src_bias, size_t size) {
     status_t status = check_range("copyWithin, source", src_bias, size);
     if (status == status_t::SUCCESS) status = check_range("copyWithin, destination", dst_bias, size);
-    if (status != status_t::SUCCESS) return status;
+    if (status != status_t::SUCCESS) return hmc_detail::answer(status);
     hmc_memory_t memory = hmc_region_memory(region_.get());
-    return hmc_detail::check(hmc_memory_copy(at(dst_bias), memory, at(src_bias), memory, size));
+    return hmc_detail::answer(hmc_detail::check(hmc_memory_copy(at(dst_bias), memory, at(src_bias), memory, size)));
   }
 
   /* The buffer as the C API knows it; NULL where it could not be made. Ownership: the buffer's. */
@@ -86,16 +88,16 @@ private:
   friend class Communicator;
 
   status_t allocate(size_t size) {
-    if (memory_.getInitStatus() != status_t::SUCCESS) return memory_.init();
+    if (memory_.status_ != status_t::SUCCESS) return memory_.find();
     status_t status = hmc_detail::check(endpoint_.open());
     if (status != status_t::SUCCESS) return status;
     hmc_region_t *region = nullptr;
-    status = hmc_detail::check(hmc_region_allocate(endpoint_.context(), memory_.handle(), size,
+    status = hmc_detail::check(hmc_region_allocate(endpoint_.context(), memory_.handle(), size ? size : 1,
                                                    hmc_detail::buffer_region_name(), HMC_REMOTE_ALL, &region));
     if (status != status_t::SUCCESS) return status;
     region_.reset(region);
     ptr = hmc_region_pointer(region);
-    buffer_size = hmc_region_size(region);
+    buffer_size = size; /* of a buffer of nothing too, which has an address */
     return status_t::SUCCESS;
   }
 
@@ -112,14 +114,18 @@ private:
 
   status_t copy_in(const char *call, const void *src, hmc_memory_t src_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
-    if (status != status_t::SUCCESS) return status;
-    return hmc_detail::check(hmc_memory_copy(at(bias), hmc_region_memory(region_.get()), src, src_memory, size));
+    if (status != status_t::SUCCESS) return hmc_detail::answer(status);
+    if (!src && size) return Memory::missing(call);
+    return hmc_detail::answer(
+        hmc_detail::check(hmc_memory_copy(at(bias), hmc_region_memory(region_.get()), src, src_memory, size)));
   }
 
   status_t copy_out(const char *call, void *dest, hmc_memory_t dest_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
-    if (status != status_t::SUCCESS) return status;
-    return hmc_detail::check(hmc_memory_copy(dest, dest_memory, at(bias), hmc_region_memory(region_.get()), size));
+    if (status != status_t::SUCCESS) return hmc_detail::answer(status);
+    if (!dest && size) return Memory::missing(call);
+    return hmc_detail::answer(
+        hmc_detail::check(hmc_memory_copy(dest, dest_memory, at(bias), hmc_region_memory(region_.get()), size)));
   }
 
   Memory memory_;

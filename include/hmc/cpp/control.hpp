@@ -16,9 +16,11 @@
 #include <hmc/control.h>
 #include <hmc/cpp/status.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -40,21 +42,87 @@ enum CtrlMsgType : uint16_t {
 /* What is known of a message besides its bytes. */
 struct CtrlMsgHeader {
   uint16_t type;   /* CtrlMsgType, or a value of the program's own from 256 on */
-  uint16_t flags;  /* 0 */
+  uint16_t flags;  /* as sent */
   uint32_t length; /* bytes of the message */
 };
 
-/* What a control call answers: true for success, and the status_t for those who want to know more. */
+/* What a control call answers: true for success, and the status_t, one of six, for those who want to know more. */
 class CtrlResult {
 public:
   CtrlResult(status_t status) : status_(status) {}
   operator bool() const { return status_ == status_t::SUCCESS; }
-  operator status_t() const { return status_; }
-  status_t status() const { return status_; }
+  operator status_t() const { return status(); }
+  status_t status() const { return hmc_detail::answer(status_); }
 
 private:
   status_t status_;
 };
+
+namespace hmc_detail {
+
+/* A message with flags has a type of its own on the wire, and its type and flags in front of the payload, in
+ * little-endian order. */
+enum : uint16_t { FLAGGED = 0x10f };
+enum : size_t { FLAGGED_HEAD = 4 };
+
+inline hmc_status_t send_flagged(hmc_control_t *control, uint32_t rank, uint16_t type, const void *payload, size_t size,
+                                 uint16_t flags) {
+  if (!flags) return hmc_control_send(control, rank, type, payload, size, 0);
+  std::vector<uint8_t> bytes(FLAGGED_HEAD + size);
+  const uint8_t head[FLAGGED_HEAD] = {static_cast<uint8_t>(type), static_cast<uint8_t>(type >> 8),
+                                      static_cast<uint8_t>(flags), static_cast<uint8_t>(flags >> 8)};
+  std::copy(head, head + FLAGGED_HEAD, bytes.begin());
+  if (size) std::memcpy(&bytes[FLAGGED_HEAD], payload, size);
+  return hmc_control_send(control, rank, FLAGGED, bytes.data(), bytes.size(), 0);
+}
+
+/* A message that was taken from a link. */
+struct Incoming {
+  uint16_t type = 0, flags = 0;
+  std::vector<uint8_t> bytes;
+
+  /* To a program: a number of 64 bits has the type of other numbers there, and its length tells. */
+  template <typename Result, typename Header>
+  Result give(Result result, Header &header, std::vector<uint8_t> &payload) {
+    if (!result) return result;
+    header.type = type == HMC_CONTROL_U64 ? static_cast<uint16_t>(HMC_CONTROL_INT) : type;
+    header.flags = flags;
+    header.length = static_cast<uint32_t>(bytes.size());
+    payload.swap(bytes);
+    return result;
+  }
+
+  status_t give_typed(uint16_t wanted, void *data, size_t size) const {
+    bool is_number = wanted == HMC_CONTROL_INT || wanted == HMC_CONTROL_U64;
+    bool fits = type == wanted || (is_number && type == HMC_CONTROL_INT);
+    if (!fits || bytes.size() != size)
+      return fail(status_t::CORRUPT, "the message has type %u and %zu B, not type %u and %zu B", type, bytes.size(),
+                  wanted, size);
+    std::memcpy(data, bytes.data(), size);
+    return status_t::SUCCESS;
+  }
+};
+
+inline hmc_status_t receive_any(hmc_control_t *control, uint32_t rank, uint64_t timeout_ms, Incoming *message) {
+  std::vector<uint8_t> buffer(1024);
+  size_t size = 0;
+  hmc_status_t status;
+  while ((status = hmc_control_receive(control, rank, &message->type, buffer.data(), buffer.size(), &size,
+                                       timeout_ms)) == HMC_OUT_OF_RANGE &&
+         size > buffer.size())
+    buffer.resize(size);
+  if (status != HMC_SUCCESS) return status;
+  buffer.resize(size);
+  if (message->type == FLAGGED && size >= FLAGGED_HEAD) {
+    message->type = static_cast<uint16_t>(buffer[0] | buffer[1] << 8);
+    message->flags = static_cast<uint16_t>(buffer[2] | buffer[3] << 8);
+    buffer.erase(buffer.begin(), buffer.begin() + FLAGGED_HEAD);
+  }
+  message->bytes.swap(buffer);
+  return status;
+}
+
+} // namespace hmc_detail
 
 /* The control channel of one rank. Every blocking call ends by the deadline that HMC_TIMEOUT sets (30 s).
  * Threads: any; two threads that receive from one rank each get whole messages.
@@ -91,13 +159,18 @@ public:
     if (control) hmc_control_stop_listening(control.get());
     std::lock_guard<std::mutex> lock(mutex_);
     servers_.clear();
+    is_server_ = false;
   }
+  void stopServer() { stop(); }
 
   /* True between start and stop. */
   bool isServer() const {
     std::lock_guard<std::mutex> lock(mutex_);
     return !servers_.empty();
   }
+
+  /* The same as a field, as the first generation had it; to be read. */
+  std::atomic<bool> is_server_{false};
 
   /* The port of the TCP address that was started last; 0 when there is none. */
   uint16_t tcpPort() const {
@@ -108,73 +181,62 @@ public:
   /* Links to rank `peer_id`, greeting as `self_id`. Dials until the peer listens or the deadline passes. A link to that
    * rank that exists already is replaced. */
   CtrlResult connectTcp(CtrlId peer_id, const std::string &ip, uint16_t port, CtrlId self_id) {
-    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+    return dial(peer_id, [&](hmc_control_t *control, CtrlId rank) {
       return hmc_control_connect(control, rank, self_id, ip.c_str(), port, nullptr, 0);
     });
   }
   CtrlResult connectUds(CtrlId peer_id, const std::string &uds_path, CtrlId self_id) {
-    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+    return dial(peer_id, [&](hmc_control_t *control, CtrlId rank) {
       return hmc_control_connect(control, rank, self_id, nullptr, 0, uds_path.c_str(), 0);
     });
   }
 
-  /* The customary socket path of a rank in `directory`; "" when it would be too long for a socket address. */
+  /* The customary socket path of a rank in `directory`; "" when it would be too long for a socket address. It names the
+   * user, for directories that several share; where a socket has the name that the first HMC gave it, that is taken. */
   static std::string udsPathFor(const std::string &directory, CtrlId id) {
+    std::string first = directory;
+    if (!first.empty() && first.back() == '/') first.pop_back();
+    first += "/hmc_ctrl_rank_" + std::to_string(id) + ".sock";
+    if (access(first.c_str(), W_OK) == 0) return first;
     char path[256];
     status_t status = hmc_detail::check(hmc_control_uds_path(directory.c_str(), id, path, sizeof path));
     return status == status_t::SUCCESS ? std::string(path) : std::string();
   }
 
   /* Sends one message of a type of the program's choice (256 and up are free), and receives the next one of any type.
-   * Both wait for the link to come up where the peer has yet to dial. Errors: OUT_OF_RANGE (over
-   * HMC_CONTROL_MESSAGE_MAX). */
-  CtrlResult send(CtrlId peer_id, uint16_t type, const void *payload, size_t size) {
+   * Both wait for the link to come up where the peer can dial this side; else a rank without a link is an ERROR at once.
+   * Errors: ERROR (over HMC_CONTROL_MESSAGE_MAX). */
+  CtrlResult send(CtrlId peer_id, uint16_t type, const void *payload, size_t size, uint16_t flags = 0) {
     return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
-      return hmc_control_send(control, rank, type, payload, size, 0);
+      return hmc_detail::send_flagged(control, rank, type, payload, size, flags);
     });
   }
   CtrlResult send(CtrlId peer_id, uint16_t type, const std::vector<uint8_t> &payload) {
     return send(peer_id, type, payload.data(), payload.size());
   }
   CtrlResult recv(CtrlId peer_id, CtrlMsgHeader &header, std::vector<uint8_t> &payload) {
-    std::vector<uint8_t> buffer(1024);
-    uint16_t type = 0;
-    size_t size = 0;
+    hmc_detail::Incoming message;
     CtrlResult result = receive(peer_id, [&](hmc_control_t *control, CtrlId rank) {
-      hmc_status_t status;
-      while ((status = hmc_control_receive(control, rank, &type, buffer.data(), buffer.size(), &size, 0)) ==
-                 HMC_OUT_OF_RANGE &&
-             size > buffer.size())
-        buffer.resize(size);
-      return status;
+      return hmc_detail::receive_any(control, rank, 0, &message);
     });
-    if (result) {
-      buffer.resize(size);
-      payload.swap(buffer);
-      header = CtrlMsgHeader{type, 0, static_cast<uint32_t>(size)};
-    }
-    return result;
+    return message.give(result, header, payload);
   }
 
-  /* Typed messages. The receiving calls answer CORRUPT, and leave the message, when the next one is of another type or
-   * size. */
+  /* Typed messages. The receiving calls take the next message, and answer ERROR when it is of another type or size
+   * (last_status: CORRUPT); it is gone then. */
   CtrlResult sendInt(CtrlId peer_id, int value) {
     return call(peer_id,
                 [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_int(control, rank, value, 0); });
   }
-  CtrlResult recvInt(CtrlId peer_id, int *value) {
-    return receive(
-        peer_id, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_int(control, rank, value, 0); });
-  }
+  CtrlResult recvInt(CtrlId peer_id, int *value) { return receive_typed(peer_id, HMC_CONTROL_INT, value, 4, 0); }
   CtrlResult recvInt(CtrlId peer_id, int &value) { return recvInt(peer_id, &value); }
 
   CtrlResult sendU64(CtrlId peer_id, uint64_t value) {
     return call(peer_id,
                 [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_u64(control, rank, value, 0); });
   }
-  CtrlResult recvU64(CtrlId peer_id, uint64_t *value) {
-    return receive(
-        peer_id, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_u64(control, rank, value, 0); });
+  CtrlResult recvU64(CtrlId peer_id, uint64_t *value, uint64_t timeout_ms = 0) {
+    return receive_typed(peer_id, HMC_CONTROL_U64, value, 8, timeout_ms);
   }
   CtrlResult recvU64(CtrlId peer_id, uint64_t &value) { return recvU64(peer_id, &value); }
 
@@ -187,9 +249,7 @@ public:
   }
   template <typename T> CtrlResult recvStruct(CtrlId peer_id, T &object) {
     static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
-    return receive(peer_id, [&](hmc_control_t *control, CtrlId rank) {
-      return hmc_control_receive_struct(control, rank, &object, sizeof object, 0);
-    });
+    return receive_typed(peer_id, HMC_CONTROL_STRUCT, &object, sizeof object, 0);
   }
 
   /* Closes the link to one rank; waits on it end with PEER_LOST. */
@@ -233,9 +293,19 @@ public:
   CtrlResult sendCtrlInt(const std::string &ip, int value) {
     return call(ip, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_int(control, rank, value, 0); });
   }
-  CtrlResult recvCtrlInt(const std::string &ip, int &value) {
-    return receive(
-        ip, [&](hmc_control_t *control, CtrlId rank) { return hmc_control_receive_int(control, rank, &value, 0); });
+  CtrlResult recvCtrlInt(const std::string &ip, int &value) { return receive_typed(ip, HMC_CONTROL_INT, &value, 4, 0); }
+  CtrlResult sendCtrlMsg(const std::string &ip, CtrlMsgType type, const void *payload, size_t size,
+                         uint16_t flags = 0) {
+    return call(ip, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_detail::send_flagged(control, rank, type, payload, size, flags);
+    });
+  }
+  CtrlResult recvCtrlMsg(const std::string &ip, CtrlMsgHeader &header, std::vector<uint8_t> &payload) {
+    hmc_detail::Incoming message;
+    CtrlResult result = receive(ip, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_detail::receive_any(control, rank, 0, &message);
+    });
+    return message.give(result, header, payload);
   }
   template <typename T> CtrlResult sendCtrlStruct(const std::string &ip, const T &object) {
     static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
@@ -245,9 +315,7 @@ public:
   }
   template <typename T> CtrlResult recvCtrlStruct(const std::string &ip, T &object) {
     static_assert(std::is_trivially_copyable<T>::value, "only plain structs travel as bytes");
-    return receive(ip, [&](hmc_control_t *control, CtrlId rank) {
-      return hmc_control_receive_struct(control, rank, &object, sizeof object, 0);
-    });
+    return receive_typed(ip, HMC_CONTROL_STRUCT, &object, sizeof object, 0);
   }
 
   /* Closes the links to and from an address. */
@@ -300,6 +368,7 @@ private:
     changed.push_back(std::move(server));
     std::lock_guard<std::mutex> lock(mutex_);
     servers_.swap(changed);
+    is_server_ = true;
     return status_t::SUCCESS;
   }
 
@@ -316,6 +385,7 @@ private:
       ranks.swap(ranks_);
       dialled.swap(dialled_);
       servers_.clear();
+      is_server_ = false;
     }
     if (control) hmc_control_stop_listening(control.get());
     for (CtrlId rank : ranks) hmc_control_close(control.get(), rank);
@@ -341,8 +411,17 @@ private:
     return status_t::SUCCESS;
   }
 
-  /* Does an operation on the link to a rank. */
+  /* Does an operation on the link to a rank. Where there is none, and nobody can dial this side, it fails at once. */
   template <typename Operation> CtrlResult call(CtrlId peer_id, Operation operation) {
+    return dial(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      const char *transport;
+      if (!isServer() && hmc_control_transport(control, rank, &transport) == HMC_NOT_FOUND) return HMC_NOT_FOUND;
+      return operation(control, rank);
+    });
+  }
+
+  /* The same for what makes the link. */
+  template <typename Operation> CtrlResult dial(CtrlId peer_id, Operation operation) {
     std::shared_ptr<hmc_control_t> control;
     status_t status = open(control_, &control);
     if (status != status_t::SUCCESS) return status;
@@ -368,7 +447,7 @@ private:
       return status == status_t::SUCCESS ? hmc_detail::check(operation(dialler.get(), link.peer)) : status;
     }
     CtrlId rank;
-    status = hmc_detail::check(hmc_control_find(control.get(), ip.c_str(), 0, &rank));
+    status = hmc_detail::check(hmc_control_find(control.get(), ip.c_str(), isServer() ? 0 : 1, &rank));
     return status == status_t::SUCCESS ? call(rank, operation) : CtrlResult(status);
   }
 
@@ -377,6 +456,15 @@ private:
   }
   template <typename Operation> CtrlResult receive(const std::string &ip, Operation operation) {
     return note_received(call(ip, operation, true));
+  }
+
+  template <typename Key>
+  CtrlResult receive_typed(const Key &key, uint16_t type, void *data, size_t size, uint64_t timeout_ms) {
+    hmc_detail::Incoming message;
+    CtrlResult result = receive(key, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_detail::receive_any(control, rank, timeout_ms, &message);
+    });
+    return result ? CtrlResult(message.give_typed(type, data, size)) : result;
   }
 
   CtrlResult note_received(CtrlResult result) {

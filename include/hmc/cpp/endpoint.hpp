@@ -155,6 +155,20 @@ public:
     return status_t::SUCCESS;
   }
 
+  /* True where the owner listens there already. */
+  bool listens(const void *owner, const std::string &ip, uint16_t port) const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const Listener &listener : listeners_)
+      if (listener.owner == owner && listener.port == port && listener.ip == ip) return true;
+    return false;
+  }
+
+  /* True where the owner dialled that address and the connection lives. */
+  bool has_dialled(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) const {
+    std::shared_ptr<Peer> known = find_dialled(owner, ip, port, type);
+    return known && known->is_connected();
+  }
+
   /* Ends the owner's listening, on one port or, with 0, on all. The C API stops all listeners of a context at once:
    * those of other owners are taken up again. */
   void stop_listening(const void *owner, uint16_t port) {

@@ -24,6 +24,15 @@
 namespace hmc {
 namespace hmc_detail {
 
+/* What a thread that waits here asks now and then: true ends the wait with CANCELLED. For bindings of languages that
+ * handle signals by themselves; NULL, as it is at first: nothing is asked. One for each thread. */
+using StopCheck = bool (*)();
+
+inline StopCheck &stop_check() {
+  static thread_local StopCheck check = nullptr;
+  return check;
+}
+
 /* One call of sendDataTo or recvDataFrom. */
 class Exchange {
 public:
@@ -126,6 +135,10 @@ private:
     return fail(status_t::NOT_FOUND, "%s: no connection with %s: call connectTo first", call_, ip_.c_str());
   }
 
+  static bool is_stopped() { return stop_check() && stop_check()(); }
+
+  status_t stopped() const { return fail(status_t::CANCELLED, "%s: a signal ended the wait", call_); }
+
   status_t hung_up() const {
     return fail(status_t::CANCELLED, "%s: disConnect was called for %s meanwhile", call_, ip_.c_str());
   }
@@ -134,6 +147,7 @@ private:
   status_t find_peer(std::shared_ptr<Peer> *found) {
     if (endpoint_.was_listening()) endpoint_.take_in(1);
     while (!(*found = endpoint_.find(owner_, ip_, port_, type_))) {
+      if (is_stopped()) return stopped();
       if (!endpoint_.was_listening() || is_late()) return nobody();
       endpoint_.take_in(look_ms());
     }
@@ -164,6 +178,7 @@ private:
       if (!is_connected || is_over) empty_queue();
       uint64_t seen = mailbox.news();
       if (mailbox.take_answer(id, answer)) return status_t::SUCCESS;
+      if (is_stopped()) return stopped();
       if (!endpoint_.has(peer.handle())) return hung_up();
       if (!is_connected) return fail(status_t::PEER_LOST, "%s: the receiver at %s is gone", call_, ip_.c_str());
       if (is_over)
@@ -186,6 +201,7 @@ private:
       if (is_over || (!peers.empty() && !is_connected)) empty_queue();
       uint64_t seen = mailbox.news();
       if (take_offer(peers, from, offer)) return status_t::SUCCESS;
+      if (is_stopped()) return stopped();
       if (peers.empty() && was_there) return hung_up();
       if (peers.empty() && (!endpoint_.was_listening() || is_over)) return nobody();
       if (!peers.empty() && !is_connected)

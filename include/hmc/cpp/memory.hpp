@@ -1,6 +1,7 @@
 /* Memory: allocating on a device and copying to and from it.
  *
- * A Memory is a small value: a kind, a device, and whether both work here. It owns none of the buffers it allocates. */
+ * A Memory is a small value: a kind, a device, and whether both work here. It owns none of the buffers it allocates.
+ * MemoryBase is what programs know as the class behind it; createMemoryClass makes one. */
 #ifndef HMC_CPP_MEMORY_HPP
 #define HMC_CPP_MEMORY_HPP
 
@@ -8,8 +9,15 @@
 #include <hmc/memory.h>
 
 #include <cstddef>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#define ACCEL_PAGE_SIZE (64 * 1024)
 
 namespace hmc {
+
+using CNaddr = uint64_t; /* an address of a Cambricon MLU */
 
 /* The kinds of memory, with the values of hmc_memory_kind_t. */
 enum class MemoryType : int {
@@ -39,6 +47,22 @@ inline hmc_status_t resolve_memory(MemoryType type, int device, hmc_memory_t *re
   return hmc_memory_resolve(wanted, resolved); /* again, for its text */
 }
 
+/* A kind that this machine lacks altogether is a fault of the program's configuration, and constructors have always
+ * thrown for it. A device that is missing of a kind that works is told by getInitStatus. */
+inline void expect_supported(MemoryType type, hmc_status_t status) {
+  if (status != HMC_UNSUPPORT || type == MemoryType::DEFAULT || type == MemoryType::CPU) return;
+  const char *name = "The accelerator";
+  switch (type) {
+  case MemoryType::NVIDIA_GPU: name = "NVIDIA GPU"; break;
+  case MemoryType::AMD_GPU: name = "AMD GPU"; break;
+  case MemoryType::CAMBRICON_MLU: name = "Cambricon MLU"; break;
+  case MemoryType::HUAWEI_ASCEND_NPU: name = "Huawei Ascend NPU"; break;
+  case MemoryType::MOORE_GPU: name = "Moore GPU"; break;
+  default: break;
+  }
+  throw std::runtime_error(std::string(name) + " is not supported");
+}
+
 inline hmc_memory_t host_memory() {
   hmc_memory_t memory = {HMC_MEMORY_CPU, 0};
   return memory;
@@ -53,62 +77,90 @@ inline MemoryType memory_supported() {
   return static_cast<MemoryType>(resolved.kind);
 }
 
-/* A kind of memory on one device. Where it does not work on this machine the object can still be made, and every call
- * on it answers what getInitStatus says, UNSUPPORT as a rule. Threads: any, but for init, free and
- * setDeviceIdAndMemoryType, which no other call may overlap. */
+/* True where this build exports device memory as dma-buf by CUDA. HMC asks the driver when it needs it; for programs
+ * that only want to know whether such a device is here. Threads: any. */
+inline bool memory_dmabuf_supported() {
+  int devices = 0;
+  return hmc_memory_devices(HMC_MEMORY_NVIDIA_GPU, &devices) == HMC_SUCCESS && devices > 0;
+}
+
+/* The operations of one memory, as a class to derive from. Threads: as Memory. */
+class MemoryBase {
+public:
+  MemoryBase(int device_id_, MemoryType mem_type_) : device_id(device_id_), mem_type(mem_type_) {}
+  virtual ~MemoryBase() = default;
+
+  virtual status_t init() = 0;
+  virtual status_t free() = 0;
+  virtual status_t allocateBuffer(void **addr, size_t size) = 0;
+  virtual status_t allocatePeerableBuffer(void **addr, size_t size) = 0;
+  virtual status_t freeBuffer(void *addr) = 0;
+  virtual status_t copyHostToDevice(void *dest, const void *src, size_t size) = 0;
+  virtual status_t copyDeviceToHost(void *dest, const void *src, size_t size) = 0;
+  virtual status_t copyDeviceToDevice(void *dest, const void *src, size_t size) = 0;
+
+protected:
+  int device_id;
+  MemoryType mem_type;
+};
+
+/* A kind of memory on one device. Where the machine has no such device every call answers what getInitStatus says,
+ * NOT_FOUND as a rule; where it does not know the kind at all, the constructor throws std::runtime_error. Threads: any,
+ * but for init, free and setDeviceIdAndMemoryType, which no other call may overlap. */
 class Memory {
 public:
-  explicit Memory(int device_id, MemoryType type = MemoryType::DEFAULT) : device_id_(device_id), type_(type) { init(); }
+  Memory(int device_id, MemoryType mem_type = MemoryType::DEFAULT) : device_id_(device_id), type_(mem_type) {
+    look_for();
+  }
+
+  /* The memory of a kind on the same device. Throws as the constructor. */
+  std::unique_ptr<MemoryBase> createMemoryClass(MemoryType mem_type);
 
   /* Looks for the device again; the constructor did it once.
    * Errors: UNSUPPORT (the kind does not work here), NOT_FOUND (no such device). */
-  status_t init() {
-    hmc_memory_t resolved;
-    status_ = hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved));
-    if (status_ == status_t::SUCCESS) memory_ = resolved;
-    return status_;
-  }
+  status_t init() { return hmc_detail::answer(find()); }
 
-  /* Lets go of the device: calls answer INVALID_CONFIG until init. Buffers stay allocated. */
-  status_t free() {
-    status_ = status_t::INVALID_CONFIG;
-    return status_t::SUCCESS;
-  }
+  /* Kept for programs that end by it: a Memory holds nothing. Buffers stay allocated, and calls go on working. */
+  status_t free() { return status_t::SUCCESS; }
 
-  /* Makes this the memory of another kind or device. Errors: as init; getInitStatus says the same then. */
-  status_t setDeviceIdAndMemoryType(int device_id, MemoryType type = MemoryType::DEFAULT) {
+  /* Makes this the memory of another kind or device. Throws as the constructor. Errors: as init; getInitStatus says the
+   * same then. */
+  status_t setDeviceIdAndMemoryType(int device_id, MemoryType mem_type = MemoryType::DEFAULT) {
     device_id_ = device_id;
-    type_ = type;
-    return init();
+    type_ = mem_type;
+    look_for();
+    return hmc_detail::answer(status_);
   }
 
-  /* Allocates `size` bytes on the device. *addr is a device address: the host cannot read or write through it unless
-   * the kind is CPU. Ownership: the caller's, until freeBuffer. Errors: INVALID_CONFIG (size 0, addr NULL), UNSUPPORT,
-   * NOT_FOUND, NO_MEMORY. */
+  /* Allocates `size` bytes on the device; at least one, so that size 0 gives an address too. *addr is a device address:
+   * the host cannot read or write through it unless the kind is CPU. Ownership: the caller's, until freeBuffer. Errors:
+   * ERROR (addr NULL, no memory), UNSUPPORT, NOT_FOUND. */
   status_t allocateBuffer(void **addr, size_t size) {
     if (status_ != status_t::SUCCESS) return unusable();
-    return hmc_detail::check(hmc_memory_allocate(memory_, size, addr));
+    if (!addr) return missing("allocateBuffer");
+    return hmc_detail::answer(hmc_detail::check(hmc_memory_allocate(memory_, size ? size : 1, addr)));
   }
 
   /* As allocateBuffer, for memory that devices and network cards are to reach. All memory of HMC is such memory. */
   status_t allocatePeerableBuffer(void **addr, size_t size) { return allocateBuffer(addr, size); }
 
-  /* Frees what allocateBuffer gave; NULL is allowed. Errors: NOT_FOUND (not a live allocation of this memory). */
+  /* Frees what allocateBuffer gave. Errors: ERROR (NULL), NOT_FOUND (not a live allocation of this memory). */
   status_t freeBuffer(void *addr) {
     if (status_ != status_t::SUCCESS) return unusable();
-    return hmc_detail::check(hmc_memory_free(memory_, addr));
+    if (!addr) return missing("freeBuffer");
+    return hmc_detail::answer(hmc_detail::check(hmc_memory_free(memory_, addr)));
   }
 
   /* Copy `size` bytes; complete when the call returns. The ranges of the first two must not overlap.
-   * Errors: INVALID_CONFIG (NULL with size > 0), OUT_OF_RANGE (past the device's allocation), UNSUPPORT. */
+   * Errors: ERROR (NULL, also with size 0; past the device's allocation), UNSUPPORT. */
   status_t copyHostToDevice(void *dest, const void *src, size_t size) {
-    return copy(dest, memory_, src, hmc_detail::host_memory(), size);
+    return copy("copyHostToDevice", dest, memory_, src, hmc_detail::host_memory(), size);
   }
   status_t copyDeviceToHost(void *dest, const void *src, size_t size) {
-    return copy(dest, hmc_detail::host_memory(), src, memory_, size);
+    return copy("copyDeviceToHost", dest, hmc_detail::host_memory(), src, memory_, size);
   }
   status_t copyDeviceToDevice(void *dest, const void *src, size_t size) {
-    return copy(dest, memory_, src, memory_, size);
+    return copy("copyDeviceToDevice", dest, memory_, src, memory_, size);
   }
 
   /* The kind in use: for DEFAULT the one it stood for; where it does not work here, the one that was asked for. */
@@ -117,7 +169,7 @@ public:
   }
 
   /* SUCCESS, or why this memory cannot be used. */
-  status_t getInitStatus() const { return status_; }
+  status_t getInitStatus() const { return hmc_detail::answer(status_); }
 
   int getDeviceId() const { return device_id_; }
 
@@ -125,17 +177,36 @@ public:
   hmc_memory_t handle() const { return memory_; }
 
 private:
-  status_t copy(void *dest, hmc_memory_t dest_memory, const void *src, hmc_memory_t src_memory, size_t size) {
+  friend class ConnBuffer;
+
+  status_t find() {
+    hmc_memory_t resolved;
+    status_ = hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved));
+    if (status_ == status_t::SUCCESS) memory_ = resolved;
+    return status_;
+  }
+
+  void look_for() { hmc_detail::expect_supported(type_, static_cast<hmc_status_t>(find())); }
+
+  static status_t missing(const char *call) {
+    return hmc_detail::answer_error(hmc_detail::fail(status_t::INVALID_CONFIG, "%s: the address is NULL", call));
+  }
+
+  status_t copy(const char *call, void *dest, hmc_memory_t dest_memory, const void *src, hmc_memory_t src_memory,
+                size_t size) {
     if (status_ != status_t::SUCCESS) return unusable();
-    return hmc_detail::check(hmc_memory_copy(dest, dest_memory, src, src_memory, size));
+    if (!dest || !src) return missing(call);
+    return hmc_detail::answer(hmc_detail::check(hmc_memory_copy(dest, dest_memory, src, src_memory, size)));
   }
 
   /* Asks again, so that the text says what is missing. */
   status_t unusable() const {
     hmc_memory_t resolved;
-    if (hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved)) == status_) return status_;
-    return hmc_detail::fail(status_, "memory %s, device %d: not in use, call init() first",
-                            hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(type_)), device_id_);
+    status_t status = hmc_detail::check(hmc_detail::resolve_memory(type_, device_id_, &resolved));
+    if (status != status_t::SUCCESS) return hmc_detail::answer(status);
+    return hmc_detail::answer(hmc_detail::fail(status_, "memory %s, device %d: not in use, call init() first",
+                                               hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(type_)),
+                                               device_id_));
   }
 
   int device_id_;
@@ -143,6 +214,41 @@ private:
   hmc_memory_t memory_ = {HMC_MEMORY_CPU, 0}; /* meaningful while status_ is SUCCESS */
   status_t status_ = status_t::INVALID_CONFIG;
 };
+
+namespace hmc_detail {
+
+/* What createMemoryClass makes: a Memory behind the operations of MemoryBase. */
+class MemoryClass : public MemoryBase {
+public:
+  MemoryClass(int device_id_, MemoryType mem_type_)
+      : MemoryBase(device_id_, mem_type_), memory_(device_id_, mem_type_) {}
+
+  status_t init() override { return memory_.init(); }
+  status_t free() override { return memory_.free(); }
+  status_t allocateBuffer(void **addr, size_t size) override { return memory_.allocateBuffer(addr, size); }
+  status_t allocatePeerableBuffer(void **addr, size_t size) override {
+    return memory_.allocatePeerableBuffer(addr, size);
+  }
+  status_t freeBuffer(void *addr) override { return memory_.freeBuffer(addr); }
+  status_t copyHostToDevice(void *dest, const void *src, size_t size) override {
+    return memory_.copyHostToDevice(dest, src, size);
+  }
+  status_t copyDeviceToHost(void *dest, const void *src, size_t size) override {
+    return memory_.copyDeviceToHost(dest, src, size);
+  }
+  status_t copyDeviceToDevice(void *dest, const void *src, size_t size) override {
+    return memory_.copyDeviceToDevice(dest, src, size);
+  }
+
+private:
+  Memory memory_;
+};
+
+} // namespace hmc_detail
+
+inline std::unique_ptr<MemoryBase> Memory::createMemoryClass(MemoryType mem_type) {
+  return std::unique_ptr<MemoryBase>(new hmc_detail::MemoryClass(device_id_, mem_type));
+}
 
 } // namespace hmc
 #endif

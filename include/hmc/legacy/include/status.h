@@ -1,0 +1,5 @@
+/* <status.h>: a name of the first HMC's headers. Programs that include it add hmc/legacy/include to their search path. */
+#ifndef HMC_LEGACY_STATUS_H
+#define HMC_LEGACY_STATUS_H
+#include <hmc.h>
+#endif
