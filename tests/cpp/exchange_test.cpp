@@ -247,13 +247,16 @@ static void test_lost(Process &first, Process &second) {
     CHECK_OK(comm.connectTo(LOOPBACK, port, connection));
     status_t sent = status_t::SUCCESS, received = status_t::SUCCESS;
     std::atomic<int> started{0};
+    /* last_status is a thread's own: the answer is ERROR, and this the finer code */
     std::thread sender([&] {
       started++;
-      sent = comm.sendDataTo(LOOPBACK, port, block.at(), 1000, send_memory);
+      CHECK(comm.sendDataTo(LOOPBACK, port, block.at(), 1000, send_memory) == status_t::ERROR);
+      sent = last_status();
     });
     std::thread receiver([&] {
       started++;
-      received = comm.recvDataFrom(LOOPBACK, port, block.at(2000), 1000, send_memory, nullptr);
+      CHECK(comm.recvDataFrom(LOOPBACK, port, block.at(2000), 1000, send_memory, nullptr) == status_t::ERROR);
+      received = last_status();
     });
     while (started < 2) usleep(1000);
     usleep(150000); /* both are waiting by now */
