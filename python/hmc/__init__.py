@@ -22,8 +22,13 @@ _ENGINE = (
     "Context", "Peer", "Region", "Remote", "Slice", "Batch", "Request", "Signal", "Notification", "DeviceBuffer",
     "allocate", "copy", "memory_of", "devices", "connection_types", "wait_all", "wait_any", "as_completed", "version",
 )
+_CORE = ("Memory", "ConnBuffer", "Communicator", "Buffer", "CtrlLink", "memory_supported")
+_SESSION = ("IOBuffer", "Session", "create_session", "memory_type_from_torch_tensor", "DeviceHint")
+_COLLECTIVE = ("Group", "init_group", "alltoall")
 _PARTS = {}
-_PARTS.update((name, "._engine") for name in _ENGINE)
+for _module, _names in (("._engine", _ENGINE), (".hmc", _CORE), (".session", _SESSION), (".collective", _COLLECTIVE)):
+    _PARTS.update((name, _module) for name in _names)
+del _module, _names
 
 __all__ = ["status_t", "MemoryType", "ConnType", "CtrlTransport", *_errors, *_PARTS]
 
@@ -41,7 +46,7 @@ def __getattr__(name):
     return value
 
 
-_SUBMODULES = frozenset()
+_SUBMODULES = frozenset(("hmc", "session", "collective", "groups", "aio"))
 
 
 def __dir__():

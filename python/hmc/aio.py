@@ -24,11 +24,15 @@ class _Bridge:
     def look(self):
         self.epoll.poll(0)
         for request in [each for each in self.waiting if each.done()]:
-            future = self.waiting.pop(request)
-            if not future.done():
-                future.set_result(None)
+            self.wake(self.waiting.pop(request))
         for listener in list(self.listeners):
             listener.set()
+
+    @staticmethod
+    def wake(futures):
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
 
     def close(self):
         """The context closes; from any thread."""
@@ -47,18 +51,22 @@ class _Bridge:
                 self._close()
 
     def _close(self):
+        if self.epoll.closed:
+            return
         if not self.loop.is_closed():
             self.loop.remove_reader(self.epoll.fileno())
         self.epoll.close()
+        if self.loop.is_closed():
+            return
         for listener in list(self.listeners):
             listener.set()
-        for future in self.waiting.values():
-            if not future.done() and not self.loop.is_closed():
-                future.set_result(None)
+        for futures in self.waiting.values():
+            self.wake(futures)
         self.waiting.clear()
 
 
 def bridge_of(context):
+    """What the running loop awaits of a context, made when it is first asked for."""
     loop = asyncio.get_running_loop()
     bridges = context._bridges
     if bridges is None:
@@ -74,24 +82,35 @@ def bridge_of(context):
 async def wait(context, request):
     """The result of a request. Where the awaiting task is cancelled, so is the request."""
     bridge = bridge_of(context)
-    while not request.done():
-        future = bridge.waiting.get(request)
-        if future is None:
-            future = bridge.waiting[request] = bridge.loop.create_future()
-            if request.done():  # between the look and the watch
-                bridge.waiting.pop(request, None)
-                break
-        try:
-            await asyncio.shield(future) if False else await future
-        except asyncio.CancelledError:
+    future = bridge.loop.create_future()
+    bridge.waiting.setdefault(request, []).append(future)
+    if request.done():  # between the first look and the watch
+        bridge.wake(bridge.waiting.pop(request, ()))
+    try:
+        await future
+    except asyncio.CancelledError:
+        futures = bridge.waiting.get(request, [])
+        if future in futures:
+            futures.remove(future)
+        if not futures:
             bridge.waiting.pop(request, None)
             request.cancel()
-            raise
-        if bridge.epoll.closed:
-            break
+        raise
     return request.wait()
 
 
 async def notifications(context):
-    raise errors.UnsupportedError(2, "not yet")
-    yield
+    """Notifications in the order they came, until the context closes."""
+    bridge = bridge_of(context)
+    arrived = asyncio.Event()
+    bridge.listeners.add(arrived)
+    try:
+        while not context.is_closed:
+            note = context.poll_notification()
+            if note is not None:
+                yield note
+                continue
+            await arrived.wait()
+            arrived.clear()
+    finally:
+        bridge.listeners.discard(arrived)

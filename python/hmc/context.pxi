@@ -457,6 +457,14 @@ cdef class Context:
                 known = self.arrived[len(self.arrived) - 1]
         return known
 
+    def poll_notification(self):
+        """The oldest notification that is here, or None. Never waits long."""
+        self.enter()
+        try:
+            return self.take_notification(1)
+        finally:
+            self.leave()
+
     def fileno(self):
         """A descriptor that becomes readable when something happened here, for poll loops. It is the context's."""
         cdef int descriptor = -1
@@ -574,9 +582,6 @@ cdef class Context:
         return "<hmc.Context %s, %d peers%s>" % (self.text or "without name", len(self.peers), where)
 
 
-cdef uint64_t timeout_setting = 0
-
-
 cdef uint64_t default_timeout_ms() except? 0:
     """HMC_TIMEOUT in milliseconds: waits that are cut into pieces need to know it."""
     value = os.environ.get("HMC_TIMEOUT", "").strip() or "30s"
@@ -651,3 +656,8 @@ def close_all():
 
 import atexit
 atexit.register(close_all)
+
+
+def default_timeout():
+    """HMC_TIMEOUT in milliseconds."""
+    return default_timeout_ms()
