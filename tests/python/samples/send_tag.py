@@ -1,0 +1,2 @@
+# sender side
+sess.ctrl_send(peer=0, tag=1)
