@@ -296,7 +296,19 @@ class ProcessGroup:
         return self._view[base:base + nbytes]
 
     def _release(self, other):
-        self._remotes[other].fetch_add(self.rank * _WORDS + 32, 1)
+        try:
+            self._remotes[other].fetch_add(self.rank * _WORDS + 32, 1)
+        except (errors.PeerLostError, errors.StaleError):
+            pass  # it has what it waited for, and has left: it sends no more
+
+    def _end_sends(self, requests):
+        """Waits for what was sent. A rank that took it and left before it could say so is fine."""
+        for other, request in requests:
+            try:
+                request.wait()
+            except (errors.PeerLostError, errors.StaleError):
+                if self._taken[other].value < self._sent[other]:
+                    raise
 
     def _others(self):
         """Each rank begins with the one behind it, so that not all talk to the same one."""
@@ -314,26 +326,24 @@ class ProcessGroup:
             for other in self._others():
                 data = sends[other]
                 if data is not None and begin < len(data):
-                    requests.append(self._send(other, data[begin:begin + step]))
+                    requests.append((other, self._send(other, data[begin:begin + step])))
             for other in self._others():
                 count = incoming(other)
                 if begin < count:
                     end = min(begin + step, count)
                     use(other, begin, end, self._receive(other, (end - begin) * itemsize))
                     self._release(other)
-            for request in requests:
-                request.wait()
+            self._end_sends(requests)
 
     # ---- operations
 
     def barrier(self):
         """Returns when all ranks have called it."""
-        requests = [self._send(other, b"") for other in self._others()]
+        requests = [(other, self._send(other, b"")) for other in self._others()]
         for other in self._others():
             self._receive(other, 0)
             self._release(other)
-        for request in requests:
-            request.wait()
+        self._end_sends(requests)
 
     def _part(self, count, rank):
         """The elements of a rank's part, where `count` are divided as evenly as they can be."""
