@@ -292,6 +292,8 @@ void hmci_verbs_progress(void *block) {
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
+#define HASTE UINT64_C(1000000) /* nanoseconds that the loop's thread waits for the wire: it has others to serve */
+
 /* ---- letting go -------------------------------------------------------------------------------------------------- */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
@@ -305,17 +307,18 @@ static void tear_away(verbs_rail_t *rail) {
  * queue pairs that hold it are failed, which flushes them. */
 static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
   uint64_t start = hmci_now();
+  uint64_t grace = hmci_loop_is_held(connection->transport->host->loop) ? HASTE : VERBS_GRACE;
   while (!hmci_operation_is_complete(operation)) {
     poll_all(connection);
     uint64_t waited = hmci_now() - start;
     for (uint32_t i = 0; i < connection->rail_count && !hmci_operation_is_complete(operation); i++) {
       verbs_rail_t *rail = &connection->rails[i];
       if (!rail->device || !hmci_verbs_ring_holds(rail, operation)) continue;
-      if (waited > VERBS_GRACE && rail->phase == VERBS_UP) {
+      if (waited > grace && rail->phase == VERBS_UP) {
         rail->recalled = true;
         hmci_verbs_pairing_break(rail, false);
       }
-      if (waited > VERBS_GRACE + VERBS_DRAIN) tear_away(rail);
+      if (waited > grace + VERBS_DRAIN) tear_away(rail);
     }
   }
 }
