@@ -72,6 +72,7 @@ hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD
       .flush = sealed_flush,
       .close = sealed_close,
       .descriptor = descriptor,
+      .copies = true,
       .protection = "encrypted and authenticated by AES-128-GCM, with keys of the peers' TLS 1.3 handshake",
   };
   pthread_mutex_init(&self->lock, NULL);

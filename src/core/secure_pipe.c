@@ -109,6 +109,7 @@ hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **out) {
       .flush = secure_flush,
       .close = secure_close,
       .descriptor = hmci_secure_descriptor(stream),
+      .copies = true,
       .protection = "encrypted by TLS 1.3",
   };
   self->stream = stream;

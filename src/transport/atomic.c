@@ -1,4 +1,5 @@
 /* Atomics at the owner's side. */
+#include "../base/guarded.h"
 #include "transport.h"
 
 #include <string.h>
@@ -52,9 +53,18 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   return status;
 }
 
+/* Lent memory may be unmapped by its owner, who is the one to be protected. */
+static bool is_there(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmc_atomic_operation_t what) {
+  if (region->owned) return true;
+  if (what == HMC_ATOMIC_LOAD) return hmci_guarded_is_there(region->base + offset, width);
+  return hmci_guarded_is_word(region->base + offset - (uintptr_t)(region->base + offset) % 4);
+}
+
 hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
                                    hmci_atomic_t *atomic) {
   if (!region->ops->host_accessible) return apply_on_device(region, offset, width, atomic);
+  if (!is_there(region, offset, width, atomic->operation))
+    return hmci_fail(HMC_STALE, "the memory of the region is not mapped any more");
   atomic->fetched =
       hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
   return HMC_SUCCESS;

@@ -46,7 +46,7 @@ void calls_cancel_large_transfers(void **state) {
   place_t local = near_make(&couple, LARGE, false);
   for (int i = 0; i < 6; i++) {
     hmc_request_t *request = NULL;
-    hmc_operation_options_t hasty = {.timeout_ms = i < 3 ? 0 : 5};
+    hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = i < 3 ? 0 : 5};
     assert_success(i % 2 ? hmc_put_nb(local.region, 0, far.remote, 0, LARGE, &hasty, &request)
                          : hmc_get_nb(local.region, 0, far.remote, 0, LARGE, &hasty, &request));
     if (i < 3)
@@ -69,7 +69,7 @@ void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   couple_t couple;
   distant_t distant;
   hmc_request_t *cut = NULL, *request = NULL;
-  hmc_operation_options_t hasty = {.timeout_ms = 100};
+  hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 100};
   couple_open(&couple, (const char *const[]){"HMC_TCP_STREAMS", "4", NULL});
   far_t far = far_make(&couple, (far_options_t){.name = "healthy", .size = MIB, .lend = true});
   distant_start(&distant, &couple);
@@ -77,7 +77,7 @@ void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   distant_stop(&distant);
   assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &hasty, &cut));
   sleep_ms(150); /* its deadline is a timer of the service thread */
-  hmc_operation_options_t patient = {.timeout_ms = 4000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 4000};
   for (int i = 0; i < 20; i++) {
     assert_success(hmc_put_nb(local.region, 0, far.remote, 0, MIB, &patient, &request));
     assert_success(finish(request));
@@ -96,7 +96,7 @@ void calls_keep_their_order_behind_a_cut_off_put(void **state) {
   (void)state;
   couple_t couple;
   distant_t distant;
-  hmc_operation_options_t patient = {.timeout_ms = 60000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 60000};
   couple_open(&couple, (const char *const[]){"HMC_TCP_STREAMS", "4", "HMC_PEER_TIMEOUT", "1s", NULL});
   distant_start(&distant, &couple);
   place_t local = near_make(&couple, DISTANT_SIZE, true);

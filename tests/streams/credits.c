@@ -19,7 +19,7 @@ typedef struct asker {
 static void *ask(void *argument) {
   asker_t *asker = argument;
   static _Thread_local hmc_request_t *requests[ASKED];
-  hmc_operation_options_t patient = {.timeout_ms = 60000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 60000};
   uint32_t count = 0;
   for (uint32_t i = 0; i < ASKED && asker->status == HMC_SUCCESS; i++) {
     uint64_t at = i % 64 * LENGTH;

@@ -19,7 +19,7 @@ void slow_peer_outlives_the_peer_timeout(void **state) {
   couple_t couple;
   distant_t distant;
   hmc_request_t *put = NULL, *get = NULL, *more = NULL;
-  hmc_operation_options_t patient = {.timeout_ms = 60000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 60000};
   couple_open(&couple, impatient);
   distant_start(&distant, &couple);
   place_t local = near_make(&couple, 2 * DISTANT_SIZE, true);

@@ -10,7 +10,7 @@ typedef struct test_case {
 } test_case_t;
 
 void assert_connected_at(hmc_peer_t *peer, const char *file, int line) {
-  hmc_peer_info_t info;
+  hmc_peer_info_t info = {.size = sizeof info};
   char text[1024];
   assert_success(hmc_peer_get_info(peer, &info));
   if (info.state == HMC_PEER_CONNECTED) return;

@@ -23,7 +23,11 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
   X(calls_cancel_large_transfers)                                                                                      \
   X(calls_to_others_go_on_when_a_striped_put_is_cut_off)                                                               \
   X(calls_keep_their_order_behind_a_cut_off_put)
-#define STREAM_TESTS(X) SLOW_TESTS(X) CREDIT_TESTS(X) CALL_TESTS(X)
+#define UNMAPPED_TESTS(X)                                                                                              \
+  X(unmapped_source_ends_the_operation)                                                                                \
+  X(unmapped_sink_ends_the_operation)                                                                                  \
+  X(unmapped_region_ends_the_operation)
+#define STREAM_TESTS(X) SLOW_TESTS(X) CREDIT_TESTS(X) CALL_TESTS(X) UNMAPPED_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 STREAM_TESTS(DECLARE_TEST)

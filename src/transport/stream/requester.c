@@ -1,4 +1,5 @@
 /* The requesting end of a stream: who moves it, and how operations begin and end (see requester.h). */
+#include "../../base/processor.h"
 #include "../../base/socket.h"
 #include "requester_parts.h"
 
@@ -8,7 +9,8 @@
 #include <sys/epoll.h>
 
 enum { BYTES_PER_NANOSECOND = 4, PATIENT_BYTES = 4 << 20 };
-enum { QUEUE_BEFORE_SEND = 32 }; /* small operations kept back while earlier ones are unacknowledged */
+#define LOOK_AFTER UINT64_C(8000) /* nanoseconds: a small operation between two processors of a host takes less */
+enum { QUEUE_BEFORE_SEND = 32 };  /* small operations kept back while earlier ones are unacknowledged */
 
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
 static void end_all(hmci_requester_t *requester, hmc_status_t status) {
@@ -153,12 +155,14 @@ static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < operation->segment_count && bytes < PATIENT_BYTES; i++)
     bytes += operation->segments[i].length;
+  spin = hmci_processor_spin(spin);
   return spin ? spin + (bytes < PATIENT_BYTES ? bytes : PATIENT_BYTES) / BYTES_PER_NANOSECOND : 0;
 }
 
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin) {
   hmc_status_t status = HMC_SUCCESS;
   uint64_t idle_since = 0, allowed = patience(operation, spin);
+  bool looked = false;
   enter(requester);
   requester->drivers++;
   if (requester->armed) settle(requester, false);
@@ -182,6 +186,9 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
     } else if (now - idle_since > allowed) {
       status = HMC_IN_PROGRESS;
       break;
+    } else if (!looked && now - idle_since > LOOK_AFTER) {
+      looked = true; /* once: who shares the processor answers only when this thread sleeps */
+      if (hmci_processor_is_shared(requester->pipe->descriptor)) allowed = 0;
     }
   }
 
@@ -191,6 +198,13 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
   release_stages(requester);
   pthread_mutex_unlock(&requester->lock);
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
+}
+
+bool hmci_requester_has_work(hmci_requester_t *requester) {
+  enter(requester);
+  bool work = is_busy(requester) && !requester->failed;
+  pthread_mutex_unlock(&requester->lock);
+  return work;
 }
 
 void hmci_requester_progress(hmci_requester_t *requester) {

@@ -92,6 +92,8 @@ void hmci_requester_close(hmci_requester_t *requester);
 /* As the ops of the same names in transport.h. */
 hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count);
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin);
+/* True while operations are under way, or something of ended ones still comes. */
+bool hmci_requester_has_work(hmci_requester_t *requester);
 void hmci_requester_progress(hmci_requester_t *requester);
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status);

@@ -267,13 +267,14 @@ typedef struct aim {
 static uint64_t aim_payload(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
   hmci_operation_t *sink = requester->sink;
   uint64_t left = requester->data_left;
-  if (sink && hmci_stream_is_host(sink)) {
+  bool guarded = sink && requester->pipe->copies && !sink->local->owned; /* goes by way of the buffer */
+  if (sink && hmci_stream_is_host(sink) && !guarded) {
     hmci_cursor_t cursor = hmci_stream_state(sink)->received;
     aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63,
                                   &aim->direct);
     return aim->direct == left ? HMCI_REPLY_HEADER : 0;
   }
-  if (sink && (aim->chunk = open_chunk(requester))) {
+  if (sink && !hmci_stream_is_host(sink) && (aim->chunk = open_chunk(requester))) {
     uint64_t room = requester->in.chunk - aim->chunk->size;
     aim->direct = left < room ? left : room;
     aim->parts[aim->count++] = (struct iovec){aim->chunk->buffer + aim->chunk->size, aim->direct};
@@ -316,7 +317,7 @@ static void take_placed(hmci_requester_t *requester, const aim_t *aim, uint64_t 
   if (!sink) {
   } else if (requester->data_checked) {
     requester->data_crc =
-        hmci_pieces_crc(sink->segments, sink->segment_count, sink->local->base, at, size, requester->data_crc);
+        hmci_pieces_crc(sink->local, sink->segments, sink->segment_count, at, size, requester->data_crc);
   } else {
     hmci_pieces_skip(sink->segments, sink->segment_count, at, size);
   }
@@ -334,6 +335,13 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
     aim_next(requester, buffer, &aim);
     if (!aim.count) break;
     ssize_t got = requester->pipe->receive(requester->pipe, aim.parts, aim.count);
+    if (got < 0 && errno == EFAULT && requester->sink) { /* a get's memory was unmapped: what comes is dropped */
+      hmci_operation_t *operation = requester->sink;
+      drop_sink(requester);
+      fail(requester, operation, HMC_INVALID_CONFIG);
+      moved = true;
+      continue;
+    }
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) break;
     if (got <= 0) {
       hmci_requester_lose(requester, got == 0 ? "the peer closed the connection"

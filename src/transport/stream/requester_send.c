@@ -2,6 +2,7 @@
  *
  * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from
  * where it lies, and notes how far the pipe took them. */
+#include "../../base/guarded.h"
 #include "../../base/socket.h"
 #include "requester_parts.h"
 
@@ -224,7 +225,7 @@ static void add_crc(hmci_requester_t *requester, const frame_t *frame, hmci_curs
   uint32_t crc = requester->crc;
   if (!first || !requester->crc_known) {
     crc = chunk ? hmci_crc32c(0, chunk, frame->payload)
-                : hmci_pieces_crc(operation->segments, operation->segment_count, operation->local->base, &start,
+                : hmci_pieces_crc(operation->local, operation->segments, operation->segment_count, &start,
                                   frame->payload, 0);
   }
   if (first) {
@@ -242,7 +243,7 @@ static void add_payload(batch_t *batch, const frame_t *frame, hmci_cursor_t star
     add_part(batch, operation->message, frame->payload, skip);
     return;
   }
-  if (frame->payload <= HMCI_STREAM_INLINE) {
+  if (frame->payload <= HMCI_STREAM_INLINE && operation->local->owned) { /* else the kernel finds out what is there */
     uint8_t *to = batch->headers + batch->header_size;
     hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &start, to, frame->payload);
     batch->header_size += (uint32_t)frame->payload;
@@ -319,6 +320,28 @@ static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *part
   return 0;
 }
 
+/* A part of what is sent is not there: memory that was unmapped under an operation. Whose it is shows when the first
+ * frame goes alone; that operation ends. True: go on. */
+static bool blame(hmci_requester_t *requester, bool alone) {
+  hmci_operation_t *operation = requester->sending;
+  if (!alone) return true;
+  hmci_requester_abandon(requester, operation);
+  if (!hmci_requester_break_off(requester)) return false;
+  hmci_requester_finish(requester, operation, HMC_INVALID_CONFIG);
+  return true;
+}
+
+/* Keeps the parts of the first frame only. */
+static void keep_first(const hmci_requester_t *requester, batch_t *batch) {
+  uint64_t left = batch->frames[0].size - requester->frame_sent;
+  batch->frame_count = 1;
+  for (int i = 0; i < batch->part_count; i++) {
+    if (batch->parts[i].iov_len > left) batch->parts[i].iov_len = left;
+    left -= batch->parts[i].iov_len;
+    if (!left) batch->part_count = i + 1;
+  }
+}
+
 /* Sends the rest of a cancelled operation's frame. True when it is gone. */
 static bool send_residue(hmci_requester_t *requester, bool *moved) {
   while (requester->residue) {
@@ -354,6 +377,19 @@ static void flush(hmci_requester_t *requester) {
   }
 }
 
+/* False where the pipe would copy from memory that is not there. */
+static bool is_mapped(const hmci_requester_t *requester, const batch_t *batch) {
+  bool lent = false;
+  for (int i = 0; i < batch->frame_count && requester->pipe->copies; i++) {
+    const hmci_operation_t *operation = batch->frames[i].operation;
+    lent |= operation->kind == HMCI_PUT && hmci_stream_is_host(operation) && !operation->local->owned;
+  }
+  for (int i = 0; i < batch->part_count && lent; i++) {
+    if (!hmci_guarded_is_mapped(batch->parts[i].iov_base, batch->parts[i].iov_len)) return false;
+  }
+  return true;
+}
+
 /* Leaves out what is over `limit` bytes. */
 static void cut(batch_t *batch, uint64_t limit) {
   for (int i = 0; i < batch->part_count; i++) {
@@ -368,7 +404,7 @@ static void cut(batch_t *batch, uint64_t limit) {
 
 /* Sends until all is gone, the pipe is full or the limit reached. True when something moved. */
 static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
-  bool moved = false;
+  bool moved = false, alone = false;
   requester->blocked = false;
   if (requester->failed || !send_residue(requester, &moved)) return moved;
   while (requester->sending && !requester->failed) {
@@ -383,8 +419,17 @@ static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
       continue;
     }
     if (!batch.frame_count) return moved; /* what is next waits for an answer */
+    if (alone) keep_first(requester, &batch);
     cut(&batch, limit);
-    ssize_t sent = write_parts(requester, batch.parts, batch.part_count);
+    bool mapped = is_mapped(requester, &batch);
+    ssize_t sent = mapped ? write_parts(requester, batch.parts, batch.part_count) : -1;
+    if (sent < 0 && (!mapped || errno == EFAULT)) {
+      if (!blame(requester, alone || batch.frame_count == 1)) return true;
+      alone = !alone;
+      if (!send_residue(requester, &moved)) return moved;
+      continue;
+    }
+    alone = false;
     if (sent < 0) hmci_requester_lose(requester, hmci_socket_loss(errno, "the connection broke while sending"));
     if (sent <= 0) return moved;
     moved = true;
@@ -418,9 +463,9 @@ static bool keep_residue(hmci_requester_t *requester) {
     memcpy(copy + frame.header, operation->message, frame.payload);
   } else if (hmci_stream_is_staged(operation)) {
     memcpy(copy + frame.header, hmci_stage_oldest(&requester->out)->buffer, frame.payload);
-  } else if (frame.payload) {
-    hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count, &cursor, copy + frame.header,
-                        frame.payload);
+  } else if (frame.payload && hmci_pieces_to_host(operation->local, operation->segments, operation->segment_count,
+                                                  &cursor, copy + frame.header, frame.payload) != HMC_SUCCESS) {
+    memset(copy + frame.header, 0, frame.payload); /* it is not there any more: bytes of nothing end the frame */
   }
   requester->residue = copy;
   requester->residue_size = frame.size;

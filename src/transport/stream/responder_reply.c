@@ -36,15 +36,21 @@ void hmci_responder_drop_chunks(hmci_responder_t *responder) {
   }
 }
 
-/* A DATA frame that is copied whole, so that its job is over where it was the last one. */
-static void add_small_data(hmci_responder_t *responder, hmci_responder_job_t *job, hmci_reply_header_t *header) {
+/* A DATA frame that is copied whole, so that its job is over where it was the last one. HMC_STALE where its memory is
+ * not there any more. */
+static hmc_status_t add_small_data(hmci_responder_t *responder, hmci_responder_job_t *job,
+                                   hmci_reply_header_t *header) {
   uint8_t *payload = responder->replies + responder->replies_size + HMCI_REPLY_HEADER;
-  hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, payload, header->length);
+  if (hmci_pieces_to_host(job->region, job->entries, job->count, &job->cursor, payload, header->length) !=
+      HMC_SUCCESS) {
+    return HMC_STALE;
+  }
   if (job->checksum) header->crc = hmci_crc32c(0, payload, header->length);
   add_reply(responder, header);
   responder->replies_size += (uint32_t)header->length;
   job->left -= header->length;
   if (!job->left) hmci_responder_free_job(responder, job);
+  return HMC_SUCCESS;
 }
 
 /* Appends the next DATA frame of a job, of a large one the header: HMC_IN_PROGRESS while the device copies it. */
@@ -65,12 +71,13 @@ static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *
   if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
   if (job->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
   if (host && length <= HMCI_STREAM_INLINE) {
-    add_small_data(responder, job, &header);
-    return HMC_SUCCESS;
+    return add_small_data(responder, job, &header);
   }
+  /* Before the header goes out: what is promised there has to come. */
+  if (host && !hmci_pieces_are_mapped(job->region, job->entries, job->count, job->cursor, length)) return HMC_STALE;
   if (job->checksum) {
     hmci_cursor_t cursor = job->cursor;
-    header.crc = host ? hmci_pieces_crc(job->entries, job->count, job->region->base, &cursor, length, 0)
+    header.crc = host ? hmci_pieces_crc(job->region, job->entries, job->count, &cursor, length, 0)
                       : hmci_crc32c(0, slot->buffer, length);
   }
   add_reply(responder, &header);
@@ -172,6 +179,12 @@ static bool send_replies(hmci_responder_t *responder) {
     struct iovec parts[HMCI_RESPONDER_PARTS];
     int count = reply_parts(responder, parts);
     ssize_t sent = responder->pipe->send(responder->pipe, parts, count);
+    if (sent < 0 && errno == EFAULT && responder->data_left) { /* its owner has unmapped the memory */
+      hmci_responder_job_t *job = hmci_responder_first_job(responder);
+      hmci_responder_release(responder, &job->region);
+      job->status = HMC_STALE;
+      continue;
+    }
     if (sent < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
         responder->blocked = true;

@@ -297,7 +297,7 @@ static bool place(hmci_responder_t *responder, const uint8_t *data, uint64_t siz
                                                 count, &responder->cursor, data, size);
     if (status != HMC_SUCCESS) {
       hmci_responder_release(responder, &responder->region);
-      hmci_responder_refuse(responder, status);
+      hmci_responder_refuse(responder, status == HMC_INVALID_CONFIG ? HMC_STALE : status);
     }
   }
   responder->payload_left -= size;
@@ -362,7 +362,8 @@ static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
     aim->parts[aim->count++] = (struct iovec){aim->chunk->buffer + aim->chunk->size, aim->direct};
     return 0;
   }
-  if (responder->region && responder->region->ops->host_accessible) {
+  bool guarded = responder->region && responder->pipe->copies && !responder->region->owned; /* goes by the scratch */
+  if (responder->region && responder->region->ops->host_accessible && !guarded) {
     hmci_cursor_t cursor = responder->cursor;
     aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor,
                                   left, aim->parts, HMCI_RESPONDER_PARTS - 1, &aim->direct);
@@ -396,7 +397,7 @@ static void take_placed(hmci_responder_t *responder, const aim_t *aim, uint64_t 
     return;
   }
   if (responder->request.flags & HMCI_FLAG_CHECKSUM) {
-    responder->crc = hmci_pieces_crc(entries, count, responder->region->base, &responder->cursor, size, responder->crc);
+    responder->crc = hmci_pieces_crc(responder->region, entries, count, &responder->cursor, size, responder->crc);
   } else {
     hmci_pieces_skip(entries, count, &responder->cursor, size);
   }
@@ -424,6 +425,11 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
     aim_next(responder, &aim);
     if (!aim.count) break; /* all chunks are with the device */
     ssize_t got = responder->pipe->receive(responder->pipe, aim.parts, aim.count);
+    if (got < 0 && errno == EFAULT && responder->region) { /* its owner has unmapped the memory */
+      hmci_responder_release(responder, &responder->region);
+      hmci_responder_refuse(responder, HMC_STALE);
+      continue;
+    }
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
       if (asks_again(responder, &asked)) continue;
       break;

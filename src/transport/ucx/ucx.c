@@ -121,9 +121,7 @@ static bool has_work(void *argument) {
     ucx_connection_t *connection = HMCI_CONTAINER(link, ucx_connection_t, link);
     if (!atomic_load(&connection->linked)) continue;
     hmci_requester_t *requester = &connection->requester;
-    pthread_mutex_lock(&requester->lock);
-    work = !hmci_list_is_empty(&requester->queue) && !requester->failed;
-    pthread_mutex_unlock(&requester->lock);
+    work = hmci_requester_has_work(requester);
     work = work || hmci_ucx_pipe_is_busy(connection->request_pipe) || hmci_ucx_lane_is_busy(&connection->lane);
   }
   pthread_mutex_unlock(&transport->lock);

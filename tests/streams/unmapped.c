@@ -1,0 +1,111 @@
+/* Memory that is unmapped while it is lent: the operation that meets it ends with a status, at either end. The peer stays,
+ * what was under way beside it succeeds, and nobody dies. */
+#include "suite.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#define SIZE (4 * MIB)
+#define GONE (2 * MIB) /* from here on */
+
+typedef struct lent {
+  uint8_t *memory;
+  hmc_region_t *region;
+} lent_t;
+
+static lent_t lend(hmc_context_t *context, const char *name) {
+  lent_t lent = {mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), NULL};
+  assert_true(lent.memory != MAP_FAILED);
+  memset(lent.memory, 3, SIZE);
+  assert_success(hmc_region_register(context, lent.memory, SIZE, name, name ? HMC_REMOTE_ALL : 0, &lent.region));
+  return lent;
+}
+
+static void unmap(const lent_t *lent) { assert_int_equal(munmap(lent->memory + GONE, SIZE - GONE), 0); }
+
+static void lent_close(lent_t *lent) {
+  hmc_region_close(lent->region);
+  munmap(lent->memory, GONE);
+}
+
+/* Small, half there, and all of it; by itself, and in the middle of others. */
+static const struct {
+  uint64_t offset, length;
+} ranges[] = {{GONE, 8}, {GONE + 5, 400},    {GONE + 70000, 3000}, {GONE - 100000, 200000},
+              {0, SIZE}, {GONE, SIZE - GONE}};
+
+static void move_around(couple_t *couple, const lent_t *lent, far_t *far, bool put, unsigned flags) {
+  place_t sound = near_make(couple, MIB, true);
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = flags};
+  for (size_t i = 0; i < COUNT_OF(ranges); i++) {
+    hmc_request_t *requests[3] = {NULL};
+    for (int k = 0; k < 3; k++) {
+      hmc_region_t *region = k == 1 ? lent->region : sound.region;
+      uint64_t offset = k == 1 ? ranges[i].offset : 0, length = k == 1 ? ranges[i].length : 50000;
+      assert_success(put ? hmc_put_nb(region, offset, far->remote, 0, length, &options, &requests[k])
+                         : hmc_get_nb(region, offset, far->remote, 0, length, &options, &requests[k]));
+    }
+    assert_success(finish(requests[0]));
+    assert_status(finish(requests[1]), HMC_INVALID_CONFIG);
+    assert_success(finish(requests[2]));
+    assert_connected(couple->peer);
+  }
+  place_close(&sound);
+}
+
+static void try_source_or_sink(bool put) {
+  couple_t couple;
+  couple_open(&couple, NULL);
+  far_t far = far_make(&couple, (far_options_t){.name = "far", .size = SIZE, .lend = true});
+  lent_t lent = lend(couple.here, NULL);
+  unmap(&lent);
+  move_around(&couple, &lent, &far, put, 0);
+  if (!put) move_around(&couple, &lent, &far, put, HMC_OPERATION_CHECKSUM);
+  lent_close(&lent);
+  far_close(&far);
+  couple_close(&couple);
+}
+
+void unmapped_source_ends_the_operation(void **state) {
+  (void)state;
+  try_source_or_sink(true);
+}
+
+void unmapped_sink_ends_the_operation(void **state) {
+  (void)state;
+  try_source_or_sink(false);
+}
+
+void unmapped_region_ends_the_operation(void **state) {
+  (void)state;
+  couple_t couple;
+  hmc_remote_t *remote = NULL;
+  couple_open(&couple, NULL);
+  lent_t lent = lend(couple.there, "lent");
+  assert_success(hmc_remote_open(couple.peer, "lent", 0, &remote));
+  place_t local = near_make(&couple, SIZE, false);
+  unmap(&lent);
+  for (size_t i = 0; i < COUNT_OF(ranges); i++) {
+    uint64_t offset = ranges[i].offset, length = ranges[i].length;
+    for (unsigned flags = 0; flags <= HMC_OPERATION_CHECKSUM; flags += HMC_OPERATION_CHECKSUM) {
+      hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = flags};
+      assert_status(put_with(&local, 0, remote, offset, length, &options), HMC_STALE);
+      hmc_status_t status = get_with(&local, 0, remote, offset, length, &options);
+      assert_true(status == HMC_STALE || (flags && status == HMC_CORRUPT));
+    }
+    assert_success(hmc_put(local.region, 0, remote, 0, MIB));
+    assert_success(hmc_get(local.region, 0, remote, 0, MIB));
+  }
+  for (uint64_t offset = GONE; offset < SIZE; offset += 500000) {
+    uint64_t before = 0;
+    assert_status(hmc_atomic(remote, offset, HMC_ATOMIC_ADD, 8, 1, 0, NULL), HMC_STALE);
+    assert_status(hmc_atomic(remote, offset, HMC_ATOMIC_SWAP, 4, 1, 0, &before), HMC_STALE);
+  }
+  uint64_t before = 0;
+  assert_success(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, &before));
+  assert_connected(couple.peer);
+  hmc_remote_close(remote);
+  lent_close(&lent);
+  place_close(&local);
+  couple_close(&couple);
+}
