@@ -246,9 +246,9 @@ ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, in
  * -1: no record. */
 static ssize_t next_sealed(const hmci_records_t *records) {
   const direction_t *in = &records->in;
-  const uint8_t *record = in->buffer + in->begin;
   size_t have = in->end - in->begin;
   if (have < HEADER) return 0;
+  const uint8_t *record = in->buffer + in->begin;
   size_t sealed = (size_t)record[3] << 8 | record[4];
   if (record[0] != TYPE || record[1] != 3 || record[2] != 3 || sealed < 1 + TAG || sealed > DATA + 1 + TAG) return -1;
   return have >= HEADER + sealed ? (ssize_t)sealed : 0;
