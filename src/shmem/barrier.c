@@ -21,7 +21,7 @@ static void set_word(int pe, _Atomic uint64_t *mine, uint64_t value) {
     atomic_store_explicit(word, value, memory_order_release); /* partner: hmci_wait_word */
     if (hmci_pe.oversubscribed) hmci_ring(pe);
   } else {
-    hmci_far_atomic(NULL, pe, offset, HMC_ATOMIC_SWAP, 8, value, 0, false);
+    hmci_far_atomic(NULL, pe, offset, HMC_ATOMIC_STORE, 8, value, 0, false);
   }
 }
 
@@ -143,6 +143,7 @@ static void send_sum(const hmci_group_t *group, int to, int i, uint64_t round, u
     slot_of(group, to)->sums[i].value = value;
   } else {
     hmci_far_put(NULL, pe, (size_t)((char *)&slot->sums[i].value - hmci_pe.part), &value, sizeof value, true);
+    hmci_far_fence(NULL);
   }
   set_word(pe, &slot->sums[i].round, round);
 }

@@ -15,8 +15,8 @@ void hmci_contexts_open(void) {
 }
 
 void hmci_contexts_close(void) {
-  free(default_context.started);
-  default_context.started = NULL;
+  hmc_queue_destroy(default_context.queue);
+  default_context.queue = NULL;
   pthread_mutex_destroy(&default_context.lock);
 }
 
@@ -68,7 +68,7 @@ void shmem_ctx_destroy(shmem_ctx_t ctx) {
   }
   hmci_quiet(ctx);
   unlink_context(ctx);
-  free(ctx->started);
+  hmc_queue_destroy(ctx->queue);
   pthread_mutex_destroy(&ctx->lock);
   free(ctx);
 }

@@ -1,21 +1,21 @@
-/* Operations on far PEs, through the engine.
+/* Operations on far PEs, through the engine's queues.
  *
- * A connection is made at the first operation on a PE. A put needs a region at this side too: the own part where the
- * source lies there, else one that is made for the operation. What is not waited for is kept in the context's list until
- * the next quiet. An operation that fails ends the job: SHMEM has no way to report it. */
+ * A connection is made at the first operation on a PE. Each context has a queue, made at its first far operation: so
+ * contexts complete and order apart from each other. Small puts are copied by the queue and need no answer before the
+ * next quiet. An operation that fails ends the job: SHMEM has no way to report it.
+ *
+ * Locking: a context's lock is held while its queue is used, for any thread may use a context. */
 #include "state.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void expect(hmc_status_t status, const char *what, int pe) {
-  if (status != HMC_SUCCESS) {
-    hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
-  }
+  if (status != HMC_SUCCESS) hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
 }
+
+/* ---- connections --------------------------------------------------------------------------------------------------- */
 
 static hmci_far_t *meet(int pe) {
   hmci_far_t *far = calloc(1, sizeof *far);
@@ -52,90 +52,98 @@ void hmci_far_close(void) {
   hmci_pe.far = NULL;
 }
 
-/* ---- the local side ------------------------------------------------------------------------------------------------ */
+/* ---- queues -------------------------------------------------------------------------------------------------------- */
 
-typedef struct near_end {
-  hmc_region_t *region;
-  uint64_t offset;
-  bool is_made; /* for this operation */
-} near_end_t;
-
-static near_end_t near_end_of(const void *address, size_t size) {
-  hmc_region_t *own = hmci_pe.exposed ? hmci_pe.exposed : hmci_pe.region;
-  size_t offset = hmci_offset(address);
-  if (own && offset != SIZE_MAX && size <= hmci_pe.part_size - offset) return (near_end_t){own, offset, false};
-  near_end_t end = {.is_made = true};
-  hmc_status_t status = hmc_region_register(hmci_pe.context, (void *)(uintptr_t)address, size, NULL, 0, &end.region);
-  expect(status, "registering memory for an operation on", hmci_pe.me);
-  return end;
+/* The context's queue, with its lock held. NULL stands for the default context: for the library's own operations. */
+static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
+  if (!*ctx) *ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  pthread_mutex_lock(&(*ctx)->lock);
+  if (!(*ctx)->queue) expect(hmc_queue_create(hmci_pe.context, NULL, &(*ctx)->queue), "a queue of", hmci_pe.me);
+  return (*ctx)->queue;
 }
 
-static void near_end_close(near_end_t *end) {
-  if (end->is_made) hmc_region_close(end->region);
-}
+static void leave(struct hmc_shmem_ctx *ctx) { pthread_mutex_unlock(&ctx->lock); }
 
-/* ---- what is under way --------------------------------------------------------------------------------------------- */
-
-static void keep(struct hmc_shmem_ctx *ctx, hmc_request_t *request) {
-  pthread_mutex_lock(&ctx->lock);
-  if (ctx->n_started == ctx->room) {
-    ctx->room = ctx->room ? 2 * ctx->room : 64;
-    ctx->started = realloc(ctx->started, ctx->room * sizeof *ctx->started);
-    if (!ctx->started) hmci_die("no memory for %zu operations under way", ctx->room);
-  }
-  ctx->started[ctx->n_started++] = request;
-  pthread_mutex_unlock(&ctx->lock);
+static void flush(hmc_queue_t *queue, hmc_peer_t *peer, int pe) {
+  expect(hmc_queue_flush(queue, peer, 0), "completing operations at", pe);
 }
 
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx) {
-  if (!ctx->n_started) return;
-  pthread_mutex_lock(&ctx->lock);
-  hmc_status_t status = hmc_request_wait_all(ctx->started, ctx->n_started);
+  if (!ctx->queue) return;
+  hmc_queue_t *queue = enter(&ctx);
+  hmc_status_t status = hmc_queue_flush(queue, NULL, 0);
   if (status != HMC_SUCCESS) hmci_die("an operation under way: %s (%s)", hmc_status_text(status), hmc_last_error());
-  for (size_t i = 0; i < ctx->n_started; i++) hmc_request_free(ctx->started[i]);
-  ctx->n_started = 0;
-  pthread_mutex_unlock(&ctx->lock);
+  leave(ctx);
 }
+
+void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe) {
+  hmci_far_t *far = ctx->queue ? __atomic_load_n(&hmci_pe.far[pe], __ATOMIC_ACQUIRE) : NULL;
+  if (!far) return;
+  flush(enter(&ctx), far->peer, pe);
+  leave(ctx);
+}
+
+void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
+  if (!ctx) ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  if (!ctx->queue) return;
+  expect(hmc_queue_fence(enter(&ctx)), "ordering the operations of", hmci_pe.me);
+  leave(ctx);
+}
+
+/* ---- operations ---------------------------------------------------------------------------------------------------- */
 
 void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size, bool wait) {
   if (size == 0) return;
   hmci_far_t *far = far_of(pe);
-  near_end_t end = near_end_of(source, size);
-  if (wait || end.is_made) {
-    expect(hmc_put(end.region, end.offset, far->remote, offset, size), "a put to", pe);
-  } else {
-    hmc_request_t *request;
-    expect(hmc_put_nb(end.region, end.offset, far->remote, offset, size, NULL, &request), "a put to", pe);
-    keep(ctx, request);
-  }
-  near_end_close(&end);
+  hmc_queue_t *queue = enter(&ctx);
+  expect(hmc_queue_put(queue, source, far->remote, offset, size), "a put to", pe);
+  if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe); /* else the source is free already */
+  leave(ctx);
 }
 
+void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size,
+                         size_t word_offset, uint64_t signal, bool add, bool wait) {
+  hmci_far_t *far = far_of(pe);
+  hmc_queue_t *queue = enter(&ctx);
+  hmc_signal_t word = {.remote = far->remote,
+                       .offset = word_offset,
+                       .operation = add ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP,
+                       .value = signal};
+  expect(hmc_queue_put_signal(queue, source, far->remote, offset, size, &word), "a put with a signal to", pe);
+  if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe);
+  leave(ctx);
+}
+
+static bool is_word(size_t offset, size_t size) {
+  return (size == 1 || size == 2 || size == 4 || size == 8) && offset % size == 0;
+}
+
+/* A word is fetched by itself, whatever else is under way. */
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait) {
   if (size == 0) return;
   hmci_far_t *far = far_of(pe);
-  near_end_t end = near_end_of(dest, size);
-  if (wait || end.is_made) {
-    expect(hmc_get(end.region, end.offset, far->remote, offset, size), "a get from", pe);
+  hmc_queue_t *queue = enter(&ctx);
+  if (wait && is_word(offset, size)) {
+    uint64_t word = 0;
+    expect(hmc_queue_atomic_fetch(queue, far->remote, offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
+           "a get from", pe);
+    memcpy(dest, &word, size);
   } else {
-    hmc_request_t *request;
-    expect(hmc_get_nb(end.region, end.offset, far->remote, offset, size, NULL, &request), "a get from", pe);
-    keep(ctx, request);
+    expect(hmc_queue_get(queue, dest, far->remote, offset, size), "a get from", pe);
+    if (wait) flush(queue, far->peer, pe);
   }
-  near_end_close(&end);
+  leave(ctx);
 }
 
 uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation,
                          unsigned width, uint64_t operand, uint64_t compare, bool fetch) {
   hmci_far_t *far = far_of(pe);
+  hmc_queue_t *queue = enter(&ctx);
   uint64_t fetched = 0;
-  if (fetch || !ctx) {
-    expect(hmc_atomic(far->remote, offset, operation, width, operand, compare, &fetched), "an atomic at", pe);
-    return fetched;
-  }
-  hmc_request_t *request;
-  hmc_status_t status = hmc_atomic_nb(far->remote, offset, operation, width, operand, compare, NULL, NULL, &request);
+  hmc_status_t status =
+      fetch ? hmc_queue_atomic_fetch(queue, far->remote, offset, operation, width, operand, compare, &fetched)
+            : hmc_queue_atomic(queue, far->remote, offset, operation, width, operand, compare, NULL);
   expect(status, "an atomic at", pe);
-  keep(ctx, request);
-  return 0;
+  leave(ctx);
+  return fetched;
 }

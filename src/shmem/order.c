@@ -15,14 +15,23 @@ void shmem_ctx_quiet(shmem_ctx_t ctx) {
 void shmem_quiet(void) { hmci_quiet(hmci_context(SHMEM_CTX_DEFAULT, NULL)); }
 
 void shmem_ctx_pe_quiet(shmem_ctx_t ctx, const int *target_pes, size_t npes) {
-  (void)target_pes;
-  if (npes) shmem_ctx_quiet(ctx);
+  if (ctx == SHMEM_CTX_INVALID) return;
+  for (size_t i = 0; i < npes; i++) {
+    int pe = target_pes[i];
+    struct hmc_shmem_ctx *found = hmci_context(ctx, &pe);
+    hmci_check("shmem_pe_quiet", NULL, 0, pe);
+    hmci_far_quiet_pe(found, pe);
+  }
+  hmci_ring_all();
 }
 void shmem_pe_quiet(const int *target_pes, size_t npes) { shmem_ctx_pe_quiet(SHMEM_CTX_DEFAULT, target_pes, npes); }
 
-/* The engine keeps no order among operations under way: far ones are completed. */
-void shmem_ctx_fence(shmem_ctx_t ctx) { shmem_ctx_quiet(ctx); }
-void shmem_fence(void) { shmem_quiet(); }
+void shmem_ctx_fence(shmem_ctx_t ctx) {
+  if (ctx == SHMEM_CTX_INVALID) return;
+  hmci_far_fence(hmci_context(ctx, NULL));
+  hmci_ring_all();
+}
+void shmem_fence(void) { shmem_ctx_fence(SHMEM_CTX_DEFAULT); }
 
 PROFILED(shmem_quiet);
 PROFILED(shmem_ctx_quiet);

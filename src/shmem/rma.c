@@ -75,11 +75,18 @@ static void signal_word(shmem_ctx_t ctx, uint64_t *word, uint64_t signal, int op
   }
 }
 
-/* Data first: near ones are stores before a release, far ones are complete before the signal goes out. */
+/* Data first: near ones are stores before an atomic; far ones the engine keeps in order. */
 static void put_signal(shmem_ctx_t ctx, void *dest, const void *source, size_t size, uint64_t *word, uint64_t signal,
-                       int operation, int pe) {
-  hmci_put(ctx, dest, source, size, pe, true);
-  signal_word(ctx, word, signal, operation, pe);
+                       int operation, int pe, bool wait) {
+  place_t place = find("shmem_put_signal", ctx, dest, size, pe);
+  if (place.near) {
+    memmove(place.near, source, size);
+    signal_word(ctx, word, signal, operation, pe);
+    return;
+  }
+  place_t signalled = find("shmem_put_signal", ctx, word, sizeof *word, pe);
+  hmci_far_put_signal(place.ctx, place.pe, place.offset, source, size, signalled.offset, signal,
+                      operation == SHMEM_SIGNAL_ADD, wait);
 }
 
 void shmem_ctx_signal_add(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signal, int pe) {
@@ -120,11 +127,11 @@ PROFILED(shmem_signal_fetch);
   }                                                                                                                    \
   void shmem_ctx_##pre##put##after##_signal(shmem_ctx_t ctx, T *dest, const T *source, size_t nelems,                  \
                                             uint64_t *sig_addr, uint64_t signal, int sig_op, int pe) {                 \
-    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe);                                       \
+    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, true);                                 \
   }                                                                                                                    \
   void shmem_ctx_##pre##put##after##_signal_nbi(shmem_ctx_t ctx, T *dest, const T *source, size_t nelems,              \
                                                 uint64_t *sig_addr, uint64_t signal, int sig_op, int pe) {             \
-    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe);                                       \
+    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                                 \
   }                                                                                                                    \
   void shmem_##pre##put##after(T *dest, const T *source, size_t nelems, int pe) {                                      \
     hmci_put(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), pe, true);                                               \
@@ -140,11 +147,11 @@ PROFILED(shmem_signal_fetch);
   }                                                                                                                    \
   void shmem_##pre##put##after##_signal(T *dest, const T *source, size_t nelems, uint64_t *sig_addr, uint64_t signal,  \
                                         int sig_op, int pe) {                                                          \
-    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe);                         \
+    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, true);                   \
   }                                                                                                                    \
   void shmem_##pre##put##after##_signal_nbi(T *dest, const T *source, size_t nelems, uint64_t *sig_addr,               \
                                             uint64_t signal, int sig_op, int pe) {                                     \
-    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe);                         \
+    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                   \
   }                                                                                                                    \
   PROFILED(shmem_ctx_##pre##put##after);                                                                               \
   PROFILED(shmem_ctx_##pre##get##after);                                                                               \

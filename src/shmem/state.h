@@ -14,6 +14,7 @@
 #include "control.h"
 #include <hmc/context.h>
 #include <hmc/operation.h>
+#include <hmc/queue.h>
 #include <hmc/region.h>
 #include <pthread.h>
 #include <shmem/atomics.h>
@@ -162,10 +163,9 @@ void hmci_teams_close(void);
 struct hmc_shmem_ctx {
   shmem_team_t team;
   long options;
-  long session;            /* the options of the session that is open; 0: none */
-  pthread_mutex_t lock;    /* guards what follows, and the list of the team */
-  hmc_request_t **started; /* operations to far PEs that have not been waited for */
-  size_t n_started, room;
+  long session;         /* the options of the session that is open; 0: none */
+  pthread_mutex_t lock; /* guards what follows; the list belongs to the team */
+  hmc_queue_t *queue;   /* for far PEs; NULL until the first operation on one */
   struct hmc_shmem_ctx *next;
 };
 
@@ -180,7 +180,11 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait);
 uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation,
                          unsigned width, uint64_t operand, uint64_t compare, bool fetch);
+void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size,
+                         size_t word_offset, uint64_t signal, bool add, bool wait);
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx);
+void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe);
+void hmci_far_fence(struct hmc_shmem_ctx *ctx);
 void hmci_far_close(void);
 
 /* ---- the calls without types --------------------------------------------------------------------------------------- */

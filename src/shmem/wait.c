@@ -54,7 +54,8 @@ static void sleep_until(hmci_condition_t holds, const void *argument) {
 }
 
 void hmci_wait(hmci_condition_t holds, const void *argument) {
-  int spins = hmci_pe.oversubscribed ? SPINS_CROWDED : SPINS;
+  /* What comes from far PEs is written by a thread of this process, which wants a processor too. */
+  int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
   for (int i = 0; i < spins; i++) {
     if (holds(argument)) return;
     relax();
