@@ -92,6 +92,10 @@ static bool by_torchrun(hmci_boot_t *boot) {
   return true;
 }
 
+bool hmci_boot_is_launched(void) {
+  return getenv("HMC_JOB_DIR") || getenv("PMIX_RANK") || (getenv("MASTER_ADDR") && getenv("WORLD_SIZE"));
+}
+
 void hmci_boot_open(hmci_boot_t *boot) {
   if (!by_hmcrun(boot) && !hmci_boot_by_pmix(boot) && !by_torchrun(boot)) be_alone(boot);
 }

@@ -30,6 +30,17 @@ typedef struct hmci_boot_wish {
 } hmci_boot_wish_t;
 bool hmci_boot_open_as(hmci_boot_t *boot, const hmci_boot_wish_t *wish);
 
+/* Listens for a job whose first PE this process will be; writes the address for the others. For the next
+ * hmci_boot_open_as with that address and rank 0. False with a text in hmc_last_error. */
+bool hmci_boot_prepare(const char *wish, char *address, size_t size);
+
+/* True where the environment says that a launcher has started this process. */
+bool hmci_boot_is_launched(void);
+
+/* shmem_init for a job as described, or as the environment says where `wish` is NULL; `heap` in bytes, 0: by the
+ * environment. False where the PEs do not meet. (init.c) */
+bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap);
+
 /* The ways; each returns false where it does not apply. */
 bool hmci_boot_by_pmix(hmci_boot_t *boot);
 

@@ -314,6 +314,17 @@ int shmem_init_with_attr(const shmem_attr_t *attributes) {
   return 0;
 }
 
+bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap) {
+  wanted_heap = heap;
+  if (wish) {
+    if (!hmci_boot_open_as(&boot, wish)) return false;
+  } else {
+    hmci_boot_open(&boot);
+  }
+  join_job();
+  return true;
+}
+
 void shmem_query_thread(int *provided) { *provided = SHMEM_THREAD_MULTIPLE; }
 void shmem_query_initialized(int *initialized) { *initialized = hmci_pe.levels > 0; }
 

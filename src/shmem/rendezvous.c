@@ -61,7 +61,7 @@ static bool parse(const char *address, place_t *place) {
   if (!colon || colon == address || (size_t)(colon - address) >= sizeof place->ip) return false;
   memcpy(place->ip, address, (size_t)(colon - address));
   long port = strtol(colon + 1, NULL, 10);
-  if (port < 1 || port > 65535) return false;
+  if (port < 0 || port > 65535) return false; /* 0: any free one, for who listens */
   place->port = (uint16_t)port;
   return true;
 }
@@ -72,9 +72,43 @@ static hmc_status_t join(hmc_control_t *control, const place_t *place, int rank)
   return hmc_control_connect(control, 0, (uint32_t)rank, ip, place->port, place->path, 0);
 }
 
+/* What hmci_boot_prepare has made; one thread calls it and init. */
+static struct {
+  char address[300];
+  hmc_control_t *control;
+} prepared;
+
+bool hmci_boot_prepare(const char *wish, char *address, size_t size) {
+  place_t place;
+  uint16_t port;
+  if (strlen(wish) >= sizeof prepared.address - 8) return false;
+  hmc_control_destroy(prepared.control);
+  prepared.control = NULL;
+  if (!parse(wish, &place) || place.path || hmc_control_create(&prepared.control) != HMC_SUCCESS) return false;
+  if (hmc_control_listen(prepared.control, place.ip, place.port, NULL, &port) != HMC_SUCCESS) {
+    hmc_control_destroy(prepared.control);
+    prepared.control = NULL;
+    return false;
+  }
+  snprintf(prepared.address, sizeof prepared.address, "tcp://%s:%u", place.ip, (unsigned)port);
+  return snprintf(address, size, "%s", prepared.address) < (int)size;
+}
+
 bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *address) {
   place_t place;
   hmc_control_t *control;
+  if (!address) return false;
+  if (rank == 0 && prepared.control && strcmp(address, prepared.address) == 0) {
+    *boot = (hmci_boot_t){.name = "rendezvous",
+                          .rank = rank,
+                          .size = size,
+                          .gather = gather,
+                          .abort = abort_job,
+                          .close = close_control,
+                          .state = prepared.control};
+    prepared.control = NULL;
+    return true;
+  }
   if (!parse(address, &place) || hmc_control_create(&control) != HMC_SUCCESS) return false;
   if (join(control, &place, rank) != HMC_SUCCESS) {
     hmc_control_destroy(control);
