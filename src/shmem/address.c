@@ -1,4 +1,5 @@
 /* Symmetric addresses: from a pointer to an offset in a part, and on to a pointer or a far PE. */
+#include "alias.h"
 #include "state.h"
 
 hmc_shmem_here_t hmc_shmem_here;
@@ -59,3 +60,8 @@ void *shmem_team_ptr(shmem_team_t team, const void *dest, int pe) {
   int world = shmem_team_translate_pe(team, pe, SHMEM_TEAM_WORLD);
   return world < 0 ? NULL : shmem_ptr(dest, world);
 }
+
+PROFILED(shmem_pe_accessible);
+PROFILED(shmem_addr_accessible);
+PROFILED(shmem_ptr);
+PROFILED(shmem_team_ptr);

@@ -21,7 +21,8 @@ static place_t find(const char *call, shmem_ctx_t ctx, const void *address, size
     if (size == 0) {
       place.offset = 0;
     } else {
-      hmci_die("%s: %p is not symmetric", call, address);
+      hmci_die(hmci_pe.levels ? "%s: %p is not symmetric" : "%s: called before shmem_init or after shmem_finalize (%p)",
+               call, address);
     }
   }
   char *base = hmci_pe.base[place.pe];
@@ -131,7 +132,7 @@ PROFILED(shmem_signal_fetch);
   }                                                                                                                    \
   void shmem_ctx_##pre##put##after##_signal_nbi(shmem_ctx_t ctx, T *dest, const T *source, size_t nelems,              \
                                                 uint64_t *sig_addr, uint64_t signal, int sig_op, int pe) {             \
-    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                                 \
+    put_signal(ctx, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                                \
   }                                                                                                                    \
   void shmem_##pre##put##after(T *dest, const T *source, size_t nelems, int pe) {                                      \
     hmci_put(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), pe, true);                                               \
@@ -151,7 +152,7 @@ PROFILED(shmem_signal_fetch);
   }                                                                                                                    \
   void shmem_##pre##put##after##_signal_nbi(T *dest, const T *source, size_t nelems, uint64_t *sig_addr,               \
                                             uint64_t signal, int sig_op, int pe) {                                     \
-    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                   \
+    put_signal(SHMEM_CTX_DEFAULT, dest, source, nelems *(unit), sig_addr, signal, sig_op, pe, false);                  \
   }                                                                                                                    \
   PROFILED(shmem_ctx_##pre##put##after);                                                                               \
   PROFILED(shmem_ctx_##pre##get##after);                                                                               \

@@ -1,0 +1,31 @@
+/* What hmcrun and the other launchers are tried with: prints, exits, dies, waits, as it is told by its argument. */
+#include "check.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv) {
+  const char *what = argc > 1 ? argv[1] : "";
+  shmem_init();
+  int me = shmem_my_pe(), n = shmem_n_pes();
+  static long sum;
+  shmem_long_atomic_add(&sum, me + 1, 0);
+  shmem_barrier_all();
+  if (me == 0) CHECK(sum == (long)n * (n + 1) / 2);
+  printf("PE %d of %d\n", me, n);
+  fflush(stdout);
+  shmem_barrier_all();
+  int last = n - 1;
+  if (strcmp(what, "exit") == 0 && me == last) shmem_global_exit(argc > 2 ? atoi(argv[2]) : 0);
+  if (strcmp(what, "status") == 0 && me == last) _exit(7);
+  if (strcmp(what, "die") == 0 && me == last) raise(SIGSEGV);
+  if (strcmp(what, "wait") == 0) pause();
+  if (*what && strcmp(what, "wait") != 0) {
+    if (me % 2) shmem_barrier_all(); /* never ends by itself */
+    pause();
+  }
+  shmem_finalize();
+  return 0;
+}
