@@ -17,6 +17,7 @@
 #include <hmc/region.h>
 #include <hmc/settings.h>
 #include <hmc/status.h>
+#include <hmc/store.h>
 #include <hmc/version.h>
 
 #ifdef __cplusplus
