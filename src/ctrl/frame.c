@@ -11,12 +11,16 @@ enum { AT_MAGIC = 0, AT_VERSION = 4, AT_TYPE = 6, AT_SIZE = 8, AT_CRC = 12 };
 
 static const uint8_t magic[4] = {'H', 'M', 'C', '1'};
 
-void hmci_frame_encode(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, const void *body, uint32_t size) {
+void hmci_frame_encode_checked(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, uint32_t size, uint32_t crc) {
   memcpy(header + AT_MAGIC, magic, sizeof(magic));
   hmci_store16(header + AT_VERSION, HMCI_FRAME_VERSION);
   hmci_store16(header + AT_TYPE, type);
   hmci_store32(header + AT_SIZE, size);
-  hmci_store32(header + AT_CRC, hmci_crc32c(0, body, size));
+  hmci_store32(header + AT_CRC, crc);
+}
+
+void hmci_frame_encode(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, const void *body, uint32_t size) {
+  hmci_frame_encode_checked(header, type, size, hmci_crc32c(0, body, size));
 }
 
 hmc_status_t hmci_frame_decode(const uint8_t header[HMCI_FRAME_HEADER], uint32_t limit, hmci_frame_header_t *decoded) {

@@ -18,6 +18,9 @@ typedef struct hmci_frame_header {
 /* Writes a header for `body` (`size` bytes). */
 void hmci_frame_encode(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, const void *body, uint32_t size);
 
+/* The same where the body does not lie in one piece: `crc` is what hmci_crc32c makes of it. */
+void hmci_frame_encode_checked(uint8_t header[HMCI_FRAME_HEADER], uint16_t type, uint32_t size, uint32_t crc);
+
 /* Reads a header. Errors: HMC_CORRUPT (no HMC frame), HMC_UNSUPPORT (another version: the text gives both),
  * HMC_OUT_OF_RANGE (a body over `limit`). */
 hmc_status_t hmci_frame_decode(const uint8_t header[HMCI_FRAME_HEADER], uint32_t limit, hmci_frame_header_t *decoded);
