@@ -1,0 +1,252 @@
+/* Tests of the store in bad weather: it goes and comes back, with a journal and without; clients die or are stopped. */
+#include "store_testing.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static void forget_journal(void) { unlink(journal); }
+
+static void with_a_journal_all_is_back(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  uint16_t port = hmc_store_server_port(server);
+  hmc_store_server_stop(server);
+  server = serve(port, journal);
+  hmc_store_t *store = join();
+  hmc_store_lease_t *lease = NULL;
+  int64_t sum = 0;
+  GOOD(hmc_store_lease_create(store, 2000, 0, &lease));
+  set(store, "leased", "x", lease);
+  set(store, "free", "y", NULL);
+  set(store, "gone", "z", NULL);
+  GOOD(hmc_store_delete(store, "gone", 0));
+  GOOD(hmc_store_add(store, "n", 3, NULL, 0));
+  hmc_store_server_stop(server);
+  FAILS(hmc_store_set(store, "free", "y", 1, NULL, 50), HMC_TIMEOUT, "away");
+  server = serve(port, journal);
+  assert_value(store, "free", "y");
+  assert_value(store, "leased", "x");
+  assert_absent(store, "gone");
+  GOOD(hmc_store_add(store, "n", 1, &sum, 0));
+  assert_int_equal(sum, 4);
+  GOOD(hmc_store_lease_state(lease));
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  forget_journal();
+}
+
+static void without_a_journal_leases_are_put_back(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  uint16_t port = hmc_store_server_port(server);
+  hmc_store_t *one = join(), *two = join();
+  hmc_store_lease_t *lease = NULL, *other = NULL;
+  hmc_store_watch_t *watch = NULL;
+  GOOD(hmc_store_lease_create(one, 2000, 0, &lease));
+  GOOD(hmc_store_lease_create(two, 2000, 0, &other));
+  set(one, "m/1", "x", lease);
+  set(two, "m/2", "y", other);
+  set(one, "m/3", "z", NULL);
+  GOOD(hmc_store_watch_start(one, "m/", 0, &watch));
+  assert_event(watch, HMC_STORE_PUT, "m/1", "x");
+  assert_event(watch, HMC_STORE_PUT, "m/2", "y");
+  assert_event(watch, HMC_STORE_PUT, "m/3", "z");
+  assert_event(watch, HMC_STORE_SYNCED, NULL, NULL);
+  hmc_store_server_stop(server);
+  server = serve(port, NULL);
+  assert_value(one, "m/1", "x");
+  assert_absent(one, "m/3");
+  assert_event(watch, HMC_STORE_DELETE, "m/3", NULL); /* and of the two others nothing: they never went */
+  assert_value(one, "m/2", "y");
+  GOOD(hmc_store_lease_state(lease));
+  GOOD(hmc_store_lease_state(other));
+  hmc_store_watch_stop(watch);
+  hmc_store_close(one);
+  hmc_store_close(two);
+  hmc_store_server_stop(server);
+}
+
+typedef struct worker {
+  pthread_t thread;
+  uint32_t index;
+  hmc_status_t status;
+  char text[200];
+} worker_t;
+
+enum { WORKERS = 4, ROUNDS = 60 };
+
+static void *work(void *argument) {
+  worker_t *worker = argument;
+  hmc_store_t *store = join();
+  for (uint32_t round = 0; round < ROUNDS && worker->status == HMC_SUCCESS; round++) {
+    uint32_t all[WORKERS], piece = worker->index + round;
+    worker->status = hmc_store_add(store, "work", 1, NULL, PATIENCE_MS);
+    if (worker->status == HMC_SUCCESS) {
+      worker->status =
+          hmc_store_gather(store, "round", WORKERS, worker->index, &piece, sizeof(piece), all, PATIENCE_MS);
+    }
+    for (uint32_t i = 0; i < WORKERS && worker->status == HMC_SUCCESS; i++) {
+      worker->status = all[i] == i + round ? HMC_SUCCESS : HMC_CORRUPT;
+    }
+  }
+  snprintf(worker->text, sizeof(worker->text), "%.199s", hmc_last_error());
+  hmc_store_close(store);
+  return NULL;
+}
+
+/* Every addition counts once, and no gather is torn, although the server goes away again and again under them. */
+static void each_request_takes_effect_once(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  uint16_t port = hmc_store_server_port(server);
+  hmc_store_server_stop(server);
+  server = serve(port, journal);
+  worker_t workers[WORKERS] = {0};
+  hmc_store_t *store = join();
+  int64_t sum = 0;
+  for (uint32_t i = 0; i < WORKERS; i++) {
+    workers[i].index = i;
+    assert_int_equal(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+  }
+  for (int64_t seen = 0; seen < WORKERS * ROUNDS;) {
+    hmc_store_server_stop(server);
+    server = serve(port, journal);
+    GOOD(hmc_store_add(store, "work", 0, &sum, PATIENCE_MS));
+    seen = sum > seen + 20 ? sum : seen + 20;
+  }
+  for (uint32_t i = 0; i < WORKERS; i++) {
+    pthread_join(workers[i].thread, NULL);
+    if (workers[i].status != HMC_SUCCESS) {
+      fail_msg("worker %u: %s: %s", i, hmc_status_name(workers[i].status), workers[i].text);
+    }
+  }
+  GOOD(hmc_store_add(store, "work", 0, &sum, PATIENCE_MS));
+  assert_int_equal(sum, WORKERS * ROUNDS);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  forget_journal();
+}
+
+/* A process with a leased key; it says so by a byte, and then waits to be killed. */
+static pid_t spawn_member(const char *key) {
+  int pipes[2];
+  char byte;
+  assert_int_equal(pipe(pipes), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    hmc_store_t *store = NULL;
+    hmc_store_lease_t *lease = NULL;
+    if (hmc_store_connect(address, NULL, PATIENCE_MS, &store) != HMC_SUCCESS ||
+        hmc_store_lease_create(store, 1500, 0, &lease) != HMC_SUCCESS ||
+        hmc_store_set(store, key, "child", 5, lease, 0) != HMC_SUCCESS || write(pipes[1], "x", 1) != 1) {
+      _exit(1);
+    }
+    for (;;) {
+      pause();
+    }
+  }
+  close(pipes[1]);
+  assert_int_equal(read(pipes[0], &byte, 1), 1);
+  close(pipes[0]);
+  return child;
+}
+
+static void who_dies_is_noticed(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  pid_t child = spawn_member("d/1");
+  hmc_store_t *store = join();
+  assert_value(store, "d/1", "child");
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  await_absent(store, "d/1");
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+}
+
+static void who_was_stopped_takes_its_keys_up_again(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  pid_t child = spawn_member("s/1");
+  hmc_store_t *store = join();
+  char value[8];
+  kill(child, SIGSTOP);
+  await_absent(store, "s/1");
+  kill(child, SIGCONT);
+  GOOD(hmc_store_wait(store, "s/1", value, sizeof(value), NULL, PATIENCE_MS));
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+}
+
+static void a_lease_whose_key_was_taken_is_lost(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  uint16_t port = hmc_store_server_port(server);
+  hmc_store_t *store = join();
+  hmc_store_lease_t *lease = NULL;
+  GOOD(hmc_store_lease_create(store, 2000, 0, &lease));
+  set(store, "rank/0", "first", lease);
+  hmc_store_server_stop(server);
+  snprintf(journal, sizeof(journal), "%s/journal", folder);
+  server = serve(0, journal); /* elsewhere, so that the first client does not come in */
+  hmc_store_t *thief = join();
+  set(thief, "rank/0", "second", NULL);
+  hmc_store_close(thief);
+  hmc_store_server_stop(server);
+  server = serve(port, journal);
+  hmc_status_t status = HMC_SUCCESS;
+  for (int i = 0; i < PATIENCE_MS && status == HMC_SUCCESS; i++) {
+    sleep_ms(1);
+    status = hmc_store_lease_state(lease);
+  }
+  FAILS(status, HMC_STALE, "rank/0");
+  FAILS(hmc_store_set(store, "rank/0", "x", 1, lease, 0), HMC_STALE, "lost");
+  assert_value(store, "rank/0", "second");
+  hmc_store_lease_release(lease, 0);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  forget_journal();
+}
+
+static void a_torn_journal_is_read_as_far_as_it_is_whole(void **state) {
+  (void)state;
+  snprintf(journal, sizeof(journal), "%s/journal", folder);
+  hmc_store_server_t *server = serve(0, journal);
+  hmc_store_t *store = join();
+  set(store, "a", "1", NULL);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  int descriptor = open(journal, O_WRONLY | O_APPEND | O_CLOEXEC);
+  assert_int_equal(write(descriptor, "HMC1\1\0", 6), 6);
+  close(descriptor);
+  server = serve(0, journal);
+  store = join();
+  assert_value(store, "a", "1");
+  hmc_store_close(store);
+  hmc_store_server_t *second = NULL;
+  hmc_store_server_options_t options = HMC_STORE_SERVER_OPTIONS_INIT;
+  options.journal = journal;
+  FAILS(hmc_store_server_start(&options, &second), HMC_ADDRESS_IN_USE, "another server");
+  hmc_store_server_stop(server);
+  descriptor = open(journal, O_WRONLY | O_TRUNC | O_CLOEXEC);
+  assert_int_equal(write(descriptor, "something else", 14), 14);
+  close(descriptor);
+  FAILS(hmc_store_server_start(&options, &second), HMC_CORRUPT, "no journal");
+  forget_journal();
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(with_a_journal_all_is_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(without_a_journal_leases_are_put_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(each_request_takes_effect_once, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_dies_is_noticed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_was_stopped_takes_its_keys_up_again, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_lease_whose_key_was_taken_is_lost, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_torn_journal_is_read_as_far_as_it_is_whole, set_up, tear_down),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
