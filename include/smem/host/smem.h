@@ -1,0 +1,110 @@
+/* SMEM: everybody's memory as one pool. What its three parts share: set-up, texts of errors, log, the store's TLS.
+ *
+ * The parts are BM (smem_bm.h: a pool of host and device memory under global addresses), SHM (smem_shm.h: symmetric
+ * objects with barrier and allgather) and TRANS (smem_trans.h: transfers to memory that a peer registered). Names,
+ * values and return codes are those of MemFabric Hybrid, in all its generations.
+ *
+ * Calls that return int32_t answer 0 or one of SMEM_ERROR_LIST; smem_get_last_err_msg has a text with the cause and the
+ * remedy. Threads: any, unless a comment says otherwise. */
+#ifndef SMEM_SMEM_H
+#define SMEM_SMEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define SMEM_API __attribute__((visibility("default")))
+#else
+#define SMEM_API
+#endif
+
+#define SMEM_WORLD_SIZE_MAX 1024U
+#define SMEM_INVALID_DEV_ID (-1)
+
+/* Flags of copies. */
+#define ASYNC_COPY_FLAG (1UL << 0)  /* started only: smem_bm_wait waits for it */
+#define COPY_EXTEND_FLAG (1UL << 1) /* taken; every copy is of that sort here */
+
+/* X(name, value, what it means) */
+#define SMEM_ERROR_LIST(X)                                                                                             \
+  X(OK, 0, "success")                                                                                                  \
+  X(ERROR, -1, "it failed")                                                                                            \
+  X(INVALID_PARAM, -2000, "an argument is not taken")                                                                  \
+  X(MALLOC_FAILED, -2001, "no memory")                                                                                 \
+  X(NEW_OBJECT_FAILED, -2002, "an object could not be made")                                                           \
+  X(NOT_STARTED, -2003, "not started")                                                                                 \
+  X(TIMEOUT, -2004, "the deadline passed")                                                                             \
+  X(REPEAT_CALL, -2005, "called a second time")                                                                        \
+  X(DUPLICATED_OBJECT, -2006, "another has that name or rank")                                                         \
+  X(OBJECT_NOT_EXISTS, -2007, "there is no such object, or no such member any more")                                   \
+  X(NOT_INITIALIZED, -2008, "not initialised")                                                                         \
+  X(RESOURCE_IN_USE, -2009, "in use")                                                                                  \
+  X(RECONNECT, -2010, "the connection was lost and is made again")                                                     \
+  X(GET_OBJECT_FAILED, -2011, "an object could not be read")
+
+typedef enum {
+#define SMEM_ERROR_ENUM(name, value, text) SM_##name = value,
+  SMEM_ERROR_LIST(SMEM_ERROR_ENUM)
+#undef SMEM_ERROR_ENUM
+} smem_error_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Reads the settings. flags: none are known. Returns 0. */
+SMEM_API int32_t smem_init(uint32_t flags);
+
+/* Ends what smem_init began; the parts have uninit calls of their own. */
+SMEM_API void smem_uninit(void);
+
+/* Sends log lines to `func` (level: 0 debug, 1 info, 2 warning, 3 error) from now on. Errors: -2000 (NULL). */
+SMEM_API int32_t smem_set_extern_logger(void (*func)(int level, const char *msg));
+
+/* What is logged: 0 debug, 1 info, 2 warning, 3 error. Errors: -2000 (another value). */
+SMEM_API int32_t smem_set_log_level(int level);
+
+/* The text of the last call of this thread that failed, or "". It is the thread's, until its next failing call. */
+SMEM_API const char *smem_get_last_err_msg(void);
+
+/* The same, and "" from then on. */
+SMEM_API const char *smem_get_and_clear_last_err_msg(void);
+
+/* Serves the store of `storeUrl` ("tcp://ip:port" with a port from 1025 on, "tcp://[ipv6]:port", "tcp6://[ipv6]:port")
+ * in this process, until it ends. Errors: -2000 (the URL), -1 (it cannot listen there). */
+SMEM_API int32_t smem_create_config_store(const char *storeUrl);
+
+/* ---- TLS of the store -------------------------------------------------------------------------------------------- */
+
+/* Connections to the store are always authenticated and encrypted. Without these calls, by the job's secret (HMC_SECRET,
+ * HMC_SECRET_FILE, ~/.hmc/secret), with nothing to set up. By certificates where `tls_info` names them:
+ * "key: value;" pairs with the keys tlsCaPath, tlsCert, tlsCaFile (needed), tlsCrlPath, tlsCrlFile, packagePath (the
+ * last is taken and not used); lists are separated by commas. `enable` false turns certificates off again, not the
+ * secret. To be called before a store is served or joined. Errors: -2000. */
+SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len);
+
+/* Turns the cipher text of the private key's password into plain text: at most *plainTextLen bytes to `plainText`, and
+ * how many to *plainTextLen. Returns 0, or fails. */
+#ifdef __cplusplus
+typedef int (*smem_decrypt_handler)(const char *cipherText, size_t cipherTextLen, char *plainText,
+                                    size_t &plainTextLen);
+#else
+typedef int (*smem_decrypt_handler)(const char *cipherText, size_t cipherTextLen, char *plainText,
+                                    size_t *plainTextLen);
+#endif
+
+/* The private key that goes with tlsCert, in PEM form, and its password; `h`, where given, decrypts the password when it
+ * is needed. All is copied. Errors: -2000. */
+SMEM_API int32_t smem_set_config_store_tls_key(const char *tls_pk, const uint32_t tls_pk_len, const char *tls_pk_pw,
+                                               const uint32_t tls_pk_pw_len, const smem_decrypt_handler h);
+
+#ifdef __cplusplus
+}
+#endif
+
+#if defined(__cplusplus) && !defined(SMEM_NO_SECURITY)
+#include "smem_security.h"
+#endif
+
+#endif

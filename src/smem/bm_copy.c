@@ -1,0 +1,514 @@
+/* Copies of BM: single, batched, in two dimensions, synchronous and not (see bm.h).
+ *
+ * Every copy is one of three: between two ends in this process (a copy of memories), between one here and one of a peer
+ * (a put or a get of the engine), or between two peers (through a buffer here). What has been started and is waited for
+ * later is in a list: the object's, or that of a batch. */
+#include "bm.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BOUNCE = 4 << 20, SPAN_FACTOR = 4 };
+
+/* ---- what is under way ------------------------------------------------------------------------------------------- */
+
+/* The code of a finished operation; one on a member that is gone is dropped, so that the next copy looks again. */
+static int32_t judge(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far, hmc_status_t status) {
+  if (status == HMC_SUCCESS) {
+    return SM_OK;
+  }
+  int32_t code = hmci_smem_fail_hmc(status, "the copy to or from rank %u of pool %u failed", rank, object->id);
+  if (code == SM_OBJECT_NOT_EXISTS) {
+    hmci_smem_far_drop(object, rank, far);
+  }
+  return code;
+}
+
+static void add_pending(hmci_smem_pending_t **list, hmci_smem_pending_t *pending) {
+  pending->next = *list;
+  *list = pending;
+}
+
+/* The rank that a far part stands for. */
+static uint32_t rank_of(hmci_smem_object_t *object, const hmci_smem_far_t *far) {
+  uint32_t rank = 0;
+  pthread_mutex_lock(&object->lock);
+  while (rank < object->world->size - 1 && object->places[rank].far != far) {
+    rank++;
+  }
+  pthread_mutex_unlock(&object->lock);
+  return rank;
+}
+
+/* Waits for each of a list and frees it; the first error in the order in which they were started. */
+static int32_t finish_list(hmci_smem_object_t *object, hmci_smem_pending_t *list) {
+  int32_t first = SM_OK;
+  while (list != NULL) {
+    hmci_smem_pending_t *next = list->next;
+    hmc_status_t status = hmc_request_wait(list->request);
+    if (status != HMC_SUCCESS) {
+      first = judge(object, rank_of(object, list->far), list->far, status);
+    }
+    hmc_request_free(list->request);
+    hmc_batch_free(list->batch);
+    hmc_region_close(list->region);
+    hmci_smem_far_release(object, list->far);
+    free(list);
+    list = next;
+  }
+  return first;
+}
+
+int32_t smem_bm_wait(smem_bm_t handle) {
+  hmci_smem_object_t *object;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  pthread_mutex_lock(&object->lock);
+  hmci_smem_pending_t *list = object->pending;
+  object->pending = NULL;
+  pthread_mutex_unlock(&object->lock);
+  return finish_list(object, list);
+}
+
+/* Hands what was started over to smem_bm_wait. */
+static void leave_pending(hmci_smem_object_t *object, hmci_smem_pending_t *list) {
+  pthread_mutex_lock(&object->lock);
+  while (list != NULL) {
+    hmci_smem_pending_t *next = list->next;
+    add_pending(&object->pending, list);
+    list = next;
+  }
+  pthread_mutex_unlock(&object->lock);
+}
+
+/* ---- directions -------------------------------------------------------------------------------------------------- */
+
+enum { ANY_POOL = 1, HOST_POOL = 2, LOCAL = 4, HOST = 8 };
+
+static const struct {
+  const char *name;
+  int from, to;
+} directions[SMEMB_COPY_BUTT] = {
+    [SMEMB_COPY_L2G] = {"L2G", LOCAL, ANY_POOL},    [SMEMB_COPY_G2L] = {"G2L", ANY_POOL, LOCAL},
+    [SMEMB_COPY_G2H] = {"G2H", ANY_POOL, HOST},     [SMEMB_COPY_H2G] = {"H2G", HOST, ANY_POOL},
+    [SMEMB_COPY_L2GH] = {"L2GH", LOCAL, HOST_POOL}, [SMEMB_COPY_GH2L] = {"GH2L", HOST_POOL, LOCAL},
+    [SMEMB_COPY_GH2H] = {"GH2H", HOST_POOL, HOST},  [SMEMB_COPY_H2GH] = {"H2GH", HOST, HOST_POOL},
+    [SMEMB_COPY_G2G] = {"G2G", ANY_POOL, ANY_POOL}, [SMEMB_COPY_AUTO] = {"AUTO", 0, 0},
+};
+
+static int is_what(const hmci_smem_end_t *end, int wanted) {
+  switch (wanted) {
+  case ANY_POOL: return end->is_pool;
+  case HOST_POOL: return end->is_pool && end->kind == HMCI_SMEM_HOST;
+  case LOCAL: return !end->is_pool && end->kind == HMCI_SMEM_DEVICE;
+  case HOST: return !end->is_pool && end->kind == HMCI_SMEM_HOST;
+  default: return 1;
+  }
+}
+
+static const char *what(const hmci_smem_end_t *end) {
+  static const char *const names[2][2] = {{"host memory of this process", "device memory of this process"},
+                                          {"the pool's host memory", "the pool's device memory"}};
+  return names[end->is_pool ? 1 : 0][end->kind];
+}
+
+static int32_t check_direction(const hmci_smem_end_t *from, const hmci_smem_end_t *to, smem_bm_copy_type type) {
+  if (!from->is_pool && !to->is_pool) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "neither address is in the pool");
+  }
+  if (!is_what(from, directions[type].from) || !is_what(to, directions[type].to)) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "%s from %s to %s: the direction is another (SMEMB_COPY_AUTO finds it)",
+                          directions[type].name, what(from), what(to));
+  }
+  return SM_OK;
+}
+
+static int32_t find_ends(hmci_smem_object_t *object, const void *source, void *destination, uint64_t size,
+                         smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to) {
+  if (source == NULL || destination == NULL || size == 0) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "a copy of %" PRIu64 " B from %p to %p", size, source, destination);
+  }
+  int32_t code = hmci_smem_find(object, source, size, from);
+  if (code == SM_OK) {
+    code = hmci_smem_find(object, destination, size, to);
+  }
+  return code == SM_OK ? check_direction(from, to, type) : code;
+}
+
+static int32_t check_call(smem_bm_t handle, const void *params, smem_bm_copy_type type, hmci_smem_object_t **object) {
+  int32_t code = hmci_smem_object_of(handle, object);
+  if (code == SM_OK && (params == NULL || (int)type < 0 || type >= SMEMB_COPY_BUTT)) {
+    code = hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d", params == NULL ? "no parameters" : "parameters",
+                          (int)type);
+  }
+  return code;
+}
+
+/* ---- one copy ---------------------------------------------------------------------------------------------------- */
+
+/* A put or get between an end here and one of a peer. With `list` it is started only. */
+static int32_t copy_far(hmci_smem_object_t *object, const hmci_smem_end_t *near, const hmci_smem_end_t *end,
+                        uint64_t size, int is_put, hmci_smem_pending_t **list) {
+  hmci_smem_far_t *far;
+  hmc_region_t *region = NULL, *lent = NULL;
+  uint64_t offset = 0;
+  int32_t code = hmci_smem_far_acquire(object, end->rank, &far);
+  if (code != SM_OK) {
+    return code;
+  }
+  hmc_remote_t *remote = far->remote[end->kind];
+  hmci_smem_pending_t *pending = list != NULL ? calloc(1, sizeof(*pending)) : NULL;
+  if (remote == NULL) {
+    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u", end->rank,
+                          end->kind == HMCI_SMEM_HOST ? "host" : "device", object->id);
+  } else if (list != NULL && pending == NULL) {
+    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a copy");
+  } else {
+    code = hmci_smem_near_region(object, near, size, &region, &offset, &lent);
+  }
+  if (code != SM_OK) {
+    goto out;
+  }
+  hmc_status_t status;
+  if (list == NULL) {
+    status = is_put ? hmc_put(region, offset, remote, end->offset, size)
+                    : hmc_get(region, offset, remote, end->offset, size);
+  } else {
+    status = is_put ? hmc_put_nb(region, offset, remote, end->offset, size, NULL, &pending->request)
+                    : hmc_get_nb(region, offset, remote, end->offset, size, NULL, &pending->request);
+  }
+  code = judge(object, end->rank, far, status);
+  if (code == SM_OK && list != NULL) {
+    pending->region = lent;
+    pending->far = far;
+    add_pending(list, pending);
+    return SM_OK;
+  }
+out:
+  free(pending);
+  hmc_region_close(lent);
+  hmci_smem_far_release(object, far);
+  return code;
+}
+
+/* Between two peers, in pieces, through a buffer here. */
+static int32_t copy_between(hmci_smem_object_t *object, const hmci_smem_end_t *from, const hmci_smem_end_t *to,
+                            uint64_t size) {
+  uint64_t room = size < BOUNCE ? size : BOUNCE;
+  int32_t code = SM_OK;
+  void *buffer = NULL;
+  const hmc_memory_t host = {.kind = HMC_MEMORY_CPU, .device = 0};
+  hmc_status_t status = hmc_memory_allocate(host, room, &buffer);
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "no buffer for a copy between two members");
+  }
+  const hmci_smem_end_t here = {.where = HMCI_SMEM_NEAR, .pointer = buffer, .memory = host};
+  for (uint64_t done = 0; done < size && code == SM_OK; done += room) {
+    uint64_t piece = size - done < room ? size - done : room;
+    hmci_smem_end_t source = *from, target = *to;
+    source.offset += done;
+    target.offset += done;
+    code = copy_far(object, &here, &source, piece, 0, NULL);
+    if (code == SM_OK) {
+      code = copy_far(object, &here, &target, piece, 1, NULL);
+    }
+  }
+  hmc_memory_free(host, buffer);
+  return code;
+}
+
+static int32_t copy_here(const hmci_smem_end_t *from, const hmci_smem_end_t *to, uint64_t size) {
+  hmc_status_t status = hmc_memory_copy(to->pointer, to->memory, from->pointer, from->memory, size);
+  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "the copy within this process failed");
+}
+
+static int32_t copy_ends(hmci_smem_object_t *object, const hmci_smem_end_t *from, const hmci_smem_end_t *to,
+                         uint64_t size, hmci_smem_pending_t **list) {
+  if (from->where == HMCI_SMEM_NEAR && to->where == HMCI_SMEM_NEAR) {
+    return copy_here(from, to, size);
+  }
+  if (from->where == HMCI_SMEM_FAR && to->where == HMCI_SMEM_FAR) {
+    return copy_between(object, from, to, size);
+  }
+  int is_put = to->where == HMCI_SMEM_FAR;
+  return copy_far(object, is_put ? from : to, is_put ? to : from, size, is_put, list);
+}
+
+int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64_t size, smem_bm_copy_type t,
+                           uint32_t flags) {
+  hmci_smem_object_t *object;
+  hmci_smem_end_t from, to;
+  hmci_smem_pending_t *started = NULL;
+  int is_async = (flags & ASYNC_COPY_FLAG) != 0;
+  int32_t code = check_call(handle, &size, t, &object);
+  if (code == SM_OK) {
+    code = find_ends(object, src, dest, size, t, &from, &to);
+  }
+  if (code == SM_OK) {
+    code = copy_ends(object, &from, &to, size, is_async ? &started : NULL);
+  }
+  if (started != NULL) {
+    leave_pending(object, started);
+  }
+  return code;
+}
+
+int32_t(smem_bm_copy)(smem_bm_t handle, smem_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
+  hmci_smem_object_t *object;
+  int32_t code = check_call(handle, params, t, &object);
+  return code == SM_OK ? smem_bm_copy_plain(handle, params->src, params->dest, params->dataSize, t, flags) : code;
+}
+
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+/* Pieces that follow one another in a batch, between the same two regions, go as one operation. */
+typedef struct group {
+  hmci_smem_object_t *object;
+  hmc_segment_t *segments;
+  uint32_t count;
+  hmc_region_t *region;
+  uint32_t rank;
+  int kind, is_put;
+  hmci_smem_pending_t *list;
+} group_t;
+
+static int32_t flush_group(group_t *group) {
+  hmci_smem_object_t *object = group->object;
+  if (group->count == 0) {
+    return SM_OK;
+  }
+  uint32_t count = group->count;
+  group->count = 0;
+  hmci_smem_far_t *far;
+  int32_t code = hmci_smem_far_acquire(object, group->rank, &far);
+  if (code != SM_OK) {
+    return code;
+  }
+  hmci_smem_pending_t *pending = calloc(1, sizeof(*pending));
+  if (pending == NULL) {
+    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a batch");
+    goto err_far;
+  }
+  if (far->remote[group->kind] == NULL) {
+    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no such part in pool %u", group->rank, object->id);
+    goto err_pending;
+  }
+  hmc_status_t status =
+      hmc_batch_create(group->region, far->remote[group->kind], group->segments, count, &pending->batch);
+  if (status == HMC_SUCCESS) {
+    status = group->is_put ? hmc_batch_put_nb(pending->batch, NULL, &pending->request)
+                           : hmc_batch_get_nb(pending->batch, NULL, &pending->request);
+  }
+  code = judge(object, group->rank, far, status);
+  if (code != SM_OK) {
+    goto err_batch;
+  }
+  pending->far = far;
+  add_pending(&group->list, pending);
+  return SM_OK;
+
+err_batch:
+  hmc_batch_free(pending->batch);
+err_pending:
+  free(pending);
+err_far:
+  hmci_smem_far_release(object, far);
+  return code;
+}
+
+static int32_t add_to_group(group_t *group, const hmci_smem_end_t *end, int is_put, hmc_region_t *region,
+                            uint64_t offset, uint64_t size) {
+  int32_t code = SM_OK;
+  if (group->count > 0 &&
+      (group->region != region || group->rank != end->rank || group->kind != end->kind || group->is_put != is_put)) {
+    code = flush_group(group);
+  }
+  group->region = region;
+  group->rank = end->rank;
+  group->kind = end->kind;
+  group->is_put = is_put;
+  group->segments[group->count++] =
+      (hmc_segment_t){.local_offset = offset, .remote_offset = end->offset, .length = size};
+  return code;
+}
+
+/* What a batch's ends in this process, outside the pool, have in common: a range that holds them all. */
+typedef struct span {
+  uint64_t begin, end, bytes;
+  hmc_memory_t memory;
+  int is_mixed;
+  hmc_region_t *region;
+} span_t;
+
+static void widen(span_t *span, const hmci_smem_end_t *end, uint64_t size) {
+  uint64_t begin = (uint64_t)(uintptr_t)end->pointer;
+  if (end->where != HMCI_SMEM_NEAR || end->is_pool) {
+    return;
+  }
+  if (span->bytes == 0) {
+    span->begin = begin;
+    span->end = begin + size;
+    span->memory = end->memory;
+  }
+  span->begin = begin < span->begin ? begin : span->begin;
+  span->end = begin + size > span->end ? begin + size : span->end;
+  span->bytes += size;
+  span->is_mixed = span->is_mixed || end->memory.kind != span->memory.kind || end->memory.device != span->memory.device;
+}
+
+/* Lends the whole span once, where its parts lie close together; where that is not to be had each part is lent. */
+static void lend_span(hmci_smem_object_t *object, span_t *span) {
+  if (span->bytes == 0 || span->is_mixed || (span->end - span->begin) / SPAN_FACTOR > span->bytes) {
+    return;
+  }
+  if (hmc_region_register(object->world->context, (void *)(uintptr_t)span->begin, span->end - span->begin, NULL, 0,
+                          &span->region) != HMC_SUCCESS) {
+    span->region = NULL;
+  }
+}
+
+/* The region of a piece's near end: that of the pool's part, of registered memory, or of the span; NULL: it has to be
+ * lent by itself. */
+static hmc_region_t *shared_region(hmci_smem_object_t *object, const hmci_smem_end_t *near, uint64_t size,
+                                   const span_t *span, uint64_t *offset) {
+  hmc_region_t *region = NULL, *lent = NULL;
+  if (!near->is_pool && span->region != NULL) {
+    *offset = (uint64_t)(uintptr_t)near->pointer - span->begin;
+    return span->region;
+  }
+  if (near->is_pool && hmci_smem_near_region(object, near, size, &region, offset, &lent) == SM_OK) {
+    return region;
+  }
+  return NULL;
+}
+
+static int32_t copy_piece(group_t *group, const hmci_smem_end_t *from, const hmci_smem_end_t *to, uint64_t size,
+                          const span_t *span) {
+  hmci_smem_object_t *object = group->object;
+  if (from->where == to->where) {
+    return copy_ends(object, from, to, size, NULL);
+  }
+  int is_put = to->where == HMCI_SMEM_FAR;
+  const hmci_smem_end_t *near = is_put ? from : to, *end = is_put ? to : from;
+  uint64_t offset = 0;
+  hmc_region_t *region = shared_region(object, near, size, span, &offset);
+  if (region == NULL) {
+    return copy_far(object, near, end, size, is_put, &group->list);
+  }
+  return add_to_group(group, end, is_put, region, offset, size);
+}
+
+typedef struct piece {
+  hmci_smem_end_t from, to;
+} piece_t;
+
+/* Starts all pieces; the first error, after which the others are still started. */
+static int32_t start_pieces(group_t *group, const piece_t *pieces, const smem_batch_copy_params *params,
+                            const span_t *span) {
+  int32_t first = SM_OK;
+  for (uint32_t i = 0; i < params->batchSize; i++) {
+    int32_t code = copy_piece(group, &pieces[i].from, &pieces[i].to, params->dataSizes[i], span);
+    first = first == SM_OK ? code : first;
+  }
+  int32_t code = flush_group(group);
+  return first == SM_OK ? code : first;
+}
+
+static int32_t find_pieces(hmci_smem_object_t *object, const smem_batch_copy_params *params, smem_bm_copy_type type,
+                           piece_t *pieces, span_t *span) {
+  for (uint32_t i = 0; i < params->batchSize; i++) {
+    int32_t code = find_ends(object, params->sources[i], params->destinations[i], params->dataSizes[i], type,
+                             &pieces[i].from, &pieces[i].to);
+    if (code != SM_OK) {
+      return code;
+    }
+    widen(span, &pieces[i].from, params->dataSizes[i]);
+    widen(span, &pieces[i].to, params->dataSizes[i]);
+  }
+  return SM_OK;
+}
+
+int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
+  hmci_smem_object_t *object;
+  span_t span = {.bytes = 0};
+  int32_t code = check_call(handle, params, t, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  if (params->batchSize == 0 || params->sources == NULL || params->destinations == NULL || params->dataSizes == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "a batch of %u pieces, or without a list", params->batchSize);
+  }
+  piece_t *pieces = calloc(params->batchSize, sizeof(*pieces));
+  group_t group = {.object = object, .segments = calloc(params->batchSize, sizeof(hmc_segment_t))};
+  if (pieces == NULL || group.segments == NULL) {
+    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a batch of %u pieces", params->batchSize);
+  } else {
+    code = find_pieces(object, params, t, pieces, &span);
+  }
+  if (code == SM_OK) {
+    lend_span(object, &span);
+    code = start_pieces(&group, pieces, params, &span);
+    if ((flags & ASYNC_COPY_FLAG) != 0 && code == SM_OK && group.list != NULL) {
+      group.list->region = group.list->region == NULL ? span.region : group.list->region;
+      span.region = group.list->region == span.region ? NULL : span.region; /* the last that is freed closes it */
+      leave_pending(object, group.list);
+      group.list = NULL;
+    }
+    int32_t finished = finish_list(object, group.list);
+    code = code == SM_OK ? finished : code;
+  }
+  hmc_region_close(span.region);
+  free(group.segments);
+  free(pieces);
+  return code;
+}
+
+/* ---- two dimensions ---------------------------------------------------------------------------------------------- */
+
+int32_t smem_bm_copy_2d_plain(smem_bm_t handle, const void *src, uint64_t spitch, void *dest, uint64_t dpitch,
+                              uint64_t width, uint64_t height, smem_bm_copy_type t, uint32_t flags) {
+  hmci_smem_object_t *object;
+  int32_t code = check_call(handle, &width, t, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  if (width == 0 || height == 0 || height > UINT32_MAX || spitch < width || dpitch < width || src == NULL ||
+      dest == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%" PRIu64 " rows of %" PRIu64 " B, every %" PRIu64 " to every %" PRIu64 " B", height, width,
+                          spitch, dpitch);
+  }
+  if (spitch == width && dpitch == width) {
+    return smem_bm_copy_plain(handle, src, dest, width * height, t, flags);
+  }
+  void **from = calloc(height, sizeof(*from)), **to = calloc(height, sizeof(*to));
+  uint64_t *sizes = calloc(height, sizeof(*sizes));
+  if (from == NULL || to == NULL || sizes == NULL) {
+    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a copy of %" PRIu64 " rows", height);
+  }
+  for (uint64_t row = 0; row < height && code == SM_OK; row++) {
+    from[row] = (char *)(uintptr_t)src + row * spitch;
+    to[row] = (char *)dest + row * dpitch;
+    sizes[row] = width;
+  }
+  if (code == SM_OK) {
+    smem_batch_copy_params params = {
+        .sources = from, .destinations = to, .dataSizes = sizes, .batchSize = (uint32_t)height};
+    code = smem_bm_copy_batch(handle, &params, t, flags);
+  }
+  free(from);
+  free(to);
+  free(sizes);
+  return code;
+}
+
+int32_t(smem_bm_copy_2d)(smem_bm_t handle, smem_copy_2d_params *params, smem_bm_copy_type t, uint32_t flags) {
+  hmci_smem_object_t *object;
+  int32_t code = check_call(handle, params, t, &object);
+  return code == SM_OK ? smem_bm_copy_2d_plain(handle, params->src, params->spitch, params->dest, params->dpitch,
+                                               params->width, params->height, t, flags)
+                       : code;
+}

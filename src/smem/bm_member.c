@@ -1,0 +1,243 @@
+/* The members of an object: who has joined, and the connections to them (see bm.h).
+ *
+ * A connection is made by the first copy that needs it. What the store tells decides who is a member; when it tells that
+ * one has left, the connection is dropped, and the engine answers for what is under way. */
+#include "bm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void hmci_smem_member_key(const hmci_smem_object_t *object, uint32_t rank, char key[64]) {
+  snprintf(key, 64, "smem/bm/%u/member/%u", object->id, rank);
+}
+
+int hmci_smem_member_write(const hmci_smem_member_t *member, char text[200]) {
+  return snprintf(text, 200, "%016" PRIx64 " %s %u %" PRIu64 " %" PRIu64, member->tag, member->ip, member->port,
+                  member->size[HMCI_SMEM_HOST], member->size[HMCI_SMEM_DEVICE]);
+}
+
+static int member_read(const char *text, size_t size, hmci_smem_member_t *member) {
+  char copy[200];
+  unsigned port;
+  if (size >= sizeof(copy)) {
+    return 0;
+  }
+  memcpy(copy, text, size);
+  copy[size] = '\0';
+  hmci_smem_member_t read = {.tag = 0};
+  if (sscanf(copy, "%16" SCNx64 " %63s %u %" SCNu64 " %" SCNu64, &read.tag, read.ip, &port, &read.size[HMCI_SMEM_HOST],
+             &read.size[HMCI_SMEM_DEVICE]) != 5 ||
+      port > UINT16_MAX) {
+    return 0;
+  }
+  read.port = (uint16_t)port;
+  *member = read;
+  return 1;
+}
+
+/* ---- far parts --------------------------------------------------------------------------------------------------- */
+
+static void close_far(hmci_smem_far_t *far) {
+  for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
+    hmc_remote_close(far->remote[kind]);
+  }
+  hmc_peer_close(far->peer);
+  free(far);
+}
+
+void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far) {
+  if (far == NULL) {
+    return;
+  }
+  pthread_mutex_lock(&object->lock);
+  int is_last = --far->references == 0;
+  pthread_mutex_unlock(&object->lock);
+  if (is_last) {
+    close_far(far);
+  }
+}
+
+/* With the lock held: takes the far part out of its place; the caller releases it without the lock. */
+static hmci_smem_far_t *take_out(hmci_smem_place_t *place) {
+  hmci_smem_far_t *far = place->far;
+  place->far = NULL;
+  return far;
+}
+
+void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far) {
+  hmci_smem_far_t *dropped = NULL;
+  pthread_mutex_lock(&object->lock);
+  if (object->places[rank].far == far) {
+    dropped = take_out(&object->places[rank]);
+  }
+  pthread_mutex_unlock(&object->lock);
+  hmci_smem_far_release(object, dropped);
+}
+
+/* Connects to a member and opens its part. */
+static int32_t connect_far(const hmci_smem_object_t *object, uint32_t rank, const hmci_smem_member_t *member,
+                           hmci_smem_far_t **made) {
+  const hmci_smem_world_t *world = object->world;
+  hmci_smem_far_t *far = calloc(1, sizeof(*far));
+  if (far == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a connection to rank %u", rank);
+  }
+  far->tag = member->tag;
+  hmc_status_t status = hmc_context_connect(world->context, member->ip, member->port, object->type, 0, &far->peer);
+  for (int kind = 0; kind < HMCI_SMEM_KINDS && status == HMC_SUCCESS; kind++) {
+    if (member->size[kind] > 0) {
+      char name[HMC_REGION_NAME_SIZE];
+      snprintf(name, sizeof(name), "smem-bm/%016" PRIx64 "/%d", member->tag, kind);
+      status = hmc_remote_open(far->peer, name, 0, &far->remote[kind]);
+    }
+  }
+  if (status != HMC_SUCCESS) {
+    int32_t code = hmci_smem_fail_hmc(status, "rank %u of pool %u cannot be reached", rank, object->id);
+    close_far(far);
+    return code;
+  }
+  far->references = 1;
+  *made = far;
+  return SM_OK;
+}
+
+/* With the lock held: notes what the store says of a rank. Returns a far part to be released. */
+static hmci_smem_far_t *note_member(hmci_smem_place_t *place, const hmci_smem_member_t *member) {
+  hmci_smem_far_t *old = NULL;
+  if (place->far != NULL && place->far->tag != member->tag) {
+    old = take_out(place);
+  }
+  place->member = *member;
+  return old;
+}
+
+/* Asks the store itself, for a member whose joining has not been told yet. */
+static int32_t ask_store(hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t *member) {
+  char key[64], text[200];
+  size_t size = 0;
+  hmci_smem_member_key(object, rank, key);
+  hmc_status_t status = hmc_store_get(object->world->store, key, text, sizeof(text), &size, object->world->control_ms);
+  if (status != HMC_SUCCESS && status != HMC_NOT_FOUND) {
+    return hmci_smem_fail_hmc(status, "whether rank %u is in pool %u is not known", rank, object->id);
+  }
+  if (status == HMC_NOT_FOUND || !member_read(text, size, member)) {
+    return hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "rank %u is not in pool %u: it has not joined, has left, or died", rank,
+                          object->id);
+  }
+  return SM_OK;
+}
+
+/* Without the lock, and with the right to connect: makes the far part of a rank. */
+static int32_t make_far(hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t member, hmci_smem_far_t **far) {
+  int32_t code = SM_OK;
+  int is_known = member.tag != 0;
+  if (is_known) {
+    code = connect_far(object, rank, &member, far);
+  }
+  if (!is_known || code == SM_OBJECT_NOT_EXISTS) {
+    hmci_smem_member_t now;
+    int32_t asked = ask_store(object, rank, &now);
+    if (asked != SM_OK || (is_known && now.tag == member.tag)) {
+      return asked != SM_OK ? asked : code;
+    }
+    code = connect_far(object, rank, &now, far);
+  }
+  return code;
+}
+
+int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **acquired) {
+  int32_t code = SM_OK;
+  hmci_smem_far_t *far = NULL;
+  pthread_mutex_lock(&object->lock);
+  hmci_smem_place_t *place = &object->places[rank];
+  while (place->is_connecting) {
+    pthread_cond_wait(&object->changed, &object->lock); /* whoever connects ends by the context's deadline */
+  }
+  if (place->far == NULL) {
+    hmci_smem_member_t member = place->member;
+    place->is_connecting = 1;
+    pthread_mutex_unlock(&object->lock);
+    code = make_far(object, rank, member, &far);
+    pthread_mutex_lock(&object->lock);
+    place->is_connecting = 0;
+    pthread_cond_broadcast(&object->changed);
+    place->far = far; /* and where it has left meanwhile, the engine says so */
+  }
+  if (code == SM_OK) {
+    place->far->references++;
+    *acquired = place->far;
+  }
+  pthread_mutex_unlock(&object->lock);
+  return code;
+}
+
+/* ---- watching ---------------------------------------------------------------------------------------------------- */
+
+/* The rank in a member's key; UINT32_MAX: none of this world's. */
+static uint32_t rank_of(const hmci_smem_object_t *object, const char *key) {
+  const char *slash = strrchr(key, '/');
+  char *end = NULL;
+  unsigned long rank = slash != NULL ? strtoul(slash + 1, &end, 10) : UINT32_MAX;
+  return slash != NULL && end != slash + 1 && *end == '\0' && rank < object->world->size ? (uint32_t)rank : UINT32_MAX;
+}
+
+static void take_event(hmci_smem_object_t *object, const hmc_store_event_t *event) {
+  hmci_smem_member_t member = {.tag = 0};
+  if (event->kind == HMC_STORE_SYNCED) {
+    return;
+  }
+  uint32_t rank = rank_of(object, event->key);
+  if (rank == UINT32_MAX || (event->kind == HMC_STORE_PUT && !member_read(event->value, event->value_size, &member))) {
+    hmci_smem_log(HMCI_SMEM_WARNING, "the store has a key that is no member: %s", event->key);
+    return;
+  }
+  pthread_mutex_lock(&object->lock);
+  hmci_smem_far_t *old = note_member(&object->places[rank], &member);
+  pthread_mutex_unlock(&object->lock);
+  hmci_smem_far_release(object, old);
+}
+
+static void *watch_members(void *argument) {
+  hmci_smem_object_t *object = argument;
+  hmc_store_event_t event;
+  hmc_status_t status = HMC_SUCCESS;
+  while (status != HMC_CANCELLED) {
+    status = hmc_store_watch_next(object->watch, &event, 3600000);
+    if (status == HMC_SUCCESS) {
+      take_event(object, &event);
+    } else if (status != HMC_CANCELLED && status != HMC_TIMEOUT) {
+      hmci_smem_log(HMCI_SMEM_ERROR, "pool %u: the members are not watched any more: %s", object->id, hmc_last_error());
+      break; /* copies ask the store themselves */
+    }
+  }
+  return NULL;
+}
+
+int32_t hmci_smem_members_start(hmci_smem_object_t *object) {
+  char prefix[64];
+  snprintf(prefix, sizeof(prefix), "smem/bm/%u/member/", object->id);
+  hmc_status_t status = hmc_store_watch_start(object->world->store, prefix, object->world->create_ms, &object->watch);
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "the members of pool %u cannot be watched", object->id);
+  }
+  if (pthread_create(&object->watcher, NULL, watch_members, object) != 0) {
+    hmc_store_watch_stop(object->watch);
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no thread to watch the members of pool %u", object->id);
+  }
+  return SM_OK;
+}
+
+void hmci_smem_members_stop(hmci_smem_object_t *object) {
+  hmc_store_watch_interrupt(object->watch);
+  pthread_join(object->watcher, NULL);
+  hmc_store_watch_stop(object->watch);
+  for (uint32_t rank = 0; rank < object->world->size; rank++) {
+    pthread_mutex_lock(&object->lock);
+    hmci_smem_far_t *far = take_out(&object->places[rank]);
+    pthread_mutex_unlock(&object->lock);
+    hmci_smem_far_release(object, far);
+  }
+}

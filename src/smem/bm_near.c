@@ -1,0 +1,153 @@
+/* The ends of a copy: what an address is, and regions for the ends that lie in this process (see bm.h). */
+#include "bm.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* An address of the pool. */
+static int32_t find_in_pool(const hmci_smem_object_t *object, int kind, uint64_t address, uint64_t size,
+                            hmci_smem_end_t *end) {
+  uint64_t distance = address - object->base[kind];
+  uint32_t rank = (uint32_t)(distance / object->most[kind]);
+  uint64_t offset = distance % object->most[kind];
+  int is_own = rank == object->world->rank;
+  uint64_t limit = is_own ? object->size[kind] : object->most[kind];
+  if (offset > limit || size > limit - offset) {
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%" PRIu64 " B from 0x%" PRIx64 ", offset %" PRIu64 " of rank %u's %s part in pool %u, which "
+                          "has %" PRIu64 " B",
+                          size, address, offset, rank, kind == HMCI_SMEM_HOST ? "host" : "device", object->id, limit);
+  }
+  *end = (hmci_smem_end_t){
+      .where = is_own ? HMCI_SMEM_NEAR : HMCI_SMEM_FAR, .is_pool = 1, .kind = kind, .rank = rank, .offset = offset};
+  if (kind == HMCI_SMEM_DEVICE) {
+    end->memory = object->world->device;
+  } else {
+    end->memory = (hmc_memory_t){.kind = HMC_MEMORY_CPU, .device = 0};
+  }
+  if (is_own) {
+    end->pointer = (char *)object->pointer[kind] + offset;
+  }
+  return SM_OK;
+}
+
+int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *pointer, uint64_t size, hmci_smem_end_t *end) {
+  uint64_t address = (uint64_t)(uintptr_t)pointer;
+  for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
+    if (address >= object->base[kind] && address - object->base[kind] < object->most[kind] * object->world->size) {
+      return find_in_pool(object, kind, address, size, end);
+    }
+  }
+  hmc_memory_info_t info;
+  hmc_status_t status = hmc_memory_query(pointer, &info);
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "what lies at %p is not known", pointer);
+  }
+  *end = (hmci_smem_end_t){.where = HMCI_SMEM_NEAR,
+                           .kind = info.memory.kind == HMC_MEMORY_CPU ? HMCI_SMEM_HOST : HMCI_SMEM_DEVICE,
+                           .pointer = (void *)(uintptr_t)pointer,
+                           .memory = info.memory};
+  return SM_OK;
+}
+
+/* With the lock held: the registered memory that holds the range, or NULL. */
+static const hmci_smem_user_t *find_user(const hmci_smem_object_t *object, uint64_t address, uint64_t size) {
+  const hmci_smem_user_t *at = object->users;
+  while (at != NULL &&
+         !(address >= at->address && address - at->address <= at->size && size <= at->size - (address - at->address))) {
+    at = at->next;
+  }
+  return at;
+}
+
+int32_t hmci_smem_near_region(hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
+                              hmc_region_t **region, uint64_t *offset, hmc_region_t **lent) {
+  *lent = NULL;
+  if (end->is_pool) {
+    *region = object->own[end->kind];
+    *offset = end->offset;
+    return SM_OK;
+  }
+  pthread_mutex_lock(&object->lock);
+  const hmci_smem_user_t *user = find_user(object, (uint64_t)(uintptr_t)end->pointer, size);
+  if (user != NULL) {
+    *region = user->region;
+    *offset = (uint64_t)(uintptr_t)end->pointer - user->address;
+  }
+  pthread_mutex_unlock(&object->lock);
+  if (user != NULL) {
+    return SM_OK;
+  }
+  hmc_status_t status = hmc_region_register(object->world->context, end->pointer, size, NULL, 0, lent);
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "%" PRIu64 " B at %p cannot be copied", size, end->pointer);
+  }
+  *region = *lent;
+  *offset = 0;
+  return SM_OK;
+}
+
+/* ---- registered user memory -------------------------------------------------------------------------------------- */
+
+int32_t smem_bm_register_user_mem(smem_bm_t handle, uint64_t addr, uint64_t size) {
+  hmci_smem_object_t *object;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  if (addr == 0 || size == 0) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "%" PRIu64 " B at 0x%" PRIx64 " cannot be registered", size, addr);
+  }
+  hmci_smem_user_t *user = calloc(1, sizeof(*user));
+  if (user == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory to register user memory by");
+  }
+  user->address = addr;
+  user->size = size;
+  pthread_mutex_lock(&object->lock);
+  const hmci_smem_user_t *at = object->users;
+  while (at != NULL && at->address != addr) {
+    at = at->next;
+  }
+  if (at != NULL) {
+    code = at->size == size ? SM_OK
+                            : hmci_smem_fail(SM_ERROR, "0x%" PRIx64 " is registered with %" PRIu64 " B, not %" PRIu64,
+                                             addr, at->size, size);
+    free(user);
+  } else {
+    hmc_status_t status =
+        hmc_region_register(object->world->context, (void *)(uintptr_t)addr, size, NULL, 0, &user->region);
+    if (status == HMC_SUCCESS) {
+      user->next = object->users;
+      object->users = user;
+    } else {
+      code = hmci_smem_fail_hmc(status, "%" PRIu64 " B at 0x%" PRIx64 " cannot be registered", size, addr);
+      free(user);
+    }
+  }
+  pthread_mutex_unlock(&object->lock);
+  return code;
+}
+
+int32_t smem_bm_unregister_user_mem(smem_bm_t handle, uint64_t addr) {
+  hmci_smem_object_t *object;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  pthread_mutex_lock(&object->lock);
+  hmci_smem_user_t **at = &object->users;
+  while (*at != NULL && (*at)->address != addr) {
+    at = &(*at)->next;
+  }
+  hmci_smem_user_t *user = *at;
+  if (user != NULL) {
+    *at = user->next;
+  }
+  pthread_mutex_unlock(&object->lock);
+  if (user != NULL) {
+    hmc_region_close(user->region);
+    free(user);
+  }
+  return SM_OK;
+}

@@ -1,0 +1,76 @@
+/* What all parts of SMEM share: failing with a code and a text, the log, URLs, and links to the store.
+ *
+ * SMEM stands on the public C API of HMC alone. Internal names begin with hmci_smem_. */
+#ifndef HMCI_SMEM_COMMON_H
+#define HMCI_SMEM_COMMON_H
+
+#include <hmc.h>
+#include <smem/host/smem.h>
+
+#include <pthread.h>
+
+#define HMCI_SMEM_PAGE (UINT64_C(2) << 20) /* what sizes of parts are multiples of */
+#define HMCI_SMEM_NS_PER_S UINT64_C(1000000000)
+
+enum { HMCI_SMEM_DEBUG = 0, HMCI_SMEM_INFO = 1, HMCI_SMEM_WARNING = 2, HMCI_SMEM_ERROR = 3 };
+
+/* Sets the thread's text, logs it, and returns `code`. */
+int32_t hmci_smem_fail(int32_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same for a call of HMC's that failed: the text goes on with HMC's own. */
+int32_t hmci_smem_fail_hmc(hmc_status_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The code of a status. */
+int32_t hmci_smem_code(hmc_status_t status);
+
+void hmci_smem_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* "tcp://10.0.0.2:4100" as its parts. -2000. */
+typedef struct hmci_smem_url {
+  char ip[64];
+  uint16_t port;
+  char text[96]; /* "tcp://ip:port", as hmc_store_connect takes it */
+} hmci_smem_url_t;
+int32_t hmci_smem_parse_url(const char *text, hmci_smem_url_t *url);
+
+/* "ip:port" or "[ipv6]:port". -2000. */
+int32_t hmci_smem_parse_address(const char *text, hmci_smem_url_t *url);
+
+/* The address of this host that others on the way to `ip` reach it by. */
+void hmci_smem_own_ip(const char *ip, char own[64]);
+/* True where `ip` is an address of this host. */
+int hmci_smem_is_own(const char *ip);
+
+/* ---- links to the store ------------------------------------------------------------------------------------------ */
+
+typedef enum hmci_smem_serve {
+  HMCI_SMEM_JOIN,      /* another process serves the store */
+  HMCI_SMEM_SERVE,     /* this process must, unless it does already */
+  HMCI_SMEM_MAY_SERVE, /* whoever is first; the others join */
+} hmci_smem_serve_t;
+
+typedef struct hmci_smem_link hmci_smem_link_t;
+
+/* A link to the store of that URL, shared by all parts of the process. -2000, -2004, -1. */
+int32_t hmci_smem_link_acquire(const char *url, hmci_smem_serve_t serve, uint64_t timeout_ms, hmci_smem_link_t **link);
+void hmci_smem_link_release(hmci_smem_link_t *link);
+hmc_store_t *hmci_smem_link_store(hmci_smem_link_t *link);
+
+/* Serves it until the process ends. */
+int32_t hmci_smem_serve_for_good(const char *url);
+
+/* ---- addresses --------------------------------------------------------------------------------------------------- */
+
+/* Reserves [base, base + size), without access. NULL where something lies there. */
+void *hmci_smem_reserve_at(uint64_t base, uint64_t size);
+void hmci_smem_unreserve(void *base, uint64_t size);
+
+/* Finds a base for `size` bytes that is free here and was given to nobody else of the store's world, and reserves it. */
+int32_t hmci_smem_reserve_new(hmc_store_t *store, uint64_t size, uint64_t timeout_ms, void **base);
+
+/* Shared memory of this process's own: a sealed memfd, mapped at `address` (reserved). `descriptor` gets it. */
+int32_t hmci_smem_map_own(void *address, uint64_t size, int given, int *descriptor);
+/* Reserves the range again. */
+void hmci_smem_unmap(void *address, uint64_t size);
+
+#endif

@@ -1,0 +1,186 @@
+/* Links to stores: one client of each store for all parts of the process, and the server where this process has it.
+ *
+ * Locking: `lock` guards the list, references and servers; it is held while a store is served or joined, so that two
+ * parts that begin at once share one. */
+#include "common.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct hmci_smem_link {
+  hmci_smem_link_t *next;
+  char url[96];
+  unsigned references;
+  hmc_store_t *store;
+};
+
+/* A store that this process serves. */
+typedef struct server {
+  struct server *next;
+  char url[96];
+  int stays; /* until the process ends */
+  hmc_store_server_t *server;
+} server_t;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static hmci_smem_link_t *links;
+static server_t *servers;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+/* What the parent of a fork() has is not the child's. */
+static void forget_all(void) {
+  pthread_mutex_init(&lock, NULL);
+  links = NULL;
+  servers = NULL;
+}
+static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_all); }
+
+static server_t *find_server(const char *url) {
+  server_t *at = servers;
+  while (at != NULL && strcmp(at->url, url) != 0) {
+    at = at->next;
+  }
+  return at;
+}
+
+/* With the lock held: serves the store, unless this process does already. */
+static hmc_status_t serve(const hmci_smem_url_t *url, int stays) {
+  hmc_store_server_options_t options = HMC_STORE_SERVER_OPTIONS_INIT;
+  server_t *server = find_server(url->text);
+  if (server != NULL) {
+    server->stays = server->stays || stays;
+    return HMC_SUCCESS;
+  }
+  server = calloc(1, sizeof(*server));
+  if (server == NULL) {
+    return HMC_NO_MEMORY;
+  }
+  snprintf(server->url, sizeof(server->url), "%s", url->text);
+  server->stays = stays;
+  options.ip = url->ip;
+  options.port = url->port;
+  hmc_status_t status = hmc_store_server_start(&options, &server->server);
+  if (status != HMC_SUCCESS) {
+    free(server);
+    return status;
+  }
+  server->next = servers;
+  servers = server;
+  return HMC_SUCCESS;
+}
+
+static void stop_server(const char *url) {
+  server_t **at = &servers;
+  while (*at != NULL && strcmp((*at)->url, url) != 0) {
+    at = &(*at)->next;
+  }
+  server_t *server = *at;
+  if (server != NULL && !server->stays) {
+    *at = server->next;
+    hmc_store_server_stop(server->server);
+    free(server);
+  }
+}
+
+int32_t hmci_smem_serve_for_good(const char *text) {
+  hmci_smem_url_t url;
+  int32_t code = hmci_smem_parse_url(text, &url);
+  if (code != SM_OK || url.port == 0) {
+    return code;
+  }
+  pthread_once(&fork_once, watch_fork);
+  pthread_mutex_lock(&lock);
+  hmc_status_t status = serve(&url, 1);
+  pthread_mutex_unlock(&lock);
+  if (status != HMC_SUCCESS) {
+    hmci_smem_fail_hmc(status, "the store %s cannot be served here", url.text);
+    return SM_ERROR;
+  }
+  return SM_OK;
+}
+
+static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms, hmc_store_t **store) {
+  if (mode != HMCI_SMEM_JOIN && url->port != 0 && hmci_smem_is_own(url->ip)) {
+    hmc_status_t status = serve(url, 0);
+    if (status != HMC_SUCCESS && (mode == HMCI_SMEM_SERVE && status != HMC_ADDRESS_IN_USE)) {
+      return hmci_smem_fail_hmc(status, "the store %s cannot be served here", url->text);
+    }
+    /* A port in use: most likely by the store, which another process or tool serves; what answers there will tell. */
+  }
+  hmc_status_t status = hmc_store_connect(url->text, NULL, timeout_ms, store);
+  if (status == HMC_SUCCESS) {
+    return SM_OK;
+  }
+  int32_t code = hmci_smem_fail_hmc(status, "the store %s cannot be joined", url->text);
+  return code == SM_OBJECT_NOT_EXISTS ? SM_ERROR : code;
+}
+
+/* With the lock held. */
+static hmci_smem_link_t *find_link(const char *url) {
+  hmci_smem_link_t *at = links;
+  while (at != NULL && strcmp(at->url, url) != 0) {
+    at = at->next;
+  }
+  return at;
+}
+
+static int32_t make_link(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
+                         hmci_smem_link_t **made) {
+  hmci_smem_link_t *link = calloc(1, sizeof(*link));
+  if (link == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a link to the store");
+  }
+  snprintf(link->url, sizeof(link->url), "%s", url->text);
+  int32_t code = join(url, mode, timeout_ms, &link->store);
+  if (code != SM_OK) {
+    stop_server(url->text);
+    free(link);
+    return code;
+  }
+  link->next = links;
+  links = link;
+  *made = link;
+  return SM_OK;
+}
+
+int32_t hmci_smem_link_acquire(const char *text, hmci_smem_serve_t mode, uint64_t timeout_ms,
+                               hmci_smem_link_t **acquired) {
+  hmci_smem_url_t url;
+  int32_t code = hmci_smem_parse_url(text, &url);
+  if (code != SM_OK) {
+    return code;
+  }
+  pthread_once(&fork_once, watch_fork);
+  pthread_mutex_lock(&lock);
+  hmci_smem_link_t *link = find_link(url.text);
+  if (link == NULL) {
+    code = make_link(&url, mode, timeout_ms, &link);
+  }
+  if (code == SM_OK) {
+    link->references++;
+    *acquired = link;
+  }
+  pthread_mutex_unlock(&lock);
+  return code;
+}
+
+void hmci_smem_link_release(hmci_smem_link_t *link) {
+  if (link == NULL) {
+    return;
+  }
+  pthread_mutex_lock(&lock);
+  if (--link->references == 0) {
+    hmci_smem_link_t **at = &links;
+    while (*at != link) {
+      at = &(*at)->next;
+    }
+    *at = link->next;
+    hmc_store_close(link->store);
+    stop_server(link->url);
+    free(link);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+hmc_store_t *hmci_smem_link_store(hmci_smem_link_t *link) { return link->store; }

@@ -1,0 +1,91 @@
+/* Global addresses: ranges that are reserved at the same place in every process (see common.h). */
+#include "common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+
+/* Windows of addresses that programs leave alone, the widest first; the later ones are for systems and sanitizers with
+ * less room. What was given away in one is counted in the store. */
+static const struct {
+  const char *key;
+  uint64_t base, size;
+} windows[] = {
+    {"smem/va/0", UINT64_C(0x200000000000), UINT64_C(0x300000000000)},
+    {"smem/va/1", UINT64_C(0x7e9000000000), UINT64_C(0x010000000000)},
+    {"smem/va/2", UINT64_C(0x1000000000), UINT64_C(0x3000000000)},
+};
+
+enum { WINDOWS = sizeof(windows) / sizeof(windows[0]), TRIES = 16 };
+
+void *hmci_smem_reserve_at(uint64_t base, uint64_t size) {
+  void *wanted = (void *)(uintptr_t)base;
+  void *got = mmap(wanted, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (got == MAP_FAILED) {
+    return NULL;
+  }
+  if (got != wanted) {
+    munmap(got, size);
+    return NULL;
+  }
+  return got;
+}
+
+void hmci_smem_unreserve(void *base, uint64_t size) {
+  if (base != NULL) {
+    munmap(base, size);
+  }
+}
+
+int32_t hmci_smem_reserve_new(hmc_store_t *store, uint64_t size, uint64_t timeout_ms, void **base) {
+  for (size_t i = 0; i < WINDOWS; i++) {
+    for (int tries = 0; tries < TRIES && size <= windows[i].size; tries++) {
+      int64_t end;
+      hmc_status_t status = hmc_store_add(store, windows[i].key, (int64_t)size, &end, timeout_ms);
+      if (status != HMC_SUCCESS) {
+        return hmci_smem_fail_hmc(status, "no addresses could be agreed on");
+      }
+      /* The window is used in turns: what was given back is given away again after all the rest. */
+      uint64_t start = ((uint64_t)end - size) % windows[i].size;
+      *base = start + size <= windows[i].size ? hmci_smem_reserve_at(windows[i].base + start, size) : NULL;
+      if (*base != NULL) {
+        return SM_OK;
+      }
+    }
+  }
+  return hmci_smem_fail(SM_MALLOC_FAILED, "no range of %" PRIu64 " B of addresses is free here: make the parts smaller",
+                        size);
+}
+
+int32_t hmci_smem_map_own(void *address, uint64_t size, int given, int *descriptor) {
+  struct stat file;
+  int made = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 0) : memfd_create("smem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (made < 0) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no descriptor for %" PRIu64 " B: %s", size, strerror(errno));
+  }
+  if ((given < 0 && ftruncate(made, (off_t)size) != 0) || fstat(made, &file) != 0 || (uint64_t)file.st_size < size) {
+    close(made);
+    return hmci_smem_fail(SM_MALLOC_FAILED, "%" PRIu64 " B of shared memory could not be made: %s", size,
+                          given >= 0 ? "the given file is smaller" : strerror(errno));
+  }
+  (void)fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK); /* what somebody else's file does not allow, it does not */
+  if (mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, made, 0) == MAP_FAILED) {
+    int error = errno;
+    close(made);
+    return hmci_smem_fail(SM_MALLOC_FAILED, "%" PRIu64 " B could not be mapped: %s", size, strerror(error));
+  }
+  *descriptor = made;
+  return SM_OK;
+}
+
+void hmci_smem_unmap(void *address, uint64_t size) {
+  (void)mmap(address, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
