@@ -48,8 +48,7 @@ typedef struct hmc_store_server_options {
   uint64_t grace_ms;    /* how long a client that is gone may take to come back before its leases end; default 1000 */
 } hmc_store_server_options_t;
 
-#define HMC_STORE_SERVER_OPTIONS_INIT                                                                                  \
-  { sizeof(hmc_store_server_options_t), NULL, 0, NULL, 0, 0, 0 }
+#define HMC_STORE_SERVER_OPTIONS_INIT HMC_SIZED_INIT(hmc_store_server_options_t)
 
 /* Serves a store from a thread of its own. `options` may be NULL.
  * Ownership: the caller's, until hmc_store_server_stop. Errors: HMC_ADDRESS_IN_USE (also where another server has the
@@ -70,8 +69,7 @@ typedef struct hmc_store_options {
   uint64_t timeout_ms; /* deadline of calls without their own; 0: HMC_TIMEOUT */
 } hmc_store_options_t;
 
-#define HMC_STORE_OPTIONS_INIT                                                                                         \
-  { sizeof(hmc_store_options_t), 0 }
+#define HMC_STORE_OPTIONS_INIT HMC_SIZED_INIT(hmc_store_options_t)
 
 /* Connects to the store at `address`: "tcp://10.0.0.2:4100", "tcp://[fd00::2]:4100", or either without the scheme.
  * Repeats until the store listens or the deadline passes. `options` may be NULL.

@@ -159,8 +159,10 @@ static void free_world(hmci_smem_world_t *ended) {
 static int32_t enter_world(hmci_smem_world_t *made, const char *url_text, uint16_t device_id,
                            const smem_bm_config_t *config) {
   uint64_t init_ms = (uint64_t)config->initTimeout * 1000;
-  const hmc_context_options_t options = {.name = "smem-bm", .timeout_ms = made->control_ms};
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   hmci_smem_url_t url;
+  options.name = "smem-bm";
+  options.timeout_ms = made->control_ms;
   hmci_smem_serve_t serve = !config->startConfigStore ? HMCI_SMEM_JOIN
                             : is_automatic(config)    ? HMCI_SMEM_MAY_SERVE
                             : config->rankId == 0     ? HMCI_SMEM_SERVE

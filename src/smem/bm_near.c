@@ -38,7 +38,7 @@ int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *pointer, ui
       return find_in_pool(object, kind, address, size, end);
     }
   }
-  hmc_memory_info_t info;
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
   hmc_status_t status = hmc_memory_query(pointer, &info);
   if (status != HMC_SUCCESS) {
     return hmci_smem_fail_hmc(status, "what lies at %p is not known", pointer);
