@@ -1,19 +1,22 @@
 # The faces: libraries of their own over the public C API of libhmc.so, one room of src/ each.
 #
-#   hmc_add_face(<name> DESCRIPTION <text> [HEADERS <file or folder of include/>...])
+#   hmc_add_face(<name> DESCRIPTION <text> [OUTPUT <name of the library>] [HEADERS <file or folder of include/>...])
 #
 # Builds lib<name>.so of src/<name>/*.c, showing what src/<name>/<name>.map names, and <name>.pc; installs both and the
 # headers. A face whose room is empty is left out. Unit tests link the
 # objects, hmc_<name>_objects, and see the hidden symbols.
 
 function(hmc_add_face name)
-  cmake_parse_arguments(PARSE_ARGV 1 face "" "DESCRIPTION" "HEADERS")
+  cmake_parse_arguments(PARSE_ARGV 1 face "" "DESCRIPTION;OUTPUT" "HEADERS")
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "src/${name}/*.c")
   list(FILTER sources EXCLUDE REGEX "_test\\.c$")
   if(NOT sources)
     return()
   endif()
   set(map "${PROJECT_SOURCE_DIR}/src/${name}/${name}.map")
+  if(NOT face_OUTPUT)
+    set(face_OUTPUT "${name}")
+  endif()
 
   add_library(hmc_${name}_objects OBJECT ${sources})
   target_include_directories(hmc_${name}_objects PUBLIC include) # the test links the archive of the engine
@@ -27,8 +30,8 @@ function(hmc_add_face name)
   if(NOT HMC_SANITIZE)
     target_link_options(${name} PRIVATE "-Wl,--no-undefined")
   endif()
-  set_target_properties(${name} PROPERTIES SOVERSION 1 VERSION "1.${PROJECT_VERSION}" LINKER_LANGUAGE C
-    LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
+  set_target_properties(${name} PROPERTIES OUTPUT_NAME "${face_OUTPUT}" SOVERSION 1 VERSION "1.${PROJECT_VERSION}"
+    LINKER_LANGUAGE C LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
   add_library(hmc::${name} ALIAS ${name})
 
   install(TARGETS ${name} EXPORT hmcTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
@@ -49,5 +52,6 @@ function(hmc_add_face name)
   install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 endfunction()
 
-hmc_add_face(smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
+hmc_add_face(smem OUTPUT mf_smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
+include(cmake/smem.cmake)
 hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h shmem)
