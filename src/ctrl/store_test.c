@@ -275,9 +275,9 @@ static void a_lease_ends_with_its_release_or_its_client(void **state) {
 static void others_are_turned_away(void **state) {
   (void)state;
   hmc_store_t *store = NULL;
-  setenv("HMC_SECRET", "one secret", 1);
+  setenv("HMC_SECRET", "the secret of the one side 4711", 1);
   hmc_store_server_t *server = serve(0, NULL);
-  setenv("HMC_SECRET", "another one", 1);
+  setenv("HMC_SECRET", "and that of the other side 0815", 1);
   FAILS(hmc_store_connect(address, NULL, PATIENCE_MS, &store), HMC_DENIED, "HMC_SECRET");
   unsetenv("HMC_SECRET");
   hmc_store_server_stop(server);
