@@ -1,0 +1,74 @@
+"""hmc-store: serving, the commands of a client, a kill and a restart with a journal, and wrong command lines."""
+
+import os
+import signal
+
+from program import ProgramTest, main
+
+
+class Store(ProgramTest):
+    def serve(self, *options):
+        process = self.start(*options)
+        url = process.stdout.readline().strip()
+        self.assertRegex(url, r"^tcp://127\.0\.0\.1:\d+$")
+        return process, url
+
+    def test_help(self):
+        self.check_help("hmc-store")
+
+    def test_commands(self):
+        server, url = self.serve()
+        self.run_program("--at", url, "set", "a/1", "one")
+        self.run_program("--at", url, "set", "a/2", "two")
+        self.assertEqual(self.run_program("--at", url, "get", "a/1")[0], "one\n")
+        self.assertEqual(self.run_program("--at", url, "wait", "a/2")[0], "two\n")
+        self.assertEqual(self.run_program("--at", url, "add", "n", "-4")[0], "-4\n")
+        self.assertEqual(self.run_program("--at", url, "list", "a/")[0], "a/1\tone\na/2\ttwo\n")
+        self.run_program("--at", url, "delete", "a/1")
+        _, err = self.run_program("--at", url, "get", "a/1", expect=1)
+        self.assertIn("a/1", err)
+        self.run_program("--at", url, "barrier", "b", "1")
+        _, err = self.run_program("--at", url, "--timeout", "0.1", "barrier", "b", "2", expect=1)
+        self.assertIn("in time", err)
+        server.send_signal(signal.SIGTERM)
+        self.assertEqual(server.wait(timeout=60), 0)
+
+    def test_watch(self):
+        server, url = self.serve()
+        watch = self.start("--at", url, "watch", "w/")
+        self.assertEqual(watch.stdout.readline(), "synced\n")
+        self.run_program("--at", url, "set", "w/1", "one")
+        self.assertEqual(watch.stdout.readline(), "put\tw/1\tone\n")
+        self.run_program("--at", url, "delete", "w/1")
+        self.assertEqual(watch.stdout.readline(), "delete\tw/1\t\n")
+        watch.send_signal(signal.SIGINT)
+        self.assertEqual(watch.wait(timeout=60), 130)
+        server.kill()
+
+    def test_killed_and_restarted(self):
+        journal = os.path.join(self.home, "journal")
+        server, url = self.serve("--journal", journal)
+        self.run_program("--at", url, "set", "k", "kept")
+        server.kill()
+        server.wait()
+        self.assertEqual(os.stat(journal).st_mode & 0o777, 0o600)
+        server, url = self.serve("--journal", journal, "--port", url.rsplit(":", 1)[1])
+        self.assertEqual(self.run_program("--at", url, "get", "k")[0], "kept\n")
+        _, err = self.run_program("--journal", journal, expect=1)
+        self.assertIn("another server", err)
+        server.kill()
+
+    def test_nobody_is_there(self):
+        _, err = self.run_program("--at", "tcp://127.0.0.1:1", "--timeout", "0.2", "list", expect=1)
+        self.assertIn("away", err)
+
+    def test_wrong_command_lines(self):
+        self.check_refusal(["list"], "--at")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "lst"], "lst")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "get"], "get takes")
+        self.check_refusal(["--port", "70000"], "70000")
+        self.check_refusal(["--grace", "soon"], "soon")
+        self.check_refusal(["--jornal", "x"], "--jornal")
+
+
+main(Store)
