@@ -107,28 +107,6 @@ static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config
   }
 }
 
-/* The accelerator whose memory is the device part. */
-static int32_t choose_device(uint16_t device_id, hmc_memory_t *device) {
-  hmc_memory_t wanted = {.kind = HMC_MEMORY_DEFAULT, .device = 0};
-  int devices = 0;
-  hmc_status_t status = hmc_memory_resolve(wanted, &wanted);
-  if (status == HMC_SUCCESS && wanted.kind == HMC_MEMORY_CPU) {
-    wanted.kind = HMC_MEMORY_SIM;
-  }
-  if (status == HMC_SUCCESS) {
-    status = hmc_memory_devices(wanted.kind, &devices);
-  }
-  if (status != HMC_SUCCESS) {
-    return hmci_smem_fail_hmc(status, "device memory cannot be had");
-  }
-  if (wanted.kind != HMC_MEMORY_SIM && device_id >= devices) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "device %u: there are %d", device_id, devices);
-  }
-  wanted.device = devices > 0 ? device_id % devices : 0; /* software accelerators stand in for as many as are named */
-  *device = wanted;
-  return SM_OK;
-}
-
 /* Where peers reach this member: the config's address, or that of the way to the store. */
 static int32_t listen_for_peers(hmci_smem_world_t *made, const hmci_smem_url_t *url, const smem_bm_config_t *config) {
   const char *given = strstr(config->hcomUrl, "://");
@@ -169,7 +147,7 @@ static int32_t enter_world(hmci_smem_world_t *made, const char *url_text, uint16
                                                       : HMCI_SMEM_JOIN;
   int32_t code = hmci_smem_parse_url(url_text, &url);
   if (code == SM_OK) {
-    code = choose_device(device_id, &made->device);
+    code = hmci_smem_choose_device(device_id, &made->device);
   }
   if (code == SM_OK) {
     code = hmci_smem_link_acquire(url_text, serve, init_ms, &made->link);

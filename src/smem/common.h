@@ -41,6 +41,10 @@ void hmci_smem_own_ip(const char *ip, char own[64]);
 /* True where `ip` is an address of this host. */
 int hmci_smem_is_own(const char *ip);
 
+/* The accelerator that device memory is of: the default one's device `device_id`, else the software accelerator, which
+ * stands in for as many as are named. */
+int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device);
+
 /* ---- links to the store ------------------------------------------------------------------------------------------ */
 
 typedef enum hmci_smem_serve {

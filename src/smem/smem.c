@@ -216,3 +216,26 @@ int hmci_smem_is_own(const char *ip) {
   }
   return is_own;
 }
+
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device) {
+  hmc_memory_t wanted = {.kind = HMC_MEMORY_DEFAULT, .device = 0};
+  int devices = 0;
+  hmc_status_t status = hmc_memory_resolve(wanted, &wanted);
+  if (status == HMC_SUCCESS && wanted.kind == HMC_MEMORY_CPU) {
+    wanted.kind = HMC_MEMORY_SIM;
+  }
+  if (status == HMC_SUCCESS) {
+    status = hmc_memory_devices(wanted.kind, &devices);
+  }
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "device memory cannot be had");
+  }
+  if (wanted.kind != HMC_MEMORY_SIM && device_id >= devices) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "device %u: there are %d", device_id, devices);
+  }
+  wanted.device = devices > 0 ? device_id % devices : 0; /* software accelerators stand in for as many as are named */
+  *device = wanted;
+  return SM_OK;
+}

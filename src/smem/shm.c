@@ -1,0 +1,440 @@
+/* SHM: the world, and symmetric objects (see shm.h).
+ *
+ * An object is made in two gathers of the store. In the first each rank says where it can be reached, and rank 0 which
+ * addresses it has reserved; the second tells all whether all could do their part, so that an object is there everywhere
+ * or nowhere. */
+#include "shm.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, GIVE_UP_MS = 1000, CONTEXT_MOST = 65536 };
+
+/* What kernels in this process look at: see smem/device/smem_shm_device.h. */
+smem_shm_device_object_t smem_shm_device_objects[SMEM_SHM_DEVICE_OBJECTS];
+
+static pthread_mutex_t shm_lock = PTHREAD_MUTEX_INITIALIZER;
+static hmci_smem_shm_world_t *world;
+static hmci_smem_shm_t *objects[HMCI_SMEM_OBJECTS];
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void forget_world(void) {
+  pthread_mutex_init(&shm_lock, NULL);
+  world = NULL;
+  memset(objects, 0, sizeof(objects));
+}
+static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_world); }
+
+/* ---- the world --------------------------------------------------------------------------------------------------- */
+
+int32_t smem_shm_config_init(smem_shm_config_t *config) {
+  if (config == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
+  }
+  *config = (smem_shm_config_t){.shmInitTimeout = DEFAULT_TIMEOUT,
+                                .shmCreateTimeout = DEFAULT_TIMEOUT,
+                                .controlOperationTimeout = DEFAULT_TIMEOUT,
+                                .startConfigStore = true};
+  return SM_OK;
+}
+
+static void free_world(hmci_smem_shm_world_t *ended) {
+  hmc_store_lease_release(ended->lease, GIVE_UP_MS);
+  hmc_context_destroy(ended->context);
+  hmci_smem_link_release(ended->link);
+  free(ended);
+}
+
+static int32_t enter_world(hmci_smem_shm_world_t *made, const char *text, const smem_shm_config_t *config) {
+  uint64_t init_ms = (uint64_t)config->shmInitTimeout * 1000;
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  hmci_smem_url_t url;
+  int32_t code = hmci_smem_parse_url(text, &url);
+  if (code == SM_OK) {
+    hmci_smem_serve_t serve = config->startConfigStore && made->rank == 0 ? HMCI_SMEM_SERVE : HMCI_SMEM_JOIN;
+    code = hmci_smem_link_acquire(text, serve, init_ms, &made->link);
+  }
+  if (code != SM_OK) {
+    return code;
+  }
+  made->store = hmci_smem_link_store(made->link);
+  options.name = "smem-shm";
+  options.timeout_ms = made->control_ms;
+  hmc_status_t status = hmc_context_create(&options, &made->context);
+  if (status == HMC_SUCCESS) {
+    hmci_smem_own_ip(url.ip, made->ip);
+    status = hmc_context_listen(made->context, made->ip, 0, &made->port);
+  }
+  if (status == HMC_SUCCESS) {
+    status = hmc_store_lease_create(made->store, LEASE_MS, init_ms, &made->lease);
+  }
+  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "this process cannot join the world");
+}
+
+int32_t smem_shm_init(const char *configStoreIpPort, uint32_t worldSize, uint32_t rankId, uint16_t deviceId,
+                      smem_shm_config_t *config) {
+  (void)deviceId; /* parts lie in host memory, which every device reaches */
+  if (config == NULL || worldSize == 0 || worldSize > SMEM_WORLD_SIZE_MAX || rankId >= worldSize ||
+      config->shmInitTimeout == 0 || config->shmCreateTimeout == 0 || config->controlOperationTimeout == 0) {
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "rank %u of %u: a world of 1 to %u, a rank in it, and a config without a timeout of 0, are "
+                          "needed",
+                          rankId, worldSize, SMEM_WORLD_SIZE_MAX);
+  }
+  pthread_once(&fork_once, watch_fork);
+  int32_t code = SM_OK;
+  pthread_mutex_lock(&shm_lock);
+  if (world == NULL) {
+    hmci_smem_shm_world_t *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+      code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a world");
+    } else {
+      made->size = worldSize;
+      made->rank = rankId;
+      made->create_ms = (uint64_t)config->shmCreateTimeout * 1000;
+      made->control_ms = (uint64_t)config->controlOperationTimeout * 1000;
+      code = enter_world(made, configStoreIpPort, config);
+      if (code == SM_OK) {
+        world = made;
+      } else {
+        free_world(made);
+      }
+    }
+  }
+  pthread_mutex_unlock(&shm_lock);
+  return code;
+}
+
+uint32_t smem_shm_query_support_data_operation(void) { return SMEMS_DATA_OP_MTE; }
+
+/* ---- making an object -------------------------------------------------------------------------------------------- */
+
+/* What a rank brings to the first gather. */
+typedef struct card {
+  uint64_t tag, base, bytes;
+  char ip[64];
+  uint32_t port;
+  int32_t code; /* of what it has done so far */
+} card_t;
+
+static void region_name(uint64_t tag, char name[HMC_REGION_NAME_SIZE]) {
+  snprintf(name, HMC_REGION_NAME_SIZE, "smem-shm/%016" PRIx64, tag);
+}
+
+static void *part_of(const hmci_smem_shm_t *object, uint32_t rank) {
+  return (char *)object->base + (uint64_t)rank * object->bytes;
+}
+
+static int32_t gather(const hmci_smem_shm_t *object, const char *step, const void *piece, size_t size, void *all) {
+  char name[64];
+  snprintf(name, sizeof(name), "smem/shm/%u/%s", object->id, step);
+  hmc_status_t status = hmc_store_gather(object->world->store, name, object->size, object->rank, piece, size, all,
+                                         object->world->create_ms);
+  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "object %u: the ranks do not meet", object->id);
+}
+
+/* Allocates this rank's part and shows it. */
+static int32_t show_part(hmci_smem_shm_t *object, uint64_t tag) {
+  char name[HMC_REGION_NAME_SIZE];
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  int32_t code = hmci_smem_map_own(part_of(object, object->rank), object->bytes, -1, &object->descriptor);
+  if (code != SM_OK) {
+    return code;
+  }
+  region_name(tag, name);
+  options.memory.kind = HMC_MEMORY_CPU;
+  options.bytes = object->bytes;
+  options.descriptor = object->descriptor;
+  options.name = name;
+  options.rights = HMC_REMOTE_ALL;
+  hmc_status_t status = hmc_region_create(object->world->context, &options, &object->region);
+  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "object %u: the part cannot be shown", object->id);
+}
+
+/* Connects to a rank, and maps its part where it is on this host. */
+static int32_t reach(hmci_smem_shm_t *object, uint32_t rank, const card_t *card) {
+  hmci_smem_shm_peer_t *peer = &object->peers[rank];
+  hmc_mapping_options_t options = HMC_MAPPING_OPTIONS_INIT;
+  char name[HMC_REGION_NAME_SIZE];
+  region_name(card->tag, name);
+  options.address = part_of(object, rank);
+  hmc_status_t status = hmc_context_connect(object->world->context, card->ip, (uint16_t)card->port, HMC_CONNECTION_AUTO,
+                                            object->world->create_ms, &peer->peer);
+  if (status == HMC_SUCCESS) {
+    status = hmc_remote_open(peer->peer, name, object->world->create_ms, &peer->remote);
+  }
+  if (status == HMC_SUCCESS) {
+    status = hmc_remote_map_range(peer->remote, &options, &peer->mapping);
+    if (status == HMC_UNSUPPORT) {
+      hmci_smem_log(HMCI_SMEM_INFO, "object %u: rank %u is not mapped: %s", object->id, rank, hmc_last_error());
+      status = HMC_SUCCESS;
+    }
+  }
+  return status == HMC_SUCCESS ? SM_OK
+                               : hmci_smem_fail_hmc(status, "object %u: rank %u is not reached", object->id, rank);
+}
+
+/* With all cards on the table: takes the addresses that rank 0 has reserved. */
+static int32_t take_addresses(hmci_smem_shm_t *object, const card_t *cards) {
+  for (uint32_t rank = 0; rank < object->size; rank++) {
+    if (cards[rank].code != SM_OK || cards[rank].bytes != object->bytes) {
+      return hmci_smem_fail(cards[rank].code != SM_OK ? cards[rank].code : SM_INVALID_PARAM,
+                            "object %u: rank %u brings %" PRIu64 " B and code %d, this one %" PRIu64 " B", object->id,
+                            rank, cards[rank].bytes, cards[rank].code, object->bytes);
+    }
+  }
+  if (object->rank != 0) {
+    object->base = hmci_smem_reserve_at(cards[0].base, object->bytes * object->size);
+    if (object->base == NULL) {
+      return hmci_smem_fail(SM_MALLOC_FAILED, "object %u: its addresses are in use in this process", object->id);
+    }
+  }
+  return SM_OK;
+}
+
+/* All ranks have come this far, with these codes. */
+static int32_t agree(const hmci_smem_shm_t *object, const char *step, int32_t code) {
+  int32_t *codes = calloc(object->size, sizeof(*codes));
+  if (codes == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", object->id);
+  }
+  int32_t met = gather(object, step, &code, sizeof(code), codes);
+  for (uint32_t rank = 0; rank < object->size && met == SM_OK && code == SM_OK; rank++) {
+    if (codes[rank] != SM_OK) {
+      code = hmci_smem_fail(SM_NEW_OBJECT_FAILED, "object %u: rank %u failed with %d", object->id, rank, codes[rank]);
+    }
+  }
+  free(codes);
+  return code != SM_OK ? code : met;
+}
+
+static int32_t build(hmci_smem_shm_t *object, card_t *cards) {
+  static atomic_uint count;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  card_t own = {.bytes = object->bytes, .port = object->world->port};
+  own.tag = ((uint64_t)now.tv_nsec << 32) ^ ((uint64_t)getpid() << 16) ^ (uint64_t)now.tv_sec ^
+            ((uint64_t)object->rank << 48) ^ atomic_fetch_add(&count, 1);
+  memcpy(own.ip, object->world->ip, sizeof(own.ip));
+  if (object->rank == 0) {
+    hmci_smem_shm_forget_exit(object);
+    own.code = hmci_smem_reserve_new(object->world->store, object->bytes * object->size, object->world->create_ms,
+                                     &object->base);
+    own.base = (uint64_t)(uintptr_t)object->base;
+  }
+  int32_t code = gather(object, "cards", &own, sizeof(own), cards);
+  if (code != SM_OK) {
+    return code;
+  }
+  code = take_addresses(object, cards);
+  if (code == SM_OK) {
+    code = show_part(object, own.tag);
+  }
+  code = agree(object, "shown", code);
+  for (uint32_t rank = 0; rank < object->size && code == SM_OK; rank++) {
+    code = rank == object->rank ? SM_OK : reach(object, rank, &cards[rank]);
+  }
+  return agree(object, "reached", code);
+}
+
+static void free_object(hmci_smem_shm_t *object) {
+  for (uint32_t rank = 0; object->peers != NULL && rank < object->size; rank++) {
+    hmc_mapping_close(object->peers[rank].mapping);
+    hmc_remote_close(object->peers[rank].remote);
+    hmc_peer_close(object->peers[rank].peer);
+  }
+  hmc_region_close(object->region);
+  if (object->descriptor >= 0) {
+    close(object->descriptor);
+  }
+  hmci_smem_unreserve(object->base, object->bytes * object->size);
+  pthread_mutex_destroy(&object->lock);
+  free(object->peers);
+  free(object);
+}
+
+static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes, smem_shm_data_op_type type,
+                            void **gva) {
+  if (world == NULL) {
+    return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
+  }
+  if (id >= HMCI_SMEM_OBJECTS || rank_size == 0 || rank_size > world->size || rank >= rank_size || gva == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "object %u, rank %u of %u, in a world of %u: an id below %d, a rank below the number of "
+                          "ranks, and a place for the address, are needed",
+                          id, rank, rank_size, world->size, HMCI_SMEM_OBJECTS);
+  }
+  if (bytes == 0 || bytes % HMCI_SMEM_PAGE != 0 || bytes > UINT64_C(1) << 41) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "parts of %" PRIu64 " B: multiples of 2 MiB are taken", bytes);
+  }
+  if ((int)type <= 0 || (int)type >= 2 * SMEMS_DATA_OP_RDMA) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "data op type %d: takes a mask of SMEMS_DATA_OP_*", (int)type);
+  }
+  return objects[id] == NULL
+             ? SM_OK
+             : hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has object %u already: destroy it first", id);
+}
+
+static void tell_kernels(const hmci_smem_shm_t *object) {
+  smem_shm_device_object_t *seen = &smem_shm_device_objects[object->id];
+  seen->base = object->base;
+  seen->symmetric_size = object->bytes;
+  seen->rank = object->rank;
+  seen->rank_size = object->size;
+}
+
+smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint64_t symmetricSize,
+                           smem_shm_data_op_type dataOpType, uint32_t flags, void **gva) {
+  hmci_smem_shm_t *object = NULL;
+  card_t *cards = NULL;
+  (void)flags;
+  pthread_mutex_lock(&shm_lock);
+  int32_t code = check_create(id, rankSize, rankId, symmetricSize, dataOpType, gva);
+  if (code != SM_OK) {
+    goto out;
+  }
+  object = calloc(1, sizeof(*object));
+  cards = calloc(rankSize, sizeof(*cards));
+  if (object == NULL || cards == NULL) {
+    free(object);
+    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id);
+    goto out;
+  }
+  *object = (hmci_smem_shm_t){.world = world,
+                              .id = id,
+                              .size = rankSize,
+                              .rank = rankId,
+                              .bytes = symmetricSize,
+                              .descriptor = -1,
+                              .peers = calloc(rankSize, sizeof(*object->peers))};
+  pthread_mutex_init(&object->lock, NULL);
+  code = object->peers == NULL ? hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id) : build(object, cards);
+  if (code == SM_OK) {
+    objects[id] = object;
+    tell_kernels(object);
+    *gva = object->base;
+  } else {
+    free_object(object);
+  }
+out:
+  pthread_mutex_unlock(&shm_lock);
+  free(cards);
+  return code == SM_OK ? object : NULL;
+}
+
+/* ---- handles ----------------------------------------------------------------------------------------------------- */
+
+int32_t hmci_smem_shm_bad_handle(smem_shm_t handle) {
+  if (handle == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "no object given");
+  }
+  pthread_mutex_lock(&shm_lock);
+  int is_there = world != NULL;
+  pthread_mutex_unlock(&shm_lock);
+  return is_there ? hmci_smem_fail(SM_INVALID_PARAM, "%p is no object of this process", handle)
+                  : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
+}
+
+hmci_smem_shm_t *hmci_smem_shm_of(smem_shm_t handle) {
+  hmci_smem_shm_t *found = NULL;
+  pthread_mutex_lock(&shm_lock);
+  for (int id = 0; id < HMCI_SMEM_OBJECTS && handle != NULL; id++) {
+    found = objects[id] == handle ? objects[id] : found;
+  }
+  pthread_mutex_unlock(&shm_lock);
+  return found;
+}
+
+int32_t smem_shm_destroy(smem_shm_t handle, uint32_t flags) {
+  hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
+  (void)flags;
+  if (object == NULL) {
+    return hmci_smem_shm_bad_handle(handle);
+  }
+  hmci_smem_shm_end_watch(object);
+  pthread_mutex_lock(&shm_lock);
+  objects[object->id] = NULL;
+  smem_shm_device_object_t *seen = &smem_shm_device_objects[object->id];
+  free(seen->context);
+  memset(seen, 0, sizeof(*seen));
+  pthread_mutex_unlock(&shm_lock);
+  free_object(object);
+  return SM_OK;
+}
+
+void smem_shm_uninit(uint32_t flags) {
+  (void)flags;
+  for (int id = 0; id < HMCI_SMEM_OBJECTS; id++) {
+    pthread_mutex_lock(&shm_lock);
+    hmci_smem_shm_t *object = objects[id];
+    pthread_mutex_unlock(&shm_lock);
+    if (object != NULL) {
+      smem_shm_destroy(object, 0);
+    }
+  }
+  pthread_mutex_lock(&shm_lock);
+  hmci_smem_shm_world_t *ended = world;
+  world = NULL;
+  pthread_mutex_unlock(&shm_lock);
+  if (ended != NULL) {
+    free_world(ended);
+  }
+}
+
+int32_t smem_shm_set_extra_context(smem_shm_t handle, const void *context, uint32_t size) {
+  const hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
+  if (object == NULL) {
+    return hmci_smem_shm_bad_handle(handle);
+  }
+  if (context == NULL || size == 0 || size > CONTEXT_MOST) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "a context of %u B: 1 to %d are taken", size, CONTEXT_MOST);
+  }
+  void *copy = malloc(size);
+  if (copy == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a context of %u B", size);
+  }
+  memcpy(copy, context, size);
+  pthread_mutex_lock(&shm_lock);
+  smem_shm_device_object_t *seen = &smem_shm_device_objects[object->id];
+  void *former = seen->context;
+  seen->context = copy;
+  seen->context_size = size;
+  pthread_mutex_unlock(&shm_lock);
+  free(former);
+  return SM_OK;
+}
+
+uint32_t smem_shm_get_global_rank(smem_shm_t handle) {
+  const hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
+  if (object == NULL) {
+    hmci_smem_shm_bad_handle(handle);
+  }
+  return object != NULL ? object->rank : UINT32_MAX;
+}
+
+uint32_t smem_shm_get_global_rank_size(smem_shm_t handle) {
+  const hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
+  if (object == NULL) {
+    hmci_smem_shm_bad_handle(handle);
+  }
+  return object != NULL ? object->size : UINT32_MAX;
+}
+
+int32_t smem_shm_topology_can_reach(smem_shm_t handle, uint32_t remoteRank, uint32_t *reachInfo) {
+  const hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
+  if (object == NULL) {
+    return hmci_smem_shm_bad_handle(handle);
+  }
+  if (remoteRank >= object->size || reachInfo == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "rank %u of %u, and a place for the answer, are needed", remoteRank,
+                          object->size);
+  }
+  int is_mapped = remoteRank == object->rank || object->peers[remoteRank].mapping != NULL;
+  *reachInfo = is_mapped ? SMEMS_DATA_OP_MTE : 0;
+  return SM_OK;
+}
