@@ -112,8 +112,8 @@ void hmci_shm_accesses_unmap(shm_accesses_t *accesses) { munmap(accesses, sizeof
 hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remote_t *remote, uint32_t *slot) {
   _Atomic uint32_t *mine = connection->accesses->region[connection->role];
   for (uint32_t i = 0;; i = (i + 1) % SHM_ACCESSES) {
-    uint32_t none = 0;
-    if (atomic_compare_exchange_strong(&mine[i], &none, remote->id)) { /* (a) */
+    if (!atomic_exchange(&connection->announcing[i], true)) {
+      atomic_store(&mine[i], remote->id); /* (a) */
       *slot = i;
       break;
     }
@@ -128,6 +128,7 @@ hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remot
 
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot) {
   atomic_store(&connection->accesses->region[connection->role][slot], 0);
+  atomic_store(&connection->announcing[slot], false);
 }
 
 bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id) {

@@ -1,7 +1,6 @@
 /* shm: the table. See shm.h for how it works. */
 #include "shm.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,29 +9,43 @@
 
 enum { HOST_ID = 16, NAME = 36, OFFER = HOST_ID + NAME, DATA = 24 };
 
-/* The kernel's boot id: the same for all that share its memory, containers included. */
-static hmc_status_t read_host_id(uint8_t id[HOST_ID]) {
+/* The kernel's boot id: the same for all that share its memory, containers included. All zero where /proc does not say:
+ * then only trying tells who is on this host, which a socket's name of 128 random bits does for certain. */
+static void read_host_id(uint8_t id[HOST_ID]) {
   char text[64] = "";
   int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
   ssize_t got = file >= 0 ? read(file, text, sizeof text - 1) : -1;
   if (file >= 0) close(file);
-  if (got < 36) return hmci_fail(HMC_UNSUPPORT, "/proc/sys/kernel/random/boot_id cannot be read: %s", strerror(errno));
+  memset(id, 0, HOST_ID);
   unsigned byte;
   const char *from = text;
-  for (int i = 0; i < HOST_ID; i++) {
+  for (int i = 0; got >= 36 && i < HOST_ID; i++) {
     if (*from == '-') from++;
-    if (sscanf(from, "%2x", &byte) != 1) return hmci_fail(HMC_UNSUPPORT, "malformed boot id");
+    if (sscanf(from, "%2x", &byte) != 1) break;
     id[i] = (uint8_t)byte;
     from += 2;
   }
-  return HMC_SUCCESS;
+}
+
+static bool is_known(const uint8_t id[HOST_ID]) {
+  static const uint8_t unknown[HOST_ID];
+  return memcmp(id, unknown, HOST_ID) != 0;
 }
 
 static hmc_status_t probe(char *reason, size_t size) {
   uint8_t id[HOST_ID];
-  hmc_status_t status = read_host_id(id);
-  snprintf(reason, size, "%s",
-           status == HMC_SUCCESS ? "shared mappings between processes of one host" : hmc_last_error());
+  read_host_id(id);
+  snprintf(reason, size, "shared mappings between processes of one host%s",
+           is_known(id) ? "" : " (which /proc does not name here: peers are tried)");
+  return HMC_SUCCESS;
+}
+
+/* Without it the peers of this host are reached in another way; said once. */
+static hmc_status_t make_board(shm_transport_t *transport) {
+  hmc_status_t status = hmci_shm_board_create(&transport->board, &transport->board_descriptor);
+  static _Atomic bool told;
+  if (status != HMC_SUCCESS && !atomic_exchange(&told, true))
+    hmci_log(HMC_LOG_WARNING, "peers on this host are not reached by shm: %s", hmc_last_error());
   return status;
 }
 
@@ -41,9 +54,8 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   transport->host = host;
   hmci_list_init(&transport->connections);
   hmci_list_init(&transport->visitors);
-  hmc_status_t status = read_host_id(offer->data);
-  if (status != HMC_SUCCESS) return status;
-  status = hmci_shm_board_create(&transport->board, &transport->board_descriptor);
+  read_host_id(offer->data);
+  hmc_status_t status = make_board(transport);
   if (status != HMC_SUCCESS) return status;
   pthread_mutex_init(&transport->lock, NULL);
   status = hmci_shm_listen(transport);
@@ -67,10 +79,10 @@ static void close_transport(void *self) {
 static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   (void)self;
   uint8_t id[HOST_ID];
-  hmc_status_t status = read_host_id(id);
-  if (status != HMC_SUCCESS) return status;
+  read_host_id(id);
   if (offer->size != OFFER) return hmci_fail(HMC_CORRUPT, "malformed shm offer");
-  if (memcmp(id, offer->data, HOST_ID) != 0) return hmci_fail(HMC_UNSUPPORT, "it is on another host");
+  if (is_known(id) && is_known(offer->data) && memcmp(id, offer->data, HOST_ID) != 0)
+    return hmci_fail(HMC_UNSUPPORT, "it is on another host");
   return HMC_SUCCESS;
 }
 
@@ -103,6 +115,11 @@ static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data)
   connection->peer_nonce = hmci_load64(peer_data->data + 8);
   connection->peer_nonce_address = hmci_load64(peer_data->data + 16);
   return HMC_SUCCESS;
+}
+
+static hmc_status_t connection_ready(void *block) {
+  const shm_connection_t *connection = block;
+  return connection->linked ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "a peer is ready without its link");
 }
 
 static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
@@ -214,6 +231,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .connection_open = connection_open,
     .connection_accept = connection_accept,
     .connection_dial = connection_dial,
+    .connection_ready = connection_ready,
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,

@@ -64,6 +64,8 @@ typedef struct shm_connection {
 
   shm_board_t *peer_board;
   shm_accesses_t *accesses;
+  _Atomic bool
+      announcing[SHM_ACCESSES]; /* slots of this end in use: what stands in the page may be a lie of the peer */
   uint64_t nonce, peer_nonce, peer_nonce_address; /* prove that attaching reaches the right process */
   bool attach;
   char attach_reason[128];

@@ -84,6 +84,15 @@ static hmc_status_t take_stream(tcp_connection_t *connection, uint32_t index, bo
   return hmci_responder_open(&connection->responders[index], host, connection, pipe);
 }
 
+static hmc_status_t connection_ready(void *block) {
+  const tcp_connection_t *connection = block;
+  for (uint32_t i = 0; i < connection->count; i++) {
+    if (!connection->requesters[i].pipe || !connection->responders[i].pipe)
+      return hmci_fail(HMC_CORRUPT, "a peer is ready without its tcp stream %u", i);
+  }
+  return HMC_SUCCESS;
+}
+
 static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
                                     uint64_t deadline) {
   (void)offer, (void)peer_data;
@@ -205,6 +214,7 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .connection_open = connection_open,
     .connection_accept = connection_accept,
     .connection_dial = connection_dial,
+    .connection_ready = connection_ready,
     .adopt = adopt,
     .connection_check = connection_check,
     .connection_fail = connection_fail,

@@ -1,0 +1,88 @@
+/* The shared words of shm, where the peer that shares them lies. */
+#include "shm.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static int make_file(uint64_t size, int seals) {
+  int file = memfd_create("hmc-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  assert_true(file >= 0);
+  assert_int_equal(ftruncate(file, (off_t)size), 0);
+  if (seals) assert_int_equal(fcntl(file, F_ADD_SEALS, seals), 0);
+  return file;
+}
+
+/* A file that its sender could cut off is not mapped: whoever touched it then would die by SIGBUS. */
+static void test_unsealed_files_are_refused(void **state) {
+  (void)state;
+  shm_board_t *board;
+  shm_accesses_t *accesses;
+  int open = make_file(sizeof *board, 0), growing = make_file(sizeof *board, F_SEAL_GROW);
+  int sealed = make_file(sizeof *board, F_SEAL_SHRINK), small = make_file(100, F_SEAL_SHRINK);
+  const int bad[] = {open, growing, small, -1, 10000};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    assert_int_equal(hmci_shm_board_map(bad[i], &board), HMC_CORRUPT);
+    assert_int_equal(hmci_shm_accesses_map(bad[i], &accesses), HMC_CORRUPT);
+    assert_false(hmci_shm_is_sound(bad[i], sizeof *board));
+  }
+  assert_int_equal(hmci_shm_board_map(sealed, &board), HMC_SUCCESS);
+  assert_true(hmci_shm_is_sound(sealed, sizeof *board));
+  assert_false(hmci_shm_is_sound(sealed, sizeof *board + 1));
+  hmci_shm_board_destroy(board, sealed);
+  close(open);
+  close(growing);
+  close(small);
+}
+
+/* A peer that fills this end's slots of announcements keeps nobody waiting. */
+static void test_announcing_needs_nothing_of_the_peer(void **state) {
+  (void)state;
+  shm_board_t *board;
+  int board_file, accesses_file;
+  uint32_t slots[SHM_ACCESSES];
+  shm_connection_t *connection = calloc(1, sizeof *connection);
+  shm_remote_t remote = {.id = 5, .generation = 77};
+  assert_non_null(connection);
+  assert_int_equal(hmci_shm_board_create(&board, &board_file), HMC_SUCCESS);
+  assert_int_equal(hmci_shm_accesses_create(&connection->accesses, &accesses_file), HMC_SUCCESS);
+  connection->peer_board = board;
+  atomic_store(&board->generation[5], 77);
+  for (uint32_t i = 0; i < SHM_ACCESSES; i++) atomic_store(&connection->accesses->region[HMCI_DIALLED][i], 9);
+  for (uint32_t i = 0; i < SHM_ACCESSES; i++)
+    assert_int_equal(hmci_shm_begin_access(connection, &remote, &slots[i]), HMC_SUCCESS);
+  for (uint32_t i = 0; i < SHM_ACCESSES; i++) hmci_shm_end_access(connection, slots[i]);
+  atomic_store(&board->generation[5], 0);
+  assert_int_equal(hmci_shm_begin_access(connection, &remote, &slots[0]), HMC_STALE);
+  atomic_store(&connection->accesses->open, 0); /* the owner has closed this end */
+  assert_int_equal(hmci_shm_begin_access(connection, &remote, &slots[0]), HMC_PEER_LOST);
+  for (uint32_t i = 0; i < SHM_ACCESSES; i++) assert_false(atomic_load(&connection->announcing[i]));
+  hmci_shm_accesses_unmap(connection->accesses);
+  close(accesses_file);
+  hmci_shm_board_destroy(board, board_file);
+  free(connection);
+}
+
+/* A dialler that says that it is done, and never linked. */
+static void test_ready_without_a_link(void **state) {
+  (void)state;
+  shm_connection_t *connection = calloc(1, sizeof *connection);
+  assert_non_null(connection);
+  assert_int_equal(hmci_transport_shm.connection_ready(connection), HMC_CORRUPT);
+  connection->linked = true;
+  assert_int_equal(hmci_transport_shm.connection_ready(connection), HMC_SUCCESS);
+  free(connection);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_unsealed_files_are_refused),
+      cmocka_unit_test(test_announcing_needs_nothing_of_the_peer),
+      cmocka_unit_test(test_ready_without_a_link),
+  };
+  return cmocka_run_group_tests_name("transport.shm.board", tests, NULL, NULL);
+}
