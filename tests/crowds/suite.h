@@ -19,7 +19,10 @@ void descriptors_raise(void);
   X(all_connect_at_once)                                                                                               \
   X(all_connect_beside_strangers)                                                                                      \
   X(without_descriptors_accepting_pauses)
-#define ALL_TESTS(X) CONNECT_TESTS(X)
+#define REGION_TESTS(X)                                                                                                \
+  X(a_hundred_thousand_regions)                                                                                        \
+  X(closing_under_readers_that_stand_still)
+#define ALL_TESTS(X) CONNECT_TESTS(X) REGION_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)
