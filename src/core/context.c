@@ -1,4 +1,4 @@
-/* Contexts: making and ending them, listening, the types of connection. */
+/* Contexts: making and ending them. */
 #include "core.h"
 
 #include "../base/socket.h"
@@ -14,110 +14,7 @@
 
 #define NANOSECONDS_PER_MILLISECOND 1000000u
 
-typedef struct listener {
-  hmci_list_t link;
-  hmci_watch_t watch;
-  hmc_context_t *context;
-} listener_t;
-
-/* ---- connection types -------------------------------------------------------------------------------------------- */
-
-static const char *const type_names[] = {"auto", "rdma", "ucx", "tcp", "shm"};
-
-const char *hmc_connection_type_name(hmc_connection_type_t type) {
-  return (unsigned)type < sizeof type_names / sizeof *type_names ? type_names[type] : "unknown";
-}
-
-hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type) {
-  if (!name || !type) return hmci_fail(HMC_INVALID_CONFIG, "connection type: name or type is NULL");
-  for (unsigned i = 0; i < sizeof type_names / sizeof *type_names; i++) {
-    if (strcmp(name, type_names[i]) == 0) {
-      *type = (hmc_connection_type_t)i;
-      return HMC_SUCCESS;
-    }
-  }
-  return hmci_fail(HMC_NOT_FOUND, "no connection type '%s' (auto, shm, tcp, rdma, ucx)", name);
-}
-
-static const hmci_transport_ops_t *ops_of(hmc_connection_type_t type) {
-  for (size_t i = 0; i < hmci_transport_count; i++) {
-    if (hmci_transports[i]->type == type) return hmci_transports[i];
-  }
-  return NULL;
-}
-
-/* HMC_TRANSPORTS: a name that is none would leave out what it was to allow. */
-static hmc_status_t check_transports(const char *list) {
-  for (const char *at = list; *at;) {
-    int length = (int)strcspn(at, ",");
-    bool known = false;
-    for (size_t i = 0; i < hmci_transport_count && !known; i++) {
-      const char *name = hmc_connection_type_name(hmci_transports[i]->type);
-      known = strlen(name) == (size_t)length && strncmp(at, name, (size_t)length) == 0;
-    }
-    if (!known)
-      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of shm, rdma, tcp, ucx", list, length,
-                       at);
-    at += length;
-    at += *at == ',';
-  }
-  return HMC_SUCCESS;
-}
-
-/* Does HMC_TRANSPORTS allow it, and does it work here? */
-static hmc_status_t probe_transport(const hmci_transport_ops_t *ops, const char *allowed,
-                                    char reason[HMCI_REASON_SIZE]) {
-  if (hmci_setting_lists(allowed, hmc_connection_type_name(ops->type))) return ops->probe(reason, HMCI_REASON_SIZE);
-  snprintf(reason, HMCI_REASON_SIZE, "HMC_TRANSPORTS=%.64s leaves it out", allowed);
-  return HMC_UNSUPPORT;
-}
-
-static hmc_status_t probe(hmc_connection_type_t type, char text[HMCI_REASON_SIZE]) {
-  hmci_settings_t settings;
-  const hmci_transport_ops_t *ops = ops_of(type);
-  hmc_status_t status = hmci_settings_read(&settings);
-  if (status == HMC_SUCCESS) status = check_transports(settings.transports);
-  if (status != HMC_SUCCESS) {
-    snprintf(text, HMCI_REASON_SIZE, "%s", hmc_last_error());
-    return status;
-  }
-  if (type == HMC_CONNECTION_AUTO) {
-    snprintf(text, HMCI_REASON_SIZE, "the fastest that works between two peers");
-    return HMC_SUCCESS;
-  }
-  if (!ops) {
-    snprintf(text, HMCI_REASON_SIZE, "this build of HMC has no %s transport", hmc_connection_type_name(type));
-    return HMC_UNSUPPORT;
-  }
-  return probe_transport(ops, settings.transports, text);
-}
-
-hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size) {
-  char text[HMCI_REASON_SIZE];
-  hmc_status_t status = probe(type, text);
-  if (reason && size) snprintf(reason, size, "%s", text);
-  return status == HMC_SUCCESS ? status : hmci_fail(status, "%s", text);
-}
-
 /* ---- making and ending ------------------------------------------------------------------------------------------- */
-
-bool hmci_context_is_foreign(const hmc_context_t *context) {
-  if (HMCI_LIKELY(atomic_load_explicit(context->here, memory_order_relaxed))) return false;
-  hmci_fail(HMC_UNSUPPORT, "this context belongs to the parent process: make a new one after fork()");
-  return true;
-}
-
-uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms) {
-  if (timeout_ms == HMC_NO_WAIT) return 0;
-  return hmci_deadline(timeout_ms ? timeout_ms : context->timeout_ms);
-}
-
-hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char *call) {
-  if (!hmci_loop_is_own(context->loop)) return HMC_SUCCESS;
-  return hmci_fail(HMC_UNSUPPORT,
-                   "%s in a callback would wait for the service thread, which runs the callback: call it elsewhere",
-                   call);
-}
 
 /* A word that is 1 here and 0 in a forked child. */
 static hmc_status_t make_fork_mark(hmc_context_t *context) {
@@ -170,7 +67,7 @@ static hmc_status_t open_transports(hmc_context_t *context) {
     slot->ops = hmci_transports[i];
     void *state = hmci_allocate_aligned(slot->ops->transport_size);
     if (!state) return hmci_fail(HMC_NO_MEMORY, "no memory for a transport");
-    if (probe_transport(slot->ops, context->settings.transports, slot->reason) == HMC_SUCCESS) {
+    if (hmci_transport_probe(slot->ops, context->settings.transports, slot->reason) == HMC_SUCCESS) {
       if (slot->ops->open(state, &context->host, &slot->offer) == HMC_SUCCESS) {
         slot->state = state;
         continue;
@@ -221,8 +118,6 @@ static void end_state(hmc_context_t *context) {
   pthread_mutex_destroy(&context->lock);
 }
 
-static void go_on_listening(hmci_timer_t *timer);
-
 /* Strangers take at most a quarter of the descriptors. */
 static uint32_t count_stranger_room(void) {
   struct rlimit files;
@@ -254,7 +149,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   context->callback_timer.outside = true; /* the program's code may close what is another context's */
   hmci_timer_init(&context->check_timer, hmci_checks_run);
-  hmci_timer_init(&context->accept_timer, go_on_listening);
+  hmci_timer_init(&context->accept_timer, hmci_listening_resume);
   atomic_store(&context->room.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
@@ -282,7 +177,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   hmc_context_t *context = calloc(1, sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   status = hmci_settings_read(&context->settings);
-  if (status == HMC_SUCCESS) status = check_transports(context->settings.transports);
+  if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
@@ -352,93 +247,4 @@ void hmc_context_destroy(hmc_context_t *context) {
   free_fork_mark(context);
   hmci_secret_wipe(&context->secret);
   free(context);
-}
-
-/* ---- listening --------------------------------------------------------------------------------------------------- */
-
-enum { ACCEPTS_AT_ONCE = 32 }; /* connections taken before other watches get their turn */
-#define ACCEPT_PAUSE 50000000u /* nanoseconds; what waits meanwhile stays in the kernel's queue */
-
-static void listen_for(hmc_context_t *context, uint32_t events) {
-  pthread_mutex_lock(&context->lock);
-  for (hmci_list_t *link = context->listeners.next; link != &context->listeners; link = link->next) {
-    hmci_loop_modify(context->loop, &HMCI_CONTAINER(link, listener_t, link)->watch, events);
-  }
-  pthread_mutex_unlock(&context->lock);
-}
-
-static void go_on_listening(hmci_timer_t *timer) {
-  listen_for(HMCI_CONTAINER(timer, hmc_context_t, accept_timer), EPOLLIN);
-}
-
-/* No descriptors, or no room for another stranger: asking again at once would only burn the processor. */
-static bool pause_listening(hmc_context_t *context) {
-  listen_for(context, 0);
-  hmci_loop_set_timer(context->loop, &context->accept_timer, hmci_now() + ACCEPT_PAUSE);
-  return false;
-}
-
-static bool on_connection(hmci_watch_t *watch, uint32_t events) {
-  listener_t *listener = HMCI_CONTAINER(watch, listener_t, watch);
-  hmc_context_t *context = listener->context;
-  if (!events) return false;
-  for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-    int descriptor;
-    char from[HMCI_ADDRESS_TEXT];
-    if (!hmci_greeting_has_room(context)) return pause_listening(context);
-    hmc_status_t status = hmci_socket_accept(watch->descriptor, &descriptor, from);
-    if (status == HMC_IN_PROGRESS) return i > 0;
-    if (status != HMC_SUCCESS) {
-      hmci_log(HMC_LOG_WARNING, "accepting connections pauses: %s", hmc_last_error());
-      return pause_listening(context);
-    }
-    hmci_greeting_accept(context, descriptor, from);
-  }
-  return true;
-}
-
-hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port) {
-  if (!context || !ip) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_listen: context or ip is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  int descriptor;
-  uint16_t bound;
-  hmc_status_t status = hmci_socket_listen_tcp(ip, port, &descriptor, &bound);
-  if (status != HMC_SUCCESS) return status;
-  listener_t *listener = calloc(1, sizeof *listener);
-  if (!listener) {
-    status = hmci_fail(HMC_NO_MEMORY, "no memory for a listener");
-    goto err_socket;
-  }
-  listener->context = context;
-  listener->watch.ready = on_connection;
-  status = hmci_loop_add(context->loop, &listener->watch, descriptor, EPOLLIN);
-  if (status != HMC_SUCCESS) goto err_listener;
-  pthread_mutex_lock(&context->lock);
-  hmci_list_append(&context->listeners, &listener->link);
-  pthread_mutex_unlock(&context->lock);
-  if (bound_port) *bound_port = bound;
-  return HMC_SUCCESS;
-
-err_listener:
-  free(listener);
-err_socket:
-  close(descriptor);
-  return status;
-}
-
-void hmc_context_stop_listening(hmc_context_t *context) {
-  if (!context || hmci_context_is_foreign(context)) return;
-  for (;;) {
-    pthread_mutex_lock(&context->lock);
-    listener_t *listener = NULL;
-    if (!hmci_list_is_empty(&context->listeners)) {
-      listener = HMCI_CONTAINER(context->listeners.next, listener_t, link);
-      hmci_list_remove(&listener->link);
-    }
-    pthread_mutex_unlock(&context->lock);
-    if (!listener) return;
-    hmci_loop_remove(context->loop, &listener->watch);
-    close(listener->watch.descriptor);
-    free(listener);
-  }
 }

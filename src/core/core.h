@@ -106,6 +106,12 @@ struct hmc_context {
 hmc_status_t hmci_services_open(hmc_context_t *context);
 void hmci_services_close(hmc_context_t *context);
 
+/* connection_type.c: HMC_TRANSPORTS must name transports; does it allow this one, and does that one work here? */
+hmc_status_t hmci_transports_check(const char *list);
+hmc_status_t hmci_transport_probe(const hmci_transport_ops_t *ops, const char *allowed, char reason[HMCI_REASON_SIZE]);
+/* listener.c: the timer that ends a pause of accepting. */
+void hmci_listening_resume(hmci_timer_t *timer);
+
 /* True, and the thread's error set, in a forked child. */
 bool hmci_context_is_foreign(const hmc_context_t *context);
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
