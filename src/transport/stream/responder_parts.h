@@ -6,7 +6,7 @@
 
 enum {
   HMCI_RESPONDER_JOBS = 16384,    /* answers waiting to be sent; more than credits allow a peer */
-  HMCI_RESPONDER_ROUND = 4 << 20, /* bytes served before other watches get their turn */
+  HMCI_RESPONDER_ROUND = 1 << 20, /* bytes served before other watches get their turn */
   HMCI_RESPONDER_PARTS = 66,      /* of one system call */
 };
 
