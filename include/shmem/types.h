@@ -35,6 +35,7 @@
 #define SHMEM_CTX_NOSTORE 4L
 #define SHMEM_CTX_SESSION_TOTAL_OPS 1L
 #define SHMEM_CTX_SESSION_BATCH 1L
+#define SHMEM_CTX_SESSION_SAME_AMO 2L /* of drafts; a hint like the other */
 
 #define SHMEM_SIGNAL_SET 0
 #define SHMEM_SIGNAL_ADD 1

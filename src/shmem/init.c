@@ -211,13 +211,14 @@ static void meet_at_arena(void) {
     expect(hmc_remote_map(hmci_pe.arena, &mapped), "mapping the memory of this host");
     arena = mapped;
   }
+  hmci_pe.parts = arena;
   for (int i = 0; i < hmci_pe.n_locals; i++) {
     hmci_pe.base[hmci_pe.locals[i]] = arena + (size_t)i * hmci_pe.part_size;
   }
 }
 
 static void be_far(void) {
-  hmci_pe.base[hmci_pe.me] = allocate_region(hmci_pe.part_size, "shmem");
+  hmci_pe.base[hmci_pe.me] = hmci_pe.parts = allocate_region(hmci_pe.part_size, "shmem");
   uint8_t is_ready = 1;
   uint8_t *ready = calloc((size_t)hmci_pe.n, 1);
   if (!ready) hmci_die("no memory for %d PEs", hmci_pe.n);
