@@ -1,0 +1,383 @@
+"""Symmetric arrays and what moves them: numpy on the outside, the heap of SHMEM inside.
+
+An array of empty(), zeros(), full() or array() lies in the heap, at the same place at every PE; making and freeing it is
+collective. `target` of a put and `source` of a get are such arrays or slices of them that lie in one piece.
+"""
+
+import ctypes
+
+import numpy
+
+from ._library import Attr, lib
+
+SIGNAL_SET, SIGNAL_ADD = 0, 1
+CMP_EQ, CMP_NE, CMP_GT, CMP_GE, CMP_LT, CMP_LE = range(6)
+
+_TYPES = {"f4": ("float", ctypes.c_float), "f8": ("double", ctypes.c_double), "i1": ("int8", ctypes.c_int8),
+          "i2": ("int16", ctypes.c_int16), "i4": ("int32", ctypes.c_int32), "i8": ("int64", ctypes.c_int64),
+          "u1": ("uint8", ctypes.c_uint8), "u2": ("uint16", ctypes.c_uint16), "u4": ("uint32", ctypes.c_uint32),
+          "u8": ("uint64", ctypes.c_uint64), "c8": ("complexf", None), "c16": ("complexd", None)}
+
+
+def _type_of(dtype):
+    dtype = numpy.dtype(dtype)
+    entry = _TYPES.get(f"{dtype.kind}{dtype.itemsize}")
+    if entry is None:
+        raise TypeError(f"SHMEM has no operations on {dtype}")
+    return entry
+
+
+def init(heap_size=0):
+    """Joins the job of the launcher (hmcrun, PMIx, torchrun); heap_size in bytes, 0: SHMEM_SYMMETRIC_SIZE."""
+    if lib.shmem_init_with_attr(ctypes.byref(Attr(heap_size))) != 0:
+        raise RuntimeError("shmem is initialised already")
+
+
+def finalize():
+    lib.shmem_finalize()
+
+
+def n_pes():
+    return lib.shmem_n_pes()
+
+
+def barrier_all():
+    lib.shmem_barrier_all()
+
+
+def sync_all():
+    lib.shmem_sync_all()
+
+
+def quiet():
+    lib.shmem_quiet()
+
+
+def fence():
+    lib.shmem_fence()
+
+
+def global_exit(status=0):
+    lib.shmem_global_exit(status)
+
+
+class Team:
+    """A team of PEs. The predefined ones are TEAM_WORLD and TEAM_SHARED."""
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    def __int__(self):
+        return self.handle
+
+    def my_pe(self):
+        return lib.shmem_team_my_pe(self.handle)
+
+    def n_pes(self):
+        return lib.shmem_team_n_pes(self.handle)
+
+    def translate_pe(self, pe=None, team=None):
+        """The number in `team` (default: the world) of this team's PE (default: this one)."""
+        pe = self.my_pe() if pe is None else pe
+        return lib.shmem_team_translate_pe(self.handle, pe, 0 if team is None else team.handle)
+
+    def split_strided(self, start=0, stride=1, size=None):
+        """The new team, or None at PEs outside it. Collective over this team."""
+        size = (self.n_pes() - start + stride - 1) // stride if size is None else size
+        handle = ctypes.c_int(-1)
+        if lib.shmem_team_split_strided(self.handle, start, stride, size, None, 0, ctypes.byref(handle)):
+            raise ValueError(f"PEs {start}, {start + stride}, ... ({size}) do not fit a team of {self.n_pes()}")
+        return Team(handle.value) if handle.value >= 0 else None
+
+    def split_2d(self, xrange):
+        """This PE's row and column of the team laid out in rows of xrange."""
+        row, column = ctypes.c_int(-1), ctypes.c_int(-1)
+        if lib.shmem_team_split_2d(self.handle, xrange, None, 0, ctypes.byref(row), None, 0, ctypes.byref(column)):
+            raise ValueError(f"no rows of {xrange}")
+        return Team(row.value), Team(column.value)
+
+    def sync(self):
+        lib.shmem_team_sync(self.handle)
+
+    def barrier(self):
+        lib.hmc_shmem_team_barrier(self.handle)
+
+    def destroy(self):
+        lib.shmem_team_destroy(self.handle)
+        self.handle = -1
+
+
+TEAM_WORLD, TEAM_SHARED = Team(0), Team(1)
+
+
+def _handle(team):
+    return 0 if team is None else int(team)
+
+
+# ---- arrays
+
+
+def empty(shape, dtype=float):
+    """A symmetric array; what is in it is not defined. Collective."""
+    dtype = numpy.dtype(dtype)
+    count = int(numpy.prod(shape, dtype=numpy.int64))
+    size = max(count * dtype.itemsize, 1)
+    pointer = lib.shmem_malloc(size)
+    if not pointer:
+        raise MemoryError(f"the symmetric heap has no room for {size} B")
+    buffer = (ctypes.c_char * size).from_address(pointer)
+    return numpy.frombuffer(buffer, dtype=dtype, count=count).reshape(shape)
+
+
+def zeros(shape, dtype=float):
+    return full(shape, 0, dtype)
+
+
+def ones(shape, dtype=float):
+    return full(shape, 1, dtype)
+
+
+def full(shape, fill_value, dtype=None):
+    made = empty(shape, numpy.asarray(fill_value).dtype if dtype is None else dtype)
+    made.fill(fill_value)
+    barrier_all()
+    return made
+
+
+def array(values, dtype=None):
+    """A symmetric copy of `values`, which have one shape at all PEs."""
+    values = numpy.asarray(values, dtype=dtype)
+    made = empty(values.shape, values.dtype)
+    made[...] = values
+    barrier_all()
+    return made
+
+
+def free(symmetric):
+    """Gives a symmetric array back. Collective."""
+    lib.shmem_free(symmetric.ctypes.data)
+
+
+def tensor(shape, dtype=None):
+    """A symmetric torch tensor on the processor."""
+    import torch
+    number = torch.empty((), dtype=torch.float32 if dtype is None else dtype).numpy().dtype
+    return torch.from_numpy(empty(shape, number))
+
+
+def ptr(symmetric, pe):
+    """PE `pe`'s copy of the array as a numpy array, or None where it cannot be reached by loads and stores."""
+    address = lib.shmem_ptr(symmetric.ctypes.data, pe)
+    if not address:
+        return None
+    buffer = (ctypes.c_char * symmetric.nbytes).from_address(address)
+    return numpy.frombuffer(buffer, dtype=symmetric.dtype).reshape(symmetric.shape)
+
+
+# ---- moving
+
+
+def _address(array_like, writable, what):
+    """The address of numpy arrays and of torch tensors on the processor."""
+    if hasattr(array_like, "data_ptr"):
+        array_like = array_like.numpy()
+    if not isinstance(array_like, numpy.ndarray):
+        if writable:
+            raise TypeError(f"{what} is not an array")
+        array_like = numpy.ascontiguousarray(array_like)
+    if not array_like.flags.c_contiguous:
+        raise ValueError(f"{what} does not lie in one piece")
+    if writable and not array_like.flags.writeable:
+        raise ValueError(f"{what} cannot be written")
+    return array_like, array_like.ctypes.data
+
+
+def _move(call, target, source, pe):
+    target, to = _address(target, True, "target")
+    if not isinstance(source, numpy.ndarray) and not hasattr(source, "data_ptr"):
+        source = numpy.asarray(source, dtype=target.dtype)
+    source, from_ = _address(source, False, "source")
+    if source.dtype != target.dtype or source.size > target.size:
+        raise ValueError(f"{source.size} of {source.dtype} do not go into {target.size} of {target.dtype}")
+    call(to, from_, source.nbytes, pe)
+
+
+def put(target, source, pe):
+    _move(lib.shmem_putmem, target, source, pe)
+
+
+def get(target, source, pe):
+    _move(lib.shmem_getmem, target, source, pe)
+
+
+def put_nbi(target, source, pe):
+    _move(lib.shmem_putmem_nbi, target, source, pe)
+
+
+def get_nbi(target, source, pe):
+    _move(lib.shmem_getmem_nbi, target, source, pe)
+
+
+def put_signal(target, source, signal, value, operation, pe):
+    """`signal`: a symmetric array whose first element is a uint64."""
+    _move(lambda to, from_, size, pe: lib.shmem_putmem_signal(to, from_, size, signal.ctypes.data, value, operation, pe),
+          target, source, pe)
+
+
+def signal_wait(signal, cmp, value):
+    return lib.shmem_signal_wait_until(signal.ctypes.data, cmp, value)
+
+
+# ---- atomics, waiting: on the first element of a symmetric array
+
+
+def _typed(array_like, name, result, *parameters):
+    """The typed routine shmem_TYPE_name, with its types set."""
+    type_name, c_type = _type_of(array_like.dtype)
+    call = getattr(lib, f"shmem_{type_name}_{name}", None)
+    if call is None:
+        raise TypeError(f"SHMEM has no {name} on {array_like.dtype}")
+    kinds = {"T": c_type, "P": ctypes.c_void_p, "i": ctypes.c_int, "z": ctypes.c_size_t, None: None}
+    call.restype, call.argtypes = kinds[result], [kinds[kind] for kind in parameters]
+    return call
+
+
+def atomic_fetch(source, pe):
+    return _typed(source, "atomic_fetch", "T", "P", "i")(source.ctypes.data, pe)
+
+
+def atomic_set(target, value, pe):
+    _typed(target, "atomic_set", None, "P", "T", "i")(target.ctypes.data, value, pe)
+
+
+def atomic_swap(target, value, pe):
+    return _typed(target, "atomic_swap", "T", "P", "T", "i")(target.ctypes.data, value, pe)
+
+
+def atomic_compare_swap(target, cond, value, pe):
+    return _typed(target, "atomic_compare_swap", "T", "P", "T", "T", "i")(target.ctypes.data, cond, value, pe)
+
+
+def atomic_inc(target, pe):
+    _typed(target, "atomic_inc", None, "P", "i")(target.ctypes.data, pe)
+
+
+def atomic_fetch_inc(target, pe):
+    return _typed(target, "atomic_fetch_inc", "T", "P", "i")(target.ctypes.data, pe)
+
+
+def atomic_add(target, value, pe):
+    _typed(target, "atomic_add", None, "P", "T", "i")(target.ctypes.data, value, pe)
+
+
+def atomic_fetch_add(target, value, pe):
+    return _typed(target, "atomic_fetch_add", "T", "P", "T", "i")(target.ctypes.data, value, pe)
+
+
+def wait_until(ivar, cmp, value):
+    _typed(ivar, "wait_until", None, "P", "i", "T")(ivar.ctypes.data, cmp, value)
+
+
+def test(ivar, cmp, value):
+    return bool(_typed(ivar, "test", "i", "P", "i", "T")(ivar.ctypes.data, cmp, value))
+
+
+# ---- collectives
+
+
+def _both(target, source):
+    target, to = _address(target, True, "target")
+    source, from_ = _address(source, False, "source")
+    if target.dtype != source.dtype:
+        raise ValueError(f"target is of {target.dtype}, source of {source.dtype}")
+    return target, to, source, from_
+
+
+def _reduce(operation, target, source, team):
+    target, to, source, from_ = _both(target, source)
+    call = _typed(target, f"{operation}_reduce", "i", "i", "P", "P", "z")
+    if call(_handle(team), to, from_, min(target.size, source.size)):
+        raise RuntimeError(f"{operation}_reduce failed")
+
+
+def sum_reduce(target, source, team=None):
+    _reduce("sum", target, source, team)
+
+
+def prod_reduce(target, source, team=None):
+    _reduce("prod", target, source, team)
+
+
+def max_reduce(target, source, team=None):
+    _reduce("max", target, source, team)
+
+
+def min_reduce(target, source, team=None):
+    _reduce("min", target, source, team)
+
+
+def and_reduce(target, source, team=None):
+    _reduce("and", target, source, team)
+
+
+def or_reduce(target, source, team=None):
+    _reduce("or", target, source, team)
+
+
+def xor_reduce(target, source, team=None):
+    _reduce("xor", target, source, team)
+
+
+def sum_inscan(target, source, team=None):
+    target, to, source, from_ = _both(target, source)
+    _typed(target, "sum_inscan", "i", "i", "P", "P", "z")(_handle(team), to, from_, source.size)
+
+
+def sum_exscan(target, source, team=None):
+    target, to, source, from_ = _both(target, source)
+    _typed(target, "sum_exscan", "i", "i", "P", "P", "z")(_handle(team), to, from_, source.size)
+
+
+def broadcast(target, source, root=0, team=None):
+    _, to, source, from_ = _both(target, source)
+    lib.shmem_broadcastmem(_handle(team), to, from_, source.nbytes, root)
+
+
+def collect(target, source, team=None):
+    _, to, source, from_ = _both(target, source)
+    lib.shmem_collectmem(_handle(team), to, from_, source.nbytes)
+
+
+def fcollect(target, source, team=None):
+    _, to, source, from_ = _both(target, source)
+    lib.shmem_fcollectmem(_handle(team), to, from_, source.nbytes)
+
+
+def alltoall(target, source, team=None):
+    """Block i of `source`, cut into as many as the team has PEs, goes to PE i."""
+    _, to, source, from_ = _both(target, source)
+    members = TEAM_WORLD.n_pes() if team is None else team.n_pes()
+    lib.shmem_alltoallmem(_handle(team), to, from_, source.nbytes // members)
+
+
+class Lock:
+    """A lock over all PEs; a context manager. Making it is collective."""
+
+    def __init__(self):
+        self.word = zeros(1, numpy.int64)
+
+    def acquire(self, blocking=True):
+        if blocking:
+            lib.shmem_set_lock(self.word.ctypes.data)
+            return True
+        return lib.shmem_test_lock(self.word.ctypes.data) == 0
+
+    def release(self):
+        lib.shmem_clear_lock(self.word.ctypes.data)
+
+    def __enter__(self):
+        self.acquire()
+        return self
+
+    def __exit__(self, *exception):
+        self.release()

@@ -1,0 +1,120 @@
+"""The package, by both kinds of names; started by hmcrun or with torchrun's environment."""
+
+import ctypes
+
+import numpy
+
+import shmem
+
+
+def natural():
+    me, n = shmem.my_pe(), shmem.n_pes()
+    after, before = (me + 1) % n, (me - 1) % n
+    mine = shmem.zeros((3, 4))
+    shmem.put(mine, numpy.arange(12.0).reshape(3, 4) + 100 * me, after)
+    shmem.barrier_all()
+    assert (mine == numpy.arange(12.0).reshape(3, 4) + 100 * before).all()
+    got = numpy.empty((3, 4))
+    shmem.get(got, mine, after)
+    assert (got == numpy.arange(12.0).reshape(3, 4) + 100 * me).all()
+    shmem.barrier_all()
+    shmem.put_nbi(mine[1], [7.0, 8.0, 9.0, 10.0], after)
+    shmem.barrier_all()
+    assert mine[1].tolist() == [7, 8, 9, 10]
+    shmem.barrier_all()
+    there = shmem.ptr(mine, after)
+    assert there is None or there.shape == (3, 4)
+
+    count = shmem.zeros(1, numpy.int64)
+    for _ in range(10):
+        shmem.atomic_add(count, 2, 0)
+    shmem.barrier_all()
+    assert shmem.atomic_fetch(count, 0) == 20 * n
+    shmem.barrier_all()
+    assert shmem.atomic_compare_swap(count, 1, 2, n - 1) == (20 * n if n == 1 else 0)
+    shmem.barrier_all()
+
+    for dtype in (numpy.float32, numpy.float64, numpy.int32, numpy.uint8, numpy.complex128):
+        source, total = shmem.full(5, me + 1, dtype), shmem.zeros(5, dtype)
+        shmem.sum_reduce(total, source)
+        assert (total == n * (n + 1) // 2).all(), (dtype, total)
+        shmem.free(total)
+        shmem.free(source)
+    source, all_of = shmem.array([me, me * me]), shmem.zeros((n, 2), int)
+    shmem.fcollect(all_of, source)
+    assert all_of.tolist() == [[pe, pe * pe] for pe in range(n)]
+    shmem.barrier_all()
+    shmem.broadcast(all_of, source, root=n - 1)
+    shmem.barrier_all()
+    assert all_of[0].tolist() == [n - 1, (n - 1) ** 2]
+    shmem.sum_inscan(all_of[0], source)
+    assert all_of[0][0] == me * (me + 1) // 2
+
+    signal = shmem.zeros(1, numpy.uint64)
+    shmem.put_signal(mine, numpy.full((3, 4), 5.0), signal, 1, shmem.SIGNAL_ADD, after)
+    shmem.signal_wait(signal, shmem.CMP_GE, 1)
+    assert (mine == 5).all()
+    even = shmem.TEAM_WORLD.split_strided(0, 2)
+    assert (even is not None) == (me % 2 == 0)
+    if even:
+        assert even.my_pe() == me // 2 and even.translate_pe() == me
+        even.sync()
+        even.destroy()
+    lock = shmem.Lock()
+    turns = shmem.zeros(1, int)
+    for _ in range(20):
+        with lock:
+            value = numpy.empty(1, int)
+            shmem.get(value, turns, 0)
+            shmem.put(turns, value + 1, 0)
+            shmem.quiet()
+    shmem.barrier_all()
+    if me == 0:
+        assert turns[0] == 20 * n
+    for wrong in (lambda: shmem.put(mine[:, 1], [1.0], 0), lambda: shmem.put(mine, numpy.zeros(99), 0),
+                  lambda: shmem.empty(2, "datetime64[s]") is None or shmem.sum_reduce(mine.astype("S1"), mine)):
+        try:
+            wrong()
+        except (ValueError, TypeError):
+            continue
+        raise AssertionError("taken")
+
+
+def ascend():
+    me, n = shmem.my_pe(), shmem.pe_count()
+    assert shmem.aclshmemx_init_status() == shmem.InitStatus.INITIALIZED
+    block = shmem.aclshmem_calloc(16, 4)
+    text = ctypes.create_string_buffer(f"from {me}".encode(), 16)
+    shmem.aclshmem_putmem(block, ctypes.addressof(text), 16, (me + 1) % n)
+    shmem.barrier_all()
+    assert ctypes.string_at(block) == f"from {(me - 1) % n}".encode()
+    shmem.barrier_all()
+    shmem.aclshmemx_putmem_signal(block, ctypes.addressof(text), 16, block + 32, 3, shmem.SignalOp.SIGNAL_SET,
+                                  (me + 1) % n)
+    shmem.aclshmem_signal_wait_until(block + 32, shmem.CmpOp.CMP_EQ, 3)
+    x_team, y_team = shmem.team_split_2d(0, 2)
+    assert shmem.team_translate_pe(x_team, shmem.team_my_pe(x_team), 0) == me and shmem.team_n_pes(y_team) >= 1
+    assert shmem.aclshmem_info_get_name() == "ACLSHMEM v1.1.1" and shmem.aclshmem_info_get_version() == (1, 1)
+    assert shmem.set_conf_store_tls(False, "") != 0  # too late
+    shmem.barrier_all()
+    shmem.aclshmem_free(block)
+
+
+def main():
+    assert shmem.set_conf_store_tls(True, "") == 0
+    shmem.init(64 << 20)
+    natural()
+    ascend()
+    shmem.finalize()
+    attributes = shmem.InitAttr()
+    attributes.local_mem_size = 1 << 20
+    assert shmem.aclshmem_init(attributes) == 0 and shmem.pe_count() == 1
+    assert shmem.aclshmem_finialize() == 0
+    uid = shmem.aclshmem_get_unique_id()
+    assert len(uid) == 136 and shmem.aclshmem_init_using_unique_id(0, 1, 1 << 20, b"short") == -1
+    assert shmem.aclshmem_init_using_unique_id(0, 1, 1 << 20, uid) == 0
+    shmem.aclshmem_finalize()
+    print("passed")
+
+
+main()
