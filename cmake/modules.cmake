@@ -9,6 +9,9 @@
 
 find_package(PkgConfig REQUIRED)
 
+# UCX is also looked for where the first HMC's guide had people put it.
+set(ENV{PKG_CONFIG_PATH} "$ENV{PKG_CONFIG_PATH}:/usr/local/ucx/lib/pkgconfig")
+
 # A module's files call each other in the path of every operation.
 include(CheckIPOSupported)
 check_ipo_supported(RESULT HMC_MODULES_IPO LANGUAGES C)

@@ -46,12 +46,23 @@ static char **extend_environment(void) {
   return extended;
 }
 
+/* Where those have put UCX who followed the first HMC's guide, and what of it is not on the linker's path. */
+#define CUSTOMARY_FOLDER "/usr/local/ucx/lib/"
+
+static void *open_customary(const char *name) {
+  char path[128];
+  int length = snprintf(path, sizeof path, CUSTOMARY_FOLDER "%s", name);
+  if (length < 0 || (size_t)length >= sizeof path || access(path, R_OK)) return NULL;
+  return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void *open_quietly(const char *name) {
   char **before = environ;
   second_environment = extend_environment();
   if (!second_environment) return NULL;
   environ = second_environment;
   void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  if (!handle) handle = open_customary(name);
   if (environ == second_environment) environ = before;
   return handle;
 }
