@@ -48,6 +48,8 @@ cdef extern from "hmc/context.h" nogil:
         pass
     ctypedef struct hmc_peer_t:
         pass
+    const uint64_t HMC_FOREVER
+    const uint64_t HMC_NO_WAIT
     ctypedef enum hmc_connection_type_t:
         HMC_CONNECTION_AUTO, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX, HMC_CONNECTION_TCP, HMC_CONNECTION_SHM
     ctypedef enum hmc_peer_state_t:

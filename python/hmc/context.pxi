@@ -461,7 +461,7 @@ cdef class Context:
         """The oldest notification that is here, or None. Never waits long."""
         self.enter()
         try:
-            return self.take_notification(1)
+            return self.take_notification(HMC_NO_WAIT)
         finally:
             self.leave()
 
