@@ -1,0 +1,363 @@
+"""What happens to programs: closed objects, wrong arguments, signals, forks, dead peers, threads, and leaks."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import hmc
+
+SANITIZED = "HMC_SANITIZED" in os.environ
+
+
+def test_closed_objects(couple):
+    region, remote = couple.far(4096)
+    local = couple.here.allocate(4096)
+    remote.close()
+    remote.close()
+    with pytest.raises(hmc.ClosedError, match="far was closed") as caught:
+        remote.put(b"x")
+    assert "before close" in caught.value.remedy
+    remote = couple.peer.open("far")
+    batch = remote.batch(local, [(0, 0, 8)])
+    local.close()
+    with pytest.raises(hmc.ClosedError):
+        remote.put(local)
+    with pytest.raises(hmc.ClosedError):
+        batch.put()
+    region.close()
+    with pytest.raises(hmc.StaleError, match="far") as caught:
+        remote.put(b"12345678")
+    assert caught.value.status == hmc.status_t.STALE and "open it again" in caught.value.remedy
+    assert caught.value.peer == str(couple.peer)
+    couple.peer.close()
+    couple.peer.close()
+    assert not couple.peer.is_connected and "closed" in repr(couple.peer) + repr(remote)
+    with pytest.raises(hmc.ClosedError):
+        couple.peer.open("far")
+    couple.here.close()
+    couple.here.close()
+    for call in (couple.here.notification, couple.here.listen, lambda: couple.here.allocate(8), couple.here.__enter__):
+        with pytest.raises(hmc.ClosedError):
+            call()
+
+
+def test_wrong_arguments(couple):
+    region, remote = couple.far(4096)
+    other = hmc.Context("other")
+    frozen = np.zeros(16, np.uint8)
+    frozen.flags.writeable = False
+    cases = [
+        (hmc.InvalidError, "has 10 B, and bytes has 3", lambda: remote[0:10].put(b"abc")),
+        (hmc.InvalidError, "read-only", lambda: remote.get_into(frozen)),
+        (hmc.InvalidError, "read-only", lambda: remote.get_into(b"12")),
+        (hmc.OutOfRangeError, "run past", lambda: remote.put(b"12", 4095)),
+        (hmc.OutOfRangeError, "not within 4096 B", lambda: remote[0:5000]),
+        (hmc.OutOfRangeError, "block covers", lambda: remote.block((10, 10), strides=(4096, 1))),
+        (TypeError, "has no memory", lambda: remote.put(object())),
+        (hmc.InvalidError, "another context", lambda: remote.put(other.allocate(8))),
+        (hmc.InvalidError, "not contiguous", lambda: couple.here.register(np.zeros((4, 4))[:, ::2])),
+        (hmc.InvalidError, "read-only", lambda: couple.here.register(b"abc", name="x")),
+        (hmc.NotFoundError, "no region named", lambda: couple.peer.open("none")),
+        (hmc.InvalidError, "is no address", lambda: couple.here.connect("nowhere")),
+        (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1")),
+        (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1", via="carrier pigeon")),
+        (hmc.InvalidError, "negative", lambda: remote.put(b"1", timeout=-1)),
+        (hmc.InvalidError, "at least one byte", lambda: remote.put(b"1", notify=b"")),
+        (hmc.InvalidError, "4 or 8 bytes", lambda: region.word(3)),
+        (hmc.InvalidError, "rights are", lambda: couple.here.allocate(8, rights="x")),
+        (hmc.DeadlineError, "is 0, not >= 5", lambda: region.word(0).wait(5, timeout=0.02)),
+    ]
+    for kind, text, call in cases:
+        with pytest.raises(kind, match=text):
+            call()
+    read = couple.there.register(b"read only", name="read", rights="r")
+    opened = couple.peer.open("read")
+    assert opened.get() == b"read only" and read.memory_owner == b"read only"
+    with pytest.raises(hmc.DeniedError):
+        opened.put(b"x")
+    other.close()
+
+
+def test_arrays_outlive_their_context():
+    context = hmc.Context("short")
+    array = np.asarray(context.allocate(1 << 16, name="x"))
+    lent = np.arange(10)
+    region = context.register(lent, name="y")
+    with pytest.raises(BufferError, match="still shown"):
+        next(iter([context.allocate(64, name="z")])) and memoryview_and_close(context)
+    context.close()
+    array[:] = 7
+    assert array.sum() == 7 << 16 and lent.sum() == 45 and region.is_closed
+    del array
+    gc.collect()
+
+
+def memoryview_and_close(context):
+    region = context.allocate(64, name="shown")
+    view = memoryview(region)
+    try:
+        region.close()
+    finally:
+        view.release()
+
+
+def test_registered_memory_is_held():
+    context = hmc.Context("holder")
+    region = context.register(np.full(1 << 16, 3, np.uint8), name="held")
+    gc.collect()
+    assert int(np.asarray(region).sum()) == 3 << 16
+    context.close()
+
+
+PEER = """
+import sys, hmc
+context = hmc.Context("victim")
+region = context.allocate(64 << 20, name="far")
+print(context.listen("127.0.0.1:0"), flush=True)
+sys.stdin.readline()
+"""
+
+
+class Victim:
+    """A context in another process, to be stopped and killed."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True)
+        self.address = self.process.stdout.readline().strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_a_peer_that_dies():
+    with Victim() as victim, hmc.Context("here", timeout=20) as context:
+        remote = context.connect(victim.address, via="tcp").open("far")
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        requests = [remote.put_nb(np.zeros(1 << 20, np.uint8), i << 20) for i in range(32)]
+        assert not all(each.done() for each in requests)
+        victim.process.kill()
+        with pytest.raises(hmc.PeerLostError) as caught:
+            hmc.wait_all(requests)
+        assert isinstance(caught.value, ConnectionError) and caught.value.peer == victim.address
+        assert requests[31].exception() is not None
+
+
+def test_deadlines_and_cancel():
+    with Victim() as victim, hmc.Context("here", timeout=20) as context:
+        remote = context.connect(victim.address, via="tcp").open("far")
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        big = np.zeros(64 << 20, np.uint8)
+        with pytest.raises(hmc.DeadlineError) as caught:
+            remote.put(big, timeout=0.1)
+        assert isinstance(caught.value, TimeoutError)
+        request = remote.put_nb(big)
+        with pytest.raises(hmc.DeadlineError):
+            request.wait(timeout=0.05)
+        assert request.status == hmc.status_t.IN_PROGRESS and request.cancel()
+        with pytest.raises(hmc.OperationCancelledError):
+            request.result()
+        os.kill(victim.process.pid, signal.SIGCONT)
+        remote.put(b"goes on")
+
+
+def test_close_under_a_waiting_thread():
+    with Victim() as victim:
+        context = hmc.Context("here", timeout=60)
+        remote = context.connect(victim.address, via="tcp").open("far")
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        seen = []
+
+        def wait():
+            try:
+                remote.put(np.zeros(64 << 20, np.uint8))
+            except hmc.HMCStatusError as error:
+                seen.append(error)
+
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for each in threads:
+            each.start()
+        while len([each for each in threads if each.is_alive()]) < 3:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        context.close()
+        for each in threads:
+            each.join(30)
+        assert len(seen) == 3
+
+
+INTERRUPT = """
+import signal, sys, threading, time, os
+import numpy as np, hmc
+context = hmc.Context("here", timeout=60)
+remote = context.connect(sys.argv[1], via="tcp").open("far")
+os.kill(int(sys.argv[2]), signal.SIGSTOP)
+big = np.zeros(64 << 20, np.uint8)
+calls = [lambda: remote.put(big), lambda: remote.put_nb(big).wait(), lambda: context.notification(),
+         lambda: context.accept(), lambda: context.allocate(64).word(0).wait(1), lambda: remote.peer.open("x")]
+for call in calls:
+    sent = []
+    def interrupt():
+        time.sleep(0.1)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=interrupt).start()
+    try:
+        call()
+        sys.exit("not interrupted")
+    except KeyboardInterrupt:
+        print("%.3f" % (time.monotonic() - sent[0]))
+os.kill(int(sys.argv[2]), signal.SIGCONT)
+remote.put(b"still usable")
+assert remote[0:12].get() == b"still usable"
+print("usable", flush=True)
+os._exit(0)
+"""
+
+
+def test_ctrl_c_ends_waits():
+    with Victim() as victim:
+        done = subprocess.run([sys.executable, "-c", INTERRUPT, victim.address, str(victim.process.pid)],
+                              stdout=subprocess.PIPE, text=True, timeout=120)
+        *times, usable = done.stdout.split()
+        assert usable == "usable" and done.returncode == 0 and len(times) == 6
+        # 0.1 s is what is promised; a machine with more to do than processors gets more.
+        assert sorted(map(float, times))[3] < 1, times
+
+
+def test_fork(tcp_couple):
+    region, remote = tcp_couple.far(4096)
+    remote.put(b"before")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            remote.put(b"child")
+        except hmc.ForkedError:
+            try:
+                tcp_couple.here.allocate(8)
+            except hmc.UnsupportedError:
+                tcp_couple.here.close()
+                status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 if hasattr(os, "waitstatus_to_exitcode") else True
+    remote.put(b"after!")
+    assert remote[0:6].get() == b"after!"
+
+
+def test_many_threads(couple):
+    region, remote = couple.far(1 << 20)
+    wrong = []
+
+    def work(number):
+        try:
+            mine = np.full(1000, number, np.uint8)
+            back = np.zeros(1000, np.uint8)
+            for i in range(60):
+                remote.put(mine, number * 1000)
+                remote.put_nb(mine, number * 1000).wait()
+                remote.get_into(back, number * 1000)
+                assert (back == number).all()
+                remote.fetch_add(1 << 19, 1)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert not wrong and region.word(1 << 19).value == 480
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_nothing_leaks():
+    """Objects and descriptors are back where they were after many sessions, in the face of errors."""
+
+    def session():
+        with hmc.Context("a") as a, hmc.Context("b") as b:
+            b.allocate(4096, name="far")
+            remote = a.connect(str(b.listen("127.0.0.1:0")), via="tcp").open("far")
+            remote.put(b"1" * 100, notify=b"note")
+            b.notification(timeout=10)
+            remote.put_nb(np.zeros((30, 30), np.uint8)[:, ::2])
+            for wrong in (lambda: remote.put(b"x", 5000), lambda: a.register(b"")):
+                with pytest.raises(hmc.HMCError):
+                    wrong()
+
+    for _ in range(3):
+        session()
+    gc.collect()
+    objects, files = len(gc.get_objects()), descriptors()
+    for _ in range(10 if SANITIZED else 40):
+        session()
+    gc.collect()
+    assert descriptors() <= files and len(gc.get_objects()) < objects + 100
+
+
+def test_import_is_light():
+    code = textwrap.dedent("""
+        import sys, time
+        begin = time.perf_counter()
+        import hmc
+        took = time.perf_counter() - begin
+        hmc.Context
+        print(took, any(name in sys.modules for name in ("numpy", "torch", "asyncio")))
+    """)
+    took = []
+    for _ in range(5):
+        seconds, heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+        assert heavy == "False"
+        took.append(float(seconds))
+    assert min(took) < (1 if SANITIZED else 0.06), took
+
+
+def test_main():
+    run = lambda *arguments: subprocess.check_output([sys.executable, "-m", "hmc", *arguments], text=True, timeout=100)
+    out = run("info")
+    assert hmc.version() in out and "tcp   yes" in out and "cpu" in out
+    assert "by tcp" in run("perf", "--via", "tcp", "--most", "64", "--seconds", "0.01")
+    assert "'over the wire'" in run("demo", "over the wire", "--via", "tcp")
+
+
+def test_log(caplog):
+    caplog.set_level("DEBUG", "hmc")
+    hmc.log_to(level="debug")
+    try:
+        with hmc.Context("logged") as a, hmc.Context("peer") as b:
+            with a.connect(str(b.listen("127.0.0.1:0"))):
+                pass
+        deadline = time.monotonic() + 20
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert any(each.name == "hmc" for each in caplog.records)
+    finally:
+        hmc.log_to(False)
+
+
+def test_every_name():
+    """What the package says it has, it has, with a docstring; and its exceptions are those of the C library's list."""
+    for name in hmc.__all__:
+        assert getattr(hmc, name) is not None, name
+        assert name in dir(hmc)
+    for each in hmc.status_t:
+        error = hmc.errors.from_status(each, "text")
+        assert error.status == each and str(error) == "text (status=%d)" % each
+    with pytest.raises(AttributeError):
+        hmc.no_such_name
