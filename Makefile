@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 SETUP ?= scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma bench bench-rdma install format check-format tidy clean
+.PHONY: help wheel demo test test-all test-rdma bench bench-rdma install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
+	@echo 'make wheel               a Python wheel to hand on, in build/wheel (manylinux tag, by auditwheel)'
 	@echo 'make install [PREFIX=]   install headers, library and tools (default $(PREFIX); DESTDIR= for packagers)'
 	@echo 'make format              format the sources; check-format only tells'
 	@echo 'make tidy                clang-tidy'
@@ -46,6 +47,10 @@ bench-rdma:
 	@$(SETUP) build vm
 	@scripts/build release
 	@bench/rdma
+
+wheel:
+	@$(SETUP) build python
+	@scripts/wheel
 
 install:
 	@$(SETUP) build
