@@ -98,7 +98,7 @@ static void leave_locked(hmc_lease_t *lease) {
 
 hmc_status_t hmci_lease_acquire(const hmci_host_t *host, void *connection, const hmci_lease_use_t *use,
                                 hmci_region_view_t **out) {
-  hmc_context_t *context = HMCI_CONTAINER((uintptr_t)host, hmc_context_t, host);
+  hmc_context_t *context = host->owner;
   const hmc_peer_t *peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
   uint64_t slot = use->number & ((1u << SLOT_BITS) - 1);
   hmc_status_t status = HMC_SUCCESS;
