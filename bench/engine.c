@@ -5,6 +5,10 @@
  *   shm_pingpong          both processes put 8 bytes into the other's region and watch their own; the time is for
  *                         one way
  *   tcp_put, tcp_get      over a loopback connection; depth 1: blocking calls, else so many requests in flight
+ *   shm_queue_put, tcp_queue_put
+ *                         by a queue; depth: so many between two flushes, each to a word of its own
+ *   shm_queue_two         two threads with a queue each; the time is for one put of either
+ *   shm_put_nb, _nb_two   requests that are started, waited for and freed, by one thread and by two
  *   tcp_pingpong          as shm_pingpong; each watches its own word before it waits for its put to be complete
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
@@ -19,6 +23,7 @@
 
 #include <hmc.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -51,6 +56,7 @@ typedef struct route {
   hmc_remote_t *remote;
   unsigned char *mapped; /* the remote memory, where it is mapped */
   hmc_batch_t *kv, *small;
+  hmc_queue_t *queues[2];
   hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
   void *lent;         /* with `lent`: what the local region is made of */
@@ -114,6 +120,70 @@ static bool copy_each(void *state, const bench_request_t *request, uint64_t coun
     __asm__ volatile("" ::: "memory"); /* every copy counts */
   }
   return true;
+}
+
+/* Puts by one queue, flushed after each `depth` of them. */
+static hmc_status_t queue_puts(route_t *route, unsigned which, const bench_request_t *request, uint64_t count) {
+  static const unsigned char bytes[BYTES_MAX / 64];
+  hmc_queue_t *queue = route->queues[which];
+  hmc_status_t status = HMC_SUCCESS;
+  uint64_t places = request->depth, base = which * (BYTES_MAX / 2);
+  for (uint64_t i = 0; i < count && status == HMC_SUCCESS;) {
+    uint64_t until = i + places < count ? i + places : count;
+    for (uint64_t offset = base; i < until && status == HMC_SUCCESS; i++, offset += request->bytes)
+      status = hmc_queue_put(queue, bytes, route->remote, offset, request->bytes);
+    if (status == HMC_SUCCESS) status = hmc_queue_flush(queue, route->peer, 0);
+  }
+  return status;
+}
+
+/* The same by requests. */
+static hmc_status_t request_puts(route_t *route, unsigned which, const bench_request_t *request, uint64_t count) {
+  hmc_status_t status = HMC_SUCCESS;
+  uint64_t offset = which * (BYTES_MAX / 2);
+  for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++) {
+    hmc_request_t *one = NULL;
+    status = hmc_put_nb(route->local, offset, route->remote, offset, request->bytes, NULL, &one);
+    if (status == HMC_SUCCESS) status = hmc_request_wait(one);
+    hmc_request_free(one);
+  }
+  return status;
+}
+
+typedef hmc_status_t (*puts_t)(route_t *route, unsigned which, const bench_request_t *request, uint64_t count);
+
+static puts_t puts_of(const bench_request_t *request) {
+  return strstr(request->what, "_queue_") ? queue_puts : request_puts;
+}
+
+static bool queue_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  hmc_status_t status = puts_of(request)(((engine_t *)state)->active, 0, request, count);
+  return status == HMC_SUCCESS || fail(result, "queue put", status);
+}
+
+typedef struct second {
+  route_t *route;
+  const bench_request_t *request;
+  uint64_t count;
+  hmc_status_t status;
+} second_t;
+
+static void *queue_second(void *argument) {
+  second_t *second = argument;
+  bench_pin(1);
+  second->status = puts_of(second->request)(second->route, 1, second->request, second->count);
+  return NULL;
+}
+
+/* Half of the puts by each thread. */
+static bool queue_two(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  second_t second = {((engine_t *)state)->active, request, count / 2, HMC_SUCCESS};
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, queue_second, &second) != 0) return bench_fail(result, "no thread");
+  hmc_status_t status = puts_of(request)(second.route, 0, request, count - count / 2);
+  pthread_join(thread, NULL);
+  if (status == HMC_SUCCESS) status = second.status;
+  return status == HMC_SUCCESS || fail(result, "queue put", status);
 }
 
 /* `depth` requests in flight; offsets differ while they fit. */
@@ -309,6 +379,12 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
     return bench_repeat(copy_each, engine, request, 1, result);
   if (strstr(what, "_kv") || strstr(what, "_small")) return bench_repeat(batch_each, engine, request, 1, result);
   if (strcmp(what, "tcp_g2h2g") == 0) return bench_repeat(g2h2g_each, engine, request, 1, result);
+  if (strstr(what, "_queue_") || strstr(what, "_put_nb")) {
+    bool two = strstr(what, "_two");
+    if (request->bytes * request->depth > BYTES_MAX / 64)
+      return bench_fail(result, "1 to %llu bytes under way", BYTES_MAX / 64);
+    return bench_repeat(two ? queue_two : queue_each, engine, request, two ? 1 << 20 : 16 * request->depth, result);
+  }
   bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
   if (!put && strcmp(what, "shm_get") != 0 && strcmp(what, "tcp_get") != 0)
     return bench_fail(result, "nothing is called %s", what);
@@ -370,6 +446,8 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
   if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU && !lends)
     status = hmc_remote_map(route->remote, &mapped);
   route->mapped = mapped;
+  for (int i = 0; i < 2 && status == HMC_SUCCESS; i++)
+    status = hmc_queue_create(route->context, NULL, &route->queues[i]);
   if (status != HMC_SUCCESS) snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
 }
 
