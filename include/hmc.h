@@ -13,6 +13,7 @@
 #include <hmc/mapping.h>
 #include <hmc/memory.h>
 #include <hmc/operation.h>
+#include <hmc/poll.h>
 #include <hmc/queue.h>
 #include <hmc/region.h>
 #include <hmc/settings.h>

@@ -86,6 +86,8 @@ enum {
    * operation is complete (what its owner writes there in between counts as damage), and the region must give
    * HMC_REMOTE_READ, also for a put (HMC_DENIED). */
   HMC_OPERATION_CHECKSUM = 1,
+  /* The completion is an event of the context: hmc_poll gives the request out, unless it is freed before. */
+  HMC_OPERATION_EVENT = 2,
 };
 
 /* What can be set for one operation; zero in a field means the default. */

@@ -89,28 +89,20 @@ static void close_transports(hmc_context_t *context) {
 }
 
 static void init_locks(hmc_context_t *context) {
-  pthread_condattr_t monotonic;
-  pthread_condattr_init(&monotonic);
-  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
   pthread_mutex_init(&context->lock, NULL);
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
   pthread_mutex_init(&context->callback_lock, NULL);
   pthread_mutex_init(&context->check_lock, NULL);
-  pthread_mutex_init(&context->notice_lock, NULL);
   pthread_mutex_init(&context->queue_lock, NULL);
-  pthread_cond_init(&context->noticed, &monotonic);
-  pthread_cond_init(&context->arrived, &monotonic);
-  pthread_condattr_destroy(&monotonic);
+  hmci_events_open(&context->events);
 }
 
 static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
   hmci_table_close(&context->tokens);
-  pthread_cond_destroy(&context->noticed);
-  pthread_cond_destroy(&context->arrived);
+  hmci_events_close(&context->events);
   pthread_mutex_destroy(&context->queue_lock);
-  pthread_mutex_destroy(&context->notice_lock);
   pthread_mutex_destroy(&context->check_lock);
   pthread_mutex_destroy(&context->callback_lock);
   pthread_mutex_destroy(&context->request_lock);
@@ -136,12 +128,10 @@ static void init_state(hmc_context_t *context) {
   context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
   hmci_list_init(&context->lease_list);
-  hmci_list_init(&context->arrivals);
   hmci_list_init(&context->requests);
   hmci_list_init(&context->spare_requests);
   hmci_list_init(&context->callbacks);
   hmci_list_init(&context->checks);
-  hmci_list_init(&context->notices);
   hmci_list_init(&context->queues);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
   hmci_timer_init(&context->lease_timer, hmci_leases_expire);
@@ -217,7 +207,7 @@ static hmc_peer_t *take_peer(hmc_context_t *context) {
   pthread_mutex_lock(&context->lock);
   if (!hmci_list_is_empty(&context->peers)) {
     peer = HMCI_CONTAINER(context->peers.next, hmc_peer_t, link);
-    hmci_list_remove(&peer->arrival);
+    hmci_event_drop(&context->events, &peer->arrival);
   }
   pthread_mutex_unlock(&context->lock);
   hmci_loop_unlock(context->loop);
@@ -231,6 +221,7 @@ void hmc_context_destroy(hmc_context_t *context) {
     hmci_log(HMC_LOG_ERROR, "%s", hmc_last_error());
     return;
   }
+  hmci_events_interrupt(&context->events, true);
   hmc_context_stop_listening(context);
   hmci_loop_clear_timer(context->loop, &context->accept_timer);
   hmci_greeting_cancel_all(context);

@@ -1,8 +1,8 @@
 /* The core's own structures.
  *
  * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports'
- * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `notice_lock`; the loop's
- * table lock. A thread that holds one takes only those behind it. */
+ * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `queue_lock`; the
+ * events' lock; the loop's table lock. A thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
@@ -13,6 +13,7 @@
 #include "../ctrl/ticket.h"
 #include "../transport/transport.h"
 #include "channel.h"
+#include "event.h"
 
 #include <hmc/context.h>
 #include <hmc/operation.h>
@@ -59,9 +60,6 @@ struct hmc_context {
   hmci_timer_t accept_timer; /* listening goes on then */
   hmci_list_t peers;         /* lock */
   hmci_table_t tokens;       /* lock; accepted peers that wait for data connections, or may get more */
-  hmci_list_t arrivals;      /* lock; accepted peers nobody has asked for yet */
-  uint32_t acceptors;        /* lock; threads that wait for one */
-  pthread_cond_t arrived;
 
   pthread_mutex_t region_lock;
   struct hmci_region_slot *regions; /* region_lock; by id */
@@ -92,10 +90,8 @@ struct hmc_context {
   struct hmc_request *checking; /* check_lock; the one that the loop is at */
   hmci_timer_t check_timer;
 
-  pthread_mutex_t notice_lock;
-  pthread_cond_t noticed;
-  hmci_list_t notices; /* notice_lock */
-  uint32_t notice_count;
+  hmci_events_t events;          /* what the program can wait for; notifications lie here */
+  _Atomic uint32_t notice_count; /* of them */
 
   pthread_mutex_t queue_lock;  /* inner to all of the context's */
   hmci_list_t queues;          /* queue_lock */
@@ -177,7 +173,7 @@ struct hmc_peer {
   hmc_context_t *context;
   uint64_t number;     /* no other peer of the context ever has it */
   hmci_list_t link;    /* context->peers, from publication on */
-  hmci_list_t arrival; /* context->arrivals */
+  hmci_poll_event_t arrival, lost;
   hmci_role_t role;
   const hmci_host_t *service;
   char ip[64], name[HMCI_NAME_SIZE], host[64];

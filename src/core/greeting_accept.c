@@ -153,10 +153,7 @@ static hmc_status_t take_ready(greeting_t *greeting) {
   greeting->peer = NULL;
   greeting->over = true;
   if (welcome(peer) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
-  pthread_mutex_lock(&context->lock);
-  hmci_list_append(&context->arrivals, &peer->arrival);
-  pthread_cond_broadcast(&context->arrived);
-  pthread_mutex_unlock(&context->lock);
+  hmci_event_add(&context->events, &peer->arrival);
   return HMC_SUCCESS;
 }
 

@@ -1,67 +1,74 @@
-/* Notifications: the queue of small messages that peers send after their data.
+/* Notifications: the queue of messages that peers send after their data.
  *
- * Bounded by HMC_NOTIFICATION_QUEUE, for a target that never looks must neither stop its service thread nor grow. */
-#include "core.h"
+ * Bounded, for a target that never looks must neither stop its service thread nor grow. */
+#include "notification.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-typedef struct notice {
-  hmci_list_t link;
-  hmc_peer_t *peer; /* NULL: closed meanwhile */
-  size_t size;
-  uint8_t data[];
-} notice_t;
+enum { QUEUE = HMC_NOTIFICATION_QUEUE };
+
+static hmci_notice_t *notice_of(hmci_list_t *link) {
+  return HMCI_CONTAINER(HMCI_CONTAINER(link, hmci_poll_event_t, link), hmci_notice_t, event);
+}
 
 hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size) {
   hmc_context_t *context = host->owner;
-  notice_t *notice = malloc(sizeof *notice + size);
+  hmci_notice_t *notice = malloc(sizeof *notice + size);
   if (!notice) return HMC_NO_MEMORY;
+  hmci_event_init(&notice->event, HMC_EVENT_NOTIFICATION);
   notice->peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
   notice->size = size;
   memcpy(notice->data, data, size);
-  pthread_mutex_lock(&context->notice_lock);
-  bool room = context->notice_count < HMC_NOTIFICATION_QUEUE;
-  if (room) {
-    hmci_list_append(&context->notices, &notice->link);
-    context->notice_count++;
-    pthread_cond_signal(&context->noticed);
+  if (atomic_fetch_add(&context->notice_count, 1) < QUEUE) {
+    hmci_event_add(&context->events, &notice->event);
+    hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
+    return HMC_SUCCESS;
   }
-  pthread_mutex_unlock(&context->notice_lock);
-  if (room) hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
-  if (!room) free(notice);
-  return room ? HMC_SUCCESS : HMC_NO_MEMORY;
+  atomic_fetch_sub(&context->notice_count, 1);
+  free(notice);
+  return HMC_NO_MEMORY;
+}
+
+void hmci_notice_taken(hmc_context_t *context, hmci_notice_t *notice) {
+  (void)notice;
+  atomic_fetch_sub(&context->notice_count, 1);
 }
 
 void hmci_notifications_orphan(hmc_context_t *context, const hmc_peer_t *peer) {
-  pthread_mutex_lock(&context->notice_lock);
-  for (hmci_list_t *link = context->notices.next; link != &context->notices; link = link->next) {
-    notice_t *notice = HMCI_CONTAINER(link, notice_t, link);
-    if (notice->peer == peer) notice->peer = NULL;
+  hmci_list_t *list = &context->events.waiting[HMC_EVENT_NOTIFICATION];
+  pthread_mutex_lock(&context->events.lock);
+  for (hmci_list_t *link = list->next; link != list; link = link->next) {
+    if (notice_of(link)->peer == peer) notice_of(link)->peer = NULL;
   }
-  pthread_mutex_unlock(&context->notice_lock);
+  pthread_mutex_unlock(&context->events.lock);
 }
 
 void hmci_notifications_destroy(hmc_context_t *context) {
-  while (!hmci_list_is_empty(&context->notices)) {
-    notice_t *notice = HMCI_CONTAINER(context->notices.next, notice_t, link);
-    hmci_list_remove(&notice->link);
+  hmci_list_t *list = &context->events.waiting[HMC_EVENT_NOTIFICATION];
+  while (!hmci_list_is_empty(list)) {
+    hmci_notice_t *notice = notice_of(list->next);
+    hmci_event_drop(&context->events, &notice->event);
     free(notice);
   }
 }
 
-/* Takes the oldest out of the queue when it fits; with `notice_lock` held. */
-static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, notice_t **out) {
-  notice_t *notice = HMCI_CONTAINER(context->notices.next, notice_t, link);
+void hmc_notification_free(void *data) {
+  if (data) free(HMCI_CONTAINER(data, hmci_notice_t, data));
+}
+
+/* Takes the oldest out of the queue when it fits. With the events' lock held. */
+static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, hmci_notice_t **out) {
+  hmci_events_t *events = &context->events;
+  hmci_notice_t *notice = notice_of(events->waiting[HMC_EVENT_NOTIFICATION].next);
   *size = notice->size;
   if (notice->size > capacity) {
-    pthread_cond_signal(&context->noticed); /* somebody else who waits may have the room */
+    pthread_cond_broadcast(&events->happened); /* somebody else who waits may have the room */
     return hmci_fail(HMC_OUT_OF_RANGE, "the next notification has %zu B, there is room for %zu", notice->size,
                      capacity);
   }
-  hmci_list_remove(&notice->link);
-  context->notice_count--;
+  hmci_event_remove(events, &notice->event);
+  hmci_notice_taken(context, notice);
   *out = notice;
   return HMC_SUCCESS;
 }
@@ -72,23 +79,22 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_notification_receive: context, data or size is NULL");
   }
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  hmci_events_t *events = &context->events;
+  unsigned kinds = HMC_EVENT_BIT(HMC_EVENT_NOTIFICATION);
   uint64_t deadline = hmci_context_deadline(context, timeout_ms);
-  struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-  notice_t *notice = NULL;
-  int failed = 0;
-  pthread_mutex_lock(&context->notice_lock);
-  hmc_status_t status = hmci_list_is_empty(&context->notices)
-                            ? hmci_context_check_waiting(context, "hmc_notification_receive")
-                            : HMC_SUCCESS;
-  while (status == HMC_SUCCESS && hmci_list_is_empty(&context->notices) && !failed) {
-    failed = pthread_cond_timedwait(&context->noticed, &context->notice_lock, &until);
-  }
-  if (status == HMC_SUCCESS) {
-    status = hmci_list_is_empty(&context->notices) ? hmci_fail(HMC_TIMEOUT, "no notification within the deadline")
-                                                   : take(context, capacity, size, &notice);
-  }
+  hmci_notice_t *notice = NULL;
+  hmc_status_t status = HMC_SUCCESS;
+  pthread_mutex_lock(&events->lock);
+  if (!hmci_event_oldest(events, kinds) && deadline)
+    status = hmci_context_check_waiting(context, "hmc_notification_receive");
+  bool asked = status == HMC_SUCCESS;
+  if (asked) status = hmci_events_await(events, kinds, deadline);
+  if (status == HMC_SUCCESS) status = take(context, capacity, size, &notice);
   if (notice && peer) *peer = notice->peer;
-  pthread_mutex_unlock(&context->notice_lock);
+  pthread_mutex_unlock(&events->lock);
+  if (status == HMC_TIMEOUT) return hmci_fail(status, "no notification within the deadline");
+  if (status == HMC_CANCELLED)
+    return hmci_fail(status, "waiting for a notification was interrupted, or its context ends");
   if (!notice) return status;
   if (notice->size) memcpy(data, notice->data, notice->size);
   free(notice);

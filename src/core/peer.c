@@ -30,7 +30,8 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   peer->service = service ? &context->services[service - 1] : &context->host;
   peer->watch.ready = on_session;
   hmci_list_init(&peer->link);
-  hmci_list_init(&peer->arrival);
+  hmci_event_init(&peer->arrival, HMC_EVENT_ARRIVAL);
+  hmci_event_init(&peer->lost, HMC_EVENT_PEER_LOST);
   hmci_list_init(&peer->lookups);
   hmci_list_init(&peer->remotes);
   hmci_timer_init(&peer->loss, on_loss);
@@ -86,8 +87,8 @@ static void unlist(hmc_peer_t *peer) {
   pthread_mutex_lock(&peer->context->lock);
   forget_token(peer);
   hmci_list_remove(&peer->link);
-  hmci_list_remove(&peer->arrival);
   pthread_mutex_unlock(&peer->context->lock);
+  hmci_event_drop(&peer->context->events, &peer->arrival);
 }
 
 /* Listed first, so that a region that closes from now on finds it; then its session may run. */
@@ -149,9 +150,8 @@ static bool on_session(hmci_watch_t *watch, uint32_t events) {
 static bool take_back(hmc_peer_t *peer) {
   hmc_context_t *context = peer->context;
   pthread_mutex_lock(&context->lock);
-  bool ours = !hmci_list_is_empty(&peer->arrival) && !context->acceptors;
+  bool ours = hmci_event_drop_unawaited(&context->events, &peer->arrival);
   if (ours) {
-    hmci_list_remove(&peer->arrival);
     hmci_list_remove(&peer->link);
     forget_token(peer);
   }
@@ -173,7 +173,11 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
   hmci_log(HMC_LOG_INFO, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
-  if (take_back(peer)) hmci_peer_destroy(peer);
+  if (take_back(peer)) {
+    hmci_peer_destroy(peer);
+  } else {
+    hmci_event_add(&peer->context->events, &peer->lost);
+  }
 }
 
 /* ---- closing ----------------------------------------------------------------------------------------------------- */
@@ -184,6 +188,7 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
   forget_token(peer);
   pthread_mutex_unlock(&peer->context->lock);
   hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* on_loss runs no more, or finds it closing */
+  hmci_event_drop(&peer->context->events, &peer->lost);
   while (!hmci_list_is_empty(&peer->remotes)) {
     hmc_remote_t *remote = HMCI_CONTAINER(peer->remotes.next, hmc_remote_t, link);
     hmci_list_remove(&remote->link);
@@ -215,32 +220,6 @@ void hmc_peer_close(hmc_peer_t *peer) {
 }
 
 /* ---- asking about them ------------------------------------------------------------------------------------------- */
-
-hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **out) {
-  if (!context || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_accept: context or peer is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  uint64_t deadline = hmci_context_deadline(context, timeout_ms);
-  struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-  int failed = 0;
-  hmc_peer_t *peer = NULL;
-  pthread_mutex_lock(&context->lock);
-  hmc_status_t status =
-      hmci_list_is_empty(&context->arrivals) ? hmci_context_check_waiting(context, "hmc_context_accept") : HMC_SUCCESS;
-  context->acceptors++;
-  while (status == HMC_SUCCESS && hmci_list_is_empty(&context->arrivals) && !failed) {
-    failed = pthread_cond_timedwait(&context->arrived, &context->lock, &until);
-  }
-  context->acceptors--;
-  if (!hmci_list_is_empty(&context->arrivals)) {
-    peer = HMCI_CONTAINER(context->arrivals.next, hmc_peer_t, arrival);
-    hmci_list_remove(&peer->arrival);
-  }
-  pthread_mutex_unlock(&context->lock);
-  if (status != HMC_SUCCESS) return status;
-  if (!peer) return hmci_fail(HMC_TIMEOUT, "no peer connected within the deadline");
-  *out = peer;
-  return HMC_SUCCESS;
-}
 
 hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info) {
   if (!peer || !info) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_get_info: peer or info is NULL");

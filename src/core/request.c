@@ -86,12 +86,19 @@ static void queue_callback(hmc_request_t *request) {
   if (first) hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
 }
 
+/* One of the two things has happened that must have before the request is given out as an event. */
+static void tell(hmc_request_t *request) {
+  if (atomic_fetch_sub(&request->event_parts, 1) == 1) hmci_event_add(&request->context->events, &request->event);
+}
+
 /* An operation of a request is about to be complete. */
 static void on_completed(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
   bool fetches = request->fetched && operation == &request->chain[0];
   if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
-  if (request->callback && operation == hmci_request_last(request)) queue_callback(request);
+  if (operation != hmci_request_last(request)) return;
+  if (request->callback) queue_callback(request);
+  if (request->tells) tell(request);
 }
 
 /* The next request whose callback can run, which then counts as being called; NULL. */
@@ -151,6 +158,7 @@ static hmc_request_t *make_request(hmc_context_t *context) {
   hmci_list_init(&request->due);
   request->context = context;
   request->message = NULL;
+  hmci_event_init(&request->event, HMC_EVENT_COMPLETION);
   atomic_init(&request->starting, false);
   atomic_init(&request->users, 0);
   return request;
@@ -239,7 +247,7 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   const hmc_operation_options_t *options = what->options;
   if (!options) return HMC_SUCCESS;
   const hmc_peer_t *peer = what->remote->peer;
-  if (options->flags & ~(unsigned)HMC_OPERATION_CHECKSUM)
+  if (options->flags & ~(unsigned)(HMC_OPERATION_CHECKSUM | HMC_OPERATION_EVENT))
     return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
   if (options->notification_size && !options->notification)
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B, and no bytes of it: it is NULL",
@@ -373,6 +381,8 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   request->message = NULL;
   request->callback = what->options ? what->options->callback : NULL;
   request->user = what->options ? what->options->user : NULL;
+  request->tells = what->options && what->options->flags & HMC_OPERATION_EVENT;
+  atomic_store(&request->event_parts, 2);
   request->count = 0;
   request->checked = false;
   add_data(request, what, deadline);
@@ -386,7 +396,7 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   first->owner = last->owner = request;
   last->room = &peer->context->room;
   if (request->fetched) first->completed = on_completed;
-  if (request->callback) last->completed = on_completed;
+  if (request->callback || request->tells) last->completed = on_completed;
 
   *out = request; /* before the callback can run */
   uint32_t done = run_head(request, what);
@@ -397,7 +407,9 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
     status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
     if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
   }
-  atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, and who calls back */
+  if (status == HMC_SUCCESS && request->tells) tell(request);
+  atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
+                                                                             who gives it out as an event */
   if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
   give_request(request);
   *out = NULL;
@@ -475,5 +487,6 @@ void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
   hmc_request_cancel(request);
   if (request->callback) forget_callback(request);
+  if (request->tells) hmci_event_drop(&request->context->events, &request->event);
   give_request(request);
 }

@@ -36,9 +36,12 @@ struct hmc_request {
 
   hmc_completion_callback_t callback;
   void *user;
-  hmci_list_t due;        /* context->callbacks */
-  _Atomic bool starting;  /* hmci_request_start has not returned yet */
-  _Atomic uint32_t users; /* calls under way that wait for it, test it or cancel it */
+  hmci_list_t due; /* context->callbacks */
+  bool tells;      /* its completion is an event */
+  hmci_poll_event_t event;
+  _Atomic uint32_t event_parts; /* what is left to happen before: the completion, and the end of its starting */
+  _Atomic bool starting;        /* hmci_request_start has not returned yet */
+  _Atomic uint32_t users;       /* calls under way that wait for it, test it or cancel it */
 
   bool checked; /* by a second pass: the last one of the chain is the verdict, `check` says where it is */
   hmci_check_t check;

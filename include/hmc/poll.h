@@ -1,0 +1,109 @@
+/* One place to wait: completions, arrivals, notifications and lost peers, from one call and one descriptor.
+ *
+ * What happens on a context is given out once, in the order in which it happened: by hmc_poll, or, for their kinds, by
+ * hmc_context_accept and hmc_notification_receive. A program that uses several of them shares the events among them. */
+#ifndef HMC_POLL_H
+#define HMC_POLL_H
+
+#include <hmc/context.h>
+#include <hmc/export.h>
+#include <hmc/operation.h>
+#include <hmc/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum hmc_event_kind {
+  HMC_EVENT_COMPLETION = 0,   /* a request that was started with HMC_OPERATION_EVENT is complete */
+  HMC_EVENT_ARRIVAL = 1,      /* a peer connected to a listener of the context */
+  HMC_EVENT_NOTIFICATION = 2, /* a peer sent a notification */
+  HMC_EVENT_PEER_LOST = 3,    /* a peer is gone; its handle stays valid until hmc_peer_close */
+} hmc_event_kind_t;
+
+/* Sets of kinds. */
+#define HMC_EVENT_BIT(kind) (1u << (kind))
+#define HMC_EVENT_ALL 15u
+
+typedef struct hmc_event {
+  size_t size; /* of the struct, see hmc_poll */
+  hmc_event_kind_t kind;
+  hmc_status_t status;    /* completion: what the request came to; else HMC_SUCCESS */
+  hmc_request_t *request; /* completion */
+  void *user;             /* completion: what its options said */
+  hmc_peer_t *peer;       /* arrival, lost; notification: who sent it, NULL where that peer is closed */
+  void *data;             /* notification: its bytes; the caller's, until hmc_notification_free */
+  size_t data_size;
+} hmc_event_t;
+#define HMC_EVENT_INIT                                                                                                 \
+  { sizeof(hmc_event_t), HMC_EVENT_COMPLETION, HMC_SUCCESS, NULL, NULL, NULL, NULL, 0 }
+
+/**
+ * Waits until something happens on a context, and takes what has happened so far, the oldest first.
+ *
+ * Ownership: an arrived peer is the context's as by hmc_context_accept; a notification's bytes are the caller's. A
+ * request stays the caller's; one that is freed is not given out. Threads: any, several at once.
+ *
+ * \param context The context.
+ * \param events Gets what happened. The `size` of the first entry says how large all are; begin with HMC_EVENT_INIT.
+ * \param capacity How many entries there are; at least 1.
+ * \param count Gets how many were filled; 0 unless HMC_SUCCESS is returned.
+ * \param timeout_ms How long to wait at most; 0: the context's timeout; HMC_NO_WAIT: not at all.
+ * \return HMC_SUCCESS At least one entry is filled.
+ * \return HMC_TIMEOUT Nothing happened in that time.
+ * \return HMC_CANCELLED hmc_context_interrupt was called, or the context ends.
+ * \return HMC_UNSUPPORT Called in a callback with nothing there: it would wait for the thread that runs the callback.
+ * \return HMC_INVALID_CONFIG NULL, no capacity, or a `size` that no release of HMC has.
+ */
+HMC_API hmc_status_t hmc_poll(hmc_context_t *context, hmc_event_t *events, size_t capacity, size_t *count,
+                              uint64_t timeout_ms);
+
+/**
+ * As hmc_poll, for some kinds of events. Others stay where they are.
+ *
+ * \param context The context.
+ * \param kinds The kinds, by HMC_EVENT_BIT.
+ * \param events Gets what happened.
+ * \param capacity How many entries there are; at least 1.
+ * \param count Gets how many were filled.
+ * \param timeout_ms How long to wait at most; 0: the context's timeout; HMC_NO_WAIT: not at all.
+ * \return As hmc_poll; HMC_INVALID_CONFIG also for a set that is empty or has unknown kinds.
+ */
+HMC_API hmc_status_t hmc_poll_kinds(hmc_context_t *context, unsigned kinds, hmc_event_t *events, size_t capacity,
+                                    size_t *count, uint64_t timeout_ms);
+
+/**
+ * Gives the bytes of a notification back.
+ *
+ * \param data The `data` of an event; NULL is allowed.
+ */
+HMC_API void hmc_notification_free(void *data);
+
+/**
+ * A descriptor for poll loops that is readable while hmc_poll_kinds would find something. Do not read from it.
+ *
+ * Ownership: the context's. There is one per context; a later call changes the kinds it tells of. Threads: any.
+ *
+ * \param context The context.
+ * \param kinds The kinds, by HMC_EVENT_BIT; an interrupt makes it readable in any case.
+ * \param descriptor Gets the descriptor.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, or a set that is empty or has unknown kinds.
+ * \return HMC_NO_MEMORY No descriptors are left.
+ */
+HMC_API hmc_status_t hmc_context_poll_descriptor(hmc_context_t *context, unsigned kinds, int *descriptor);
+
+/**
+ * Ends the calls that wait on a context in other threads: hmc_poll, hmc_context_accept and hmc_notification_receive
+ * return HMC_CANCELLED. Where no hmc_poll waits, the next one returns HMC_CANCELLED at once. Threads: any.
+ *
+ * \param context The context; NULL is allowed.
+ */
+HMC_API void hmc_context_interrupt(hmc_context_t *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
