@@ -67,7 +67,7 @@ static void answer_order(perf_orders_t *orders, const perf_order_t *order, const
 
 static void *work(void *argument) {
   perf_orders_t *orders = argument;
-  static char text[HMC_NOTIFICATION_MAX]; /* one server in a process */
+  static char text[4096]; /* one server in a process */
   while (!atomic_load_explicit(&orders->stop, memory_order_relaxed) && !tool_interrupted) {
     size_t size;
     hmc_peer_t *peer = NULL;

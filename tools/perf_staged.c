@@ -43,7 +43,7 @@ static hmc_status_t order(perf_staged_t *staged, perf_order_kind_t kind, uint64_
   hmc_status_t status = perf_order_send(staged->device, staged->far, &sent);
   if (status != HMC_SUCCESS) return fail(staged, status, "the server's half", hmc_last_error());
   while (answer.number != sent.number) {
-    char text[HMC_NOTIFICATION_MAX];
+    char text[4096];
     size_t size;
     status = receive(staged, text, sizeof text, &size);
     if (status != HMC_SUCCESS) return status;

@@ -70,8 +70,8 @@ typedef struct hmc_signal {
   uint64_t value;
 } hmc_signal_t;
 
-#define HMC_NOTIFICATION_MAX 4096   /* bytes of a notification */
-#define HMC_NOTIFICATION_QUEUE 1024 /* notifications a context keeps for its application */
+#define HMC_NOTIFICATION_MAX (1 << 20) /* bytes of a notification */
+#define HMC_NOTIFICATION_QUEUE 1024    /* of one peer that wait for the application, unless HMC_NOTIFICATIONS is set */
 
 /* Called once when a request is complete, from the context's service thread, which serves nobody meanwhile: it should
  * not block, and may start further operations. Operations that it waits for go on, by itself; what would wait for the

@@ -37,8 +37,7 @@ typedef struct hmc_event {
   void *data;             /* notification: its bytes; the caller's, until hmc_notification_free */
   size_t data_size;
 } hmc_event_t;
-#define HMC_EVENT_INIT                                                                                                 \
-  { sizeof(hmc_event_t), HMC_EVENT_COMPLETION, HMC_SUCCESS, NULL, NULL, NULL, NULL, 0 }
+#define HMC_EVENT_INIT HMC_SIZED_INIT(hmc_event_t)
 
 /**
  * Waits until something happens on a context, and takes what has happened so far, the oldest first.

@@ -155,6 +155,25 @@ HMC_API hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const void *local,
                                           uint64_t remote_offset, uint64_t length, const hmc_signal_t *signal);
 
 /**
+ * Sends a notification that announces all that the queue has done to a peer so far: it waits until those operations are
+ * complete, and sends it where none of them has failed. The bytes are copied.
+ *
+ * Completion: at the flush. Blocks for the former operations, and while the peer's application has as many notifications
+ * of this context waiting as it takes.
+ *
+ * \param queue The queue.
+ * \param peer Who gets it, by hmc_poll or hmc_notification_receive.
+ * \param data Its bytes.
+ * \param size How many; 1 to HMC_NOTIFICATION_MAX.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, no bytes, or more than HMC_NOTIFICATION_MAX; a peer of another context.
+ * \return HMC_UNSUPPORT The transport, or a peer of an older release, carries shorter ones only.
+ * \return HMC_TIMEOUT The peer's application took none within the queue's deadline.
+ * \return The first error among the former operations, which the flush reports too; nothing is sent then.
+ */
+HMC_API hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, const void *data, size_t size);
+
+/**
  * Orders: to each peer, puts, atomics, signals and notifications of this queue that come after the call take effect
  * after those that came before it. Gets are not ordered; a flush orders them.
  *

@@ -51,6 +51,8 @@ static const struct {
     {"HMC_STAGING", UINT64_C(1) << 20, UINT64_C(1) << 40, "a size in bytes from 1M to 1T"},
     {"HMC_CHUNK", UINT64_C(64) << 10, UINT64_C(1) << 20, "a size in bytes from 64K to 1M, or 0"},
     {"HMC_DEPTH", 1, 8, "a whole number from 1 to 8"},
+    {"HMC_NOTIFICATIONS", 16, UINT64_C(1) << 20, "a whole number from 16 to 1048576"},
+    {"HMC_NOTIFICATION_BYTES", UINT64_C(4) << 20, UINT64_C(1) << 40, "a size in bytes from 4M to 1T"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
     {"HMC_VERBS_RAILS", 1, 4, "a whole number from 1 to 4"},
     {"HMC_VERBS_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},

@@ -44,6 +44,10 @@
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
+  X(COUNT, notifications, "HMC_NOTIFICATIONS", "1024",                                                                 \
+    "Notifications of one peer that wait for the application (16 to 1048576); the next waits at the sender.")          \
+  X(SIZE, notification_bytes, "HMC_NOTIFICATION_BYTES", "8M",                                                          \
+    "Bytes of one peer's notifications that wait for the application (4M to 1T); the next one waits at the sender.")   \
   X(SIZE, registration_cache, "HMC_REGISTRATION_CACHE", "1G",                                                          \
     "Memory per RDMA device that stays registered though no region needs it, until it is freed; 0: none.")             \
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \

@@ -14,6 +14,7 @@
 #include "../transport/transport.h"
 #include "channel.h"
 #include "event.h"
+#include "post.h"
 
 #include <hmc/context.h>
 #include <hmc/operation.h>
@@ -90,8 +91,7 @@ struct hmc_context {
   struct hmc_request *checking; /* check_lock; the one that the loop is at */
   hmci_timer_t check_timer;
 
-  hmci_events_t events;          /* what the program can wait for; notifications lie here */
-  _Atomic uint32_t notice_count; /* of them */
+  hmci_events_t events; /* what the program can wait for; notifications lie here */
 
   pthread_mutex_t queue_lock;  /* inner to all of the context's */
   hmci_list_t queues;          /* queue_lock */
@@ -171,8 +171,8 @@ typedef struct hmci_connection {
 struct hmc_peer {
   _Atomic uint32_t connected; /* 1 while operations may start */
   hmc_context_t *context;
-  uint64_t number;     /* no other peer of the context ever has it */
-  hmci_list_t link;    /* context->peers, from publication on */
+  uint64_t number;  /* no other peer of the context ever has it */
+  hmci_list_t link; /* context->peers, from publication on */
   hmci_poll_event_t arrival, lost;
   hmci_role_t role;
   const hmci_host_t *service;
@@ -200,6 +200,8 @@ struct hmc_peer {
   _Atomic uint32_t losing; /* 1: somebody has seen the end, 2: and said why in `lost_reason` */
   char lost_reason[HMCI_REASON_SIZE];
   hmci_timer_t loss; /* runs in the loop */
+
+  hmci_post_t post; /* notifications from it and to it */
 
   pthread_mutex_t lock; /* lookups, remotes; inner to all of the context's but region_lock */
   pthread_cond_t answered;
@@ -247,6 +249,7 @@ typedef enum hmci_message {
   HMCI_FOUND,     /* request, status, region */
   HMCI_CHECK,     /* request, region, generation, ranges: what is their CRC-32C? */
   HMCI_CHECKED,   /* request, status, CRC-32C */
+  HMCI_GRANT,     /* notifications: how many may be sent in all, bytes of them; how many have arrived, bytes */
 } hmci_message_t;
 
 /* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
@@ -257,7 +260,8 @@ enum {
   HMCI_FEATURE_TICKETS =
       1 << 0,                   /* data connections show a ticket (ctrl/ticket.h) instead of a handshake of their own */
   HMCI_FEATURE_RESEAL = 1 << 1, /* after WELCOME, sealed records carry the session (hmci_secure_reseal) */
-  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL,
+  HMCI_FEATURE_GRANTS = 1 << 2, /* notifications go by credits (post.h), and may be long */
+  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS,
 };
 
 /* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */

@@ -1,38 +1,49 @@
 /* Notifications: the queue of messages that peers send after their data.
  *
- * Bounded, for a target that never looks must neither stop its service thread nor grow. */
+ * Bounded per peer by credits (post.h), for a target that never looks must neither stop its service thread nor grow. */
 #include "notification.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUEUE = HMC_NOTIFICATION_QUEUE };
-
 static hmci_notice_t *notice_of(hmci_list_t *link) {
   return HMCI_CONTAINER(HMCI_CONTAINER(link, hmci_poll_event_t, link), hmci_notice_t, event);
 }
 
-hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size) {
-  hmc_context_t *context = host->owner;
-  hmci_notice_t *notice = malloc(sizeof *notice + size);
-  if (!notice) return HMC_NO_MEMORY;
-  hmci_event_init(&notice->event, HMC_EVENT_NOTIFICATION);
-  notice->peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
-  notice->size = size;
-  memcpy(notice->data, data, size);
-  if (atomic_fetch_add(&context->notice_count, 1) < QUEUE) {
-    hmci_event_add(&context->events, &notice->event);
-    hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
-    return HMC_SUCCESS;
-  }
-  atomic_fetch_sub(&context->notice_count, 1);
-  free(notice);
-  return HMC_NO_MEMORY;
+hmc_status_t hmci_notification_check(const hmc_peer_t *peer, size_t size) {
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  if (size > HMC_NOTIFICATION_MAX)
+    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", size, HMC_NOTIFICATION_MAX);
+  if (ops->notification_most && size > ops->notification_most)
+    return hmci_fail(HMC_UNSUPPORT, "a notification of %zu B: %s carries at most %u B", size, ops->name,
+                     ops->notification_most);
+  if (!(peer->features & HMCI_FEATURE_GRANTS) && size > HMCI_NOTIFICATION_OLD)
+    return hmci_fail(HMC_UNSUPPORT, "a notification of %zu B: %s is of an older release and takes at most %d B", size,
+                     peer->where, HMCI_NOTIFICATION_OLD);
+  return HMC_SUCCESS;
 }
 
-void hmci_notice_taken(hmc_context_t *context, hmci_notice_t *notice) {
-  (void)notice;
-  atomic_fetch_sub(&context->notice_count, 1);
+hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, const void *data, size_t size) {
+  hmc_context_t *context = host->owner;
+  hmc_peer_t *peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
+  hmc_status_t status = hmci_post_arrive(&peer->post, size);
+  if (status != HMC_SUCCESS) return status;
+  hmci_notice_t *notice = malloc(sizeof *notice + size);
+  if (!notice) {
+    hmci_post_take(peer, size);
+    return HMC_NO_MEMORY;
+  }
+  hmci_event_init(&notice->event, HMC_EVENT_NOTIFICATION);
+  notice->peer = peer;
+  notice->size = size;
+  memcpy(notice->data, data, size);
+  hmci_event_add(&context->events, &notice->event);
+  hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
+  return HMC_SUCCESS;
+}
+
+void hmci_notice_taken(hmci_notice_t *notice) {
+  if (notice->peer) hmci_post_take(notice->peer, notice->size);
 }
 
 void hmci_notifications_orphan(hmc_context_t *context, const hmc_peer_t *peer) {
@@ -68,7 +79,7 @@ static hmc_status_t take(hmc_context_t *context, size_t capacity, size_t *size, 
                      capacity);
   }
   hmci_event_remove(events, &notice->event);
-  hmci_notice_taken(context, notice);
+  hmci_notice_taken(notice);
   *out = notice;
   return HMC_SUCCESS;
 }

@@ -112,9 +112,17 @@ void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote) {
   memcpy(end->region, remote->name, sizeof end->region);
 }
 
+void hmci_far_end_of(hmci_far_end_t *end, const hmc_peer_t *peer) {
+  memcpy(end->where, peer->where, sizeof end->where);
+  end->region[0] = 0;
+}
+
 static hmc_status_t explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end, uint64_t length,
                             const char *cause) {
   if (status == HMC_SUCCESS) return status;
+  if (!end->region[0])
+    return hmci_fail(status, "%s %s, %llu B: %s", hmci_operation_name(kind), end->where, (unsigned long long)length,
+                     cause);
   return hmci_fail(status, "%s %s, region '%s', %llu B: %s", hmci_operation_name(kind), end->where, end->region,
                    (unsigned long long)length, cause);
 }
@@ -154,7 +162,7 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->segment_count = 1;
   operation->deadline = deadline;
   operation->lease = 0;
-  operation->awaited = operation->held = operation->checksum = operation->chained = false;
+  operation->awaited = operation->held = operation->checksum = operation->chained = operation->quiet = false;
   operation->completed = NULL;
   operation->room = NULL;
   operation->parts = NULL;

@@ -22,6 +22,8 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 typedef struct hmci_far_end {
   char where[HMCI_WHERE_SIZE], region[HMC_REGION_NAME_SIZE];
 } hmci_far_end_t;
+/* The same, where there is no region. */
+void hmci_far_end_of(hmci_far_end_t *end, const hmc_peer_t *peer);
 void hmci_far_end_note(hmci_far_end_t *end, const hmc_remote_t *remote);
 hmc_status_t hmci_far_end_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmci_far_end_t *end,
                                   uint64_t length);

@@ -42,6 +42,7 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   pthread_cond_init(&peer->answered, &monotonic);
   pthread_condattr_destroy(&monotonic);
   hmci_random(&peer->token, sizeof peer->token);
+  hmci_post_open(peer);
   return peer;
 }
 
@@ -107,6 +108,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   }
   atomic_store(&peer->published, true);
   if (hmci_connection_check(peer->connection) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
+  hmci_loop_set_timer(context->loop, &peer->post.timer, 0); /* says how many notifications may come */
   hmci_log(HMC_LOG_INFO, "%s (%s on %s, process %d) is reached by %s", peer->where, peer->name, peer->host,
            peer->process, peer->transport->ops->name);
   return HMC_SUCCESS;
@@ -168,6 +170,7 @@ static void on_loss(hmci_timer_t *timer) {
   if (atomic_load(&peer->closing)) return;
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
+  hmci_post_end(peer, HMC_PEER_LOST);
   hmci_channel_hang_up(&peer->channel); /* it may be this side alone that has found the connection broken */
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
@@ -196,6 +199,7 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
   }
   hmci_peer_unsettle(peer);
   hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* what its connection has set until it was closed */
+  hmci_post_close(peer);
   hmci_channel_close(&peer->channel);
   pthread_cond_destroy(&peer->answered);
   pthread_mutex_destroy(&peer->lock);
@@ -210,6 +214,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
   hmci_checks_end(context, peer, HMC_CANCELLED);
+  hmci_post_end(peer, HMC_CANCELLED);
   hmci_requests_await_users(context, peer);
   hmci_queues_forget(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);

@@ -35,7 +35,7 @@ static void take(hmc_context_t *context, hmci_poll_event_t *event, hmc_event_t *
   case HMC_EVENT_ARRIVAL: out->peer = HMCI_CONTAINER(event, hmc_peer_t, arrival); break;
   case HMC_EVENT_NOTIFICATION:
     fill_notification(out, event);
-    hmci_notice_taken(context, HMCI_CONTAINER(event, hmci_notice_t, event));
+    hmci_notice_taken(HMCI_CONTAINER(event, hmci_notice_t, event));
     break;
   case HMC_EVENT_PEER_LOST: out->peer = HMCI_CONTAINER(event, hmc_peer_t, lost); break;
   }

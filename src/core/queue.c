@@ -4,6 +4,7 @@
  * (queue.h), whose local side is a plain address: transports that need registered memory stage it. Small flights may be
  * kept back for those that follow, until a flush, a full queue or the service thread sends them. */
 #include "queue.h"
+#include "notification.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,64 @@ hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, ui
   hmci_flight_await(queue, flight, HMCI_NEVER); /* it has a deadline of its own */
   hmci_flight_end(queue, flight, &status);
   return status == HMC_SUCCESS ? status : hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
+}
+
+/* ---- notifications ----------------------------------------------------------------------------------------------- */
+
+/* Former operations are complete, and the peer has room. */
+static hmc_status_t prepare_notify(hmc_queue_t *queue, hmci_lane_t *lane, size_t size, uint64_t deadline) {
+  hmc_peer_t *peer = lane->peer;
+  hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
+  const hmci_failure_t *failure = &lane->failure;
+  if (failure->status != HMC_SUCCESS)
+    return hmci_far_end_explain(failure->kind, failure->status, &failure->end, failure->length);
+  atomic_store(&queue->driving, peer);
+  hmc_status_t status = atomic_load(&lane->closed) ? HMC_CANCELLED : hmci_post_await(peer, size, deadline);
+  atomic_store(&queue->driving, NULL);
+  if (status == HMC_TIMEOUT)
+    return hmci_fail(status, "notification to %s: its application takes none of those that wait", peer->where);
+  if (status != HMC_SUCCESS) return hmci_fail(status, "notification to a peer: it is gone, or was closed");
+  return status;
+}
+
+static hmc_status_t start_notify(hmc_queue_t *queue, hmci_lane_t *lane, const void *data, size_t size,
+                                 uint64_t deadline) {
+  hmci_flight_t *flight;
+  hmc_status_t status = hmci_flight_take(queue, lane, &flight);
+  if (status != HMC_SUCCESS) return status;
+  void *copy = flight->copied;
+  if (size > sizeof flight->copied) copy = flight->message = malloc(size);
+  if (!copy) {
+    hmci_flight_give(queue, flight);
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a notification of %zu B", size);
+  }
+  memcpy(copy, data, size);
+  hmci_operation_t *operation = add_operation(flight, HMCI_NOTIFY, NULL, deadline);
+  operation->message = copy;
+  operation->message_size = (uint32_t)size;
+  operation->single = (hmci_segment_t){.length = size};
+  hmci_far_end_of(&flight->end, lane->peer);
+  flight->length = size;
+  flight->charged = true;
+  return launch(queue, flight);
+}
+
+hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, const void *data, size_t size) {
+  if (!queue || !peer || !data || !size)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_notify: queue, peer or data is NULL, or there are no bytes");
+  if (hmci_context_is_foreign(queue->context)) return HMC_UNSUPPORT;
+  if (peer->context != queue->context)
+    return hmci_fail(HMC_INVALID_CONFIG, "notification to %s: the queue belongs to another context", peer->where);
+  hmc_status_t status = hmci_notification_check(peer, size);
+  if (status != HMC_SUCCESS) return status;
+  hmci_lane_t *lane = hmci_lane_of(queue, peer);
+  if (!lane) return HMC_NO_MEMORY;
+  uint64_t deadline = hmci_context_deadline(queue->context, queue->timeout_ms);
+  status = prepare_notify(queue, lane, size, deadline);
+  if (status != HMC_SUCCESS) return status;
+  status = start_notify(queue, lane, data, size, deadline);
+  if (status != HMC_SUCCESS) hmci_post_refund(peer, size);
+  return status;
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------------- */

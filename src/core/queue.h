@@ -19,6 +19,7 @@ typedef struct hmci_flight {
   hmci_list_t age;  /* queue->flights */
   hmci_lane_t *lane;
   uint64_t number;    /* in the order of starting */
+  bool charged;       /* the notification's credit is used */
   uint64_t *fetched;  /* of an atomic */
   void *message;      /* the copy of a long notification */
   hmci_far_end_t end; /* for texts */

@@ -122,6 +122,8 @@ void hmci_flight_give(hmc_queue_t *queue, hmci_flight_t *flight) {
 void hmci_flight_end(hmc_queue_t *queue, hmci_flight_t *flight, hmc_status_t *status) {
   hmc_status_t ended = hmci_flight_last(flight)->status;
   if (ended == HMC_SUCCESS && flight->fetched) *flight->fetched = flight->chain[0].atomic.fetched;
+  if (ended != HMC_SUCCESS && flight->charged && !atomic_load(&flight->lane->closed))
+    hmci_post_refund(flight->lane->peer, hmci_flight_last(flight)->message_size);
   if (status) {
     *status = ended;
   } else if (ended != HMC_SUCCESS) {
@@ -233,6 +235,7 @@ hmc_status_t hmci_flight_take(hmc_queue_t *queue, hmci_lane_t *lane, hmci_flight
   flight->lane = lane;
   flight->number = ++queue->started;
   flight->fetched = NULL;
+  flight->charged = false;
   flight->count = 0;
   queue->under_way++;
   *out = flight;

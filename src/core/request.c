@@ -15,6 +15,7 @@
  * when, but nothing else of it; the timer does not end it and its callback is put off, for its operations may not be
  * the transport's yet. */
 #include "request.h"
+#include "notification.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -47,10 +48,13 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     end_checked(request, status);
     return;
   }
-  for (uint32_t i = 0; i < request->count; i++) {
+  hmc_peer_t *peer = request->peer;
+  bool parked = request->posted && hmci_post_unpark(peer, &request->parked); /* the transport does not know it */
+  for (uint32_t i = 0; i < request->count - parked; i++) {
     if (hmci_operation_is_complete(&request->chain[i])) continue;
-    request->peer->transport->ops->cancel(request->peer->connection->state, &request->chain[i], status);
+    peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
   }
+  if (parked) hmci_operation_complete(hmci_request_last(request), status);
 }
 
 void hmci_requests_expire(hmci_timer_t *timer) {
@@ -96,7 +100,9 @@ static void on_completed(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
   bool fetches = request->fetched && operation == &request->chain[0];
   if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
+  if (request->posted && operation == request->parked.before) hmci_post_stir(request->peer);
   if (operation != hmci_request_last(request)) return;
+  if (request->charged && operation->status != HMC_SUCCESS) hmci_post_refund(request->peer, operation->message_size);
   if (request->callback) queue_callback(request);
   if (request->tells) tell(request);
 }
@@ -159,6 +165,7 @@ static hmc_request_t *make_request(hmc_context_t *context) {
   request->context = context;
   request->message = NULL;
   hmci_event_init(&request->event, HMC_EVENT_COMPLETION);
+  hmci_list_init(&request->parked.link);
   atomic_init(&request->starting, false);
   atomic_init(&request->users, 0);
   return request;
@@ -252,13 +259,11 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   if (options->notification_size && !options->notification)
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B, and no bytes of it: it is NULL",
                      options->notification_size);
-  if (options->notification_size > HMC_NOTIFICATION_MAX) {
-    return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", options->notification_size,
-                     HMC_NOTIFICATION_MAX);
-  }
+  hmc_status_t status = hmci_notification_check(peer, options->notification_size);
+  if (status != HMC_SUCCESS) return status;
   const hmc_signal_t *signal = options->signal;
   if (!signal) return HMC_SUCCESS;
-  hmc_status_t status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
+  status = hmci_atomic_check(signal->remote, signal->offset, signal->operation, 8);
   if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "signal: ");
   if (signal->remote->peer != peer) return hmci_fail(HMC_INVALID_CONFIG, "a signal goes to the peer of its operation");
   return HMC_SUCCESS;
@@ -361,6 +366,43 @@ static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
   return done;
 }
 
+/* The notification of a chain goes with it where there is credit for it, else it is parked. */
+static void post(hmc_request_t *request) {
+  hmci_operation_t *last = hmci_request_last(request);
+  request->charged = request->posted = false;
+  if (last->kind != HMCI_NOTIFY) return; /* or data are checked: those that went without credit are in the next grant */
+  request->charged = hmci_post_charge(request->peer, last->message_size);
+  request->posted = !request->charged;
+  if (!last->completed) {
+    last->completed = on_completed; /* gives credit back */
+    last->quiet = true;
+  }
+}
+
+/* Submits what is left of a chain, `done` of which has ended; a notification without credit is parked behind it. */
+static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
+  hmc_peer_t *peer = request->peer;
+  uint32_t count = request->count - done;
+  if (request->posted) {
+    count--;
+    hmci_operation_t *before = count ? &request->chain[request->count - 2] : NULL;
+    if (before) before->completed = on_completed;
+    request->parked = (hmci_parked_t){
+        .operations = hmci_request_last(request), .count = 1, .before = before, .charged = &request->charged};
+    hmci_list_init(&request->parked.link);
+    if (!hmci_post_park(peer, &request->parked)) return HMC_PEER_LOST;
+    if (!count) {
+      hmci_post_stir(peer);
+      return HMC_SUCCESS;
+    }
+  } else if (request->checked) {
+    count = 1; /* what comes after data that are checked follows later */
+  }
+  hmc_status_t status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
+  if (status != HMC_SUCCESS && request->posted) hmci_post_unpark(peer, &request->parked);
+  return status;
+}
+
 static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
   hmc_status_t status = check_options(what);
@@ -398,19 +440,21 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   if (request->fetched) first->completed = on_completed;
   if (request->callback || request->tells) last->completed = on_completed;
 
+  post(request);
+
   *out = request; /* before the callback can run */
   uint32_t done = run_head(request, what);
   if (done < request->count) set_timer(peer->context, deadline);
   if (checked) hmci_check_begin(request);
   if (done < request->count) {
-    uint32_t count = checked ? 1 : request->count - done; /* what comes after data that are checked follows later */
-    status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
+    status = submit(request, done);
     if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
   }
   if (status == HMC_SUCCESS && request->tells) tell(request);
   atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
                                                                              who gives it out as an event */
   if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
+  if (request->charged) hmci_post_refund(peer, hmci_request_last(request)->message_size);
   give_request(request);
   *out = NULL;
   return hmci_operation_explain(what->kind, status, what->remote, what->length);

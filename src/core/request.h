@@ -43,6 +43,10 @@ struct hmc_request {
   _Atomic bool starting;        /* hmci_request_start has not returned yet */
   _Atomic uint32_t users;       /* calls under way that wait for it, test it or cancel it */
 
+  hmci_parked_t parked; /* the notification, while it waits for credit */
+  bool posted;          /* it was parked; whoever waits sleeps */
+  bool charged;         /* the notification's credit is used */
+
   bool checked; /* by a second pass: the last one of the chain is the verdict, `check` says where it is */
   hmci_check_t check;
 

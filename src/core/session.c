@@ -158,8 +158,9 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
   case HMCI_FOUND: return take_found(peer, reader);
   case HMCI_CHECK: return hmci_check_answer(peer, reader);
   case HMCI_CHECKED: return hmci_check_answered(peer, reader);
+  case HMCI_GRANT: return hmci_post_granted(peer, reader);
   default: break;
   }
-  if (type > HMCI_CHECKED) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
+  if (type > HMCI_GRANT) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
   return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
 }

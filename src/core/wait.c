@@ -24,6 +24,12 @@ static bool advance(hmc_request_t *request) {
 
 /* As hmci_operation_await, for a request: the transport knows nothing of a verdict. */
 static hmc_status_t await(hmc_request_t *request) {
+  if (request->posted) { /* the loop starts it, or has: what comes before it is moved on, then there is only sleeping */
+    hmci_operation_t *before = request->parked.before;
+    hmc_status_t status = before ? hmci_operation_await(request->peer, before) : HMC_SUCCESS;
+    if (status != HMC_SUCCESS) return status;
+    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  }
   if (!request->checked) return hmci_operation_await(request->peer, hmci_request_last(request));
   hmc_status_t status = hmci_operation_await(request->peer, &request->chain[0]);
   if (status != HMC_SUCCESS) return status;

@@ -137,6 +137,7 @@ typedef struct hmci_operation {
   /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
    * and ends with that one's status, without any effect, where that failed. */
   bool chained;
+  bool quiet; /* `completed` is no reason to move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
   hmci_room_t *room;                     /* NULL, or told right after; outlives the operation */
@@ -177,7 +178,7 @@ static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
 
 /* Does somebody learn of its end who does not wait for it? */
 static inline bool hmci_operation_is_told(const hmci_operation_t *operation) {
-  return operation->completed ||
+  return (operation->completed && !operation->quiet) ||
          (operation->room && atomic_load_explicit(&operation->room->event, memory_order_relaxed) >= 0);
 }
 
@@ -250,7 +251,8 @@ typedef struct hmci_transport_ops {
   hmc_connection_type_t type;
   const char *name;
   size_t transport_size, connection_size, remote_size;
-  bool checksums; /* honours hmci_operation_t.checksum; else the core makes a second pass */
+  bool checksums;             /* honours hmci_operation_t.checksum; else the core makes a second pass */
+  uint32_t notification_most; /* bytes of a notification; 0: all that there are */
 
   /* Can it work here at all? One line in `reason` either way. Any thread. */
   hmc_status_t (*probe)(char *reason, size_t size);

@@ -95,7 +95,7 @@ public:
     }
     is_pulling_ = true;
     lock.unlock();
-    uint8_t bytes[HMC_NOTIFICATION_MAX];
+    uint8_t bytes[4096]; /* longer ones are not ours */
     size_t size = 0;
     hmc_peer_t *from = nullptr;
     Entry entry = {nullptr, {}, Clock::now()};

@@ -46,9 +46,10 @@ typedef struct hmci_responder {
   uint64_t payload_left;
   hmci_region_view_t *region; /* the sink; NULL: payload is dropped */
   bool bulk;                  /* the last frame was large: the next one probably is */
-  uint8_t *message;           /* HMC_NOTIFICATION_MAX bytes once a notification came */
-  uint32_t crc;               /* of the payload so far */
-  uint64_t refused_sequence;  /* the operation that fails, and why */
+  uint8_t *message;           /* of a notification; `message_room` bytes, kept while they are few */
+  uint64_t message_room;
+  uint32_t crc;              /* of the payload so far */
+  uint64_t refused_sequence; /* the operation that fails, and why */
   hmc_status_t refused_status;
   uint64_t chunk_sequence; /* of the chunk that ended last, and how its operation fares */
   hmc_status_t chunk_status;

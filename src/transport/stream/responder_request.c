@@ -12,6 +12,7 @@
 enum {
   BULK = 32 << 10,       /* a payload from this size on is read without look-ahead */
   LOOK_AHEAD = 64 << 10, /* most bytes read into the scratch at a time */
+  MESSAGE = 4 << 10,     /* room that is kept for notifications */
   ASK_AGAIN = 32,        /* times that a round asks for the rest of a payload which is not there yet */
 };
 _Static_assert((int)LOOK_AHEAD <= (int)HMCI_SCRATCH, "the look-ahead fits into the scratch");
@@ -242,6 +243,16 @@ static bool prepare_stage(hmci_responder_t *responder) {
   return true;
 }
 
+/* Room for a notification; what was for a long one is not kept. */
+static bool make_message(hmci_responder_t *responder, uint64_t size) {
+  uint64_t room = size < MESSAGE ? MESSAGE : size;
+  if (responder->message && responder->message_room == room) return true;
+  free(responder->message);
+  responder->message = malloc(room);
+  responder->message_room = responder->message ? room : 0;
+  return responder->message != NULL;
+}
+
 /* Header and table are complete. False when the stream is broken. */
 static bool take_request(hmci_responder_t *responder) {
   hmci_request_header_t *request = &responder->request;
@@ -258,8 +269,7 @@ static bool take_request(hmci_responder_t *responder) {
   if (request->type == HMCI_WIRE_GET) return take_get(responder, status, entries, total);
   if (request->type == HMCI_WIRE_ATOMIC)
     return status == HMC_SUCCESS ? take_atomic(responder, entries) : end_operation(responder);
-  if (request->type == HMCI_WIRE_NOTIFY && !responder->message && !(responder->message = malloc(HMC_NOTIFICATION_MAX)))
-    return false;
+  if (request->type == HMCI_WIRE_NOTIFY && !make_message(responder, total)) return false;
   responder->cursor = (hmci_cursor_t){0};
   responder->payload_left = total;
   responder->crc = 0;

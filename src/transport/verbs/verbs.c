@@ -309,6 +309,7 @@ static const hmci_transport_ops_t table = {
     .connection_size = sizeof(verbs_connection_t),
     .remote_size = sizeof(verbs_remote_t),
     .checksums = true,
+    .notification_most = VERBS_STAGE,
     .probe = probe,
     .open = open_transport,
     .close = close_transport,

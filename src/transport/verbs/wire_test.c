@@ -101,7 +101,7 @@ static const struct {
       .lease = (UINT64_C(1) << 56) - 1},
      0},
     {{.type = VERBS_ATOMIC, .operation = HMC_ATOMIC_ADD, .offset = 12, .length = 4}, 0},
-    {{.type = VERBS_NOTIFY, .length = HMC_NOTIFICATION_MAX}, HMC_NOTIFICATION_MAX},
+    {{.type = VERBS_NOTIFY, .length = VERBS_STAGE}, VERBS_STAGE},
     {{.type = VERBS_DONE, .number = UINT32_MAX, .value = 77}, 0},
     {{.type = VERBS_DONE, .status = HMC_STALE}, 0},
     {{.type = VERBS_DATA, .checksum = true, .length = 5, .value = 1}, 5},
@@ -166,8 +166,8 @@ static void test_malformed_messages_are_refused(void **state) {
   };
   verbs_message_t back;
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(pass(&bad[i], 0, &back), HMC_CORRUPT);
-  verbs_message_t large = {.type = VERBS_NOTIFY, .length = HMC_NOTIFICATION_MAX + 1};
-  assert_int_equal(pass(&large, HMC_NOTIFICATION_MAX + 1, &back), HMC_CORRUPT);
+  verbs_message_t large = {.type = VERBS_NOTIFY, .length = VERBS_STAGE + 1};
+  assert_int_equal(pass(&large, VERBS_STAGE + 1, &back), HMC_CORRUPT);
   large = (verbs_message_t){.type = VERBS_PUT, .length = VERBS_STAGE + 1};
   assert_int_equal(pass(&large, VERBS_STAGE + 1, &back), HMC_CORRUPT);
 }
