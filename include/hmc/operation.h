@@ -73,10 +73,11 @@ typedef struct hmc_signal {
 #define HMC_NOTIFICATION_MAX (1 << 20) /* bytes of a notification */
 #define HMC_NOTIFICATION_QUEUE 1024    /* of one peer that wait for the application, unless HMC_NOTIFICATIONS is set */
 
-/* Called once when a request is complete, from the context's service thread, which serves nobody meanwhile: it should
- * not block, and may start further operations. Operations that it waits for go on, by itself; what would wait for the
- * service thread (hmc_remote_open, hmc_context_accept, hmc_notification_receive with nothing there) answers
- * HMC_UNSUPPORT, and hmc_context_destroy does nothing. */
+/* Called exactly once when a request is complete, from the context's service thread, or by hmc_request_free where it is
+ * still due then. In the service thread it should not block, and may start further operations. Operations that it waits
+ * for go on, by itself; what would wait for the service thread (hmc_context_connect, hmc_remote_open,
+ * hmc_context_accept, hmc_poll and hmc_notification_receive with nothing there) answers HMC_UNSUPPORT, and
+ * hmc_context_destroy does nothing. */
 typedef void (*hmc_completion_callback_t)(hmc_request_t *request, hmc_status_t status, void *user);
 
 enum {
@@ -120,6 +121,29 @@ HMC_API hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset,
                                    unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
                                    const hmc_operation_options_t *options, hmc_request_t **request);
 
+/* ---- blocking, with options -------------------------------------------------------------------------------------- */
+
+/**
+ * As hmc_put and hmc_get, with a deadline, a signal and a notification of their own.
+ *
+ * \param local The local region.
+ * \param offset Where the bytes are in it.
+ * \param remote The peer's region.
+ * \param remote_offset Where they go, or come from.
+ * \param length How many.
+ * \param options As for hmc_put_nb; may be NULL.
+ * \return The final status of the operation, or why it did not start.
+ */
+HMC_API hmc_status_t hmc_put_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                                  uint64_t length, const hmc_operation_options_t *options);
+HMC_API hmc_status_t hmc_get_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                                  uint64_t length, const hmc_operation_options_t *options);
+
+/* hmc_atomic with options. */
+HMC_API hmc_status_t hmc_atomic_with(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                                     unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
+                                     const hmc_operation_options_t *options);
+
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
 
 /* One piece of a batch. */
@@ -155,6 +179,8 @@ HMC_API uint64_t hmc_batch_size(const hmc_batch_t *batch);
 /* Moves all pieces, to the peer or from it; complete when all are. A batch may be under way several times at once. */
 HMC_API hmc_status_t hmc_batch_put(hmc_batch_t *batch);
 HMC_API hmc_status_t hmc_batch_get(hmc_batch_t *batch);
+HMC_API hmc_status_t hmc_batch_put_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
+HMC_API hmc_status_t hmc_batch_get_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
 HMC_API hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
                                       hmc_request_t **request);
 HMC_API hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
@@ -182,13 +208,29 @@ HMC_API hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t
  * them. HMC_NOT_FOUND where all entries are NULL; the requests' own statuses are hmc_request_test's. */
 HMC_API hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done);
 
+/**
+ * As the calls above, for a time of the caller's own: at its end the requests go on, and can be waited for again.
+ *
+ * \param timeout_ms How long to wait at most; 0: the context's timeout; HMC_NO_WAIT: not at all.
+ * \return As the call without a time.
+ * \return HMC_IN_PROGRESS The time has passed and what was waited for is not complete; no index is given then.
+ */
+HMC_API hmc_status_t hmc_request_wait_for(hmc_request_t *request, uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_request_wait_all_for(hmc_request_t *const *requests, size_t count, uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_request_wait_any_for(hmc_request_t *const *requests, size_t count, size_t *index,
+                                              uint64_t timeout_ms);
+HMC_API hmc_status_t hmc_request_wait_some_for(hmc_request_t *const *requests, size_t count, size_t *indices,
+                                               size_t *done, uint64_t timeout_ms);
+
 /* Ends the operation with HMC_CANCELLED unless it is complete already, and returns its final status. When it returns,
  * the operation does not touch the caller's memory any more; at the target a part of a put may have arrived. Threads:
  * any. */
 HMC_API hmc_status_t hmc_request_cancel(hmc_request_t *request);
 
-/* Gives the request back, cancelling it first where it is not complete. NULL is allowed. Threads: no other call may use
- * it. */
+/* Gives the request back, cancelling it first where it is not complete. Its callback has been called when this returns:
+ * one that is due is called here, and one that runs in the service thread is waited for, so the caller should hold
+ * nothing that the callback needs. In a callback it waits for no other one. NULL is allowed. Threads: no other call may
+ * use the request. */
 HMC_API void hmc_request_free(hmc_request_t *request);
 
 /* Waits until every operation started to that peer by now is complete, at most `timeout_ms` (0: the context's); what

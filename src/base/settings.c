@@ -53,6 +53,7 @@ static const struct {
     {"HMC_DEPTH", 1, 8, "a whole number from 1 to 8"},
     {"HMC_NOTIFICATIONS", 16, UINT64_C(1) << 20, "a whole number from 16 to 1048576"},
     {"HMC_NOTIFICATION_BYTES", UINT64_C(4) << 20, UINT64_C(1) << 40, "a size in bytes from 4M to 1T"},
+    {"HMC_REQUESTS", 16, UINT64_C(16) << 20, "a whole number from 16 to 16777216"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
     {"HMC_VERBS_RAILS", 1, 4, "a whole number from 1 to 4"},
     {"HMC_VERBS_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},

@@ -44,6 +44,8 @@
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
   X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
+  X(COUNT, requests, "HMC_REQUESTS", "65536",                                                                          \
+    "Requests of a context that are not freed (16 to 16777216); starting one more fails.")                             \
   X(COUNT, notifications, "HMC_NOTIFICATIONS", "1024",                                                                 \
     "Notifications of one peer that wait for the application (16 to 1048576); the next waits at the sender.")          \
   X(SIZE, notification_bytes, "HMC_NOTIFICATION_BYTES", "8M",                                                          \

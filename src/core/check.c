@@ -250,15 +250,22 @@ hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader) {
   return HMC_SUCCESS;
 }
 
+typedef struct end {
+  const hmc_peer_t *peer;
+  hmc_status_t status;
+} end_t;
+
+static bool end_checked(hmc_request_t *request, void *argument) {
+  const end_t *end = argument;
+  bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
+  if (starting || request->peer != end->peer || !request->checked || hmci_request_is_complete(request)) return true;
+  hmci_request_end(request, end->status);
+  return true;
+}
+
 void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
-  pthread_mutex_lock(&context->request_lock);
-  for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
-    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-    if (starting || request->peer != peer || !request->checked || hmci_request_is_complete(request)) continue;
-    hmci_request_end(request, status);
-  }
-  pthread_mutex_unlock(&context->request_lock);
+  end_t end = {peer, status};
+  hmci_requests_each(context, end_checked, &end);
 }
 
 /* ---- the owner

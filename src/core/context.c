@@ -92,6 +92,7 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->lock, NULL);
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
+  pthread_mutex_init(&context->blocking_lock, NULL);
   pthread_mutex_init(&context->callback_lock, NULL);
   pthread_mutex_init(&context->check_lock, NULL);
   pthread_mutex_init(&context->queue_lock, NULL);
@@ -105,7 +106,9 @@ static void end_state(hmc_context_t *context) {
   pthread_mutex_destroy(&context->queue_lock);
   pthread_mutex_destroy(&context->check_lock);
   pthread_mutex_destroy(&context->callback_lock);
+  pthread_mutex_destroy(&context->blocking_lock);
   pthread_mutex_destroy(&context->request_lock);
+  hmci_requests_close(context);
   pthread_mutex_destroy(&context->region_lock);
   pthread_mutex_destroy(&context->lock);
 }
@@ -128,8 +131,9 @@ static void init_state(hmc_context_t *context) {
   context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
   hmci_list_init(&context->lease_list);
-  hmci_list_init(&context->requests);
-  hmci_list_init(&context->spare_requests);
+  hmci_requests_open(context);
+  hmci_workers_open(&context->workers);
+  hmci_list_init(&context->blocking);
   hmci_list_init(&context->callbacks);
   hmci_list_init(&context->checks);
   hmci_list_init(&context->queues);
@@ -164,7 +168,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   hmc_context_options_t options;
   hmc_status_t status = hmci_sized_read(&options, sizeof options, given, "hmc_context_options_t");
   if (status != HMC_SUCCESS) return status;
-  hmc_context_t *context = calloc(1, sizeof *context);
+  hmc_context_t *context = hmci_allocate_aligned(sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   status = hmci_settings_read(&context->settings);
   if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
@@ -228,6 +232,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);
   hmci_queues_destroy(context);
+  hmci_workers_close(&context->workers);
   hmci_requests_destroy(context);
   hmci_notifications_destroy(context);
   hmci_regions_close(context);

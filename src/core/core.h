@@ -1,6 +1,7 @@
 /* The core's own structures.
  *
- * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; `hmc_context.request_lock`; the transports'
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; the shards' locks; `request_lock` and `blocking_lock`;
+ * the workers' lock; the transports'
  * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `queue_lock`; the
  * events' lock; the loop's table lock. A thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
@@ -15,6 +16,7 @@
 #include "channel.h"
 #include "event.h"
 #include "post.h"
+#include "work.h"
 
 #include <hmc/context.h>
 #include <hmc/operation.h>
@@ -37,6 +39,15 @@ typedef struct hmci_transport_slot {
   char reason[HMCI_REASON_SIZE];
   _Atomic uint32_t downgraded; /* 1 once it was logged that a peer it should have reached went another way */
 } hmci_transport_slot_t;
+
+/* Requests, divided so that threads do not share a lock. */
+enum { HMCI_SHARDS = 16 };
+typedef struct hmci_shard {
+  _Alignas(HMCI_CACHE_LINE) pthread_mutex_t lock;
+  hmci_list_t requests, spare; /* lock; those not freed, in the order they were started; and others */
+  uint32_t spare_count;        /* lock */
+  uint64_t count;              /* lock; started so far */
+} hmci_shard_t;
 
 struct hmc_context {
   hmci_host_t host;      /* what transports see: the first service, whose loop does all but move the others' data */
@@ -73,10 +84,9 @@ struct hmc_context {
   uint64_t lease_check;   /* lock; when the timer fires, HMCI_NEVER: not set */
   hmci_timer_t lease_timer;
 
+  hmci_shard_t shards[HMCI_SHARDS];
+  _Atomic uint64_t request_made; /* that there is memory for */
   pthread_mutex_t request_lock;
-  hmci_list_t requests; /* request_lock; those not freed, in the order they were started */
-  hmci_list_t spare_requests;
-  uint64_t request_count; /* request_lock; started so far */
   hmci_timer_t request_timer;
   _Atomic uint64_t request_check; /* changes with request_lock; when the timer fires, HMCI_NEVER: not set */
   hmci_room_t room;               /* told of every completion */
@@ -84,6 +94,7 @@ struct hmc_context {
   pthread_mutex_t callback_lock;
   hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */
   struct hmc_request *called; /* callback_lock; the one whose callback runs now */
+  bool called_is_orphan;      /* callback_lock; it was freed meanwhile */
   hmci_timer_t callback_timer;
 
   pthread_mutex_t check_lock;
@@ -92,6 +103,10 @@ struct hmc_context {
   hmci_timer_t check_timer;
 
   hmci_events_t events; /* what the program can wait for; notifications lie here */
+  hmci_workers_t workers;
+
+  pthread_mutex_t blocking_lock; /* as request_lock */
+  hmci_list_t blocking;          /* blocking_lock; operations of threads that wait for them at once */
 
   pthread_mutex_t queue_lock;  /* inner to all of the context's */
   hmci_list_t queues;          /* queue_lock */
@@ -325,6 +340,14 @@ void hmci_remote_destroy(hmc_remote_t *remote); /* without touching the peer's l
 
 /* Waits until nobody uses the requests of a peer (NULL: of any) any more; they are complete, so that takes a moment. */
 void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
+/* Ends the operations of threads that wait for them at once, and that move bytes of a local region. */
+void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *region);
+/* Ends the requests that move bytes of a local region; none of them touches it when it returns. */
+void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region);
+/* Ends the copies of a peer's requests that workers do; `wait`: none of them goes on when it returns. */
+void hmci_requests_end_work(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status, bool wait);
+void hmci_requests_open(hmc_context_t *context);
+void hmci_requests_close(hmc_context_t *context);
 /* Frees all requests of a context whose peers are closed. */
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);

@@ -256,6 +256,8 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
                                  uint64_t timeout_ms, hmc_peer_t **out) {
   if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  hmc_status_t waiting = hmci_context_check_waiting(context, "hmc_context_connect");
+  if (waiting != HMC_SUCCESS) return waiting;
   if ((unsigned)type > HMC_CONNECTION_SHM)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
   char where[HMCI_WHERE_SIZE];

@@ -4,6 +4,7 @@
  * is all. Everything else goes through `transfer`. */
 #include "operation.h"
 
+#include <sched.h>
 #include <string.h>
 
 /* ---- checks and texts -------------------------------------------------------------------------------------------- */
@@ -170,15 +171,53 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   atomic_store_explicit(&operation->state, HMCI_PENDING, memory_order_relaxed); /* nobody else knows it yet */
 }
 
+/* An operation that its thread waits for at once, where others find it. */
+typedef struct blocking {
+  hmci_list_t link; /* context->blocking */
+  hmc_peer_t *peer;
+  hmci_operation_t *operation;
+  const hmc_region_t *local; /* NULL: none */
+} blocking_t;
+
+static void list_blocking(hmc_context_t *context, blocking_t *blocking, bool in) {
+  pthread_mutex_lock(&context->blocking_lock);
+  in ? hmci_list_append(&context->blocking, &blocking->link) : hmci_list_remove(&blocking->link);
+  pthread_mutex_unlock(&context->blocking_lock);
+}
+
 /* Runs one operation that nobody but this thread waits for. */
-static hmc_status_t run(hmc_peer_t *peer, hmci_operation_t *operation) {
+static hmc_status_t run(hmc_peer_t *peer, const hmc_region_t *local, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
+  blocking_t blocking = {.peer = peer, .operation = operation, .local = local};
   operation->awaited = true;
   hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
   if (status != HMC_SUCCESS) return status;
+  if (hmci_operation_is_complete(operation)) return operation->status;
+  list_blocking(peer->context, &blocking, true);
   if (hmci_operation_await(peer, operation) == HMC_TIMEOUT)
     ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+  list_blocking(peer->context, &blocking, false);
   return operation->status;
+}
+
+/* True: some of them are still on their way out. */
+static bool end_blocking(hmc_context_t *context, const hmc_region_t *region) {
+  bool some = false;
+  pthread_mutex_lock(&context->blocking_lock);
+  for (hmci_list_t *link = context->blocking.next; link != &context->blocking; link = link->next) {
+    const blocking_t *blocking = HMCI_CONTAINER(link, blocking_t, link);
+    if (blocking->local != region) continue;
+    const hmc_peer_t *peer = blocking->peer;
+    if (!hmci_operation_is_complete(blocking->operation))
+      peer->transport->ops->cancel(peer->connection->state, blocking->operation, HMC_CANCELLED);
+    some = true;
+  }
+  pthread_mutex_unlock(&context->blocking_lock);
+  return some;
+}
+
+void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *region) {
+  while (end_blocking(context, region)) sched_yield();
 }
 
 /* ---- put and get ------------------------------------------------------------------------------------------------- */
@@ -207,7 +246,7 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
   hmci_operation_t operation;
   hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
   operation.single = segment;
-  status = run(remote->peer, &operation);
+  status = run(remote->peer, local, &operation);
   return status == HMC_SUCCESS ? status : hmci_operation_explain(kind, status, remote, length);
 }
 
@@ -261,7 +300,7 @@ hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic
   hmci_operation_prepare(&under_way, HMCI_ATOMIC, NULL, remote, hmci_context_deadline(remote->peer->context, 0));
   under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
   under_way.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
-  status = run(remote->peer, &under_way);
+  status = run(remote->peer, NULL, &under_way);
   if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
   if (fetched) *fetched = stores ? 0 : under_way.atomic.fetched;
   return HMC_SUCCESS;

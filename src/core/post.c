@@ -85,13 +85,22 @@ void hmci_post_stir(hmc_peer_t *peer) {
 
 hmc_status_t hmci_post_await(hmc_peer_t *peer, size_t size, uint64_t deadline) {
   hmci_post_t *post = &peer->post;
-  for (;;) {
+  hmc_status_t status = HMC_IN_PROGRESS;
+  hmci_room_enter(&post->room);
+  while (status == HMC_IN_PROGRESS) {
     uint32_t seen = atomic_load(&post->room.completions);
-    if (hmci_post_charge(peer, size)) return HMC_SUCCESS;
-    if (!atomic_load(&peer->connected)) return HMC_PEER_LOST;
-    if (hmci_now() >= deadline) return HMC_TIMEOUT;
-    hmci_room_sleep(&post->room, seen, deadline);
+    if (hmci_post_charge(peer, size)) {
+      status = HMC_SUCCESS;
+    } else if (!atomic_load(&peer->connected)) {
+      status = HMC_PEER_LOST;
+    } else if (hmci_now() >= deadline) {
+      status = HMC_TIMEOUT;
+    } else {
+      hmci_room_sleep(&post->room, seen, deadline);
+    }
   }
+  hmci_room_leave(&post->room);
+  return status;
 }
 
 bool hmci_post_park(hmc_peer_t *peer, hmci_parked_t *parked) {

@@ -231,6 +231,8 @@ static void await_copies(hmc_region_t *region) {
  * so that what was told then is taken back in the second round. */
 static void end(hmc_region_t *region) {
   hmci_region_leave(region);
+  hmci_requests_end_local(region->context, region);
+  hmci_operations_end_local(region->context, region);
   bool reached = atomic_load(&region->view.reached);
   if (reached) revoke_everywhere(region);
   while (atomic_load_explicit(&region->view.users, memory_order_acquire)) sched_yield(); /* partner: release */

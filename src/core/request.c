@@ -3,15 +3,13 @@
  * A request is a chain of at most four operations: the one asked for, its signal, its notification, the verdict of a
  * check. Its last one's completion is its own.
  *
- * A request is taken from the context's spare list and goes back to it, so that a stream of them allocates nothing. All
- * that are not freed are on the context's list; while there are any, a timer in the loop looks for those past their
- * deadline, so that also a request nobody asks about ends.
+ * Large copies to and from mapped regions are done by the context's workers (work.h), so that the call that starts them
+ * returns at once.
  *
  * A peer may be closed, and a context be destroyed, while other threads wait for their requests: these complete first,
  * and whoever frees peer or context waits until nobody is among a request's `users`.
  *
- * Locking: `request_lock` guards the lists and is held while one is ended by the timer, so that it cannot be freed
- * meanwhile. While `starting`, a request is the starting thread's: others see it in the list, and where it goes and until
+ * Locking: while `starting`, a request is the starting thread's: others see it in its list, and where it goes and until
  * when, but nothing else of it; the timer does not end it and its callback is put off, for its operations may not be
  * the transport's yet. */
 #include "request.h"
@@ -20,7 +18,6 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { CALLBACKS_AT_ONCE = 16 };
 enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
@@ -44,6 +41,7 @@ static void end_checked(hmc_request_t *request, hmc_status_t status) {
 }
 
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
+  if (request->working && hmci_work_stop(request, (int)status)) return;
   if (request->checked) {
     end_checked(request, status);
     return;
@@ -55,28 +53,6 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
   }
   if (parked) hmci_operation_complete(hmci_request_last(request), status);
-}
-
-void hmci_requests_expire(hmci_timer_t *timer) {
-  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, request_timer);
-  uint64_t now = hmci_now(), next = HMCI_NEVER;
-  pthread_mutex_lock(&context->request_lock);
-  for (hmci_list_t *link = context->requests.next; link != &context->requests; link = link->next) {
-    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    uint64_t deadline = request->deadline;
-    if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
-      if (deadline <= now) deadline = now + LOOK_AGAIN;
-    } else if (hmci_request_is_complete(request)) {
-      continue;
-    } else if (deadline <= now) {
-      hmci_request_end(request, HMC_TIMEOUT);
-      continue;
-    }
-    if (deadline < next) next = deadline;
-  }
-  atomic_store_explicit(&context->request_check, next, memory_order_relaxed);
-  if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, timer, next);
-  pthread_mutex_unlock(&context->request_lock);
 }
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
@@ -125,127 +101,58 @@ static hmc_request_t *next_callback(hmc_context_t *context) {
   return request;
 }
 
+/* True in a thread that runs a callback: it must not wait for another one. */
+static _Thread_local bool calling;
+
+static void call_back(hmc_request_t *request) {
+  bool before = calling;
+  while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
+  calling = true;
+  request->callback(request, hmci_request_status(request), request->user);
+  calling = before;
+}
+
 /* Some at a time: a callback that starts the next operation, which is complete at once, must not keep the thread. */
 void hmci_requests_call_back(hmci_timer_t *timer) {
   hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
   hmc_request_t *request;
   for (int i = 0; i < CALLBACKS_AT_ONCE; i++) {
     if (!(request = next_callback(context))) return;
-    while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
-    request->callback(request, hmci_request_status(request), request->user);
+    call_back(request); /* which may free it */
+    pthread_mutex_lock(&context->callback_lock);
+    bool orphan = context->called_is_orphan;
+    context->called = NULL;
+    context->called_is_orphan = false;
+    pthread_mutex_unlock(&context->callback_lock);
+    if (orphan) hmci_request_give(request);
   }
   pthread_mutex_lock(&context->callback_lock);
-  context->called = NULL;
   bool more = !hmci_list_is_empty(&context->callbacks);
   pthread_mutex_unlock(&context->callback_lock);
   if (more) hmci_loop_set_timer(context->loop, timer, 0);
 }
 
-/* A request that is freed takes back its callback, or waits for its end, unless it is the callback that frees. */
-static void forget_callback(hmc_request_t *request) {
+/* A request is about to be freed: its callback has been called when this returns. One that is still due is called by
+ * this thread; one that runs in the service thread is waited for, but not in a callback: two could wait for each other.
+ * False: it will be given back by the thread that runs its callback. */
+static bool settle_callback(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  bool inside = hmci_loop_is_own(context->loop);
   pthread_mutex_lock(&context->callback_lock);
+  bool due = !hmci_list_is_empty(&request->due), left = false;
   hmci_list_remove(&request->due);
-  while (context->called == request && !inside) {
+  bool inside = hmci_loop_is_own(context->loop); /* the callback itself frees */
+  while (!due && !inside && !left && context->called == request) {
+    left = context->called_is_orphan = calling;
     pthread_mutex_unlock(&context->callback_lock);
-    sched_yield();
+    if (!left) sched_yield();
     pthread_mutex_lock(&context->callback_lock);
   }
   pthread_mutex_unlock(&context->callback_lock);
-}
-
-/* ---- the lists --------------------------------------------------------------------------------------------------- */
-
-static hmc_request_t *make_request(hmc_context_t *context) {
-  hmc_request_t *request = malloc(sizeof *request);
-  if (!request) return NULL;
-  hmci_list_init(&request->link);
-  hmci_list_init(&request->due);
-  request->context = context;
-  request->message = NULL;
-  hmci_event_init(&request->event, HMC_EVENT_COMPLETION);
-  hmci_list_init(&request->parked.link);
-  atomic_init(&request->starting, false);
-  atomic_init(&request->users, 0);
-  return request;
-}
-
-/* A request to that peer, listed and about to be started. */
-static hmc_request_t *take_request(hmc_peer_t *peer, uint64_t deadline) {
-  hmc_context_t *context = peer->context;
-  hmc_request_t *request = NULL;
-  pthread_mutex_lock(&context->request_lock);
-  if (!hmci_list_is_empty(&context->spare_requests)) {
-    request = HMCI_CONTAINER(context->spare_requests.next, hmc_request_t, link);
-    hmci_list_remove(&request->link);
-  } else if (!(request = make_request(context))) {
-    goto out;
+  if (due) {
+    request->freeing = true;
+    call_back(request);
   }
-  atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
-  request->peer = peer;
-  request->deadline = deadline;
-  request->number = ++context->request_count;
-  hmci_list_append(&context->requests, &request->link);
-out:
-  pthread_mutex_unlock(&context->request_lock);
-  return request;
-}
-
-static void give_request(hmc_request_t *request) {
-  hmc_context_t *context = request->context;
-  free(request->message);
-  request->message = NULL;
-  pthread_mutex_lock(&context->request_lock);
-  hmci_list_remove(&request->link);
-  hmci_list_append(&context->spare_requests, &request->link);
-  pthread_mutex_unlock(&context->request_lock);
-}
-
-/* Makes sure that the timer looks at a listed request in time. */
-static void set_timer(hmc_context_t *context, uint64_t deadline) {
-  if (deadline >= atomic_load_explicit(&context->request_check, memory_order_relaxed)) return;
-  pthread_mutex_lock(&context->request_lock);
-  if (deadline < atomic_load_explicit(&context->request_check, memory_order_relaxed)) {
-    atomic_store_explicit(&context->request_check, deadline, memory_order_relaxed);
-    hmci_loop_set_timer(context->loop, &context->request_timer, deadline);
-  }
-  pthread_mutex_unlock(&context->request_lock);
-}
-
-static void free_list(hmci_list_t *list) {
-  while (!hmci_list_is_empty(list)) {
-    hmc_request_t *request = HMCI_CONTAINER(list->next, hmc_request_t, link);
-    hmci_list_remove(&request->link);
-    free(request->message);
-    free(request);
-  }
-}
-
-static bool has_users(hmc_context_t *context, const hmc_peer_t *peer) {
-  bool used = false;
-  pthread_mutex_lock(&context->request_lock);
-  for (hmci_list_t *link = context->requests.next; link != &context->requests && !used; link = link->next) {
-    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    used = (!peer || request->peer == peer) && atomic_load(&request->users);
-  }
-  pthread_mutex_unlock(&context->request_lock);
-  return used;
-}
-
-void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer) {
-  while (has_users(context, peer)) sched_yield();
-}
-
-void hmci_requests_destroy(hmc_context_t *context) {
-  hmci_requests_await_users(context, NULL);
-  hmci_loop_clear_timer(context->loop, &context->request_timer);
-  hmci_loop_clear_timer(context->loop, &context->callback_timer);
-  hmci_loop_clear_timer(context->loop, &context->check_timer);
-  int event = atomic_load(&context->room.event);
-  if (event >= 0) close(event);
-  free_list(&context->requests);
-  free_list(&context->spare_requests);
+  return !left;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
@@ -348,22 +255,27 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
   return true;
 }
 
-/* Runs the head of the chain that this thread can do by itself; returns the number of operations it ended. */
-static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
-  hmc_status_t status = HMC_SUCCESS;
-  uint32_t done = 0;
-  if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
-  hmci_operation_complete(&request->chain[done++], status);
-  while (done < request->count) {
+/* Ends the first operation, which is done, and those behind it that this thread can do by itself; returns how many. With
+ * the last one the request may be gone. */
+static uint32_t end_head(hmc_request_t *request, hmc_status_t status) {
+  uint32_t count = request->count, done = 1;
+  hmc_remote_t *signalled = request->signalled;
+  hmci_operation_complete(&request->chain[0], status);
+  while (done < count) {
     hmci_operation_t *next = &request->chain[done];
-    if (status == HMC_SUCCESS &&
-        (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, what->options->signal->remote, &status)))
-      break;
+    if (status == HMC_SUCCESS && (next->kind != HMCI_ATOMIC || !run_mapped(next, NULL, signalled, &status))) break;
     hmci_operation_complete(next, status);
     done++;
   }
-  if (done < request->count) request->chain[done].chained = false; /* what it came after is done */
+  if (done < count) request->chain[done].chained = false; /* what it came after is done */
   return done;
+}
+
+/* Runs the head of the chain that this thread can do by itself; returns the number of operations it ended. */
+static uint32_t run_head(hmc_request_t *request, const hmci_start_t *what) {
+  hmc_status_t status = HMC_SUCCESS;
+  if (what->length && !run_mapped(&request->chain[0], what->local, what->remote, &status)) return 0;
+  return end_head(request, status);
 }
 
 /* The notification of a chain goes with it where there is credit for it, else it is parked. */
@@ -403,6 +315,18 @@ static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
   return status;
 }
 
+void hmci_request_copied(hmc_request_t *request, hmc_status_t status) {
+  uint32_t count = request->count, done = end_head(request, status);
+  if (done == count) return;
+  status = submit(request, done);
+  for (; status != HMC_SUCCESS && done < count; done++) hmci_operation_complete(&request->chain[done], status);
+}
+
+/* A copy that takes long is the workers'. */
+static bool is_work(const hmci_start_t *what) {
+  return what->length >= HMCI_WORK_LEAST && what->kind <= HMCI_GET && hmci_is_mapped(what->local, what->remote);
+}
+
 static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
   hmc_status_t status = check_options(what);
@@ -414,8 +338,8 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
                      peer->where, peer->transport->ops->name, what->remote->name);
   }
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
-  hmc_request_t *request = take_request(peer, deadline);
-  if (!request) return hmci_fail(HMC_NO_MEMORY, "no memory for a request");
+  hmc_request_t *request = hmci_request_take(peer, what->local, deadline);
+  if (!request) return HMC_NO_MEMORY;
   request->remote = what->remote;
   hmci_far_end_note(&request->end, what->remote);
   request->length = what->length;
@@ -425,12 +349,13 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   request->user = what->options ? what->options->user : NULL;
   request->tells = what->options && what->options->flags & HMC_OPERATION_EVENT;
   atomic_store(&request->event_parts, 2);
+  request->signalled = what->options && what->options->signal ? what->options->signal->remote : NULL;
   request->count = 0;
-  request->checked = false;
+  request->checked = request->working = false;
   add_data(request, what, deadline);
   status = add_rest(request, what->options, deadline);
   if (status != HMC_SUCCESS) {
-    give_request(request);
+    hmci_request_give(request);
     return status;
   }
   if (checked) hmci_check_prepare(request);
@@ -443,10 +368,13 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   post(request);
 
   *out = request; /* before the callback can run */
-  uint32_t done = run_head(request, what);
-  if (done < request->count) set_timer(peer->context, deadline);
+  request->working = is_work(what);
+  if (request->working) hmci_requests_set_timer(peer->context, deadline);
+  if (request->working) request->working = hmci_work_start(request);
+  uint32_t count = request->count, done = request->working ? count : run_head(request, what);
+  if (done < count) hmci_requests_set_timer(peer->context, deadline);
   if (checked) hmci_check_begin(request);
-  if (done < request->count) {
+  if (done < count) {
     status = submit(request, done);
     if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
   }
@@ -455,7 +383,7 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
                                                                              who gives it out as an event */
   if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
   if (request->charged) hmci_post_refund(peer, hmci_request_last(request)->message_size);
-  give_request(request);
+  hmci_request_give(request);
   *out = NULL;
   return hmci_operation_explain(what->kind, status, what->remote, what->length);
 }
@@ -521,7 +449,7 @@ hmc_status_t hmc_request_cancel(hmc_request_t *request) {
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
   if (hmci_request_is_complete(request)) return hmci_request_status(request);
   hmci_request_enter(request);
-  if (!hmci_request_is_complete(request)) hmci_request_end(request, HMC_CANCELLED);
+  if (!hmci_request_is_complete(request)) hmci_request_end_now(request, HMC_CANCELLED);
   hmc_status_t status = hmci_request_status(request);
   hmci_request_leave(request);
   return status;
@@ -529,8 +457,9 @@ hmc_status_t hmc_request_cancel(hmc_request_t *request) {
 
 void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
+  if (request->freeing) return; /* by the callback that this call runs */
   hmc_request_cancel(request);
-  if (request->callback) forget_callback(request);
+  if (request->working) hmci_work_leave(request);
   if (request->tells) hmci_event_drop(&request->context->events, &request->event);
-  give_request(request);
+  if (!request->callback || settle_callback(request)) hmci_request_give(request);
 }

@@ -24,7 +24,9 @@ typedef struct hmci_check {
 
 struct hmc_request {
   hmci_list_t link; /* the context's list, or its spare list */
+  hmci_shard_t *shard;
   hmc_context_t *context;
+  const hmc_region_t *local; /* only to be compared; NULL: none */
   hmc_peer_t *peer;     /* may have been closed unless the request was seen incomplete after counting among `users` */
   hmc_remote_t *remote; /* likewise */
   hmci_far_end_t end;   /* for texts */
@@ -34,6 +36,7 @@ struct hmc_request {
   uint64_t *fetched; /* of an atomic */
   void *message;     /* the copy of a notification */
 
+  bool freeing; /* hmc_request_free calls its callback */
   hmc_completion_callback_t callback;
   void *user;
   hmci_list_t due; /* context->callbacks */
@@ -42,6 +45,10 @@ struct hmc_request {
   _Atomic uint32_t event_parts; /* what is left to happen before: the completion, and the end of its starting */
   _Atomic bool starting;        /* hmci_request_start has not returned yet */
   _Atomic uint32_t users;       /* calls under way that wait for it, test it or cancel it */
+
+  bool working; /* its data are copied by workers */
+  hmci_work_t work;
+  hmc_remote_t *signalled; /* where the signal goes; of the same peer */
 
   hmci_parked_t parked; /* the notification, while it waits for credit */
   bool posted;          /* it was parked; whoever waits sleeps */
@@ -83,9 +90,27 @@ typedef struct hmci_start {
 } hmci_start_t;
 
 hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **request);
+/* Goes on with a chain whose data have been copied, with that status. */
+void hmci_request_copied(hmc_request_t *request, hmc_status_t status);
+
+/* request_list.c */
+/* A request, listed and about to be started; NULL, with a text. */
+hmc_request_t *hmci_request_take(hmc_peer_t *peer, const hmc_region_t *local, uint64_t deadline);
+void hmci_request_give(hmc_request_t *request);
+/* Makes sure that the timer looks at a listed request in time. */
+void hmci_requests_set_timer(hmc_context_t *context, uint64_t deadline);
+/* Calls `visit` for each request that is not freed, with its shard's lock held, until it answers false. */
+typedef bool (*hmci_request_visit_t)(hmc_request_t *request, void *argument);
+void hmci_requests_each(hmc_context_t *context, hmci_request_visit_t visit, void *argument);
 
 /* Ends all operations of an incomplete request. */
 void hmci_request_end(hmc_request_t *request, hmc_status_t status);
+
+/* The same; the request is complete when it returns. Not in the loop. */
+static inline void hmci_request_end_now(hmc_request_t *request, hmc_status_t status) {
+  hmci_request_end(request, status);
+  if (request->working) hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER); /* a piece is being copied */
+}
 
 /* check.c */
 /* Adds the verdict to a chain that is complete otherwise. */

@@ -18,12 +18,16 @@ static bool advance(hmc_request_t *request) {
   request->peer->transport->ops->progress(request->peer->connection->state);
   if (hmci_request_is_complete(request)) return true;
   if (hmci_now() < request->deadline) return false;
-  hmci_request_end(request, HMC_TIMEOUT);
+  hmci_request_end_now(request, HMC_TIMEOUT);
   return true;
 }
 
 /* As hmci_operation_await, for a request: the transport knows nothing of a verdict. */
 static hmc_status_t await(hmc_request_t *request) {
+  if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
+    hmci_work_help(request);
+    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  }
   if (request->posted) { /* the loop starts it, or has: what comes before it is moved on, then there is only sleeping */
     hmci_operation_t *before = request->parked.before;
     hmc_status_t status = before ? hmci_operation_await(request->peer, before) : HMC_SUCCESS;
@@ -51,7 +55,7 @@ hmc_status_t hmc_request_wait(hmc_request_t *request) {
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
   if (hmci_request_is_complete(request)) return hmci_request_status(request);
   hmci_request_enter(request);
-  if (!hmci_request_is_complete(request) && await(request) == HMC_TIMEOUT) hmci_request_end(request, HMC_TIMEOUT);
+  if (!hmci_request_is_complete(request) && await(request) == HMC_TIMEOUT) hmci_request_end_now(request, HMC_TIMEOUT);
   hmc_status_t status = hmci_request_status(request);
   hmci_request_leave(request);
   return status;
@@ -107,9 +111,9 @@ static size_t collect(hmc_request_t *const *requests, size_t count, size_t *indi
   return found;
 }
 
-/* Until at least one is complete; the caller is among the users of all. */
-static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_context_t *context, size_t *indices,
-                         size_t room) {
+/* Until at least one is complete, or `limit`; the caller is among the users of all. */
+static size_t look_for_some(hmc_request_t *const *requests, size_t count, hmc_context_t *context, size_t *indices,
+                            size_t room, uint64_t limit) {
   uint64_t until = hmci_now() + context->settings.spin;
   bool mixed = is_mixed(requests, count, context);
   for (;;) {
@@ -117,10 +121,20 @@ static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_conte
     size_t found = collect(requests, count, indices, room);
     if (found) return found;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
+    if (now >= limit) return 0;
+    if (deadline > limit) deadline = limit;
     if (now < until || hmci_loop_is_own(context->loop)) continue; /* in a callback nobody else moves things on */
     if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
     hmci_room_sleep(&context->room, seen, deadline);
   }
+}
+
+static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_context_t *context, size_t *indices,
+                         size_t room, uint64_t limit) {
+  hmci_room_enter(&context->room);
+  size_t found = look_for_some(requests, count, context, indices, room, limit);
+  hmci_room_leave(&context->room);
+  return found;
 }
 
 /* Becomes a user of all, and gives the context to sleep in. */
@@ -141,20 +155,25 @@ static void leave_all(hmc_request_t *const *requests, size_t count) {
   }
 }
 
-hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
+static hmc_status_t wait_any(hmc_request_t *const *requests, size_t count, size_t *index, uint64_t limit) {
   if ((!requests && count) || !index)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_any: requests or index is NULL");
   hmc_context_t *context = NULL;
   *index = count;
   hmc_status_t status = enter_all(requests, count, &context);
   if (!requests || status != HMC_SUCCESS) return status; /* no list: no request to wait for */
-  await_some(requests, count, context, index, 1);
-  status = hmci_request_status(requests[*index]);
+  bool found = await_some(requests, count, context, index, 1, limit);
+  status = found ? hmci_request_status(requests[*index]) : HMC_IN_PROGRESS;
   leave_all(requests, count);
   return status;
 }
 
-hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done) {
+hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index) {
+  return wait_any(requests, count, index, HMCI_NEVER);
+}
+
+static hmc_status_t wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done,
+                              uint64_t limit) {
   if (((!requests || !indices) && count) || !done) {
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_some: requests, indices or done is NULL");
   }
@@ -162,43 +181,141 @@ hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count,
   *done = 0;
   hmc_status_t status = enter_all(requests, count, &context);
   if (status != HMC_SUCCESS) return status;
-  *done = await_some(requests, count, context, indices, count);
+  *done = await_some(requests, count, context, indices, count, limit);
   leave_all(requests, count);
+  return *done ? HMC_SUCCESS : HMC_IN_PROGRESS;
+}
+
+hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done) {
+  return wait_some(requests, count, indices, done, HMCI_NEVER);
+}
+
+/* ---- for a time -------------------------------------------------------------------------------------------------- */
+
+/* A time of the caller's own; the requests' deadlines go on. */
+static uint64_t limit_of(hmc_request_t *const *requests, size_t count, uint64_t timeout_ms) {
+  hmc_request_t *first = requests ? first_given(requests, count) : NULL;
+  return first ? hmci_context_deadline(first->context, timeout_ms) : 0;
+}
+
+hmc_status_t hmc_request_wait_for(hmc_request_t *request, uint64_t timeout_ms) {
+  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_for: request is NULL");
+  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
+  uint64_t limit = hmci_context_deadline(request->context, timeout_ms);
+  if (limit >= request->deadline) return hmc_request_wait(request);
+  if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  size_t index;
+  return wait_any(&request, 1, &index, limit);
+}
+
+hmc_status_t hmc_request_wait_all_for(hmc_request_t *const *requests, size_t count, uint64_t timeout_ms) {
+  if (!requests && count) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_all_for: requests is NULL");
+  uint64_t limit = limit_of(requests, count, timeout_ms);
+  for (size_t i = 0; i < count; i++) {
+    size_t index;
+    if (!requests[i] || hmci_request_is_complete(requests[i])) continue;
+    if (wait_any(&requests[i], 1, &index, limit) == HMC_IN_PROGRESS) return HMC_IN_PROGRESS;
+  }
+  return hmc_request_wait_all(requests, count);
+}
+
+hmc_status_t hmc_request_wait_any_for(hmc_request_t *const *requests, size_t count, size_t *index,
+                                      uint64_t timeout_ms) {
+  return wait_any(requests, count, index, limit_of(requests, count, timeout_ms));
+}
+
+hmc_status_t hmc_request_wait_some_for(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done,
+                                       uint64_t timeout_ms) {
+  return wait_some(requests, count, indices, done, limit_of(requests, count, timeout_ms));
+}
+
+/* ---- blocking, with options -------------------------------------------------------------------------------------- */
+
+/* Waits for a request that was started, and gives it back. */
+static hmc_status_t finish(hmc_status_t status, hmc_request_t **request) {
+  if (status != HMC_SUCCESS) return status;
+  status = hmc_request_wait(*request);
+  hmc_request_free(*request);
   return status;
+}
+
+hmc_status_t hmc_put_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                          uint64_t length, const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  return finish(hmc_put_nb(local, offset, remote, remote_offset, length, options, &request), &request);
+}
+
+hmc_status_t hmc_get_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+                          uint64_t length, const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  return finish(hmc_get_nb(local, offset, remote, remote_offset, length, options, &request), &request);
+}
+
+hmc_status_t hmc_atomic_with(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
+                             unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
+                             const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  return finish(hmc_atomic_nb(remote, remote_offset, operation, width, operand, compare, fetched, options, &request),
+                &request);
+}
+
+hmc_status_t hmc_batch_put_with(hmc_batch_t *batch, const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  return finish(hmc_batch_put_nb(batch, options, &request), &request);
+}
+
+hmc_status_t hmc_batch_get_with(hmc_batch_t *batch, const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  return finish(hmc_batch_get_nb(batch, options, &request), &request);
 }
 
 /* ---- all of a peer ----------------------------------------------------------------------------------------------- */
 
-/* Is there an incomplete request to that peer among those started up to `number`? */
-static bool is_busy(hmc_context_t *context, const hmc_peer_t *peer, uint64_t number) {
-  bool busy = false;
-  pthread_mutex_lock(&context->request_lock);
-  for (hmci_list_t *link = context->requests.next; link != &context->requests && !busy; link = link->next) {
-    hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, link);
-    if (request->number > number) break;
-    bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-    busy = request->peer == peer && (starting || !hmci_request_is_complete(request));
+typedef struct flush {
+  const hmc_peer_t *peer;
+  uint64_t counts[HMCI_SHARDS]; /* requests that were started by then */
+  bool busy;
+} flush_t;
+
+/* Is it an incomplete one to that peer, of those that count? */
+static bool look_for_busy(hmc_request_t *request, void *argument) {
+  flush_t *flush = argument;
+  if (request->peer != flush->peer || request->number > flush->counts[request->shard - request->context->shards])
+    return true;
+  bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
+  flush->busy = starting || !hmci_request_is_complete(request);
+  return !flush->busy;
+}
+
+static hmc_status_t await_flush(hmc_peer_t *peer, flush_t *flush, uint64_t deadline) {
+  hmc_context_t *context = peer->context;
+  uint64_t until = hmci_now() + context->settings.spin;
+  for (;;) {
+    uint32_t seen = atomic_load(&context->room.completions);
+    peer->transport->ops->progress(peer->connection->state);
+    flush->busy = false;
+    hmci_requests_each(context, look_for_busy, flush);
+    if (!flush->busy) return HMC_SUCCESS;
+    uint64_t now = hmci_now();
+    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still under way", peer->where);
+    if (now >= until && !hmci_loop_is_own(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
   }
-  pthread_mutex_unlock(&context->request_lock);
-  return busy;
 }
 
 hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
   if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_flush: peer is NULL");
   hmc_context_t *context = peer->context;
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  pthread_mutex_lock(&context->request_lock);
-  uint64_t number = context->request_count;
-  pthread_mutex_unlock(&context->request_lock);
-  uint64_t deadline = hmci_context_deadline(context, timeout_ms), until = hmci_now() + context->settings.spin;
-  for (;;) {
-    uint32_t seen = atomic_load(&context->room.completions);
-    peer->transport->ops->progress(peer->connection->state);
-    if (!is_busy(context, peer, number)) return HMC_SUCCESS;
-    uint64_t now = hmci_now();
-    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still under way", peer->where);
-    if (now >= until && !hmci_loop_is_own(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
+  flush_t flush = {.peer = peer};
+  for (int i = 0; i < HMCI_SHARDS; i++) {
+    pthread_mutex_lock(&context->shards[i].lock);
+    flush.counts[i] = context->shards[i].count;
+    pthread_mutex_unlock(&context->shards[i].lock);
   }
+  hmci_room_enter(&context->room);
+  hmc_status_t status = await_flush(peer, &flush, hmci_context_deadline(context, timeout_ms));
+  hmci_room_leave(&context->room);
+  return status;
 }
 
 hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor) {

@@ -28,17 +28,17 @@ void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status) {
 }
 
 void hmci_room_tell(hmci_room_t *room) {
-  atomic_fetch_add(&room->completions, 1);
-  if (atomic_load(&room->sleepers)) futex_wake(&room->completions);
+  if (atomic_load(&room->sleepers)) { /* partner: hmci_room_enter */
+    atomic_fetch_add(&room->completions, 1);
+    futex_wake(&room->completions);
+  }
   int event = atomic_load_explicit(&room->event, memory_order_acquire); /* partner: the store that made it */
   uint64_t one = 1;
   if (event >= 0 && write(event, &one, sizeof one) < 0) return; /* its count is full: it is readable already */
 }
 
 void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline) {
-  atomic_fetch_add(&room->sleepers, 1);
   if (atomic_load(&room->completions) == seen) futex_wait(&room->completions, seen, deadline);
-  atomic_fetch_sub(&room->sleepers, 1);
 }
 
 bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline) {

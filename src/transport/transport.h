@@ -156,8 +156,11 @@ enum hmci_operation_phase { HMCI_PENDING = 0, HMCI_PENDING_WITH_SLEEPER = 1, HMC
 /* Completes an operation and wakes its waiters; the operation may be gone when it returns. */
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
 
-/* Sleeps until the room's count differs from `seen` or the deadline has passed. Look at the count before looking at
- * what it counts. */
+/* Around waiting in a room: completions are counted only while somebody is in it. Enter before looking at the count, and
+ * look at the count before looking at what it counts. */
+static inline void hmci_room_enter(hmci_room_t *room) { atomic_fetch_add(&room->sleepers, 1); }
+static inline void hmci_room_leave(hmci_room_t *room) { atomic_fetch_sub(&room->sleepers, 1); }
+/* Sleeps until the room's count differs from `seen` or the deadline has passed. */
 void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline);
 void hmci_room_tell(hmci_room_t *room);
 
