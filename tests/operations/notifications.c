@@ -186,18 +186,31 @@ void notification_queue_has_a_limit(void **state) {
     frame_write(&local, 300, 2000, round);
     owner_frame_write(&far.place, 300, 2000, ~round);
     hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_ADD, 1};
-    hmc_operation_options_t options = {
-        .size = sizeof(hmc_operation_options_t), .signal = &signal, .notification = "over", .notification_size = 4};
-    assert_status(put_with(&local, 300, far.remote, 300, 2000, &options), HMC_NO_MEMORY);
+    hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                       .signal = &signal,
+                                       .notification = "over",
+                                       .notification_size = 4,
+                                       .timeout_ms = 100};
+    uint64_t start = now_ms();
+    assert_status(put_with(&local, 300, far.remote, 300, 2000, &options), HMC_TIMEOUT);
+    assert_took(start, 100, 100);
     assert_string_not_equal(hmc_last_error(), "");
     assert_int_equal(owner_frame_check(&far.place, 300, 2000, round), PATTERN_SAME);
     assert_int_equal(word_load(&words.place, 8), round);
   }
   assert_success(hmc_put(local.region, 0, far.remote, 0, 64)); /* nothing else is held up */
+  hmc_operation_options_t last = {
+      .size = sizeof(hmc_operation_options_t), .notification = &number, .notification_size = sizeof number};
+  assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, &last, &requests[0]));
+  sleep_ms(20);
+  assert_status(hmc_request_test(requests[0]), HMC_IN_PROGRESS); /* it waits, and fails nobody */
+  last.timeout_ms = 50;
+  assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, &last, &requests[1]));
+  assert_status(hmc_request_cancel(requests[1]), HMC_CANCELLED); /* nor does what ends behind it */
+  hmc_request_free(requests[1]);
   assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
   assert_int_equal(told, 0);
-  assert_success(notify(&local, far.remote, &number, sizeof number)); /* room for one */
-  assert_status(notify(&local, far.remote, "more", 4), HMC_NO_MEMORY);
+  assert_success(finish(requests[0])); /* there was room for one */
   uint8_t seen[HMC_NOTIFICATION_QUEUE + 1] = {1};
   for (uint32_t i = 1; i <= HMC_NOTIFICATION_QUEUE; i++) {
     assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
@@ -269,9 +282,7 @@ void notification_receivers_share(void **state) {
   }
   hmc_status_t status = HMC_SUCCESS;
   for (uint32_t i = 0; i < COUNT_OF(taken) && status == HMC_SUCCESS; i++) {
-    do /* they may fall behind */
-      status = notify(&local, far.remote, &i, sizeof i);
-    while (status == HMC_NO_MEMORY);
+    status = notify(&local, far.remote, &i, sizeof i);
   }
   for (size_t i = 0; i < RECEIVERS; i++) pthread_join(receivers[i].thread, NULL);
   assert_status(status, HMC_SUCCESS);

@@ -393,3 +393,63 @@ void queue_refuses(void **state) {
   far_close(&shut);
   far_close(&far);
 }
+
+/* ---- notifications */
+
+/* Comes after all that the queue did, large or small; nothing is announced that has failed. */
+void queue_notifies_after_all(void **state) {
+  couple_t *couple = *state;
+  enum { ROUNDS = 20 };
+  const uint64_t length = 200 * KIB;
+  far_t far = far_make(couple, (far_options_t){.name = "noted", .size = length, .lend = true});
+  far_t gone = far_make(couple, (far_options_t){.name = "gone", .size = 64, .lend = true});
+  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 2000);
+  uint8_t *bytes = malloc(length), *large = malloc(HMC_NOTIFICATION_MAX);
+  assert_non_null(bytes);
+  assert_non_null(large);
+  size_t most = stamp.type == HMC_CONNECTION_RDMA ? 128 * KIB : HMC_NOTIFICATION_MAX, size = 0;
+  for (uint32_t round = 1; round <= ROUNDS; round++) {
+    hmc_peer_t *from = NULL;
+    uint32_t told = 0;
+    memset(bytes, (int)round, length);
+    assert_success(hmc_queue_put(queue, bytes, far.remote, 0, length));
+    for (uint64_t at = 0; at < 10; at++) assert_success(hmc_queue_put(queue, &round, far.remote, 8 * at, 1));
+    assert_success(hmc_queue_notify(queue, couple->peer, &round, sizeof round));
+    assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, &from, 0));
+    assert_int_equal(told, round);
+    assert_ptr_equal(from, couple->back);
+    assert_int_equal(owner_others(&far.place, 0, length, (uint8_t)round, (uint8_t)round), 0);
+  }
+  for (uint64_t round = 0; round < 20; round++) { /* more bytes than may wait: they are taken meanwhile */
+    for (size_t i = 0; i < most; i++) large[i] = (uint8_t)mix(i + round);
+    assert_success(hmc_queue_notify(queue, couple->peer, large, most));
+    hmc_event_t event = HMC_EVENT_INIT;
+    size_t count = 0;
+    assert_success(hmc_poll_kinds(couple->there, HMC_EVENT_BIT(HMC_EVENT_NOTIFICATION), &event, 1, &count, 0));
+    assert_int_equal(event.data_size, most);
+    assert_memory_equal(event.data, large, most);
+    hmc_notification_free(event.data);
+  }
+  assert_success(hmc_queue_flush(queue, NULL, 0));
+  uint32_t waiting = 0;
+  hmc_status_t status;
+  while ((status = hmc_queue_notify(queue, couple->peer, large, most)) == HMC_SUCCESS && waiting < 100) waiting++;
+  assert_status(status, HMC_TIMEOUT); /* the bytes have a bound too, and the sender its deadline */
+  assert_in_range(waiting, 4, 40);
+  assert_success(hmc_queue_flush(queue, couple->peer, 0));
+  for (uint32_t i = 0; i < waiting; i++)
+    assert_success(hmc_notification_receive(couple->there, large, most, &size, NULL, 0));
+  place_withdraw(&gone.place);
+  status = hmc_queue_put(queue, bytes, gone.remote, 0, 64);
+  if (status == HMC_SUCCESS) status = hmc_queue_notify(queue, couple->peer, "x", 1);
+  assert_status(status, HMC_STALE);
+  assert_no_notification(couple->there);
+  assert_status(hmc_queue_notify(queue, couple->peer, large, HMC_NOTIFICATION_MAX + 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_notify(queue, couple->peer, large, 0), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_notify(queue, couple->back, large, 1), HMC_INVALID_CONFIG);
+  free(bytes);
+  free(large);
+  hmc_queue_destroy(queue);
+  far_close(&gone);
+  far_close(&far);
+}

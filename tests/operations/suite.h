@@ -149,8 +149,23 @@ void spin_ns(uint64_t nanoseconds);
   X(queue_has_a_bound)                                                                                                 \
   X(queue_has_deadlines)                                                                                               \
   X(queue_reports_the_first_error)                                                                                     \
+  X(queue_notifies_after_all)                                                                                          \
   X(queue_survives_its_peers)                                                                                          \
   X(queue_refuses)
+#define POLL_TESTS(X)                                                                                                  \
+  X(poll_tells_in_order)                                                                                               \
+  X(poll_gives_out_requests)                                                                                           \
+  X(poll_has_a_descriptor)                                                                                             \
+  X(poll_ends_when_interrupted)                                                                                        \
+  X(poll_refuses)
+#define ENDING_TESTS(X)                                                                                                \
+  X(large_requests_can_be_ended)                                                                                       \
+  X(large_requests_tell_after_the_data)                                                                                \
+  X(calls_have_deadlines_of_their_own)                                                                                 \
+  X(requests_have_a_bound)                                                                                             \
+  X(callbacks_are_called_exactly_once)                                                                                 \
+  X(callbacks_may_not_connect)                                                                                         \
+  X(closing_a_local_region_ends_its_operations)
 #define BATCH_TESTS(X)                                                                                                 \
   X(batch_random_lists)                                                                                                \
   X(batch_adjacent_pieces)                                                                                             \
@@ -202,6 +217,8 @@ void spin_ns(uint64_t nanoseconds);
   X(text_explains_puts_and_gets)                                                                                       \
   X(unmapped_memory_is_told_at_once)
 #define ALL_TESTS(X)                                                                                                   \
+  ENDING_TESTS(X)                                                                                                      \
+  POLL_TESTS(X)                                                                                                        \
   QUEUE_TESTS(X)                                                                                                       \
   WORD_TESTS(X)                                                                                                        \
   SIGNAL_TESTS(X)                                                                                                      \

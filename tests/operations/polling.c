@@ -1,0 +1,253 @@
+/* One place to wait: hmc_poll, its descriptor, and what ends those who wait. */
+#include "suite.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EVENTS 16u
+
+/* Polls until there is something; asserts that it is one event of that kind, and gives it. */
+static hmc_event_t next_event(hmc_context_t *context, hmc_event_kind_t kind) {
+  hmc_event_t event = HMC_EVENT_INIT;
+  size_t count = 0;
+  assert_success(hmc_poll(context, &event, 1, &count, COUPLE_TIMEOUT_MS));
+  assert_int_equal(count, 1);
+  assert_int_equal(event.kind, kind);
+  assert_int_equal(event.size, sizeof event);
+  return event;
+}
+
+static void assert_nothing(hmc_context_t *context) {
+  hmc_event_t event = HMC_EVENT_INIT;
+  size_t count = 5;
+  assert_status(hmc_poll(context, &event, 1, &count, HMC_NO_WAIT), HMC_TIMEOUT);
+  assert_int_equal(count, 0);
+}
+
+static bool is_readable(int descriptor, int timeout) {
+  struct pollfd one = {.fd = descriptor, .events = POLLIN};
+  return poll(&one, 1, timeout) == 1;
+}
+
+static hmc_request_t *start_put(const place_t *local, hmc_remote_t *remote, void *user) {
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_EVENT, .user = user};
+  hmc_request_t *request = NULL;
+  assert_success(hmc_put_nb(local->region, 0, remote, 0, 64, &options, &request));
+  return request;
+}
+
+/* A peer comes, sends, and goes; each is told once and in that order. */
+void poll_tells_in_order(void **state) {
+  couple_t *couple = *state;
+  hmc_context_t *third = NULL;
+  hmc_peer_t *peer = NULL;
+  hmc_remote_t *remote = NULL;
+  uint8_t text[3] = {1, 2, 3};
+  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64});
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "third", COUPLE_TIMEOUT_MS}, &third));
+  place_t local;
+  assert_success(place_open(&local, third, stamp.near, 64, NULL, 0, false));
+  assert_success(hmc_context_connect(third, "127.0.0.1", couple->port, stamp.type, 0, &peer));
+  assert_success(hmc_remote_open(peer, "inbox", 0, &remote));
+  for (uint8_t i = 0; i < 3; i++) {
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .notification = &text[i], .notification_size = 1};
+    assert_success(put_with(&local, 0, remote, 0, 8, &options));
+  }
+  hmc_event_t event = next_event(couple->there, HMC_EVENT_ARRIVAL);
+  hmc_context_destroy(third); /* its regions go with it */
+  peer = event.peer;
+  assert_non_null(peer);
+  assert_ptr_not_equal(peer, couple->back);
+  for (uint8_t i = 0; i < 3; i++) {
+    event = next_event(couple->there, HMC_EVENT_NOTIFICATION);
+    assert_ptr_equal(event.peer, peer);
+    assert_int_equal(event.data_size, 1);
+    assert_int_equal(*(uint8_t *)event.data, text[i]);
+    hmc_notification_free(event.data);
+  }
+  event = next_event(couple->there, HMC_EVENT_PEER_LOST);
+  assert_ptr_equal(event.peer, peer);
+  assert_nothing(couple->there);
+  hmc_peer_close(peer);
+  far_close(&far);
+}
+
+void poll_gives_out_requests(void **state) {
+  enum { REQUESTS = 100 };
+  couple_t *couple = *state;
+  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64, .lend = true});
+  place_t local = near_make(couple, 64, false);
+  hmc_request_t *requests[REQUESTS], *plain = NULL;
+  hmc_event_t events[7] = {HMC_EVENT_INIT};
+  bool seen[REQUESTS] = {false};
+  size_t count = 0, all = 0;
+  for (size_t i = 0; i < REQUESTS; i++) requests[i] = start_put(&local, far.remote, &seen[i]);
+  assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, NULL, &plain));
+  assert_success(finish(plain));              /* has not asked to be told */
+  for (size_t i = 0; i < REQUESTS; i += 10) { /* freed: not given out */
+    hmc_request_free(requests[i]);
+    requests[i] = NULL;
+  }
+  while (all < REQUESTS - REQUESTS / 10) {
+    events[0].size = sizeof events[0];
+    assert_success(hmc_poll(couple->here, events, COUNT_OF(events), &count, COUPLE_TIMEOUT_MS));
+    assert_in_range(count, 1, COUNT_OF(events));
+    for (size_t i = 0; i < count; i++, all++) {
+      assert_int_equal(events[i].kind, HMC_EVENT_COMPLETION);
+      assert_int_equal(events[i].status, HMC_SUCCESS);
+      size_t place = (size_t)((bool *)events[i].user - seen);
+      assert_in_range(place, 0, REQUESTS - 1);
+      assert_ptr_equal(events[i].request, requests[place]);
+      assert_non_null(events[i].request);
+      assert_false(seen[place]);
+      seen[place] = true;
+      hmc_request_free(events[i].request);
+    }
+  }
+  assert_nothing(couple->here);
+  place_close(&local);
+  far_close(&far);
+}
+
+void poll_has_a_descriptor(void **state) {
+  couple_t *couple = *state;
+  distant_t distant;
+  int descriptor = -1;
+  distant_start(&distant, couple);
+  assert_success(hmc_context_poll_descriptor(couple->here, HMC_EVENT_ALL, &descriptor));
+  assert_false(is_readable(descriptor, 0));
+  distant_stop(&distant);
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_EVENT};
+  hmc_request_t *one = NULL, *two = NULL;
+  assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options, &one));
+  assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options, &two));
+  assert_false(is_readable(descriptor, 20));
+  distant_continue(&distant);
+  assert_true(is_readable(descriptor, COUPLE_TIMEOUT_MS));
+  assert_success(hmc_request_wait(one));
+  assert_success(hmc_request_wait(two)); /* waiting takes no event away */
+  assert_true(is_readable(descriptor, 0));
+  next_event(couple->here, HMC_EVENT_COMPLETION);
+  assert_true(is_readable(descriptor, 0)); /* there is another one */
+  hmc_request_free(one);
+  hmc_request_free(two);
+  size_t count;
+  hmc_event_t event = HMC_EVENT_INIT;
+  hmc_poll(couple->here, &event, 1, &count, HMC_NO_WAIT);
+  assert_false(is_readable(descriptor, 0));
+  hmc_context_interrupt(couple->here);
+  assert_true(is_readable(descriptor, 0));
+  assert_status(hmc_poll(couple->here, &event, 1, &count, 0), HMC_CANCELLED);
+  assert_false(is_readable(descriptor, 0));
+  int same = -1;
+  assert_success(hmc_context_poll_descriptor(couple->here, HMC_EVENT_BIT(HMC_EVENT_ARRIVAL), &same));
+  assert_int_equal(same, descriptor);
+  target_kill(&distant.target);
+  event = next_event(couple->here, HMC_EVENT_PEER_LOST);
+  assert_ptr_equal(event.peer, distant.peer);
+  assert_false(is_readable(descriptor, 0)); /* not of that kind */
+  hmc_peer_close(distant.peer);
+}
+
+/* ---- ending those who wait */
+
+typedef struct guest {
+  pthread_t thread;
+  hmc_context_t *context;
+  hmc_status_t (*wait)(hmc_context_t *context);
+  _Atomic bool begun;
+  hmc_status_t status;
+} guest_t;
+
+static hmc_status_t wait_polling(hmc_context_t *context) {
+  hmc_event_t event = HMC_EVENT_INIT;
+  size_t count;
+  return hmc_poll(context, &event, 1, &count, HMC_FOREVER);
+}
+static hmc_status_t wait_accepting(hmc_context_t *context) {
+  hmc_peer_t *peer;
+  return hmc_context_accept(context, 10 * COUPLE_TIMEOUT_MS, &peer);
+}
+static hmc_status_t wait_receiving(hmc_context_t *context) {
+  uint8_t data[8];
+  size_t size;
+  return hmc_notification_receive(context, data, sizeof data, &size, NULL, 10 * COUPLE_TIMEOUT_MS);
+}
+
+static void *run_guest(void *argument) {
+  guest_t *guest = argument;
+  atomic_store(&guest->begun, true);
+  guest->status = guest->wait(guest->context);
+  return NULL;
+}
+
+static void guests_start(guest_t *guests, size_t count, hmc_context_t *context) {
+  for (size_t i = 0; i < count; i++) {
+    guests[i].context = context;
+    assert_int_equal(pthread_create(&guests[i].thread, NULL, run_guest, &guests[i]), 0);
+  }
+  for (size_t i = 0; i < count; i++)
+    while (!atomic_load(&guests[i].begun)) sleep_ms(1);
+  sleep_ms(50); /* they are in their calls then, all but surely; if not, the next one finds them */
+}
+
+static void guests_end(guest_t *guests, size_t count) {
+  for (size_t i = 0; i < count; i++) pthread_join(guests[i].thread, NULL);
+  for (size_t i = 0; i < count; i++) assert_status(guests[i].status, HMC_CANCELLED);
+}
+
+void poll_ends_when_interrupted(void **state) {
+  couple_t *couple = *state;
+  guest_t guests[] = {
+      {.wait = wait_polling}, {.wait = wait_polling}, {.wait = wait_accepting}, {.wait = wait_receiving}};
+  uint64_t start = now_ms();
+  guests_start(guests, COUNT_OF(guests), couple->there);
+  hmc_context_interrupt(couple->there);
+  guests_end(guests, COUNT_OF(guests));
+  assert_nothing(couple->there); /* it was for those who waited */
+  hmc_context_interrupt(couple->there);
+  assert_status(wait_polling(couple->there), HMC_CANCELLED);
+  assert_nothing(couple->there);
+  hmc_context_interrupt(NULL);
+  hmc_context_t *brief = NULL;
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", COUPLE_TIMEOUT_MS}, &brief));
+  guest_t last[] = {{.wait = wait_polling}, {.wait = wait_accepting}, {.wait = wait_receiving}};
+  guests_start(last, COUNT_OF(last), brief);
+  hmc_context_destroy(brief);
+  guests_end(last, COUNT_OF(last));
+  assert_took(start, 0, 200);
+}
+
+void poll_refuses(void **state) {
+  couple_t *couple = *state;
+  hmc_event_t event = HMC_EVENT_INIT;
+  size_t count = 0;
+  int descriptor;
+  assert_status(hmc_poll(NULL, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(couple->here, NULL, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(couple->here, &event, 0, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(couple->here, &event, 1, NULL, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll_kinds(couple->here, 0, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll_kinds(couple->here, 0x40, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_error_names("0x40");
+  assert_status(hmc_context_poll_descriptor(couple->here, 0, &descriptor), HMC_INVALID_CONFIG);
+  assert_status(hmc_context_poll_descriptor(couple->here, HMC_EVENT_ALL, NULL), HMC_INVALID_CONFIG);
+  event.size = 8;
+  assert_status(hmc_poll(couple->here, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  hmc_notification_free(NULL);
+  uint64_t start = now_ms();
+  event.size = sizeof event;
+  assert_status(hmc_poll(couple->here, &event, 1, &count, 150), HMC_TIMEOUT);
+  assert_took(start, 150, 150);
+  hmc_peer_t *peer;
+  start = now_ms();
+  assert_status(hmc_context_accept(couple->here, HMC_NO_WAIT, &peer), HMC_TIMEOUT);
+  assert_took(start, 0, 0);
+}
