@@ -26,8 +26,9 @@ typedef struct hello {
 } hello_t;
 
 static int run(int socket) {
+  static uint8_t memory[OWNER_BYTES];
   hmc_context_t *context;
-  hmc_region_t *region;
+  hmc_region_t *region, *lent;
   hello_t hello = {0};
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   options.bytes = OWNER_BYTES;
@@ -37,6 +38,7 @@ static int run(int socket) {
   if (hmc_context_create(NULL, &context) != HMC_SUCCESS ||
       hmc_context_listen(context, "127.0.0.1", 0, &hello.port) != HMC_SUCCESS ||
       hmc_region_create(context, &options, &region) != HMC_SUCCESS ||
+      hmc_region_register(context, memory, sizeof memory, "lent", HMC_REMOTE_ALL, &lent) != HMC_SUCCESS ||
       hmc_region_export(region, hello.descriptor, sizeof hello.descriptor, &hello.size) != HMC_SUCCESS) {
     fprintf(stderr, "owner: %s\n", hmc_last_error());
     return 1;
@@ -78,6 +80,7 @@ void owner_start(owner_t *owner, couple_t *couple) {
   assert_int_equal(recv(owner->pipe, &hello, sizeof hello, MSG_WAITALL), sizeof hello);
   owner->descriptor_size = hello.size;
   memcpy(owner->descriptor, hello.descriptor, sizeof hello.descriptor);
+  owner->port = hello.port;
   assert_success(hmc_context_connect(couple->here, "127.0.0.1", hello.port, stamp.type, 0, &owner->peer));
 }
 

@@ -7,11 +7,12 @@
 
 #define PAGE UINT64_C(4096)
 
-/* An owner in another process: it has one allocated region of OWNER_BYTES, "owned", its first word counting up. */
+/* An owner in another process: it has an allocated region of OWNER_BYTES, "owned", and one of its own memory, "lent". */
 #define OWNER_BYTES (4 * MIB)
 typedef struct owner {
   pid_t process;
   int pipe; /* to it; it ends when this closes */
+  uint16_t port;
   hmc_peer_t *peer;
   uint8_t descriptor[HMC_REGION_DESCRIPTOR_MAX]; /* of its region */
   size_t descriptor_size;
@@ -51,7 +52,12 @@ bool is_reserved(const uint8_t *address);
   X(map_refused)                                                                                                       \
   X(map_tells_of_the_end)                                                                                              \
   X(map_of_the_dead)                                                                                                   \
-  X(closed_peer_stops_at_once)
+  X(closed_peer_stops_at_once)                                                                                         \
+  X(lent_puts_of_all_sizes)                                                                                            \
+  X(lent_puts_of_many_threads)                                                                                         \
+  X(lent_put_ends_though_the_owner_stands)                                                                             \
+  X(lent_put_ends_when_the_owner_dies)                                                                                 \
+  X(lent_memory_that_is_unmapped)
 #define DECLARE(name) void name(void **state);
 REGION_TESTS(DECLARE)
 #undef DECLARE

@@ -52,6 +52,7 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
     connection->attach = true;
   }
   static _Atomic bool told; /* a downgrade is logged once */
+  if (connection->accesses) atomic_store(&connection->accesses->pulls_for[connection->role], connection->attach);
   if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
     hmci_log(HMC_LOG_WARNING,
              "lent memory of processes on this host goes through sockets, for attaching does not work: %s", reason);
@@ -109,6 +110,7 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET)
     return false;                        /* the owner's thread does those, in order */
   if (operation->checksum) return false; /* the stream has checksums */
+  if (hmci_shm_pull(connection, operation, status)) return true;
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops, operation->kind))
     return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */

@@ -34,6 +34,7 @@ typedef enum message_type {
   REGION,    /* region, generation */
   STREAM,    /* a socket that carries the sender's requests */
   ANSWER,
+  BELL, /* there are pulls to be done; no answer */
 } message_type_t;
 
 typedef struct message {
@@ -183,6 +184,11 @@ hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
   return status;
 }
 
+void hmci_shm_ring(shm_connection_t *connection) {
+  message_t bell = {.type = BELL};
+  send_message(connection->ask, &bell, -1); /* a packet is whole, so no lock; a full socket wakes the peer as well */
+}
+
 /* ---- answering --------------------------------------------------------------------------------------------------- */
 
 /* A descriptor of the region's memory; one that cannot be written through where peers may not write. */
@@ -268,13 +274,18 @@ static hmc_status_t take_question(shm_connection_t *connection, const message_t 
     return status == HMC_SUCCESS ? finish_accept(connection) : status;
   case REGION: return answer_region(connection, message);
   case STREAM: return answer_stream(connection, message, descriptor);
+  case BELL: return HMC_SUCCESS; /* on_question looks at the pulls in any case */
   }
   return hmci_fail(HMC_CORRUPT, "unexpected message %u on a link", message->type);
 }
 
 static bool on_question(hmci_watch_t *watch, uint32_t events) {
   shm_connection_t *connection = HMCI_CONTAINER(watch, shm_connection_t, serve);
-  if (!events || atomic_load(&connection->failed)) return false;
+  if (atomic_load(&connection->failed)) {
+    hmci_loop_set_polled(connection->transport->host->loop, watch, false);
+    return false;
+  }
+  if (!events) return hmci_shm_serve_pulls(connection);
   hmc_status_t status;
   do {
     message_t message;
@@ -288,8 +299,9 @@ static bool on_question(hmci_watch_t *watch, uint32_t events) {
     const char *reason = status == HMC_PEER_LOST ? "the process ended or hung up" : hmc_last_error();
     hmci_loop_silence(connection->transport->host->loop, watch);
     connection->transport->host->connection_lost(connection->transport->host, connection, reason);
+    return false;
   }
-  return false;
+  return hmci_shm_serve_pulls(connection);
 }
 
 /* Begins to answer on a socket, which the connection then owns. */

@@ -137,6 +137,7 @@ static void connection_fail(void *block, hmc_status_t status) {
   if (!atomic_exchange(&connection->failed, true)) {
     if (connection->accesses) atomic_store(&connection->accesses->open, 0);
     if (connection->linked) hmci_shm_board_blank(connection->peer_board);
+    if (connection->linked) hmci_shm_fail_pulls(connection);
   }
   if (connection->ask >= 0) shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
   if (atomic_load(&connection->has_requester)) hmci_requester_fail(&connection->requester, status);

@@ -5,9 +5,8 @@
  * region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
  *   import   device memory allocated by HMC whose kind has IPC handles: the device's copy engine, by the calling thread
- *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the stream, for a process that
- *   was stopped right
- *            before its process_vm_writev would write into memory whose region has long been closed
+ *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts, where the caller waits, by the same
+ *   call of the owner's service thread (pull.c), else by the stream
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
  *   its half */
 #ifndef HMCI_SHM_H
@@ -20,6 +19,7 @@ enum {
   SHM_REGIONS = 1 << 20,        /* words of a board: one per region id */
   SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
   SHM_ACCESSES = 64,            /* accesses to lent or imported memory that one end has under way at a time */
+  SHM_PULLS = 16,               /* puts that one end has asked the other to do at a time */
   SHM_VISITORS = 64,            /* sockets that have not said whose they are */
 };
 
@@ -29,12 +29,27 @@ typedef struct shm_board {
   _Atomic uint32_t generation[SHM_REGIONS];
 } shm_board_t;
 
+/* A put that the owner of the memory is to do. */
+typedef struct shm_pull {
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t state; /* a futex; see pull.c */
+  _Atomic uint32_t sleepers;
+  uint32_t region, generation, status;
+  uint64_t address, offset, length; /* from there in the process that puts; to there in the region */
+} shm_pull_t;
+
 /* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none).
  * Index: the end. */
 typedef struct shm_accesses {
   _Atomic uint32_t region[2][SHM_ACCESSES];
   _Atomic uint32_t open; /* 1 until one of the ends closes or loses the other: puts to mapped memory look at it */
+
+  /* Puts that the other end is asked to do (pull.c). Index: the end that puts; of the others, the end that says so. */
+  _Atomic uint32_t pulls_for[2]; /* 1: this end does pulls */
+  _Atomic uint32_t attentive[2]; /* 1: this end looks at the pulls by itself */
+  _Atomic uint32_t processor[2]; /* that this end ran on last, and 1 */
+  _Alignas(HMCI_CACHE_LINE) shm_pull_t pulls[2][SHM_PULLS];
 } shm_accesses_t;
+_Static_assert(sizeof(shm_accesses_t) <= 4096, "one page, whatever an older peer made of it");
 
 typedef struct shm_transport {
   const hmci_host_t *host;
@@ -53,7 +68,7 @@ typedef struct shm_connection {
   shm_transport_t *transport;
   hmci_role_t role;
   uint64_t token; /* of the accepting half: who presents it is the dialler */
-  bool linked;
+  _Atomic bool linked; /* all of the connection is there */
 
   int ask; /* this end's questions; `ask_lock` holds a question until its answer is there */
   pthread_mutex_t ask_lock;
@@ -65,7 +80,10 @@ typedef struct shm_connection {
   shm_board_t *peer_board;
   shm_accesses_t *accesses;
   _Atomic bool
-      announcing[SHM_ACCESSES]; /* slots of this end in use: what stands in the page may be a lie of the peer */
+      announcing[SHM_ACCESSES];    /* slots of this end in use: what stands in the page may be a lie of the peer */
+  _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
+  bool attentive;                  /* loop's thread, as the next one: this end polls for pulls */
+  uint64_t attentive_until;
   uint64_t nonce, peer_nonce, peer_nonce_address; /* prove that attaching reaches the right process */
   bool attach;
   char attach_reason[128];
@@ -140,6 +158,17 @@ void hmci_shm_remote_close(void *connection, void *remote);
 void hmci_shm_remote_explain(void *connection, void *remote, char *text, size_t size);
 bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory_ops_t *local,
                                hmci_operation_kind_t kind);
+
+/* Wakes the peer's service thread so that it looks at the pulls. */
+void hmci_shm_ring(shm_connection_t *connection);
+
+/* pull.c */
+/* True where the owner has done the put, or it failed; `status` has the outcome. Blocks. */
+bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
+/* The owner's side, in the loop's thread: does what is posted, and goes on looking while that is worth it. */
+bool hmci_shm_serve_pulls(shm_connection_t *connection);
+/* The connection has failed: who waits for a pull sees it. */
+void hmci_shm_fail_pulls(shm_connection_t *connection);
 
 /* copy.c */
 /* True where the calling thread moves the bytes itself; then `status` has the outcome. */

@@ -1,0 +1,227 @@
+/* Puts into lent memory, done by its owner: one copy, straight from the memory of who puts.
+ *
+ * Who puts must not write there itself: stopped between its check and its copy it would write into memory whose region
+ * has long been closed. So it posts a pull in the page that both ends map, and the owner's service thread, which checks
+ * the region and counts among its users, reads the bytes from the peer's process by process_vm_readv; memory that is
+ * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces.
+ *
+ * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), FREE (who puts);
+ * or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
+ * takes the pull back, or waits until the owner, which is copying at most a piece, is done.
+ *
+ * Waking each other. The owner polls the page for a while after a pull and says so in `attentive`; it clears that (a) and
+ * looks at the pulls once more (b), while who puts posts (c) and then looks at `attentive` (d); all sequentially
+ * consistent, so one of the two sees the other, and the bell, a message on the link, is rung when needed. Who puts polls
+ * for HMC_SPIN, unless the owner runs on this very processor, and sleeps on the pull's state then.
+ *
+ * What the page holds may be a lie: fields are read once, and name nothing but the liar's own memory and a region that is
+ * checked. */
+#include "shm.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+  PIECE = 1 << 20,    /* bytes of one pull */
+  LINGER = 2000,      /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
+  LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
+  NAP = 20000000,     /* nanoseconds that who puts sleeps at most, to see that the connection failed */
+  BUSY_LIMIT = 1000000000, /* nanoseconds that the owner may need for a piece once it has begun */
+};
+enum { FREE = 0, POSTED, BUSY, DONE };
+
+static uint32_t own_processor(void) { return (uint32_t)sched_getcpu() + 1; }
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t nanoseconds) {
+  struct timespec rest = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};
+  syscall(SYS_futex, word, FUTEX_WAIT, value, &rest, NULL, 0); /* shared: the other end is another process */
+}
+
+static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
+
+/* ---- the owner --------------------------------------------------------------------------------------------------- */
+
+static hmc_status_t copy_pulled(const shm_connection_t *connection, uint8_t *to, uint64_t from, uint64_t length) {
+  while (length) {
+    struct iovec local = {to, length}, remote = {(void *)(uintptr_t)from, length};
+    ssize_t done = process_vm_readv(connection->peer_process, &local, 1, &remote, 1, 0);
+    if (done <= 0) return done < 0 && errno == EFAULT ? HMC_ERROR : HMC_PEER_LOST;
+    to += done;
+    from += (uint64_t)done;
+    length -= (uint64_t)done;
+  }
+  return HMC_SUCCESS;
+}
+
+static hmc_status_t perform(shm_connection_t *connection, const shm_pull_t *pull) {
+  const hmci_host_t *host = connection->transport->host;
+  uint64_t offset = pull->offset, length = pull->length, address = pull->address;
+  hmci_region_view_t *region;
+  hmc_status_t status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
+  if (status != HMC_SUCCESS) return status;
+  if (!hmci_range_fits(offset, length, region->size) || length > PIECE) {
+    status = HMC_OUT_OF_RANGE;
+  } else {
+    status =
+        region->ops->host_accessible ? copy_pulled(connection, region->base + offset, address, length) : HMC_UNSUPPORT;
+  }
+  host->region_release(host, region);
+  return status;
+}
+
+/* Does what is posted. True when there was something. */
+static bool serve_posted(shm_connection_t *connection) {
+  bool moved = false;
+  shm_pull_t *pulls = connection->accesses->pulls[!connection->role];
+  for (uint32_t i = 0; i < SHM_PULLS; i++) {
+    uint32_t posted = POSTED;
+    if (atomic_load_explicit(&pulls[i].state, memory_order_relaxed) != POSTED) continue;
+    if (!atomic_compare_exchange_strong(&pulls[i].state, &posted, BUSY)) continue;
+    pulls[i].status = (uint32_t)perform(connection, &pulls[i]);
+    atomic_store(&pulls[i].state, DONE);
+    if (atomic_load(&pulls[i].sleepers)) futex_wake(&pulls[i].state);
+    moved = true;
+  }
+  return moved;
+}
+
+/* Does the pulls and waits a little for more. True when there were some. */
+static bool serve_for_a_while(shm_connection_t *connection) {
+  uint64_t until = 0;
+  bool moved = false;
+  atomic_store_explicit(&connection->accesses->processor[connection->role], own_processor(), memory_order_relaxed);
+  for (uint32_t looks = 0;; looks++) {
+    if (serve_posted(connection)) {
+      moved = true;
+      until = 0;
+      looks = 0;
+    }
+    if (!moved || looks % LOOK_AT_CLOCK) {
+      if (!moved) return false;
+      hmci_pause();
+      continue;
+    }
+    uint64_t now = hmci_now();
+    if (!until) until = now + LINGER;
+    if (now >= until) return true;
+  }
+}
+
+/* Polling helps nobody who has to wait for this processor. */
+static bool shares_processor(const shm_connection_t *connection) {
+  const shm_accesses_t *accesses = connection->accesses;
+  uint32_t theirs = atomic_load_explicit(&accesses->processor[!connection->role], memory_order_relaxed);
+  return theirs == own_processor();
+}
+
+static void set_attentive(shm_connection_t *connection, bool attentive) {
+  atomic_store(&connection->accesses->attentive[connection->role], attentive); /* (a) */
+  hmci_loop_set_polled(connection->transport->host->loop, &connection->serve, attentive);
+  connection->attentive = attentive;
+}
+
+bool hmci_shm_serve_pulls(shm_connection_t *connection) {
+  if (!connection->linked || !connection->attach || atomic_load(&connection->failed)) return false;
+  bool moved = serve_for_a_while(connection);
+  uint64_t now = hmci_now(), spin = connection->transport->host->settings->spin;
+  if (moved) connection->attentive_until = now + spin;
+  bool attentive = now < connection->attentive_until && !shares_processor(connection);
+  if (attentive != connection->attentive) set_attentive(connection, attentive);
+  if (!attentive && serve_posted(connection)) moved = true; /* (b) */
+  return moved;
+}
+
+/* ---- who puts ---------------------------------------------------------------------------------------------------- */
+
+void hmci_shm_fail_pulls(shm_connection_t *connection) {
+  for (uint32_t i = 0; i < SHM_PULLS; i++) futex_wake(&connection->accesses->pulls[connection->role][i].state);
+}
+
+/* Waits until the owner is done, has not begun when the deadline has come, or the connection fails. */
+static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, uint64_t deadline) {
+  uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
+  uint64_t begun = 0, now = 0, limit = 0;
+  for (uint32_t looks = 1;; looks++) {
+    uint32_t state = atomic_load(&pull->state);
+    if (state == DONE) return HMC_SUCCESS;
+    if (looks % LOOK_AT_CLOCK && spin) {
+      hmci_pause();
+      continue;
+    }
+    now = hmci_now();
+    if (!begun) begun = now;
+    bool ends = now >= deadline || atomic_load(&connection->failed);
+    uint32_t posted = POSTED;
+    if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
+      return now >= deadline ? HMC_TIMEOUT : HMC_PEER_LOST;
+    if (ends && !limit) limit = now + BUSY_LIMIT;
+    if (limit && now >= limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
+    if (now - begun < spin) continue;
+    spin = 0;
+    atomic_store(&pull->sleepers, 1);
+    state = atomic_load(&pull->state);
+    uint64_t rest = now < deadline && deadline - now < NAP ? deadline - now : NAP;
+    if (state == POSTED || state == BUSY) futex_wait(&pull->state, state, rest);
+  }
+}
+
+/* Has the owner do one piece. */
+static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, const shm_remote_t *remote,
+                               const void *from, uint64_t offset, uint64_t length, uint64_t deadline) {
+  pull->region = remote->id;
+  pull->generation = remote->generation;
+  pull->address = (uint64_t)(uintptr_t)from;
+  pull->offset = offset;
+  pull->length = length;
+  atomic_store_explicit(&pull->sleepers, 0, memory_order_relaxed);
+  shm_accesses_t *accesses = connection->accesses;
+  atomic_store_explicit(&accesses->processor[connection->role], own_processor(), memory_order_relaxed);
+  atomic_store(&pull->state, POSTED);                                                   /* (c) */
+  if (!atomic_load(&accesses->attentive[!connection->role])) hmci_shm_ring(connection); /* (d) */
+  hmc_status_t status = await(connection, pull, deadline);
+  if (status == HMC_SUCCESS) {
+    status = (hmc_status_t)pull->status;
+    atomic_store(&pull->state, FREE);
+  }
+  return status;
+}
+
+static int take_pull(shm_connection_t *connection) {
+  for (int i = 0; i < SHM_PULLS; i++)
+    if (!atomic_exchange(&connection->pulling[i], true)) return i;
+  return -1;
+}
+
+bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
+  const shm_remote_t *remote = operation->remote_state;
+  const hmci_segment_t *segment = &operation->segments[0];
+  bool fits = operation->kind == HMCI_PUT && operation->awaited && operation->segment_count == 1 &&
+              !operation->checksum && operation->local->ops->host_accessible;
+  if (!fits || remote->way != SHM_ATTACH || !connection->accesses->pulls_for[!connection->role]) return false;
+  if (hmci_loop_is_held(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
+  int slot = take_pull(connection);
+  if (slot < 0) return false;
+  shm_pull_t *pull = &connection->accesses->pulls[connection->role][slot];
+  *status = HMC_SUCCESS;
+  for (uint64_t done = 0; done < segment->length && *status == HMC_SUCCESS;) {
+    uint64_t length = segment->length - done < PIECE ? segment->length - done : PIECE;
+    *status = pull_piece(connection, pull, remote, operation->local->base + segment->local + done,
+                         segment->remote + done, length, operation->deadline);
+    done += length;
+  }
+  if (*status == HMC_IN_PROGRESS) { /* the slot stays taken: the owner may go on with it */
+    const hmci_host_t *host = connection->transport->host;
+    host->connection_lost(host, connection, "its process was stopped while it copied from this one");
+    *status = HMC_TIMEOUT;
+    return true;
+  }
+  atomic_store(&connection->pulling[slot], false);
+  return true;
+}
