@@ -53,7 +53,7 @@ static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t 
   if (put && get) {
     snprintf(line, size, "one copy, %s; no other process takes part", by);
   } else if (get) {
-    snprintf(line, size, "get: one copy, %s; put: the peer's service thread reads it from a socket", by);
+    snprintf(line, size, "get: one copy, %s; put: the peer's service thread fetches it", by);
   } else if (!staged) {
     snprintf(line, size, "no staging: straight from and to the memory at both ends");
   } else {

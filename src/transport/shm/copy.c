@@ -1,6 +1,8 @@
 /* Moving bytes by the calling thread: mapped, imported and attached regions. */
 #include "shm.h"
 
+#include "../../base/guarded.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ static hmc_status_t attach_piece(const shm_connection_t *connection, void *here,
     if (done <= 0) {
       int error = errno;
       if (done < 0 && error == ESRCH) return HMC_PEER_LOST;
+      if (done < 0 && error == EFAULT) return hmci_guarded_is_there(here, length) ? HMC_STALE : HMC_INVALID_CONFIG;
       return hmci_fail(HMC_ERROR, "reaching into process %d: %s", connection->peer_process, strerror(error));
     }
     here = (uint8_t *)here + done;

@@ -18,6 +18,9 @@
  * checked. */
 #include "shm.h"
 
+#include "../../base/guarded.h"
+#include "../../base/processor.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -52,7 +55,8 @@ static hmc_status_t copy_pulled(const shm_connection_t *connection, uint8_t *to,
   while (length) {
     struct iovec local = {to, length}, remote = {(void *)(uintptr_t)from, length};
     ssize_t done = process_vm_readv(connection->peer_process, &local, 1, &remote, 1, 0);
-    if (done <= 0) return done < 0 && errno == EFAULT ? HMC_ERROR : HMC_PEER_LOST;
+    if (done < 0 && errno == EFAULT) return hmci_guarded_is_there(to, length) ? HMC_INVALID_CONFIG : HMC_STALE;
+    if (done <= 0) return HMC_PEER_LOST;
     to += done;
     from += (uint64_t)done;
     length -= (uint64_t)done;
@@ -118,7 +122,7 @@ static bool serve_for_a_while(shm_connection_t *connection) {
 static bool shares_processor(const shm_connection_t *connection) {
   const shm_accesses_t *accesses = connection->accesses;
   uint32_t theirs = atomic_load_explicit(&accesses->processor[!connection->role], memory_order_relaxed);
-  return theirs == own_processor();
+  return theirs == own_processor() || hmci_processor_is_single();
 }
 
 static void set_attentive(shm_connection_t *connection, bool attentive) {

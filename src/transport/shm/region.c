@@ -238,7 +238,7 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   case SHM_MAP: snprintf(text, size, "mapped here: a put is a copy by the calling thread"); break;
   case SHM_IMPORT: snprintf(text, size, "imported here: the device copies, started by the calling thread"); break;
   case SHM_ATTACH:
-    snprintf(text, size, "read by process_vm_readv, by the calling thread; written through a UNIX socket");
+    snprintf(text, size, "copied by process_vm_readv: gets by the calling thread, puts by the owner's service thread");
     break;
   case SHM_STREAM:
     if (remote->pointer) {

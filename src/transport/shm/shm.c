@@ -167,7 +167,7 @@ static void connection_close(void *block) {
 static void explain(void *block, char *text, size_t size) {
   shm_connection_t *connection = block;
   if (connection->attach) {
-    snprintf(text, size, "shared mappings; lent memory is read by process_vm_readv and written through a socket");
+    snprintf(text, size, "shared mappings; lent memory is copied by process_vm_readv, by whoever receives");
   } else {
     snprintf(text, size, "shared mappings; lent memory through a socket (%s)", connection->attach_reason);
   }

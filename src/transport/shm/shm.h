@@ -67,7 +67,7 @@ typedef struct shm_connection {
   hmci_list_t link;
   shm_transport_t *transport;
   hmci_role_t role;
-  uint64_t token; /* of the accepting half: who presents it is the dialler */
+  uint64_t token;      /* of the accepting half: who presents it is the dialler */
   _Atomic bool linked; /* all of the connection is there */
 
   int ask; /* this end's questions; `ask_lock` holds a question until its answer is there */
