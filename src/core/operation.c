@@ -98,9 +98,11 @@ static const char *cause_of(hmc_status_t status) {
   switch (status) {
   case HMC_ERROR:
     return "the memory at one of the ends could not be reached: it was unmapped meanwhile, or its device failed";
-  case HMC_STALE: return "the peer closed that region or revoked the lease: open it, or ask for a lease, again";
+  case HMC_STALE:
+    return "the peer closed that region, unmapped its memory or revoked the lease: open it, or ask for a lease, again";
   case HMC_TIMEOUT:
     return "deadline passed; the peer may be stopped or its network slow (HMC_TIMEOUT, or a deadline of its own)";
+  case HMC_INVALID_CONFIG: return "the memory of this side's region was unmapped";
   case HMC_DENIED: return "the owner refused it: rights of the region or the lease, or a lease that was not named";
   case HMC_CANCELLED: return "cancelled, or the peer was closed on this side";
   case HMC_NO_MEMORY: return "the peer's queue of notifications is full, or one of the ends is out of memory";
