@@ -50,7 +50,8 @@ hmc_region_t *leased_make(couple_t *couple, const char *name, uint64_t bytes);
   X(lease_under_signals_and_batches)                                                                                   \
   X(reuse_under_load)                                                                                                  \
   X(reuse_while_stopped)                                                                                               \
-  X(reuse_after_death)
+  X(reuse_after_death)                                                                                                 \
+  X(reuse_of_pages_that_are_read)
 #define DECLARE(name) void name(void **state);
 LEASE_TESTS(DECLARE)
 #undef DECLARE

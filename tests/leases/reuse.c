@@ -15,8 +15,8 @@ typedef struct pages {
   place_t place; /* the whole region, for the helpers */
 } pages_t;
 
-static pages_t pages_make(couple_t *couple) {
-  pages_t pages = {.region = leased_make(couple, "pages", PAGES * PAGE_BYTES)};
+static pages_t pages_make(couple_t *couple, uint64_t bytes) {
+  pages_t pages = {.region = leased_make(couple, "pages", bytes)};
   pages.place = (place_t){.region = pages.region,
                           .memory = hmc_region_memory(pages.region),
                           .whole = hmc_region_pointer(pages.region),
@@ -43,7 +43,7 @@ static void assert_quiet(const pages_t *pages, uint64_t page) {
 
 void reuse_under_load(void **state) {
   couple_t *couple = *state;
-  pages_t pages = pages_make(couple);
+  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
   holder_t holders[HOLDERS];
   hmc_lease_t *leases[HOLDERS];
   uint64_t page_of[HOLDERS], longest = 0, total = 0, random = 7, landed = 0;
@@ -87,7 +87,7 @@ void reuse_under_load(void **state) {
 void reuse_while_stopped(void **state) {
   enum { ROUNDS = SANITIZED ? 4 : 20 };
   couple_t *couple = *state;
-  pages_t pages = pages_make(couple);
+  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
   holder_t holder;
   uint64_t random = 11;
   holder_start(&holder, couple);
@@ -114,7 +114,7 @@ void reuse_while_stopped(void **state) {
 void reuse_after_death(void **state) {
   enum { ROUNDS = SANITIZED ? 2 : 6 };
   couple_t *couple = *state;
-  pages_t pages = pages_make(couple);
+  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
   for (uint64_t round = 0; round < ROUNDS; round++) {
     holder_t holder;
     holder_start(&holder, couple);
@@ -126,4 +126,39 @@ void reuse_after_death(void **state) {
     hmc_peer_close(holder.peer);
   }
   hmc_region_close(pages.region);
+}
+
+/* A get that says success has the bytes that were there while the lease was: never those of the page's next use, nor
+ * none. */
+void reuse_of_pages_that_are_read(void **state) {
+  enum { ROUNDS = SANITIZED ? 40 : 200 };
+  couple_t *couple = *state;
+  const uint64_t bytes = 2 * MIB; /* more than a socket takes at once, so that frames are cut */
+  pages_t pages = pages_make(couple, bytes);
+  place_t near = near_make(couple, bytes, true);
+  hmc_remote_t *remote;
+  uint64_t random = 5, succeeded = 0;
+  assert_success(hmc_remote_open(couple->peer, "pages", 0, &remote));
+  for (uint64_t round = 0; round < ROUNDS; round++) {
+    uint8_t value = (uint8_t)(1 + round % 200);
+    owner_fill(&pages.place, 0, bytes, value);
+    hmc_lease_t *lease;
+    assert_success(hmc_lease_grant(pages.region, couple->back, NULL, &lease));
+    hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+    hmc_request_t *request;
+    options.lease = hmc_lease_number(lease);
+    assert_success(hmc_get_nb(near.region, 0, remote, 0, bytes, &options, &request));
+    spin_ns(draw(&random) % 1000000);
+    hmc_lease_revoke(lease);
+    owner_fill(&pages.place, 0, bytes, OWN);
+    hmc_status_t status = finish(request);
+    assert_true(status == HMC_SUCCESS || status == HMC_STALE);
+    if (status != HMC_SUCCESS) continue;
+    succeeded++;
+    assert_int_equal(owner_others(&near, 0, bytes, value, value), 0);
+  }
+  printf("  %llu of %d gets came before the lease was over\n", (unsigned long long)succeeded, (int)ROUNDS);
+  hmc_remote_close(remote);
+  hmc_region_close(pages.region);
+  place_close(&near);
 }

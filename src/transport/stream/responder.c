@@ -2,6 +2,7 @@
 #include "responder_parts.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
@@ -25,6 +26,8 @@ static void stop(hmci_responder_t *responder) {
   }
   hmci_loop_set_polled(responder->host->loop, &responder->watch, false);
   hmci_responder_release(responder, &responder->region);
+  free(responder->rest);
+  responder->rest = NULL;
   while (!hmci_list_is_empty(&responder->jobs)) hmci_responder_free_job(responder, hmci_responder_first_job(responder));
   hmci_loop_silence(responder->host->loop, &responder->watch);
 }
@@ -102,11 +105,30 @@ static void drop_sink(hmci_responder_t *responder) {
   hmci_responder_refuse(responder, HMC_STALE);
 }
 
+/* The header of a get's last frame is out, and says that the get is complete with it: its bytes are taken now, while
+ * they are still the region's. */
+static bool keep_rest(hmci_responder_t *responder, const hmci_responder_job_t *job) {
+  uint64_t size = responder->data_left;
+  if (&job->link != responder->jobs.next || !size || !job->last || job->left != size) return false;
+  uint8_t *rest = malloc(size);
+  if (!rest) return false;
+  hmci_cursor_t cursor = job->cursor;
+  if (!job->region->ops->host_accessible) {
+    memcpy(rest, hmci_stage_oldest(&responder->out)->buffer + responder->out_sent, size);
+  } else if (hmci_pieces_to_host(job->region, job->entries, job->count, &cursor, rest, size) != HMC_SUCCESS) {
+    free(rest);
+    return false;
+  }
+  responder->rest = rest;
+  responder->rest_sent = 0;
+  return true;
+}
+
 /* A get that is not answered yet loses its region: what still goes out of it is zeros and a refusal. */
 static void drop_source(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  if (!keep_rest(responder, job)) job->status = HMC_STALE;
   if (&job->link == responder->jobs.next) hmci_responder_drop_chunks(responder);
   hmci_responder_release(responder, &job->region);
-  job->status = HMC_STALE;
 }
 
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {

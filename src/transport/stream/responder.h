@@ -12,7 +12,8 @@
  *
  * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that
  * touches a region counts among its users, and revoke ends that at once: what still comes in is dropped, what still
- * goes out is zeros and a NAK. */
+ * goes out is zeros and a NAK, or, of a frame
+ * that was announced as the last one, what was there at that moment. */
 #ifndef HMCI_STREAM_RESPONDER_H
 #define HMCI_STREAM_RESPONDER_H
 
@@ -62,9 +63,11 @@ typedef struct hmci_responder {
   uint8_t replies[HMCI_RESPONDER_REPLIES]; /* small frames, and the header of a large one */
   uint32_t replies_size, replies_sent;
   uint64_t data_left; /* payload that follows them, of the oldest job */
-  hmci_stage_t in;    /* chunks of puts into device memory */
-  hmci_stage_t out;   /* chunks of the oldest job, where it reads device memory */
-  uint64_t out_sent;  /* of the oldest chunk */
+  uint8_t *rest;      /* that payload, where its region went away behind the header of its last frame; else NULL */
+  uint64_t rest_sent;
+  hmci_stage_t in;   /* chunks of puts into device memory */
+  hmci_stage_t out;  /* chunks of the oldest job, where it reads device memory */
+  uint64_t out_sent; /* of the oldest chunk */
   bool polled;
 } hmci_responder_t;
 

@@ -3,6 +3,7 @@
 #include "responder_parts.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
@@ -128,7 +129,9 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
   }
   if (!responder->data_left) return used;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
-  if (!job->region) {
+  if (responder->rest) {
+    parts[used++] = (struct iovec){responder->rest + responder->rest_sent, responder->data_left};
+  } else if (!job->region) {
     uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
     parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
   } else if (!job->region->ops->host_accessible) {
@@ -149,8 +152,15 @@ static void advance_data(hmci_responder_t *responder, uint64_t sent) {
   if (host) hmci_pieces_skip(job->entries, job->count, &job->cursor, sent);
   responder->out_sent += sent;
   responder->data_left -= sent;
+  responder->rest_sent += sent;
   job->left -= sent;
   if (responder->data_left) return;
+  if (responder->rest) {
+    free(responder->rest);
+    responder->rest = NULL;
+    hmci_responder_free_job(responder, job);
+    return;
+  }
   if (job->region && !host) hmci_stage_pop(&responder->out);
   if (job->region && !job->left) hmci_responder_free_job(responder, job); /* one without a region still owes its NAK */
 }
