@@ -209,7 +209,7 @@ bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operati
   bool fits = operation->kind == HMCI_PUT && operation->awaited && operation->segment_count == 1 &&
               !operation->checksum && operation->local->ops->host_accessible;
   if (!fits || remote->way != SHM_ATTACH || !connection->accesses->pulls_for[!connection->role]) return false;
-  if (hmci_loop_is_held(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
+  if (hmci_loop_is_own(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
   int slot = take_pull(connection);
   if (slot < 0) return false;
   shm_pull_t *pull = &connection->accesses->pulls[connection->role][slot];
