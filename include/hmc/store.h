@@ -35,6 +35,20 @@ typedef struct hmc_store hmc_store_t;
 typedef struct hmc_store_lease hmc_store_lease_t;
 typedef struct hmc_store_watch hmc_store_watch_t;
 
+/* Certificates in place of the secret, at both ends or at neither. Texts are copied. Begin with
+ * HMC_STORE_CERTIFICATES_INIT. */
+typedef struct hmc_store_certificates {
+  size_t size;              /* sizeof(hmc_store_certificates_t) */
+  const char *authorities;  /* PEM files of who may sign the other end's certificate, separated by commas */
+  const char *certificate;  /* the PEM file of one's own, with its chain */
+  const char *key;          /* its private key as PEM text, or NULL: key_file */
+  const char *key_file;     /* or as a PEM file */
+  const char *key_password; /* NULL: the key is not encrypted */
+  const char *revocations;  /* PEM files of revoked certificates, separated by commas; NULL: none */
+} hmc_store_certificates_t;
+
+#define HMC_STORE_CERTIFICATES_INIT HMC_SIZED_INIT(hmc_store_certificates_t)
+
 /* ---- the server -------------------------------------------------------------------------------------------------- */
 
 /* Zero in a field means its default. */
@@ -46,6 +60,7 @@ typedef struct hmc_store_server_options {
   uint64_t memory_max;  /* bytes of keys and values that are taken; default 1 GiB */
   uint64_t clients_max; /* default 16384 */
   uint64_t grace_ms;    /* how long a client that is gone may take to come back before its leases end; default 1000 */
+  const hmc_store_certificates_t *certificates; /* NULL: by the secret */
 } hmc_store_server_options_t;
 
 #define HMC_STORE_SERVER_OPTIONS_INIT HMC_SIZED_INIT(hmc_store_server_options_t)
@@ -65,8 +80,9 @@ HMC_API uint16_t hmc_store_server_port(const hmc_store_server_t *server);
 /* ---- a client ---------------------------------------------------------------------------------------------------- */
 
 typedef struct hmc_store_options {
-  size_t size;         /* of this struct: HMC_STORE_OPTIONS_INIT sets it */
-  uint64_t timeout_ms; /* deadline of calls without their own; 0: HMC_TIMEOUT */
+  size_t size;                                  /* of this struct: HMC_STORE_OPTIONS_INIT sets it */
+  uint64_t timeout_ms;                          /* deadline of calls without their own; 0: HMC_TIMEOUT */
+  const hmc_store_certificates_t *certificates; /* NULL: by the secret */
 } hmc_store_options_t;
 
 #define HMC_STORE_OPTIONS_INIT HMC_SIZED_INIT(hmc_store_options_t)

@@ -4,8 +4,11 @@
 
 #include "../base/settings.h"
 
+struct hmci_certificates; /* certificates.h */
+
 typedef struct hmci_secret {
-  bool insecure;    /* HMC_INSECURE: no authentication */
+  const struct hmci_certificates *certificates; /* NULL: the key counts; else they do, over TCP */
+  bool insecure;                                /* HMC_INSECURE: no authentication */
   uint8_t key[32];  /* SHA-256 over a fixed label and the secret's bytes: what TLS takes as the pre-shared key */
   char source[300]; /* for people: "HMC_SECRET_FILE=/path", "HMC_SECRET", "/home/me/.hmc/secret" */
 } hmci_secret_t;

@@ -301,11 +301,23 @@ static hmc_status_t greet(hmci_secure_t *stream, short *events) {
 
 /* ---- TLS --------------------------------------------------------------------------------------------------------- */
 
+static hmc_status_t deny_certificates(hmci_secure_t *stream, const char *reason) {
+  long verified = SSL_get_verify_result(stream->ssl);
+  return hmci_fail(
+      HMC_DENIED,
+      "%s and this end (%s) do not take each other's certificates (%s): both must be signed by an authority "
+      "that the other end has in its file, and neither may have expired or been revoked",
+      stream->name, stream->secret->source, verified != X509_V_OK ? X509_verify_cert_error_string(verified) : reason);
+}
+
 /* Says why a TLS handshake failed, by what the peer sent first and what OpenSSL made of it. */
 static hmc_status_t explain_handshake(hmci_secure_t *stream) {
   const hmci_tls_wire_t *wire = &stream->wire;
   char reason[128], what[256];
   hmci_tls_take_reason(reason, sizeof(reason));
+  if (stream->secret->certificates != NULL && (wire->opening_size == 0 || is_tls(wire->opening, wire->opening_size))) {
+    return deny_certificates(stream, reason);
+  }
   if (is_greeting(wire->opening, wire->opening_size)) {
     if (wire->opening_size > 6 && wire->opening[6] == BUSY) {
       return fail_busy(stream);
@@ -345,7 +357,11 @@ static hmc_status_t shake_hands(hmci_secure_t *stream, short *events) {
   case SSL_ERROR_WANT_WRITE: *events = POLLOUT; return HMC_IN_PROGRESS;
   default: stream->broken = true; return explain_handshake(stream);
   }
-  if (SSL_session_reused(stream->ssl) != 1) { /* what OpenSSL calls a handshake by a pre-shared key */
+  bool is_proved =
+      stream->secret->certificates != NULL
+          ? SSL_get_verify_result(stream->ssl) == X509_V_OK && SSL_get0_peer_certificate(stream->ssl) != NULL
+          : SSL_session_reused(stream->ssl) == 1; /* what OpenSSL calls a handshake by a pre-shared key */
+  if (!is_proved) {
     stream->broken = true;
     return deny_secret(stream, "finished a TLS handshake without the secret");
   }
@@ -365,6 +381,9 @@ static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *e
   default:
     stream->broken = true;
     hmci_tls_take_reason(reason, sizeof(reason));
+    if (stream->secret->certificates != NULL && strstr(reason, "alert") != NULL) {
+      return deny_certificates(stream, reason); /* a server's verdict comes after the client's handshake is over */
+    }
     return hmci_fail(HMC_CORRUPT, "the stream of %s was tampered with (TLS: %s)", stream->name, reason);
   }
 }
@@ -433,6 +452,19 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
   }
   *opened = stream;
   return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_secure_check(const hmci_secret_t *secret, hmci_secure_role_t role) {
+  hmci_tls_t *tls;
+  if (!hmci_openssl_acquire()) {
+    return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
+  }
+  hmc_status_t status = hmci_tls_acquire(secret, role, &tls);
+  if (status == HMC_SUCCESS) {
+    hmci_tls_release(tls);
+  }
+  hmci_openssl_release();
+  return status;
 }
 
 /* Where OpenSSL cannot free the stream any more. */

@@ -24,6 +24,9 @@ typedef enum hmci_secure_role { HMCI_SECURE_CLIENT, HMCI_SECURE_SERVER } hmci_se
 hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_secure_role_t role, const char *name,
                               hmci_secure_t **stream);
 
+/* Whether streams by that secret can be made: reads what certificates name. Errors: HMC_INVALID_CONFIG, HMC_ERROR. */
+hmc_status_t hmci_secure_check(const hmci_secret_t *secret, hmci_secure_role_t role);
+
 /* Closes the socket and frees; NULL is allowed. */
 void hmci_secure_close(hmci_secure_t *stream);
 

@@ -76,7 +76,8 @@ hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *o
   if (scheme != NULL && strncmp(address, "tcp", (size_t)(scheme - address)) != 0) {
     return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no address of a store: tcp://IP:PORT is", address);
   }
-  return hmci_store_client_connect(scheme != NULL ? scheme + 3 : address, timeout, deadline, store);
+  return hmci_store_client_connect(scheme != NULL ? scheme + 3 : address,
+                                   options != NULL ? options->certificates : NULL, timeout, deadline, store);
 }
 
 void hmc_store_close(hmc_store_t *store) {

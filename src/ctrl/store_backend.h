@@ -49,7 +49,7 @@ struct hmci_store_backend {
 };
 
 /* Connects; `address` without the scheme. */
-hmc_status_t hmci_store_client_connect(const char *address, uint64_t timeout_ms, uint64_t deadline,
-                                       hmc_store_t **store);
+hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,
+                                       uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store);
 
 #endif

@@ -383,6 +383,7 @@ static void free_client(hmci_store_client_t *client) {
   }
   pthread_mutex_destroy(&client->lock);
   hmci_secret_wipe(&client->secret);
+  hmci_certificates_free(client->certificates);
   explicit_bzero(client->settings.secret, sizeof(client->settings.secret));
   free(client);
 }
@@ -423,7 +424,8 @@ static const hmci_store_backend_t backend = {
     .watch_stop = watch_stop,
 };
 
-static hmc_status_t prepare(hmci_store_client_t *client, const char *address) {
+static hmc_status_t prepare(hmci_store_client_t *client, const char *address,
+                            const hmc_store_certificates_t *certificates) {
   client->descriptor = -1;
   client->wake = -1;
   hmci_random(&client->id, sizeof(client->id));
@@ -438,7 +440,14 @@ static hmc_status_t prepare(hmci_store_client_t *client, const char *address) {
     status = hmci_settings_read(&client->settings);
   }
   if (status == HMC_SUCCESS) {
+    status = hmci_certificates_create(certificates, &client->certificates);
+  }
+  if (status == HMC_SUCCESS && client->certificates == NULL) {
     status = hmci_secret_load(&client->settings, &client->secret);
+  }
+  if (status == HMC_SUCCESS) {
+    hmci_certificates_use(&client->secret, client->certificates);
+    status = hmci_secure_check(&client->secret, HMCI_SECURE_CLIENT);
   }
   if (status == HMC_SUCCESS) {
     client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -449,14 +458,14 @@ static hmc_status_t prepare(hmci_store_client_t *client, const char *address) {
   return status;
 }
 
-hmc_status_t hmci_store_client_connect(const char *address, uint64_t timeout_ms, uint64_t deadline,
-                                       hmc_store_t **store) {
+hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,
+                                       uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store) {
   hmci_store_client_t *client = calloc(1, sizeof(*client));
   if (client == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a client of the store");
   }
   client->base = (struct hmc_store){.backend = &backend, .process = getpid(), .timeout_ms = timeout_ms};
-  hmc_status_t status = prepare(client, address);
+  hmc_status_t status = prepare(client, address, certificates);
   if (status != HMC_SUCCESS) {
     goto err_free;
   }

@@ -8,6 +8,7 @@
 
 #include "../base/settings.h"
 #include "../base/socket.h"
+#include "certificates.h"
 #include "store_backend.h"
 #include "store_stream.h"
 #include "store_view.h"
@@ -57,6 +58,7 @@ typedef struct hmci_store_client {
   struct hmc_store base;
   hmci_settings_t settings;
   hmci_secret_t secret;
+  hmci_certificates_t *certificates; /* the secret's, or NULL */
   char ip[64], address[HMCI_ADDRESS_TEXT];
   uint16_t port;
   uint64_t id;

@@ -10,6 +10,7 @@
 #include "../base/loop.h"
 #include "../base/settings.h"
 #include "../base/socket.h"
+#include "certificates.h"
 #include "store_state.h"
 
 #include <errno.h>
@@ -39,6 +40,7 @@ enum {
 struct hmc_store_server {
   hmci_settings_t settings;
   hmci_secret_t secret;
+  hmci_certificates_t *certificates; /* the secret's, or NULL */
   hmci_loop_t *loop;
   hmci_store_state_t state;
   uint64_t clients_max, next_warning, compact_at;
@@ -432,6 +434,7 @@ static void free_server(hmc_store_server_t *server) {
     close(server->descriptor);
   }
   hmci_secret_wipe(&server->secret);
+  hmci_certificates_free(server->certificates);
   explicit_bzero(server->settings.secret, sizeof(server->settings.secret));
   free(server);
 }
@@ -440,7 +443,14 @@ static hmc_status_t prepare(hmc_store_server_t *server, const hmc_store_server_o
   const char *ip = options != NULL && options->ip != NULL && options->ip[0] != '\0' ? options->ip : "127.0.0.1";
   hmc_status_t status = hmci_settings_read(&server->settings);
   if (status == HMC_SUCCESS) {
+    status = hmci_certificates_create(options != NULL ? options->certificates : NULL, &server->certificates);
+  }
+  if (status == HMC_SUCCESS && server->certificates == NULL) {
     status = hmci_secret_load(&server->settings, &server->secret);
+  }
+  if (status == HMC_SUCCESS) {
+    hmci_certificates_use(&server->secret, server->certificates);
+    status = hmci_secure_check(&server->secret, HMCI_SECURE_SERVER);
   }
   if (status == HMC_SUCCESS) {
     status = open_journal(server, options != NULL ? options->journal : NULL);

@@ -11,6 +11,8 @@
  * Locking: `cache_lock` guards `cache` and the references of its members; everything else in them is constant. */
 #include "tls.h"
 
+#include "certificates_tls.h"
+
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -31,6 +33,7 @@ struct hmci_tls {
   hmci_list_t member; /* of `cache` */
   unsigned references;
   hmci_secure_role_t role;
+  bool by_certificates;
   uint8_t key[32];
   unsigned char identity[IDENTITY];
   SSL_CTX *context;
@@ -147,7 +150,8 @@ static int read_socket(BIO *bio, char *data, int size) {
   }
   if (wire->handshaking) {
     look_at(wire, data, (size_t)got);
-    if (wire->received > HMCI_TLS_HANDSHAKE_LIMIT || claims_too_much(wire)) {
+    size_t limit = wire->tls->by_certificates ? HMCI_TLS_CERTIFICATES_LIMIT : HMCI_TLS_HANDSHAKE_LIMIT;
+    if (wire->received > limit || claims_too_much(wire)) {
       wire->refused = true;
       return -1;
     }
@@ -189,7 +193,7 @@ static BIO_METHOD *make_method(void) {
 
 /* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
-static SSL_CTX *make_context(hmci_secure_role_t role) {
+static SSL_CTX *make_context(hmci_secure_role_t role, bool by_certificates) {
   bool is_server = role == HMCI_SECURE_SERVER;
   SSL_CTX *context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
   if (context == NULL) {
@@ -202,7 +206,9 @@ static SSL_CTX *make_context(hmci_secure_role_t role) {
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_read_ahead(context, 0);
   SSL_CTX_set_verify(context, is_server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL); /* no certificate is good enough */
-  if (is_server) {
+  if (by_certificates) {
+    /* No key: hmci_certificates_apply says who is let in. */
+  } else if (is_server) {
     SSL_CTX_set_psk_find_session_callback(context, find_key);
   } else {
     SSL_CTX_set_psk_use_session_callback(context, offer_key);
@@ -233,14 +239,21 @@ static hmc_status_t create(const hmci_secret_t *secret, hmci_secure_role_t role,
   }
   tls->role = role;
   tls->references = 1;
+  tls->by_certificates = secret->certificates != NULL;
   memcpy(tls->key, secret->key, sizeof(tls->key));
   ERR_clear_error();
-  tls->context = make_context(role);
+  tls->context = make_context(role, tls->by_certificates);
   tls->method = make_method();
   if (tls->context == NULL || tls->method == NULL || !make_identity(tls->key, tls->identity)) {
     hmci_tls_take_reason(reason, sizeof(reason));
     destroy(tls);
     return hmci_fail(HMC_ERROR, "OpenSSL here does not do TLS 1.3 with AES-128-GCM and X25519: %s", reason);
+  }
+  hmc_status_t status =
+      tls->by_certificates ? hmci_certificates_apply(secret->certificates, tls->context) : HMC_SUCCESS;
+  if (status != HMC_SUCCESS) {
+    destroy(tls);
+    return status;
   }
   *created = tls;
   return HMC_SUCCESS;

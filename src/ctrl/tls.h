@@ -13,6 +13,7 @@ typedef struct hmci_tls hmci_tls_t;
 
 /* Bytes one end may send before it has proved itself; an HMC needs less than 1 KiB. */
 #define HMCI_TLS_HANDSHAKE_LIMIT (8u << 10)
+#define HMCI_TLS_CERTIFICATES_LIMIT (64u << 10) /* the same where chains of certificates travel */
 
 #define HMCI_TLS_OPENING 16
 
