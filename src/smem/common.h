@@ -55,6 +55,13 @@ typedef enum hmci_smem_serve {
 
 typedef struct hmci_smem_link hmci_smem_link_t;
 
+/* security.c: what the store's TLS is set to, for one link or server; freed after it was made. -1: the password's handler
+ * fails. */
+typedef struct hmci_smem_security hmci_smem_security_t;
+int32_t hmci_smem_security_get(hmci_smem_security_t **security);
+const hmc_store_certificates_t *hmci_smem_security_certificates(const hmci_smem_security_t *security); /* NULL: none */
+void hmci_smem_security_free(hmci_smem_security_t *security);
+
 /* A link to the store of that URL, shared by all parts of the process. -2000, -2004, -1. */
 int32_t hmci_smem_link_acquire(const char *url, hmci_smem_serve_t serve, uint64_t timeout_ms, hmci_smem_link_t **link);
 void hmci_smem_link_release(hmci_smem_link_t *link);

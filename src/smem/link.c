@@ -45,7 +45,7 @@ static server_t *find_server(const char *url) {
 }
 
 /* With the lock held: serves the store, unless this process does already. */
-static hmc_status_t serve(const hmci_smem_url_t *url, int stays) {
+static hmc_status_t serve(const hmci_smem_url_t *url, int stays, const hmci_smem_security_t *security) {
   hmc_store_server_options_t options = HMC_STORE_SERVER_OPTIONS_INIT;
   server_t *server = find_server(url->text);
   if (server != NULL) {
@@ -60,6 +60,7 @@ static hmc_status_t serve(const hmci_smem_url_t *url, int stays) {
   server->stays = stays;
   options.ip = url->ip;
   options.port = url->port;
+  options.certificates = hmci_smem_security_certificates(security);
   hmc_status_t status = hmc_store_server_start(&options, &server->server);
   if (status != HMC_SUCCESS) {
     free(server);
@@ -86,13 +87,19 @@ static void stop_server(const char *url) {
 int32_t hmci_smem_serve_for_good(const char *text) {
   hmci_smem_url_t url;
   int32_t code = hmci_smem_parse_url(text, &url);
+  hmci_smem_security_t *security = NULL;
   if (code != SM_OK || url.port == 0) {
+    return code;
+  }
+  code = hmci_smem_security_get(&security);
+  if (code != SM_OK) {
     return code;
   }
   pthread_once(&fork_once, watch_fork);
   pthread_mutex_lock(&lock);
-  hmc_status_t status = serve(&url, 1);
+  hmc_status_t status = serve(&url, 1, security);
   pthread_mutex_unlock(&lock);
+  hmci_smem_security_free(security);
   if (status != HMC_SUCCESS) {
     hmci_smem_fail_hmc(status, "the store %s cannot be served here", url.text);
     return SM_ERROR;
@@ -100,15 +107,18 @@ int32_t hmci_smem_serve_for_good(const char *text) {
   return SM_OK;
 }
 
-static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms, hmc_store_t **store) {
+static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
+                    const hmci_smem_security_t *security, hmc_store_t **store) {
+  hmc_store_options_t options = HMC_STORE_OPTIONS_INIT;
+  options.certificates = hmci_smem_security_certificates(security);
   if (mode != HMCI_SMEM_JOIN && url->port != 0 && hmci_smem_is_own(url->ip)) {
-    hmc_status_t status = serve(url, 0);
+    hmc_status_t status = serve(url, 0, security);
     if (status != HMC_SUCCESS && (mode == HMCI_SMEM_SERVE && status != HMC_ADDRESS_IN_USE)) {
       return hmci_smem_fail_hmc(status, "the store %s cannot be served here", url->text);
     }
     /* A port in use: most likely by the store, which another process or tool serves; what answers there will tell. */
   }
-  hmc_status_t status = hmc_store_connect(url->text, NULL, timeout_ms, store);
+  hmc_status_t status = hmc_store_connect(url->text, &options, timeout_ms, store);
   if (status == HMC_SUCCESS) {
     return SM_OK;
   }
@@ -132,7 +142,12 @@ static int32_t make_link(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uin
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a link to the store");
   }
   snprintf(link->url, sizeof(link->url), "%s", url->text);
-  int32_t code = join(url, mode, timeout_ms, &link->store);
+  hmci_smem_security_t *security = NULL;
+  int32_t code = hmci_smem_security_get(&security);
+  if (code == SM_OK) {
+    code = join(url, mode, timeout_ms, security, &link->store);
+  }
+  hmci_smem_security_free(security);
   if (code != SM_OK) {
     stop_server(url->text);
     free(link);

@@ -84,6 +84,11 @@ SMEM_API int32_t smem_create_config_store(const char *storeUrl);
  * secret. To be called before a store is served or joined. Errors: -2000. */
 SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len);
 
+/* As smem_set_conf_store_tls, with the private key in a file and its password as it is; NULL: no password. What
+ * smem_set_ssl_option of the first generation stands on. */
+SMEM_API int32_t smem_set_conf_store_tls_files(bool enable, const char *tls_info, const char *key_file,
+                                               const char *key_password);
+
 /* Turns the cipher text of the private key's password into plain text: at most *plainTextLen bytes to `plainText`, and
  * how many to *plainTextLen. Returns 0, or fails. */
 #ifdef __cplusplus

@@ -23,9 +23,6 @@ struct smem_tls_option {
   std::string packagePath;
 };
 
-extern "C" SMEM_API int32_t smem_set_conf_store_tls_files(bool enable, const char *tls_info, const char *key_file,
-                                                          const char *key_password);
-
 /* As smem_set_conf_store_tls, with the parts of the text as fields. Errors: -2000. */
 static inline int32_t smem_set_ssl_option(const smem_tls_option *tlsOption) {
   if (tlsOption == nullptr) {

@@ -1,0 +1,221 @@
+/* The store's TLS by certificates (smem.h): what was set, for links that are made afterwards.
+ *
+ * Locking: `lock` guards what was set; who makes a link works on a copy. */
+#include "common.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { TEXT_MOST = 4096, PASSWORD_MOST = 1024 };
+
+typedef struct setting {
+  bool enabled;
+  char authorities[TEXT_MOST], certificate[TEXT_MOST], revocations[TEXT_MOST], key_file[TEXT_MOST];
+  char key[4 * TEXT_MOST], cipher[PASSWORD_MOST];
+  smem_decrypt_handler decrypt;
+} setting_t;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static setting_t *current; /* NULL: by the secret */
+
+/* What a key of "key: value;" pairs has; "" where it is not there. */
+static void find_value(const char *text, const char *key, char value[TEXT_MOST]) {
+  size_t length = strlen(key);
+  value[0] = '\0';
+  for (const char *at = text; at != NULL && *at != '\0'; at = strchr(at, ';') != NULL ? strchr(at, ';') + 1 : NULL) {
+    at += strspn(at, " \n\t");
+    if (strncmp(at, key, length) == 0 && at[length + strspn(at + length, " ")] == ':') {
+      const char *begin = strchr(at, ':') + 1;
+      begin += strspn(begin, " ");
+      snprintf(value, TEXT_MOST, "%.*s", (int)strcspn(begin, ";"), begin);
+    }
+  }
+}
+
+/* Puts the folder before each name of a list. False: it does not fit. */
+static bool join_paths(const char *folder, const char *names, char paths[TEXT_MOST]) {
+  size_t used = 0;
+  paths[0] = '\0';
+  for (const char *at = names; *at != '\0';) {
+    at += strspn(at, " ,");
+    size_t length = strcspn(at, ",");
+    bool is_whole = at[0] == '/' || folder[0] == '\0';
+    int written = snprintf(paths + used, TEXT_MOST - used, "%s%s%s%.*s", used > 0 ? "," : "", is_whole ? "" : folder,
+                           is_whole ? "" : "/", (int)length, at);
+    if (written < 0 || used + (size_t)written >= TEXT_MOST) {
+      return false;
+    }
+    used += (size_t)written;
+    at += length;
+  }
+  return true;
+}
+
+static int32_t read_info(const char *text, setting_t *setting) {
+  char folder[TEXT_MOST], names[TEXT_MOST];
+  find_value(text, "tlsCaPath", folder);
+  find_value(text, "tlsCaFile", names);
+  find_value(text, "tlsCert", setting->certificate);
+  if (names[0] == '\0' || setting->certificate[0] == '\0' || !join_paths(folder, names, setting->authorities)) {
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "the text needs tlsCaPath, tlsCaFile and tlsCert, as \"key: value;\" pairs");
+  }
+  find_value(text, "tlsCrlPath", folder);
+  find_value(text, "tlsCrlFile", names);
+  return join_paths(folder, names, setting->revocations)
+             ? SM_OK
+             : hmci_smem_fail(SM_INVALID_PARAM, "the names of the revoked certificates are too long");
+}
+
+static void put_setting(setting_t *setting) {
+  pthread_mutex_lock(&lock);
+  setting_t *former = current;
+  current = setting;
+  pthread_mutex_unlock(&lock);
+  if (former != NULL) {
+    explicit_bzero(former, sizeof(*former));
+    free(former);
+  }
+}
+
+/* A copy of what is set, or an empty one; NULL: no memory. */
+static setting_t *copy_setting(void) {
+  setting_t *setting = calloc(1, sizeof(*setting));
+  pthread_mutex_lock(&lock);
+  if (setting != NULL && current != NULL) {
+    *setting = *current;
+  }
+  pthread_mutex_unlock(&lock);
+  return setting;
+}
+
+static int32_t set_info(bool enable, const char *text, const char *key_file, const char *password) {
+  if (!enable) {
+    put_setting(NULL);
+    return SM_OK;
+  }
+  if (text == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "no text that names certificates");
+  }
+  setting_t *setting = copy_setting();
+  if (setting == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for certificates");
+  }
+  int32_t code = read_info(text, setting);
+  if (code != SM_OK) {
+    free(setting);
+    return code;
+  }
+  setting->enabled = true;
+  if (key_file != NULL) {
+    snprintf(setting->key_file, sizeof(setting->key_file), "%s", key_file);
+    snprintf(setting->cipher, sizeof(setting->cipher), "%s", password != NULL ? password : "");
+  }
+  put_setting(setting);
+  return SM_OK;
+}
+
+int32_t smem_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len) {
+  char *text = NULL;
+  if (enable && (tls_info == NULL || tls_info_len == 0 || tls_info_len > TEXT_MOST)) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "a text of %u B that names certificates: 1 to %d are taken", tls_info_len,
+                          TEXT_MOST);
+  }
+  if (enable) {
+    text = strndup(tls_info, tls_info_len);
+  }
+  int32_t code = set_info(enable, text, NULL, NULL);
+  free(text);
+  return code;
+}
+
+int32_t smem_set_conf_store_tls_files(bool enable, const char *tls_info, const char *key_file,
+                                      const char *key_password) {
+  return set_info(enable, tls_info, key_file, key_password);
+}
+
+int32_t smem_set_config_store_tls_key(const char *tls_pk, const uint32_t tls_pk_len, const char *tls_pk_pw,
+                                      const uint32_t tls_pk_pw_len, const smem_decrypt_handler h) {
+  if (tls_pk == NULL || tls_pk_len == 0 || tls_pk_len >= sizeof(((setting_t *)0)->key) ||
+      tls_pk_pw_len >= PASSWORD_MOST || (tls_pk_pw == NULL && tls_pk_pw_len > 0)) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "a key of %u B with a password of %u B", tls_pk_len, tls_pk_pw_len);
+  }
+  setting_t *setting = copy_setting();
+  if (setting == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a key");
+  }
+  memcpy(setting->key, tls_pk, tls_pk_len);
+  setting->key[tls_pk_len] = '\0';
+  memset(setting->cipher, 0, sizeof(setting->cipher));
+  if (tls_pk_pw_len > 0) {
+    memcpy(setting->cipher, tls_pk_pw, tls_pk_pw_len);
+  }
+  setting->decrypt = h;
+  put_setting(setting);
+  return SM_OK;
+}
+
+/* ---- for links --------------------------------------------------------------------------------------------------- */
+
+struct hmci_smem_security {
+  setting_t setting;
+  char password[PASSWORD_MOST];
+  hmc_store_certificates_t certificates;
+};
+
+static int32_t decrypt(hmci_smem_security_t *security) {
+  const setting_t *setting = &security->setting;
+  size_t size = sizeof(security->password) - 1;
+  if (setting->decrypt == NULL) {
+    memcpy(security->password, setting->cipher, sizeof(security->password));
+    return SM_OK;
+  }
+  if (setting->decrypt(setting->cipher, strlen(setting->cipher), security->password, &size) != 0 ||
+      size >= sizeof(security->password)) {
+    return hmci_smem_fail(SM_ERROR, "the handler does not decrypt the private key's password");
+  }
+  security->password[size] = '\0';
+  return SM_OK;
+}
+
+int32_t hmci_smem_security_get(hmci_smem_security_t **got) {
+  hmci_smem_security_t *security = calloc(1, sizeof(*security));
+  if (security == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for certificates");
+  }
+  pthread_mutex_lock(&lock);
+  if (current != NULL) {
+    security->setting = *current;
+  }
+  pthread_mutex_unlock(&lock);
+  const setting_t *setting = &security->setting;
+  int32_t code = setting->enabled ? decrypt(security) : SM_OK;
+  if (code != SM_OK) {
+    hmci_smem_security_free(security);
+    return code;
+  }
+  security->certificates =
+      (hmc_store_certificates_t){.size = sizeof(security->certificates),
+                                 .authorities = setting->authorities,
+                                 .certificate = setting->certificate,
+                                 .key = setting->key[0] != '\0' ? setting->key : NULL,
+                                 .key_file = setting->key_file[0] != '\0' ? setting->key_file : NULL,
+                                 .key_password = security->password,
+                                 .revocations = setting->revocations};
+  *got = security;
+  return SM_OK;
+}
+
+const hmc_store_certificates_t *hmci_smem_security_certificates(const hmci_smem_security_t *security) {
+  return security->setting.enabled ? &security->certificates : NULL;
+}
+
+void hmci_smem_security_free(hmci_smem_security_t *security) {
+  if (security != NULL) {
+    explicit_bzero(security, sizeof(*security));
+    free(security);
+  }
+}
