@@ -313,10 +313,22 @@ static int ranks_are_handed_out(void) {
 
 /* ---- bad input --------------------------------------------------------------------------------------------------- */
 
+static atomic_int lines;
+static void count_line(int level, const char *text) {
+  CHECK(level >= 0 && level <= 3 && text[0] != '\0');
+  atomic_fetch_add(&lines, 1);
+}
+
 static int bad_input_is_named(void) {
   smem_bm_config_t config;
   uint8_t bytes[100];
+  ANSWERS(-2000, smem_set_extern_logger(NULL));
+  ANSWERS(0, smem_set_extern_logger(count_line));
+  ANSWERS(-2000, smem_set_log_level(4));
+  CHECK(atomic_load(&lines) == 0);
+  ANSWERS(0, smem_set_log_level(0));
   ANSWERS(-2000, smem_bm_config_init(NULL));
+  CHECK(atomic_load(&lines) > 0); /* failures are logged */
   ANSWERS(0, smem_bm_config_init(&config));
   CHECK(smem_bm_create(0, 0, SMEMB_DATA_OP_SDMA, PART, 0, 0) == NULL);
   SAYS("smem_bm_init");

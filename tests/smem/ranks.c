@@ -109,13 +109,17 @@ static bool await_children(const pid_t *children, uint32_t count) {
   return good;
 }
 
+void ranks_share(void) {
+  shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(shared != MAP_FAILED);
+  choose_port();
+}
+
 bool ranks_run(const char *name, uint32_t count, int (*scenario)(void)) {
   pid_t children[RANKS_MOST];
   fprintf(stderr, "%s, %u ranks\n", name, count);
-  shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  CHECK(shared != MAP_FAILED);
+  ranks_share();
   rank_count = count;
-  choose_port();
   for (uint32_t rank = 0; rank < count; rank++) {
     children[rank] = ranks_spawn(rank, scenario);
   }

@@ -5,7 +5,18 @@
 #ifndef SMEM_TEST_RANKS_H
 #define SMEM_TEST_RANKS_H
 
+#ifdef __cplusplus
+#include <atomic>
+using std::atomic_int;
+using std::atomic_uint;
+typedef std::atomic<unsigned long long> atomic_ullong;
+#define RANKS_NO_RETURN [[noreturn]]
+extern "C" {
+#else
 #include <stdatomic.h>
+#define RANKS_NO_RETURN _Noreturn
+#endif
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +40,9 @@ extern char store_url[64];
 /* A home of its own with a secret, no settings from outside, and a port for the store. Once per program. */
 void ranks_set_up(void);
 
+/* What ranks_run does first: shared memory and a port. */
+void ranks_share(void);
+
 /* Runs `scenario` in `count` processes; true when all returned 0 in time. */
 bool ranks_run(const char *name, uint32_t count, int (*scenario)(void));
 
@@ -39,7 +53,7 @@ void fence(void);
 /* A process more, for members that are to be killed: runs `scenario` and never returns from the child. */
 pid_t ranks_spawn(uint32_t rank, int (*scenario)(void));
 
-_Noreturn void fail_at(const char *file, int line, const char *what);
+RANKS_NO_RETURN void fail_at(const char *file, int line, const char *what);
 
 const char *smem_get_last_err_msg(void);
 
@@ -70,5 +84,9 @@ void sleep_ms(int ms);
 /* Bytes that differ for each seed and place, and whether they are there. */
 void fill(void *data, size_t size, uint64_t seed);
 bool is_filled(const void *data, size_t size, uint64_t seed);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

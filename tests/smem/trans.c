@@ -94,6 +94,12 @@ static int pointers_reach_what_is_registered(void) {
     memset(own, 0, SIZE);
     ANSWERS(0, smem_trans_read_submit(trans, own, ids[1], there, SIZE, stream));
     CHECK(is_filled(own, SIZE, 90));
+    const void *locals[] = {device, own}, *there_too[] = {there, there + MIB / 2};
+    void *theirs[] = {there, there + MIB / 2}, *mine[] = {own, own + MIB / 2};
+    size_t two_sizes[] = {1000, 2000};
+    ANSWERS(0, smem_trans_batch_write_submit(trans, locals, ids[1], theirs, two_sizes, 2, stream, 0));
+    ANSWERS(0, smem_trans_batch_read_submit(trans, mine, ids[1], there_too, two_sizes, 2, stream, 0));
+    CHECK(is_filled(own, 1000, 90) && is_filled(own + MIB / 2, 1000, 90));
     ANSWERS(-2000, smem_trans_write_submit(trans, device, ids[1], there, SIZE, NULL, 0));
     CHECK(hmc_memory_stream_destroy(sim, stream) == HMC_SUCCESS);
   }
