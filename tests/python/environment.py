@@ -54,7 +54,8 @@ def make_venv(folder):
 
 
 def main():
-    source, build, sanitizer = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+    source, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    sanitizer = "".join(sys.argv[3:])    # an empty argument does not get through CMake
     folder = build / "python"
     python = make_venv(folder / "venv")
     marker = folder / "installed"

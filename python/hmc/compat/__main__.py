@@ -1,0 +1,5 @@
+"""Prints the folder to place on PYTHONPATH."""
+
+from . import folder
+
+print(folder())

@@ -1,0 +1,164 @@
+"""hmc.compat.mooncake: what programs of Mooncake's transfer engine call, between two processes."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy
+import pytest
+
+import hmc.compat
+from hmc.compat.mooncake import Read, TransferEngine, TransferNotify, TransferOpcode, Write
+
+SIZE = 1 << 20
+
+
+class End:
+    def __init__(self, protocol="tcp"):
+        self.engine = TransferEngine()
+        assert self.engine.initialize("127.0.0.1", "P2PHANDSHAKE", protocol, "") == 0
+        self.memory = numpy.zeros(SIZE, dtype=numpy.uint8)
+        self.base = self.memory.ctypes.data
+        assert self.engine.register_memory(self.base, SIZE) == 0
+        self.name = "127.0.0.1:%d" % self.engine.get_rpc_port()
+
+    def fill(self, seed):
+        self.memory[:] = numpy.random.default_rng(seed).integers(0, 256, SIZE, dtype=numpy.uint8)
+
+
+@pytest.fixture(params=["tcp", "shm", "rdma"])
+def ends(request):
+    return End(request.param), End(request.param)
+
+
+def test_write_and_read(ends):
+    here, there = ends
+    here.fill(1)
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, SIZE) == 0
+    assert (there.memory == here.memory).all()
+    there.fill(2)
+    assert here.engine.transfer_sync_read(there.name, here.base + 16, there.base + 32, 4096) == 0
+    assert (here.memory[16:16 + 4096] == there.memory[32:32 + 4096]).all()
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, 0) == 0
+
+
+def test_batches(ends):
+    here, there = ends
+    here.fill(3)
+    count, length = 64, 4096
+    mine = [here.base + i * length for i in range(count)]
+    theirs = [there.base + (count - 1 - i) * length for i in range(count)]
+    assert here.engine.batch_transfer_sync_write(there.name, mine, theirs, [length] * count) == 0
+    for i in range(count):
+        at = (count - 1 - i) * length
+        assert (there.memory[at:at + length] == here.memory[i * length:(i + 1) * length]).all()
+    here.memory[:] = 0
+    number = here.engine.batch_transfer_async_read(there.name, mine, theirs, [length] * count)
+    assert number > 0
+    assert here.engine.get_batch_transfer_status([number]) == 0
+    assert (here.memory[:length] == there.memory[(count - 1) * length:count * length]).all()
+    number = here.engine.transfer_submit_write(there.name, here.base, there.base, length)
+    state = 0
+    while state == 0:
+        state = here.engine.transfer_check_status(number)
+    assert state == 1
+    assert here.engine.transfer_check_status(number) == -1    # the number is free
+    assert here.engine.batch_transfer_sync_write(there.name, [], [], []) == 0
+    assert here.engine.batch_transfer_sync_write(there.name, mine, theirs[:1], [length]) == -1
+
+
+def test_memory_registered_later_is_found(ends):
+    here, there = ends
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, 8) == 0
+    later = numpy.zeros(4096, dtype=numpy.uint8)
+    address = later.ctypes.data
+    assert here.engine.transfer_sync_write(there.name, here.base, address, 4096) == -1
+    assert there.engine.register_memory(address, 4096) == 0
+    here.fill(4)
+    assert here.engine.transfer_sync_write(there.name, here.base, address, 4096) == 0
+    assert (later == here.memory[:4096]).all()
+    assert there.engine.unregister_memory(address) == 0
+    assert here.engine.transfer_sync_write(there.name, here.base, address, 4096) == -1
+
+
+def test_registering(ends):
+    engine, base = ends[0].engine, ends[0].base
+    assert engine.register_memory(base, SIZE) == -7
+    assert engine.register_memory(base + 4096, 1) == -7
+    assert engine.unregister_memory(base + 1) == -3
+    assert engine.batch_unregister_memory([base]) == 0
+    assert engine.batch_register_memory([base, base + 4096], [4096, 4096]) == 0
+    with pytest.raises(TypeError):
+        engine.register_memory(-1, 4096)
+
+
+def test_managed_buffers(ends):
+    here, there = ends
+    address = here.engine.allocate_managed_buffer(4096)
+    assert address
+    assert here.engine.write_bytes_to_buffer(address, b"hello", 5) == 0
+    assert here.engine.transfer_sync(there.name, address, there.base, 5, TransferOpcode.Write) == 0
+    assert bytes(there.memory[:5]) == b"hello"
+    assert here.engine.read_bytes_from_buffer(address, 5) == b"hello"
+    assert here.engine.free_managed_buffer(address, 4096) == 0
+    assert there.engine.get_first_buffer_address(here.name) == here.base
+
+
+@pytest.mark.parametrize("opcode", [Write, Read])
+def test_notification_follows_the_data(ends, opcode):
+    here, there = ends
+    note = TransferNotify("layer", "7 \N{SNOWMAN}")
+    for ways in (1, 2):
+        if ways == 2:    # two regions: one notification all the same
+            extra = [numpy.zeros(4096, dtype=numpy.uint8) for _ in range(2)]
+            assert here.engine.register_memory(extra[0].ctypes.data, 4096) == 0
+            assert there.engine.register_memory(extra[1].ctypes.data, 4096) == 0
+        mine, theirs = [here.base], [there.base]
+        if ways == 2:
+            mine.append(extra[0].ctypes.data)
+            theirs.append(extra[1].ctypes.data)
+        assert here.engine.batch_transfer_sync(there.name, mine, theirs, [4096] * ways, opcode, note) == 0
+        got = []
+        while not got:
+            got = there.engine.get_notifies()
+        assert [(each.name, each.msg) for each in got] == [("layer", "7 \N{SNOWMAN}")]
+
+
+def test_nobody_there():
+    engine = End().engine
+    assert engine.send_probe("127.0.0.1:1") == -102
+    assert engine.transfer_sync_write("127.0.0.1:1", 0, 0, 8) == -1
+    assert engine.batch_transfer_async_write("127.0.0.1:1", [0], [0], [8]) == 0
+    assert TransferEngine().initialize("a", "etcd://nowhere", "tcp", "") == -1
+    with pytest.raises(TypeError):
+        TransferEngine().initialize("a", 1, "tcp", "")
+
+
+def test_program_that_imports_mooncake():
+    """A target in its own process, which knows nothing of HMC; killed, and then another one at another port."""
+    program = textwrap.dedent("""
+        import time
+        import numpy
+        from mooncake.engine import TransferEngine
+        engine = TransferEngine()
+        assert engine.initialize("127.0.0.1", "P2PHANDSHAKE", "tcp", "") == 0
+        memory = numpy.full(4096, 5, dtype=numpy.uint8)
+        assert engine.register_memory(memory.ctypes.data, 4096) == 0
+        print(engine.get_rpc_port(), memory.ctypes.data, flush=True)
+        time.sleep(600)
+    """)
+    environment = {**os.environ, "PYTHONPATH": hmc.compat.folder()}
+    here = End()
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as other:
+            try:
+                port, address = map(int, other.stdout.readline().split())
+                name = "127.0.0.1:%d" % port
+                assert here.engine.transfer_sync_read(name, here.base, address, 4096) == 0
+                assert (here.memory[:4096] == 5).all()
+                other.kill()
+                other.wait()
+                assert here.engine.transfer_sync_read(name, here.base, address, 4096) == -1
+            finally:
+                other.kill()
