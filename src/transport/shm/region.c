@@ -114,7 +114,7 @@ static hmc_status_t open_source(shm_connection_t *connection, shm_remote_t *remo
 /* Maps a part of the region; see hmci_remote_mapping_t. */
 static hmc_status_t map_part(shm_connection_t *connection, shm_remote_t *remote, uint64_t deadline,
                              hmci_remote_mapping_t *mapping) {
-  int descriptor;
+  int descriptor = -1;
   hmc_status_t status = open_source(connection, remote, deadline, &descriptor);
   if (status != HMC_SUCCESS) return status;
   bool writable = remote->rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC) && !mapping->read_only;
