@@ -295,10 +295,10 @@ int main(void) {
       cmocka_unit_test(test_set_level_overrides_the_environment),
       cmocka_unit_test(test_a_record_is_one_line),
       cmocka_unit_test(test_a_callback_takes_the_records),
-      cmocka_unit_test(test_changing_the_callback_waits_for_running_calls),
-      cmocka_unit_test(test_a_callback_holds_nobody_up),
       cmocka_unit_test(test_a_full_pipe_holds_nobody_up),
       cmocka_unit_test(test_one_message_does_not_flood),
+      cmocka_unit_test(test_changing_the_callback_waits_for_running_calls),
+      cmocka_unit_test(test_a_callback_holds_nobody_up),
       cmocka_unit_test(test_a_child_is_not_held_up_by_its_parents_callbacks),
       cmocka_unit_test(test_level_names),
   };

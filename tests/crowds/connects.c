@@ -107,7 +107,8 @@ static void expect_all(uint32_t count, void (*meanwhile)(uint16_t port)) {
   close(ports[0]);
   close(ports[1]);
   assert_true(good);
-  assert_int_equal(*(uint64_t *)hmc_region_pointer(server.words), count / DIALLERS * DIALLERS);
+  uint64_t words = __atomic_load_n((uint64_t *)hmc_region_pointer(server.words), __ATOMIC_ACQUIRE);
+  assert_int_equal(words, count / DIALLERS * DIALLERS);
   hmc_context_destroy(server.context);
 }
 

@@ -49,6 +49,12 @@ static void put_one(pair_t *pair, const place_t *local, uint32_t index, uint64_t
   hmc_remote_close(remote);
 }
 
+static void assert_words(const uint64_t *memory, uint32_t count, uint32_t step, uint64_t more) {
+  shared_begin();
+  for (uint32_t i = 0; i < count; i += step) assert_int_equal(memory[i], i + more);
+  shared_end();
+}
+
 void a_hundred_thousand_regions(void **state) {
   (void)state;
   enum { COUNT = SANITIZED ? 20000 : 100000, STEP = COUNT / 50 };
@@ -61,13 +67,13 @@ void a_hundred_thousand_regions(void **state) {
   assert_success(place_open(&local, pair.here, cpu, 64, NULL, 0, false));
   register_some(pair.there, memory, regions, COUNT, 0, 1);
   for (uint32_t i = 0; i < COUNT; i += STEP) put_one(&pair, &local, i, i + 1);
-  for (uint32_t i = 0; i < COUNT; i += STEP) assert_int_equal(memory[i], i + 1);
+  assert_words(memory, COUNT, STEP, 1);
   /* Every second one goes and comes again, and takes the place of another. */
   for (uint32_t i = 0; i < COUNT; i += 2) hmc_region_close(regions[i]);
   assert_status(hmc_remote_open(pair.peer, "region 0", 0, &none), HMC_NOT_FOUND);
   register_some(pair.there, memory, regions, COUNT, 0, 2);
   for (uint32_t i = 0; i < COUNT; i += STEP) put_one(&pair, &local, i, i + 2);
-  for (uint32_t i = 0; i < COUNT; i += STEP) assert_int_equal(memory[i], i + 2);
+  assert_words(memory, COUNT, STEP, 2);
   assert_status(hmc_region_register(pair.there, memory, 8, "region 7", HMC_REMOTE_ALL, &regions[0]),
                 HMC_INVALID_CONFIG);
   place_close(&local);
