@@ -28,9 +28,7 @@ static inline place_t find(shmem_ctx_t ctx, const void *address, size_t size, in
   return place;
 }
 
-static inline void ring(int pe) {
-  if (hmci_pe.oversubscribed || hmci_pe.n_locals > 1) hmci_ring(pe);
-}
+static inline void ring(int pe) { hmci_ring_behind_atomic(pe); }
 
 /* The bits of a value as the engine takes them, and back. */
 static inline uint64_t bits_of(const void *value, size_t size) {

@@ -19,7 +19,7 @@ static void set_word(int pe, _Atomic uint64_t *mine, uint64_t value) {
   if (hmci_pe.base[pe]) {
     _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(hmci_pe.base[pe] + offset);
     atomic_store_explicit(word, value, memory_order_release); /* partner: hmci_wait_word */
-    if (hmci_pe.oversubscribed) hmci_ring(pe);
+    hmci_ring(pe);
   } else {
     hmci_far_atomic(NULL, pe, offset, HMC_ATOMIC_STORE, 8, value, 0, false);
   }

@@ -207,8 +207,22 @@ void hmci_wait(hmci_condition_t holds, const void *argument);
 /* Waits until the word is at least `value`; words that only grow. */
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);
 
-/* Wakes `pe` where it sleeps; after a change of its memory that is visible. Near PEs only. */
-void hmci_ring(int pe);
+/* Wakes `pe` where it sleeps; after a change of its memory. Near PEs only. */
+void hmci_wake(int pe);
 void hmci_ring_all(void);
+
+static inline void hmci_ring(int pe) {
+  atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */
+  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed)) hmci_wake(pe);
+}
+
+/* The same behind a seq_cst operation, which is a fence by itself on this processor. */
+static inline void hmci_ring_behind_atomic(int pe) {
+#if defined(__x86_64__)
+  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed)) hmci_wake(pe);
+#else
+  hmci_ring(pe);
+#endif
+}
 
 #endif

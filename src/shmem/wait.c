@@ -2,7 +2,8 @@
  *
  * Whoever waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
  * `asleep` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
- * PE where it sleeps. Stores that were inlined, and what the engine writes, ring nobody: therefore each sleep is short.
+ * PE where it sleeps. Stores that were inlined ring when their PE waits itself, or not at all, as what the engine writes:
+ * therefore each sleep is short.
  * A PE that sleeps sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no ring is lost. */
 #include "state.h"
 
@@ -14,7 +15,8 @@
 
 #define SPINS 4000       /* looks before the first yield, where each PE has a processor */
 #define SPINS_CROWDED 30 /* and where not: another PE is to write what this one waits for */
-#define YIELDS 200
+#define SPINS_ALONE 25   /* before others are woken */
+#define YIELDS 20
 #define FIRST_SLEEP 50000 /* ns */
 #define LONGEST_SLEEP 1000000
 
@@ -58,6 +60,7 @@ void hmci_wait(hmci_condition_t holds, const void *argument) {
   int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
   for (int i = 0; i < spins; i++) {
     if (holds(argument)) return;
+    if (i == SPINS_ALONE) hmci_ring_all(); /* of the stores before this wait, somebody may be waiting for one */
     relax();
   }
   for (int i = 0; i < YIELDS; i++) {
@@ -87,11 +90,7 @@ static void wake(hmci_control_t *control) {
   if (atomic_exchange(&control->asleep, 0)) syscall(SYS_futex, &control->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
-void hmci_ring(int pe) {
-  atomic_thread_fence(memory_order_seq_cst);
-  hmci_control_t *control = hmci_control_of(pe);
-  if (atomic_load_explicit(&control->asleep, memory_order_relaxed)) wake(control);
-}
+void hmci_wake(int pe) { wake(hmci_control_of(pe)); }
 
 void hmci_ring_all(void) {
   atomic_thread_fence(memory_order_seq_cst);
