@@ -41,6 +41,13 @@ static void assert_quiet(const pages_t *pages, uint64_t page) {
     assert_int_equal(owner_others(&pages->place, page * PAGE_BYTES, PAGE_BYTES, OWN, OWN), 0);
 }
 
+/* Bytes of the holder have come to the page: a transfer is under way, or was. */
+static void await_bytes(const pages_t *pages, uint64_t page, uint8_t value) {
+  for (uint64_t limit = now_ms() + 20000; now_ms() < limit;)
+    if (owner_others(&pages->place, page * PAGE_BYTES, 8, value, value) < 8) return;
+  fail_msg("nothing came to page %d", (int)page);
+}
+
 void reuse_under_load(void **state) {
   couple_t *couple = *state;
   pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
@@ -55,6 +62,7 @@ void reuse_under_load(void **state) {
     size_t i = round % HOLDERS;
     if (leases[i]) {
       uint8_t value = (uint8_t)(1 + (round - HOLDERS) % 200);
+      if (round % 4 == 0) await_bytes(&pages, page_of[i], value);
       spin_ns(draw(&random) % 200000); /* somewhere in a transfer */
       uint64_t since = now_ns();
       hmc_lease_revoke(leases[i]);
