@@ -228,3 +228,40 @@ void the_environment_is_read_once(void **state) {
   assert_status(connected, HMC_SUCCESS);
   assert_status(made, HMC_INVALID_CONFIG);
 }
+
+/* ---- destroying -------------------------------------------------------------------------------------------------- */
+
+typedef struct accepting {
+  hmc_context_t *context;
+  hmc_status_t status;
+  _Atomic bool begun;
+} accepting_t;
+
+static void *accept_one(void *argument) {
+  accepting_t *accepting = argument;
+  hmc_peer_t *peer = NULL;
+  atomic_store(&accepting->begun, true);
+  accepting->status = hmc_context_accept(accepting->context, 300000, &peer);
+  return NULL;
+}
+
+void destroying_a_context_ends_accept(void **state) {
+  (void)state;
+  enum { THREADS = 3 };
+  pthread_t threads[THREADS];
+  accepting_t accepting[THREADS] = {{NULL}};
+  hmc_context_t *context = NULL;
+  assert_success(hmc_context_create(NULL, &context));
+  for (int i = 0; i < THREADS; i++) {
+    accepting[i].context = context;
+    assert_int_equal(pthread_create(&threads[i], NULL, accept_one, &accepting[i]), 0);
+  }
+  for (int i = 0; i < THREADS; i++)
+    while (!atomic_load(&accepting[i].begun)) sleep_ms(1);
+  sleep_ms(50); /* they wait now, or come a little late, which must do no harm either */
+  uint64_t start = now_ms();
+  hmc_context_destroy(context);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  assert_took(start, 0, 1000);
+  for (int i = 0; i < THREADS; i++) assert_int_equal(accepting[i].status, HMC_CANCELLED);
+}

@@ -209,7 +209,8 @@ void spin_ns(uint64_t nanoseconds);
   X(peers_that_hang_up_at_once)                                                                                        \
   X(hosts_that_hang_up_at_once)                                                                                        \
   X(a_child_keeps_no_peer_alive)                                                                                       \
-  X(the_environment_is_read_once)
+  X(the_environment_is_read_once)                                                                                      \
+  X(destroying_a_context_ends_accept)
 #define TEXT_TESTS(X)                                                                                                  \
   X(text_of_a_request_names_both_ends)                                                                                 \
   X(text_of_a_refusal_says_what_is_missing)                                                                            \
