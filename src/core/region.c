@@ -9,10 +9,11 @@
 #include <string.h>
 #include <time.h>
 
-/* The chunk in which a device's memory is moved, as set or from its speed. */
+/* The chunk in which a device's memory is moved, as set or from its speed; what it is moved through is pinned for it. */
 static hmc_status_t set_chunk(hmc_region_t *region) {
   hmci_region_view_t *view = &region->view;
   if (view->ops->host_accessible) return HMC_SUCCESS;
+  hmci_staging_pin_for(&region->context->staging, view->ops, view->memory.device);
   uint64_t set = region->context->settings.chunk;
   if (set) {
     view->chunk = set < HMCI_CHUNK_LEAST ? HMCI_CHUNK_LEAST : set > HMCI_CHUNK_MOST ? HMCI_CHUNK_MOST : set;

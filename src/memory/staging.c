@@ -10,11 +10,55 @@ void hmci_staging_open(hmci_staging_t *staging, uint64_t limit) {
   pthread_mutex_init(&staging->lock, NULL);
 }
 
+/* The page before each buffer: how it was made. */
+typedef struct head {
+  void *whole;
+  const hmci_memory_ops_t *ops; /* whose pinned memory it is; NULL: plain */
+  int device;
+} head_t;
+
+static head_t *head_of(void *buffer) { return (head_t *)(void *)((char *)buffer - PAGE); }
+
+void hmci_staging_pin_for(hmci_staging_t *staging, const hmci_memory_ops_t *ops, int device) {
+  if (!ops->host_allocate || !ops->host_free) return;
+  pthread_mutex_lock(&staging->lock);
+  if (!staging->ops) {
+    staging->ops = ops;
+    staging->device = device;
+  }
+  pthread_mutex_unlock(&staging->lock);
+}
+
+/* Plain memory does where pinned is not to be had: a device copies it, only slower. The caller holds the lock. */
+static void *make_buffer(const hmci_staging_t *staging, uint64_t size) {
+  uint64_t whole = (size + PAGE - 1) / PAGE * PAGE + PAGE;
+  void *made = NULL;
+  const hmci_memory_ops_t *ops = staging->ops;
+  if (ops && ops->host_allocate(staging->device, whole, &made) != HMC_SUCCESS) {
+    hmci_log(HMC_LOG_INFO, "staging buffers are not pinned: %s", hmc_last_error());
+    ops = NULL;
+  }
+  if (!ops) made = aligned_alloc(PAGE, whole);
+  if (!made) return NULL;
+  void *buffer = (char *)made + PAGE;
+  *head_of(buffer) = (head_t){made, ops, staging->device};
+  return buffer;
+}
+
+static void free_buffer(void *buffer) {
+  head_t head = *head_of(buffer);
+  if (head.ops) {
+    head.ops->host_free(head.device, head.whole);
+  } else {
+    free(head.whole);
+  }
+}
+
 /* Frees the newest kept buffer. */
 static void drop_kept(hmci_staging_t *staging) {
   staging->kept--;
   staging->allocated -= staging->keep[staging->kept].size;
-  free(staging->keep[staging->kept].buffer);
+  free_buffer(staging->keep[staging->kept].buffer);
 }
 
 void hmci_staging_close(hmci_staging_t *staging) {
@@ -39,7 +83,7 @@ void *hmci_staging_take(hmci_staging_t *staging, uint64_t size) {
   if (!buffer) {
     while (staging->kept && staging->allocated + size > staging->limit) drop_kept(staging);
     bool room = size <= staging->limit && staging->allocated <= staging->limit - size;
-    buffer = room ? aligned_alloc(PAGE, (size + PAGE - 1) / PAGE * PAGE) : NULL;
+    buffer = room ? make_buffer(staging, size) : NULL;
     if (buffer) staging->allocated += size;
   }
   pthread_mutex_unlock(&staging->lock);
@@ -55,7 +99,7 @@ void hmci_staging_give(hmci_staging_t *staging, void *buffer, uint64_t size) {
     staging->kept++;
   } else {
     staging->allocated -= size;
-    free(buffer);
+    free_buffer(buffer);
   }
   pthread_mutex_unlock(&staging->lock);
 }

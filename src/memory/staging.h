@@ -12,9 +12,12 @@
 
 enum { HMCI_STAGING_KEPT = 64 };
 
-/* Buffers that were given back are kept for the next taker, for fresh pages are slow. */
+/* Buffers that were given back are kept for the next taker, for fresh pages are slow. They are pinned for a device, on its
+ * NUMA node, once there is one: a driver copies other memory by way of buffers of its own. */
 typedef struct hmci_staging {
-  uint64_t limit; /* bytes; constant */
+  uint64_t limit;               /* bytes; constant */
+  const hmci_memory_ops_t *ops; /* lock; pins the buffers that are made from now on; NULL: nobody */
+  int device;                   /* lock; of `ops` */
   pthread_mutex_t lock;
   uint64_t allocated; /* lock; bytes handed out and kept: never over the limit */
   uint32_t kept;      /* lock */
@@ -27,6 +30,9 @@ typedef struct hmci_staging {
 void hmci_staging_open(hmci_staging_t *staging, uint64_t limit);
 /* All buffers must have been given back. */
 void hmci_staging_close(hmci_staging_t *staging);
+
+/* Buffers that are made from now on are pinned for that device, where its kind can. */
+void hmci_staging_pin_for(hmci_staging_t *staging, const hmci_memory_ops_t *ops, int device);
 
 /* `size` bytes on a page of their own, or NULL when the pool's limit is reached. */
 void *hmci_staging_take(hmci_staging_t *staging, uint64_t size);

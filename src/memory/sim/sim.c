@@ -496,6 +496,7 @@ const hmci_memory_ops_t hmci_memory_sim = {
     .kind = HMC_MEMORY_SIM,
     .name = "sim",
     .host_accessible = false,
+    .exports_foreign = true,
     .open = sim_open,
     .allocate = sim_allocate,
     .free = sim_free,

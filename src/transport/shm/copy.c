@@ -118,7 +118,8 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
     return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;
-  for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS; i++) {
+  bool by_device = remote->way == SHM_IMPORT && hmci_shm_copy_by_device(connection, operation, remote, status);
+  for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS && !by_device; i++) {
     *status = copy_segment(connection, operation, remote, &operation->segments[i]);
   }
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */

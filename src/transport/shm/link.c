@@ -218,7 +218,7 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
     } else if (region->descriptor >= 0) {
       answer.token = region->descriptor_offset;
       status = share_descriptor(region, &exported);
-    } else if (region->owned && region->ops->export_range) {
+    } else if (region->ops->export_range && (region->owned || region->ops->exports_foreign)) {
       status = region->ops->export_range(region->memory.device, region->base, region->size, &exported);
     } else {
       status = HMC_UNSUPPORT;

@@ -22,7 +22,7 @@ enum { KEY = 9, LONG_KEY = KEY + 28 };
 static shm_way_t way_of(const hmci_region_view_t *region) {
   if (region->leased) return SHM_STREAM; /* the owner's thread alone */
   if (region->descriptor >= 0) return SHM_MAP;
-  if (region->owned && region->ops->export_range) return SHM_IMPORT;
+  if (region->ops->export_range && (region->owned || region->ops->exports_foreign)) return SHM_IMPORT;
   return region->ops->host_accessible ? SHM_ATTACH : SHM_STREAM;
 }
 

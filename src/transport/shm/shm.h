@@ -4,7 +4,8 @@
  * both map, and the owner's board, which the peer maps read-only (board.c). How the bytes of a region go is settled per
  * region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
- *   import   device memory allocated by HMC whose kind has IPC handles: the device's copy engine, by the calling thread
+ *   import   device memory whose kind has IPC handles, lent memory where the kind exports it: the device's copy engine, by
+ *   the calling thread (device.c)
  *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts, where the caller waits, by the same
  *   call of the owner's service thread (pull.c), else by the stream
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
@@ -141,6 +142,10 @@ hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remot
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
 /* The owner's side: is the peer touching the region by itself? */
 bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id);
+
+/* device.c: an operation on an imported region; false where its memory is of another kind than both sides' drivers copy. */
+bool hmci_shm_copy_by_device(shm_connection_t *connection, const hmci_operation_t *operation,
+                             const shm_remote_t *remote, hmc_status_t *status);
 
 /* region.c */
 hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *region, hmci_blob_t *key);

@@ -60,18 +60,44 @@ static hmc_status_t copy_piece(hmci_stage_slot_t *slot, const hmci_region_view_t
   return to_host ? ops->copy_to_host(device, here, there, length) : ops->copy_from_host(device, there, here, length);
 }
 
+/* Some pieces: as one submission where the device takes them so. */
+static void copy_pieces(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_copy_piece_t *pieces,
+                        uint32_t count, bool to_host) {
+  const hmci_memory_ops_t *ops = region->ops;
+  hmci_copy_direction_t direction = to_host ? HMCI_COPY_TO_HOST : HMCI_COPY_FROM_HOST;
+  if (slot->status != HMC_SUCCESS) return;
+  if (count > 1 && ops->copy_batch_start && slot->copies < HMCI_STAGE_PIECES) {
+    slot->status = ops->copy_batch_start(region->memory.device, pieces, count, direction, &slot->copy[slot->copies]);
+    if (slot->status == HMC_SUCCESS) slot->copies++;
+    return;
+  }
+  for (uint32_t i = 0; i < count && slot->status == HMC_SUCCESS; i++) {
+    void *there = to_host ? (void *)(uintptr_t)pieces[i].source : pieces[i].destination;
+    void *here = to_host ? pieces[i].destination : (void *)(uintptr_t)pieces[i].source;
+    slot->status = copy_piece(slot, region, there, here, pieces[i].size, to_host);
+  }
+}
+
 void hmci_stage_start(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_segment_t *segments,
                       uint32_t count, hmci_cursor_t *cursor, uint64_t bytes, bool to_host) {
   struct iovec part;
   uint64_t length;
+  hmci_copy_piece_t pieces[HMCI_STAGE_BATCH];
+  uint32_t gathered = 0;
   uint8_t *here = slot->buffer;
   slot->ops = region->ops;
   slot->started = true;
   while (bytes && hmci_pieces_next(segments, count, region->base, cursor, bytes, &part, 1, &length)) {
-    if (slot->status == HMC_SUCCESS) slot->status = copy_piece(slot, region, part.iov_base, here, length, to_host);
+    pieces[gathered++] =
+        to_host ? (hmci_copy_piece_t){here, part.iov_base, length} : (hmci_copy_piece_t){part.iov_base, here, length};
+    if (gathered == HMCI_STAGE_BATCH) {
+      copy_pieces(slot, region, pieces, gathered, to_host);
+      gathered = 0;
+    }
     here += length;
     bytes -= length;
   }
+  if (gathered) copy_pieces(slot, region, pieces, gathered, to_host);
 }
 
 bool hmci_stage_is_done(hmci_stage_slot_t *slot) {

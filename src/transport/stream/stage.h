@@ -13,7 +13,7 @@
 #include "../../memory/staging.h"
 #include "pieces.h"
 
-enum { HMCI_STAGE_SLOTS = 8, HMCI_STAGE_PIECES = 16 };
+enum { HMCI_STAGE_SLOTS = 8, HMCI_STAGE_PIECES = 16, HMCI_STAGE_BATCH = 64 };
 
 typedef struct hmci_stage_slot {
   uint8_t *buffer;
@@ -49,9 +49,9 @@ hmci_stage_slot_t *hmci_stage_oldest(hmci_stage_t *stage);
 hmci_stage_slot_t *hmci_stage_newest(hmci_stage_t *stage);
 void hmci_stage_pop(hmci_stage_t *stage);
 
-/* Starts the copies between the slot's buffer and `bytes` bytes of the pieces from `cursor` on, which it moves. At most
- * HMCI_STAGE_PIECES of them run on the device's own; the others are done when it returns. Errors are kept in the
- * slot. */
+/* Starts the copies between the slot's buffer and `bytes` bytes of the pieces from `cursor` on, which it moves, in batches
+ * of HMCI_STAGE_BATCH. At most HMCI_STAGE_PIECES batches run on the device's own; the others are done when it returns.
+ * Errors are kept in the slot. */
 void hmci_stage_start(hmci_stage_slot_t *slot, const hmci_region_view_t *region, const hmci_segment_t *segments,
                       uint32_t count, hmci_cursor_t *cursor, uint64_t bytes, bool to_host);
 /* True when all copies of the slot are done; `slot->status` then says how. */
