@@ -8,7 +8,7 @@
 
 static const char help[] =
     "Usage: hmc-info [OPTION]... [ADDRESS:PORT]\n"
-    "Shows the memories and connection types that work here, and why others do not.\n"
+    "Shows the memories, devices and connection types that work here, and why others do not.\n"
     "\n"
     "  -c, --config     the settings (HMC_* variables): value, default, what each does\n"
     "  -j, --json       the same as one JSON object\n"
@@ -96,6 +96,7 @@ static void show_machine(void) {
     else
       printf("no: %s\n", found.reason[0] ? found.reason : "no device");
   }
+  info_show_devices();
   printf("\nConnection types (auto takes the fastest that both ends have)\n");
   for (size_t i = 0; i < COUNT(types); i++) {
     char reason[512] = "";
@@ -216,6 +217,7 @@ static void json_machine(void) {
     printf("}");
   }
   printf("]");
+  info_json_devices();
 }
 
 static int json_settings(void) {

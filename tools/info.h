@@ -8,4 +8,8 @@
  * how bytes go. Answers an exit code. */
 int info_try(hmc_connection_type_t type, const char *where);
 
+/* Prints the devices, their links and their adapters, as text and as members of a JSON object. */
+void info_show_devices(void);
+void info_json_devices(void);
+
 #endif

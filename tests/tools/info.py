@@ -22,6 +22,15 @@ class Info(ProgramTest):
         out, _ = self.run_program(HMC_SIM_DEVICES="3")
         self.assertRegex(out, r"(?m)^  sim +3 devices$")
 
+    def test_devices_and_links(self):
+        out, _ = self.run_program()
+        self.assertRegex(out, r"(?m)^  sim:1 +software accelerator, HMC$\n +ipc dmabuf peerable streams pinning batches$")
+        self.assertRegex(out, r"(?m)^  sim:0 +sim:1 +direct$")
+        said = json.loads(self.run_program("--json")[0])
+        device = next(device for device in said["devices"] if device["memory"] == "sim:1")
+        self.assertEqual((device["name"], device["pci"], device["numa_node"]), ("software accelerator", "", -1))
+        self.assertIn({"from": "sim:0", "to": "sim:1", "link": "direct"}, said["links"])
+
     def test_config(self):
         out, _ = self.run_program("--config", HMC_TIMEOUT="5s")
         line = next(line for line in out.splitlines() if line.startswith("HMC_TIMEOUT"))
@@ -66,7 +75,8 @@ class Info(ProgramTest):
         self.assertEqual(settings["HMC_TIMEOUT"]["value"], "5s")
         self.assertTrue(settings["HMC_TIMEOUT"]["is_set"])
         self.assertFalse(settings["HMC_LOG"]["is_set"])
-        self.assertEqual(list(said), ["version", "default_memory", "memories", "connection_types", "settings"])
+        self.assertEqual(list(said), ["version", "default_memory", "memories", "connection_types", "devices", "links",
+                                      "settings"])
 
     def test_try(self):
         out, _ = self.run_program("--try", "tcp")

@@ -1,0 +1,192 @@
+/* hmc-info's devices: what each is, how they reach each other, and how far the network adapters are from them. */
+#include "info.h"
+#include "tool.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEVICES_MOST = 64 };
+
+/* All devices but the host. */
+static size_t find_devices(hmc_memory_properties_t *devices) {
+  size_t found = 0;
+  for (int kind = HMC_MEMORY_NVIDIA_GPU; kind <= HMC_MEMORY_SIM; kind++) {
+    int count;
+    if (hmc_memory_devices((hmc_memory_kind_t)kind, &count) != HMC_SUCCESS) continue;
+    for (int device = 0; device < count && found < DEVICES_MOST; device++) {
+      devices[found] = (hmc_memory_properties_t)HMC_MEMORY_PROPERTIES_INIT;
+      hmc_memory_t memory = {(hmc_memory_kind_t)kind, device};
+      if (hmc_memory_get_properties(memory, &devices[found]) == HMC_SUCCESS) found++;
+    }
+  }
+  return found;
+}
+
+static const struct {
+  unsigned feature;
+  const char *name;
+} features[] = {
+    {HMC_MEMORY_IPC, "ipc"},         {HMC_MEMORY_DMABUF, "dmabuf"},   {HMC_MEMORY_PEERABLE, "peerable"},
+    {HMC_MEMORY_STREAMS, "streams"}, {HMC_MEMORY_PINNING, "pinning"}, {HMC_MEMORY_BATCHES, "batches"},
+};
+enum { FEATURES = sizeof features / sizeof *features };
+
+/* ---- adapters ---------------------------------------------------------------------------------------------------- */
+
+/* How near an RDMA adapter is to a device: by where their paths in the PCI tree part, then by their NUMA nodes. */
+static const char *distance(const char *device_path, const char *adapter_path, int device_node, int adapter_node) {
+  size_t same = 0;
+  int parts = 0;
+  while (device_path[same] && device_path[same] == adapter_path[same]) {
+    if (device_path[same] == '/') parts++;
+    same++;
+  }
+  /* "/sys/devices/pci0000:80/0000:80:01.0/...": four slashes are the root complex, one more a bridge below it */
+  if (parts >= 5) return "switch";
+  if (parts >= 4) return "complex";
+  if (device_node >= 0 && device_node == adapter_node) return "node";
+  return "system";
+}
+
+static int read_number(const char *path) {
+  int number = -1;
+  FILE *file = fopen(path, "re");
+  if (!file) return -1;
+  if (fscanf(file, "%d", &number) != 1) number = -1;
+  fclose(file);
+  return number;
+}
+
+typedef void adapter_visit_t(const char *name, const char *near, void *argument);
+
+static void visit_adapters(const hmc_memory_properties_t *device, adapter_visit_t *visit, void *argument) {
+  char path[PATH_MAX], device_path[PATH_MAX], adapter_path[PATH_MAX];
+  snprintf(path, sizeof path, "/sys/bus/pci/devices/%s", device->pci);
+  DIR *adapters = device->pci[0] && realpath(path, device_path) ? opendir("/sys/class/infiniband") : NULL;
+  if (!adapters) return;
+  for (struct dirent *entry; (entry = readdir(adapters)) != NULL;) {
+    if (entry->d_name[0] == '.') continue;
+    snprintf(path, sizeof path, "/sys/class/infiniband/%.64s/device", entry->d_name);
+    if (!realpath(path, adapter_path)) continue;
+    snprintf(path, sizeof path, "/sys/class/infiniband/%.64s/device/numa_node", entry->d_name);
+    visit(entry->d_name, distance(device_path, adapter_path, device->numa_node, read_number(path)), argument);
+  }
+  closedir(adapters);
+}
+
+/* ---- for people -------------------------------------------------------------------------------------------------- */
+
+static void show_adapter(const char *name, const char *near, void *argument) {
+  (void)argument;
+  printf("             adapter %s: %s\n", name, near);
+}
+
+static void show_device(const hmc_memory_properties_t *device) {
+  char name[32];
+  tool_format_memory(device->memory, name, sizeof name);
+  printf("  %-10s %s%s%s", name, device->name, device->driver[0] ? ", " : "", device->driver);
+  if (device->pci[0]) printf(", %s", device->pci);
+  if (device->numa_node >= 0) printf(", NUMA node %d", device->numa_node);
+  if (device->total_bytes) printf(", %.1f GiB", (double)device->total_bytes / (1 << 30));
+  printf("\n            ");
+  for (int i = 0; i < FEATURES; i++) {
+    if (device->features & features[i].feature) printf(" %s", features[i].name);
+  }
+  printf("\n");
+  visit_adapters(device, show_adapter, NULL);
+}
+
+void info_show_devices(void) {
+  static hmc_memory_properties_t devices[DEVICES_MOST];
+  size_t count = find_devices(devices);
+  if (!count) return;
+  printf("\nDevices\n");
+  for (size_t i = 0; i < count; i++) show_device(&devices[i]);
+  if (count < 2) return;
+  printf("\nLinks (direct: reads and writes the other's memory; node, system: through host memory)\n");
+  for (size_t i = 0; i < count; i++) {
+    for (size_t j = i + 1; j < count; j++) {
+      char from[32], to[32];
+      hmc_memory_link_t link;
+      if (hmc_memory_get_link(devices[i].memory, devices[j].memory, &link) != HMC_SUCCESS) continue;
+      tool_format_memory(devices[i].memory, from, sizeof from);
+      tool_format_memory(devices[j].memory, to, sizeof to);
+      printf("  %-10s %-10s %s\n", from, to, hmc_memory_link_name(link));
+    }
+  }
+}
+
+/* ---- for programs ------------------------------------------------------------------------------------------------ */
+
+static void json_text(const char *key, const char *text) {
+  printf("\"%s\":", key);
+  tool_print_json(stdout, text);
+}
+
+static void json_memory(const char *key, hmc_memory_t memory) {
+  char name[32];
+  tool_format_memory(memory, name, sizeof name);
+  json_text(key, name);
+}
+
+static void json_adapter(const char *name, const char *near, void *argument) {
+  const char **comma = argument;
+  printf("%s{", *comma);
+  json_text("name", name);
+  printf(",");
+  json_text("distance", near);
+  printf("}");
+  *comma = ",";
+}
+
+static void json_device(const hmc_memory_properties_t *device) {
+  const char *comma = "";
+  printf("{");
+  json_memory("memory", device->memory);
+  printf(",");
+  json_text("name", device->name);
+  printf(",");
+  json_text("driver", device->driver);
+  printf(",");
+  json_text("pci", device->pci);
+  printf(",\"numa_node\":%d,\"total_bytes\":%llu,\"free_bytes\":%llu,\"features\":[", device->numa_node,
+         (unsigned long long)device->total_bytes, (unsigned long long)device->free_bytes);
+  for (int i = 0; i < FEATURES; i++) {
+    if (!(device->features & features[i].feature)) continue;
+    printf("%s\"%s\"", comma, features[i].name);
+    comma = ",";
+  }
+  printf("],\"adapters\":[");
+  comma = "";
+  visit_adapters(device, json_adapter, &comma);
+  printf("]}");
+}
+
+void info_json_devices(void) {
+  static hmc_memory_properties_t devices[DEVICES_MOST];
+  size_t count = find_devices(devices);
+  const char *comma = "";
+  printf(",\"devices\":[");
+  for (size_t i = 0; i < count; i++) {
+    printf("%s", i ? "," : "");
+    json_device(&devices[i]);
+  }
+  printf("],\"links\":[");
+  for (size_t i = 0; i < count; i++) {
+    for (size_t j = i + 1; j < count; j++) {
+      hmc_memory_link_t link;
+      if (hmc_memory_get_link(devices[i].memory, devices[j].memory, &link) != HMC_SUCCESS) continue;
+      printf("%s{", comma);
+      comma = ",";
+      json_memory("from", devices[i].memory);
+      printf(",");
+      json_memory("to", devices[j].memory);
+      printf(",");
+      json_text("link", hmc_memory_link_name(link));
+      printf("}");
+    }
+  }
+  printf("]");
+}
