@@ -5,13 +5,14 @@ SETUP ?= scripts/setup
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma soak bench bench-rdma wheel install format check-format tidy clean
+.PHONY: help demo test test-all test-rdma test-gpu soak bench bench-rdma wheel install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
 	@echo 'make test                build and test, at most ten minutes (PRESETS="release asan": those, the whole suite)'
 	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
+	@echo 'make test-gpu            suites and figures on a machine with an NVIDIA GPU, within eight minutes'
 	@echo 'make soak [HOURS=1]       everything at once: deaths, cancels, strangers, 200 peers, every byte verified'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
@@ -39,6 +40,11 @@ test-rdma:
 	@$(SETUP) build test vm
 	@scripts/build release
 	@ctest --preset release -L '^vm$$'
+
+# Needs no network where SETUP=true and the packages are there.
+test-gpu:
+	@$(SETUP) build test
+	@scripts/test-gpu $(KIND)
 
 soak:
 	@$(SETUP) build test

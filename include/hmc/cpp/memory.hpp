@@ -141,8 +141,12 @@ public:
     return hmc_detail::answer(hmc_detail::check(hmc_memory_allocate(memory_, size ? size : 1, addr)));
   }
 
-  /* As allocateBuffer, for memory that devices and network cards are to reach. All memory of HMC is such memory. */
-  status_t allocatePeerableBuffer(void **addr, size_t size) { return allocateBuffer(addr, size); }
+  /* As allocateBuffer, for memory that other processes of this host are to map, and devices and network cards to reach, as
+   * far as the platform can. */
+  status_t allocatePeerableBuffer(void **addr, size_t size) {
+    if (status_ != status_t::SUCCESS) return unusable();
+    return hmc_detail::check(hmc_memory_allocate_peerable(memory_, size, addr));
+  }
 
   /* Frees what allocateBuffer gave. Errors: ERROR (NULL), NOT_FOUND (not a live allocation of this memory). */
   status_t freeBuffer(void *addr) {
