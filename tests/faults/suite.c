@@ -1,4 +1,5 @@
-/* The program of the fault suite: `faults TRANSPORT [PATTERN]`; PATTERN picks tests by name, with * and ?. */
+/* The program of the fault suite: `faults TRANSPORT [PATTERN [MEMORY]]`; PATTERN picks tests by name, with * and ?; MEMORY is
+ * that of the targets, cpu unless given. */
 #include "suite.h"
 
 #include <signal.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-struct fault_stamp stamp;
+struct fault_stamp stamp = {.memory = {HMC_MEMORY_CPU, 0}};
 
 /* ---- sides ------------------------------------------------------------------------------------------------------- */
 
@@ -18,7 +19,7 @@ void side_start(side_t *side, uint16_t port, uint64_t size, const char *const *v
   command_t listening = {.verb = VERB_LISTEN, .text = "127.0.0.1", .value = port};
   side->port = (uint16_t)target_do(&side->target, listening);
   target_do(&side->target, (command_t){.verb = VERB_PLACE,
-                                       .memory = cpu,
+                                       .memory = stamp.memory,
                                        .length = size,
                                        .rights = HMC_REMOTE_ALL,
                                        .lend = stamp.lend,
@@ -163,15 +164,16 @@ static int close_scene(void **state) {
 int main(int argc, char **argv) {
   target_main(argc, argv);
   environment_open();
-  if (argc < 2 || argc > 3 || !transport_parse(argv[1], &stamp.type)) {
-    fprintf(stderr, "usage: %s TRANSPORT [PATTERN]\n", argv[0]);
+  if (argc < 2 || argc > 4 || !transport_parse(argv[1], &stamp.type) ||
+      (argc == 4 && hmc_memory_kind_parse(argv[3], &stamp.memory.kind) != HMC_SUCCESS)) {
+    fprintf(stderr, "usage: %s TRANSPORT [PATTERN [MEMORY]]\n", argv[0]);
     return 2;
   }
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
   stamp.lend = strcmp(argv[1], "shm_staged") == 0;
-  stamp.maps = strcmp(argv[1], "shm") == 0;
-  stamp.direct = stamp.maps || stamp.type == HMC_CONNECTION_RDMA;
-  if (argc == 3) cmocka_set_test_filter(argv[2]);
+  stamp.maps = strcmp(argv[1], "shm") == 0 && stamp.memory.kind == HMC_MEMORY_CPU;
+  stamp.direct = strcmp(argv[1], "shm") == 0 || stamp.type == HMC_CONNECTION_RDMA;
+  if (argc >= 3) cmocka_set_test_filter(argv[2]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
 #undef TEST_CASE
