@@ -5,6 +5,8 @@
  */
 #include "loop_parts.h"
 
+#include "processor.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -352,13 +354,30 @@ static bool dispatch_polled(hmci_loop_t *loop) {
   return moved;
 }
 
-/* Polls until nothing moved for `spin`. */
+#define LOOK_AFTER UINT64_C(8000) /* nanoseconds: what comes from another processor of this host has come by then */
+
+/* The other end of the watch that moved last runs on this processor, or would if it were let. */
+static bool shares_processor(hmci_loop_t *loop) {
+  hmci_loop_lock(loop);
+  int descriptor = loop->hot ? loop->hot->descriptor : -1;
+  hmci_loop_unlock(loop);
+  return hmci_processor_is_shared(descriptor);
+}
+
+/* Polls until nothing moved for `spin`; not where that keeps what it waits for from coming. */
 static void spin(hmci_loop_t *loop) {
+  uint64_t since = hmci_now();
+  bool looked = hmci_processor_is_single();
+  if (looked) return;
   uint64_t until = hmci_now() + loop->spin, now;
   uint32_t in_a_row = 0;
   bool aside = false;
   do {
     bool moved = false, others;
+    if (!looked && !in_a_row && hmci_now() - since > LOOK_AFTER) {
+      looked = true;
+      if (shares_processor(loop)) break;
+    }
     for (int i = 0; i < POLLS_PER_LOOK && !moved; i++) moved = poll_hot(loop);
     in_a_row += moved;
     others = dispatch_events(loop, 0);

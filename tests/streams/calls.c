@@ -2,6 +2,7 @@
  * answer, cancelling included. */
 #include "suite.h"
 
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -125,5 +126,36 @@ void calls_keep_their_order_behind_a_cut_off_put(void **state) {
   assert_connected(distant.peer);
   distant_end(&distant);
   place_close(&local);
+  couple_close(&couple);
+}
+
+/* ---- one processor */
+
+/* Both ends on one processor: who waits sleeps, and lets the other end run. Polling would take HMC_SPIN, here ten
+ * milliseconds, of each turn. */
+void calls_on_one_processor_do_not_poll(void **state) {
+  (void)state;
+  enum { ROUNDS = 50 };
+  cpu_set_t all, one;
+  couple_t couple;
+  assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+  CPU_ZERO(&one);
+  for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+    if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
+  assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* what is started from here on has it, too */
+  couple_open(&couple, (const char *const[]){"HMC_SPIN", "10ms", NULL});
+  far_t far = far_make(&couple, (far_options_t){.name = "near", .size = MIB, .lend = true});
+  place_t local = near_make(&couple, MIB, true);
+  sleep_ms(250); /* what was seen of the processors before is forgotten */
+  struct timespec before, after;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+  for (int i = 0; i < ROUNDS; i++) assert_success(hmc_put(local.region, 0, far.remote, 0, 8));
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+  assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+  uint64_t used =
+      (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000u + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
+  if (!SANITIZED) assert_in_range(used, 0, UINT64_C(2000000) * ROUNDS);
+  place_close(&local);
+  far_close(&far);
   couple_close(&couple);
 }

@@ -22,7 +22,8 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
   X(calls_return_before_the_bytes_are_gone)                                                                            \
   X(calls_cancel_large_transfers)                                                                                      \
   X(calls_to_others_go_on_when_a_striped_put_is_cut_off)                                                               \
-  X(calls_keep_their_order_behind_a_cut_off_put)
+  X(calls_keep_their_order_behind_a_cut_off_put)                                                                       \
+  X(calls_on_one_processor_do_not_poll)
 #define UNMAPPED_TESTS(X)                                                                                              \
   X(unmapped_source_ends_the_operation)                                                                                \
   X(unmapped_sink_ends_the_operation)                                                                                  \
