@@ -21,14 +21,16 @@
   X(COUNT, service_threads, "HMC_SERVICE_THREADS", "0",                                                                \
     "Threads of a context that move its peers' data (1 to 64); 0: one for every four processors, at most 8.")          \
   X(TEXT, log_level, "HMC_LOG", "warning", "What is logged to stderr: none, error, warning, info or debug.")           \
-  X(TEXT, secret, "HMC_SECRET", "", "The secret that peers share, as text; overrides the user's own file.")            \
+  X(TEXT, secret, "HMC_SECRET", "",                                                                                    \
+    "The secret that peers share, as text of at least 16 bytes; overrides the user's own file.")                       \
   X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \
     "A file that holds the secret; only its owner may read it. Overrides HMC_SECRET and ~/.hmc/secret.")               \
   X(SWITCH, insecure, "HMC_INSECURE", "no", "Turns authentication and encryption off. Both ends must agree.")          \
   X(TEXT, transports, "HMC_TRANSPORTS", "",                                                                            \
     "Ways to reach peers that may be used, separated by commas: shm, rdma, tcp, ucx; empty: all.")                     \
   X(SWITCH, encrypt, "HMC_ENCRYPT", "no",                                                                              \
-    "Encrypts the payload of tcp data connections too, by TLS 1.3; RDMA and UCX, which cannot, are not used then.")    \
+    "Encrypts and authenticates the payload of tcp data connections too, by AES-128-GCM with keys of the TLS 1.3 "     \
+    "handshake; RDMA and UCX, which cannot, are not used then. One end that wants it is enough.")                      \
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
     "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
   X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \

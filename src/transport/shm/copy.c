@@ -30,6 +30,7 @@ static hmc_status_t attach_piece(const shm_connection_t *connection, void *here,
       if (done < 0 && error == EFAULT) return hmci_guarded_is_there(here, length) ? HMC_STALE : HMC_INVALID_CONFIG;
       return hmci_fail(HMC_ERROR, "reaching into process %d: %s", connection->peer_process, strerror(error));
     }
+    if (!is_alive(connection)) return HMC_PEER_LOST; /* its number may have been another process's by then */
     here = (uint8_t *)here + done;
     there = (uint8_t *)there + done;
     length -= (uint64_t)done;
