@@ -51,6 +51,7 @@ typedef struct hmc_context_options {
   size_t size;         /* sizeof(hmc_context_options_t) */
   const char *name;    /* for logs and texts; copied; NULL: the program's name */
   uint64_t timeout_ms; /* deadline of every operation on this context without its own; 0: HMC_TIMEOUT (30 s) */
+  const char *secret;  /* what its peers have to know, at most 255 bytes; copied; NULL: as the head of this file says */
 } hmc_context_options_t;
 #define HMC_CONTEXT_OPTIONS_INIT HMC_SIZED_INIT(hmc_context_options_t)
 

@@ -163,6 +163,17 @@ static void init_state(hmc_context_t *context) {
   hmci_random(&context->host.incarnation, sizeof context->host.incarnation);
 }
 
+/* A secret of the context's own takes the place of all that the environment says. */
+static hmc_status_t set_secret(hmci_settings_t *settings, const char *secret) {
+  if (!secret) return HMC_SUCCESS;
+  size_t length = strlen(secret);
+  if (!length || length >= sizeof settings->secret)
+    return hmci_fail(HMC_INVALID_CONFIG, "a secret of %zu bytes: give 1 to %zu", length, sizeof settings->secret - 1);
+  memcpy(settings->secret, secret, length + 1);
+  settings->secret_file[0] = '\0';
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_create: context is NULL");
   hmc_context_options_t options;
@@ -171,6 +182,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   hmc_context_t *context = hmci_allocate_aligned(sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   status = hmci_settings_read(&context->settings);
+  if (status == HMC_SUCCESS) status = set_secret(&context->settings, options.secret);
   if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
   if (status != HMC_SUCCESS) goto err_free;
