@@ -21,6 +21,7 @@ ARROWS = {
     "core": {"base", "memory", "transport", "ctrl"},
     "smem": set(),
     "shmem": set(),
+    "nixl": set(),
 }
 
 # Headers of other libraries, by the start of their name, and the folders of src/ where they may appear.
