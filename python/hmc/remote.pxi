@@ -207,26 +207,32 @@ cdef class Remote:
             checksum: the data are verified end to end.
         """
         if timeout is None and signal is None and notify is None and not checksum:
-            if self.put_short(data, offset):
+            if self.put_short(data, offset) >= 0:
                 return
         begin_transfer(self, None, offset, data, True, timeout, signal, notify, checksum, True)
 
     def put_nb(self, data, uint64_t offset=0, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         """put() as a Request. `data` is held, and must stay as it is, until that is complete."""
-        if timeout is None and signal is None and notify is None and not checksum and self.put_short(data, offset):
-            return over_at_once(self)
+        cdef int64_t done = -1
+        if timeout is None and signal is None and notify is None and not checksum:
+            done = self.put_short(data, offset)
+            if done >= 0:
+                return over_at_once(self, done)
         return begin_transfer(self, None, offset, data, True, timeout, signal, notify, checksum, False)
 
     def get_into(self, target, uint64_t offset=0, *, timeout=None, checksum=False):
         """Reads as many bytes as `target` has, from `offset` on, into it."""
-        if timeout is None and not checksum and self.get_short(target, offset):
+        if timeout is None and not checksum and self.get_short(target, offset) >= 0:
             return
         begin_transfer(self, None, offset, target, False, timeout, None, None, checksum, True)
 
     def get_into_nb(self, target, uint64_t offset=0, *, timeout=None, checksum=False):
         """get_into() as a Request; `target` is held, and undefined, until that is complete."""
-        if timeout is None and not checksum and self.get_short(target, offset):
-            return over_at_once(self)
+        cdef int64_t done = -1
+        if timeout is None and not checksum:
+            done = self.get_short(target, offset)
+            if done >= 0:
+                return over_at_once(self, done)
         return begin_transfer(self, None, offset, target, False, timeout, None, None, checksum, False)
 
     def get(self, nbytes=None, uint64_t offset=0, *, timeout=None):
@@ -235,50 +241,50 @@ cdef class Remote:
         self.get_into(made, offset, timeout=timeout)
         return made
 
-    cdef bint put_short(self, object data, uint64_t offset) except -1:
-        """A short put to a mapped peer, by this thread and under the GIL; False where it is not one."""
+    cdef int64_t put_short(self, object data, uint64_t offset) except -2:
+        """A short put to a mapped peer, by this thread and under the GIL: its bytes, or -1 where it is not one."""
         cdef View view
         cdef hmc_status_t status
         cdef Region region
         cdef RegionPart part
         if not self.is_mapped or self.handle == NULL or self.context.is_closing or \
                 self.context.generation != generation:
-            return False
+            return -1
         if type(data) is Region:
             region = <Region>data
             if region.size > SHORT or region.handle == NULL or region.context is not self.context:
-                return False
+                return -1
             check(hmc_put(region.handle, 0, self.handle, offset, region.size), self.peer)
-            return True
+            return region.size
         if type(data) is RegionPart:
             part = <RegionPart>data
             region = part.region
             if part.length > SHORT or region.handle == NULL or region.context is not self.context:
-                return False
+                return -1
             check(hmc_put(region.handle, part.offset, self.handle, offset, part.length), self.peer)
-            return True
+            return part.length
         if not PyObject_CheckBuffer(data):
-            return False
+            return -1
         view = view_of(data, False)
         if view.nbytes > SHORT or not view.is_contiguous:
-            return False
+            return -1
         scratch_of(self.context)
         memcpy(self.context.scratch_pointer, view.pointer, view.nbytes)
         check(hmc_put(self.context.scratch, 0, self.handle, offset, view.nbytes), self.peer)
-        return True
+        return view.nbytes
 
-    cdef bint get_short(self, object target, uint64_t offset) except -1:
+    cdef int64_t get_short(self, object target, uint64_t offset) except -2:
         cdef View view
         if not self.is_mapped or self.handle == NULL or self.context.is_closing or not PyObject_CheckBuffer(target) or \
                 type(target) is Region or self.context.generation != generation:
-            return False
+            return -1
         view = view_of(target, True)
         if view.nbytes > SHORT or not view.is_contiguous:
-            return False
+            return -1
         scratch_of(self.context)
         check(hmc_get(self.context.scratch, 0, self.handle, offset, view.nbytes), self.peer)
         memcpy(view.pointer, self.context.scratch_pointer, view.nbytes)
-        return True
+        return view.nbytes
 
     # ---- signals, notifications, atomics
 
@@ -449,12 +455,13 @@ cdef Request new_request(Remote remote, Region region, bint is_temporary, uint64
     return request
 
 
-cdef Request over_at_once(Remote remote):
+cdef Request over_at_once(Remote remote, uint64_t nbytes):
     """The request of a short copy that is done."""
     cdef Request request = Request.__new__(Request)
     request.state = HMC_SUCCESS
     request.context = remote.context
     request.peer = remote.peer
+    request.nbytes = nbytes
     return request
 
 
