@@ -2,7 +2,7 @@
 scikit-build-core makes of this tree. The wheel takes the libraries that the build tree has; that `pip install .` by
 itself builds them is the test python.install.
 
-    environment.py <source tree> <build tree> <sanitizer or "">
+    environment.py <source tree> <build tree> sanitizer=<address or nothing>
 
 Does nothing where all of it is newer than what it is made of. The environment is made once per build tree; the package
 in it is removed and installed again whenever it changes.
@@ -54,15 +54,15 @@ def make_venv(folder):
 
 
 def main():
-    source, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    sanitizer = "".join(sys.argv[3:])    # an empty argument does not get through CMake
+    source, build, sanitizer = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3].partition("=")[2]
     folder = build / "python"
     python = make_venv(folder / "venv")
     marker = folder / "installed"
     wanted = fingerprint(source, build, sanitizer)
     if marker.exists() and marker.read_text() == wanted:
         return
-    marker.unlink(missing_ok=True) if sys.version_info >= (3, 8) else None
+    if marker.exists():
+        marker.unlink()
     shutil.rmtree(folder / "wheel", ignore_errors=True)
     settings = {
         "cmake.source-dir": "python",
