@@ -18,7 +18,8 @@ def log_to(logger=None, level="warning"):
     "warning", "info", "debug"); log_to(False): to stderr again."""
     global log_target
     if logger is False:
-        hmc_log_set_callback(NULL, NULL)
+        with nogil:
+            hmc_log_set_callback(NULL, NULL)    # waits for a record that is on its way, which needs the GIL
         log_target = None
         return
     import logging
@@ -27,7 +28,8 @@ def log_to(logger=None, level="warning"):
         invalid("level is one of %s, not %r" % (", ".join(levels), level))
     log_target = logging.getLogger("hmc") if logger is None else logger
     hmc_log_set_level(levels[level])
-    hmc_log_set_callback(take_record, NULL)
+    with nogil:
+        hmc_log_set_callback(take_record, NULL)
 
 
 atexit.register(log_to, False)
