@@ -31,7 +31,7 @@ static void run_case(void **state) {
 
 static int open_case(void **state) {
   const test_case_t *test = *state;
-  watch(test->name, 600);
+  watch(test->name, 1700);
   couple_t *couple = calloc(1, sizeof *couple);
   assert_non_null(couple);
   couple->test = test;
