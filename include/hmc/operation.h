@@ -170,6 +170,47 @@ HMC_API hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote,
 HMC_API hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
                                               hmc_batch_t **batch);
 
+enum {
+  HMC_PIECE_GET = 1, /* from the peer; else it is put */
+};
+
+/* One piece of a batch over several regions. */
+typedef struct hmc_piece {
+  hmc_region_t *local;
+  hmc_remote_t *remote; /* of any peer of the context */
+  uint64_t local_offset, remote_offset, length;
+  unsigned flags; /* HMC_PIECE_* */
+} hmc_piece_t;
+
+/**
+ * Prepares a list of pieces between any local regions and regions of any peers of one context, puts and gets mixed, to
+ * be moved as one operation by hmc_batch_start. The list is copied and checked here, once.
+ *
+ * Ownership: the caller's until hmc_batch_free; the regions must stay open meanwhile.
+ *
+ * \param pieces The pieces.
+ * \param count How many.
+ * \param batch Gets the batch.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, no pieces, unknown flags, regions of different contexts.
+ * \return HMC_OUT_OF_RANGE A piece runs past one of its regions; the text names it.
+ * \return HMC_NO_MEMORY
+ */
+HMC_API hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t count, hmc_batch_t **batch);
+
+/**
+ * Moves all pieces of a batch over several regions. Signal and notification go to the peer of the first piece, once all
+ * pieces are complete at all peers; they stay away where one failed.
+ *
+ * \param batch A batch of hmc_batch_create_pieces.
+ * \param options As for hmc_put_nb; may be NULL.
+ * \param request Gets the request. It is complete when all pieces are; its status is that of the first failure.
+ * \return As hmc_put_nb; the blocking form returns the final status.
+ */
+HMC_API hmc_status_t hmc_batch_start_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                        hmc_request_t **request);
+HMC_API hmc_status_t hmc_batch_start(hmc_batch_t *batch, const hmc_operation_options_t *options);
+
 /* NULL is allowed. No request of the batch may be under way. */
 HMC_API void hmc_batch_free(hmc_batch_t *batch);
 

@@ -127,8 +127,105 @@ hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote,
   return status;
 }
 
+/* ---- over several regions ---------------------------------------------------------------------------------------- */
+
+/* What goes one way between two regions; its list, while it is made. */
+typedef struct part {
+  hmci_operation_kind_t kind;
+  hmc_region_t *local;
+  hmc_remote_t *remote;
+  list_t list;
+} part_t;
+
+typedef struct parts {
+  part_t *parts;
+  size_t count, room, last;
+} parts_t;
+
+/* The part that a piece belongs to; NULL: no memory. Pieces of one part tend to follow each other. */
+static part_t *part_of(parts_t *parts, const hmc_piece_t *piece) {
+  hmci_operation_kind_t kind = piece->flags & HMC_PIECE_GET ? HMCI_GET : HMCI_PUT;
+  for (size_t i = 0; i < parts->count; i++) {
+    size_t place = (parts->last + i) % parts->count;
+    part_t *part = &parts->parts[place];
+    if (part->kind != kind || part->local != piece->local || part->remote != piece->remote) continue;
+    parts->last = place;
+    return part;
+  }
+  if (parts->count == parts->room) {
+    size_t room = parts->room ? parts->room * 2 : 8;
+    part_t *more = realloc(parts->parts, room * sizeof *more);
+    if (!more) return NULL;
+    parts->parts = more;
+    parts->room = room;
+  }
+  parts->last = parts->count;
+  parts->parts[parts->count] = (part_t){.kind = kind, .local = piece->local, .remote = piece->remote};
+  return &parts->parts[parts->count++];
+}
+
+static hmc_status_t add_piece(parts_t *parts, const hmc_piece_t *piece, size_t index, const hmc_context_t *context) {
+  hmc_status_t status = check_ends(piece->local, piece->remote, piece, parts);
+  if (status != HMC_SUCCESS) return hmci_fail_prefix(status, "piece %zu: ", index);
+  if (piece->flags & ~(unsigned)HMC_PIECE_GET)
+    return hmci_fail(HMC_INVALID_CONFIG, "batch: piece %zu has unknown flags 0x%x", index, piece->flags);
+  if (piece->local->context != context)
+    return hmci_fail(HMC_INVALID_CONFIG, "batch: piece %zu belongs to another context than the first one", index);
+  hmci_segment_t segment = {piece->local_offset, piece->remote_offset, piece->length};
+  status = check_piece(piece->local, piece->remote, index, &segment);
+  if (status != HMC_SUCCESS) return status;
+  part_t *part = part_of(parts, piece);
+  return part && add(&part->list, segment) ? HMC_SUCCESS : hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
+}
+
+static void free_parts(parts_t *parts) {
+  for (size_t i = 0; i < parts->count; i++) free(parts->parts[i].list.segments);
+  free(parts->parts);
+}
+
+static hmc_status_t make_parts(parts_t *parts, hmc_batch_t **out) {
+  hmc_batch_t *batch = calloc(1, sizeof *batch);
+  hmc_batch_t **made = calloc(parts->count, sizeof(*made));
+  hmc_status_t status = batch && made ? HMC_SUCCESS : hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
+  if (status != HMC_SUCCESS) {
+    free(batch);
+    free(made);
+    return status;
+  }
+  batch->parts = made;
+  for (size_t i = 0; i < parts->count && status == HMC_SUCCESS; i++) {
+    part_t *part = &parts->parts[i];
+    status = make_batch(part->local, part->remote, &part->list, &made[i]); /* takes the list, or frees it */
+    part->list = (list_t){0};
+    if (status != HMC_SUCCESS) break;
+    made[i]->kind = part->kind;
+    batch->size += made[i]->size;
+    batch->part_count++;
+  }
+  if (status != HMC_SUCCESS) {
+    hmc_batch_free(batch);
+    return status;
+  }
+  *out = batch;
+  return status;
+}
+
+hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t count, hmc_batch_t **out) {
+  if (!pieces || !count || !out || !pieces[0].local)
+    return hmci_fail(HMC_INVALID_CONFIG, "batch: pieces, a region or the result is NULL, or there are no pieces");
+  parts_t parts = {0};
+  hmc_status_t status = HMC_SUCCESS;
+  for (size_t i = 0; i < count && status == HMC_SUCCESS; i++)
+    status = add_piece(&parts, &pieces[i], i, pieces[0].local->context);
+  if (status == HMC_SUCCESS) status = make_parts(&parts, out);
+  free_parts(&parts);
+  return status;
+}
+
 void hmc_batch_free(hmc_batch_t *batch) {
   if (!batch) return;
+  for (uint32_t i = 0; i < batch->part_count; i++) hmc_batch_free(batch->parts[i]);
+  free(batch->parts);
   free(batch->segments);
   free(batch);
 }
@@ -140,6 +237,9 @@ uint64_t hmc_batch_size(const hmc_batch_t *batch) { return batch ? batch->size :
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options,
                           hmc_request_t **request) {
   if (!batch) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: batch is NULL", hmci_operation_name(kind));
+  if (batch->parts)
+    return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the batch has pieces of both ways: hmc_batch_start it",
+                     hmci_operation_name(kind));
   hmc_status_t status = hmci_operation_check(kind, batch->local, 0, batch->remote, 0, 0);
   if (status == HMC_PEER_LOST || status == HMC_STALE)
     return hmci_operation_explain(kind, status, batch->remote, batch->size);
@@ -152,6 +252,36 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
                        .length = batch->size,
                        .options = options};
   return hmci_request_start(&what, request);
+}
+
+hmc_status_t hmc_batch_start_nb(hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request) {
+  if (!batch || !batch->parts)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_batch_start_nb: batch is NULL, or between two regions: put or get it");
+  hmci_start_t *starts = calloc(batch->part_count, sizeof *starts);
+  if (!starts) return hmci_fail(HMC_NO_MEMORY, "no memory to start a batch");
+  hmc_status_t status = HMC_SUCCESS;
+  for (uint32_t i = 0; i < batch->part_count && status == HMC_SUCCESS; i++) {
+    const hmc_batch_t *part = batch->parts[i];
+    status = hmci_operation_check(part->kind, part->local, 0, part->remote, 0, 0);
+    starts[i] = (hmci_start_t){.kind = part->kind,
+                               .local = part->local,
+                               .remote = part->remote,
+                               .segments = part->segments,
+                               .count = part->count,
+                               .length = part->size};
+  }
+  if (status == HMC_SUCCESS) status = hmci_request_start_group(starts, batch->part_count, options, request);
+  free(starts);
+  return status;
+}
+
+hmc_status_t hmc_batch_start(hmc_batch_t *batch, const hmc_operation_options_t *options) {
+  hmc_request_t *request = NULL;
+  hmc_status_t status = hmc_batch_start_nb(batch, options, &request);
+  if (status != HMC_SUCCESS) return status;
+  status = hmc_request_wait(request);
+  hmc_request_free(request);
+  return status;
 }
 
 static hmc_status_t run(hmci_operation_kind_t kind, hmc_batch_t *batch) {

@@ -109,6 +109,7 @@ bool hmci_post_park(hmc_peer_t *peer, hmci_parked_t *parked) {
   bool open = !post->over;
   if (open) {
     hmci_list_append(&post->parked, &parked->link);
+    atomic_store(&parked->waits, true);
     atomic_fetch_add(&post->parked_count, 1);
   }
   pthread_mutex_unlock(&post->lock);
@@ -117,6 +118,7 @@ bool hmci_post_park(hmc_peer_t *peer, hmci_parked_t *parked) {
 
 static void unlink_parked(hmci_post_t *post, hmci_parked_t *parked) {
   hmci_list_remove(&parked->link);
+  atomic_store(&parked->waits, false);
   atomic_fetch_sub(&post->parked_count, 1);
 }
 
@@ -141,13 +143,16 @@ static bool start_parked(hmc_peer_t *peer, hmci_parked_t *parked) {
   uint32_t count = parked->count;
   hmc_status_t status = HMC_SUCCESS;
   if (before) {
-    if (!hmci_operation_is_complete(before)) return true;
+    if (!atomic_load(&parked->due)) return true;
+    while (!hmci_operation_is_complete(before)) hmci_pause();
     status = before->status;
   }
   if (status == HMC_SUCCESS) {
-    if (!charge(peer, operations[count - 1].message_size)) return false;
-    *parked->charged = true;
+    bool notifies = operations[count - 1].kind == HMCI_NOTIFY;
+    if (notifies && !charge(peer, operations[count - 1].message_size)) return false;
+    *parked->charged = notifies;
   }
+  if (status == HMC_SUCCESS) atomic_store(&parked->submitted, true);
   unlink_parked(post, parked); /* from here on it may be gone with its operations */
   operations[0].chained = false;
   if (status == HMC_SUCCESS) status = peer->transport->ops->submit(peer->connection->state, operations, count);

@@ -24,6 +24,9 @@ enum { HMCI_NOTIFICATION_OLD = 4096 }; /* bytes of one, for the first release */
 /* Operations that wait for the one before them and for credit. */
 typedef struct hmci_parked {
   hmci_list_t link;             /* post->parked, or empty */
+  _Atomic bool waits;           /* it is in that list */
+  _Atomic bool submitted;       /* the transport has the operations */
+  _Atomic bool due;             /* `before` is complete, or a few instructions from it */
   hmci_operation_t *operations; /* the last one is the notification */
   uint32_t count;
   hmci_operation_t *before; /* NULL: nothing is to be waited for but credit */

@@ -47,12 +47,19 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     return;
   }
   hmc_peer_t *peer = request->peer;
-  bool parked = request->posted && hmci_post_unpark(peer, &request->parked); /* the transport does not know it */
-  for (uint32_t i = 0; i < request->count - parked; i++) {
+  hmci_group_t *group = request->group;
+  bool parked = request->posted && hmci_post_unpark(peer, &request->parked);
+  /* What is not the transport's is ended here, or by whoever has taken it out. */
+  bool unknown = request->posted && !atomic_load(&request->parked.submitted);
+  uint32_t count = request->count, known = unknown ? count - request->parked.count : count;
+  for (uint32_t i = 0; group && i < group->count; i++) {
+    if (group->parts[i] && !hmci_request_is_complete(group->parts[i])) hmci_request_end(group->parts[i], status);
+  }
+  for (uint32_t i = group ? 1 : 0; i < known; i++) {
     if (hmci_operation_is_complete(&request->chain[i])) continue;
     peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
   }
-  if (parked) hmci_operation_complete(hmci_request_last(request), status);
+  for (; parked && known < count; known++) hmci_operation_complete(&request->chain[known], status);
 }
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
@@ -71,13 +78,32 @@ static void tell(hmc_request_t *request) {
   if (atomic_fetch_sub(&request->event_parts, 1) == 1) hmci_event_add(&request->context->events, &request->event);
 }
 
+/* What a parked operation waited for is there. Its peer may be closed meanwhile, unless it is parked still: who closes
+ * the peer takes it out first, and then waits for those who use the request. */
+static void stir(hmc_request_t *request) {
+  hmci_request_enter(request);
+  atomic_store(&request->parked.due, true);
+  if (atomic_load(&request->parked.waits)) hmci_post_stir(request->peer);
+  hmci_request_leave(request);
+}
+
+/* A part of a group is complete, or all have been started. */
+static void end_part(hmc_request_t *whole, hmc_status_t status) {
+  hmci_group_t *group = whole->group;
+  uint32_t none = HMC_SUCCESS;
+  if (status != HMC_SUCCESS) atomic_compare_exchange_strong(&group->status, &none, (uint32_t)status);
+  if (atomic_fetch_sub(&group->left, 1) == 1)
+    hmci_operation_complete(&whole->chain[0], (hmc_status_t)atomic_load(&group->status));
+}
+
 /* An operation of a request is about to be complete. */
 static void on_completed(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
   bool fetches = request->fetched && operation == &request->chain[0];
   if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
-  if (request->posted && operation == request->parked.before) hmci_post_stir(request->peer);
+  if (request->posted && operation == request->parked.before) stir(request);
   if (operation != hmci_request_last(request)) return;
+  if (request->parent) end_part(request->parent, operation->status);
   if (request->charged && operation->status != HMC_SUCCESS) hmci_post_refund(request->peer, operation->message_size);
   if (request->callback) queue_callback(request);
   if (request->tells) tell(request);
@@ -363,7 +389,8 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   first->owner = last->owner = request;
   last->room = &peer->context->room;
   if (request->fetched) first->completed = on_completed;
-  if (request->callback || request->tells) last->completed = on_completed;
+  request->parent = what->parent;
+  if (request->callback || request->tells || request->parent) last->completed = on_completed;
 
   post(request);
 
@@ -396,6 +423,90 @@ hmc_status_t hmci_request_start(const hmci_start_t *given, hmc_request_t **reque
   hmci_start_t what = *given;
   what.options = &options; /* it is read during the call only */
   return start_request(&what, request);
+}
+
+/* The request for the whole of a group, with its signal and notification parked behind the parts. */
+static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const hmc_operation_options_t *options,
+                               hmc_request_t **out) {
+  hmc_peer_t *peer = first->remote->peer;
+  uint64_t deadline = hmci_context_deadline(peer->context, options ? options->timeout_ms : 0);
+  hmci_group_t *group = calloc(1, sizeof *group + count * sizeof(*group->parts));
+  hmc_request_t *whole = group ? hmci_request_take(peer, NULL, deadline) : NULL;
+  if (!whole) {
+    free(group);
+    return group ? HMC_NO_MEMORY : hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
+  }
+  group->count = count;
+  atomic_store(&group->left, count + 1);
+  whole->remote = first->remote;
+  hmci_far_end_note(&whole->end, first->remote);
+  whole->length = 0;
+  whole->fetched = NULL;
+  whole->callback = options ? options->callback : NULL;
+  whole->user = options ? options->user : NULL;
+  whole->tells = options && options->flags & HMC_OPERATION_EVENT;
+  atomic_store(&whole->event_parts, 2);
+  whole->signalled = NULL;
+  whole->count = 0;
+  whole->checked = whole->working = whole->charged = whole->posted = false;
+  add_operation(whole, first->kind, NULL, first->remote, deadline)->owner = whole;
+  hmc_status_t status = add_rest(whole, options, deadline);
+  if (status != HMC_SUCCESS) {
+    free(group);
+    hmci_request_give(whole);
+    return status;
+  }
+  whole->group = group;
+  hmci_operation_t *last = hmci_request_last(whole);
+  last->owner = whole;
+  last->room = &peer->context->room;
+  if (whole->callback || whole->tells || whole->count > 1) last->completed = on_completed;
+  if (whole->count > 1) {
+    whole->chain[0].completed = on_completed;
+    whole->posted = true;
+    whole->parked = (hmci_parked_t){.operations = &whole->chain[1],
+                                    .count = whole->count - 1,
+                                    .before = &whole->chain[0],
+                                    .charged = &whole->charged};
+    hmci_list_init(&whole->parked.link);
+  }
+  *out = whole;
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count,
+                                      const hmc_operation_options_t *options, hmc_request_t **out) {
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_batch_start_nb: request is NULL");
+  hmci_start_t first = starts[0];
+  hmc_operation_options_t own = {.size = sizeof own};
+  hmc_operation_options_t part = {.size = sizeof part};
+  hmc_request_t *whole;
+  hmc_status_t status = options ? hmci_sized_read(&own, sizeof own, options, "hmc_operation_options_t") : HMC_SUCCESS;
+  first.options = &own;
+  if (status == HMC_SUCCESS) status = check_options(&first);
+  if (status == HMC_SUCCESS) status = make_whole(&first, count, &own, &whole);
+  if (status != HMC_SUCCESS) return status;
+  part.timeout_ms = own.timeout_ms;
+  part.lease = own.lease;
+  part.flags = own.flags & HMC_OPERATION_CHECKSUM;
+  hmci_requests_set_timer(whole->context, whole->deadline);
+  bool lost = whole->posted && !hmci_post_park(whole->peer, &whole->parked);
+  if (lost) status = HMC_PEER_LOST;
+  hmci_group_t *group = whole->group;
+  for (uint32_t i = 0; i < count; i++) {
+    hmci_start_t one = starts[i];
+    one.options = &part;
+    one.parent = whole;
+    whole->length += one.length;
+    if (status == HMC_SUCCESS) status = start_request(&one, &group->parts[i]);
+    if (!group->parts[i]) end_part(whole, status); /* it did not start, nor do those behind it */
+  }
+  *out = whole;
+  end_part(whole, status);
+  for (uint32_t i = 1; lost && i < whole->count; i++) hmci_operation_complete(&whole->chain[i], status);
+  if (whole->tells) tell(whole);
+  atomic_store_explicit(&whole->starting, false, memory_order_release); /* as in start_request */
+  return HMC_SUCCESS;                                                   /* a failure is the request's own status */
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
@@ -455,11 +566,19 @@ hmc_status_t hmc_request_cancel(hmc_request_t *request) {
   return status;
 }
 
+static void free_group(hmc_request_t *request) {
+  hmci_group_t *group = request->group;
+  for (uint32_t i = 0; group && i < group->count; i++) hmc_request_free(group->parts[i]);
+  free(group);
+  request->group = NULL;
+}
+
 void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
   if (request->freeing) return; /* by the callback that this call runs */
   hmc_request_cancel(request);
   if (request->working) hmci_work_leave(request);
+  free_group(request);
   if (request->tells) hmci_event_drop(&request->context->events, &request->event);
   if (!request->callback || settle_callback(request)) hmci_request_give(request);
 }

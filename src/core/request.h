@@ -22,6 +22,15 @@ typedef struct hmci_check {
   uint32_t crc;    /* of the slice in question, on this side */
 } hmci_check_t;
 
+/* The parts of a request over several regions: requests of their own. The first operation of the whole is no
+ * transport's; it is complete with the last part. */
+typedef struct hmci_group {
+  _Atomic uint32_t left;   /* parts under way, and one more while they are started */
+  _Atomic uint32_t status; /* the first failure */
+  uint32_t count;
+  hmc_request_t *parts[];
+} hmci_group_t;
+
 struct hmc_request {
   hmci_list_t link; /* the context's list, or its spare list */
   hmci_shard_t *shard;
@@ -45,6 +54,9 @@ struct hmc_request {
   _Atomic uint32_t event_parts; /* what is left to happen before: the completion, and the end of its starting */
   _Atomic bool starting;        /* hmci_request_start has not returned yet */
   _Atomic uint32_t users;       /* calls under way that wait for it, test it or cancel it */
+
+  hmci_group_t *group;   /* its parts, of a batch over several regions; NULL: none */
+  hmc_request_t *parent; /* it is a part of that one; NULL: none */
 
   bool working; /* its data are copied by workers */
   hmci_work_t work;
@@ -87,6 +99,7 @@ typedef struct hmci_start {
   uint64_t *fetched;
   uint64_t length; /* bytes in all */
   const hmc_operation_options_t *options;
+  hmc_request_t *parent; /* NULL: none */
 } hmci_start_t;
 
 hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **request);
@@ -109,8 +122,17 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status);
 /* The same; the request is complete when it returns. Not in the loop. */
 static inline void hmci_request_end_now(hmc_request_t *request, hmc_status_t status) {
   hmci_request_end(request, status);
-  if (request->working) hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER); /* a piece is being copied */
+  if (request->working || request->posted) /* a piece is being copied, or another thread ends what is parked */
+    hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER);
+  for (uint32_t i = 0; request->group && i < request->group->count; i++) {
+    hmc_request_t *part = request->group->parts[i];
+    if (part) hmci_operation_sleep(hmci_request_last(part), HMCI_NEVER);
+  }
 }
+
+/* Starts several as one; `starts` have no options. */
+hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count,
+                                      const hmc_operation_options_t *options, hmc_request_t **request);
 
 /* check.c */
 /* Adds the verdict to a chain that is complete otherwise. */
@@ -125,6 +147,9 @@ bool hmci_check_claim(hmc_request_t *request);
 hmc_status_t hmci_request_status(hmc_request_t *request);
 
 struct hmc_batch {
+  hmc_batch_t **parts; /* of one over several regions, each with its `kind`; NULL: it is none */
+  uint32_t part_count;
+  hmci_operation_kind_t kind;
   hmc_region_t *local;
   hmc_remote_t *remote;
   hmci_segment_t *segments;

@@ -66,6 +66,7 @@ static hmc_request_t *make_request(hmc_context_t *context) {
 static void free_request(hmc_request_t *request) {
   atomic_fetch_sub(&request->context->request_made, 1);
   free(request->message);
+  free(request->group);
   free(request);
 }
 
@@ -84,6 +85,8 @@ hmc_request_t *hmci_request_take(hmc_peer_t *peer, const hmc_region_t *local, ui
   atomic_store_explicit(&request->starting, true, memory_order_relaxed); /* published by the locks of the lists */
   request->shard = shard;
   request->freeing = false;
+  request->group = NULL;
+  request->parent = NULL;
   request->peer = peer;
   request->local = local;
   request->deadline = deadline;

@@ -15,7 +15,10 @@
  * users. */
 static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
-  request->peer->transport->ops->progress(request->peer->connection->state);
+  for (uint32_t i = 0; request->group && i < request->group->count; i++) {
+    if (request->group->parts[i]) hmc_request_test(request->group->parts[i]);
+  }
+  if (!request->group) request->peer->transport->ops->progress(request->peer->connection->state);
   if (hmci_request_is_complete(request)) return true;
   if (hmci_now() < request->deadline) return false;
   hmci_request_end_now(request, HMC_TIMEOUT);
@@ -24,6 +27,12 @@ static bool advance(hmc_request_t *request) {
 
 /* As hmci_operation_await, for a request: the transport knows nothing of a verdict. */
 static hmc_status_t await(hmc_request_t *request) {
+  if (request->group) { /* the parts are moved on one after the other, what comes behind by the loop */
+    for (uint32_t i = 0; i < request->group->count; i++) {
+      if (request->group->parts[i]) hmc_request_wait(request->group->parts[i]);
+    }
+    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  }
   if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
     hmci_work_help(request);
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;

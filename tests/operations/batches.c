@@ -469,3 +469,134 @@ void batch_with_all_options(void **state) {
   }
   far_close(&words);
 }
+
+/* ---- over several regions and peers */
+
+#define SPREAD_SIZE (300 * KIB)
+#define SPREAD_REGIONS 3u
+
+/* A second far end, beside the couple's. */
+typedef struct third {
+  hmc_context_t *context;
+  hmc_peer_t *peer;
+  place_t place;
+  hmc_remote_t *remote;
+} third_t;
+
+static third_t third_open(couple_t *couple) {
+  third_t third = {.peer = NULL};
+  uint16_t port = 0;
+  hmc_context_options_t options = {.size = sizeof options, .name = "third", .timeout_ms = COUPLE_TIMEOUT_MS};
+  assert_success(hmc_context_create(&options, &third.context));
+  assert_success(hmc_context_listen(third.context, "127.0.0.1", 0, &port));
+  assert_success(place_open(&third.place, third.context, stamp.far, SPREAD_SIZE, "third", HMC_REMOTE_ALL, true));
+  assert_success(hmc_context_connect(couple->here, "127.0.0.1", port, stamp.type, 0, &third.peer));
+  assert_success(hmc_remote_open(third.peer, "third", 0, &third.remote));
+  return third;
+}
+
+static void third_close(third_t *third) {
+  hmc_peer_close(third->peer);
+  place_close(&third->place);
+  hmc_context_destroy(third->context);
+}
+
+/* Puts to the even kilobytes and gets of the odd ones, of each region; all pieces between changing ends. */
+void batch_over_many_regions(void **state) {
+  couple_t *couple = *state;
+  third_t third = third_open(couple);
+  far_t one = far_make(couple, (far_options_t){.name = "one", .size = SPREAD_SIZE});
+  far_t two = far_make(couple, (far_options_t){.name = "two", .size = SPREAD_SIZE, .lend = true});
+  hmc_remote_t *remotes[SPREAD_REGIONS] = {one.remote, two.remote, third.remote};
+  const place_t *owners[SPREAD_REGIONS] = {&one.place, &two.place, &third.place};
+  place_t locals[SPREAD_REGIONS];
+  static hmc_piece_t pieces[SPREAD_REGIONS * (SPREAD_SIZE / KIB)];
+  size_t count = 0;
+  for (size_t i = 0; i < SPREAD_REGIONS; i++) locals[i] = near_make(couple, SPREAD_SIZE, i == 1);
+  for (uint64_t at = 0; at < SPREAD_SIZE; at += KIB)
+    for (size_t i = 0; i < SPREAD_REGIONS; i++)
+      pieces[count++] = (hmc_piece_t){.local = locals[(i + at / KIB / 2) % SPREAD_REGIONS].region,
+                                      .remote = remotes[i],
+                                      .local_offset = at,
+                                      .remote_offset = at,
+                                      .length = KIB,
+                                      .flags = at / KIB % 2 ? HMC_PIECE_GET : 0};
+  hmc_batch_t *batch = NULL;
+  assert_success(hmc_batch_create_pieces(pieces, count, &batch));
+  assert_int_equal(hmc_batch_size(batch), SPREAD_REGIONS * SPREAD_SIZE);
+  assert_status(hmc_batch_put(batch), HMC_INVALID_CONFIG);
+  for (uint8_t round = 1; round <= 4; round++) {
+    hmc_operation_options_t options = {
+        .size = sizeof options, .notification = &round, .notification_size = 1, .flags = HMC_OPERATION_EVENT};
+    uint8_t told = 0;
+    size_t size = 0;
+    for (size_t i = 0; i < SPREAD_REGIONS; i++) {
+      bytes_fill(&locals[i], 0, SPREAD_SIZE, round);
+      owner_fill(owners[i], 0, SPREAD_SIZE, (uint8_t)(100 + round));
+    }
+    hmc_request_t *request = NULL;
+    if (round % 2) {
+      assert_success(hmc_batch_start_nb(batch, &options, &request));
+    } else {
+      assert_success(hmc_batch_start(batch, &options));
+    }
+    assert_success(hmc_notification_receive(couple->there, &told, 1, &size, NULL, 0)); /* after all, at all peers */
+    assert_int_equal(told, round);
+    for (uint64_t at = 0; at < SPREAD_SIZE; at += KIB)
+      for (size_t i = 0; i < SPREAD_REGIONS; i++) {
+        bool get = at / KIB % 2;
+        uint8_t wanted = get ? (uint8_t)(100 + round) : round;
+        assert_int_equal(owner_others(owners[i], at, KIB, wanted, wanted), 0);
+        assert_int_equal(bytes_other(&locals[i], at, KIB, wanted, wanted), 0);
+      }
+    if (!request) continue;
+    hmc_event_t event = HMC_EVENT_INIT;
+    size_t events = 0;
+    assert_success(hmc_poll(couple->here, &event, 1, &events, 0));
+    assert_ptr_equal(event.request, request);
+    assert_success(finish(request));
+  }
+  hmc_batch_free(batch);
+  pieces[count / 2].remote_offset = SPREAD_SIZE - 1;
+  assert_status(hmc_batch_create_pieces(pieces, count, &batch), HMC_OUT_OF_RANGE);
+  assert_error_has_number(count / 2);
+  pieces[0].flags = 8;
+  assert_status(hmc_batch_create_pieces(pieces, count, &batch), HMC_INVALID_CONFIG);
+  assert_status(hmc_batch_create_pieces(pieces, 0, &batch), HMC_INVALID_CONFIG);
+  for (size_t i = 0; i < SPREAD_REGIONS; i++) place_close(&locals[i]);
+  third_close(&third);
+  far_close(&one);
+  far_close(&two);
+}
+
+/* One peer's failure is the batch's, and nothing is announced; a cancelled batch is over at all of them. */
+void batch_over_peers_that_fail(void **state) {
+  couple_t *couple = *state;
+  far_t far = far_make(couple, (far_options_t){.name = "far", .size = SPREAD_SIZE, .lend = true});
+  place_t local = near_make(couple, SPREAD_SIZE, false);
+  distant_t distant;
+  distant_start(&distant, couple);
+  hmc_piece_t pieces[] = {{local.region, far.remote, 0, 0, SPREAD_SIZE, 0},
+                          {local.region, distant.remote, 0, 0, SPREAD_SIZE, 0}};
+  hmc_batch_t *batch = NULL;
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t options = {.size = sizeof options, .notification = "x", .notification_size = 1};
+  assert_success(hmc_batch_create_pieces(pieces, 2, &batch));
+  distant_stop(&distant);
+  assert_success(hmc_batch_start_nb(batch, &options, &request));
+  assert_status(hmc_request_wait_for(request, 50), HMC_IN_PROGRESS);
+  assert_status(hmc_request_cancel(request), HMC_CANCELLED);
+  hmc_request_free(request);
+  options.timeout_ms = 100;
+  assert_status(hmc_batch_start(batch, &options), HMC_TIMEOUT);
+  options.timeout_ms = 0;
+  assert_success(hmc_batch_start_nb(batch, &options, &request));
+  hmc_peer_close(distant.peer);
+  assert_status(finish(request), HMC_CANCELLED);
+  assert_no_notification(couple->there);
+  hmc_batch_free(batch);
+  distant_continue(&distant);
+  target_stop(&distant.target);
+  place_close(&local);
+  far_close(&far);
+}

@@ -172,6 +172,8 @@ void spin_ns(uint64_t nanoseconds);
   X(batch_of_single_bytes)                                                                                             \
   X(batch_of_a_cache)                                                                                                  \
   X(batch_random_blocks)                                                                                               \
+  X(batch_over_many_regions)                                                                                           \
+  X(batch_over_peers_that_fail)                                                                                        \
   X(batch_restarted)                                                                                                   \
   X(batch_bounds)                                                                                                      \
   X(batch_of_nothing)                                                                                                  \
