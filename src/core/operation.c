@@ -166,6 +166,7 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->deadline = deadline;
   operation->lease = 0;
   operation->awaited = operation->held = operation->checksum = operation->chained = operation->quiet = false;
+  atomic_store_explicit(&operation->stop, false, memory_order_relaxed); /* nobody else knows it yet */
   operation->completed = NULL;
   operation->room = NULL;
   operation->parts = NULL;
@@ -179,6 +180,7 @@ typedef struct blocking {
   hmc_peer_t *peer;
   hmci_operation_t *operation;
   const hmc_region_t *local; /* NULL: none */
+  bool submitted;            /* context->blocking_lock */
 } blocking_t;
 
 static void list_blocking(hmc_context_t *context, blocking_t *blocking, bool in) {
@@ -187,19 +189,27 @@ static void list_blocking(hmc_context_t *context, blocking_t *blocking, bool in)
   pthread_mutex_unlock(&context->blocking_lock);
 }
 
+/* From here on the transport can cancel it; what was to be ended before is ended now. */
+static void note_submitted(hmc_context_t *context, blocking_t *blocking) {
+  pthread_mutex_lock(&context->blocking_lock);
+  blocking->submitted = true;
+  pthread_mutex_unlock(&context->blocking_lock);
+}
+
 /* Runs one operation that nobody but this thread waits for. */
 static hmc_status_t run(hmc_peer_t *peer, const hmc_region_t *local, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   blocking_t blocking = {.peer = peer, .operation = operation, .local = local};
   operation->awaited = true;
-  hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
-  if (status != HMC_SUCCESS) return status;
-  if (hmci_operation_is_complete(operation)) return operation->status;
   list_blocking(peer->context, &blocking, true);
-  if (hmci_operation_await(peer, operation) == HMC_TIMEOUT)
-    ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+  hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
+  if (status == HMC_SUCCESS && !hmci_operation_is_complete(operation)) {
+    note_submitted(peer->context, &blocking);
+    if (hmci_operation_await(peer, operation) == HMC_TIMEOUT)
+      ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+  }
   list_blocking(peer->context, &blocking, false);
-  return operation->status;
+  return status == HMC_SUCCESS ? operation->status : status;
 }
 
 /* True: some of them are still on their way out. */
@@ -210,7 +220,8 @@ static bool end_blocking(hmc_context_t *context, const hmc_region_t *region) {
     const blocking_t *blocking = HMCI_CONTAINER(link, blocking_t, link);
     if (blocking->local != region) continue;
     const hmc_peer_t *peer = blocking->peer;
-    if (!hmci_operation_is_complete(blocking->operation))
+    atomic_store(&blocking->operation->stop, true);
+    if (blocking->submitted && !hmci_operation_is_complete(blocking->operation))
       peer->transport->ops->cancel(peer->connection->state, blocking->operation, HMC_CANCELLED);
     some = true;
   }

@@ -137,6 +137,7 @@ typedef struct hmci_operation {
   /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
    * and ends with that one's status, without any effect, where that failed. */
   bool chained;
+  _Atomic bool stop; /* it is to end, and may still be in `submit`: a transport that waits there looks */
   bool quiet; /* `completed` is no reason to move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */

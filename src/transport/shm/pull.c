@@ -150,8 +150,9 @@ void hmci_shm_fail_pulls(shm_connection_t *connection) {
   for (uint32_t i = 0; i < SHM_PULLS; i++) futex_wake(&connection->accesses->pulls[connection->role][i].state);
 }
 
-/* Waits until the owner is done, has not begun when the deadline has come, or the connection fails. */
-static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, uint64_t deadline) {
+/* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails. */
+static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation) {
+  uint64_t deadline = operation->deadline;
   uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
   uint64_t begun = 0, now = 0, limit = 0;
   for (uint32_t looks = 1;; looks++) {
@@ -163,10 +164,11 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, uint64
     }
     now = hmci_now();
     if (!begun) begun = now;
-    bool ends = now >= deadline || atomic_load(&connection->failed);
+    bool stops = atomic_load(&operation->stop);
+    bool ends = now >= deadline || stops || atomic_load(&connection->failed);
     uint32_t posted = POSTED;
     if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
-      return now >= deadline ? HMC_TIMEOUT : HMC_PEER_LOST;
+      return now >= deadline ? HMC_TIMEOUT : stops ? HMC_CANCELLED : HMC_PEER_LOST;
     if (ends && !limit) limit = now + BUSY_LIMIT;
     if (limit && now >= limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
     if (now - begun < spin) continue;
@@ -180,7 +182,7 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, uint64
 
 /* Has the owner do one piece. */
 static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, const shm_remote_t *remote,
-                               const void *from, uint64_t offset, uint64_t length, uint64_t deadline) {
+                               const void *from, uint64_t offset, uint64_t length, const hmci_operation_t *operation) {
   pull->region = remote->id;
   pull->generation = remote->generation;
   pull->address = (uint64_t)(uintptr_t)from;
@@ -191,7 +193,7 @@ static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, c
   atomic_store_explicit(&accesses->processor[connection->role], own_processor(), memory_order_relaxed);
   atomic_store(&pull->state, POSTED);                                                   /* (c) */
   if (!atomic_load(&accesses->attentive[!connection->role])) hmci_shm_ring(connection); /* (d) */
-  hmc_status_t status = await(connection, pull, deadline);
+  hmc_status_t status = await(connection, pull, operation);
   if (status == HMC_SUCCESS) {
     status = (hmc_status_t)pull->status;
     atomic_store(&pull->state, FREE);
@@ -219,7 +221,7 @@ bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operati
   for (uint64_t done = 0; done < segment->length && *status == HMC_SUCCESS;) {
     uint64_t length = segment->length - done < PIECE ? segment->length - done : PIECE;
     *status = pull_piece(connection, pull, remote, operation->local->base + segment->local + done,
-                         segment->remote + done, length, operation->deadline);
+                         segment->remote + done, length, operation);
     done += length;
   }
   if (*status == HMC_IN_PROGRESS) { /* the slot stays taken: the owner may go on with it */
