@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@
 
 enum { PATIENCE_MS = 240000 };
 
-static atomic_uint *joined, *done;
+static atomic_uint *served, *joined, *done;
 static uint32_t members;
 
 static double now_s(void) {
@@ -25,9 +26,9 @@ static double now_s(void) {
 }
 
 static void await(atomic_uint *count, uint32_t wanted) {
-  for (int waited = 0; atomic_load(count) < wanted; waited += 10) {
+  for (int waited = 0; atomic_load(count) < wanted; waited += 500) { /* rarely: so many would keep the machine busy */
     CHECK(waited < PATIENCE_MS && atomic_load(&shared->failures) == 0);
-    sleep_ms(10);
+    sleep_ms(500);
   }
 }
 
@@ -36,6 +37,7 @@ static int be_member(void) {
   uint32_t word = my_rank + 1, got = 0, next = (my_rank + 1) % members;
   ANSWERS(0, smem_bm_config_init(&config));
   config.startConfigStore = false;
+  await(served, 1);
   config.rankId = (uint16_t)my_rank;
   ANSWERS(0, smem_bm_init(store_url, members, 0, &config));
   smem_bm_t pool = smem_bm_create(0, 0, SMEMB_DATA_OP_SDMA, 2 * MIB, 0, 0);
@@ -79,16 +81,20 @@ int main(int count, char **arguments) {
   joined = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(children != NULL && joined != MAP_FAILED);
   done = joined + 1;
-  double begin = now_s(), kib = 0;
+  served = joined + 2;
+  double begin, kib = 0;
   for (uint32_t rank = 0; rank < members; rank++) {
     children[rank] = fork();
     if (children[rank] == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       my_rank = rank;
       _exit(be_member());
     }
     CHECK(children[rank] > 0);
   }
   ANSWERS(0, smem_create_config_store(store_url));
+  begin = now_s();
+  atomic_store(served, 1);
   await(joined, members);
   double all_joined = now_s() - begin;
   await(done, members);
