@@ -235,16 +235,19 @@ void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *regio
 
 /* ---- put and get ------------------------------------------------------------------------------------------------- */
 
-void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
-                      const hmci_segment_t *segment) {
-  uint8_t *here = local->view.base + segment->local, *there = remote->mapped + segment->remote;
+void hmci_copy_range(hmci_operation_kind_t kind, void *here, void *there, uint64_t length) {
   if (kind == HMCI_PUT) {
-    memcpy(there, here, segment->length);
+    memcpy(there, here, length);
     atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   } else {
     atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
-    memcpy(here, there, segment->length);
+    memcpy(here, there, length);
   }
+}
+
+void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
+                      const hmci_segment_t *segment) {
+  hmci_copy_range(kind, local->view.base + segment->local, remote->mapped + segment->remote, segment->length);
 }
 
 static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,

@@ -60,6 +60,8 @@ static inline bool hmci_remote_is_plain(const hmc_remote_t *remote, uint64_t off
          atomic_load_explicit(remote->here, memory_order_relaxed) &&
          atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation;
 }
+/* A put copies from `here` to `there`, a get back; ordered towards whatever tells the target, or told this thread. */
+void hmci_copy_range(hmci_operation_kind_t kind, void *here, void *there, uint64_t length);
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
                       const hmci_segment_t *segment);
 

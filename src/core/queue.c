@@ -130,17 +130,6 @@ static void pass_fence(hmc_queue_t *queue, hmci_lane_t *lane, hmci_operation_kin
 
 /* ---- put and get ------------------------------------------------------------------------------------------------- */
 
-static void copy_mapped(const start_t *what) {
-  uint8_t *there = what->remote->mapped + what->offset;
-  if (what->kind == HMCI_PUT) {
-    memcpy(there, what->local, what->length);
-    atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
-  } else {
-    atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
-    memcpy((void *)(uintptr_t)what->local, there, what->length);
-  }
-}
-
 static void apply_mapped(const hmc_remote_t *remote, uint64_t offset, unsigned width, const hmci_atomic_t *atomic,
                          uint64_t *fetched) {
   uint64_t old = hmci_atomic_apply(remote->mapped + offset, width, atomic->operation, atomic->operand, atomic->compare);
@@ -155,7 +144,7 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
   bool mapped = what->remote->mapped;
   pass_fence(queue, lane, what->kind, mapped);
   if (mapped && what->length) {
-    copy_mapped(what);
+    hmci_copy_range(what->kind, (void *)(uintptr_t)what->local, what->remote->mapped + what->offset, what->length);
     rest.length = 0;
   }
   if (!rest.length) { /* the signal alone is left */

@@ -480,7 +480,7 @@ hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count
   hmci_start_t first = starts[0];
   hmc_operation_options_t own = {.size = sizeof own};
   hmc_operation_options_t part = {.size = sizeof part};
-  hmc_request_t *whole;
+  hmc_request_t *whole = NULL;
   hmc_status_t status = options ? hmci_sized_read(&own, sizeof own, options, "hmc_operation_options_t") : HMC_SUCCESS;
   first.options = &own;
   if (status == HMC_SUCCESS) status = check_options(&first);
