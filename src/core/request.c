@@ -568,9 +568,12 @@ hmc_status_t hmc_request_cancel(hmc_request_t *request) {
 
 static void free_group(hmc_request_t *request) {
   hmci_group_t *group = request->group;
-  for (uint32_t i = 0; group && i < group->count; i++) hmc_request_free(group->parts[i]);
-  free(group);
+  if (!group) return;
+  pthread_mutex_lock(&request->shard->lock); /* the timer may be at it */
   request->group = NULL;
+  pthread_mutex_unlock(&request->shard->lock);
+  for (uint32_t i = 0; i < group->count; i++) hmc_request_free(group->parts[i]);
+  free(group);
 }
 
 void hmc_request_free(hmc_request_t *request) {
