@@ -572,6 +572,8 @@ void batch_over_many_regions(void **state) {
 /* One peer's failure is the batch's, and nothing is announced; a cancelled batch is over at all of them. */
 void batch_over_peers_that_fail(void **state) {
   couple_t *couple = *state;
+  if (stamp_is("shm") && !stamp_is_host())
+    return; /* this side's device moves the bytes: a stopped peer holds up none */
   far_t far = far_make(couple, (far_options_t){.name = "far", .size = SPREAD_SIZE, .lend = true});
   place_t local = near_make(couple, SPREAD_SIZE, false);
   distant_t distant;

@@ -215,6 +215,8 @@ static void *put_blocking(void *argument) {
 /* A local region that closes ends the operations that move its bytes, and is not touched any more. */
 void closing_a_local_region_ends_its_operations(void **state) {
   couple_t *couple = *state;
+  if (stamp_is("shm") && !stamp_is_host())
+    return; /* this side's device moves the bytes: a stopped peer holds up none */
   distant_t distant;
   distant_start(&distant, couple);
   place_t local = near_make(couple, 4 * MIB, true), other = near_make(couple, 4096, false);

@@ -105,11 +105,15 @@ static void drop_sink(hmci_responder_t *responder) {
   hmci_responder_refuse(responder, HMC_STALE);
 }
 
-/* The header of a get's last frame is out, and says that the get is complete with it: its bytes are taken now, while
- * they are still the region's. */
+/* Is the header of a get's last frame out, which says that the get is complete with it? */
+static bool is_promised(const hmci_responder_t *responder, const hmci_responder_job_t *job) {
+  uint64_t size = responder->data_left;
+  return &job->link == responder->jobs.next && size && job->last && job->left == size;
+}
+
+/* Takes the bytes that were promised now, while they are still the region's. */
 static bool keep_rest(hmci_responder_t *responder, const hmci_responder_job_t *job) {
   uint64_t size = responder->data_left;
-  if (&job->link != responder->jobs.next || !size || !job->last || job->left != size) return false;
   uint8_t *rest = malloc(size);
   if (!rest) return false;
   hmci_cursor_t cursor = job->cursor;
@@ -124,11 +128,18 @@ static bool keep_rest(hmci_responder_t *responder, const hmci_responder_job_t *j
   return true;
 }
 
-/* A get that is not answered yet loses its region: what still goes out of it is zeros and a refusal. */
-static void drop_source(hmci_responder_t *responder, hmci_responder_job_t *job) {
-  if (!keep_rest(responder, job)) job->status = HMC_STALE;
+/* A get that is not answered yet loses its region: what still goes out of it is zeros and a refusal. False, and the
+ * peer is lost, where success was promised and the bytes cannot be had: nothing else would keep it from that. */
+static bool drop_source(hmci_responder_t *responder, hmci_responder_job_t *job) {
+  if (!is_promised(responder, job)) {
+    job->status = HMC_STALE;
+  } else if (!keep_rest(responder, job)) {
+    hmci_responder_lose(responder, "the last bytes of a get are gone, or there is no memory for them");
+    return false;
+  }
   if (&job->link == responder->jobs.next) hmci_responder_drop_chunks(responder);
   hmci_responder_release(responder, &job->region);
+  return true;
 }
 
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
@@ -138,7 +149,7 @@ void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *regi
   if (responder->region == region) drop_sink(responder);
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
-    if (job->region == region) drop_source(responder, job);
+    if (job->region == region && !drop_source(responder, job)) break;
   }
   pthread_mutex_unlock(&responder->lock);
 }
@@ -152,7 +163,7 @@ void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease) {
   if (responder->region && sink) drop_sink(responder);
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
-    if (job->region && job->lease == lease) drop_source(responder, job);
+    if (job->region && job->lease == lease && !drop_source(responder, job)) break;
   }
   pthread_mutex_unlock(&responder->lock);
 }

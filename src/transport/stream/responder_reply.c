@@ -191,6 +191,10 @@ static bool send_replies(hmci_responder_t *responder) {
     ssize_t sent = responder->pipe->send(responder->pipe, parts, count);
     if (sent < 0 && errno == EFAULT && responder->data_left) { /* its owner has unmapped the memory */
       hmci_responder_job_t *job = hmci_responder_first_job(responder);
+      if (job->last && job->left == responder->data_left) { /* the header has said that these bytes complete the get */
+        hmci_responder_lose(responder, "memory of a region became unreadable while it was being sent");
+        return true;
+      }
       hmci_responder_release(responder, &job->region);
       job->status = HMC_STALE;
       continue;
