@@ -1,7 +1,8 @@
 /* Public structs that grow: each begins with its size as the caller's headers know it.
  *
  * Invariant: a struct only ever gets fields at its end, and a zeroed field means what its absence meant. So the fields
- * that an older caller lacks read as zero, and those that this library does not know must be zero. No state. */
+ * that an older caller lacks read as zero, and those that this library does not know must be zero. For that, what is added
+ * leaves no padding behind it. No state. */
 #include "base.h"
 
 #include <string.h>

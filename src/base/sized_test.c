@@ -20,7 +20,8 @@ typedef struct {
 
 typedef struct {
   size_t size;
-  uint32_t first, second, third;
+  uint32_t first, second;
+  uint64_t third;
 } newer_t;
 
 static void test_read_takes_our_own_size(void **state) {
