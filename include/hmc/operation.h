@@ -70,7 +70,7 @@ typedef struct hmc_signal {
   uint64_t value;
 } hmc_signal_t;
 
-#define HMC_NOTIFICATION_MAX (1 << 20) /* bytes of a notification */
+#define HMC_NOTIFICATION_MAX (1 << 20) /* bytes of a notification; over RDMA 128 KiB, more answers HMC_UNSUPPORT */
 #define HMC_NOTIFICATION_QUEUE 1024    /* of one peer that wait for the application, unless HMC_NOTIFICATIONS is set */
 
 /* Called exactly once when a request is complete, from the context's service thread, or by hmc_request_free where it is
