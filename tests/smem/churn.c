@@ -108,7 +108,6 @@ static void enter(void) {
 static int be_member(void) {
   smem_bm_t pool = NULL;
   double until = now_s() + END_S;
-  signal(SIGTERM, leave_soon);
   random_state = ((uint64_t)getpid() << 32) ^ (uint64_t)time(NULL) ^ 88172645463325252ull;
   enter();
   while (pool == NULL && now_s() < until) {
@@ -177,6 +176,7 @@ static void look_at(const pid_t *members) {
 }
 
 static void churn(double seconds) {
+  signal(SIGTERM, leave_soon); /* a member has it from its first moment, and may be asked to leave then */
   pid_t members[MEMBERS], store = start_store();
   for (uint32_t i = 0; i < MEMBERS; i++) {
     members[i] = ranks_spawn(i, be_member);
