@@ -14,6 +14,7 @@
 
 #include <smem/host/smem_bm.h>
 
+#define HMCI_SMEM_GIVE_UP_MS 1000 /* for the store to take what this process leaves behind */
 #define HMCI_SMEM_MAGIC UINT32_C(0x534d424d)
 
 enum { HMCI_SMEM_HOST = 0, HMCI_SMEM_DEVICE = 1, HMCI_SMEM_KINDS = 2 };
@@ -90,6 +91,29 @@ typedef struct hmci_smem_object {
   hmci_smem_pending_t *pending;
   hmci_smem_user_t *users;
 } hmci_smem_object_t;
+
+/* ---- bm_world.c -------------------------------------------------------------------------------------------------- */
+
+extern pthread_mutex_t hmci_smem_bm_lock;
+extern hmci_smem_world_t *hmci_smem_bm_world; /* NULL: none */
+/* Gives the rank back and frees; the world has no objects any more. */
+void hmci_smem_world_free(hmci_smem_world_t *world);
+
+/* ---- bm_layout.c ------------------------------------------------------------------------------------------------- */
+
+/* Agrees with the others on a layout and reserves its addresses; `most` says how large members' parts can be (0: find a
+ * number). -2000: this member's parts do not fit the layout of the others. */
+int32_t hmci_smem_layout_agree(hmci_smem_object_t *object, const uint64_t most[HMCI_SMEM_KINDS]);
+/* Says in the store that this member uses the layout, which so stays, and takes that back, with the addresses. */
+int32_t hmci_smem_layout_use(const hmci_smem_object_t *object);
+void hmci_smem_layout_leave(hmci_smem_object_t *object);
+/* Removes a key that goes with this member's lease anyhow. */
+void hmci_smem_forget_key(const hmci_smem_object_t *object, const char *key, uint64_t timeout_ms);
+
+/* ---- bm_join.c --------------------------------------------------------------------------------------------------- */
+
+/* Hides this member's part, where it has joined. */
+void hmci_smem_leave(hmci_smem_object_t *object, uint64_t timeout_ms);
 
 /* ---- bm_member.c ------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,68 @@
+/* BM: sizes of parts, and global addresses (see bm.h). */
+#include "bm.h"
+
+/* The kind that the calls without one mean. */
+static int main_kind(const hmci_smem_object_t *object) {
+  return object->size[HMCI_SMEM_DEVICE] > 0 ? HMCI_SMEM_DEVICE : HMCI_SMEM_HOST;
+}
+
+uint64_t smem_bm_get_local_mem_size(smem_bm_t handle) {
+  hmci_smem_object_t *object;
+  return hmci_smem_object_of(handle, &object) == SM_OK ? object->size[main_kind(object)] : 0;
+}
+
+uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType) {
+  hmci_smem_object_t *object;
+  if (hmci_smem_object_of(handle, &object) != SM_OK) {
+    return 0;
+  }
+  switch (memType) {
+  case SMEM_MEM_TYPE_DEVICE:
+  case SMEM_MEM_TYPE_LOCAL_DEVICE: return object->size[HMCI_SMEM_DEVICE];
+  case SMEM_MEM_TYPE_HOST:
+  case SMEM_MEM_TYPE_LOCAL_HOST: return object->size[HMCI_SMEM_HOST];
+  default: hmci_smem_fail(SM_INVALID_PARAM, "memory type %d", (int)memType); return 0;
+  }
+}
+
+static void *pointer_of(const hmci_smem_object_t *object, int kind, uint16_t rank) {
+  if (rank >= object->world->size) {
+    hmci_smem_fail(SM_INVALID_PARAM, "rank %u in a world of %u", rank, object->world->size);
+    return NULL;
+  }
+  return (void *)(uintptr_t)(object->base[kind] + object->most[kind] * rank);
+}
+
+void *smem_bm_ptr(smem_bm_t handle, uint16_t peerRankId) {
+  hmci_smem_object_t *object;
+  return hmci_smem_object_of(handle, &object) == SM_OK ? pointer_of(object, main_kind(object), peerRankId) : NULL;
+}
+
+void *smem_bm_ptr_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType, uint16_t peerRankId) {
+  hmci_smem_object_t *object;
+  if (hmci_smem_object_of(handle, &object) != SM_OK) {
+    return NULL;
+  }
+  if (memType != SMEM_MEM_TYPE_DEVICE && memType != SMEM_MEM_TYPE_HOST) {
+    hmci_smem_fail(SM_INVALID_PARAM, "memory type %d: takes SMEM_MEM_TYPE_DEVICE or SMEM_MEM_TYPE_HOST", (int)memType);
+    return NULL;
+  }
+  return pointer_of(object, memType == SMEM_MEM_TYPE_DEVICE ? HMCI_SMEM_DEVICE : HMCI_SMEM_HOST, peerRankId);
+}
+
+uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t handle, void *gva) {
+  hmci_smem_object_t *object;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return (uint32_t)code;
+  }
+  uint64_t address = (uint64_t)(uintptr_t)gva;
+  for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
+    uint64_t offset = address - object->base[kind];
+    if (address >= object->base[kind] && offset < object->most[kind] * object->world->size) {
+      return (uint32_t)(offset / object->most[kind]);
+    }
+  }
+  hmci_smem_fail(SM_INVALID_PARAM, "%p is in nobody's part of pool %u", gva, object->id);
+  return UINT32_MAX;
+}

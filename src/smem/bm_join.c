@@ -1,0 +1,104 @@
+/* BM: joining and leaving an object: this member's part is shown to peers, and hidden (see bm.h). */
+#include "bm.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void hide(hmci_smem_object_t *object) {
+  for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
+    hmc_region_close(object->shown[kind]);
+    object->shown[kind] = NULL;
+  }
+}
+
+static int32_t show(hmci_smem_object_t *object, uint64_t tag) {
+  for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
+    char name[HMC_REGION_NAME_SIZE];
+    snprintf(name, sizeof(name), "smem-bm/%016" PRIx64 "/%d", tag, kind);
+    hmc_status_t status = object->size[kind] == 0
+                              ? HMC_SUCCESS
+                              : hmc_region_register(object->world->context, object->pointer[kind], object->size[kind],
+                                                    name, HMC_REMOTE_ALL, &object->shown[kind]);
+    if (status != HMC_SUCCESS) {
+      hide(object);
+      return hmci_smem_fail_hmc(status, "this member's part of pool %u cannot be shown", object->id);
+    }
+  }
+  return SM_OK;
+}
+
+static uint64_t new_tag(const hmci_smem_object_t *object) {
+  static _Atomic uint64_t count;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  uint64_t mixed = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  return ((mixed << 8) ^ ((uint64_t)getpid() << 40) ^ ((uint64_t)object->world->rank << 20) ^ ++count) | 1;
+}
+
+int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
+  hmci_smem_object_t *object;
+  (void)flags;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  if (object->has_joined) {
+    return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already", object->id);
+  }
+  hmci_smem_member_t member = {
+      .tag = new_tag(object), .port = object->world->port, .size = {object->size[0], object->size[1]}};
+  memcpy(member.ip, object->world->ip, sizeof(member.ip));
+  code = show(object, member.tag);
+  if (code != SM_OK) {
+    return code;
+  }
+  char key[64], text[200];
+  hmci_smem_member_key(object, object->world->rank, key);
+  int size = hmci_smem_member_write(&member, text);
+  hmc_status_t status =
+      hmc_store_set(object->world->store, key, text, (size_t)size, object->world->lease, object->world->create_ms);
+  if (status != HMC_SUCCESS) {
+    hide(object);
+    return hmci_smem_fail_hmc(status, "pool %u cannot be joined", object->id);
+  }
+  object->has_joined = 1;
+  return SM_OK;
+}
+
+int32_t smem_bm_join_gva(smem_bm_t handle, uint32_t flags, void **localGvaAddress) {
+  if (localGvaAddress == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "no place given for the address");
+  }
+  int32_t code = (smem_bm_join)(handle, flags);
+  if (code == SM_OK) {
+    *localGvaAddress = smem_bm_ptr(handle, (uint16_t)smem_bm_get_rank_id());
+  }
+  return code;
+}
+
+void hmci_smem_leave(hmci_smem_object_t *object, uint64_t timeout_ms) {
+  char key[64];
+  if (object->has_joined) {
+    hmci_smem_member_key(object, object->world->rank, key);
+    hmci_smem_forget_key(object, key, timeout_ms);
+    hide(object);
+    object->has_joined = 0;
+  }
+}
+
+int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags) {
+  hmci_smem_object_t *object;
+  (void)flags;
+  int32_t code = hmci_smem_object_of(handle, &object);
+  if (code != SM_OK) {
+    return code;
+  }
+  if (!object->has_joined) {
+    return hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u", object->id);
+  }
+  hmci_smem_leave(object, object->world->control_ms);
+  return SM_OK;
+}
