@@ -35,10 +35,14 @@ typedef struct hmci_smem_far {
   hmc_remote_t *remote[HMCI_SMEM_KINDS];
 } hmci_smem_far_t;
 
+/* A rank's place. The mapping belongs to whoever connects, and to who ends the object; it stays when the member goes,
+ * so that a pointer of the program never loses its page, until another member's part takes the place. */
 typedef struct hmci_smem_place {
   hmci_smem_member_t member;
   hmci_smem_far_t *far; /* one reference; NULL: not connected */
   int is_connecting;
+  hmc_mapping_t *mapping;  /* of the host part, at its global address; NULL: none */
+  hmci_smem_far_t *mapped; /* what the mapping is of: one reference */
 } hmci_smem_place_t;
 
 /* An operation that was started with ASYNC_COPY_FLAG, or is part of a batch. */
@@ -99,6 +103,11 @@ extern hmci_smem_world_t *hmci_smem_bm_world; /* NULL: none */
 /* Gives the rank back and frees; the world has no objects any more. */
 void hmci_smem_world_free(hmci_smem_world_t *world);
 
+/* ---- bm.c -------------------------------------------------------------------------------------------------------- */
+
+/* The object of a handle. -2000: this process has no such object; -2008. */
+int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object);
+
 /* ---- bm_layout.c ------------------------------------------------------------------------------------------------- */
 
 /* Agrees with the others on a layout and reserves its addresses; `most` says how large members' parts can be (0: find a
@@ -128,6 +137,8 @@ int hmci_smem_member_write(const hmci_smem_member_t *member, char text[200]);
 /* The connection to a member's part, counted. -2007: it has not joined, has left, or died. */
 int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **far);
 void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far);
+/* Maps the host part of a member of this host, where it has joined: its global address is a pointer then. */
+void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank);
 /* An operation on it failed so that the next one should connect again. */
 void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far);
 
@@ -150,8 +161,5 @@ int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *address, ui
  * closed after it). */
 int32_t hmci_smem_near_region(hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
                               hmc_region_t **region, uint64_t *offset, hmc_region_t **lent);
-
-/* Handles that are none of this process's: 0 and -2000 or -2008. */
-int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object);
 
 #endif

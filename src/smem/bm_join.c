@@ -14,14 +14,31 @@ static void hide(hmci_smem_object_t *object) {
   }
 }
 
+/* The host part is shown by its file, so that peers of this host can map it; a file that somebody gave and that may
+ * shrink cannot be, and is shown as memory. */
+static hmc_status_t show_kind(hmci_smem_object_t *object, int kind, const char *name) {
+  hmc_context_t *context = object->world->context;
+  if (kind == HMCI_SMEM_HOST) {
+    hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+    options.memory.kind = HMC_MEMORY_CPU;
+    options.bytes = object->size[kind];
+    options.descriptor = object->descriptor;
+    options.name = name;
+    options.rights = HMC_REMOTE_ALL;
+    hmc_status_t status = hmc_region_create(context, &options, &object->shown[kind]);
+    if (status != HMC_INVALID_CONFIG) {
+      return status;
+    }
+  }
+  return hmc_region_register(context, object->pointer[kind], object->size[kind], name, HMC_REMOTE_ALL,
+                             &object->shown[kind]);
+}
+
 static int32_t show(hmci_smem_object_t *object, uint64_t tag) {
   for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
     char name[HMC_REGION_NAME_SIZE];
     snprintf(name, sizeof(name), "smem-bm/%016" PRIx64 "/%d", tag, kind);
-    hmc_status_t status = object->size[kind] == 0
-                              ? HMC_SUCCESS
-                              : hmc_region_register(object->world->context, object->pointer[kind], object->size[kind],
-                                                    name, HMC_REMOTE_ALL, &object->shown[kind]);
+    hmc_status_t status = object->size[kind] == 0 ? HMC_SUCCESS : show_kind(object, kind, name);
     if (status != HMC_SUCCESS) {
       hide(object);
       return hmci_smem_fail_hmc(status, "this member's part of pool %u cannot be shown", object->id);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+enum { MAP_MS = 5000 }; /* for the store, where a pointer is asked */
+
 void hmci_smem_member_key(const hmci_smem_object_t *object, uint32_t rank, char key[64]) {
   snprintf(key, 64, "smem/bm/%u/member/%u", object->id, rank);
 }
@@ -77,8 +79,35 @@ void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_sm
   hmci_smem_far_release(object, dropped);
 }
 
+/* With the right to connect, or at the object's end: takes the mapping of a place away. */
+static void unmap(hmci_smem_object_t *object, hmci_smem_place_t *place) {
+  hmc_mapping_close(place->mapping);
+  place->mapping = NULL;
+  hmci_smem_far_release(object, place->mapped);
+  place->mapped = NULL;
+}
+
+/* With the right to connect: maps a member's host part where everybody has it. Copies do not need it. */
+static void map(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_member_t *member, hmci_smem_far_t *far) {
+  hmci_smem_place_t *place = &object->places[rank];
+  hmc_mapping_options_t options = HMC_MAPPING_OPTIONS_INIT;
+  options.address = (char *)(uintptr_t)object->base[HMCI_SMEM_HOST] + object->most[HMCI_SMEM_HOST] * (uint64_t)rank;
+  if (far->remote[HMCI_SMEM_HOST] == NULL || member->size[HMCI_SMEM_HOST] > object->most[HMCI_SMEM_HOST]) {
+    return;
+  }
+  unmap(object, place);
+  hmc_status_t status = hmc_remote_map_range(far->remote[HMCI_SMEM_HOST], &options, &place->mapping);
+  if (status != HMC_SUCCESS) {
+    place->mapping = NULL;
+    hmci_smem_log(HMCI_SMEM_DEBUG, "rank %u of pool %u is not mapped: %s", rank, object->id, hmc_last_error());
+    return;
+  }
+  far->references++; /* nobody else has it yet */
+  place->mapped = far;
+}
+
 /* Connects to a member and opens its part. */
-static int32_t connect_far(const hmci_smem_object_t *object, uint32_t rank, const hmci_smem_member_t *member,
+static int32_t connect_far(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_member_t *member,
                            hmci_smem_far_t **made) {
   const hmci_smem_world_t *world = object->world;
   hmci_smem_far_t *far = calloc(1, sizeof(*far));
@@ -100,6 +129,7 @@ static int32_t connect_far(const hmci_smem_object_t *object, uint32_t rank, cons
     return code;
   }
   far->references = 1;
+  map(object, rank, member, far);
   *made = far;
   return SM_OK;
 }
@@ -114,20 +144,25 @@ static hmci_smem_far_t *note_member(hmci_smem_place_t *place, const hmci_smem_me
   return old;
 }
 
-/* Asks the store itself, for a member whose joining has not been told yet. */
-static int32_t ask_store(hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t *member) {
+/* Asks the store itself, for a member whose joining has not been told yet. HMC_NOT_FOUND: it is no member. */
+static hmc_status_t look_up(const hmci_smem_object_t *object, uint32_t rank, uint64_t timeout_ms,
+                            hmci_smem_member_t *member) {
   char key[64], text[200];
   size_t size = 0;
   hmci_smem_member_key(object, rank, key);
-  hmc_status_t status = hmc_store_get(object->world->store, key, text, sizeof(text), &size, object->world->control_ms);
-  if (status != HMC_SUCCESS && status != HMC_NOT_FOUND) {
-    return hmci_smem_fail_hmc(status, "whether rank %u is in pool %u is not known", rank, object->id);
-  }
-  if (status == HMC_NOT_FOUND || !member_read(text, size, member)) {
+  hmc_status_t status = hmc_store_get(object->world->store, key, text, sizeof(text), &size, timeout_ms);
+  return status == HMC_SUCCESS && !member_read(text, size, member) ? HMC_NOT_FOUND : status;
+}
+
+static int32_t ask_store(const hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t *member) {
+  hmc_status_t status = look_up(object, rank, object->world->control_ms, member);
+  if (status == HMC_NOT_FOUND) {
     return hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "rank %u is not in pool %u: it has not joined, has left, or died", rank,
                           object->id);
   }
-  return SM_OK;
+  return status == HMC_SUCCESS
+             ? SM_OK
+             : hmci_smem_fail_hmc(status, "whether rank %u is in pool %u is not known", rank, object->id);
 }
 
 /* Without the lock, and with the right to connect: makes the far part of a rank. */
@@ -172,6 +207,23 @@ int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_sm
   }
   pthread_mutex_unlock(&object->lock);
   return code;
+}
+
+void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank) {
+  uint64_t patience_ms = object->world->control_ms < MAP_MS ? object->world->control_ms : MAP_MS;
+  hmci_smem_far_t *far;
+  pthread_mutex_lock(&object->lock);
+  hmci_smem_member_t member = object->places[rank].member;
+  int is_connected = object->places[rank].far != NULL;
+  pthread_mutex_unlock(&object->lock);
+  if (is_connected || rank == object->world->rank ||
+      (member.tag == 0 && look_up(object, rank, patience_ms, &member) != HMC_SUCCESS) ||
+      !hmci_smem_is_own(member.ip)) {
+    return;
+  }
+  if (hmci_smem_far_acquire(object, rank, &far) == SM_OK) {
+    hmci_smem_far_release(object, far);
+  }
 }
 
 /* ---- watching ---------------------------------------------------------------------------------------------------- */
@@ -235,6 +287,7 @@ void hmci_smem_members_stop(hmci_smem_object_t *object) {
   pthread_join(object->watcher, NULL);
   hmc_store_watch_stop(object->watch);
   for (uint32_t rank = 0; rank < object->world->size; rank++) {
+    unmap(object, &object->places[rank]);
     pthread_mutex_lock(&object->lock);
     hmci_smem_far_t *far = take_out(&object->places[rank]);
     pthread_mutex_unlock(&object->lock);

@@ -128,6 +128,13 @@ static int addresses_are_the_same(void) {
   ANSWERS(0, copy(pool, host_of(pool, my_rank), host_of(pool, next) + 1000, 1000, SMEMB_COPY_G2G));
   fence();
   CHECK(is_filled(host_of(pool, my_rank) + 1000, 1000, before));
+  /* The part of a member of this host is memory too, whether it was copied to or only asked for. */
+  CHECK(is_filled(host_of(pool, next), 1000, next));
+  CHECK(is_filled(host_of(pool, before), 1000, before));
+  fence();
+  host_of(pool, next)[5000] = (char)(my_rank + 1);
+  fence();
+  CHECK((uint32_t)host_of(pool, my_rank)[5000] == before + 1);
   CHECK(smem_bm_get_rank_id_by_gva(pool, &pool) == UINT32_MAX);
   smem_bm_t second = enter(8, PART, 0);
   CHECK(host_of(second, 0) != host_of(pool, 0));
@@ -234,6 +241,7 @@ static int who_leaves_is_not_read(void) {
     ANSWERS(-2007, copy(pool, host_of(pool, 1), bytes, 1000, SMEMB_COPY_G2H));
     ANSWERS(-2007, copy(pool, bytes, device_of(pool, 1), 1000, SMEMB_COPY_H2G));
     SAYS("rank 1");
+    (void)*(volatile char *)host_of(pool, 1); /* nothing that means anything, but no fault */
   }
   fence();
   if (my_rank == 1) {
@@ -255,6 +263,19 @@ _Noreturn static int be_a_victim(void) {
   for (;;) {
     pause();
   }
+}
+
+/* Until its death is noticed a member's memory is as it left it; then every copy says that it is gone. */
+static void await_its_end(smem_bm_t pool, uint64_t seed) {
+  uint8_t bytes[1000];
+  int32_t code = 0;
+  for (int i = 0; i < PATIENCE_S * 1000 && code == 0; i++) {
+    memset(bytes, 0, sizeof(bytes));
+    code = copy(pool, host_of(pool, 2), bytes, sizeof(bytes), SMEMB_COPY_G2H);
+    CHECK(code != 0 || is_filled(bytes, sizeof(bytes), seed));
+    sleep_ms(code == 0);
+  }
+  ANSWERS(-2007, code);
 }
 
 /* Rank 2 is a place for members that are killed; each that takes the rank again is a new one. */
@@ -284,6 +305,7 @@ static int the_dead_are_noticed(void) {
     }
     fence();
     if (my_rank < 2) {
+      await_its_end(pool, 200 + round);
       ANSWERS(-2007, copy(pool, host_of(pool, 2), bytes, 1000, SMEMB_COPY_G2H));
       ANSWERS(-2007, copy(pool, bytes, device_of(pool, 2), 1000, SMEMB_COPY_H2G));
     }

@@ -1,9 +1,9 @@
 /* BM: a pool of the host and device memory of all members.
  *
  * A member gives host memory ("DRAM"), device memory ("HBM"), or both to the pool. Every byte of it has a global
- * address, the same number in each member: one range of addresses per kind, linear over the ranks. Where host memory of
- * a member on the same host is mapped, its global address is also a pointer; one's own always is. Everything is reached
- * by smem_bm_copy.
+ * address, the same number in each member: one range of addresses per kind, linear over the ranks. Of one's own host
+ * part, and of that of a member on the same host, it is also a pointer that may be dereferenced: see smem_bm_ptr.
+ * Everything is reached by smem_bm_copy.
  *
  * Members come and go as they like. A copy to or from a member that has left or died ends with SM_OBJECT_NOT_EXISTS,
  * never with old bytes; its rank can be taken by a new member.
@@ -56,7 +56,13 @@ SMEM_API uint64_t smem_bm_get_local_mem_size(smem_bm_t handle);
 SMEM_API uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType);
 
 /* The global address of a member's part: the device part where this member has one, else the host part; or that of one
- * kind (SMEM_MEM_TYPE_DEVICE or HOST). NULL: no such rank or kind. */
+ * kind (SMEM_MEM_TYPE_DEVICE or HOST). NULL: no such rank or kind.
+ *
+ * The host part of a member on the same host that has joined is mapped when the call returns, and the first copy to or
+ * from it maps it too: plain loads and stores reach it then. When the member leaves or dies the pages stay, so that a
+ * load never faults, but what they hold means nothing any more; they are replaced when a new member of that rank is
+ * asked for here. With SMEMB_DATA_OP_HOST_TCP or RDMA alone nothing is mapped.
+ * Blocking: as long as connecting to that member takes, and at most 5 s where the store has to be asked and is away. */
 SMEM_API void *smem_bm_ptr(smem_bm_t handle, uint16_t peerRankId);
 SMEM_API void *smem_bm_ptr_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType, uint16_t peerRankId);
 
