@@ -176,7 +176,8 @@ std::vector<char> pattern(size_t size, uint64_t seed) {
 
 void require(hmc::status_t status, const char *what, const char *remedy) {
   if (status == hmc::status_t::SUCCESS) return;
-  tool_fail("%s: %s: %s%s%s", what, hmc::status_to_string(hmc::last_status()), hmc::last_error(), *remedy ? ": " : "", remedy);
+  tool_fail("%s: %s: %s%s%s", what, hmc::status_to_string(hmc::last_status()), hmc::last_error(), *remedy ? ": " : "",
+            remedy);
   std::exit(hmc::last_status() == hmc::status_t::UNSUPPORT ? EXIT_UNSUPPORTED : EXIT_FAILED);
 }
 

@@ -24,8 +24,7 @@ public:
       tool_fail("listening: %s: %s", reason, tool_type_remedy(options_.type));
       std::exit(EXIT_UNSUPPORTED);
     }
-    status =
-        comm_.initServer(options_.ip, options_.port, options_.control_port, "", connection_type(options_.type));
+    status = comm_.initServer(options_.ip, options_.port, options_.control_port, "", connection_type(options_.type));
     const char *remedy = "";
     if (last_status() == status_t::ADDRESS_IN_USE)
       remedy = "choose other ports with --port and --ctrl-port (0: a free one)";

@@ -51,7 +51,12 @@ typedef enum data_op_engine_type_t {
   ACLSHMEM_DATA_OP_UDMA = 8,
 } data_op_engine_type_t;
 
-enum { ACLSHMEM_TRANSPORT_MTE = 1, ACLSHMEM_TRANSPORT_ROCE = 2, ACLSHMEM_TRANSPORT_SDMA = 4, ACLSHMEM_TRANSPORT_UDMA = 8 };
+enum {
+  ACLSHMEM_TRANSPORT_MTE = 1,
+  ACLSHMEM_TRANSPORT_ROCE = 2,
+  ACLSHMEM_TRANSPORT_SDMA = 4,
+  ACLSHMEM_TRANSPORT_UDMA = 8
+};
 typedef uint8_t aclshmem_transport_t;
 
 enum { ACLSHMEM_TEAM_INVALID = -1, ACLSHMEM_TEAM_WORLD = 0 };
@@ -129,7 +134,10 @@ typedef struct aclshmemx_uniqueid_t {
   char internal[ACLSHMEM_UNIQUE_ID_INNER_LEN];
 } aclshmemx_uniqueid_t;
 #define ACLSHMEM_UNIQUEID_VERSION ((1 << 16) + (int)sizeof(aclshmemx_uniqueid_t))
-#define ACLSHMEM_UNIQUEID_INITIALIZER {ACLSHMEM_UNIQUEID_VERSION, 0, 0, {0}}
+#define ACLSHMEM_UNIQUEID_INITIALIZER                                                                                  \
+  {                                                                                                                    \
+    ACLSHMEM_UNIQUEID_VERSION, 0, 0, { 0 }                                                                             \
+  }
 
 typedef struct aclshmem_prof_block_t {
   int64_t ccount[1024], cycles[1024];

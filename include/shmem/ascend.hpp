@@ -52,8 +52,7 @@ enum {
 #endif
 
 /* Defines a call under both names. */
-#define HMC_SHMEM_BOTH(RET, name, alias, params, body)                                                                 \
-  inline RET name params body inline RET alias params body
+#define HMC_SHMEM_BOTH(RET, name, alias, params, body) inline RET name params body inline RET alias params body
 
 /* ---- starting ------------------------------------------------------------------------------------------------------ */
 
@@ -66,9 +65,8 @@ inline int shmem_set_attr_uniqueid_args(int my_pe, int n_pes, int64_t local_mem_
                                         aclshmemx_init_attr_t *attributes) {
   return aclshmemx_set_attr_uniqueid_args(my_pe, n_pes, local_mem_size, uid, attributes);
 }
-HMC_SHMEM_BOTH(int, aclshmemx_finalize, shmemx_finalize, (uint64_t instance_id), {
-  return instance_id == 0 ? aclshmem_finalize() : ACLSHMEM_NOT_SUPPORTED;
-})
+HMC_SHMEM_BOTH(int, aclshmemx_finalize, shmemx_finalize, (uint64_t instance_id),
+               { return instance_id == 0 ? aclshmem_finalize() : ACLSHMEM_NOT_SUPPORTED; })
 inline void aclshmem_global_exit(int status) { shmem_global_exit(status); }
 inline int32_t aclshmemx_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len) {
   return shmem_set_conf_store_tls(enable, tls_info, tls_info_len);
@@ -139,7 +137,9 @@ inline void aclshmem_putmem(void *dst, void *src, size_t elem_size, int32_t pe) 
   shmem_putmem(dst, src, elem_size, pe);
   shmem_quiet();
 }
-inline void aclshmem_getmem(void *dst, void *src, size_t elem_size, int32_t pe) { shmem_getmem(dst, src, elem_size, pe); }
+inline void aclshmem_getmem(void *dst, void *src, size_t elem_size, int32_t pe) {
+  shmem_getmem(dst, src, elem_size, pe);
+}
 inline void aclshmem_putmem_nbi(void *dst, void *src, size_t elem_size, int32_t pe) {
   shmem_putmem_nbi(dst, src, elem_size, pe);
 }
@@ -185,7 +185,7 @@ HMC_SHMEM_PUTMEM_SIGNAL(shmem_putmem_signal_nbi, uint8_t *)
   X(char, char)
 
 /* Under the name of the newer generations, of the seed's, and of its alias. */
-#define HMC_SHMEM_ASCEND_MOVE(direction, after, NAME, TYPE)                                                     \
+#define HMC_SHMEM_ASCEND_MOVE(direction, after, NAME, TYPE)                                                            \
   inline void aclshmem_##NAME##_##direction##after(TYPE *dest, TYPE *source, size_t nelems, int pe) {                  \
     shmem_##NAME##_##direction##after(dest, source, nelems, pe);                                                       \
   }                                                                                                                    \
@@ -212,10 +212,10 @@ HMC_SHMEM_PUTMEM_SIGNAL(shmem_putmem_signal_nbi, uint8_t *)
     hmc_shmem_signal32(sig_addr, signal, sig_op, pe);                                                                  \
   }
 #define HMC_SHMEM_ASCEND_RMA(NAME, TYPE)                                                                               \
-  HMC_SHMEM_ASCEND_MOVE(put, , NAME, TYPE)                                                                           \
-  HMC_SHMEM_ASCEND_MOVE(put, _nbi, NAME, TYPE)                                                                       \
-  HMC_SHMEM_ASCEND_MOVE(get, , NAME, TYPE)                                                                           \
-  HMC_SHMEM_ASCEND_MOVE(get, _nbi, NAME, TYPE)                                                                       \
+  HMC_SHMEM_ASCEND_MOVE(put, , NAME, TYPE)                                                                             \
+  HMC_SHMEM_ASCEND_MOVE(put, _nbi, NAME, TYPE)                                                                         \
+  HMC_SHMEM_ASCEND_MOVE(get, , NAME, TYPE)                                                                             \
+  HMC_SHMEM_ASCEND_MOVE(get, _nbi, NAME, TYPE)                                                                         \
   HMC_SHMEM_ASCEND_SIGNAL(, NAME, TYPE, uint8_t *)                                                                     \
   HMC_SHMEM_ASCEND_SIGNAL(_nbi, NAME, TYPE, uint8_t *)                                                                 \
   HMC_SHMEM_ASCEND_SIGNAL(, NAME, TYPE, int32_t *)                                                                     \
@@ -285,10 +285,11 @@ HMC_SHMEM_BOTH(void, aclshmemx_signal_wait_until_on_stream, shmem_signal_wait_un
                  hmc_shmem_stream_wait(stream);
                  shmem_int32_wait_until(sig_addr, cmp, cmp_val);
                })
-HMC_SHMEM_BOTH(void, aclshmemx_barrier_on_stream, shmemx_barrier_on_stream, (aclshmem_team_t team, aclrtStream stream), {
-  hmc_shmem_stream_wait(stream);
-  hmc_shmem_team_barrier(team);
-})
+HMC_SHMEM_BOTH(void, aclshmemx_barrier_on_stream, shmemx_barrier_on_stream, (aclshmem_team_t team, aclrtStream stream),
+               {
+                 hmc_shmem_stream_wait(stream);
+                 hmc_shmem_team_barrier(team);
+               })
 HMC_SHMEM_BOTH(void, aclshmemx_barrier_all_on_stream, shmemx_barrier_all_on_stream, (aclrtStream stream), {
   hmc_shmem_stream_wait(stream);
   shmem_barrier_all();

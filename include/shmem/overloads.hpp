@@ -34,77 +34,65 @@
   inline void shmem_get_nbi(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, size_t nelems, int pe) {                  \
     shmem_ctx_##NAME##_get_nbi(ctx, dest, source, nelems, pe);                                                         \
   }                                                                                                                    \
-  inline void shmem_p(TYPE *dest, TYPE value, int pe) {                                                                \
-    shmem_##NAME##_p(dest, value, pe);                                                                                 \
-  }                                                                                                                    \
-  inline void shmem_p(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                               \
-    shmem_ctx_##NAME##_p(ctx, dest, value, pe);                                                                        \
-  }                                                                                                                    \
-  inline TYPE shmem_g(const TYPE *source, int pe) {                                                                    \
-    return shmem_##NAME##_g(source, pe);                                                                               \
-  }                                                                                                                    \
-  inline TYPE shmem_g(shmem_ctx_t ctx, const TYPE *source, int pe) {                                                   \
-    return shmem_ctx_##NAME##_g(ctx, source, pe);                                                                      \
-  }                                                                                                                    \
+  inline void shmem_p(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_p(dest, value, pe); }                           \
+  inline void shmem_p(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) { shmem_ctx_##NAME##_p(ctx, dest, value, pe); } \
+  inline TYPE shmem_g(const TYPE *source, int pe) { return shmem_##NAME##_g(source, pe); }                             \
+  inline TYPE shmem_g(shmem_ctx_t ctx, const TYPE *source, int pe) { return shmem_ctx_##NAME##_g(ctx, source, pe); }   \
   inline void shmem_iput(TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems, int pe) {        \
     shmem_##NAME##_iput(dest, source, dst, sst, nelems, pe);                                                           \
   }                                                                                                                    \
-  inline void shmem_iput(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst,                \
-      size_t nelems, int pe) {                                                                                         \
+  inline void shmem_iput(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems, \
+                         int pe) {                                                                                     \
     shmem_ctx_##NAME##_iput(ctx, dest, source, dst, sst, nelems, pe);                                                  \
   }                                                                                                                    \
   inline void shmem_iget(TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems, int pe) {        \
     shmem_##NAME##_iget(dest, source, dst, sst, nelems, pe);                                                           \
   }                                                                                                                    \
-  inline void shmem_iget(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst,                \
-      size_t nelems, int pe) {                                                                                         \
+  inline void shmem_iget(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t nelems, \
+                         int pe) {                                                                                     \
     shmem_ctx_##NAME##_iget(ctx, dest, source, dst, sst, nelems, pe);                                                  \
   }                                                                                                                    \
   inline void shmem_ibput(TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t bsize, size_t nblocks,  \
-      int pe) {                                                                                                        \
+                          int pe) {                                                                                    \
     shmem_##NAME##_ibput(dest, source, dst, sst, bsize, nblocks, pe);                                                  \
   }                                                                                                                    \
-  inline void shmem_ibput(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst,               \
-      size_t bsize, size_t nblocks, int pe) {                                                                          \
+  inline void shmem_ibput(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t bsize, \
+                          size_t nblocks, int pe) {                                                                    \
     shmem_ctx_##NAME##_ibput(ctx, dest, source, dst, sst, bsize, nblocks, pe);                                         \
   }                                                                                                                    \
   inline void shmem_ibget(TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t bsize, size_t nblocks,  \
-      int pe) {                                                                                                        \
+                          int pe) {                                                                                    \
     shmem_##NAME##_ibget(dest, source, dst, sst, bsize, nblocks, pe);                                                  \
   }                                                                                                                    \
-  inline void shmem_ibget(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst,               \
-      size_t bsize, size_t nblocks, int pe) {                                                                          \
+  inline void shmem_ibget(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst, size_t bsize, \
+                          size_t nblocks, int pe) {                                                                    \
     shmem_ctx_##NAME##_ibget(ctx, dest, source, dst, sst, bsize, nblocks, pe);                                         \
   }                                                                                                                    \
   inline void shmem_put_signal(TYPE *dest, const TYPE *source, size_t nelems, uint64_t *sig_addr, uint64_t signal,     \
-      int sig_op, int pe) {                                                                                            \
+                               int sig_op, int pe) {                                                                   \
     shmem_##NAME##_put_signal(dest, source, nelems, sig_addr, signal, sig_op, pe);                                     \
   }                                                                                                                    \
   inline void shmem_put_signal(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, size_t nelems, uint64_t *sig_addr,     \
-      uint64_t signal, int sig_op, int pe) {                                                                           \
+                               uint64_t signal, int sig_op, int pe) {                                                  \
     shmem_ctx_##NAME##_put_signal(ctx, dest, source, nelems, sig_addr, signal, sig_op, pe);                            \
   }                                                                                                                    \
-  inline void shmem_put_signal_nbi(TYPE *dest, const TYPE *source, size_t nelems, uint64_t *sig_addr,                  \
-      uint64_t signal, int sig_op, int pe) {                                                                           \
+  inline void shmem_put_signal_nbi(TYPE *dest, const TYPE *source, size_t nelems, uint64_t *sig_addr, uint64_t signal, \
+                                   int sig_op, int pe) {                                                               \
     shmem_##NAME##_put_signal_nbi(dest, source, nelems, sig_addr, signal, sig_op, pe);                                 \
   }                                                                                                                    \
-  inline void shmem_put_signal_nbi(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, size_t nelems,                     \
-      uint64_t *sig_addr, uint64_t signal, int sig_op, int pe) {                                                       \
+  inline void shmem_put_signal_nbi(shmem_ctx_t ctx, TYPE *dest, const TYPE *source, size_t nelems, uint64_t *sig_addr, \
+                                   uint64_t signal, int sig_op, int pe) {                                              \
     shmem_ctx_##NAME##_put_signal_nbi(ctx, dest, source, nelems, sig_addr, signal, sig_op, pe);                        \
   }
 HMC_SHMEM_C_TYPES(HMC_SHMEM_OVERLOAD_RMA, )
 #undef HMC_SHMEM_OVERLOAD_RMA
 
 #define HMC_SHMEM_OVERLOAD_EXTENDED_AMO(a, NAME, TYPE)                                                                 \
-  inline TYPE shmem_atomic_fetch(const TYPE *source, int pe) {                                                         \
-    return shmem_##NAME##_atomic_fetch(source, pe);                                                                    \
-  }                                                                                                                    \
+  inline TYPE shmem_atomic_fetch(const TYPE *source, int pe) { return shmem_##NAME##_atomic_fetch(source, pe); }       \
   inline TYPE shmem_atomic_fetch(shmem_ctx_t ctx, const TYPE *source, int pe) {                                        \
     return shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                           \
   }                                                                                                                    \
-  inline void shmem_atomic_set(TYPE *dest, TYPE value, int pe) {                                                       \
-    shmem_##NAME##_atomic_set(dest, value, pe);                                                                        \
-  }                                                                                                                    \
+  inline void shmem_atomic_set(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_atomic_set(dest, value, pe); }         \
   inline void shmem_atomic_set(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                      \
     shmem_ctx_##NAME##_atomic_set(ctx, dest, value, pe);                                                               \
   }                                                                                                                    \
@@ -136,27 +124,19 @@ HMC_SHMEM_C_EXTENDED_AMO_TYPES(HMC_SHMEM_OVERLOAD_EXTENDED_AMO, )
   inline TYPE shmem_atomic_compare_swap(shmem_ctx_t ctx, TYPE *dest, TYPE cond, TYPE value, int pe) {                  \
     return shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                         \
   }                                                                                                                    \
-  inline TYPE shmem_atomic_fetch_inc(TYPE *dest, int pe) {                                                             \
-    return shmem_##NAME##_atomic_fetch_inc(dest, pe);                                                                  \
-  }                                                                                                                    \
+  inline TYPE shmem_atomic_fetch_inc(TYPE *dest, int pe) { return shmem_##NAME##_atomic_fetch_inc(dest, pe); }         \
   inline TYPE shmem_atomic_fetch_inc(shmem_ctx_t ctx, TYPE *dest, int pe) {                                            \
     return shmem_ctx_##NAME##_atomic_fetch_inc(ctx, dest, pe);                                                         \
   }                                                                                                                    \
-  inline void shmem_atomic_inc(TYPE *dest, int pe) {                                                                   \
-    shmem_##NAME##_atomic_inc(dest, pe);                                                                               \
-  }                                                                                                                    \
-  inline void shmem_atomic_inc(shmem_ctx_t ctx, TYPE *dest, int pe) {                                                  \
-    shmem_ctx_##NAME##_atomic_inc(ctx, dest, pe);                                                                      \
-  }                                                                                                                    \
+  inline void shmem_atomic_inc(TYPE *dest, int pe) { shmem_##NAME##_atomic_inc(dest, pe); }                            \
+  inline void shmem_atomic_inc(shmem_ctx_t ctx, TYPE *dest, int pe) { shmem_ctx_##NAME##_atomic_inc(ctx, dest, pe); }  \
   inline TYPE shmem_atomic_fetch_add(TYPE *dest, TYPE value, int pe) {                                                 \
     return shmem_##NAME##_atomic_fetch_add(dest, value, pe);                                                           \
   }                                                                                                                    \
   inline TYPE shmem_atomic_fetch_add(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                \
     return shmem_ctx_##NAME##_atomic_fetch_add(ctx, dest, value, pe);                                                  \
   }                                                                                                                    \
-  inline void shmem_atomic_add(TYPE *dest, TYPE value, int pe) {                                                       \
-    shmem_##NAME##_atomic_add(dest, value, pe);                                                                        \
-  }                                                                                                                    \
+  inline void shmem_atomic_add(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_atomic_add(dest, value, pe); }         \
   inline void shmem_atomic_add(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                      \
     shmem_ctx_##NAME##_atomic_add(ctx, dest, value, pe);                                                               \
   }                                                                                                                    \
@@ -188,9 +168,7 @@ HMC_SHMEM_C_AMO_TYPES(HMC_SHMEM_OVERLOAD_AMO, )
   inline TYPE shmem_atomic_fetch_and(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                \
     return shmem_ctx_##NAME##_atomic_fetch_and(ctx, dest, value, pe);                                                  \
   }                                                                                                                    \
-  inline void shmem_atomic_and(TYPE *dest, TYPE value, int pe) {                                                       \
-    shmem_##NAME##_atomic_and(dest, value, pe);                                                                        \
-  }                                                                                                                    \
+  inline void shmem_atomic_and(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_atomic_and(dest, value, pe); }         \
   inline void shmem_atomic_and(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                      \
     shmem_ctx_##NAME##_atomic_and(ctx, dest, value, pe);                                                               \
   }                                                                                                                    \
@@ -206,9 +184,7 @@ HMC_SHMEM_C_AMO_TYPES(HMC_SHMEM_OVERLOAD_AMO, )
   inline TYPE shmem_atomic_fetch_or(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                 \
     return shmem_ctx_##NAME##_atomic_fetch_or(ctx, dest, value, pe);                                                   \
   }                                                                                                                    \
-  inline void shmem_atomic_or(TYPE *dest, TYPE value, int pe) {                                                        \
-    shmem_##NAME##_atomic_or(dest, value, pe);                                                                         \
-  }                                                                                                                    \
+  inline void shmem_atomic_or(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_atomic_or(dest, value, pe); }           \
   inline void shmem_atomic_or(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                       \
     shmem_ctx_##NAME##_atomic_or(ctx, dest, value, pe);                                                                \
   }                                                                                                                    \
@@ -224,9 +200,7 @@ HMC_SHMEM_C_AMO_TYPES(HMC_SHMEM_OVERLOAD_AMO, )
   inline TYPE shmem_atomic_fetch_xor(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                \
     return shmem_ctx_##NAME##_atomic_fetch_xor(ctx, dest, value, pe);                                                  \
   }                                                                                                                    \
-  inline void shmem_atomic_xor(TYPE *dest, TYPE value, int pe) {                                                       \
-    shmem_##NAME##_atomic_xor(dest, value, pe);                                                                        \
-  }                                                                                                                    \
+  inline void shmem_atomic_xor(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_atomic_xor(dest, value, pe); }         \
   inline void shmem_atomic_xor(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                                      \
     shmem_ctx_##NAME##_atomic_xor(ctx, dest, value, pe);                                                               \
   }                                                                                                                    \
@@ -247,9 +221,7 @@ inline void shmem_signal_set(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signa
 }
 
 #define HMC_SHMEM_OVERLOAD_SYNC(a, NAME, TYPE)                                                                         \
-  inline int shmem_test(TYPE *ivar, int cmp, TYPE cmp_value) {                                                         \
-    return shmem_##NAME##_test(ivar, cmp, cmp_value);                                                                  \
-  }                                                                                                                    \
+  inline int shmem_test(TYPE *ivar, int cmp, TYPE cmp_value) { return shmem_##NAME##_test(ivar, cmp, cmp_value); }     \
   inline void shmem_wait_until_all(TYPE *ivars, size_t nelems, const int *status, int cmp, TYPE cmp_value) {           \
     shmem_##NAME##_wait_until_all(ivars, nelems, status, cmp, cmp_value);                                              \
   }                                                                                                                    \
@@ -257,7 +229,7 @@ inline void shmem_signal_set(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signa
     return shmem_##NAME##_wait_until_any(ivars, nelems, status, cmp, cmp_value);                                       \
   }                                                                                                                    \
   inline size_t shmem_wait_until_some(TYPE *ivars, size_t nelems, size_t *indices, const int *status, int cmp,         \
-      TYPE cmp_value) {                                                                                                \
+                                      TYPE cmp_value) {                                                                \
     return shmem_##NAME##_wait_until_some(ivars, nelems, indices, status, cmp, cmp_value);                             \
   }                                                                                                                    \
   inline int shmem_test_all(TYPE *ivars, size_t nelems, const int *status, int cmp, TYPE cmp_value) {                  \
@@ -267,30 +239,30 @@ inline void shmem_signal_set(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signa
     return shmem_##NAME##_test_any(ivars, nelems, status, cmp, cmp_value);                                             \
   }                                                                                                                    \
   inline size_t shmem_test_some(TYPE *ivars, size_t nelems, size_t *indices, const int *status, int cmp,               \
-      TYPE cmp_value) {                                                                                                \
+                                TYPE cmp_value) {                                                                      \
     return shmem_##NAME##_test_some(ivars, nelems, indices, status, cmp, cmp_value);                                   \
   }                                                                                                                    \
   inline void shmem_wait_until_all_vector(TYPE *ivars, size_t nelems, const int *status, int cmp,                      \
-      const TYPE *cmp_values) {                                                                                        \
+                                          const TYPE *cmp_values) {                                                    \
     shmem_##NAME##_wait_until_all_vector(ivars, nelems, status, cmp, cmp_values);                                      \
   }                                                                                                                    \
   inline size_t shmem_wait_until_any_vector(TYPE *ivars, size_t nelems, const int *status, int cmp,                    \
-      const TYPE *cmp_values) {                                                                                        \
+                                            const TYPE *cmp_values) {                                                  \
     return shmem_##NAME##_wait_until_any_vector(ivars, nelems, status, cmp, cmp_values);                               \
   }                                                                                                                    \
   inline size_t shmem_wait_until_some_vector(TYPE *ivars, size_t nelems, size_t *indices, const int *status, int cmp,  \
-      const TYPE *cmp_values) {                                                                                        \
+                                             const TYPE *cmp_values) {                                                 \
     return shmem_##NAME##_wait_until_some_vector(ivars, nelems, indices, status, cmp, cmp_values);                     \
   }                                                                                                                    \
   inline int shmem_test_all_vector(TYPE *ivars, size_t nelems, const int *status, int cmp, const TYPE *cmp_values) {   \
     return shmem_##NAME##_test_all_vector(ivars, nelems, status, cmp, cmp_values);                                     \
   }                                                                                                                    \
   inline size_t shmem_test_any_vector(TYPE *ivars, size_t nelems, const int *status, int cmp,                          \
-      const TYPE *cmp_values) {                                                                                        \
+                                      const TYPE *cmp_values) {                                                        \
     return shmem_##NAME##_test_any_vector(ivars, nelems, status, cmp, cmp_values);                                     \
   }                                                                                                                    \
   inline size_t shmem_test_some_vector(TYPE *ivars, size_t nelems, size_t *indices, const int *status, int cmp,        \
-      const TYPE *cmp_values) {                                                                                        \
+                                       const TYPE *cmp_values) {                                                       \
     return shmem_##NAME##_test_some_vector(ivars, nelems, indices, status, cmp, cmp_values);                           \
   }
 HMC_SHMEM_C_SYNC_TYPES(HMC_SHMEM_OVERLOAD_SYNC, )
@@ -322,7 +294,7 @@ HMC_SHMEM_OVERLOAD_WAIT(, ulonglong, unsigned long long)
     return shmem_##NAME##_alltoall(team, dest, source, nelems);                                                        \
   }                                                                                                                    \
   inline int shmem_alltoalls(shmem_team_t team, TYPE *dest, const TYPE *source, ptrdiff_t dst, ptrdiff_t sst,          \
-      size_t nelems) {                                                                                                 \
+                             size_t nelems) {                                                                          \
     return shmem_##NAME##_alltoalls(team, dest, source, dst, sst, nelems);                                             \
   }
 HMC_SHMEM_C_TYPES(HMC_SHMEM_OVERLOAD_COLLECTIVE, )
@@ -352,15 +324,9 @@ HMC_SHMEM_C_NUMBERS(HMC_SHMEM_OVERLOAD_SCAN, )
 #undef HMC_SHMEM_OVERLOAD_SCAN
 
 #define HMC_SHMEM_OVERLOAD_OLD_EXTENDED_AMO(a, NAME, TYPE)                                                             \
-  inline TYPE shmem_fetch(const TYPE *source, int pe) {                                                                \
-    return shmem_##NAME##_fetch(source, pe);                                                                           \
-  }                                                                                                                    \
-  inline void shmem_set(TYPE *dest, TYPE value, int pe) {                                                              \
-    shmem_##NAME##_set(dest, value, pe);                                                                               \
-  }                                                                                                                    \
-  inline TYPE shmem_swap(TYPE *dest, TYPE value, int pe) {                                                             \
-    return shmem_##NAME##_swap(dest, value, pe);                                                                       \
-  }
+  inline TYPE shmem_fetch(const TYPE *source, int pe) { return shmem_##NAME##_fetch(source, pe); }                     \
+  inline void shmem_set(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_set(dest, value, pe); }                       \
+  inline TYPE shmem_swap(TYPE *dest, TYPE value, int pe) { return shmem_##NAME##_swap(dest, value, pe); }
 HMC_SHMEM_OLD_EXTENDED_AMO_TYPES(HMC_SHMEM_OVERLOAD_OLD_EXTENDED_AMO, )
 #undef HMC_SHMEM_OVERLOAD_OLD_EXTENDED_AMO
 
@@ -368,18 +334,10 @@ HMC_SHMEM_OLD_EXTENDED_AMO_TYPES(HMC_SHMEM_OVERLOAD_OLD_EXTENDED_AMO, )
   inline TYPE shmem_cswap(TYPE *dest, TYPE cond, TYPE value, int pe) {                                                 \
     return shmem_##NAME##_cswap(dest, cond, value, pe);                                                                \
   }                                                                                                                    \
-  inline TYPE shmem_finc(TYPE *dest, int pe) {                                                                         \
-    return shmem_##NAME##_finc(dest, pe);                                                                              \
-  }                                                                                                                    \
-  inline void shmem_inc(TYPE *dest, int pe) {                                                                          \
-    shmem_##NAME##_inc(dest, pe);                                                                                      \
-  }                                                                                                                    \
-  inline TYPE shmem_fadd(TYPE *dest, TYPE value, int pe) {                                                             \
-    return shmem_##NAME##_fadd(dest, value, pe);                                                                       \
-  }                                                                                                                    \
-  inline void shmem_add(TYPE *dest, TYPE value, int pe) {                                                              \
-    shmem_##NAME##_add(dest, value, pe);                                                                               \
-  }
+  inline TYPE shmem_finc(TYPE *dest, int pe) { return shmem_##NAME##_finc(dest, pe); }                                 \
+  inline void shmem_inc(TYPE *dest, int pe) { shmem_##NAME##_inc(dest, pe); }                                          \
+  inline TYPE shmem_fadd(TYPE *dest, TYPE value, int pe) { return shmem_##NAME##_fadd(dest, value, pe); }              \
+  inline void shmem_add(TYPE *dest, TYPE value, int pe) { shmem_##NAME##_add(dest, value, pe); }
 HMC_SHMEM_OLD_AMO_TYPES(HMC_SHMEM_OVERLOAD_OLD_AMO, )
 #undef HMC_SHMEM_OVERLOAD_OLD_AMO
 

@@ -37,10 +37,10 @@ static inline uint64_t hmcpy_now_ns(void) {
 }
 
 enum {
-  HMCPY_SPIN_NS = 100000,       /* how long a wait polls before it sleeps */
-  HMCPY_NAP_LEAST_NS = 20000,   /* its sleeps grow with what it has waited, */
-  HMCPY_NAP_MOST_NS = 2000000,  /* up to this */
-  HMCPY_ROUND_NS = 20000000,    /* after which Python looks for signals, where none ended a sleep */
+  HMCPY_SPIN_NS = 100000,      /* how long a wait polls before it sleeps */
+  HMCPY_NAP_LEAST_NS = 20000,  /* its sleeps grow with what it has waited, */
+  HMCPY_NAP_MOST_NS = 2000000, /* up to this */
+  HMCPY_ROUND_NS = 20000000,   /* after which Python looks for signals, where none ended a sleep */
 };
 
 /* Sleeps a fiftieth of what was waited so far: the end is seen at most 2 % late. False when a signal came. */

@@ -118,8 +118,7 @@ hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int si
 void shmem_sync_all(void) { hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group); }
 
 void shmem_barrier_all(void) {
-  if (hmci_pe.levels == 0)
-    hmci_die("shmem_barrier_all: called before shmem_init or after shmem_finalize");
+  if (hmci_pe.levels == 0) hmci_die("shmem_barrier_all: called before shmem_init or after shmem_finalize");
   shmem_quiet();
   shmem_sync_all();
 }

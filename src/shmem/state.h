@@ -59,7 +59,7 @@ typedef struct hmci_pe {
   hmc_peer_t *leader;
   hmc_remote_t *arena; /* the leader's region as seen from here; NULL at a leader */
 
-  char *parts; /* all parts of this host, in the order of `locals`; as the engine mapped them */
+  char *parts;         /* all parts of this host, in the order of `locals`; as the engine mapped them */
   char *part;          /* this PE's */
   size_t part_size;    /* the same everywhere */
   size_t globals_at;   /* offsets in a part */

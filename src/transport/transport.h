@@ -138,7 +138,7 @@ typedef struct hmci_operation {
    * and ends with that one's status, without any effect, where that failed. */
   bool chained;
   _Atomic bool stop; /* it is to end, and may still be in `submit`: a transport that waits there looks */
-  bool quiet; /* `completed` is no reason to move it on sooner */
+  bool quiet;        /* `completed` is no reason to move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
   hmci_room_t *room;                     /* NULL, or told right after; outlives the operation */

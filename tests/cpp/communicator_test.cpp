@@ -318,7 +318,8 @@ static void test_threads(Process &server) {
         if (status == status_t::SUCCESS &&
             (status = comm.getNB(LOOPBACK, port, i * 1000, i * 1000, 100, &id)) == status_t::SUCCESS)
           status = comm.wait(id);
-        if (status != status_t::NOT_FOUND && last_status() != status_t::CANCELLED) CHECK_STATUS(status, status_t::SUCCESS);
+        if (status != status_t::NOT_FOUND && last_status() != status_t::CANCELLED)
+          CHECK_STATUS(status, status_t::SUCCESS);
       }
     });
   for (int round = 0; round < 5; round++) {

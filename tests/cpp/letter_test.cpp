@@ -49,7 +49,8 @@ static void test_memory() {
   CHECK(memory.freeBuffer(address) == status_t::SUCCESS);
 
   ConnBuffer buffer(1, 64, MemoryType::CPU);
-  CHECK(buffer.device_id == 1 && buffer.mem_type == MemoryType::CPU && ConnBuffer(0, 64).mem_type == MemoryType::DEFAULT);
+  CHECK(buffer.device_id == 1 && buffer.mem_type == MemoryType::CPU &&
+        ConnBuffer(0, 64).mem_type == MemoryType::DEFAULT);
   CHECK(buffer.writeFromCpu(&byte, 1, 64) == status_t::ERROR && buffer.readToCpu(&byte, 65) == status_t::ERROR);
   CHECK(buffer.writeFromCpu(nullptr, 1) == status_t::ERROR && buffer.copyWithin(64, 0, 1) == status_t::ERROR);
 }

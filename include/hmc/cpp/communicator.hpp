@@ -334,7 +334,8 @@ public:
   status_t recvDataFrom(const std::string &ip, uint16_t port, void *buf, size_t size, MemoryType buf_type, size_t *flag,
                         ConnType type = ConnType::AUTO) {
     status_t status = ready_for(type);
-    if (status == status_t::SUCCESS) status = exchange("recvDataFrom", ip, port, type).receive(buf, size, buf_type, flag);
+    if (status == status_t::SUCCESS)
+      status = exchange("recvDataFrom", ip, port, type).receive(buf, size, buf_type, flag);
     return answer_exchange(status);
   }
 

@@ -302,9 +302,8 @@ public:
   }
   CtrlResult recvCtrlMsg(const std::string &ip, CtrlMsgHeader &header, std::vector<uint8_t> &payload) {
     hmc_detail::Incoming message;
-    CtrlResult result = receive(ip, [&](hmc_control_t *control, CtrlId rank) {
-      return hmc_detail::receive_any(control, rank, 0, &message);
-    });
+    CtrlResult result = receive(
+        ip, [&](hmc_control_t *control, CtrlId rank) { return hmc_detail::receive_any(control, rank, 0, &message); });
     return message.give(result, header, payload);
   }
   template <typename T> CtrlResult sendCtrlStruct(const std::string &ip, const T &object) {

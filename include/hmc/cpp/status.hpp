@@ -62,9 +62,7 @@ inline status_t answer(status_t status) {
 }
 
 /* The same where the first HMC answered ERROR, whatever it was. */
-inline status_t answer_error(status_t status) {
-  return status == status_t::SUCCESS ? status : status_t::ERROR;
-}
+inline status_t answer_error(status_t status) { return status == status_t::SUCCESS ? status : status_t::ERROR; }
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

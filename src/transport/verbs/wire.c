@@ -82,8 +82,7 @@ static bool payload_matches(const verbs_message_t *message, size_t payload) {
   switch (message->type) {
   case VERBS_PUT:
   case VERBS_DATA: return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
-  case VERBS_NOTIFY:
-    return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
+  case VERBS_NOTIFY: return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
   case VERBS_GET: return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
   case VERBS_ATOMIC: return is_width(message->length) && message->offset % message->length == 0 && payload == 0;
   case VERBS_DONE: return message->length == 0 && payload == 0;
