@@ -3,7 +3,7 @@
 #
 #   hmc_python_package(<name>)                       python/<name>/**: the .py, .pyi, .pxd and py.typed files
 #   hmc_python_extension(<package> <module> <source.pyx> [CXX] [LIBRARIES <target>...] [SOURCES <file>...])
-#   hmc_python_library(<target> [MODULE])            puts a library (or a module of libhmc) of the tree into the wheel
+#   hmc_python_library(<target> [MODULE] [OUTPUT <its name>])   puts a library (or a module of libhmc) of the tree into the wheel
 #
 # An extension finds its libraries by $ORIGIN, wherever the package is installed. In the build tree the packages lie in
 # python/packages, ready to be imported from there.
@@ -47,9 +47,13 @@ function(hmc_python_find target)
   if(TARGET ${target} OR NOT HMC_BUILT_IN)
     return()
   endif()
-  file(GLOB file "${HMC_BUILT_IN}/lib${target}.so.[0-9]")
+  set(name "${target}")
+  if(ARGC GREATER 1 AND ARGV1)
+    set(name "${ARGV1}")
+  endif()
+  file(GLOB file "${HMC_BUILT_IN}/lib${name}.so.[0-9]")
   if(NOT file)
-    message(FATAL_ERROR "There is no lib${target}.so in ${HMC_BUILT_IN}. Build it first.")
+    message(FATAL_ERROR "There is no lib${name}.so in ${HMC_BUILT_IN}. Build it first.")
   endif()
   add_library(${target} SHARED IMPORTED GLOBAL)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION "${file}"
@@ -57,7 +61,7 @@ function(hmc_python_find target)
 endfunction()
 
 function(hmc_python_library target)
-  cmake_parse_arguments(PARSE_ARGV 1 library "MODULE" "" "")
+  cmake_parse_arguments(PARSE_ARGV 1 library "MODULE" "OUTPUT" "")
   set(folder hmc/lib)
   if(library_MODULE)
     string(APPEND folder /hmc)
@@ -75,7 +79,7 @@ function(hmc_python_library target)
     install(TARGETS ${target} LIBRARY DESTINATION "${folder}" COMPONENT python EXCLUDE_FROM_ALL)
     set(name "$<TARGET_FILE_NAME:${target}>")
   else()
-    hmc_python_find(${target})
+    hmc_python_find(${target} ${library_OUTPUT})
     if(HMC_BUILT_IN)
       get_target_property(file ${target} IMPORTED_LOCATION)
       get_filename_component(name "${file}" NAME)

@@ -54,6 +54,19 @@ void *smem_bm_ptr_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType, uint16
   return pointer_of(object, memType == SMEM_MEM_TYPE_DEVICE ? HMCI_SMEM_DEVICE : HMCI_SMEM_HOST, peerRankId);
 }
 
+void *smem_bm_local_ptr(smem_bm_t handle, smem_bm_mem_type memType) {
+  hmci_smem_object_t *object;
+  if (hmci_smem_object_of(handle, &object) != SM_OK) {
+    return NULL;
+  }
+  if (memType != SMEM_MEM_TYPE_LOCAL_DEVICE && memType != SMEM_MEM_TYPE_LOCAL_HOST) {
+    hmci_smem_fail(SM_INVALID_PARAM, "memory type %d: takes SMEM_MEM_TYPE_LOCAL_DEVICE or SMEM_MEM_TYPE_LOCAL_HOST",
+                   (int)memType);
+    return NULL;
+  }
+  return object->pointer[memType == SMEM_MEM_TYPE_LOCAL_DEVICE ? HMCI_SMEM_DEVICE : HMCI_SMEM_HOST];
+}
+
 uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t handle, void *gva) {
   hmci_smem_object_t *object;
   int32_t code = hmci_smem_object_of(handle, &object);

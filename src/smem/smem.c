@@ -115,7 +115,11 @@ int32_t smem_init(uint32_t flags) {
   return SM_OK;
 }
 
-void smem_uninit(void) {}
+void smem_uninit(void) {
+  pthread_mutex_lock(&lock);
+  logger = NULL;
+  pthread_mutex_unlock(&lock);
+}
 
 int32_t smem_create_config_store(const char *storeUrl) { return hmci_smem_serve_for_good(storeUrl); }
 

@@ -122,6 +122,9 @@ static int addresses_are_the_same(void) {
   CHECK(smem_bm_get_local_mem_size_by_mem_type(pool, SMEM_MEM_TYPE_HOST) == (my_rank == 1 ? 2 * PART : PART));
   CHECK(smem_bm_get_local_mem_size_by_mem_type(pool, SMEM_MEM_TYPE_LOCAL_DEVICE) == (my_rank == 2 ? 0 : PART));
   CHECK(smem_bm_get_local_mem_size(pool) == PART);
+  CHECK(smem_bm_local_ptr(pool, SMEM_MEM_TYPE_LOCAL_HOST) == host_of(pool, my_rank));
+  CHECK((smem_bm_local_ptr(pool, SMEM_MEM_TYPE_LOCAL_DEVICE) == NULL) == (my_rank == 2));
+  CHECK(smem_bm_local_ptr(pool, SMEM_MEM_TYPE_HOST) == NULL);
   /* One's own host part is memory as any other, and what others copy there is seen in it. */
   uint32_t next = (my_rank + 1) % rank_count, before = (my_rank + rank_count - 1) % rank_count;
   fill(host_of(pool, my_rank), 1000, my_rank);

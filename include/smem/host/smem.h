@@ -56,7 +56,8 @@ extern "C" {
 /* Reads the settings. flags: none are known. Returns 0. */
 SMEM_API int32_t smem_init(uint32_t flags);
 
-/* Ends what smem_init began; the parts have uninit calls of their own. */
+/* Ends what smem_init began: the log goes where it went before smem_set_extern_logger. The parts have uninit calls of
+ * their own, which come before. */
 SMEM_API void smem_uninit(void);
 
 /* Sends log lines to `func` (level: 0 debug, 1 info, 2 warning, 3 error) from now on. Errors: -2000 (NULL). */

@@ -66,6 +66,11 @@ SMEM_API uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t handle, smem_
 SMEM_API void *smem_bm_ptr(smem_bm_t handle, uint16_t peerRankId);
 SMEM_API void *smem_bm_ptr_by_mem_type(smem_bm_t handle, smem_bm_mem_type memType, uint16_t peerRankId);
 
+/* The pointer by which this process, or a kernel of its device, reaches this member's own part
+ * (SMEM_MEM_TYPE_LOCAL_DEVICE or LOCAL_HOST): of the device part it is not the global address. NULL: it has none. An
+ * addition of HMC's. */
+SMEM_API void *smem_bm_local_ptr(smem_bm_t handle, smem_bm_mem_type memType);
+
 /* The rank whose part holds that address; UINT32_MAX where it is in no part. */
 SMEM_API uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t handle, void *gva);
 

@@ -1,0 +1,38 @@
+"""How the tests of SMEM's packages run processes: smem_member.py, once per rank."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+PATIENCE = 300
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return {**os.environ, "HMC_SECRET": str(tmp_path), "HOME": str(tmp_path)}
+
+
+def run_members(scenario, count, environment, *more):
+    url = "tcp://127.0.0.1:%d" % free_port()
+    members = [subprocess.Popen([sys.executable, str(HERE / "smem_member.py"), scenario, str(rank), str(count), url,
+                                 *map(str, more)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                text=True) for rank in range(count)]
+    texts = []
+    try:
+        texts = [member.communicate(timeout=PATIENCE)[0] for member in members]
+    finally:
+        for member in members:
+            if member.poll() is None:
+                member.kill()
+    assert [member.returncode for member in members] == [0] * count, "\n".join(texts)

@@ -1,0 +1,75 @@
+"""memfabric_hybrid, mf_smem and mf_adapter: a pool, certificates, and every name of the interface."""
+
+import importlib
+import pathlib
+import re
+
+from smem_processes import environment, free_port, run_members  # noqa: F401 (a fixture)
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+def test_pool(environment):
+    run_members("pool", 3, environment)
+
+
+def test_paths():
+    import memfabric_hybrid as mf
+    assert (pathlib.Path(mf.get_lib_path()) / "libmf_smem.so.1").exists()
+    assert (pathlib.Path(mf.get_include_path()) / "smem/host/smem_bm.h").exists()
+
+
+def test_certificates_are_checked():
+    import mf_adapter
+    import memfabric_hybrid as mf
+    import mf_smem
+    option = mf_smem.TlsOption()
+    assert mf_smem.set_ssl_option(None) == -2000
+    assert mf_smem.set_ssl_option(option) == 0  # enable_tls is False
+    option.enable_tls, option.tls_top_path = True, "/top"
+    assert mf_smem.set_ssl_option(option) == -2000
+    option.tls_cert, option.tls_ca_path, option.tls_ca_file = "cert.pem", "ca", {"one.pem", "two.pem"}
+    option.tls_crl_path, option.tls_crl_file = "crl", {"crl.pem"}
+    option.tls_pk, option.tls_pk_pwd = "key.pem", "password"
+    option.kmc_ksf_master = option.kmc_ksf_standby = option.package_path = ""
+    assert mf_smem.set_ssl_option(option) == 0
+    url = "tcp://127.0.0.1:%d" % free_port()
+    assert mf_adapter.create_config_store(url) == -1 and "/top/ca/one.pem" in mf.get_last_err_msg()
+    assert mf_adapter.set_conf_store_tls(True, "tlsCert: c.pem") == -2000
+    asked = []
+
+    def refuse(cipher):
+        asked.append(cipher)
+        raise ValueError("no plain text")
+
+    info = "tlsCert: c.pem;tlsCaPath: /nowhere;tlsCaFile: ca.pem;"
+    assert mf.set_conf_store_tls(True, info) == 0
+    assert mf.set_conf_store_tls_key("a key", "cipher text", refuse) == 0
+    assert mf.create_config_store(url) == -1 and asked == ["cipher text"]
+    assert "decrypt" in mf.get_last_err_msg()
+    assert mf_smem.set_conf_store_tls_key("a key", "password", lambda cipher: "plain") == 0
+    assert mf_smem.set_conf_store_tls(False, "") == 0 and mf_adapter.set_log_level(2) == 0
+    assert mf.create_config_store(url) == 0  # by the secret again
+
+
+def names():
+    for line in (ROOT / "tests/smem/python_names.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            owner, _, listed = line.partition(":")
+            yield from ((owner, name) for name in listed.split())
+
+
+def resolve(owner):
+    parts = owner.replace("()", "").split(".")
+    made = importlib.import_module(parts[0])
+    for part in parts[1:]:
+        made = getattr(made, part)
+    return made() if owner.endswith("()") else made
+
+
+def test_every_name_is_there_and_used():
+    used = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("*smem*.py"))
+    faults = ["%s.%s is not there" % each for each in names() if not hasattr(resolve(each[0]), each[1])]
+    faults += ["%s.%s is used by no test" % each for each in names() if not re.search(r"\b%s\b" % each[1], used)]
+    assert not faults and len(list(names())) > 200
