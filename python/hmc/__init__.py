@@ -19,7 +19,7 @@ from .errors import __all__ as _errors
 
 # Which module has what; loaded when first asked for.
 _ENGINE = (
-    "Context", "Peer", "Region", "Remote", "Slice", "Batch", "Request", "Signal", "Notification", "DeviceBuffer",
+    "Context", "Peer", "Region", "Remote", "Slice", "Batch", "MultiBatch", "Request", "Signal", "Notification", "DeviceBuffer",
     "allocate", "copy", "memory_of", "devices", "connection_types", "log_to", "wait_all", "wait_any", "as_completed", "version",
 )
 _CORE = ("Memory", "ConnBuffer", "Communicator", "Buffer", "CtrlLink", "memory_supported")

@@ -56,16 +56,20 @@ cdef class Slice
 cdef class Signal
 cdef class Request
 cdef class Batch
+cdef class MultiBatch
 cdef class View
 
 include "failure.pxi"
 include "memory.pxi"
 include "view.pxi"
+include "peer.pxi"
 include "context.pxi"
 include "region.pxi"
 include "request.pxi"
 include "remote.pxi"
+include "transfer.pxi"
 include "batch.pxi"
+include "multi_batch.pxi"
 include "words.pxi"
 include "log.pxi"
 include "measure.pxi"

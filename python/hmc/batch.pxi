@@ -52,15 +52,15 @@ cdef class Batch:
         """Writes all pieces to the peer; complete when all are."""
         wait_or_cancel(self.start(True, timeout, signal, notify, checksum))
 
-    def get(self, *, timeout=None, checksum=False):
-        """Reads all pieces from the peer."""
-        wait_or_cancel(self.start(False, timeout, None, None, checksum))
+    def get(self, *, timeout=None, Signal signal=None, notify=None, checksum=False):
+        """Reads all pieces from the peer; signal and notification then tell it that they were read."""
+        wait_or_cancel(self.start(False, timeout, signal, notify, checksum))
 
     def put_nb(self, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         return self.start(True, timeout, signal, notify, checksum)
 
-    def get_nb(self, *, timeout=None, checksum=False):
-        return self.start(False, timeout, None, None, checksum)
+    def get_nb(self, *, timeout=None, Signal signal=None, notify=None, checksum=False):
+        return self.start(False, timeout, signal, notify, checksum)
 
     def __repr__(self):
         return "<hmc.Batch of %d pieces, %d B, %r with %r>" % (self.count, self.nbytes, self.region.text,

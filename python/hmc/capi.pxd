@@ -149,6 +149,16 @@ cdef extern from "hmc/operation.h" nogil:
                                   size_t count, hmc_batch_t **batch)
     hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
                                           hmc_batch_t **batch)
+    enum:
+        HMC_PIECE_GET
+    ctypedef struct hmc_piece_t:
+        hmc_region_t *local
+        hmc_remote_t *remote
+        uint64_t local_offset, remote_offset, length
+        unsigned flags
+    hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t count, hmc_batch_t **batch)
+    hmc_status_t hmc_batch_start_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                    hmc_request_t **request)
     void hmc_batch_free(hmc_batch_t *batch)
     uint64_t hmc_batch_size(const hmc_batch_t *batch)
     hmc_status_t hmc_batch_put(hmc_batch_t *batch)
@@ -165,9 +175,11 @@ cdef extern from "hmc/operation.h" nogil:
                                           hmc_peer_t **peer, uint64_t timeout_ms)
 
 cdef extern from "glue.h" nogil:
-    hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, hmc_context_t **context)
+    hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, const char *secret,
+                                      hmc_context_t **context)
     hmc_status_t hmcpy_peer_info(hmc_peer_t *peer, hmc_peer_info_t *info)
     void hmcpy_operation_options(hmc_operation_options_t *options)
+    hmc_status_t hmcpy_glance(hmc_request_t *request)
     hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t *waited_ns)
     uint64_t hmcpy_now_ns()
     uint64_t hmcpy_load(const void *word, unsigned width)

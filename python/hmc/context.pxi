@@ -1,4 +1,4 @@
-# Contexts and peers.
+# Contexts, and the addresses at which they listen.
 
 cdef tuple parse_address(object address, object port):
     """("ip or name", port) of "host:port", "[v6]:port", a host with `port`, or a pair."""
@@ -47,155 +47,6 @@ class Address(tuple):
         return ("[%s]:%d" if ":" in self[0] else "%s:%d") % self
 
 
-@cython.final
-cdef class Peer:
-    """A context somewhere else that this one is connected with."""
-    cdef hmc_peer_t *handle
-    cdef readonly Context context
-    cdef int busy
-    cdef object remotes                 # WeakSet of Remote
-    cdef str address
-    cdef object __weakref__
-
-    cdef int enter(self) except -1:
-        self.context.enter()
-        if self.handle == NULL:
-            self.context.leave()
-            closed("the peer %s" % self.address)
-        self.busy += 1
-        return 0
-
-    cdef void leave(self) noexcept:
-        self.busy -= 1
-        self.context.leave()
-
-    cdef hmc_peer_info_t info(self) except *:
-        cdef hmc_peer_info_t info
-        self.enter()
-        try:
-            check(hmcpy_peer_info(self.handle, &info))
-        finally:
-            self.leave()
-        return info
-
-    @property
-    def ip(self):
-        return self.info().ip.decode()
-
-    @property
-    def port(self):
-        """The port that was dialled, or the one that the peer dialled from."""
-        return self.info().port
-
-    @property
-    def name(self):
-        """The name of its context."""
-        return self.info().name.decode("utf-8", "replace")
-
-    @property
-    def host(self):
-        return self.info().host.decode("utf-8", "replace")
-
-    @property
-    def process(self):
-        """Its process id on its host."""
-        return self.info().process
-
-    @property
-    def incarnation(self):
-        return self.info().incarnation
-
-    @property
-    def via(self):
-        """How it is reached: "shm", "tcp", "rdma" or "ucx"."""
-        return hmc_connection_type_name(self.info().type).decode()
-
-    @property
-    def is_connected(self):
-        return self.handle != NULL and self.info().state == HMC_PEER_CONNECTED
-
-    def explain(self):
-        """How the peer is reached, and why not by a faster way, as lines of text."""
-        cdef size_t needed = 0
-        self.enter()
-        try:
-            check(hmc_peer_explain(self.handle, NULL, 0, &needed))
-            text = bytearray(needed + 1)
-            check(hmc_peer_explain(self.handle, <char *>text, needed + 1, NULL))
-        finally:
-            self.leave()
-        return text.split(b"\0")[0].decode("utf-8", "replace")
-
-    def open(self, str name not None, *, timeout=None):
-        """Opens the peer's region of that name as a Remote. Blocks for one round trip.
-
-        Raises NotFoundError (there is no such region there), DeadlineError, PeerLostError.
-        """
-        return self.context.interruptible(self._open, (name, milliseconds(timeout)), Remote.close)
-
-    def _open(self, str name, uint64_t timeout_ms):
-        cdef Remote remote = Remote.__new__(Remote)
-        cdef hmc_remote_t *handle = NULL
-        cdef bytes wanted = name.encode()
-        cdef const char *text = wanted
-        cdef hmc_status_t status
-        self.enter()
-        try:
-            with nogil:
-                status = hmc_remote_open(self.handle, text, timeout_ms, &handle)
-            check(status, self)
-            remote.begin(self, handle, name)
-        finally:
-            self.leave()
-        return remote
-
-    def flush(self, *, timeout=None):
-        """Waits until every operation that was started to this peer is complete."""
-        self.context.interruptible(self._flush, (milliseconds(timeout),), None)
-
-    def _flush(self, uint64_t timeout_ms):
-        cdef hmc_status_t status
-        self.enter()
-        try:
-            with nogil:
-                status = hmc_peer_flush(self.handle, timeout_ms)
-            check(status, self)
-        finally:
-            self.leave()
-
-    def close(self):
-        """Hangs up; what is in flight to this peer is cancelled. Twice is fine."""
-        cdef hmc_peer_t *handle = self.handle
-        if handle == NULL or self.context.handle == NULL:
-            return
-        self.context.enter()
-        try:
-            self.handle = NULL
-            self.context.cancel_pending(self, None)
-            drain(&self.busy)
-            for remote in list(self.remotes):
-                (<Remote>remote).forget()
-            self.context.peers.pop(<uintptr_t>handle, None)
-            with nogil:
-                hmc_peer_close(handle)
-        finally:
-            self.context.leave()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *what):
-        self.close()
-
-    def __str__(self):
-        return self.address
-
-    def __repr__(self):
-        if self.handle == NULL or self.context.handle == NULL:
-            return "<hmc.Peer %s, closed>" % self.address
-        return "<hmc.Peer %s by %s%s>" % (self.address, self.via, "" if self.is_connected else ", gone")
-
-
 cdef int drain(int *busy) except -1:
     """Waits until no call is inside any more."""
     cdef uint64_t waited = 0
@@ -217,6 +68,8 @@ cdef class Context:
     Args:
         name: for logs and texts; default: the program's name.
         timeout: seconds after which an operation without a deadline of its own ends; default: HMC_TIMEOUT (30).
+        secret: what its peers have to know too, str or bytes; default: that of HMC_SECRET_FILE, HMC_SECRET, or the user's
+            own in ~/.hmc/secret.
 
     Use it in a `with` statement, or call close(). After os.fork() the child cannot use it.
     """
@@ -238,9 +91,11 @@ cdef class Context:
     cdef list arrived                   # Peers that were taken over, and not given by accept() yet
     cdef object __weakref__
 
-    def __init__(self, name=None, *, timeout=None):
+    def __init__(self, name=None, *, timeout=None, secret=None):
         cdef bytes text = b"" if name is None else str(name).encode()
         cdef const char *c_name = NULL if name is None else <const char *>text
+        cdef bytes known = b"" if secret is None else secret.encode() if isinstance(secret, str) else bytes(secret)
+        cdef const char *c_secret = NULL if secret is None else <const char *>known
         cdef uint64_t timeout_ms = milliseconds(timeout)
         cdef hmc_status_t status
         if self.handle != NULL:
@@ -255,7 +110,7 @@ cdef class Context:
         self.text = name or ""
         self.generation = generation
         with nogil:
-            status = hmcpy_context_create(c_name, timeout_ms, &self.handle)
+            status = hmcpy_context_create(c_name, timeout_ms, c_secret, &self.handle)
         check(status)
         live_contexts.add(self)
 
@@ -409,6 +264,20 @@ cdef class Context:
         there is. `memoryview(region)` and numpy.asarray(region) show it."""
         return allocate_region(self, nbytes, name, memory, rights)
 
+    # ---- batches
+
+    def batch(self, regions, remotes, pieces, *, get=False):
+        """Prepares pieces between several regions of this context and several of its peers' regions, to be moved as
+        one operation: see MultiBatch.
+
+        Args:
+            regions, remotes: lists of Region and of Remote.
+            pieces: a list of (place in `regions`, place in `remotes`, local offset, remote offset, length), or an
+                (n, 5) array of 64-bit integers.
+            get: True reads from the peers; else it is written to them.
+        """
+        return make_multi_batch(self, regions, remotes, pieces, get)
+
     # ---- notifications
 
     def notification(self, *, timeout=None):
@@ -437,12 +306,24 @@ cdef class Context:
         cdef size_t size = 0
         cdef hmc_peer_t *from_peer = NULL
         cdef hmc_status_t status
+        cdef char *room
         with nogil:
             status = hmc_notification_receive(self.handle, data, sizeof(data), &size, &from_peer, timeout_ms)
         if status == HMC_TIMEOUT:
             return None
+        if status != HMC_OUT_OF_RANGE:
+            check(status)
+            return Notification(data[:size], self.sender(from_peer))
+        # A long one, which has stayed; another thread may take it meanwhile, and leave one that is longer still.
+        while status == HMC_OUT_OF_RANGE:
+            body = PyBytes_FromStringAndSize(NULL, size)
+            room = PyBytes_AS_STRING(body)
+            with nogil:
+                status = hmc_notification_receive(self.handle, room, size, &size, &from_peer, HMC_NO_WAIT)
+        if status == HMC_TIMEOUT:
+            return None
         check(status)
-        return Notification(data[:size], self.sender(from_peer))
+        return Notification(body[:size], self.sender(from_peer))
 
     cdef Peer sender(self, hmc_peer_t *handle):
         """The peer of a notification. One that nobody has accepted yet is the engine's, which may let go of it: it is
@@ -488,7 +369,7 @@ cdef class Context:
 
     cdef int cancel_pending(self, Peer peer, Region region) except -1:
         for each in list(self.pending):
-            if (peer is None or (<Request>each).peer is peer) and (region is None or (<Request>each).uses(region)):
+            if (peer is None or (<Request>each).is_with(peer)) and (region is None or (<Request>each).uses(region)):
                 (<Request>each).cancel()
         return 0
 

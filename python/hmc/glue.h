@@ -12,10 +12,12 @@
 #include <time.h>
 
 /* Structs that grow begin with their size and have a macro for their first value. */
-static inline hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, hmc_context_t **context) {
+static inline hmc_status_t hmcpy_context_create(const char *name, uint64_t timeout_ms, const char *secret,
+                                                hmc_context_t **context) {
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.name = name;
   options.timeout_ms = timeout_ms;
+  options.secret = secret;
   return hmc_context_create(&options, context);
 }
 
@@ -37,6 +39,7 @@ static inline uint64_t hmcpy_now_ns(void) {
 }
 
 enum {
+  HMCPY_GLANCE_NS = 30000,     /* how long an awaited request is looked at before the loop goes on */
   HMCPY_SPIN_NS = 100000,      /* how long a wait polls before it sleeps */
   HMCPY_NAP_LEAST_NS = 20000,  /* its sleeps grow with what it has waited, */
   HMCPY_NAP_MOST_NS = 2000000, /* up to this */
@@ -64,6 +67,14 @@ static inline hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t *
     if (*waited_ns < HMCPY_SPIN_NS) continue;
     if (spent > HMCPY_ROUND_NS || !hmcpy_sleep(*waited_ns)) return HMC_IN_PROGRESS;
   }
+}
+
+/* Looks at a request for a moment: what is about to be complete costs an event loop less so than by a descriptor. */
+static inline hmc_status_t hmcpy_glance(hmc_request_t *request) {
+  uint64_t end = hmcpy_now_ns() + HMCPY_GLANCE_NS;
+  hmc_status_t status = hmc_request_test(request);
+  while (status == HMC_IN_PROGRESS && hmcpy_now_ns() < end) status = hmc_request_test(request);
+  return status;
 }
 
 /* One step of a wait for a word in memory. */

@@ -16,6 +16,7 @@ cdef class Request:
     cdef Region region
     cdef hmc_batch_t *batch
     cdef Batch prepared                 # the program's own batch, which must not go before the request
+    cdef MultiBatch spread              # likewise
     cdef bint is_temporary              # the region was made for this
     cdef object value                   # what result() gives
     cdef View target                    # where a part of the scratch goes when a get is done
@@ -37,7 +38,14 @@ cdef class Request:
                 hmc_batch_free(self.batch)
 
     cdef bint uses(self, Region region):
-        return self.region is region
+        return self.region is region or self.spread is not None and region in self.spread.regions
+
+    cdef bint is_with(self, Peer peer):
+        return self.peer is peer or self.spread is not None and self.spread.is_with(peer)
+
+    cdef bint is_at(self, Remote remote):
+        return self.remote is remote or self.signalled is remote or \
+            self.spread is not None and remote in self.spread.remotes
 
     cdef int begin(self) except -1:
         """After the start; `handle` is set."""
@@ -99,6 +107,7 @@ cdef class Request:
         self.remote = None
         self.signalled = None
         self.prepared = None
+        self.spread = None
         return 0
 
     cdef int wait_done(self, object timeout) except -1:
@@ -207,7 +216,27 @@ cdef class Request:
         self.poll()
         return status_t(<int>self.state)
 
+    cdef int glance(self) except -1:
+        """Looks for a moment, where nothing else is under way that could use the time."""
+        cdef hmc_status_t status
+        cdef hmc_request_t *handle = self.handle
+        if handle == NULL or len(self.context.pending) > 1:
+            return 0
+        self.waiters += 1
+        self.context.busy += 1
+        with nogil:
+            status = hmcpy_glance(handle)
+        self.waiters -= 1
+        self.context.busy -= 1
+        if status != HMC_IN_PROGRESS:
+            self.end(status)
+        elif self.state != HMC_IN_PROGRESS and not self.waiters:
+            self.release()
+        return 0
+
     def __await__(self):
+        if self.state == HMC_IN_PROGRESS:
+            self.glance()
         if self.poll():
             return iter_result(self)
         from . import aio
@@ -217,18 +246,29 @@ cdef class Request:
         return "<hmc.Request %d B with %s: %s>" % (self.nbytes, self.peer, status_t(<int>self.state).name)
 
 
+cdef unsigned over_in_a_row = 0
+
+
 @cython.final
 cdef class iter_result:
-    """An awaitable's iterator that is over at once."""
+    """An awaitable's iterator that is over at once; now and then it lets the loop's other tasks run first, which a task
+    that never waits would keep from that."""
     cdef Request request
+    cdef bint is_to_yield
 
     def __init__(self, Request request):
+        global over_in_a_row
         self.request = request
+        over_in_a_row += 1
+        self.is_to_yield = over_in_a_row % 32 == 0
 
     def __iter__(self):
         return self
 
     def __next__(self):
+        if self.is_to_yield:
+            self.is_to_yield = False
+            return None
         raise StopIteration(self.request.outcome())
 
 
