@@ -1,106 +1,17 @@
-"""NIXL's Python API over the wheel's own UCX backend and over ours: the same calls, the same answers.
-
-A difference between the two shows as a case that passes for one backend only. Cases of ours alone come last.
+"""NIXL's Python API: transfers, notifications, deaths. The same calls over the wheel's own UCX backend, over our plug-in, and
+over hmc.compat.nixl, with the same answers: a difference shows as a case that passes for one only.
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 
 import numpy
 import pytest
 
-PLUGINS = pathlib.Path(os.environ["HMC_NIXL_PLUGINS"])
-WHEEL = pathlib.Path(sysconfig.get_paths()["purelib"])
-
-
-def add_to_wheel():
-    """Puts our plug-in beside the wheel's own, for NIXL_PLUGIN_DIR would take the place of all of those."""
-    for folder in WHEEL.glob(".nixl_*.mesonpy.libs/plugins"):
-        link = folder / "libplugin_HMC.so"
-        if not link.exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(PLUGINS / "libplugin_HMC.so")
-
-
-add_to_wheel()
-os.environ.pop("NIXL_PLUGIN_DIR", None)
-os.environ.setdefault("NIXL_LOG_LEVEL", "FATAL")
-
-from nixl._api import nixl_agent, nixl_agent_config  # noqa: E402
-from nixl import _bindings as bindings  # noqa: E402
-
-BLOCK = 4096
-BLOCKS = 64
-PATIENCE = 60
-
-
-@pytest.fixture(params=["UCX", "HMC"])
-def backend(request):
-    return request.param
-
-
-class End:
-    """An agent with registered memory."""
-
-    def __init__(self, name, backend, size=BLOCK * BLOCKS):
-        self.agent = nixl_agent(name, nixl_agent_config(backends=[backend], capture_telemetry=True))
-        self.memory = numpy.zeros(size, dtype=numpy.uint8)
-        self.registered = self.agent.get_reg_descs([(self.address(0), size, 0, "")], "DRAM")
-        self.agent.register_memory(self.registered)
-
-    def address(self, block):
-        return self.memory.ctypes.data + block * BLOCK
-
-    def blocks(self, numbers):
-        return [(self.address(number), BLOCK, 0) for number in numbers]
-
-    def fill(self, seed):
-        self.memory[:] = numpy.random.default_rng(seed).integers(0, 256, self.memory.size, dtype=numpy.uint8)
-
-    def block(self, number):
-        return self.memory[number * BLOCK:(number + 1) * BLOCK]
-
-
-class Pair:
-    def __init__(self, backend):
-        self.here, self.there = End("here", backend), End("there", backend)
-        assert self.here.agent.add_remote_agent(self.there.agent.get_agent_metadata()) == b"there"
-        assert self.there.agent.add_remote_agent(self.here.agent.get_agent_metadata()) == b"here"
-
-    def transfer(self, operation, mine, theirs, note=b""):
-        agent = self.here.agent
-        local = agent.get_xfer_descs(self.here.blocks(mine), "DRAM")
-        remote = agent.get_xfer_descs(self.there.blocks(theirs), "DRAM")
-        return agent.initialize_xfer(operation, local, remote, "there", note)
-
-
-@pytest.fixture
-def pair(backend):
-    return Pair(backend)
-
-
-def settle(agent, handle, state=None):
-    """Posts a transfer (or takes its state) and waits for its end."""
-    state = state or agent.transfer(handle)
-    deadline = time.monotonic() + PATIENCE
-    while state == "PROC":
-        assert time.monotonic() < deadline, "a transfer does not end"
-        state = agent.check_xfer_state(handle)
-    return state
-
-
-def notes_of(agent, count, sender="here"):
-    found = []
-    deadline = time.monotonic() + PATIENCE
-    while len(found) < count:
-        assert time.monotonic() < deadline, "only %d of %d notifications came" % (len(found), count)
-        found += agent.get_new_notifs().get(sender, [])
-    return found
+from ends import BLOCK, BLOCKS, PATIENCE, End, Pair, bindings, nixl_agent, nixl_agent_config, notes_of, settle
 
 
 def test_backend_is_known(backend):
@@ -276,8 +187,8 @@ def test_many_descriptors_over_many_regions(backend):
 OTHER = """
 import os, sys, time
 sys.path.insert(0, %r)
-import test_backend
-end = test_backend.End("there", sys.argv[1])
+import ends
+end = ends.End("there", sys.argv[1])
 end.fill(9)
 print(end.agent.get_agent_metadata().hex(), end.address(0), flush=True)
 time.sleep(600)
@@ -303,40 +214,3 @@ def test_killed_agent_is_a_disconnect(backend):
                     settle(agent, handle)
         finally:
             other.kill()
-
-
-# ---- ours alone
-
-
-def test_found_by_the_folder_of_plugins():
-    script = "from nixl._api import *; a = nixl_agent('a', nixl_agent_config(backends=['HMC'])); print(a.plugin_list)"
-    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "NIXL_PLUGIN_DIR": str(PLUGINS)},
-                          stdout=subprocess.PIPE, text=True, check=True)
-    assert done.stdout.split("\n")[-2] == "['HMC']"
-
-
-def test_deadline_and_transport_are_parameters():
-    agent = nixl_agent("set", nixl_agent_config(backends=[]))
-    agent.create_backend("HMC", {"transport": "tcp", "deadline_ms": "5000", "address": "127.0.0.1"})
-    assert agent.get_backend_params("HMC")["transport"] == "tcp"
-    with pytest.raises(bindings.nixlBackendError):
-        nixl_agent("bad", nixl_agent_config(backends=[])).create_backend("HMC", {"transport": "pigeon"})
-
-
-def test_agents_with_different_secrets_do_not_meet():
-    ends = []
-    for name, secret in (("one", "a secret of fruit: apples"), ("two", "a secret of fruit: pears")):
-        agent = nixl_agent(name, nixl_agent_config(backends=[]))
-        agent.create_backend("HMC", {"secret": secret})
-        ends.append(agent)
-    ends[0].add_remote_agent(ends[1].get_agent_metadata())
-    with pytest.raises(Exception, match="NIXL_ERR"):
-        ends[0].send_notif("two", b"let me in")
-
-
-def test_idle_agents_use_no_processor():
-    ends = [End("idle %d" % number, "HMC") for number in range(2)]
-    before = time.process_time()
-    time.sleep(2)
-    assert time.process_time() - before < 0.1, "two idle agents"
-    del ends
