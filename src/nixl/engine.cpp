@@ -358,19 +358,22 @@ Status Engine::disconnect(const std::string &name) {
 
 /* ---- transfers --------------------------------------------------------------------------------------------------- */
 
-/* Connected, with every remote region of the list open. agent.lock held. */
+/* Connects, opens every remote region of the list, and makes the transfer's batch of them. agent.lock held. */
+hmc_status_t Engine::ready(Transfer &transfer, const MetaList &local, const MetaList &remote) const {
+  hmc_status_t status = dial(*transfer.agent());
+  for (size_t i = 0; status == HMC_SUCCESS && i < remote.size(); i++)
+    status = open_remote(*static_cast<Remote *>(remote[i].metadata));
+  return status == HMC_SUCCESS ? transfer.prepare(local, remote) : status;
+}
+
 Status Engine::prepare(const Operation &operation, const MetaList &local, const MetaList &remote,
                        const std::string &name, RequestHandle *&handle, const OperationOptions *) const {
   std::shared_ptr<Agent> agent = find(name);
   if (!agent) return NOT_FOUND;
   if (local.size() != remote.size() || !local.size()) return INVALID_PARAM;
-  std::lock_guard<std::mutex> hold(agent->lock);
-  hmc_status_t status = dial(*agent);
-  for (size_t i = 0; status == HMC_SUCCESS && i < remote.size(); i++)
-    status = open_remote(*static_cast<Remote *>(remote[i].metadata));
-  if (status != HMC_SUCCESS) return status_of(status);
   auto transfer = std::make_unique<Transfer>(operation, agent);
-  status = transfer->prepare(local, remote);
+  std::lock_guard<std::mutex> hold(agent->lock);
+  hmc_status_t status = ready(*transfer, local, remote);
   if (status != HMC_SUCCESS) {
     complain("cannot prepare a transfer");
     return status_of(status);
@@ -383,25 +386,17 @@ Status Engine::post(const Operation &, const MetaList &local, const MetaList &re
                     RequestHandle *&handle, const OperationOptions *options) const {
   auto *transfer = static_cast<Transfer *>(handle);
   if (!transfer) return INVALID_PARAM;
-  Agent &agent = *transfer->agent();
-  std::lock_guard<std::mutex> hold(agent.lock);
+  std::lock_guard<std::mutex> hold(transfer->agent()->lock);
   if (!transfer->is_current()) { /* the connection is another one since: its regions are opened again */
-    hmc_status_t status = dial(agent);
-    for (size_t i = 0; status == HMC_SUCCESS && i < remote.size(); i++)
-      status = open_remote(*static_cast<Remote *>(remote[i].metadata));
-    if (status == HMC_SUCCESS) status = transfer->prepare(local, remote);
+    hmc_status_t status = ready(*transfer, local, remote);
     if (status != HMC_SUCCESS) return transfer->fail(status);
   }
   std::string note = options && options->has_notification ? note_of(local_agent_, options->notification) : "";
   if (note.size() > HMC_NOTIFICATION_MAX) return INVALID_PARAM;
-  return transfer->post(note, mailbox_, deadline_ms_);
+  return transfer->post(note, deadline_ms_);
 }
 
-Status Engine::check(RequestHandle *handle) const {
-  auto *transfer = static_cast<Transfer *>(handle);
-  if (transfer->status() == IN_PROGRESS) transfer->progress();
-  return transfer->status();
-}
+Status Engine::check(RequestHandle *handle) const { return static_cast<Transfer *>(handle)->check(); }
 
 Status Engine::release(RequestHandle *handle) const {
   delete static_cast<Transfer *>(handle);

@@ -3,8 +3,7 @@
  * How it maps. An agent's connection information is the list of addresses at which its context listens, with a token that
  * the context carries as its name: so a dialler knows that it has reached that agent and not another one at the same
  * address. Registered memory becomes a region, and its public data that region's name and where it lies. A transfer is
- * one batch per pair of regions; its notification goes out once all of them are complete, started by whichever completes
- * last, so that nobody has to poll for it.
+ * one batch over all its regions, with its notification behind it; nobody has to poll for it to be sent.
  *
  * What a status means. A transfer only reports an end, good or bad, when all its operations have ended; HMC promises that
  * nothing lands or is read afterwards. So every error of a transfer also means that its memory may be used again.
@@ -98,6 +97,7 @@ private:
   hmc_status_t dial(Agent &agent) const;          /* agent.lock held; HMC_SUCCESS: it is connected */
   hmc_status_t open_remote(Remote &remote) const; /* agent->lock held and connected */
   void hang_up(Agent &agent) const;               /* agent.lock held */
+  hmc_status_t ready(class Transfer &transfer, const nixl_abi::MetaList &local, const nixl_abi::MetaList &remote) const;
 
   hmc_context_t *context_ = nullptr;
   hmc_region_t *mailbox_ = nullptr; /* a word that nobody reads: notifications of their own are puts of nothing to it */

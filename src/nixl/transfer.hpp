@@ -1,8 +1,8 @@
-/* One transfer: what NIXL calls a request handle.
+/* One transfer: what NIXL calls a request handle. It is one batch over as many regions as its blocks lie in, with its
+ * notification behind it; HMC moves it on and sends the notification whether anybody polls or not.
  *
- * Invariant: `under_way_` counts the operations that have not ended, and one more while they are being started. Whoever
- * brings it to zero, in the thread that posts or in HMC's service thread, sends the notification or, where there is none
- * or something failed, sets the final status. `status_` is only final when nothing is under way. */
+ * Invariant: the status is only final when the request is complete, and nothing of it lands or is read after that.
+ * NIXL serialises the calls on one handle. */
 #ifndef HMC_NIXL_TRANSFER_HPP
 #define HMC_NIXL_TRANSFER_HPP
 
@@ -16,42 +16,28 @@ public:
       : operation_(operation), agent_(std::move(agent)) {}
   ~Transfer() override;
 
-  /* Sorts the blocks into one batch per pair of regions. agent's lock held. */
+  /* Makes the batch of the blocks, whose regions are open. agent's lock held. */
   hmc_status_t prepare(const nixl_abi::MetaList &local, const nixl_abi::MetaList &remote);
-  /* True where the batches belong to the connection that the agent has now. agent's lock held. */
-  bool is_current() const { return connection_ == agent_->connections && agent_->peer; }
+  /* True where the batch belongs to the connection that the agent has now. agent's lock held. */
+  bool is_current() const { return batch_ && connection_ == agent_->connections && agent_->peer; }
   const std::shared_ptr<Agent> &agent() const { return agent_; }
 
   /* Ends it without starting; as post. */
   Status fail(hmc_status_t status);
   /* Starts it; `note` is the notification as it travels, empty for none. agent's lock held. */
-  Status post(const std::string &note, hmc_region_t *mailbox, uint64_t deadline_ms);
-  Status status() const { return status_.load(std::memory_order_acquire); }
-  /* Lets the calling thread move on what it can; whoever polls is not to wait for a thread that sleeps. */
-  void progress();
-  /* Ends what is under way. Afterwards nothing of it lands any more. */
-  void cancel();
+  Status post(const std::string &note, uint64_t deadline_ms);
+  /* How it stands; the calling thread moves on what it can. */
+  Status check();
 
 private:
-  static void on_data(hmc_request_t *request, hmc_status_t status, void *user);
-  static void on_note(hmc_request_t *request, hmc_status_t status, void *user);
-  void note_failure(hmc_status_t status);
-  void leave();
-  void send_note();
-  void forget_requests();
+  void forget();
 
   const nixl_abi::Operation operation_;
   std::shared_ptr<Agent> agent_;
   uint64_t connection_ = 0;
-  std::vector<hmc_batch_t *> batches_;
-  std::vector<hmc_request_t *> requests_; /* of the data; freed before the next post and at the end */
-  hmc_request_t *note_request_ = nullptr;
-  std::string note_;
-  hmc_region_t *mailbox_ = nullptr;
-  uint64_t deadline_ms_ = 0;
-  std::atomic<int> under_way_{0};
-  std::atomic<int> failure_{HMC_SUCCESS};
-  std::atomic<Status> status_{nixl_abi::NOT_POSTED};
+  hmc_batch_t *batch_ = nullptr;
+  hmc_request_t *request_ = nullptr; /* of the last post, while it is not known to be complete */
+  Status status_ = nixl_abi::NOT_POSTED;
 };
 
 } // namespace hmc_nixl
