@@ -5,7 +5,7 @@ SETUP ?= scripts/setup
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma test-gpu soak bench bench-rdma wheel install format check-format tidy clean
+.PHONY: help demo test test-all test-rdma test-gpu soak bench bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
@@ -17,6 +17,10 @@ help:
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
 	@echo 'make wheel               a Python wheel to hand on, in build/wheel (manylinux tag, by auditwheel)'
+	@echo 'make dist                the sources as a release has them, in build/dist'
+	@echo 'make deb                 Debian packages (library, headers, tools, Python), in build/deb'
+	@echo 'make run-packages        self-extracting installers of the SHMEM and SMEM faces, in build/run'
+	@echo 'make docs                the site, in build/docs/site, and the manual pages, in build/docs/man'
 	@echo 'make install [PREFIX=]   install headers, library and tools (default $(PREFIX); DESTDIR= for packagers)'
 	@echo 'make format              format the sources; check-format only tells'
 	@echo 'make tidy                clang-tidy'
@@ -64,6 +68,22 @@ bench-rdma:
 wheel:
 	@$(SETUP) build python
 	@scripts/wheel
+
+dist:
+	@scripts/dist
+
+deb:
+	@$(SETUP) build packages
+	@scripts/deb
+
+run-packages:
+	@$(SETUP) build python packages
+	@scripts/build release
+	@scripts/run-packages
+
+docs:
+	@$(SETUP) build docs
+	@scripts/docs
 
 install:
 	@$(SETUP) build
