@@ -201,6 +201,7 @@ struct hmci_pipe {
   int (*flush)(hmci_pipe_t *pipe);    /* what `send` took is on its way: 0, or -1 with errno; NULL: always */
   void (*close)(hmci_pipe_t *pipe);   /* closes the socket and frees */
   int descriptor;
+  bool hidden; /* the descriptor never is ready: the pipe calls its reader itself, when bytes or room have come */
   bool copies; /* moves bytes by plain copies, not by the kernel: who uses it looks first whether memory is there */
   const char *protection; /* of the payload, for hmc_peer_explain: "sent in clear ..." */
 };

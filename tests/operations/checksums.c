@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 
 static const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t),
                                                 .flags = HMC_OPERATION_CHECKSUM};
@@ -203,7 +205,9 @@ static void damage_encrypted(couple_t *couple) {
 
 /* ---- a damaged byte on one host */
 
-/* Changes bytes of the place that the data arrive at, all the while. */
+/* Changes bytes of a place that is being transferred, again and again. Between two rounds it sleeps for less than a
+ * transfer takes, and comes before other threads where that is permitted: on a busy machine a thread that always runs
+ * waits for its turn, and changes nothing in the moment between a copy and its check. */
 typedef struct scribbler {
   pthread_t thread;
   const place_t *place;
@@ -214,13 +218,18 @@ static void *scribble(void *argument) {
   scribbler_t *scribbler = argument;
   volatile uint8_t *bytes = scribbler->place->whole + scribbler->place->margin;
   shared_begin();
-  for (uint8_t value = 0; !atomic_load_explicit(&scribbler->stop, memory_order_relaxed); value++)
+  pthread_setschedparam(pthread_self(), SCHED_FIFO, &(struct sched_param){.sched_priority = 1});
+  prctl(PR_SET_TIMERSLACK, 1ul, 0, 0, 0);
+  for (uint8_t value = 0; !atomic_load_explicit(&scribbler->stop, memory_order_relaxed); value++) {
     for (uint64_t at = 0; at < scribbler->place->size; at += 256) bytes[at] = value;
+    nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+  }
   shared_end();
   return NULL;
 }
 
-/* Puts to, or gets into, memory that somebody scribbles on until that was found; then, undisturbed, all is well. */
+/* Moves bytes while somebody scribbles on them, until that was found; then, undisturbed, all is well. Through UCX it is
+ * the source that changes: what arrives is checked before it is in memory that its owner could unmap. */
 static void scribble_on(couple_t *couple, bool put, bool lend) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   const uint64_t size = MIB + 11;
@@ -231,15 +240,18 @@ static void scribble_on(couple_t *couple, bool put, bool lend) {
   assert_success(hmc_remote_open(couple->peer, "scribbled", 0, &remote));
   owner_fill(&there, 0, size, 0x33);
   bytes_fill(&here, 0, size, 0x44);
-  scribbler_t scribbler = {.place = put ? &there : &here};
+  bool at_source = stamp.type == HMC_CONNECTION_UCX;
+  scribbler_t scribbler = {.place = put == at_source ? &here : &there};
   assert_int_equal(pthread_create(&scribbler.thread, NULL, scribble, &scribbler), 0);
   hmc_status_t status = HMC_SUCCESS;
-  uint64_t limit = now_ms() + 20000;
+  uint64_t limit = now_ms() + 60000;
   while (status == HMC_SUCCESS && now_ms() < limit)
     status = put ? put_with(&here, 0, remote, 0, size, &checked) : get_with(&here, 0, remote, 0, size, &checked);
   atomic_store(&scribbler.stop, true);
   pthread_join(scribbler.thread, NULL);
   assert_status(status, HMC_CORRUPT);
+  owner_fill(&there, 0, size, 0x33);
+  bytes_fill(&here, 0, size, 0x44);
   assert_success(put ? put_with(&here, 0, remote, 0, size, &checked) : get_with(&here, 0, remote, 0, size, &checked));
   assert_int_equal(owner_others(put ? &there : &here, 0, size, put ? 0x44 : 0x33, put ? 0x44 : 0x33), 0);
   hmc_remote_close(remote);

@@ -47,6 +47,10 @@ static bool is_busy(const hmci_requester_t *requester) {
   return !hmci_list_is_empty(&requester->queue) || hmci_requester_is_haunted(requester);
 }
 
+void hmci_requester_come_again(hmci_requester_t *requester) {
+  if (requester->yielded && requester->pipe->hidden) hmci_loop_call_soon(requester->host->loop, &requester->watch);
+}
+
 /* Restores the invariant on `armed`; see requester.h. `prompt`: now rather than soon. */
 static void settle(hmci_requester_t *requester, bool prompt) {
   bool needed = is_busy(requester) && !requester->drivers && !requester->failed;
@@ -58,6 +62,7 @@ static void settle(hmci_requester_t *requester, bool prompt) {
   }
   if (needed) {
     hmci_loop_modify(requester->host->loop, &requester->watch, EPOLLIN | (requester->blocked ? EPOLLOUT : 0));
+    hmci_requester_come_again(requester);
   } else if (requester->armed) {
     hmci_loop_modify(requester->host->loop, &requester->watch, 0);
   }

@@ -59,6 +59,7 @@ typedef struct hmci_requester {
   uint32_t drivers;         /* threads that poll the socket in hmci_requester_wait */
   _Atomic uint32_t callers; /* threads that wait for `lock`: who moves in a loop lets them go first */
   bool armed, blocked;
+  bool yielded;        /* blocked, though the pipe has room */
   bool told;           /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
 

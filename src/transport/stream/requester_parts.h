@@ -56,6 +56,8 @@ void hmci_requester_lose(hmci_requester_t *requester, const char *reason);
 /* Sends until all is gone, the pipe is full, `limit` bytes are gone, or a device has to copy first. True when something
  * moved. */
 bool hmci_requester_send(hmci_requester_t *requester, uint64_t limit);
+/* Where sending stopped though there was room, and no descriptor will tell that there is: asks the loop to call. */
+void hmci_requester_come_again(hmci_requester_t *requester);
 /* Goes on with that operation, or NULL. */
 void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *next);
 /* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */

@@ -402,10 +402,16 @@ static void cut(batch_t *batch, uint64_t limit) {
   }
 }
 
+/* Stops though there is room, so that others get their turn. A socket, being writable, makes the next event. */
+static void yield(hmci_requester_t *requester) {
+  requester->blocked = requester->yielded = requester->sending;
+  hmci_requester_come_again(requester);
+}
+
 /* Sends until all is gone, the pipe is full or the limit reached. True when something moved. */
 static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
   bool moved = false, alone = false;
-  requester->blocked = false;
+  requester->blocked = requester->yielded = false;
   if (requester->failed || !send_residue(requester, &moved)) return moved;
   while (requester->sending && !requester->failed) {
     batch_t batch;
@@ -436,7 +442,7 @@ static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
     advance(requester, &batch, (uint64_t)sent);
     limit -= (uint64_t)sent < limit ? (uint64_t)sent : limit;
     if (!limit) {
-      requester->blocked = requester->sending; /* the socket, being writable, makes the next event */
+      yield(requester);
       return moved;
     }
   }

@@ -183,7 +183,8 @@ static bool send_replies(hmci_responder_t *responder) {
     while (!responder->data_left && has_room(responder) && next_reply(responder)) continue;
     if (!responder->replies_size && !responder->data_left) break;
     if (round >= HMCI_RESPONDER_ROUND) {
-      responder->blocked = true; /* others first; the socket, being writable, makes the next event */
+      responder->blocked = true; /* others first; a socket, being writable, makes the next event */
+      if (responder->pipe->hidden) hmci_loop_call_soon(responder->host->loop, &responder->watch);
       break;
     }
     struct iovec parts[HMCI_RESPONDER_PARTS];

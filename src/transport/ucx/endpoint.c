@@ -80,6 +80,7 @@ hmc_status_t hmci_ucx_pipe_open(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t **out
       .receive = hmci_ucx_pipe_receive,
       .pending = hmci_ucx_pipe_pending,
       .close = pipe_close,
+      .hidden = true,
       .copies = true,
       .protection = "sent in clear after authentication: UCX does not encrypt",
       .descriptor = epoll_create1(EPOLL_CLOEXEC),

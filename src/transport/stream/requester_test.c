@@ -1,0 +1,68 @@
+/* The requesting end of a stream, whose peer is the test. */
+#include "requester.h"
+#include "stream_testing.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/epoll.h>
+#include <cmocka.h>
+
+#define LENGTH (4u << 20)
+
+/* A pipe that always has room, and whose descriptor never says so. */
+typedef struct hidden_pipe {
+  hmci_pipe_t base;
+  _Atomic uint64_t taken;
+} hidden_pipe_t;
+
+static ssize_t take(hmci_pipe_t *base, const struct iovec *parts, int count) {
+  hidden_pipe_t *pipe = HMCI_CONTAINER(base, hidden_pipe_t, base);
+  uint64_t size = 0;
+  for (int i = 0; i < count; i++) size += parts[i].iov_len;
+  atomic_fetch_add(&pipe->taken, size);
+  return (ssize_t)size;
+}
+
+static ssize_t receive_nothing(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  (void)pipe, (void)parts, (void)count;
+  errno = EAGAIN;
+  return -1;
+}
+
+static void close_descriptor(hmci_pipe_t *pipe) { close(pipe->descriptor); }
+
+/* A call that does not wait sends the first bytes only; the loop sends the rest, though no event tells it to. */
+static void test_sends_all_without_events(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  stand_open(&stand, LENGTH);
+  hidden_pipe_t pipe = {.base = {.send = take,
+                                 .receive = receive_nothing,
+                                 .close = close_descriptor,
+                                 .hidden = true,
+                                 .descriptor = epoll_create1(EPOLL_CLOEXEC)}};
+  hmci_requester_t requester;
+  assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, &pipe.base), HMC_SUCCESS);
+  hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+  hmci_operation_t put = {.kind = HMCI_PUT,
+                          .local = &stand.region,
+                          .remote = &remote,
+                          .segments = &put.single,
+                          .segment_count = 1,
+                          .deadline = UINT64_MAX,
+                          .single = {0, 0, LENGTH}};
+  assert_int_equal(hmci_requester_submit(&requester, &put, 1), HMC_SUCCESS);
+  for (int i = 0; i < 60000 && atomic_load(&pipe.taken) < LENGTH; i++) poll(NULL, 0, 1);
+  assert_true(atomic_load(&pipe.taken) > LENGTH);
+  hmci_requester_fail(&requester, HMC_PEER_LOST);
+  hmci_requester_close(&requester);
+  stand.pipe->close(stand.pipe);
+  stand_close(&stand);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events)};
+  return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
+}
