@@ -51,10 +51,10 @@ static hmc_status_t try_peer(trial_t *trial, const char *ip, uint16_t port, hmc_
 
 static int show(hmc_peer_t *peer) {
   size_t size = 0;
-  hmc_peer_explain(peer, NULL, 0, &size);
+  HMC_IGNORE(hmc_peer_explain(peer, NULL, 0, &size));
   char *text = malloc(size + 1024);
   if (!text) return tool_fail("no memory");
-  hmc_peer_explain(peer, text, size + 1024, NULL);
+  HMC_IGNORE(hmc_peer_explain(peer, text, size + 1024, NULL));
   fputs(text, stdout);
   free(text);
   return TOOL_DONE;

@@ -36,7 +36,7 @@ static void greet(hmc_region_t *region, hmc_remote_t *door) {
                                      .notification_size = sizeof greeting};
   hmc_request_t *request;
   if (hmc_put_nb(region, 0, door, 0, 0, &options, &request) == HMC_SUCCESS) {
-    hmc_request_wait(request);
+    HMC_IGNORE(hmc_request_wait(request));
     hmc_request_free(request);
   }
 }

@@ -14,7 +14,7 @@ public:
         device_(options.device, options.memory) {}
 
   ~Client() {
-    if (block_) device_.freeBuffer(block_);
+    if (block_) static_cast<void>(device_.freeBuffer(block_));
   }
 
   void connect() {

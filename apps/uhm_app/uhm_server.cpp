@@ -11,7 +11,7 @@ public:
         device_(options.device, options.memory) {}
 
   ~Server() {
-    if (block_) device_.freeBuffer(block_);
+    if (block_) static_cast<void>(device_.freeBuffer(block_));
   }
 
   void listen() {

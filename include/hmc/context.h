@@ -39,12 +39,12 @@ typedef enum hmc_connection_type {
 HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 
 /* The type with that name. Errors: HMC_NOT_FOUND. Threads: any. */
-HMC_API hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
+HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
 
 /* Says whether connections of this type can be made here. Returns HMC_SUCCESS, HMC_UNSUPPORT, or HMC_INVALID_CONFIG (a
  * setting is not understood); in each case `reason` (at most `size` bytes with the end, may be NULL) gets one line that
  * says what there is or what is missing. Threads: any. */
-HMC_API hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
+HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
 /* What can be set for one context; zero in a field means the setting of the same name decides. */
 typedef struct hmc_context_options {
@@ -58,7 +58,7 @@ typedef struct hmc_context_options {
 /* Creates a context and starts its service thread. `options` may be NULL.
  * Ownership: the caller's, until hmc_context_destroy. Errors: HMC_INVALID_CONFIG (a setting does not parse; the
  * secret's file can be read by others), HMC_NO_MEMORY (file descriptors, threads). */
-HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
+HMC_API HMC_CHECKED hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
 
 /* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them, and of its
  * requests, are invalid then. NULL is allowed. Threads: not in a callback (it does nothing there but say so in the
@@ -67,25 +67,30 @@ HMC_API hmc_status_t hmc_context_create(const hmc_context_options_t *options, hm
  * context when it returns. */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
-/* Accepts peers on an IPv4 or IPv6 address from now on. Port 0 picks a free one; `bound_port` (may be NULL) gets it.
- * Errors: HMC_ADDRESS_IN_USE, HMC_INVALID_CONFIG (not an address of this host). Threads: any. */
-HMC_API hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port);
+/* Accepts peers on an address from now on. `ip` is an IPv4 or IPv6 address or a host name, and may bring the port:
+ * "10.0.0.2", "fe80::1%eth0", "node7", "node7:2025", "[::]:2025". Port 0 picks a free one; `bound_port` (may be NULL)
+ * gets it. Blocks while a name is looked up. Errors: HMC_ADDRESS_IN_USE, HMC_NOT_FOUND (no host of that name),
+ * HMC_INVALID_CONFIG (not an address of this host, or two ports that differ). Threads: any. */
+HMC_API HMC_CHECKED hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port,
+                                                    uint16_t *bound_port);
 
 /* Stops all listening; connected peers stay. Threads: any. */
 HMC_API void hmc_context_stop_listening(hmc_context_t *context);
 
-/* Connects to a listening context and settles the route. Blocks until done, at most `timeout_ms` (0: the context's).
+/* Connects to a listening context and settles the route. `ip`: as of hmc_context_listen; the addresses of a name are tried
+ * in order. Blocks until done, at most `timeout_ms` (0: the context's).
  * Ownership: the peer belongs to the context; hmc_peer_close gives it back early.
- * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the
+ * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there, or no host has that name), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the
  * required type does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads:
  * any. */
-HMC_API hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
-                                         hmc_connection_type_t type, uint64_t timeout_ms, hmc_peer_t **peer);
+HMC_API HMC_CHECKED hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
+                                                     hmc_connection_type_t type, uint64_t timeout_ms,
+                                                     hmc_peer_t **peer);
 
 /* Waits for the next peer that connected to a listener of this context and was not handed out yet.
  * One that went again before this was called is not handed out. Blocks at most `timeout_ms` (0: the context's). Errors:
  * HMC_TIMEOUT. Threads: any. */
-HMC_API hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **peer);
+HMC_API HMC_CHECKED hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **peer);
 
 typedef enum hmc_peer_state {
   HMC_PEER_CONNECTED = 0,
@@ -106,11 +111,11 @@ typedef struct hmc_peer_info {
 #define HMC_PEER_INFO_INIT HMC_SIZED_INIT(hmc_peer_info_t)
 
 /* Errors: none but HMC_INVALID_CONFIG (NULL, or `info` has no size), and HMC_UNSUPPORT after fork(). Threads: any. */
-HMC_API hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
+HMC_API HMC_CHECKED hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 
 /* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most
  * `size` bytes with the end; `needed` (may be NULL) gets the size of the whole text. Threads: any. */
-HMC_API hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed);
+HMC_API HMC_CHECKED hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed);
 
 /* Hangs up. Operations in flight end with HMC_CANCELLED before it returns; the handle, and the remote regions opened
  * through it, are invalid then. Its requests stay valid until hmc_request_free. NULL is allowed. Threads: no other call

@@ -11,6 +11,25 @@
 #define HMC_API
 #endif
 
+/* Compilers warn where the status that such a function answers is left unread. */
+#if defined(__GNUC__)
+#define HMC_CHECKED __attribute__((warn_unused_result))
+#else
+#define HMC_CHECKED
+#endif
+
+/* The same of a type's values, in C++. */
+#if defined(__cplusplus) && (__cplusplus >= 201703L || (defined(__GNUC__) && !defined(__clang__)))
+#define HMC_CHECKED_TYPE [[nodiscard]]
+#elif defined(__clang__)
+#define HMC_CHECKED_TYPE __attribute__((warn_unused_result))
+#else
+#define HMC_CHECKED_TYPE
+#endif
+
+/* For the rare status that is of no use: HMC_IGNORE(hmc_peer_explain(...)). */
+#define HMC_IGNORE(status) ((void)!(status))
+
 /* What an _INIT macro stands for: a `type` with its size set and all else zero. */
 #ifdef __cplusplus
 template <typename Type> inline Type hmc_sized() {

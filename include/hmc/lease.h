@@ -57,8 +57,8 @@ typedef struct hmc_lease_options {
  * HMC_STALE: the region is closed.
  * HMC_PEER_LOST: the peer is gone.
  * HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_lease_grant(hmc_region_t *region, hmc_peer_t *peer, const hmc_lease_options_t *options,
-                                     hmc_lease_t **lease);
+HMC_API HMC_CHECKED hmc_status_t hmc_lease_grant(hmc_region_t *region, hmc_peer_t *peer,
+                                                 const hmc_lease_options_t *options, hmc_lease_t **lease);
 
 /* The lease's number, for the peer; never 0, and not used again for a long time. Threads: any. */
 HMC_API uint64_t hmc_lease_number(const hmc_lease_t *lease);

@@ -1,4 +1,7 @@
-/* Logging: one line a record, to stderr unless a callback takes it; never to stdout. */
+/* Logging: one line a record, to stderr unless a callback takes it; never to stdout. A line on stderr says when (UTC), by
+ * which process and thread, how serious it is, and what happened:
+ *
+ *     hmc 21:30:01.123456Z 4711/4713 warning: ... */
 #ifndef HMC_LOG_H
 #define HMC_LOG_H
 
@@ -24,6 +27,9 @@ typedef void (*hmc_log_callback_t)(hmc_log_level_t level, const char *text, void
 /* Sends records to `callback` from now on; NULL: back to stderr. Completion: when it returns, the former callback has
  * had all records from before, and no call of it is running. Threads: any; in the callback itself it does not wait. */
 HMC_API void hmc_log_set_callback(hmc_log_callback_t callback, void *user);
+
+/* Adds a record of the program's own, in line with the library's. Threads: any. Blocking: never. */
+HMC_API void hmc_log_write(hmc_log_level_t level, const char *text);
 
 /* Sets what is logged, over what HMC_LOG says. Threads: any. */
 HMC_API void hmc_log_set_level(hmc_log_level_t level);

@@ -62,8 +62,8 @@ enum {
  * HMC_STALE: the region is closed.
  * HMC_DENIED: the region gives peers no right to read.
  * HMC_PEER_LOST, HMC_TIMEOUT, HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_remote_map_range(hmc_remote_t *remote, const hmc_mapping_options_t *options,
-                                          hmc_mapping_t **mapping);
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_map_range(hmc_remote_t *remote, const hmc_mapping_options_t *options,
+                                                      hmc_mapping_t **mapping);
 
 /* Unmaps; NULL is allowed. Threads: nobody may use the memory any more. */
 HMC_API void hmc_mapping_close(hmc_mapping_t *mapping);

@@ -46,19 +46,19 @@ typedef struct hmc_memory_info {
 HMC_API const char *hmc_memory_kind_name(hmc_memory_kind_t kind);
 
 /* The kind with that name. Errors: HMC_NOT_FOUND. */
-HMC_API hmc_status_t hmc_memory_kind_parse(const char *name, hmc_memory_kind_t *kind);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_kind_parse(const char *name, hmc_memory_kind_t *kind);
 
 /* The number of devices of a kind that work here. HMC_UNSUPPORT, and *devices untouched, where the kind does not work
  * here at all; the text says what is missing (driver, library, device). */
-HMC_API hmc_status_t hmc_memory_devices(hmc_memory_kind_t kind, int *devices);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_devices(hmc_memory_kind_t kind, int *devices);
 
 /* Resolves HMC_MEMORY_DEFAULT to the kind it stands for here and checks the device number.
  * Errors: HMC_UNSUPPORT, HMC_NOT_FOUND (no such device). */
-HMC_API hmc_status_t hmc_memory_resolve(hmc_memory_t memory, hmc_memory_t *resolved);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_resolve(hmc_memory_t memory, hmc_memory_t *resolved);
 
 /* Allocates `size` bytes, aligned to at least 256. Ownership: the caller's, until hmc_memory_free with the same memory.
  * Errors: HMC_INVALID_CONFIG (size 0, pointer NULL), HMC_UNSUPPORT, HMC_NOT_FOUND, HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointer);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_allocate(hmc_memory_t memory, size_t size, void **pointer);
 
 /* Frees what hmc_memory_allocate gave; NULL is allowed. Errors: HMC_NOT_FOUND (not a live allocation of that
  * memory). */
@@ -67,8 +67,8 @@ HMC_API hmc_status_t hmc_memory_free(hmc_memory_t memory, void *pointer);
 /* Copies `size` bytes between any two memories of this process, in any direction (host to device, device to host,
  * device to device, between kinds through the host). The ranges must not overlap unless both lie in one memory.
  * Errors: HMC_INVALID_CONFIG (NULL with size > 0), HMC_OUT_OF_RANGE (past a device allocation), HMC_UNSUPPORT. */
-HMC_API hmc_status_t hmc_memory_copy(void *destination, hmc_memory_t destination_memory, const void *source,
-                                     hmc_memory_t source_memory, size_t size);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_copy(void *destination, hmc_memory_t destination_memory, const void *source,
+                                                 hmc_memory_t source_memory, size_t size);
 
 /* A stream of a device: the vendor's own handle (CUstream or cudaStream_t, hipStream_t, cnrtQueue_t, musaStream_t,
  * aclrtStream), or one of hmc_memory_stream_create. NULL is the device's default stream. */
@@ -81,33 +81,34 @@ typedef void *hmc_memory_stream_t;
  * ranges stay as they are until then. Threads: any. Blocking: no, but a driver may copy pageable host memory at once.
  * Errors: HMC_INVALID_CONFIG (NULL with size > 0; both sides are host memory), HMC_OUT_OF_RANGE, HMC_UNSUPPORT (the kind
  * has no streams; two kinds of device memory). */
-HMC_API hmc_status_t hmc_memory_copy_async(void *destination, hmc_memory_t destination_memory, const void *source,
-                                           hmc_memory_t source_memory, size_t size, hmc_memory_stream_t stream);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_copy_async(void *destination, hmc_memory_t destination_memory,
+                                                       const void *source, hmc_memory_t source_memory, size_t size,
+                                                       hmc_memory_stream_t stream);
 
 /* Makes a stream that does not wait for the default one. Ownership: the caller's, until hmc_memory_stream_destroy, which
  * waits for its work. Threads: any. Errors: HMC_UNSUPPORT, HMC_NOT_FOUND (device), HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_memory_stream_create(hmc_memory_t memory, hmc_memory_stream_t *stream);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_stream_create(hmc_memory_t memory, hmc_memory_stream_t *stream);
 HMC_API hmc_status_t hmc_memory_stream_destroy(hmc_memory_t memory, hmc_memory_stream_t stream);
 
 /* Returns when all that was queued on the stream is done. Blocking: yes, without a deadline: what is queued may be the
  * user's. Errors: that of the first piece of work that failed. */
-HMC_API hmc_status_t hmc_memory_stream_wait(hmc_memory_t memory, hmc_memory_stream_t stream);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_stream_wait(hmc_memory_t memory, hmc_memory_stream_t stream);
 
 /* As hmc_memory_allocate, for memory that processes of this host are to map, and devices and network adapters to reach,
  * as far as the platform can. Freed by hmc_memory_free. */
-HMC_API hmc_status_t hmc_memory_allocate_peerable(hmc_memory_t memory, size_t size, void **pointer);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_allocate_peerable(hmc_memory_t memory, size_t size, void **pointer);
 
 /* Host memory that the device copies to and from at its full speed (pinned), on the device's NUMA node where it has one.
  * Ownership: the caller's, until hmc_memory_host_free with the same memory. For the CPU it is plain memory.
  * Threads: any. Errors: HMC_INVALID_CONFIG (size 0, pointer NULL), HMC_UNSUPPORT, HMC_NOT_FOUND, HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_memory_host_allocate(hmc_memory_t memory, size_t size, void **pointer);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_host_allocate(hmc_memory_t memory, size_t size, void **pointer);
 HMC_API hmc_status_t hmc_memory_host_free(hmc_memory_t memory, void *pointer);
 
 /* Pins host memory that the caller has, for the device of `memory`, until hmc_memory_unpin with the same pointer. The
  * memory must stay allocated that long. Drivers pin whole pages and may refuse a range that shares one with another.
  * Threads: any. Errors: HMC_INVALID_CONFIG (NULL, size 0, pinned already), HMC_UNSUPPORT, HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_memory_pin(hmc_memory_t memory, void *pointer, size_t size);
-HMC_API hmc_status_t hmc_memory_unpin(hmc_memory_t memory, void *pointer);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_pin(hmc_memory_t memory, void *pointer, size_t size);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_unpin(hmc_memory_t memory, void *pointer);
 
 /* What a device's memory can do, as far as the driver and this build know. */
 #define HMC_MEMORY_IPC 1u      /* processes of this host can map it */
@@ -133,7 +134,7 @@ typedef struct hmc_memory_properties {
 
 /* Describes a device. `properties->size` says how much of the struct the caller knows.
  * Threads: any. Errors: HMC_INVALID_CONFIG (NULL, size 0), HMC_UNSUPPORT, HMC_NOT_FOUND (no such device). */
-HMC_API hmc_status_t hmc_memory_get_properties(hmc_memory_t memory, hmc_memory_properties_t *properties);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_get_properties(hmc_memory_t memory, hmc_memory_properties_t *properties);
 
 /* How a device reaches the memory of another, from the nearest to the farthest. */
 typedef enum hmc_memory_link {
@@ -144,14 +145,14 @@ typedef enum hmc_memory_link {
 } hmc_memory_link_t;
 
 /* Threads: any. Errors: HMC_INVALID_CONFIG (NULL), HMC_UNSUPPORT, HMC_NOT_FOUND (no such device). */
-HMC_API hmc_status_t hmc_memory_get_link(hmc_memory_t memory, hmc_memory_t other, hmc_memory_link_t *link);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_get_link(hmc_memory_t memory, hmc_memory_t other, hmc_memory_link_t *link);
 
 /* "self", "direct", "node", "system"; "unknown" otherwise. Static storage. */
 HMC_API const char *hmc_memory_link_name(hmc_memory_link_t link);
 
 /* Tells which memory a pointer belongs to; a pointer that no accelerator knows is host memory.
  * Errors: HMC_INVALID_CONFIG (NULL, or `info` has no size). */
-HMC_API hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info);
+HMC_API HMC_CHECKED hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info);
 
 #ifdef __cplusplus
 }

@@ -31,12 +31,12 @@ typedef struct hmc_batch hmc_batch_t;
 
 /* Writes `length` bytes of the local region at `offset` to the peer's region at `remote_offset`, and returns when they
  * are visible there. To a mapped peer this is a bounds check and a copy by the calling thread. */
-HMC_API hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                             uint64_t length);
+HMC_API HMC_CHECKED hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                         uint64_t remote_offset, uint64_t length);
 
 /* Reads `length` bytes of the peer's region at `remote_offset` into the local region at `offset`. */
-HMC_API hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                             uint64_t length);
+HMC_API HMC_CHECKED hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                         uint64_t remote_offset, uint64_t length);
 
 /* ---- atomics ----------------------------------------------------------------------------------------------------- */
 
@@ -56,8 +56,9 @@ typedef enum hmc_atomic_operation {
  * towards all other HMC atomics. `fetched` gets the word as it was; NULL: nothing is fetched. Complete means visible,
  * as for a put. The region must give HMC_REMOTE_ATOMIC. Errors besides the common ones: HMC_INVALID_CONFIG (operation,
  * width, alignment). */
-HMC_API hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
-                                unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched);
+HMC_API HMC_CHECKED hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset,
+                                            hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                                            uint64_t compare, uint64_t *fetched);
 
 /* ---- what goes with an operation --------------------------------------------------------------------------------- */
 
@@ -111,15 +112,18 @@ typedef struct hmc_operation_options {
 /* As hmc_put and hmc_get, but return at once with a request. The local bytes must stay as they are (put) or untouched
  * (get) until the request is complete. `options` may be NULL. A failure to start returns its status and makes no
  * request. Ownership: the request is the caller's until hmc_request_free. */
-HMC_API hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                                uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request);
-HMC_API hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                                uint64_t length, const hmc_operation_options_t *options, hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_put_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                            uint64_t remote_offset, uint64_t length,
+                                            const hmc_operation_options_t *options, hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_get_nb(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                            uint64_t remote_offset, uint64_t length,
+                                            const hmc_operation_options_t *options, hmc_request_t **request);
 
 /* hmc_atomic as a request; `fetched` (may be NULL) must stay valid until it is complete. */
-HMC_API hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
-                                   unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
-                                   const hmc_operation_options_t *options, hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset,
+                                               hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                                               uint64_t compare, uint64_t *fetched,
+                                               const hmc_operation_options_t *options, hmc_request_t **request);
 
 /* ---- blocking, with options -------------------------------------------------------------------------------------- */
 
@@ -134,15 +138,18 @@ HMC_API hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset,
  * \param options As for hmc_put_nb; may be NULL.
  * \return The final status of the operation, or why it did not start.
  */
-HMC_API hmc_status_t hmc_put_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                                  uint64_t length, const hmc_operation_options_t *options);
-HMC_API hmc_status_t hmc_get_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
-                                  uint64_t length, const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_put_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                              uint64_t remote_offset, uint64_t length,
+                                              const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_get_with(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                              uint64_t remote_offset, uint64_t length,
+                                              const hmc_operation_options_t *options);
 
 /* hmc_atomic with options. */
-HMC_API hmc_status_t hmc_atomic_with(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic_operation_t operation,
-                                     unsigned width, uint64_t operand, uint64_t compare, uint64_t *fetched,
-                                     const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_atomic_with(hmc_remote_t *remote, uint64_t remote_offset,
+                                                 hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                                                 uint64_t compare, uint64_t *fetched,
+                                                 const hmc_operation_options_t *options);
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
 
@@ -165,10 +172,10 @@ typedef struct hmc_strided {
  * bounds are checked here, once. Ownership: the caller's until hmc_batch_free; the regions must stay open meanwhile.
  * Errors: HMC_OUT_OF_RANGE (the text names the piece), HMC_INVALID_CONFIG (no pieces, two regions of different
  * contexts), HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote, const hmc_segment_t *segments,
-                                      size_t count, hmc_batch_t **batch);
-HMC_API hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
-                                              hmc_batch_t **batch);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_create(hmc_region_t *local, hmc_remote_t *remote,
+                                                  const hmc_segment_t *segments, size_t count, hmc_batch_t **batch);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote,
+                                                          const hmc_strided_t *shape, hmc_batch_t **batch);
 
 enum {
   HMC_PIECE_GET = 1, /* from the peer; else it is put */
@@ -196,7 +203,7 @@ typedef struct hmc_piece {
  * \return HMC_OUT_OF_RANGE A piece runs past one of its regions; the text names it.
  * \return HMC_NO_MEMORY
  */
-HMC_API hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t count, hmc_batch_t **batch);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t count, hmc_batch_t **batch);
 
 /**
  * Moves all pieces of a batch over several regions. Signal and notification go to the peer of the first piece, once all
@@ -207,9 +214,9 @@ HMC_API hmc_status_t hmc_batch_create_pieces(const hmc_piece_t *pieces, size_t c
  * \param request Gets the request. It is complete when all pieces are; its status is that of the first failure.
  * \return As hmc_put_nb; the blocking form returns the final status.
  */
-HMC_API hmc_status_t hmc_batch_start_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
-                                        hmc_request_t **request);
-HMC_API hmc_status_t hmc_batch_start(hmc_batch_t *batch, const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_start_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                                    hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_start(hmc_batch_t *batch, const hmc_operation_options_t *options);
 
 /* NULL is allowed. No request of the batch may be under way. */
 HMC_API void hmc_batch_free(hmc_batch_t *batch);
@@ -218,36 +225,37 @@ HMC_API void hmc_batch_free(hmc_batch_t *batch);
 HMC_API uint64_t hmc_batch_size(const hmc_batch_t *batch);
 
 /* Moves all pieces, to the peer or from it; complete when all are. A batch may be under way several times at once. */
-HMC_API hmc_status_t hmc_batch_put(hmc_batch_t *batch);
-HMC_API hmc_status_t hmc_batch_get(hmc_batch_t *batch);
-HMC_API hmc_status_t hmc_batch_put_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
-HMC_API hmc_status_t hmc_batch_get_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
-HMC_API hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
-                                      hmc_request_t **request);
-HMC_API hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
-                                      hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_put(hmc_batch_t *batch);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_get(hmc_batch_t *batch);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_put_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_get_with(hmc_batch_t *batch, const hmc_operation_options_t *options);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                                  hmc_request_t **request);
+HMC_API HMC_CHECKED hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options,
+                                                  hmc_request_t **request);
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* HMC_IN_PROGRESS, or the final status. Never blocks; moves things on. Threads: any. */
-HMC_API hmc_status_t hmc_request_test(hmc_request_t *request);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_test(hmc_request_t *request);
 
 /* Waits until the request is complete and returns its final status. At its deadline the operation ends with
  * HMC_TIMEOUT; as with cancel, no byte of the caller's memory is read or written by it any more then. Threads: any,
  * several at once. */
-HMC_API hmc_status_t hmc_request_wait(hmc_request_t *request);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait(hmc_request_t *request);
 
 /* Wait for all of `count` requests: HMC_SUCCESS, or the status of the first one in the list that failed. NULL entries
  * are passed over. */
-HMC_API hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_all(hmc_request_t *const *requests, size_t count);
 
 /* Waits until one of `count` requests is complete: its place in the list goes to `index`, its final status is returned.
  * Errors of the call itself: HMC_NOT_FOUND, and *index = count, where all entries are NULL. */
-HMC_API hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_any(hmc_request_t *const *requests, size_t count, size_t *index);
 
 /* Waits until at least one is complete and lists the places of all that are: `indices` (room for `count`), `*done` of
  * them. HMC_NOT_FOUND where all entries are NULL; the requests' own statuses are hmc_request_test's. */
-HMC_API hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices, size_t *done);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_t count, size_t *indices,
+                                                       size_t *done);
 
 /**
  * As the calls above, for a time of the caller's own: at its end the requests go on, and can be waited for again.
@@ -256,12 +264,13 @@ HMC_API hmc_status_t hmc_request_wait_some(hmc_request_t *const *requests, size_
  * \return As the call without a time.
  * \return HMC_IN_PROGRESS The time has passed and what was waited for is not complete; no index is given then.
  */
-HMC_API hmc_status_t hmc_request_wait_for(hmc_request_t *request, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_request_wait_all_for(hmc_request_t *const *requests, size_t count, uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_request_wait_any_for(hmc_request_t *const *requests, size_t count, size_t *index,
-                                              uint64_t timeout_ms);
-HMC_API hmc_status_t hmc_request_wait_some_for(hmc_request_t *const *requests, size_t count, size_t *indices,
-                                               size_t *done, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_for(hmc_request_t *request, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_all_for(hmc_request_t *const *requests, size_t count,
+                                                          uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_any_for(hmc_request_t *const *requests, size_t count, size_t *index,
+                                                          uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_request_wait_some_for(hmc_request_t *const *requests, size_t count,
+                                                           size_t *indices, size_t *done, uint64_t timeout_ms);
 
 /* Ends the operation with HMC_CANCELLED unless it is complete already, and returns its final status. When it returns,
  * the operation does not touch the caller's memory any more; at the target a part of a put may have arrived. Threads:
@@ -276,13 +285,13 @@ HMC_API void hmc_request_free(hmc_request_t *request);
 
 /* Waits until every operation started to that peer by now is complete, at most `timeout_ms` (0: the context's); what
  * they came to is told by their requests. Errors: HMC_TIMEOUT. */
-HMC_API hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms);
 
 /* An eventfd that becomes readable whenever a request of the context completes or a notification arrives, for poll
  * loops: read it, then test the
  * requests. Ownership: the context's. The first call begins the counting; a completion right before it may be counted
  * too. Errors: HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor);
+HMC_API HMC_CHECKED hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor);
 
 /* ---- notifications ----------------------------------------------------------------------------------------------- */
 
@@ -290,8 +299,8 @@ HMC_API hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *d
  * (may be NULL) the sender, or NULL where that peer is closed. Waits at most `timeout_ms` (0: the context's).
  * Errors: HMC_TIMEOUT, HMC_OUT_OF_RANGE (larger than `capacity`; it stays, *size tells). A sender whose notification
  * finds HMC_NOTIFICATION_QUEUE waiting ends with HMC_NO_MEMORY; its data have arrived. */
-HMC_API hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size,
-                                              hmc_peer_t **peer, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity,
+                                                          size_t *size, hmc_peer_t **peer, uint64_t timeout_ms);
 
 #ifdef __cplusplus
 }

@@ -56,8 +56,8 @@ typedef struct hmc_event {
  * \return HMC_UNSUPPORT Called in a callback with nothing there: it would wait for the thread that runs the callback.
  * \return HMC_INVALID_CONFIG NULL, no capacity, or a `size` that no release of HMC has.
  */
-HMC_API hmc_status_t hmc_poll(hmc_context_t *context, hmc_event_t *events, size_t capacity, size_t *count,
-                              uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_poll(hmc_context_t *context, hmc_event_t *events, size_t capacity, size_t *count,
+                                          uint64_t timeout_ms);
 
 /**
  * As hmc_poll, for some kinds of events. Others stay where they are.
@@ -70,8 +70,8 @@ HMC_API hmc_status_t hmc_poll(hmc_context_t *context, hmc_event_t *events, size_
  * \param timeout_ms How long to wait at most; 0: the context's timeout; HMC_NO_WAIT: not at all.
  * \return As hmc_poll; HMC_INVALID_CONFIG also for a set that is empty or has unknown kinds.
  */
-HMC_API hmc_status_t hmc_poll_kinds(hmc_context_t *context, unsigned kinds, hmc_event_t *events, size_t capacity,
-                                    size_t *count, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_poll_kinds(hmc_context_t *context, unsigned kinds, hmc_event_t *events,
+                                                size_t capacity, size_t *count, uint64_t timeout_ms);
 
 /**
  * Gives the bytes of a notification back.
@@ -92,7 +92,7 @@ HMC_API void hmc_notification_free(void *data);
  * \return HMC_INVALID_CONFIG NULL, or a set that is empty or has unknown kinds.
  * \return HMC_NO_MEMORY No descriptors are left.
  */
-HMC_API hmc_status_t hmc_context_poll_descriptor(hmc_context_t *context, unsigned kinds, int *descriptor);
+HMC_API HMC_CHECKED hmc_status_t hmc_context_poll_descriptor(hmc_context_t *context, unsigned kinds, int *descriptor);
 
 /**
  * Ends the calls that wait on a context in other threads: hmc_poll, hmc_context_accept and hmc_notification_receive

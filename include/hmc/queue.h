@@ -56,7 +56,8 @@ typedef struct hmc_queue_options {
  * \return HMC_INVALID_CONFIG NULL, unknown flags, or a `size` that no release of HMC has.
  * \return HMC_NO_MEMORY There is no memory for it.
  */
-HMC_API hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t *options, hmc_queue_t **queue);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t *options,
+                                                  hmc_queue_t **queue);
 
 /**
  * Cancels what is under way and frees the queue. When it returns, no operation of the queue touches local memory.
@@ -85,8 +86,8 @@ HMC_API void hmc_queue_destroy(hmc_queue_t *queue);
  * \return HMC_TIMEOUT No operation ended within the deadline, so there is no place for this one.
  * \return HMC_NO_MEMORY There is no place for it (HMC_QUEUE_NO_WAIT), or no memory.
  */
-HMC_API hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
-                                   uint64_t length);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
+                                               uint64_t remote_offset, uint64_t length);
 
 /**
  * Reads from a peer's region.
@@ -100,8 +101,8 @@ HMC_API hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_re
  * \param length How many bytes; 0 succeeds and moves nothing.
  * \return As hmc_queue_put; HMC_DENIED means that the region does not give HMC_REMOTE_READ.
  */
-HMC_API hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote, uint64_t remote_offset,
-                                   uint64_t length);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote,
+                                               uint64_t remote_offset, uint64_t length);
 
 /**
  * Changes or reads a word of a peer's region in one step, as hmc_atomic.
@@ -118,9 +119,9 @@ HMC_API hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t
  * \param fetched Gets the word as it was, by the flush; must stay valid until then. NULL: nothing is fetched.
  * \return As hmc_queue_put; HMC_INVALID_CONFIG also for an operation, a width or an alignment that does not exist.
  */
-HMC_API hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t remote_offset,
-                                      hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
-                                      uint64_t compare, uint64_t *fetched);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t remote_offset,
+                                                  hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
+                                                  uint64_t compare, uint64_t *fetched);
 
 /**
  * As hmc_queue_atomic, and waits for the word: it is in `fetched` when the call returns HMC_SUCCESS. Earlier operations
@@ -136,9 +137,10 @@ HMC_API hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote_t *remote, 
  * \param fetched Gets the word as it was.
  * \return As hmc_atomic: the final status of the operation.
  */
-HMC_API hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t remote_offset,
-                                            hmc_atomic_operation_t operation, unsigned width, uint64_t operand,
-                                            uint64_t compare, uint64_t *fetched);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote,
+                                                        uint64_t remote_offset, hmc_atomic_operation_t operation,
+                                                        unsigned width, uint64_t operand, uint64_t compare,
+                                                        uint64_t *fetched);
 
 /**
  * Writes to a peer's region and, once the bytes are visible there, changes a word of a region of the same peer.
@@ -151,8 +153,9 @@ HMC_API hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *re
  * \param signal What happens to which word; read during the call only.
  * \return As hmc_queue_put and, for the signal, hmc_queue_atomic.
  */
-HMC_API hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
-                                          uint64_t remote_offset, uint64_t length, const hmc_signal_t *signal);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
+                                                      uint64_t remote_offset, uint64_t length,
+                                                      const hmc_signal_t *signal);
 
 /**
  * Sends a notification that announces all that the queue has done to a peer so far: it waits until those operations are
@@ -171,7 +174,7 @@ HMC_API hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const void *local,
  * \return HMC_TIMEOUT The peer's application took none within the queue's deadline.
  * \return The first error among the former operations, which the flush reports too; nothing is sent then.
  */
-HMC_API hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, const void *data, size_t size);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, const void *data, size_t size);
 
 /**
  * Orders: to each peer, puts, atomics, signals and notifications of this queue that come after the call take effect
@@ -184,7 +187,7 @@ HMC_API hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, cons
  * \return HMC_SUCCESS
  * \return HMC_INVALID_CONFIG NULL.
  */
-HMC_API hmc_status_t hmc_queue_fence(hmc_queue_t *queue);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_fence(hmc_queue_t *queue);
 
 /**
  * Waits until operations are complete, and returns the first error among them.
@@ -197,7 +200,7 @@ HMC_API hmc_status_t hmc_queue_fence(hmc_queue_t *queue);
  * \return HMC_TIMEOUT Some are still under way; or, for an operation, its own deadline passed.
  * \return The first operation's status that is not HMC_SUCCESS, with its text; it is forgotten then.
  */
-HMC_API hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t *peer, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t *peer, uint64_t timeout_ms);
 
 /**
  * How many operations of the queue are under way. Those that have ended are no longer counted. Never blocks.

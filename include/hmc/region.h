@@ -35,8 +35,8 @@ enum {
  * Ownership: the region is the context's until hmc_region_close; its memory goes with it. `name` is copied; NULL or ""
  * makes a region for local use only, which no peer can open. Errors: HMC_INVALID_CONFIG (size 0, a name too long or in
  * use, unknown rights), HMC_UNSUPPORT, HMC_NOT_FOUND (no such device), HMC_NO_MEMORY. Threads: any. */
-HMC_API hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size, const char *name,
-                                         unsigned rights, hmc_region_t **region);
+HMC_API HMC_CHECKED hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size,
+                                                     const char *name, unsigned rights, hmc_region_t **region);
 
 /* Makes a region of memory that the caller owns and keeps until hmc_region_close; nothing is copied. The memory may
  * be of any kind: the pointer is asked. Where adapters need the memory pinned, regions without a name share what is
@@ -45,8 +45,8 @@ HMC_API hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t me
  * elsewhere is unpinned when its last region closes, for HMC hooks no allocator and would not learn of its end. What
  * peers reach is pinned for each region by itself, and its key ends with it. Errors and the rest as for
  * hmc_region_allocate. */
-HMC_API hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size, const char *name,
-                                         unsigned rights, hmc_region_t **region);
+HMC_API HMC_CHECKED hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size,
+                                                     const char *name, unsigned rights, hmc_region_t **region);
 
 /* What can be set for a region. Begin with HMC_REGION_OPTIONS_INIT, which sets the defaults that are given below. */
 typedef struct hmc_region_options {
@@ -103,8 +103,8 @@ enum {
  * HMC_NOT_FOUND: no such device or NUMA node.
  * HMC_NO_MEMORY: memory, huge pages or descriptors are used up.
  * HMC_UNSUPPORT: this kind of memory cannot be allocated, placed or mapped in that way. */
-HMC_API hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *options,
-                                       hmc_region_t **region);
+HMC_API HMC_CHECKED hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *options,
+                                                   hmc_region_t **region);
 
 /* Adds a reference, so that the region and its memory stay until as many references are given back.
  * Threads: any, while a reference is held. NULL is allowed. */
@@ -134,7 +134,8 @@ HMC_API void hmc_region_close(hmc_region_t *region);
  *
  * HMC_INVALID_CONFIG: an argument is NULL, or peers have no rights to the region.
  * HMC_OUT_OF_RANGE: the capacity is too small; *bytes tells the size. */
-HMC_API hmc_status_t hmc_region_export(hmc_region_t *region, void *descriptor, size_t capacity, size_t *bytes);
+HMC_API HMC_CHECKED hmc_status_t hmc_region_export(hmc_region_t *region, void *descriptor, size_t capacity,
+                                                   size_t *bytes);
 
 /* The region's memory. The pointer is a device address for device memory. Threads: any. */
 HMC_API void *hmc_region_pointer(const hmc_region_t *region);
@@ -144,7 +145,8 @@ HMC_API hmc_memory_t hmc_region_memory(const hmc_region_t *region);
 /* Opens the peer's region of that name. Blocks for one round trip, at most `timeout_ms` (0: the context's).
  * Ownership: the handle is the peer's until hmc_remote_close. Errors: HMC_NOT_FOUND (no region of that name there),
  * HMC_TIMEOUT, HMC_PEER_LOST. Threads: any. */
-HMC_API hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **remote);
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms,
+                                                 hmc_remote_t **remote);
 
 /* Makes a remote region of a descriptor that the peer's context made by hmc_region_export. Asks the peer nothing by shm
  * and tcp; rdma and ucx, whose keys are made for each connection, take one round trip. Whether the region is still open
@@ -159,7 +161,8 @@ HMC_API hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_
  * HMC_INVALID_CONFIG: an argument is NULL, or the descriptor is of another context than the peer's.
  * HMC_STALE: the region has been closed (where that can be seen).
  * HMC_PEER_LOST, HMC_TIMEOUT, HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void *descriptor, size_t bytes, hmc_remote_t **remote);
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void *descriptor, size_t bytes,
+                                                   hmc_remote_t **remote);
 
 /* Gives the handle back, and closes its mappings (hmc_remote_map_range); NULL is allowed. Threads: no operation may use
  * it meanwhile. */
@@ -171,7 +174,7 @@ HMC_API hmc_memory_t hmc_remote_memory(const hmc_remote_t *remote);
 /* A pointer to the peer's memory, where this process can reach it by plain loads and stores (host memory that HMC
  * allocated, on the same host). It stays valid until hmc_remote_close, also when the peer is gone or has closed the
  * region; it then leads to memory that nobody else reads. Errors: HMC_UNSUPPORT. Threads: any. */
-HMC_API hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer);
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer);
 
 #ifdef __cplusplus
 }

@@ -69,7 +69,8 @@ typedef struct hmc_store_server_options {
  * Ownership: the caller's, until hmc_store_server_stop. Errors: HMC_ADDRESS_IN_USE (also where another server has the
  * journal), HMC_INVALID_CONFIG (not an address of this host; a journal that cannot be read or written; settings; the
  * secret), HMC_CORRUPT (the file is no journal), HMC_NO_MEMORY. */
-HMC_API hmc_status_t hmc_store_server_start(const hmc_store_server_options_t *options, hmc_store_server_t **server);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_server_start(const hmc_store_server_options_t *options,
+                                                        hmc_store_server_t **server);
 
 /* Hangs up on all clients and frees; NULL is allowed. */
 HMC_API void hmc_store_server_stop(hmc_store_server_t *server);
@@ -90,8 +91,8 @@ typedef struct hmc_store_options {
 /* Connects to the store at `address`: "tcp://10.0.0.2:4100", "tcp://[fd00::2]:4100", or either without the scheme.
  * Repeats until the store listens or the deadline passes. `options` may be NULL.
  * Ownership: the caller's, until hmc_store_close. */
-HMC_API hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *options, uint64_t timeout_ms,
-                                       hmc_store_t **store);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *options,
+                                                   uint64_t timeout_ms, hmc_store_t **store);
 
 /* Ends the leases and watches of the client, hangs up and frees; NULL is allowed. Threads: no other call on it may run
  * or follow. */
@@ -101,38 +102,38 @@ HMC_API void hmc_store_close(hmc_store_t *store);
 
 /* Sets a key, which then belongs to `lease` and vanishes with it; NULL: to none. Errors: HMC_STALE (the lease is
  * lost). */
-HMC_API hmc_status_t hmc_store_set(hmc_store_t *store, const char *key, const void *value, size_t value_size,
-                                   hmc_store_lease_t *lease, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_set(hmc_store_t *store, const char *key, const void *value,
+                                               size_t value_size, hmc_store_lease_t *lease, uint64_t timeout_ms);
 
 /* Reads a key into `value` (`capacity` bytes); `value_size` gets the value's size. Errors: HMC_NOT_FOUND,
  * HMC_OUT_OF_RANGE (larger than `capacity`; *value_size tells). */
-HMC_API hmc_status_t hmc_store_get(hmc_store_t *store, const char *key, void *value, size_t capacity,
-                                   size_t *value_size, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_get(hmc_store_t *store, const char *key, void *value, size_t capacity,
+                                               size_t *value_size, uint64_t timeout_ms);
 
 /* As hmc_store_get, but waits until the key is there. */
-HMC_API hmc_status_t hmc_store_wait(hmc_store_t *store, const char *key, void *value, size_t capacity,
-                                    size_t *value_size, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_wait(hmc_store_t *store, const char *key, void *value, size_t capacity,
+                                                size_t *value_size, uint64_t timeout_ms);
 
 /* Adds to a counter, a key whose value is a number written in decimal; one that is not there counts as 0. `result` (may
  * be NULL) gets the sum, which wraps around. Errors: HMC_CORRUPT (the value is no number). */
-HMC_API hmc_status_t hmc_store_add(hmc_store_t *store, const char *key, int64_t amount, int64_t *result,
-                                   uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_add(hmc_store_t *store, const char *key, int64_t amount, int64_t *result,
+                                               uint64_t timeout_ms);
 
 /* Sets a key where its value is `expected`, or, with `expected` NULL, where it is not there. `swapped` gets 1 or 0. */
-HMC_API hmc_status_t hmc_store_compare_swap(hmc_store_t *store, const char *key, const void *expected,
-                                            size_t expected_size, const void *value, size_t value_size,
-                                            hmc_store_lease_t *lease, int *swapped, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_compare_swap(hmc_store_t *store, const char *key, const void *expected,
+                                                        size_t expected_size, const void *value, size_t value_size,
+                                                        hmc_store_lease_t *lease, int *swapped, uint64_t timeout_ms);
 
 /* Removes a key. Errors: HMC_NOT_FOUND. */
-HMC_API hmc_status_t hmc_store_delete(hmc_store_t *store, const char *key, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_delete(hmc_store_t *store, const char *key, uint64_t timeout_ms);
 
 /* Gets one key of a list; key and value are valid during the call only. It must not call the store. */
 typedef void (*hmc_store_list_callback_t)(const char *key, const void *value, size_t value_size, void *user);
 
 /* Calls `callback`, in the caller's thread, for each key that begins with `prefix` ("": all), in the order of their
  * bytes, as they all were at one moment. */
-HMC_API hmc_status_t hmc_store_list(hmc_store_t *store, const char *prefix, hmc_store_list_callback_t callback,
-                                    void *user, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_list(hmc_store_t *store, const char *prefix,
+                                                hmc_store_list_callback_t callback, void *user, uint64_t timeout_ms);
 
 /* ---- leases ------------------------------------------------------------------------------------------------------ */
 
@@ -141,11 +142,11 @@ HMC_API hmc_status_t hmc_store_list(hmc_store_t *store, const char *prefix, hmc_
  * themselves. Where the store has lost the lease (an outage, a process that was stopped), the client takes it up again
  * with its keys, unless somebody else has set one of them meanwhile: then the lease is lost.
  * Ownership: the client's, until hmc_store_lease_release. */
-HMC_API hmc_status_t hmc_store_lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t timeout_ms,
-                                            hmc_store_lease_t **lease);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t timeout_ms,
+                                                        hmc_store_lease_t **lease);
 
 /* HMC_SUCCESS, or HMC_STALE where the lease is lost. Never blocks for long. */
-HMC_API hmc_status_t hmc_store_lease_state(hmc_store_lease_t *lease);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_lease_state(hmc_store_lease_t *lease);
 
 /* Removes the lease and its keys and frees it; NULL is allowed. What the store does not answer in time ends by the
  * lease's TTL. Threads: no other call may use the lease. */
@@ -169,12 +170,13 @@ typedef struct hmc_store_event {
 /* Tells of each key that begins with `prefix` ("": all): first of those that are there, then HMC_STORE_SYNCED, then of
  * every change, in order. Over an outage only the last of several changes of a key is told.
  * Ownership: the client's, until hmc_store_watch_stop. */
-HMC_API hmc_status_t hmc_store_watch_start(hmc_store_t *store, const char *prefix, uint64_t timeout_ms,
-                                           hmc_store_watch_t **watch);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_watch_start(hmc_store_t *store, const char *prefix, uint64_t timeout_ms,
+                                                       hmc_store_watch_t **watch);
 
 /* Waits for the next event. What `event` points to is valid until the next call on the watch. Errors: HMC_TIMEOUT,
  * HMC_CANCELLED (hmc_store_watch_interrupt). Threads: one at a time per watch. */
-HMC_API hmc_status_t hmc_store_watch_next(hmc_store_watch_t *watch, hmc_store_event_t *event, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_watch_next(hmc_store_watch_t *watch, hmc_store_event_t *event,
+                                                      uint64_t timeout_ms);
 
 /* Ends the wait of the thread that is in hmc_store_watch_next, or of the next that comes, with HMC_CANCELLED. */
 HMC_API void hmc_store_watch_interrupt(hmc_store_watch_t *watch);
@@ -187,13 +189,14 @@ HMC_API void hmc_store_watch_stop(hmc_store_watch_t *watch);
 /* Returns when `count` calls have come to the barrier of that name; the name can then be used again. A call that ends
  * by its deadline, and a client that is gone, is taken out again. Errors: HMC_INVALID_CONFIG (somebody gave another
  * count). */
-HMC_API hmc_status_t hmc_store_barrier(hmc_store_t *store, const char *name, uint32_t count, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_barrier(hmc_store_t *store, const char *name, uint32_t count,
+                                                   uint64_t timeout_ms);
 
 /* A barrier that brings a piece of `size` bytes of each to all: `all` gets count x size bytes, in the order of `index`
  * (0 .. count - 1). Errors besides the barrier's: HMC_INVALID_CONFIG (another size, an index twice), HMC_OUT_OF_RANGE
  * (count x size over HMC_STORE_GATHER_MAX, a size over HMC_STORE_VALUE_MAX). */
-HMC_API hmc_status_t hmc_store_gather(hmc_store_t *store, const char *name, uint32_t count, uint32_t index,
-                                      const void *data, size_t size, void *all, uint64_t timeout_ms);
+HMC_API HMC_CHECKED hmc_status_t hmc_store_gather(hmc_store_t *store, const char *name, uint32_t count, uint32_t index,
+                                                  const void *data, size_t size, void *all, uint64_t timeout_ms);
 
 #ifdef __cplusplus
 }

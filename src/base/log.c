@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -27,6 +28,7 @@
 
 #define NOT_READ (-1)
 #define RECORD_SIZE 2048
+#define LINE_SIZE (RECORD_SIZE + 96)
 #define WINDOW 10000000000u /* nanoseconds */
 #define FLUSH_AT_EXIT 200u  /* milliseconds that the end of the program waits for what is still to be written */
 
@@ -38,6 +40,8 @@ static _Atomic int level = NOT_READ;
 
 typedef struct record {
   hmc_log_level_t level;
+  pid_t thread;
+  struct timespec time; /* of the clock on the wall */
   char text[RECORD_SIZE];
 } record_t;
 
@@ -75,7 +79,7 @@ static void watch_fork(void) { pthread_atfork(NULL, NULL, begin_child); }
 
 bool hmci_log_level_parse(const char *name, hmc_log_level_t *parsed) {
   for (int i = HMC_LOG_NONE; i <= HMC_LOG_DEBUG; i++) {
-    if (strcmp(name, level_names[i]) == 0) {
+    if (strcasecmp(name, level_names[i]) == 0) {
       *parsed = (hmc_log_level_t)i;
       return true;
     }
@@ -107,21 +111,26 @@ void hmc_log_set_level(hmc_log_level_t wanted) {
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-static size_t make_line(const record_t *record, char line[RECORD_SIZE + 32]) {
-  int length = snprintf(line, RECORD_SIZE + 32, "hmc: %s: %s\n", level_names[record->level], record->text);
+/* Who wrote it is part of the line, because several processes and threads often share one stderr. UTC: the zone's rules
+ * would take a lock of the C library. */
+static size_t make_line(const record_t *record, char line[LINE_SIZE]) {
+  unsigned second = (unsigned)(record->time.tv_sec % 86400);
+  int length = snprintf(line, LINE_SIZE, "hmc %02u:%02u:%02u.%06ldZ %d/%d %s: %s\n", second / 3600, second / 60 % 60,
+                        second % 60, record->time.tv_nsec / 1000, (int)getpid(), (int)record->thread,
+                        level_names[record->level], record->text);
   return length > 0 ? (size_t)length : 0;
 }
 
 /* One write, so that lines of several threads and processes do not run into each other. */
 static void write_line(const record_t *record) {
-  char line[RECORD_SIZE + 32];
+  char line[LINE_SIZE];
   ssize_t ignored = write(STDERR_FILENO, line, make_line(record, line));
   (void)ignored;
 }
 
 /* False: it would block, or nobody can tell. */
 static bool write_at_once(const record_t *record) {
-  char line[RECORD_SIZE + 32];
+  char line[LINE_SIZE];
   struct stat file;
   struct iovec part = {line, make_line(record, line)};
   if (fstat(STDERR_FILENO, &file)) return true; /* there is no stderr */
@@ -179,6 +188,8 @@ static void put_into_ring(const record_t *record) {
   }
   record_t *slot = &ring[(ring_first + ring_count) % RING];
   slot->level = record->level;
+  slot->thread = record->thread;
+  slot->time = record->time;
   int length = snprintf(slot->text, sizeof slot->text, "%s", record->text);
   if (ring_left_out && length > 0 && (size_t)length < sizeof slot->text) {
     snprintf(slot->text + length, sizeof slot->text - (size_t)length, " (%llu lines before this one were left out)",
@@ -256,6 +267,10 @@ static void deliver(const record_t *record) {
   pthread_cond_broadcast(&changed);
 }
 
+void hmc_log_write(hmc_log_level_t record_level, const char *text) {
+  if (text) hmci_log(record_level, "%s", text);
+}
+
 void hmci_log(hmc_log_level_t record_level, const char *format, ...) {
   if (record_level == HMC_LOG_NONE || record_level > hmc_log_get_level()) {
     return;
@@ -267,7 +282,8 @@ void hmci_log(hmc_log_level_t record_level, const char *format, ...) {
   bool passes = may_pass(record_level, format, &left_out);
   pthread_mutex_unlock(&lock);
   if (passes) {
-    record_t record = {.level = record_level};
+    record_t record = {.level = record_level, .thread = gettid()};
+    clock_gettime(CLOCK_REALTIME, &record.time);
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(record.text, sizeof record.text, format, arguments);

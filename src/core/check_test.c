@@ -47,9 +47,9 @@ static void flip(uint8_t *byte, hmc_memory_t memory) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   uint8_t value;
   shared_begin();
-  hmc_memory_copy(&value, cpu, byte, memory, 1);
+  HMC_IGNORE(hmc_memory_copy(&value, cpu, byte, memory, 1));
   value ^= 0x40;
-  hmc_memory_copy(byte, memory, &value, cpu, 1);
+  HMC_IGNORE(hmc_memory_copy(byte, memory, &value, cpu, 1));
   shared_end();
 }
 
@@ -155,9 +155,9 @@ static void fill(scene_t *scene, bool put, uint32_t seed) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   shared_begin();
   for (uint32_t i = 0; i < ROOM; i++) scene->image[i] = (uint8_t)((i * 2654435761u + seed * 97) >> 13);
-  hmc_memory_copy(put ? scene->near_bytes : scene->far_bytes, scene->memory, scene->image, cpu, ROOM);
+  HMC_IGNORE(hmc_memory_copy(put ? scene->near_bytes : scene->far_bytes, scene->memory, scene->image, cpu, ROOM));
   for (uint32_t i = 0; i < ROOM; i++) scene->image[i] ^= 0xff;
-  hmc_memory_copy(put ? scene->far_bytes : scene->near_bytes, scene->memory, scene->image, cpu, ROOM);
+  HMC_IGNORE(hmc_memory_copy(put ? scene->far_bytes : scene->near_bytes, scene->memory, scene->image, cpu, ROOM));
   for (uint32_t i = 0; i < ROOM; i++) scene->image[i] ^= 0xff;
   shared_end();
 }
@@ -167,7 +167,8 @@ static void assert_moved(scene_t *scene, bool put, uint64_t from, uint64_t to, u
   uint8_t *bytes = malloc(length + 1);
   assert_non_null(bytes);
   shared_begin();
-  hmc_memory_copy(bytes, cpu, (uint8_t *)(put ? scene->far_bytes : scene->near_bytes) + to, scene->memory, length);
+  HMC_IGNORE(
+      hmc_memory_copy(bytes, cpu, (uint8_t *)(put ? scene->far_bytes : scene->near_bytes) + to, scene->memory, length));
   shared_end();
   bool same = memcmp(bytes, scene->image + from, length) == 0;
   free(bytes);

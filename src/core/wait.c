@@ -16,7 +16,7 @@
 static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
   for (uint32_t i = 0; request->group && i < request->group->count; i++) {
-    if (request->group->parts[i]) hmc_request_test(request->group->parts[i]);
+    if (request->group->parts[i]) HMC_IGNORE(hmc_request_test(request->group->parts[i])); /* the whole has it */
   }
   if (!request->group) request->peer->transport->ops->progress(request->peer->connection->state);
   if (hmci_request_is_complete(request)) return true;
@@ -29,7 +29,7 @@ static bool advance(hmc_request_t *request) {
 static hmc_status_t await(hmc_request_t *request) {
   if (request->group) { /* the parts are moved on one after the other, what comes behind by the loop */
     for (uint32_t i = 0; i < request->group->count; i++) {
-      if (request->group->parts[i]) hmc_request_wait(request->group->parts[i]);
+      if (request->group->parts[i]) HMC_IGNORE(hmc_request_wait(request->group->parts[i])); /* the whole has it */
     }
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   }

@@ -32,7 +32,7 @@ static child_t make_child(void) {
       _exit(1);
     }
     for (uint64_t i = 1; i <= 3; i++) {
-      (void)hmc_control_send_u64(control, 1, i, 5000);
+      HMC_IGNORE(hmc_control_send_u64(control, 1, i, 5000));
     }
     (void)!write(ports[1], &byte, 1);
     sleep_ms(20000);

@@ -211,5 +211,5 @@ void hmci_smem_shm_end_watch(hmci_smem_shm_t *object) {
 void hmci_smem_shm_forget_exit(const hmci_smem_shm_t *object) {
   char key[64];
   exit_key(object, key);
-  (void)hmc_store_delete(object->world->store, key, object->world->create_ms); /* mostly there is none */
+  HMC_IGNORE(hmc_store_delete(object->world->store, key, object->world->create_ms)); /* mostly there is none */
 }

@@ -165,8 +165,8 @@ static void test_second_generation(Process &server) {
   CHECK_OK(comm.checkConn(LOOPBACK)); /* closeServer keeps its peers */
   Communicator late(make_buffer(MemoryType::CPU));
   CHECK_STATUS(late.connectTo(LOOPBACK, ports.data, connection), status_t::NOT_FOUND);
-  comm.closeCtrlPeer(0);
-  comm.closeCtrl();
+  static_cast<void>(comm.closeCtrlPeer(0));
+  static_cast<void>(comm.closeCtrl());
   uint64_t given_up; /* ends with the Communicator */
   CHECK_OK(comm.putNB(LOOPBACK, ports.data, 0, 0, SIZE, &given_up));
   server.send('q');

@@ -30,8 +30,8 @@ static void fill(const flight_t *flight, const task_t *task) {
   memset(bytes, task->value, sizeof bytes);
   hmc_memory_t host = {HMC_MEMORY_CPU, 0};
   for (uint64_t at = 0; at < task->length; at += sizeof bytes)
-    hmc_memory_copy((uint8_t *)hmc_region_pointer(flight->region) + at, hmc_region_memory(flight->region), bytes, host,
-                    sizeof bytes);
+    HMC_IGNORE(hmc_memory_copy((uint8_t *)hmc_region_pointer(flight->region) + at, hmc_region_memory(flight->region),
+                               bytes, host, sizeof bytes));
 }
 
 /* Several puts at a time, each started again when it has ended. */
@@ -43,7 +43,7 @@ static void go_on(flight_t *flights, hmc_remote_t *pages, const task_t *task) {
     if (flight->request && hmc_request_test(flight->request) == HMC_IN_PROGRESS) continue;
     hmc_request_free(flight->request);
     flight->request = NULL;
-    hmc_put_nb(flight->region, 0, pages, task->offset, task->length, &options, &flight->request);
+    HMC_IGNORE(hmc_put_nb(flight->region, 0, pages, task->offset, task->length, &options, &flight->request));
   }
 }
 

@@ -325,9 +325,9 @@ static void wait_inside(hmc_request_t *request, hmc_status_t status, void *user)
   size_t index = 0;
   inside->put = hmc_put(region, 0, inside->remote, 0, LENGTH);
   inside->get = hmc_get(region, LENGTH, inside->remote, 0, LENGTH);
-  hmc_put_nb(region, 0, inside->remote, 0, LENGTH, NULL, &requests[0]);
-  hmc_get_nb(region, LENGTH, inside->remote, 0, LENGTH, NULL, &requests[1]);
-  hmc_atomic_nb(inside->remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL, NULL, &requests[2]);
+  HMC_IGNORE(hmc_put_nb(region, 0, inside->remote, 0, LENGTH, NULL, &requests[0]));
+  HMC_IGNORE(hmc_get_nb(region, LENGTH, inside->remote, 0, LENGTH, NULL, &requests[1]));
+  HMC_IGNORE(hmc_atomic_nb(inside->remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL, NULL, &requests[2]));
   inside->any = hmc_request_wait_any(requests, 3, &index);
   inside->flushed = hmc_peer_flush(inside->couple->peer, 0);
   inside->all = hmc_request_wait_all(requests, 3);

@@ -21,6 +21,7 @@
 #include <hmc/cpp/buffer.hpp>
 #include <hmc/cpp/control.hpp>
 #include <hmc/cpp/exchange.hpp>
+#include <hmc/log.h>
 #include <hmc/operation.h>
 
 #include <algorithm>
@@ -94,12 +95,17 @@ public:
 
   /* ---- connecting ------------------------------------------------------------------------------------------------ */
 
+  /* A connectTo or initServer of a Communicator that fails is also logged, as a warning, once: programs written for the
+   * first HMC do not look at what they answer. */
+
   /* Lets peers connect to the buffer on an address from now on. Port 0 picks a free one, see dataPort. Can be called
    * again for further addresses; an address that is served already stays so. It is the peers who choose how they
-   * connect: `type` need not even work here. Errors: ERROR (the address is in use, or not of this host). */
+   * connect: `type` need not even work here, which is logged once. Errors: ERROR (the address is in use, or not of this
+   * host). */
   status_t initServer(const std::string &bind_ip, uint16_t port, ConnType type = ConnType::AUTO) {
-    (void)type;
-    return hmc_detail::answer_error(serve(bind_ip, port));
+    status_t status = warn("initServer", bind_ip, port, hmc_detail::answer_error(serve(bind_ip, port)));
+    if (status == status_t::SUCCESS) warn_of_type(type);
+    return status;
   }
 
   /* The same, and accepts control links: on `ctrl_tcp_port` of the same address (0: a free port, see ctrlPort) and,
@@ -113,7 +119,7 @@ public:
     status = initCtrlServer(bind_ip, ctrl_tcp_port, ctrl_uds_path);
     if (status != status_t::SUCCESS && is_new)
       endpoint().stop_listening(state_.get(), state_->data_port.exchange(former_port));
-    return hmc_detail::answer_error(status);
+    return warn("initServer", bind_ip, ctrl_tcp_port, hmc_detail::answer_error(status));
   }
 
   /* Stops accepting, control links included where this Communicator serves them. Peers stay connected. */
@@ -137,7 +143,8 @@ public:
     status_t status = ready();
     if (status == status_t::SUCCESS)
       status = endpoint().connect(state_.get(), peer_ip, port, hmc_detail::connection_type(type));
-    return status == status_t::NOT_FOUND ? status_t::ERROR : hmc_detail::answer(status);
+    return warn("connectTo", peer_ip, port,
+                status == status_t::NOT_FOUND ? status_t::ERROR : hmc_detail::answer(status));
   }
 
   /* Links to the control channel of rank `peer_id` as `self_id` first, which waits for the server to come up, then as
@@ -154,13 +161,13 @@ public:
       if (complete.ip.empty()) complete.ip = peer_ip;
       status = connectCtrl(peer_id, self_id, complete);
     }
-    if (status != status_t::SUCCESS) return hmc_detail::answer(status);
+    if (status != status_t::SUCCESS) return warn("connectTo", peer_ip, data_port, hmc_detail::answer(status));
     status = connectTo(peer_ip, data_port, type);
     if (status == status_t::SUCCESS) return status;
     std::string cause = last_error(); /* which closing the link must not overwrite */
     status_t finer = last_status();
-    closeCtrlPeer(peer_id);
-    hmc_detail::fail(finer, "%s", cause.c_str());
+    static_cast<void>(closeCtrlPeer(peer_id));
+    static_cast<void>(hmc_detail::fail(finer, "%s", cause.c_str()));
     return status;
   }
 
@@ -185,7 +192,7 @@ public:
         hmc_peer_explain(peer->handle(), nullptr, 0, &needed) != HMC_SUCCESS)
       return std::string();
     std::vector<char> text(needed + 1);
-    hmc_peer_explain(peer->handle(), text.data(), text.size(), nullptr);
+    HMC_IGNORE(hmc_peer_explain(peer->handle(), text.data(), text.size(), nullptr));
     return std::string(text.data());
   }
 
@@ -272,7 +279,7 @@ public:
         text = last_error();
       }
     }
-    if (first != status_t::SUCCESS) hmc_detail::fail(finer, "%s", text.c_str());
+    if (first != status_t::SUCCESS) static_cast<void>(hmc_detail::fail(finer, "%s", text.c_str()));
     return first;
   }
 
@@ -427,6 +434,7 @@ private:
     const size_t channels;
     CtrlSocketManager *const control;
     std::atomic<bool> serves_control{false};
+    std::atomic<bool> has_warned{false};
     std::atomic<uint16_t> data_port{0};
     std::atomic<uint64_t> messages_seen{0}; /* of control->received_, when peers were last taken in */
     std::mutex mutex;                       /* the fields below */
@@ -434,6 +442,25 @@ private:
     uint64_t last_request = 0;
     std::set<CtrlId> ranks; /* whose control links were used here */
   };
+
+  /* Hands a status on; the first failure is logged, because many programs do not look. */
+  status_t warn(const char *call, const std::string &ip, uint16_t port, status_t status) {
+    if (status == status_t::SUCCESS || state_->has_warned.exchange(true)) return status;
+    std::string text = std::string(call) + "(" + ip + ", " + std::to_string(port) + ") failed: " + last_error();
+    hmc_log_write(HMC_LOG_WARNING, text.c_str());
+    return status;
+  }
+
+  /* Peers that require the same type will be refused. */
+  void warn_of_type(ConnType type) {
+    char reason[256];
+    hmc_connection_type_t wanted = hmc_detail::connection_type(type);
+    if (hmc_connection_type_probe(wanted, reason, sizeof(reason)) == HMC_SUCCESS || state_->has_warned.exchange(true))
+      return;
+    std::string text = std::string("initServer asks for ") + hmc_connection_type_name(wanted) +
+                       ", which does not work here, so peers that ask for it are refused: " + reason;
+    hmc_log_write(HMC_LOG_WARNING, text.c_str());
+  }
 
   hmc_detail::Endpoint &endpoint() const { return state_->buffer->endpoint_; }
 

@@ -264,7 +264,8 @@ public:
     std::lock_guard<std::mutex> change(server_mutex_);
     std::vector<Server> servers = servers_;
     shut();
-    for (const Server &server : servers) listen(Server{server.ip, server.uds_path, server.bound_port, 0});
+    for (const Server &server : servers)
+      static_cast<void>(listen(Server{server.ip, server.uds_path, server.bound_port, 0}));
   }
 
   /* The first generation: keyed by the peer's address. Where several links lead to an address, the one dialled last is

@@ -71,7 +71,7 @@ public:
        uint16_t port)
       : handle_(std::move(handle)), mailbox_(mailbox), owner_(owner) {
     hmc_peer_info_t info = HMC_PEER_INFO_INIT;
-    hmc_peer_get_info(handle_.get(), &info);
+    HMC_IGNORE(hmc_peer_get_info(handle_.get(), &info));
     type_ = info.type;
     ip_ = owner ? ip : plain_ip(info.ip);
     port_ = owner ? port : info.port;
@@ -179,7 +179,7 @@ public:
     if (kept.size() == listeners_.size()) return;
     hmc_context_stop_listening(context_.get());
     for (const Listener &listener : kept)
-      hmc_context_listen(context_.get(), listener.ip.c_str(), listener.port, nullptr);
+      HMC_IGNORE(hmc_context_listen(context_.get(), listener.ip.c_str(), listener.port, nullptr));
     std::lock_guard<std::mutex> lock(mutex_);
     listeners_.swap(kept);
   }

@@ -75,7 +75,7 @@ public:
       }
       std::string text = status == status_t::SUCCESS ? "" : last_error();
       /* What came is here, whether the sender learns of it or not. */
-      post(*peer, Message{MessageKind::ANSWER, status, offer.id, capacity});
+      static_cast<void>(post(*peer, Message{MessageKind::ANSWER, status, offer.id, capacity}));
       if (status != status_t::SUCCESS) return fail(status, "%s", text.c_str());
       if (received) *received = static_cast<size_t>(offer.size);
       return status;

@@ -16,7 +16,7 @@
 namespace hmc {
 
 /* The codes of hmc_status_t under their historical names, with the same values. */
-enum class status_t : int {
+enum class HMC_CHECKED_TYPE status_t : int {
 #define HMC_CPP_STATUS_ENUM(name, value, text) name = value,
   HMC_STATUS_LIST(HMC_CPP_STATUS_ENUM)
 #undef HMC_CPP_STATUS_ENUM
