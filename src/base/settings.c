@@ -30,7 +30,7 @@ static const struct {
   const char *name;  /* as hmc_setting_t says it */
   const char *takes; /* for people */
 } kinds[] = {
-    [DURATION] = {"duration", "a time such as 30s, 5ms, 20us or 100ns (a plain number is milliseconds)"},
+    [DURATION] = {"duration", "a time with its unit such as 30s, 5ms, 20us or 100ns"},
     [SIZE] = {"size", "a size in bytes such as 4096, 64K, 16M or 1G"},
     [COUNT] = {"count", "a whole number"},
     [RATE] = {"rate", "bytes per second such as 1000000, 64K, 16M or 8G (0: without limit)"},
@@ -44,7 +44,7 @@ static const struct {
   uint64_t least, most;
   const char *takes;
 } ranges[] = {
-    {"HMC_TIMEOUT", 1, UINT64_MAX, "a time above 0 such as 30s, 5ms, 20us or 100ns (a plain number is milliseconds)"},
+    {"HMC_TIMEOUT", 1, UINT64_MAX, "a time above 0 with its unit such as 30s, 5ms, 20us or 100ns"},
     {"HMC_SERVICE_THREADS", 1, 64, "a whole number from 1 to 64, or 0"},
     {"HMC_TCP_STREAMS", 1, 16, "a whole number from 1 to 16"},
     {"HMC_TCP_BUFFER", 0, UINT64_C(1) << 30, "a size in bytes from 0 to 1G"},
@@ -72,13 +72,19 @@ typedef struct unit {
 } unit_t;
 
 static const unit_t duration_units[] = {
-    {"", 1000000}, {"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {NULL, 0},
+    {"s", 1000000000}, {"ms", 1000000}, {"us", 1000}, {"ns", 1}, {NULL, 0},
 };
 static const unit_t size_units[] = {
     {"", 1},   {"K", UINT64_C(1) << 10}, {"M", UINT64_C(1) << 20}, {"G", UINT64_C(1) << 30}, {"T", UINT64_C(1) << 40},
     {NULL, 0},
 };
 static const unit_t count_units[] = {{"", 1}, {NULL, 0}};
+
+/* Only zero means the same in every unit. */
+static bool lacks_unit(const row_t *row, const char *text) {
+  return row->kind == DURATION && *text && strspn(text, "0123456789") == strlen(text) &&
+         strspn(text, "0") != strlen(text);
+}
 
 /* Digits and one of the suffixes (case does not matter), nothing else; false for the rest and for what does not fit. */
 static bool parse_number(const char *text, const unit_t *units, uint64_t *number) {
@@ -132,7 +138,12 @@ static hmc_status_t parse_in_range(const row_t *row, const unit_t *units, const 
       takes = ranges[i].takes;
     }
   }
-  bool is_number = parse_number(text, units, &value), is_default = value == 0 && strcmp(row->default_value, "0") == 0;
+  if (lacks_unit(row, text)) {
+    return hmci_fail(HMC_INVALID_CONFIG, "%s=%.64s: a time needs its unit: say %.64ss or %.64sms", row->variable, text,
+                     text, text);
+  }
+  bool is_number = parse_number(text, units, &value) || (row->kind == DURATION && *text && !text[strspn(text, "0")]);
+  bool is_default = value == 0 && strcmp(row->default_value, "0") == 0;
   if (!is_number || (!is_default && (value < least || value > most))) {
     return refuse(row, text, takes);
   }

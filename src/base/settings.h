@@ -100,6 +100,9 @@ typedef struct hmci_settings {
  * names the variable, what it held, and what it takes. Nothing is written then. */
 hmc_status_t hmci_settings_read(hmci_settings_t *settings);
 
+/* Logs the variables that look like settings and are none, once per process. */
+void hmci_settings_warn(void);
+
 #pragma GCC visibility push(default) /* modules call this: see hmc.map */
 
 /* True where `name` is in a list of names separated by commas, or the list is empty. */

@@ -71,7 +71,8 @@ static void test_durations(void **state) {
   assert_int_equal(read_with("HMC_TIMEOUT", "5ms").timeout, 5000000);
   assert_int_equal(read_with("HMC_TIMEOUT", "20us").timeout, 20000);
   assert_int_equal(read_with("HMC_TIMEOUT", "100ns").timeout, 100);
-  assert_int_equal(read_with("HMC_TIMEOUT", "7").timeout, 7000000);
+  assert_refused("HMC_TIMEOUT", "7", "say 7s or 7ms");
+  assert_refused("HMC_SPIN", "50", "say 50s or 50ms");
   assert_int_equal(read_with("HMC_PEER_TIMEOUT", "0").peer_timeout, 0);
   assert_refused("HMC_TIMEOUT", "0", "a time above 0"); /* nothing would ever come in time */
   assert_refused("HMC_TIMEOUT", "0s", "a time above 0");
@@ -93,6 +94,26 @@ static void test_durations(void **state) {
     assert_refused("HMC_TIMEOUT", bad[i], bad[i]);
     assert_refused("HMC_TIMEOUT", bad[i], "30s");
   }
+}
+
+static void test_unknown_variables_are_named(void **state) {
+  (void)state;
+  char text[192];
+  assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_NOT_FOUND);
+  setenv("HMC_TIMOUT", "5s", 1);
+  assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_SUCCESS);
+  assert_string_equal(text, "HMC_TIMOUT is no setting; did you mean HMC_TIMEOUT?");
+  assert_int_equal(hmc_settings_unknown(1, text, sizeof text), HMC_NOT_FOUND);
+  unsetenv("HMC_TIMOUT");
+  setenv("HMC_PIGEONS", "many", 1);
+  assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_SUCCESS);
+  assert_string_equal(text, "HMC_PIGEONS is no setting; hmc-info --config lists them");
+  unsetenv("HMC_PIGEONS");
+  setenv("HMC_JOB_RANK", "1", 1); /* the launcher's */
+  setenv("HMC_PIGEON", "", 1);    /* not set */
+  assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_NOT_FOUND);
+  unsetenv("HMC_JOB_RANK");
+  unsetenv("HMC_PIGEON");
 }
 
 static void test_sizes_and_rates(void **state) {
@@ -299,6 +320,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_CLEAR_ENVIRONMENT(test_defaults),
       WITH_CLEAR_ENVIRONMENT(test_durations),
+      WITH_CLEAR_ENVIRONMENT(test_unknown_variables_are_named),
       WITH_CLEAR_ENVIRONMENT(test_sizes_and_rates),
       WITH_CLEAR_ENVIRONMENT(test_counts_have_ranges),
       WITH_CLEAR_ENVIRONMENT(test_sizes_have_ranges),

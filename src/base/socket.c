@@ -6,6 +6,8 @@
  * one replaces it, and so that nobody takes a file for stale between another one's bind() and listen(). */
 #include "socket.h"
 
+#include "resolve.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +24,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 5, DIRECTORY_LOCK_TRIES = 100 };
+enum { RETRY_MS = 5, DIRECTORY_LOCK_TRIES = 100, LOOK_UP_MS = 10000 };
 
 typedef union address {
   struct sockaddr any;
@@ -100,7 +102,7 @@ static hmc_status_t parse_ip(const char *ip, uint16_t port, address_t *address, 
     }
     *size = sizeof(parsed.v6);
   } else {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no numeric IPv4 or IPv6 address", ip);
+    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no IPv4 or IPv6 address", ip);
   }
   *address = parsed;
   return HMC_SUCCESS;
@@ -159,7 +161,7 @@ static hmc_status_t listen_failure(int error, const char *where) {
   }
 }
 
-hmc_status_t hmci_socket_listen_tcp(const char *ip, uint16_t port, int *descriptor, uint16_t *bound_port) {
+static hmc_status_t listen_at(const char *ip, uint16_t port, int *descriptor, uint16_t *bound_port) {
   address_t address;
   socklen_t size;
   char where[HMCI_ADDRESS_TEXT];
@@ -187,6 +189,19 @@ hmc_status_t hmci_socket_listen_tcp(const char *ip, uint16_t port, int *descript
 
 err_close:
   close(listener);
+  return status;
+}
+
+hmc_status_t hmci_socket_listen_tcp(const char *where, uint16_t port, int *descriptor, uint16_t *bound_port) {
+  char host[HMCI_HOST_TEXT];
+  hmci_addresses_t addresses = {0};
+  hmc_status_t status = hmci_address_split(where, host, &port);
+  if (status == HMC_SUCCESS) status = hmci_resolve(host, hmci_deadline(LOOK_UP_MS), &addresses);
+  if (status != HMC_SUCCESS) return status;
+  for (size_t i = 0; i < addresses.count; i++) {
+    status = listen_at(addresses.ip[i], port, descriptor, bound_port);
+    if (status == HMC_SUCCESS) break;
+  }
   return status;
 }
 
@@ -361,7 +376,7 @@ static bool is_connected_to_itself(int descriptor) {
          here_size == there_size && memcmp(&here, &there, here_size) == 0;
 }
 
-hmc_status_t hmci_socket_connect_tcp(const char *ip, uint16_t port, uint64_t deadline, int *descriptor) {
+static hmc_status_t connect_to(const char *ip, uint16_t port, uint64_t deadline, int *descriptor) {
   address_t address;
   socklen_t size;
   char where[HMCI_ADDRESS_TEXT];
@@ -394,6 +409,19 @@ err_close:
   return status;
 }
 
+hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor) {
+  char host[HMCI_HOST_TEXT];
+  hmci_addresses_t addresses = {0};
+  hmc_status_t status = hmci_address_split(where, host, &port);
+  if (status == HMC_SUCCESS) status = hmci_resolve(host, deadline, &addresses);
+  if (status != HMC_SUCCESS) return status;
+  for (size_t i = 0; i < addresses.count; i++) {
+    status = connect_to(addresses.ip[i], port, deadline, descriptor);
+    if (status == HMC_SUCCESS) break;
+  }
+  return status;
+}
+
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor) {
   address_t address;
   socklen_t size;
@@ -418,7 +446,7 @@ hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *
 }
 
 /* Whoever may bind a socket to an address has it. */
-bool hmci_socket_is_local(const char *ip) {
+static bool is_own(const char *ip) {
   address_t address;
   socklen_t size;
   if (parse_ip(ip, 0, &address, &size) != HMC_SUCCESS) {
@@ -430,6 +458,14 @@ bool hmci_socket_is_local(const char *ip) {
     close(probe);
   }
   return bound;
+}
+
+bool hmci_socket_is_local(const char *where) {
+  char host[HMCI_HOST_TEXT];
+  uint16_t port = 0;
+  hmci_addresses_t addresses;
+  return hmci_address_split(where, host, &port) == HMC_SUCCESS &&
+         hmci_resolve(host, hmci_deadline(LOOK_UP_MS), &addresses) == HMC_SUCCESS && is_own(addresses.ip[0]);
 }
 
 /* ---- accepting --------------------------------------------------------------------------------------------------- */

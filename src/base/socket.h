@@ -11,21 +11,24 @@
 #define HMCI_ADDRESS_TEXT 128
 void hmci_address_text(const struct sockaddr *address, socklen_t size, char text[HMCI_ADDRESS_TEXT]);
 
-/* Listens. HMC_ADDRESS_IN_USE, HMC_INVALID_CONFIG (no numeric address, or none of this host's). SO_REUSEADDR is set so
- * that a restarted server gets its port back at once. */
-hmc_status_t hmci_socket_listen_tcp(const char *ip, uint16_t port, int *descriptor, uint16_t *bound_port);
+/* Where the TCP calls take `where`, it is an address or a host name, with a port or without (see resolve.h); a name makes
+ * them ask the system's resolver, and its addresses are tried in order.
+ *
+ * Listens. HMC_ADDRESS_IN_USE, HMC_NOT_FOUND (no host of that name), HMC_INVALID_CONFIG (no address, or none of this
+ * host's). SO_REUSEADDR is set so that a restarted server gets its port back at once. */
+hmc_status_t hmci_socket_listen_tcp(const char *where, uint16_t port, int *descriptor, uint16_t *bound_port);
 
 /* Listens on a UNIX socket: a path, or with a leading '@' an abstract name. A socket file nobody listens on is
  * replaced. */
 hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor);
 
-/* Connects, at most until `deadline`. HMC_NOT_FOUND (refused: nobody listens), HMC_TIMEOUT, HMC_INVALID_CONFIG,
+/* Connects, at most until `deadline`. HMC_NOT_FOUND (refused: nobody listens; no host of that name), HMC_TIMEOUT, HMC_INVALID_CONFIG,
  * HMC_PEER_LOST (no route). TCP_NODELAY is set. */
-hmc_status_t hmci_socket_connect_tcp(const char *ip, uint16_t port, uint64_t deadline, int *descriptor);
+hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor);
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor);
 
-/* True where `ip` is an address of this host, in this network namespace. */
-bool hmci_socket_is_local(const char *ip);
+/* True where `where` is an address of this host, in this network namespace. */
+bool hmci_socket_is_local(const char *where);
 
 /* Accepts one connection: HMC_IN_PROGRESS when none waits; HMC_NO_MEMORY when out of descriptors. Non-blocking, NODELAY
  * set. */

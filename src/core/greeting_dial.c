@@ -5,6 +5,7 @@
  * there nobody left to agree with. */
 #include "greeting.h"
 
+#include "../base/resolve.h"
 #include "../base/socket.h"
 
 #include <errno.h>
@@ -201,11 +202,25 @@ static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialog
   return status;
 }
 
+/* When no way is left, each of them says why. */
+static hmc_status_t explain_all(const hmc_peer_t *peer, hmc_status_t status) {
+  char text[HMCI_ERROR_TEXT];
+  size_t used = 0;
+  for (size_t i = 0; i < hmci_transport_count && used < sizeof text; i++) {
+    int length = snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "", hmci_transports[i]->name,
+                          peer->refused[i]);
+    if (length > 0) used += (size_t)length;
+  }
+  return hmci_fail(status, "no way works: %s", text);
+}
+
 static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, dialogue_t *dialogue,
                                      uint64_t deadline) {
   if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, dialogue, true, deadline);
   hmc_status_t status = try_all(peer, type, dialogue, false, deadline);
-  return status == HMC_SUCCESS || dialogue->over ? status : try_all(peer, type, dialogue, true, deadline);
+  if (status == HMC_SUCCESS || dialogue->over) return status;
+  status = try_all(peer, type, dialogue, true, deadline);
+  return status == HMC_SUCCESS || dialogue->over ? status : explain_all(peer, status);
 }
 
 /* A required type must work here; the context knows since it was made. */
@@ -252,6 +267,31 @@ static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_
   return HMC_SUCCESS;
 }
 
+/* Dials one address until a peer is there, or another attempt is of no use. */
+static hmc_status_t connect_to(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                               uint64_t deadline, hmc_peer_t **out) {
+  uint64_t pause = FIRST_PAUSE;
+  for (;;) {
+    bool again = false;
+    hmc_status_t status = connect_once(context, ip, port, type, deadline, &again, out);
+    if (status == HMC_SUCCESS || !again || !pause_dialling(&pause, deadline)) return status;
+  }
+}
+
+/* A host may have addresses that nobody listens at, or that there is no way to. */
+static hmc_status_t connect_to_any(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
+                                   uint64_t deadline, hmc_peer_t **out) {
+  hmci_addresses_t addresses = {0};
+  hmc_status_t status = hmci_resolve(host, deadline, &addresses);
+  for (size_t i = 0; i < addresses.count; i++) {
+    status = connect_to(context, addresses.ip[i], port, type, deadline, out);
+    if (status != HMC_NOT_FOUND && status != HMC_PEER_LOST) break;
+  }
+  if (status != HMC_SUCCESS && addresses.count && strcmp(host, addresses.ip[0]) != 0)
+    hmci_fail_prefix(status, "%s: ", host);
+  return status;
+}
+
 hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
                                  uint64_t timeout_ms, hmc_peer_t **out) {
   if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
@@ -260,18 +300,16 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
   if (waiting != HMC_SUCCESS) return waiting;
   if ((unsigned)type > HMC_CONNECTION_SHM)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
-  char where[HMCI_WHERE_SIZE];
-  hmc_status_t status = check_type(context, type);
+  char where[HMCI_WHERE_SIZE], host[HMCI_HOST_TEXT];
+  hmc_status_t status = hmci_address_split(ip, host, &port);
+  if (status != HMC_SUCCESS) return status;
+  status = check_type(context, type);
   if (status != HMC_SUCCESS) {
-    hmci_where(where, ip, port);
+    hmci_where(where, host, port);
     return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
   }
-  uint64_t deadline = hmci_context_deadline(context, timeout_ms), pause = FIRST_PAUSE;
-  for (;;) {
-    bool again = false;
-    status = connect_once(context, ip, port, type, deadline, &again, out);
-    if (status == HMC_SUCCESS || !again || !pause_dialling(&pause, deadline)) return status;
-  }
+  hmci_log(HMC_LOG_DEBUG, "%s dials %s, port %u, by %s", context->name, host, port, hmc_connection_type_name(type));
+  return connect_to_any(context, host, port, type, hmci_context_deadline(context, timeout_ms), out);
 }
 
 /* ---- data connections -------------------------------------------------------------------------------------------- */

@@ -186,48 +186,81 @@ static hmc_status_t make_file(const char *directory, const char *path) {
 
 /* ---- the three places -------------------------------------------------------------------------------------------- */
 
-static hmc_status_t find_home(char *home, size_t size) {
-  const char *variable = getenv("HOME");
-  struct passwd entry, *found = NULL;
-  char buffer[4096];
-  const char *directory = variable;
-  if (variable == NULL || variable[0] != '/') {
-    getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found);
-    directory = found != NULL ? found->pw_dir : NULL;
+/* The home directory that the environment names, and the one that the system has for this user; "" where there is none. */
+typedef struct homes {
+  char named[PATH_MAX - 64], own[PATH_MAX - 64];
+} homes_t;
+
+static void copy_path(char *to, size_t size, const char *path) {
+  if (path == NULL || path[0] != '/' || snprintf(to, size, "%s", strcmp(path, "/") == 0 ? "" : path) >= (int)size) {
+    to[0] = '\0';
   }
-  if (directory == NULL || directory[0] != '/') {
-    return hmci_fail(HMC_ERROR,
-                     "user %u has no home directory to keep a secret in: set HOME, HMC_SECRET_FILE or HMC_SECRET",
-                     (unsigned)geteuid());
-  }
-  if (snprintf(home, size, "%s", directory) >= (int)size) {
-    return hmci_fail(HMC_ERROR, "the path of the home directory is too long");
-  }
-  return HMC_SUCCESS;
 }
 
-static hmc_status_t load_own(hmci_secret_t *secret) {
-  char home[PATH_MAX - 64], directory[PATH_MAX - 32], path[PATH_MAX];
-  hmc_status_t status = find_home(home, sizeof(home));
-  if (status != HMC_SUCCESS) {
-    return status;
+static void find_homes(homes_t *homes) {
+  struct passwd entry, *found = NULL;
+  char buffer[4096];
+  getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found);
+  copy_path(homes->named, sizeof(homes->named), getenv("HOME"));
+  copy_path(homes->own, sizeof(homes->own), found != NULL ? found->pw_dir : NULL);
+}
+
+static bool belongs_to_another(const char *directory) {
+  struct stat status;
+  return stat(directory, &status) == 0 && status.st_uid != geteuid();
+}
+
+/* Loads the secret of a directory, which is made on first use. `usable`: what is there, or the attempt to make it, is to
+ * be taken as it is; false: there can be none for this user, and another directory may do. */
+static hmc_status_t load_from(const char *directory, hmci_secret_t *secret, bool *usable) {
+  char path[PATH_MAX];
+  *usable = false;
+  if (snprintf(path, sizeof(path), "%s/secret", directory) >= (int)sizeof(path)) {
+    return hmci_fail(HMC_ERROR, "the path %.64s... is too long", directory);
   }
-  snprintf(directory, sizeof(directory), "%s/.hmc", strcmp(home, "/") == 0 ? "" : home);
-  snprintf(path, sizeof(path), "%s/secret", directory);
-  status = key_of_file(path, secret->key);
+  hmc_status_t status = key_of_file(path, secret->key);
   if (status == HMC_NOT_FOUND) {
     status = make_file(directory, path);
     if (status != HMC_SUCCESS) {
-      return hmci_fail_prefix(status,
-                              "the secret of this user cannot be made (or set HMC_SECRET_FILE or HMC_SECRET): ");
+      return status;
     }
     status = key_of_file(path, secret->key);
   }
+  struct stat file;
+  *usable = status == HMC_SUCCESS || (stat(path, &file) == 0 && file.st_uid == geteuid());
   if (status != HMC_SUCCESS) {
     return hmci_fail_prefix(status == HMC_NOT_FOUND ? HMC_ERROR : status, "the secret's file %s: ", path);
   }
   snprintf(secret->source, sizeof(secret->source), "%.*s", (int)sizeof(secret->source) - 1, path);
   return HMC_SUCCESS;
+}
+
+/* The user's own: in the home directory; where that is another user's (sudo -E) or cannot be written (a system account,
+ * a read-only file system), in the user's own home or in the folder of the session. */
+static hmc_status_t load_own(hmci_secret_t *secret) {
+  homes_t homes;
+  char places[3][PATH_MAX - 32] = {"", "", ""}, first[HMCI_ERROR_TEXT] = "";
+  hmc_status_t status = HMC_ERROR;
+  bool usable = false;
+  find_homes(&homes);
+  const char *runtime = getenv("XDG_RUNTIME_DIR");
+  bool foreign = homes.named[0] != '\0' && belongs_to_another(homes.named);
+  if (homes.named[0] != '\0') snprintf(places[0], sizeof(places[0]), "%s/.hmc", homes.named);
+  if (homes.own[0] != '\0' && (foreign || homes.named[0] == '\0'))
+    snprintf(places[1], sizeof(places[1]), "%s/.hmc", homes.own);
+  if (runtime != NULL && runtime[0] == '/' && strlen(runtime) < sizeof(homes.own))
+    snprintf(places[2], sizeof(places[2]), "%s/hmc", runtime);
+  for (int i = 0; i < 3 && !usable; i++) {
+    if (places[i][0] == '\0') continue;
+    status = load_from(places[i], secret, &usable);
+    if (first[0] == '\0' && status != HMC_SUCCESS) snprintf(first, sizeof(first), "%s", hmc_last_error());
+  }
+  if (usable) return status; /* also where it is unfit: what is found is not passed over in silence */
+  return hmci_fail(
+      status,
+      "user %u has no place for a secret (%s): set HMC_SECRET_FILE or HMC_SECRET, HOME to a folder that this "
+      "user may write, or XDG_RUNTIME_DIR",
+      (unsigned)geteuid(), first[0] != '\0' ? first : "no home directory");
 }
 
 static hmc_status_t load_file(const char *path, hmci_secret_t *secret) {
@@ -275,6 +308,24 @@ hmc_status_t hmci_secret_load(const hmci_settings_t *settings, hmci_secret_t *se
   }
   hmci_secret_wipe(&loaded);
   return status;
+}
+
+hmc_status_t hmc_secret_source(char *text, size_t size) {
+  hmci_settings_t settings;
+  hmci_secret_t secret;
+  hmc_status_t status = hmci_settings_read(&settings);
+  if (status == HMC_SUCCESS) {
+    status = hmci_secret_load(&settings, &secret);
+  }
+  explicit_bzero(&settings, sizeof(settings));
+  if (status != HMC_SUCCESS) {
+    return status;
+  }
+  if (text != NULL && size > 0) {
+    snprintf(text, size, "%s", secret.source);
+  }
+  hmci_secret_wipe(&secret);
+  return HMC_SUCCESS;
 }
 
 void hmci_secret_wipe(hmci_secret_t *secret) { explicit_bzero(secret->key, sizeof(secret->key)); }

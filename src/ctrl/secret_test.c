@@ -35,6 +35,7 @@ static int set_up(void **state) {
   snprintf(home, sizeof(home), "/tmp/hmc-test-secret-XXXXXX");
   assert_non_null(mkdtemp(home));
   setenv("HOME", home, 1);
+  unsetenv("XDG_RUNTIME_DIR");
   snprintf(path, sizeof(path), "%s/given", home);
   return 0;
 }
@@ -42,7 +43,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
   (void)state;
   char inner[128];
-  static const char *const names[] = {".hmc/secret", ".hmc", "given", "folder"};
+  static const char *const names[] = {".hmc/secret", ".hmc", "hmc/secret", "hmc", "given", "folder"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     snprintf(inner, sizeof(inner), "%s/%s", home, names[i]);
     remove(inner);
@@ -264,6 +265,59 @@ static void test_a_home_where_nothing_can_be_made(void **state) {
   assert_refused(&settings, HMC_ERROR, path);
 }
 
+/* A system account, a read-only home: the session's folder takes its place. */
+static void test_without_a_writable_home_the_session_has_a_place(void **state) {
+  (void)state;
+  hmci_settings_t settings = {0};
+  hmci_secret_t first, second;
+  char source[300];
+  setenv("HOME", "/nowhere/to/be/found", 1);
+  assert_refused(&settings, HMC_ERROR, "XDG_RUNTIME_DIR");
+  setenv("XDG_RUNTIME_DIR", home, 1);
+  load(&settings, &first);
+  assert_non_null(strstr(first.source, "/hmc/secret"));
+  assert_null(strstr(first.source, ".hmc"));
+  load(&settings, &second);
+  assert_memory_equal(first.key, second.key, 32);
+  assert_int_equal(hmc_secret_source(source, sizeof source), HMC_SUCCESS);
+  assert_string_equal(source, first.source);
+  setenv("HOME", home, 1); /* a home that can be written comes first */
+  load(&settings, &second);
+  assert_memory_not_equal(first.key, second.key, 32);
+}
+
+/* As under sudo -E: the home that the environment names is another user's. */
+static void test_a_home_of_another_user_is_not_for_this_one(void **state) {
+  (void)state;
+  hmci_settings_t settings = {0};
+  hmci_secret_t secret;
+  setenv("HOME", geteuid() == 0 ? "/nowhere" : "/", 1);
+  if (geteuid() != 0) {
+    load(&settings, &secret);
+    assert_own_file(&secret);
+  }
+  char other[128], inner[160];
+  snprintf(other, sizeof other, "%s/folder", home);
+  snprintf(inner, sizeof inner, "%s/.hmc", other);
+  assert_int_equal(mkdir(other, 0755), 0);
+  if (geteuid() == 0) {
+    assert_int_equal(mkdir(inner, 0700), 0);
+    char file[192];
+    snprintf(file, sizeof file, "%s/secret", inner);
+    int descriptor = open(file, O_WRONLY | O_CREAT, 0600);
+    assert_true(descriptor >= 0);
+    assert_int_equal(write(descriptor, "0123456789abcdefghij", 20), 20);
+    close(descriptor);
+    assert_int_equal(chown(file, 12345, 12345), 0);
+    assert_int_equal(chown(other, 12345, 12345), 0);
+    setenv("HOME", other, 1);
+    load(&settings, &secret);
+    assert_own_file(&secret);
+    unlink(file);
+    rmdir(inner);
+  }
+}
+
 /* Processes that start together all get the secret of the one that was first. */
 static void test_several_at_once_make_one_secret(void **state) {
   (void)state;
@@ -350,6 +404,8 @@ int main(void) {
       TEST(test_the_own_secret_is_made_once),
       TEST(test_without_home_the_password_database_is_asked),
       TEST(test_a_home_where_nothing_can_be_made),
+      TEST(test_without_a_writable_home_the_session_has_a_place),
+      TEST(test_a_home_of_another_user_is_not_for_this_one),
       TEST(test_several_at_once_make_one_secret),
       TEST(test_insecure_says_so_once),
       TEST(test_wipe),
