@@ -17,6 +17,8 @@
 #include <hmc/queue.h>
 #include <hmc/region.h>
 #include <hmc/settings.h>
+#include <hmc/signal.h>
+#include <hmc/stats.h>
 #include <hmc/status.h>
 #include <hmc/store.h>
 #include <hmc/version.h>

@@ -101,6 +101,7 @@ static void init_locks(hmc_context_t *context) {
 
 static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
+  free(context->stats);
   hmci_table_close(&context->tokens);
   hmci_events_close(&context->events);
   pthread_mutex_destroy(&context->queue_lock);
@@ -181,6 +182,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   if (status != HMC_SUCCESS) return status;
   hmc_context_t *context = hmci_allocate_aligned(sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
+  hmci_list_init(&context->link);
+  hmci_settings_warn();
   status = hmci_settings_read(&context->settings);
   if (status == HMC_SUCCESS) status = set_secret(&context->settings, options.secret);
   if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
@@ -196,10 +199,12 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   if (status != HMC_SUCCESS) goto err_secret;
 
   init_state(context);
-  status = hmci_services_open(context);
+  context->stats = hmci_allocate_aligned(sizeof *context->stats);
+  status = context->stats ? hmci_services_open(context) : hmci_fail(HMC_NO_MEMORY, "no memory for counters");
   if (status != HMC_SUCCESS) goto err_services;
   status = open_transports(context);
   if (status != HMC_SUCCESS) goto err_transports;
+  hmci_metrics_enter(context);
   *out = context;
   return HMC_SUCCESS;
 
@@ -237,6 +242,7 @@ void hmc_context_destroy(hmc_context_t *context) {
     hmci_log(HMC_LOG_ERROR, "%s", hmc_last_error());
     return;
   }
+  hmci_metrics_leave(context);
   hmci_events_interrupt(&context->events, true);
   hmc_context_stop_listening(context);
   hmci_loop_clear_timer(context->loop, &context->accept_timer);

@@ -16,6 +16,7 @@
 #include "channel.h"
 #include "event.h"
 #include "post.h"
+#include "stats.h"
 #include "work.h"
 
 #include <hmc/context.h>
@@ -111,6 +112,9 @@ struct hmc_context {
   pthread_mutex_t queue_lock;  /* inner to all of the context's */
   hmci_list_t queues;          /* queue_lock */
   _Atomic uint64_t peer_count; /* ever made: numbers them */
+
+  hmci_stats_t *stats; /* of the peers that it had */
+  hmci_list_t link;    /* metrics.c: all contexts of the process */
 };
 
 /* Starts the service threads. After a failure, too, close ends those that run. */
@@ -120,6 +124,10 @@ void hmci_services_close(hmc_context_t *context);
 /* connection_type.c: HMC_TRANSPORTS must name transports; does it allow this one, and does that one work here? */
 hmc_status_t hmci_transports_check(const char *list);
 hmc_status_t hmci_transport_probe(const hmci_transport_ops_t *ops, const char *allowed, char reason[HMCI_REASON_SIZE]);
+/* metrics.c: the context is among those of the process from here to there. */
+void hmci_metrics_enter(hmc_context_t *context);
+void hmci_metrics_leave(hmc_context_t *context);
+
 /* listener.c: the timer that ends a pause of accepting. */
 void hmci_listening_resume(hmci_timer_t *timer);
 
@@ -217,6 +225,7 @@ struct hmc_peer {
   hmci_timer_t loss; /* runs in the loop */
 
   hmci_post_t post; /* notifications from it and to it */
+  hmci_stats_t *stats;
 
   pthread_mutex_t lock; /* lookups, remotes; inner to all of the context's but region_lock */
   pthread_cond_t answered;
@@ -319,6 +328,7 @@ struct hmc_remote {
   const _Atomic uint32_t *connected;  /* the peer's word */
   const _Atomic uint32_t *here;       /* the context's word */
   const hmc_context_t *context;
+  hmci_stats_t *stats; /* the peer's */
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;

@@ -28,6 +28,7 @@ hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, co
   hmc_peer_t *peer = HMCI_CONTAINER(connection, hmci_connection_t, state)->peer;
   hmc_status_t status = hmci_post_arrive(&peer->post, size);
   if (status != HMC_SUCCESS) return status;
+  hmci_stats_add(&peer->stats->notifications, 1); /* its stream has one thread */
   hmci_notice_t *notice = malloc(sizeof *notice + size);
   if (!notice) {
     hmci_post_take(peer, size);

@@ -255,14 +255,17 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS || length == 0) return status;
   hmci_segment_t segment = {offset, remote_offset, length};
+  kind == HMCI_PUT ? hmci_stats_put(remote->stats, length) : hmci_stats_get(remote->stats, length);
   if (hmci_is_mapped(local, remote)) {
     hmci_copy_mapped(kind, local, remote, &segment);
     return HMC_SUCCESS;
   }
+  uint64_t begun = hmci_now();
   hmci_operation_t operation;
   hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
   operation.single = segment;
   status = run(remote->peer, local, &operation);
+  hmci_stats_end(remote->stats, (hmc_latency_kind_t)kind, status, hmci_now() - begun);
   return status == HMC_SUCCESS ? status : hmci_operation_explain(kind, status, remote, length);
 }
 
@@ -283,8 +286,10 @@ hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   const uint8_t *from = local->view.base + offset;
   if (length == 8) {
     memcpy(to, from, 8); /* a store, where a call would cost more than the bytes */
+    hmci_stats_add(&hmci_stats_stripe(remote->stats)->words, 1);
   } else {
     memcpy(to, from, length);
+    hmci_stats_put(remote->stats, length);
   }
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   return HMC_SUCCESS;
@@ -297,6 +302,7 @@ hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   }
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   memcpy(local->view.base + offset, remote->mapped + remote_offset, length);
+  hmci_stats_get(remote->stats, length);
   return HMC_SUCCESS;
 }
 
@@ -306,17 +312,20 @@ hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic
                         uint64_t operand, uint64_t compare, uint64_t *fetched) {
   hmc_status_t status = hmci_atomic_check(remote, remote_offset, operation, width);
   if (status != HMC_SUCCESS) return status;
+  hmci_stats_add(&hmci_stats_stripe(remote->stats)->atomics, 1);
   if (remote->mapped) {
     uint64_t old = hmci_atomic_apply(remote->mapped + remote_offset, width, operation, operand, compare);
     if (fetched) *fetched = old;
     return HMC_SUCCESS;
   }
   bool stores = operation == HMC_ATOMIC_STORE;
+  uint64_t begun = hmci_now();
   hmci_operation_t under_way;
   hmci_operation_prepare(&under_way, HMCI_ATOMIC, NULL, remote, hmci_context_deadline(remote->peer->context, 0));
   under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
   under_way.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
   status = run(remote->peer, NULL, &under_way);
+  hmci_stats_end(remote->stats, HMC_LATENCY_ATOMIC, status, hmci_now() - begun);
   if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
   if (fetched) *fetched = stores ? 0 : under_way.atomic.fetched;
   return HMC_SUCCESS;

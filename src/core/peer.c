@@ -19,10 +19,14 @@ static bool on_session(hmci_watch_t *watch, uint32_t events);
 
 hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   hmc_peer_t *peer = calloc(1, sizeof *peer);
-  if (!peer) {
+  hmci_stats_t *stats = hmci_allocate_aligned(sizeof *stats);
+  if (!peer || !stats) {
+    free(peer);
+    free(stats);
     hmci_fail(HMC_NO_MEMORY, "no memory for a peer");
     return NULL;
   }
+  peer->stats = stats;
   peer->context = context;
   peer->number = atomic_fetch_add(&context->peer_count, 1) + 1;
   peer->role = role;
@@ -177,6 +181,7 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
   hmci_log(HMC_LOG_INFO, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
+  hmci_stats_add(&peer->stats->lost, 1);
   if (take_back(peer)) {
     hmci_peer_destroy(peer);
   } else {
@@ -202,6 +207,8 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
   hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* what its connection has set until it was closed */
   hmci_post_close(peer);
   hmci_channel_close(&peer->channel);
+  hmci_stats_merge(peer->context->stats, peer->stats);
+  free(peer->stats);
   pthread_cond_destroy(&peer->answered);
   pthread_mutex_destroy(&peer->lock);
   free(peer);

@@ -142,6 +142,8 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
   hmci_lane_t *lane = hmci_lane_of(queue, what->remote->peer);
   if (!lane) return HMC_NO_MEMORY;
   bool mapped = what->remote->mapped;
+  what->kind == HMCI_PUT ? hmci_stats_put(what->remote->stats, what->length)
+                         : hmci_stats_get(what->remote->stats, what->length);
   pass_fence(queue, lane, what->kind, mapped);
   if (mapped && what->length) {
     hmci_copy_range(what->kind, (void *)(uintptr_t)what->local, what->remote->mapped + what->offset, what->length);
@@ -172,8 +174,10 @@ hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *
   uint8_t *to = remote->mapped + remote_offset;
   if (length == 8) {
     memcpy(to, local, 8); /* a store, where a call would cost more than the bytes */
+    hmci_stats_add(&hmci_stats_stripe(remote->stats)->words, 1);
   } else {
     memcpy(to, local, length);
+    hmci_stats_put(remote->stats, length);
   }
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   return HMC_SUCCESS;
@@ -189,6 +193,7 @@ hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote
   }
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   memcpy(local, remote->mapped + remote_offset, length);
+  hmci_stats_get(remote->stats, length);
   return HMC_SUCCESS;
 }
 
@@ -228,6 +233,7 @@ static bool run_mapped_atomic(hmc_queue_t *queue, const start_t *what) {
 /* A flight's atomic fetches nothing of a store, and gives 0. */
 static void make_atomic(start_t *what, hmc_remote_t *remote, uint64_t offset, unsigned width, hmci_atomic_t atomic,
                         uint64_t *fetched) {
+  hmci_stats_add(&hmci_stats_stripe(remote->stats)->atomics, 1);
   *what = (start_t){
       .kind = HMCI_ATOMIC, .remote = remote, .offset = offset, .length = width, .atomic = atomic, .fetched = fetched};
 }

@@ -15,6 +15,7 @@ hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_f
   remote->connected = ops->link_word ? ops->link_word(peer->connection->state) : &peer->connected;
   remote->here = peer->context->here;
   remote->context = peer->context;
+  remote->stats = peer->stats;
   hmci_list_init(&remote->mappings);
   snprintf(remote->name, sizeof remote->name, "%s", name);
   if (ops->remote_open) {

@@ -103,6 +103,9 @@ static void on_completed(hmci_operation_t *operation) {
   if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
   if (request->posted && operation == request->parked.before) stir(request);
   if (operation != hmci_request_last(request)) return;
+  if (request->begun)
+    hmci_stats_end(request->peer->stats, (hmc_latency_kind_t)request->chain[0].kind, operation->status,
+                   hmci_now() - request->begun);
   if (request->parent) end_part(request->parent, operation->status);
   if (request->charged && operation->status != HMC_SUCCESS) hmci_post_refund(request->peer, operation->message_size);
   if (request->callback) queue_callback(request);
@@ -348,6 +351,24 @@ void hmci_request_copied(hmc_request_t *request, hmc_status_t status) {
   for (; status != HMC_SUCCESS && done < count; done++) hmci_operation_complete(&request->chain[done], status);
 }
 
+/* Counts a request; one that this thread does not end by itself is timed, too. */
+static void count_start(hmc_request_t *request, const hmci_start_t *what) {
+  hmci_stats_t *stats = request->peer->stats;
+  request->begun = 0;
+  switch (what->kind) {
+  case HMCI_PUT: hmci_stats_put(stats, what->length); break;
+  case HMCI_GET: hmci_stats_get(stats, what->length); break;
+  case HMCI_ATOMIC: hmci_stats_add(&hmci_stats_stripe(stats)->atomics, 1); break;
+  default: return;
+  }
+  if (what->remote->mapped && (what->kind == HMCI_ATOMIC || hmci_is_mapped(what->local, what->remote))) return;
+  request->begun = hmci_now();
+  hmci_operation_t *last = hmci_request_last(request);
+  if (last->completed) return;
+  last->completed = on_completed;
+  last->quiet = true;
+}
+
 /* A copy that takes long is the workers'. */
 static bool is_work(const hmci_start_t *what) {
   return what->length >= HMCI_WORK_LEAST && what->kind <= HMCI_GET && hmci_is_mapped(what->local, what->remote);
@@ -393,6 +414,7 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   if (request->callback || request->tells || request->parent) last->completed = on_completed;
 
   post(request);
+  count_start(request, what);
 
   *out = request; /* before the callback can run */
   request->working = is_work(what);
@@ -440,7 +462,7 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
   atomic_store(&group->left, count + 1);
   whole->remote = first->remote;
   hmci_far_end_note(&whole->end, first->remote);
-  whole->length = 0;
+  whole->length = whole->begun = 0;
   whole->fetched = NULL;
   whole->callback = options ? options->callback : NULL;
   whole->user = options ? options->user : NULL;

@@ -42,6 +42,7 @@ struct hmc_request {
   uint64_t number;      /* in the order of starting */
   uint64_t deadline;    /* of all its operations */
   uint64_t length;
+  uint64_t begun;    /* when, for its latency; 0: it is not timed */
   uint64_t *fetched; /* of an atomic */
   void *message;     /* the copy of a notification */
 

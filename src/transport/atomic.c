@@ -1,8 +1,20 @@
 /* Atomics at the owner's side. */
 #include "../base/guarded.h"
+#include "bell.h"
 #include "transport.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+hmci_bell_t hmci_bell;
+
+void hmci_bell_wake(void) {
+  atomic_fetch_add(&hmci_bell.number, 1);
+  syscall(SYS_futex, &hmci_bell.number, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
 
 #define APPLY(type)                                                                                                    \
   static uint64_t apply_##type(_Atomic type *word, hmc_atomic_operation_t operation, type operand, type compare) {     \
@@ -50,6 +62,7 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
     if (word != before) status = region->ops->copy_from_host(region->memory.device, address, &word, width);
   }
   pthread_mutex_unlock(&device_lock);
+  hmci_bell_ring();
   return status;
 }
 
@@ -67,5 +80,6 @@ hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t of
     return hmci_fail(HMC_STALE, "the memory of the region is not mapped any more");
   atomic->fetched =
       hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
+  hmci_bell_ring();
   return HMC_SUCCESS;
 }

@@ -219,8 +219,16 @@ void spin_ns(uint64_t nanoseconds);
   X(text_of_a_batch_has_its_size)                                                                                      \
   X(text_explains_puts_and_gets)                                                                                       \
   X(unmapped_memory_is_told_at_once)
+#define STATS_TESTS(X)                                                                                                 \
+  X(stats_count_what_is_done)                                                                                          \
+  X(latencies_are_of_what_took_time)                                                                                   \
+  X(stats_outlive_their_peer)                                                                                          \
+  X(metrics_are_text_for_prometheus)                                                                                   \
+  X(signal_wait_sleeps_until_it_comes)                                                                                 \
+  X(signal_wait_compares_and_ends)
 #define ALL_TESTS(X)                                                                                                   \
   ENDING_TESTS(X)                                                                                                      \
+  STATS_TESTS(X)                                                                                                       \
   POLL_TESTS(X)                                                                                                        \
   QUEUE_TESTS(X)                                                                                                       \
   WORD_TESTS(X)                                                                                                        \

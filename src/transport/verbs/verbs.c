@@ -279,17 +279,12 @@ static void connection_close(void *block) {
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
-/* Will a callback or a descriptor tell of the end? */
-static bool is_told(const hmci_operation_t *last) {
-  return last->completed || (last->room && atomic_load_explicit(&last->room->event, memory_order_relaxed) >= 0);
-}
-
 static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t count) {
   verbs_connection_t *connection = block;
   pthread_mutex_lock(&connection->transport->lock);
   hmc_status_t status = connection->failed;
   if (status == HMC_SUCCESS) {
-    bool awaited = operations->awaited, told = is_told(&operations[count - 1]);
+    bool awaited = operations->awaited, told = hmci_operation_is_told(&operations[count - 1]);
     for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
     hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
     if (!awaited) {

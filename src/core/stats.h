@@ -1,0 +1,69 @@
+/* Counting what peers are asked to do (hmc/stats.h).
+ *
+ * Each peer has stripes of counters; a thread adds to one of them by a plain load and store, so that counting costs an
+ * addition in a cache line that other threads seldom touch. Two threads that share a stripe may lose a count to each
+ * other, which is the price. Latencies are added to by atomics: who gets there has made a system call already.
+ *
+ * Locking: none; all fields are atomics, relaxed, and order nothing. */
+#ifndef HMCI_STATS_H
+#define HMCI_STATS_H
+
+#include "../base/base.h"
+
+#include <hmc/stats.h>
+#include <stdatomic.h>
+
+enum { HMCI_STRIPES = 16, HMCI_LATENCIES = 3 };
+
+/* Puts of 8 bytes have a counter of their own, so that one addition does. */
+typedef struct hmci_stripe {
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t words;
+  _Atomic uint64_t puts, put_bytes, gets, get_bytes, atomics;
+} hmci_stripe_t;
+
+typedef struct hmci_latency {
+  _Atomic uint64_t nanoseconds, longest;
+  _Atomic uint64_t buckets[HMC_LATENCY_BUCKETS];
+} hmci_latency_t;
+
+typedef struct hmci_stats {
+  hmci_stripe_t stripes[HMCI_STRIPES];
+  hmci_latency_t latencies[HMCI_LATENCIES]; /* by hmc_latency_kind_t */
+  _Atomic uint64_t failures, timeouts, cancellations, notifications, lost;
+} hmci_stats_t;
+
+extern _Thread_local char hmci_stats_place __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* Threads' blocks lie apart by their stacks, so the address spreads them. */
+static inline hmci_stripe_t *hmci_stats_stripe(hmci_stats_t *stats) {
+  uintptr_t place = (uintptr_t)&hmci_stats_place;
+  return &stats->stripes[(place >> 12 ^ place >> 23) % HMCI_STRIPES];
+}
+
+static inline void hmci_stats_add(_Atomic uint64_t *counter, uint64_t count) {
+  atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + count, memory_order_relaxed);
+}
+
+static inline void hmci_stats_put(hmci_stats_t *stats, uint64_t bytes) {
+  hmci_stripe_t *stripe = hmci_stats_stripe(stats);
+  hmci_stats_add(&stripe->puts, 1);
+  hmci_stats_add(&stripe->put_bytes, bytes);
+}
+
+static inline void hmci_stats_get(hmci_stats_t *stats, uint64_t bytes) {
+  hmci_stripe_t *stripe = hmci_stats_stripe(stats);
+  hmci_stats_add(&stripe->gets, 1);
+  hmci_stats_add(&stripe->get_bytes, bytes);
+}
+
+/* One operation ended, `nanoseconds` after it began (0: not timed). */
+void hmci_stats_end(hmci_stats_t *stats, hmc_latency_kind_t kind, hmc_status_t status, uint64_t nanoseconds);
+
+/* Adds what `from` has counted. */
+void hmci_stats_merge(hmci_stats_t *into, const hmci_stats_t *from);
+
+/* The sums; `peers` and `regions` are the caller's. */
+void hmci_stats_read(const hmci_stats_t *stats, hmc_stats_t *sums);
+void hmci_latency_read(const hmci_stats_t *stats, hmc_latency_kind_t kind, hmc_latency_t *latency);
+
+#endif
