@@ -181,7 +181,7 @@ hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t 
     return HMC_SUCCESS;
   }
   if (is_broken_number(host) || strlen(host) >= HMCI_HOST_TEXT || strpbrk(host, " /:%"))
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%.64s\" is neither an IP address nor the name of a host", host);
+    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is neither an IP address nor the name of a host", host);
   query_t *query = query_new(host);
   if (!query || !start_query(query)) {
     if (query) query_free(query);

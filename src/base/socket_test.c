@@ -232,12 +232,11 @@ static void test_congestion_control_is_by_name(void **state) {
 static void test_addresses_that_are_refused(void **state) {
   (void)state;
   static const char *const bad[] = {"",
-                                    "localhost",
                                     "10.0.0",
                                     "1",
                                     "::1::2",
                                     "127.0.0.1 ",
-                                    "[::1]",
+                                    "[::1",
                                     "fe80::1%no-such-card",
                                     "127.0.0.1%lo",
                                     "0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001%lo"};

@@ -16,7 +16,7 @@ import sys
 from report import finish
 
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
-OTHERS = {"HOME", "CTRL_TRANSPORT", "UCX_SOCKADDR_TLS_PRIORITY"}  # the system's, the first HMC's, UCX's
+OTHERS = {"HOME", "XDG_RUNTIME_DIR", "CTRL_TRANSPORT", "UCX_SOCKADDR_TLS_PRIORITY"}  # the system's, the first HMC's, UCX's
 
 
 def settings(program):
