@@ -26,14 +26,14 @@ def main():
         if len(words) < 8 or not words[0].rstrip(":").isdigit() or words[6] == "UND":
             continue
         name, _, version = words[7].partition("@@")
-        if words[6] == "ABS" and re.fullmatch(r"HMC_(\d+|PRIVATE)", name):
+        if words[6] == "ABS" and re.fullmatch(r"HMC_(\d+\.\d+|PRIVATE)", name):
             continue
         if name.startswith("hmci_") and version == "HMC_PRIVATE":
             continue
         shown.add(name)
         if not name.startswith("hmc_"):
             faults.append(f"{name} is shown, and is no public name")
-        elif not re.fullmatch(r"HMC_\d+", version):
+        elif not re.fullmatch(r"HMC_\d+\.\d+", version):
             faults.append(f"{name} has no symbol version")
 
     needed = subprocess.run([readelf, "--wide", "--dynamic", library], stdout=subprocess.PIPE, universal_newlines=True,
