@@ -4,6 +4,8 @@
  * what they share. Locking: `lock` of a query guards its fields. */
 #include "resolve.h"
 
+#include "stop.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
@@ -14,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+enum { STOP_LOOK = 100000000 }; /* nanoseconds between looks at whether to give up */
 
 /* ---- what people write ------------------------------------------------------------------------------------------- */
 
@@ -33,7 +37,7 @@ hmc_status_t hmci_address_split(const char *text, char host[HMCI_HOST_TEXT], uin
   if (*text == '[') {
     end = strchr(text, ']');
     if (!end || (end[1] && end[1] != ':'))
-      return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no address such as [fe80::1]:2025", text);
+      return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is not an address such as [fe80::1]:2025", text);
     begin++;
     colon = end[1] ? end + 1 : NULL;
   } else if (colon && strchr(text, ':') != colon) {
@@ -134,12 +138,11 @@ static query_t *query_new(const char *host) {
 
 /* True where the thread has answered; else it frees the query. */
 static bool await_query(query_t *query, uint64_t deadline) {
-  struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-  int error = 0;
   pthread_mutex_lock(&query->lock);
-  while (!query->done && error != ETIMEDOUT) {
-    error = deadline == HMCI_NEVER ? pthread_cond_wait(&query->changed, &query->lock)
-                                   : pthread_cond_timedwait(&query->changed, &query->lock, &until);
+  while (!query->done && hmci_now() < deadline && !hmci_stop_is_asked()) {
+    uint64_t look = hmci_now() + STOP_LOOK, next = look < deadline ? look : deadline;
+    struct timespec until = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)};
+    pthread_cond_timedwait(&query->changed, &query->lock, &until);
   }
   bool done = query->done;
   query->abandoned = !done;
@@ -187,8 +190,10 @@ hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t 
     if (query) query_free(query);
     return hmci_fail(HMC_NO_MEMORY, "no memory or thread to look up the host \"%s\"", host);
   }
-  if (!await_query(query, deadline))
+  if (!await_query(query, deadline)) {
+    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
     return hmci_fail(HMC_TIMEOUT, "looking up the host \"%s\" took too long: is the name server there?", host);
+  }
   int error = query->error;
   if (!error) *addresses = query->found;
   query_free(query);

@@ -5,6 +5,7 @@
  * A UNIX socket file is made under a lock on its directory, so that of two processes that find the same stale file only
  * one replaces it, and so that nobody takes a file for stale between another one's bind() and listen(). */
 #include "socket.h"
+#include "stop.h"
 
 #include "resolve.h"
 
@@ -102,7 +103,7 @@ static hmc_status_t parse_ip(const char *ip, uint16_t port, address_t *address, 
     }
     *size = sizeof(parsed.v6);
   } else {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no IPv4 or IPv6 address", ip);
+    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is not an IPv4 or IPv6 address", ip);
   }
   *address = parsed;
   return HMC_SUCCESS;
@@ -239,7 +240,7 @@ static hmc_status_t remove_stale(const address_t *address, socklen_t size) {
   struct stat file;
   int probe;
   if (lstat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) {
-    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s: there is a file of that name that is no socket", path);
+    return hmci_fail(HMC_ADDRESS_IN_USE, "unix:%s: there is a file of that name that is not a socket", path);
   }
   hmc_status_t status = new_socket(AF_UNIX, &probe);
   if (status != HMC_SUCCESS) {
@@ -330,11 +331,11 @@ static hmc_status_t connect_failure(int error, const char *where) {
 
 /* Waits for a connect() that is under way. */
 static hmc_status_t connect_finish(int descriptor, const char *where, uint64_t deadline) {
-  struct pollfd wait = {.fd = descriptor, .events = POLLOUT};
   int ready;
   do {
-    ready = poll(&wait, 1, hmci_poll_timeout(deadline));
+    ready = hmci_stop_poll(descriptor, POLLOUT, hmci_poll_timeout(deadline));
   } while (ready < 0 && errno == EINTR);
+  if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
   if (ready == 0) {
     return hmci_fail(HMC_TIMEOUT, "%s did not answer in time", where);
   }
@@ -363,7 +364,8 @@ static hmc_status_t connect_by(int descriptor, const address_t *address, socklen
     if (hmci_now() >= deadline) {
       return hmci_fail(HMC_TIMEOUT, "%s did not take the connection in time", where);
     }
-    poll(NULL, 0, RETRY_MS);
+    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    hmci_stop_poll(-1, 0, RETRY_MS);
   }
 }
 

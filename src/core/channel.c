@@ -1,6 +1,8 @@
 /* Frames over a secure stream (see channel.h). */
 #include "channel.h"
 
+#include "../base/stop.h"
+
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,9 +130,9 @@ hmc_status_t hmci_channel_receive(hmci_channel_t *channel, uint16_t *type, hmci_
 /* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
 static hmc_status_t wait_ready(hmci_channel_t *channel, short events, uint64_t deadline) {
-  struct pollfd poll_for = {.fd = hmci_secure_descriptor(channel->stream), .events = events};
   if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
-  poll(&poll_for, 1, hmci_poll_timeout(deadline));
+  if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+  hmci_stop_poll(hmci_secure_descriptor(channel->stream), events, hmci_poll_timeout(deadline));
   return HMC_SUCCESS;
 }
 

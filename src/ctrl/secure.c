@@ -16,6 +16,7 @@
 #include "secure.h"
 
 #include "../base/socket.h"
+#include "../base/stop.h"
 #include "digest.h"
 #include "openssl.h"
 #include "records.h"
@@ -129,7 +130,7 @@ static hmc_status_t deny_stranger(hmci_secure_t *stream, const uint8_t *opening,
     shown[i] = isprint(opening[i]) ? (char)opening[i] : '.';
   }
   shown[length] = '\0';
-  return hmci_fail(HMC_DENIED, "%s is no HMC: it begins with \"%s\"", stream->name, shown);
+  return hmci_fail(HMC_DENIED, "%s is not HMC: it begins with \"%s\"", stream->name, shown);
 }
 
 /* ---- the greeting ------------------------------------------------------------------------------------------------ */
@@ -333,11 +334,11 @@ static hmc_status_t explain_handshake(hmci_secure_t *stream) {
     return deny_stranger(stream, wire->opening, wire->opening_size);
   }
   if (wire->refused) {
-    return hmci_fail(HMC_DENIED, "%s is no HMC: its handshake is larger than the %u B that are taken", stream->name,
+    return hmci_fail(HMC_DENIED, "%s is not HMC: its handshake is larger than the %u B that are taken", stream->name,
                      HMCI_TLS_HANDSHAKE_LIMIT);
   }
   if (wire->opening_size > 0 && wire->opening[0] == SSL3_RT_ALERT) {
-    snprintf(what, sizeof(what), "turned this end down: it has another secret, or is no HMC (TLS: %s)", reason);
+    snprintf(what, sizeof(what), "turned this end down: it has another secret, or is not HMC (TLS: %s)", reason);
     return deny_secret(stream, what);
   }
   if (wire->ended || wire->error != 0) {
@@ -422,7 +423,7 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
   int family = 0;
   socklen_t size = sizeof(family);
   if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
-    return hmci_fail(HMC_INVALID_CONFIG, "descriptor %d is no socket: %s", descriptor, strerror(errno));
+    return hmci_fail(HMC_INVALID_CONFIG, "descriptor %d is not a socket: %s", descriptor, strerror(errno));
   }
   hmc_status_t status = HMC_SUCCESS;
   hmci_secure_t *stream = calloc(1, sizeof(*stream));
@@ -707,10 +708,10 @@ bool hmci_secure_pending(const hmci_secure_t *stream) {
 
 /* ---- blocking forms ---------------------------------------------------------------------------------------------- */
 
-/* Waits until the socket is ready; HMC_TIMEOUT at the deadline. */
+/* Waits until the socket is ready; HMC_TIMEOUT at the deadline; HMC_CANCELLED when this thread is to give up. */
 static hmc_status_t wait_ready(const hmci_secure_t *stream, short events, uint64_t deadline) {
-  struct pollfd wait = {.fd = stream->descriptor, .events = events};
-  int ready = poll(&wait, 1, hmci_poll_timeout(deadline));
+  if (hmci_stop_is_asked()) return HMC_CANCELLED;
+  int ready = hmci_stop_poll(stream->descriptor, events, hmci_poll_timeout(deadline));
   return ready == 0 ? HMC_TIMEOUT : HMC_SUCCESS; /* an error shows in the call that follows; a signal just repeats it */
 }
 
@@ -721,8 +722,10 @@ hmc_status_t hmci_secure_handshake_wait(hmci_secure_t *stream, uint64_t deadline
     if (status != HMC_IN_PROGRESS) {
       return status;
     }
-    if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
-      return hmci_fail(HMC_TIMEOUT, "%s did not finish the handshake in time: it is no HMC, or it hangs", stream->name);
+    status = wait_ready(stream, events, deadline);
+    if (status == HMC_CANCELLED) return hmci_fail(status, "cancelled");
+    if (status == HMC_TIMEOUT) {
+      return hmci_fail(HMC_TIMEOUT, "%s did not finish the handshake in time: it is not HMC, or it hangs", stream->name);
     }
   }
 }
@@ -734,7 +737,9 @@ hmc_status_t hmci_secure_read_wait(hmci_secure_t *stream, void *data, size_t siz
     size_t done = 0;
     hmc_status_t status = hmci_secure_read(stream, (uint8_t *)data + filled, size - filled, &done, &events);
     if (status == HMC_IN_PROGRESS) {
-      if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
+      status = wait_ready(stream, events, deadline);
+      if (status == HMC_CANCELLED) return hmci_fail(status, "cancelled");
+      if (status == HMC_TIMEOUT) {
         return hmci_fail(HMC_TIMEOUT, "%s sent %zu of %zu B in time", stream->name, filled, size);
       }
     } else if (status != HMC_SUCCESS) {
@@ -752,7 +757,9 @@ hmc_status_t hmci_secure_write_wait(hmci_secure_t *stream, const void *data, siz
     size_t done = 0;
     hmc_status_t status = hmci_secure_write(stream, (const uint8_t *)data + taken, size - taken, &done, &events);
     if (status == HMC_IN_PROGRESS) {
-      if (wait_ready(stream, events, deadline) == HMC_TIMEOUT) {
+      status = wait_ready(stream, events, deadline);
+      if (status == HMC_CANCELLED) return hmci_fail(status, "cancelled");
+      if (status == HMC_TIMEOUT) {
         return hmci_fail(HMC_TIMEOUT, "%s took %zu of %zu B in time", stream->name, taken, size);
       }
     } else if (status != HMC_SUCCESS) {

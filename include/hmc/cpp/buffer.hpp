@@ -15,6 +15,7 @@
 #include <string>
 
 namespace hmc {
+inline namespace v0 {
 
 /* A registered buffer on one device. Every call takes `bias`, the offset in the buffer in bytes, and is complete when
  * it returns; a copy that would run past the buffer moves nothing. Errors common to the copies: ERROR (bias + size
@@ -22,7 +23,7 @@ namespace hmc {
 class ConnBuffer {
 public:
   /* Allocates `buffer_size` zeroed bytes. Throws as Memory does for a kind that does not exist here; whether the rest
-   * worked is told by getInitStatus. */
+   * worked, getInitStatus says. */
   ConnBuffer(int device_id_, size_t buffer_size_, MemoryType mem_type_ = MemoryType::DEFAULT)
       : mem_ops(&memory_), mem_type(mem_type_), device_id(device_id_), memory_(device_id_, mem_type_) {
     status_ = allocate(buffer_size_);
@@ -135,5 +136,6 @@ private:
   std::string failure_; /* the text for status_ */
 };
 
+} // namespace v0
 } // namespace hmc
 #endif

@@ -37,6 +37,7 @@
 #include <vector>
 
 namespace hmc {
+inline namespace v0 {
 
 /* How a peer is to be reached. All but AUTO are required: where that way does not work, connectTo answers UNSUPPORT and
  * last_error() says why. The first two have their historical values. */
@@ -137,7 +138,7 @@ public:
   uint16_t ctrlPort() const { return state_->control->tcpPort(); }
 
   /* Connects to the buffer behind a server's address; fine when that connection exists.
-   * Errors: ERROR (nobody listens there, or it is no Communicator, or the secrets differ), TIMEOUT, UNSUPPORT (`type`
+   * Errors: ERROR (nobody listens there, or it is not a Communicator, or the secrets differ), TIMEOUT, UNSUPPORT (`type`
    * does not work between the two). */
   status_t connectTo(const std::string &peer_ip, uint16_t port, ConnType type = ConnType::AUTO) {
     status_t status = ready();
@@ -171,7 +172,7 @@ public:
     return status;
   }
 
-  /* Hangs up on all peers at an address, whoever dialled; that there is none is fine. Operations in flight to them end
+  /* Hangs up on all peers at an address, also those that dialled in; there may be none. Operations in flight to them end
    * with ERROR (CANCELLED). */
   status_t disConnect(const std::string &ip, ConnType type = ConnType::AUTO) { return hang_up(ip, 0, type); }
   status_t disConnect(const std::string &ip, uint16_t port, ConnType type = ConnType::AUTO) {
@@ -316,7 +317,7 @@ public:
   }
 
   /* Move `size` bytes of any size between memory of the two programs' own, of any kind at either end and apart from the
-   * buffers: each sendDataTo meets one recvDataFrom of the peer, in the order they are called, whoever comes first.
+   * buffers: each sendDataTo meets one recvDataFrom of the peer, in the order they are called; either may come first.
    * `buf_type` is the kind of memory that buf is in; DEFAULT: what it is. Where this side listens, both wait for a peer
    * that has yet to dial; of several peers at an address the receiver takes the one that sends first.
    * Completion: sendDataTo returns when the receiver has the bytes. recvDataFrom has `size` bytes of room, and *flag
@@ -369,7 +370,7 @@ public:
 
   /* One number to a rank, and the next one from it: the tag by which programs tell each other what lies where. Both
    * wait for the link to come up where this side can be dialled, ctrlRecv at most `timeout_ms` (0: HMC_TIMEOUT). Errors:
-   * ERROR: no link, and none can come up; it was lost; the next message was no tag, and is gone (see last_status). */
+   * ERROR: no link, and none can come up; it was lost; the next message was not a tag, and is gone (see last_status). */
   status_t ctrlSend(CtrlId peer_id, uint64_t tag) {
     note_rank(peer_id);
     return hmc_detail::answer_error(state_->control->sendU64(peer_id, tag));
@@ -644,11 +645,12 @@ private:
     return hmc_detail::answer(status);
   }
 
-  /* How long a call waits for a peer whose handshake is under way. */
+  /* How long a call waits for a peer whose handshake is not over. */
   enum : uint64_t { ARRIVAL_MS = 50 };
 
   std::unique_ptr<State> state_;
 };
 
+} // namespace v0
 } // namespace hmc
 #endif

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 namespace hmc {
+inline namespace v0 {
 
 /* The types that messages of the first generation have. */
 enum CtrlMsgType : uint16_t {
@@ -46,7 +47,7 @@ struct CtrlMsgHeader {
   uint32_t length; /* bytes of the message */
 };
 
-/* What a control call answers: true for success, and the status_t, one of six, for those who want to know more. */
+/* What a control call answers: true for success, and the status_t, one of six, with more detail. */
 class CtrlResult {
 public:
   CtrlResult(status_t status) : status_(status) {}
@@ -137,7 +138,8 @@ public:
 
   /* The process's own manager. Lives until the program ends. */
   static CtrlSocketManager &instance() {
-    static CtrlSocketManager manager{true};
+    static CtrlSocketManager &manager = *static_cast<CtrlSocketManager *>(hmc_state_object(
+        "hmc::v0::CtrlSocketManager", []() -> void * { return new CtrlSocketManager(true); }));
     return manager;
   }
 
@@ -372,7 +374,7 @@ private:
     return status_t::SUCCESS;
   }
 
-  /* Closes all links, and the channels with them when the last call that is under way lets go. Links that no call has
+  /* Closes all links, and the channels with them when the last call that uses them ends. Links that no call has
    * named can only be closed so. */
   void shut() {
     std::shared_ptr<hmc_control_t> control, dialler;
@@ -495,7 +497,8 @@ private:
   /* Ranks that no program numbers its processes with. Two of a thousand clients of one server get the same one with a
    * probability of about 1 in 4000. */
   static CtrlId random_rank() {
-    static std::atomic<uint64_t> count{0};
+    static std::atomic<uint64_t> &count = *static_cast<std::atomic<uint64_t> *>(
+        hmc_state_object("hmc::v0::random_rank", []() -> void * { return new std::atomic<uint64_t>{0}; }));
     uint64_t mixed = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
     mixed ^= reinterpret_cast<uintptr_t>(&count) ^ (static_cast<uint64_t>(getpid()) << 32);
     mixed += count.fetch_add(1) * 0x9e3779b97f4a7c15u;
@@ -514,5 +517,6 @@ private:
   std::atomic<uint64_t> received_{0};
 };
 
+} // namespace v0
 } // namespace hmc
 #endif

@@ -1,7 +1,7 @@
 /* What lies under ConnBuffer and Communicator: one context, its listeners and its peers. Not for programs.
  *
  * A ConnBuffer has an Endpoint to itself, and its memory is the one region of that context which peers can open, named
- * "hmc.buffer". So whoever connects to a port of a Communicator, or was connected to from one, means its buffer by that
+ * "hmc.buffer". So a program that connects to a port of a Communicator, or was connected to from one, means its buffer by that
  * name, however many buffers and Communicators the process has; nothing else need be exchanged. A context for each
  * buffer also lets the buffer be allocated by the context, before any Communicator is there, which is what lets peers
  * on the same host map it.
@@ -31,6 +31,7 @@
 #include <vector>
 
 namespace hmc {
+inline namespace v0 {
 namespace hmc_detail {
 
 inline const char *buffer_region_name() { return "hmc.buffer"; }
@@ -250,7 +251,7 @@ public:
     return false;
   }
 
-  /* Takes out all peers that fit, which hang up when the caller and what is under way let go of them. */
+  /* Takes out all peers that fit, which hang up when the caller and pending calls let go of them. */
   PeerList take_out(const void *owner, const std::string &ip, uint16_t port, hmc_connection_type_t type) {
     PeerList removed = remove_if([&](const Peer &peer) { return fits(peer, owner, ip, port, type); });
     if (!removed.empty() || !port) return removed;
@@ -341,5 +342,6 @@ private:
 };
 
 } // namespace hmc_detail
+} // namespace v0
 } // namespace hmc
 #endif

@@ -1,6 +1,6 @@
 /* Two-sided transfers between memory of the two programs' own. Not for programs: see Communicator::sendDataTo.
  *
- * The sender lends its bytes as a region that peers may read, offers it by a message, and waits for the answer. The
+ * The sender registers its bytes as a region that peers may read, offers it by a message, and waits for the answer. The
  * receiver takes the oldest offer of its peer, reads the bytes straight into its own memory, by whatever pipeline the
  * two memories need, and answers what came of it. So either side may come first, and only the receiver decides: what
  * is too large for it is refused before a byte has moved. An offer whose sender has given up is known by its region,
@@ -22,16 +22,14 @@
 #include <string>
 
 namespace hmc {
+inline namespace v0 {
 namespace hmc_detail {
 
 /* What a thread that waits here asks now and then: true ends the wait with CANCELLED. For bindings of languages that
  * handle signals by themselves; NULL, as it is at first: nothing is asked. One for each thread. */
 using StopCheck = bool (*)();
 
-inline StopCheck &stop_check() {
-  static thread_local StopCheck check = nullptr;
-  return check;
-}
+inline StopCheck &stop_check() { return hmc_state_of_thread()->stop; }
 
 /* One call of sendDataTo or recvDataFrom. */
 class Exchange {
@@ -43,9 +41,9 @@ public:
         end_(Clock::now() + std::chrono::milliseconds(endpoint.timeout_ms())) {}
 
   status_t send(const void *data, size_t size, MemoryType memory) {
-    Region lent;
+    Region registered;
     Message offer = {MessageKind::OFFER, status_t::SUCCESS, endpoint_.mailbox().new_id(), size};
-    status_t status = lend(const_cast<void *>(data), size, memory, name_of(offer.id).c_str(), HMC_REMOTE_READ, &lent);
+    status_t status = register_region(const_cast<void *>(data), size, memory, name_of(offer.id).c_str(), HMC_REMOTE_READ, &registered);
     std::shared_ptr<Peer> peer;
     if (status == status_t::SUCCESS) status = find_peer(&peer);
     if (status == status_t::SUCCESS) status = post(*peer, offer);
@@ -61,7 +59,7 @@ public:
 
   status_t receive(void *data, size_t capacity, MemoryType memory, size_t *received) {
     Region room;
-    status_t status = lend(data, capacity, memory, nullptr, 0, &room);
+    status_t status = register_region(data, capacity, memory, nullptr, 0, &room);
     while (status == status_t::SUCCESS) {
       std::shared_ptr<Peer> peer;
       Message offer;
@@ -114,7 +112,7 @@ private:
   uint64_t look_ms() const { return std::min<uint64_t>(left_ms(), LOOK_MS); }
 
   /* Makes a region of the program's memory, none where it has no bytes; `memory` says what it takes it for. */
-  status_t lend(void *data, size_t size, MemoryType memory, const char *name, unsigned rights, Region *lent) {
+  status_t register_region(void *data, size_t size, MemoryType memory, const char *name, unsigned rights, Region *registered) {
     if (!size) return status_t::SUCCESS;
     if (!data) return fail(status_t::INVALID_CONFIG, "%s: %zu B at NULL", call_, size);
     hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
@@ -125,7 +123,7 @@ private:
                   hmc_memory_kind_name(info.memory.kind), hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory)));
     hmc_region_t *region = nullptr;
     status = check(hmc_region_register(endpoint_.context(), data, size, name, rights, &region));
-    lent->reset(region);
+    registered->reset(region);
     return status;
   }
 
@@ -270,5 +268,6 @@ private:
 };
 
 } // namespace hmc_detail
+} // namespace v0
 } // namespace hmc
 #endif

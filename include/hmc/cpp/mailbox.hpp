@@ -25,6 +25,7 @@
 #include <vector>
 
 namespace hmc {
+inline namespace v0 {
 namespace hmc_detail {
 
 enum class MessageKind : uint8_t {
@@ -52,7 +53,7 @@ inline void encode(const Message &message, uint8_t *bytes) {
   }
 }
 
-/* False for what is no message of ours. */
+/* False for anything else than a message of ours. */
 inline bool decode(const uint8_t *bytes, size_t size, Message *message) {
   static const uint8_t magic[4] = {'h', 'm', 'x', '1'};
   if (size != MESSAGE_BYTES || !std::equal(magic, magic + sizeof magic, bytes) || bytes[6] || bytes[7]) return false;
@@ -180,5 +181,6 @@ private:
 };
 
 } // namespace hmc_detail
+} // namespace v0
 } // namespace hmc
 #endif

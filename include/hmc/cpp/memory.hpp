@@ -16,6 +16,7 @@
 #define ACCEL_PAGE_SIZE (64 * 1024)
 
 namespace hmc {
+inline namespace v0 {
 
 using CNaddr = uint64_t; /* an address of a Cambricon MLU */
 
@@ -48,7 +49,7 @@ inline hmc_status_t resolve_memory(MemoryType type, int device, hmc_memory_t *re
 }
 
 /* A kind that this machine lacks altogether is a fault of the program's configuration, and constructors have always
- * thrown for it. A device that is missing of a kind that works is told by getInitStatus. */
+ * thrown for it. Where a kind works but has no such device, getInitStatus says so. */
 inline void expect_supported(MemoryType type, hmc_status_t status) {
   if (status != HMC_UNSUPPORT || type == MemoryType::DEFAULT || type == MemoryType::CPU) return;
   const char *name = "The accelerator";
@@ -254,5 +255,6 @@ inline std::unique_ptr<MemoryBase> Memory::createMemoryClass(MemoryType mem_type
   return std::unique_ptr<MemoryBase>(new hmc_detail::MemoryClass(device_id_, mem_type));
 }
 
+} // namespace v0
 } // namespace hmc
 #endif

@@ -6,6 +6,7 @@
 #define HMC_CPP_STATUS_HPP
 
 #include <hmc/export.h>
+#include <hmc/state.h>
 #include <hmc/status.h>
 
 #include <cstdarg>
@@ -14,6 +15,7 @@
 #include <string>
 
 namespace hmc {
+inline namespace v0 {
 
 /* The codes of hmc_status_t under their historical names, with the same values. */
 enum class HMC_CHECKED_TYPE status_t : int {
@@ -23,7 +25,7 @@ enum class HMC_CHECKED_TYPE status_t : int {
 };
 
 /* A code for people, in the words that HMC has always had for the six; the name of a finer one ("PEER_LOST"); "Unknown
- * Status" for a value that is no code. Ownership: static storage. Threads: any. */
+ * Status" for any other value. Ownership: static storage. Threads: any. */
 inline const char *status_to_string(status_t status) {
   switch (status) {
   case status_t::SUCCESS: return "Succeeded";
@@ -41,20 +43,10 @@ inline const char *status_to_string(status_t status) {
 namespace hmc_detail {
 
 /* The text of a failure that was born in these headers; empty when the C API has the text. One for each thread. */
-struct FailureText {
-  char text[512];
-};
-
-inline char *failure_text() {
-  static thread_local FailureText failure = {{0}};
-  return failure.text;
-}
+inline char *failure_text() { return hmc_state_of_thread()->text; }
 
 /* The code of the last failure of this thread, as fine as it was known. */
-inline status_t &failure_status() {
-  static thread_local status_t status = status_t::SUCCESS;
-  return status;
-}
+inline status_t failure_status() { return static_cast<status_t>(hmc_state_of_thread()->status); }
 
 /* What a program hears of a status: a finer one is an ERROR to those who know six. */
 inline status_t answer(status_t status) {
@@ -71,9 +63,9 @@ inline status_t
 fail(status_t status, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
-  std::vsnprintf(failure_text(), sizeof(FailureText), format, arguments);
+  std::vsnprintf(failure_text(), sizeof hmc_state_of_thread()->text, format, arguments);
   va_end(arguments);
-  failure_status() = status;
+  hmc_state_of_thread()->status = static_cast<int>(status);
   return status;
 }
 
@@ -81,7 +73,7 @@ fail(status_t status, const char *format, ...) {
 inline status_t check(hmc_status_t status) {
   if (status != HMC_SUCCESS) {
     failure_text()[0] = 0;
-    failure_status() = static_cast<status_t>(status);
+    hmc_state_of_thread()->status = static_cast<int>(status);
   }
   return static_cast<status_t>(status);
 }
@@ -100,5 +92,6 @@ inline const char *last_error() {
  * when no call failed yet. Threads: each has its own. */
 inline status_t last_status() { return hmc_detail::failure_status(); }
 
+} // namespace v0
 } // namespace hmc
 #endif

@@ -10,6 +10,7 @@
 #include "shm.h"
 
 #include "../../base/socket.h"
+#include "../../base/stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,8 +93,8 @@ static hmc_status_t receive_wait(int socket, uint64_t deadline, message_t *messa
   hmc_status_t status;
   while ((status = receive_message(socket, message, descriptor)) == HMC_IN_PROGRESS) {
     if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "process did not answer within the deadline");
-    struct pollfd answer = {.fd = socket, .events = POLLIN};
-    poll(&answer, 1, hmci_poll_timeout(deadline));
+    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    hmci_stop_poll(socket, POLLIN, hmci_poll_timeout(deadline));
   }
   return status;
 }
@@ -455,8 +456,8 @@ static hmc_status_t connect_abstract(const char *name, uint64_t deadline, int *o
   int socket_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (socket_ < 0) return hmci_fail(HMC_UNSUPPORT, "no UNIX sockets: %s", strerror(errno));
   while (connect(socket_, (struct sockaddr *)&address, size)) {
-    if (errno == EAGAIN && hmci_now() < deadline) { /* its queue is full */
-      poll(NULL, 0, 1);
+    if (errno == EAGAIN && hmci_now() < deadline && !hmci_stop_is_asked()) { /* its queue is full */
+      hmci_stop_poll(-1, 0, 1);
       continue;
     }
     hmc_status_t status = hmci_fail(

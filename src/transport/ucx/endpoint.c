@@ -1,6 +1,7 @@
 /* A pipe through UCX: from opening to closing (see pipe.h). */
 #include "pipe.h"
 
+#include "../../base/stop.h"
 #include "listener.h"
 
 #include <errno.h>
@@ -219,6 +220,8 @@ hmc_status_t hmci_ucx_pipe_await(hmci_ucx_pipe_t *pipe, const bool *answered, ui
     uint64_t now = hmci_now();
     if (hmci_ucx_worker_poll(worker)) {
       idle_since = now;
+    } else if (hmci_stop_is_asked()) {
+      status = hmci_fail(HMC_CANCELLED, "cancelled");
     } else if (now >= deadline) {
       status = hmci_fail(HMC_TIMEOUT, "no answer through UCX within the deadline");
     } else if (now - idle_since >= worker->spin) {

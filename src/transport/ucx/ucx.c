@@ -27,6 +27,7 @@
  * only; who connects and does not know them is cut off. That does not reach the ports that UCX's tcp opens besides, at
  * which it takes anybody's word: in a network that is not trusted, use type tcp or rdma, or leave tcp out by UCX_TLS. A
  * context that makes no connection by UCX opens no port. */
+#include "../../base/stop.h"
 #include "../module.h"
 #include "../stream/requester.h"
 #include "../stream/responder.h"
@@ -308,8 +309,10 @@ static hmc_status_t ask_ports(ucx_connection_t *connection, uint64_t deadline, s
       status = hmci_fail(HMC_UNSUPPORT, "UCX does not listen at the peer: its log says why");
     } else if (hmci_now() >= deadline) {
       status = hmci_fail(HMC_TIMEOUT, "no answer within the deadline");
+    } else if (hmci_stop_is_asked()) {
+      status = hmci_fail(HMC_CANCELLED, "cancelled");
     } else {
-      poll(&(struct pollfd){.fd = pipe->descriptor, .events = POLLIN}, 1, hmci_poll_timeout(deadline));
+      hmci_stop_poll(pipe->descriptor, POLLIN, hmci_poll_timeout(deadline));
     }
   }
   pipe->close(pipe);

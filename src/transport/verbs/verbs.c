@@ -1,6 +1,7 @@
 /* verbs: the table. See verbs.h for how it works. */
 #include "verbs.h"
 
+#include "../../base/stop.h"
 #include "../module.h"
 
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 
 enum { ALLOWANCE_LEAST = 64 << 20 };
+enum { STOP_LOOK = 100000000 }; /* nanoseconds between looks at whether to give up */
 
 /* ---- the transport ----------------------------------------------------------------------------------------------- */
 
@@ -217,11 +219,12 @@ static bool is_settled(const verbs_connection_t *connection, bool *up) {
 
 /* Waits until the first round of all rails has shown whether packets get through. */
 static hmc_status_t wait_until_settled(verbs_connection_t *connection, uint64_t deadline) {
-  struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
-  int error = 0;
   bool up, settled;
-  while (!(settled = is_settled(connection, &up)) && !connection->failed && !connection->cut && !error) {
-    error = pthread_cond_timedwait(&connection->changed, &connection->transport->lock, &until);
+  while (!(settled = is_settled(connection, &up)) && !connection->failed && !connection->cut && hmci_now() < deadline) {
+    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    uint64_t look = hmci_now() + STOP_LOOK, next = look < deadline ? look : deadline;
+    struct timespec until = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)};
+    pthread_cond_timedwait(&connection->changed, &connection->transport->lock, &until);
   }
   if (connection->failed || connection->cut) return hmci_fail(HMC_PEER_LOST, "the peer hung up");
   if (up) return HMC_SUCCESS;
