@@ -1,6 +1,6 @@
 /* One place to wait: completions, arrivals, notifications and lost peers, from one call and one descriptor.
  *
- * What happens on a context is given out once, in the order in which it happened: by hmc_poll, or, for their kinds, by
+ * Each event of a context is returned once, in the order in which they happened: by hmc_poll, or, for their kinds, by
  * hmc_context_accept and hmc_notification_receive. A program that uses several of them shares the events among them. */
 #ifndef HMC_POLL_H
 #define HMC_POLL_H
@@ -30,12 +30,14 @@ typedef enum hmc_event_kind {
 typedef struct hmc_event {
   size_t size; /* of the struct, see hmc_poll */
   hmc_event_kind_t kind;
-  hmc_status_t status;    /* completion: what the request came to; else HMC_SUCCESS */
+  hmc_status_t status;    /* completion: the result of the request; else HMC_SUCCESS */
   hmc_request_t *request; /* completion */
-  void *user;             /* completion: what its options said */
-  hmc_peer_t *peer;       /* arrival, lost; notification: who sent it, NULL where that peer is closed */
-  void *data;             /* notification: its bytes; the caller's, until hmc_notification_free */
+  void *user;             /* completion: `user` of its options */
+  hmc_peer_t
+      *peer;  /* arrival, lost; completion of hmc_context_connect_nb; notification: the sender, NULL: it is closed */
+  void *data; /* notification: its bytes; the caller's, until hmc_notification_free */
   size_t data_size;
+  hmc_remote_t *remote; /* completion of hmc_remote_open_nb or hmc_remote_find_nb: the region */
 } hmc_event_t;
 #define HMC_EVENT_INIT HMC_SIZED_INIT(hmc_event_t)
 
@@ -43,7 +45,7 @@ typedef struct hmc_event {
  * Waits until something happens on a context, and takes what has happened so far, the oldest first.
  *
  * Ownership: an arrived peer is the context's as by hmc_context_accept; a notification's bytes are the caller's. A
- * request stays the caller's; one that is freed is not given out. Threads: any, several at once.
+ * request stays the caller's; one that is freed is not returned. Threads: any, several at once.
  *
  * \param context The context.
  * \param events Gets what happened. The `size` of the first entry says how large all are; begin with HMC_EVENT_INIT.
@@ -83,7 +85,7 @@ HMC_API void hmc_notification_free(void *data);
 /**
  * A descriptor for poll loops that is readable while hmc_poll_kinds would find something. Do not read from it.
  *
- * Ownership: the context's. There is one per context; a later call changes the kinds it tells of. Threads: any.
+ * Ownership: the context's. There is one per context; a later call changes its kinds. Threads: any.
  *
  * \param context The context.
  * \param kinds The kinds, by HMC_EVENT_BIT; an interrupt makes it readable in any case.

@@ -1,8 +1,10 @@
 /* Regions: memory that peers may reach, and the peers' regions as seen from here.
  *
- * A region has a name, rights and a generation. No address ever travels: a peer names (region, generation, offset,
- * length), and the owner's side checks rights and bounds. A region that was closed, or closed and made anew under the
- * same name, answers HMC_STALE to those who opened the former one. */
+ * A region has a name, rights and a generation. Operations carry no addresses: a peer names a region, its generation,
+ * an offset and a length, and the owner's side checks rights and bounds. Operations on a region that was closed return
+ * HMC_STALE, also where a new region has the same name.
+ *
+ * Regions may overlap. Each has its own name, rights and end. */
 #ifndef HMC_REGION_H
 #define HMC_REGION_H
 
@@ -30,32 +32,54 @@ enum {
 
 #define HMC_REGION_NAME_SIZE 64 /* bytes of a region's name with the end */
 
-/* Allocates `size` bytes of `memory`, zeroed, as a region named `name` that peers may reach with `rights`. Host memory
- * made so is mapped by peers on the same host, which is the fastest there is.
- * Ownership: the region is the context's until hmc_region_close; its memory goes with it. `name` is copied; NULL or ""
- * makes a region for local use only, which no peer can open. Errors: HMC_INVALID_CONFIG (size 0, a name too long or in
- * use, unknown rights), HMC_UNSUPPORT, HMC_NOT_FOUND (no such device), HMC_NO_MEMORY. Threads: any. */
+/* ---- making regions ---------------------------------------------------------------------------------------------- */
+
+/**
+ * Allocates memory, zeroed, as a region. Peers on the same host map host memory that was allocated in this way, which
+ * is the fastest way to reach it.
+ *
+ * Ownership: the region belongs to the context until hmc_region_close; its memory goes with it. Threads: any. Never
+ * blocks.
+ *
+ * \param context The context.
+ * \param memory Which memory.
+ * \param size Its bytes.
+ * \param name The region's name; copied. NULL or "": the region is for local use only, and no peer can open it.
+ * \param rights What peers may do: HMC_REMOTE_*.
+ * \param region Gets the region.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, size 0, unknown rights, or a name that is too long or in use.
+ * \return HMC_UNSUPPORT This kind of memory does not work here.
+ * \return HMC_NOT_FOUND The device does not exist.
+ * \return HMC_NO_MEMORY
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc_memory_t memory, size_t size,
                                                      const char *name, unsigned rights, hmc_region_t **region);
 
-/* Makes a region of memory that the caller owns and keeps until hmc_region_close; nothing is copied. The memory may
- * be of any kind: the pointer is asked. Where adapters need the memory pinned, regions without a name share what is
- * pinned for a range that contains theirs. It stays so after the last of them where hmc_memory_allocate gave the
- * memory, until that is freed (HMC_REGISTRATION_CACHE), so that lending it again costs nothing; memory from
- * elsewhere is unpinned when its last region closes, for HMC hooks no allocator and would not learn of its end. What
- * peers reach is pinned for each region by itself, and its key ends with it. Errors and the rest as for
- * hmc_region_allocate. */
+/**
+ * Makes a region of the caller's own memory, which must stay allocated until hmc_region_close. Nothing is copied. HMC
+ * asks which kind of memory the pointer belongs to.
+ *
+ * Network adapters need pinned memory. Regions without a name share the pin of a range that contains them. Memory of
+ * hmc_memory_allocate stays pinned after its last region, until it is freed (HMC_REGISTRATION_CACHE), so that the next
+ * registration costs nothing. Other memory is unpinned with its last region, because HMC hooks no allocator and would
+ * not learn when it is freed. What peers reach is pinned for each region by itself, and its key ends with the region.
+ *
+ * Ownership, threads and blocking: as for hmc_region_allocate.
+ *
+ * \param context The context.
+ * \param pointer The memory, of any kind.
+ * \param size Its bytes.
+ * \param name As for hmc_region_allocate.
+ * \param rights As for hmc_region_allocate.
+ * \param region Gets the region.
+ * \return As hmc_region_allocate.
+ * \return HMC_OUT_OF_RANGE The allocation around the pointer is smaller than the region.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size,
                                                      const char *name, unsigned rights, hmc_region_t **region);
 
-/* Called when bytes that a peer put into a region, or a word of it that a peer changed, can be read here: for programs
- * that sleep until their memory changes. Not called for what peers write past this process, by a mapping of the region or
- * an RDMA adapter. Several changes may make one call.
- * Threads: a service thread, which does nothing else meanwhile: it must return at once, and call nothing of HMC. It is not
- * called any more once the region is closed. */
-typedef void (*hmc_region_written_t)(void *user);
-
-/* What can be set for a region. Begin with HMC_REGION_OPTIONS_INIT, which sets the defaults that are given below. */
+/* Options of a region. Begin with HMC_REGION_OPTIONS_INIT, which sets the defaults that are given below. */
 typedef struct hmc_region_options {
   size_t size;         /* sizeof(hmc_region_options_t), by HMC_REGION_OPTIONS_INIT */
   hmc_memory_t memory; /* what to allocate, or what a descriptor holds; CPU. A pointer is asked instead */
@@ -69,121 +93,236 @@ typedef struct hmc_region_options {
   void *address;      /* host memory: where to map it. The caller has reserved that range; see hmc_region_create */
   uint64_t page_size; /* of an allocation of host memory: 0 for the system's, 2 MiB (or 1 GiB) for huge pages */
   int numa_node;      /* where allocated host memory should lie; -1: where it is first touched */
-  const char *name;   /* for hmc_remote_open; NULL: only those open it who import its descriptor (hmc_region_export) */
+  const char *name;   /* for hmc_remote_open; NULL: only by hmc_remote_import or hmc_remote_find */
   unsigned rights;    /* HMC_REMOTE_*, for peers; 0: none, the region is for this side's use */
   unsigned flags;     /* HMC_REGION_* */
-
-  hmc_region_written_t written; /* NULL: nobody is told */
-  void *written_user;           /* what it gets */
 } hmc_region_options_t;
 
 #define HMC_REGION_OPTIONS_INIT                                                                                        \
-  { sizeof(hmc_region_options_t), {HMC_MEMORY_CPU, 0}, 0, NULL, -1, 0, NULL, 0, -1, NULL, 0, 0, NULL, NULL }
+  { sizeof(hmc_region_options_t), {HMC_MEMORY_CPU, 0}, 0, NULL, -1, 0, NULL, 0, -1, NULL, 0, 0 }
 
 enum {
-  HMC_REGION_POPULATE = 1, /* allocated host memory is committed by the call, not by the first touch of each page */
+  HMC_REGION_POPULATE = 1, /* the call commits allocated host memory, not the first touch of each page */
   HMC_REGION_LEASED = 2,   /* peers reach it under leases only (hmc/lease.h) */
 };
 
-/* Makes a region as `options` say.
+/**
+ * Makes a region from options.
  *
- * Allocated host memory is zeroed and sparse: pages are committed when they are first touched, so that a heap may be
- * larger than what is used of it. Peers on the same host map it.
+ * Allocated host memory is zeroed and sparse: a page is committed when it is first touched, so a heap may be larger
+ * than what is used of it. Peers on the same host map it.
  *
- * With `address` the memory is mapped exactly there, in place of what is mapped there. The whole range must have been
- * reserved by the caller, for example by mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0).
- * When the region ends, the range is reserved in the same way again.
+ * With `address` the memory is mapped exactly there, in place of what is mapped there. The caller must have reserved
+ * the whole range, for example by mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0). When
+ * the region ends, the range is reserved in the same way again.
  *
- * A memfd must be sealed against shrinking (F_SEAL_SHRINK), because a file that is cut off kills all who touch it. Peers
- * on the same host map the descriptor's file and can read the parts of it outside the region too.
+ * A memfd must be sealed against shrinking (F_SEAL_SHRINK), because a file that shrinks kills every process that
+ * touches the missing part. Peers on the same host map the file of the descriptor and can read its other parts too.
  *
- * Ownership: the region is the context's until its last reference is given back (hmc_region_release); the call gives
- *   one. Strings are copied. The descriptor stays the caller's.
- * Threads: any.
- * Blocking: no, but for the time that the kernel takes to commit memory (HMC_REGION_POPULATE).
+ * Ownership: the region belongs to the context until its last reference is given back (hmc_region_release); the call
+ * gives one. Strings are copied. The descriptor stays the caller's. Threads: any. Never blocks, except for the time
+ * that the kernel takes to commit memory (HMC_REGION_POPULATE).
  *
- * context: where the region belongs.
- * options: see above; NULL is refused.
- * region: gets the region.
- *
- * HMC_INVALID_CONFIG: no bytes, more than one source, unknown rights, flags or size of the struct, a name that is too
- *   long or in use, a page size that does not exist, an address that is not aligned or not reserved, a descriptor that
- *   is neither a memfd nor a dma-buf, or that is not sealed.
- * HMC_OUT_OF_RANGE: the descriptor or the allocation around the pointer is smaller than the region.
- * HMC_NOT_FOUND: no such device or NUMA node.
- * HMC_NO_MEMORY: memory, huge pages or descriptors are used up.
- * HMC_UNSUPPORT: this kind of memory cannot be allocated, placed or mapped in that way. */
+ * \param context The context.
+ * \param options The options.
+ * \param region Gets the region.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, no bytes, or more than one source.
+ * \return HMC_INVALID_CONFIG Unknown rights, flags or size of the struct; a name that is too long or in use.
+ * \return HMC_INVALID_CONFIG A page size that does not exist, or an address that is not aligned or not reserved.
+ * \return HMC_INVALID_CONFIG A descriptor that is neither a memfd nor a dma-buf, or is not sealed.
+ * \return HMC_OUT_OF_RANGE The descriptor, or the allocation around the pointer, is smaller than the region.
+ * \return HMC_NOT_FOUND The device or NUMA node does not exist.
+ * \return HMC_NO_MEMORY No memory, huge pages or descriptors are left.
+ * \return HMC_UNSUPPORT This kind of memory cannot be allocated, placed or mapped in that way.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *options,
                                                    hmc_region_t **region);
 
-/* Adds a reference, so that the region and its memory stay until as many references are given back.
- * Threads: any, while a reference is held. NULL is allowed. */
+/**
+ * Adds a reference: the region and its memory stay until as many references are given back. Threads: any, while a
+ * reference is held.
+ *
+ * \param region The region; NULL is allowed.
+ */
 HMC_API void hmc_region_retain(hmc_region_t *region);
 
-/* Gives a reference back. The last one ends the region as hmc_region_close does and frees it. NULL is allowed.
- * Threads: any. Blocking: the last one, as hmc_region_close. */
+/**
+ * Gives a reference back. The last one ends the region as hmc_region_close does, and frees it. Threads: any. Blocking:
+ * the last one, as hmc_region_close.
+ *
+ * \param region The region; NULL is allowed.
+ */
 HMC_API void hmc_region_release(hmc_region_t *region);
 
-/* Ends a region and gives one reference back. When it returns no peer reads or writes the memory any more, and later
- * operations on it answer HMC_STALE. Where others hold references (hmc_region_retain), the memory stays theirs to use
- * locally until they release it. NULL is allowed.
- * Threads: any; where this is the last reference, no operation of this side may use the region meanwhile. */
+/**
+ * Ends a region and gives one reference back. When the call returns, peers no longer read or write the memory, and
+ * later operations on the region return HMC_STALE. Where other references are left (hmc_region_retain), their holders
+ * can still use the memory locally.
+ *
+ * Threads: any. Where this is the last reference, no operation of this side may use the region at the same time.
+ * Blocking: it waits for this process's threads and for copies that peers on this host have announced, never for the
+ * network.
+ *
+ * \param region The region; NULL is allowed.
+ */
 HMC_API void hmc_region_close(hmc_region_t *region);
+
+/* ---- a region's own side ----------------------------------------------------------------------------------------- */
 
 #define HMC_REGION_DESCRIPTOR_MAX 1024 /* bytes of a region's descriptor at most */
 
-/* Describes a region in bytes that any program may carry to a peer of this context (by a message, a store, an
- * allgather), where hmc_remote_import makes a remote region of them. One descriptor serves all peers. It names the
- * region and where it lies, holds no secret, and opens nothing to who is not a connected peer. It ends with the region.
- * Threads: any. Blocking: no.
+/**
+ * Describes a region in bytes that a program can carry to a peer of the context in any way (a message, a store, an
+ * allgather). There hmc_remote_import makes a remote region of them. One descriptor serves all peers. It names the
+ * region and where it lies and holds no secret: without a connection it opens nothing. It ends with the region.
+ * Threads: any. Never blocks.
  *
- * region: one with rights for peers; it need not have a name.
- * descriptor: gets the bytes; NULL with capacity 0 asks for the size only.
- * capacity: its room in bytes; HMC_REGION_DESCRIPTOR_MAX is always enough.
- * bytes: gets the number of bytes.
- *
- * HMC_INVALID_CONFIG: an argument is NULL, or peers have no rights to the region.
- * HMC_OUT_OF_RANGE: the capacity is too small; *bytes tells the size. */
+ * \param region A region with rights for peers; it need not have a name.
+ * \param descriptor Gets the bytes; NULL with capacity 0 asks for the size only.
+ * \param capacity Its size in bytes; HMC_REGION_DESCRIPTOR_MAX is always enough.
+ * \param bytes Gets the number of bytes.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, or peers have no rights to the region.
+ * \return HMC_OUT_OF_RANGE The capacity is too small; *bytes is the size.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_region_export(hmc_region_t *region, void *descriptor, size_t capacity,
                                                    size_t *bytes);
 
-/* The region's memory. The pointer is a device address for device memory. Threads: any. */
+/**
+ * A region's memory. Threads: any.
+ *
+ * \param region The region.
+ * \return Where it begins, a device address for device memory; NULL for NULL.
+ */
 HMC_API void *hmc_region_pointer(const hmc_region_t *region);
+
+/**
+ * A region's size. Threads: any.
+ *
+ * \param region The region.
+ * \return Its bytes; 0 for NULL.
+ */
 HMC_API size_t hmc_region_size(const hmc_region_t *region);
+
+/**
+ * The kind and device of a region's memory. Threads: any.
+ *
+ * \param region The region.
+ * \return The memory; HMC_MEMORY_DEFAULT for NULL.
+ */
 HMC_API hmc_memory_t hmc_region_memory(const hmc_region_t *region);
 
-/* Opens the peer's region of that name. Blocks for one round trip, at most `timeout_ms` (0: the context's).
- * Ownership: the handle is the peer's until hmc_remote_close. Errors: HMC_NOT_FOUND (no region of that name there),
- * HMC_TIMEOUT, HMC_PEER_LOST. Threads: any. */
+/* ---- peers' regions ---------------------------------------------------------------------------------------------- */
+
+/**
+ * Opens a peer's region by its name. hmc_remote_open_nb does the same as a request.
+ *
+ * Ownership: the handle belongs to the peer until hmc_remote_close. Threads: any; in a callback it returns
+ * HMC_UNSUPPORT. Blocking: for one round trip, at most for `timeout_ms`.
+ *
+ * \param peer The peer.
+ * \param name The region's name.
+ * \param timeout_ms How long to wait; 0: the context's timeout.
+ * \param remote Gets the handle.
+ * \return HMC_SUCCESS
+ * \return HMC_NOT_FOUND The peer has no region of that name.
+ * \return HMC_TIMEOUT The peer did not answer in time.
+ * \return HMC_PEER_LOST The peer is gone.
+ * \return HMC_INVALID_CONFIG NULL.
+ * \return HMC_NO_MEMORY
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms,
                                                  hmc_remote_t **remote);
 
-/* Makes a remote region of a descriptor that the peer's context made by hmc_region_export. Asks the peer nothing by shm
- * and tcp; rdma and ucx, whose keys are made for each connection, take one round trip. Whether the region is still open
- * is known by the first operation.
+/**
+ * Makes a remote region of a descriptor that the peer's context made by hmc_region_export. By shm and tcp the peer is
+ * not asked. By rdma and ucx, which make keys for each connection, it takes one round trip. The first operation shows
+ * whether the region is still open.
+ *
  * Ownership: as for hmc_remote_open. Threads: any. Blocking: by rdma and ucx, at most for the context's timeout.
  *
- * peer: the peer whose context exported the region.
- * descriptor, bytes: what hmc_region_export gave.
- * remote: gets the remote region.
- *
- * HMC_CORRUPT: the bytes are not a descriptor.
- * HMC_INVALID_CONFIG: an argument is NULL, or the descriptor is of another context than the peer's.
- * HMC_STALE: the region has been closed (where that can be seen).
- * HMC_PEER_LOST, HMC_TIMEOUT, HMC_NO_MEMORY. */
+ * \param peer The peer whose context exported the region.
+ * \param descriptor What hmc_region_export gave.
+ * \param bytes Its size.
+ * \param remote Gets the handle.
+ * \return HMC_SUCCESS
+ * \return HMC_CORRUPT The bytes are not a descriptor.
+ * \return HMC_INVALID_CONFIG NULL, or the descriptor is of another context than the peer's.
+ * \return HMC_STALE The region has been closed, where that can be seen.
+ * \return HMC_PEER_LOST The peer is gone.
+ * \return HMC_TIMEOUT The peer did not answer in time.
+ * \return HMC_NO_MEMORY
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void *descriptor, size_t bytes,
                                                    hmc_remote_t **remote);
 
-/* Gives the handle back, and closes its mappings (hmc_remote_map_range); NULL is allowed. Threads: no operation may use
- * it meanwhile. */
+/**
+ * Finds a peer's region by an address in it, as the peer's own process knows it: for programs that exchange plain
+ * addresses. Among regions that overlap it finds one that gives peers rights and holds all the bytes; of several, one
+ * that begins last. hmc_remote_find_nb does the same as a request.
+ *
+ * Regions that were found are kept in a directory of the peer, so the next call for an address in the same region asks
+ * nobody. The peer is asked again where the directory has no such region, or where the region has ended. On transports
+ * other than shm this side learns of that end by the first operation that returns HMC_STALE; the next call then asks
+ * again.
+ *
+ * Ownership: the handle belongs to the peer until hmc_remote_close. Calls share one handle; each gives a reference, and
+ * closing the last one closes it. Threads: any; in a callback it returns HMC_UNSUPPORT. Blocking: where the peer is
+ * asked, for one round trip, at most for `timeout_ms`.
+ *
+ * \param peer The peer.
+ * \param address The first byte.
+ * \param bytes How many bytes the region must hold from there; at least 1.
+ * \param timeout_ms How long to wait; 0: the context's timeout.
+ * \param remote Gets the handle.
+ * \param offset Gets the offset of the address in the region.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, no bytes, or a range that leaves the address space.
+ * \return HMC_NOT_FOUND No region of the peer holds these bytes and gives rights.
+ * \return HMC_UNSUPPORT The peer is of an older release.
+ * \return HMC_TIMEOUT The peer did not answer in time.
+ * \return HMC_PEER_LOST The peer is gone.
+ * \return HMC_NO_MEMORY
+ */
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes,
+                                                 uint64_t timeout_ms, hmc_remote_t **remote, uint64_t *offset);
+
+/**
+ * Gives a handle back and closes its mappings (hmc_remote_map_range). Threads: no operation may use it at the same
+ * time.
+ *
+ * \param remote The handle; NULL is allowed.
+ */
 HMC_API void hmc_remote_close(hmc_remote_t *remote);
 
+/**
+ * The size of a peer's region. Threads: any.
+ *
+ * \param remote The region.
+ * \return Its bytes; 0 for NULL.
+ */
 HMC_API size_t hmc_remote_size(const hmc_remote_t *remote);
+
+/**
+ * The kind and device of a peer's region, as its owner numbers devices. Threads: any.
+ *
+ * \param remote The region.
+ * \return The memory; HMC_MEMORY_DEFAULT for NULL.
+ */
 HMC_API hmc_memory_t hmc_remote_memory(const hmc_remote_t *remote);
 
-/* A pointer to the peer's memory, where this process can reach it by plain loads and stores (host memory that HMC
- * allocated, on the same host). It stays valid until hmc_remote_close, also when the peer is gone or has closed the
- * region; it then leads to memory that nobody else reads. Errors: HMC_UNSUPPORT. Threads: any. */
+/**
+ * Gives a pointer to a peer's memory, where this process can reach it by plain loads and stores: host memory that HMC
+ * allocated, on the same host. The pointer stays valid until hmc_remote_close, also when the peer is gone or has closed
+ * the region; then it leads to memory that nobody else reads. Threads: any.
+ *
+ * \param remote The region.
+ * \param pointer Gets the pointer.
+ * \return HMC_SUCCESS
+ * \return HMC_UNSUPPORT The memory is not mapped here.
+ * \return HMC_INVALID_CONFIG NULL.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_remote_map(hmc_remote_t *remote, void **pointer);
 
 #ifdef __cplusplus

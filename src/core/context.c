@@ -93,20 +93,24 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
   pthread_mutex_init(&context->blocking_lock, NULL);
+  pthread_mutex_init(&context->delay_lock, NULL);
   pthread_mutex_init(&context->callback_lock, NULL);
   pthread_mutex_init(&context->check_lock, NULL);
   pthread_mutex_init(&context->queue_lock, NULL);
   hmci_events_open(&context->events);
+  hmci_setups_open(&context->setups);
 }
 
 static void end_state(hmc_context_t *context) {
   hmci_staging_close(&context->staging);
   free(context->stats);
   hmci_table_close(&context->tokens);
+  hmci_setups_close(&context->setups);
   hmci_events_close(&context->events);
   pthread_mutex_destroy(&context->queue_lock);
   pthread_mutex_destroy(&context->check_lock);
   pthread_mutex_destroy(&context->callback_lock);
+  pthread_mutex_destroy(&context->delay_lock);
   pthread_mutex_destroy(&context->blocking_lock);
   pthread_mutex_destroy(&context->request_lock);
   hmci_requests_close(context);
@@ -137,6 +141,7 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->blocking);
   hmci_list_init(&context->callbacks);
   hmci_list_init(&context->checks);
+  hmci_list_init(&context->delays);
   hmci_list_init(&context->queues);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
   hmci_timer_init(&context->lease_timer, hmci_leases_expire);
@@ -144,6 +149,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   context->callback_timer.outside = true; /* the program's code may close what is another context's */
   hmci_timer_init(&context->check_timer, hmci_checks_run);
+  hmci_timer_init(&context->delay_timer, hmci_delays_run);
   hmci_timer_init(&context->accept_timer, hmci_listening_resume);
   atomic_store(&context->room.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
@@ -244,6 +250,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   }
   hmci_metrics_leave(context);
   hmci_events_interrupt(&context->events, true);
+  hmci_setups_stop(&context->setups);
   hmc_context_stop_listening(context);
   hmci_loop_clear_timer(context->loop, &context->accept_timer);
   hmci_greeting_cancel_all(context);

@@ -1,13 +1,15 @@
 /* The core's own structures.
  *
- * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; the shards' locks; `request_lock` and `blocking_lock`;
- * the workers' lock; the transports'
- * locks; `hmc_peer.lock`, `hmc_context.region_lock`, `callback_lock`, `check_lock` and `queue_lock`; the
- * events' lock; the loop's table lock. A thread that holds one takes only those behind it. */
+ * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; the shards' locks; `request_lock`,
+ * `blocking_lock`, `delay_lock` and the setups' lock; the workers' lock; the transports' locks; `hmc_peer.lock`,
+ * `hmc_context.region_lock`, `callback_lock`, `check_lock` and `queue_lock`; the events' lock; the loop's table lock. A
+ * thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
 
+#include "../base/intervals.h"
 #include "../base/loop.h"
+#include "../base/resolve.h"
 #include "../base/settings.h"
 #include "../base/table.h"
 #include "../ctrl/secret.h"
@@ -16,6 +18,7 @@
 #include "channel.h"
 #include "event.h"
 #include "post.h"
+#include "setup.h"
 #include "stats.h"
 #include "work.h"
 
@@ -78,6 +81,7 @@ struct hmc_context {
   struct hmci_region_slot *regions; /* region_lock; by id */
   uint32_t free_region;             /* region_lock; the first of the free slots; 0: none */
   hmci_table_t region_names;        /* region_lock */
+  hmci_interval_t *region_places;   /* region_lock; those that peers have rights to, by address */
   uint32_t region_room, generation;
   struct hmc_lease **leases; /* region_lock; by slot; NULL: free */
   uint32_t lease_room, lease_hint, lease_serial;
@@ -97,6 +101,13 @@ struct hmc_context {
   struct hmc_request *called; /* callback_lock; the one whose callback runs now */
   bool called_is_orphan;      /* callback_lock; it was freed meanwhile */
   hmci_timer_t callback_timer;
+
+  pthread_mutex_t delay_lock; /* as request_lock; held while a request begins */
+  hmci_list_t delays;         /* delay_lock; requests that wait for an event of a device */
+  uint64_t delay_moved;       /* delay_lock; when one came, or one began */
+  hmci_timer_t delay_timer;
+
+  hmci_setups_t setups;
 
   pthread_mutex_t check_lock;
   hmci_list_t checks;           /* check_lock; requests whose data get a second look */
@@ -148,6 +159,7 @@ struct hmc_region {
   bool placed;                 /* at an address that the program had reserved */
   hmci_list_t leases;          /* context->region_lock */
   hmci_member_t by_name;       /* context->region_names, where it has a name */
+  hmci_interval_t place;       /* context->region_places, where peers have rights to it */
   char name[HMC_REGION_NAME_SIZE];
 };
 
@@ -166,6 +178,8 @@ hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t 
 void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region);
 /* The open region of that name, counted among its users; NULL. */
 hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name);
+/* One that peers have rights to and that holds all those bytes; of several, one that begins last. */
+hmc_region_t *hmci_region_locate(hmc_context_t *context, uint64_t address, uint64_t bytes);
 /* As acquire, for a leased region, by the peer of that connection under the lease of that number. HMC_STALE,
  * HMC_DENIED, HMC_OUT_OF_RANGE. */
 hmc_status_t hmci_lease_acquire(const hmci_host_t *host, void *connection, const hmci_lease_use_t *use,
@@ -231,6 +245,9 @@ struct hmc_peer {
   pthread_cond_t answered;
   hmci_list_t lookups, remotes;
   uint32_t lookup_count;
+  hmci_interval_t
+      *directory; /* remotes that were found by an address, by the owner's addresses; each has a reference */
+  uint32_t directory_count;
 };
 
 /* "10.0.0.2:2025", "[fd00::2]:2025". */
@@ -274,6 +291,7 @@ typedef enum hmci_message {
   HMCI_CHECK,     /* request, region, generation, ranges: what is their CRC-32C? */
   HMCI_CHECKED,   /* request, status, CRC-32C */
   HMCI_GRANT,     /* notifications: how many may be sent in all, bytes of them; how many have arrived, bytes */
+  HMCI_LOCATE,    /* request, address, bytes; answered by FOUND, with the place in the region and its name behind */
 } hmci_message_t;
 
 /* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
@@ -285,7 +303,8 @@ enum {
       1 << 0,                   /* data connections show a ticket (ctrl/ticket.h) instead of a handshake of their own */
   HMCI_FEATURE_RESEAL = 1 << 1, /* after WELCOME, sealed records carry the session (hmci_secure_reseal) */
   HMCI_FEATURE_GRANTS = 1 << 2, /* notifications go by credits (post.h), and may be long */
-  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS,
+  HMCI_FEATURE_LOCATE = 1 << 3, /* regions can be found by an address */
+  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE,
 };
 
 /* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
@@ -295,9 +314,11 @@ bool hmci_greeting_has_room(hmc_context_t *context);
 /* Cancels all greetings under way. */
 void hmci_greeting_cancel_all(hmc_context_t *context);
 
-/* The dialling side, blocking. */
-hmc_status_t hmci_greeting_dial(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
-                                uint64_t deadline, hmc_peer_t **peer);
+/* The dialling side, blocking. What can be said before is said by check, which gives host and port. */
+hmc_status_t hmci_greeting_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,
+                                 char host[HMCI_HOST_TEXT], uint16_t *port);
+hmc_status_t hmci_greeting_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
+                                   uint64_t deadline, hmc_peer_t **peer);
 /* One more data connection to a peer; hmci_host_t's dial. */
 hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
                                        hmci_pipe_t **pipe);
@@ -308,10 +329,18 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
 typedef struct hmci_found {
   hmci_remote_view_t view;
   hmci_blob_t key;
+  /* Of one that was found by an address: its name, which may be empty, and where the address is in it. */
+  char name[HMC_REGION_NAME_SIZE];
+  uint64_t offset;
 } hmci_found_t;
 hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
 /* Asks for the key of a region that is known by its number; `view` of `found` has it. */
 hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
+/* Asks for a region by an address in it, as its owner knows it; the name and the place in it come too. */
+hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,
+                                 hmci_found_t *found);
+/* Lets those who ask look whether they are to give up. */
+void hmci_session_stir(hmc_peer_t *peer);
 
 /* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. */
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
@@ -332,8 +361,10 @@ struct hmc_remote {
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;
-  hmci_list_t link;     /* peer->remotes */
-  hmci_list_t mappings; /* peer->lock */
+  hmci_list_t link;            /* peer->remotes */
+  hmci_list_t mappings;        /* peer->lock */
+  _Atomic uint32_t references; /* the last one closes */
+  hmci_interval_t place;       /* peer->directory */
   char name[HMC_REGION_NAME_SIZE];
   _Alignas(HMCI_CACHE_LINE) uint8_t state[]; /* the transport's */
 };
@@ -341,6 +372,12 @@ struct hmc_remote {
 /* Makes the handle of a region that the peer has described. */
 hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_found_t *found, uint64_t deadline,
                                 hmc_remote_t **remote);
+/* Opens by name, at the latest until the deadline; can the name be one? */
+hmc_status_t hmci_remote_open(hmc_peer_t *peer, const char *name, uint64_t deadline, hmc_remote_t **remote);
+hmc_status_t hmci_remote_check_name(const char *name);
+/* Finds by address: in the peer's directory, else by asking the peer. */
+hmc_status_t hmci_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,
+                              hmc_remote_t **remote, uint64_t *offset);
 /* Closes what is mapped of it. */
 void hmci_mappings_close(hmc_remote_t *remote);
 
@@ -362,6 +399,10 @@ void hmci_requests_close(hmc_context_t *context);
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
+
+void hmci_delays_run(hmci_timer_t *timer);
+/* Ends the requests of a peer that have not begun. */
+void hmci_delays_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
 
 /* ---- queues ------------------------------------------------------------------------------------------------------ */
 

@@ -7,6 +7,7 @@
 
 #include "../base/resolve.h"
 #include "../base/socket.h"
+#include "../base/stop.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +25,8 @@ static bool pause_dialling(uint64_t *pause, uint64_t deadline) {
   hmci_random(&random, sizeof random);
   uint64_t length = *pause / 2 + random % *pause, until = hmci_now() + length;
   if (until >= deadline) return false;
-  while (hmci_now() < until) poll(NULL, 0, hmci_poll_timeout(until));
+  while (hmci_now() < until && !hmci_stop_is_asked()) hmci_stop_poll(-1, 0, hmci_poll_timeout(until));
+  if (hmci_stop_is_asked()) return false;
   if (*pause < LONGEST_PAUSE) *pause *= 2;
   return true;
 }
@@ -279,8 +281,9 @@ static hmc_status_t connect_to(hmc_context_t *context, const char *ip, uint16_t 
 }
 
 /* A host may have addresses that nobody listens at, or that there is no way to. */
-static hmc_status_t connect_to_any(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
+hmc_status_t hmci_greeting_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
                                    uint64_t deadline, hmc_peer_t **out) {
+  hmci_log(HMC_LOG_DEBUG, "%s dials %s, port %u, by %s", context->name, host, port, hmc_connection_type_name(type));
   hmci_addresses_t addresses = {0};
   hmc_status_t status = hmci_resolve(host, deadline, &addresses);
   for (size_t i = 0; i < addresses.count; i++) {
@@ -292,24 +295,28 @@ static hmc_status_t connect_to_any(hmc_context_t *context, const char *host, uin
   return status;
 }
 
+hmc_status_t hmci_greeting_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,
+                                 char host[HMCI_HOST_TEXT], uint16_t *port) {
+  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
+  if ((unsigned)type > HMC_CONNECTION_SHM)
+    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
+  char where[HMCI_WHERE_SIZE];
+  hmc_status_t status = hmci_address_split(ip, host, port);
+  if (status != HMC_SUCCESS) return status;
+  status = check_type(context, type);
+  if (status == HMC_SUCCESS) return status;
+  hmci_where(where, host, *port);
+  return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
+}
+
 hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
                                  uint64_t timeout_ms, hmc_peer_t **out) {
   if (!context || !ip || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect: context, ip or peer is NULL");
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  hmc_status_t waiting = hmci_context_check_waiting(context, "hmc_context_connect");
-  if (waiting != HMC_SUCCESS) return waiting;
-  if ((unsigned)type > HMC_CONNECTION_SHM)
-    return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
-  char where[HMCI_WHERE_SIZE], host[HMCI_HOST_TEXT];
-  hmc_status_t status = hmci_address_split(ip, host, &port);
+  char host[HMCI_HOST_TEXT];
+  hmc_status_t status = hmci_greeting_check(context, ip, type, host, &port);
+  if (status == HMC_SUCCESS) status = hmci_context_check_waiting(context, "hmc_context_connect");
   if (status != HMC_SUCCESS) return status;
-  status = check_type(context, type);
-  if (status != HMC_SUCCESS) {
-    hmci_where(where, host, port);
-    return hmci_fail_prefix(status, "connection to %s by %s: ", where, hmc_connection_type_name(type));
-  }
-  hmci_log(HMC_LOG_DEBUG, "%s dials %s, port %u, by %s", context->name, host, port, hmc_connection_type_name(type));
-  return connect_to_any(context, host, port, type, hmci_context_deadline(context, timeout_ms), out);
+  return hmci_greeting_connect(context, host, port, type, hmci_context_deadline(context, timeout_ms), out);
 }
 
 /* ---- data connections -------------------------------------------------------------------------------------------- */
@@ -318,7 +325,6 @@ hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_
 static hmc_status_t move_bytes(int descriptor, uint8_t *bytes, size_t size, bool sends, uint64_t deadline,
                                size_t *got) {
   for (*got = 0; *got < size;) {
-    struct pollfd ready = {.fd = descriptor, .events = sends ? POLLOUT : POLLIN};
     ssize_t done = sends ? send(descriptor, bytes + *got, size - *got, MSG_DONTWAIT | MSG_NOSIGNAL)
                          : recv(descriptor, bytes + *got, size - *got, MSG_DONTWAIT);
     if (done > 0) *got += (size_t)done;
@@ -326,7 +332,8 @@ static hmc_status_t move_bytes(int descriptor, uint8_t *bytes, size_t size, bool
     if (done == 0 || (errno != EAGAIN && errno != EINTR))
       return hmci_fail(HMC_PEER_LOST, "a data connection broke: %s", done == 0 ? "the peer hung up" : strerror(errno));
     if (hmci_now() >= deadline) return hmci_fail(HMC_TIMEOUT, "a data connection was not answered within the deadline");
-    poll(&ready, 1, hmci_poll_timeout(deadline));
+    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    hmci_stop_poll(descriptor, sends ? POLLOUT : POLLIN, hmci_poll_timeout(deadline));
   }
   return HMC_SUCCESS;
 }

@@ -10,7 +10,8 @@
 /* ---- checks and texts -------------------------------------------------------------------------------------------- */
 
 const char *hmci_operation_name(hmci_operation_kind_t kind) {
-  static const char *const names[] = {"put to", "get from", "atomic on", "notification to"};
+  static const char *const names[] = {"put to", "get from", "atomic on", "notification to", "connection to",
+                                       "region of"};
   return names[kind];
 }
 
@@ -36,7 +37,7 @@ hmc_status_t hmci_atomic_check(const hmc_remote_t *remote, uint64_t offset, hmc_
     return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: no operation %d on %u B", peer->where, (int)operation, width);
   }
   if (offset % width) {
-    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: offset %llu is no multiple of %u", peer->where,
+    return hmci_fail(HMC_INVALID_CONFIG, "atomic on %s: offset %llu is not a multiple of %u", peer->where,
                      (unsigned long long)offset, width);
   }
   if (!hmci_range_fits(offset, width, remote->view.size)) {

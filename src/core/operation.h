@@ -4,6 +4,9 @@
 
 #include "core.h"
 
+/* Of requests alone; no transport gets to see them. */
+enum { HMCI_CONNECT = HMCI_NOTIFY + 1, HMCI_LOOK_UP };
+
 const char *hmci_operation_name(hmci_operation_kind_t kind);
 
 /* All that can be said before an operation starts, with a text. */

@@ -175,6 +175,7 @@ static void on_loss(hmci_timer_t *timer) {
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
   hmci_post_end(peer, HMC_PEER_LOST);
+  hmci_delays_end(peer->context, peer, HMC_PEER_LOST);
   hmci_requests_end_work(peer->context, peer, HMC_PEER_LOST, false);
   hmci_channel_hang_up(&peer->channel); /* it may be this side alone that has found the connection broken */
   pthread_mutex_lock(&peer->lock);
@@ -218,12 +219,15 @@ void hmc_peer_close(hmc_peer_t *peer) {
   if (!peer) return;
   hmc_context_t *context = peer->context;
   if (hmci_context_is_foreign(context)) return;
+  hmci_setups_end(&context->setups, peer, HMC_CANCELLED, false); /* before they see it go */
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
   hmci_checks_end(context, peer, HMC_CANCELLED);
   hmci_post_end(peer, HMC_CANCELLED);
+  hmci_delays_end(context, peer, HMC_CANCELLED);
   hmci_requests_end_work(context, peer, HMC_CANCELLED, true);
+  hmci_setups_end(&context->setups, peer, HMC_CANCELLED, true);
   hmci_requests_await_users(context, peer);
   hmci_queues_forget(context, peer);
   hmci_loop_remove(context->loop, &peer->watch);

@@ -17,6 +17,10 @@ static void fill_completion(hmc_event_t *out, hmci_poll_event_t *event) {
   out->request = request;
   out->status = hmci_request_last(request)->status;
   out->user = request->user;
+  if (request->is_setup) {
+    out->peer = request->peer_made;
+    out->remote = request->remote;
+  }
 }
 
 static void fill_notification(hmc_event_t *out, hmci_poll_event_t *event) {

@@ -20,14 +20,6 @@ const hmci_region_view_t hmci_anywhere = {.base = (uint8_t *)(uintptr_t)HMCI_ANY
                                           .descriptor = -1,
                                           .anywhere = true};
 
-const hmci_region_view_t hmci_copied = {.base = (uint8_t *)(uintptr_t)HMCI_ANYWHERE_BASE,
-                                        .size = UINT64_MAX - HMCI_ANYWHERE_BASE,
-                                        .memory = {HMC_MEMORY_CPU, 0},
-                                        .ops = &hmci_memory_host,
-                                        .descriptor = -1,
-                                        .owned = true,
-                                        .anywhere = true};
-
 /* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
 hmci_lane_t *hmci_lane_find(hmc_queue_t *queue, uint64_t number) {
@@ -218,12 +210,12 @@ static hmc_status_t make_room(hmc_queue_t *queue) {
   }
   if (!hmci_list_is_empty(&queue->spare)) return HMC_SUCCESS;
   if (queue->flags & HMC_QUEUE_NO_WAIT)
-    return hmci_fail(HMC_NO_MEMORY, "all %u operations of the queue are under way: flush it first", queue->depth);
+    return hmci_fail(HMC_NO_MEMORY, "all %u operations of the queue are pending: flush it first", queue->depth);
   hmci_flight_t *oldest = HMCI_CONTAINER(queue->flights.next, hmci_flight_t, age);
   hmci_lane_t *lane = oldest->lane;
   uint64_t deadline = hmci_context_deadline(queue->context, queue->timeout_ms);
   if (!hmci_flight_await(queue, oldest, deadline))
-    return hmci_fail(HMC_TIMEOUT, "all %u operations of the queue are under way, and none ends", queue->depth);
+    return hmci_fail(HMC_TIMEOUT, "all %u operations of the queue are pending, and none ends", queue->depth);
   hmci_lane_reap(queue, lane);
   if (hmci_list_is_empty(&queue->spare)) hmci_flight_end(queue, oldest, NULL); /* others of its lane stand before it */
   return HMC_SUCCESS;
@@ -275,7 +267,7 @@ static hmc_status_t report(hmci_lane_t *lane) {
 }
 
 static hmc_status_t still_under_way(hmc_queue_t *queue) {
-  return hmci_fail(HMC_TIMEOUT, "flush: operations are still under way, %u of the whole queue", queue->under_way);
+  return hmci_fail(HMC_TIMEOUT, "flush: operations are still pending, %u of the whole queue", queue->under_way);
 }
 
 static hmc_status_t flush_all(hmc_queue_t *queue, uint64_t deadline) {

@@ -9,9 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-/* Of the options, since their first release. */
-enum { LEAST_SIZE = offsetof(hmc_region_options_t, flags) + sizeof(unsigned) };
-
 /* The chunk in which a device's memory is moved, as set or from its speed; what it is moved through is pinned for it. */
 static hmc_status_t set_chunk(hmc_region_t *region) {
   hmci_region_view_t *view = &region->view;
@@ -132,8 +129,6 @@ static hmc_status_t create(hmc_context_t *context, const hmc_region_options_t *o
   region->view.size = options->bytes;
   region->view.rights = options->rights;
   region->view.leased = options->flags & HMC_REGION_LEASED;
-  region->view.written = options->written;
-  region->view.written_user = options->written_user;
   hmci_list_init(&region->leases);
   region->view.descriptor = -1;
   if (options->name) snprintf(region->name, sizeof region->name, "%s", options->name);
@@ -154,7 +149,7 @@ err_region:
 hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *given, hmc_region_t **out) {
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   if (!given || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_create: options or region is NULL");
-  hmc_status_t status = hmci_options_take(&options, sizeof options, LEAST_SIZE, given, "hmc_region_create");
+  hmc_status_t status = hmci_options_take(&options, sizeof options, sizeof options, given, "hmc_region_create");
   return status == HMC_SUCCESS ? create(context, &options, out) : status;
 }
 

@@ -54,6 +54,9 @@ hmc_status_t hmci_region_enter(hmc_region_t *region) {
     context->regions[region->view.id] = (hmci_region_slot_t){.region = region};
     if (++context->generation == 0) context->generation = 1;
     region->view.generation = context->generation;
+    uint64_t start = (uintptr_t)region->view.base;
+    if (region->view.rights)
+      hmci_intervals_add(&context->region_places, &region->place, start, start + region->view.size);
   }
   pthread_mutex_unlock(&context->region_lock);
   return status;
@@ -65,6 +68,7 @@ void hmci_region_leave(hmc_region_t *region) {
   context->regions[region->view.id] = (hmci_region_slot_t){.next_free = context->free_region};
   context->free_region = region->view.id;
   hmci_leases_end_locked(region);
+  if (region->view.rights) hmci_intervals_remove(&context->region_places, &region->place);
   if (region->name[0]) hmci_table_remove(&context->region_names, &region->by_name);
   pthread_mutex_unlock(&context->region_lock);
 }
@@ -101,6 +105,16 @@ void hmci_region_release(const hmci_host_t *host, hmci_region_view_t *region) {
 hmc_region_t *hmci_region_find(hmc_context_t *context, const char *name) {
   pthread_mutex_lock(&context->region_lock);
   hmc_region_t *region = *name ? find_locked(context, name) : NULL;
+  if (region) use(region);
+  pthread_mutex_unlock(&context->region_lock);
+  return region;
+}
+
+hmc_region_t *hmci_region_locate(hmc_context_t *context, uint64_t address, uint64_t bytes) {
+  if (bytes > UINT64_MAX - address) return NULL;
+  pthread_mutex_lock(&context->region_lock);
+  hmci_interval_t *place = hmci_intervals_find(context->region_places, address, address + bytes);
+  hmc_region_t *region = place ? HMCI_CONTAINER(place, hmc_region_t, place) : NULL;
   if (region) use(region);
   pthread_mutex_unlock(&context->region_lock);
   return region;

@@ -41,6 +41,15 @@ static void end_checked(hmc_request_t *request, hmc_status_t status) {
 }
 
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
+  if (request->is_setup) {
+    hmci_setup_end(request, status);
+    return;
+  }
+  if (request->delayed && hmci_delay_take(request)) {
+    uint32_t count = request->count;
+    for (uint32_t i = 0; i < count; i++) hmci_operation_complete(&request->chain[i], status);
+    return;
+  }
   if (request->working && hmci_work_stop(request, (int)status)) return;
   if (request->checked) {
     end_checked(request, status);
@@ -190,7 +199,7 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   const hmc_operation_options_t *options = what->options;
   if (!options) return HMC_SUCCESS;
   const hmc_peer_t *peer = what->remote->peer;
-  if (options->flags & ~(unsigned)(HMC_OPERATION_CHECKSUM | HMC_OPERATION_EVENT))
+  if (options->flags & ~(unsigned)(HMC_OPERATION_CHECKSUM | HMC_OPERATION_EVENT | HMC_OPERATION_AFTER_STREAM))
     return hmci_fail(HMC_INVALID_CONFIG, "unknown operation flags 0x%x", options->flags);
   if (options->notification_size && !options->notification)
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B, and no bytes of it: it is NULL",
@@ -284,8 +293,8 @@ static bool run_mapped(hmci_operation_t *operation, const hmc_region_t *local, h
   return true;
 }
 
-/* Ends the first operation, which is done, and those behind it that this thread can do by itself; returns how many. With
- * the last one the request may be gone. */
+/* Ends the first operation, which is done, and those behind it that this thread can do by itself; returns how many.
+ * With the last one the request may be gone. */
 static uint32_t end_head(hmc_request_t *request, hmc_status_t status) {
   uint32_t count = request->count, done = 1;
   hmc_remote_t *signalled = request->signalled;
@@ -374,6 +383,92 @@ static bool is_work(const hmci_start_t *what) {
   return what->length >= HMCI_WORK_LEAST && what->kind <= HMCI_GET && hmci_is_mapped(what->local, what->remote);
 }
 
+void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *options) {
+  request->message = NULL;
+  request->fetched = NULL;
+  request->length = request->begun = 0;
+  request->callback = options ? options->callback : NULL;
+  request->user = options ? options->user : NULL;
+  request->tells = options && options->flags & HMC_OPERATION_EVENT;
+  atomic_store(&request->event_parts, 2);
+  request->signalled = NULL;
+  request->count = 0;
+  request->checked = request->working = request->charged = request->posted = false;
+}
+
+/* The last one's end is the request's. */
+static void watch_last(hmc_request_t *request) {
+  hmci_operation_t *last = hmci_request_last(request);
+  last->owner = request;
+  last->room = &request->context->room;
+  if (request->callback || request->tells || request->parent) last->completed = on_completed;
+}
+
+void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind) {
+  add_operation(request, kind, NULL, NULL, request->deadline);
+  watch_last(request);
+}
+
+void hmci_request_started(hmc_request_t *request) {
+  if (request->tells) tell(request);
+  atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
+                                                                             who gives it out as an event */
+}
+
+/* Starts the chain: by workers, by this thread where the memory is mapped, by the transport. */
+static hmc_status_t launch(hmc_request_t *request, const hmci_start_t *what) {
+  hmc_context_t *context = request->context;
+  hmc_status_t status = HMC_SUCCESS;
+  bool checked = request->checked;
+  uint64_t deadline = request->deadline;
+  request->working = is_work(what);
+  if (request->working) hmci_requests_set_timer(context, deadline);
+  if (request->working) request->working = hmci_work_start(request);
+  uint32_t count = request->count, done = request->working ? count : run_head(request, what);
+  if (done == count) return status; /* it may be gone */
+  hmci_requests_set_timer(context, deadline);
+  if (checked) hmci_check_begin(request);
+  status = submit(request, done);
+  if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
+  return status;
+}
+
+void hmci_request_begin(hmc_request_t *request) {
+  const hmci_operation_t *first = &request->chain[0];
+  hmci_start_t what = {
+      .kind = first->kind, .local = request->local, .remote = request->remote, .length = request->length};
+  uint32_t count = request->count;
+  hmc_status_t status = launch(request, &what);
+  if (status == HMC_SUCCESS) return;
+  /* What was done by this thread is complete; the rest is this thread's to end. */
+  for (uint32_t i = 0; i < count; i++) {
+    if (!hmci_operation_is_complete(&request->chain[i])) hmci_operation_complete(&request->chain[i], status);
+  }
+}
+
+/* Makes the chain of a request. */
+static hmc_status_t make_chain(hmc_request_t *request, const hmci_start_t *what, bool checked) {
+  const hmc_operation_options_t *options = what->options;
+  hmci_request_init(request, options);
+  request->remote = what->remote;
+  hmci_far_end_note(&request->end, what->remote);
+  request->length = what->length;
+  request->fetched = what->fetched;
+  request->signalled = options && options->signal ? options->signal->remote : NULL;
+  request->parent = what->parent;
+  add_data(request, what, request->deadline);
+  hmc_status_t status = add_rest(request, options, request->deadline);
+  if (status != HMC_SUCCESS) return status;
+  if (checked) hmci_check_prepare(request);
+  watch_last(request);
+  hmci_operation_t *first = &request->chain[0];
+  first->owner = request;
+  if (request->fetched) first->completed = on_completed;
+  post(request);
+  count_start(request, what);
+  return HMC_SUCCESS;
+}
+
 static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out) {
   if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(what->kind));
   hmc_status_t status = check_options(what);
@@ -385,52 +480,31 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
                      peer->where, peer->transport->ops->name, what->remote->name);
   }
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
-  hmc_request_t *request = hmci_request_take(peer, what->local, deadline);
+  hmc_request_t *request = hmci_request_take(peer->context, peer, what->local, deadline);
   if (!request) return HMC_NO_MEMORY;
-  request->remote = what->remote;
-  hmci_far_end_note(&request->end, what->remote);
-  request->length = what->length;
-  request->fetched = what->fetched;
-  request->message = NULL;
-  request->callback = what->options ? what->options->callback : NULL;
-  request->user = what->options ? what->options->user : NULL;
-  request->tells = what->options && what->options->flags & HMC_OPERATION_EVENT;
-  atomic_store(&request->event_parts, 2);
-  request->signalled = what->options && what->options->signal ? what->options->signal->remote : NULL;
-  request->count = 0;
-  request->checked = request->working = false;
-  add_data(request, what, deadline);
-  status = add_rest(request, what->options, deadline);
+  hmci_delay_t delay = {0};
+  bool waits = false;
+  status = make_chain(request, what, checked);
+  if (status == HMC_SUCCESS) status = hmci_delay_prepare(what->options, &delay, &waits);
   if (status != HMC_SUCCESS) {
+    if (request->charged) hmci_post_refund(peer, hmci_request_last(request)->message_size);
+    atomic_store_explicit(&request->starting, false, memory_order_release); /* partner: the timer */
     hmci_request_give(request);
     return status;
   }
-  if (checked) hmci_check_prepare(request);
-  hmci_operation_t *first = &request->chain[0], *last = hmci_request_last(request);
-  first->owner = last->owner = request;
-  last->room = &peer->context->room;
-  if (request->fetched) first->completed = on_completed;
-  request->parent = what->parent;
-  if (request->callback || request->tells || request->parent) last->completed = on_completed;
-
-  post(request);
-  count_start(request, what);
-
   *out = request; /* before the callback can run */
-  request->working = is_work(what);
-  if (request->working) hmci_requests_set_timer(peer->context, deadline);
-  if (request->working) request->working = hmci_work_start(request);
-  uint32_t count = request->count, done = request->working ? count : run_head(request, what);
-  if (done < count) hmci_requests_set_timer(peer->context, deadline);
-  if (checked) hmci_check_begin(request);
-  if (done < count) {
-    status = submit(request, done);
-    if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
+  if (waits) {
+    request->delayed = true;
+    hmci_requests_set_timer(peer->context, deadline);
+    hmci_delay_add(request, &delay);
+  } else {
+    status = launch(request, what);
   }
-  if (status == HMC_SUCCESS && request->tells) tell(request);
-  atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
-                                                                             who gives it out as an event */
-  if (status == HMC_SUCCESS) return status; /* from here on the callback may have freed it */
+  if (status == HMC_SUCCESS) {
+    hmci_request_started(request);
+    return status; /* from here on the callback may have freed it */
+  }
+  atomic_store_explicit(&request->starting, false, memory_order_release); /* partner: the timer */
   if (request->charged) hmci_post_refund(peer, hmci_request_last(request)->message_size);
   hmci_request_give(request);
   *out = NULL;
@@ -453,24 +527,16 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
   hmc_peer_t *peer = first->remote->peer;
   uint64_t deadline = hmci_context_deadline(peer->context, options ? options->timeout_ms : 0);
   hmci_group_t *group = calloc(1, sizeof *group + count * sizeof(*group->parts));
-  hmc_request_t *whole = group ? hmci_request_take(peer, NULL, deadline) : NULL;
+  hmc_request_t *whole = group ? hmci_request_take(peer->context, peer, NULL, deadline) : NULL;
   if (!whole) {
     free(group);
     return group ? HMC_NO_MEMORY : hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
   }
   group->count = count;
   atomic_store(&group->left, count + 1);
+  hmci_request_init(whole, options);
   whole->remote = first->remote;
   hmci_far_end_note(&whole->end, first->remote);
-  whole->length = whole->begun = 0;
-  whole->fetched = NULL;
-  whole->callback = options ? options->callback : NULL;
-  whole->user = options ? options->user : NULL;
-  whole->tells = options && options->flags & HMC_OPERATION_EVENT;
-  atomic_store(&whole->event_parts, 2);
-  whole->signalled = NULL;
-  whole->count = 0;
-  whole->checked = whole->working = whole->charged = whole->posted = false;
   add_operation(whole, first->kind, NULL, first->remote, deadline)->owner = whole;
   hmc_status_t status = add_rest(whole, options, deadline);
   if (status != HMC_SUCCESS) {
@@ -479,11 +545,9 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
     return status;
   }
   whole->group = group;
-  hmci_operation_t *last = hmci_request_last(whole);
-  last->owner = whole;
-  last->room = &peer->context->room;
-  if (whole->callback || whole->tells || whole->count > 1) last->completed = on_completed;
+  watch_last(whole);
   if (whole->count > 1) {
+    hmci_request_last(whole)->completed = on_completed;
     whole->chain[0].completed = on_completed;
     whole->posted = true;
     whole->parked = (hmci_parked_t){.operations = &whole->chain[1],
@@ -510,7 +574,10 @@ hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count
   if (status != HMC_SUCCESS) return status;
   part.timeout_ms = own.timeout_ms;
   part.lease = own.lease;
-  part.flags = own.flags & HMC_OPERATION_CHECKSUM;
+  part.event = own.event;
+  part.stream_memory = own.stream_memory;
+  part.stream = own.stream;
+  part.flags = own.flags & (HMC_OPERATION_CHECKSUM | HMC_OPERATION_AFTER_STREAM);
   hmci_requests_set_timer(whole->context, whole->deadline);
   bool lost = whole->posted && !hmci_post_park(whole->peer, &whole->parked);
   if (lost) status = HMC_PEER_LOST;
@@ -526,9 +593,8 @@ hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count
   *out = whole;
   end_part(whole, status);
   for (uint32_t i = 1; lost && i < whole->count; i++) hmci_operation_complete(&whole->chain[i], status);
-  if (whole->tells) tell(whole);
-  atomic_store_explicit(&whole->starting, false, memory_order_release); /* as in start_request */
-  return HMC_SUCCESS;                                                   /* a failure is the request's own status */
+  hmci_request_started(whole);
+  return HMC_SUCCESS; /* a failure is the request's own status */
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
@@ -574,6 +640,7 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
 
 hmc_status_t hmci_request_status(hmc_request_t *request) {
   hmc_status_t status = hmci_request_last(request)->status;
+  if (request->text && status != HMC_SUCCESS) return hmci_fail(status, "%s", request->text);
   return hmci_far_end_explain(request->chain[0].kind, status, &request->end, request->length);
 }
 

@@ -22,6 +22,12 @@ typedef struct hmci_check {
   uint32_t crc;    /* of the slice in question, on this side */
 } hmci_check_t;
 
+/* What a request waits for before it begins (delay.c). */
+typedef struct hmci_delay {
+  hmci_list_t link;              /* context->delays, or empty: it has begun, or ended */
+  hmc_memory_event_t *events[2]; /* NULL: none, or it has come */
+} hmci_delay_t;
+
 /* The parts of a request over several regions: requests of their own. The first operation of the whole is no
  * transport's; it is complete with the last part. */
 typedef struct hmci_group {
@@ -35,7 +41,7 @@ struct hmc_request {
   hmci_list_t link; /* the context's list, or its spare list */
   hmci_shard_t *shard;
   hmc_context_t *context;
-  const hmc_region_t *local; /* only to be compared; NULL: none */
+  hmc_region_t *local;  /* NULL: none. Open while the request is incomplete; may have been closed later */
   hmc_peer_t *peer;     /* may have been closed unless the request was seen incomplete after counting among `users` */
   hmc_remote_t *remote; /* likewise */
   hmci_far_end_t end;   /* for texts */
@@ -45,6 +51,7 @@ struct hmc_request {
   uint64_t begun;    /* when, for its latency; 0: it is not timed */
   uint64_t *fetched; /* of an atomic */
   void *message;     /* the copy of a notification */
+  char *text;        /* of a setup that failed; NULL: none */
 
   bool freeing; /* hmc_request_free calls its callback */
   hmc_completion_callback_t callback;
@@ -58,6 +65,13 @@ struct hmc_request {
 
   hmci_group_t *group;   /* its parts, of a batch over several regions; NULL: none */
   hmc_request_t *parent; /* it is a part of that one; NULL: none */
+
+  bool is_setup; /* it connects or opens: it has no operation that a transport knows, and whoever waits sleeps */
+  hmc_peer_t *peer_made;    /* of a setup that connected */
+  struct hmci_setup *setup; /* setups' lock; what it is about, until it ends */
+
+  bool delayed; /* it begins after an event of a device; whoever waits sleeps */
+  hmci_delay_t delay;
 
   bool working; /* its data are copied by workers */
   hmci_work_t work;
@@ -104,12 +118,20 @@ typedef struct hmci_start {
 } hmci_start_t;
 
 hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **request);
+/* What all requests have: how their end is told. Comes first; `options` may be NULL. */
+void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *options);
+/* A request with one operation that no transport gets to see; completed by the caller. */
+void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind);
+/* Its start is over: from here on it may be ended by others and, after a callback, be gone. */
+void hmci_request_started(hmc_request_t *request);
+/* Starts the chain of a request whose event has come, or ends it. With delay_lock held. */
+void hmci_request_begin(hmc_request_t *request);
 /* Goes on with a chain whose data have been copied, with that status. */
 void hmci_request_copied(hmc_request_t *request, hmc_status_t status);
 
 /* request_list.c */
 /* A request, listed and about to be started; NULL, with a text. */
-hmc_request_t *hmci_request_take(hmc_peer_t *peer, const hmc_region_t *local, uint64_t deadline);
+hmc_request_t *hmci_request_take(hmc_context_t *context, hmc_peer_t *peer, hmc_region_t *local, uint64_t deadline);
 void hmci_request_give(hmc_request_t *request);
 /* Makes sure that the timer looks at a listed request in time. */
 void hmci_requests_set_timer(hmc_context_t *context, uint64_t deadline);
@@ -123,7 +145,8 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status);
 /* The same; the request is complete when it returns. Not in the loop. */
 static inline void hmci_request_end_now(hmc_request_t *request, hmc_status_t status) {
   hmci_request_end(request, status);
-  if (request->working || request->posted) /* a piece is being copied, or another thread ends what is parked */
+  if (request->working || request->posted ||
+      request->delayed) /* a piece is being copied, or another thread ends what is parked */
     hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER);
   for (uint32_t i = 0; request->group && i < request->group->count; i++) {
     hmc_request_t *part = request->group->parts[i];
@@ -134,6 +157,19 @@ static inline void hmci_request_end_now(hmc_request_t *request, hmc_status_t sta
 /* Starts several as one; `starts` have no options. */
 hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count,
                                       const hmc_operation_options_t *options, hmc_request_t **request);
+
+/* setup.c */
+/* Ends a setup that is not over; the request is complete when it returns. */
+void hmci_setup_end(hmc_request_t *request, hmc_status_t status);
+
+/* delay.c */
+/* Records what the options ask for; `waits`: the request must. Each event of `delay` is a reference then. */
+hmc_status_t hmci_delay_prepare(const hmc_operation_options_t *options, hmci_delay_t *delay, bool *waits);
+void hmci_delay_drop(hmci_delay_t *delay);
+/* Lets the request begin once the events have come, which it takes. */
+void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay);
+/* True: it had not begun, and is the caller's to complete. */
+bool hmci_delay_take(hmc_request_t *request);
 
 /* check.c */
 /* Adds the verdict to a chain that is complete otherwise. */

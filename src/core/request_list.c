@@ -1,9 +1,9 @@
 /* The lists of requests, and the timer that ends those past their deadline.
  *
- * A request is taken from a spare list and goes back to it, so that a stream of them allocates nothing. All that are not
- * freed are listed; while there are any, a timer in the loop looks for those past their deadline, so that also a request
- * nobody asks about ends. The lists are divided into shards, one for some threads each, so that threads do not share a
- * lock; how many requests there may be in all is counted where one is allocated or freed.
+ * A request is taken from a spare list and goes back to it, so that a stream of them allocates nothing. All that are
+ * not freed are listed; while there are any, a timer in the loop looks for those past their deadline, so that also a
+ * request nobody asks about ends. The lists are divided into shards, one for some threads each, so that threads do not
+ * share a lock; how many requests there may be in all is counted where one is allocated or freed.
  *
  * Locking: a shard's lock guards its lists and is held while one of them is ended by the timer, so that it cannot be
  * freed meanwhile; no two are held at a time. `request_lock` guards the timer. */
@@ -55,8 +55,10 @@ static hmc_request_t *make_request(hmc_context_t *context) {
   hmci_list_init(&request->work.link);
   hmci_event_init(&request->event, HMC_EVENT_COMPLETION);
   hmci_list_init(&request->parked.link);
+  hmci_list_init(&request->delay.link);
   request->context = context;
   request->message = NULL;
+  request->text = NULL;
   atomic_init(&request->starting, false);
   atomic_init(&request->work.phase, HMCI_WORK_OVER);
   atomic_init(&request->users, 0);
@@ -66,12 +68,12 @@ static hmc_request_t *make_request(hmc_context_t *context) {
 static void free_request(hmc_request_t *request) {
   atomic_fetch_sub(&request->context->request_made, 1);
   free(request->message);
+  free(request->text);
   free(request->group);
   free(request);
 }
 
-hmc_request_t *hmci_request_take(hmc_peer_t *peer, const hmc_region_t *local, uint64_t deadline) {
-  hmc_context_t *context = peer->context;
+hmc_request_t *hmci_request_take(hmc_context_t *context, hmc_peer_t *peer, hmc_region_t *local, uint64_t deadline) {
   hmci_shard_t *shard = own_shard(context);
   hmc_request_t *request = NULL;
   pthread_mutex_lock(&shard->lock);
@@ -87,6 +89,8 @@ hmc_request_t *hmci_request_take(hmc_peer_t *peer, const hmc_region_t *local, ui
   request->freeing = false;
   request->group = NULL;
   request->parent = NULL;
+  request->setup = NULL;
+  request->is_setup = request->delayed = false;
   request->peer = peer;
   request->local = local;
   request->deadline = deadline;
@@ -101,6 +105,8 @@ void hmci_request_give(hmc_request_t *request) {
   hmci_shard_t *shard = request->shard;
   free(request->message);
   request->message = NULL;
+  free(request->text);
+  request->text = NULL;
   pthread_mutex_lock(&shard->lock);
   hmci_list_remove(&request->link);
   bool kept = shard->spare_count < SPARE;
@@ -256,6 +262,7 @@ void hmci_requests_destroy(hmc_context_t *context) {
   hmci_loop_clear_timer(context->loop, &context->request_timer);
   hmci_loop_clear_timer(context->loop, &context->callback_timer);
   hmci_loop_clear_timer(context->loop, &context->check_timer);
+  hmci_loop_clear_timer(context->loop, &context->delay_timer);
   int event = atomic_load(&context->room.event);
   if (event >= 0) close(event);
   for (int i = 0; i < HMCI_SHARDS; i++) {

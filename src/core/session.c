@@ -2,6 +2,7 @@
  * What is the checksum of those bytes? (In check.c.)
  *
  * A lookup is a number and a waiting thread. The answer is copied to it in the loop's thread, under the peer's lock. */
+#include "../base/stop.h"
 #include "core.h"
 
 #include <stdio.h>
@@ -31,18 +32,11 @@ static hmc_region_t *read_region(hmc_peer_t *peer, hmci_reader_t *reader, char n
   return HMCI_CONTAINER(view, hmc_region_t, view);
 }
 
-static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
-  char name[HMC_REGION_NAME_SIZE];
-  uint32_t number = hmci_read_u32(reader);
-  hmc_region_t *region = read_region(peer, reader, name);
-  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed lookup of a region");
+/* Describes a region that is counted among its users, and lets go of it; or says why not, with NULL. */
+static hmc_status_t answer(hmc_peer_t *peer, uint32_t number, hmc_region_t *region, hmc_status_t result,
+                           uint64_t offset) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmci_blob_t key = {0};
-  hmc_status_t result = HMC_SUCCESS;
-  if (!region) {
-    result = name[0] ? hmci_fail(HMC_NOT_FOUND, "it has no region named '%s'", name)
-                     : hmci_fail(HMC_STALE, "it has closed that region");
-  }
   if (region && ops->region_export) result = ops->region_export(peer->connection->state, &region->view, &key);
 
   uint8_t body[HMCI_BLOB_MAX + 2 * HMCI_REASON_SIZE];
@@ -58,9 +52,36 @@ static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
     hmci_write_u32(&writer, (uint32_t)region->view.memory.device);
     hmci_write_u32(&writer, region->view.rights | (region->view.leased ? HMCI_REMOTE_LEASED : 0));
     hmci_write_blob(&writer, key.data, key.size);
+    hmci_write_u64(&writer, offset);
+    hmci_write_text(&writer, region->name);
   }
   if (region) hmci_region_release(&peer->context->host, &region->view);
   return hmci_channel_send(&peer->channel, HMCI_FOUND, body, writer.size);
+}
+
+static hmc_status_t answer_lookup(hmc_peer_t *peer, hmci_reader_t *reader) {
+  char name[HMC_REGION_NAME_SIZE];
+  uint32_t number = hmci_read_u32(reader);
+  hmc_region_t *region = read_region(peer, reader, name);
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed lookup of a region");
+  hmc_status_t result = HMC_SUCCESS;
+  if (!region) {
+    result = name[0] ? hmci_fail(HMC_NOT_FOUND, "it has no region named '%s'", name)
+                     : hmci_fail(HMC_STALE, "it has closed that region");
+  }
+  return answer(peer, number, region, result, 0);
+}
+
+/* By an address of this process. The peer learns no more of it than it knew, for only regions are found that it may
+ * reach and that hold all of what it asks for. */
+static hmc_status_t answer_locate(hmc_peer_t *peer, hmci_reader_t *reader) {
+  uint32_t number = hmci_read_u32(reader);
+  uint64_t address = hmci_read_u64(reader), bytes = hmci_read_u64(reader);
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed search for a region");
+  hmc_region_t *region = hmci_region_locate(peer->context, address, bytes);
+  hmc_status_t result = HMC_SUCCESS;
+  if (!region) result = hmci_fail(HMC_NOT_FOUND, "none of its regions holds these bytes");
+  return answer(peer, number, region, result, region ? address - (uintptr_t)region->view.base : 0);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
@@ -73,6 +94,11 @@ static void read_found(hmci_reader_t *reader, hmci_found_t *found) {
   found->view.memory.device = (int)hmci_read_u32(reader);
   found->view.rights = hmci_read_u32(reader);
   found->key.size = hmci_read_blob(reader, found->key.data, sizeof found->key.data);
+  found->name[0] = '\0';
+  found->offset = 0;
+  if (reader->failed || reader->position == reader->size) return; /* of an end that knows no addresses */
+  found->offset = hmci_read_u64(reader);
+  hmci_read_text(reader, found->name, sizeof found->name);
 }
 
 static hmc_status_t take_found(hmc_peer_t *peer, hmci_reader_t *reader) {
@@ -100,16 +126,17 @@ static hmc_status_t take_found(hmc_peer_t *peer, hmci_reader_t *reader) {
 static hmc_status_t wait_for_answer(hmc_peer_t *peer, lookup_t *lookup, uint64_t deadline) {
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   int failed = 0;
-  while (!lookup->answered && atomic_load(&peer->connected) && !failed) {
+  while (!lookup->answered && atomic_load(&peer->connected) && !failed && !hmci_stop_is_asked()) {
     failed = pthread_cond_timedwait(&peer->answered, &peer->lock, &until);
   }
   if (lookup->answered) return lookup->status;
+  if (hmci_stop_is_asked()) return HMC_CANCELLED;
   return atomic_load(&peer->connected) ? HMC_TIMEOUT : HMC_PEER_LOST;
 }
 
 /* `text` is the region's name for people. */
-static hmc_status_t look_up(hmc_peer_t *peer, const char *text, const hmci_writer_t *question, uint64_t deadline,
-                            hmci_found_t *found) {
+static hmc_status_t look_up(hmc_peer_t *peer, hmci_message_t type, const char *text, const hmci_writer_t *question,
+                            uint64_t deadline, hmci_found_t *found) {
   lookup_t lookup = {0};
   pthread_mutex_lock(&peer->lock);
   lookup.number = ++peer->lookup_count;
@@ -121,14 +148,16 @@ static hmc_status_t look_up(hmc_peer_t *peer, const char *text, const hmci_write
   hmci_write_u32(&writer, lookup.number);
   memcpy(body + writer.size, question->data, question->size);
   writer.size += question->size;
-  hmc_status_t status =
-      atomic_load(&peer->connected) ? hmci_channel_send(&peer->channel, HMCI_LOOKUP, body, writer.size) : HMC_PEER_LOST;
+  hmc_status_t status = atomic_load(&peer->connected)
+                            ? hmci_channel_send(&peer->channel, (uint16_t)type, body, writer.size)
+                            : HMC_PEER_LOST;
   pthread_mutex_lock(&peer->lock);
   if (status == HMC_SUCCESS) status = wait_for_answer(peer, &lookup, deadline);
   hmci_list_remove(&lookup.link);
   pthread_mutex_unlock(&peer->lock);
   switch (status) {
   case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
+  case HMC_CANCELLED: return hmci_fail(status, "region '%s' of %s: cancelled", text, peer->where);
   case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s did not answer within the deadline", text, peer->where);
   case HMC_PEER_LOST:
     return hmci_fail(status, "region '%s': %s is gone: %s", text, peer->where, hmci_peer_lost_reason(peer));
@@ -140,7 +169,7 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   uint8_t body[LOOKUP_MAX];
   hmci_writer_t question = {.data = body, .capacity = sizeof body};
   hmci_write_text(&question, name);
-  return look_up(peer, name, &question, deadline, found);
+  return look_up(peer, HMCI_LOOKUP, name, &question, deadline, found);
 }
 
 hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
@@ -149,7 +178,27 @@ hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_
   hmci_write_text(&question, "");
   hmci_write_u32(&question, found->view.id);
   hmci_write_u32(&question, found->view.generation);
-  return look_up(peer, name, &question, deadline, found);
+  return look_up(peer, HMCI_LOOKUP, name, &question, deadline, found);
+}
+
+hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,
+                                 hmci_found_t *found) {
+  uint8_t body[LOOKUP_MAX];
+  char text[HMC_REGION_NAME_SIZE];
+  hmci_writer_t question = {.data = body, .capacity = sizeof body};
+  snprintf(text, sizeof text, "%llu B at 0x%llx", (unsigned long long)bytes, (unsigned long long)address);
+  if (!(peer->features & HMCI_FEATURE_LOCATE))
+    return hmci_fail(HMC_UNSUPPORT, "region '%s': %s is of a release that finds no regions by address", text,
+                     peer->where);
+  hmci_write_u64(&question, address);
+  hmci_write_u64(&question, bytes);
+  return look_up(peer, HMCI_LOCATE, text, &question, deadline, found);
+}
+
+void hmci_session_stir(hmc_peer_t *peer) {
+  pthread_mutex_lock(&peer->lock);
+  pthread_cond_broadcast(&peer->answered);
+  pthread_mutex_unlock(&peer->lock);
 }
 
 hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader) {
@@ -159,8 +208,9 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
   case HMCI_CHECK: return hmci_check_answer(peer, reader);
   case HMCI_CHECKED: return hmci_check_answered(peer, reader);
   case HMCI_GRANT: return hmci_post_granted(peer, reader);
+  case HMCI_LOCATE: return answer_locate(peer, reader);
   default: break;
   }
-  if (type > HMCI_GRANT) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
+  if (type > HMCI_LOCATE) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
   return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
 }

@@ -51,7 +51,7 @@ static hmc_status_t check(const hmc_region_t *region, uint64_t offset, hmc_compa
   if ((unsigned)comparison > HMC_COMPARE_LE)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_signal_wait: unknown comparison %d", (int)comparison);
   if (offset % 8)
-    return hmci_fail(HMC_INVALID_CONFIG, "hmc_signal_wait: offset %llu is no multiple of 8",
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_signal_wait: offset %llu is not a multiple of 8",
                      (unsigned long long)offset);
   if (!hmci_range_fits(offset, 8, region->view.size))
     return hmci_fail(HMC_OUT_OF_RANGE, "hmc_signal_wait: 8 B at offset %llu run past the %llu B of the region",

@@ -18,7 +18,8 @@ static bool advance(hmc_request_t *request) {
   for (uint32_t i = 0; request->group && i < request->group->count; i++) {
     if (request->group->parts[i]) HMC_IGNORE(hmc_request_test(request->group->parts[i])); /* the whole has it */
   }
-  if (!request->group) request->peer->transport->ops->progress(request->peer->connection->state);
+  if (!request->group && !request->is_setup && !request->delayed)
+    request->peer->transport->ops->progress(request->peer->connection->state);
   if (hmci_request_is_complete(request)) return true;
   if (hmci_now() < request->deadline) return false;
   hmci_request_end_now(request, HMC_TIMEOUT);
@@ -33,6 +34,8 @@ static hmc_status_t await(hmc_request_t *request) {
     }
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   }
+  if (request->is_setup || request->delayed) /* threads of the context, or its loop, do it */
+    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
     hmci_work_help(request);
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
@@ -59,13 +62,21 @@ hmc_status_t hmc_request_test(hmc_request_t *request) {
   return status;
 }
 
+/* What connects or opens needs the thread that runs callbacks. */
+static hmc_status_t check_waiting(const hmc_request_t *request) {
+  return request->is_setup ? hmci_context_check_waiting(request->context, "waiting for what connects or opens")
+                           : HMC_SUCCESS;
+}
+
 hmc_status_t hmc_request_wait(hmc_request_t *request) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
   if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  hmc_status_t status = check_waiting(request);
+  if (status != HMC_SUCCESS) return status;
   hmci_request_enter(request);
   if (!hmci_request_is_complete(request) && await(request) == HMC_TIMEOUT) hmci_request_end_now(request, HMC_TIMEOUT);
-  hmc_status_t status = hmci_request_status(request);
+  status = hmci_request_status(request);
   hmci_request_leave(request);
   return status;
 }
@@ -151,6 +162,10 @@ static hmc_status_t enter_all(hmc_request_t *const *requests, size_t count, hmc_
   hmc_request_t *first = first_given(requests, count);
   if (!first) return hmci_fail(HMC_NOT_FOUND, "there is no request to wait for");
   if (hmci_context_is_foreign(first->context)) return HMC_UNSUPPORT;
+  for (size_t i = 0; i < count; i++) {
+    hmc_status_t status = requests[i] ? check_waiting(requests[i]) : HMC_SUCCESS;
+    if (status != HMC_SUCCESS) return status;
+  }
   for (size_t i = 0; i < count; i++) {
     if (requests[i]) hmci_request_enter(requests[i]);
   }
@@ -306,7 +321,7 @@ static hmc_status_t await_flush(hmc_peer_t *peer, flush_t *flush, uint64_t deadl
     hmci_requests_each(context, look_for_busy, flush);
     if (!flush->busy) return HMC_SUCCESS;
     uint64_t now = hmci_now();
-    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still under way", peer->where);
+    if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still pending", peer->where);
     if (now >= until && !hmci_loop_is_own(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
   }
 }

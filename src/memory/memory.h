@@ -139,6 +139,9 @@ extern const hmci_memory_ops_t hmci_memory_acl;
 hmc_status_t hmci_memory_find(hmc_memory_t memory, const hmci_memory_ops_t **ops);
 #pragma GCC visibility pop
 
+/* One reference more, which hmc_memory_event_free gives back. */
+void hmci_memory_event_retain(hmc_memory_event_t *event);
+
 /* For tests: puts a table in the place of that kind's (NULL: none), and returns what was there. Threads: no other call
  * of this room may run. */
 const hmci_memory_ops_t *hmci_memory_replace(hmc_memory_kind_t kind, const hmci_memory_ops_t *ops);

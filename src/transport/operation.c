@@ -17,7 +17,14 @@ static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline
 
 static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0); }
 
+/* Whoever looks for the region by an address asks its owner again. */
+static void note_stale(const hmci_remote_view_t *remote) {
+  hmci_remote_view_t *noted = (hmci_remote_view_t *)(uintptr_t)remote;
+  atomic_store(&noted->stale, true);
+}
+
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status) {
+  if (HMCI_UNLIKELY(status == HMC_STALE) && operation->remote) note_stale(operation->remote);
   operation->status = status;
   if (operation->completed) operation->completed(operation);
   hmci_room_t *room = operation->room;

@@ -131,8 +131,7 @@ void spin_ns(uint64_t nanoseconds);
   X(signal_after_a_get)                                                                                                \
   X(signal_undone_when_refused)                                                                                        \
   X(signal_undone_when_stale)                                                                                          \
-  X(signal_undone_when_cancelled)                                                                                      \
-  X(written_is_told)
+  X(signal_undone_when_cancelled)
 #define NOTIFICATION_TESTS(X)                                                                                          \
   X(notification_after_data_and_signal)                                                                                \
   X(notification_after_a_get)                                                                                          \
@@ -159,6 +158,15 @@ void spin_ns(uint64_t nanoseconds);
   X(poll_has_a_descriptor)                                                                                             \
   X(poll_ends_when_interrupted)                                                                                        \
   X(poll_refuses)
+#define SETUP_TESTS(X)                                                                                                 \
+  X(setup_connects_and_opens)                                                                                          \
+  X(setup_of_many_at_once)                                                                                             \
+  X(setup_can_be_ended)                                                                                                \
+  X(setup_ends_with_its_peer)                                                                                          \
+  X(setup_refuses)                                                                                                     \
+  X(find_by_address)                                                                                                   \
+  X(find_asks_again)                                                                                                   \
+  X(regions_overlap)
 #define ENDING_TESTS(X)                                                                                                \
   X(large_requests_can_be_ended)                                                                                       \
   X(large_requests_tell_after_the_data)                                                                                \
@@ -228,6 +236,7 @@ void spin_ns(uint64_t nanoseconds);
   X(signal_wait_sleeps_until_it_comes)                                                                                 \
   X(signal_wait_compares_and_ends)
 #define ALL_TESTS(X)                                                                                                   \
+  SETUP_TESTS(X)                                                                                                       \
   ENDING_TESTS(X)                                                                                                      \
   STATS_TESTS(X)                                                                                                       \
   POLL_TESTS(X)                                                                                                        \

@@ -1,0 +1,172 @@
+/* Order with devices: operations that begin after an event, or after what a stream has.
+ *
+ *   operations_order TRANSPORT
+ *
+ * Each copy of the software accelerator takes 2 ms here, and moves its bytes at its end, so that an operation that
+ * begins too early moves the old ones. */
+#include "suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTES 65536u
+
+static const hmc_memory_t sim = {HMC_MEMORY_SIM, 0};
+
+typedef struct bench {
+  far_t far;
+  uint8_t *device; /* of the local region, filled by the stream */
+  hmc_region_t *region;
+  hmc_memory_stream_t stream;
+  uint8_t before[BYTES], after[BYTES];
+} bench_t;
+
+/* A local region of device memory that holds `before`, and a stream that turns it into `after`. */
+static bench_t *bench_open(couple_t *couple) {
+  bench_t *bench = calloc(1, sizeof *bench);
+  assert_non_null(bench);
+  memset(bench->before, 'b', BYTES);
+  memset(bench->after, 'a', BYTES);
+  bench->far = far_make(couple, (far_options_t){.name = "far", .size = BYTES});
+  assert_success(hmc_memory_allocate(sim, BYTES, (void **)&bench->device));
+  assert_success(hmc_memory_copy(bench->device, sim, bench->before, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES));
+  assert_success(hmc_region_register(couple->here, bench->device, BYTES, NULL, 0, &bench->region));
+  assert_success(hmc_memory_stream_create(sim, &bench->stream));
+  return bench;
+}
+
+static void fill_by_stream(bench_t *bench, int copies) {
+  for (int i = 0; i < copies; i++) {
+    const uint8_t *from = i + 1 < copies ? bench->before : bench->after;
+    assert_success(
+        hmc_memory_copy_async(bench->device, sim, from, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES, bench->stream));
+  }
+}
+
+static void assert_far(bench_t *bench, uint8_t byte) {
+  assert_int_equal(owner_others(&bench->far.place, 0, BYTES, byte, byte), 0);
+}
+
+static void bench_close(bench_t *bench) {
+  hmc_memory_stream_destroy(sim, bench->stream);
+  hmc_region_close(bench->region);
+  hmc_memory_free(sim, bench->device);
+  far_close(&bench->far);
+  free(bench);
+}
+
+static void order_after_an_event(void **state) {
+  bench_t *bench = bench_open(*state);
+  hmc_memory_event_t *event = NULL;
+  hmc_request_t *request = NULL;
+  fill_by_stream(bench, 20);
+  assert_success(hmc_memory_event_record(sim, bench->stream, &event));
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.event = event;
+  options.flags = HMC_OPERATION_EVENT;
+  assert_success(hmc_put_nb(bench->region, 0, bench->far.remote, 0, BYTES, &options, &request));
+  hmc_memory_event_free(event); /* the operation keeps it */
+  assert_success(finish(request));
+  assert_far(bench, 'a');
+  bench_close(bench);
+}
+
+static void order_after_a_stream(void **state) {
+  bench_t *bench = bench_open(*state);
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.flags = HMC_OPERATION_AFTER_STREAM;
+  options.stream_memory = sim;
+  options.stream = bench->stream;
+  uint64_t word = 1;
+  options.notification = &word;
+  options.notification_size = sizeof word;
+  fill_by_stream(bench, 20);
+  assert_success(hmc_put_with(bench->region, 0, bench->far.remote, 0, BYTES, &options));
+  assert_far(bench, 'a');
+  couple_t *couple = *state;
+  size_t size = 0;
+  assert_success(hmc_notification_receive(couple->there, &word, sizeof word, &size, NULL, 0));
+  /* With nothing on the stream it does not wait. */
+  options.notification_size = 0;
+  assert_success(hmc_put_with(bench->region, 0, bench->far.remote, 0, BYTES, &options));
+  bench_close(bench);
+}
+
+/* Ended before the event has come: nothing moves. */
+static void order_can_be_given_up(void **state) {
+  couple_t *couple = *state;
+  bench_t *bench = bench_open(couple);
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.flags = HMC_OPERATION_AFTER_STREAM;
+  options.stream_memory = sim;
+  options.stream = bench->stream;
+  owner_fill(&bench->far.place, 0, BYTES, 'f');
+  fill_by_stream(bench, 300);
+  assert_success(hmc_put_nb(bench->region, 0, bench->far.remote, 0, BYTES, &options, &request));
+  hmc_status_t status = hmc_request_cancel(request);
+  hmc_request_free(request);
+  assert_true(status == HMC_CANCELLED || status == HMC_SUCCESS);
+  if (status == HMC_CANCELLED) assert_far(bench, 'f');
+  options.timeout_ms = 1;
+  fill_by_stream(bench, 300);
+  assert_success(hmc_put_nb(bench->region, 0, bench->far.remote, 0, BYTES, &options, &request));
+  status = finish(request);
+  assert_true(status == HMC_TIMEOUT || status == HMC_SUCCESS);
+  assert_success(hmc_memory_stream_wait(sim, bench->stream));
+  bench_close(bench);
+}
+
+static void order_refuses(void **state) {
+  bench_t *bench = bench_open(*state);
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  hmc_memory_event_t *event = NULL;
+  hmc_request_t *request = NULL;
+  options.flags = HMC_OPERATION_AFTER_STREAM;
+  options.stream_memory = (hmc_memory_t){HMC_MEMORY_CPU, 0};
+  assert_status(hmc_put_nb(bench->region, 0, bench->far.remote, 0, 8, &options, &request), HMC_UNSUPPORT);
+  options.stream_memory = sim;
+  options.stream = &options;
+  assert_status(hmc_put_nb(bench->region, 0, bench->far.remote, 0, 8, &options, &request), HMC_NOT_FOUND);
+  assert_status(hmc_memory_event_record(sim, bench->stream, NULL), HMC_INVALID_CONFIG);
+  assert_status(hmc_memory_event_test(NULL), HMC_INVALID_CONFIG);
+  assert_success(hmc_memory_event_record(sim, bench->stream, &event));
+  assert_success(hmc_memory_event_test(event)); /* there is nothing before it */
+  assert_success(hmc_memory_event_test(event));
+  hmc_memory_event_free(event);
+  hmc_memory_event_free(NULL);
+  bench_close(bench);
+}
+
+/* ---- the program ------------------------------------------------------------------------------------------------- */
+
+static couple_t couple;
+
+static int open_case(void **state) {
+  watch("order", 200);
+  couple_open(&couple, NULL);
+  *state = &couple;
+  return 0;
+}
+
+static int close_case(void **state) {
+  (void)state;
+  couples_end();
+  watch_end();
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  target_main(argc, argv);
+  environment_open();
+  setenv("HMC_SIM_LATENCY", "2ms", 1); /* before the accelerator is first asked for */
+  setenv("HMC_LOG", "error", 1);
+  if (argc != 2 || !stamp_parse(argv[1], "sim")) return 2;
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(order_after_an_event, open_case, close_case),
+      cmocka_unit_test_setup_teardown(order_after_a_stream, open_case, close_case),
+      cmocka_unit_test_setup_teardown(order_can_be_given_up, open_case, close_case),
+      cmocka_unit_test_setup_teardown(order_refuses, open_case, close_case),
+  };
+  return cmocka_run_group_tests_name("operations.order", tests, NULL, NULL) == 0 ? 0 : 1;
+}
