@@ -1,10 +1,10 @@
 /* Contexts and peers: who talks to whom.
  *
- * A context owns transports, regions, peers and one service thread that answers the peers' one-sided operations, so
- * that a target's application never has to call anything. Several contexts can live in one process. After fork() the
- * child's copy of a context is unusable and every call on it answers HMC_UNSUPPORT.
+ * A context owns transports, regions, peers and service threads. These threads serve the one-sided operations of peers,
+ * so the application at the target never has to call anything. A process can have several contexts. After fork() the
+ * child cannot use its copy of a context: every call on it returns HMC_UNSUPPORT.
  *
- * Every connection is authenticated at both ends by the secret (HMC_SECRET_FILE, HMC_SECRET, else ~/.hmc/secret) before
+ * Both ends of every connection prove that they know the secret (HMC_SECRET_FILE, HMC_SECRET, or ~/.hmc/secret) before
  * any other byte counts. */
 #ifndef HMC_CONTEXT_H
 #define HMC_CONTEXT_H
@@ -18,15 +18,15 @@
 extern "C" {
 #endif
 
-/* For any `timeout_ms`. HMC_FOREVER: without a deadline. HMC_NO_WAIT: do not wait at all; the call does what it can do
- * at once, and answers HMC_TIMEOUT where that is not all. */
+/* For any `timeout_ms`. HMC_FOREVER: no deadline. HMC_NO_WAIT: do not wait at all; the call does what it can do at once
+ * and returns HMC_TIMEOUT where that is not everything. */
 #define HMC_FOREVER UINT64_MAX
 #define HMC_NO_WAIT (UINT64_MAX - 1)
 
 typedef struct hmc_context hmc_context_t;
 typedef struct hmc_peer hmc_peer_t;
 
-/* How a peer is to be reached. Required types fail with the reason instead of falling back. */
+/* How to reach a peer. A required type fails with the reason; it never falls back to another one. */
 typedef enum hmc_connection_type {
   HMC_CONNECTION_AUTO = 0, /* the fastest that works: shm on one host, else tcp */
   HMC_CONNECTION_RDMA = 1,
@@ -35,74 +35,146 @@ typedef enum hmc_connection_type {
   HMC_CONNECTION_SHM = 4,
 } hmc_connection_type_t;
 
-/* "auto", "rdma", "ucx", "tcp", "shm"; "unknown" otherwise. Static storage. Threads: any. */
+/**
+ * The name of a connection type. Threads: any.
+ *
+ * \param type The type.
+ * \return "auto", "rdma", "ucx", "tcp" or "shm"; "unknown" for any other value. Static storage.
+ */
 HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 
-/* The type with that name. Errors: HMC_NOT_FOUND. Threads: any. */
+/**
+ * The connection type with a name. Threads: any.
+ *
+ * \param name The name, as hmc_connection_type_name gives it.
+ * \param type Gets the type.
+ * \return HMC_SUCCESS
+ * \return HMC_NOT_FOUND No type has that name.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type);
 
-/* Says whether connections of this type can be made here. Returns HMC_SUCCESS, HMC_UNSUPPORT, or HMC_INVALID_CONFIG (a
- * setting is not understood); in each case `reason` (at most `size` bytes with the end, may be NULL) gets one line that
- * says what there is or what is missing. Threads: any. */
+/**
+ * Checks whether connections of a type can be made here. Threads: any.
+ *
+ * \param type The type.
+ * \param reason Gets one line that says what is there or what is missing, with any result; may be NULL.
+ * \param size The size of `reason` in bytes.
+ * \return HMC_SUCCESS
+ * \return HMC_UNSUPPORT They cannot.
+ * \return HMC_INVALID_CONFIG A setting does not parse.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
-/* What can be set for one context; zero in a field means the setting of the same name decides. */
+/* Options of a context. Zero in a field: the setting of the same name decides. */
 typedef struct hmc_context_options {
   size_t size;         /* sizeof(hmc_context_options_t) */
   const char *name;    /* for logs and texts; copied; NULL: the program's name */
-  uint64_t timeout_ms; /* deadline of every operation on this context without its own; 0: HMC_TIMEOUT (30 s) */
-  const char *secret;  /* what its peers have to know, at most 255 bytes; copied; NULL: as the head of this file says */
+  uint64_t timeout_ms; /* for each call and operation without its own; 0: HMC_TIMEOUT (30 s) */
+  const char *secret;  /* that its peers must know, at most 255 bytes; copied; NULL: as at the head of this file */
 } hmc_context_options_t;
 #define HMC_CONTEXT_OPTIONS_INIT HMC_SIZED_INIT(hmc_context_options_t)
 
-/* Creates a context and starts its service thread. `options` may be NULL.
- * Ownership: the caller's, until hmc_context_destroy. Errors: HMC_INVALID_CONFIG (a setting does not parse; the
- * secret's file can be read by others), HMC_NO_MEMORY (file descriptors, threads). */
+/**
+ * Creates a context and starts its service threads.
+ *
+ * Ownership: the context is the caller's until hmc_context_destroy. Threads: any. Never blocks.
+ *
+ * \param options The options; NULL: the defaults.
+ * \param context Gets the context.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG A setting does not parse, or others can read the file with the secret.
+ * \return HMC_NO_MEMORY No memory, file descriptors or threads are left.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);
 
-/* Closes all peers, listeners and regions of the context, ends its thread and frees it; handles of them, and of its
- * requests, are invalid then. NULL is allowed. Threads: not in a callback (it does nothing there but say so in the
- * log); no other call on the context, its regions, peers or requests may run or follow, with one exception: threads
- * that wait for requests meanwhile (hmc_request_wait and its kin) are woken and get HMC_CANCELLED, and have left the
- * context when it returns. */
+/**
+ * Closes all peers, listeners and regions of a context, stops its threads and frees it. Handles of these objects and of
+ * requests are invalid afterwards.
+ *
+ * Threads: not in a callback (there it only writes to the log). No other call on the context, its regions, peers or
+ * requests may run at the same time, with one exception: threads that wait for requests, peers or events wake up,
+ * return HMC_CANCELLED and have left the context when this call returns.
+ *
+ * \param context The context; NULL is allowed.
+ */
 HMC_API void hmc_context_destroy(hmc_context_t *context);
 
-/* Accepts peers on an address from now on. `ip` is an IPv4 or IPv6 address or a host name, and may bring the port:
- * "10.0.0.2", "fe80::1%eth0", "node7", "node7:2025", "[::]:2025". Port 0 picks a free one; `bound_port` (may be NULL)
- * gets it. Blocks while a name is looked up. Errors: HMC_ADDRESS_IN_USE, HMC_NOT_FOUND (no host of that name),
- * HMC_INVALID_CONFIG (not an address of this host, or two ports that differ). Threads: any. */
+/**
+ * Listens for peers on an address. Threads: any. Blocking: while a host name is looked up.
+ *
+ * \param context The context.
+ * \param ip An IPv4 or IPv6 address or a host name, which may bring the port: "10.0.0.2", "fe80::1%eth0", "node7",
+ * "node7:2025", "[::]:2025".
+ * \param port The port; 0 picks a free one.
+ * \param bound_port Gets the port; may be NULL.
+ * \return HMC_SUCCESS
+ * \return HMC_ADDRESS_IN_USE Somebody else listens there.
+ * \return HMC_NOT_FOUND No host has that name.
+ * \return HMC_INVALID_CONFIG NULL, not an address of this host, or two ports that differ.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port,
                                                     uint16_t *bound_port);
 
-/* Stops all listening; connected peers stay. Threads: any. */
+/**
+ * Stops listening on all addresses. Connected peers stay. Threads: any.
+ *
+ * \param context The context; NULL is allowed.
+ */
 HMC_API void hmc_context_stop_listening(hmc_context_t *context);
 
-/* Connects to a listening context and settles the route. `ip`: as of hmc_context_listen; the addresses of a name are tried
- * in order. Blocks until done, at most `timeout_ms` (0: the context's).
- * Ownership: the peer belongs to the context; hmc_peer_close gives it back early.
- * Errors: HMC_TIMEOUT, HMC_NOT_FOUND (nobody listens there, or no host has that name), HMC_DENIED (the secrets differ), HMC_UNSUPPORT (the
- * required type does not work between the two; the text says why), HMC_PEER_LOST (it hung up meanwhile). Threads:
- * any. */
+/**
+ * Connects to a context that listens, and chooses the transport. hmc_context_connect_nb does the same as a request.
+ *
+ * Ownership: the peer belongs to the context; hmc_peer_close gives it back early. Threads: any; in a callback it
+ * returns HMC_UNSUPPORT. Blocking: for at most `timeout_ms`.
+ *
+ * \param context The context.
+ * \param ip The peer's address, as for hmc_context_listen. The addresses of a host name are tried in order.
+ * \param port Its port; 0: the port that `ip` brings.
+ * \param type How to reach it.
+ * \param timeout_ms How long to try; 0: the context's timeout.
+ * \param peer Gets the peer.
+ * \return HMC_SUCCESS
+ * \return HMC_TIMEOUT The peer did not answer in time.
+ * \return HMC_NOT_FOUND Nobody listens there, or no host has that name.
+ * \return HMC_DENIED The secrets differ.
+ * \return HMC_UNSUPPORT The required type does not work between the two; the text says why.
+ * \return HMC_PEER_LOST The peer hung up.
+ * \return HMC_INVALID_CONFIG NULL, or an unknown type.
+ * \return HMC_NO_MEMORY No memory or file descriptors are left.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
                                                      hmc_connection_type_t type, uint64_t timeout_ms,
                                                      hmc_peer_t **peer);
 
-/* Waits for the next peer that connected to a listener of this context and was not handed out yet.
- * One that went again before this was called is not handed out. Blocks at most `timeout_ms` (0: the context's). Errors:
- * HMC_TIMEOUT. Threads: any. */
+/**
+ * Waits for the next peer that connects to a listener of the context. Each peer is returned once. A peer that
+ * disconnected before the call is not returned.
+ *
+ * Ownership: as for hmc_context_connect. Threads: any. Blocking: for at most `timeout_ms`.
+ *
+ * \param context The context.
+ * \param timeout_ms How long to wait; 0: the context's timeout.
+ * \param peer Gets the peer.
+ * \return HMC_SUCCESS
+ * \return HMC_TIMEOUT No peer connected in time.
+ * \return HMC_CANCELLED hmc_context_interrupt was called, or the context ends.
+ * \return HMC_UNSUPPORT This is a callback, and no peer is there.
+ * \return HMC_INVALID_CONFIG NULL.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **peer);
 
 typedef enum hmc_peer_state {
   HMC_PEER_CONNECTED = 0,
-  HMC_PEER_GONE = 1, /* it died, hung up or was cut off: operations answer HMC_PEER_LOST */
+  HMC_PEER_GONE = 1, /* it died, hung up or was cut off: operations return HMC_PEER_LOST */
 } hmc_peer_state_t;
 
 typedef struct hmc_peer_info {
   size_t size; /* sizeof(hmc_peer_info_t); the caller sets it */
   hmc_peer_state_t state;
-  hmc_connection_type_t type; /* the one that was settled, never AUTO */
+  hmc_connection_type_t type; /* the transport that was chosen, never AUTO */
   char ip[64];                /* the peer's address as this side sees it */
-  uint16_t port;              /* the port dialled, or the peer's ephemeral one where it dialled */
+  uint16_t port;              /* the port this side dialled, or the peer's ephemeral port where the peer dialled */
   char name[64];              /* the name of its context */
   char host[64];              /* its host name */
   uint64_t incarnation;       /* differs for every context ever made: a restarted peer is a new one */
@@ -110,17 +182,39 @@ typedef struct hmc_peer_info {
 } hmc_peer_info_t;
 #define HMC_PEER_INFO_INIT HMC_SIZED_INIT(hmc_peer_info_t)
 
-/* Errors: none but HMC_INVALID_CONFIG (NULL, or `info` has no size), and HMC_UNSUPPORT after fork(). Threads: any. */
+/**
+ * Describes a peer. Threads: any. Never blocks.
+ *
+ * \param peer The peer.
+ * \param info Gets the description; begin with HMC_PEER_INFO_INIT.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL, or `info` has no size.
+ * \return HMC_UNSUPPORT This is a forked child.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_peer_get_info(hmc_peer_t *peer, hmc_peer_info_t *info);
 
-/* How the peer is reached: transport, device, staging, and why not the faster ways, as lines of text. Writes at most
- * `size` bytes with the end; `needed` (may be NULL) gets the size of the whole text. Threads: any. */
+/**
+ * Explains, in lines of text, how a peer is reached: transport, device, staging, and why not by the faster ways.
+ * Threads: any.
+ *
+ * \param peer The peer.
+ * \param text Gets the text with its end, cut where it is longer than `size`; NULL with size 0 asks for the size only.
+ * \param size The size of `text` in bytes.
+ * \param needed Gets the size of the whole text; may be NULL.
+ * \return HMC_SUCCESS
+ * \return HMC_INVALID_CONFIG NULL.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed);
 
-/* Hangs up. Operations in flight end with HMC_CANCELLED before it returns; the handle, and the remote regions opened
- * through it, are invalid then. Its requests stay valid until hmc_request_free. NULL is allowed. Threads: no other call
- * may use the peer or its remote regions meanwhile, and so no blocking operation may be under way there; but other
- * threads may wait for, test and cancel requests that were started before. */
+/**
+ * Disconnects a peer and frees it. Operations in flight end with HMC_CANCELLED before the call returns. The handle, and
+ * the remote regions opened through it, are invalid afterwards. Requests stay valid until hmc_request_free.
+ *
+ * Threads: no other call may use the peer or its remote regions at the same time, so no blocking operation may run
+ * there. Other threads may wait for, test and cancel requests that were started before.
+ *
+ * \param peer The peer; NULL is allowed.
+ */
 HMC_API void hmc_peer_close(hmc_peer_t *peer);
 
 #ifdef __cplusplus

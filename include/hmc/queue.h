@@ -1,14 +1,14 @@
 /* Queues: one-sided operations without requests.
  *
  * A queue belongs to one thread. It takes puts, gets and atomics between any address of this process's host memory and
- * regions of any peers, makes no object for them, and takes no lock that threads share. Operations are under way from
- * the call to the flush, unless the peer's memory is mapped here: then they are done when the call returns.
+ * regions of any peers, makes no object for them, and takes no lock that threads share. Operations are pending from the
+ * call to the flush, unless the peer's memory is mapped here: then they are done when the call returns.
  *
- * Order. Operations of a queue are not ordered, but by hmc_queue_fence, by hmc_queue_flush, and as their calls say.
+ * Order. Operations of a queue are not ordered, except by hmc_queue_fence, by hmc_queue_flush, and as their calls say.
  * Complete means visible, as everywhere in HMC.
  *
- * Results. A call answers what can be said at once. What happens later is kept, per peer, until hmc_queue_flush returns
- * the first error.
+ * Results. A call returns the errors that show at once. Later errors are kept, per peer, until hmc_queue_flush returns
+ * the first one.
  *
  * Threads: calls on one queue must not overlap; different queues do not disturb each other. Peers may be closed by
  * other threads meanwhile: their operations end with HMC_CANCELLED, and no call may name them any more. */
@@ -31,36 +31,36 @@ typedef struct hmc_queue hmc_queue_t;
 #define HMC_QUEUE_COPIED 256 /* bytes up to which a put's local bytes are free again when its call returns */
 
 enum {
-  /* A call that finds `depth` operations under way answers HMC_NO_MEMORY and does not wait. */
+  /* A call that finds `depth` operations pending returns HMC_NO_MEMORY and does not wait. */
   HMC_QUEUE_NO_WAIT = 1,
 };
 
-/* What can be set for a queue. Zero in a field means the default. Begin with HMC_QUEUE_OPTIONS_INIT. */
+/* Options of a queue. Zero in a field means the default. Begin with HMC_QUEUE_OPTIONS_INIT. */
 typedef struct hmc_queue_options {
   size_t size;         /* sizeof(hmc_queue_options_t) */
-  uint32_t depth;      /* most operations under way; 0: 1024 */
+  uint32_t depth;      /* most pending operations; 0: 1024 */
   uint32_t flags;      /* HMC_QUEUE_* */
   uint64_t timeout_ms; /* deadline of each operation; 0: the context's */
 } hmc_queue_options_t;
 #define HMC_QUEUE_OPTIONS_INIT HMC_SIZED_INIT(hmc_queue_options_t)
 
 /**
- * Creates a queue. Its memory grows with the operations that are under way, up to `depth`.
+ * Creates a queue. Its memory grows with the pending operations, up to `depth`.
  *
  * Ownership: the context's until hmc_queue_destroy; hmc_context_destroy ends it too. Threads: any. Never blocks.
  *
  * \param context The context whose peers the queue reaches.
- * \param options What is set; NULL: the defaults.
+ * \param options The options; NULL: the defaults.
  * \param queue Gets the queue.
  * \return HMC_SUCCESS
  * \return HMC_INVALID_CONFIG NULL, unknown flags, or a `size` that no release of HMC has.
- * \return HMC_NO_MEMORY There is no memory for it.
+ * \return HMC_NO_MEMORY No memory is left.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t *options,
                                                   hmc_queue_t **queue);
 
 /**
- * Cancels what is under way and frees the queue. When it returns, no operation of the queue touches local memory.
+ * Cancels pending operations and frees the queue. When it returns, no operation of the queue touches local memory.
  *
  * \param queue The queue; NULL is allowed.
  */
@@ -70,7 +70,7 @@ HMC_API void hmc_queue_destroy(hmc_queue_t *queue);
  * Writes to a peer's region.
  *
  * Completion: at the flush, or at once where the region is mapped. Up to HMC_QUEUE_COPIED bytes are copied before the
- * call returns; more must stay as they are until the flush. Blocks only while `depth` operations are under way.
+ * call returns; more must stay as they are until the flush. Blocks only while `depth` operations are pending.
  *
  * \param queue The queue.
  * \param local The bytes, in host memory.
@@ -83,8 +83,8 @@ HMC_API void hmc_queue_destroy(hmc_queue_t *queue);
  * \return HMC_DENIED The region does not give HMC_REMOTE_WRITE.
  * \return HMC_STALE The peer closed the region.
  * \return HMC_PEER_LOST The peer is gone.
- * \return HMC_TIMEOUT No operation ended within the deadline, so there is no place for this one.
- * \return HMC_NO_MEMORY There is no place for it (HMC_QUEUE_NO_WAIT), or no memory.
+ * \return HMC_TIMEOUT No operation ended within the deadline to make place for this one.
+ * \return HMC_NO_MEMORY `depth` operations are pending (HMC_QUEUE_NO_WAIT), or no memory is left.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
                                                uint64_t remote_offset, uint64_t length);
@@ -125,7 +125,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote
 
 /**
  * As hmc_queue_atomic, and waits for the word: it is in `fetched` when the call returns HMC_SUCCESS. Earlier operations
- * of the queue may still be under way then.
+ * of the queue may still be pending then.
  *
  * \param queue The queue.
  * \param remote The region, which must give HMC_REMOTE_ATOMIC.
@@ -159,10 +159,10 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const 
 
 /**
  * Sends a notification that announces all that the queue has done to a peer so far: it waits until those operations are
- * complete, and sends it where none of them has failed. The bytes are copied.
+ * complete, and sends the notification if none of them has failed. The bytes are copied.
  *
- * Completion: at the flush. Blocks for the former operations, and while the peer's application has as many notifications
- * of this context waiting as it takes.
+ * Completion: at the flush. Blocks for the former operations, and while the peer's application has as many
+ * notifications of this context waiting as it takes.
  *
  * \param queue The queue.
  * \param peer Who gets it, by hmc_poll or hmc_notification_receive.
@@ -195,17 +195,18 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_fence(hmc_queue_t *queue);
  * \param queue The queue.
  * \param peer Whose operations; NULL: those of all peers.
  * \param timeout_ms How long to wait at most; 0: the context's timeout; HMC_NO_WAIT: not at all. Operations that are
- * still under way then go on.
+ * still pending then continue.
  * \return HMC_SUCCESS All are complete, and none has failed since the last flush that covered it.
- * \return HMC_TIMEOUT Some are still under way; or, for an operation, its own deadline passed.
+ * \return HMC_TIMEOUT Some are still pending; or, of an operation, its own deadline passed.
  * \return The first operation's status that is not HMC_SUCCESS, with its text; it is forgotten then.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t *peer, uint64_t timeout_ms);
 
 /**
- * How many operations of the queue are under way. Those that have ended are no longer counted. Never blocks.
+ * How many operations of the queue are pending. Never blocks.
  *
  * \param queue The queue; NULL has none.
+ * \return Their number, without those that have ended.
  */
 HMC_API uint32_t hmc_queue_under_way(hmc_queue_t *queue);
 

@@ -22,23 +22,45 @@ typedef struct hmc_setting {
 } hmc_setting_t;
 #define HMC_SETTING_INIT HMC_SIZED_INIT(hmc_setting_t)
 
-/* The number of settings. Threads: any. */
+/**
+ * How many settings there are. Threads: any.
+ *
+ * \return Their number.
+ */
 HMC_API size_t hmc_settings_count(void);
 
-/* Describes setting `index` (0 .. count - 1). Reads the environment: not while another thread changes it.
- * Errors: HMC_OUT_OF_RANGE; HMC_INVALID_CONFIG when the environment holds a value that does not parse (the text names
- * it). */
+/**
+ * Describes a setting. It reads the environment: no other thread may change that at the same time.
+ *
+ * \param index Which setting: 0 to hmc_settings_count() - 1.
+ * \param setting Gets the description; begin with HMC_SETTING_INIT.
+ * \return HMC_SUCCESS
+ * \return HMC_OUT_OF_RANGE There are fewer settings.
+ * \return HMC_INVALID_CONFIG The environment has a value that does not parse; the text names it.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_settings_get(size_t index, hmc_setting_t *setting);
 
-/* What is wrong with the environment though a context can be made: the `index`-th variable that begins with HMC_ and is
- * no setting. `text` (at most `size` bytes with the end) gets one line that names it, and the setting that is probably
- * meant. A context that is made logs each of them once per process. Reads the environment: not while another thread
- * changes it. Errors: HMC_NOT_FOUND (there are not so many). */
+/**
+ * What is wrong with the environment although a context can be made: variables that begin with HMC_ and are not
+ * settings. The first context of a process logs each of them. It reads the environment: no other thread may change that
+ * at the same time.
+ *
+ * \param index Which of them, from 0.
+ * \param text Gets one line that names the variable and the setting that is probably meant.
+ * \param size The size of `text` in bytes.
+ * \return HMC_SUCCESS
+ * \return HMC_NOT_FOUND There are fewer.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_settings_unknown(size_t index, char *text, size_t size);
 
-/* Where the secret of a context made now would come from: a path, "HMC_SECRET", "HMC_SECRET_FILE=..." or
- * "HMC_INSECURE". The user's own is made, as a context would make it. `text` (may be NULL) gets at most `size` bytes with
- * the end. Blocks for a small file. Errors: as of hmc_context_create, with its texts. Threads: any. */
+/**
+ * Where the secret of a context made now would come from. The user's own secret is made, as a context would make it.
+ * Threads: any. Blocking: for a small file.
+ *
+ * \param text Gets a path, "HMC_SECRET", "HMC_SECRET_FILE=..." or "HMC_INSECURE"; may be NULL.
+ * \param size The size of `text` in bytes.
+ * \return As hmc_context_create, with its texts.
+ */
 HMC_API HMC_CHECKED hmc_status_t hmc_secret_source(char *text, size_t size);
 
 #ifdef __cplusplus

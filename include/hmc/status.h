@@ -1,7 +1,7 @@
 /* Status codes and the error text.
  *
- * One list gives the codes, their names and their texts; the C++ enumeration, the Python exceptions and docs/status.md
- * derive from it. */
+ * One list gives the codes, their names and their texts. The C++ enumeration and the Python exceptions derive from it.
+ */
 #ifndef HMC_STATUS_H
 #define HMC_STATUS_H
 
@@ -23,7 +23,7 @@ extern "C" {
   X(PEER_LOST, 7, "the peer is gone")                                                                                  \
   X(CANCELLED, 8, "cancelled")                                                                                         \
   X(OUT_OF_RANGE, 9, "outside the region")                                                                             \
-  X(STALE, 10, "the region was closed or made anew")                                                                   \
+  X(STALE, 10, "the region was closed")                                                                                \
   X(CORRUPT, 11, "data or protocol corrupted")                                                                         \
   X(DENIED, 12, "not allowed")                                                                                         \
   X(NO_MEMORY, 13, "out of memory or of another resource")                                                             \
@@ -35,16 +35,29 @@ typedef enum hmc_status {
 #undef HMC_STATUS_ENUM
 } hmc_status_t;
 
-/* The name of a code as in the source, without the prefix ("PEER_LOST"); "UNKNOWN" for a value that is no code.
- * Ownership: static storage. Threads: any. */
+/**
+ * The name of a code. Threads: any.
+ *
+ * \param status The code.
+ * \return Its name as in the source, without the prefix ("PEER_LOST"); "UNKNOWN" for any other value. Static storage.
+ */
 HMC_API const char *hmc_status_name(hmc_status_t status);
 
-/* One sentence for people about a code. Ownership: static storage. Threads: any. */
+/**
+ * One sentence about a code, for people. Threads: any.
+ *
+ * \param status The code.
+ * \return The sentence. Static storage.
+ */
 HMC_API const char *hmc_status_text(hmc_status_t status);
 
-/* What went wrong in the last call of this thread that did not return HMC_SUCCESS: the object, the cause and the
- * remedy, as one line of UTF-8. "" when no call failed yet.
- * Ownership: the text belongs to the thread and is overwritten by its next failing call. Threads: each has its own. */
+/**
+ * What went wrong in the last call of this thread that did not return HMC_SUCCESS: the object, the cause and the
+ * remedy. Threads: each has its own.
+ *
+ * \return One line of UTF-8; "" when no call has failed yet. It belongs to the thread, whose next failing call
+ * overwrites it.
+ */
 HMC_API const char *hmc_last_error(void);
 
 #ifdef __cplusplus

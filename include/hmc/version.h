@@ -15,8 +15,18 @@
 extern "C" {
 #endif
 
-/* The version of the library that is loaded, as HMC_VERSION and as text ("0.1.0", static storage). Threads: any. */
+/**
+ * The version of the library that is loaded. Threads: any.
+ *
+ * \return As HMC_VERSION.
+ */
 HMC_API int hmc_version(void);
+
+/**
+ * The same as text. Threads: any.
+ *
+ * \return "0.1.0" or the like. Static storage.
+ */
 HMC_API const char *hmc_version_text(void);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 /* The host interface of SHMEM for Ascend, for C++: all its generations beside OpenSHMEM, in one header.
  *
- * Where the two have a name in common with other arguments, both are here, told apart by their arguments. Signals of
+ * Where the two have a name in common with other arguments, both are here, distinguished by their arguments. Signals of
  * OpenSHMEM are uint64_t, those of Ascend int32_t (uint8_t * in its typed calls, which is the address of one too): the
  * width of the pointer's type is kept. The heap is host memory on each kind of machine without a vendor's runtime, and
  * so HOST_SIDE and DEVICE_SIDE are one. Its first generation had some enumerators without the prefix ACL that OpenSHMEM

@@ -145,7 +145,7 @@ SHMEM_DEVICE void shmem_device_getmem_block(shmem_device_t view, void *dest, con
                         (size_t)shmem_device_threads());
   shmem_device_sync_block();
 }
-/* The forms that may return early: complete by the next quiet. Stores are under way anyhow. */
+/* The forms that may return early: complete by the next quiet. Stores are on their way anyhow. */
 SHMEM_DEVICE void shmem_device_putmem_nbi(shmem_device_t view, void *dest, const void *source, size_t size, int pe) {
   shmem_device_putmem(view, dest, source, size, pe);
 }

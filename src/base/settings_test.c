@@ -102,12 +102,12 @@ static void test_unknown_variables_are_named(void **state) {
   assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_NOT_FOUND);
   setenv("HMC_TIMOUT", "5s", 1);
   assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_SUCCESS);
-  assert_string_equal(text, "HMC_TIMOUT is no setting; did you mean HMC_TIMEOUT?");
+  assert_string_equal(text, "HMC_TIMOUT is not a setting; did you mean HMC_TIMEOUT?");
   assert_int_equal(hmc_settings_unknown(1, text, sizeof text), HMC_NOT_FOUND);
   unsetenv("HMC_TIMOUT");
   setenv("HMC_PIGEONS", "many", 1);
   assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_SUCCESS);
-  assert_string_equal(text, "HMC_PIGEONS is no setting; hmc-info --config lists them");
+  assert_string_equal(text, "HMC_PIGEONS is not a setting; hmc-info --config lists them");
   unsetenv("HMC_PIGEONS");
   setenv("HMC_JOB_RANK", "1", 1); /* the launcher's */
   setenv("HMC_PIGEON", "", 1);    /* not set */

@@ -72,12 +72,12 @@ hmc_status_t hmc_settings_unknown(size_t index, char *text, size_t size) {
     name[length] = '\0';
     if (is_known(name) || seen++ < index) continue;
     const char *meant = closest(name);
-    if (text && size && meant) snprintf(text, size, "%s is no setting; did you mean %s?", name, meant);
-    if (text && size && !meant) snprintf(text, size, "%s is no setting; hmc-info --config lists them", name);
+    if (text && size && meant) snprintf(text, size, "%s is not a setting; did you mean %s?", name, meant);
+    if (text && size && !meant) snprintf(text, size, "%s is not a setting; hmc-info --config lists them", name);
     if (text && size) hmci_text_clean(text);
     return HMC_SUCCESS;
   }
-  return hmci_fail(HMC_NOT_FOUND, "%zu variables begin with HMC_ and are no setting, not %zu", seen, index + 1);
+  return hmci_fail(HMC_NOT_FOUND, "%zu variables begin with HMC_ and are not settings, not %zu", seen, index + 1);
 }
 
 void hmci_settings_warn(void) {

@@ -113,7 +113,7 @@ static hmc_status_t key_of_file(const char *path, uint8_t key[32]) {
     return hmci_fail(status, "it cannot be opened: %s", strerror(errno));
   }
   if (fstat(file, &status_of_file) != 0 || !S_ISREG(status_of_file.st_mode)) {
-    status = hmci_fail(HMC_INVALID_CONFIG, "it is no plain file");
+    status = hmci_fail(HMC_INVALID_CONFIG, "it is not a plain file");
     goto out;
   }
   if (status_of_file.st_uid != geteuid() && status_of_file.st_uid != 0) {
@@ -287,7 +287,7 @@ static void load_none(hmci_secret_t *secret) {
   snprintf(secret->source, sizeof(secret->source), "HMC_INSECURE");
   if (!atomic_flag_test_and_set(&said)) {
     hmci_log(HMC_LOG_WARNING,
-             "HMC_INSECURE is set: whoever reaches this process may connect to it, and nothing is encrypted");
+             "HMC_INSECURE is set: anyone who reaches this process may connect to it, and nothing is encrypted");
   }
 }
 

@@ -111,7 +111,7 @@ static hmc_status_t read_all(hmci_store_journal_t *journal, uint64_t end, hmci_s
   free(body);
   if (status == HMC_NOT_FOUND) {
     if (journal->size < end) {
-      hmci_log(HMC_LOG_WARNING, "store: the journal %s ends in %llu B that are no whole record; they are dropped",
+      hmci_log(HMC_LOG_WARNING, "store: the journal %s ends in %llu B that are not a whole record; they are dropped",
                journal->path, (unsigned long long)(end - journal->size));
     }
     status = HMC_SUCCESS;
@@ -137,7 +137,7 @@ static hmc_status_t read_file(hmci_store_journal_t *journal, hmci_store_replay_t
     return start_file(journal);
   }
   if (!read_at(journal, begin, MAGIC, 0) || memcmp(begin, magic, MAGIC) != 0) {
-    return hmci_fail(HMC_CORRUPT, "%s is no journal of a store: name another file, or move this one away",
+    return hmci_fail(HMC_CORRUPT, "%s is not a journal of a store: name another file, or move this one away",
                      journal->path);
   }
   journal->size = MAGIC;

@@ -155,7 +155,7 @@ static void compact(hmc_store_server_t *server) {
     status = status == HMC_SUCCESS ? ended : status;
   }
   if (status != HMC_SUCCESS) {
-    hmci_log(HMC_LOG_WARNING, "store: the journal was not written anew: %s", hmc_last_error());
+    hmci_log(HMC_LOG_WARNING, "store: the journal was not written again: %s", hmc_last_error());
   }
   uint64_t four_times = 4 * hmci_store_journal_size(state->journal);
   server->compact_at = four_times > COMPACT_FROM ? four_times : COMPACT_FROM;

@@ -62,7 +62,7 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
       }
     }
     if (status == HMC_IN_PROGRESS && hmci_now() >= deadline) {
-      return hmci_fail(HMC_TIMEOUT, "%s does not say welcome: it is no store, or it hangs", client->address);
+      return hmci_fail(HMC_TIMEOUT, "%s does not say welcome: it is not a store, or it hangs", client->address);
     }
     struct pollfd wait = {.fd = hmci_secure_descriptor(client->stream.secure), .events = events};
     poll(&wait, 1, hmci_poll_timeout(deadline));
@@ -71,7 +71,7 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
     return status;
   }
   if (welcome.type != HMCI_STORE_ANSWER || welcome.number != HMCI_STORE_VERSION || welcome.lease == 0) {
-    return hmci_fail(HMC_UNSUPPORT, "%s is no store of this version: use one HMC at both ends", client->address);
+    return hmci_fail(HMC_UNSUPPORT, "%s is not a store of this version: use one HMC at both ends", client->address);
   }
   client->is_new_server = client->server != 0 && client->server != welcome.lease;
   client->server = welcome.lease;

@@ -353,7 +353,7 @@ static hmc_status_t serve_add(hmci_store_session_t *session, const hmci_store_me
   }
   int64_t value = strtoll(text, &end, 10);
   if (end == text || *end != '\0' || (entry != NULL && entry->value_size >= sizeof(text))) {
-    return hmci_fail(HMC_CORRUPT, "the value of \"%.*s\" is no number", request->key_size, request->key);
+    return hmci_fail(HMC_CORRUPT, "the value of \"%.*s\" is not a number", request->key_size, request->key);
   }
   value = (int64_t)((uint64_t)value + (uint64_t)request->number);
   int size = snprintf(text, sizeof(text), "%" PRId64, value);

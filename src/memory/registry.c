@@ -58,7 +58,7 @@ const hmci_memory_ops_t *hmci_memory_replace(hmc_memory_kind_t kind, const hmci_
 /* The opened table of a kind other than DEFAULT. */
 static hmc_status_t open_kind(hmc_memory_kind_t kind, const hmci_memory_ops_t **ops, int *devices) {
   if (!is_kind(kind) || kind == HMC_MEMORY_DEFAULT) {
-    return hmci_fail(HMC_UNSUPPORT, "%d is no kind of memory", (int)kind);
+    return hmci_fail(HMC_UNSUPPORT, "%d is not a kind of memory", (int)kind);
   }
   const hmci_memory_ops_t *found = kinds[kind].ops;
   if (found == NULL) {

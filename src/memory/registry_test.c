@@ -132,8 +132,8 @@ static void test_kinds_without_a_backend_say_what_is_missing(void **state) {
       {HMC_MEMORY_CAMBRICON_MLU, "mlu memory: this build of HMC lacks the CNRT backend"},
       {HMC_MEMORY_HUAWEI_ASCEND_NPU, "ascend memory: this build of HMC lacks the ACL backend"},
       {HMC_MEMORY_MOORE_GPU, "moore memory: this build of HMC lacks the MUSA backend"},
-      {99, "99 is no kind of memory"},
-      {-1, "-1 is no kind of memory"},
+      {99, "99 is not a kind of memory"},
+      {-1, "-1 is not a kind of memory"},
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     hmc_memory_t memory = {.kind = (hmc_memory_kind_t)cases[i].kind};

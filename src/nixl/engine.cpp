@@ -139,7 +139,7 @@ bool Engine::open() {
     return false;
   }
   if (!read_number(text("deadline_ms"), deadline_ms_)) {
-    std::fprintf(stderr, "hmc: NIXL backend: deadline_ms=%s is no number of milliseconds\n",
+    std::fprintf(stderr, "hmc: NIXL backend: deadline_ms=%s is not a number of milliseconds\n",
                  text("deadline_ms").c_str());
     return false;
   }
@@ -159,7 +159,7 @@ bool Engine::open() {
   }
   uint16_t port = 0, bound = 0;
   if (!read_number(text("port"), port)) {
-    std::fprintf(stderr, "hmc: NIXL backend: port=%s is no port\n", text("port").c_str());
+    std::fprintf(stderr, "hmc: NIXL backend: port=%s is not a port\n", text("port").c_str());
     return false;
   }
   std::string address = text("address");

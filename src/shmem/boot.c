@@ -11,7 +11,7 @@ static bool number_of(const char *name, int *value) {
   if (!text || !*text) return false;
   char *end;
   long number = strtol(text, &end, 10);
-  if (*end || number < 0 || number > 1 << 24) hmci_die("%s=%s is no number of a PE", name, text);
+  if (*end || number < 0 || number > 1 << 24) hmci_die("%s=%s is not the number of a PE", name, text);
   *value = (int)number;
   return true;
 }

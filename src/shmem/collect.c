@@ -88,7 +88,7 @@ static void check_agreement(const char *call, hmci_group_t *group, const void *d
 hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source) {
   hmci_team_t *found = hmci_team_find(team);
   if (hmci_pe.checks) {
-    if (!found) hmci_die("%s: %d is no team", call, team);
+    if (!found) hmci_die("%s: %d is not a team", call, team);
     hmci_check(call, dest, 1, hmci_pe.me);
     hmci_check(call, source, 1, hmci_pe.me);
     check_agreement(call, &found->group, dest, source);

@@ -264,7 +264,7 @@ void shmem_team_destroy(shmem_team_t team) {
 int shmem_team_sync(shmem_team_t team) {
   hmci_team_t *found = hmci_team_find(team);
   if (!found) {
-    if (hmci_pe.checks) hmci_die("shmem_team_sync: %d is no team", team);
+    if (hmci_pe.checks) hmci_die("shmem_team_sync: %d is not a team", team);
     return -1;
   }
   hmci_group_sync(&found->group);

@@ -190,7 +190,7 @@ int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object) {
     return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
   }
   if (at == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%p is no pool of this process", handle);
+    return hmci_smem_fail(SM_INVALID_PARAM, "%p is not a pool of this process", handle);
   }
   *object = at;
   return SM_OK;

@@ -243,7 +243,7 @@ static void take_event(hmci_smem_object_t *object, const hmc_store_event_t *even
   }
   uint32_t rank = rank_of(object, event->key);
   if (rank == UINT32_MAX || (event->kind == HMC_STORE_PUT && !member_read(event->value, event->value_size, &member))) {
-    hmci_smem_log(HMCI_SMEM_WARNING, "the store has a key that is no member: %s", event->key);
+    hmci_smem_log(HMCI_SMEM_WARNING, "the store has a key that is not a member: %s", event->key);
     return;
   }
   pthread_mutex_lock(&object->lock);

@@ -336,7 +336,7 @@ int32_t hmci_smem_shm_bad_handle(smem_shm_t handle) {
   pthread_mutex_lock(&shm_lock);
   int is_there = world != NULL;
   pthread_mutex_unlock(&shm_lock);
-  return is_there ? hmci_smem_fail(SM_INVALID_PARAM, "%p is no object of this process", handle)
+  return is_there ? hmci_smem_fail(SM_INVALID_PARAM, "%p is not an object of this process", handle)
                   : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
 }
 

@@ -190,7 +190,7 @@ void smem_shm_global_exit(smem_shm_t handle, int status) {
   int size = snprintf(text, sizeof(text), "%d", status);
   hmc_status_t told = hmc_store_set(object->world->store, key, text, (size_t)size, NULL, object->world->control_ms);
   if (told != HMC_SUCCESS) {
-    hmci_smem_fail_hmc(told, "object %u: its end cannot be told", object->id);
+    hmci_smem_fail_hmc(told, "object %u: its end cannot be reported", object->id);
   }
 }
 

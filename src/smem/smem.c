@@ -146,7 +146,7 @@ int32_t hmci_smem_parse_address(const char *text, hmci_smem_url_t *url) {
   if (colon == NULL || !is_ip(ip) || (strchr(ip, ':') != NULL) != is_six || end == colon + 1 || *end != '\0' ||
       port < LEAST_PORT || port > UINT16_MAX) {
     return hmci_smem_fail(SM_INVALID_PARAM,
-                          "\"%.80s\" is no address: IP:PORT or [IPV6]:PORT is, with a port from %d on",
+                          "\"%.80s\" is not an address: IP:PORT or [IPV6]:PORT is, with a port from %d on",
                           text != NULL ? text : "", LEAST_PORT);
   }
   snprintf(url->ip, sizeof(url->ip), "%s", ip);

@@ -65,7 +65,7 @@ hmci_smem_trans_t *hmci_smem_trans_of(smem_trans_t handle, int32_t *code) {
   if (at == NULL) {
     *code = handle != NULL && !is_there
                 ? hmci_smem_fail(SM_NOT_INITIALIZED, "smem_trans_init comes first")
-                : hmci_smem_fail(SM_INVALID_PARAM, "%p is no handle of smem_trans_create", handle);
+                : hmci_smem_fail(SM_INVALID_PARAM, "%p is not a handle of smem_trans_create", handle);
   }
   return at;
 }
@@ -107,7 +107,7 @@ static int32_t tell_id(hmci_smem_trans_t *trans) {
     hmc_status_t status = hmc_store_compare_swap(trans->store, key, NULL, 0, text, (size_t)size, trans->lease, &swapped,
                                                  trans->timeout_ms);
     if (status != HMC_SUCCESS) {
-      return hmci_smem_fail_hmc(status, "%s cannot be told to others", trans->id);
+      return hmci_smem_fail_hmc(status, "%s cannot be sent to others", trans->id);
     }
   } while (!swapped && ++tries < 100);
   return swapped ? SM_OK : hmci_smem_fail(SM_DUPLICATED_OBJECT, "another handle has the id %s", trans->id);
@@ -363,5 +363,5 @@ int32_t smem_trans_free(smem_trans_t handle, void *address) {
   }
   return hide_range(trans, (uint64_t)(uintptr_t)address, 1)
              ? SM_OK
-             : hmci_smem_fail(SM_INVALID_PARAM, "%p is no memory of smem_trans_malloc", address);
+             : hmci_smem_fail(SM_INVALID_PARAM, "%p is not memory of smem_trans_malloc", address);
 }

@@ -98,7 +98,7 @@ hmc_status_t hmci_module_load(const char *name, const char *folder, const hmci_t
   }
   const hmci_module_t *module = dlsym(handle, HMCI_MODULE_SYMBOL);
   if (!module) {
-    snprintf(reason, size, "%s is no module of HMC", path);
+    snprintf(reason, size, "%s is not a module of HMC", path);
     dlclose(handle);
     return HMC_UNSUPPORT;
   }

@@ -1,8 +1,10 @@
-"""Checks that nothing in the tree is marked as unfinished.
+"""Checks that nothing in the tree is marked as unfinished, and that public headers and the library's messages are in plain
+English: none of the phrases of the word table in CONTRIBUTING.md.
 
 usage: words.py ROOT
 
-Looks at all text files that git knows or would know (tracked, or new and not ignored); outside git, at all but build/.
+Unfinished: looks at all text files that git knows or would know (tracked, or new and not ignored); outside git, at all
+but build/. Phrases: looks at include/, comments as one line each, and at the strings of src/.
 """
 
 import pathlib
@@ -17,6 +19,22 @@ from report import finish
 WORDS = ["TO" + "DO", "FIX" + "ME", "XX" + "X", "for" + " now"]
 PATTERN = re.compile("|".join(rf"(?<![A-Za-z]){word}(?![A-Za-z])" for word in WORDS))
 
+# What a reader stumbles over, and what to say in its place. CONTRIBUTING.md has the same as a table.
+PHRASES = {
+    r"(?<![Tt]here )\b(?:is|are|was|were) no (?!longer\b|more\b)": "is not a ...",
+    r"\bwhoever\b": "the one who, anyone who",
+    r"\banew\b": "again",
+    r"\btold\b": "reported",
+    r"\bunder way\b": "pending, in progress",
+    r"\b(?:lent|lend|lends)\b": "registered",
+    r"\b(?:gives?|given|giving) (?:it |them |\w+ )?out\b|\bhanded out\b": "return",
+    r", for (?:it|they|he|she|there|this|that|these|those|we|who|HMC|what)\b": "because",
+    r", for (?:the|a|an|its|their|no) \w+ (?:is|are|was|were|has|have|had|does|do|would|will|can|cannot|may|must)\b":
+        "because",
+}
+COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+
 # Texts by others, kept verbatim.
 EXEMPT = ("LICENSE", "tests/seeds/")
 
@@ -28,6 +46,28 @@ def tracked(root):
         return sorted(name for name in listed.stdout.decode().split("\0") if name)
     return sorted(str(path.relative_to(root)) for path in root.rglob("*")
                   if path.is_file() and path.relative_to(root).parts[0] not in {"build", ".git"})
+
+
+def phrases_in(text):
+    return [(match.group(0), better) for phrase, better in PHRASES.items() for match in re.finditer(phrase, text)]
+
+
+def check_phrases(root, faults):
+    count = 0
+    for path in sorted((root / "include").rglob("*.h*")):
+        count += 1
+        text = re.sub(r"\n\s*\*? ?", " ", path.read_text(encoding="utf-8"))
+        faults += [f"{path.relative_to(root)}: '{said.strip()}': {better}" for said, better in phrases_in(text)]
+    for path in sorted((root / "src").rglob("*.c*")):
+        if path.stem.endswith("_test"):
+            continue
+        count += 1
+        text = COMMENTS.sub(lambda match: "\n" * match.group(0).count("\n"), path.read_text(encoding="utf-8"))
+        for match in STRING.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            faults += [f"{path.relative_to(root)}:{line}: '{said.strip()}': {better}"
+                       for said, better in phrases_in(match.group(1))]
+    return count
 
 
 def main():
@@ -47,6 +87,7 @@ def main():
             match = PATTERN.search(line)
             if match:
                 faults.append(f"{name}:{number}: {match.group(0)}: {line.strip()}")
+    count += check_phrases(root, faults)
     finish(faults, count, "files")
 
 

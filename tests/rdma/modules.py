@@ -31,7 +31,7 @@ def main():
     info, odd = sys.argv[1], pathlib.Path(sys.argv[2])
     cases = {
         None: "no RDMA: ",
-        "libodd_empty.so": "is no module of HMC",
+        "libodd_empty.so": "is not a module of HMC",
         "libodd_build.so": "another build of HMC",
         "libodd_needs.so": "libibverbs.so.77 is missing: apt-get install libibverbs1",
     }

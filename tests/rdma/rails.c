@@ -93,7 +93,7 @@ static void await_rails(scene_t *scene, bool all) {
   char text[2048];
   for (int i = 0; i < 4000; i++, sleep_ms(5)) {
     explain(scene, text, sizeof text);
-    if (!strstr(text, "made anew") == all) return;
+    if (!strstr(text, "made again") == all) return;
   }
   fail_msg("never: %s", text);
 }

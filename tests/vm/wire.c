@@ -175,7 +175,7 @@ static void one_packet_of_a_hundred_is_lost(void **state) {
 
 static bool is_being_made_anew(wire_t *wire, char text[2048]) {
   assert_success(hmc_peer_explain(wire->peer, text, 2048, NULL));
-  return strstr(text, "made anew") != NULL;
+  return strstr(text, "made again") != NULL;
 }
 
 static void expect_rails(wire_t *wire, bool whole) {

@@ -42,7 +42,7 @@ SMEM_API smem_bm_t smem_bm_create(uint32_t id, uint32_t memberSize, smem_bm_data
                                   uint64_t localDRAMSize, uint64_t localHBMSize, uint32_t flags);
 SMEM_API smem_bm_t smem_bm_create2(uint32_t id, const smem_bm_create_option_t *option);
 
-/* Leaves it and frees this member's part. What is no handle is only logged. */
+/* Leaves it and frees this member's part. Anything but a handle is only logged. */
 SMEM_API void smem_bm_destroy(smem_bm_t handle);
 
 /* Shows this member's part to the others; from then on they can copy to and from it. */

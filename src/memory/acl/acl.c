@@ -214,7 +214,7 @@ static hmc_status_t unpin(void *pointer) { return told(acl.unregister_host(point
 static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   pointer_attributes_t found = {0};
   if (acl.attributes(pointer, &found) != DONE || found.type != ON_DEVICE) {
-    return hmci_fail(HMC_NOT_FOUND, "ascend: %p is no device memory", pointer);
+    return hmci_fail(HMC_NOT_FOUND, "ascend: %p is not device memory", pointer);
   }
   *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_HUAWEI_ASCEND_NPU, (int)found.id}};
   return HMC_SUCCESS;

@@ -176,7 +176,7 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   int error = cnrt.attributes(&found, pointer);
   if (error != DONE) cnrt.last_error();
   if (error != DONE || found.type != ON_DEVICE) {
-    return hmci_fail(HMC_NOT_FOUND, "mlu: %p is no device memory", pointer);
+    return hmci_fail(HMC_NOT_FOUND, "mlu: %p is not device memory", pointer);
   }
   *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_CAMBRICON_MLU, found.device}};
   if (found.base) {

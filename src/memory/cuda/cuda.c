@@ -294,7 +294,7 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   void *values[] = {&type, &device, &base, &size};
   if (hmci_cuda.attributes(4, wanted, values, pointer) != DONE || type != DEVICE_SIDE || device < 0 ||
       device >= HMCI_DRIVER_DEVICES) {
-    return hmci_fail(HMC_NOT_FOUND, "nvidia: %p is no device memory", pointer);
+    return hmci_fail(HMC_NOT_FOUND, "nvidia: %p is not device memory", pointer);
   }
   *info =
       (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_NVIDIA_GPU, device}, .base = base, .bytes = size};

@@ -67,7 +67,7 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   int error = runtime.attributes(&found, pointer);
   if (error != RUNTIME_DONE) runtime.last_error();
   if (error != RUNTIME_DONE || found.type != (version_of_runtime < SIX ? ON_DEVICE_BEFORE : ON_DEVICE)) {
-    return hmci_fail(HMC_NOT_FOUND, "amd: %p is no device memory", pointer);
+    return hmci_fail(HMC_NOT_FOUND, "amd: %p is not device memory", pointer);
   }
   *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_AMD_GPU, found.device}};
   runtime_find_range(pointer, info);

@@ -64,7 +64,7 @@ static hmc_status_t query(const void *pointer, hmc_memory_info_t *info) {
   int error = runtime.attributes(&found, pointer);
   if (error != RUNTIME_DONE) runtime.last_error();
   if (error != RUNTIME_DONE || found.type != ON_DEVICE) {
-    return hmci_fail(HMC_NOT_FOUND, "moore: %p is no device memory", pointer);
+    return hmci_fail(HMC_NOT_FOUND, "moore: %p is not device memory", pointer);
   }
   *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {HMC_MEMORY_MOORE_GPU, found.device}};
   runtime_find_range(pointer, info);

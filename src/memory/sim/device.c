@@ -53,7 +53,7 @@ hmc_status_t hmci_sim_host_allocate(int device, size_t size, void **pointer) {
 
 hmc_status_t hmci_sim_host_free(int device, void *pointer) {
   if (!take_out(&allocated, pointer)) {
-    return hmci_fail(HMC_NOT_FOUND, "sim:%d: %p is no host memory that was allocated for it", device, pointer);
+    return hmci_fail(HMC_NOT_FOUND, "sim:%d: %p is not host memory that was allocated for it", device, pointer);
   }
   free(pointer);
   return HMC_SUCCESS;
@@ -62,7 +62,7 @@ hmc_status_t hmci_sim_host_free(int device, void *pointer) {
 hmc_status_t hmci_sim_pin(int device, void *pointer, size_t size) {
   hmc_status_t status = hmci_sim_check_device(device);
   if (status != HMC_SUCCESS) return status;
-  if (hmci_sim_is_device(pointer)) return hmci_fail(HMC_INVALID_CONFIG, "sim: %p is no host memory", pointer);
+  if (hmci_sim_is_device(pointer)) return hmci_fail(HMC_INVALID_CONFIG, "sim: %p is not host memory", pointer);
   pthread_mutex_lock(&lock);
   if (touches(&pinned, pointer, size) || touches(&allocated, pointer, size)) {
     status = hmci_fail(HMC_INVALID_CONFIG, "sim: %zu B at %p are pinned already, at least in part", size, pointer);

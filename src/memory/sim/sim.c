@@ -463,7 +463,7 @@ static hmc_status_t sim_import(int device, const hmci_memory_export_t *exported,
 
 static void sim_release_import(int device, void *pointer, size_t size) {
   if (pointer != NULL && !retire(device, pointer, true)) {
-    hmci_log(HMC_LOG_WARNING, "sim:%d: release of %p (%zu B), which is no import of this device", device, pointer,
+    hmci_log(HMC_LOG_WARNING, "sim:%d: release of %p (%zu B), which is not an import of this device", device, pointer,
              size);
   }
 }

@@ -131,7 +131,7 @@ static hmc_status_t resolve(int device, void *handle, stream_t **out) {
   if (found) atomic_fetch_add(&found->references, 1);
   pthread_mutex_unlock(&streams_lock);
   if (!found && !handle) return hmci_fail(HMC_NO_MEMORY, "sim:%d: no memory for a stream", device);
-  if (!found) return hmci_fail(HMC_NOT_FOUND, "sim:%d: %p is no stream of this device", device, handle);
+  if (!found) return hmci_fail(HMC_NOT_FOUND, "sim:%d: %p is not a stream of this device", device, handle);
   *out = found;
   return HMC_SUCCESS;
 }

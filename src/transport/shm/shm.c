@@ -167,9 +167,9 @@ static void connection_close(void *block) {
 static void explain(void *block, char *text, size_t size) {
   shm_connection_t *connection = block;
   if (connection->attach) {
-    snprintf(text, size, "shared mappings; lent memory is copied by process_vm_readv, by whoever receives");
+    snprintf(text, size, "shared mappings; registered memory is copied by process_vm_readv, by the receiving end");
   } else {
-    snprintf(text, size, "shared mappings; lent memory through a socket (%s)", connection->attach_reason);
+    snprintf(text, size, "shared mappings; registered memory through a socket (%s)", connection->attach_reason);
   }
 }
 

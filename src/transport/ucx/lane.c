@@ -186,7 +186,7 @@ void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane) {
   if (!ended) {
     atomic_store(&lane->state, HMCI_UCX_LANE_NONE);
     snprintf(lane->reason, sizeof lane->reason, "the connection of the devices broke");
-    hmci_log(HMC_LOG_INFO, "UCX: the connection of %s broke; what was under way goes in messages", lane->device->name);
+    hmci_log(HMC_LOG_INFO, "UCX: the connection of %s broke; pending operations go in messages", lane->device->name);
   }
   hmci_ucx_lane_disconnect(lane, !ended);
   if (!ended) renew(lane, 0);

@@ -30,7 +30,7 @@ static void add_rail(sheet_t *sheet, const verbs_rail_t *rail) {
   add(sheet, "from %s (%s port %u) to %s", here, ibv_get_device_name(rail->device->context->device),
       transport->ports[rail->mine].number, there);
   if (rail->mtu) add(sheet, ", path MTU %u", 128u << rail->mtu);
-  if (rail->phase != VERBS_UP) add(sheet, rail->dead ? ", device failed" : ", being made anew");
+  if (rail->phase != VERBS_UP) add(sheet, rail->dead ? ", device failed" : ", being made again");
 }
 
 static uint32_t count_pairs(const verbs_connection_t *connection) {
