@@ -8,6 +8,7 @@
  * One thread: a loop over signals (by a descriptor) and the ranks' output. */
 #include "hmcrun.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -90,13 +91,14 @@ static void make_folder(void) {
   if (!mkdtemp(job.folder)) fail("a folder for the job");
 }
 
+/* With what the ranks have left in it: sockets, and the status of the job. */
 static void remove_folder(void) {
-  static const char *const names[] = {"exit", "boot"};
-  char path[128];
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-    snprintf(path, sizeof path, "%s/%s", job.folder, names[i]);
-    unlink(path);
+  DIR *folder = opendir(job.folder);
+  struct dirent *entry;
+  while (folder && (entry = readdir(folder))) {
+    if (entry->d_name[0] != '.') unlinkat(dirfd(folder), entry->d_name, 0);
   }
+  if (folder) closedir(folder);
   rmdir(job.folder);
 }
 

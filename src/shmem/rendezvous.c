@@ -1,37 +1,69 @@
-/* A job that meets at rank 0, over the control channel of the engine.
+/* A job whose PEs meet over the control channel of the engine, in a binomial tree.
  *
- * Each other rank has one link to rank 0, which gathers by receiving from all and sending the whole to all. */
+ * The parent of rank r is r without its lowest bit, so the ranks below r follow it without a gap. A gather goes up the
+ * tree, each rank with the pieces of all below it, and the whole comes down again: 2 log2 N steps, and no rank has more
+ * than log2 N links. On one host each rank's socket is known by its number. Else all ask rank 0, which they can dial, where
+ * their parent listens; that is one small message each way, and the link to rank 0 ends with it. */
 #include "boot.h"
 #include "state.h"
 
+#include <arpa/inet.h>
 #include <hmc/control.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
-enum { PIECE = 300, WHOLE = 301 };
+enum { PIECE = 300, WHOLE = 301, PLACE = 302 };
 
-static bool gather_at_root(hmc_control_t *control, int size, const void *mine, size_t bytes, char *all) {
-  memcpy(all, mine, bytes);
-  for (int i = 1; i < size; i++) {
-    size_t got;
-    if (hmc_control_receive(control, (uint32_t)i, NULL, all + (size_t)i * bytes, bytes, &got, 0) != HMC_SUCCESS) {
+/* ---- the tree ------------------------------------------------------------------------------------------------------ */
+
+/* How far the ranks below this one reach: they are fewer than `reach` after it. */
+static int reach_of(int rank, int size) {
+  if (rank) return rank & -rank;
+  int reach = 1;
+  while (reach < size) reach *= 2;
+  return reach;
+}
+
+static int parent_of(int rank) { return rank & (rank - 1); }
+static bool has_children(int rank, int size) { return reach_of(rank, size) > 1 && rank + 1 < size; }
+
+static bool gather_up(hmc_control_t *control, int rank, int size, size_t bytes, char *all) {
+  int reach = reach_of(rank, size);
+  size_t got;
+  for (int step = 1; step < reach && rank + step < size; step *= 2) {
+    int child = rank + step, below = size - child < step ? size - child : step;
+    if (hmc_control_receive(control, (uint32_t)child, NULL, all + (size_t)child * bytes, (size_t)below * bytes, &got,
+                            0) != HMC_SUCCESS ||
+        got != (size_t)below * bytes) {
       return false;
     }
   }
   hmc_control_stop_listening(control); /* all are here; who comes later means the next job of these processes */
-  for (int i = 1; i < size; i++) {
-    if (hmc_control_send(control, (uint32_t)i, WHOLE, all, (size_t)size * bytes, 0) != HMC_SUCCESS) return false;
+  if (!rank) return true;
+  int own = size - rank < reach ? size - rank : reach;
+  return hmc_control_send(control, (uint32_t)parent_of(rank), PIECE, all + (size_t)rank * bytes, (size_t)own * bytes,
+                          0) == HMC_SUCCESS;
+}
+
+static bool spread_down(hmc_control_t *control, int rank, int size, size_t bytes, char *all) {
+  size_t got, whole = (size_t)size * bytes;
+  if (rank && (hmc_control_receive(control, (uint32_t)parent_of(rank), NULL, all, whole, &got, 0) != HMC_SUCCESS ||
+               got != whole)) {
+    return false;
+  }
+  for (int step = reach_of(rank, size) / 2; step >= 1; step /= 2) {
+    if (rank + step >= size) continue;
+    if (hmc_control_send(control, (uint32_t)(rank + step), WHOLE, all, whole, 0) != HMC_SUCCESS) return false;
   }
   return true;
 }
 
 static bool gather(hmci_boot_t *boot, const void *mine, size_t bytes, void *all) {
-  hmc_control_t *control = boot->state;
-  if (boot->rank == 0) return gather_at_root(control, boot->size, mine, bytes, all);
-  size_t got;
-  return hmc_control_send(control, 0, PIECE, mine, bytes, 0) == HMC_SUCCESS &&
-         hmc_control_receive(control, 0, NULL, all, (size_t)boot->size * bytes, &got, 0) == HMC_SUCCESS;
+  memcpy((char *)all + (size_t)boot->rank * bytes, mine, bytes);
+  return gather_up(boot->state, boot->rank, boot->size, bytes, all) &&
+         spread_down(boot->state, boot->rank, boot->size, bytes, all);
 }
 
 static void abort_job(hmci_boot_t *boot, int status) {
@@ -66,10 +98,91 @@ static bool parse(const char *address, place_t *place) {
   return true;
 }
 
-static hmc_status_t join(hmc_control_t *control, const place_t *place, int rank) {
-  const char *ip = place->path ? NULL : place->ip;
-  if (rank == 0) return hmc_control_listen(control, ip, place->port, place->path, NULL);
-  return hmc_control_connect(control, 0, (uint32_t)rank, ip, place->port, place->path, 0);
+/* ---- meeting --------------------------------------------------------------------------------------------------------- */
+
+static bool path_of(const place_t *place, int rank, char *path, size_t size) {
+  return snprintf(path, size, "%s.%d", place->path, rank) < (int)size;
+}
+
+/* Each rank's socket lies beside the others'. */
+static bool meet_by_paths(hmc_control_t *control, const place_t *place, int rank, int size) {
+  char own[256], parents[256];
+  if (!path_of(place, rank, own, sizeof own) || !path_of(place, parent_of(rank), parents, sizeof parents)) return false;
+  if (has_children(rank, size) && hmc_control_listen(control, NULL, 0, own, NULL) != HMC_SUCCESS) return false;
+  return !rank ||
+         hmc_control_connect(control, (uint32_t)parent_of(rank), (uint32_t)rank, NULL, 0, parents, 0) == HMC_SUCCESS;
+}
+
+/* Where a rank listens; as it travels. */
+typedef struct listener {
+  uint8_t ip[4];
+  uint8_t port[2]; /* network order; 0: it has no children */
+} listener_t;
+
+/* Rank 0: learns where each listens and says where its parent does, which has a smaller number and so is known. */
+static bool introduce_all(hmc_control_t *control, int size) {
+  listener_t *places = calloc((size_t)size, sizeof *places);
+  bool works = places;
+  for (int i = 1; works && i < size; i++) {
+    size_t got;
+    uint32_t rank = (uint32_t)i;
+    works = hmc_control_receive(control, rank, NULL, &places[i], sizeof *places, &got, 0) == HMC_SUCCESS &&
+            got == sizeof *places;
+    if (works && parent_of(i)) {
+      works = hmc_control_send(control, rank, PLACE, &places[parent_of(i)], sizeof *places, 0) == HMC_SUCCESS;
+    }
+  }
+  free(places);
+  return works;
+}
+
+/* Listens at the address by which rank 0 is reached, where children will come. */
+static bool open_listener(hmc_control_t *control, int rank, int size, listener_t *listener) {
+  *listener = (listener_t){.port = {0}};
+  if (!has_children(rank, size)) return true;
+  int descriptor;
+  struct sockaddr_in own;
+  socklen_t length = sizeof own;
+  char ip[INET_ADDRSTRLEN];
+  uint16_t port;
+  if (hmc_control_socket(control, 0, &descriptor) != HMC_SUCCESS ||
+      getsockname(descriptor, (struct sockaddr *)(void *)&own, &length) || own.sin_family != AF_INET ||
+      !inet_ntop(AF_INET, &own.sin_addr, ip, sizeof ip) ||
+      hmc_control_listen(control, ip, 0, NULL, &port) != HMC_SUCCESS) {
+    return false;
+  }
+  memcpy(listener->ip, &own.sin_addr, 4);
+  listener->port[0] = (uint8_t)(port >> 8);
+  listener->port[1] = (uint8_t)port;
+  return true;
+}
+
+static bool find_parent(hmc_control_t *control, const place_t *place, int rank, int size) {
+  listener_t own, parents;
+  size_t got;
+  if (hmc_control_connect(control, 0, (uint32_t)rank, place->ip, place->port, NULL, 0) != HMC_SUCCESS ||
+      !open_listener(control, rank, size, &own) ||
+      hmc_control_send(control, 0, PLACE, &own, sizeof own, 0) != HMC_SUCCESS) {
+    return false;
+  }
+  if (!parent_of(rank)) return true; /* the link to rank 0 is a part of the tree */
+  if (hmc_control_receive(control, 0, NULL, &parents, sizeof parents, &got, 0) != HMC_SUCCESS ||
+      got != sizeof parents) {
+    return false;
+  }
+  hmc_control_close(control, 0);
+  char ip[INET_ADDRSTRLEN];
+  inet_ntop(AF_INET, parents.ip, ip, sizeof ip);
+  uint16_t port = (uint16_t)(parents.port[0] << 8 | parents.port[1]);
+  return hmc_control_connect(control, (uint32_t)parent_of(rank), (uint32_t)rank, ip, port, NULL, 0) == HMC_SUCCESS;
+}
+
+/* `listens`: rank 0 does already. */
+static bool meet(hmc_control_t *control, const place_t *place, int rank, int size, bool listens) {
+  if (place->path) return meet_by_paths(control, place, rank, size);
+  if (rank) return find_parent(control, place, rank, size);
+  if (!listens && hmc_control_listen(control, place->ip, place->port, NULL, NULL) != HMC_SUCCESS) return false;
+  return introduce_all(control, size);
 }
 
 /* What hmci_boot_prepare has made; one thread calls it and init. */
@@ -96,21 +209,16 @@ bool hmci_boot_prepare(const char *wish, char *address, size_t size) {
 
 bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *address) {
   place_t place;
-  hmc_control_t *control;
-  if (!address) return false;
-  if (rank == 0 && prepared.control && strcmp(address, prepared.address) == 0) {
-    *boot = (hmci_boot_t){.name = "rendezvous",
-                          .rank = rank,
-                          .size = size,
-                          .gather = gather,
-                          .abort = abort_job,
-                          .close = close_control,
-                          .state = prepared.control};
+  hmc_control_t *control = NULL;
+  if (!address || !parse(address, &place)) return false;
+  bool listens = rank == 0 && prepared.control && strcmp(address, prepared.address) == 0;
+  if (listens) {
+    control = prepared.control;
     prepared.control = NULL;
-    return true;
+  } else if (hmc_control_create(&control) != HMC_SUCCESS) {
+    return false;
   }
-  if (!parse(address, &place) || hmc_control_create(&control) != HMC_SUCCESS) return false;
-  if (join(control, &place, rank) != HMC_SUCCESS) {
+  if (!meet(control, &place, rank, size, listens)) {
     hmc_control_destroy(control);
     return false;
   }
