@@ -15,8 +15,8 @@
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
  *                         on this process's second device, which is as fast as the target's
  *
- * `hmc-bench-engine sim` has software accelerator memory at both ends, `hmc-bench-engine lent` memory that the program
- * allocated itself and lends. With `hmc-bench-engine ucx` or `rdma` what is called tcp goes by that.
+ * Words of the command line: `sim`, software accelerator memory at both ends; `lent`, memory that the program allocated
+ * itself and lends; `ucx` or `rdma`, what is called tcp goes by that; `unpinned`, the system chooses the processors.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -82,8 +82,12 @@ typedef struct engine {
 } engine_t;
 
 static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
-static bool lends;
+static bool lends, pins = true;
 static hmc_connection_type_t network = HMC_CONNECTION_TCP;
+
+static void pin(unsigned which) {
+  if (pins) bench_pin(which);
+}
 
 static bool fail(bench_result_t *result, const char *what, hmc_status_t status) {
   const char *text = hmc_last_error();
@@ -170,7 +174,7 @@ typedef struct second {
 
 static void *queue_second(void *argument) {
   second_t *second = argument;
-  bench_pin(1);
+  pin(1);
   second->status = puts_of(second->request)(second->route, 1, second->request, second->count);
   return NULL;
 }
@@ -423,7 +427,7 @@ static int live_as_child(int socket) {
   route_t routes[2] = {0};
   uint16_t port = 0;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  bench_pin(1);
+  pin(1);
   hmc_status_t status = open_route(&routes[0], "hmc-bench target", TARGET);
   if (status == HMC_SUCCESS) status = hmc_context_listen(routes[0].context, "127.0.0.1", 0, &port);
   routes[1].context = routes[0].context;
@@ -451,14 +455,19 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
   if (status != HMC_SUCCESS) snprintf(route->problem, sizeof route->problem, "%s", hmc_last_error());
 }
 
+static void take_word(const char *word) {
+  if (strcmp(word, "sim") == 0) memory.kind = HMC_MEMORY_SIM;
+  if (strcmp(word, "lent") == 0) lends = true;
+  if (strcmp(word, "ucx") == 0) network = HMC_CONNECTION_UCX;
+  if (strcmp(word, "rdma") == 0) network = HMC_CONNECTION_RDMA;
+  if (strcmp(word, "unpinned") == 0) pins = false;
+}
+
 int main(int count, char **arguments) {
   static engine_t engine;
-  if (count > 1 && strcmp(arguments[1], "sim") == 0) memory.kind = HMC_MEMORY_SIM;
-  lends = count > 1 && strcmp(arguments[1], "lent") == 0;
-  if (count > 1 && strcmp(arguments[1], "ucx") == 0) network = HMC_CONNECTION_UCX;
-  if (count > 1 && strcmp(arguments[1], "rdma") == 0) network = HMC_CONNECTION_RDMA;
+  for (int i = 1; i < count; i++) take_word(arguments[i]);
   int sockets[2];
-  bench_pin(0);
+  pin(0);
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) return 1;
   pid_t child = fork();
   if (child < 0) return 1;
