@@ -1,0 +1,83 @@
+/* Topics: contexts, an invalid one, a reduction in a pipeline over two of them, contexts of teams, and sessions. */
+#include "topic.h"
+
+enum { LENGTH = 2048, STAGE = 256 };
+static int in[LENGTH], out[LENGTH], value;
+
+/* Each stage is sent while the one before it is summed up. */
+static void pipelined_sum(int me, int n) {
+  int *stages[2];
+  shmem_ctx_t ctx[2];
+  for (int i = 0; i < 2; i++) {
+    stages[i] = shmem_malloc((size_t)(STAGE * n) * sizeof(int));
+    CHECK(stages[i] && shmem_ctx_create(0, &ctx[i]) == 0);
+  }
+  for (int i = 0; i < LENGTH; i++) in[i] = me + i;
+  for (int stage = 0; stage <= LENGTH / STAGE; stage++) {
+    int now = stage % 2, before = 1 - now;
+    for (int to = 0; stage < LENGTH / STAGE && to < n; to++) {
+      shmem_put_nbi(ctx[now], &stages[now][STAGE * me], &in[STAGE * stage], STAGE, to);
+    }
+    if (stage == 0) continue;
+    shmem_ctx_quiet(ctx[before]);
+    shmem_sync_all();
+    for (int i = 0; i < n * STAGE; i++) out[STAGE * (stage - 1) + i % STAGE] += stages[before][i];
+    shmem_sync_all();
+  }
+  for (int i = 0; i < LENGTH; i++) CHECK(out[i] == n * (n - 1) / 2 + n * i);
+  for (int i = 0; i < 2; i++) {
+    shmem_ctx_destroy(ctx[i]);
+    shmem_free(stages[i]);
+  }
+}
+
+static void context_of_team(int me, int n) {
+  shmem_team_t evens, found;
+  shmem_team_config_t config = {.num_contexts = 1};
+  shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 2, (n + 1) / 2, &config, SHMEM_TEAM_NUM_CONTEXTS, &evens);
+  if (me % 2 == 0) {
+    shmem_ctx_t ctx;
+    CHECK(shmem_team_create_ctx(evens, 0, &ctx) == 0);
+    CHECK(shmem_ctx_get_team(ctx, &found) == 0 && found == evens);
+    int mine = shmem_team_my_pe(evens), right = (mine + 1) % shmem_team_n_pes(evens);
+    shmem_ctx_int_put(ctx, &value, &mine, 1, right);
+    shmem_ctx_quiet(ctx);
+    shmem_team_sync(evens);
+    CHECK(value == (mine + shmem_team_n_pes(evens) - 1) % shmem_team_n_pes(evens));
+    shmem_ctx_destroy(ctx);
+    shmem_team_destroy(evens);
+  } else {
+    CHECK(evens == SHMEM_TEAM_INVALID);
+  }
+  shmem_team_t team;
+  CHECK(shmem_ctx_get_team(SHMEM_CTX_INVALID, &team) != 0);
+  shmem_ctx_destroy(SHMEM_CTX_INVALID);
+}
+
+static void session(int n) {
+  static uint64_t table[64];
+  shmem_ctx_t ctx;
+  CHECK(shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
+  shmem_ctx_session_config_t config;
+  config.total_ops = 2000;
+  shmem_ctx_session_start(ctx, SHMEM_CTX_SESSION_BATCH, &config, SHMEM_CTX_SESSION_TOTAL_OPS);
+  for (unsigned i = 0; i < 2000; i++) shmem_ctx_uint64_atomic_add(ctx, &table[i % 64], 1, (int)(i % (unsigned)n));
+  shmem_ctx_session_stop(ctx);
+  shmem_ctx_quiet(ctx);
+  shmem_sync_all();
+  uint64_t sum = 0;
+  for (int i = 0; i < 64; i++) {
+    for (int pe = 0; pe < n; pe++) sum += shmem_g(&table[i], pe);
+  }
+  CHECK(sum == 2000u * (unsigned)n);
+  shmem_ctx_destroy(ctx);
+}
+
+int main(void) {
+  shmem_init();
+  pipelined_sum(shmem_my_pe(), shmem_n_pes());
+  context_of_team(shmem_my_pe(), shmem_n_pes());
+  session(shmem_n_pes());
+  shmem_finalize();
+  return 0;
+}
