@@ -9,10 +9,13 @@
 
 #include <arpa/inet.h>
 #include <hmc/control.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum { PIECE = 300, WHOLE = 301, PLACE = 302 };
 
@@ -136,22 +139,32 @@ static bool introduce_all(hmc_control_t *control, int size) {
   return works;
 }
 
-/* Listens at the address by which rank 0 is reached, where children will come. */
-static bool open_listener(hmc_control_t *control, int rank, int size, listener_t *listener) {
-  *listener = (listener_t){.port = {0}};
-  if (!has_children(rank, size)) return true;
-  int descriptor;
+/* This host's address on the way to rank 0, which children can reach too. False with a text on stderr. */
+static bool find_own_address(const place_t *place, char *ip, size_t size) {
+  struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM}, *found = NULL;
   struct sockaddr_in own;
   socklen_t length = sizeof own;
+  int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  bool works = descriptor >= 0 && getaddrinfo(place->ip, "1", &hints, &found) == 0 &&
+               connect(descriptor, found->ai_addr, found->ai_addrlen) == 0 && /* sends nothing */
+               getsockname(descriptor, (struct sockaddr *)(void *)&own, &length) == 0 &&
+               inet_ntop(AF_INET, &own.sin_addr, ip, (socklen_t)size);
+  if (!works) fprintf(stderr, "shmem: there is no way to %s\n", place->ip);
+  if (found) freeaddrinfo(found);
+  if (descriptor >= 0) close(descriptor);
+  return works;
+}
+
+/* Listens where children will come. */
+static bool open_listener(hmc_control_t *control, const place_t *place, int rank, int size, listener_t *listener) {
+  *listener = (listener_t){.port = {0}};
+  if (!has_children(rank, size)) return true;
   char ip[INET_ADDRSTRLEN];
   uint16_t port;
-  if (hmc_control_socket(control, 0, &descriptor) != HMC_SUCCESS ||
-      getsockname(descriptor, (struct sockaddr *)(void *)&own, &length) || own.sin_family != AF_INET ||
-      !inet_ntop(AF_INET, &own.sin_addr, ip, sizeof ip) ||
-      hmc_control_listen(control, ip, 0, NULL, &port) != HMC_SUCCESS) {
+  if (!find_own_address(place, ip, sizeof ip) || hmc_control_listen(control, ip, 0, NULL, &port) != HMC_SUCCESS) {
     return false;
   }
-  memcpy(listener->ip, &own.sin_addr, 4);
+  inet_pton(AF_INET, ip, listener->ip);
   listener->port[0] = (uint8_t)(port >> 8);
   listener->port[1] = (uint8_t)port;
   return true;
@@ -161,7 +174,7 @@ static bool find_parent(hmc_control_t *control, const place_t *place, int rank, 
   listener_t own, parents;
   size_t got;
   if (hmc_control_connect(control, 0, (uint32_t)rank, place->ip, place->port, NULL, 0) != HMC_SUCCESS ||
-      !open_listener(control, rank, size, &own) ||
+      !open_listener(control, place, rank, size, &own) ||
       hmc_control_send(control, 0, PLACE, &own, sizeof own, 0) != HMC_SUCCESS) {
     return false;
   }
@@ -219,6 +232,7 @@ bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *
     return false;
   }
   if (!meet(control, &place, rank, size, listens)) {
+    fprintf(stderr, "shmem: PE %d does not meet the others at %s: %s\n", rank, address, hmc_last_error());
     hmc_control_destroy(control);
     return false;
   }

@@ -94,9 +94,12 @@ static void test_pointers(void) {
   if (there) {
     *there = me;
     *global_there = me;
-    shmem_barrier_all();
-    CHECK(*heap == (me + n - 1) % n && global == (me + n - 1) % n);
+  } else { /* of another host */
+    shmem_long_p(heap, me, next);
+    shmem_long_p(&global, me, next);
   }
+  shmem_barrier_all();
+  CHECK(*heap == (me + n - 1) % n && global == (me + n - 1) % n);
   shmem_barrier_all();
   shmem_free(heap);
 }

@@ -1,6 +1,6 @@
-"""Compiles the programs of a folder by oshcc, as users do, and runs each as jobs of several sizes and over tcp.
+"""Compiles a program, or all of a folder, by oshcc, as users do, and runs each as jobs of several sizes and over tcp.
 
-usage: topics.py FOLDER TOOLS NUMBER...
+usage: topics.py FOLDER_OR_FILE TOOLS NUMBER...
 """
 
 import os
@@ -17,11 +17,11 @@ def run(command, environment):
 
 
 def main():
-    folder, tools, numbers = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    place, tools, numbers = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HMC_", "SHMEM_"))}
     environment["SHMEM_SYMMETRIC_SIZE"] = "64M"
     faults = []
-    programs = sorted(folder.glob("*.c"))
+    programs = sorted(place.glob("*.c")) if place.is_dir() else [place]
     with tempfile.TemporaryDirectory(prefix="hmc-test-topics-") as out:
         environment["HOME"] = out
         for source in programs:
@@ -36,7 +36,7 @@ def main():
             faults.append(run([f"{tools}/oshrun", "-n", "2", program], dict(environment, HMC_TRANSPORTS="tcp")))
     faults = [fault for fault in faults if fault]
     if faults or not programs:
-        sys.exit("\n".join(faults) or f"there is no program in {folder}")
+        sys.exit("\n".join(faults) or f"there is no program in {place}")
     print(f"{len(programs)} programs do what they should, with {', '.join(numbers)} PEs")
 
 
