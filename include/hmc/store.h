@@ -111,7 +111,10 @@ typedef struct hmc_store_options {
  * Connects to a store, and tries again until the store listens or the deadline passes. Ownership: the caller's, until
  * hmc_store_close.
  *
- * \param address "tcp://10.0.0.2:4100", "tcp://[fd00::2]:4100", or either without the scheme.
+ * \param address "tcp://10.0.0.2:4100", "tcp://[fd00::2]:4100", or either without the scheme; or
+ *   "etcd://host:port,host:port/prefix", an etcd cluster (3.4 or later) that keeps the keys below that prefix, "hmc"
+ *   without one. It needs libcurl at run time; with certificates its connections are TLS, else they are plain. There a
+ *   lease has whole seconds, two at least, and ends by its TTL alone.
  * \param options The options; NULL: the defaults.
  * \param timeout_ms How long to try.
  * \param store Gets the client.

@@ -73,8 +73,12 @@ hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *o
   explicit_bzero(settings.secret, sizeof(settings.secret));
   uint64_t deadline = hmci_deadline(timeout_ms != 0 ? timeout_ms : timeout);
   const char *scheme = strstr(address, "://");
+  if (strncmp(address, "etcd://", 7) == 0) {
+    return hmci_store_etcd_connect(address + 7, options != NULL ? options->certificates : NULL, timeout, deadline,
+                                   store);
+  }
   if (scheme != NULL && strncmp(address, "tcp", (size_t)(scheme - address)) != 0) {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no address of a store: tcp://IP:PORT is", address);
+    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no address of a store: tcp://IP:PORT and etcd://HOST:PORT,... are", address);
   }
   return hmci_store_client_connect(scheme != NULL ? scheme + 3 : address,
                                    options != NULL ? options->certificates : NULL, timeout, deadline, store);

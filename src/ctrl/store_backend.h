@@ -1,5 +1,4 @@
-/* What a client of a store stands on: HMC's own server (store_client.c), or an engine that exists already
- * (store_etcd.c). store.c checks arguments and calls through this table.
+/* What a client of a store stands on: HMC's own server (store_client.c), or an etcd cluster (etcd/). store.c checks arguments and calls through this table.
  *
  * Every entry is thread-safe; deadlines are hmci_now() based. Keys are ended texts that were checked. */
 #ifndef HMCI_STORE_BACKEND_H
@@ -51,5 +50,7 @@ struct hmci_store_backend {
 /* Connects; `address` without the scheme. */
 hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,
                                        uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store);
+hmc_status_t hmci_store_etcd_connect(const char *address, const hmc_store_certificates_t *certificates,
+                                     uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store);
 
 #endif

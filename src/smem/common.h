@@ -29,7 +29,7 @@ void hmci_smem_log(int level, const char *format, ...) __attribute__((format(pri
 typedef struct hmci_smem_url {
   char ip[64];
   uint16_t port;
-  char text[96]; /* "tcp://ip:port", as hmc_store_connect takes it */
+  char text[256]; /* "tcp://ip:port" or "etcd://...", as hmc_store_connect takes it */
 } hmci_smem_url_t;
 int32_t hmci_smem_parse_url(const char *text, hmci_smem_url_t *url);
 

@@ -10,7 +10,7 @@
 
 struct hmci_smem_link {
   hmci_smem_link_t *next;
-  char url[96];
+  char url[256];
   unsigned references;
   hmc_store_t *store;
 };
@@ -18,7 +18,7 @@ struct hmci_smem_link {
 /* A store that this process serves. */
 typedef struct server {
   struct server *next;
-  char url[96];
+  char url[256];
   int stays; /* until the process ends */
   hmc_store_server_t *server;
 } server_t;

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -158,15 +159,13 @@ int32_t hmci_smem_parse_address(const char *text, hmci_smem_url_t *url) {
 int32_t hmci_smem_parse_url(const char *text, hmci_smem_url_t *url) {
   if (text != NULL && strncmp(text, "etcd://", 7) == 0 && strlen(text) < sizeof(url->text)) {
     snprintf(url->text, sizeof(url->text), "%s", text);
-    url->port = 0;
-    const char *colon = strrchr(text + 7, ':');
-    snprintf(url->ip, sizeof(url->ip), "%.*s", (int)(colon != NULL && strchr(text, ',') == NULL ? colon - text - 7 : 0),
-             text + 7);
+    snprintf(url->ip, sizeof(url->ip), "%.*s", (int)strcspn(text + 7, ":,/"), text + 7); /* of its first member */
+    url->port = 0; /* nobody here serves it */
     return SM_OK;
   }
   size_t scheme = text == NULL ? 0 : strncmp(text, "tcp://", 6) == 0 ? 6 : strncmp(text, "tcp6://[", 8) == 0 ? 7 : 0;
   if (scheme == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "\"%.80s\" is no URL of a store: tcp://IP:PORT is",
+    return hmci_smem_fail(SM_INVALID_PARAM, "\"%.80s\" is no URL of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
                           text != NULL ? text : "");
   }
   return hmci_smem_parse_address(text + scheme, url);
@@ -190,9 +189,25 @@ static socklen_t make_address(const char *ip, uint16_t port, struct sockaddr_sto
   return 0;
 }
 
+/* The same for the name of a host, as the members of an etcd cluster may have. */
+static socklen_t resolve(const char *host, struct sockaddr_storage *address) {
+  struct addrinfo *found = NULL;
+  const struct addrinfo wanted = {.ai_socktype = SOCK_DGRAM};
+  socklen_t size = make_address(host, 9, address);
+  if (size == 0 && host[0] != '\0' && getaddrinfo(host, "9", &wanted, &found) == 0 &&
+      found->ai_addrlen <= sizeof(*address)) {
+    memcpy(address, found->ai_addr, found->ai_addrlen);
+    size = found->ai_addrlen;
+  }
+  if (found != NULL) {
+    freeaddrinfo(found);
+  }
+  return size;
+}
+
 void hmci_smem_own_ip(const char *ip, char own[64]) {
   struct sockaddr_storage address;
-  socklen_t size = make_address(ip, 9, &address);
+  socklen_t size = resolve(ip, &address);
   snprintf(own, 64, "127.0.0.1");
   int descriptor = size > 0 ? socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
   if (descriptor < 0) {

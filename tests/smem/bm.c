@@ -377,7 +377,7 @@ static int bad_input_is_named(void) {
   ANSWERS(-2000, smem_bm_init(store_url, 1, 0, &config));
   config.initTimeout = 1;
   config.startConfigStore = false;
-  ANSWERS(-2004, smem_bm_init(store_url, 1, 0, &config));
+  ANSWERS(-2004, smem_bm_init(unserved_url, 1, 0, &config));
   SAYS("away");
   config.startConfigStore = true;
   ANSWERS(0, smem_bm_init(store_url, 1, 0, &config));

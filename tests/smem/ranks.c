@@ -14,7 +14,7 @@
 
 shared_t *shared;
 uint32_t my_rank, rank_count;
-char store_url[64];
+char store_url[128], unserved_url[64];
 
 static unsigned fences;
 static char home[64];
@@ -47,15 +47,23 @@ void ranks_set_up(void) {
   remove_home();
 }
 
-/* A port that nobody listens on. */
-static void choose_port(void) {
+/* A port that nobody listens on, for a store of this run's own; or the one that HMC_TEST_STORE names, below keys of this
+ * run's own. */
+static void choose_store(void) {
+  static unsigned runs;
+  const char *given = getenv("HMC_TEST_STORE");
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof(address);
   int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(bind(descriptor, (struct sockaddr *)&address, size) == 0);
   CHECK(getsockname(descriptor, (struct sockaddr *)&address, &size) == 0);
   close(descriptor);
-  snprintf(store_url, sizeof(store_url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+  snprintf(unserved_url, sizeof(unserved_url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+  if (given != NULL) {
+    CHECK(snprintf(store_url, sizeof(store_url), "%s-%d-%u", given, (int)getpid(), runs++) < (int)sizeof(store_url));
+  } else {
+    snprintf(store_url, sizeof(store_url), "%s", unserved_url);
+  }
 }
 
 _Noreturn void fail_at(const char *file, int line, const char *what) {
@@ -114,7 +122,7 @@ static bool await_children(const pid_t *children, uint32_t count) {
 void ranks_share(void) {
   shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(shared != MAP_FAILED);
-  choose_port();
+  choose_store();
 }
 
 bool ranks_run(const char *name, uint32_t count, int (*scenario)(void)) {

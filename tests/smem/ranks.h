@@ -35,7 +35,8 @@ typedef struct shared {
 
 extern shared_t *shared;
 extern uint32_t my_rank, rank_count;
-extern char store_url[64];
+extern char store_url[128];
+extern char unserved_url[64]; /* nobody serves a store there, until this run does */
 
 /* A home of its own with a secret, no settings from outside, and a port for the store. Once per program. */
 void ranks_set_up(void);

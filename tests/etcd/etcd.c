@@ -1,0 +1,280 @@
+/* The store over etcd: every call of hmc/store.h, and a load that may not do anything twice. See etcd.py.
+ *
+ * usage: etcd_store calls|load ADDRESS */
+#include <hmc.h>
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { PATIENCE_MS = 60000, CLIENTS = 4, ADDS = 60, MEETERS = 6 };
+
+static const char *address;
+
+#define CHECK(condition)                                                                                               \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, hmc_last_error());                            \
+      exit(1);                                                                                                         \
+    }                                                                                                                  \
+  } while (0)
+
+static hmc_store_t *join_store(void) {
+  hmc_store_options_t options = HMC_STORE_OPTIONS_INIT;
+  hmc_store_t *store = NULL;
+  options.timeout_ms = PATIENCE_MS;
+  CHECK(hmc_store_connect(address, &options, PATIENCE_MS, &store) == HMC_SUCCESS);
+  return store;
+}
+
+/* ---- keys -------------------------------------------------------------------------------------------------------- */
+
+static void note_key(const char *key, const void *value, size_t size, void *user) {
+  char *text = user;
+  snprintf(text + strlen(text), 200 - strlen(text), "%s=%.*s ", key, (int)size, (const char *)value);
+}
+
+static void keys(hmc_store_t *store) {
+  char value[64], all[200] = "";
+  size_t size = 0;
+  int64_t sum = 0;
+  int swapped = 2;
+  CHECK(hmc_store_get(store, "a", value, sizeof(value), &size, 0) == HMC_NOT_FOUND);
+  CHECK(hmc_store_set(store, "a/1", "one", 3, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, "a/2", "", 0, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, "b", "\0\xff\n", 3, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_get(store, "b", value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 3);
+  CHECK(memcmp(value, "\0\xff\n", 3) == 0);
+  CHECK(hmc_store_get(store, "a/1", value, 2, &size, 0) == HMC_OUT_OF_RANGE && size == 3);
+  CHECK(hmc_store_get(store, "a/2", value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 0);
+  CHECK(hmc_store_list(store, "a/", note_key, all, 0) == HMC_SUCCESS);
+  CHECK(strcmp(all, "a/1=one a/2= ") == 0);
+  CHECK(hmc_store_compare_swap(store, "c", NULL, 0, "x", 1, NULL, &swapped, 0) == HMC_SUCCESS && swapped == 1);
+  CHECK(hmc_store_compare_swap(store, "c", NULL, 0, "y", 1, NULL, &swapped, 0) == HMC_SUCCESS && swapped == 0);
+  CHECK(hmc_store_compare_swap(store, "c", "z", 1, "y", 1, NULL, &swapped, 0) == HMC_SUCCESS && swapped == 0);
+  CHECK(hmc_store_compare_swap(store, "c", "x", 1, "y", 1, NULL, &swapped, 0) == HMC_SUCCESS && swapped == 1);
+  CHECK(hmc_store_add(store, "n", 5, &sum, 0) == HMC_SUCCESS && sum == 5);
+  CHECK(hmc_store_add(store, "n", -7, &sum, 0) == HMC_SUCCESS && sum == -2);
+  CHECK(hmc_store_add(store, "c", 1, &sum, 0) == HMC_CORRUPT);
+  CHECK(hmc_store_delete(store, "c", 0) == HMC_SUCCESS && hmc_store_delete(store, "c", 0) == HMC_NOT_FOUND);
+  CHECK(hmc_store_wait(store, "c", value, sizeof(value), &size, 300) == HMC_TIMEOUT);
+  char *large = calloc(1, HMC_STORE_VALUE_MAX), *back = malloc(HMC_STORE_VALUE_MAX);
+  large[12345] = 7;
+  CHECK(hmc_store_set(store, "large", large, HMC_STORE_VALUE_MAX, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_get(store, "large", back, HMC_STORE_VALUE_MAX, &size, 0) == HMC_SUCCESS);
+  CHECK(size == HMC_STORE_VALUE_MAX && memcmp(large, back, size) == 0);
+  free(large);
+  free(back);
+}
+
+static void *set_later(void *argument) {
+  hmc_store_t *other = argument;
+  usleep(200000);
+  CHECK(hmc_store_set(other, "late", "here", 4, NULL, 0) == HMC_SUCCESS);
+  return NULL;
+}
+
+static void waits(hmc_store_t *store, hmc_store_t *other) {
+  pthread_t thread;
+  char value[16];
+  size_t size;
+  CHECK(pthread_create(&thread, NULL, set_later, other) == 0);
+  CHECK(hmc_store_wait(store, "late", value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 4);
+  pthread_join(thread, NULL);
+}
+
+/* ---- leases and watches ------------------------------------------------------------------------------------------ */
+
+static void expect(hmc_store_watch_t *watch, hmc_store_event_kind_t kind, const char *key, const char *value) {
+  hmc_store_event_t event;
+  CHECK(hmc_store_watch_next(watch, &event, PATIENCE_MS) == HMC_SUCCESS);
+  CHECK(event.kind == kind && (key == NULL || strcmp(event.key, key) == 0));
+  CHECK(value == NULL || (event.value_size == strlen(value) && memcmp(event.value, value, event.value_size) == 0));
+}
+
+static _Noreturn void hold_and_die(void) {
+  hmc_store_t *store = join_store();
+  hmc_store_lease_t *lease;
+  CHECK(hmc_store_lease_create(store, 1000, 0, &lease) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, "held/child", "c", 1, lease, 0) == HMC_SUCCESS);
+  kill(getpid(), SIGKILL);
+  exit(1);
+}
+
+static void leases(hmc_store_t *store, hmc_store_t *other) {
+  hmc_store_lease_t *lease;
+  hmc_store_watch_t *watch;
+  hmc_store_event_t event;
+  int swapped;
+  CHECK(hmc_store_set(store, "held/old", "o", 1, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_watch_start(other, "held/", 0, &watch) == HMC_SUCCESS);
+  expect(watch, HMC_STORE_PUT, "held/old", "o");
+  expect(watch, HMC_STORE_SYNCED, NULL, NULL);
+  CHECK(hmc_store_watch_next(watch, &event, 100) == HMC_TIMEOUT);
+  CHECK(hmc_store_lease_create(store, 1500, 0, &lease) == HMC_SUCCESS);
+  CHECK(hmc_store_compare_swap(store, "held/mine", NULL, 0, "m", 1, lease, &swapped, 0) == HMC_SUCCESS && swapped);
+  expect(watch, HMC_STORE_PUT, "held/mine", "m");
+  sleep(4); /* longer than the lease: it is kept */
+  CHECK(hmc_store_lease_state(lease) == HMC_SUCCESS);
+  CHECK(hmc_store_watch_next(watch, &event, 100) == HMC_TIMEOUT);
+  pid_t child = fork();
+  if (child == 0) {
+    hold_and_die();
+  }
+  expect(watch, HMC_STORE_PUT, "held/child", "c");
+  CHECK(waitpid(child, NULL, 0) == child);
+  expect(watch, HMC_STORE_DELETE, "held/child", NULL);
+  hmc_store_lease_release(lease, 0);
+  expect(watch, HMC_STORE_DELETE, "held/mine", NULL);
+  hmc_store_watch_interrupt(watch);
+  CHECK(hmc_store_watch_next(watch, &event, 0) == HMC_CANCELLED);
+  CHECK(hmc_store_delete(store, "held/old", 0) == HMC_SUCCESS);
+  expect(watch, HMC_STORE_DELETE, "held/old", NULL);
+  hmc_store_watch_stop(watch);
+}
+
+/* ---- meeting ----------------------------------------------------------------------------------------------------- */
+
+static void meet(uint32_t index) {
+  hmc_store_t *store = join_store();
+  for (int round = 0; round < 5; round++) {
+    char mine[16], all[MEETERS * 16];
+    CHECK(hmc_store_barrier(store, "all come", MEETERS, 0) == HMC_SUCCESS);
+    snprintf(mine, sizeof(mine), "%u of %d", index, round);
+    CHECK(hmc_store_gather(store, "all tell", MEETERS, index, mine, sizeof(mine), all, 0) == HMC_SUCCESS);
+    for (uint32_t i = 0; i < MEETERS; i++) {
+      snprintf(mine, sizeof(mine), "%u of %d", i, round);
+      CHECK(strcmp(all + (size_t)i * 16, mine) == 0);
+    }
+  }
+  hmc_store_close(store);
+  exit(0);
+}
+
+static void *come_too_early(void *argument) {
+  CHECK(hmc_store_barrier(argument, "three", 3, PATIENCE_MS) == HMC_SUCCESS);
+  return NULL;
+}
+
+/* A caller whose deadline passes, and one that dies, are taken out again. */
+static void who_goes_is_not_counted(hmc_store_t *store, hmc_store_t *other) {
+  CHECK(hmc_store_barrier(store, "three", 3, 500) == HMC_TIMEOUT);
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(3); /* dies while it waits */
+    (void)hmc_store_barrier(join_store(), "three", 3, PATIENCE_MS);
+    exit(1);
+  }
+  CHECK(waitpid(child, NULL, 0) == child);
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, come_too_early, other) == 0);
+  sleep(12); /* longer than a client's own lease */
+  pthread_t second;
+  hmc_store_t *third = join_store();
+  CHECK(pthread_create(&second, NULL, come_too_early, third) == 0);
+  CHECK(hmc_store_barrier(store, "three", 3, 0) == HMC_SUCCESS);
+  pthread_join(thread, NULL);
+  pthread_join(second, NULL);
+  hmc_store_close(third);
+}
+
+static void await_all(pid_t *children, int count) {
+  bool good = true;
+  for (int i = 0; i < count; i++) {
+    int status = 0;
+    CHECK(waitpid(children[i], &status, 0) == children[i]);
+    good = good && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+  CHECK(good);
+}
+
+static void calls(void) {
+  pid_t children[MEETERS];
+  hmc_store_t *store = join_store(), *other = join_store(), *none;
+  keys(store);
+  waits(store, other);
+  leases(store, other);
+  for (uint32_t i = 0; i < MEETERS; i++) {
+    children[i] = fork();
+    if (children[i] == 0) {
+      meet(i);
+    }
+  }
+  await_all(children, MEETERS);
+  CHECK(hmc_store_barrier(store, "alone", 1, 0) == HMC_SUCCESS);
+  who_goes_is_not_counted(store, other);
+  hmc_store_close(store);
+  hmc_store_close(other);
+  CHECK(hmc_store_connect("etcd://127.0.0.1:1", NULL, 500, &none) == HMC_TIMEOUT);
+  CHECK(strstr(hmc_last_error(), "127.0.0.1:1") != NULL);
+  CHECK(hmc_store_connect("etcd://nowhere", NULL, 500, &none) == HMC_INVALID_CONFIG);
+}
+
+/* ---- load -------------------------------------------------------------------------------------------------------- */
+
+static void add_and_meet(uint32_t index, atomic_int *done) {
+  hmc_store_t *store = join_store();
+  hmc_store_lease_t *lease;
+  char name[32];
+  CHECK(hmc_store_lease_create(store, 3000, 0, &lease) == HMC_SUCCESS);
+  snprintf(name, sizeof(name), "member/%u", index);
+  CHECK(hmc_store_set(store, name, "x", 1, lease, 0) == HMC_SUCCESS);
+  for (int i = 0; i < ADDS; i++) {
+    CHECK(hmc_store_add(store, "sum", 1, NULL, 0) == HMC_SUCCESS);
+    if (i % 20 == 10) {
+      CHECK(hmc_store_barrier(store, "load", CLIENTS, 0) == HMC_SUCCESS);
+    }
+    if (atomic_fetch_add(done, 1) + 1 == CLIENTS * ADDS / 2) {
+      printf("half\n");
+      fflush(stdout);
+      sleep(1); /* for the kill to come into the load */
+    }
+  }
+  char value[4];
+  size_t size;
+  CHECK(hmc_store_get(store, name, value, sizeof(value), &size, 0) == HMC_SUCCESS); /* the lease outlived it */
+  CHECK(hmc_store_lease_state(lease) == HMC_SUCCESS);
+  hmc_store_lease_release(lease, 0);
+  hmc_store_close(store);
+  exit(0);
+}
+
+static void load(void) {
+  pid_t children[CLIENTS];
+  atomic_int *done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(done != MAP_FAILED);
+  for (uint32_t i = 0; i < CLIENTS; i++) {
+    children[i] = fork();
+    if (children[i] == 0) {
+      add_and_meet(i, done);
+    }
+  }
+  await_all(children, CLIENTS);
+  hmc_store_t *store = join_store();
+  int64_t sum = 0;
+  CHECK(hmc_store_add(store, "sum", 0, &sum, 0) == HMC_SUCCESS);
+  printf("%lld of %d\n", (long long)sum, CLIENTS * ADDS);
+  CHECK(sum == CLIENTS * ADDS); /* each once, whatever was lost on the way */
+  hmc_store_close(store);
+}
+
+int main(int count, char **arguments) {
+  if (count != 3) {
+    fprintf(stderr, "usage: etcd_store calls|load ADDRESS\n");
+    return 2;
+  }
+  address = arguments[2];
+  if (strcmp(arguments[1], "calls") == 0) {
+    calls();
+  } else {
+    load();
+  }
+  return 0;
+}

@@ -1,0 +1,105 @@
+"""The store over an etcd cluster of three: every call, clients in processes, and a member of the cluster killed under them.
+
+usage: etcd.py ETCD_STORE SMEM_BM SMEM_SHM
+"""
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+PATIENCE = 120
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Cluster:
+    def __init__(self, folder):
+        program = shutil.which("etcd") or "/usr/bin/etcd"
+        ports = free_ports(6)
+        self.clients, peers = ports[:3], ports[3:]
+        initial = ",".join("m%d=http://127.0.0.1:%d" % (i, peers[i]) for i in range(3))
+        self.members = []
+        for i in range(3):
+            log = open(folder / ("etcd%d.log" % i), "wb")
+            here, there = "http://127.0.0.1:%d" % self.clients[i], "http://127.0.0.1:%d" % peers[i]
+            self.members.append(subprocess.Popen(
+                [program, "--name", "m%d" % i, "--data-dir", str(folder / ("data%d" % i)), "--listen-client-urls", here,
+                 "--advertise-client-urls", here, "--listen-peer-urls", there, "--initial-advertise-peer-urls", there,
+                 "--initial-cluster", initial, "--initial-cluster-state", "new", "--heartbeat-interval", "200",
+                 "--election-timeout", "2000"], stdout=log, stderr=subprocess.STDOUT))
+
+    def address(self, prefix):
+        return "etcd://%s/%s" % (",".join("127.0.0.1:%d" % port for port in self.clients), prefix)
+
+    def await_health(self):
+        until = time.monotonic() + PATIENCE
+        for port in self.clients:
+            while True:
+                try:
+                    if b"true" in urllib.request.urlopen("http://127.0.0.1:%d/health" % port, timeout=5).read():
+                        break
+                except OSError:
+                    pass
+                if time.monotonic() > until:
+                    sys.exit("etcd does not come up")
+                time.sleep(0.1)
+
+    def kill_one(self):
+        self.members[0].kill()
+        self.members[0].wait()
+
+    def end(self):
+        for member in self.members:
+            if member.poll() is None:
+                member.kill()
+            member.wait()
+
+
+def run(name, command, environment):
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=600)
+    print("%s: %d\n%s" % (name, done.returncode, done.stdout), flush=True)
+    if done.returncode:
+        sys.exit("%s failed" % name)
+
+
+def main():
+    program, bm, shm = sys.argv[1:]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="hmc-test-etcd-"))
+    environment = {**os.environ, "HOME": str(folder), "HMC_SECRET": str(folder), "http_proxy": "http://127.0.0.1:9"}
+    cluster = Cluster(folder)
+    try:
+        cluster.await_health()
+        run("every call", [program, "calls", cluster.address("calls")], environment)
+        # Under load one member of the cluster is killed: nothing is done twice, nobody hangs.
+        load = subprocess.Popen([program, "load", cluster.address("load")], env=environment, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True)
+        for line in load.stdout:
+            print(line, end="", flush=True)
+            if line.startswith("half"):
+                cluster.kill_one()
+        if load.wait(timeout=600) != 0:
+            sys.exit("the load failed")
+        run("every call, with two left", [program, "calls", cluster.address("again")], environment)
+        for name, test in (("the pool", bm), ("objects", shm)):
+            run(name, [test], {**environment, "HMC_TEST_STORE": cluster.address(name.split()[-1])})
+    finally:
+        cluster.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+main()
