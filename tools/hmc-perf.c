@@ -2,6 +2,7 @@
  *
  * This file is the command line, and the fork of --self. */
 #include "perf.h"
+#include "pool.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ static const char help[] =
     "Usage: hmc-perf [OPTION]...              be the server: lend a region to clients\n"
     "       hmc-perf [OPTION]... HOST         be the client: measure against that server\n"
     "       hmc-perf [OPTION]... --self       both at once, on this host\n"
+    "       hmc-perf pool [OPTION]...         copies of SMEM's pool instead: see hmc-perf pool --help\n"
     "\n"
     "What is measured (client):\n"
     "  -o, --op put|get          write to the server's memory, or read from it (put)\n"
@@ -312,6 +314,7 @@ int main(int count, char **arguments) {
                             .seconds = 0.5,
                             .warmup = 16};
   said_t said = {0};
+  if (count > 1 && strcmp(arguments[1], "pool") == 0) return pool_main(count - 1, arguments + 1);
   tool_begin("hmc-perf");
   opterr = 0;
   for (int letter;
