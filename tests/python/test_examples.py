@@ -56,3 +56,9 @@ def test_collective(world):
         squares = [each * each for each in range(world)]
         assert status == 0, err
         assert out == "rank %d of %d: sum %d, squares %s\n" % (rank, world, world * (world + 1) // 2, squares)
+
+
+def test_kv_pool():
+    said = r"(\d+) blocks written, (\d+) read and verified, 0 wrong, \d+ copies to a member that was gone\n"
+    found = re.fullmatch(said, run("kv_pool.py", 2))
+    assert found and int(found.group(1)) > 0 and int(found.group(2)) > 0
