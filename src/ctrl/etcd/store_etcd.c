@@ -236,7 +236,7 @@ static hmc_status_t read_counter(hmci_etcd_client_t *client, const hmci_store_me
     *revision = hmci_json_number(hmci_json_get(kv, "mod_revision"));
     *lease = hmci_json_number(hmci_json_get(kv, "lease"));
     if (text == NULL || size == 0 || end != text + size) {
-      status = hmci_fail(HMC_CORRUPT, "the value of \"%.*s\" is no number", request->key_size, request->key);
+      status = hmci_fail(HMC_CORRUPT, "the value of \"%.*s\" is not a number", request->key_size, request->key);
     }
     free(text);
   }
