@@ -1,7 +1,8 @@
 /* Visibility of the public symbols, and structs that know their size.
  *
  * A public struct that may get further fields begins with `size`, the bytes of it that the caller's headers know; its
- * _INIT macro sets that and zeroes the rest. New fields come at the end, and zero means what their absence meant. */
+ * _INIT macro sets that and zeroes the rest. New fields come at the end, and zero means what their
+ * absence meant. A library that does not know a field that is set answers HMC_UNSUPPORT. */
 #ifndef HMC_EXPORT_H
 #define HMC_EXPORT_H
 

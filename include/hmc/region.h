@@ -128,13 +128,14 @@ enum {
  * \param region Gets the region.
  * \return HMC_SUCCESS
  * \return HMC_INVALID_CONFIG NULL, no bytes, or more than one source.
- * \return HMC_INVALID_CONFIG Unknown rights, flags or size of the struct; a name that is too long or in use.
+ * \return HMC_INVALID_CONFIG Unknown rights or flags, a struct without its size, or a name that is too long or in use.
  * \return HMC_INVALID_CONFIG A page size that does not exist, or an address that is not aligned or not reserved.
  * \return HMC_INVALID_CONFIG A descriptor that is neither a memfd nor a dma-buf, or is not sealed.
  * \return HMC_OUT_OF_RANGE The descriptor, or the allocation around the pointer, is smaller than the region.
  * \return HMC_NOT_FOUND The device or NUMA node does not exist.
  * \return HMC_NO_MEMORY No memory, huge pages or descriptors are left.
- * \return HMC_UNSUPPORT This kind of memory cannot be allocated, placed or mapped in that way.
+ * \return HMC_UNSUPPORT This kind of memory cannot be allocated, placed or mapped in that way, or a newer program sets
+ * a field that this library does not know.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *options,
                                                    hmc_region_t **region);

@@ -34,9 +34,8 @@ def _candidates():
 def _load():
     faults = []
     for path in _candidates():
-        beside = path.with_name("libhmc.so.1")
         try:
-            if beside.exists():  # a wheel's library does not know where it lies
+            for beside in sorted(path.parent.glob("libhmc.so.*"))[:1]:  # a wheel's library does not know where it lies
                 ctypes.CDLL(str(beside), mode=ctypes.RTLD_GLOBAL)
             return ctypes.CDLL(str(path)), path
         except OSError as error:

@@ -61,6 +61,10 @@ bool hmci_log_level_parse(const char *name, hmc_log_level_t *level);
  * leaves `own` alone. `name` is the object of the error text. */
 hmc_status_t hmci_sized_read(void *own, size_t own_size, const void *given, const char *name);
 
+/* The same where the defaults are not zero: `own` holds them, and keeps those of the fields that the caller lacks. `least`
+ * is the size of the struct in the first release that had it. */
+hmc_status_t hmci_sized_take(void *own, size_t own_size, size_t least, const void *given, const char *name);
+
 /* The two for structs that the library fills in: does it have a size? Then: fills in what the caller's version has. */
 hmc_status_t hmci_sized_check(const void *given, const char *name);
 void hmci_sized_write(void *given, const void *own, size_t own_size);

@@ -294,6 +294,7 @@ static void test_getting_refuses_and_writes_nothing(void **state) {
   size_t at = index_of("HMC_TIMEOUT");
   hmc_setting_t setting = HMC_SETTING_INIT, before;
   memset(&setting, 0x5a, sizeof(setting));
+  setting.size = sizeof(setting);
   before = setting;
   setenv("HMC_TIMEOUT", "soon", 1);
   assert_int_equal(hmc_settings_get(at, &setting), HMC_INVALID_CONFIG);

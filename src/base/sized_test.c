@@ -68,6 +68,26 @@ static void test_read_of_null_is_all_defaults(void **state) {
   assert_int_equal(own.first, 0);
 }
 
+/* Where the defaults are not zero. */
+static void test_take_keeps_defaults(void **state) {
+  (void)state;
+  enum { LEAST = offsetof(ours_t, second) };
+  ours_t own = {sizeof own, 7, 8}, given = {LEAST, 1, 2};
+  assert_int_equal(hmci_sized_take(&own, sizeof own, LEAST, NULL, "ours"), HMC_SUCCESS);
+  assert_int_equal(own.first, 7);
+  assert_int_equal(hmci_sized_take(&own, sizeof own, LEAST, &given, "ours"), HMC_SUCCESS);
+  assert_int_equal(own.size, sizeof own);
+  assert_int_equal(own.first, 1);
+  assert_int_equal(own.second, 8);
+  given = (ours_t){LEAST - 1, 3, 4};
+  assert_int_equal(hmci_sized_take(&own, sizeof own, LEAST, &given, "ours"), HMC_INVALID_CONFIG);
+  given.size = SIZE_MAX;
+  assert_int_equal(hmci_sized_take(&own, sizeof own, LEAST, &given, "ours"), HMC_INVALID_CONFIG);
+  newer_t newer = {sizeof newer, 5, 6, 1};
+  assert_int_equal(hmci_sized_take(&own, sizeof own, LEAST, &newer, "ours"), HMC_UNSUPPORT);
+  assert_int_equal(own.first, 1);
+}
+
 static void test_write_stays_inside_an_older_struct(void **state) {
   (void)state;
   const ours_t own = {sizeof own, 1, 2};
@@ -96,6 +116,7 @@ int main(void) {
       cmocka_unit_test(test_read_refuses_what_a_newer_caller_sets),
       cmocka_unit_test(test_read_refuses_a_struct_without_size),
       cmocka_unit_test(test_read_of_null_is_all_defaults),
+      cmocka_unit_test(test_take_keeps_defaults),
       cmocka_unit_test(test_write_stays_inside_an_older_struct),
       cmocka_unit_test(test_write_zeroes_the_rest_of_a_newer_struct),
   };

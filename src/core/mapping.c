@@ -2,11 +2,13 @@
  *
  * A mapping is in its remote region's list, under the peer's lock, and ends with that at the latest. Its first words are
  * public (hmc_mapping_is_live). */
-#include "../base/options.h"
 #include "core.h"
 
 #include <hmc/mapping.h>
 #include <stdlib.h>
+
+/* The struct in its first release. */
+enum { OPTIONS_LEAST = offsetof(hmc_mapping_options_t, flags) + sizeof(unsigned) };
 
 struct hmc_mapping {
   struct hmc_mapping_head head; /* first: read by inline code in programs */
@@ -41,7 +43,7 @@ hmc_status_t hmc_remote_map_range(hmc_remote_t *remote, const hmc_mapping_option
   if (!remote || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_map_range: remote or mapping is NULL");
   hmc_peer_t *peer = remote->peer;
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
-  hmc_status_t status = hmci_options_take(&options, sizeof options, sizeof options, given, "hmc_remote_map_range");
+  hmc_status_t status = hmci_sized_take(&options, sizeof options, OPTIONS_LEAST, given, "hmc_mapping_options_t");
   if (status == HMC_SUCCESS) status = check_part(remote, &options);
   if (status != HMC_SUCCESS) return status;
   hmc_mapping_t *mapping = calloc(1, sizeof *mapping);

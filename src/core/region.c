@@ -1,5 +1,4 @@
 /* Regions: how they are made and how they end. region_table.c has the table of them. */
-#include "../base/options.h"
 #include "core.h"
 #include "region_memory.h"
 
@@ -29,6 +28,9 @@ static hmc_status_t enter(hmc_region_t *region) {
   hmc_status_t status = set_chunk(region);
   return status == HMC_SUCCESS ? hmci_region_enter(region) : status;
 }
+
+/* The struct in its first release. */
+enum { OPTIONS_LEAST = offsetof(hmc_region_options_t, flags) + sizeof(unsigned) };
 
 /* ---- making regions ---------------------------------------------------------------------------------------------- */
 
@@ -149,7 +151,7 @@ err_region:
 hmc_status_t hmc_region_create(hmc_context_t *context, const hmc_region_options_t *given, hmc_region_t **out) {
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   if (!given || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_region_create: options or region is NULL");
-  hmc_status_t status = hmci_options_take(&options, sizeof options, sizeof options, given, "hmc_region_create");
+  hmc_status_t status = hmci_sized_take(&options, sizeof options, OPTIONS_LEAST, given, "hmc_region_options_t");
   return status == HMC_SUCCESS ? create(context, &options, out) : status;
 }
 

@@ -253,7 +253,7 @@ class Memory(ctypes.Structure):
 
 def device_stream():
     """A stream of the software accelerator, as an object that has it as torch's have theirs."""
-    library = ctypes.CDLL(str(pathlib.Path(mf.get_lib_path()) / "libhmc.so.1"))
+    library = ctypes.CDLL(str(sorted(pathlib.Path(mf.get_lib_path()).glob("libhmc.so.*"))[0]))
     library.hmc_memory_stream_create.argtypes = [Memory, ctypes.POINTER(ctypes.c_void_p)]
     handle = ctypes.c_void_p()
     assert library.hmc_memory_stream_create(Memory(int(hmc.MemoryType.SIM), 0), handle) == 0

@@ -61,6 +61,7 @@ void assert_says(const char *part);
   X(many_peers)                                                                                                        \
   X(checksums)                                                                                                         \
   X(device_memory_by_dmabuf)                                                                                           \
+  X(device_memory_is_settled)                                                                                          \
   X(device_memory_that_is_not_reached)                                                                                 \
   X(explain_tells_how)
 #define FAULT_TESTS(X)                                                                                                 \

@@ -376,6 +376,55 @@ void device_memory_by_dmabuf(void **state) {
   }
 }
 
+uint64_t hmci_sim_settles(int device); /* the software accelerator's door for tests */
+
+/* What adapters write into a device's memory is made visible to the device before the operation is complete, and before
+ * what is chained to it: there for a put, here for a get; by nobody where the device copies by itself. */
+void device_memory_is_settled(void **state) {
+  scene_t *scene = *state;
+  uint64_t word = 0;
+  nic_can_dmabuf(true);
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_SIM);
+  uint64_t before = hmci_sim_settles(0);
+  pattern_write(scene->local, 0, MIB, 1);
+  assert_success(hmc_put(scene->local, 0, scene->remote, 0, 8));
+  assert_int_equal(hmci_sim_settles(0), before + 1);
+  assert_success(hmc_put(scene->local, 0, scene->remote, 0, MIB));
+  assert_int_equal(hmci_sim_settles(0), before + 2);
+  assert_success(hmc_get(scene->local, 0, scene->remote, 0, MIB)); /* into the host's memory */
+  assert_int_equal(hmci_sim_settles(0), before + 2);
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.notification = &word;
+  options.notification_size = sizeof word;
+  for (uint64_t i = 0; i < 200; i++) {
+    size_t size = 0;
+    word = i;
+    hmc_request_t *request = NULL;
+    assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, 64 + i, &options, &request));
+    assert_success(hmc_notification_receive(scene->there, &word, sizeof word, &size, NULL, 0));
+    assert_int_equal(word, i);
+    assert_true(hmci_sim_settles(0) >= before + 3 + i);
+    assert_success(hmc_request_wait(request));
+    hmc_request_free(request);
+  }
+  scene_close(scene);
+
+  nic_can_dmabuf(true);
+  scene_open(scene, HMC_MEMORY_SIM, HMC_MEMORY_CPU);
+  before = hmci_sim_settles(0);
+  assert_success(hmc_get(scene->local, 0, scene->remote, 0, MIB));
+  assert_int_equal(hmci_sim_settles(0), before + 1);
+  assert_success(hmc_put(scene->local, 0, scene->remote, 0, MIB));
+  assert_int_equal(hmci_sim_settles(0), before + 1);
+  scene_close(scene);
+
+  nic_can_dmabuf(false);
+  scene_open(scene, HMC_MEMORY_SIM, HMC_MEMORY_SIM); /* staged at both ends */
+  before = hmci_sim_settles(0);
+  put_and_get(scene, 0, 0, MIB, 1);
+  assert_int_equal(hmci_sim_settles(0), before);
+}
+
 /* It says why not: and that it was tried, once. */
 void device_memory_that_is_not_reached(void **state) {
   scene_t *scene = *state;

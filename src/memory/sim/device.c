@@ -7,6 +7,7 @@
 #include "inside.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,3 +96,13 @@ hmc_status_t hmci_sim_reaches(int device, int other, bool *reaches) {
   if (status == HMC_SUCCESS) *reaches = true;
   return status;
 }
+
+static _Atomic uint64_t settles[HMCI_SIM_ENGINES];
+
+hmc_status_t hmci_sim_settle(int device) {
+  hmc_status_t status = hmci_sim_check_device(device);
+  if (status == HMC_SUCCESS) atomic_fetch_add(&settles[device], 1);
+  return status;
+}
+
+uint64_t hmci_sim_settles(int device) { return atomic_load(&settles[device]); }

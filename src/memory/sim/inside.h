@@ -40,5 +40,6 @@ hmc_status_t hmci_sim_pin(int device, void *pointer, size_t size);
 hmc_status_t hmci_sim_unpin(int device, void *pointer);
 hmc_status_t hmci_sim_properties(int device, hmc_memory_properties_t *properties);
 hmc_status_t hmci_sim_reaches(int device, int other, bool *reaches);
+hmc_status_t hmci_sim_settle(int device);
 
 #endif

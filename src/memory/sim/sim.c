@@ -519,6 +519,7 @@ const hmci_memory_ops_t hmci_memory_sim = {
     .allocate_peerable = sim_allocate,
     .properties = hmci_sim_properties,
     .reaches = hmci_sim_reaches,
+    .settle = hmci_sim_settle,
     .query = sim_query,
     .export_range = sim_export,
     .import_range = sim_import,

@@ -8,4 +8,9 @@
  * none may be in a sim call. Errors: HMC_INVALID_CONFIG, and nothing changed. */
 hmc_status_t hmci_sim_reread(void);
 
+#pragma GCC visibility push(default) /* tests across libraries look */
+/* How often a device was told that adapters had written into its memory. */
+uint64_t hmci_sim_settles(int device);
+#pragma GCC visibility pop
+
 #endif

@@ -80,10 +80,23 @@ static void answer_query(verbs_connection_t *connection, const verbs_note_t *que
   hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
 }
 
+/* What the peer's adapter wrote is in place: it has seen that before it asked. */
+static void answer_settle(verbs_connection_t *connection, const verbs_note_t *note) {
+  const hmci_host_t *host = connection->transport->host;
+  hmci_region_view_t *region;
+  hmc_status_t status = host->region_acquire(host, note->region, note->generation, HMC_REMOTE_WRITE, &region);
+  if (status == HMC_SUCCESS) {
+    if (region->ops->settle) status = region->ops->settle(region->memory.device);
+    host->region_release(host, region);
+  }
+  hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = note->number, .status = status});
+}
+
 static void take_note(verbs_connection_t *connection, const verbs_note_t *note) {
   switch (note->type) {
   case VERBS_REVOKED: hmci_verbs_remote_revoked(connection, note->region, note->generation); break;
   case VERBS_QUERY: answer_query(connection, note); break;
+  case VERBS_SETTLE: answer_settle(connection, note); break;
   case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, hmci_status_known(note->status)); break;
   default: hmci_verbs_pairing_take(connection, note);
   }

@@ -7,7 +7,8 @@
  *
  * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it
  * comes after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it
- * is held until that is complete. It never completes before it. Invariant: `chained` holds only while the operation
+ * is held until that is complete, and so it is behind a put whose bytes the owner has to settle: to make visible to
+ * its device. It never completes before it. Invariant: `chained` holds only while the operation
  * before it in the queue is the one meant. */
 #include "verbs.h"
 
@@ -55,10 +56,44 @@ static bool is_visible(const verbs_connection_t *connection, hmci_operation_t *o
   return main && (main->peer_stores_at_once || (int32_t)(main->visible - state->last) >= 0);
 }
 
+/* Does an adapter write into a device's memory that has to be told? */
+static bool is_settled_there(const hmci_operation_t *operation) {
+  const verbs_remote_t *remote = operation->remote_state;
+  return operation->kind == HMCI_PUT && remote->settles;
+}
+static bool is_settled_here(const hmci_operation_t *operation) {
+  return operation->kind == HMCI_GET && operation->local->ops->settle;
+}
+
+/* The number of a question to the owner about that operation, which is not complete before it is answered. */
+static uint32_t ask_owner(verbs_connection_t *connection, verbs_state_t *state) {
+  if (++connection->question == 0) connection->question = 1;
+  state->question = connection->question;
+  state->outstanding++;
+  return state->question;
+}
+
+/* Makes bytes that an adapter wrote visible to the device. False: the owner does, and will answer. */
+static bool settle_bytes(verbs_connection_t *connection, hmci_operation_t *operation) {
+  verbs_state_t *state = hmci_verbs_state(operation);
+  if (state->messages || state->settling == VERBS_SETTLED) return true;
+  if (is_settled_here(operation)) state->error = operation->local->ops->settle(operation->local->memory.device);
+  bool asks = is_settled_there(operation);
+  state->settling = asks ? VERBS_ASKED : VERBS_SETTLED;
+  if (!asks) return true;
+  verbs_note_t note = {.type = VERBS_SETTLE,
+                       .number = ask_owner(connection, state),
+                       .region = operation->remote->id,
+                       .generation = operation->remote->generation};
+  hmci_verbs_link_send(connection, &note);
+  return false;
+}
+
 bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   if (!state->posted || state->outstanding || operation->chained) return false;
   if (state->error == HMC_SUCCESS && !is_visible(connection, operation)) return false;
+  if (state->error == HMC_SUCCESS && !settle_bytes(connection, operation)) return false;
   hmc_status_t status = state->error;
   hmci_operation_t *next = hmci_verbs_queue_after(connection, operation);
   if (connection->next == operation) connection->next = next;
@@ -105,14 +140,11 @@ void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *oper
     hmci_verbs_queue_stop(connection, operation, HMC_STALE);
     return;
   }
-  if (++connection->question == 0) connection->question = 1;
   if (state->striped) hmci_verbs_stripe_forget(connection, operation);
   state->posted = true;
-  state->question = connection->question;
-  state->outstanding++;
   verbs_note_t note = {
       .type = VERBS_QUERY,
-      .number = state->question,
+      .number = ask_owner(connection, state),
       .region = operation->remote->id,
       .generation = operation->remote->generation,
       .rights = operation->kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ,
@@ -123,8 +155,15 @@ void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *oper
 void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question, hmc_status_t status) {
   for (hmci_list_t *link = connection->queue.next; link != &connection->queue; link = link->next) {
     hmci_operation_t *operation = hmci_verbs_operation(link);
-    if (hmci_verbs_state(operation)->question != question) continue;
-    hmci_verbs_queue_stop(connection, operation, status == HMC_SUCCESS ? HMC_ERROR : status);
+    verbs_state_t *state = hmci_verbs_state(operation);
+    if (state->question != question) continue;
+    if (state->settling == VERBS_ASKED && status == HMC_SUCCESS) {
+      state->settling = VERBS_SETTLED;
+      state->question = 0;
+      state->outstanding--;
+    } else {
+      hmci_verbs_queue_stop(connection, operation, status == HMC_SUCCESS ? HMC_ERROR : status);
+    }
     hmci_verbs_queue_settle(connection, operation);
     return;
   }
@@ -301,7 +340,8 @@ static bool is_held(verbs_connection_t *connection, hmci_operation_t *operation)
   hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
   if (!before) return false;
   const verbs_state_t *state = hmci_verbs_state(before);
-  return before->kind == HMCI_GET || state->striped || !state->posted || state->error != HMC_SUCCESS;
+  return before->kind == HMCI_GET || is_settled_there(before) || state->striped || !state->posted ||
+         state->error != HMC_SUCCESS;
 }
 
 /* The operation to be posted next: what has begun, and what follows on it, before all others. */

@@ -1,5 +1,6 @@
 /* Regions: how their bytes go, at the owner's side and at the user's (see verbs.h). A region's key: u8 cause of
- * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 0; u32 0; then for each rail: u32 1
+ * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 1 where what
+ * adapters write has to be settled by the owner, else 0; u32 0; then for each rail: u32 1
  * where its device reaches the region, else 0; u32 key; u64 address; then a text on why the way is
  * no faster one. A region is reached straight by all rails whose device the owner can use, or by none:
  * any of them may have to stand in for the others. */
@@ -32,6 +33,7 @@ hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, h
   }
   key->data[0] = (uint8_t)cause;
   key->data[1] = (uint8_t)connection->rail_count;
+  key->data[3] = cause == VERBS_STRAIGHT && region->ops->settle;
   for (uint32_t i = 0; i < connection->rail_count && key->data[2] != VERBS_BY_DMABUF && !region->leased; i++) {
     char why[VERBS_WHY];
     if (!connection->rails[i].device) continue;
@@ -84,6 +86,7 @@ hmc_status_t hmci_verbs_remote_open(void *block, void *state, const hmci_remote_
   remote->staged = key->data[0] != VERBS_STRAIGHT;
   remote->cause = key->data[0];
   remote->way = key->data[2];
+  remote->settles = key->data[3];
   memcpy(remote->why, key->data + whole, key->size - whole);
   hmci_text_clean(remote->why);
   for (uint32_t i = 0; i < rails; i++) {

@@ -315,6 +315,7 @@ typedef struct verbs_remote {
   uint32_t id;
   _Atomic uint32_t generation; /* 0 once the owner has said that it is closed */
   bool staged;
+  bool settles;        /* its owner makes visible to its device what adapters wrote */
   uint8_t cause;       /* of staging: verbs_cause_t */
   uint8_t way;         /* of the owner's adapters: verbs_way_t */
   char why[VERBS_WHY]; /* not a faster one */
@@ -336,6 +337,13 @@ typedef enum verbs_cause {
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
+/* Bytes in a device's memory that an adapter wrote: are they there for whatever runs on the device? */
+typedef enum verbs_settling {
+  VERBS_UNSETTLED, /* not yet, or nobody has asked, where that is to be asked at all */
+  VERBS_ASKED,     /* the owner has been asked; `question` is that question */
+  VERBS_SETTLED,
+} verbs_settling_t;
+
 typedef struct verbs_state {
   hmci_list_t link;
   verbs_cursor_t next, done; /* posted up to `next`; retired up to `done` */
@@ -346,6 +354,7 @@ typedef struct verbs_state {
   bool posted;               /* wholly, or as far as it ever will be */
   bool messages;             /* goes by messages */
   bool striped;              /* any rail takes its parts; `outstanding` counts those that are lost, too */
+  uint8_t settling;          /* verbs_settling_t */
 } verbs_state_t;
 _Static_assert(sizeof(verbs_state_t) <= HMCI_OPERATION_STATE, "an operation has room for the state of verbs");
 

@@ -45,6 +45,7 @@ typedef enum verbs_note_type {
   VERBS_REVOKED,     /* the region is closed */
   VERBS_QUERY,       /* may the region be reached with these rights? */
   VERBS_VERDICT,     /* answer to the query of that number */
+  VERBS_SETTLE,      /* make what was written into the region visible to its device; answered by VERDICT */
 } verbs_note_type_t;
 
 typedef struct verbs_note {
