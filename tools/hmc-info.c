@@ -1,5 +1,6 @@
 /* hmc-info: what HMC finds on this machine: memories, connection types, settings. */
 #include "info.h"
+#include "options.h"
 #include "tool.h"
 
 #include <stdlib.h>
@@ -84,42 +85,51 @@ static bool find_setting(size_t index, hmc_setting_t *setting, char *problem, si
   return false;
 }
 
+/* What a program will meet before all else. */
+static void show_secret(void) {
+  char source[300];
+  bool works = hmc_secret_source(source, sizeof source) == HMC_SUCCESS;
+  printf("\nSecret   %s", works ? "" : "no: ");
+  tool_wrap(stdout, works ? source : hmc_last_error(), works ? 9 : 13, 9, tool_columns());
+  printf("\n");
+}
+
+/* "  name     no: why", broken where it is long. */
+static void show_line(const char *name, const char *answer, const char *reason) {
+  char text[600];
+  snprintf(text, sizeof text, "%s%s%s", answer, reason[0] ? ": " : "", reason);
+  printf("  %-8s ", name);
+  tool_wrap(stdout, text, 11, 11, tool_columns());
+  printf("\n");
+}
+
 static void show_machine(void) {
   char memory[32];
   find_default(memory, sizeof memory);
   printf("hmc %s\n\nMemories (default: %s)\n", hmc_version_text(), memory);
   for (size_t i = 0; i < COUNT(kinds); i++) {
     found_memory_t found = find_memory(kinds[i]);
-    printf("  %-8s ", hmc_memory_kind_name(kinds[i]));
-    if (found.devices > 0)
-      printf("%d device%s\n", found.devices, found.devices == 1 ? "" : "s");
-    else
-      printf("no: %s\n", found.reason[0] ? found.reason : "no device");
+    char count[32];
+    snprintf(count, sizeof count, "%d device%s", found.devices, found.devices == 1 ? "" : "s");
+    show_line(hmc_memory_kind_name(kinds[i]), found.devices > 0 ? count : "no",
+              found.devices > 0 ? ""
+              : found.reason[0] ? found.reason
+                                : "no device");
   }
   info_show_devices();
   printf("\nConnection types (auto takes the fastest that both ends have)\n");
   for (size_t i = 0; i < COUNT(types); i++) {
     char reason[512] = "";
     hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
-    printf("  %-8s %s%s%s\n", hmc_connection_type_name(types[i]), status == HMC_SUCCESS ? "yes" : "no",
-           reason[0] ? ": " : "", reason);
+    show_line(hmc_connection_type_name(types[i]), status == HMC_SUCCESS ? "yes" : "no", reason);
   }
+  show_secret();
 }
 
-/* Prints `text` from column `indent` on, broken at blanks before column 100. */
-static void show_wrapped(const char *text, unsigned indent) {
-  size_t width = 100 - indent;
-  while (*text) {
-    size_t length = strlen(text);
-    if (length > width) {
-      length = width;
-      while (length > 0 && text[length] != ' ') length--;
-      if (length == 0) length = strcspn(text, " ");
-    }
-    printf("%*s%.*s\n", (int)indent, "", (int)length, text);
-    text += length;
-    text += strspn(text, " ");
-  }
+static void show_wrapped(const char *text, int indent) {
+  printf("%*s", indent, "");
+  tool_wrap(stdout, text, indent, indent, tool_columns());
+  printf("\n");
 }
 
 /* Of the column of names. */
@@ -134,42 +144,16 @@ static int longest_setting(void) {
   return (int)longest;
 }
 
-/* The setting whose name comes nearest to that of a variable; distance 0: it is one. */
-static size_t nearest_setting(const char *variable, hmc_setting_t *nearest) {
-  size_t distance = SIZE_MAX;
-  *nearest = (hmc_setting_t)HMC_SETTING_INIT;
-  for (size_t i = 0; i < hmc_settings_count(); i++) {
-    hmc_setting_t setting = HMC_SETTING_INIT;
-    char problem[512];
-    if (find_setting(i, &setting, problem, sizeof problem)) { /* its value does not parse: the text has its name */
-      if (strncmp(problem, variable, strcspn(problem, "=")) == 0) return 0;
-      continue;
-    }
-    size_t d = tool_word_distance(variable, setting.name);
-    if (d >= distance) continue;
-    distance = d;
-    *nearest = setting;
-  }
-  return distance;
-}
-
 /* Variables that look like settings and that nothing reads: mistyped, or of another version. */
 static void show_unknown(void) {
-  for (char **entry = environ; *entry; entry++) {
-    char name[64];
-    hmc_setting_t nearest = HMC_SETTING_INIT;
-    if (strncmp(*entry, "HMC_", 4) != 0) continue;
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(*entry, "="), *entry);
-    size_t distance = nearest_setting(name, &nearest);
-    if (!distance) continue;
-    fprintf(stderr, "hmc-info: %s is set, but is no setting", name);
-    fprintf(stderr, distance < 3 ? "; did you mean %s?\n" : "\n", nearest.name);
-  }
+  char text[256];
+  for (size_t i = 0; hmc_settings_unknown(i, text, sizeof text) == HMC_SUCCESS; i++)
+    fprintf(stderr, "hmc-info: %s\n", text);
 }
 
 static int show_settings(void) {
   int code = TOOL_DONE, width = longest_setting();
-  printf("%-*s %-9s %-16s %s\n", width, "setting", "kind", "default", "value");
+  printf("%-*s %-9s %-8s %s\n", width, "setting", "kind", "default", "value");
   for (size_t i = 0; i < hmc_settings_count(); i++) {
     hmc_setting_t setting = HMC_SETTING_INIT;
     char problem[512];
@@ -177,7 +161,7 @@ static int show_settings(void) {
       code = tool_fail("%s", problem);
       continue;
     }
-    printf("%-*s %-9s %-16s %s%s\n", width, setting.name, setting.kind,
+    printf("%-*s %-9s %-8s %s%s\n", width, setting.name, setting.kind,
            setting.default_value[0] ? setting.default_value : "-", setting.value[0] ? setting.value : "-",
            setting.is_set ? "  (from the environment)" : "");
     show_wrapped(setting.documentation, 4);

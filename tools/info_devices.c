@@ -105,7 +105,7 @@ void info_show_devices(void) {
   printf("\nDevices\n");
   for (size_t i = 0; i < count; i++) show_device(&devices[i]);
   if (count < 2) return;
-  printf("\nLinks (direct: reads and writes the other's memory; node, system: through host memory)\n");
+  printf("\nLinks (direct: reads and writes the other's memory; else through the host's)\n");
   for (size_t i = 0; i < count; i++) {
     for (size_t j = i + 1; j < count; j++) {
       char from[32], to[32];

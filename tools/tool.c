@@ -106,8 +106,10 @@ int tool_option_error(int answer, char *const *arguments, const struct option *o
 }
 
 int tool_finish_output(void) {
-  if (fflush(stdout) != 0 || ferror(stdout)) return tool_fail("the output could not be written: %s", strerror(errno));
-  return TOOL_DONE;
+  errno = 0;
+  if (fflush(stdout) == 0 && !ferror(stdout)) return TOOL_DONE;
+  return tool_fail("the output could not be written: %s",
+                   errno ? strerror(errno) : "the disk is full, or its reader is gone");
 }
 
 bool tool_make_secret(void) {

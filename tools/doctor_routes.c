@@ -1,0 +1,147 @@
+/* hmc-doctor's transfers: by every route inside this program, and from every device. */
+#include "doctor.h"
+#include "mode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROUNDS = 64, TIMEOUT_MS = 20000 };
+
+static const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+
+/* Bytes that no former test has left. */
+static void fill(unsigned char *bytes, size_t size, unsigned seed) {
+  for (size_t i = 0; i < size; i++) bytes[i] = (unsigned char)(seed + i * 31 + (i >> 8));
+}
+
+static hmc_status_t set_bytes(hmc_region_t *region, const unsigned char *bytes) {
+  return hmc_memory_copy(hmc_region_pointer(region), hmc_region_memory(region), bytes, cpu, DOCTOR_BYTES);
+}
+
+/* There and back, and looked at; `seconds` of the put. */
+static hmc_status_t round_trip(hmc_region_t *local, hmc_remote_t *remote, unsigned char *bytes, double *seconds,
+                               bool *same) {
+  fill(bytes, DOCTOR_BYTES, 7);
+  hmc_status_t status = set_bytes(local, bytes);
+  double begun = tool_clock();
+  if (status == HMC_SUCCESS) status = hmc_put(local, 0, remote, 0, DOCTOR_BYTES);
+  *seconds = tool_clock() - begun;
+  memset(bytes, 0, DOCTOR_BYTES);
+  if (status == HMC_SUCCESS) status = set_bytes(local, bytes);
+  if (status == HMC_SUCCESS) status = hmc_get(local, 0, remote, 0, DOCTOR_BYTES);
+  if (status == HMC_SUCCESS)
+    status = hmc_memory_copy(bytes, cpu, hmc_region_pointer(local), hmc_region_memory(local), DOCTOR_BYTES);
+  unsigned char *expected = malloc(DOCTOR_BYTES);
+  if (!expected) return HMC_NO_MEMORY;
+  fill(expected, DOCTOR_BYTES, 7);
+  *same = status == HMC_SUCCESS && memcmp(bytes, expected, DOCTOR_BYTES) == 0;
+  free(expected);
+  return status;
+}
+
+/* The fastest of some puts of 8 bytes, in seconds. */
+static hmc_status_t shortest_put(hmc_region_t *local, hmc_remote_t *remote, double *seconds) {
+  hmc_status_t status = HMC_SUCCESS;
+  *seconds = 1e9;
+  for (int i = 0; i < ROUNDS && status == HMC_SUCCESS; i++) {
+    double begun = tool_clock();
+    status = hmc_put(local, 0, remote, 0, 8);
+    double took = tool_clock() - begun;
+    if (took < *seconds) *seconds = took;
+  }
+  return status;
+}
+
+void doctor_try_peer(const char *what, hmc_context_t *context, hmc_peer_t *peer, hmc_memory_t memory) {
+  hmc_region_t *local = NULL;
+  hmc_remote_t *remote = NULL;
+  double whole = 0, shortest = 0;
+  bool same = false;
+  unsigned char *bytes = malloc(DOCTOR_BYTES);
+  hmc_status_t status = bytes ? HMC_SUCCESS : HMC_NO_MEMORY;
+  if (status == HMC_SUCCESS) status = hmc_region_allocate(context, memory, DOCTOR_BYTES, NULL, 0, &local);
+  if (status == HMC_SUCCESS) status = hmc_remote_open(peer, DOCTOR_REGION, 0, &remote);
+  if (status == HMC_SUCCESS) status = round_trip(local, remote, bytes, &whole, &same);
+  if (status == HMC_SUCCESS) status = shortest_put(local, remote, &shortest);
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
+  const char *by = hmc_peer_get_info(peer, &info) == HMC_SUCCESS ? hmc_connection_type_name(info.type) : "?";
+  if (status != HMC_SUCCESS)
+    doctor_say(DOCTOR_FAIL, what, "the text names the cause; docs/rdma.md and docs/ucx.md have more", "%s: %s", by,
+               hmc_last_error());
+  else if (!same)
+    doctor_say(DOCTOR_FAIL, what, "do not use this route, and report it", "%s: WRONG BYTES came back", by);
+  else
+    doctor_say(DOCTOR_OK, what, NULL, "%s: 4 MiB there and back are right; %.0f MB/s, 8 B in %.1f us", by,
+               DOCTOR_BYTES / whole / 1e6, shortest * 1e6);
+  hmc_remote_close(remote);
+  hmc_region_close(local);
+  free(bytes);
+}
+
+/* Two contexts of this program, with a secret of their own, so that only the route is asked. */
+typedef struct couple {
+  hmc_context_t *near, *far;
+  hmc_peer_t *peer;
+} couple_t;
+
+static hmc_status_t couple_open(couple_t *couple, hmc_connection_type_t type) {
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  options.name = "hmc-doctor";
+  options.timeout_ms = TIMEOUT_MS;
+  options.secret = "hmc-doctor's own pair of contexts";
+  uint16_t port = 0;
+  hmc_region_t *region;
+  *couple = (couple_t){0};
+  hmc_status_t status = hmc_context_create(&options, &couple->far);
+  if (status == HMC_SUCCESS) status = hmc_context_create(&options, &couple->near);
+  if (status == HMC_SUCCESS)
+    status = hmc_region_allocate(couple->far, cpu, DOCTOR_BYTES, DOCTOR_REGION, HMC_REMOTE_ALL, &region);
+  if (status == HMC_SUCCESS) status = hmc_context_listen(couple->far, "127.0.0.1", 0, &port);
+  if (status == HMC_SUCCESS) status = hmc_context_connect(couple->near, "127.0.0.1", port, type, 0, &couple->peer);
+  return status;
+}
+
+static void couple_close(couple_t *couple) {
+  hmc_context_destroy(couple->near);
+  hmc_context_destroy(couple->far);
+}
+
+void doctor_check_routes(void) {
+  static const hmc_connection_type_t types[] = {HMC_CONNECTION_SHM, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX,
+                                                HMC_CONNECTION_TCP};
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    couple_t couple;
+    char reason[512] = "";
+    if (hmc_connection_type_probe(types[i], reason, sizeof reason) != HMC_SUCCESS) {
+      if (!strstr(reason, "libhmc-"))
+        doctor_say(DOCTOR_NOTE, "route", NULL, "%s is not possible here: %s", hmc_connection_type_name(types[i]),
+                   reason);
+      continue;
+    }
+    if (couple_open(&couple, types[i]) == HMC_SUCCESS)
+      doctor_try_peer("route", couple.near, couple.peer, cpu);
+    else
+      doctor_say(DOCTOR_FAIL, "route", tool_type_remedy(types[i]), "%s: %s", hmc_connection_type_name(types[i]),
+                 hmc_last_error());
+    couple_close(&couple);
+  }
+}
+
+void doctor_check_devices(void) {
+  for (int kind = HMC_MEMORY_NVIDIA_GPU; kind <= HMC_MEMORY_SIM; kind++) {
+    int devices = 0;
+    if (hmc_memory_devices((hmc_memory_kind_t)kind, &devices) != HMC_SUCCESS) continue;
+    for (int device = 0; device < devices; device++) {
+      couple_t couple;
+      char name[48], what[32];
+      hmc_memory_t memory = {(hmc_memory_kind_t)kind, device};
+      tool_format_memory(memory, name, sizeof name);
+      snprintf(what, sizeof what, "%.30s", name);
+      if (couple_open(&couple, HMC_CONNECTION_AUTO) == HMC_SUCCESS)
+        doctor_try_peer(what, couple.near, couple.peer, memory);
+      else
+        doctor_say(DOCTOR_FAIL, what, NULL, "%s", hmc_last_error());
+      couple_close(&couple);
+    }
+  }
+}
