@@ -87,8 +87,9 @@ docs:
 
 install:
 	@$(SETUP) build
-	@scripts/build release
-	@cmake --install build/release --prefix '$(PREFIX)'
+	@cmake -S . -B build/installed -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_STATIC_LIB=ON -DHMC_TESTS=OFF
+	@cmake --build build/installed -j "$${JOBS:-$$(nproc)}"
+	@cmake --install build/installed --prefix '$(PREFIX)'
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
 
 format:

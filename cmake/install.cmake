@@ -27,5 +27,11 @@ string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
 configure_file(cmake/hmc.pc.in "${PROJECT_BINARY_DIR}/hmc.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/hmc.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
+# What the texts point at: documents, and programs to copy from.
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(DIRECTORY docs/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/docs" FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY examples/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples" PATTERN "CMakeLists.txt" EXCLUDE
+  PATTERN "__pycache__" EXCLUDE)
+
 file(GLOB man_pages CONFIGURE_DEPENDS "man/*.1")
 install(FILES ${man_pages} DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")

@@ -10,7 +10,7 @@ const char usage[] =
     "the same mode.\n"
     "\n"
     "  --mode MODE     uhm       device to device, staged and overlapped by the library (default)\n"
-    "                  rdma_cpu  host to host\n"
+    "                  rdma_cpu  host to host, by RDMA (or by what --type says)\n"
     "                  g2h2g     device to host, host to host, host to device, each for the whole buffer\n"
     "                  serial    the same for one chunk after the other\n"
     "                  ucx       as uhm, by UCX\n"
@@ -112,6 +112,10 @@ void settle(Options &options) {
     if (options.is_type_given && options.type != HMC_CONNECTION_UCX)
       std::exit(tool_usage_error("--mode ucx goes by ucx: leave --type out"));
     options.type = HMC_CONNECTION_UCX;
+  } else if (options.mode->type == HMC_CONNECTION_RDMA && !options.is_type_given) {
+    /* What it is for is to compare with RDMA: nothing slower takes its place in silence. */
+    options.type = HMC_CONNECTION_RDMA;
+    options.is_type_given = true;
   } else if (!options.is_type_given && hmc_connection_type_probe(HMC_CONNECTION_RDMA, nullptr, 0) == HMC_SUCCESS) {
     options.type = HMC_CONNECTION_RDMA;
   }
@@ -136,6 +140,7 @@ Options read_options(int argc, char **argv, const char *program) {
   }
   if (optind < argc) std::exit(tool_usage_error("options only: what is '%s'?", argv[optind]));
   settle(options);
+  if (!std::getenv("HMC_LOG")) hmc_log_set_level(HMC_LOG_ERROR); /* the program says by itself what fails */
   return options;
 }
 

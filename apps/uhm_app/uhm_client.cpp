@@ -3,8 +3,38 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 using namespace hmc;
+
+/* Says what is being waited for, once it takes longer than a moment. */
+class Patience {
+public:
+  explicit Patience(const std::string &what) : thread_([this, what] { run(what); }) {}
+
+  ~Patience() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      over_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+private:
+  void run(const std::string &what) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!changed_.wait_for(lock, std::chrono::seconds(1), [this] { return over_; }))
+      std::fprintf(stderr, "uhm_client: waiting for %s\n", what.c_str());
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool over_ = false; /* mutex_ */
+  std::thread thread_;
+};
 
 class Client {
 public:
@@ -24,12 +54,16 @@ public:
     Communicator::CtrlLink link;
     link.ip = options_.ip;
     link.port = options_.control_port;
+    std::unique_ptr<Patience> patience(new Patience("uhm_server at " + options_.ip + ", port " +
+                                                    std::to_string(options_.port) + ", control port " +
+                                                    std::to_string(options_.control_port)));
     status_t status =
         comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, connection_type(options_.type));
     if (status == status_t::UNSUPPORT && options_.type == HMC_CONNECTION_RDMA && !options_.is_type_given) {
       tool_fail("not by RDMA: %s", last_error());
       status = comm_.connectTo(SERVER_RANK, CLIENT_RANK, options_.ip, options_.port, link, ConnType::AUTO);
     }
+    patience.reset();
     if (status == status_t::TIMEOUT || last_status() == status_t::NOT_FOUND)
       remedy = "start uhm_server first, with the same --mode, --ip, --port and --ctrl-port";
     else if (status == status_t::UNSUPPORT)
@@ -74,7 +108,7 @@ private:
 
   [[noreturn]] void give_up(const std::string &why) {
     tool_fail("%s", why.c_str());
-    control_.sendStruct(SERVER_RANK, Command{Command::END, mode_number(options_.mode), 0, 0, 0});
+    static_cast<void>(control_.sendStruct(SERVER_RANK, Command{Command::END, mode_number(options_.mode), 0, 0, 0}));
     std::exit(EXIT_FAILED);
   }
 

@@ -1,5 +1,7 @@
-/* The end that is written to. It serves one client and ends with it. */
+/* The end that is written to. It serves one client of its mode and ends with it. */
 #include "options.hpp"
+
+#include <unistd.h>
 
 using namespace hmc;
 
@@ -39,9 +41,13 @@ public:
     Command command = {};
     while (receive(&command)) {
       Reply reply = {1, mode_number(options_.mode), options_.buffer, static_cast<uint32_t>(memory().getMemoryType())};
-      if (command.kind == Command::BEGIN)
-        reply.is_good = command.mode == mode_number(options_.mode);
-      else if (command.kind == Command::COPY)
+      if (command.kind == Command::BEGIN) {
+        is_served_ = command.mode == mode_number(options_.mode);
+        reply.is_good = is_served_;
+        if (!is_served_)
+          tool_fail("a client of mode %s was turned away; this server goes on in mode %s", mode_name(command.mode),
+                    options_.mode->name);
+      } else if (command.kind == Command::COPY)
         copy(command.offset, command.size);
       else
         reply.is_good = holds(command.size, command.seed);
@@ -56,13 +62,17 @@ private:
     return hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(memory().getMemoryType()));
   }
 
-  /* False when the client is through. It may be long in coming, and busy for long. */
+  /* False when the client is through. It may be long in coming, and busy for long; one of another mode does not count. */
   bool receive(Command *command) {
-    status_t status;
-    do status = control_.recvStruct(CLIENT_RANK, *command);
-    while (status == status_t::TIMEOUT);
-    require(status, "waiting for the client");
-    return command->kind != Command::END;
+    for (;;) {
+      status_t status = control_.recvStruct(CLIENT_RANK, *command);
+      bool is_gone = status != status_t::SUCCESS && status != status_t::TIMEOUT;
+      if (is_gone && is_served_) require(status, "waiting for the client");
+      if (is_gone) usleep(10000); /* until another one comes */
+      if (status != status_t::SUCCESS) continue;
+      if (command->kind != Command::END) return true;
+      if (is_served_) return false;
+    }
   }
 
   /* From the stage that the client has written to. */
@@ -89,7 +99,8 @@ private:
   Communicator comm_;
   CtrlSocketManager &control_ = CtrlSocketManager::instance();
   Memory device_;
-  void *block_ = nullptr; /* the device's memory, where the buffer is a stage before it */
+  bool is_served_ = false; /* a client of this mode is there */
+  void *block_ = nullptr;  /* the device's memory, where the buffer is a stage before it */
 };
 
 int main(int argc, char **argv) try {

@@ -338,8 +338,8 @@ static hmc_status_t explain_handshake(hmci_secure_t *stream) {
                      HMCI_TLS_HANDSHAKE_LIMIT);
   }
   if (wire->opening_size > 0 && wire->opening[0] == SSL3_RT_ALERT) {
-    snprintf(what, sizeof(what), "turned this end down: it has another secret, or is not HMC (TLS: %s)", reason);
-    return deny_secret(stream, what);
+    return deny_secret(stream,
+                       "turned this end down: it has another secret, or is not HMC"); /* the alert says no more */
   }
   if (wire->ended || wire->error != 0) {
     return fail_lost(stream, wire->error);

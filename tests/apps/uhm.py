@@ -78,7 +78,33 @@ class Uhm(unittest.TestCase):
         self.assertRegex(self.check_mode("uhm"), r"route: .*(shm|rdma)")
 
     def test_rdma_cpu(self):
-        self.check_mode("rdma_cpu")
+        """By RDMA, or by what is asked for, or not at all; never in silence by anything else."""
+        self.assertRegex(self.check_mode("rdma_cpu", "--type", "tcp"), r"route: .*tcp")
+        server, ports = self.serve("rdma_cpu")
+        if ports:
+            self.end(server)
+            self.assertRegex(self.check_mode("rdma_cpu"), r"route: .*rdma")
+            return
+        code, _, err = self.finish(server)
+        self.assertEqual(code, 3)
+        self.assertIn("RDMA", err)
+
+    def test_a_client_of_another_mode(self):
+        """It is turned away, and the server goes on."""
+        server, ports = self.serve("uhm")
+        code, _, err = self.run_client("serial", ports)
+        self.assertEqual(code, 1)
+        self.assertIn("the server runs mode uhm, not serial", err)
+        code, out, err = self.run_client("uhm", ports)
+        self.assertEqual((code, err), (0, ""), out)
+        code, _, err = self.finish(server)
+        self.assertEqual(code, 0)
+        self.assertIn("a client of mode serial was turned away", err)
+
+    def test_what_a_client_waits_for(self):
+        client = self.start(CLIENT, "--port", "1", "--ctrl-port", "2", "--sizes", "8")
+        self.assertRegex(client.stderr.readline(), "^uhm_client: waiting for uhm_server at 127.0.0.1, port 1, control port 2")
+        self.end(client)
 
     def test_g2h2g(self):
         self.check_mode("g2h2g")
@@ -103,13 +129,6 @@ class Uhm(unittest.TestCase):
         code, out, err = self.run_client("ucx", ("1", "1"))
         self.assertEqual((code, out), (3, ""))
         self.assertRegex(err, "(?i)ucx")
-
-    def test_two_modes(self):
-        server, ports = self.serve("uhm")
-        code, out, err = self.run_client("g2h2g", ports)
-        self.assertEqual((code, out), (1, ""))
-        self.assertIn("the server runs mode uhm, not g2h2g", err)
-        self.assertEqual(self.finish(server)[0], 0)
 
     def test_too_large(self):
         server, ports = self.serve("uhm")

@@ -83,6 +83,28 @@ def by_find_package(arguments, folder, prefix, library_dir, environment):
             expect(arguments, home / "build" / "static", environment)
 
 
+def without_openssl(folder, prefix, arguments, environment):
+    """Who uses the shared library needs none of its dependencies."""
+    home = folder / "no_openssl"
+    home.mkdir()
+    (home / "main.c").write_text(PROGRAM, encoding="utf-8")
+    (home / "CMakeLists.txt").write_text("cmake_minimum_required(VERSION 3.18)\nproject(user LANGUAGES C)\n"
+                                         "find_package(hmc REQUIRED)\nadd_executable(shared main.c)\n"
+                                         "target_link_libraries(shared PRIVATE hmc::hmc)\n", encoding="utf-8")
+    run(arguments.cmake, "-S", home, "-B", home / "build", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}",
+        "-DCMAKE_DISABLE_FIND_PACKAGE_OpenSSL=ON", f"-DCMAKE_C_COMPILER={arguments.cc}", env=environment)
+
+
+def what_the_texts_name(prefix):
+    """Documents and examples are where the texts of the library send people."""
+    for name in ("docs/rdma.md", "docs/ucx.md", "examples/put_get.c", "README.md"):
+        if not list(prefix.glob(f"share/doc/hmc/{name}")):
+            sys.exit(f"{name} is not installed")
+    for name in ("hmc-demo", "hmc-doctor", "uhm_server", "uhm_client"):
+        if not (prefix / "bin" / name).is_file():
+            sys.exit(f"bin/{name} is not installed")
+
+
 def run_tools(prefix, environment):
     """Every installed program starts from where it lies: it finds the library without help."""
     for program in sorted((prefix / "bin").glob("*")):
@@ -106,6 +128,8 @@ def main():
         run(arguments.cmake, "--install", arguments.build, "--prefix", folder / "first", env=environment)
         prefix = folder / "moved"
         (folder / "first").rename(prefix)
+        what_the_texts_name(prefix)
+        without_openssl(folder, prefix, arguments, environment)
         configuration = list(prefix.rglob("hmc.pc"))
         if len(configuration) != 1:
             sys.exit(f"hmc.pc was installed {len(configuration)} times")
