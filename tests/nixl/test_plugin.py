@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ends import PLUGINS, bindings, nixl_agent, nixl_agent_config
+from ends import PLUGINS, End, bindings, nixl_agent, nixl_agent_config
 
 
 def test_found_by_the_folder_of_plugins():
