@@ -1,0 +1,151 @@
+"""hmc.compat.lmcache through LMCache's factory: as LMCache uses a channel, call by call."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy
+import pytest
+
+if importlib.util.find_spec("lmcache") is None:
+    import lmcache_standin
+
+    lmcache_standin.install()
+
+from lmcache.v1.distributed.internal_api import L1MemoryDesc  # noqa: E402
+from lmcache.v1.distributed.transfer_channel.abstract import TransferChannelClient, TransferChannelServer  # noqa: E402
+from lmcache.v1.distributed.transfer_channel.factory import (create_transfer_channel_context,  # noqa: E402
+                                                             register_transfer_channel_factory)
+
+import hmc.compat.lmcache  # noqa: E402,F401
+
+SIZE = 1 << 20
+PATIENCE = 60
+
+
+def free_url():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
+class End:
+    def __init__(self, **more):
+        self.memory = numpy.zeros(SIZE, dtype=numpy.uint8)
+        self.url = free_url()
+        self.context = create_transfer_channel_context(
+            "hmc", l1_memory_desc=L1MemoryDesc(ptr=self.memory.ctypes.data, size=SIZE, align_bytes=4096),
+            listen_url=self.url, advertise_url=self.url, **more)
+
+    def addresses(self, *pairs):
+        return self.context.get_transfer_channel_address(list(pairs))
+
+
+@pytest.fixture(params=[None, "tcp"])
+def ends(request):
+    made = End(transport=request.param), End(transport=request.param)
+    yield made
+    for each in made:
+        each.context.close()
+
+
+def result(client, task):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        said = client.query_read_status(task)
+        if said.is_finished():
+            return said.succeeded_mask
+        assert said.succeeded_mask == [] and time.monotonic() < deadline
+
+
+def test_reads(ends):
+    here, there = ends
+    there.memory[:] = numpy.random.default_rng(1).integers(0, 256, SIZE, dtype=numpy.uint8)
+    client = here.context.get_transfer_channel_client(there.url)
+    assert isinstance(client, TransferChannelClient)
+    assert isinstance(here.context.get_transfer_channel_server(), TransferChannelServer)
+    mine, theirs = here.addresses((0, 512), (8192, 4096)), there.addresses((4096, 512), (65536, 4096))
+    assert result(client, client.submit_read(mine, theirs)) == [True, True]
+    assert (here.memory[:512] == there.memory[4096:4608]).all()
+    assert (here.memory[8192:12288] == there.memory[65536:69632]).all() and not here.memory[512:8192].any()
+
+
+def test_one_client_per_peer(ends):
+    here, there = ends
+    client = here.context.get_transfer_channel_client(there.url)
+    assert here.context.get_transfer_channel_client(there.url) is client
+    assert here.context.get_num_connected_clients() == 1
+    here.context.remove_transfer_channel_client(there.url)
+    here.context.remove_transfer_channel_client(there.url)
+    assert here.context.get_num_connected_clients() == 0
+    assert here.context.get_transfer_channel_client(there.url) is not client
+
+
+def test_bad_reads(ends):
+    here, there = ends
+    client = here.context.get_transfer_channel_client(there.url)
+    with pytest.raises(ValueError):
+        client.submit_read(here.addresses((0, 8)), [])
+    with pytest.raises(ValueError):
+        client.submit_read(here.addresses((0, 8)), there.addresses((0, 16)))
+    with pytest.raises(KeyError):
+        client.query_read_status(12345)
+    there.memory[:64] = 9
+    task = client.submit_read(here.addresses((0, 64), (64, 64)), there.addresses((0, 64), (SIZE - 8, 64)))
+    assert result(client, task) == [True, False] and (here.memory[:64] == 9).all()
+    with pytest.raises(KeyError):
+        client.query_read_status(task)
+    with pytest.raises(ValueError):
+        create_transfer_channel_context("hmc", l1_memory_desc=L1MemoryDesc(ptr=here.memory.ctypes.data, size=SIZE,
+                                        align_bytes=1), listen_url="nowhere", advertise_url="nowhere")
+
+
+def test_registered_once():
+    with pytest.raises(ValueError):
+        register_transfer_channel_factory("hmc", lambda **more: None)
+
+
+def test_cache_that_is_closed(ends):
+    here, there = ends
+    client = here.context.get_transfer_channel_client(there.url)
+    there.context.close()
+    try:
+        task = client.submit_read(here.addresses((0, 64)), there.addresses((0, 64)))
+    except RuntimeError:
+        return      # it was noticed already
+    assert result(client, task) == [False]
+
+
+PEER = """
+import sys, time
+sys.path.insert(0, %r)
+import test_lmcache
+end = test_lmcache.End()
+end.memory[:] = 5
+print(end.url, flush=True)
+time.sleep(600)
+"""
+
+
+def test_killed_peer():
+    here = End()
+    for _ in range(2):      # the second one is another process, at another address
+        with subprocess.Popen([sys.executable, "-c", PEER % os.path.dirname(os.path.abspath(__file__))],
+                              stdout=subprocess.PIPE, text=True) as other:
+            try:
+                url = other.stdout.readline().strip()
+                client = here.context.get_transfer_channel_client(url)
+                assert result(client, client.submit_read(here.addresses((0, 64)), here.addresses((0, 64)))) == [True]
+                assert (here.memory[:64] == 5).all()
+                other.send_signal(signal.SIGKILL)
+                other.wait()
+                deadline = time.monotonic() + PATIENCE
+                while here.context.get_num_connected_clients():
+                    assert time.monotonic() < deadline
+            finally:
+                other.kill()
+    here.context.close()
