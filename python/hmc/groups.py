@@ -211,7 +211,8 @@ class _Array:
             return
         mine = self.part(begin, end)
         if self.numpy is not None:
-            function = {"sum": self.numpy.add, "min": self.numpy.minimum, "max": self.numpy.maximum}[how]
+            function = {"sum": self.numpy.add, "product": self.numpy.multiply, "min": self.numpy.minimum,
+                        "max": self.numpy.maximum}[how]
             function(mine, self.numpy.frombuffer(data, mine.dtype), out=mine)
             return
         torch = self.torch
@@ -219,6 +220,8 @@ class _Array:
         copy(theirs, data)
         if how == "sum":
             mine.add_(theirs)
+        elif how == "product":
+            mine.mul_(theirs)
         else:
             (torch.minimum if how == "min" else torch.maximum)(mine, theirs, out=mine)
 
@@ -335,6 +338,25 @@ class ProcessGroup:
                     self._release(other)
             self._end_sends(requests)
 
+    # ---- from one rank to another
+
+    def send(self, array, other):
+        """Sends an array to another rank, which calls receive with one of the same size. Several threads may send and
+        receive at once, each to or from a rank of its own, while no operation of all ranks is under way."""
+        source = _Array(array, False)
+        step = max(1, self._slot_bytes // source.itemsize)
+        for begin in range(0, source.count, step):
+            self._end_sends([(other, self._send(other, source.part(begin, min(begin + step, source.count))))])
+
+    def receive(self, array, other):
+        """Fills an array with what another rank sends."""
+        target = _Array(array, True)
+        step = max(1, self._slot_bytes // target.itemsize)
+        for begin in range(0, target.count, step):
+            end = min(begin + step, target.count)
+            target.take(begin, end, self._receive(other, (end - begin) * target.itemsize))
+            self._release(other)
+
     # ---- operations
 
     def barrier(self):
@@ -394,7 +416,7 @@ class ProcessGroup:
                        source.itemsize, lambda other, begin, end, data: target.reduce(begin, end, data, op))
 
     def all_reduce(self, array, op="sum"):
-        """`array` becomes the arrays of all ranks combined, element by element: op is "sum", "min" or "max"."""
+        """`array` becomes the arrays of all ranks combined, element by element: op is "sum", "product", "min" or "max"."""
         whole = _Array(array, True)
         self._operation(op, whole)
         mine = self._part(whole.count, self.rank)
@@ -415,8 +437,9 @@ class ProcessGroup:
     @staticmethod
     def _operation(op, array):
         array.can_reduce()
-        if op not in ("sum", "min", "max"):
-            raise errors.InvalidError(status_t.INVALID_CONFIG, "op is \"sum\", \"min\" or \"max\", not %r" % (op,))
+        if op not in ("sum", "product", "min", "max"):
+            raise errors.InvalidError(status_t.INVALID_CONFIG, "op is \"sum\", \"product\", \"min\" or \"max\", not %r" %
+                                      (op,))
 
     @staticmethod
     def _same(small, large, times, _):

@@ -3,6 +3,7 @@ environment; arguments: the way to connect."""
 
 import os
 import sys
+import threading
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def check(group, count):
         group.broadcast(array, root)
         assert (array == data(root, count, np.float32)).all()
 
-    for op, function in (("sum", np.sum), ("min", np.min), ("max", np.max)):
+    for op, function in (("sum", np.sum), ("product", np.prod), ("min", np.min), ("max", np.max)):
         array = data(rank, count + 1, np.float64) * (1 if rank % 2 else -1)
         group.all_reduce(array, op)
         expected = function([data(i, count + 1, np.float64) * (1 if i % 2 else -1) for i in range(world)], axis=0)
@@ -58,6 +59,14 @@ with hmc.groups.init(name="first", via=via, slot_bytes=4096) as first:
                 raise SystemExit("nothing was raised")
             except hmc.InvalidError:
                 pass
+        if world > 1:       # a ring of messages, longer than a slot
+            second.barrier()
+            got = np.zeros(9000, np.float64)
+            sender = threading.Thread(target=first.send, args=(data(rank, 9000, np.float64), (rank + 1) % world))
+            sender.start()
+            first.receive(got, (rank - 1) % world)
+            sender.join()
+            assert (got == data((rank - 1) % world, 9000, np.float64)).all()
         second.barrier()
     first.barrier()
 print("rank %d of %d is done" % (rank, world))
