@@ -5,7 +5,7 @@ SETUP ?= scripts/setup
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma test-gpu soak bench bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
+.PHONY: help demo test test-all test-rdma test-gpu test-vllm soak bench bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make test-gpu            suites and figures on a machine with an NVIDIA GPU, within eight minutes'
+	@echo 'make test-vllm           vLLM and LMCache themselves over HMC, on the CPU (installs 6 GB into build/vllm)'
 	@echo 'make soak [HOURS=1]       everything at once: deaths, cancels, strangers, 200 peers, every byte verified'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
@@ -49,6 +50,11 @@ test-rdma:
 test-gpu:
 	@$(SETUP) build test
 	@scripts/test-gpu $(KIND)
+
+test-vllm:
+	@$(SETUP) build test python
+	@scripts/build release
+	@scripts/test-vllm
 
 soak:
 	@$(SETUP) build test

@@ -46,7 +46,7 @@ def __getattr__(name):
     return value
 
 
-_SUBMODULES = frozenset(("hmc", "session", "collective", "groups", "aio", "compat"))
+_SUBMODULES = frozenset(("hmc", "session", "collective", "groups", "aio", "compat", "torch_backend"))
 
 
 def __dir__():
