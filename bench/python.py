@@ -1,13 +1,14 @@
 """What Python adds to C: the same operation in both, alternating, as ratios of the same sitting.
 
-    python bench/python.py [--seconds S] [--rounds N]      with the package installed (see docs/python.md)
+    python bench/python.py [--seconds S] [--rounds N] [--json]      with the package installed (see docs/python.md)
 
-Each line is the median over the rounds of (Python / C in that round), with its range. The last two lines compare awaited
-with blocking puts. NIXL and Mooncake are compared with by serving benchmarks, not here.
+Each line is the median over the rounds of (Python / C in that round), with its range. The last line of each way compares
+awaited with blocking puts. bench/run has these lines too; bench/serving compares with the packages of NIXL and Mooncake.
 """
 
 import argparse
 import asyncio
+import json
 import statistics
 import time
 
@@ -30,8 +31,15 @@ def per_call(call, seconds):
             return spent / count
 
 
+is_quiet = False
+found = []      # of the lines, for --json
+
+
 def line(name, rounds, python, c):
     pairs = [(python(), c()) for _ in range(rounds)]
+    found.append((name, statistics.median(p for p, _ in pairs), statistics.median(q for _, q in pairs)))
+    if is_quiet:
+        return
     ratios = sorted(p / q for p, q in pairs)
     print("%-44s %12.0f ns %12.0f ns   %5.2f (%.2f - %.2f)  %+.0f ns" %
           (name, statistics.median(p for p, _ in pairs), statistics.median(q for _, q in pairs),
@@ -54,9 +62,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print [line, ns in Python, ns in C] for each")
     options = parser.parse_args()
     seconds, rounds = options.seconds, options.rounds
-    print("%-44s %15s %15s   %s" % ("", "Python", "C", "ratio (range), difference"))
+    global is_quiet
+    is_quiet = options.json
+    if not is_quiet:
+        print("%-44s %15s %15s   %s" % ("", "Python", "C", "ratio (range), difference"))
     with hmc.Context("here") as here, hmc.Context("there") as there:
         there.allocate(64 << 20, name="far")
         address = str(there.listen("127.0.0.1:0"))
@@ -76,6 +88,8 @@ def main():
                  lambda: _engine._measure_c(remote, local, 0, 20, batch))
             line("%s: put of 8 B, awaited / blocking" % via, rounds, lambda: awaited(remote, b"12345678", seconds),
                  lambda: per_call(lambda: remote.put(b"12345678"), seconds))
+    if is_quiet:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

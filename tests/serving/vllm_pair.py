@@ -44,7 +44,7 @@ def start(python, folder, role, variables, port):
 def tokens_of(process, folder, role):
     out, _ = process.communicate(timeout=1200)
     for line in out.splitlines():
-        if line.startswith("tokens "):
+        if line.startswith("tokens ") and line != "tokens []":
             return json.loads(line[7:])
     sys.exit("%s gave no tokens:\n%s" % (role, (folder / (role + ".log")).read_text()[-6000:]))
 
