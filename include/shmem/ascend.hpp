@@ -73,8 +73,18 @@ inline int32_t aclshmemx_set_conf_store_tls(bool enable, const char *tls_info, c
 }
 HMC_SHMEM_BOTH(int32_t, aclshmemx_set_config_store_tls_key, shmem_set_config_store_tls_key,
                (const char *tls_pk, const uint32_t tls_pk_len, const char *tls_pk_pw, const uint32_t tls_pk_pw_len,
-                const aclshmem_decrypt_handler),
-               { return hmc_shmem_set_tls_key(tls_pk, tls_pk_len, tls_pk_pw, tls_pk_pw_len, nullptr); })
+                const aclshmem_decrypt_handler h),
+               {
+                 char plain[1024];
+                 size_t size = sizeof plain - 1;
+                 if (!h || !tls_pk_pw_len) {
+                   return hmc_shmem_set_tls_key(tls_pk, tls_pk_len, tls_pk_pw, tls_pk_pw_len, nullptr);
+                 }
+                 if (h(tls_pk_pw, tls_pk_pw_len, plain, size) != 0 || size >= sizeof plain) {
+                   return ACLSHMEM_INVALID_PARAM;
+                 }
+                 return hmc_shmem_set_tls_key(tls_pk, tls_pk_len, plain, (uint32_t)size, nullptr);
+               })
 inline int32_t shmem_set_extern_logger(void (*func)(int level, const char *msg)) {
   return aclshmemx_set_extern_logger(func);
 }

@@ -1,5 +1,6 @@
 /* The host interface of SHMEM for Ascend over the rest of this room: starting by attributes, unique ids, settings. */
 #include "boot.h"
+#include "certificates.h"
 #include "state.h"
 
 #include <arpa/inet.h>
@@ -159,26 +160,23 @@ aclshmem_instance_ctx *aclshmemx_instance_ctx_get(void) {
 
 /* ---- settings --------------------------------------------------------------------------------------------------------- */
 
-static void say(const char *text) { fprintf(stderr, "shmem: %s\n", text); }
-
 int32_t shmem_set_conf_store_tls(int enable, const char *tls_info, uint32_t tls_info_len) {
   if (hmci_pe.levels) return ACLSHMEM_INNER_ERROR;
-  if (enable && tls_info && tls_info_len) {
-    say("certificates are not taken from here: the PEs authenticate by the secret of the job");
+  if (!enable) {
+    hmci_certificates_clear();
+    return setenv("HMC_INSECURE", "1", 1) ? ACLSHMEM_INNER_ERROR : ACLSHMEM_SUCCESS;
   }
-  if (enable) return unsetenv("HMC_INSECURE") ? ACLSHMEM_INNER_ERROR : ACLSHMEM_SUCCESS;
-  return setenv("HMC_INSECURE", "1", 1) ? ACLSHMEM_INNER_ERROR : ACLSHMEM_SUCCESS;
+  if (tls_info && tls_info_len && !hmci_certificates_set(tls_info, tls_info_len)) return ACLSHMEM_INVALID_PARAM;
+  return unsetenv("HMC_INSECURE") ? ACLSHMEM_INNER_ERROR : ACLSHMEM_SUCCESS;
 }
 
 int32_t hmc_shmem_set_tls_key(const char *key, uint32_t key_len, const char *password, uint32_t password_len,
                               hmc_shmem_decrypt_t decrypt) {
-  (void)password;
-  (void)password_len;
-  (void)decrypt;
   if (hmci_pe.levels) return ACLSHMEM_INNER_ERROR;
   if (key_len && !key) return ACLSHMEM_INVALID_PARAM;
-  say("a key is not taken from here: the PEs authenticate by the secret of the job");
-  return ACLSHMEM_SUCCESS;
+  return hmci_certificates_set_key(key_len ? key : "", key_len, password, password_len, decrypt)
+             ? ACLSHMEM_SUCCESS
+             : ACLSHMEM_INVALID_PARAM;
 }
 
 /* Ours runs 0 (debug) to 4 (fatal), the engine's 4 (debug) to 1 (error). */

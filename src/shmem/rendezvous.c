@@ -5,6 +5,7 @@
  * than log2 N links. On one host each rank's socket is known by its number. Else all ask rank 0, which they can dial, where
  * their parent listens; that is one small message each way, and the link to rank 0 ends with it. */
 #include "boot.h"
+#include "certificates.h"
 #include "state.h"
 
 #include <arpa/inet.h>
@@ -210,7 +211,12 @@ bool hmci_boot_prepare(const char *wish, char *address, size_t size) {
   if (strlen(wish) >= sizeof prepared.address - 8) return false;
   hmc_control_destroy(prepared.control);
   prepared.control = NULL;
-  if (!parse(wish, &place) || place.path || hmc_control_create(&prepared.control) != HMC_SUCCESS) return false;
+  if (!parse(wish, &place) || place.path) return false;
+  if (hmci_certificates()) {
+    return hmci_store_prepare(place.ip, &place.port) &&
+           snprintf(address, size, "tcp://%s:%u", place.ip, (unsigned)place.port) < (int)size;
+  }
+  if (hmc_control_create(&prepared.control) != HMC_SUCCESS) return false;
   if (hmc_control_listen(prepared.control, place.ip, place.port, NULL, &port) != HMC_SUCCESS) {
     hmc_control_destroy(prepared.control);
     prepared.control = NULL;
@@ -224,6 +230,7 @@ bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *
   place_t place;
   hmc_control_t *control = NULL;
   if (!address || !parse(address, &place)) return false;
+  if (!place.path && hmci_certificates()) return hmci_boot_by_store(boot, rank, size, place.ip, place.port);
   bool listens = rank == 0 && prepared.control && strcmp(address, prepared.address) == 0;
   if (listens) {
     control = prepared.control;

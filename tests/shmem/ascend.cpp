@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #define CHECK(condition)                                                                                               \
@@ -215,11 +217,31 @@ static aclshmemx_uniqueid_t exchange_id(int pe, const char *path) {
   return uid;
 }
 
+/* The password is written backwards. */
+static int read_backwards(const char *cipher, size_t size, char *plain, size_t &plain_size) {
+  if (size >= plain_size) return 1;
+  for (size_t i = 0; i < size; i++) plain[i] = cipher[size - 1 - i];
+  plain_size = size;
+  return 0;
+}
+
+/* TLS=FOLDER: there are ca.pem, own.pem and the key with a password in own.key. */
+static void set_certificates(const char *folder) {
+  std::string info = "tlsCaPath: " + std::string(folder) + ";tlsCaFile: ca.pem;tlsCert: " + folder + "/own.pem;";
+  CHECK(aclshmemx_set_conf_store_tls(true, "tlsCert: here;", 14) == ACLSHMEM_INVALID_PARAM);
+  CHECK(aclshmemx_set_conf_store_tls(true, info.c_str(), (uint32_t)info.size()) == 0);
+  std::ifstream file(std::string(folder) + "/own.key");
+  std::string key((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  CHECK(!key.empty());
+  CHECK(aclshmemx_set_config_store_tls_key(key.c_str(), (uint32_t)key.size(), "terces", 6, read_backwards) == 0);
+}
+
 /* usage: ascend launcher | uid PE N FILE | address PE N tcp://IP:PORT */
 int main(int argc, char **argv) {
   std::string way = argc > 1 ? argv[1] : "launcher";
   int pe = argc > 2 ? std::atoi(argv[2]) : 0, n = argc > 3 ? std::atoi(argv[3]) : 1;
   test_refusals();
+  if (std::getenv("TLS")) set_certificates(std::getenv("TLS"));
   if (way == "uid") {
     aclshmemx_uniqueid_t uid = exchange_id(pe, argv[4]);
     aclshmemx_init_attr_t attributes;
