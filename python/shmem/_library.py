@@ -15,7 +15,7 @@ def _candidates():
         yield named
         return
     here = pathlib.Path(__file__).resolve().parent
-    yield from (str(path) for path in (here / "libshmem.so.1", here.parent / "hmc" / "libshmem.so.1") if path.exists())
+    yield from (str(path) for path in (here / "libshmem.so.1", here.parent / "hmc" / "lib" / "libshmem.so.1") if path.exists())
     home = os.environ.get("SHMEM_HOME_PATH")
     if home:
         yield from (str(path) for path in pathlib.Path(home).glob("lib*/**/libshmem.so.1"))

@@ -1,0 +1,50 @@
+"""The package shmem of the wheel, with the library that lies in it: one PE, and two of a job."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+PROGRAM = """
+import numpy, shmem
+from shmem import _library
+shmem.init()
+me, n = shmem.my_pe(), shmem.n_pes()
+mine = shmem.zeros(4)
+shmem.put(mine, numpy.arange(4.0) + me, (me + 1) % n)
+shmem.barrier_all()
+assert list(mine) == [(me - 1) % n + i for i in range(4)], mine
+print(_library.lib._name, me, n)
+"""
+
+
+def environment_of(tmp_path, **more):
+    names = {"HMC_SHMEM_LIBRARY", "PYTHONPATH", "SHMEM_HOME_PATH", "LD_LIBRARY_PATH"}
+    kept = {name: value for name, value in os.environ.items()
+            if name not in names and not name.startswith(("HMC_JOB", "PMIX"))}
+    return dict(kept, HOME=str(tmp_path), SHMEM_SYMMETRIC_SIZE="16M", **more)
+
+
+def check(said, me, n):
+    name, number, count = said.split()
+    assert (int(number), int(count)) == (me, n)
+    assert pathlib.Path(name).parts[-3:] == ("hmc", "lib", "libshmem.so.1")
+
+
+def test_one_pe(tmp_path):
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment_of(tmp_path), cwd=str(tmp_path), text=True,
+                          stdout=subprocess.PIPE, timeout=120, check=True)
+    check(done.stdout, 0, 1)
+
+
+def test_two_pes_as_torchrun_starts_them(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    jobs = [subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=str(tmp_path), text=True, stdout=subprocess.PIPE,
+                             env=environment_of(tmp_path, RANK=str(i), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+                                                MASTER_PORT=port, SHMEM_MASTER_PORT=port)) for i in range(2)]
+    for me, job in enumerate(jobs):
+        check(job.communicate(timeout=120)[0], me, 2)
+        assert job.returncode == 0
