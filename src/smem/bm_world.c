@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, RANK_PATIENCE_MS = 5000 };
+enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, RANK_PATIENCE_MS = 5000, SECRET_BYTES = 32 };
 
 pthread_mutex_t hmci_smem_bm_lock = PTHREAD_MUTEX_INITIALIZER;
 hmci_smem_world_t *hmci_smem_bm_world;
@@ -48,6 +50,9 @@ static int32_t check_config(uint32_t world_size, const smem_bm_config_t *config)
   }
   if (!config->autoRanking && config->rankId != UINT16_MAX && config->rankId >= world_size) {
     return hmci_smem_fail(SM_INVALID_PARAM, "rank %u in a world of %u", config->rankId, world_size);
+  }
+  if (config->hcomTlsConfig.tlsEnable && !config->storeTlsConfig.tlsEnable && !hmci_smem_security_is_set()) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "hcomTlsConfig needs certificates for the store too: set storeTlsConfig");
   }
   if (memchr(config->hcomUrl, '\0', sizeof(config->hcomUrl)) == NULL) {
     return hmci_smem_fail(SM_INVALID_PARAM, "hcomUrl has no end");
@@ -128,10 +133,31 @@ void hmci_smem_world_free(hmci_smem_world_t *ended) {
   free(ended);
 }
 
+/* The secret of this world, which the store gives to those whose certificates it takes, and to nobody else: members
+ * prove it to each other. The first one makes it. */
+static int32_t share_secret(const hmci_smem_world_t *made, char secret[2 * SECRET_BYTES + 1], uint64_t timeout_ms) {
+  unsigned char random[SECRET_BYTES];
+  size_t size = 0;
+  int swapped = 0;
+  if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+    return hmci_smem_fail(SM_ERROR, "there are no random bytes for a secret");
+  }
+  for (size_t i = 0; i < sizeof(random); i++) {
+    snprintf(secret + 2 * i, 3, "%02x", random[i]);
+  }
+  hmc_status_t status = hmc_store_compare_swap(made->store, "smem/bm/secret", NULL, 0, secret, 2 * (size_t)SECRET_BYTES,
+                                               NULL, &swapped, timeout_ms);
+  if (status == HMC_SUCCESS && !swapped) {
+    status = hmc_store_get(made->store, "smem/bm/secret", secret, 2 * (size_t)SECRET_BYTES, &size, timeout_ms);
+  }
+  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "the members' secret cannot be had");
+}
+
 static int32_t enter_world(hmci_smem_world_t *made, const char *url_text, uint16_t device_id,
                            const smem_bm_config_t *config) {
   uint64_t init_ms = (uint64_t)config->initTimeout * 1000;
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  char secret[2 * SECRET_BYTES + 1];
   hmci_smem_url_t url;
   options.name = "smem-bm";
   options.timeout_ms = made->control_ms;
@@ -150,7 +176,15 @@ static int32_t enter_world(hmci_smem_world_t *made, const char *url_text, uint16
     return code;
   }
   made->store = hmci_smem_link_store(made->link);
+  if (config->hcomTlsConfig.tlsEnable) {
+    code = share_secret(made, secret, init_ms);
+    if (code != SM_OK) {
+      return code;
+    }
+    options.secret = secret;
+  }
   hmc_status_t status = hmc_context_create(&options, &made->context);
+  explicit_bzero(secret, sizeof(secret));
   if (status == HMC_SUCCESS) {
     status = hmc_store_lease_create(made->store, LEASE_MS, init_ms, &made->lease);
   }
@@ -165,6 +199,12 @@ int32_t smem_bm_init(const char *storeURL, uint32_t worldSize, uint16_t deviceId
   int32_t code = check_config(worldSize, config);
   if (code != SM_OK) {
     return code;
+  }
+  if (config->storeTlsConfig.tlsEnable) {
+    code = hmci_smem_security_use(&config->storeTlsConfig);
+    if (code != SM_OK) {
+      return code;
+    }
   }
   if (config->startConfigStoreOnly) {
     return hmci_smem_serve_for_good(storeURL);

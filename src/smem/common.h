@@ -5,7 +5,7 @@
 #define HMCI_SMEM_COMMON_H
 
 #include <hmc.h>
-#include <smem/host/smem.h>
+#include <smem/host/smem_bm_def.h>
 
 #include <pthread.h>
 
@@ -61,6 +61,9 @@ typedef struct hmci_smem_security hmci_smem_security_t;
 int32_t hmci_smem_security_get(hmci_smem_security_t **security);
 const hmc_store_certificates_t *hmci_smem_security_certificates(const hmci_smem_security_t *security); /* NULL: none */
 void hmci_smem_security_free(hmci_smem_security_t *security);
+/* Takes the certificates that a pool's config names, for links that are made afterwards. -2000. */
+int32_t hmci_smem_security_use(const smem_tls_config *config);
+bool hmci_smem_security_is_set(void); /* by certificates */
 
 /* A link to the store of that URL, shared by all parts of the process. -2000, -2004, -1. */
 int32_t hmci_smem_link_acquire(const char *url, hmci_smem_serve_t serve, uint64_t timeout_ms, hmci_smem_link_t **link);

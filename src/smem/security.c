@@ -16,6 +16,7 @@ typedef struct setting {
   char authorities[TEXT_MOST], certificate[TEXT_MOST], revocations[TEXT_MOST], key_file[TEXT_MOST];
   char key[4 * TEXT_MOST], cipher[PASSWORD_MOST];
   smem_decrypt_handler decrypt;
+  char decrypter[SMEM_TLS_PATH_SIZE]; /* a library with DecryptPassword, instead */
 } setting_t;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -158,6 +159,61 @@ int32_t smem_set_config_store_tls_key(const char *tls_pk, const uint32_t tls_pk_
   return SM_OK;
 }
 
+/* ---- the pool's own struct --------------------------------------------------------------------------------------- */
+
+/* The text of a small file, without the end of its line. */
+static int32_t read_password(const char *path, char text[PASSWORD_MOST]) {
+  FILE *file = fopen(path, "re");
+  size_t size = file != NULL ? fread(text, 1, PASSWORD_MOST, file) : 0;
+  if (file != NULL) {
+    fclose(file);
+  }
+  if (size == 0 || size == PASSWORD_MOST) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "keyPassPath %s: %s", path,
+                          file == NULL ? "cannot be read" : "a password of 1 to 1023 B is expected");
+  }
+  text[size] = '\0';
+  text[strcspn(text, "\r\n")] = '\0';
+  return SM_OK;
+}
+
+int32_t hmci_smem_security_use(const smem_tls_config *config) {
+  const char *const texts[] = {config->caPath,      config->crlPath,     config->certPath,        config->keyPath,
+                               config->keyPassPath, config->packagePath, config->decrypterLibPath};
+  for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+    if (memchr(texts[i], '\0', SMEM_TLS_PATH_SIZE) == NULL) {
+      return hmci_smem_fail(SM_INVALID_PARAM, "a path of storeTlsConfig has no end");
+    }
+  }
+  if (config->caPath[0] == '\0' || config->certPath[0] == '\0' || config->keyPath[0] == '\0') {
+    return hmci_smem_fail(SM_INVALID_PARAM, "storeTlsConfig needs caPath, certPath and keyPath");
+  }
+  setting_t *setting = calloc(1, sizeof(*setting));
+  if (setting == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for certificates");
+  }
+  int32_t code = config->keyPassPath[0] != '\0' ? read_password(config->keyPassPath, setting->cipher) : SM_OK;
+  if (code != SM_OK) {
+    free(setting);
+    return code;
+  }
+  setting->enabled = true;
+  snprintf(setting->authorities, sizeof(setting->authorities), "%s", config->caPath);
+  snprintf(setting->certificate, sizeof(setting->certificate), "%s", config->certPath);
+  snprintf(setting->revocations, sizeof(setting->revocations), "%s", config->crlPath);
+  snprintf(setting->key_file, sizeof(setting->key_file), "%s", config->keyPath);
+  snprintf(setting->decrypter, sizeof(setting->decrypter), "%s", config->decrypterLibPath);
+  put_setting(setting);
+  return SM_OK;
+}
+
+bool hmci_smem_security_is_set(void) {
+  pthread_mutex_lock(&lock);
+  bool is_set = current != NULL && current->enabled;
+  pthread_mutex_unlock(&lock);
+  return is_set;
+}
+
 /* ---- for links --------------------------------------------------------------------------------------------------- */
 
 struct hmci_smem_security {
@@ -166,9 +222,30 @@ struct hmci_smem_security {
   hmc_store_certificates_t certificates;
 };
 
+/* By the library that decrypterLibPath names, which stays loaded. It is told of as much room as the cipher text has and
+ * an end: handlers are known that fill all they are told of. */
+static int32_t decrypt_by_library(hmci_smem_security_t *security) {
+  const setting_t *setting = &security->setting;
+  int (*handler)(const char *, size_t, char *, int32_t) = NULL;
+  void *library = dlopen(setting->decrypter, RTLD_NOW | RTLD_LOCAL);
+  void *symbol = library != NULL ? dlsym(library, "DecryptPassword") : NULL;
+  if (symbol == NULL) {
+    return hmci_smem_fail(SM_ERROR, "decrypterLibPath %s has no DecryptPassword: %s", setting->decrypter, dlerror());
+  }
+  memcpy(&handler, &symbol, sizeof(handler));
+  size_t size = strlen(setting->cipher);
+  if (handler(setting->cipher, size, security->password, (int32_t)size + 1) != 0) {
+    return hmci_smem_fail(SM_ERROR, "%s does not decrypt the private key's password", setting->decrypter);
+  }
+  return SM_OK;
+}
+
 static int32_t decrypt(hmci_smem_security_t *security) {
   const setting_t *setting = &security->setting;
   size_t size = sizeof(security->password) - 1;
+  if (setting->decrypter[0] != '\0') {
+    return decrypt_by_library(security);
+  }
   if (setting->decrypt == NULL) {
     memcpy(security->password, setting->cipher, sizeof(security->password));
     return SM_OK;

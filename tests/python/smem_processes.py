@@ -23,11 +23,11 @@ def environment(tmp_path):
     return {**os.environ, "HMC_SECRET": str(tmp_path), "HOME": str(tmp_path)}
 
 
-def run_members(scenario, count, environment, *more):
+def run_ranks(command, count, environment):
+    """Runs command(rank, url) by this interpreter in `count` processes; all must end well. Their texts."""
     url = "tcp://127.0.0.1:%d" % free_port()
-    members = [subprocess.Popen([sys.executable, str(HERE / "smem_member.py"), scenario, str(rank), str(count), url,
-                                 *map(str, more)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                text=True) for rank in range(count)]
+    members = [subprocess.Popen([sys.executable, *command(rank, url)], env=environment, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True) for rank in range(count)]
     texts = []
     try:
         texts = [member.communicate(timeout=PATIENCE)[0] for member in members]
@@ -36,3 +36,10 @@ def run_members(scenario, count, environment, *more):
             if member.poll() is None:
                 member.kill()
     assert [member.returncode for member in members] == [0] * count, "\n".join(texts)
+    return texts
+
+
+def run_members(scenario, count, environment, *more):
+    """Runs a scenario of smem_member.py."""
+    return run_ranks(lambda rank, url: [str(HERE / "smem_member.py"), scenario, str(rank), str(count), url,
+                                        *map(str, more)], count, environment)

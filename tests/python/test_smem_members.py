@@ -1,10 +1,14 @@
 """memfabric_hybrid, mf_smem and mf_adapter between processes: what takes longer than the pool of test_smem.py."""
 
+import os
+import pathlib
 import signal
 import subprocess
 import sys
 
-from smem_processes import PATIENCE, environment, free_port, run_members  # noqa: F401 (a fixture)
+import pytest
+
+from smem_processes import HERE, PATIENCE, environment, free_port, run_members, run_ranks  # noqa: F401 (a fixture)
 
 
 def test_objects(environment):
@@ -40,3 +44,11 @@ def test_adapter_serves_the_store(environment):
     finally:
         store.kill()
         store.wait()
+
+
+@pytest.mark.parametrize("how", [[], ["auto"]])
+def test_sample_over_the_vendors_runtime(environment, how):
+    library = pathlib.Path(os.environ["HMC_BUILD"]) / "lookalike/libascendcl.so"
+    environment = {**environment, "HMC_ACL_LIBRARY": str(library), "PYTHONPATH": str(HERE / "npu")}
+    texts = run_ranks(lambda rank, url: [str(HERE / "samples/smem_bm.py"), "2", str(rank), url, *how], 2, environment)
+    assert "".join(texts).count("all copies are right") == 2

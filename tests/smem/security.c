@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 static char folder[64];
+static const char *decrypter; /* a library: decrypter.c */
 
 typedef struct identity {
   EVP_PKEY *key;
@@ -166,6 +167,75 @@ static int certificates_let_in(void) {
   return 0;
 }
 
+/* The same by the pool's own struct, whose library decrypts the password; member 2 has the secret of the world's members,
+ * and no certificate: neither the store nor they take it. */
+static void put_path(char field[SMEM_TLS_PATH_SIZE], const char *path) { snprintf(field, SMEM_TLS_PATH_SIZE, "%s", path); }
+
+static int a_struct_names_certificates(void) {
+  smem_bm_config_t config;
+  char name[16];
+  ANSWERS(0, smem_bm_config_init(&config));
+  config.initTimeout = my_rank < 2 ? PATIENCE_S : 5;
+  config.rankId = (uint16_t)my_rank;
+  if (my_rank < 2) {
+    smem_tls_config *tls = &config.storeTlsConfig;
+    tls->tlsEnable = config.hcomTlsConfig.tlsEnable = true;
+    ANSWERS(-2000, smem_bm_init(store_url, rank_count, 0, &config));
+    SAYS("caPath");
+    put_path(tls->caPath, path_of("good.pem"));
+    snprintf(name, sizeof(name), "%u.pem", my_rank);
+    put_path(tls->certPath, path_of(name));
+    snprintf(name, sizeof(name), "%u.key", my_rank);
+    put_path(tls->keyPath, path_of(name));
+    put_path(tls->keyPassPath, path_of("password"));
+    ANSWERS(-2000, smem_bm_init(store_url, rank_count, 0, &config));
+    SAYS("keyPassPath");
+    fence();
+    if (my_rank == 0) {
+      FILE *file = fopen(path_of("password"), "w");
+      CHECK(file != NULL && fputs("terces\n", file) >= 0 && fclose(file) == 0);
+    }
+    fence();
+    put_path(tls->decrypterLibPath, "/none/libdecrypt.so");
+    ANSWERS(-1, smem_bm_init(store_url, rank_count, 0, &config));
+    SAYS("/none/libdecrypt.so");
+    put_path(tls->decrypterLibPath, decrypter);
+  } else {
+    fence();
+    fence();
+    config.hcomTlsConfig.tlsEnable = true;
+    ANSWERS(-2000, smem_bm_init(store_url, rank_count, 0, &config));
+    SAYS("storeTlsConfig");
+    config.hcomTlsConfig.tlsEnable = false;
+  }
+  if (my_rank == 0) {
+    ANSWERS(0, smem_bm_init(store_url, rank_count, 0, &config));
+  }
+  fence();
+  if (my_rank == 1) {
+    ANSWERS(0, smem_bm_init(store_url, rank_count, 0, &config));
+  } else if (my_rank == 2) {
+    int32_t code = smem_bm_init(store_url, rank_count, 0, &config);
+    CHECK(code == -1 || code == -2004);
+  }
+  if (my_rank < 2) {
+    char bytes[100] = "a secret of two";
+    smem_bm_t pool = smem_bm_create(0, 0, SMEMB_DATA_OP_HOST_TCP, 2u << 20, 0, 0);
+    CHECK(pool != NULL);
+    ANSWERS(0, smem_bm_join(pool, 0));
+    fence_of(2);
+    void *there = smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, (uint16_t)(1 - my_rank));
+    ANSWERS(0, smem_bm_copy(pool, bytes, there, sizeof(bytes), SMEMB_COPY_H2G, 0));
+    fence_of(2);
+    CHECK(strcmp(smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_HOST, (uint16_t)my_rank), bytes) == 0);
+    fence_of(2);
+    smem_bm_destroy(pool);
+    fence_of(2);
+  }
+  smem_bm_uninit(0);
+  return 0;
+}
+
 static int bad_settings_are_named(void) {
   const char *text = "tlsCaPath: /none;tlsCaFile: a.pem;tlsCert: /none/c.pem;";
   ANSWERS(-2000, smem_set_conf_store_tls(true, NULL, 0));
@@ -180,13 +250,20 @@ static int bad_settings_are_named(void) {
   return 0;
 }
 
-int main(void) {
-  static const char *const names[] = {"good.pem", "bad.pem", "0.pem", "1.pem", "2.pem", "0.key", "1.key", "2.key"};
+int main(int count, char **arguments) {
+  static const char *const names[] = {"good.pem", "bad.pem", "0.pem", "1.pem", "2.pem",
+                                      "0.key",    "1.key",   "2.key", "password"};
+  if (count != 2) {
+    fprintf(stderr, "usage: smem_security DECRYPTER\n");
+    return 2;
+  }
+  decrypter = arguments[1];
   ranks_set_up();
   snprintf(folder, sizeof(folder), "/tmp/hmc-test-smem-pki-XXXXXX");
   CHECK(mkdtemp(folder) != NULL);
   bool good = ranks_run("bad settings are named", 1, bad_settings_are_named);
   good = ranks_run("certificates let in", 4, certificates_let_in) && good;
+  good = ranks_run("a struct names certificates", 3, a_struct_names_certificates) && good;
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     unlink(path_of(names[i]));
   }

@@ -55,15 +55,19 @@ typedef enum {
   SMEM_MEM_TYPE_BUTT
 } smem_bm_mem_type;
 
+/* Certificates. In storeTlsConfig: of the store's connections, in place of the job's secret. In hcomTlsConfig, where
+ * only tlsEnable counts: members prove to each other a secret that the store gives to those alone whose certificates it
+ * took. */
 typedef struct {
   bool tlsEnable;
-  char caPath[SMEM_TLS_PATH_SIZE];
-  char crlPath[SMEM_TLS_PATH_SIZE];
-  char certPath[SMEM_TLS_PATH_SIZE];
-  char keyPath[SMEM_TLS_PATH_SIZE];
-  char keyPassPath[SMEM_TLS_PATH_SIZE];
-  char packagePath[SMEM_TLS_PATH_SIZE];
-  char decrypterLibPath[SMEM_TLS_PATH_SIZE];
+  char caPath[SMEM_TLS_PATH_SIZE];           /* PEM files of who may sign, separated by commas */
+  char crlPath[SMEM_TLS_PATH_SIZE];          /* of revoked certificates; "": none */
+  char certPath[SMEM_TLS_PATH_SIZE];         /* one's own, with its chain */
+  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key */
+  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* a file with the key's password; "": the key is not encrypted */
+  char packagePath[SMEM_TLS_PATH_SIZE];      /* taken and not used */
+  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* a library whose DecryptPassword(cipher text, its bytes, room, bytes of the
+                                                room) makes plain text of the password; "": it is plain */
 } smem_tls_config;
 
 typedef struct {
