@@ -1,5 +1,5 @@
-/* SHM's calls for kernels by their Ascend C names, for kernels in C++ that run as threads of the host: `__gm__` is memory
- * of an object, `__ubuf__` a kernel's own buffer. Not to be included beside smem/host/smem_shm.h, whose calls of the same
+/* SHM's calls for kernels by their Ascend C names, for kernels in C++ that run as threads of the host, and in CUDA: `__gm__`
+ * is memory of an object, `__ubuf__` a kernel's own buffer. Not to be included beside smem/host/smem_shm.h, whose calls of the same
  * names take handles. */
 #ifndef SMEM_SHM_AICORE_BASE_API_H
 #define SMEM_SHM_AICORE_BASE_API_H
@@ -17,7 +17,11 @@
 #ifndef __aicore__
 #define __aicore__
 #endif
+#if defined(__CUDACC__)
+#define SMEM_SHM_INLINE_AICORE SMEM_SHM_DEVICE
+#else
 #define SMEM_SHM_INLINE_AICORE static inline __attribute__((always_inline)) __aicore__
+#endif
 
 SMEM_SHM_INLINE_AICORE uint32_t smem_shm_get_global_rank(uint32_t shmemId = 0) {
   return smem_shm_device_get(shmemId)->rank;
@@ -43,7 +47,7 @@ SMEM_SHM_INLINE_AICORE uint32_t smem_shm_get_extra_context_size(uint32_t shmemId
 template <typename T>
 SMEM_SHM_INLINE_AICORE void smem_shm_copy_ub2gm(__gm__ T *dstGva, __ubuf__ T *srcUb, uint32_t size,
                                                 bool enableL2 = true) {
-  (void)enableL2; /* the host's caches are coherent */
+  (void)enableL2; /* what the copy writes is seen by all */
   smem_shm_device_copy(dstGva, srcUb, size);
 }
 
