@@ -231,7 +231,7 @@ struct hmc_peer {
 
   hmci_transport_slot_t *transport; /* NULL until settled */
   hmci_connection_t *connection;
-  char refused[HMCI_TRANSPORTS][HMCI_REASON_SIZE]; /* why not this one; "" for the one taken and those behind it */
+  char *refused[HMCI_TRANSPORTS]; /* why not this one; NULL for the one taken and those behind it */
 
   _Atomic bool published, closing;
   _Atomic uint32_t losing; /* 1: somebody has seen the end, 2: and said why in `lost_reason` */
@@ -252,6 +252,8 @@ struct hmc_peer {
 
 /* "10.0.0.2:2025", "[fd00::2]:2025". */
 void hmci_where(char where[HMCI_WHERE_SIZE], const char *ip, uint16_t port);
+/* Notes why a transport is not used; without memory for it the peer does without. */
+void hmci_peer_refuse(hmc_peer_t *peer, size_t transport, const char *why);
 hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
 /* Frees a peer; it must not be in the context's list any more. Not from the loop's thread unless it was never
  * published. */

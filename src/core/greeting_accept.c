@@ -103,7 +103,7 @@ static void give_up(hmc_peer_t *peer, hmci_reader_t *reader) {
   if (!peer->connection) return;
   hmci_read_text(reader, why, sizeof why);
   size_t index = (size_t)(peer->transport - peer->context->transports);
-  if (!reader->failed && why[0]) snprintf(peer->refused[index], sizeof peer->refused[index], "%s", why);
+  if (!reader->failed && why[0]) hmci_peer_refuse(peer, index, why);
   hmci_peer_unsettle(peer);
 }
 

@@ -186,7 +186,9 @@ static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialog
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
     if (type != HMC_CONNECTION_AUTO && slot->ops->type != type) {
-      snprintf(peer->refused[i], sizeof peer->refused[i], "%s was required", hmc_connection_type_name(type));
+      char required[HMCI_REASON_SIZE];
+      snprintf(required, sizeof required, "%s was required", hmc_connection_type_name(type));
+      hmci_peer_refuse(peer, i, required);
       continue;
     }
     /* Where others may follow, one that hangs leaves them half of the time. */
@@ -196,10 +198,10 @@ static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialog
                  ? try_transport(peer, slot, dialogue, &dialogue->offers[i], slow, limit, deadline)
                  : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
-    snprintf(peer->refused[i], sizeof peer->refused[i], "%s", hmc_last_error());
+    hmci_peer_refuse(peer, i, hmc_last_error());
     if (dialogue->over) return status;
     if (type == HMC_CONNECTION_AUTO)
-      log_refusal(peer, slot, offered[i] ? &dialogue->offers[i] : NULL, peer->refused[i]);
+      log_refusal(peer, slot, offered[i] ? &dialogue->offers[i] : NULL, peer->refused[i] ? peer->refused[i] : "");
   }
   return status;
 }
@@ -210,7 +212,7 @@ static hmc_status_t explain_all(const hmc_peer_t *peer, hmc_status_t status) {
   size_t used = 0;
   for (size_t i = 0; i < hmci_transport_count && used < sizeof text; i++) {
     int length = snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "", hmci_transports[i]->name,
-                          peer->refused[i]);
+                          peer->refused[i] ? peer->refused[i] : "");
     if (length > 0) used += (size_t)length;
   }
   return hmci_fail(status, "no way works: %s", text);

@@ -64,6 +64,13 @@ hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmc
   return HMC_SUCCESS;
 }
 
+void hmci_peer_refuse(hmc_peer_t *peer, size_t transport, const char *why) {
+  char text[HMCI_REASON_SIZE];
+  snprintf(text, sizeof text, "%s", why);
+  free(peer->refused[transport]);
+  peer->refused[transport] = strdup(text);
+}
+
 void hmci_peer_unsettle(hmc_peer_t *peer) {
   if (!peer->connection) return;
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
@@ -210,6 +217,7 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
   hmci_channel_close(&peer->channel);
   hmci_stats_merge(peer->context->stats, peer->stats);
   free(peer->stats);
+  for (size_t i = 0; i < HMCI_TRANSPORTS; i++) free(peer->refused[i]);
   pthread_cond_destroy(&peer->answered);
   pthread_mutex_destroy(&peer->lock);
   free(peer);

@@ -98,7 +98,7 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {
-    if (peer->refused[i][0]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
+    if (peer->refused[i]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
   }
   if (needed) *needed = used + 1;
   return HMC_SUCCESS;
