@@ -3,6 +3,7 @@
 #include "../../src/memory/memory.h"
 
 #include <dlfcn.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -249,6 +250,14 @@ static void streams_of_the_user(void **state) {
   while ((status = ops->event_done(&event)) == HMC_IN_PROGRESS) usleep(100);
   succeed(status);
   assert_memory_equal(here, back, SIZE);
+  hmc_memory_event_t *noted, *dropped;
+  succeed(hmc_memory_event_record(on(1), stream, &noted));
+  succeed(hmc_memory_event_record(on(1), stream, &dropped));
+  hmc_memory_event_free(dropped); /* whether it has come or not */
+  while ((status = hmc_memory_event_test(noted)) == HMC_IN_PROGRESS) sched_yield();
+  succeed(status);
+  succeed(hmc_memory_event_test(noted)); /* the answer stays */
+  hmc_memory_event_free(noted);
   succeed(hmc_memory_stream_wait(on(1), stream));
   succeed(hmc_memory_stream_destroy(on(1), stream));
   succeed(ops->free(1, there));

@@ -155,6 +155,42 @@ void setup_ends_with_its_peer(void **state) {
   target_kill(&distant.target);
 }
 
+/* Starts, cancels, frees and closes at any moment; what succeeded can be used. */
+void setup_ended_at_any_moment(void **state) {
+  enum { ROUNDS = 60 };
+  couple_t *couple = *state;
+  far_t far = far_make(couple, (far_options_t){.name = "far", .size = FAR_SIZE});
+  uint64_t numbers = 11;
+  for (int i = 0; i < ROUNDS; i++) {
+    hmc_peer_t *peer = NULL;
+    hmc_remote_t *remote = NULL;
+    hmc_request_t *connecting = NULL, *opening = NULL;
+    assert_success(
+        hmc_context_connect_nb(couple->here, "127.0.0.1", couple->port, stamp.type, NULL, &peer, &connecting));
+    if (draw(&numbers) % 3 == 0) {
+      spin_ns(draw(&numbers) % 3000000);
+      hmc_status_t status = hmc_request_cancel(connecting);
+      assert_true(status == HMC_CANCELLED || status == HMC_SUCCESS);
+      assert_true((status == HMC_SUCCESS) == (peer != NULL));
+    } else {
+      assert_success(hmc_request_wait(connecting));
+    }
+    hmc_request_free(connecting);
+    if (!peer) continue;
+    assert_success(hmc_remote_open_nb(peer, "far", NULL, &remote, &opening));
+    if (draw(&numbers) % 3 == 0) {
+      spin_ns(draw(&numbers) % 300000);
+    } else {
+      assert_success(hmc_request_wait(opening));
+      use(couple, remote, 64, &far.place);
+    }
+    hmc_peer_close(peer); /* and what opens there */
+    hmc_status_t status = finish(opening);
+    assert_true(status == HMC_CANCELLED || status == HMC_SUCCESS);
+  }
+  far_close(&far);
+}
+
 void setup_refuses(void **state) {
   couple_t *couple = *state;
   hmc_peer_t *peer = NULL;

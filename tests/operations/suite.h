@@ -163,6 +163,7 @@ void spin_ns(uint64_t nanoseconds);
   X(setup_of_many_at_once)                                                                                             \
   X(setup_can_be_ended)                                                                                                \
   X(setup_ends_with_its_peer)                                                                                          \
+  X(setup_ended_at_any_moment)                                                                                         \
   X(setup_refuses)                                                                                                     \
   X(find_by_address)                                                                                                   \
   X(find_asks_again)                                                                                                   \
