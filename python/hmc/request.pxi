@@ -1,6 +1,7 @@
 # Requests: operations in flight.
 
 @cython.final
+@cython.freelist(32)
 cdef class Request:
     """A put, get, atomic or batch in flight. Wait for it with wait() or `await`, or look with done().
 
@@ -238,7 +239,7 @@ cdef class Request:
         if self.state == HMC_IN_PROGRESS:
             self.glance()
         if self.poll():
-            return iter_result(self)
+            return over_now(self)
         from . import aio
         return aio.wait(self.context, self).__await__()
 
@@ -246,21 +247,16 @@ cdef class Request:
         return "<hmc.Request %d B with %s: %s>" % (self.nbytes, self.peer, status_t(<int>self.state).name)
 
 
-cdef unsigned over_in_a_row = 0
+cdef uint64_t yielded_ns = 0    # when an await that was over at once let the loop's other tasks run
 
 
 @cython.final
+@cython.freelist(8)
 cdef class iter_result:
-    """An awaitable's iterator that is over at once; now and then it lets the loop's other tasks run first, which a task
-    that never waits would keep from that."""
+    """An awaitable's iterator that is over at once; every half a millisecond it lets the loop's other tasks run first,
+    which a task that never waits would keep from that."""
     cdef Request request
     cdef bint is_to_yield
-
-    def __init__(self, Request request):
-        global over_in_a_row
-        self.request = request
-        over_in_a_row += 1
-        self.is_to_yield = over_in_a_row % 32 == 0
 
     def __iter__(self):
         return self
@@ -269,7 +265,21 @@ cdef class iter_result:
         if self.is_to_yield:
             self.is_to_yield = False
             return None
-        raise StopIteration(self.request.outcome())
+        result = self.request.outcome()
+        if result is None:
+            raise StopIteration         # without a value nothing has to be made
+        raise StopIteration(result)
+
+
+cdef iter_result over_now(Request request):
+    global yielded_ns
+    cdef iter_result made = iter_result.__new__(iter_result)
+    cdef uint64_t now = hmcpy_now_ns()
+    made.request = request
+    if now - yielded_ns > 500000:
+        yielded_ns = now
+        made.is_to_yield = True
+    return made
 
 
 def wait_all(requests, timeout=None):

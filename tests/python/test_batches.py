@@ -1,6 +1,7 @@
 """Batches over several regions and peers, notifications of any size, and awaits that are over at once."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_awaits_let_other_tasks_run(couple):
     region, remote = couple.far(64)
 
     async def main():
-        turns = 0
+        turns, deadline = 0, time.monotonic() + 60
         finished = asyncio.Event()
 
         async def other():
@@ -91,13 +92,13 @@ def test_awaits_let_other_tasks_run(couple):
                 await asyncio.sleep(0)
 
         task = asyncio.ensure_future(other())
-        for _ in range(500):
+        while turns < 5 and time.monotonic() < deadline:
             await remote.put_nb(b"12345678")
         finished.set()
         await task
         return turns
 
-    assert asyncio.run(main()) > 5
+    assert asyncio.run(main()) >= 5
 
 
 def test_secret_of_a_context():

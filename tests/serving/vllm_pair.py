@@ -46,7 +46,8 @@ def tokens_of(process, folder, role):
     for line in out.splitlines():
         if line.startswith("tokens ") and line != "tokens []":
             return json.loads(line[7:])
-    sys.exit("%s gave no tokens:\n%s" % (role, (folder / (role + ".log")).read_text()[-6000:]))
+    log = (folder / (role + ".log")).read_text()        # vLLM's own goes to standard output
+    sys.exit("%s gave no tokens:\n%s\n%s" % (role, out[-12000:], log[-3000:]))
 
 
 def once(python, way, flip=False):
