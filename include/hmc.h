@@ -15,6 +15,7 @@
 #include <hmc/operation.h>
 #include <hmc/poll.h>
 #include <hmc/queue.h>
+#include <hmc/recorder.h>
 #include <hmc/region.h>
 #include <hmc/settings.h>
 #include <hmc/signal.h>

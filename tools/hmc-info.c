@@ -16,6 +16,9 @@ static const char help[] =
     "  -t, --try TYPE   make a connection of that type (auto, rdma, shm, tcp, ucx) and show how\n"
     "                   bytes go by it: devices, queue pairs, pinned memory; to a context\n"
     "                   that listens at ADDRESS:PORT, else inside this program\n"
+    "  -r, --recorder FILE  the events that a process kept there (HMC_RECORDER), also when it\n"
+    "                   was killed\n"
+    "      --trace      the same as a trace for chrome://tracing or ui.perfetto.dev\n"
     "  -h, --help       this text\n"
     "  -V, --version    the version\n"
     "\n"
@@ -23,12 +26,15 @@ static const char help[] =
     "  hmc-info\n"
     "  HMC_TIMEOUT=5s hmc-info --config\n"
     "  hmc-info --try rdma\n"
-    "  hmc-info --try auto 10.0.0.2:2025\n"
+    "  hmc-info --try auto node7:2025\n"
+    "  HMC_RECORDER=/tmp/last ./program; hmc-info --recorder /tmp/last\n"
     "  hmc-info --json | python3 -m json.tool\n";
 
 static const struct option options_table[] = {
-    {"config", no_argument, NULL, 'c'}, {"json", no_argument, NULL, 'j'},    {"try", required_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},   {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
+    {"config", no_argument, NULL, 'c'},    {"json", no_argument, NULL, 'j'},
+    {"try", required_argument, NULL, 't'}, {"recorder", required_argument, NULL, 'r'},
+    {"trace", no_argument, NULL, 'T'},     {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},   {NULL, 0, NULL, 0},
 };
 
 static const hmc_memory_kind_t kinds[] = {
@@ -241,11 +247,12 @@ static int show_json(void) {
 }
 
 int main(int count, char **arguments) {
-  bool config = false, json = false, try = false;
+  bool config = false, json = false, try = false, trace = false;
+  const char *recorder = NULL;
   hmc_connection_type_t type = HMC_CONNECTION_AUTO;
   tool_begin("hmc-info");
   opterr = 0;
-  for (int letter; (letter = getopt_long(count, arguments, ":cjt:hV", options_table, NULL)) != -1;) {
+  for (int letter; (letter = getopt_long(count, arguments, ":cjt:r:hV", options_table, NULL)) != -1;) {
     switch (letter) {
     case 'c': config = true; break;
     case 'j': json = true; break;
@@ -254,6 +261,8 @@ int main(int count, char **arguments) {
       if (hmc_connection_type_parse(optarg, &type) != HMC_SUCCESS)
         return tool_usage_error("'%s' is no connection type: auto, rdma, shm, tcp or ucx", optarg);
       break;
+    case 'r': recorder = optarg; break;
+    case 'T': trace = true; break;
     case 'h': fputs(help, stdout); return tool_finish_output();
     case 'V': puts(hmc_version_text()); return tool_finish_output();
     default: return tool_option_error(letter, arguments, options_table);
@@ -261,9 +270,13 @@ int main(int count, char **arguments) {
   }
   if (optind + try < count) return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind + try]);
   hmc_log_set_level(HMC_LOG_NONE); /* what is missing here is what this program is asked for, not a warning */
+  if (trace && !recorder) return tool_usage_error("--trace goes with --recorder FILE");
+  if (recorder && (try || json || config)) return tool_usage_error("--recorder goes with nothing but --trace");
   if (try && (json || config)) return tool_usage_error("--try goes with neither --json nor --config");
   int code = TOOL_DONE;
-  if (try)
+  if (recorder)
+    code = info_recorder(recorder, trace);
+  else if (try)
     code = info_try(type, arguments[optind]);
   else if (json)
     code = show_json();

@@ -4,9 +4,14 @@
 
 #include <hmc.h>
 
+#include <stdbool.h>
+
 /* Connects by that type, to another context of this process or to one that listens at `where` (NULL: none), and prints
  * how bytes go. Answers an exit code. */
 int info_try(hmc_connection_type_t type, const char *where);
+
+/* Prints what a recorder's file holds, as lines or as a trace that Chrome and Perfetto show. Answers an exit code. */
+int info_recorder(const char *path, bool trace);
 
 /* Prints the devices, their links and their adapters, as text and as members of a JSON object. */
 void info_show_devices(void);

@@ -146,7 +146,8 @@ static bool enter(const pool_options_t *options, smem_shm_t *meeting) {
   if (smem_shm_init(options->store, (uint32_t)options->world, (uint32_t)options->rank, 0, &shm_config) != 0) {
     return fail_smem("the meeting");
   }
-  *meeting = smem_shm_create(0, (uint32_t)options->world, (uint32_t)options->rank, 2 << 20, SMEMS_DATA_OP_MTE, 0, &base);
+  *meeting =
+      smem_shm_create(0, (uint32_t)options->world, (uint32_t)options->rank, 2 << 20, SMEMS_DATA_OP_MTE, 0, &base);
   return *meeting != NULL ? true : fail_smem("the meeting");
 }
 
@@ -168,8 +169,8 @@ static bool open_beside(pool_t *pool, smem_shm_t meeting) {
   if (status == HMC_SUCCESS && options->rank == 1) {
     status = hmc_context_listen(pool->context, "127.0.0.1", 0, &mine.port);
   }
-  if (status == HMC_SUCCESS && smem_shm_control_allgather(meeting, (const char *)&mine, sizeof(mine), (char *)all,
-                                                          sizeof(all)) != 0) {
+  if (status == HMC_SUCCESS &&
+      smem_shm_control_allgather(meeting, (const char *)&mine, sizeof(mine), (char *)all, sizeof(all)) != 0) {
     return fail_smem("the meeting");
   }
   if (status == HMC_SUCCESS && options->rank == 0) {
@@ -294,12 +295,8 @@ static int run_both(pool_options_t *options) {
 }
 
 int pool_main(int count, char **arguments) {
-  pool_options_t options = {.bytes = 1 << 20,
-                            .batch = 1,
-                            .seconds = 0.5,
-                            .op = SMEMB_DATA_OP_SDMA,
-                            .world = 2,
-                            .rank = NO_RANK};
+  pool_options_t options = {
+      .bytes = 1 << 20, .batch = 1, .seconds = 0.5, .op = SMEMB_DATA_OP_SDMA, .world = 2, .rank = NO_RANK};
   tool_begin("hmc-perf pool");
   opterr = 0;
   memset(options.types, 1, sizeof(options.types));

@@ -12,8 +12,8 @@ static const struct {
   const char *name;
   int from, to;
 } types[POOL_TYPES] = {
-    {"H2D", HOST, DEVICE},       {"D2H", DEVICE, HOST},       {"H2RD", HOST, FAR_DEVICE}, {"H2RH", HOST, FAR_HOST},
-    {"D2RH", DEVICE, FAR_HOST},  {"D2RD", DEVICE, FAR_DEVICE}, {"RH2D", FAR_HOST, DEVICE}, {"RH2H", FAR_HOST, HOST},
+    {"H2D", HOST, DEVICE},        {"D2H", DEVICE, HOST},        {"H2RD", HOST, FAR_DEVICE}, {"H2RH", HOST, FAR_HOST},
+    {"D2RH", DEVICE, FAR_HOST},   {"D2RD", DEVICE, FAR_DEVICE}, {"RH2D", FAR_HOST, DEVICE}, {"RH2H", FAR_HOST, HOST},
     {"RD2D", FAR_DEVICE, DEVICE}, {"RD2H", FAR_DEVICE, HOST},
 };
 
@@ -21,7 +21,8 @@ const char *pool_type_name(unsigned type) { return types[type].name; }
 
 unsigned pool_type_of(const char *name, size_t length) {
   unsigned type = 0;
-  while (type < POOL_TYPES && (strlen(types[type].name) != length || strncasecmp(types[type].name, name, length) != 0)) {
+  while (type < POOL_TYPES &&
+         (strlen(types[type].name) != length || strncasecmp(types[type].name, name, length) != 0)) {
     type++;
   }
   return type;
@@ -133,7 +134,8 @@ static bool fill_and_look(const pool_t *pool, unsigned type, const list_t *list)
   for (uint64_t i = 0; i < list->bytes && is_good; i++) sent[i] = (char)(i * 31 + i / 4093 + type);
   if (is_good) {
     smem_copy_params fill = {.src = sent, .dest = list->from[0], .dataSize = list->bytes};
-    is_good = fail_copy("filling", smem_bm_copy(pool->handle, &fill, SMEMB_COPY_AUTO, 0)) && copy_once(pool, type, list);
+    is_good =
+        fail_copy("filling", smem_bm_copy(pool->handle, &fill, SMEMB_COPY_AUTO, 0)) && copy_once(pool, type, list);
   }
   uint64_t at = 0;
   for (uint32_t i = 0; i < list->count && is_good; i++) {

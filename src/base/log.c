@@ -9,6 +9,7 @@
  * Locking: `lock` guards all but the level and is never held while something is written or called. A child made by
  * fork() starts with an empty ring and without the thread: what waited is the parent's. */
 #include "base.h"
+#include "recorder.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -294,6 +295,7 @@ void hmci_log(hmc_log_level_t record_level, const char *format, ...) {
       snprintf(record.text + length, sizeof record.text - (size_t)length, " (and %u more like this one)", left_out);
     }
     hmci_text_clean(record.text);
+    if (record_level <= HMC_LOG_WARNING) hmci_record(HMC_RECORD_LOG, HMC_SUCCESS, 0, 0, record.text);
     pthread_mutex_lock(&lock);
     deliver(&record);
     pthread_mutex_unlock(&lock);

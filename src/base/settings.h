@@ -21,6 +21,12 @@
   X(COUNT, service_threads, "HMC_SERVICE_THREADS", "0",                                                                \
     "Threads of a context that move its peers' data (1 to 64); 0: one for every four processors, at most 8.")          \
   X(TEXT, log_level, "HMC_LOG", "warning", "What is logged to stderr: none, error, warning, info or debug.")           \
+  X(TEXT, metrics, "HMC_METRICS", "",                                                                                  \
+    "Where the process shows its counters to Prometheus and hmc-top: unix:PATH, or a port of the loopback such as "    \
+    "127.0.0.1:9400; %p in a path is the process's number; empty: nowhere.")                                           \
+  X(TEXT, recorder, "HMC_RECORDER", "",                                                                                \
+    "A file of 1 MiB in which the process keeps its last events, for hmc-info --recorder, also when it is killed; %p " \
+    "is the process's number; empty: none.")                                                                           \
   X(TEXT, secret, "HMC_SECRET", "",                                                                                    \
     "The secret that peers share, as text of at least 16 bytes; overrides the user's own file.")                       \
   X(TEXT, secret_file, "HMC_SECRET_FILE", "",                                                                          \

@@ -1,6 +1,8 @@
 /* Contexts: making and ending them. */
 #include "core.h"
+#include "exporter.h"
 
+#include "../base/recorder.h"
 #include "../base/socket.h"
 
 #include <errno.h>
@@ -194,6 +196,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   if (status == HMC_SUCCESS) status = set_secret(&context->settings, options.secret);
   if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
+  if (status == HMC_SUCCESS && context->settings.recorder[0]) status = hmci_recorder_open(context->settings.recorder);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);
   if (status != HMC_SUCCESS) goto err_free;
@@ -211,6 +214,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   status = open_transports(context);
   if (status != HMC_SUCCESS) goto err_transports;
   hmci_metrics_enter(context);
+  context->exported = hmci_exporter_enter(context->settings.metrics);
+  hmci_record(HMC_RECORD_CONTEXT, HMC_SUCCESS, 0, 0, context->name);
   *out = context;
   return HMC_SUCCESS;
 
@@ -248,6 +253,8 @@ void hmc_context_destroy(hmc_context_t *context) {
     hmci_log(HMC_LOG_ERROR, "%s", hmc_last_error());
     return;
   }
+  hmci_record(HMC_RECORD_CONTEXT, HMC_CANCELLED, 0, 0, context->name);
+  if (context->exported) hmci_exporter_leave();
   hmci_metrics_leave(context);
   hmci_events_interrupt(&context->events, true);
   hmci_setups_stop(&context->setups);

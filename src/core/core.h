@@ -126,6 +126,7 @@ struct hmc_context {
 
   hmci_stats_t *stats; /* of the peers that it had */
   hmci_list_t link;    /* metrics.c: all contexts of the process */
+  bool exported;       /* HMC_METRICS is in force for it */
 };
 
 /* Starts the service threads. After a failure, too, close ends those that run. */

@@ -4,14 +4,16 @@
  * is all. Everything else goes through `transfer`. */
 #include "operation.h"
 
+#include "../base/recorder.h"
+
 #include <sched.h>
 #include <string.h>
 
 /* ---- checks and texts -------------------------------------------------------------------------------------------- */
 
 const char *hmci_operation_name(hmci_operation_kind_t kind) {
-  static const char *const names[] = {"put to", "get from", "atomic on", "notification to", "connection to",
-                                       "region of"};
+  static const char *const names[] = {"put to",          "get from",      "atomic on",
+                                      "notification to", "connection to", "region of"};
   return names[kind];
 }
 
@@ -266,7 +268,9 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
   hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
   operation.single = segment;
   status = run(remote->peer, local, &operation);
-  hmci_stats_end(remote->stats, (hmc_latency_kind_t)kind, status, hmci_now() - begun);
+  uint64_t took = hmci_now() - begun;
+  hmci_stats_end(remote->stats, (hmc_latency_kind_t)kind, status, took);
+  hmci_record((hmc_record_kind_t)(HMC_RECORD_PUT + kind), status, length, took, remote->peer->where);
   return status == HMC_SUCCESS ? status : hmci_operation_explain(kind, status, remote, length);
 }
 
@@ -326,7 +330,9 @@ hmc_status_t hmc_atomic(hmc_remote_t *remote, uint64_t remote_offset, hmc_atomic
   under_way.single = (hmci_segment_t){.remote = remote_offset, .length = width};
   under_way.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
   status = run(remote->peer, NULL, &under_way);
-  hmci_stats_end(remote->stats, HMC_LATENCY_ATOMIC, status, hmci_now() - begun);
+  uint64_t took = hmci_now() - begun;
+  hmci_stats_end(remote->stats, HMC_LATENCY_ATOMIC, status, took);
+  hmci_record(HMC_RECORD_ATOMIC, status, width, took, remote->peer->where);
   if (status != HMC_SUCCESS) return hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
   if (fetched) *fetched = stores ? 0 : under_way.atomic.fetched;
   return HMC_SUCCESS;

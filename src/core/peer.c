@@ -4,6 +4,7 @@
  * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
 #include "core.h"
 
+#include "../base/recorder.h"
 #include "../base/socket.h"
 
 #include <errno.h>
@@ -120,6 +121,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   atomic_store(&peer->published, true);
   if (hmci_connection_check(peer->connection) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
   hmci_loop_set_timer(context->loop, &peer->post.timer, 0); /* says how many notifications may come */
+  hmci_record(HMC_RECORD_PEER, HMC_SUCCESS, 0, 0, peer->where);
   hmci_log(HMC_LOG_INFO, "%s (%s on %s, process %d) is reached by %s", peer->where, peer->name, peer->host,
            peer->process, peer->transport->ops->name);
   return HMC_SUCCESS;
@@ -190,6 +192,7 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_mutex_unlock(&peer->lock);
   hmci_log(HMC_LOG_INFO, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
   hmci_stats_add(&peer->stats->lost, 1);
+  hmci_record(HMC_RECORD_PEER, HMC_PEER_LOST, 0, 0, peer->where);
   if (take_back(peer)) {
     hmci_peer_destroy(peer);
   } else {

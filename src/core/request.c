@@ -15,6 +15,8 @@
 #include "request.h"
 #include "notification.h"
 
+#include "../base/recorder.h"
+
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +107,14 @@ static void end_part(hmc_request_t *whole, hmc_status_t status) {
     hmci_operation_complete(&whole->chain[0], (hmc_status_t)atomic_load(&group->status));
 }
 
+/* Its time is counted and recorded. */
+static void end_timed(const hmc_request_t *request, hmc_status_t status) {
+  hmci_operation_kind_t kind = request->chain[0].kind;
+  uint64_t took = hmci_now() - request->begun;
+  hmci_stats_end(request->peer->stats, (hmc_latency_kind_t)kind, status, took);
+  hmci_record((hmc_record_kind_t)(HMC_RECORD_PUT + kind), status, request->length, took, request->end.where);
+}
+
 /* An operation of a request is about to be complete. */
 static void on_completed(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
@@ -112,9 +122,7 @@ static void on_completed(hmci_operation_t *operation) {
   if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
   if (request->posted && operation == request->parked.before) stir(request);
   if (operation != hmci_request_last(request)) return;
-  if (request->begun)
-    hmci_stats_end(request->peer->stats, (hmc_latency_kind_t)request->chain[0].kind, operation->status,
-                   hmci_now() - request->begun);
+  if (request->begun) end_timed(request, operation->status);
   if (request->parent) end_part(request->parent, operation->status);
   if (request->charged && operation->status != HMC_SUCCESS) hmci_post_refund(request->peer, operation->message_size);
   if (request->callback) queue_callback(request);
