@@ -32,7 +32,7 @@ typedef struct hmci_slot {
 
   /* Data of this PE for round r, in [r & 1]; ready when `written` is at least r. */
   _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t written;
-  uint8_t data[2][HMCI_SLOT_BYTES];
+  _Alignas(16) uint8_t data[2][HMCI_SLOT_BYTES]; /* of any type */
   /* What they come to; at the team's first PE, by the last one that arrived. */
   _Alignas(HMCI_CACHE_LINE) uint8_t result[2][HMCI_SLOT_BYTES];
 } hmci_slot_t;

@@ -192,16 +192,23 @@ static char *allocate_region(size_t size, const char *name) {
   return hmc_region_pointer(hmci_pe.region);
 }
 
-/* The leader's address is published once the arena is there: the second exchange. */
-static void meet_at_arena(void) {
+/* Waits for all PEs. True where one of them says yes. */
+static bool meet_all(bool mine, const char *what) {
+  uint8_t word = mine;
+  uint8_t *words = calloc((size_t)hmci_pe.n, 1);
+  if (!words) hmci_die("no memory for %d PEs", hmci_pe.n);
+  exchange(&word, 1, words, what);
+  bool any = memchr(words, 1, (size_t)hmci_pe.n);
+  free(words);
+  return any;
+}
+
+/* The arena is there when all have met. True where some PEs of the job share memory: these do. */
+static bool meet_at_arena(void) {
   int leader = hmci_pe.locals[0];
   char *arena = NULL;
-  uint8_t is_ready = 1;
   if (leader == hmci_pe.me) arena = allocate_region((size_t)hmci_pe.n_locals * hmci_pe.part_size, "shmem.arena");
-  uint8_t *ready = calloc((size_t)hmci_pe.n, 1);
-  if (!ready) hmci_die("no memory for %d PEs", hmci_pe.n);
-  exchange(&is_ready, 1, ready, "meeting");
-  free(ready);
+  meet_all(true, "meeting");
   if (leader != hmci_pe.me) {
     hmc_status_t status = hmc_context_connect(hmci_pe.context, "127.0.0.1", hmci_pe.cards[leader].port,
                                               HMC_CONNECTION_SHM, 0, &hmci_pe.leader);
@@ -215,31 +222,23 @@ static void meet_at_arena(void) {
   for (int i = 0; i < hmci_pe.n_locals; i++) {
     hmci_pe.base[hmci_pe.locals[i]] = arena + (size_t)i * hmci_pe.part_size;
   }
+  return true;
 }
 
-static void be_far(void) {
+static bool be_far(void) {
   hmci_pe.base[hmci_pe.me] = hmci_pe.parts = allocate_region(hmci_pe.part_size, "shmem");
-  uint8_t is_ready = 1;
-  uint8_t *ready = calloc((size_t)hmci_pe.n, 1);
-  if (!ready) hmci_die("no memory for %d PEs", hmci_pe.n);
-  exchange(&is_ready, 1, ready, "meeting");
-  free(ready);
+  return meet_all(false, "meeting");
 }
 
 static void make_parts(void) {
-  if (hmci_pe.n_locals > 1) {
-    meet_at_arena();
-  } else {
-    be_far();
-  }
+  bool some_share = hmci_pe.n_locals > 1 ? meet_at_arena() : be_far();
   hmci_pe.all_near = hmci_pe.n_locals == hmci_pe.n;
   hmci_pe.part = aligned_view(hmci_pe.base[hmci_pe.me], hmci_pe.part_size);
   hmci_pe.base[hmci_pe.me] = hmci_pe.part;
-  if (!hmci_pe.all_near && hmci_pe.n_locals > 1) {
-    expect(hmc_region_register(hmci_pe.context, hmci_pe.part, hmci_pe.part_size, "shmem", HMC_REMOTE_ALL,
-                               &hmci_pe.exposed),
-           "exposing the heap to other hosts");
-  }
+  if (hmci_pe.all_near || !some_share) return;
+  /* PEs of other hosts may ask for a part as soon as they have started. */
+  if (hmci_pe.n_locals > 1) create_region(part, hmci_pe.part_size, "shmem", &hmci_pe.exposed);
+  meet_all(true, "exposing the heap");
 }
 
 static void share_globals(char *start, size_t size) {
