@@ -79,6 +79,13 @@ HMC_API HMC_CHECKED hmc_status_t hmc_region_allocate(hmc_context_t *context, hmc
 HMC_API HMC_CHECKED hmc_status_t hmc_region_register(hmc_context_t *context, void *pointer, size_t size,
                                                      const char *name, unsigned rights, hmc_region_t **region);
 
+/* Called when bytes that a peer put into a region, or a word of it that a peer changed, can be read here: for programs
+ * that sleep until their memory changes. Not called for what peers write past this process, by a mapping of the region or
+ * an RDMA adapter. Several changes may make one call.
+ * Threads: a service thread, which does nothing else meanwhile: it must return at once, and call nothing of HMC. It is not
+ * called any more once the region is closed. */
+typedef void (*hmc_region_written_t)(void *user);
+
 /* Options of a region. Begin with HMC_REGION_OPTIONS_INIT, which sets the defaults that are given below. */
 typedef struct hmc_region_options {
   size_t size;         /* sizeof(hmc_region_options_t), by HMC_REGION_OPTIONS_INIT */
@@ -96,10 +103,13 @@ typedef struct hmc_region_options {
   const char *name;   /* for hmc_remote_open; NULL: only by hmc_remote_import or hmc_remote_find */
   unsigned rights;    /* HMC_REMOTE_*, for peers; 0: none, the region is for this side's use */
   unsigned flags;     /* HMC_REGION_* */
+
+  hmc_region_written_t written; /* NULL: none */
+  void *written_user;           /* what it gets */
 } hmc_region_options_t;
 
 #define HMC_REGION_OPTIONS_INIT                                                                                        \
-  { sizeof(hmc_region_options_t), {HMC_MEMORY_CPU, 0}, 0, NULL, -1, 0, NULL, 0, -1, NULL, 0, 0 }
+  { sizeof(hmc_region_options_t), {HMC_MEMORY_CPU, 0}, 0, NULL, -1, 0, NULL, 0, -1, NULL, 0, 0, NULL, NULL }
 
 enum {
   HMC_REGION_POPULATE = 1, /* the call commits allocated host memory, not the first touch of each page */

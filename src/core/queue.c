@@ -67,11 +67,12 @@ static hmci_operation_t *add_operation(hmci_flight_t *flight, hmci_operation_kin
 /* The bytes of a put or a get as the operation's local side; a small put's are copied. */
 static void set_local(hmci_flight_t *flight, hmci_operation_t *operation, const start_t *what) {
   const void *local = what->local;
+  operation->local = &hmci_anywhere;
   if (what->kind == HMCI_PUT && what->length <= HMC_QUEUE_COPIED) {
     memcpy(flight->copied, local, what->length);
     local = flight->copied;
+    operation->local = &hmci_copied;
   }
-  operation->local = &hmci_anywhere;
   operation->single = (hmci_segment_t){hmci_anywhere_offset(local), what->offset, what->length};
 }
 

@@ -72,6 +72,7 @@ struct hmc_queue {
 /* Local sides that are plain addresses: an address is `HMCI_ANYWHERE_BASE` + offset. */
 #define HMCI_ANYWHERE_BASE 4096u /* nobody maps the first page */
 extern const hmci_region_view_t hmci_anywhere;
+extern const hmci_region_view_t hmci_copied; /* likewise; the bytes are HMC's, so they are there */
 static inline uint64_t hmci_anywhere_offset(const void *pointer) {
   return (uint64_t)(uintptr_t)pointer - HMCI_ANYWHERE_BASE;
 }

@@ -20,6 +20,14 @@ const hmci_region_view_t hmci_anywhere = {.base = (uint8_t *)(uintptr_t)HMCI_ANY
                                           .descriptor = -1,
                                           .anywhere = true};
 
+const hmci_region_view_t hmci_copied = {.base = (uint8_t *)(uintptr_t)HMCI_ANYWHERE_BASE,
+                                        .size = UINT64_MAX - HMCI_ANYWHERE_BASE,
+                                        .memory = {HMC_MEMORY_CPU, 0},
+                                        .ops = &hmci_memory_host,
+                                        .descriptor = -1,
+                                        .owned = true,
+                                        .anywhere = true};
+
 /* ---- lanes ------------------------------------------------------------------------------------------------------- */
 
 hmci_lane_t *hmci_lane_find(hmc_queue_t *queue, uint64_t number) {

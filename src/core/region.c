@@ -131,6 +131,8 @@ static hmc_status_t create(hmc_context_t *context, const hmc_region_options_t *o
   region->view.size = options->bytes;
   region->view.rights = options->rights;
   region->view.leased = options->flags & HMC_REGION_LEASED;
+  region->view.written = options->written;
+  region->view.written_user = options->written_user;
   hmci_list_init(&region->leases);
   region->view.descriptor = -1;
   if (options->name) snprintf(region->name, sizeof region->name, "%s", options->name);

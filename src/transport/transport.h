@@ -50,6 +50,8 @@ typedef struct hmci_region_view {
   bool leased;    /* peers reach it under leases only: by the owner's service thread, never by a mapping or a key */
   bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
   uint64_t chunk; /* device memory: the size to move it in */
+  hmc_region_written_t written; /* NULL: nobody is told */
+  void *written_user;
   _Atomic uint32_t users;
   _Atomic bool reached; /* a peer has asked for it, or a transport keeps something of it: its end is to be told */
 } hmci_region_view_t;
@@ -63,6 +65,11 @@ typedef struct hmci_lease_use {
   const struct hmci_segment *segments; /* their `local` and `length`: places in the region */
   uint32_t count;
 } hmci_lease_use_t;
+
+/* Comes after what a peer wrote by way of this process is visible; the caller is among the region's users. */
+static inline void hmci_region_tell(const hmci_region_view_t *region) {
+  if (region->written) region->written(region->written_user);
+}
 
 /* Comes before a transport keeps what is made of a region, its own or one that peers reach, beyond an operation. */
 static inline void hmci_region_note_reached(const hmci_region_view_t *region) {

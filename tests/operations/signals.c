@@ -2,6 +2,7 @@
 #include "suite.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #define WORDS_SIZE 4096u
@@ -339,4 +340,62 @@ void signal_undone_when_cancelled(void **state) {
   far_close(&data);
   far_close(&words);
   couple_close(&couple);
+}
+
+/* ---- a region that says when peers have written */
+
+typedef struct told {
+  _Atomic uint32_t calls;
+  _Atomic uint64_t word; /* of the region, as the last call saw it; host memory only */
+  const uint8_t *base;
+} told_t;
+
+static void note_written(void *user) {
+  told_t *told = user;
+  if (told->base)
+    atomic_store(&told->word, __atomic_load_n((const uint64_t *)(const void *)told->base, __ATOMIC_ACQUIRE));
+  atomic_fetch_add(&told->calls, 1);
+}
+
+static void await_call(const told_t *told, uint32_t before) {
+  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  while (atomic_load(&told->calls) == before && now_ms() < limit) sched_yield();
+  assert_true(atomic_load(&told->calls) > before);
+}
+
+/* Each write that passes the owner's process calls, after it can be read; a get does not, nor does what maps the region. */
+void written_is_told(void **state) {
+  couple_t *couple = *state;
+  told_t told = {.base = NULL};
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.memory = stamp.far;
+  options.bytes = WORDS_SIZE;
+  options.name = "told";
+  options.rights = HMC_REMOTE_ALL;
+  options.written = note_written;
+  options.written_user = &told;
+  hmc_region_t *region = NULL;
+  assert_success(hmc_region_create(couple->there, &options, &region));
+  if (stamp_is_host()) told.base = hmc_region_pointer(region);
+  hmc_remote_t *remote = NULL;
+  assert_success(hmc_remote_open(couple->peer, "told", 0, &remote));
+  place_t local = near_make(couple, WORDS_SIZE, false);
+  bool by_tcp = stamp.type == HMC_CONNECTION_TCP, by_mapping = stamp_is("shm") && stamp_is_host();
+  for (uint64_t round = 1; round <= 20; round++) {
+    uint32_t before = atomic_load(&told.calls);
+    place_store(&local, 0, &round, sizeof round);
+    assert_success(hmc_put(local.region, 0, remote, 0, 8));
+    if (by_tcp) await_call(&told, before);
+    if (by_tcp && stamp_is_host()) assert_int_equal(atomic_load(&told.word), round);
+    before = atomic_load(&told.calls);
+    assert_success(hmc_atomic(remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, NULL));
+    if (by_tcp) await_call(&told, before);
+    before = atomic_load(&told.calls);
+    assert_success(hmc_get(local.region, 0, remote, 0, 8));
+    assert_int_equal(atomic_load(&told.calls), before);
+  }
+  if (by_mapping) assert_int_equal(atomic_load(&told.calls), 0);
+  hmc_remote_close(remote);
+  hmc_region_close(region);
+  place_close(&local);
 }

@@ -131,7 +131,8 @@ void spin_ns(uint64_t nanoseconds);
   X(signal_after_a_get)                                                                                                \
   X(signal_undone_when_refused)                                                                                        \
   X(signal_undone_when_stale)                                                                                          \
-  X(signal_undone_when_cancelled)
+  X(signal_undone_when_cancelled)                                                                                      \
+  X(written_is_told)
 #define NOTIFICATION_TESTS(X)                                                                                          \
   X(notification_after_data_and_signal)                                                                                \
   X(notification_after_a_get)                                                                                          \

@@ -10,7 +10,7 @@
 
 enum { BYTES_PER_NANOSECOND = 4, PATIENT_BYTES = 4 << 20 };
 #define LOOK_AFTER UINT64_C(8000) /* nanoseconds: a small operation between two processors of a host takes less */
-enum { QUEUE_BEFORE_SEND = 32 };  /* small operations kept back while earlier ones are unacknowledged */
+enum { QUEUE_BEFORE_SEND = 100 }; /* small operations kept back while earlier ones are unacknowledged */
 
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
 static void end_all(hmci_requester_t *requester, hmc_status_t status) {

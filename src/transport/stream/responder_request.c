@@ -88,6 +88,7 @@ bool hmci_responder_is_staged(const hmci_responder_t *responder) {
  * broken. */
 static bool end_chunk(hmci_responder_t *responder) {
   hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->in);
+  if (slot->last && slot->status == HMC_SUCCESS && slot->region) hmci_region_tell(slot->region);
   hmci_responder_release(responder, &slot->region);
   hmc_status_t status = slot->status;
   if (slot->sequence == responder->chunk_sequence && status == HMC_SUCCESS) status = responder->chunk_status;
@@ -166,6 +167,7 @@ static bool end_payload(hmci_responder_t *responder) {
     hmci_stage_newest(&responder->in)->started = true; /* damaged: not copied */
     if (!hmci_responder_end_chunks(responder, true, &moved)) return false;
   }
+  if (responder->region) hmci_region_tell(responder->region); /* damaged bytes are there too */
   hmci_responder_release(responder, &responder->region);
   if (responder->refused_status == HMC_SUCCESS && request->type == HMCI_WIRE_NOTIFY) {
     const hmci_host_t *host = responder->host;
@@ -214,6 +216,7 @@ static bool take_atomic(hmci_responder_t *responder, const hmci_segment_t *entri
                           .compare = entries[2].local};
   hmc_status_t status =
       hmci_atomic_on_region(responder->region, entries[0].local, (unsigned)entries[0].length, &atomic);
+  if (status == HMC_SUCCESS) hmci_region_tell(responder->region);
   hmci_responder_release(responder, &responder->region);
   if (status != HMC_SUCCESS) hmci_responder_refuse(responder, status);
   if (status != HMC_SUCCESS || !atomic.fetch) return end_operation(responder);

@@ -68,6 +68,7 @@ static hmc_status_t do_put(verbs_connection_t *connection, const verbs_message_t
   hmc_status_t status = acquire(connection, message, HMC_REMOTE_WRITE, &region);
   if (status != HMC_SUCCESS) return status;
   status = hmci_verbs_copy_in(region, region->base + message->offset, payload, message->length);
+  if (status == HMC_SUCCESS) hmci_region_tell(region);
   host->region_release(host, region);
   return status;
 }
@@ -80,6 +81,7 @@ static hmc_status_t do_atomic(verbs_connection_t *connection, const verbs_messag
   hmci_atomic_t atomic = {
       .operation = (hmc_atomic_operation_t)message->operation, .operand = message->value, .compare = message->compare};
   status = hmci_atomic_on_region(region, message->offset, (unsigned)message->length, &atomic);
+  if (status == HMC_SUCCESS) hmci_region_tell(region);
   host->region_release(host, region);
   *fetched = atomic.fetched;
   return status;
