@@ -66,10 +66,15 @@ static inline uint64_t bits_of(const void *value, size_t size) {
     return shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                                  \
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_##operation##_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, TYPE value, int pe) {     \
-    *fetch = shmem_ctx_##NAME##_atomic_##operation(ctx, dest, value, pe);                                              \
+    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    if (place.near) {                                                                                                  \
+      *fetch = shmem_ctx_##NAME##_atomic_##operation(ctx, dest, value, pe);                                            \
+    } else {                                                                                                           \
+      hmci_far_fetch(place.ctx, place.pe, place.offset, FAR, sizeof value, bits_of(&value, sizeof value), 0, fetch);   \
+    }                                                                                                                  \
   }                                                                                                                    \
   void shmem_##NAME##_atomic_##operation##_nbi(TYPE *fetch, TYPE *dest, TYPE value, int pe) {                          \
-    *fetch = shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                                \
+    shmem_ctx_##NAME##_atomic_##operation##_nbi(SHMEM_CTX_DEFAULT, fetch, dest, value, pe);                            \
   }                                                                                                                    \
   PROFILED(shmem_ctx_##NAME##_atomic_##operation);                                                                     \
   PROFILED(shmem_##NAME##_atomic_##operation);                                                                         \
@@ -111,10 +116,15 @@ static inline uint64_t bits_of(const void *value, size_t size) {
     return shmem_ctx_##NAME##_atomic_fetch(SHMEM_CTX_DEFAULT, source, pe);                                             \
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_fetch_nbi(shmem_ctx_t ctx, TYPE *fetch, const TYPE *source, int pe) {                 \
-    *fetch = shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                         \
+    place_t place = find(ctx, source, sizeof(TYPE), pe);                                                               \
+    if (place.near) {                                                                                                  \
+      *fetch = shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                       \
+    } else {                                                                                                           \
+      hmci_far_fetch(place.ctx, place.pe, place.offset, HMC_ATOMIC_ADD, sizeof(TYPE), 0, 0, fetch);                    \
+    }                                                                                                                  \
   }                                                                                                                    \
   void shmem_##NAME##_atomic_fetch_nbi(TYPE *fetch, const TYPE *source, int pe) {                                      \
-    *fetch = shmem_ctx_##NAME##_atomic_fetch(SHMEM_CTX_DEFAULT, source, pe);                                           \
+    shmem_ctx_##NAME##_atomic_fetch_nbi(SHMEM_CTX_DEFAULT, fetch, source, pe);                                         \
   }                                                                                                                    \
   PROFILED(shmem_ctx_##NAME##_atomic_fetch);                                                                           \
   PROFILED(shmem_##NAME##_atomic_fetch);                                                                               \
@@ -146,10 +156,10 @@ HMC_SHMEM_AMO_TYPES(DEFINE_EXTENDED, )
     shmem_ctx_##NAME##_atomic_add(SHMEM_CTX_DEFAULT, dest, 1, pe);                                                     \
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_fetch_inc_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, int pe) {                     \
-    *fetch = shmem_ctx_##NAME##_atomic_fetch_add(ctx, dest, 1, pe);                                                    \
+    shmem_ctx_##NAME##_atomic_fetch_add_nbi(ctx, fetch, dest, 1, pe);                                                  \
   }                                                                                                                    \
   void shmem_##NAME##_atomic_fetch_inc_nbi(TYPE *fetch, TYPE *dest, int pe) {                                          \
-    *fetch = shmem_ctx_##NAME##_atomic_fetch_add(SHMEM_CTX_DEFAULT, dest, 1, pe);                                      \
+    shmem_ctx_##NAME##_atomic_fetch_add_nbi(SHMEM_CTX_DEFAULT, fetch, dest, 1, pe);                                    \
   }                                                                                                                    \
   TYPE shmem_ctx_##NAME##_atomic_compare_swap(shmem_ctx_t ctx, TYPE *dest, TYPE cond, TYPE value, int pe) {            \
     place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
@@ -166,10 +176,16 @@ HMC_SHMEM_AMO_TYPES(DEFINE_EXTENDED, )
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_compare_swap_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, TYPE cond, TYPE value,     \
                                                   int pe) {                                                            \
-    *fetch = shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                       \
+    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    if (place.near) {                                                                                                  \
+      *fetch = shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                     \
+    } else {                                                                                                           \
+      hmci_far_fetch(place.ctx, place.pe, place.offset, HMC_ATOMIC_COMPARE_SWAP, sizeof value,                         \
+                     bits_of(&value, sizeof value), bits_of(&cond, sizeof cond), fetch);                               \
+    }                                                                                                                  \
   }                                                                                                                    \
   void shmem_##NAME##_atomic_compare_swap_nbi(TYPE *fetch, TYPE *dest, TYPE cond, TYPE value, int pe) {                \
-    *fetch = shmem_ctx_##NAME##_atomic_compare_swap(SHMEM_CTX_DEFAULT, dest, cond, value, pe);                         \
+    shmem_ctx_##NAME##_atomic_compare_swap_nbi(SHMEM_CTX_DEFAULT, fetch, dest, cond, value, pe);                       \
   }                                                                                                                    \
   PROFILED(shmem_ctx_##NAME##_atomic_fetch_inc);                                                                       \
   PROFILED(shmem_##NAME##_atomic_fetch_inc);                                                                           \

@@ -22,6 +22,7 @@ static void set_word(int pe, _Atomic uint64_t *mine, uint64_t value) {
     hmci_ring(pe);
   } else {
     hmci_far_atomic(NULL, pe, offset, HMC_ATOMIC_STORE, 8, value, 0, false);
+    hmci_far_push(NULL);
   }
 }
 

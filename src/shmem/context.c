@@ -17,6 +17,7 @@ void hmci_contexts_open(void) {
 void hmci_contexts_close(void) {
   hmc_queue_destroy(default_context.queue);
   default_context.queue = NULL;
+  free(default_context.fetches);
   pthread_mutex_destroy(&default_context.lock);
 }
 
@@ -69,6 +70,7 @@ void shmem_ctx_destroy(shmem_ctx_t ctx) {
   hmci_quiet(ctx);
   unlink_context(ctx);
   hmc_queue_destroy(ctx->queue);
+  free(ctx->fetches);
   pthread_mutex_destroy(&ctx->lock);
   free(ctx);
 }
@@ -81,7 +83,8 @@ int shmem_ctx_get_team(shmem_ctx_t ctx, shmem_team_t *team) {
   return 0;
 }
 
-/* Sessions are hints; how small far operations travel together is the engine's affair already. */
+/* Sessions are hints. In one of batches, what would be sent at once for somebody who may be waiting for it, a signal,
+ * waits for company too; its end sends all. */
 void shmem_ctx_session_start(shmem_ctx_t ctx, long options, const shmem_ctx_session_config_t *config,
                              long config_mask) {
   (void)config_mask;
@@ -99,6 +102,7 @@ void shmem_ctx_session_stop(shmem_ctx_t ctx) {
   pthread_mutex_lock(&found->lock);
   found->session = 0;
   pthread_mutex_unlock(&found->lock);
+  hmci_far_push(found);
 }
 
 PROFILED(shmem_ctx_create);

@@ -2,7 +2,7 @@
  *
  * A connection is made at the first operation on a PE. Each context has a queue, made at its first far operation: so
  * contexts complete and order apart from each other. Small puts are copied by the queue and need no answer before the
- * next quiet. An operation that fails ends the job: SHMEM has no way to report it.
+ * next quiet; what non-blocking atomics fetch is handed out by it. An operation that fails ends the job: SHMEM has no way to report it.
  *
  * Locking: a context's lock is held while its queue is used, for any thread may use a context. */
 #include "state.h"
@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define DEPTH 4096 /* operations under way per context: a stream of small puts seldom waits for the other end */
 
 static void expect(hmc_status_t status, const char *what, int pe) {
   if (status != HMC_SUCCESS) hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
@@ -58,21 +60,51 @@ void hmci_far_close(void) {
 static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
   if (!*ctx) *ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
   pthread_mutex_lock(&(*ctx)->lock);
-  if (!(*ctx)->queue) expect(hmc_queue_create(hmci_pe.context, NULL, &(*ctx)->queue), "a queue of", hmci_pe.me);
+  if (!(*ctx)->queue) {
+    hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
+    options.depth = DEPTH;
+    expect(hmc_queue_create(hmci_pe.context, &options, &(*ctx)->queue), "a queue of", hmci_pe.me);
+  }
   return (*ctx)->queue;
 }
 
 static void leave(struct hmc_shmem_ctx *ctx) { pthread_mutex_unlock(&ctx->lock); }
 
+/* Leaves after an operation that nobody waits for. */
+static void leave_under_way(struct hmc_shmem_ctx *ctx) {
+  atomic_store_explicit(&ctx->unsent, true, memory_order_relaxed);
+  leave(ctx);
+}
+
 static void flush(hmc_queue_t *queue, hmc_peer_t *peer, int pe) {
   expect(hmc_queue_flush(queue, peer, 0), "completing operations at", pe);
 }
 
+/* Hands out what atomics at that PE have fetched, at all with -1. They are complete. */
+static void give_fetched(struct hmc_shmem_ctx *ctx, int pe) {
+  size_t kept = 0;
+  for (size_t i = 0; i < ctx->n_fetches; i++) {
+    hmci_fetch_t *fetch = &ctx->fetches[i];
+    if (pe >= 0 && fetch->pe != pe) { /* the engine may still write into it: it keeps its place */
+      kept = i + 1;
+      continue;
+    }
+    if (fetch->into) memcpy(fetch->into, &fetch->word, fetch->width);
+    fetch->into = NULL;
+  }
+  ctx->n_fetches = kept;
+}
+
+static void flush_all(struct hmc_shmem_ctx *ctx) {
+  hmc_status_t status = hmc_queue_flush(ctx->queue, NULL, 0);
+  if (status != HMC_SUCCESS) hmci_die("a pending operation: %s (%s)", hmc_status_text(status), hmc_last_error());
+  give_fetched(ctx, -1);
+}
+
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx) {
   if (!ctx->queue) return;
-  hmc_queue_t *queue = enter(&ctx);
-  hmc_status_t status = hmc_queue_flush(queue, NULL, 0);
-  if (status != HMC_SUCCESS) hmci_die("a pending operation: %s (%s)", hmc_status_text(status), hmc_last_error());
+  enter(&ctx);
+  flush_all(ctx);
   leave(ctx);
 }
 
@@ -80,6 +112,7 @@ void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe) {
   hmci_far_t *far = ctx->queue ? __atomic_load_n(&hmci_pe.far[pe], __ATOMIC_ACQUIRE) : NULL;
   if (!far) return;
   flush(enter(&ctx), far->peer, pe);
+  give_fetched(ctx, pe);
   leave(ctx);
 }
 
@@ -87,6 +120,16 @@ void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
   if (!ctx) ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
   if (!ctx->queue) return;
   expect(hmc_queue_fence(enter(&ctx)), "ordering the operations of", hmci_pe.me);
+  leave(ctx);
+}
+
+/* Small operations may be kept back for company; this sends them. */
+void hmci_far_push(struct hmc_shmem_ctx *ctx) {
+  if (!ctx) ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  if (!atomic_load_explicit(&ctx->unsent, memory_order_relaxed)) return; /* this thread's own are in its sight */
+  if (pthread_mutex_trylock(&ctx->lock)) return;                         /* who has it sends, or waits for the end */
+  atomic_store_explicit(&ctx->unsent, false, memory_order_relaxed);
+  hmc_queue_under_way(ctx->queue);
   leave(ctx);
 }
 
@@ -98,7 +141,7 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
   hmc_queue_t *queue = enter(&ctx);
   expect(hmc_queue_put(queue, source, far->remote, offset, size), "a put to", pe);
   if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe); /* else the source is free already */
-  leave(ctx);
+  leave_under_way(ctx);
 }
 
 void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size,
@@ -111,7 +154,8 @@ void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const
                        .value = signal};
   expect(hmc_queue_put_signal(queue, source, far->remote, offset, size, &word), "a put with a signal to", pe);
   if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe);
-  leave(ctx);
+  leave_under_way(ctx);
+  if (!(ctx->session & SHMEM_CTX_SESSION_BATCH)) hmci_far_push(ctx); /* somebody may be waiting for it */
 }
 
 static bool is_word(size_t offset, size_t size) {
@@ -144,6 +188,20 @@ uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_a
       fetch ? hmc_queue_atomic_fetch(queue, far->remote, offset, operation, width, operand, compare, &fetched)
             : hmc_queue_atomic(queue, far->remote, offset, operation, width, operand, compare, NULL);
   expect(status, "an atomic at", pe);
-  leave(ctx);
+  leave_under_way(ctx);
   return fetched;
+}
+
+void hmci_far_fetch(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation, unsigned width,
+                    uint64_t operand, uint64_t compare, void *into) {
+  hmci_far_t *far = far_of(pe);
+  hmc_queue_t *queue = enter(&ctx);
+  if (!ctx->fetches) ctx->fetches = calloc(HMCI_FETCHES, sizeof *ctx->fetches);
+  if (!ctx->fetches) hmci_die("no memory for non-blocking atomics");
+  if (ctx->n_fetches == HMCI_FETCHES) flush_all(ctx);
+  hmci_fetch_t *fetch = &ctx->fetches[ctx->n_fetches++];
+  *fetch = (hmci_fetch_t){.into = into, .width = width, .pe = pe};
+  expect(hmc_queue_atomic(queue, far->remote, offset, operation, width, operand, compare, &fetch->word), "an atomic at",
+         pe);
+  leave_under_way(ctx);
 }

@@ -156,6 +156,7 @@ static void find_locals(void) {
   int here = 0; /* PEs that share this processor's host, whether or not they share memory */
   for (int i = 0; i < hmci_pe.n; i++) here += memcmp(hmci_pe.cards[i].ip, hmci_pe.cards[hmci_pe.me].ip, 4) == 0;
   hmci_pe.oversubscribed = here > sysconf(_SC_NPROCESSORS_ONLN);
+  hmci_pe.is_roomy = 2 * here <= sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------------ */
@@ -186,9 +187,24 @@ static char *aligned_view(char *from, size_t size) {
   return start;
 }
 
+/* A far PE has written to this one, which may be asleep. In a service thread. */
+static void wake_sleeper(void *user) {
+  (void)user;
+  if (__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) hmci_ring(hmci_pe.me); /* partner: make_parts */
+}
+
+static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.pointer = pointer;
+  options.bytes = size;
+  options.name = name;
+  options.rights = HMC_REMOTE_ALL;
+  options.written = wake_sleeper;
+  expect(hmc_region_create(hmci_pe.context, &options, region), "the symmetric heap");
+}
+
 static char *allocate_region(size_t size, const char *name) {
-  hmc_memory_t host = {HMC_MEMORY_CPU, 0};
-  expect(hmc_region_allocate(hmci_pe.context, host, size, name, HMC_REMOTE_ALL, &hmci_pe.region), "the symmetric heap");
+  create_region(NULL, size, name, &hmci_pe.region);
   return hmc_region_pointer(hmci_pe.region);
 }
 
@@ -233,8 +249,9 @@ static bool be_far(void) {
 static void make_parts(void) {
   bool some_share = hmci_pe.n_locals > 1 ? meet_at_arena() : be_far();
   hmci_pe.all_near = hmci_pe.n_locals == hmci_pe.n;
-  hmci_pe.part = aligned_view(hmci_pe.base[hmci_pe.me], hmci_pe.part_size);
-  hmci_pe.base[hmci_pe.me] = hmci_pe.part;
+  char *part = aligned_view(hmci_pe.base[hmci_pe.me], hmci_pe.part_size);
+  hmci_pe.base[hmci_pe.me] = part;
+  __atomic_store_n(&hmci_pe.part, part, __ATOMIC_RELEASE); /* partner: wake_sleeper */
   if (hmci_pe.all_near || !some_share) return;
   /* PEs of other hosts may ask for a part as soon as they have started. */
   if (hmci_pe.n_locals > 1) create_region(part, hmci_pe.part_size, "shmem", &hmci_pe.exposed);
@@ -261,6 +278,16 @@ static void open_fast_path(void) {
 
 /* ---- init and finalize ------------------------------------------------------------------------------------------------- */
 
+/* Where PEs share processors, a thread that polls takes its processor from the one that would bring what it polls for. */
+static void create_context(void) {
+  bool crowded = boot.one_host && boot.size > sysconf(_SC_NPROCESSORS_ONLN) && !getenv("HMC_SPIN");
+  if (crowded) setenv("HMC_SPIN", "0", 1);
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  options.name = "shmem";
+  expect(hmc_context_create(&options, &hmci_pe.context), "starting");
+  if (crowded) unsetenv("HMC_SPIN");
+}
+
 static void join_job(void) {
   hmci_pe.me = boot.rank;
   hmci_pe.n = boot.size;
@@ -268,9 +295,7 @@ static void join_job(void) {
   char *globals = NULL;
   size_t globals_size = hmci_globals_find(&globals);
   hmc_shmem_here.globals_size = globals_size; /* for the card */
-  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
-  options.name = "shmem";
-  expect(hmc_context_create(&options, &hmci_pe.context), "starting");
+  create_context();
   exchange_cards();
   find_locals();
   lay_out_part();
@@ -337,7 +362,8 @@ static void leave_job(void) {
   hmci_heap_close();
   hmci_far_close();
   hmc_region_close(hmci_pe.exposed);
-  munmap(hmci_pe.part, hmci_pe.part_size);
+  hmc_region_close(hmci_pe.region);
+  munmap(hmci_pe.part, hmci_pe.part_size); /* nobody looks into it any more: see wake_sleeper */
   hmc_remote_close(hmci_pe.arena);
   hmc_context_destroy(hmci_pe.context);
   free(hmci_pe.cards);

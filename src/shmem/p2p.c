@@ -12,7 +12,7 @@
     case SHMEM_CMP_GE: return left >= right;                                                                           \
     case SHMEM_CMP_LT: return left < right;                                                                            \
     case SHMEM_CMP_LE: return left <= right;                                                                           \
-    default: hmci_die("%d is not a comparison (SHMEM_CMP_*)", cmp);                                                       \
+    default: hmci_die("%d is not a comparison (SHMEM_CMP_*)", cmp);                                                    \
     }                                                                                                                  \
   }                                                                                                                    \
   typedef struct NAME##_search {                                                                                       \

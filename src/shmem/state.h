@@ -47,11 +47,12 @@ typedef struct hmci_far {
 
 typedef struct hmci_pe {
   int me, n;
-  int levels;       /* how often init was called and not finalized */
-  int thread_level; /* SHMEM_THREAD_* */
-  bool checks;      /* misuse is looked for */
-  bool oversubscribed;
-  hmci_card_t *cards; /* by PE */
+  int levels;          /* how often init was called and not finalized */
+  int thread_level;    /* SHMEM_THREAD_* */
+  bool checks;         /* misuse is looked for */
+  bool oversubscribed; /* more PEs than processors on this host */
+  bool is_roomy;       /* each PE has a processor for its service thread too */
+  hmci_card_t *cards;  /* by PE */
 
   hmc_context_t *context;
   hmc_region_t *region;  /* the arena at a leader, the part at a far PE; NULL elsewhere */
@@ -161,12 +162,25 @@ void hmci_teams_close(void);
 
 /* ---- contexts (context.c) ------------------------------------------------------------------------------------------ */
 
+/* What a non-blocking atomic will have fetched; the engine writes 8 bytes, the program may want 4. */
+typedef struct hmci_fetch {
+  uint64_t word;
+  void *into;
+  unsigned width;
+  int pe;
+} hmci_fetch_t;
+
+#define HMCI_FETCHES 512 /* under way at a time, per context */
+
 struct hmc_shmem_ctx {
   shmem_team_t team;
   long options;
-  long session;         /* the options of the session that is open; 0: none */
-  pthread_mutex_t lock; /* guards what follows; the list belongs to the team */
-  hmc_queue_t *queue;   /* for far PEs; NULL until the first operation on one */
+  long session;          /* the options of the session that is open; 0: none */
+  _Atomic bool unsent;   /* operations may be kept back; a hint */
+  pthread_mutex_t lock;  /* guards what follows; the list belongs to the team */
+  hmc_queue_t *queue;    /* for far PEs; NULL until the first operation on one */
+  hmci_fetch_t *fetches; /* HMCI_FETCHES of them, or NULL */
+  size_t n_fetches;
   struct hmc_shmem_ctx *next;
 };
 
@@ -181,11 +195,16 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait);
 uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation,
                          unsigned width, uint64_t operand, uint64_t compare, bool fetch);
+/* As hmci_far_atomic; what was there is in `into` after the next quiet. */
+void hmci_far_fetch(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation, unsigned width,
+                    uint64_t operand, uint64_t compare, void *into);
 void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size,
                          size_t word_offset, uint64_t signal, bool add, bool wait);
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx);
 void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe);
 void hmci_far_fence(struct hmc_shmem_ctx *ctx);
+/* Sends what is kept back for company; NULL: of the default context. Waits for nothing. */
+void hmci_far_push(struct hmc_shmem_ctx *ctx);
 void hmci_far_close(void);
 
 /* ---- the calls without types --------------------------------------------------------------------------------------- */

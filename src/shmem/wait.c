@@ -2,8 +2,9 @@
  *
  * Whoever waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
  * `asleep` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
- * PE where it sleeps. Stores that were inlined ring when their PE waits itself, or not at all, as what the engine writes:
- * therefore each sleep is short.
+ * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
+ * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
+ * short. A PE that waits for far ones sleeps soon unless it has two processors: its service thread needs one.
  * A PE that sleeps sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no ring is lost. */
 #include "state.h"
 
@@ -17,6 +18,8 @@
 #define SPINS_CROWDED 30 /* and where not: another PE is to write what this one waits for */
 #define SPINS_ALONE 25   /* before others are woken */
 #define YIELDS 20
+#define YIELDS_FAR 1
+#define YIELD_FAR 100000  /* ns of yields in all, where far PEs may write and there are processors enough */
 #define FIRST_SLEEP 50000 /* ns */
 #define LONGEST_SLEEP 1000000
 
@@ -55,18 +58,34 @@ static void sleep_until(hmci_condition_t holds, const void *argument) {
   }
 }
 
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* True where the condition holds. What comes from far PEs takes a network's time, and is written by a thread of this
+ * process, which gets the processor by each yield. */
+static bool yield_until(hmci_condition_t holds, const void *argument) {
+  bool patient = !hmci_pe.all_near && hmci_pe.is_roomy;
+  uint64_t until = patient ? now_ns() + YIELD_FAR : 0;
+  int yields = hmci_pe.all_near ? YIELDS : YIELDS_FAR;
+  for (int i = 0; i < yields || (patient && now_ns() < until); i++) {
+    sched_yield();
+    if (holds(argument)) return true;
+  }
+  return false;
+}
+
 void hmci_wait(hmci_condition_t holds, const void *argument) {
-  /* What comes from far PEs is written by a thread of this process, which wants a processor too. */
+  if (!hmci_pe.all_near) hmci_far_push(NULL);
   int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
   for (int i = 0; i < spins; i++) {
     if (holds(argument)) return;
     if (i == SPINS_ALONE) hmci_ring_all(); /* of the stores before this wait, somebody may be waiting for one */
     relax();
   }
-  for (int i = 0; i < YIELDS; i++) {
-    sched_yield();
-    if (holds(argument)) return;
-  }
+  if (yield_until(holds, argument)) return;
   leave_where_the_job_ends();
   sleep_until(holds, argument);
 }

@@ -1,6 +1,8 @@
 /* Atomics of every type, with and without a context and without waiting; all PEs on one word at the last PE. */
 #include "check.h"
 
+#include <string.h>
+
 static int me, n, last;
 static shmem_ctx_t ctx;
 
@@ -194,6 +196,33 @@ static void test_signals(void) {
   CHECK(shmem_signal_fetch(&word) == 10);
 }
 
+/* More than the library keeps at a time, on neighbours of 4 bytes: each fetches a number of its own, and nothing else is
+ * touched. One PE at a time; a session of batches changes nothing of it. */
+static void test_many_without_waiting(void) {
+  enum { MANY = 1500 };
+  static int32_t count, got[MANY + 2];
+  static char seen[MANY];
+  for (int turn = 0; turn < n; turn++) {
+    count = 0;
+    shmem_barrier_all();
+    if (me == turn) {
+      for (int i = 0; i < MANY + 2; i++) got[i] = -1;
+      memset(seen, 0, sizeof seen);
+      shmem_ctx_session_start(SHMEM_CTX_DEFAULT, SHMEM_CTX_SESSION_BATCH, NULL, 0);
+      for (int i = 0; i < MANY; i++) shmem_int32_atomic_fetch_add_nbi(&got[i + 1], &count, 1, (me + 1) % n);
+      shmem_ctx_session_stop(SHMEM_CTX_DEFAULT);
+      int target = (me + 1) % n;
+      shmem_pe_quiet(&target, 1);
+      for (int i = 0; i < MANY; i++) {
+        CHECK(got[i + 1] >= 0 && got[i + 1] < MANY && !seen[got[i + 1]]);
+        seen[got[i + 1]] = 1;
+      }
+      CHECK(got[0] == -1 && got[MANY + 1] == -1);
+    }
+    shmem_barrier_all();
+  }
+}
+
 int main(void) {
   shmem_init();
   me = shmem_my_pe();
@@ -207,6 +236,7 @@ int main(void) {
   HMC_SHMEM_OLD_EXTENDED_AMO_TYPES(RUN, old_extended)
   HMC_SHMEM_OLD_AMO_TYPES(RUN, old)
   test_signals();
+  test_many_without_waiting();
   shmem_ctx_destroy(ctx);
   shmem_finalize();
   return 0;
