@@ -145,13 +145,13 @@ static void leases(hmc_store_t *store, hmc_store_t *other) {
 static void meet(uint32_t index) {
   hmc_store_t *store = join_store();
   for (int round = 0; round < 5; round++) {
-    char mine[16], all[MEETERS * 16];
+    char mine[32], all[MEETERS * 32];
     CHECK(hmc_store_barrier(store, "all come", MEETERS, 0) == HMC_SUCCESS);
     snprintf(mine, sizeof(mine), "%u of %d", index, round);
     CHECK(hmc_store_gather(store, "all tell", MEETERS, index, mine, sizeof(mine), all, 0) == HMC_SUCCESS);
     for (uint32_t i = 0; i < MEETERS; i++) {
       snprintf(mine, sizeof(mine), "%u of %d", i, round);
-      CHECK(strcmp(all + (size_t)i * 16, mine) == 0);
+      CHECK(strcmp(all + (size_t)i * 32, mine) == 0);
     }
   }
   hmc_store_close(store);
