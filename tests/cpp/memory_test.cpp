@@ -78,7 +78,7 @@ static void expect_throw(MemoryType type) {
     thrown++;
   }
   try {
-    memory.setDeviceIdAndMemoryType(0, type);
+    static_cast<void>(memory.setDeviceIdAndMemoryType(0, type));
   } catch (const std::runtime_error &) {
     thrown++;
   }

@@ -54,7 +54,7 @@ inline uint64_t default_timeout_ms() {
     if (hmc_settings_get(i, &setting) != HMC_SUCCESS || std::strcmp(setting.name, "HMC_TIMEOUT") != 0) continue;
     char *unit = nullptr;
     uint64_t value = std::strtoull(setting.value, &unit, 10);
-    switch (*unit | 0x20) { /* "30s", "5ms", "20us", "100ns", "500" */
+    switch (*unit | 0x20) { /* "30s", "5ms", "20us", "100ns" */
     case 's': return value * 1000;
     case 'u': return value / 1000 + 1;
     case 'n': return value / 1000000 + 1;
