@@ -26,7 +26,8 @@ def watch(api):
 
         def get_xfer_descs(self, descs, mem_type=None):
             made = super().get_xfer_descs(descs, mem_type)
-            self._last = descs
+            if isinstance(descs, (list, numpy.ndarray)):
+                self._last = descs
             return made
 
         def prep_xfer_dlist(self, agent_name, xfer_list, *more, **named):
