@@ -426,7 +426,7 @@ static bool read_bytes(hmci_watch_t *watch, uint32_t events) {
 }
 
 static bool await_bytes(reader_t *reader, uint64_t bytes) {
-  for (int i = 0; i < 2000 && atomic_load(&reader->bytes) < bytes; i++) {
+  for (int i = 0; i < 60000 && atomic_load(&reader->bytes) < bytes; i++) {
     nanosleep(&(struct timespec){0, 1000000}, NULL);
   }
   return atomic_load(&reader->bytes) == bytes;
