@@ -13,57 +13,64 @@
 
 enum { LATENCY_DEPTH = 1, BANDWIDTH_DEPTH = 8 };
 
-static const char help[] =
-    "Usage: hmc-perf [OPTION]...              be the server: lend a region to clients\n"
-    "       hmc-perf [OPTION]... HOST         be the client: measure against that server\n"
-    "       hmc-perf [OPTION]... --self       both at once, on this host\n"
-    "       hmc-perf pool [OPTION]...         copies of SMEM's pool instead: see hmc-perf pool --help\n"
-    "\n"
-    "What is measured (client):\n"
-    "  -o, --op put|get          write to the server's memory, or read from it (put)\n"
-    "  -s, --size LIST           bytes of one operation: 8 or 8,4K,1M or 8..64M, powers of two (8..1M;\n"
-    "                            with --mode: 64K,1M,4M,16M)\n"
-    "  -t, --transport TYPE      auto, shm, tcp, rdma or ucx; all but auto are required: no falling back (auto)\n"
-    "  -l, --latency             one operation at a time, median and 99th percentile (the default)\n"
-    "  -b, --bandwidth           several in flight, bytes per second\n"
-    "  -D, --depth N             how many in flight per thread; more than 1 means --bandwidth (8)\n"
-    "  -T, --threads N           threads that do so side by side (1)\n"
-    "  -n, --iterations N        so many operations per size and thread, instead of\n"
-    "  -d, --seconds S           so long per size (0.5)\n"
-    "  -w, --warmup N            operations before the clock starts (16)\n"
-    "  -v, --verify              look at the bytes afterwards\n"
-    "  -M, --mode MODE           force how the bytes go between two devices, to compare (server: lend what it needs):\n"
-    "                              uhm       device to device by the library, staged and overlapped where need be\n"
-    "                              rdma_cpu  host to host by RDMA, for comparison\n"
-    "                              g2h2g     device to host, host to host, host to device, each for the whole\n"
-    "                              serial    the same for one chunk after the other (--chunk SIZE: 1M)\n"
-    "                              ucx       as uhm, by UCX\n"
-    "  -f, --format FORMAT       text, json (one object per line) or csv (text)\n"
-    "\n"
-    "Where it happens:\n"
-    "  -m, --memory KIND[:N]     memory at this end: cpu, sim, nvidia, amd, mlu, ascend, moore, default (cpu;\n"
-    "                            with --mode: an accelerator of this machine, else sim)\n"
-    "      --device N            its device number (0)\n"
-    "  -S, --self                fork the server; --peer-memory KIND[:N] is its memory (cpu)\n"
-    "  -p, --port N              the server's port (2025)\n"
-    "      --bind IP             the address the server listens on (0.0.0.0)\n"
-    "      --region SIZE         bytes the server lends (64M)\n"
-    "  -1, --once                the server ends when its first client leaves\n"
-    "\n"
-    "  -h, --help                this text\n"
-    "  -V, --version             the version\n"
-    "\n"
-    "Examples:\n"
-    "  hmc-perf --self                                    what this host does\n"
-    "  hmc-perf --self --transport tcp --op get -s 8..16M --verify\n"
-    "  hmc-perf --self --memory sim:0 --peer-memory sim:1 --bandwidth\n"
-    "  HMC_SIM_BANDWIDTH=10G hmc-perf --self --mode g2h2g --transport tcp\n"
-    "  hmc-perf                                           on one host, and then on another:\n"
-    "  hmc-perf --size 1M --depth 16 --format json HOST\n"
-    "\n"
-    "Both ends need the same secret: one user on one host has it; elsewhere copy ~/.hmc/secret.\n";
+static const char help[] = "Usage: hmc-perf [OPTION]...              be the server: lend a region to clients\n"
+                           "       hmc-perf [OPTION]... HOST[:PORT]  be the client: measure against that one\n"
+                           "       hmc-perf [OPTION]... --self       both at once, on this host\n"
+                           "       hmc-perf pool [OPTION]...         SMEM's pool: see hmc-perf pool --help\n"
+                           "\n"
+                           "What is measured (client):\n"
+                           "  -o, --op put|get          write to the server's memory, or read from it (put)\n"
+                           "  -s, --size LIST           bytes of one operation: 8 or 8,4K,1M or 8..64M,\n"
+                           "                            powers of two (8..1M; with --mode: 64K,1M,4M,16M)\n"
+                           "  -t, --transport TYPE      auto, shm, tcp, rdma or ucx; all but auto are\n"
+                           "                            required: no falling back (auto)\n"
+                           "  -l, --latency             one at a time, median and 99th percentile (default)\n"
+                           "  -b, --bandwidth           several in flight, bytes per second\n"
+                           "  -D, --depth N             in flight per thread; more than 1: --bandwidth (8)\n"
+                           "  -T, --threads N           threads that do so side by side (1)\n"
+                           "  -n, --iterations N        so many operations per size and thread, instead of\n"
+                           "  -d, --seconds S           so long per size (0.5)\n"
+                           "  -w, --warmup N            operations before the clock starts (16)\n"
+                           "  -v, --verify              look at the bytes afterwards\n"
+                           "  -M, --mode MODE           force how the bytes go between two devices, to\n"
+                           "                            compare (server: lend what it needs):\n"
+                           "                              uhm       device to device by the library\n"
+                           "                              rdma_cpu  host to host by RDMA, for comparison\n"
+                           "                              g2h2g     device, host, host, device, at once\n"
+                           "                              serial    chunk by chunk (--chunk SIZE: 1M)\n"
+                           "                              ucx       as uhm, by UCX\n"
+                           "                              all       each of them that works here (--self)\n"
+                           "  -f, --format FORMAT       text, json (one object per line) or csv (text)\n"
+                           "      --plot FILE           bandwidth and latency over size, as an SVG picture\n"
+                           "      --compare FILE        the ratio to a former run, whose json lines FILE has\n"
+                           "\n"
+                           "Where it happens:\n"
+                           "  -m, --memory KIND[:N]     memory at this end: cpu, sim, nvidia, amd, mlu,\n"
+                           "                            ascend, moore, default (cpu; with --mode: an\n"
+                           "                            accelerator of this machine, else sim)\n"
+                           "      --device N            its device number (0)\n"
+                           "  -S, --self                fork the server; --peer-memory KIND[:N]: its memory\n"
+                           "  -p, --port N              the server's port (2025)\n"
+                           "      --bind IP             the address the server listens on (0.0.0.0)\n"
+                           "      --region SIZE         bytes the server lends (64M)\n"
+                           "  -1, --once                the server ends when its first client leaves\n"
+                           "\n"
+                           "  -h, --help                this text\n"
+                           "  -V, --version             the version\n"
+                           "\n"
+                           "Examples:\n"
+                           "  hmc-perf --self                                    what this host does\n"
+                           "  hmc-perf --self --transport tcp --op get -s 8..16M --verify\n"
+                           "  hmc-perf --self --memory sim:0 --peer-memory sim:1 --bandwidth\n"
+                           "  HMC_SIM_BANDWIDTH=10G hmc-perf --self --mode g2h2g --transport tcp\n"
+                           "  hmc-perf --self --mode all --plot modes.svg        the figure of the manual\n"
+                           "  hmc-perf                                           on one host; on another:\n"
+                           "  hmc-perf --size 1M --depth 16 --format json HOST\n"
+                           "\n"
+                           "Both ends need the same secret: one user on one host has it; elsewhere copy\n"
+                           "~/.hmc/secret.\n";
 
-enum { OPTION_DEVICE = 256, OPTION_PEER_MEMORY, OPTION_BIND, OPTION_REGION, OPTION_CHUNK };
+enum { OPTION_DEVICE = 256, OPTION_PEER_MEMORY, OPTION_BIND, OPTION_REGION, OPTION_CHUNK, OPTION_PLOT, OPTION_COMPARE };
 #define DEFAULT_CHUNK (1ull << 20)
 
 static const struct option options_table[] = {
@@ -89,6 +96,8 @@ static const struct option options_table[] = {
     {"bind", required_argument, NULL, OPTION_BIND},
     {"region", required_argument, NULL, OPTION_REGION},
     {"once", no_argument, NULL, '1'},
+    {"plot", required_argument, NULL, OPTION_PLOT},
+    {"compare", required_argument, NULL, OPTION_COMPARE},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -96,7 +105,7 @@ static const struct option options_table[] = {
 
 /* What the command line said, beyond the options themselves. */
 typedef struct said {
-  bool latency, memory, peer_memory, size, client_only;
+  bool latency, memory, peer_memory, size, client_only, every_mode;
   uint64_t depth;
 } said_t;
 
@@ -147,7 +156,7 @@ static bool read_format(const char *text, perf_options_t *options) {
 static bool read_mode(const char *text, perf_options_t *options) {
   options->mode = tool_mode_find(text);
   if (options->mode) return true;
-  tool_usage_error("--mode '%s': %s is expected", text, tool_mode_names());
+  tool_usage_error("--mode '%s': %s, or all, is expected", text, tool_mode_names());
   return false;
 }
 
@@ -189,7 +198,7 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
   case 'w': return read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
   case 'v': return options->verify = true;
   case 'f': return read_format(value, options);
-  case 'M': return read_mode(value, options);
+  case 'M': return (said->every_mode = strcmp(value, "all") == 0) || read_mode(value, options);
   case OPTION_CHUNK: return read_chunk(value, options);
   case 'm': return said->memory = read_memory("memory", value, &options->memory);
   case OPTION_DEVICE:
@@ -203,6 +212,8 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
     options->port = (uint16_t)number;
     return true;
   case OPTION_BIND: options->bind = value; return true;
+  case OPTION_PLOT: options->plot = value; return said->client_only = true;
+  case OPTION_COMPARE: options->compare = value; return said->client_only = true;
   case OPTION_REGION: return read_region(value, options);
   default: /* '1' */ return options->once = true;
   }
@@ -305,6 +316,26 @@ static int run_self(const perf_options_t *options) {
   return code;
 }
 
+/* Each mode that works here, one after the other, each with a server of its own. */
+static int run_modes(const perf_options_t *options, const said_t *said) {
+  size_t count;
+  const tool_mode_t *modes = tool_modes(&count);
+  int code = TOOL_DONE;
+  if (!options->self) return tool_usage_error("--mode all goes with --self");
+  for (size_t i = 0; i < count && code == TOOL_DONE; i++) {
+    char reason[512];
+    perf_options_t own = *options;
+    own.mode = &modes[i];
+    if (!tool_mode_works(own.mode, reason, sizeof reason)) {
+      tool_fail("mode %s is left out: %s", own.mode->name, reason);
+      continue;
+    }
+    code = settle(&own, said);
+    if (code == TOOL_DONE) code = run_self(&own);
+  }
+  return code;
+}
+
 int main(int count, char **arguments) {
   perf_options_t options = {.bind = "0.0.0.0",
                             .port = PERF_DEFAULT_PORT,
@@ -328,15 +359,19 @@ int main(int count, char **arguments) {
   }
   if (optind < count) options.host = arguments[optind++];
   if (optind < count) return tool_usage_error("one HOST is enough: what is '%s'?", arguments[optind]);
-  int code = settle(&options, &said);
+  int code = said.every_mode ? TOOL_DONE : settle(&options, &said); /* run_modes settles each */
   if (code != TOOL_DONE) return code;
   tool_catch_interrupts();
-  if (options.self)
+  if (options.compare && perf_compare_read(options.compare) != TOOL_DONE) return TOOL_FAILED;
+  if (said.every_mode)
+    code = run_modes(&options, &said);
+  else if (options.self)
     code = run_self(&options);
   else if (options.host)
     code = perf_measure(&options, options.host, options.port);
   else
     code = perf_serve(&options, -1);
+  if (code == TOOL_DONE && options.plot) code = perf_plot_write(options.plot);
   int output = tool_finish_output();
   return code == TOOL_DONE ? output : code;
 }

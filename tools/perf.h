@@ -51,6 +51,8 @@ typedef struct perf_options {
   double seconds;
   uint64_t warmup; /* operations per thread before the clock starts */
   perf_format_t format;
+  const char *plot;    /* the SVG file; NULL: none */
+  const char *compare; /* a former run's lines; NULL: none */
 } perf_options_t;
 
 /* What one thread of the client does for one size. Thread t owns the local bytes from t * depth * bytes on, one slot
@@ -72,6 +74,8 @@ typedef struct perf_result {
   double median_us;    /* one at a time only */
   double p99_us;
   bool verified;
+  double cpu_seconds; /* of this process, all threads, while the operations ran */
+  double ratio;       /* of its bandwidth to the former run's; 0: there is none */
 } perf_result_t;
 
 typedef struct perf_names {
@@ -146,7 +150,17 @@ bool perf_order_parse(const char *text, size_t size, perf_order_t *order);
 /* Sends one to the peer whose region `door` is, and waits until it is there. */
 hmc_status_t perf_order_send(hmc_region_t *any, hmc_remote_t *door, const perf_order_t *order);
 
-void perf_report_begin(const perf_options_t *options);
+/* perf_plot.c: a line per name, dashed for a former run; then the picture. */
+void perf_plot_add(const char *name, bool former, const perf_result_t *result);
+int perf_plot_write(const char *path);
+
+/* perf_compare.c: reads the former run; the ratio to it, which adds its line to the plot, too. */
+int perf_compare_read(const char *path);
+double perf_compare_ratio(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result);
+
+void perf_report_begin(const perf_options_t *options, const perf_names_t *names);
+/* How long it took until the first operation could start, and the first of all took. */
+void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds);
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define BATCH_SECONDS 2e-6
 enum { SAMPLES_MAX = 1 << 16, BATCH_MAX = 1024 };
@@ -246,6 +247,13 @@ static int run_workers(run_t *run, worker_t *workers, unsigned threads) {
   return all ? TOOL_DONE : tool_fail("thread %u of %u could not be started", started + 1, threads);
 }
 
+/* Of all threads of this process, the library's among them; warming up counts, too. */
+static double cpu_seconds(void) {
+  struct timespec used;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return (double)used.tv_sec + (double)used.tv_nsec * 1e-9;
+}
+
 int perf_run(const perf_load_t *load, perf_result_t *result) {
   unsigned threads = load->options->threads;
   run_t run = {.load = load, .awaited = threads};
@@ -255,8 +263,11 @@ int perf_run(const perf_load_t *load, perf_result_t *result) {
   pthread_mutex_init(&run.lock, NULL);
   pthread_cond_init(&run.open, NULL);
   for (unsigned t = 0; code == TOOL_DONE && t < threads; t++) code = prepare_worker(&workers[t], &run, t);
+  double used = cpu_seconds();
   if (code == TOOL_DONE) code = run_workers(&run, workers, threads);
+  used = cpu_seconds() - used;
   if (code == TOOL_DONE) code = gather(workers, threads, load, result);
+  if (code == TOOL_DONE) result->cpu_seconds = used;
   for (unsigned t = 0; t < threads; t++) {
     free(workers[t].samples.values);
     free(workers[t].ring);

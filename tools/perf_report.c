@@ -1,30 +1,55 @@
 /* The lines that hmc-perf prints on stdout: text for people, JSON (one object per line) and CSV for programs.
  * The keys and columns of JSON and CSV stay as they are; new ones are added at the end. */
+#include "options.h"
 #include "perf.h"
 
-void perf_report_begin(const perf_options_t *options) {
+#include <string.h>
+
+static int memory_width(const perf_names_t *names) {
+  return (int)(strlen(names->memory) + strlen(names->peer_memory)) + 4;
+}
+
+void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds) {
+  if (options->format == PERF_TEXT)
+    printf("connected in %.2f ms; the first transfer took %.1f us\n", connect_seconds * 1e3, first_seconds * 1e6);
+}
+
+/* Text fits into 80 columns. */
+void perf_report_begin(const perf_options_t *options, const perf_names_t *names) {
   if (options->format == PERF_CSV)
     printf("transport,op,memory,peer_memory,bytes,depth,threads,iterations,seconds,latency_us_median,latency_us_p99,"
-           "gbytes_per_second,operations_per_second,verified,mode\n");
+           "gbytes_per_second,operations_per_second,verified,mode,cpu_seconds_per_gib,ratio\n");
   if (options->format == PERF_TEXT)
-    printf("%s%-9s %-3s %-20s %11s %10s %10s %10s %8s %11s%s\n", options->mode ? "mode     " : "", "transport", "op",
-           "memory", "bytes", "iterations", "median us", "p99 us", "GB/s", "ops/s",
-           options->verify ? "  verified" : "");
+    printf("%s%s%-9s %-3s %-*s %8s %9s %8s %7s%s%s%s%s\n", tool_color(TOOL_BOLD), options->mode ? "mode     " : "",
+           "transport", "op", memory_width(names), "memory", "bytes", "median us", "p99 us", "GB/s",
+           options->mode ? "" : "    ops/s CPU/GiB", options->verify ? "  right" : "",
+           options->compare ? "  ratio" : "", tool_color(TOOL_PLAIN));
   fflush(stdout);
+}
+
+static double cpu_per_gib(const perf_result_t *result) {
+  return result->cpu_seconds / ((double)result->operations * (double)result->bytes / (1 << 30));
 }
 
 static void print_text(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
                        double gbytes, double rate) {
-  char memories[72], median[32] = "-", p99[32] = "-";
+  char memories[72], median[32] = "-", p99[32] = "-", ops[72] = "", cpu[32] = "-", ratio[32] = "";
   snprintf(memories, sizeof memories, options->get ? "%s <- %s" : "%s -> %s", names->memory, names->peer_memory);
   if (!options->bandwidth) {
     snprintf(median, sizeof median, "%.3f", result->median_us);
     snprintf(p99, sizeof p99, "%.3f", result->p99_us);
   }
   if (options->mode) printf("%-8s ", options->mode->name);
-  printf("%-9s %-3s %-20s %11llu %10llu %10s %10s %8.3f %11.0f%s\n", names->transport, options->get ? "get" : "put",
-         memories, (unsigned long long)result->bytes, (unsigned long long)result->operations, median, p99, gbytes, rate,
-         result->verified ? "       yes" : "");
+  double used = cpu_per_gib(result);
+  if (used > 0) snprintf(cpu, sizeof cpu, used < 100 ? "%.3f s" : used < 99999 ? "%.0f s" : "-", used);
+  if (!options->mode) snprintf(ops, sizeof ops, " %8.0f %7s", rate, cpu);
+  if (options->compare) snprintf(ratio, sizeof ratio, result->ratio > 0 ? "  %5.2f" : "      -", result->ratio);
+  printf("%-9s %-3s %-*s %8llu %9s %8s %7.3f%s%s%s\n", names->transport, options->get ? "get" : "put",
+         memory_width(names), memories, (unsigned long long)result->bytes, median, p99, gbytes, ops,
+         result->verified  ? "    yes"
+         : options->verify ? "      -"
+                           : "",
+         ratio);
 }
 
 static void print_json(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
@@ -44,7 +69,8 @@ static void print_json(const perf_options_t *options, const perf_names_t *names,
     tool_print_json(stdout, options->mode->name);
   else
     printf("null");
-  printf("}\n");
+  printf(",\"cpu_seconds_per_gib\":%.6f,", cpu_per_gib(result));
+  printf(result->ratio > 0 ? "\"ratio\":%.4f}\n" : "\"ratio\":null}\n", result->ratio);
 }
 
 static void print_csv(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
@@ -56,7 +82,9 @@ static void print_csv(const perf_options_t *options, const perf_names_t *names, 
     printf(",,");
   else
     printf("%.4f,%.4f,", result->median_us, result->p99_us);
-  printf("%.9f,%.3f,%s,%s\n", gbytes, rate, result->verified ? "yes" : "", options->mode ? options->mode->name : "");
+  printf("%.9f,%.3f,%s,%s,%.6f,", gbytes, rate, result->verified ? "yes" : "", options->mode ? options->mode->name : "",
+         cpu_per_gib(result));
+  printf(result->ratio > 0 ? "%.4f\n" : "\n", result->ratio);
 }
 
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result) {

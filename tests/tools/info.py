@@ -63,11 +63,11 @@ class Info(ProgramTest):
 
     def test_mistyped_setting(self):
         _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_PIGEONS="2", HMC_LOG="none")
-        self.assertIn("HMC_TIMOUT is no setting; did you mean HMC_TIMEOUT?", err)
-        self.assertIn("HMC_PIGEONS is no setting; ", err)
+        self.assertIn("HMC_TIMOUT is not a setting; did you mean HMC_TIMEOUT?", err)
+        self.assertIn("HMC_PIGEONS is not a setting; ", err)
         self.assertNotIn("HMC_LOG", err)
         _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_SPIN="soon", expect=1)
-        self.assertIn("HMC_TIMOUT is no setting", err)
+        self.assertIn("HMC_TIMOUT is not a setting", err)
         self.assertNotIn("HMC_SPIN is set", err)
 
     def test_json(self):

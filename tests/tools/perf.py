@@ -6,12 +6,13 @@ import re
 import signal
 import subprocess
 import time
+import xml.dom.minidom
 
 from program import ProgramTest, main
 
 SHORT = ["--iterations", "50", "--warmup", "2"]
 KEYS = ["transport", "op", "memory", "peer_memory", "bytes", "depth", "threads", "iterations", "seconds", "latency_us_median",
-        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified", "mode"]
+        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified", "mode", "cpu_seconds_per_gib", "ratio"]
 
 
 class Perf(ProgramTest):
@@ -72,7 +73,9 @@ class Perf(ProgramTest):
 
     def test_text_and_csv(self):
         out, _ = self.run_program("--self", "--size", "8,16", *SHORT)
-        header, *rows = out.splitlines()
+        first, header, *rows = out.splitlines()
+        self.assertRegex(first, r"^connected in [0-9.]+ ms; the first transfer took [0-9.]+ us$")
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
         self.assertEqual(header.split()[:4], ["transport", "op", "memory", "bytes"])
         self.assertEqual(len(rows), 2)
         self.assertIn("cpu -> cpu", rows[0])
@@ -108,14 +111,45 @@ class Perf(ProgramTest):
 
     def test_mode_in_text_and_csv(self):
         out, _ = self.run_program("--self", "--mode", "g2h2g", "--size", "8", "--verify", *SHORT)
-        header, row = out.splitlines()
+        _, header, row = out.splitlines()
         self.assertEqual(header.split()[:2], ["mode", "transport"])
         self.assertEqual(row.split()[:2], ["g2h2g", "shm"])
-        self.assertLessEqual(max(len(header), len(row)), 120)
+        self.assertLessEqual(max(len(header), len(row)), 80)
         out, _ = self.run_program("--self", "--mode", "serial", "--iterations", "2", "--format", "csv")
         rows = list(csv.DictReader(out.splitlines()))
         self.assertEqual([(row["mode"], row["bytes"]) for row in rows],
                          [("serial", str(size << 10)) for size in (64, 1024, 4096, 16384)])
+
+    def test_help_fits(self):
+        self.assertLessEqual(max(map(len, self.run_program("--help")[0].splitlines())), 80)
+
+    def test_host_and_port(self):
+        """One spelling for all: HOST:PORT, by name."""
+        server = self.start("--bind", "127.0.0.1", "--port", "0", "--once")
+        port = re.search(r"port (\d+)", server.stderr.readline())
+        out, _ = self.run_program("--size", "8", "--format", "json", *SHORT, f"localhost:{port.group(1)}")
+        self.assertEqual(json.loads(out)["bytes"], 8)
+
+    def test_plot_and_compare(self):
+        """One command makes the figure of the modes; a former run gives ratios and dashed lines."""
+        picture, before = f"{self.home}/modes.svg", f"{self.home}/before.json"
+        out, _ = self.run_program("--self", "--mode", "all", "--size", "64K,1M", "--plot", picture, "--format", "json", *SHORT)
+        with open(before, "w", encoding="ascii") as file:
+            file.write(out)
+        with open(picture, encoding="utf-8") as file:
+            text = file.read()
+        xml.dom.minidom.parseString(text)
+        for mode in ("uhm", "g2h2g", "serial"):
+            self.assertIn(f">{mode}</text>", text)
+        out, _ = self.run_program("--self", "--mode", "all", "--size", "64K,1M", "--plot", picture, "--compare", before,
+                                  "--format", "json", *SHORT)
+        for line in map(json.loads, out.splitlines()):
+            self.assertGreater(line["ratio"], 0)
+            self.assertGreater(line["cpu_seconds_per_gib"], 0)
+        with open(picture, encoding="utf-8") as file:
+            self.assertIn("(before)", file.read())
+        self.run_program("--self", "--size", "8", "--compare", picture, *SHORT, expect=1)
+        self.check_refusal(["--mode", "all", "HOST"], "--self")
 
     def test_mode_of_hardware(self):
         """Works where the machine has it; else says what is missing, and what helps. Never by anything else."""
@@ -167,6 +201,7 @@ class Perf(ProgramTest):
     def test_mode_and_server_lost(self):
         server, port = self.serve("--mode", "g2h2g")
         client = self.start("127.0.0.1", "--port", port, "--mode", "g2h2g", "--size", "8", "--seconds", "30")
+        self.assertIn("connected", client.stdout.readline())
         self.assertIn("mode", client.stdout.readline())
         time.sleep(0.3)
         self.finish(server, signal.SIGKILL)
@@ -193,6 +228,7 @@ class Perf(ProgramTest):
     def test_client_interrupted(self):
         for arguments in (["--latency"], ["--bandwidth", "--threads", "2"]):
             client = self.start("--self", "--size", "8,16", "--seconds", "30", *arguments)
+            self.assertIn("connected", client.stdout.readline())
             self.assertIn("transport", client.stdout.readline())
             time.sleep(0.3)
             code, _, err = self.finish(client, signal.SIGINT)
@@ -202,6 +238,7 @@ class Perf(ProgramTest):
     def test_server_lost(self):
         server, port = self.serve()
         client = self.start("127.0.0.1", "--transport", "tcp", "--port", port, "--size", "8", "--seconds", "30")
+        self.assertIn("connected", client.stdout.readline())
         self.assertIn("transport", client.stdout.readline())
         time.sleep(0.3)
         self.finish(server, signal.SIGKILL)
