@@ -7,13 +7,14 @@ import numpy
 
 
 def _first_block(rows, indices):
-    """The address of the first block that is chosen of a list, strided or not."""
+    """The middle of the first block that is chosen of a list, strided or not: there the values begin, behind the keys,
+    whose change may hide in an attention that the keys of other tokens outweigh."""
     place = int(indices[0])
     if rows.shape[1] == 3:
-        return int(rows[place, 0])
-    for address, _, _, stride, count in rows.tolist():
+        return int(rows[place, 0]) + int(rows[place, 1]) // 2
+    for address, size, _, stride, count in rows.tolist():
         if place < count:
-            return address + place * stride
+            return address + place * stride + size // 2
         place -= count
     raise IndexError(place)
 
