@@ -42,6 +42,12 @@ if(NOT HMC_CYTHON)
   hmc_find_cython()
 endif()
 
+# The transports that are loaded at run time: those of the tree, or those that another build tree has.
+if(HMC_BUILT_IN)
+  file(GLOB modules RELATIVE "${HMC_BUILT_IN}/hmc" "${HMC_BUILT_IN}/hmc/libhmc-*.so")
+  string(REGEX REPLACE "libhmc-([a-z]+)\\.so" "\\1" HMC_MODULES "${modules}")
+endif()
+
 # A library of the tree as a target: the tree's own, or what another build tree has of it.
 function(hmc_python_find target)
   if(TARGET ${target} OR NOT HMC_BUILT_IN)

@@ -43,11 +43,11 @@ static const hmc_memory_kind_t kinds[] = {
     HMC_MEMORY_SIM,
 };
 
+/* The first one is AUTO, which is not shown. */
 static const hmc_connection_type_t types[] = {
-    HMC_CONNECTION_SHM,
-    HMC_CONNECTION_RDMA,
-    HMC_CONNECTION_UCX,
-    HMC_CONNECTION_TCP,
+#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
+    HMC_CONNECTION_LIST(TYPE)
+#undef TYPE
 };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -124,7 +124,7 @@ static void show_machine(void) {
   }
   info_show_devices();
   printf("\nConnection types (auto takes the fastest that both ends have)\n");
-  for (size_t i = 0; i < COUNT(types); i++) {
+  for (size_t i = 1; i < COUNT(types); i++) {
     char reason[512] = "";
     hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
     show_line(hmc_connection_type_name(types[i]), status == HMC_SUCCESS ? "yes" : "no", reason);
@@ -197,10 +197,10 @@ static void json_machine(void) {
     printf("}");
   }
   printf("],\"connection_types\":[");
-  for (size_t i = 0; i < COUNT(types); i++) {
+  for (size_t i = 1; i < COUNT(types); i++) {
     char reason[512] = "";
     hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
-    printf("%s{", i ? "," : "");
+    printf("%s{", i > 1 ? "," : "");
     json_text("type", hmc_connection_type_name(types[i]));
     printf(",\"works\":%s,", status == HMC_SUCCESS ? "true" : "false");
     json_text("reason", reason);

@@ -26,20 +26,27 @@ extern "C" {
 typedef struct hmc_context hmc_context_t;
 typedef struct hmc_peer hmc_peer_t;
 
+/* X(NAME, value, "name"): the types of connection, in the order in which lists of them are shown. AUTO takes the fastest
+ * that works between two peers. Values never change once released. */
+#define HMC_CONNECTION_LIST(X)                                                                                         \
+  X(AUTO, 0, "auto")                                                                                                   \
+  X(SHM, 4, "shm")                                                                                                     \
+  X(RDMA, 1, "rdma")                                                                                                   \
+  X(TCP, 3, "tcp")                                                                                                     \
+  X(UCX, 2, "ucx")
+
 /* How to reach a peer. A required type fails with the reason; it never falls back to another one. */
 typedef enum hmc_connection_type {
-  HMC_CONNECTION_AUTO = 0, /* the fastest that works: shm on one host, else tcp */
-  HMC_CONNECTION_RDMA = 1,
-  HMC_CONNECTION_UCX = 2,
-  HMC_CONNECTION_TCP = 3,
-  HMC_CONNECTION_SHM = 4,
+#define HMC_CONNECTION_ENUM(NAME, value, name) HMC_CONNECTION_##NAME = value,
+  HMC_CONNECTION_LIST(HMC_CONNECTION_ENUM)
+#undef HMC_CONNECTION_ENUM
 } hmc_connection_type_t;
 
 /**
  * The name of a connection type. Threads: any.
  *
  * \param type The type.
- * \return "auto", "rdma", "ucx", "tcp" or "shm"; "unknown" for any other value. Static storage.
+ * \return The name in HMC_CONNECTION_LIST; "unknown" for any other value. Static storage.
  */
 HMC_API const char *hmc_connection_type_name(hmc_connection_type_t type);
 

@@ -39,10 +39,15 @@ def connection_types():
     """How peers can be reached here: {"shm": (True, "text"), "rdma": (False, "what is missing"), ...}."""
     cdef char reason[512]
     found = {}
-    for kind in (HMC_CONNECTION_SHM, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX, HMC_CONNECTION_TCP):
+    cdef hmc_connection_type_t kind
+    for number in range(1, 64):  # 0 is auto
+        kind = <hmc_connection_type_t> <int> number
+        name = hmc_connection_type_name(kind).decode()
+        if name == "unknown":
+            break
         reason[0] = 0
         status = hmc_connection_type_probe(kind, reason, sizeof(reason))
-        found[hmc_connection_type_name(kind).decode()] = (status == HMC_SUCCESS, reason.decode("utf-8", "replace"))
+        found[name] = (status == HMC_SUCCESS, reason.decode("utf-8", "replace"))
     return found
 
 

@@ -55,15 +55,15 @@ static const struct {
     {"HMC_NOTIFICATION_BYTES", UINT64_C(4) << 20, UINT64_C(1) << 40, "a size in bytes from 4M to 1T"},
     {"HMC_REQUESTS", 16, UINT64_C(16) << 20, "a whole number from 16 to 16777216"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
-    {"HMC_VERBS_RAILS", 1, 4, "a whole number from 1 to 4"},
-    {"HMC_VERBS_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},
+    {"HMC_RDMA_RAILS", 1, 4, "a whole number from 1 to 4"},
+    {"HMC_RDMA_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},
 };
 
 /* Texts that take some words only; HMC_LOG knows its own. */
 static const struct {
   const char *variable, *words[4], *takes;
 } choices[] = {
-    {"HMC_VERBS_FLUSH", {"auto", "yes", "no"}, "auto, yes or no"},
+    {"HMC_RDMA_FLUSH", {"auto", "yes", "no"}, "auto, yes or no"},
 };
 
 typedef struct unit {

@@ -62,16 +62,16 @@
     "Memory per RDMA device that stays registered though no region needs it, until it is freed; 0: none.")             \
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \
     "The folder that transports loaded at run time (verbs, ucx) are looked for in; empty: hmc/ beside the library.")   \
-  X(TEXT, verbs_device, "HMC_VERBS_DEVICE", "", "RDMA devices to use, by name, separated by commas; empty: all.")      \
-  X(COUNT, verbs_rails, "HMC_VERBS_RAILS", "1",                                                                        \
+  X(TEXT, verbs_device, "HMC_RDMA_DEVICE", "", "RDMA devices to use, by name, separated by commas; empty: all.")       \
+  X(COUNT, verbs_rails, "HMC_RDMA_RAILS", "1",                                                                         \
     "RDMA devices that large transfers between two peers are spread over, where both ends have and want them (1 to "   \
     "4).")                                                                                                             \
-  X(SIZE, verbs_pinned_max, "HMC_VERBS_PINNED_MAX", "0",                                                               \
+  X(SIZE, verbs_pinned_max, "HMC_RDMA_PINNED_MAX", "0",                                                                \
     "Most bytes of regions registered with RDMA devices at a time, per context; 0: as many as the system lets pin.")   \
-  X(TEXT, verbs_flush, "HMC_VERBS_FLUSH", "auto",                                                                      \
+  X(TEXT, verbs_flush, "HMC_RDMA_FLUSH", "auto",                                                                       \
     "Whether peers follow RDMA puts to here by a read that makes them visible: auto (yes, but for devices in "         \
     "software), yes or no.")                                                                                           \
-  X(COUNT, verbs_traffic_class, "HMC_VERBS_TRAFFIC_CLASS", "0", "Traffic class of RoCE packets (0 to 255).")           \
+  X(COUNT, verbs_traffic_class, "HMC_RDMA_TRAFFIC_CLASS", "0", "Traffic class of RoCE packets (0 to 255).")            \
   X(TEXT, cuda_library, "HMC_CUDA_LIBRARY", "",                                                                        \
     "The CUDA driver's library, which NVIDIA memory is reached by; empty: libcuda.so.1; none: do not look.")           \
   X(SWITCH, cuda_gather, "HMC_CUDA_GATHER", "yes",                                                                     \

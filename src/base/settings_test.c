@@ -118,16 +118,16 @@ static void test_unknown_variables_are_named(void **state) {
 
 static void test_sizes_and_rates(void **state) {
   (void)state;
-  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "4096").verbs_pinned_max, 4096);
-  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "64K").verbs_pinned_max, 65536);
-  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "16m").verbs_pinned_max, 16 << 20);
-  assert_int_equal(read_with("HMC_VERBS_PINNED_MAX", "1G").verbs_pinned_max, 1 << 30);
+  assert_int_equal(read_with("HMC_RDMA_PINNED_MAX", "4096").verbs_pinned_max, 4096);
+  assert_int_equal(read_with("HMC_RDMA_PINNED_MAX", "64K").verbs_pinned_max, 65536);
+  assert_int_equal(read_with("HMC_RDMA_PINNED_MAX", "16m").verbs_pinned_max, 16 << 20);
+  assert_int_equal(read_with("HMC_RDMA_PINNED_MAX", "1G").verbs_pinned_max, 1 << 30);
   assert_true(read_with("HMC_SIM_BANDWIDTH", "8G").sim_bandwidth == UINT64_C(8) << 30);
   assert_true(read_with("HMC_SIM_BANDWIDTH", "2T").sim_bandwidth == UINT64_C(2) << 40);
-  assert_refused("HMC_VERBS_PINNED_MAX", "16777216T", "64K");
-  assert_refused("HMC_VERBS_PINNED_MAX", "K", "64K");
-  assert_refused("HMC_VERBS_PINNED_MAX", "-5", "64K");
-  assert_refused("HMC_VERBS_PINNED_MAX", "64KB", "64K");
+  assert_refused("HMC_RDMA_PINNED_MAX", "16777216T", "64K");
+  assert_refused("HMC_RDMA_PINNED_MAX", "K", "64K");
+  assert_refused("HMC_RDMA_PINNED_MAX", "-5", "64K");
+  assert_refused("HMC_RDMA_PINNED_MAX", "64KB", "64K");
   assert_refused("HMC_SIM_BANDWIDTH", "fast", "bytes per second");
 }
 
@@ -156,9 +156,9 @@ static void test_sizes_have_ranges(void **state) {
 
 static void test_words(void **state) {
   (void)state;
-  assert_string_equal(read_with("HMC_VERBS_FLUSH", "no").verbs_flush, "no");
-  assert_refused("HMC_VERBS_FLUSH", "never", "auto, yes or no");
-  assert_refused("HMC_VERBS_FLUSH", "yess", "auto, yes or no");
+  assert_string_equal(read_with("HMC_RDMA_FLUSH", "no").verbs_flush, "no");
+  assert_refused("HMC_RDMA_FLUSH", "never", "auto, yes or no");
+  assert_refused("HMC_RDMA_FLUSH", "yess", "auto, yes or no");
 }
 
 static bool is_taken(const char *variable, const char *value) {

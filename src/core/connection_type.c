@@ -4,21 +4,30 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const type_names[] = {"auto", "rdma", "ucx", "tcp", "shm"};
+static const char *const type_names[HMCI_CONNECTION_TYPES] = {
+#define TYPE_NAME(NAME, value, name) [value] = name,
+    HMC_CONNECTION_LIST(TYPE_NAME)
+#undef TYPE_NAME
+};
+
+/* The same in one text, for errors: ", auto, shm, ...". */
+#define TYPE_TEXT(NAME, value, name) ", " name
+static const char all_names[] = HMC_CONNECTION_LIST(TYPE_TEXT);
+#undef TYPE_TEXT
 
 const char *hmc_connection_type_name(hmc_connection_type_t type) {
-  return (unsigned)type < sizeof type_names / sizeof *type_names ? type_names[type] : "unknown";
+  return (unsigned)type < HMCI_CONNECTION_TYPES ? type_names[type] : "unknown";
 }
 
 hmc_status_t hmc_connection_type_parse(const char *name, hmc_connection_type_t *type) {
   if (!name || !type) return hmci_fail(HMC_INVALID_CONFIG, "connection type: name or type is NULL");
-  for (unsigned i = 0; i < sizeof type_names / sizeof *type_names; i++) {
+  for (unsigned i = 0; i < HMCI_CONNECTION_TYPES; i++) {
     if (strcmp(name, type_names[i]) == 0) {
       *type = (hmc_connection_type_t)i;
       return HMC_SUCCESS;
     }
   }
-  return hmci_fail(HMC_NOT_FOUND, "no connection type '%s' (auto, shm, tcp, rdma, ucx)", name);
+  return hmci_fail(HMC_NOT_FOUND, "no connection type '%s' (%s)", name, all_names + 2);
 }
 
 static const hmci_transport_ops_t *ops_of(hmc_connection_type_t type) {
@@ -38,8 +47,8 @@ hmc_status_t hmci_transports_check(const char *list) {
       known = strlen(name) == (size_t)length && strncmp(at, name, (size_t)length) == 0;
     }
     if (!known)
-      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of shm, rdma, tcp, ucx", list, length,
-                       at);
+      return hmci_fail(HMC_INVALID_CONFIG, "HMC_TRANSPORTS=%.64s: '%.*s' is none of %s", list, length, at,
+                       all_names + sizeof ", auto, " - 1);
     at += length;
     at += *at == ',';
   }

@@ -300,7 +300,7 @@ hmc_status_t hmci_greeting_connect(hmc_context_t *context, const char *host, uin
 hmc_status_t hmci_greeting_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,
                                  char host[HMCI_HOST_TEXT], uint16_t *port) {
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  if ((unsigned)type > HMC_CONNECTION_SHM)
+  if ((unsigned)type >= HMCI_CONNECTION_TYPES)
     return hmci_fail(HMC_INVALID_CONFIG, "unknown connection type %d", (int)type);
   char where[HMCI_WHERE_SIZE];
   hmc_status_t status = hmci_address_split(ip, host, port);

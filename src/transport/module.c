@@ -20,7 +20,11 @@ static const struct {
 /* What a build without a module lacked. */
 static const struct {
   const char *name, *called, *package;
-} modules[] = {{"verbs", "RDMA", "libibverbs-dev"}, {"ucx", "UCX", "libucx-dev"}};
+} modules[] = {
+#define LACKED(folder, TYPE, called, package) {#folder, called, package},
+    HMCI_TRANSPORT_LIST(HMCI_TRANSPORT_NONE, LACKED)
+#undef LACKED
+};
 
 /* The folder of the library, or of the program that it is linked into, and hmc/ in it. */
 static bool beside_library(char folder[PATH_MAX]) {

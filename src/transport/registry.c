@@ -1,4 +1,4 @@
-/* The transports of this build, best first. A new one is one folder and one line here.
+/* The tables of the transports that list.h names, in its order.
  *
  * One that comes as a module is known here by name and type. Its table is filled in by the first call of `probe`, once
  * per process; the core reads nothing else of a table before its probe has succeeded, but for the size of the
@@ -40,34 +40,20 @@ static hmc_status_t probe(const late_table_t *late, char *reason, size_t size) {
   return late->status;
 }
 
-static pthread_once_t verbs_once = PTHREAD_ONCE_INIT;
-static late_table_t late_verbs;
-static void load_verbs(void) { load(&late_verbs); }
-static hmc_status_t probe_verbs(char *reason, size_t size) {
-  pthread_once(&verbs_once, load_verbs);
-  return probe(&late_verbs, reason, size);
-}
-static hmci_transport_ops_t verbs = {
-    .type = HMC_CONNECTION_RDMA, .name = "verbs", .transport_size = MODULE_STATE, .probe = probe_verbs};
-static late_table_t late_verbs = {.table = &verbs};
+#define MODULE_TABLE(folder, TYPE, called, package)                                                                    \
+  static pthread_once_t folder##_once = PTHREAD_ONCE_INIT;                                                             \
+  static late_table_t late_##folder;                                                                                   \
+  static void load_##folder(void) { load(&late_##folder); }                                                            \
+  static hmc_status_t probe_##folder(char *reason, size_t size) {                                                      \
+    pthread_once(&folder##_once, load_##folder);                                                                       \
+    return probe(&late_##folder, reason, size);                                                                        \
+  }                                                                                                                    \
+  static hmci_transport_ops_t hmci_transport_##folder = {                                                              \
+      .type = HMC_CONNECTION_##TYPE, .name = #folder, .transport_size = MODULE_STATE, .probe = probe_##folder};        \
+  static late_table_t late_##folder = {.table = &hmci_transport_##folder};
+HMCI_TRANSPORT_LIST(HMCI_TRANSPORT_NONE, MODULE_TABLE)
 
-static pthread_once_t ucx_once = PTHREAD_ONCE_INIT;
-static late_table_t late_ucx;
-static void load_ucx(void) { load(&late_ucx); }
-static hmc_status_t probe_ucx(char *reason, size_t size) {
-  pthread_once(&ucx_once, load_ucx);
-  return probe(&late_ucx, reason, size);
-}
-static hmci_transport_ops_t ucx = {
-    .type = HMC_CONNECTION_UCX, .name = "ucx", .transport_size = MODULE_STATE, .probe = probe_ucx};
-static late_table_t late_ucx = {.table = &ucx};
-
-/* ucx comes last: tcp, which always works, is preferred to it, so it is used where it is asked for. */
-const hmci_transport_ops_t *const hmci_transports[] = {
-    &hmci_transport_shm,
-    &verbs,
-    &hmci_transport_tcp,
-    &ucx,
-};
+#define ENTRY(folder, ...) &hmci_transport_##folder,
+const hmci_transport_ops_t *const hmci_transports[] = {HMCI_TRANSPORT_LIST(ENTRY, ENTRY)};
 
 const size_t hmci_transport_count = sizeof hmci_transports / sizeof *hmci_transports;

@@ -15,6 +15,8 @@
 #ifndef HMCI_TRANSPORT_H
 #define HMCI_TRANSPORT_H
 
+#include "list.h"
+
 #include "../base/loop.h"
 #include "../base/settings.h"
 #include "../memory/memory.h"
@@ -365,7 +367,13 @@ typedef struct hmci_transport_ops {
 extern const hmci_transport_ops_t *const hmci_transports[];
 extern const size_t hmci_transport_count;
 
-extern const hmci_transport_ops_t hmci_transport_shm;
-extern const hmci_transport_ops_t hmci_transport_tcp;
+#define HMCI_DECLARE(folder, TYPE) extern const hmci_transport_ops_t hmci_transport_##folder;
+HMCI_TRANSPORT_LIST(HMCI_DECLARE, HMCI_TRANSPORT_NONE)
+#undef HMCI_DECLARE
+
+/* How many types of connection there are; their values are the numbers below it. */
+#define HMCI_ONE(NAME, value, name) +1
+enum { HMCI_CONNECTION_TYPES = 0 HMC_CONNECTION_LIST(HMCI_ONE) };
+#undef HMCI_ONE
 
 #endif

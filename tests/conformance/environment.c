@@ -173,8 +173,8 @@ static const struct {
     {"ucx-rc", HMC_CONNECTION_UCX, {"UCX_TLS=rc_v,tcp", SOFT_ROCE_SETTINGS}},
     {"ucx-ud", HMC_CONNECTION_UCX, {"UCX_TLS=ud_v,tcp", SOFT_ROCE_SETTINGS}},
     {"verbs", HMC_CONNECTION_RDMA, {NULL}},
-    {"verbs_flush", HMC_CONNECTION_RDMA, {"HMC_VERBS_FLUSH=yes"}},
-    {"verbs_pinched", HMC_CONNECTION_RDMA, {"HMC_VERBS_PINNED_MAX=64K"}},
+    {"verbs_flush", HMC_CONNECTION_RDMA, {"HMC_RDMA_FLUSH=yes"}},
+    {"verbs_pinched", HMC_CONNECTION_RDMA, {"HMC_RDMA_PINNED_MAX=64K"}},
 };
 
 static void apply(const char *setting) {

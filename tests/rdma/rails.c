@@ -12,9 +12,9 @@ enum { PARTS = 4 };
  * every byte is right whatever the devices do meanwhile. */
 static void open_rails(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there) {
   nic_devices(2);
-  setenv("HMC_VERBS_RAILS", "2", 1);
+  setenv("HMC_RDMA_RAILS", "2", 1);
   scene_open(scene, here, there);
-  unsetenv("HMC_VERBS_RAILS");
+  unsetenv("HMC_RDMA_RAILS");
 }
 
 static void explain(scene_t *scene, char *text, size_t size) {
@@ -65,10 +65,10 @@ void rails_are_wanted_by_both(void **state) {
   assert_int_equal(nic_counts().queue_pairs, 2);
   hmc_context_t *third = NULL;
   hmc_peer_t *peer = NULL;
-  setenv("HMC_VERBS_RAILS", "2", 1);
+  setenv("HMC_RDMA_RAILS", "2", 1);
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "third"}, &third));
-  unsetenv("HMC_VERBS_RAILS");
+  unsetenv("HMC_RDMA_RAILS");
   assert_success(hmc_context_connect(third, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 10000, &peer));
   assert_int_equal(nic_counts().queue_pairs, 4);
   hmc_context_destroy(third);

@@ -111,11 +111,11 @@ static int tear_down(void **state) {
   scene_t *scene = *state;
   nic_reset();
   unsetenv("HMC_SPIN");
-  unsetenv("HMC_VERBS_PINNED_MAX");
+  unsetenv("HMC_RDMA_PINNED_MAX");
   unsetenv("HMC_TRANSPORTS");
   unsetenv("HMC_PEER_TIMEOUT");
-  unsetenv("HMC_VERBS_FLUSH");
-  unsetenv("HMC_VERBS_RAILS");
+  unsetenv("HMC_RDMA_FLUSH");
+  unsetenv("HMC_RDMA_RAILS");
   scene_close(scene);
   nic_counts_t left = nic_counts();
   if (left.memories || left.queue_pairs)

@@ -164,7 +164,7 @@ void a_software_device_needs_no_flush(void **state) {
   assert_success(hmc_put(scene->local, 0, scene->remote, 0, 100000));
   assert_int_equal(nic_counts().reads, reads);
   scene_close(scene);
-  setenv("HMC_VERBS_FLUSH", "yes", 1);
+  setenv("HMC_RDMA_FLUSH", "yes", 1);
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
   reads = nic_counts().reads;
   assert_success(hmc_put(scene->local, 0, scene->remote, 0, 100000));
@@ -255,14 +255,14 @@ void batches_of_many_pieces(void **state) {
 
 void pinned_memory_is_bounded(void **state) {
   scene_t *scene = *state;
-  setenv("HMC_VERBS_PINNED_MAX", "1M", 1);
+  setenv("HMC_RDMA_PINNED_MAX", "1M", 1);
   scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
   uint64_t before = nic_counts().registered;
   put_and_get(scene, 0, 0, ROOM, 3);
   assert_true(nic_counts().registered <= before + 2 * MIB);
   char text[2048];
   assert_success(hmc_peer_explain(scene->peer, text, sizeof text, NULL));
-  assert_non_null(strstr(text, "HMC_VERBS_PINNED_MAX"));
+  assert_non_null(strstr(text, "HMC_RDMA_PINNED_MAX"));
 }
 
 void memory_that_is_refused_is_staged(void **state) {

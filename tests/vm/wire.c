@@ -73,15 +73,15 @@ static int open_with(void **state, const char *const *setting, const char *here,
 }
 
 static int open_wire(void **state) {
-  return open_with(state, (const char *const[]){"HMC_VERBS_DEVICE", "rxe1", NULL}, "rxe0", "60s");
+  return open_with(state, (const char *const[]){"HMC_RDMA_DEVICE", "rxe1", NULL}, "rxe0", "60s");
 }
 
 static int open_impatient(void **state) {
-  return open_with(state, (const char *const[]){"HMC_VERBS_DEVICE", "rxe1", NULL}, "rxe0", "3s");
+  return open_with(state, (const char *const[]){"HMC_RDMA_DEVICE", "rxe1", NULL}, "rxe0", "3s");
 }
 
 static int open_rails(void **state) {
-  return open_with(state, (const char *const[]){"HMC_VERBS_RAILS", "2", NULL}, "2", "60s");
+  return open_with(state, (const char *const[]){"HMC_RDMA_RAILS", "2", NULL}, "2", "60s");
 }
 
 static int close_wire(void **state) {

@@ -29,7 +29,7 @@ typedef struct hmci_ucx_device {
   uct_md_h domain;
   uct_iface_h interface;
   uint32_t lanes;      /* that use it */
-  bool stores_at_once; /* what it has acknowledged is visible: it needs no read behind a put (HMC_VERBS_FLUSH) */
+  bool stores_at_once; /* what it has acknowledged is visible: it needs no read behind a put (HMC_RDMA_FLUSH) */
   size_t key_size, address_size, endpoint_size;
 } hmci_ucx_device_t;
 

@@ -24,7 +24,7 @@ bool hmci_verbs_device_is_software(const verbs_device_t *device) {
   return device->attributes.vendor_id == VENDOR_RXE || device->attributes.vendor_id == VENDOR_SIW;
 }
 
-/* HMC_VERBS_FLUSH. */
+/* HMC_RDMA_FLUSH. */
 static bool stores_at_once(const verbs_device_t *device, const char *flush) {
   return strcmp(flush, "auto") == 0 ? hmci_verbs_device_is_software(device) : strcmp(flush, "no") == 0;
 }
@@ -116,7 +116,7 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
   if (transport->gid_count) return HMC_SUCCESS;
   hmci_verbs_devices_close(transport);
   return hmci_fail(HMC_UNSUPPORT, "no RDMA device here%s%s that can be opened and has an address",
-                   *wanted ? " of HMC_VERBS_DEVICE=" : "", wanted);
+                   *wanted ? " of HMC_RDMA_DEVICE=" : "", wanted);
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */

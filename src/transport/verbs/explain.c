@@ -51,9 +51,9 @@ static void add_pinned(sheet_t *sheet, const verbs_transport_t *transport) {
   uint64_t most = transport->host->settings->verbs_pinned_max;
   add(sheet, "%llu B registered", (unsigned long long)transport->pinned);
   if (most) {
-    add(sheet, " of at most %llu B (HMC_VERBS_PINNED_MAX)", (unsigned long long)most);
+    add(sheet, " of at most %llu B (HMC_RDMA_PINNED_MAX)", (unsigned long long)most);
   } else {
-    add(sheet, ", without a ceiling (HMC_VERBS_PINNED_MAX)");
+    add(sheet, ", without a ceiling (HMC_RDMA_PINNED_MAX)");
   }
 }
 

@@ -1,7 +1,7 @@
 /* Registered memory: a cache over the ranges of regions that adapters reach.
  *
  * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and
- * stays so until it closes. Where that would pin more than HMC_VERBS_PINNED_MAX, what was used least recently goes;
+ * stays so until it closes. Where that would pin more than HMC_RDMA_PINNED_MAX, what was used least recently goes;
  * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
  * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
  *
@@ -76,7 +76,7 @@ static void say_limit(verbs_transport_t *transport, uint64_t size) {
   if (transport->told_of_the_limit) return;
   transport->told_of_the_limit = true;
   hmci_log(HMC_LOG_WARNING,
-           "%llu B more would exceed HMC_VERBS_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
+           "%llu B more would exceed HMC_RDMA_PINNED_MAX (%llu B): such memory is registered in parts, or staged",
            (unsigned long long)size, (unsigned long long)transport->host->settings->verbs_pinned_max);
 }
 

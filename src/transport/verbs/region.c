@@ -125,7 +125,7 @@ void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size
       [VERBS_STRAIGHT] = "straight, by RDMA write and read",
       [VERBS_DEVICE_MEMORY] = "staged by the owner's service thread: the RDMA device cannot reach that memory",
       [VERBS_PIN_LIMIT] =
-          "staged by the owner's service thread: HMC_VERBS_PINNED_MAX there leaves no room to register it",
+          "staged by the owner's service thread: HMC_RDMA_PINNED_MAX there leaves no room to register it",
       [VERBS_REFUSED_BY_DEVICE] =
           "staged by the owner's service thread: the RDMA device there refused to register it (ulimit -l?)",
       [VERBS_LEASED] = "placed by the owner's service thread, which looks at the lease",

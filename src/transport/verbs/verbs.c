@@ -59,7 +59,7 @@ static hmc_status_t probe(char *reason, size_t size) {
 static hmc_status_t check_settings(const hmci_settings_t *settings) {
   const char *flush = settings->verbs_flush;
   if (strcmp(flush, "auto") != 0 && strcmp(flush, "yes") != 0 && strcmp(flush, "no") != 0) {
-    return hmci_fail(HMC_INVALID_CONFIG, "HMC_VERBS_FLUSH=%.64s: takes auto, yes or no", flush);
+    return hmci_fail(HMC_INVALID_CONFIG, "HMC_RDMA_FLUSH=%.64s: takes auto, yes or no", flush);
   }
   if (settings->encrypt) return hmci_fail(HMC_UNSUPPORT, "HMC_ENCRYPT is on here, and RDMA cannot encrypt");
   return HMC_SUCCESS;

@@ -1,6 +1,6 @@
 /* verbs: RDMA over InfiniBand, RoCE and their likes. What its files share.
  *
- * Between two peers there are rails, one or (HMC_VERBS_RAILS) several, each a reliable connected queue pair between
+ * Between two peers there are rails, one or (HMC_RDMA_RAILS) several, each a reliable connected queue pair between
  * devices of its own; and a link: an authenticated pipe on which they agree on them (link.c). Everything goes over one
  * of them, the main rail, which is any that is up; only the pieces of large puts and gets are handed to whichever has
  * room (stripe.c). No order holds between rails: what follows on a striped operation is held until that is complete.
@@ -18,7 +18,7 @@
  * bytes of the peer's memory, its flush word, in the same submission, and the put is complete with the read. It
  * costs a bus round trip at the peer, no network one. A message needs no such read: a receive completion comes after
  * all data before it. Devices in software, Soft-RoCE and Soft-iWARP, store by a processor of the peer before they
- * acknowledge, and need none either (HMC_VERBS_FLUSH says otherwise). Memory is never registered with relaxed
+ * acknowledge, and need none either (HMC_RDMA_FLUSH says otherwise). Memory is never registered with relaxed
  * ordering.
  *
  * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only
