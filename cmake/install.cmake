@@ -35,3 +35,5 @@ install(DIRECTORY examples/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples" PATTE
 
 file(GLOB man_pages CONFIGURE_DEPENDS "man/*.1")
 install(FILES ${man_pages} DESTINATION "${CMAKE_INSTALL_MANDIR}/man1")
+# The pages of the C API are there where `scripts/docs` has made them.
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/build/docs/man/" DESTINATION "${CMAKE_INSTALL_MANDIR}" OPTIONAL)
