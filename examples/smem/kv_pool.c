@@ -26,7 +26,7 @@
 
 enum { WRITERS = 2, READERS = 2, WORLD = WRITERS + READERS + 1, VISITOR = WORLD - 1, SLOTS = 16, BLOCK = 144 << 10 };
 enum { SLOT = BLOCK + 64, PART = 6 << 20, GONE = -2007 };
-_Static_assert((uint64_t)WRITERS * SLOTS * SLOT <= PART, "the slots fit a part");
+_Static_assert((uint64_t)WRITERS *SLOTS *SLOT <= PART, "the slots fit a part");
 
 typedef struct head {
   uint64_t sequence; /* odd: the block is being written; 0: there was none yet */

@@ -725,7 +725,8 @@ hmc_status_t hmci_secure_handshake_wait(hmci_secure_t *stream, uint64_t deadline
     status = wait_ready(stream, events, deadline);
     if (status == HMC_CANCELLED) return hmci_fail(status, "cancelled");
     if (status == HMC_TIMEOUT) {
-      return hmci_fail(HMC_TIMEOUT, "%s did not finish the handshake in time: it is not HMC, or it hangs", stream->name);
+      return hmci_fail(HMC_TIMEOUT, "%s did not finish the handshake in time: it is not HMC, or it hangs",
+                       stream->name);
     }
   }
 }

@@ -217,8 +217,7 @@ void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank) {
   int is_connected = object->places[rank].far != NULL;
   pthread_mutex_unlock(&object->lock);
   if (is_connected || rank == object->world->rank ||
-      (member.tag == 0 && look_up(object, rank, patience_ms, &member) != HMC_SUCCESS) ||
-      !hmci_smem_is_own(member.ip)) {
+      (member.tag == 0 && look_up(object, rank, patience_ms, &member) != HMC_SUCCESS) || !hmci_smem_is_own(member.ip)) {
     return;
   }
   if (hmci_smem_far_acquire(object, rank, &far) == SM_OK) {

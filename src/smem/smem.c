@@ -160,12 +160,13 @@ int32_t hmci_smem_parse_url(const char *text, hmci_smem_url_t *url) {
   if (text != NULL && strncmp(text, "etcd://", 7) == 0 && strlen(text) < sizeof(url->text)) {
     snprintf(url->text, sizeof(url->text), "%s", text);
     snprintf(url->ip, sizeof(url->ip), "%.*s", (int)strcspn(text + 7, ":,/"), text + 7); /* of its first member */
-    url->port = 0; /* nobody here serves it */
+    url->port = 0;                                                                       /* nobody here serves it */
     return SM_OK;
   }
   size_t scheme = text == NULL ? 0 : strncmp(text, "tcp://", 6) == 0 ? 6 : strncmp(text, "tcp6://[", 8) == 0 ? 7 : 0;
   if (scheme == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "\"%.80s\" is no URL of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "\"%.80s\" is no URL of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
                           text != NULL ? text : "");
   }
   return hmci_smem_parse_address(text + scheme, url);

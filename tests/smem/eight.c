@@ -51,10 +51,8 @@ static void copy_list(char *local, char *there, int is_out) {
     offset += sizes[i];
     far_offset += LARGE / 8;
   }
-  smem_batch_copy_params params = {.sources = is_out ? here : far,
-                                   .destinations = is_out ? far : here,
-                                   .dataSizes = sizes,
-                                   .batchSize = PIECES};
+  smem_batch_copy_params params = {
+      .sources = is_out ? here : far, .destinations = is_out ? far : here, .dataSizes = sizes, .batchSize = PIECES};
   CHECK(smem_bm_copy_batch(pool, &params, is_out ? SMEMB_COPY_H2G : SMEMB_COPY_G2H, 0) == 0);
 }
 

@@ -169,7 +169,9 @@ static int certificates_let_in(void) {
 
 /* The same by the pool's own struct, whose library decrypts the password; member 2 has the secret of the world's members,
  * and no certificate: neither the store nor they take it. */
-static void put_path(char field[SMEM_TLS_PATH_SIZE], const char *path) { snprintf(field, SMEM_TLS_PATH_SIZE, "%s", path); }
+static void put_path(char field[SMEM_TLS_PATH_SIZE], const char *path) {
+  snprintf(field, SMEM_TLS_PATH_SIZE, "%s", path);
+}
 
 static int a_struct_names_certificates(void) {
   smem_bm_config_t config;
@@ -251,7 +253,7 @@ static int bad_settings_are_named(void) {
 }
 
 int main(int count, char **arguments) {
-  static const char *const names[] = {"good.pem", "bad.pem", "0.pem", "1.pem", "2.pem",
+  static const char *const names[] = {"good.pem", "bad.pem", "0.pem", "1.pem",   "2.pem",
                                       "0.key",    "1.key",   "2.key", "password"};
   if (count != 2) {
     fprintf(stderr, "usage: smem_security DECRYPTER\n");

@@ -138,8 +138,8 @@ public:
 
   /* The process's own manager. Lives until the program ends. */
   static CtrlSocketManager &instance() {
-    static CtrlSocketManager &manager = *static_cast<CtrlSocketManager *>(hmc_state_object(
-        "hmc::v0::CtrlSocketManager", []() -> void * { return new CtrlSocketManager(true); }));
+    static CtrlSocketManager &manager = *static_cast<CtrlSocketManager *>(
+        hmc_state_object("hmc::v0::CtrlSocketManager", []() -> void * { return new CtrlSocketManager(true); }));
     return manager;
   }
 

@@ -43,7 +43,8 @@ public:
   status_t send(const void *data, size_t size, MemoryType memory) {
     Region registered;
     Message offer = {MessageKind::OFFER, status_t::SUCCESS, endpoint_.mailbox().new_id(), size};
-    status_t status = register_region(const_cast<void *>(data), size, memory, name_of(offer.id).c_str(), HMC_REMOTE_READ, &registered);
+    status_t status = register_region(const_cast<void *>(data), size, memory, name_of(offer.id).c_str(),
+                                      HMC_REMOTE_READ, &registered);
     std::shared_ptr<Peer> peer;
     if (status == status_t::SUCCESS) status = find_peer(&peer);
     if (status == status_t::SUCCESS) status = post(*peer, offer);
@@ -112,7 +113,8 @@ private:
   uint64_t look_ms() const { return std::min<uint64_t>(left_ms(), LOOK_MS); }
 
   /* Makes a region of the program's memory, none where it has no bytes; `memory` says what it takes it for. */
-  status_t register_region(void *data, size_t size, MemoryType memory, const char *name, unsigned rights, Region *registered) {
+  status_t register_region(void *data, size_t size, MemoryType memory, const char *name, unsigned rights,
+                           Region *registered) {
     if (!size) return status_t::SUCCESS;
     if (!data) return fail(status_t::INVALID_CONFIG, "%s: %zu B at NULL", call_, size);
     hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;

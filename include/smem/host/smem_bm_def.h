@@ -60,13 +60,14 @@ typedef enum {
  * took. */
 typedef struct {
   bool tlsEnable;
-  char caPath[SMEM_TLS_PATH_SIZE];           /* PEM files of who may sign, separated by commas */
-  char crlPath[SMEM_TLS_PATH_SIZE];          /* of revoked certificates; "": none */
-  char certPath[SMEM_TLS_PATH_SIZE];         /* one's own, with its chain */
-  char keyPath[SMEM_TLS_PATH_SIZE];          /* its private key */
-  char keyPassPath[SMEM_TLS_PATH_SIZE];      /* a file with the key's password; "": the key is not encrypted */
-  char packagePath[SMEM_TLS_PATH_SIZE];      /* taken and not used */
-  char decrypterLibPath[SMEM_TLS_PATH_SIZE]; /* a library whose DecryptPassword(cipher text, its bytes, room, bytes of the
+  char caPath[SMEM_TLS_PATH_SIZE];      /* PEM files of who may sign, separated by commas */
+  char crlPath[SMEM_TLS_PATH_SIZE];     /* of revoked certificates; "": none */
+  char certPath[SMEM_TLS_PATH_SIZE];    /* one's own, with its chain */
+  char keyPath[SMEM_TLS_PATH_SIZE];     /* its private key */
+  char keyPassPath[SMEM_TLS_PATH_SIZE]; /* a file with the key's password; "": the key is not encrypted */
+  char packagePath[SMEM_TLS_PATH_SIZE]; /* taken and not used */
+  char decrypterLibPath
+      [SMEM_TLS_PATH_SIZE]; /* a library whose DecryptPassword(cipher text, its bytes, room, bytes of the
                                                 room) makes plain text of the password; "": it is plain */
 } smem_tls_config;
 

@@ -12,8 +12,9 @@ static hmci_json_t of(const char *text) { return (hmci_json_t){.text = text, .si
 
 static void members_are_found(void **state) {
   (void)state;
-  hmci_json_t answer = of("{\"header\": {\"revision\":\"42\", \"deep\":{\"x\":[1,2]}}, \"s\":\"a\\\"}b\", \"ok\":true,\n"
-                          "\"kvs\":[{\"key\":\"Zm9v\"},{\"key\":\"YmFy\"}]}");
+  hmci_json_t answer =
+      of("{\"header\": {\"revision\":\"42\", \"deep\":{\"x\":[1,2]}}, \"s\":\"a\\\"}b\", \"ok\":true,\n"
+         "\"kvs\":[{\"key\":\"Zm9v\"},{\"key\":\"YmFy\"}]}");
   assert_int_equal(hmci_json_number(hmci_json_get(answer, "header.revision")), 42);
   assert_true(hmci_json_is_true(hmci_json_get(answer, "ok")));
   assert_null(hmci_json_get(answer, "header.none").text);

@@ -129,7 +129,8 @@ static hmc_status_t put_back(hmci_etcd_client_t *client, const hmci_store_entry_
   memcpy(key.text, entry->key, entry->key_size);
   hmci_text_print(&body, "{\"compare\":[{");
   hmci_etcd_key_print(&body, &key, false);
-  hmci_text_print(&body, ",\"target\":\"VERSION\",\"result\":\"EQUAL\",\"version\":\"0\"}],\"success\":[{\"request_put\":{");
+  hmci_text_print(&body,
+                  ",\"target\":\"VERSION\",\"result\":\"EQUAL\",\"version\":\"0\"}],\"success\":[{\"request_put\":{");
   hmci_etcd_key_print(&body, &key, false);
   hmci_text_print(&body, ",\"value\":");
   hmci_text_bytes(&body, entry->value, entry->value_size);
@@ -139,8 +140,8 @@ static hmc_status_t put_back(hmci_etcd_client_t *client, const hmci_store_entry_
   hmc_status_t status = hmci_etcd_call(&client->cluster, "kv/txn", &body, deadline, &answer, NULL);
   hmci_json_t json = hmci_etcd_json(&answer);
   if (status == HMC_SUCCESS && !hmci_json_is_true(hmci_json_get(json, "succeeded"))) {
-    hmci_json_t kvs = hmci_json_get(
-        hmci_json_next(hmci_json_get(json, "responses"), (hmci_json_t){.text = NULL}), "response_range.kvs");
+    hmci_json_t kvs = hmci_json_get(hmci_json_next(hmci_json_get(json, "responses"), (hmci_json_t){.text = NULL}),
+                                    "response_range.kvs");
     hmci_json_t kv = hmci_json_next(kvs, (hmci_json_t){.text = NULL});
     if (hmci_json_number(hmci_json_get(kv, "lease")) != id) { /* else a repetition of ours */
       status = HMC_STALE;

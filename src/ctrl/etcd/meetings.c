@@ -115,8 +115,7 @@ static hmc_status_t store(visit_t *visit, const meeting_t *meeting, bool *has_pu
   }
   hmci_text_print(&body, "}}]}");
   body.has_failed = body.has_failed || value.has_failed;
-  hmc_status_t status =
-      hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, NULL);
+  hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, NULL);
   *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_etcd_json(&answer), "succeeded"));
   *revision = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "header.revision"));
   hmci_text_free(&body);
@@ -162,8 +161,8 @@ static hmc_status_t take_dead_out(visit_t *visit, meeting_t *meeting) {
          at = hmci_json_next(all, at)) {
       size_t size = 0;
       char *name = (char *)hmci_json_bytes(hmci_json_get(at, "key"), &size);
-      lives = name != NULL && size > living.size &&
-              strtoull(name + living.size, NULL, 16) == meeting->arrivals[i].client;
+      lives =
+          name != NULL && size > living.size && strtoull(name + living.size, NULL, 16) == meeting->arrivals[i].client;
       free(name);
     }
     if (lives) {
@@ -264,9 +263,8 @@ static hmc_status_t follow(visit_t *visit, hmci_curl_t *handle, int64_t revision
   visit->status = HMC_IN_PROGRESS;
   while (visit->status == HMC_IN_PROGRESS) {
     uint64_t soon = hmci_deadline(STREAM_MS);
-    hmc_status_t streamed =
-        hmci_etcd_stream(&visit->client->cluster, handle, visit->key.text, visit->key.size, false, revision,
-                         soon < visit->deadline ? soon : visit->deadline, look, visit);
+    hmc_status_t streamed = hmci_etcd_stream(&visit->client->cluster, handle, visit->key.text, visit->key.size, false,
+                                             revision, soon < visit->deadline ? soon : visit->deadline, look, visit);
     if (visit->status == HMC_IN_PROGRESS && hmci_now() >= visit->deadline) {
       return withdraw(visit);
     }
@@ -316,8 +314,7 @@ static hmc_status_t put_piece(visit_t *visit) {
   hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
   uint64_t now = hmci_now(), left = visit->deadline > now ? (visit->deadline - now) / 1000000000 : 0;
   hmci_text_print(&body, "{\"TTL\":\"%" PRIu64 "\"}", left + PIECES_STAY_MS / 1000);
-  hmc_status_t status =
-      hmci_etcd_call(&visit->client->cluster, "lease/grant", &body, visit->deadline, &answer, NULL);
+  hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "lease/grant", &body, visit->deadline, &answer, NULL);
   int64_t lease = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "ID"));
   if (status == HMC_SUCCESS) {
     body.size = 0;
@@ -346,8 +343,8 @@ static hmc_status_t collect(visit_t *visit, hmci_store_result_t *result) {
     size_t size = 0;
     piece_key(visit, meeting->arrivals[i].id, &key);
     status = hmci_etcd_range(visit->client, &key, false, visit->deadline, &answer);
-    uint8_t *piece = status == HMC_SUCCESS ? hmci_json_bytes(hmci_json_get(hmci_etcd_first(&answer), "value"), &size)
-                                           : NULL;
+    uint8_t *piece =
+        status == HMC_SUCCESS ? hmci_json_bytes(hmci_json_get(hmci_etcd_first(&answer), "value"), &size) : NULL;
     if (status == HMC_SUCCESS &&
         (piece == NULL || size != meeting->piece || meeting->arrivals[i].index >= meeting->count)) {
       status = hmci_fail(HMC_CORRUPT, "a piece of \"%.*s\" is not in etcd any more", visit->request->key_size,

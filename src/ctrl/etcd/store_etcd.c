@@ -67,9 +67,8 @@ static hmc_status_t get(hmci_etcd_client_t *client, const hmci_store_message_t *
   hmc_status_t status = hmci_etcd_range(client, key, false, deadline, &answer);
   if (status == HMC_SUCCESS) {
     hmci_json_t kv = hmci_etcd_first(&answer);
-    status = kv.text != NULL
-                 ? take_value(kv, result)
-                 : hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
+    status = kv.text != NULL ? take_value(kv, result)
+                             : hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
   }
   hmci_text_free(&answer);
   return status;
@@ -185,11 +184,10 @@ static hmc_status_t put_if(hmci_etcd_client_t *client, const hmci_text_t *compar
   *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_etcd_json(&answer), "succeeded"));
   if (status == HMC_SUCCESS && !*has_put) {
     hmci_json_t responses = hmci_json_get(hmci_etcd_json(&answer), "responses");
-    hmci_json_t kvs =
-        hmci_json_get(hmci_json_next(responses, (hmci_json_t){.text = NULL}), "response_range.kvs");
+    hmci_json_t kvs = hmci_json_get(hmci_json_next(responses, (hmci_json_t){.text = NULL}), "response_range.kvs");
     size_t found_size = 0;
-    uint8_t *found = hmci_json_bytes(
-        hmci_json_get(hmci_json_next(kvs, (hmci_json_t){.text = NULL}), "value"), &found_size);
+    uint8_t *found =
+        hmci_json_bytes(hmci_json_get(hmci_json_next(kvs, (hmci_json_t){.text = NULL}), "value"), &found_size);
     *has_put = found != NULL && found_size == (size_t)number_size && memcmp(found, number, found_size) == 0;
     free(found);
   }

@@ -59,7 +59,8 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
   if (connection->accesses) atomic_store(&connection->accesses->pulls_for[connection->role], connection->attach);
   if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
     hmci_log(HMC_LOG_WARNING,
-             "registered memory of processes on this host goes through sockets, because attaching does not work: %s", reason);
+             "registered memory of processes on this host goes through sockets, because attaching does not work: %s",
+             reason);
   }
 }
 

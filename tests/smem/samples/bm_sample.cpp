@@ -30,7 +30,7 @@ static const size_t rows = 2;
   } while (0)
 
 class Barrier {
- public:
+public:
   int Init(uint32_t rank, uint32_t world, const std::string &url) {
     smem_shm_config_t config;
     smem_shm_config_init(&config);
@@ -46,7 +46,7 @@ class Barrier {
     smem_shm_uninit(0);
   }
 
- private:
+private:
   smem_shm_t object = nullptr;
 };
 
@@ -84,8 +84,8 @@ static int Copy(Barrier &barrier, smem_bm_t pool, void *gva, uint32_t rank, uint
   OR_RETURN(smem_bm_copy_2d(pool, own + 4 * copyBytes, 2 * copyBytes, got.data(), copyBytes, copyBytes, rows,
                             SMEMB_COPY_G2H, 0));
   OR_RETURN(got != before);
-  OR_RETURN(smem_bm_copy_2d(pool, own + 8 * copyBytes, 2 * copyBytes, device, copyBytes, copyBytes, rows,
-                            SMEMB_COPY_G2L, 0));
+  OR_RETURN(
+      smem_bm_copy_2d(pool, own + 8 * copyBytes, 2 * copyBytes, device, copyBytes, copyBytes, rows, SMEMB_COPY_G2L, 0));
   OR_RETURN(aclrtMemcpy(got.data(), bytes, device, bytes, ACL_MEMCPY_DEVICE_TO_HOST));
   OR_RETURN(got != before);
   OR_RETURN(barrier.Wait());
@@ -131,7 +131,8 @@ int main(int count, char **arguments) {
   if (count < 5) {
     return 2;
   }
-  uint32_t world = static_cast<uint32_t>(std::atoi(arguments[1])), local = static_cast<uint32_t>(std::atoi(arguments[2]));
+  uint32_t world = static_cast<uint32_t>(std::atoi(arguments[1])),
+           local = static_cast<uint32_t>(std::atoi(arguments[2]));
   uint32_t first = static_cast<uint32_t>(std::atoi(arguments[3]));
   bool isAutomatic = count > 5 && std::atoi(arguments[5]) != 0;
   std::vector<pid_t> children;

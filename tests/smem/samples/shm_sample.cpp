@@ -32,7 +32,8 @@ int main(int count, char **arguments) {
   if (count != 4) {
     return 2;
   }
-  uint32_t world = static_cast<uint32_t>(std::atoi(arguments[1])), rank = static_cast<uint32_t>(std::atoi(arguments[2]));
+  uint32_t world = static_cast<uint32_t>(std::atoi(arguments[1])),
+           rank = static_cast<uint32_t>(std::atoi(arguments[2]));
   const uint64_t part = 4ULL << 20;
   smem_shm_config_t config;
   OR_FAIL(aclInit(nullptr));
