@@ -1,4 +1,4 @@
-"""Counts what nixl_agent's transfers move, into the file HMC_TEST_COUNT, and flips a byte of what has arrived."""
+"""Counts what nixl_agent's transfers move, into the file HMC_TEST_COUNT, and damages a block of what has arrived."""
 
 import ctypes
 import os
@@ -7,16 +7,21 @@ import numpy
 
 
 def _first_block(rows, indices):
-    """The middle of the first block that is chosen of a list, strided or not: there the values begin, behind the keys,
-    whose change may hide in an attention that the keys of other tokens outweigh."""
+    """Address and size of the first block that is chosen of a list, strided or not."""
     place = int(indices[0])
     if rows.shape[1] == 3:
-        return int(rows[place, 0]) + int(rows[place, 1]) // 2
+        return int(rows[place, 0]), int(rows[place, 1])
     for address, size, _, stride, count in rows.tolist():
         if place < count:
-            return address + place * stride + size // 2
+            return address + place * stride, size
         place -= count
     raise IndexError(place)
+
+
+def _damage(address, size):
+    """Makes every number of a block another one, keys and values alike, wherever they lie in it."""
+    numbers = numpy.frombuffer((ctypes.c_ubyte * size).from_address(address), dtype=numpy.uint8)
+    numbers[3::4] ^= 0x40
 
 
 def watch(api):
@@ -45,11 +50,10 @@ def watch(api):
             return handle
 
         def _seen(self, handle, state):
-            address = self._places.pop(id(handle), None) if state == "DONE" else None
-            if address is not None:
+            block = self._places.pop(id(handle), None) if state == "DONE" else None
+            if block is not None:
                 if os.environ.get("HMC_TEST_FLIP"):
-                    byte = ctypes.c_ubyte.from_address(address + 3)
-                    byte.value ^= 0x40
+                    _damage(*block)
                 with open(os.environ["HMC_TEST_COUNT"], "a") as file:
                     said = self.get_xfer_telemetry(handle)
                     file.write("%s %d %d\n" % (self.query_xfer_backend(handle), said.totalBytes, said.descCount))
