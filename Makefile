@@ -38,7 +38,7 @@ test:
 	@scripts/test $(or $(PRESETS),quick)
 
 test-all:
-	@$(SETUP) build test python vm lint
+	@$(SETUP) build test python vm lint torch launchers packages docs
 	@scripts/test rest
 
 test-rdma:
