@@ -149,7 +149,7 @@ void hosts_that_hang_up_at_once(void **state) {
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 /* The life of a parent: connects, forks a child that lives on, and is killed. */
-static void be_a_parent(uint16_t port, int ready) {
+void live_as_parent(uint16_t port, int ready) {
   hmc_context_t *context = NULL;
   hmc_peer_t *peer = NULL;
   hmc_region_t *region = NULL;
@@ -171,6 +171,41 @@ static void be_a_parent(uint16_t port, int ready) {
   for (;;) pause();
 }
 
+/* As a program of its own: UCX does not work in a process that was forked from one that uses it. */
+static void become_parent(uint16_t port, int ready) {
+  char number[16], descriptor[16];
+  snprintf(number, sizeof number, "%u", port);
+  snprintf(descriptor, sizeof descriptor, "%d", ready);
+  execl("/proc/self/exe", "operations", "parent", stamp.transport, number, descriptor, (char *)NULL);
+  syscall(SYS_exit_group, 3);
+}
+
+/* A child may use HMC by contexts of its own; what does not work there says so at once. */
+void a_child_connects_or_is_told_why(void **state) {
+  couple_t *couple = *state;
+  uint16_t port = 0;
+  int status;
+  assert_success(hmc_context_listen(couple->here, "127.0.0.1", 0, &port));
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    hmc_context_t *context = NULL;
+    hmc_peer_t *peer = NULL;
+    bool good = hmc_context_create(NULL, &context) == HMC_SUCCESS;
+    hmc_status_t connected = hmc_context_connect(context, "127.0.0.1", port, stamp.type, COUPLE_TIMEOUT_MS, &peer);
+    if (stamp.type == HMC_CONNECTION_UCX) {
+      good = good && connected == HMC_UNSUPPORT && strstr(hmc_last_error(), "forked");
+    } else {
+      good = good && connected == HMC_SUCCESS;
+    }
+    syscall(SYS_exit_group, good ? 0 : 1);
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 void a_child_keeps_no_peer_alive(void **state) {
   couple_t *couple = *state;
   uint16_t port = 0, again = 0;
@@ -185,7 +220,7 @@ void a_child_keeps_no_peer_alive(void **state) {
   fflush(NULL);
   pid_t parent = fork();
   assert_true(parent >= 0);
-  if (parent == 0) be_a_parent(port, ends[1]);
+  if (parent == 0) become_parent(port, ends[1]);
   assert_success(hmc_context_accept(couple->here, COUPLE_TIMEOUT_MS, &peer));
   assert_int_equal(read(ends[0], answer, sizeof answer), sizeof answer);
   assert_success(hmc_remote_open(peer, "parent's", 0, &remote));

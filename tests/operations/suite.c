@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- fixture */
 
@@ -37,6 +38,8 @@ static int close_case(void **state) {
 
 int main(int argc, char **argv) {
   target_main(argc, argv);
+  if (argc == 5 && strcmp(argv[1], "parent") == 0 && stamp_parse(argv[2], "cpu"))
+    live_as_parent((uint16_t)atoi(argv[3]), atoi(argv[4]));
   environment_open();
   if (argc < 3 || argc > 4 || !stamp_parse(argv[1], argv[2])) {
     fprintf(stderr, "usage: %s TRANSPORT MEMORY [PATTERN]\n", argv[0]);

@@ -22,6 +22,9 @@ typedef struct stamp {
 
 extern stamp_t stamp;
 
+/* The parent of a_child_keeps_no_peer_alive, which is a program of its own. */
+void live_as_parent(uint16_t port, int ready);
+
 /* From the names of a transport and of a kind of memory. */
 bool stamp_parse(const char *transport, const char *memory);
 
@@ -221,6 +224,7 @@ void spin_ns(uint64_t nanoseconds);
   X(two_callbacks_close_each_others)                                                                                   \
   X(peers_that_hang_up_at_once)                                                                                        \
   X(hosts_that_hang_up_at_once)                                                                                        \
+  X(a_child_connects_or_is_told_why)                                                                                   \
   X(a_child_keeps_no_peer_alive)                                                                                       \
   X(the_environment_is_read_once)                                                                                      \
   X(destroying_a_context_ends_accept)

@@ -39,6 +39,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OFFER = 2 };
 /* Nanoseconds that a slow device takes for a block: so much longer a waiting thread polls. */
@@ -138,8 +139,18 @@ static void prefer_sockets(const hmci_ucx_library_t *ucx, ucp_config_t *config) 
   if (status != UCS_OK) hmci_log(HMC_LOG_INFO, "UCX connects its own way first: %s", ucx->ucs_status_string(status));
 }
 
+/* UCX has a thread of its own, which a forked child lacks, and does not start another one there. */
+static hmc_status_t check_process(void) {
+  static _Atomic pid_t user;
+  pid_t nobody = 0, own = getpid();
+  if (atomic_compare_exchange_strong(&user, &nobody, own) || nobody == own) return HMC_SUCCESS;
+  return hmci_fail(HMC_UNSUPPORT, "UCX was used before this process was forked, and does not work in a child");
+}
+
 static hmc_status_t make_context(ucx_transport_t *transport) {
   const hmci_ucx_library_t *ucx = transport->ucx;
+  hmc_status_t usable = check_process();
+  if (usable != HMC_SUCCESS) return usable;
   ucp_config_t *config;
   ucs_status_t status = ucx->ucp_config_read(NULL, NULL, &config);
   if (status != UCS_OK) return hmci_fail(HMC_INVALID_CONFIG, "UCX_*: %s", ucx->ucs_status_string(status));
