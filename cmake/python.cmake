@@ -57,12 +57,13 @@ function(hmc_python_find target)
   if(ARGC GREATER 1 AND ARGV1)
     set(name "${ARGV1}")
   endif()
-  file(GLOB file "${HMC_BUILT_IN}/lib${name}.so.[0-9]")
-  if(NOT file)
+  set(link "${HMC_BUILT_IN}/lib${name}.so")
+  if(NOT IS_SYMLINK "${link}")
     message(FATAL_ERROR "There is no lib${name}.so in ${HMC_BUILT_IN}. Build it first.")
   endif()
+  file(READ_SYMLINK "${link}" file) # its SONAME
   add_library(${target} SHARED IMPORTED GLOBAL)
-  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION "${file}"
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION "${HMC_BUILT_IN}/${file}"
     INTERFACE_INCLUDE_DIRECTORIES "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/../include")
 endfunction()
 

@@ -390,7 +390,7 @@ static void test_missing_arguments(void **state) {
   FAILS(hmc_control_connect(NULL, 0, 1, "127.0.0.1", 1, NULL, 10), HMC_INVALID_CONFIG, "control channel");
   FAILS(hmc_control_connect(control, 0, 1, NULL, 1, NULL, 10), HMC_INVALID_CONFIG, "no address");
   FAILS(hmc_control_connect(control, 0, 1, "127.0.0.1", 0, NULL, 10), HMC_INVALID_CONFIG, "port");
-  FAILS(hmc_control_connect(control, 0, 1, "somewhere", 1, NULL, 10), HMC_INVALID_CONFIG, "somewhere");
+  FAILS(hmc_control_connect(control, 0, 1, "[somewhere", 1, NULL, 10), HMC_INVALID_CONFIG, "[somewhere");
   FAILS(hmc_control_send(control, 0, 256, NULL, 4, 10), HMC_INVALID_CONFIG, "no data");
   FAILS(hmc_control_receive(control, 0, NULL, NULL, 4, NULL, 10), HMC_INVALID_CONFIG, "no room");
   FAILS(hmc_control_receive_u64(control, 0, NULL, 10), HMC_INVALID_CONFIG, "no place");

@@ -181,10 +181,10 @@ static void test_files_that_are_refused(void **state) {
 
   unlink(path);
   assert_int_equal(mkdir(path, 0700), 0);
-  assert_refused(&settings, HMC_INVALID_CONFIG, "no plain file");
+  assert_refused(&settings, HMC_INVALID_CONFIG, "not a plain file");
   rmdir(path);
   assert_int_equal(mkfifo(path, 0600), 0);
-  assert_refused(&settings, HMC_INVALID_CONFIG, "no plain file"); /* and does not wait for a writer */
+  assert_refused(&settings, HMC_INVALID_CONFIG, "not a plain file"); /* and does not wait for a writer */
 }
 
 static void test_secrets_that_are_too_easy_to_guess(void **state) {

@@ -155,10 +155,10 @@ static void test_garbage_is_denied(void **state) {
     for (int role = 0; role < 2; role++) {
       hmci_secure_role_t as = role ? HMCI_SECURE_SERVER : HMCI_SECURE_CLIENT;
       assert_int_equal(meet(kinds[i].secret, as, kinds[i].is_unix, request, sizeof(request), false, 5000), HMC_DENIED);
-      assert_says(hmc_last_error(), "no HMC");
+      assert_says(hmc_last_error(), "not HMC");
       assert_says(hmc_last_error(), "GET ");
       assert_int_equal(meet(kinds[i].secret, as, kinds[i].is_unix, noise, sizeof(noise), true, 5000), HMC_DENIED);
-      assert_says(hmc_last_error(), "no HMC");
+      assert_says(hmc_last_error(), "not HMC");
     }
   }
 }

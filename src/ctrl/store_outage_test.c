@@ -234,7 +234,7 @@ static void a_torn_journal_is_read_as_far_as_it_is_whole(void **state) {
   descriptor = open(journal, O_WRONLY | O_TRUNC | O_CLOEXEC);
   assert_int_equal(write(descriptor, "something else", 14), 14);
   close(descriptor);
-  FAILS(hmc_store_server_start(&options, &second), HMC_CORRUPT, "no journal");
+  FAILS(hmc_store_server_start(&options, &second), HMC_CORRUPT, "not a journal");
   forget_journal();
 }
 

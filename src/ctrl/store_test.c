@@ -79,7 +79,7 @@ static void counters_count(void **state) {
   assert_int_equal(sum, -2);
   assert_value(store, "n", "-2");
   set(store, "text", "12 apples", NULL);
-  FAILS(hmc_store_add(store, "text", 1, &sum, 0), HMC_CORRUPT, "no number");
+  FAILS(hmc_store_add(store, "text", 1, &sum, 0), HMC_CORRUPT, "not a number");
   hmc_store_close(store);
   hmc_store_server_stop(server);
 }

@@ -67,7 +67,7 @@ void addresses_are_bracketed(void **state) {
 
 void bad_address(void **state) {
   scene_t *scene = *state;
-  static const char *const bad[] = {"",           "999.1.1.1", "nonsense",       "127.0.0.1:80",
+  static const char *const bad[] = {"",           "999.1.1.1", "non sense",      "127.0.0.1:99999",
                                     "127.0.0.1 ", "::g",       "256.256.256.256"};
   for (size_t i = 0; i < COUNT_OF(bad); i++) {
     hmc_peer_t *peer = NULL;

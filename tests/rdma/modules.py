@@ -5,6 +5,7 @@ usage: modules.py HMC_INFO ODD_MODULES_FOLDER
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,8 @@ def rdma_line(info, folder):
                               universal_newlines=True, check=False)
     if said.returncode != 0:
         sys.exit(f"{info} failed with {said.returncode}: {said.stdout}{said.stderr}")
-    lines = [line.split(None, 1)[1] for line in said.stdout.splitlines() if line.split()[:1] == ["rdma"]]
+    said_whole = re.sub(r"\n {9,}", " ", said.stdout)  # what was too long for one line
+    lines = [line.split(None, 1)[1] for line in said_whole.splitlines() if line.split()[:1] == ["rdma"]]
     if len(lines) != 1 or not any(line.split()[:2] == ["tcp", "yes:"] for line in said.stdout.splitlines()):
         sys.exit(f"no line about rdma, or no tcp:\n{said.stdout}")
     return lines[0]
