@@ -74,7 +74,7 @@ static void test_ids_that_nobody_has(void **state) {
 /* More than the table has room for at first; ids stay apart, and names find their own. */
 static void test_it_grows(void **state) {
   hmc_region_t *regions[MANY];
-  char name[16];
+  char name[32];
   for (int i = 0; i < MANY; i++) {
     snprintf(name, sizeof name, "region %d", i);
     regions[i] = make_region(*state, name, HMC_REMOTE_READ);
