@@ -354,8 +354,6 @@ static bool dispatch_polled(hmci_loop_t *loop) {
   return moved;
 }
 
-#define LOOK_AFTER UINT64_C(8000) /* nanoseconds: what comes from another processor of this host has come by then */
-
 /* The other end of the watch that moved last runs on this processor, or would if it were let. */
 static bool shares_processor(hmci_loop_t *loop) {
   hmci_loop_lock(loop);
@@ -366,15 +364,15 @@ static bool shares_processor(hmci_loop_t *loop) {
 
 /* Polls until nothing moved for `spin`; not where that keeps what it waits for from coming. */
 static void spin(hmci_loop_t *loop) {
-  uint64_t since = hmci_now();
-  bool looked = hmci_processor_is_single();
-  if (looked) return;
+  if (hmci_processor_is_single()) return;
+  uint64_t since = hmci_now(), look_after = hmci_processor_look_after();
+  bool looked = false;
   uint64_t until = hmci_now() + loop->spin, now;
   uint32_t in_a_row = 0;
   bool aside = false;
   do {
     bool moved = false, others;
-    if (!looked && !in_a_row && hmci_now() - since > LOOK_AFTER) {
+    if (!looked && !in_a_row && hmci_now() - since > look_after) {
       looked = true;
       if (shares_processor(loop)) break;
     }

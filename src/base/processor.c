@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LOOK_AGAIN UINT64_C(100000000) /* nanoseconds */
+#define LOOK_AFTER UINT64_C(8000) /* nanoseconds: what comes from another processor of this host has come by then */
 
 static _Atomic uint64_t next_look;
-static _Atomic bool is_single;
+static _Atomic bool is_single, is_bound;
 static bool has_small_quota;
 static pthread_once_t quota_once = PTHREAD_ONCE_INIT;
 
@@ -46,20 +48,29 @@ static void read_quota(void) {
   if (allows_less_than_two("/sys/fs/cgroup/cpu.max")) has_small_quota = true; /* a container sees its own as the root */
 }
 
-static bool look(void) {
+static void look(void) {
   cpu_set_t processors;
   pthread_once(&quota_once, read_quota);
-  if (has_small_quota) return true;
-  return sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_COUNT(&processors) == 1;
+  bool bound = sched_getaffinity(0, sizeof processors, &processors) == 0 && CPU_COUNT(&processors) == 1;
+  atomic_store_explicit(&is_bound, bound, memory_order_relaxed);
+  atomic_store_explicit(&is_single, has_small_quota || sysconf(_SC_NPROCESSORS_ONLN) == 1, memory_order_relaxed);
+}
+
+static void look_now_and_then(void) {
+  uint64_t now = hmci_now();
+  if (HMCI_LIKELY(now < atomic_load_explicit(&next_look, memory_order_relaxed))) return;
+  atomic_store_explicit(&next_look, now + LOOK_AGAIN, memory_order_relaxed);
+  look();
 }
 
 bool hmci_processor_is_single(void) {
-  uint64_t now = hmci_now();
-  if (HMCI_UNLIKELY(now >= atomic_load_explicit(&next_look, memory_order_relaxed))) {
-    atomic_store_explicit(&next_look, now + LOOK_AGAIN, memory_order_relaxed);
-    atomic_store_explicit(&is_single, look(), memory_order_relaxed);
-  }
+  look_now_and_then();
   return atomic_load_explicit(&is_single, memory_order_relaxed);
+}
+
+uint64_t hmci_processor_look_after(void) {
+  look_now_and_then();
+  return atomic_load_explicit(&is_bound, memory_order_relaxed) ? 0 : LOOK_AFTER;
 }
 
 /* Within a host the sender's own processor takes a packet to the receiving socket. */

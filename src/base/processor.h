@@ -9,9 +9,14 @@
 
 #pragma GCC visibility push(default) /* modules call these: see hmc.map */
 
-/* True where this process may use one processor only: by its affinity, or by the time that its control group gives it.
- * Looks again from time to time; costs a few nanoseconds. Any thread. */
+/* True where both ends of a host have to share one processor: the host has no other, or the control group gives no time
+ * for two. A process that is bound to one is no such case: its peer may be bound to another. Looks again from time to
+ * time; costs a few nanoseconds. Any thread. */
 bool hmci_processor_is_single(void);
+
+/* How long to poll, in nanoseconds, before asking whether the other end shares the processor: at once where this thread
+ * is bound to one. As above. */
+uint64_t hmci_processor_look_after(void);
 
 /* True where what comes in by a socket of this host is put there by the processor that this thread runs on: the other
  * end shares it. False where that cannot be told. */

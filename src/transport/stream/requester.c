@@ -9,7 +9,6 @@
 #include <sys/epoll.h>
 
 enum { BYTES_PER_NANOSECOND = 4, PATIENT_BYTES = 4 << 20 };
-#define LOOK_AFTER UINT64_C(8000) /* nanoseconds: a small operation between two processors of a host takes less */
 enum { QUEUE_BEFORE_SEND = 100 }; /* small operations kept back while earlier ones are unacknowledged */
 
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
@@ -166,7 +165,7 @@ static uint64_t patience(const hmci_operation_t *operation, uint64_t spin) {
 
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin) {
   hmc_status_t status = HMC_SUCCESS;
-  uint64_t idle_since = 0, allowed = patience(operation, spin);
+  uint64_t idle_since = 0, allowed = patience(operation, spin), look_after = hmci_processor_look_after();
   bool looked = false;
   enter(requester);
   requester->drivers++;
@@ -191,7 +190,7 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
     } else if (now - idle_since > allowed) {
       status = HMC_IN_PROGRESS;
       break;
-    } else if (!looked && now - idle_since > LOOK_AFTER) {
+    } else if (!looked && now - idle_since > look_after) {
       looked = true; /* once: who shares the processor answers only when this thread sleeps */
       if (hmci_processor_is_shared(requester->pipe->descriptor)) allowed = 0;
     }
