@@ -10,11 +10,11 @@
  * fork() starts with an empty ring and without the thread: what waited is the parent's. */
 #include "base.h"
 #include "recorder.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -166,15 +166,9 @@ static void *write_ring(void *unused) {
   return NULL;
 }
 
-/* With all signals blocked: they are the program's, and its handlers run in its own threads. */
 static bool start_thread(void) {
-  sigset_t all, before;
   pthread_t thread;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  bool started = pthread_create(&thread, NULL, write_ring, NULL) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (!started) return false;
+  if (hmci_thread_create(&thread, write_ring, NULL) != 0) return false;
   pthread_setname_np(thread, "hmc-log");
   pthread_detach(thread);
   return true;

@@ -6,11 +6,11 @@
 #include "loop_parts.h"
 
 #include "processor.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -408,16 +408,6 @@ static void *run(void *argument) {
   return NULL;
 }
 
-/* With all signals blocked: they are the program's, and its handlers run in its own threads. */
-static int create_thread(hmci_loop_t *loop) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  int failed = pthread_create(&loop->thread, NULL, run, loop);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return failed;
-}
-
 void hmci_loop_close_descriptors(hmci_loop_t *loop) {
   int descriptors[] = {loop->epoll, loop->bulk, loop->wake, loop->soon};
   for (int i = 0; i < 4; i++) {
@@ -469,7 +459,7 @@ hmc_status_t hmci_loop_create(uint64_t spin_time, const char *name, hmci_loop_t 
     hmci_fail(status, "no descriptors for a service loop: %s", strerror(errno));
     goto err_loop;
   }
-  int failed = create_thread(loop);
+  int failed = hmci_thread_create(&loop->thread, run, loop);
   if (failed) {
     hmci_fail(status, "no service thread: %s", strerror(failed));
     goto err_loop;

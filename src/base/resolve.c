@@ -5,13 +5,13 @@
 #include "resolve.h"
 
 #include "stop.h"
+#include "thread.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,14 +111,9 @@ static void *run_query(void *argument) {
   return NULL;
 }
 
-/* With all signals blocked: they are the program's. */
 static bool start_query(query_t *query) {
-  sigset_t all, before;
   pthread_t thread;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  bool started = pthread_create(&thread, NULL, run_query, query) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  bool started = hmci_thread_create(&thread, run_query, query) == 0;
   if (started) pthread_detach(thread);
   return started;
 }

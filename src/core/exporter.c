@@ -8,12 +8,12 @@
 #include "../base/loop.h"
 #include "../base/recorder.h"
 #include "../base/socket.h"
+#include "../base/thread.h"
 
 #include <errno.h>
 #include <hmc/stats.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,19 +122,14 @@ static void end_listening(void) {
   exporter.path[0] = '\0';
 }
 
-/* With all signals blocked: they are the program's. */
 static hmc_status_t start(const char *where) {
   hmc_status_t status = listen_at(where);
   if (status == HMC_SUCCESS) {
     exporter.stop = eventfd(0, EFD_CLOEXEC);
     if (exporter.stop < 0) status = hmci_fail(HMC_NO_MEMORY, "no descriptor: %s", strerror(errno));
   }
-  sigset_t every, before;
-  sigfillset(&every);
-  pthread_sigmask(SIG_BLOCK, &every, &before);
-  if (status == HMC_SUCCESS && pthread_create(&exporter.thread, NULL, run, NULL) != 0)
+  if (status == HMC_SUCCESS && hmci_thread_create(&exporter.thread, run, NULL) != 0)
     status = hmci_fail(HMC_NO_MEMORY, "no thread");
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (status != HMC_SUCCESS) end_listening();
   return status;
 }

@@ -1,9 +1,9 @@
 /* Setups: connecting and opening as requests (see setup.h). */
 #include "setup.h"
+#include "../base/thread.h"
 #include "greeting.h"
 #include "request.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,7 +119,6 @@ static void *serve(void *argument) {
 
 /* One thread more, with all signals blocked: they are the program's. With `lock` held. */
 static hmc_status_t add_thread(hmci_setups_t *setups) {
-  sigset_t all, before;
   hmci_setup_thread_t *thread = calloc(1, sizeof *thread);
   if (!thread) return hmci_fail(HMC_NO_MEMORY, "no memory for a thread that connects");
   thread->setups = setups;
@@ -128,10 +127,7 @@ static hmc_status_t add_thread(hmci_setups_t *setups) {
     free(thread);
     return status;
   }
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  int error = pthread_create(&thread->thread, NULL, serve, thread);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int error = hmci_thread_create(&thread->thread, serve, thread);
   if (error) {
     hmci_stop_close(&thread->stop);
     free(thread);

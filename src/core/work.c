@@ -1,8 +1,8 @@
 /* Workers that copy for mapped requests (see work.h). */
+#include "../base/thread.h"
 #include "request.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 enum { PIECE = 1 << 20 }; /* bytes */
@@ -96,19 +96,15 @@ static void *run(void *argument) {
   return NULL;
 }
 
-/* With all signals blocked: they are the program's. With `lock` held. */
+/* With `lock` held. */
 static void start_threads(hmci_workers_t *workers) {
-  sigset_t all, before;
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
   uint32_t wanted = cores <= 2 ? 1 : cores > HMCI_WORKERS ? HMCI_WORKERS : (uint32_t)cores - 1;
   workers->tried = true;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  while (workers->count < wanted && !pthread_create(&workers->threads[workers->count], NULL, run, workers)) {
+  while (workers->count < wanted && !hmci_thread_create(&workers->threads[workers->count], run, workers)) {
     pthread_setname_np(workers->threads[workers->count], "hmc-copy");
     workers->count++;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (!workers->count)
     hmci_log(HMC_LOG_WARNING, "no threads that copy: large requests on this host block their caller");
 }
