@@ -31,21 +31,29 @@ static double cpu_per_gib(const perf_result_t *result) {
   return result->cpu_seconds / ((double)result->operations * (double)result->bytes / (1 << 30));
 }
 
+/* `value` with as many decimals, at most three, as leave it within `width` characters: a busy machine makes figures long. */
+static void format_figure(char *text, size_t size, double value, int width) {
+  int decimals = 3;
+  while (snprintf(text, size, "%.*f", decimals, value) > width && decimals > 0) decimals--;
+}
+
 static void print_text(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
                        double gbytes, double rate) {
-  char memories[72], median[32] = "-", p99[32] = "-", ops[72] = "", cpu[32] = "-", ratio[32] = "";
+  char memories[72], median[32] = "-", p99[32] = "-", rates[72] = "", cpu[32] = "-";
+  char speed[32], ratio[32] = "";
   snprintf(memories, sizeof memories, options->get ? "%s <- %s" : "%s -> %s", names->memory, names->peer_memory);
   if (!options->bandwidth) {
-    snprintf(median, sizeof median, "%.3f", result->median_us);
-    snprintf(p99, sizeof p99, "%.3f", result->p99_us);
+    format_figure(median, sizeof median, result->median_us, 9);
+    format_figure(p99, sizeof p99, result->p99_us, 8);
   }
   if (options->mode) printf("%-8s ", options->mode->name);
   double used = cpu_per_gib(result);
   if (used > 0) snprintf(cpu, sizeof cpu, used < 100 ? "%.3f s" : used < 99999 ? "%.0f s" : "-", used);
-  if (!options->mode) snprintf(ops, sizeof ops, " %8.0f %7s", rate, cpu);
+  if (!options->mode) snprintf(rates, sizeof rates, " %8.0f %7s", rate, cpu);
+  format_figure(speed, sizeof speed, gbytes, 7);
   if (options->compare) snprintf(ratio, sizeof ratio, result->ratio > 0 ? "  %5.2f" : "      -", result->ratio);
-  printf("%-9s %-3s %-*s %8llu %9s %8s %7.3f%s%s%s\n", names->transport, options->get ? "get" : "put",
-         memory_width(names), memories, (unsigned long long)result->bytes, median, p99, gbytes, ops,
+  printf("%-9s %-3s %-*s %8llu %9s %8s %7s%s%s%s\n", names->transport, options->get ? "get" : "put",
+         memory_width(names), memories, (unsigned long long)result->bytes, median, p99, speed, rates,
          result->verified  ? "    yes"
          : options->verify ? "      -"
                            : "",
