@@ -8,17 +8,13 @@
  * word, and both orders are seq_cst. */
 #include "core.h"
 
+#include "../base/futex.h"
 #include "../base/guarded.h"
 #include "../transport/bell.h"
 
 #include <errno.h>
 #include <hmc/signal.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #define NAP_LEAST 50000u /* nanoseconds that a waiter sleeps first, and at most */
 #define NAP_MOST 1000000u
@@ -59,12 +55,6 @@ static hmc_status_t check(const hmc_region_t *region, uint64_t offset, hmc_compa
   return HMC_SUCCESS;
 }
 
-/* Sleeps until the bell rings, or `nap` has passed. */
-static void sleep_for(uint32_t rung, uint64_t nap) {
-  const struct timespec time = {.tv_sec = (time_t)(nap / 1000000000u), .tv_nsec = (long)(nap % 1000000000u)};
-  syscall(SYS_futex, &hmci_bell.number, FUTEX_WAIT_PRIVATE, rung, &time, NULL, 0);
-}
-
 /* One look: HMC_IN_PROGRESS where the word does not fit. */
 static hmc_status_t look(const hmc_region_t *region, uint64_t offset, hmc_comparison_t comparison, uint64_t value,
                          uint64_t *seen) {
@@ -94,7 +84,7 @@ hmc_status_t hmc_signal_wait(hmc_region_t *region, uint64_t offset, hmc_comparis
     status = look(region, offset, comparison, value, seen);
     if (status == HMC_IN_PROGRESS && now < spun) hmci_pause();
     if (status == HMC_IN_PROGRESS && now >= spun) {
-      sleep_for(rung, nap < deadline - now ? nap : deadline - now);
+      hmci_futex_wait(&hmci_bell.number, rung, nap < deadline - now ? nap : deadline - now, HMCI_FUTEX_PRIVATE);
       nap = nap * 2 < NAP_MOST ? nap * 2 : NAP_MOST;
     }
     now = hmci_now();

@@ -1,19 +1,16 @@
 /* Atomics at the owner's side. */
+#include "../base/futex.h"
 #include "../base/guarded.h"
 #include "bell.h"
 #include "transport.h"
 
-#include <limits.h>
-#include <linux/futex.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 hmci_bell_t hmci_bell;
 
 void hmci_bell_wake(void) {
   atomic_fetch_add(&hmci_bell.number, 1);
-  syscall(SYS_futex, &hmci_bell.number, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+  hmci_futex_wake(&hmci_bell.number, HMCI_FUTEX_PRIVATE);
 }
 
 #define APPLY(type)                                                                                                    \

@@ -18,17 +18,15 @@
  * checked. */
 #include "shm.h"
 
+#include "../../base/futex.h"
 #include "../../base/guarded.h"
 #include "../../base/processor.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -41,13 +39,6 @@ enum {
 enum { FREE = 0, POSTED, BUSY, DONE };
 
 static uint32_t own_processor(void) { return (uint32_t)sched_getcpu() + 1; }
-
-static void futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t nanoseconds) {
-  struct timespec rest = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};
-  syscall(SYS_futex, word, FUTEX_WAIT, value, &rest, NULL, 0); /* shared: the other end is another process */
-}
-
-static void futex_wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0); }
 
 /* ---- the owner --------------------------------------------------------------------------------------------------- */
 
@@ -92,7 +83,7 @@ static bool serve_posted(shm_connection_t *connection) {
     if (!atomic_compare_exchange_strong(&pulls[i].state, &posted, BUSY)) continue;
     pulls[i].status = (uint32_t)perform(connection, &pulls[i]);
     atomic_store(&pulls[i].state, DONE);
-    if (atomic_load(&pulls[i].sleepers)) futex_wake(&pulls[i].state);
+    if (atomic_load(&pulls[i].sleepers)) hmci_futex_wake(&pulls[i].state, HMCI_FUTEX_SHARED);
     moved = true;
   }
   return moved;
@@ -147,7 +138,8 @@ bool hmci_shm_serve_pulls(shm_connection_t *connection) {
 /* ---- who puts ---------------------------------------------------------------------------------------------------- */
 
 void hmci_shm_fail_pulls(shm_connection_t *connection) {
-  for (uint32_t i = 0; i < SHM_PULLS; i++) futex_wake(&connection->accesses->pulls[connection->role][i].state);
+  for (uint32_t i = 0; i < SHM_PULLS; i++)
+    hmci_futex_wake(&connection->accesses->pulls[connection->role][i].state, HMCI_FUTEX_SHARED);
 }
 
 /* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails. */
@@ -176,7 +168,7 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
     atomic_store(&pull->sleepers, 1);
     state = atomic_load(&pull->state);
     uint64_t rest = now < deadline && deadline - now < NAP ? deadline - now : NAP;
-    if (state == POSTED || state == BUSY) futex_wait(&pull->state, state, rest);
+    if (state == POSTED || state == BUSY) hmci_futex_wait(&pull->state, state, rest, HMCI_FUTEX_SHARED);
   }
 }
 
