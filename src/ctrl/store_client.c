@@ -2,6 +2,8 @@
  * store_session.c. */
 #include "store_client.h"
 
+#include "../base/thread.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -469,7 +471,7 @@ hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_cert
   if (status != HMC_SUCCESS) {
     goto err_free;
   }
-  int error = pthread_create(&client->thread, NULL, hmci_store_session_run, client);
+  int error = hmci_thread_create(&client->thread, hmci_store_session_run, client);
   if (error != 0) {
     status = hmci_fail(HMC_NO_MEMORY, "no thread for a client of the store: %s", strerror(error));
     goto err_free;

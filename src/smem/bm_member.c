@@ -274,7 +274,7 @@ int32_t hmci_smem_members_start(hmci_smem_object_t *object) {
   if (status != HMC_SUCCESS) {
     return hmci_smem_fail_hmc(status, "the members of pool %u cannot be watched", object->id);
   }
-  if (pthread_create(&object->watcher, NULL, watch_members, object) != 0) {
+  if (hmci_smem_thread_create(&object->watcher, watch_members, object) != 0) {
     hmc_store_watch_stop(object->watch);
     return hmci_smem_fail(SM_MALLOC_FAILED, "no thread to watch the members of pool %u", object->id);
   }

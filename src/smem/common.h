@@ -45,6 +45,9 @@ int hmci_smem_is_own(const char *ip);
  * stands in for as many as are named. */
 int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device);
 
+/* As pthread_create, with all signals blocked in the new thread: they are the program's. */
+int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
+
 /* ---- links to the store ------------------------------------------------------------------------------------------ */
 
 typedef enum hmci_smem_serve {

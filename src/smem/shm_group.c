@@ -171,7 +171,7 @@ int32_t smem_shm_register_exit(smem_shm_t handle, void (*exit)(int)) {
       code = hmci_smem_fail_hmc(status, "object %u: its end cannot be watched", object->id);
     } else {
       object->on_exit = exit;
-      object->has_watcher = pthread_create(&object->watcher, NULL, wait_for_exit, object) == 0;
+      object->has_watcher = hmci_smem_thread_create(&object->watcher, wait_for_exit, object) == 0;
       code = object->has_watcher ? SM_OK : hmci_smem_fail(SM_MALLOC_FAILED, "no thread to watch object %u", object->id);
     }
   }

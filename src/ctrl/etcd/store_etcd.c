@@ -1,6 +1,8 @@
 /* An etcd cluster as the store: connecting, and requests on keys (see store_etcd.h). */
 #include "store_etcd.h"
 
+#include "../../base/thread.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -395,7 +397,7 @@ hmc_status_t hmci_store_etcd_connect(const char *address, const hmc_store_certif
     free_client(client);
     return status;
   }
-  if (pthread_create(&client->keeper, NULL, hmci_etcd_keep, client) != 0) {
+  if (hmci_thread_create(&client->keeper, hmci_etcd_keep, client) != 0) {
     free_client(client);
     return hmci_fail(HMC_NO_MEMORY, "no thread for the leases of etcd");
   }

@@ -3,6 +3,8 @@
  * cluster that hangs is noticed. A watch has a thread; a wait uses its caller's. */
 #include "store_etcd.h"
 
+#include "../../base/thread.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,7 +133,7 @@ hmc_status_t hmci_etcd_watch_start(hmc_store_t *store, const char *prefix, uint6
   if (status == HMC_SUCCESS) {
     status = read_all(watch, deadline, &revision); /* the thread reads again, which tells nothing twice */
   }
-  if (status == HMC_SUCCESS && pthread_create(&watch->thread, NULL, run_watch, watch) != 0) {
+  if (status == HMC_SUCCESS && hmci_thread_create(&watch->thread, run_watch, watch) != 0) {
     status = hmci_fail(HMC_NO_MEMORY, "no thread for a watch of etcd");
   }
   if (status != HMC_SUCCESS) {
