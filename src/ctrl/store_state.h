@@ -12,6 +12,8 @@
 #include "store_map.h"
 #include "store_stream.h"
 
+#define HMCI_STORE_NS_PER_MS UINT64_C(1000000)
+
 enum { HMCI_STORE_BUCKETS = 1024 };
 
 typedef struct hmci_store_state hmci_store_state_t;
@@ -62,7 +64,7 @@ hmc_status_t hmci_store_serve(hmci_store_session_t *session, const hmci_store_me
 /* Ends leases and sessions whose time has come; when to come again, or HMCI_NEVER. */
 uint64_t hmci_store_expire(hmci_store_state_t *state, uint64_t now);
 
-/* Takes a record of the journal while it is read. HMC_CORRUPT, HMC_NO_MEMORY. */
+/* store_replay.c: takes a record of the journal while it is read. HMC_CORRUPT, HMC_NO_MEMORY. */
 hmc_status_t hmci_store_replay(hmci_store_state_t *state, const hmci_store_message_t *record);
 
 /* Writes all that a journal must hold into `journal`. */
@@ -93,7 +95,26 @@ void hmci_store_tell_waits(hmci_store_state_t *state, const hmci_store_entry_t *
 void hmci_store_withdraw(hmci_store_session_t *session, uint64_t sequence);
 hmc_status_t hmci_store_replay_meeting(hmci_store_state_t *state, const hmci_store_message_t *record);
 
-/* store_state.c */
+/* store_watch.c */
+void hmci_store_watch(hmci_store_session_t *session, const hmci_store_message_t *request);
+void hmci_store_list(hmci_store_session_t *session, const hmci_store_message_t *request);
+void hmci_store_tell_watches(const hmci_store_state_t *state, hmc_store_event_kind_t kind,
+                             const hmci_store_entry_t *entry);
+/* Ends the session's watch with that number; 0: all of them. */
+void hmci_store_unwatch(hmci_store_session_t *session, uint64_t sequence);
+
+/* store_state.c: keys and leases, without records or answers. */
+/* Puts a value into the map, and the entry into its lease. NULL: no memory. */
+hmci_store_entry_t *hmci_store_entry_put(hmci_store_state_t *state, const hmci_store_message_t *request,
+                                         const void *value, uint32_t size, hmci_store_held_t *lease);
+/* Takes a key out and tells of it. */
+void hmci_store_entry_remove(hmci_store_state_t *state, hmci_store_entry_t *entry);
+hmci_store_held_t *hmci_store_lease_find(const hmci_store_session_t *session, uint64_t id);
+/* HMC_NO_MEMORY. */
+hmc_status_t hmci_store_lease_add(hmci_store_session_t *session, uint64_t id, int64_t ttl_ms);
+void hmci_store_lease_remove(hmci_store_held_t *lease);
+
+/* Answers. */
 void hmci_store_answer(hmci_store_session_t *session, uint64_t sequence, int64_t number);
 /* HMC_SUCCESS with the entry's value. */
 void hmci_store_answer_value(hmci_store_session_t *session, uint64_t sequence, const hmci_store_entry_t *entry);

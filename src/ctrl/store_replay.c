@@ -1,0 +1,102 @@
+/* A store's state as records of its journal: taking them while it is read, and writing all that is there (see
+ * store_state.h). */
+#include "store_state.h"
+
+#include <string.h>
+
+static hmc_status_t replay_change(hmci_store_session_t *session, const hmci_store_message_t *record) {
+  hmci_store_state_t *state = session->state;
+  if (record->type == HMCI_STORE_SET) {
+    hmci_store_held_t *lease = record->lease != 0 ? hmci_store_lease_find(session, record->lease) : NULL;
+    if (hmci_store_entry_put(state, record, record->value, record->value_size, lease) == NULL) {
+      return hmci_fail(HMC_NO_MEMORY, "no memory for the keys of the journal");
+    }
+  } else {
+    hmci_store_entry_t *entry = hmci_store_map_find(&state->map, record->key, record->key_size);
+    if (entry != NULL) {
+      hmci_store_entry_remove(state, entry);
+    }
+  }
+  return record->sequence != 0 ? hmci_store_keep_reply(session, record->sequence, record->number, NULL) : HMC_SUCCESS;
+}
+
+static hmc_status_t replay_reply(hmci_store_session_t *session, const hmci_store_message_t *record) {
+  hmci_store_shared_t *value = record->value_size > 0 ? hmci_store_shared_create(record->value_size) : NULL;
+  if (record->value_size > 0 && value == NULL) {
+    return hmci_fail(HMC_NO_MEMORY, "no memory for an answer of the journal");
+  }
+  if (value != NULL) {
+    memcpy(value->data, record->value, record->value_size);
+  }
+  hmc_status_t status = hmci_store_keep_reply(session, record->sequence, record->number, value);
+  hmci_store_shared_release(value);
+  return status;
+}
+
+hmc_status_t hmci_store_replay(hmci_store_state_t *state, const hmci_store_message_t *record) {
+  if (record->type == HMCI_STORE_ARRIVE) {
+    return hmci_store_replay_meeting(state, record);
+  }
+  hmci_store_session_t *session = hmci_store_session(state, record->floor);
+  if (session == NULL) {
+    return hmci_fail(HMC_NO_MEMORY, "no memory for a client of the journal");
+  }
+  session->is_restored = true;
+  hmci_store_held_t *lease = hmci_store_lease_find(session, record->lease);
+  switch (record->type) {
+  case HMCI_STORE_SET:
+  case HMCI_STORE_DELETE: return replay_change(session, record);
+  case HMCI_STORE_ANSWER: return replay_reply(session, record);
+  case HMCI_STORE_LEASE:
+    return lease == NULL ? hmci_store_lease_add(session, record->lease, record->number) : HMC_SUCCESS;
+  case HMCI_STORE_REVOKE:
+    if (lease != NULL) {
+      hmci_store_lease_remove(lease);
+    }
+    return HMC_SUCCESS;
+  default: return hmci_fail(HMC_CORRUPT, "a record of type %u", record->type);
+  }
+}
+
+static hmc_status_t dump_session(const hmci_store_session_t *session, hmci_store_journal_t *journal) {
+  hmc_status_t status = HMC_SUCCESS;
+  for (hmci_list_t *at = session->leases.next; at != &session->leases && status == HMC_SUCCESS; at = at->next) {
+    const hmci_store_held_t *lease = HMCI_CONTAINER(at, hmci_store_held_t, member);
+    const hmci_store_message_t record = {.type = HMCI_STORE_LEASE,
+                                         .floor = session->id,
+                                         .lease = lease->id,
+                                         .number = (int64_t)(lease->ttl / HMCI_STORE_NS_PER_MS)};
+    status = hmci_store_journal_write(journal, &record);
+  }
+  for (hmci_list_t *at = session->replies.next; at != &session->replies && status == HMC_SUCCESS; at = at->next) {
+    const hmci_store_reply_t *reply = HMCI_CONTAINER(at, hmci_store_reply_t, member);
+    const hmci_store_message_t record = {.type = HMCI_STORE_ANSWER,
+                                         .floor = session->id,
+                                         .sequence = reply->sequence,
+                                         .number = reply->number,
+                                         .value = reply->value != NULL ? reply->value->data : NULL,
+                                         .value_size = reply->value != NULL ? reply->value->size : 0};
+    status = hmci_store_journal_write(journal, &record);
+  }
+  return status;
+}
+
+hmc_status_t hmci_store_dump(const hmci_store_state_t *state, hmci_store_journal_t *journal) {
+  hmc_status_t status = HMC_SUCCESS;
+  for (hmci_list_t *at = state->sessions.next; at != &state->sessions && status == HMC_SUCCESS; at = at->next) {
+    status = dump_session(HMCI_CONTAINER(at, hmci_store_session_t, member), journal);
+  }
+  for (const hmci_store_entry_t *entry = state->map.first[0]; entry != NULL && status == HMC_SUCCESS;
+       entry = entry->next[0]) {
+    const hmci_store_held_t *lease = entry->lease;
+    const hmci_store_message_t record = {.type = HMCI_STORE_SET,
+                                         .floor = lease != NULL ? lease->session->id : 0,
+                                         .lease = lease != NULL ? lease->id : 0,
+                                         .key = entry->key,
+                                         .key_size = entry->key_size,
+                                         .value = entry->value,
+                                         .value_size = entry->value_size};
+    status = hmci_store_journal_write(journal, &record);
+  }
+  return status;
+}
