@@ -68,6 +68,9 @@ hmc_status_t hmci_etcd_cluster_init(hmci_etcd_cluster_t *cluster, const char *ad
   *cluster = (hmci_etcd_cluster_t){.count = 0};
   pthread_mutex_init(&cluster->lock, NULL);
   hmc_status_t status = read_address(cluster, address);
+  if (status == HMC_SUCCESS) {
+    status = hmci_json_load();
+  }
   return status == HMC_SUCCESS && certificates != NULL ? copy_certificates(cluster, certificates) : status;
 }
 
@@ -120,8 +123,8 @@ static bool keep_answer(const char *data, size_t size, void *user) {
 }
 
 /* What an answer says that is none of HTTP 200. HMC_PEER_LOST: another member may do it. */
-static hmc_status_t judge(const hmci_text_t *answer, long code) {
-  hmci_json_t error = {.text = answer->data, .size = answer->size};
+static hmc_status_t judge(hmci_text_t *answer, long code) {
+  hmci_json_t error = hmci_text_read(answer);
   char text[256];
   hmci_json_text(hmci_json_get(error, "error"), text, sizeof(text));
   if (text[0] == '\0') {
@@ -176,7 +179,7 @@ hmc_status_t hmci_etcd_call(hmci_etcd_cluster_t *cluster, const char *path, cons
   for (unsigned tries = 0; tries == 0 || hmci_now() < deadline; tries++) {
     unsigned member = atomic_load(&cluster->current) % cluster->count;
     bool may_have_arrived = false;
-    answer->size = 0;
+    hmci_text_clear(answer);
     hmc_status_t status = attempt(cluster, member, path, body, deadline, answer, &may_have_arrived);
     if (status != HMC_PEER_LOST) {
       return answer->has_failed ? hmci_fail(HMC_NO_MEMORY, "no memory for etcd's answer") : status;
@@ -206,12 +209,11 @@ typedef struct stream {
 /* One message of the stream; false where it is to end. */
 static bool take_line(stream_t *stream, hmci_json_t line) {
   hmci_json_t result = hmci_json_get(line, "result"), events = hmci_json_get(result, "events");
-  if (result.text == NULL || hmci_json_is_true(hmci_json_get(result, "canceled"))) {
+  if (result == NULL || hmci_json_is_true(hmci_json_get(result, "canceled"))) {
     stream->is_over = true; /* an error, or compacted */
     return false;
   }
-  for (hmci_json_t at = hmci_json_next(events, (hmci_json_t){.text = NULL}); at.text != NULL;
-       at = hmci_json_next(events, at)) {
+  for (hmci_json_t at = hmci_json_next(events, NULL); at != NULL; at = hmci_json_next(events, at)) {
     char type[16];
     hmci_json_text(hmci_json_get(at, "type"), type, sizeof(type));
     if (!stream->event(hmci_json_get(at, "kv"), strcmp(type, "DELETE") == 0, stream->user)) {
@@ -234,9 +236,9 @@ static bool take_data(const char *data, size_t size, void *user) {
     data += part;
     size -= part;
     if (end != NULL) {
-      const hmci_json_t line = {.text = stream->line.data, .size = stream->line.size};
-      stream->line.size = 0;
-      if (!take_line(stream, line)) {
+      bool goes_on = take_line(stream, hmci_text_read(&stream->line));
+      hmci_text_clear(&stream->line);
+      if (!goes_on) {
         return false;
       }
     }

@@ -1,165 +1,126 @@
-/* JSON for the client of etcd (see json.h). */
+/* JSON for the client of etcd (see json.h). The struct is that of cJSON's stable ABI (SONAME 1, since 2016): cJSON.h. */
 #include "json.h"
 
+#include <openssl/evp.h>
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+enum { KIND_TRUE = 2, KIND_NUMBER = 8, KIND_STRING = 16, KIND_ARRAY = 32, KIND_OBJECT = 64, KIND_MASK = 255 };
 
-static const char *skip_space(const char *at, const char *end) {
-  while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) {
-    at++;
+/* cJSON itself. */
+struct hmci_json {
+  struct hmci_json *next, *prev, *child;
+  int kind;
+  char *text;
+  int number; /* cut to an int: `real` has it all */
+  double real;
+  char *name;
+};
+
+static struct {
+  struct hmci_json *(*parse)(const char *text, size_t size);
+  void (*free)(struct hmci_json *tree);
+  struct hmci_json *(*member)(const struct hmci_json *object, const char *name);
+} json;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static char fault[256]; /* why it cannot be used; written once */
+
+static void load(void) {
+  static const struct {
+    const char *name;
+    void *to;
+  } symbols[] = {
+      {"cJSON_ParseWithLength", &json.parse},
+      {"cJSON_Delete", &json.free},
+      {"cJSON_GetObjectItemCaseSensitive", &json.member},
+  };
+  void *library = dlopen("libcjson.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (library == NULL) {
+    snprintf(fault, sizeof(fault), "an etcd cluster as the store needs libcjson.so.1 (Debian: libcjson1)");
+    return;
   }
-  return at;
+  for (size_t i = 0; i < sizeof(symbols) / sizeof(symbols[0]); i++) {
+    void *symbol = dlsym(library, symbols[i].name);
+    if (symbol == NULL) {
+      snprintf(fault, sizeof(fault), "the libcjson here is too old: it has no %s (1.7.13 has)", symbols[i].name);
+      return;
+    }
+    memcpy(symbols[i].to, &symbol, sizeof(symbol));
+  }
 }
 
-/* Behind a string that begins at `at`; NULL: it has no end. */
-static const char *skip_string(const char *at, const char *end) {
-  for (at++; at < end && *at != '"'; at++) {
-    if (*at == '\\') {
-      at++;
-    }
-  }
-  return at < end ? at + 1 : NULL;
+hmc_status_t hmci_json_load(void) {
+  pthread_once(&once, load);
+  return fault[0] == '\0' ? HMC_SUCCESS : hmci_fail(HMC_UNSUPPORT, "%s", fault);
 }
 
-/* Behind the value that begins at `at`; NULL: it has no end. Brackets are counted, not matched by kind. */
-static const char *skip_value(const char *at, const char *end) {
-  size_t depth = 0;
-  do {
-    at = skip_space(at, end);
-    if (at >= end) {
-      return NULL;
-    }
-    if (*at == '"') {
-      at = skip_string(at, end);
-      if (at == NULL) {
-        return NULL;
-      }
-    } else if (*at == '{' || *at == '[') {
-      depth++;
-      at++;
-    } else if (*at == '}' || *at == ']') {
-      if (depth == 0) {
-        return NULL;
-      }
-      depth--;
-      at++;
-    } else if (*at == ',' || *at == ':') {
-      if (depth == 0) {
-        return NULL;
-      }
-      at++;
-    } else {
-      while (at < end && strchr(",:{}[]\" \n\r\t", *at) == NULL) {
-        at++;
-      }
-    }
-  } while (depth > 0);
-  return at;
-}
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static hmci_json_t value_at(const char *at, const char *end) {
-  at = skip_space(at, end);
-  const char *behind = at < end ? skip_value(at, end) : NULL;
-  return behind != NULL ? (hmci_json_t){.text = at, .size = (size_t)(behind - at)} : (hmci_json_t){.text = NULL};
-}
+static bool is_kind(hmci_json_t value, int kind) { return value != NULL && (value->kind & KIND_MASK) == kind; }
 
-static hmci_json_t member_of(hmci_json_t object, const char *name, size_t length) {
-  const hmci_json_t none = {.text = NULL};
-  if (object.text == NULL || object.size < 2 || object.text[0] != '{') {
-    return none;
+hmci_json_t hmci_text_read(hmci_text_t *text) {
+  if (text->tree == NULL && text->size > 0) {
+    text->tree = json.parse(text->data, text->size);
   }
-  const char *at = object.text + 1, *end = object.text + object.size - 1;
-  for (at = skip_space(at, end); at < end && *at == '"'; at = skip_space(at, end)) {
-    const char *key = at + 1, *behind = skip_string(at, end);
-    if (behind == NULL) {
-      return none;
-    }
-    at = skip_space(behind, end);
-    if (at >= end || *at != ':') {
-      return none;
-    }
-    hmci_json_t value = value_at(at + 1, end);
-    if (value.text == NULL || ((size_t)(behind - 1 - key) == length && memcmp(key, name, length) == 0)) {
-      return value;
-    }
-    at = skip_space(value.text + value.size, end);
-    at += at < end && *at == ',';
-  }
-  return none;
+  return text->tree;
 }
 
 hmci_json_t hmci_json_get(hmci_json_t object, const char *path) {
-  for (const char *name = path; name != NULL && object.text != NULL;) {
-    const char *dot = strchr(name, '.');
-    object = member_of(object, name, dot != NULL ? (size_t)(dot - name) : strlen(name));
-    name = dot != NULL ? dot + 1 : NULL;
+  char name[64];
+  for (; is_kind(object, KIND_OBJECT); path++) {
+    size_t length = strcspn(path, ".");
+    snprintf(name, sizeof(name), "%.*s", (int)length, path);
+    object = json.member(object, name);
+    path += length;
+    if (*path == '\0') {
+      return object;
+    }
   }
-  return object;
+  return NULL;
 }
 
 hmci_json_t hmci_json_next(hmci_json_t array, hmci_json_t before) {
-  if (array.text == NULL || array.size < 2 || array.text[0] != '[') {
-    return (hmci_json_t){.text = NULL};
+  if (!is_kind(array, KIND_ARRAY)) {
+    return NULL;
   }
-  const char *end = array.text + array.size - 1;
-  const char *at = skip_space(before.text != NULL ? before.text + before.size : array.text + 1, end);
-  at += before.text != NULL && at < end && *at == ',';
-  return value_at(at, end);
+  return before != NULL ? before->next : array->child;
 }
 
 int64_t hmci_json_number(hmci_json_t value) {
-  char text[32];
-  size_t quote = value.size > 0 && value.text[0] == '"' ? 1 : 0;
-  if (value.text == NULL || value.size <= 2 * quote || value.size - 2 * quote >= sizeof(text)) {
-    return 0;
+  if (is_kind(value, KIND_STRING)) {
+    return strtoll(value->text, NULL, 10);
   }
-  memcpy(text, value.text + quote, value.size - 2 * quote);
-  text[value.size - 2 * quote] = '\0';
-  return strtoll(text, NULL, 10);
+  return is_kind(value, KIND_NUMBER) && value->real > -9e15 && value->real < 9e15 ? (int64_t)value->real : 0;
 }
 
-bool hmci_json_is_true(hmci_json_t value) { return value.size == 4 && memcmp(value.text, "true", 4) == 0; }
+bool hmci_json_is_true(hmci_json_t value) { return is_kind(value, KIND_TRUE); }
 
 void hmci_json_text(hmci_json_t value, char *text, size_t room) {
-  bool is_string = value.size >= 2 && value.text[0] == '"';
-  snprintf(text, room, "%.*s", is_string ? (int)value.size - 2 : 0, is_string ? value.text + 1 : "");
+  snprintf(text, room, "%s", is_kind(value, KIND_STRING) ? value->text : "");
 }
 
 uint8_t *hmci_json_bytes(hmci_json_t value, size_t *size) {
-  size_t length = value.size >= 2 && value.text[0] == '"' ? value.size - 2 : 0, used = 0;
-  uint8_t *bytes = malloc(length / 4 * 3 + 4);
-  uint32_t word = 0;
-  if (bytes == NULL) {
+  const char *text = is_kind(value, KIND_STRING) ? value->text : "";
+  size_t length = strlen(text), padding = length - strcspn(text, "=");
+  if (length > INT_MAX || length % 4 != 0 || padding > 2 || (padding == 2 && text[length - 1] != '=')) {
     return NULL;
   }
-  for (size_t i = 0; i < length; i++) {
-    char letter = value.text[1 + i];
-    const char *found = letter != '=' && letter != '\0' ? strchr(letters, letter) : NULL;
-    bool is_padding = letter == '=' && i + 2 >= length;
-    if ((found == NULL && !is_padding) || (found != NULL && i > 0 && value.text[i] == '=')) {
-      free(bytes);
-      return NULL;
-    }
-    word = (word << 6) | (found != NULL ? (uint32_t)(found - letters) : 0);
-    if (i % 4 == 3) {
-      bytes[used++] = (uint8_t)(word >> 16);
-      bytes[used++] = (uint8_t)(word >> 8);
-      bytes[used++] = (uint8_t)word;
-    }
-  }
-  if (length % 4 != 0) {
+  uint8_t *bytes = malloc(length / 4 * 3 + 1);
+  if (bytes != NULL && length > 0 && EVP_DecodeBlock(bytes, (const uint8_t *)text, (int)length) < 0) {
     free(bytes);
-    return NULL;
+    bytes = NULL;
   }
-  for (size_t i = length; i > 0 && length - i < 2 && value.text[i] == '='; i--) {
-    used--;
+  if (bytes != NULL) {
+    *size = length / 4 * 3 - padding;
+    bytes[*size] = 0;
   }
-  bytes[used] = 0;
-  *size = used;
   return bytes;
 }
 
@@ -205,26 +166,26 @@ void hmci_text_print(hmci_text_t *text, const char *format, ...) {
 }
 
 void hmci_text_bytes(hmci_text_t *text, const void *data, size_t size) {
-  const uint8_t *bytes = data;
-  if (!reserve(text, (size + 2) / 3 * 4 + 2)) {
+  if (size > INT_MAX / 2 || !reserve(text, (size + 2) / 3 * 4 + 2)) {
+    text->has_failed = true;
     return;
   }
   char *to = text->data + text->size;
-  *to++ = '"';
-  for (size_t i = 0; i < size; i += 3) {
-    uint32_t word = (uint32_t)bytes[i] << 16 | (i + 1 < size ? (uint32_t)bytes[i + 1] << 8 : 0) |
-                    (i + 2 < size ? (uint32_t)bytes[i + 2] : 0);
-    *to++ = letters[word >> 18];
-    *to++ = letters[(word >> 12) & 63];
-    *to++ = i + 1 < size ? letters[(word >> 6) & 63] : '=';
-    *to++ = i + 2 < size ? letters[word & 63] : '=';
+  *to = '"';
+  text->size += 2 + (size_t)EVP_EncodeBlock((uint8_t *)to + 1, data, (int)size);
+  memcpy(text->data + text->size - 1, "\"", 2);
+}
+
+void hmci_text_clear(hmci_text_t *text) {
+  if (text->tree != NULL) {
+    json.free(text->tree);
   }
-  *to++ = '"';
-  *to = '\0';
-  text->size = (size_t)(to - text->data);
+  text->tree = NULL;
+  text->size = 0;
 }
 
 void hmci_text_free(hmci_text_t *text) {
+  hmci_text_clear(text);
   free(text->data);
   *text = (hmci_text_t){.data = NULL};
 }

@@ -8,19 +8,25 @@
 
 #include <cmocka.h>
 
-static hmci_json_t of(const char *text) { return (hmci_json_t){.text = text, .size = strlen(text)}; }
+/* The text's value; the text has to be freed. */
+static hmci_json_t of(hmci_text_t *text, const char *from) {
+  hmci_text_clear(text);
+  hmci_text_add(text, from, strlen(from));
+  return hmci_text_read(text);
+}
 
 static void members_are_found(void **state) {
   (void)state;
+  hmci_text_t text = {.data = NULL};
   hmci_json_t answer =
-      of("{\"header\": {\"revision\":\"42\", \"deep\":{\"x\":[1,2]}}, \"s\":\"a\\\"}b\", \"ok\":true,\n"
-         "\"kvs\":[{\"key\":\"Zm9v\"},{\"key\":\"YmFy\"}]}");
+      of(&text, "{\"header\": {\"revision\":\"42\", \"deep\":{\"x\":[1,2]}}, \"s\":\"a\\\"}b\", \"ok\":true,\n"
+                "\"kvs\":[{\"key\":\"Zm9v\"},{\"key\":\"YmFy\"}]}");
   assert_int_equal(hmci_json_number(hmci_json_get(answer, "header.revision")), 42);
   assert_true(hmci_json_is_true(hmci_json_get(answer, "ok")));
-  assert_null(hmci_json_get(answer, "header.none").text);
-  assert_null(hmci_json_get(answer, "none.revision").text);
+  assert_null(hmci_json_get(answer, "header.none"));
+  assert_null(hmci_json_get(answer, "none.revision"));
   int count = 0;
-  for (hmci_json_t at = hmci_json_next(hmci_json_get(answer, "kvs"), (hmci_json_t){NULL, 0}); at.text != NULL;
+  for (hmci_json_t at = hmci_json_next(hmci_json_get(answer, "kvs"), NULL); at != NULL;
        at = hmci_json_next(hmci_json_get(answer, "kvs"), at)) {
     size_t size;
     uint8_t *key = hmci_json_bytes(hmci_json_get(at, "key"), &size);
@@ -29,6 +35,8 @@ static void members_are_found(void **state) {
     free(key);
   }
   assert_int_equal(count, 2);
+  assert_null(hmci_json_get(answer, "kvs.key"));
+  hmci_text_free(&text);
 }
 
 static void bytes_survive(void **state) {
@@ -39,7 +47,7 @@ static void bytes_survive(void **state) {
     sent[size] = (uint8_t)(size * 7);
     hmci_text_bytes(&text, sent, size);
     size_t got_size;
-    uint8_t *got = hmci_json_bytes((hmci_json_t){text.data, text.size}, &got_size);
+    uint8_t *got = hmci_json_bytes(hmci_text_read(&text), &got_size);
     assert_non_null(got);
     assert_int_equal(got_size, size);
     assert_memory_equal(got, sent, size);
@@ -61,13 +69,15 @@ static void what_is_malformed_is_not_there(void **state) {
         if (changed < cut) {
           text[changed] = *to;
         }
-        hmci_json_t json = {text, cut}, list = hmci_json_get(json, "a.b");
-        for (hmci_json_t at = hmci_json_next(list, (hmci_json_t){NULL, 0}); at.text != NULL;
-             at = hmci_json_next(list, at)) {
+        hmci_text_t copy = {.data = NULL};
+        hmci_text_add(&copy, text, cut);
+        hmci_json_t list = hmci_json_get(hmci_text_read(&copy), "a.b");
+        for (hmci_json_t at = hmci_json_next(list, NULL); at != NULL; at = hmci_json_next(list, at)) {
           size_t size;
           (void)hmci_json_number(hmci_json_get(at, "c"));
           free(hmci_json_bytes(at, &size));
         }
+        hmci_text_free(&copy);
         if (changed < cut) {
           text[changed] = old;
         }
@@ -76,8 +86,18 @@ static void what_is_malformed_is_not_there(void **state) {
     free(text);
   }
   size_t size;
-  assert_null(hmci_json_bytes(of("\"Zm9\""), &size));
-  assert_null(hmci_json_bytes(of("\"Zm=v\""), &size));
+  hmci_text_t text = {.data = NULL};
+  for (const char *const *each = (const char *const[]){"\"Zm9\"", "\"Zm=v\"", "\"Z===\"", "\"Z m9\"", NULL};
+       *each != NULL; each++) {
+    assert_non_null(of(&text, *each));
+    assert_null(hmci_json_bytes(hmci_text_read(&text), &size));
+  }
+  hmci_text_free(&text);
+}
+
+static int open_library(void **state) {
+  (void)state;
+  return hmci_json_load() == HMC_SUCCESS ? 0 : -1;
 }
 
 int main(void) {
@@ -86,5 +106,5 @@ int main(void) {
       cmocka_unit_test(bytes_survive),
       cmocka_unit_test(what_is_malformed_is_not_there),
   };
-  return cmocka_run_group_tests(tests, NULL, NULL);
+  return cmocka_run_group_tests(tests, open_library, NULL);
 }

@@ -26,7 +26,7 @@ static hmc_status_t grant(hmci_etcd_client_t *client, uint64_t ttl_ms, uint64_t 
   hmci_text_print(&body, "{\"TTL\":\"%" PRIu64 "\"}", seconds < LEAST_TTL_S ? LEAST_TTL_S : seconds);
   hmc_status_t status = hmci_etcd_call(&client->cluster, "lease/grant", &body, deadline, &answer, NULL);
   if (status == HMC_SUCCESS) {
-    *id = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "ID"));
+    *id = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "ID"));
     status = *id != 0 ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "etcd grants no lease");
   }
   hmci_text_free(&body);
@@ -138,11 +138,10 @@ static hmc_status_t put_back(hmci_etcd_client_t *client, const hmci_store_entry_
   hmci_etcd_key_print(&body, &key, false);
   hmci_text_print(&body, "}}]}");
   hmc_status_t status = hmci_etcd_call(&client->cluster, "kv/txn", &body, deadline, &answer, NULL);
-  hmci_json_t json = hmci_etcd_json(&answer);
+  hmci_json_t json = hmci_text_read(&answer);
   if (status == HMC_SUCCESS && !hmci_json_is_true(hmci_json_get(json, "succeeded"))) {
-    hmci_json_t kvs = hmci_json_get(hmci_json_next(hmci_json_get(json, "responses"), (hmci_json_t){.text = NULL}),
-                                    "response_range.kvs");
-    hmci_json_t kv = hmci_json_next(kvs, (hmci_json_t){.text = NULL});
+    hmci_json_t kvs = hmci_json_get(hmci_json_next(hmci_json_get(json, "responses"), NULL), "response_range.kvs");
+    hmci_json_t kv = hmci_json_next(kvs, NULL);
     if (hmci_json_number(hmci_json_get(kv, "lease")) != id) { /* else a repetition of ours */
       status = HMC_STALE;
     }
@@ -190,7 +189,7 @@ static void keep(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, int64_t i
   uint64_t deadline = hmci_now() + keep_every(lease);
   hmci_text_print(&body, "{\"ID\":\"%" PRId64 "\"}", id);
   hmc_status_t status = hmci_etcd_call(&client->cluster, "lease/keepalive", &body, deadline, &answer, NULL);
-  bool is_known = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "result.TTL")) > 0;
+  bool is_known = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "result.TTL")) > 0;
   if (status == HMC_NOT_FOUND || (status == HMC_SUCCESS && !is_known)) {
     status = revive(client, lease, hmci_now() + lease->ttl_ms * NS_PER_MS);
   }

@@ -91,7 +91,7 @@ static hmc_status_t load(visit_t *visit, meeting_t *meeting) {
   hmci_json_t kv = hmci_etcd_first(&answer);
   meeting->arrived = 0;
   meeting->revision = 0;
-  if (status == HMC_SUCCESS && kv.text != NULL && !read_meeting(kv, meeting)) {
+  if (status == HMC_SUCCESS && kv != NULL && !read_meeting(kv, meeting)) {
     status = hmci_fail(HMC_CORRUPT, "the key of a meeting cannot be read");
   }
   hmci_text_free(&answer);
@@ -116,8 +116,8 @@ static hmc_status_t store(visit_t *visit, const meeting_t *meeting, bool *has_pu
   hmci_text_print(&body, "}}]}");
   body.has_failed = body.has_failed || value.has_failed;
   hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, NULL);
-  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_etcd_json(&answer), "succeeded"));
-  *revision = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "header.revision"));
+  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_text_read(&answer), "succeeded"));
+  *revision = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "header.revision"));
   hmci_text_free(&body);
   hmci_text_free(&value);
   hmci_text_free(&answer);
@@ -153,12 +153,11 @@ static hmc_status_t take_dead_out(visit_t *visit, meeting_t *meeting) {
   hmci_text_t answer = {.data = NULL};
   hmci_etcd_key_make(visit->client, 'h', "", 0, &living);
   hmc_status_t status = hmci_etcd_range(visit->client, &living, true, visit->deadline, &answer);
-  hmci_json_t all = hmci_json_get(hmci_etcd_json(&answer), "kvs");
+  hmci_json_t all = hmci_json_get(hmci_text_read(&answer), "kvs");
   uint32_t kept = 0;
   for (uint32_t i = 0; i < meeting->arrived && status == HMC_SUCCESS; i++) {
     bool lives = false;
-    for (hmci_json_t at = hmci_json_next(all, (hmci_json_t){.text = NULL}); at.text != NULL && !lives;
-         at = hmci_json_next(all, at)) {
+    for (hmci_json_t at = hmci_json_next(all, NULL); at != NULL && !lives; at = hmci_json_next(all, at)) {
       size_t size = 0;
       char *name = (char *)hmci_json_bytes(hmci_json_get(at, "key"), &size);
       lives =
@@ -315,9 +314,9 @@ static hmc_status_t put_piece(visit_t *visit) {
   uint64_t now = hmci_now(), left = visit->deadline > now ? (visit->deadline - now) / 1000000000 : 0;
   hmci_text_print(&body, "{\"TTL\":\"%" PRIu64 "\"}", left + PIECES_STAY_MS / 1000);
   hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "lease/grant", &body, visit->deadline, &answer, NULL);
-  int64_t lease = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "ID"));
+  int64_t lease = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "ID"));
   if (status == HMC_SUCCESS) {
-    body.size = 0;
+    hmci_text_clear(&body);
     piece_key(visit, visit->me.id, &key);
     hmci_text_print(&body, "{");
     hmci_etcd_key_print(&body, &key, false);

@@ -33,12 +33,8 @@ void hmci_etcd_key_print(hmci_text_t *text, const hmci_etcd_key_t *key, bool is_
   }
 }
 
-hmci_json_t hmci_etcd_json(const hmci_text_t *answer) {
-  return (hmci_json_t){.text = answer->data, .size = answer->size};
-}
-
-hmci_json_t hmci_etcd_first(const hmci_text_t *answer) {
-  return hmci_json_next(hmci_json_get(hmci_etcd_json(answer), "kvs"), (hmci_json_t){.text = NULL});
+hmci_json_t hmci_etcd_first(hmci_text_t *answer) {
+  return hmci_json_next(hmci_json_get(hmci_text_read(answer), "kvs"), NULL);
 }
 
 hmc_status_t hmci_etcd_range(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, bool is_prefix, uint64_t deadline,
@@ -69,8 +65,8 @@ static hmc_status_t get(hmci_etcd_client_t *client, const hmci_store_message_t *
   hmc_status_t status = hmci_etcd_range(client, key, false, deadline, &answer);
   if (status == HMC_SUCCESS) {
     hmci_json_t kv = hmci_etcd_first(&answer);
-    status = kv.text != NULL ? take_value(kv, result)
-                             : hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
+    status = kv != NULL ? take_value(kv, result)
+                        : hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
   }
   hmci_text_free(&answer);
   return status;
@@ -82,9 +78,8 @@ static hmc_status_t list(hmci_etcd_client_t *client, const hmci_etcd_key_t *key,
   hmci_text_t answer = {.data = NULL};
   hmci_etcd_key_make(client, 'k', "", 0, &root);
   hmc_status_t status = hmci_etcd_range(client, key, true, deadline, &answer);
-  hmci_json_t all = hmci_json_get(hmci_etcd_json(&answer), "kvs");
-  for (hmci_json_t at = hmci_json_next(all, (hmci_json_t){.text = NULL}); at.text != NULL && status == HMC_SUCCESS;
-       at = hmci_json_next(all, at)) {
+  hmci_json_t all = hmci_json_get(hmci_text_read(&answer), "kvs");
+  for (hmci_json_t at = hmci_json_next(all, NULL); at != NULL && status == HMC_SUCCESS; at = hmci_json_next(all, at)) {
     size_t key_size = 0, value_size = 0;
     char *name = (char *)hmci_json_bytes(hmci_json_get(at, "key"), &key_size);
     uint8_t *value = hmci_json_bytes(hmci_json_get(at, "value"), &value_size);
@@ -137,7 +132,7 @@ static hmc_status_t delete_key(hmci_etcd_client_t *client, const hmci_store_mess
   hmci_text_print(&body, "}");
   hmc_status_t status = hmci_etcd_call(&client->cluster, "kv/deleterange", &body, deadline, &answer, &is_doubtful);
   if (status == HMC_SUCCESS && !is_doubtful &&
-      hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "deleted")) == 0) {
+      hmci_json_number(hmci_json_get(hmci_text_read(&answer), "deleted")) == 0) {
     status = hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
   }
   hmci_text_free(&body);
@@ -183,13 +178,12 @@ static hmc_status_t put_if(hmci_etcd_client_t *client, const hmci_text_t *compar
   hmci_text_print(&body, "}}]}");
   body.has_failed = body.has_failed || compare->has_failed;
   status = hmci_etcd_call(&client->cluster, "kv/txn", &body, deadline, &answer, NULL);
-  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_etcd_json(&answer), "succeeded"));
+  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_text_read(&answer), "succeeded"));
   if (status == HMC_SUCCESS && !*has_put) {
-    hmci_json_t responses = hmci_json_get(hmci_etcd_json(&answer), "responses");
-    hmci_json_t kvs = hmci_json_get(hmci_json_next(responses, (hmci_json_t){.text = NULL}), "response_range.kvs");
+    hmci_json_t responses = hmci_json_get(hmci_text_read(&answer), "responses");
+    hmci_json_t kvs = hmci_json_get(hmci_json_next(responses, NULL), "response_range.kvs");
     size_t found_size = 0;
-    uint8_t *found =
-        hmci_json_bytes(hmci_json_get(hmci_json_next(kvs, (hmci_json_t){.text = NULL}), "value"), &found_size);
+    uint8_t *found = hmci_json_bytes(hmci_json_get(hmci_json_next(kvs, NULL), "value"), &found_size);
     *has_put = found != NULL && found_size == (size_t)number_size && memcmp(found, number, found_size) == 0;
     free(found);
   }
@@ -229,7 +223,7 @@ static hmc_status_t read_counter(hmci_etcd_client_t *client, const hmci_store_me
   hmc_status_t status = hmci_etcd_range(client, key, false, deadline, &answer);
   hmci_json_t kv = hmci_etcd_first(&answer);
   *value = *revision = *lease = 0;
-  if (status == HMC_SUCCESS && kv.text != NULL) {
+  if (status == HMC_SUCCESS && kv != NULL) {
     size_t size = 0;
     char *text = (char *)hmci_json_bytes(hmci_json_get(kv, "value"), &size), *end = NULL;
     *value = text != NULL ? strtoll(text, &end, 10) : 0;

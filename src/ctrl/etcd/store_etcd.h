@@ -60,8 +60,7 @@ void hmci_etcd_key_print(hmci_text_t *text, const hmci_etcd_key_t *key, bool is_
 /* Reads one key, or all with a prefix; the answer's "kvs" has them. */
 hmc_status_t hmci_etcd_range(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, bool is_prefix, uint64_t deadline,
                              hmci_text_t *answer);
-hmci_json_t hmci_etcd_json(const hmci_text_t *answer);
-hmci_json_t hmci_etcd_first(const hmci_text_t *answer); /* of a range: its first key, or none */
+hmci_json_t hmci_etcd_first(hmci_text_t *answer); /* of a range: its first key, or none */
 
 /* ---- leases.c ---------------------------------------------------------------------------------------------------- */
 

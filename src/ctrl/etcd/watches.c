@@ -59,13 +59,12 @@ static hmc_status_t read_all(etcd_watch_t *watch, uint64_t deadline, int64_t *re
   hmc_status_t status =
       hmci_etcd_range(hmci_etcd_client_of(watch->base.store), &watch->prefix, true, deadline, &answer);
   if (status == HMC_SUCCESS) {
-    hmci_json_t json = hmci_etcd_json(&answer), all = hmci_json_get(json, "kvs");
+    hmci_json_t json = hmci_text_read(&answer), all = hmci_json_get(json, "kvs");
     *revision = hmci_json_number(hmci_json_get(json, "header.revision"));
     pthread_mutex_lock(&watch->lock);
     hmci_store_view_renew(&watch->view);
     pthread_mutex_unlock(&watch->lock);
-    for (hmci_json_t at = hmci_json_next(all, (hmci_json_t){.text = NULL}); at.text != NULL;
-         at = hmci_json_next(all, at)) {
+    for (hmci_json_t at = hmci_json_next(all, NULL); at != NULL; at = hmci_json_next(all, at)) {
       (void)note_event(at, false, watch);
     }
     pthread_mutex_lock(&watch->lock);
@@ -219,9 +218,9 @@ hmc_status_t hmci_etcd_await(hmci_etcd_client_t *client, const hmci_etcd_key_t *
     hmci_text_t answer = {.data = NULL};
     status = hmci_etcd_range(client, key, false, deadline, &answer);
     hmci_json_t kv = hmci_etcd_first(&answer);
-    int64_t revision = hmci_json_number(hmci_json_get(hmci_etcd_json(&answer), "header.revision"));
+    int64_t revision = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "header.revision"));
     if (status == HMC_SUCCESS) {
-      status = kv.text != NULL ? take(kv, result) : HMC_NOT_FOUND;
+      status = kv != NULL ? take(kv, result) : HMC_NOT_FOUND;
     }
     hmci_text_free(&answer);
     if (status != HMC_NOT_FOUND) {
