@@ -40,6 +40,7 @@ typedef struct hmci_smem_far {
 typedef struct hmci_smem_place {
   hmci_smem_member_t member;
   hmci_smem_far_t *far; /* one reference; NULL: not connected */
+  uint64_t lost;        /* the tag of the last one that a copy found gone; 0: none */
   int is_connecting;
   hmc_mapping_t *mapping;  /* of the host part, at its global address; NULL: none */
   hmci_smem_far_t *mapped; /* what the mapping is of: one reference */
@@ -141,6 +142,8 @@ void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far);
 void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank);
 /* An operation on it failed so that the next one should connect again. */
 void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far);
+/* True where the rank's last part that was found gone has a successor, which the store may not have told yet. */
+int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank);
 
 /* ---- bm_near.c --------------------------------------------------------------------------------------------------- */
 

@@ -237,6 +237,12 @@ static int32_t copy_ends(hmci_smem_object_t *object, const hmci_smem_end_t *from
   return copy_far(object, is_put ? from : to, is_put ? to : from, size, is_put, list);
 }
 
+/* True where a copy that found a member gone shall be done again: the member has left and joined again, and the copy came
+ * before what the store tells of it. */
+static int is_renewed(hmci_smem_object_t *object, const hmci_smem_end_t *end) {
+  return end->where == HMCI_SMEM_FAR && hmci_smem_far_is_renewed(object, end->rank);
+}
+
 int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64_t size, smem_bm_copy_type t,
                            uint32_t flags) {
   hmci_smem_object_t *object;
@@ -249,6 +255,9 @@ int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64
   }
   if (code == SM_OK) {
     code = copy_ends(object, &from, &to, size, is_async ? &started : NULL);
+    if (code == SM_OBJECT_NOT_EXISTS && (is_renewed(object, &from) || is_renewed(object, &to))) {
+      code = copy_ends(object, &from, &to, size, is_async ? &started : NULL);
+    }
   }
   if (started != NULL) {
     leave_pending(object, started);
@@ -431,6 +440,33 @@ static int32_t find_pieces(hmci_smem_object_t *object, const smem_batch_copy_par
   return SM_OK;
 }
 
+/* Starts all pieces, and finishes them unless smem_bm_wait shall. */
+static int32_t copy_pieces(group_t *group, const piece_t *pieces, const smem_batch_copy_params *params, span_t *span,
+                           int is_async) {
+  int32_t code = start_pieces(group, pieces, params, span);
+  if (is_async && code == SM_OK && group->list != NULL) {
+    group->list->region = group->list->region == NULL ? span->region : group->list->region;
+    span->region = group->list->region == span->region ? NULL : span->region; /* the last that is freed closes it */
+    leave_pending(group->object, group->list);
+    group->list = NULL;
+  }
+  int32_t finished = finish_list(group->object, group->list);
+  group->list = NULL;
+  return code == SM_OK ? finished : code;
+}
+
+static int has_renewed(hmci_smem_object_t *object, const piece_t *pieces, uint32_t count) {
+  uint32_t asked = UINT32_MAX; /* pieces of one rank mostly follow one another */
+  for (uint32_t i = 0; i < count; i++) {
+    const hmci_smem_end_t *far = pieces[i].to.where == HMCI_SMEM_FAR ? &pieces[i].to : &pieces[i].from;
+    if (far->rank != asked && (is_renewed(object, &pieces[i].from) || is_renewed(object, &pieces[i].to))) {
+      return 1;
+    }
+    asked = far->rank;
+  }
+  return 0;
+}
+
 int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
   hmci_smem_object_t *object;
   span_t span = {.bytes = 0};
@@ -450,15 +486,10 @@ int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, sme
   }
   if (code == SM_OK) {
     lend_span(object, &span);
-    code = start_pieces(&group, pieces, params, &span);
-    if ((flags & ASYNC_COPY_FLAG) != 0 && code == SM_OK && group.list != NULL) {
-      group.list->region = group.list->region == NULL ? span.region : group.list->region;
-      span.region = group.list->region == span.region ? NULL : span.region; /* the last that is freed closes it */
-      leave_pending(object, group.list);
-      group.list = NULL;
+    code = copy_pieces(&group, pieces, params, &span, (flags & ASYNC_COPY_FLAG) != 0);
+    if (code == SM_OBJECT_NOT_EXISTS && has_renewed(object, pieces, params->batchSize)) {
+      code = copy_pieces(&group, pieces, params, &span, (flags & ASYNC_COPY_FLAG) != 0);
     }
-    int32_t finished = finish_list(object, group.list);
-    code = code == SM_OK ? finished : code;
   }
   hmc_region_close(span.region);
   free(group.segments);

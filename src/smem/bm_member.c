@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAP_MS = 5000 }; /* for the store, where a pointer is asked */
+enum { ASK_MS = 5000 }; /* for the store, where a pointer is asked, or after a copy that failed */
 
 void hmci_smem_member_key(const hmci_smem_object_t *object, uint32_t rank, char key[64]) {
   snprintf(key, 64, "smem/bm/%u/member/%u", object->id, rank);
@@ -72,6 +72,7 @@ static hmci_smem_far_t *take_out(hmci_smem_place_t *place) {
 void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far) {
   hmci_smem_far_t *dropped = NULL;
   pthread_mutex_lock(&object->lock);
+  object->places[rank].lost = far->tag;
   if (object->places[rank].far == far) {
     dropped = take_out(&object->places[rank]);
   }
@@ -154,6 +155,10 @@ static hmc_status_t look_up(const hmci_smem_object_t *object, uint32_t rank, uin
   return status == HMC_SUCCESS && !member_read(text, size, member) ? HMC_NOT_FOUND : status;
 }
 
+static uint64_t patience(const hmci_smem_object_t *object) {
+  return object->world->control_ms < ASK_MS ? object->world->control_ms : ASK_MS;
+}
+
 static int32_t ask_store(const hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t *member) {
   hmc_status_t status = look_up(object, rank, object->world->control_ms, member);
   if (status == HMC_NOT_FOUND) {
@@ -209,15 +214,23 @@ int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_sm
   return code;
 }
 
+int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank) {
+  hmci_smem_member_t member;
+  pthread_mutex_lock(&object->lock);
+  uint64_t lost = object->places[rank].lost;
+  pthread_mutex_unlock(&object->lock);
+  return lost != 0 && look_up(object, rank, patience(object), &member) == HMC_SUCCESS && member.tag != lost;
+}
+
 void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank) {
-  uint64_t patience_ms = object->world->control_ms < MAP_MS ? object->world->control_ms : MAP_MS;
   hmci_smem_far_t *far;
   pthread_mutex_lock(&object->lock);
   hmci_smem_member_t member = object->places[rank].member;
   int is_connected = object->places[rank].far != NULL;
   pthread_mutex_unlock(&object->lock);
   if (is_connected || rank == object->world->rank ||
-      (member.tag == 0 && look_up(object, rank, patience_ms, &member) != HMC_SUCCESS) || !hmci_smem_is_own(member.ip)) {
+      (member.tag == 0 && look_up(object, rank, patience(object), &member) != HMC_SUCCESS) ||
+      !hmci_smem_is_own(member.ip)) {
     return;
   }
   if (hmci_smem_far_acquire(object, rank, &far) == SM_OK) {

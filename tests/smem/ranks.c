@@ -148,7 +148,9 @@ void fill(void *data, size_t size, uint64_t seed) {
   }
 }
 
-bool is_filled(const void *data, size_t size, uint64_t seed) {
+/* What orders another process's bytes before this look at them is in the other process, where the thread sanitizer does
+ * not see it: this process's service thread received them, and the fence that followed was the other one's. */
+__attribute__((no_sanitize("thread"))) bool is_filled(const void *data, size_t size, uint64_t seed) {
   const uint8_t *bytes = data;
   for (size_t i = 0; i < size; i++) {
     if (bytes[i] != (uint8_t)((seed * 131 + i) ^ ((i >> 8) * 7))) {
