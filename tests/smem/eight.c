@@ -2,7 +2,7 @@
  * other one, single and as a list, reads that back, and finds what the others wrote to it. Parts of ranks on the same
  * host are read by loads too, where the way allows it.
  *
- * usage: smem_eight URL WORLD RANK auto|tcp FIRST_OF_HOST RANKS_OF_HOST */
+ * usage: smem_eight URL WORLD RANK auto|tcp|rdma FIRST_OF_HOST RANKS_OF_HOST */
 #include <smem/host/smem_bm.h>
 #include <smem/host/smem_shm.h>
 
@@ -87,10 +87,12 @@ static void exchange(smem_shm_t meeting, uint32_t first, uint32_t count, int may
 
 int main(int count, char **arguments) {
   if (count != 7) {
-    fprintf(stderr, "usage: smem_eight URL WORLD RANK auto|tcp FIRST_OF_HOST RANKS_OF_HOST\n");
+    fprintf(stderr, "usage: smem_eight URL WORLD RANK auto|tcp|rdma FIRST_OF_HOST RANKS_OF_HOST\n");
     return 2;
   }
-  int is_tcp = strcmp(arguments[4], "tcp") == 0;
+  smem_bm_data_op_type op = strcmp(arguments[4], "tcp") == 0    ? SMEMB_DATA_OP_HOST_TCP
+                            : strcmp(arguments[4], "rdma") == 0 ? SMEMB_DATA_OP_HOST_RDMA
+                                                                : SMEMB_DATA_OP_SDMA;
   smem_bm_config_t config;
   smem_shm_config_t shm_config;
   void *base;
@@ -105,14 +107,14 @@ int main(int count, char **arguments) {
   CHECK(smem_shm_init(arguments[1], world, rank, 0, &shm_config) == 0);
   smem_shm_t meeting = smem_shm_create(0, world, rank, 2 * MIB, SMEMS_DATA_OP_MTE, 0, &base);
   CHECK(meeting != NULL);
-  pool = smem_bm_create(0, 0, is_tcp ? SMEMB_DATA_OP_HOST_TCP : SMEMB_DATA_OP_SDMA, 8 * MIB, 8 * MIB, 0);
+  pool = smem_bm_create(0, 0, op, 8 * MIB, 8 * MIB, 0);
   CHECK(pool != NULL && smem_bm_join(pool, 0) == 0);
   CHECK(smem_shm_control_barrier(meeting) == 0);
   for (uint32_t other = 0; other < world; other++) {
     CHECK(smem_shm_topology_can_reach(meeting, other, &reach) == 0);
     CHECK((reach != 0) == (other >= first && other < first + near));
   }
-  exchange(meeting, first, near, !is_tcp);
+  exchange(meeting, first, near, op == SMEMB_DATA_OP_SDMA);
   CHECK(smem_shm_control_barrier(meeting) == 0);
   smem_bm_destroy(pool);
   CHECK(smem_shm_control_barrier(meeting) == 0);
