@@ -337,7 +337,7 @@ nav:
 # Chapters of the site: the documents of docs/ by their file names, in the order in which one reads them.
 CHAPTERS = [
     ("Guides", ["two-hosts", "containers", "systemd", "slurm", "tensors", "tuning", "troubleshooting"]),
-    ("Faces", ["python", "shmem", "smem", "nixl", "seeds", "compatibility"]),
+    ("Faces", ["python", "shmem", "smem", "nixl", "compatibility"]),
     ("Networks and devices", ["rdma", "ucx", "gpu"]),
 ]
 

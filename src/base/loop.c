@@ -3,7 +3,7 @@
  * A watch is known to epoll by slot number and the slot's use count, never by pointer, so that an event that was
  * fetched before its watch was removed finds nobody.
  */
-#include "loop_parts.h"
+#include "loop_internal.h"
 
 #include "processor.h"
 #include "thread.h"

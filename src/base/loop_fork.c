@@ -2,7 +2,7 @@
  *
  * Lock order: `all_lock` before the loops' tables; fork() happens with all of them held, so that the child finds the
  * tables whole. */
-#include "loop_parts.h"
+#include "loop_internal.h"
 
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
 /* The timers of the service loop: a list by deadline (see loop.h). `table` guards it. */
-#include "loop_parts.h"
+#include "loop_internal.h"
 
 enum { TIMERS_AT_ONCE = 64 };
 

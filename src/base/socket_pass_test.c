@@ -1,4 +1,4 @@
-#include "descriptors_testing.h"
+#include "descriptors_fixture.h"
 #include "socket.h"
 
 #include <fcntl.h>

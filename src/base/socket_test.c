@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "descriptors_testing.h"
+#include "descriptors_fixture.h"
 #include "socket.h"
 
 #include <arpa/inet.h>

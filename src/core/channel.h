@@ -1,4 +1,4 @@
-/* A channel: frames over a secure stream. Carries the greeting of two peers, and afterwards their session.
+/* A channel: frames over a secure stream. Carries the handshake of two peers, and afterwards their session.
  *
  * Locking: `lock` guards the stream and both buffers, for one thread may send while the loop's receives. Bounded: a
  * frame has at most HMCI_CHANNEL_BODY bytes, and what waits to be sent at most HMCI_CHANNEL_BACKLOG. */

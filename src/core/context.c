@@ -97,7 +97,7 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->blocking_lock, NULL);
   pthread_mutex_init(&context->delay_lock, NULL);
   pthread_mutex_init(&context->callback_lock, NULL);
-  pthread_mutex_init(&context->check_lock, NULL);
+  pthread_mutex_init(&context->checksum_lock, NULL);
   pthread_mutex_init(&context->queue_lock, NULL);
   hmci_events_open(&context->events);
   hmci_setups_open(&context->setups);
@@ -110,7 +110,7 @@ static void end_state(hmc_context_t *context) {
   hmci_setups_close(&context->setups);
   hmci_events_close(&context->events);
   pthread_mutex_destroy(&context->queue_lock);
-  pthread_mutex_destroy(&context->check_lock);
+  pthread_mutex_destroy(&context->checksum_lock);
   pthread_mutex_destroy(&context->callback_lock);
   pthread_mutex_destroy(&context->delay_lock);
   pthread_mutex_destroy(&context->blocking_lock);
@@ -134,7 +134,7 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->listeners);
   hmci_list_init(&context->strangers);
   hmci_list_init(&context->callers);
-  hmci_list_init(&context->greetings);
+  hmci_list_init(&context->handshakes);
   context->stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
   hmci_list_init(&context->lease_list);
@@ -142,7 +142,7 @@ static void init_state(hmc_context_t *context) {
   hmci_workers_open(&context->workers);
   hmci_list_init(&context->blocking);
   hmci_list_init(&context->callbacks);
-  hmci_list_init(&context->checks);
+  hmci_list_init(&context->checksums);
   hmci_list_init(&context->delays);
   hmci_list_init(&context->queues);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
@@ -150,10 +150,10 @@ static void init_state(hmc_context_t *context) {
   context->lease_check = HMCI_NEVER;
   hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
   context->callback_timer.outside = true; /* the program's code may close what is another context's */
-  hmci_timer_init(&context->check_timer, hmci_checks_run);
+  hmci_timer_init(&context->checksum_timer, hmci_checksums_run);
   hmci_timer_init(&context->delay_timer, hmci_delays_run);
   hmci_timer_init(&context->accept_timer, hmci_listening_resume);
-  atomic_store(&context->room.event, -1);
+  atomic_store(&context->waitset.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
   hmci_random(&context->lease_serial, sizeof context->lease_serial);
@@ -165,7 +165,7 @@ static void init_state(hmc_context_t *context) {
       .region_acquire = hmci_region_acquire,
       .region_release = hmci_region_release,
       .lease_acquire = hmci_lease_acquire,
-      .dial = hmci_greeting_dial_stream,
+      .dial = hmci_handshake_dial_stream,
       .notify = hmci_notification_put,
       .connection_lost = connection_lost,
   };
@@ -260,7 +260,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_setups_stop(&context->setups);
   hmc_context_stop_listening(context);
   hmci_loop_clear_timer(context->loop, &context->accept_timer);
-  hmci_greeting_cancel_all(context);
+  hmci_handshake_cancel_all(context);
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);
   hmci_queues_destroy(context);

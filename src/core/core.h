@@ -2,7 +2,7 @@
  *
  * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; the shards' locks; `request_lock`,
  * `blocking_lock`, `delay_lock` and the setups' lock; the workers' lock; the transports' locks; `hmc_peer.lock`,
- * `hmc_context.region_lock`, `callback_lock`, `check_lock` and `queue_lock`; the events' lock; the loop's table lock. A
+ * `hmc_context.region_lock`, `callback_lock`, `checksum_lock` and `queue_lock`; the events' lock; the loop's table lock. A
  * thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
@@ -71,7 +71,7 @@ struct hmc_context {
   hmci_list_t listeners; /* lock */
   hmci_list_t callers;   /* loop's thread; data connections whose ticket is being looked at */
   uint32_t caller_count;
-  hmci_list_t strangers, greetings; /* loop's thread; connections before and after they have authenticated */
+  hmci_list_t strangers, handshakes; /* loop's thread; connections before and after they have authenticated */
   uint32_t stranger_count, stranger_room;
   hmci_timer_t accept_timer; /* listening goes on then */
   hmci_list_t peers;         /* lock */
@@ -94,7 +94,7 @@ struct hmc_context {
   pthread_mutex_t request_lock;
   hmci_timer_t request_timer;
   _Atomic uint64_t request_check; /* changes with request_lock; when the timer fires, HMCI_NEVER: not set */
-  hmci_room_t room;               /* told of every completion */
+  hmci_waitset_t waitset;         /* told of every completion */
 
   pthread_mutex_t callback_lock;
   hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */
@@ -109,10 +109,10 @@ struct hmc_context {
 
   hmci_setups_t setups;
 
-  pthread_mutex_t check_lock;
-  hmci_list_t checks;           /* check_lock; requests whose data get a second look */
-  struct hmc_request *checking; /* check_lock; the one that the loop is at */
-  hmci_timer_t check_timer;
+  pthread_mutex_t checksum_lock;
+  hmci_list_t checksums;            /* checksum_lock; requests whose data get a second look */
+  struct hmc_request *checksumming; /* checksum_lock; the one that the loop is at */
+  hmci_timer_t checksum_timer;
 
   hmci_events_t events; /* what the program can wait for; notifications lie here */
   hmci_workers_t workers;
@@ -198,7 +198,7 @@ void hmci_region_destroy(hmc_region_t *region);
 /* ---- peers ------------------------------------------------------------------------------------------------------- */
 
 /* What a transport's connection block lies in. A connection that fails before its peer is published is a transport that
- * does not work between the two: the greeting goes on to the next one. */
+ * does not work between the two: the handshake goes on to the next one. */
 typedef struct hmci_connection {
   hmc_peer_t *peer;
   _Atomic uint32_t lost; /* 1: the transport has said that it ended, 2: `reason` holds why */
@@ -220,7 +220,7 @@ struct hmc_peer {
   uint64_t incarnation;
   int process;
   uint64_t token;                      /* names the peer, at the accepting side, to its data connections */
-  hmci_member_t by_token;              /* context->tokens; accepting side, from the greeting on */
+  hmci_member_t by_token;              /* context->tokens; accepting side, from the handshake on */
   bool has_token;                      /* it is there */
   bool encrypt;                        /* one of the two wants the payload encrypted */
   uint64_t features;                   /* HMCI_FEATURE_* that both have */
@@ -260,11 +260,11 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role);
  * published. */
 void hmci_peer_destroy(hmc_peer_t *peer);
 /* Makes the connection block of a transport and its half of the connection. */
-hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
+hmc_status_t hmci_peer_attach(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
 /* Data connections find the peer by its token from now on, until it is closed. Accepting side. */
 hmc_status_t hmci_peer_enter_token(hmc_peer_t *peer);
 /* Undoes settle. */
-void hmci_peer_unsettle(hmc_peer_t *peer);
+void hmci_peer_detach(hmc_peer_t *peer);
 /* Notes the end; the loop does the rest. Any thread, any lock. */
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason);
 /* The same for a transport's connection, which ends the peer only once the peer is published. */
@@ -275,26 +275,26 @@ hmc_status_t hmci_connection_check(hmci_connection_t *connection);
 const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
 /* Lets the loop send what the channel has kept. In the loop's thread. */
 void hmci_peer_watch_for_room(hmc_peer_t *peer);
-/* Takes a channel whose greeting is over into the loop. A connection that was lost before is a peer that is gone. */
+/* Takes a channel whose handshake is over into the loop. A connection that was lost before is a peer that is gone. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 
-/* ---- the greeting and the session -------------------------------------------------------------------------------- */
+/* ---- the handshake and the session -------------------------------------------------------------------------------- */
 
-/* Frames. Both halves of the greeting and the session use one number space. */
+/* Frames. Both halves of the handshake and the session use one number space. */
 typedef enum hmci_message {
-  HMCI_HELLO = 1, /* both ways: who, and what transports */
-  HMCI_OPEN,      /* dialler: take this transport; connection data */
-  HMCI_OPENED,    /* status, text, connection data, token */
-  HMCI_READY,     /* dialler: done */
-  HMCI_WELCOME,   /* the acceptor has published the peer */
-  HMCI_STREAM,    /* first frame of a data connection: token, incarnation, purpose */
-  HMCI_ADOPTED,   /* status, text; the last bytes inside the secure stream */
-  HMCI_LOOKUP,    /* request, region name */
-  HMCI_FOUND,     /* request, status, region */
-  HMCI_CHECK,     /* request, region, generation, ranges: what is their CRC-32C? */
-  HMCI_CHECKED,   /* request, status, CRC-32C */
-  HMCI_GRANT,     /* notifications: how many may be sent in all, bytes of them; how many have arrived, bytes */
-  HMCI_LOCATE,    /* request, address, bytes; answered by FOUND, with the place in the region and its name behind */
+  HMCI_HELLO = 1,      /* both ways: who, and what transports */
+  HMCI_OPEN,           /* dialler: take this transport; connection data */
+  HMCI_OPENED,         /* status, text, connection data, token */
+  HMCI_READY,          /* dialler: done */
+  HMCI_WELCOME,        /* the acceptor has published the peer */
+  HMCI_STREAM,         /* first frame of a data connection: token, incarnation, purpose */
+  HMCI_ADOPTED,        /* status, text; the last bytes inside the secure stream */
+  HMCI_LOOKUP,         /* request, region name */
+  HMCI_FOUND,          /* request, status, region */
+  HMCI_CHECKSUM_ASKED, /* request, region, generation, ranges: what is their CRC-32C? */
+  HMCI_CHECKSUM_TOLD,  /* request, status, CRC-32C */
+  HMCI_GRANT,          /* notifications: how many may be sent in all, bytes of them; how many have arrived, bytes */
+  HMCI_LOCATE, /* request, address, bytes; answered by FOUND, with the place in the region and its name behind */
 } hmci_message_t;
 
 /* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
@@ -310,21 +310,21 @@ enum {
   HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE,
 };
 
-/* The accepting side: takes a socket through its greeting, in the loop. Takes the descriptor. */
-void hmci_greeting_accept(hmc_context_t *context, int descriptor, const char *from);
+/* The accepting side: takes a socket through its handshake, in the loop. Takes the descriptor. */
+void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from);
 /* True where one more can be taken: a stranger may have made room. False: listening has to pause. In the loop. */
-bool hmci_greeting_has_room(hmc_context_t *context);
-/* Cancels all greetings under way. */
-void hmci_greeting_cancel_all(hmc_context_t *context);
+bool hmci_handshake_has_room(hmc_context_t *context);
+/* Cancels all handshakes under way. */
+void hmci_handshake_cancel_all(hmc_context_t *context);
 
 /* The dialling side, blocking. What can be said before is said by check, which gives host and port. */
-hmc_status_t hmci_greeting_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,
-                                 char host[HMCI_HOST_TEXT], uint16_t *port);
-hmc_status_t hmci_greeting_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
-                                   uint64_t deadline, hmc_peer_t **peer);
+hmc_status_t hmci_handshake_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,
+                                  char host[HMCI_HOST_TEXT], uint16_t *port);
+hmc_status_t hmci_handshake_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
+                                    uint64_t deadline, hmc_peer_t **peer);
 /* One more data connection to a peer; hmci_host_t's dial. */
-hmc_status_t hmci_greeting_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
-                                       hmci_pipe_t **pipe);
+hmc_status_t hmci_handshake_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
+                                        hmci_pipe_t **pipe);
 
 /* Handles one frame of a published peer. HMC_SUCCESS, or why the session is over. In the loop's thread. */
 hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader);
@@ -415,12 +415,12 @@ void hmci_queues_destroy(hmc_context_t *context);
 
 /* ---- the second pass over data, for transports without checksums ------------------------------------------------- */
 
-void hmci_checks_run(hmci_timer_t *timer);
+void hmci_checksums_run(hmci_timer_t *timer);
 /* Ends the checked requests of a peer whose connection has failed. */
-void hmci_checks_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
+void hmci_checksums_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
 /* A peer asks about bytes here, and answers about its own; as hmci_session_handle. */
-hmc_status_t hmci_check_answer(hmc_peer_t *peer, hmci_reader_t *reader);
-hmc_status_t hmci_check_answered(hmc_peer_t *peer, hmci_reader_t *reader);
+hmc_status_t hmci_checksum_answer(hmc_peer_t *peer, hmci_reader_t *reader);
+hmc_status_t hmci_checksum_answered(hmc_peer_t *peer, hmci_reader_t *reader);
 
 /* ---- notifications ----------------------------------------------------------------------------------------------- */
 

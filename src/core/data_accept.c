@@ -3,7 +3,7 @@
  *
  * Until its hello is there a connection is a stranger, and counted among those. The hello names a peer that is here, and
  * who dialled has TIME to prove that it belongs to that one. At most CALLERS do so at a time. */
-#include "greeting.h"
+#include "handshake.h"
 
 #include "../base/socket.h"
 
@@ -67,7 +67,7 @@ static void on_timeout(hmci_timer_t *timer) {
 }
 
 static hmc_peer_t *find_owner(const caller_t *caller) {
-  hmc_peer_t *owner = hmci_greeting_find_peer(caller->context, caller->ticket.token, caller->ticket.incarnation);
+  hmc_peer_t *owner = hmci_handshake_find_peer(caller->context, caller->ticket.token, caller->ticket.incarnation);
   if (owner && owner->connection && owner->transport->ops->adopt) return owner;
   hmci_fail(HMC_STALE, "a data connection for a peer that is not here");
   return NULL;
@@ -78,15 +78,15 @@ static bool say(const caller_t *caller, const uint8_t *bytes, size_t size) {
   return send(caller->descriptor, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-/* The proof is there: the transport gets the connection. The verdict goes out first, for what follows is payload. */
+/* The proof is there: the transport gets the connection. The answer goes out first, for what follows is payload. */
 static hmc_status_t hand_over(caller_t *caller) {
-  uint8_t verdict[HMCI_TICKET_VERDICT];
+  uint8_t answer[HMCI_TICKET_ANSWER];
   hmc_peer_t *owner = find_owner(caller);
   if (!owner) return HMC_STALE;
   hmc_status_t status = hmci_ticket_check(owner->ticket_key, caller->hello, caller->challenge, caller->proof);
   if (status != HMC_SUCCESS) return status;
-  hmci_ticket_verdict(HMC_SUCCESS, "", verdict);
-  if (!say(caller, verdict, sizeof verdict)) return hmci_fail(HMC_PEER_LOST, "a data connection took no answer");
+  hmci_ticket_answer(HMC_SUCCESS, "", answer);
+  if (!say(caller, answer, sizeof answer)) return hmci_fail(HMC_PEER_LOST, "a data connection took no answer");
   hmci_pipe_t *pipe;
   hmci_loop_remove(caller->context->loop, &caller->watch);
   status = hmci_ticket_pipe(owner, caller->descriptor, caller->hello, caller->challenge, &pipe);

@@ -1,4 +1,4 @@
-/* Listening: sockets that wait for peers, and hand each one to its greeting.
+/* Listening: sockets that wait for peers, and hand each one to its handshake.
  *
  * Listeners are in the context's list, under its lock; their watches run in the first service thread. */
 #include "core.h"
@@ -44,14 +44,14 @@ static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
     int descriptor;
     char from[HMCI_ADDRESS_TEXT];
-    if (!hmci_greeting_has_room(context)) return pause_listening(context);
+    if (!hmci_handshake_has_room(context)) return pause_listening(context);
     hmc_status_t status = hmci_socket_accept(watch->descriptor, &descriptor, from);
     if (status == HMC_IN_PROGRESS) return i > 0;
     if (status != HMC_SUCCESS) {
       hmci_log(HMC_LOG_WARNING, "accepting connections pauses: %s", hmc_last_error());
       return pause_listening(context);
     }
-    hmci_greeting_accept(context, descriptor, from);
+    hmci_handshake_accept(context, descriptor, from);
   }
   return true;
 }

@@ -39,7 +39,7 @@ hmc_status_t hmci_notification_put(const hmci_host_t *host, void *connection, co
   notice->size = size;
   memcpy(notice->data, data, size);
   hmci_event_add(&context->events, &notice->event);
-  hmci_room_tell(&context->room); /* for those who wait by the context's descriptor */
+  hmci_waitset_tell(&context->waitset); /* for those who wait by the context's descriptor */
   return HMC_SUCCESS;
 }
 

@@ -171,7 +171,7 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->awaited = operation->held = operation->checksum = operation->chained = operation->quiet = false;
   atomic_store_explicit(&operation->stop, false, memory_order_relaxed); /* nobody else knows it yet */
   operation->completed = NULL;
-  operation->room = NULL;
+  operation->waitset = NULL;
   operation->parts = NULL;
   operation->status = HMC_IN_PROGRESS;
   atomic_store_explicit(&operation->state, HMCI_PENDING, memory_order_relaxed); /* nobody else knows it yet */

@@ -1,4 +1,4 @@
-/* Peers: made by a greeting, served by the loop, ended by either side.
+/* Peers: made by a handshake, served by the loop, ended by either side.
  *
  * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what
  * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
@@ -51,7 +51,7 @@ hmc_peer_t *hmci_peer_create(hmc_context_t *context, hmci_role_t role) {
   return peer;
 }
 
-hmc_status_t hmci_peer_settle(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data) {
+hmc_status_t hmci_peer_attach(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data) {
   hmci_connection_t *connection = hmci_allocate_aligned(sizeof *connection + slot->ops->connection_size);
   if (!connection) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
   connection->peer = peer;
@@ -72,7 +72,7 @@ void hmci_peer_refuse(hmc_peer_t *peer, size_t transport, const char *why) {
   peer->refused[transport] = strdup(text);
 }
 
-void hmci_peer_unsettle(hmc_peer_t *peer) {
+void hmci_peer_detach(hmc_peer_t *peer) {
   if (!peer->connection) return;
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
   peer->transport->ops->connection_close(peer->connection->state);
@@ -182,7 +182,7 @@ static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
   if (atomic_load(&peer->closing)) return;
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
-  hmci_checks_end(peer->context, peer, HMC_PEER_LOST);
+  hmci_checksums_end(peer->context, peer, HMC_PEER_LOST);
   hmci_post_end(peer, HMC_PEER_LOST);
   hmci_delays_end(peer->context, peer, HMC_PEER_LOST);
   hmci_requests_end_work(peer->context, peer, HMC_PEER_LOST, false);
@@ -214,7 +214,7 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
     hmci_list_remove(&remote->link);
     hmci_remote_destroy(remote);
   }
-  hmci_peer_unsettle(peer);
+  hmci_peer_detach(peer);
   hmci_loop_clear_timer(peer->context->loop, &peer->loss); /* what its connection has set until it was closed */
   hmci_post_close(peer);
   hmci_channel_close(&peer->channel);
@@ -234,7 +234,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
-  hmci_checks_end(context, peer, HMC_CANCELLED);
+  hmci_checksums_end(context, peer, HMC_CANCELLED);
   hmci_post_end(peer, HMC_CANCELLED);
   hmci_delays_end(context, peer, HMC_CANCELLED);
   hmci_requests_end_work(context, peer, HMC_CANCELLED, true);

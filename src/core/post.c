@@ -86,9 +86,9 @@ void hmci_post_stir(hmc_peer_t *peer) {
 hmc_status_t hmci_post_await(hmc_peer_t *peer, size_t size, uint64_t deadline) {
   hmci_post_t *post = &peer->post;
   hmc_status_t status = HMC_IN_PROGRESS;
-  hmci_room_enter(&post->room);
+  hmci_waitset_enter(&post->waitset);
   while (status == HMC_IN_PROGRESS) {
-    uint32_t seen = atomic_load(&post->room.completions);
+    uint32_t seen = atomic_load(&post->waitset.completions);
     if (hmci_post_charge(peer, size)) {
       status = HMC_SUCCESS;
     } else if (!atomic_load(&peer->connected)) {
@@ -96,10 +96,10 @@ hmc_status_t hmci_post_await(hmc_peer_t *peer, size_t size, uint64_t deadline) {
     } else if (hmci_now() >= deadline) {
       status = HMC_TIMEOUT;
     } else {
-      hmci_room_sleep(&post->room, seen, deadline);
+      hmci_waitset_sleep(&post->waitset, seen, deadline);
     }
   }
-  hmci_room_leave(&post->room);
+  hmci_waitset_leave(&post->waitset);
   return status;
 }
 
@@ -184,7 +184,7 @@ void hmci_post_end(hmc_peer_t *peer, hmc_status_t status) {
     complete_all(operations, count, status);
   }
   pthread_mutex_unlock(&post->lock);
-  hmci_room_tell(&post->room);
+  hmci_waitset_tell(&post->waitset);
 }
 
 static void raise_to(_Atomic uint64_t *counter, uint64_t value) {
@@ -201,7 +201,7 @@ hmc_status_t hmci_post_granted(hmc_peer_t *peer, hmci_reader_t *reader) {
   raise_to(&post->sent_bytes, arrived_bytes);
   raise_to(&post->granted, granted);
   raise_to(&post->granted_bytes, bytes);
-  hmci_room_tell(&post->room);
+  hmci_waitset_tell(&post->waitset);
   start_all(peer);
   return HMC_SUCCESS;
 }
@@ -223,7 +223,7 @@ void hmci_post_open(hmc_peer_t *peer) {
   hmci_list_init(&post->parked);
   atomic_store(&post->granted, HMCI_POST_FIRST);
   atomic_store(&post->granted_bytes, HMCI_POST_FIRST_BYTES);
-  atomic_store(&post->room.event, -1);
+  atomic_store(&post->waitset.event, -1);
   hmci_timer_init(&post->timer, on_timer);
 }
 

@@ -46,8 +46,8 @@ typedef struct hmci_post {
   _Atomic uint32_t parked_count;
   _Atomic uint64_t sent, sent_bytes;
   _Atomic uint64_t granted, granted_bytes;
-  hmci_room_t room;   /* told of every grant */
-  hmci_timer_t timer; /* tells the peer, and starts what was parked */
+  hmci_waitset_t waitset; /* told of every grant */
+  hmci_timer_t timer;     /* tells the peer, and starts what was parked */
 } hmci_post_t;
 
 void hmci_post_open(struct hmc_peer *peer);

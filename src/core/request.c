@@ -1,6 +1,6 @@
 /* Requests: operations that the caller does not wait for at once.
  *
- * A request is a chain of at most four operations: the one asked for, its signal, its notification, the verdict of a
+ * A request is a chain of at most four operations: the one asked for, its signal, its notification, the result of a
  * check. Its last one's completion is its own.
  *
  * Large copies to and from mapped regions are done by the context's workers (work.h), so that the call that starts them
@@ -26,14 +26,14 @@ enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being sta
 
 /* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
-/* The verdict is given here, by what became of the part under way. */
+/* The result is decided here, by what became of the part under way. */
 static void end_checked(hmc_request_t *request, hmc_status_t status) {
   const hmci_transport_ops_t *ops = request->peer->transport->ops;
-  if (!hmci_check_claim(request)) {
+  if (!hmci_checksum_claim(request)) {
     hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER); /* who has claimed it takes a moment */
     return;
   }
-  bool rest = request->check.phase == HMCI_CHECK_REST;
+  bool rest = request->checksum.phase == HMCI_CHECKSUM_REST;
   hmci_operation_t *part = &request->chain[rest ? request->count - 2 : 0];
   for (hmci_operation_t *operation = &request->chain[rest ? 1 : 0]; operation <= part; operation++) {
     if (!hmci_operation_is_complete(operation)) ops->cancel(request->peer->connection->state, operation, status);
@@ -53,7 +53,7 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     return;
   }
   if (request->working && hmci_work_stop(request, (int)status)) return;
-  if (request->checked) {
+  if (request->checksummed) {
     end_checked(request, status);
     return;
   }
@@ -353,7 +353,7 @@ static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
       hmci_post_stir(peer);
       return HMC_SUCCESS;
     }
-  } else if (request->checked) {
+  } else if (request->checksummed) {
     count = 1; /* what comes after data that are checked follows later */
   }
   hmc_status_t status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
@@ -401,14 +401,14 @@ void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *op
   atomic_store(&request->event_parts, 2);
   request->signalled = NULL;
   request->count = 0;
-  request->checked = request->working = request->charged = request->posted = false;
+  request->checksummed = request->working = request->charged = request->posted = false;
 }
 
 /* The last one's end is the request's. */
 static void watch_last(hmc_request_t *request) {
   hmci_operation_t *last = hmci_request_last(request);
   last->owner = request;
-  last->room = &request->context->room;
+  last->waitset = &request->context->waitset;
   if (request->callback || request->tells || request->parent) last->completed = on_completed;
 }
 
@@ -427,7 +427,7 @@ void hmci_request_started(hmc_request_t *request) {
 static hmc_status_t launch(hmc_request_t *request, const hmci_start_t *what) {
   hmc_context_t *context = request->context;
   hmc_status_t status = HMC_SUCCESS;
-  bool checked = request->checked;
+  bool checked = request->checksummed;
   uint64_t deadline = request->deadline;
   request->working = is_work(what);
   if (request->working) hmci_requests_set_timer(context, deadline);
@@ -435,9 +435,9 @@ static hmc_status_t launch(hmc_request_t *request, const hmci_start_t *what) {
   uint32_t count = request->count, done = request->working ? count : run_head(request, what);
   if (done == count) return status; /* it may be gone */
   hmci_requests_set_timer(context, deadline);
-  if (checked) hmci_check_begin(request);
+  if (checked) hmci_checksum_begin(request);
   status = submit(request, done);
-  if (status != HMC_SUCCESS && checked) hmci_check_claim(request);
+  if (status != HMC_SUCCESS && checked) hmci_checksum_claim(request);
   return status;
 }
 
@@ -467,7 +467,7 @@ static hmc_status_t make_chain(hmc_request_t *request, const hmci_start_t *what,
   add_data(request, what, request->deadline);
   hmc_status_t status = add_rest(request, options, request->deadline);
   if (status != HMC_SUCCESS) return status;
-  if (checked) hmci_check_prepare(request);
+  if (checked) hmci_checksum_prepare(request);
   watch_last(request);
   hmci_operation_t *first = &request->chain[0];
   first->owner = request;

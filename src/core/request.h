@@ -4,23 +4,23 @@
 
 #include "operation.h"
 
-enum { HMCI_CHAIN = 4 }; /* the operation itself, its signal, its notification, the verdict of a check */
+enum { HMCI_CHAIN = 4 }; /* the operation itself, its signal, its notification, the result of a checksum */
 
-/* Where the second pass over the data is, for transports without checksums (check.c). */
-typedef enum hmci_check_phase {
-  HMCI_CHECK_DATA,   /* the data are on their way */
-  HMCI_CHECK_SLICES, /* the peer has been asked for the checksum of a slice */
-  HMCI_CHECK_REST,   /* signal and notification are on their way */
-} hmci_check_phase_t;
+/* Where the second pass over the data is, for transports without checksums (data_checksum.c). */
+typedef enum hmci_checksum_phase {
+  HMCI_CHECKSUM_DATA,   /* the data are on their way */
+  HMCI_CHECKSUM_SLICES, /* the peer has been asked for the checksum of a slice */
+  HMCI_CHECKSUM_REST,   /* signal and notification are on their way */
+} hmci_checksum_phase_t;
 
-typedef struct hmci_check {
-  hmci_list_t link; /* context->checks; off it: somebody is completing the request */
-  hmci_check_phase_t phase;
-  bool due;        /* check_lock; data or rest are complete */
+typedef struct hmci_checksum {
+  hmci_list_t link; /* context->checksums; off it: somebody is completing the request */
+  hmci_checksum_phase_t phase;
+  bool due;        /* checksum_lock; data or rest are complete */
   uint32_t index;  /* what comes next: piece, */
   uint64_t offset; /* and place in it */
   uint32_t crc;    /* of the slice in question, on this side */
-} hmci_check_t;
+} hmci_checksum_t;
 
 /* What a request waits for before it begins (delay.c). */
 typedef struct hmci_delay {
@@ -81,8 +81,8 @@ struct hmc_request {
   bool posted;          /* it was parked; whoever waits sleeps */
   bool charged;         /* the notification's credit is used */
 
-  bool checked; /* by a second pass: the last one of the chain is the verdict, `check` says where it is */
-  hmci_check_t check;
+  bool checksummed; /* by a second pass: the last one of the chain is the result, `checksum` says where it is */
+  hmci_checksum_t checksum;
 
   uint32_t count;                     /* operations of the chain */
   hmci_operation_t chain[HMCI_CHAIN]; /* the last one's completion is the request's */
@@ -171,14 +171,14 @@ void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay);
 /* True: it had not begun, and is the caller's to complete. */
 bool hmci_delay_take(hmc_request_t *request);
 
-/* check.c */
-/* Adds the verdict to a chain that is complete otherwise. */
-void hmci_check_prepare(hmc_request_t *request);
+/* data_checksum.c */
+/* Adds the result to a chain that is complete otherwise. */
+void hmci_checksum_prepare(hmc_request_t *request);
 /* Comes before the data are submitted: from here on who completes the request must have claimed it. */
-void hmci_check_begin(hmc_request_t *request);
+void hmci_checksum_begin(hmc_request_t *request);
 /* Takes the completing upon the caller; false: somebody else is about to complete it. Waits for the loop to let go
  * of it. */
-bool hmci_check_claim(hmc_request_t *request);
+bool hmci_checksum_claim(hmc_request_t *request);
 
 /* The final status of a complete request, with its text. */
 hmc_status_t hmci_request_status(hmc_request_t *request);

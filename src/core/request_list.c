@@ -261,9 +261,9 @@ void hmci_requests_destroy(hmc_context_t *context) {
   hmci_requests_await_users(context, NULL);
   hmci_loop_clear_timer(context->loop, &context->request_timer);
   hmci_loop_clear_timer(context->loop, &context->callback_timer);
-  hmci_loop_clear_timer(context->loop, &context->check_timer);
+  hmci_loop_clear_timer(context->loop, &context->checksum_timer);
   hmci_loop_clear_timer(context->loop, &context->delay_timer);
-  int event = atomic_load(&context->room.event);
+  int event = atomic_load(&context->waitset.event);
   if (event >= 0) close(event);
   for (int i = 0; i < HMCI_SHARDS; i++) {
     free_list(&context->shards[i].requests);

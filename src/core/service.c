@@ -1,4 +1,4 @@
-/* The service threads of a context (see core.h): the first one runs the sessions, the greetings, the timers and what
+/* The service threads of a context (see core.h): the first one runs the sessions, the handshakes, the timers and what
  * transports share; the streams of peers are dealt to all of them. */
 #include "core.h"
 

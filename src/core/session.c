@@ -1,5 +1,5 @@
 /* The session of two peers: what they ask each other apart from the data. What is your region of that name? (Here.)
- * What is the checksum of those bytes? (In check.c.)
+ * What is the checksum of those bytes? (In data_checksum.c.)
  *
  * A lookup is a number and a waiting thread. The answer is copied to it in the loop's thread, under the peer's lock. */
 #include "../base/stop.h"
@@ -205,8 +205,8 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
   switch (type) {
   case HMCI_LOOKUP: return answer_lookup(peer, reader);
   case HMCI_FOUND: return take_found(peer, reader);
-  case HMCI_CHECK: return hmci_check_answer(peer, reader);
-  case HMCI_CHECKED: return hmci_check_answered(peer, reader);
+  case HMCI_CHECKSUM_ASKED: return hmci_checksum_answer(peer, reader);
+  case HMCI_CHECKSUM_TOLD: return hmci_checksum_answered(peer, reader);
   case HMCI_GRANT: return hmci_post_granted(peer, reader);
   case HMCI_LOCATE: return answer_locate(peer, reader);
   default: break;

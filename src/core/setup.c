@@ -1,7 +1,7 @@
 /* Setups: connecting and opening as requests (see setup.h). */
 #include "setup.h"
 #include "../base/thread.h"
-#include "greeting.h"
+#include "handshake.h"
 #include "request.h"
 
 #include <stdio.h>
@@ -39,7 +39,7 @@ typedef struct hmci_setup {
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t run_connect(hmci_setup_t *setup, result_t *result) {
-  return hmci_greeting_connect(setup->context, setup->host, setup->port, setup->type, setup->deadline, &result->peer);
+  return hmci_handshake_connect(setup->context, setup->host, setup->port, setup->type, setup->deadline, &result->peer);
 }
 
 static hmc_status_t run_open(hmci_setup_t *setup, result_t *result) {
@@ -298,7 +298,7 @@ hmc_status_t hmc_context_connect_nb(hmc_context_t *context, const char *ip, uint
   if (!context || !ip || !peer || !request)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_context_connect_nb: context, ip, peer or request is NULL");
   char host[HMCI_HOST_TEXT];
-  hmc_status_t status = hmci_greeting_check(context, ip, type, host, &port);
+  hmc_status_t status = hmci_handshake_check(context, ip, type, host, &port);
   if (status != HMC_SUCCESS) return status;
   hmci_setup_t *setup = make(context, NULL);
   if (!setup) return HMC_NO_MEMORY;

@@ -26,7 +26,7 @@ static bool advance(hmc_request_t *request) {
   return true;
 }
 
-/* As hmci_operation_await, for a request: the transport knows nothing of a verdict. */
+/* As hmci_operation_await, for a request: the transport knows nothing of a checksum's result. */
 static hmc_status_t await(hmc_request_t *request) {
   if (request->group) { /* the parts are moved on one after the other, what comes behind by the loop */
     for (uint32_t i = 0; i < request->group->count; i++) {
@@ -46,7 +46,7 @@ static hmc_status_t await(hmc_request_t *request) {
     if (status != HMC_SUCCESS) return status;
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   }
-  if (!request->checked) return hmci_operation_await(request->peer, hmci_request_last(request));
+  if (!request->checksummed) return hmci_operation_await(request->peer, hmci_request_last(request));
   hmc_status_t status = hmci_operation_await(request->peer, &request->chain[0]);
   if (status != HMC_SUCCESS) return status;
   return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
@@ -137,7 +137,7 @@ static size_t look_for_some(hmc_request_t *const *requests, size_t count, hmc_co
   uint64_t until = hmci_now() + context->settings.spin;
   bool mixed = is_mixed(requests, count, context);
   for (;;) {
-    uint32_t seen = atomic_load(&context->room.completions);
+    uint32_t seen = atomic_load(&context->waitset.completions);
     size_t found = collect(requests, count, indices, room);
     if (found) return found;
     uint64_t now = hmci_now(), deadline = earliest_deadline(requests, count);
@@ -145,15 +145,15 @@ static size_t look_for_some(hmc_request_t *const *requests, size_t count, hmc_co
     if (deadline > limit) deadline = limit;
     if (now < until || hmci_loop_is_own(context->loop)) continue; /* in a callback nobody else moves things on */
     if (mixed && deadline > now + MIXED_LOOK) deadline = now + MIXED_LOOK;
-    hmci_room_sleep(&context->room, seen, deadline);
+    hmci_waitset_sleep(&context->waitset, seen, deadline);
   }
 }
 
 static size_t await_some(hmc_request_t *const *requests, size_t count, hmc_context_t *context, size_t *indices,
                          size_t room, uint64_t limit) {
-  hmci_room_enter(&context->room);
+  hmci_waitset_enter(&context->waitset);
   size_t found = look_for_some(requests, count, context, indices, room, limit);
-  hmci_room_leave(&context->room);
+  hmci_waitset_leave(&context->waitset);
   return found;
 }
 
@@ -315,14 +315,14 @@ static hmc_status_t await_flush(hmc_peer_t *peer, flush_t *flush, uint64_t deadl
   hmc_context_t *context = peer->context;
   uint64_t until = hmci_now() + context->settings.spin;
   for (;;) {
-    uint32_t seen = atomic_load(&context->room.completions);
+    uint32_t seen = atomic_load(&context->waitset.completions);
     peer->transport->ops->progress(peer->connection->state);
     flush->busy = false;
     hmci_requests_each(context, look_for_busy, flush);
     if (!flush->busy) return HMC_SUCCESS;
     uint64_t now = hmci_now();
     if (now >= deadline) return hmci_fail(HMC_TIMEOUT, "flush: operations to %s are still pending", peer->where);
-    if (now >= until && !hmci_loop_is_own(context->loop)) hmci_room_sleep(&context->room, seen, deadline);
+    if (now >= until && !hmci_loop_is_own(context->loop)) hmci_waitset_sleep(&context->waitset, seen, deadline);
   }
 }
 
@@ -336,9 +336,9 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
     flush.counts[i] = context->shards[i].count;
     pthread_mutex_unlock(&context->shards[i].lock);
   }
-  hmci_room_enter(&context->room);
+  hmci_waitset_enter(&context->waitset);
   hmc_status_t status = await_flush(peer, &flush, hmci_context_deadline(context, timeout_ms));
-  hmci_room_leave(&context->room);
+  hmci_waitset_leave(&context->waitset);
   return status;
 }
 
@@ -348,11 +348,11 @@ hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descripto
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->request_lock);
-  int event = atomic_load(&context->room.event);
+  int event = atomic_load(&context->waitset.event);
   if (event < 0) {
     event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event < 0) status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
-    atomic_store_explicit(&context->room.event, event, memory_order_release); /* partner: hmci_room_tell */
+    atomic_store_explicit(&context->waitset.event, event, memory_order_release); /* partner: hmci_waitset_tell */
   }
   pthread_mutex_unlock(&context->request_lock);
   if (status == HMC_SUCCESS) *descriptor = event;

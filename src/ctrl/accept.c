@@ -87,15 +87,15 @@ static void on_limit(hmci_timer_t *timer) {
 }
 
 /* Turns a hello down. The socket's buffer is empty, so that the answer fits. */
-static hmc_status_t turn_down(greeting_t *greeting, const hmci_hello_t *hello, hmci_hello_kind_t kind,
+static hmc_status_t turn_down(greeting_t *greeting, const hmci_link_hello_t *hello, hmci_link_hello_kind_t kind,
                               const char *text) {
-  hmci_hello_t answer = {
+  hmci_link_hello_t answer = {
       .kind = kind, .rank = hello->peer_rank, .peer_rank = hello->rank, .incarnation = greeting->control->incarnation};
   uint8_t frame[HMCI_HELLO_FRAME];
   size_t done;
   short events;
   snprintf(answer.text, sizeof(answer.text), "%s", text);
-  (void)hmci_secure_write(greeting->stream, frame, hmci_hello_encode(&answer, frame), &done, &events);
+  (void)hmci_secure_write(greeting->stream, frame, hmci_link_hello_encode(&answer, frame), &done, &events);
   return HMC_SUCCESS;
 }
 
@@ -110,13 +110,14 @@ static hmci_dial_t *pending_dial(hmc_control_t *control, uint32_t rank) {
 }
 
 /* With the channel's lock held: makes the link. */
-static hmc_status_t welcome(greeting_t *greeting, const hmci_hello_t *hello, hmci_dial_t *dial, hmci_link_t **former) {
+static hmc_status_t welcome(greeting_t *greeting, const hmci_link_hello_t *hello, hmci_dial_t *dial,
+                            hmci_link_t **former) {
   hmc_control_t *control = greeting->control;
-  hmci_hello_t answer = {.kind = HMCI_HELLO_WELCOME,
-                         .rank = hello->peer_rank,
-                         .peer_rank = hello->rank,
-                         .incarnation = control->incarnation,
-                         .serial = dial != NULL ? dial->serial : 0};
+  hmci_link_hello_t answer = {.kind = HMCI_LINK_HELLO_WELCOME,
+                              .rank = hello->peer_rank,
+                              .peer_rank = hello->rank,
+                              .incarnation = control->incarnation,
+                              .serial = dial != NULL ? dial->serial : 0};
   hmci_entry_t peer = {
       .rank = hello->rank, .is_unix = greeting->is_unix, .incarnation = hello->incarnation, .floor = hello->serial};
   uint8_t frame[HMCI_HELLO_FRAME];
@@ -126,7 +127,7 @@ static hmc_status_t welcome(greeting_t *greeting, const hmci_hello_t *hello, hmc
   hmci_loop_remove(control->loop, &greeting->watch); /* the link has one of its own */
   greeting->is_watched = false;
   hmc_status_t status = hmci_control_adopt(control, &peer, greeting->stream, greeting->address, frame,
-                                           hmci_hello_encode(&answer, frame), former);
+                                           hmci_link_hello_encode(&answer, frame), former);
   if (status == HMC_SUCCESS) {
     greeting->stream = NULL;
     if (dial != NULL) {
@@ -136,15 +137,15 @@ static hmc_status_t welcome(greeting_t *greeting, const hmci_hello_t *hello, hmc
   return status;
 }
 
-static hmc_status_t judge(greeting_t *greeting, const hmci_hello_t *hello) {
+static hmc_status_t judge(greeting_t *greeting, const hmci_link_hello_t *hello) {
   hmc_control_t *control = greeting->control;
   hmci_link_t *former = NULL;
   hmc_status_t status;
-  if (hello->kind != HMCI_HELLO_DIAL) {
+  if (hello->kind != HMCI_LINK_HELLO_DIAL) {
     return hmci_fail(HMC_CORRUPT, "its hello answers none");
   }
   if (hello->incarnation == control->incarnation) {
-    return turn_down(greeting, hello, HMCI_HELLO_REFUSED, "that address is this control channel's own");
+    return turn_down(greeting, hello, HMCI_LINK_HELLO_REFUSED, "that address is this control channel's own");
   }
   pthread_mutex_lock(&control->lock);
   hmci_dial_t *dial = pending_dial(control, hello->rank);
@@ -154,7 +155,7 @@ static hmc_status_t judge(greeting_t *greeting, const hmci_hello_t *hello) {
   if (control->closing) {
     status = hmci_fail(HMC_CANCELLED, "the control channel is being destroyed");
   } else if (is_old || gives_way) {
-    status = turn_down(greeting, hello, HMCI_HELLO_BUSY, "the two are dialling each other");
+    status = turn_down(greeting, hello, HMCI_LINK_HELLO_BUSY, "the two are dialling each other");
   } else {
     status = welcome(greeting, hello, dial, &former);
   }
@@ -179,7 +180,7 @@ static hmc_status_t fill(greeting_t *greeting, size_t needed, short *events) {
 
 static hmc_status_t advance(greeting_t *greeting, short *events) {
   hmci_frame_header_t header;
-  hmci_hello_t hello;
+  hmci_link_hello_t hello;
   hmc_status_t status;
   if (!greeting->is_known) {
     status = hmci_secure_handshake(greeting->stream, events);
@@ -200,7 +201,7 @@ static hmc_status_t advance(greeting_t *greeting, short *events) {
   if (status != HMC_SUCCESS) {
     return status;
   }
-  status = hmci_hello_decode(&header, greeting->frame + HMCI_FRAME_HEADER, &hello);
+  status = hmci_link_hello_decode(&header, greeting->frame + HMCI_FRAME_HEADER, &hello);
   return status != HMC_SUCCESS ? status : judge(greeting, &hello);
 }
 

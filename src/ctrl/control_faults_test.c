@@ -1,6 +1,6 @@
 /* The control channel when something goes wrong: peers that die, links that are replaced, ends in the middle of a call.
  * Strangers are in control_strangers_test.c. */
-#include "control_posing.h"
+#include "control_impostor_fixture.h"
 
 #include <signal.h>
 #include <sys/prctl.h>
@@ -340,7 +340,7 @@ static void test_destroying_ends_every_call(void **state) {
   pair_t pair = make_pair(BY_TCP);
   call_t calls[CALLS];
   pthread_t threads[CALLS];
-  hmci_hello_t hello = {.kind = HMCI_HELLO_DIAL, .rank = 2, .incarnation = 22, .serial = 1}, answer;
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL, .rank = 2, .incarnation = 22, .serial = 1}, answer;
   int silent;
   GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &silent, &silent_port));
   hmci_secure_t *rank_two = pose_as_peer(pair.port); /* reads nothing, so that a sender waits for the socket */

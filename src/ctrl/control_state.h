@@ -10,8 +10,8 @@
 #include "../base/loop.h"
 #include "../base/settings.h"
 #include "../base/socket.h"
-#include "hello.h"
 #include "link.h"
+#include "link_handshake.h"
 
 #include <hmc/control.h>
 #include <netinet/in.h>
@@ -39,7 +39,7 @@ typedef struct hmci_entry {
   uint64_t floor;            /* its dials up to this serial number are older than the link */
 } hmci_entry_t;
 
-/* A hmc_control_connect under way; see hello.h. */
+/* A hmc_control_connect under way; see link_handshake.h. */
 typedef struct hmci_dial {
   hmci_list_t member;
   uint32_t rank;

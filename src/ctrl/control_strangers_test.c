@@ -1,6 +1,6 @@
 /* The control channel and those who are not what they say, or say nothing: other secrets, garbage, and peers played by
  * hand that do what ours never do. */
-#include "control_posing.h"
+#include "control_impostor_fixture.h"
 
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -103,7 +103,7 @@ static void test_bytes_that_are_no_hello(void **state) {
   (void)state;
   setenv("HMC_INSECURE", "1", 1);
   pair_t pair = make_pair(BY_TCP);
-  hmci_hello_t hello = {.kind = HMCI_HELLO_WELCOME, .rank = 5, .incarnation = 55, .serial = 1};
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_WELCOME, .rank = 5, .incarnation = 55, .serial = 1};
   uint8_t frame[1024] = {0};
 
   hmci_secure_t *stream = pose_as_peer(pair.port);
@@ -114,7 +114,7 @@ static void test_bytes_that_are_no_hello(void **state) {
   send_all(stream, frame, HMCI_FRAME_HEADER);
   assert_hung_up(stream);
   stream = pose_as_peer(pair.port);
-  send_all(stream, frame, hmci_hello_encode(&hello, frame)); /* an answer to nothing */
+  send_all(stream, frame, hmci_link_hello_encode(&hello, frame)); /* an answer to nothing */
   assert_hung_up(stream);
   stream = pose_as_peer(pair.port);
   hmci_frame_encode(frame, HMCI_FRAME_DATA, "abcdef", 6); /* a message from nobody */
@@ -129,12 +129,13 @@ static void test_bytes_that_are_no_message(void **state) {
   (void)state;
   setenv("HMC_INSECURE", "1", 1);
   pair_t pair = make_pair(BY_TCP);
-  hmci_hello_t hello = {.kind = HMCI_HELLO_DIAL, .rank = 5, .peer_rank = 0, .incarnation = 55, .serial = 1}, answer;
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL, .rank = 5, .peer_rank = 0, .incarnation = 55, .serial = 1},
+                    answer;
   uint8_t frame[HMCI_FRAME_HEADER + HMCI_DATA_PREFIX + 4] = {0};
   int32_t value = 0;
   hmci_secure_t *stream = pose_as_peer(pair.port);
   say_hello(stream, &hello, &answer);
-  assert_int_equal(answer.kind, HMCI_HELLO_WELCOME);
+  assert_int_equal(answer.kind, HMCI_LINK_HELLO_WELCOME);
   assert_int_equal(answer.peer_rank, 5);
   assert_int_equal(answer.rank, 0);
 
@@ -151,15 +152,15 @@ static void test_bytes_that_are_no_message(void **state) {
   assert_hung_up(stream);
 
   /* The dial of a channel that comes after a newer one of it is turned down. */
-  hmci_hello_t second = hello;
+  hmci_link_hello_t second = hello;
   stream = pose_as_peer(pair.port);
   second.serial = 3;
   say_hello(stream, &second, &answer);
-  assert_int_equal(answer.kind, HMCI_HELLO_WELCOME);
+  assert_int_equal(answer.kind, HMCI_LINK_HELLO_WELCOME);
   hmci_secure_t *late = pose_as_peer(pair.port);
   second.serial = 2;
   say_hello(late, &second, &answer);
-  assert_int_equal(answer.kind, HMCI_HELLO_BUSY);
+  assert_int_equal(answer.kind, HMCI_LINK_HELLO_BUSY);
   assert_hung_up(late);
   send_all(stream, "x", 1);
   hmci_secure_close(stream);
@@ -202,7 +203,7 @@ static void test_a_peer_that_sleeps_gets_what_was_sent(void **state) {
   (void)state;
   setenv("HMC_INSECURE", "1", 1);
   pair_t pair = make_pair(BY_TCP);
-  hmci_hello_t hello = {.kind = HMCI_HELLO_DIAL, .rank = 5, .incarnation = 55, .serial = 1}, answer;
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL, .rank = 5, .incarnation = 55, .serial = 1}, answer;
   hmci_secure_t *stream = pose_as_peer(0);
   int sent = 0;
   uint8_t data[50000] = {0}; /* more than is free when the socket is about full */
@@ -220,12 +221,13 @@ static void test_a_peer_that_sleeps_gets_what_was_sent(void **state) {
 
 /* A peer that gets our dial, dials us before it answers, and then answers. Exactly one of the two links stands, at both
  * ends. */
-static void cross(uint64_t incarnation, hmci_hello_kind_t expected) {
+static void cross(uint64_t incarnation, hmci_link_hello_kind_t expected) {
   setenv("HMC_INSECURE", "1", 1);
   pair_t pair = make_pair(BY_UDS);
   pthread_barrier_t barrier;
   dialler_t dialler = {.control = pair.zero, .peer = 5, .self = 0, .barrier = &barrier};
-  hmci_hello_t hello = {.kind = HMCI_HELLO_DIAL, .rank = 5, .incarnation = incarnation, .serial = 1}, answer, welcome;
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL, .rank = 5, .incarnation = incarnation, .serial = 1}, answer,
+                    welcome;
   hmci_secure_t *theirs;
   int listener, descriptor;
   char address[HMCI_ADDRESS_TEXT];
@@ -243,11 +245,11 @@ static void cross(uint64_t incarnation, hmci_hello_kind_t expected) {
   hmci_secure_t *ours = pose_as_peer(pair.port);
   say_hello(ours, &hello, &answer);
   assert_int_equal(answer.kind, expected);
-  welcome = (hmci_hello_t){.kind = HMCI_HELLO_WELCOME, .rank = 5, .incarnation = incarnation};
-  send_all(theirs, frame, hmci_hello_encode(&welcome, frame));
+  welcome = (hmci_link_hello_t){.kind = HMCI_LINK_HELLO_WELCOME, .rank = 5, .incarnation = incarnation};
+  send_all(theirs, frame, hmci_link_hello_encode(&welcome, frame));
   pthread_join(thread, NULL);
   assert_int_equal(dialler.status, HMC_SUCCESS);
-  bool by_ours = expected == HMCI_HELLO_WELCOME;
+  bool by_ours = expected == HMCI_LINK_HELLO_WELCOME;
   assert_int_equal(answer.serial != 0, by_ours);
   assert_hung_up(by_ours ? theirs : ours);
   GOOD(hmc_control_send_u64(pair.zero, 5, 1, 5000));
@@ -260,8 +262,8 @@ static void cross(uint64_t incarnation, hmci_hello_kind_t expected) {
 
 static void test_a_dial_that_is_crossed(void **state) {
   (void)state;
-  cross(0, HMCI_HELLO_WELCOME);
-  cross(UINT64_MAX, HMCI_HELLO_BUSY);
+  cross(0, HMCI_LINK_HELLO_WELCOME);
+  cross(UINT64_MAX, HMCI_LINK_HELLO_BUSY);
 }
 
 /* A second dial to a rank waits until the first is settled. */
@@ -284,14 +286,14 @@ static void test_dials_to_one_rank_take_turns(void **state) {
     int descriptor;
     char address[HMCI_ADDRESS_TEXT];
     uint8_t frame[HMCI_HELLO_FRAME];
-    hmci_hello_t welcome = {.kind = HMCI_HELLO_WELCOME, .rank = 5, .incarnation = 55};
+    hmci_link_hello_t welcome = {.kind = HMCI_LINK_HELLO_WELCOME, .rank = 5, .incarnation = 55};
     assert_true(is_readable(listener, 5000));
     GOOD(hmci_socket_accept(listener, &descriptor, address));
     assert_false(is_readable(listener, 30));
     GOOD(hmci_secure_open(&no_secret, descriptor, HMCI_SECURE_SERVER, "the dialler", &streams[i]));
     GOOD(hmci_secure_handshake_wait(streams[i], hmci_deadline(5000)));
     GOOD(hmci_secure_read_wait(streams[i], frame, HMCI_FRAME_HEADER + 27, hmci_deadline(5000)));
-    send_all(streams[i], frame, hmci_hello_encode(&welcome, frame));
+    send_all(streams[i], frame, hmci_link_hello_encode(&welcome, frame));
   }
   for (int i = 0; i < 2; i++) {
     pthread_join(threads[i], NULL);

@@ -1,6 +1,6 @@
 /* The control channel when all is well: messages and addresses. Waiting is in control_waiting_test.c, what goes wrong in
  * control_faults_test.c. */
-#include "control_testing.h"
+#include "control_fixture.h"
 
 #include <stdatomic.h>
 #include <sys/socket.h>

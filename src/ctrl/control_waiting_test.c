@@ -1,5 +1,5 @@
 /* Waiting on the control channel: deadlines, who comes late, and the descriptor to poll. */
-#include "control_testing.h"
+#include "control_fixture.h"
 
 #include <stdatomic.h>
 #include <sys/socket.h>

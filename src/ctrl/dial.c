@@ -43,16 +43,16 @@ static void show_descriptor(const call_t *call, int descriptor) {
 /* ---- the hello --------------------------------------------------------------------------------------------------- */
 
 /* Sends a hello and reads the answer, no byte more: a message may follow. */
-static hmc_status_t exchange(const call_t *call, hmci_secure_t *stream, hmci_hello_t *answer) {
-  hmci_hello_t hello = {.kind = HMCI_HELLO_DIAL,
-                        .rank = call->self_rank,
-                        .peer_rank = call->dial->rank,
-                        .incarnation = call->control->incarnation,
-                        .serial = call->dial->serial};
+static hmc_status_t exchange(const call_t *call, hmci_secure_t *stream, hmci_link_hello_t *answer) {
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL,
+                             .rank = call->self_rank,
+                             .peer_rank = call->dial->rank,
+                             .incarnation = call->control->incarnation,
+                             .serial = call->dial->serial};
   uint8_t frame[HMCI_HELLO_FRAME];
   hmci_frame_header_t header;
   uint64_t deadline = sooner(call->deadline, HMCI_CONTROL_HANDSHAKE_MS);
-  hmc_status_t status = hmci_secure_write_wait(stream, frame, hmci_hello_encode(&hello, frame), deadline);
+  hmc_status_t status = hmci_secure_write_wait(stream, frame, hmci_link_hello_encode(&hello, frame), deadline);
   if (status != HMC_SUCCESS) {
     return status;
   }
@@ -65,18 +65,18 @@ static hmc_status_t exchange(const call_t *call, hmci_secure_t *stream, hmci_hel
     return status;
   }
   status = hmci_secure_read_wait(stream, frame + HMCI_FRAME_HEADER, header.size, deadline);
-  return status != HMC_SUCCESS ? status : hmci_hello_decode(&header, frame + HMCI_FRAME_HEADER, answer);
+  return status != HMC_SUCCESS ? status : hmci_link_hello_decode(&header, frame + HMCI_FRAME_HEADER, answer);
 }
 
 /* With the lock held, after the exchange: the link, if it is the one that stands. HMC_IN_PROGRESS: another one is on
  * its way. */
 static hmc_status_t settle(const call_t *call, hmci_secure_t **stream, bool is_unix, const char *address,
-                           const hmci_hello_t *answer, hmci_link_t **former) {
+                           const hmci_link_hello_t *answer, hmci_link_t **former) {
   hmc_control_t *control = call->control;
   switch (answer->kind) {
-  case HMCI_HELLO_WELCOME: break;
-  case HMCI_HELLO_BUSY: return HMC_IN_PROGRESS;
-  case HMCI_HELLO_REFUSED: return hmci_fail(HMC_INVALID_CONFIG, "%s refuses a link: %s", address, answer->text);
+  case HMCI_LINK_HELLO_WELCOME: break;
+  case HMCI_LINK_HELLO_BUSY: return HMC_IN_PROGRESS;
+  case HMCI_LINK_HELLO_REFUSED: return hmci_fail(HMC_INVALID_CONFIG, "%s refuses a link: %s", address, answer->text);
   default: return hmci_fail(HMC_CORRUPT, "%s answers a hello with another", address);
   }
   if (control->closing) {
@@ -102,7 +102,7 @@ static hmc_status_t settle(const call_t *call, hmci_secure_t **stream, bool is_u
 static hmc_status_t agree(const call_t *call, hmci_secure_t *stream, bool is_unix, const char *address) {
   hmc_control_t *control = call->control;
   hmci_dial_t *dial = call->dial;
-  hmci_hello_t answer;
+  hmci_link_hello_t answer;
   hmci_link_t *former = NULL;
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&control->lock);

@@ -3,9 +3,9 @@
  * Three kinds: TLS; a UNIX socket whose peer's credentials were looked at; and the plain socket of an insecure secret.
  * The latter two begin with a greeting of 16 bytes each way, sent at once by both ends:
  *
- *   "HMCG" (4), version (1), kind (1), verdict (1), 0 (1), user id (4, little-endian), 0 (4)
+ *   "HMCG" (4), version (1), kind (1), answer (1), 0 (1), user id (4, little-endian), 0 (4)
  *
- * where `kind` says how this end authenticates and `verdict` whether it takes the other one. On a UNIX socket 16 random
+ * where `kind` says how this end authenticates and `answer` whether it takes the other one. On a UNIX socket 16 random
  * bytes follow each way, and then an HMAC-SHA256 over both ends' and who speaks, by the secret: the kernel vouches for the
  * user only, who may have several jobs, each with a secret of its own; nothing is encrypted. A TLS end that meets a
  * greeting, and a greeting end that meets TLS, know by that what is wrong, and tell the other end by a greeting.
@@ -42,7 +42,7 @@ static const uint8_t greeting_magic[4] = {'H', 'M', 'C', 'G'};
 
 typedef enum kind { BY_SECRET = 1, BY_USER = 2, BY_NOTHING = 3 } kind_t;
 
-typedef enum verdict { WELCOME = 0, OTHER_USER = 1, OTHER_KIND = 2, BUSY = 3 } verdict_t;
+typedef enum answer { WELCOME = 0, OTHER_USER = 1, OTHER_KIND = 2, BUSY = 3 } answer_t;
 
 struct hmci_secure {
   const hmci_secret_t *secret;
@@ -66,7 +66,7 @@ struct hmci_secure {
   size_t out_size, in_size;        /* bytes that are through */
   size_t out_end, in_end;          /* bytes that this end says, and waits for, so far */
   bool judged;                     /* the other end's greeting is sound */
-  verdict_t verdict;               /* ours */
+  answer_t answer;                 /* ours */
   uid_t user;                      /* the peer's */
 
   hmci_secure_t *next; /* abandoned before this one */
@@ -143,12 +143,12 @@ static bool is_tls(const uint8_t *bytes, size_t size) {
   return size >= 2 && (bytes[0] == SSL3_RT_HANDSHAKE || bytes[0] == SSL3_RT_ALERT) && bytes[1] == SSL3_VERSION_MAJOR;
 }
 
-static void make_greeting(uint8_t bytes[GREETING], kind_t kind, verdict_t verdict) {
+static void make_greeting(uint8_t bytes[GREETING], kind_t kind, answer_t answer) {
   memset(bytes, 0, GREETING);
   memcpy(bytes, greeting_magic, sizeof(greeting_magic));
   bytes[4] = greeting_versions[kind];
   bytes[5] = (uint8_t)kind;
-  bytes[6] = (uint8_t)verdict;
+  bytes[6] = (uint8_t)answer;
   hmci_store32(bytes + 8, (uint32_t)geteuid());
 }
 
@@ -172,7 +172,7 @@ static void look_at_user(hmci_secure_t *stream) {
   }
   stream->user = credentials.uid;
   if (stream->user != geteuid() && stream->user != 0) {
-    stream->verdict = OTHER_USER;
+    stream->answer = OTHER_USER;
   }
 }
 
@@ -187,7 +187,7 @@ static hmc_status_t judge_greeting(hmci_secure_t *stream) {
     return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
                      stream->name, stream->in[4], greeting_versions[stream->kind]);
   }
-  if (stream->verdict == OTHER_USER) {
+  if (stream->answer == OTHER_USER) {
     return hmci_fail(HMC_DENIED, "%s belongs to user %u; on a UNIX socket only user %u and root are let in",
                      stream->name, (unsigned)stream->user, (unsigned)geteuid());
   }
@@ -383,7 +383,7 @@ static hmc_status_t explain_transfer(hmci_secure_t *stream, int result, short *e
     stream->broken = true;
     hmci_tls_take_reason(reason, sizeof(reason));
     if (stream->secret->certificates != NULL && strstr(reason, "alert") != NULL) {
-      return deny_certificates(stream, reason); /* a server's verdict comes after the client's handshake is over */
+      return deny_certificates(stream, reason); /* a server's answer comes after the client's handshake is over */
     }
     return hmci_fail(HMC_CORRUPT, "the stream of %s was tampered with (TLS: %s)", stream->name, reason);
   }
@@ -445,7 +445,7 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
     if (stream->kind == BY_USER) {
       look_at_user(stream);
     }
-    make_greeting(stream->out, stream->kind, stream->verdict);
+    make_greeting(stream->out, stream->kind, stream->answer);
     stream->out_end = stream->in_end = stream->kind == BY_USER ? GREETING + NONCE : GREETING;
     if (stream->kind == BY_USER) {
       hmci_random(stream->out + GREETING, NONCE);

@@ -1,5 +1,5 @@
 /* Secure streams and ends that do not fit together, or are no HMC at all. */
-#include "secure_testing.h"
+#include "secure_fixture.h"
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>

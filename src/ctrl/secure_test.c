@@ -1,5 +1,5 @@
 /* Secure streams between ends that know each other. Others are in secure_strangers_test.c. */
-#include "secure_testing.h"
+#include "secure_fixture.h"
 
 #include <fcntl.h>
 #include <pthread.h>

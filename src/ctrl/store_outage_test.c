@@ -1,5 +1,5 @@
 /* Tests of the store in bad weather: it goes and comes back, with a journal and without; clients die or are stopped. */
-#include "store_testing.h"
+#include "store_fixture.h"
 
 #include <fcntl.h>
 #include <signal.h>

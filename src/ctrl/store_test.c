@@ -1,5 +1,5 @@
 /* Tests of the store: what one server and a few clients do, without outages (those are in store_outage_test.c). */
-#include "store_testing.h"
+#include "store_fixture.h"
 
 static void keys_are_set_read_and_removed(void **state) {
   (void)state;

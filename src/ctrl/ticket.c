@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { VERSION = 1, NONCE_AT = HMCI_TICKET_HELLO - HMCI_TICKET_NONCE, TEXT = HMCI_TICKET_VERDICT - 4, LABEL = 16 };
+enum { VERSION = 1, NONCE_AT = HMCI_TICKET_HELLO - HMCI_TICKET_NONCE, TEXT = HMCI_TICKET_ANSWER - 4, LABEL = 16 };
 
 static const uint8_t magic[4] = {'H', 'M', 'C', 'D'};
 
@@ -84,14 +84,14 @@ hmc_status_t hmci_ticket_secrets(const uint8_t key[HMCI_TICKET_KEY], const uint8
   return status;
 }
 
-void hmci_ticket_verdict(hmc_status_t status, const char *text, uint8_t verdict[HMCI_TICKET_VERDICT]) {
-  memset(verdict, 0, HMCI_TICKET_VERDICT);
-  hmci_store32(verdict, (uint32_t)status);
-  memcpy(verdict + 4, text, strnlen(text, TEXT - 1));
+void hmci_ticket_answer(hmc_status_t status, const char *text, uint8_t answer[HMCI_TICKET_ANSWER]) {
+  memset(answer, 0, HMCI_TICKET_ANSWER);
+  hmci_store32(answer, (uint32_t)status);
+  memcpy(answer + 4, text, strnlen(text, TEXT - 1));
 }
 
-hmc_status_t hmci_ticket_judged(const uint8_t verdict[HMCI_TICKET_VERDICT]) {
-  hmc_status_t status = hmci_status_known(hmci_load32(verdict));
+hmc_status_t hmci_ticket_judged(const uint8_t answer[HMCI_TICKET_ANSWER]) {
+  hmc_status_t status = hmci_status_known(hmci_load32(answer));
   if (status == HMC_SUCCESS) return status;
-  return hmci_fail(status, "the peer says: %.*s", (int)TEXT - 1, (const char *)verdict + 4);
+  return hmci_fail(status, "the peer says: %.*s", (int)TEXT - 1, (const char *)answer + 4);
 }

@@ -5,7 +5,7 @@
  *   dialler:  hello, 64 bytes: "HMCD" (4), version (1), 0 (3), token (8), incarnation (8), purpose (4), 0 (4), nonce (32)
  *   acceptor: challenge, 64 bytes: nonce (32), MAC (32)
  *   dialler:  proof, 32 bytes: MAC
- *   acceptor: verdict, 128 bytes: status (4), text (124)
+ *   acceptor: answer, 128 bytes: status (4), text (124)
  *
  * Each MAC is HMAC-SHA256, by the session's secret, over who speaks, the hello and the acceptor's nonce: both ends are
  * sure of each other, and nothing that was heard before is worth anything. What the payload is sealed with (records.h)
@@ -21,7 +21,7 @@ enum {
   HMCI_TICKET_MAC = 32,
   HMCI_TICKET_HELLO = 64,
   HMCI_TICKET_CHALLENGE = HMCI_TICKET_NONCE + HMCI_TICKET_MAC,
-  HMCI_TICKET_VERDICT = 128,
+  HMCI_TICKET_ANSWER = 128,
 };
 
 #define HMCI_TICKET_LABEL "EXPORTER-HMC-data-connections"
@@ -53,8 +53,8 @@ hmc_status_t hmci_ticket_secrets(const uint8_t key[HMCI_TICKET_KEY], const uint8
                                  const uint8_t challenge[HMCI_TICKET_CHALLENGE], uint8_t dialler[HMCI_RECORD_SECRET],
                                  uint8_t acceptor[HMCI_RECORD_SECRET]);
 
-void hmci_ticket_verdict(hmc_status_t status, const char *text, uint8_t verdict[HMCI_TICKET_VERDICT]);
+void hmci_ticket_answer(hmc_status_t status, const char *text, uint8_t answer[HMCI_TICKET_ANSWER]);
 /* The status, with its text as the thread's error. */
-hmc_status_t hmci_ticket_judged(const uint8_t verdict[HMCI_TICKET_VERDICT]);
+hmc_status_t hmci_ticket_judged(const uint8_t answer[HMCI_TICKET_ANSWER]);
 
 #endif

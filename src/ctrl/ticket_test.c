@@ -74,17 +74,17 @@ static void test_other_hellos(void **state) {
 
 static void test_verdicts(void **state) {
   (void)state;
-  uint8_t verdict[HMCI_TICKET_VERDICT];
+  uint8_t answer[HMCI_TICKET_ANSWER];
   char text[400];
-  hmci_ticket_verdict(HMC_SUCCESS, "", verdict);
-  assert_int_equal(hmci_ticket_judged(verdict), HMC_SUCCESS);
+  hmci_ticket_answer(HMC_SUCCESS, "", answer);
+  assert_int_equal(hmci_ticket_judged(answer), HMC_SUCCESS);
   memset(text, 'x', sizeof text - 1);
   text[sizeof text - 1] = 0;
-  hmci_ticket_verdict(HMC_STALE, text, verdict);
-  assert_int_equal(hmci_ticket_judged(verdict), HMC_STALE);
+  hmci_ticket_answer(HMC_STALE, text, answer);
+  assert_int_equal(hmci_ticket_judged(answer), HMC_STALE);
   assert_non_null(strstr(hmc_last_error(), "the peer says: xxx"));
-  memset(verdict, 0xff, sizeof verdict); /* of a newer end, with a text that does not end */
-  assert_int_equal(hmci_ticket_judged(verdict), HMC_ERROR);
+  memset(answer, 0xff, sizeof answer); /* of a newer end, with a text that does not end */
+  assert_int_equal(hmci_ticket_judged(answer), HMC_ERROR);
 }
 
 int main(void) {

@@ -21,25 +21,25 @@ void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status) {
   if (HMCI_UNLIKELY(status == HMC_STALE) && operation->remote) note_stale(operation->remote);
   operation->status = status;
   if (operation->completed) operation->completed(operation);
-  hmci_room_t *room = operation->room;
+  hmci_waitset_t *waitset = operation->waitset;
   _Atomic uint32_t *state = &operation->state;
   /* From here on the operation may be gone; waking an address that is nobody's is harmless. */
   if (atomic_exchange(state, HMCI_COMPLETE) == HMCI_PENDING_WITH_SLEEPER) hmci_futex_wake(state, HMCI_FUTEX_PRIVATE);
-  if (room) hmci_room_tell(room);
+  if (waitset) hmci_waitset_tell(waitset);
 }
 
-void hmci_room_tell(hmci_room_t *room) {
-  if (atomic_load(&room->sleepers)) { /* partner: hmci_room_enter */
-    atomic_fetch_add(&room->completions, 1);
-    hmci_futex_wake(&room->completions, HMCI_FUTEX_PRIVATE);
+void hmci_waitset_tell(hmci_waitset_t *waitset) {
+  if (atomic_load(&waitset->sleepers)) { /* partner: hmci_waitset_enter */
+    atomic_fetch_add(&waitset->completions, 1);
+    hmci_futex_wake(&waitset->completions, HMCI_FUTEX_PRIVATE);
   }
-  int event = atomic_load_explicit(&room->event, memory_order_acquire); /* partner: the store that made it */
+  int event = atomic_load_explicit(&waitset->event, memory_order_acquire); /* partner: the store that made it */
   uint64_t one = 1;
   if (event >= 0 && write(event, &one, sizeof one) < 0) return; /* its count is full: it is readable already */
 }
 
-void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline) {
-  if (atomic_load(&room->completions) == seen) wait_until(&room->completions, seen, deadline);
+void hmci_waitset_sleep(hmci_waitset_t *waitset, uint32_t seen, uint64_t deadline) {
+  if (atomic_load(&waitset->completions) == seen) wait_until(&waitset->completions, seen, deadline);
 }
 
 bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline) {

@@ -121,11 +121,11 @@ typedef struct hmci_atomic {
 enum { HMCI_OPERATION_STATE = 96 };
 
 /* Where those sleep that wait for any of several operations. */
-typedef struct hmci_room {
+typedef struct hmci_waitset {
   _Atomic uint32_t completions; /* a futex; counts on with every completion */
   _Atomic uint32_t sleepers;
   _Atomic int event; /* an eventfd to be written, or -1 */
-} hmci_room_t;
+} hmci_waitset_t;
 
 /* An operation in flight. The core fills it in; bounds and rights have been checked. It must stay at its place until it
  * is complete, and the completion is the transport's last touch. */
@@ -151,7 +151,7 @@ typedef struct hmci_operation {
   bool quiet;        /* `completed` is no reason to move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
-  hmci_room_t *room;                     /* NULL, or told right after; outlives the operation */
+  hmci_waitset_t *waitset;               /* NULL, or told right after; outlives the operation */
   void *owner;                           /* the core's */
   void *parts; /* the transport's, NULL at first; constant from the submission to the completion */
 
@@ -167,13 +167,13 @@ enum hmci_operation_phase { HMCI_PENDING = 0, HMCI_PENDING_WITH_SLEEPER = 1, HMC
 /* Completes an operation and wakes its waiters; the operation may be gone when it returns. */
 void hmci_operation_complete(hmci_operation_t *operation, hmc_status_t status);
 
-/* Around waiting in a room: completions are counted only while somebody is in it. Enter before looking at the count, and
+/* Around waiting at a waitset: completions are counted only while somebody is at it. Enter before looking at the count, and
  * look at the count before looking at what it counts. */
-static inline void hmci_room_enter(hmci_room_t *room) { atomic_fetch_add(&room->sleepers, 1); }
-static inline void hmci_room_leave(hmci_room_t *room) { atomic_fetch_sub(&room->sleepers, 1); }
-/* Sleeps until the room's count differs from `seen` or the deadline has passed. */
-void hmci_room_sleep(hmci_room_t *room, uint32_t seen, uint64_t deadline);
-void hmci_room_tell(hmci_room_t *room);
+static inline void hmci_waitset_enter(hmci_waitset_t *waitset) { atomic_fetch_add(&waitset->sleepers, 1); }
+static inline void hmci_waitset_leave(hmci_waitset_t *waitset) { atomic_fetch_sub(&waitset->sleepers, 1); }
+/* Sleeps until its count differs from `seen` or the deadline has passed. */
+void hmci_waitset_sleep(hmci_waitset_t *waitset, uint32_t seen, uint64_t deadline);
+void hmci_waitset_tell(hmci_waitset_t *waitset);
 
 /* Changes a word of host memory by the processor's own atomics; returns what it was. `width` is 1, 2, 4 or
  * 8. */
@@ -193,7 +193,7 @@ static inline bool hmci_operation_is_complete(hmci_operation_t *operation) {
 /* Does somebody learn of its end who does not wait for it? */
 static inline bool hmci_operation_is_told(const hmci_operation_t *operation) {
   return (operation->completed && !operation->quiet) ||
-         (operation->room && atomic_load_explicit(&operation->room->event, memory_order_relaxed) >= 0);
+         (operation->waitset && atomic_load_explicit(&operation->waitset->event, memory_order_relaxed) >= 0);
 }
 
 /* Sleeps until the operation is complete or the deadline has passed; true when complete. */
@@ -272,7 +272,7 @@ typedef struct hmci_transport_ops {
   /* Can it work here at all? One line in `reason` either way. Any thread. */
   hmc_status_t (*probe)(char *reason, size_t size);
 
-  /* Once per context, before any peer. `offer` is what every peer gets to see in the greeting. */
+  /* Once per context, before any peer. `offer` is what every peer gets to see in the handshake. */
   hmc_status_t (*open)(void *transport, const hmci_host_t *host, hmci_blob_t *offer);
   void (*close)(void *transport);
 

@@ -26,12 +26,12 @@ static flight_t flight_plan(uint64_t number) {
                     .is_put = number % 3 != 0};
 }
 
-static void flight_prepare(pair_t *pair, const place_t *local, const flight_t *flight) {
+static void flight_prepare(pair_t *pair, const test_buffer_t *local, const flight_t *flight) {
   frame_write(local, flight->here, flight->length, flight->is_put ? flight->seed : ~flight->seed);
   target_write_frame(pair, 0, flight->there, flight->length, flight->is_put ? ~flight->seed : flight->seed);
 }
 
-static void flight_launch(const place_t *local, hmc_remote_t *remote, flight_t *flight) {
+static void flight_launch(const test_buffer_t *local, hmc_remote_t *remote, flight_t *flight) {
   if (flight->is_put)
     assert_success(
         hmc_put_nb(local->region, flight->here, remote, flight->there, flight->length, NULL, &flight->request));
@@ -41,7 +41,7 @@ static void flight_launch(const place_t *local, hmc_remote_t *remote, flight_t *
   assert_non_null(flight->request);
 }
 
-static void flight_land(pair_t *pair, const place_t *local, flight_t *flight, bool by_polling) {
+static void flight_land(pair_t *pair, const test_buffer_t *local, flight_t *flight, bool by_polling) {
   hmc_status_t status = HMC_IN_PROGRESS;
   while (by_polling && status == HMC_IN_PROGRESS) status = hmc_request_test(flight->request);
   assert_success(hmc_request_wait(flight->request));
@@ -53,7 +53,7 @@ static void flight_land(pair_t *pair, const place_t *local, flight_t *flight, bo
 void many_in_flight(void **state) {
   pair_t *pair = *state;
   hmc_remote_t *remote = remote_make(pair, "flights", (there_t){.size = IN_FLIGHT * SLOT_ROOM});
-  place_t local = local_make(pair, IN_FLIGHT * SLOT_ROOM, false);
+  test_buffer_t local = local_make(pair, IN_FLIGHT * SLOT_ROOM, false);
   flight_t flights[IN_FLIGHT];
   for (uint64_t i = 0; i < IN_FLIGHT; i++) {
     flights[i] = flight_plan(i);
@@ -63,7 +63,7 @@ void many_in_flight(void **state) {
   for (uint64_t i = 0; i < IN_FLIGHT; i++) /* 71 has no factor in common with the number: every one, in another order */
     flight_land(pair, &local, &flights[(i * 71 + 5) % IN_FLIGHT], i % 2 == 0);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- one request's life ------------------------------------------------------------------------------------------ */
@@ -79,7 +79,7 @@ void request_life(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 2 * MIB;
   hmc_remote_t *remote = remote_make(pair, "life", (there_t){.size = size});
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 20000};
   hmc_request_t *request = NULL;
 
@@ -111,7 +111,7 @@ void request_life(void **state) {
   assert_int_equal(bytes_other(&local, 0, size, REFILL, REFILL), 0);
   assert_success(exchange(&local, 0, remote, 0, MIB, 4, 9));
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- cancel ------------------------------------------------------------------------------------------------------ */
@@ -140,7 +140,7 @@ void request_cancel_leaves_memory_alone(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 6 * MIB + 11, rounds = SANITIZED ? 3 : 12;
   hmc_remote_t *remote = remote_make(pair, "cancel", (there_t){.size = size});
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   hmc_request_t *request = NULL;
   for (uint64_t round = 0; round < rounds; round++) {
     target_fill(pair, size, OLD);
@@ -162,7 +162,7 @@ void request_cancel_leaves_memory_alone(void **state) {
   }
   assert_success(exchange(&local, 0, remote, 0, MIB, 4, 9));
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- several waiters --------------------------------------------------------------------------------------------- */
@@ -183,7 +183,7 @@ void request_waited_for_by_many(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 4 * MIB;
   hmc_remote_t *remote = remote_make(pair, "waiters", (there_t){.size = size});
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   for (uint64_t round = 0; round < 5; round++) {
     hmc_request_t *request = NULL;
     frame_write(&local, 0, size, round);
@@ -199,7 +199,7 @@ void request_waited_for_by_many(void **state) {
     target_check_frame(&pair->target, 0, 0, size, round);
   }
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- hanging up -------------------------------------------------------------------------------------------------- */
@@ -208,7 +208,7 @@ void peer_close_cancels(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 4 * MIB;
   hmc_remote_t *remote = remote_make(pair, "hang up", (there_t){.size = size});
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   target_fill(pair, size, OLD);
   bytes_fill(&local, 0, size, NEW);
   hmc_request_t *requests[16];
@@ -229,5 +229,5 @@ void peer_close_cancels(void **state) {
   assert_success(hmc_remote_open(pair->peer, "hang up", 0, &remote));
   assert_success(exchange(&local, 0, remote, 0, MIB, 4, 3));
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }

@@ -15,16 +15,16 @@ typedef struct trio {
   uint64_t before, word, after;
 } trio_t;
 
-static void trio_set(const place_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t word) {
+static void trio_set(const test_buffer_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t word) {
   trio_t trio = {UINT64_C(0x1111111111111111), word, UINT64_C(0x3333333333333333)};
-  place_store(local, 0, &trio, sizeof trio);
+  test_buffer_store(local, 0, &trio, sizeof trio);
   assert_success(hmc_put(local->region, 0, remote, offset - 8, sizeof trio));
 }
 
-static uint64_t trio_get(const place_t *local, hmc_remote_t *remote, uint64_t offset) {
+static uint64_t trio_get(const test_buffer_t *local, hmc_remote_t *remote, uint64_t offset) {
   trio_t trio;
   assert_success(hmc_get(local->region, 64, remote, offset - 8, sizeof trio));
-  place_load(local, 64, &trio, sizeof trio);
+  test_buffer_load(local, 64, &trio, sizeof trio);
   assert_true(trio.before == UINT64_C(0x1111111111111111));
   assert_true(trio.after == UINT64_C(0x3333333333333333));
   return trio.word;
@@ -51,7 +51,7 @@ void atomics_of_every_kind(void **state) {
   pair_t *pair = *state;
   hmc_remote_t *made = remote_make(pair, "made", (there_t){.slot = 0, .size = WORDS_SIZE});
   hmc_remote_t *lent = remote_make(pair, "lent", (there_t){.slot = 1, .size = WORDS_SIZE, .lend = true});
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   for (size_t i = 0; i < 4 * COUNT_OF(steps); i++) {
     hmc_remote_t *remote = i % 2 ? lent : made;
     unsigned width = i / 2 % 2 ? 4 : 8;
@@ -80,7 +80,7 @@ void atomics_of_every_kind(void **state) {
   assert_true(trio_get(&local, made, 800) == B + (UINT64_C(1) << 32));
   hmc_remote_close(made);
   hmc_remote_close(lent);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void atomics_that_are_refused(void **state) {
@@ -88,7 +88,7 @@ void atomics_that_are_refused(void **state) {
   hmc_remote_t *remote = remote_make(pair, "words", (there_t){.slot = 0, .size = WORDS_SIZE}), *shut = NULL;
   unsigned others = HMC_REMOTE_READ | HMC_REMOTE_WRITE;
   shut = remote_make(pair, "no atomics", (there_t){.slot = 1, .size = WORDS_SIZE, .rights = others});
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_atomic_operation_t none = (hmc_atomic_operation_t)0, unknown = (hmc_atomic_operation_t)9;
   uint64_t fetched = 99;
   hmc_request_t *request = NULL;
@@ -115,7 +115,7 @@ void atomics_that_are_refused(void **state) {
   assert_true(fetched == 99);
   hmc_remote_close(remote);
   hmc_remote_close(shut);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- contended words --------------------------------------------------------------------------------------------- */
@@ -183,7 +183,7 @@ static command_t owner_adds(pair_t *pair, uint32_t slot, const char *name, uint6
 void atomics_from_many(void **state) {
   pair_t *pair = *state;
   const uint64_t milliseconds = 100;
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   for (uint32_t lend = 0; lend < 2; lend++) {
     const char *name = lend ? "lent" : "made";
     hmc_remote_t *remote = remote_make(pair, name, (there_t){.slot = lend, .size = WORDS_SIZE, .lend = lend});
@@ -196,27 +196,27 @@ void atomics_from_many(void **state) {
     assert_int_equal(trio_get(&local, remote, CONTENDED), times + answer.value);
     hmc_remote_close(remote);
   }
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void atomics_compare_and_swap(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *remote = remote_make(pair, "swapped", (there_t){.size = WORDS_SIZE});
   trio_set(&local, remote, CONTENDED, 0);
   uint64_t times = adders_run(remote, 60, true);
   assert_int_equal(trio_get(&local, remote, CONTENDED), times);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
-static void await_seen(const place_t *local, hmc_remote_t *remote, uint64_t round) {
+static void await_seen(const test_buffer_t *local, hmc_remote_t *remote, uint64_t round) {
   uint64_t seen = 0, limit = now_ms() + 20000;
   while (seen < round && now_ms() < limit) {
     assert_success(hmc_get(local->region, 2048, remote, SIGNAL_SEEN, 8));
-    place_load(local, 2048, &seen, sizeof seen);
+    test_buffer_load(local, 2048, &seen, sizeof seen);
     sched_yield();
   }
   assert_int_equal(seen, round);
@@ -225,13 +225,13 @@ static void await_seen(const place_t *local, hmc_remote_t *remote, uint64_t roun
 void signal_comes_after_the_data(void **state) {
   pair_t *pair = *state;
   const uint64_t rounds = SANITIZED ? 200 : stamp_is_plain() ? 2000 : 500;
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *remote = remote_make(pair, "signal", (there_t){.size = SIGNAL_ROOM});
   target_send(&pair->target, &(command_t){.verb = VERB_SIGNALLED, .value = rounds});
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
     for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
-    place_store(&local, 0, words, length);
+    test_buffer_store(&local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
     if (round % 2 == 0) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
     hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
@@ -246,12 +246,12 @@ void signal_comes_after_the_data(void **state) {
   assert_int_equal(answer.status, HMC_SUCCESS);
   assert_int_equal(answer.value, 0);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void signal_stays_away_on_failure(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *words = remote_make(pair, "words", (there_t){.slot = 0, .size = WORDS_SIZE});
   hmc_remote_t *gone = remote_make(pair, "gone", (there_t){.slot = 1, .size = WORDS_SIZE, .lend = true});
   trio_set(&local, words, 16, 5);
@@ -272,7 +272,7 @@ void signal_stays_away_on_failure(void **state) {
   assert_int_equal(trio_get(&local, words, 16), 5);
   hmc_remote_close(words);
   hmc_remote_close(gone);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- notifications ----------------------------------------------------------------------------------------------- */
@@ -281,8 +281,8 @@ static answer_t notified(pair_t *pair, uint64_t capacity, uint64_t timeout_ms) {
   return target_call(&pair->target, (command_t){.verb = VERB_NOTIFIED, .length = capacity, .timeout_ms = timeout_ms});
 }
 
-static hmc_status_t put_notifying_within(const place_t *local, hmc_remote_t *remote, uint64_t length, const void *text,
-                                         size_t size, uint64_t timeout_ms) {
+static hmc_status_t put_notifying_within(const test_buffer_t *local, hmc_remote_t *remote, uint64_t length,
+                                         const void *text, size_t size, uint64_t timeout_ms) {
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
                                      .notification = text,
                                      .notification_size = size,
@@ -294,7 +294,7 @@ static hmc_status_t put_notifying_within(const place_t *local, hmc_remote_t *rem
   return status;
 }
 
-static hmc_status_t put_notifying(const place_t *local, hmc_remote_t *remote, uint64_t length, const void *text,
+static hmc_status_t put_notifying(const test_buffer_t *local, hmc_remote_t *remote, uint64_t length, const void *text,
                                   size_t size) {
   return put_notifying_within(local, remote, length, text, size, 0);
 }
@@ -305,7 +305,7 @@ void notification_comes_after_the_data(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 64 * KIB;
   static uint8_t text[HMC_NOTIFICATION_MAX + 1];
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   hmc_remote_t *remote = remote_make(pair, "noted", (there_t){.size = size, .lend = true});
   for (uint64_t round = 1; round <= 60; round++) {
     uint64_t length = mix(round) % 50000;
@@ -333,12 +333,12 @@ void notification_comes_after_the_data(void **state) {
   assert_int_equal(notified(pair, HMC_NOTIFICATION_MAX, 1000).value, most);
   assert_int_equal(notified(pair, HMC_NOTIFICATION_MAX, 50).status, HMC_TIMEOUT);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void notification_queue_is_bounded(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, WORDS_SIZE, false);
+  test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *remote = remote_make(pair, "full", (there_t){.size = WORDS_SIZE});
   for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++) assert_success(put_notifying(&local, remote, 8, &i, sizeof i));
   uint32_t over = UINT32_MAX;
@@ -357,5 +357,5 @@ void notification_queue_is_bounded(void **state) {
   assert_int_equal(notified(pair, HMC_NOTIFICATION_MAX, 20).status, HMC_TIMEOUT);
   assert_success(put_notifying(&local, remote, 8, &over, sizeof over));
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }

@@ -16,7 +16,7 @@
 /* Where a batch's bytes are expected: `here` and `there` are what lies in the local and the remote region. */
 typedef struct model {
   uint8_t *here, *there;
-  place_t local, back;
+  test_buffer_t local, back;
   hmc_remote_t *remote;
 } model_t;
 
@@ -31,8 +31,8 @@ static void model_open(model_t *model, pair_t *pair, bool lend) {
 
 static void model_close(model_t *model) {
   hmc_remote_close(model->remote);
-  place_close(&model->local);
-  place_close(&model->back);
+  test_buffer_close(&model->local);
+  test_buffer_close(&model->back);
   free(model->here);
   free(model->there);
 }
@@ -43,18 +43,18 @@ static void model_fill(model_t *model, uint64_t seed) {
     model->here[i] = (uint8_t)mix(seed + i);
     model->there[i] = (uint8_t)mix(~(seed + i));
   }
-  place_store(&model->local, 0, model->here, BATCH_SIZE);
-  place_store(&model->back, 0, model->there, BATCH_SIZE);
+  test_buffer_store(&model->local, 0, model->here, BATCH_SIZE);
+  test_buffer_store(&model->back, 0, model->there, BATCH_SIZE);
   assert_success(hmc_put(model->back.region, 0, model->remote, 0, BATCH_SIZE));
 }
 
 static void model_check(model_t *model) {
   uint8_t *seen = malloc(BATCH_SIZE);
   assert_non_null(seen);
-  place_load(&model->local, 0, seen, BATCH_SIZE);
+  test_buffer_load(&model->local, 0, seen, BATCH_SIZE);
   int here = memcmp(seen, model->here, BATCH_SIZE);
   assert_success(hmc_get(model->back.region, 0, model->remote, 0, BATCH_SIZE));
-  place_load(&model->back, 0, seen, BATCH_SIZE);
+  test_buffer_load(&model->back, 0, seen, BATCH_SIZE);
   int there = memcmp(seen, model->there, BATCH_SIZE);
   free(seen);
   assert_int_equal(here, 0);
@@ -207,7 +207,7 @@ void batch_checked_once(void **state) {
 #define MANY 48u
 #define MANY_LENGTH UINT64_C(40000)
 
-static void start_many(const place_t *local, hmc_remote_t *remote, hmc_request_t *requests[MANY],
+static void start_many(const test_buffer_t *local, hmc_remote_t *remote, hmc_request_t *requests[MANY],
                        const hmc_operation_options_t *options) {
   for (uint64_t i = 0; i < MANY; i++)
     assert_success(
@@ -223,7 +223,7 @@ static void end_many(hmc_request_t *requests[MANY]) {
 
 void wait_for_several(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, MANY * MANY_LENGTH, false);
+  test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "several", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
   hmc_request_t *requests[MANY + 2] = {NULL}, *left[MANY + 2];
   size_t index = 99, indices[MANY + 2], done = 99;
@@ -259,12 +259,12 @@ void wait_for_several(void **state) {
   assert_status(hmc_request_wait_some(left, MANY + 2, indices, &done), HMC_NOT_FOUND);
   end_many(requests + 1);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void flush_waits_for_all(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, MANY * MANY_LENGTH, false);
+  test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "flushed", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
   hmc_request_t *requests[MANY];
   target_write_frame(pair, 0, 0, MANY * MANY_LENGTH, 99);
@@ -278,12 +278,12 @@ void flush_waits_for_all(void **state) {
   assert_success(hmc_peer_flush(pair->peer, 0));
   assert_status(hmc_peer_flush(NULL, 0), HMC_INVALID_CONFIG);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void event_descriptor_tells(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, MANY * MANY_LENGTH, false);
+  test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "events", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
   hmc_request_t *requests[MANY];
   int descriptor = -1, again = -1;
@@ -309,7 +309,7 @@ void event_descriptor_tells(void **state) {
     (void)drained;
   }
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
@@ -317,7 +317,7 @@ void event_descriptor_tells(void **state) {
 typedef struct calls {
   _Atomic unsigned count, wrong, chained;
   pthread_t tester;
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   hmc_request_t *chain; /* written by the first callback, read after `chained` says so */
 } calls_t;
@@ -336,7 +336,7 @@ static void on_complete(hmc_request_t *request, hmc_status_t status, void *user)
 
 void callbacks_come_once(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, MANY * MANY_LENGTH, false);
+  test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
   hmc_remote_t *remote = remote_make(pair, "calls", (there_t){.size = MANY * MANY_LENGTH + 1000, .lend = true});
   calls_t calls = {.tester = pthread_self(), .local = &local, .remote = remote};
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = on_complete, .user = &calls};
@@ -355,7 +355,7 @@ void callbacks_come_once(void **state) {
   hmc_request_free(calls.chain);
   end_many(requests);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- checksums --------------------------------------------------------------------------------------------------- */
@@ -366,7 +366,7 @@ void checksums(void **state) {
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM},
                           unknown = {.flags = 1u << 30};
   hmc_request_t *request = NULL;
-  place_t local = local_make(pair, 2 * MIB, false);
+  test_buffer_t local = local_make(pair, 2 * MIB, false);
   for (uint32_t i = 0; i < 2 * COUNT_OF(lengths); i++) {
     uint64_t length = lengths[i / 2];
     bool lend = i % 2;
@@ -388,5 +388,5 @@ void checksums(void **state) {
     hmc_remote_close(remote);
     target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE});
   }
-  place_close(&local);
+  test_buffer_close(&local);
 }

@@ -14,7 +14,7 @@
 
 typedef struct worker {
   pthread_t thread;
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   uint64_t number, rounds;
   hmc_status_t status;
@@ -30,7 +30,7 @@ static void *work(void *argument) {
 void many_threads(void **state) {
   pair_t *pair = *state;
   hmc_remote_t *remote = remote_make(pair, "threads", (there_t){.size = THREADS * THREAD_ROOM});
-  place_t local = local_make(pair, 2 * THREADS * THREAD_ROOM, false);
+  test_buffer_t local = local_make(pair, 2 * THREADS * THREAD_ROOM, false);
   worker_t workers[THREADS];
   for (uint64_t i = 0; i < THREADS; i++) {
     workers[i] = (worker_t){.local = &local, .remote = remote, .number = i, .rounds = SANITIZED ? 20 : 80};
@@ -39,15 +39,15 @@ void many_threads(void **state) {
   for (size_t i = 0; i < THREADS; i++) pthread_join(workers[i].thread, NULL);
   for (size_t i = 0; i < THREADS; i++) assert_status(workers[i].status, HMC_SUCCESS);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- visibility -------------------------------------------------------------------------------------------------- */
 
-static void show_round(const place_t *local, hmc_remote_t *remote, hmc_control_t *control, uint64_t round) {
+static void show_round(const test_buffer_t *local, hmc_remote_t *remote, hmc_control_t *control, uint64_t round) {
   uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
   for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
-  place_store(local, 0, words, length);
+  test_buffer_store(local, 0, words, length);
   assert_success(hmc_put(local->region, 0, remote, round % VISIBLE_BURST * VISIBLE_BLOCK, length));
   assert_success(hmc_control_send_u64(control, 1, round, 0));
 }
@@ -56,7 +56,7 @@ void visible_when_complete(void **state) {
   pair_t *pair = *state;
   const uint64_t rounds = stamp_is_plain() ? (SANITIZED ? 10000 : 100000) : (SANITIZED ? 2000 : 5000);
   hmc_remote_t *remote = remote_make(pair, "visible", (there_t){.size = VISIBLE_BURST * VISIBLE_BLOCK});
-  place_t local = local_make(pair, VISIBLE_BLOCK, false);
+  test_buffer_t local = local_make(pair, VISIBLE_BLOCK, false);
   hmc_control_t *control = NULL;
   assert_success(hmc_control_create(&control));
   command_t command = {.verb = VERB_VISIBLE, .value = rounds};
@@ -74,7 +74,7 @@ void visible_when_complete(void **state) {
   assert_int_equal(answer.value, 0);
   hmc_control_destroy(control);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- both directions --------------------------------------------------------------------------------------------- */
@@ -83,8 +83,8 @@ void visible_when_complete(void **state) {
 
 /* The target's peer in slot 0 leads here. Both ends exchange with each other's region at the same time. */
 static void exchange_both_ways(pair_t *pair, hmc_peer_t *forth) {
-  place_t here, local = local_make(pair, 2 * BOTH_ROOM, false);
-  assert_success(place_open(&here, pair->context, stamp.local, BOTH_ROOM, "here", HMC_REMOTE_ALL, false));
+  test_buffer_t here, local = local_make(pair, 2 * BOTH_ROOM, false);
+  assert_success(test_buffer_open(&here, pair->context, stamp.local, BOTH_ROOM, "here", HMC_REMOTE_ALL, false));
   command_t place = {
       .verb = VERB_PLACE, .memory = stamp.remote, .length = BOTH_ROOM, .rights = HMC_REMOTE_ALL, .text = "there"};
   target_do(&pair->target, place);
@@ -103,8 +103,8 @@ static void exchange_both_ways(pair_t *pair, hmc_peer_t *forth) {
 
   target_do(&pair->target, (command_t){.verb = VERB_REMOTE_CLOSE});
   hmc_remote_close(remote);
-  place_close(&here);
-  place_close(&local);
+  test_buffer_close(&here);
+  test_buffer_close(&local);
 }
 
 void both_directions_on_one_connection(void **state) {
@@ -137,8 +137,8 @@ void two_contexts_in_one_process(void **state) {
   hmc_remote_t *inside = NULL, *outside = remote_make(pair, "same name", (there_t){.size = BOTH_ROOM});
   assert_success(hmc_context_create(NULL, &other));
   assert_success(hmc_context_listen(other, "127.0.0.1", 0, &port));
-  place_t there, local = local_make(pair, 2 * BOTH_ROOM, false);
-  assert_success(place_open(&there, other, stamp.remote, BOTH_ROOM, "same name", HMC_REMOTE_ALL, false));
+  test_buffer_t there, local = local_make(pair, 2 * BOTH_ROOM, false);
+  assert_success(test_buffer_open(&there, other, stamp.remote, BOTH_ROOM, "same name", HMC_REMOTE_ALL, false));
   assert_success(hmc_context_connect(pair->context, "127.0.0.1", port, stamp.type, 0, &peer));
   assert_success(hmc_remote_open(peer, "same name", 0, &inside));
 
@@ -159,13 +159,13 @@ void two_contexts_in_one_process(void **state) {
   assert_status(hmc_get_nb(there.region, 0, outside, 0, 8, NULL, &request), HMC_INVALID_CONFIG);
   assert_null(request);
 
-  place_close(&there);
+  test_buffer_close(&there);
   hmc_context_destroy(other);
   assert_success(exchange(&local, 0, outside, 0, BOTH_ROOM, 5, 1));
   assert_int_not_equal(hmc_put(local.region, 0, inside, 0, 8), HMC_SUCCESS);
   hmc_remote_close(inside);
   hmc_remote_close(outside);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- idling ------------------------------------------------------------------------------------------------------ */
@@ -179,7 +179,7 @@ static uint64_t processor_us(void) {
 void idle_uses_no_processor(void **state) {
   pair_t *pair = *state;
   hmc_remote_t *remote = remote_make(pair, "idle", (there_t){.size = BOTH_ROOM});
-  place_t local = local_make(pair, 2 * BOTH_ROOM, false);
+  test_buffer_t local = local_make(pair, 2 * BOTH_ROOM, false);
   assert_success(exchange(&local, 0, remote, 0, BOTH_ROOM, 5, 1));
   sleep_ms(20);
   const uint64_t quiet_ms = 300, most_us = SANITIZED ? 60000 : 15000;
@@ -190,5 +190,5 @@ void idle_uses_no_processor(void **state) {
     fail_msg("idle for %d ms: %d us of processor time here, %d us at the target", (int)quiet_ms, (int)own_us,
              (int)target_us);
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }

@@ -106,14 +106,14 @@ void automatic_type_is_shm_here(void **state) {
   assert_success(hmc_peer_get_info(peer, &info));
   assert_int_equal(info.type, HMC_CONNECTION_SHM);
   hmc_remote_t *remote = remote_make(pair, "automatic", (there_t){.size = 64 * KIB}), *automatic = NULL;
-  place_t local = local_make(pair, 128 * KIB, false);
+  test_buffer_t local = local_make(pair, 128 * KIB, false);
   assert_success(hmc_remote_open(peer, "automatic", 0, &automatic));
   assert_success(exchange(&local, 0, automatic, 0, 64 * KIB, 5, 1));
   assert_success(exchange(&local, 0, remote, 0, 64 * KIB, 5, 2));
   hmc_peer_close(peer);
   assert_success(exchange(&local, 0, remote, 0, 64 * KIB, 5, 3));
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void accept_gives_each_peer_once(void **state) {

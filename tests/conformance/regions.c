@@ -19,7 +19,7 @@ void many_regions(void **state) {
   pair_t *pair = *state;
   enum { REGIONS = 150, ROOM = 3 * FRAME_GUARD };
   hmc_remote_t *remotes[REGIONS], *again = NULL;
-  place_t local = local_make(pair, REGIONS * ROOM, false);
+  test_buffer_t local = local_make(pair, REGIONS * ROOM, false);
   for (uint32_t i = 0; i < REGIONS; i++) {
     char name[32];
     snprintf(name, sizeof name, "region %u", i);
@@ -37,17 +37,17 @@ void many_regions(void **state) {
   assert_true(frame_check(&local, FRAME_GUARD, 101, 77) == PATTERN_SAME);
   for (uint32_t i = 0; i < REGIONS; i++) hmc_remote_close(remotes[i]);
   hmc_remote_close(NULL);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 static void expect_place(pair_t *pair, const char *name, uint64_t size, unsigned rights, hmc_status_t wanted) {
-  place_t place;
+  test_buffer_t place;
   hmc_region_t *untouched = (hmc_region_t *)pair, *region = untouched;
   hmc_status_t status = hmc_region_allocate(pair->context, stamp.local, size, name, rights, &region);
   assert_status(status, wanted);
   assert_ptr_equal(region, untouched);
   assert_string_not_equal(hmc_last_error(), "");
-  status = place_open(&place, pair->context, stamp.local, size ? size : 1, name, rights, true);
+  status = test_buffer_open(&place, pair->context, stamp.local, size ? size : 1, name, rights, true);
   if (size != 0) assert_status(status, wanted);
 }
 
@@ -66,15 +66,15 @@ void names(void **state) {
   answer_t answer = target_call(&pair->target, place_command(2, longest, 64, HMC_REMOTE_ALL, false));
   assert_int_equal(answer.status, HMC_INVALID_CONFIG);
 
-  place_t here;
-  assert_success(place_open(&here, pair->context, stamp.local, 64, "taken", HMC_REMOTE_ALL, false));
+  test_buffer_t here;
+  assert_success(test_buffer_open(&here, pair->context, stamp.local, 64, "taken", HMC_REMOTE_ALL, false));
   expect_place(pair, "taken", 64, HMC_REMOTE_ALL, HMC_INVALID_CONFIG);
   assert_error_names("taken");
   expect_place(pair, too_long, 64, HMC_REMOTE_ALL, HMC_INVALID_CONFIG);
   expect_place(pair, "unknown rights", 64, 64, HMC_INVALID_CONFIG);
-  place_close(&here);
-  assert_success(place_open(&here, pair->context, stamp.local, 64, "taken", HMC_REMOTE_ALL, true));
-  place_close(&here);
+  test_buffer_close(&here);
+  assert_success(test_buffer_open(&here, pair->context, stamp.local, 64, "taken", HMC_REMOTE_ALL, true));
+  test_buffer_close(&here);
 
   assert_status(hmc_remote_open(pair->peer, "nobody has this", 0, &none), HMC_NOT_FOUND);
   assert_error_names("nobody has this");
@@ -87,7 +87,7 @@ void names(void **state) {
 
 #define STALE_SIZE (64 * KIB)
 
-static void expect_stale(const place_t *local, hmc_remote_t *remote) {
+static void expect_stale(const test_buffer_t *local, hmc_remote_t *remote) {
   frame_write(local, FRAME_GUARD, 40000, 8);
   assert_status(hmc_put(local->region, FRAME_GUARD, remote, 100, 40000), HMC_STALE);
   assert_string_not_equal(hmc_last_error(), "");
@@ -102,7 +102,7 @@ static void expect_stale(const place_t *local, hmc_remote_t *remote) {
 
 void remade_region_is_stale(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, STALE_SIZE, false);
+  test_buffer_t local = local_make(pair, STALE_SIZE, false);
   for (uint32_t lend = 0; lend < 2; lend++) {
     const char *name = lend ? "lent" : "made";
     hmc_remote_t *former = remote_make(pair, name, (there_t){.slot = lend, .size = STALE_SIZE, .lend = lend}),
@@ -125,12 +125,12 @@ void remade_region_is_stale(void **state) {
     }
     hmc_remote_close(former);
   }
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void closed_region_is_stale(void **state) {
   pair_t *pair = *state;
-  place_t local = local_make(pair, STALE_SIZE, false);
+  test_buffer_t local = local_make(pair, STALE_SIZE, false);
   for (uint32_t lend = 0; lend < 2; lend++) {
     hmc_remote_t *remote = remote_make(pair, "closed", (there_t){.slot = lend, .size = STALE_SIZE, .lend = lend}),
                  *none = NULL;
@@ -141,12 +141,12 @@ void closed_region_is_stale(void **state) {
     assert_status(hmc_remote_open(pair->peer, "closed", 0, &none), HMC_NOT_FOUND);
     hmc_remote_close(remote);
   }
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 typedef struct hammer {
   pthread_t thread;
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   uint64_t length;
   _Atomic uint64_t puts; /* relaxed: only a sign of life */
@@ -164,7 +164,7 @@ static void *hammer_away(void *argument) {
 
 /* Closes a region under somebody's puts of `length` bytes, and looks whether its memory stays as the owner leaves it.
  */
-static void close_under_puts(pair_t *pair, const place_t *local, uint64_t length, uint64_t watch_for_ms) {
+static void close_under_puts(pair_t *pair, const test_buffer_t *local, uint64_t length, uint64_t watch_for_ms) {
   hmc_remote_t *remote = remote_make(pair, "quiet", (there_t){.size = length, .lend = true});
   hammer_t hammer = {.local = local, .remote = remote, .length = length};
   assert_int_equal(pthread_create(&hammer.thread, NULL, hammer_away, &hammer), 0);
@@ -180,12 +180,12 @@ static void close_under_puts(pair_t *pair, const place_t *local, uint64_t length
 void closed_region_is_quiet(void **state) {
   pair_t *pair = *state;
   const uint64_t size = 3 * MIB + 77;
-  place_t local = local_make(pair, size, false);
+  test_buffer_t local = local_make(pair, size, false);
   bytes_fill(&local, 0, size, 0x3c);
   for (int round = 0; round < (SANITIZED ? 3 : 8); round++) close_under_puts(pair, &local, size, 20);
   for (int round = 0; round < (SANITIZED ? 10 : 60); round++) /* where announcing a copy takes as long as the copy */
     close_under_puts(pair, &local, 64, 1);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- rights ------------------------------------------------------------------------------------------------------ */
@@ -199,7 +199,7 @@ void rights_are_kept(void **state) {
   pair_t *pair = *state;
   static const unsigned rights[] = {0, HMC_REMOTE_READ, HMC_REMOTE_WRITE, HMC_REMOTE_READ | HMC_REMOTE_WRITE,
                                     HMC_REMOTE_ATOMIC};
-  place_t local = local_make(pair, STALE_SIZE, false);
+  test_buffer_t local = local_make(pair, STALE_SIZE, false);
   for (uint32_t i = 0; i < 2 * COUNT_OF(rights); i++) {
     unsigned right = rights[i / 2];
     char name[16];
@@ -217,7 +217,7 @@ void rights_are_kept(void **state) {
     assert_true(frame_check(&local, 500, 5000, seed) == PATTERN_SAME);
     hmc_remote_close(remote);
   }
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- mappings ---------------------------------------------------------------------------------------------------- */
@@ -239,8 +239,8 @@ void map_is_coherent(void **state) {
     assert_status(status, HMC_SUCCESS);
     assert_success(hmc_remote_map(remote, &again));
     assert_ptr_equal(again, pointer);
-    place_t mapped = {.memory = {HMC_MEMORY_CPU, 0}, .whole = pointer, .size = STALE_SIZE};
-    place_t local = local_make(pair, STALE_SIZE, false);
+    test_buffer_t mapped = {.memory = {HMC_MEMORY_CPU, 0}, .whole = pointer, .size = STALE_SIZE};
+    test_buffer_t local = local_make(pair, STALE_SIZE, false);
     target_write_frame(pair, lend, 300, 5000, 1);
     assert_true(frame_check(&mapped, 300, 5000, 1) == PATTERN_SAME);
     frame_write(&mapped, 300, 5000, 2);
@@ -249,7 +249,7 @@ void map_is_coherent(void **state) {
     assert_success(hmc_put(local.region, 300, remote, 300, 5000));
     assert_true(frame_check(&mapped, 300, 5000, 3) == PATTERN_SAME);
     hmc_remote_close(remote);
-    place_close(&local);
+    test_buffer_close(&local);
   }
 }
 
@@ -288,7 +288,7 @@ void map_outlives_the_peer(void **state) {
   void *pointer = NULL;
   hmc_status_t status = hmc_remote_map(remote, &pointer);
   assert_status(status, stamp_maps(false) ? HMC_SUCCESS : HMC_UNSUPPORT);
-  place_t mapped = {.memory = {HMC_MEMORY_CPU, 0}, .whole = pointer, .size = STALE_SIZE};
+  test_buffer_t mapped = {.memory = {HMC_MEMORY_CPU, 0}, .whole = pointer, .size = STALE_SIZE};
   if (pointer) {
     frame_write(&mapped, 300, 5000, 1);
     target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE});

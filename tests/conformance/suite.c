@@ -52,9 +52,9 @@ hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there) {
   return remote;
 }
 
-place_t local_make(pair_t *pair, uint64_t size, bool lend) {
-  place_t place;
-  assert_success(place_open(&place, pair->context, stamp.local, size, NULL, 0, lend));
+test_buffer_t local_make(pair_t *pair, uint64_t size, bool lend) {
+  test_buffer_t place;
+  assert_success(test_buffer_open(&place, pair->context, stamp.local, size, NULL, 0, lend));
   assert_non_null(place.region);
   assert_int_equal(hmc_region_size(place.region), size);
   assert_int_equal(hmc_region_memory(place.region).kind, stamp.local.kind);

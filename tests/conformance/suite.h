@@ -45,7 +45,7 @@ typedef struct there {
 hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there);
 
 /* Makes a local region of the stamp's memory, for local use. Asserts. */
-place_t local_make(pair_t *pair, uint64_t size, bool lend);
+test_buffer_t local_make(pair_t *pair, uint64_t size, bool lend);
 
 /* Frames at the target, asserting. */
 void target_write_frame(pair_t *pair, uint32_t slot, uint64_t offset, uint64_t length, uint64_t seed);

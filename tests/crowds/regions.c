@@ -39,12 +39,12 @@ static void register_some(hmc_context_t *context, uint64_t *memory, hmc_region_t
   }
 }
 
-static void put_one(pair_t *pair, const place_t *local, uint32_t index, uint64_t word) {
+static void put_one(pair_t *pair, const test_buffer_t *local, uint32_t index, uint64_t word) {
   char name[32];
   hmc_remote_t *remote = NULL;
   snprintf(name, sizeof name, "region %u", index);
   assert_success(hmc_remote_open(pair->peer, name, 0, &remote));
-  place_store(local, 0, &word, sizeof word);
+  test_buffer_store(local, 0, &word, sizeof word);
   assert_success(hmc_put(local->region, 0, remote, 0, sizeof word));
   hmc_remote_close(remote);
 }
@@ -62,9 +62,9 @@ void a_hundred_thousand_regions(void **state) {
   static hmc_region_t *regions[COUNT];
   hmc_remote_t *none = NULL;
   pair_t pair;
-  place_t local;
+  test_buffer_t local;
   pair_open(&pair);
-  assert_success(place_open(&local, pair.here, cpu, 64, NULL, 0, false));
+  assert_success(test_buffer_open(&local, pair.here, cpu, 64, NULL, 0, false));
   register_some(pair.there, memory, regions, COUNT, 0, 1);
   for (uint32_t i = 0; i < COUNT; i += STEP) put_one(&pair, &local, i, i + 1);
   assert_words(memory, COUNT, STEP, 1);
@@ -76,7 +76,7 @@ void a_hundred_thousand_regions(void **state) {
   assert_words(memory, COUNT, STEP, 2);
   assert_status(hmc_region_register(pair.there, memory, 8, "region 7", HMC_REMOTE_ALL, &regions[0]),
                 HMC_INVALID_CONFIG);
-  place_close(&local);
+  test_buffer_close(&local);
   pair_close(&pair);
 }
 
@@ -87,12 +87,12 @@ void closing_under_readers_that_stand_still(void **state) {
   enum { READERS = 12, SIZE = 4 << 20, REST_MS = 300 };
   hmc_context_t *context = NULL;
   uint16_t port = 0;
-  place_t lent;
+  test_buffer_t lent;
   target_t readers[READERS];
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.timeout_ms = 60000;
   assert_success(hmc_context_create(&options, &context));
-  assert_success(place_open(&lent, context, cpu, SIZE, "lent", HMC_REMOTE_ALL, true));
+  assert_success(test_buffer_open(&lent, context, cpu, SIZE, "lent", HMC_REMOTE_ALL, true));
   assert_success(hmc_context_listen(context, "127.0.0.1", 0, &port));
   for (int i = 0; i < READERS; i++) {
     target_start(&readers[i], NULL);
@@ -110,10 +110,10 @@ void closing_under_readers_that_stand_still(void **state) {
     assert_true(WIFSTOPPED(status));
   }
   uint64_t start = now_ms();
-  place_withdraw(&lent);
+  test_buffer_withdraw(&lent);
   uint64_t took = now_ms() - start;
   for (int i = 0; i < READERS; i++) target_kill(&readers[i]);
-  place_close(&lent);
+  test_buffer_close(&lent);
   hmc_context_destroy(context);
   if (took > 4000) fail_msg("the close took %d ms", (int)took);
 }

@@ -38,7 +38,7 @@ static void expect_numbers(const bad_range_t *bad) {
   assert_error_has_number(names_there ? bad->there : bad->here);
 }
 
-static void expect_refused(scene_t *scene, const place_t *local, hmc_remote_t *remote, const bad_range_t *bad) {
+static void expect_refused(scene_t *scene, const test_buffer_t *local, hmc_remote_t *remote, const bad_range_t *bad) {
   hmc_request_t *untouched = (hmc_request_t *)scene, *request = untouched;
   assert_status(hmc_put(local->region, bad->here, remote, bad->there, bad->length), HMC_OUT_OF_RANGE);
   expect_numbers(bad);
@@ -54,9 +54,9 @@ static void expect_refused(scene_t *scene, const place_t *local, hmc_remote_t *r
 
 void ranges_are_checked(void **state) {
   scene_t *scene = *state;
-  place_t local;
+  test_buffer_t local;
   hmc_remote_t *remote = NULL;
-  assert_success(place_open(&local, scene->context, cpu, HERE_SIZE, NULL, 0, true));
+  assert_success(test_buffer_open(&local, scene->context, cpu, HERE_SIZE, NULL, 0, true));
   target_do(&scene->subject.target, (command_t){.verb = VERB_PLACE,
                                                 .slot = 1,
                                                 .memory = cpu,
@@ -77,7 +77,7 @@ void ranges_are_checked(void **state) {
   assert_true(frame_check(&local, 0, HERE_SIZE, 2) == PATTERN_SAME);
   target_check_frame(&scene->subject.target, 1, 0, THERE_SIZE, 1);
   assert_success(exchange(&scene->local, 0, scene->subject.remote, 0, TRAFFIC_ROOM, 3, 1));
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* ---- nulls ------------------------------------------------------------------------------------------------------- */

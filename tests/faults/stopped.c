@@ -157,12 +157,12 @@ void stopped_blocking_call_times_out(void **state) {
   hmc_context_t *context = NULL;
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
-  place_t local;
+  test_buffer_t local;
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", DEADLINE_MS}, &context));
   assert_success(hmc_context_connect(context, "127.0.0.1", scene->subject.port, stamp.type, 10000, &peer));
   assert_success(hmc_remote_open(peer, "region", 10000, &remote));
-  assert_success(place_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));
+  assert_success(test_buffer_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));
   bytes_fill(&local, 0, REGION_SIZE, NEW);
   stop_subject(scene);
   uint64_t start = now_ms();
@@ -172,7 +172,7 @@ void stopped_blocking_call_times_out(void **state) {
   expect_ended(scene, status, HMC_TIMEOUT);
   expect_target_whole(scene, status);
   assert_int_equal(bytes_other(&local, 0, REGION_SIZE, REFILL, REFILL), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   hmc_context_destroy(context);
 }
 
@@ -238,14 +238,14 @@ void stopped_initiator_does_not_hold_a_region(void **state) {
   command_t dial = {.verb = VERB_CONNECT, .text = "127.0.0.1", .value = port, .type = stamp.type};
   target_do(&scene->subject.target, dial);
   for (int round = 0; round < 5; round++) {
-    place_t prey;
-    assert_success(place_open(&prey, scene->context, cpu, MIB, "prey", HMC_REMOTE_ALL, true));
+    test_buffer_t prey;
+    assert_success(test_buffer_open(&prey, scene->context, cpu, MIB, "prey", HMC_REMOTE_ALL, true));
     target_do(&scene->subject.target, (command_t){.verb = VERB_REMOTE_OPEN, .text = "prey"});
     target_send(&scene->subject.target, &(command_t){.verb = VERB_PUT, .length = 4096, .value = UINT64_MAX});
     sleep_ms(10);
     side_stop(&scene->subject);
     uint64_t start = now_ms();
-    place_withdraw(&prey);
+    test_buffer_withdraw(&prey);
     assert_took(start, 0, 2000);
     bytes_fill(&prey, 0, MIB, REFILL);
     side_continue(&scene->subject);
@@ -253,7 +253,7 @@ void stopped_initiator_does_not_hold_a_region(void **state) {
     sleep_ms(5);
     assert_int_equal(bytes_other(&prey, 0, MIB, REFILL, REFILL), 0);
     target_do(&scene->subject.target, (command_t){.verb = VERB_REMOTE_CLOSE});
-    place_close(&prey);
+    test_buffer_close(&prey);
   }
   assert_success(exchange(&scene->local, 0, scene->bystander.remote, 0, TRAFFIC_ROOM, 3, 1));
 }
@@ -264,12 +264,12 @@ void destroyed_with_requests_outstanding(void **state) {
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   hmc_request_t *request = NULL;
-  place_t local;
+  test_buffer_t local;
   assert_success(hmc_context_create(NULL, &context));
   assert_success(hmc_context_listen(context, "127.0.0.1", 0, NULL));
   assert_success(hmc_context_connect(context, "127.0.0.1", scene->subject.port, stamp.type, 0, &peer));
   assert_success(hmc_remote_open(peer, "region", 0, &remote));
-  assert_success(place_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));
+  assert_success(test_buffer_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));
   bytes_fill(&local, 0, REGION_SIZE, NEW);
   side_fill(&scene->subject, REGION_SIZE, NEW);
   assert_success(hmc_put(local.region, 0, remote, 0, 64));
@@ -288,6 +288,6 @@ void destroyed_with_requests_outstanding(void **state) {
   sleep_ms(100);
   assert_int_equal(side_others(&scene->subject, REGION_SIZE, NEW, NEW), 0);
   assert_int_equal(bytes_other(&local, 0, REGION_SIZE, REFILL, REFILL), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   expect_recovery(scene);
 }

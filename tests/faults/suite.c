@@ -72,7 +72,7 @@ static void *run_traffic(void *argument) {
 }
 
 void traffic_start(scene_t *scene, hmc_remote_t *remote) {
-  assert_success(place_open(&scene->traffic_local, scene->context, cpu, 2 * TRAFFIC_ROOM, NULL, 0, false));
+  assert_success(test_buffer_open(&scene->traffic_local, scene->context, cpu, 2 * TRAFFIC_ROOM, NULL, 0, false));
   scene->traffic_remote = remote;
   scene->traffic_status = HMC_SUCCESS;
   scene->traffic_rounds = 0;
@@ -97,7 +97,7 @@ void traffic_end(scene_t *scene) {
   if (scene->traffic_status != HMC_SUCCESS)
     fail_msg("the bystander was disturbed: %s: %s", hmc_status_name(scene->traffic_status), scene->traffic_text);
   assert_true(rounds > 3);
-  place_close(&scene->traffic_local);
+  test_buffer_close(&scene->traffic_local);
 }
 
 /* ---- asserting --------------------------------------------------------------------------------------------------- */
@@ -140,7 +140,7 @@ static int open_scene(void **state) {
   *state = scene;
   assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", 20000},
                                     &scene->context));
-  assert_success(place_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
+  assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
   side_start(&scene->subject, 0, REGION_SIZE, NULL);
   side_start(&scene->bystander, 0, REGION_SIZE, NULL);
   side_join(scene, &scene->subject);
@@ -151,8 +151,8 @@ static int open_scene(void **state) {
 static int close_scene(void **state) {
   scene_t *scene = *state;
   traffic_join(scene);
-  place_close(&scene->traffic_local);
-  place_close(&scene->local);
+  test_buffer_close(&scene->traffic_local);
+  test_buffer_close(&scene->local);
   hmc_context_destroy(scene->context);
   bool subject_ended = target_finish(&scene->subject.target), bystander_ended = target_finish(&scene->bystander.target);
   free(scene);

@@ -40,7 +40,7 @@ typedef struct side {
 typedef struct scene {
   const struct test_case *test;
   hmc_context_t *context;
-  place_t local; /* REGION_SIZE */
+  test_buffer_t local; /* REGION_SIZE */
   side_t subject, bystander;
   pthread_t traffic; /* exchanges with the bystander, see traffic_start */
   _Atomic bool traffic_stop;
@@ -49,7 +49,7 @@ typedef struct scene {
   hmc_status_t traffic_status;
   hmc_remote_t *traffic_remote;
   char traffic_text[256];
-  place_t traffic_local;
+  test_buffer_t traffic_local;
 } scene_t;
 
 /* Starts a target that listens on `port` (0: any) and has the region. Asserts. */

@@ -2,8 +2,8 @@
 #include "fuzz.h"
 
 #include "../../src/ctrl/frame.h"
-#include "../../src/ctrl/hello.h"
 #include "../../src/ctrl/inbox.h"
+#include "../../src/ctrl/link_handshake.h"
 #include "../../src/ctrl/records.h"
 #include "../../src/ctrl/ticket.h"
 #include "../../src/transport/stream/wire.h"
@@ -27,11 +27,11 @@ static void read_frame(input_t *input) {
   if (hmci_frame_decode(header, 1000, &frame) == HMC_SUCCESS) {
     MUST(frame.size <= 1000);
     uint8_t *body = copy_of(input, frame.size ? frame.size : 1);
-    hmci_hello_t hello;
+    hmci_link_hello_t hello;
     hmci_frame_check(&frame, body);
     hmci_frame_encode(header, HMCI_FRAME_HELLO, body, frame.size);
     MUST(hmci_frame_decode(header, 1000, &frame) == HMC_SUCCESS);
-    if (hmci_hello_decode(&frame, body, &hello) == HMC_SUCCESS) MUST(strlen(hello.text) < HMCI_HELLO_TEXT);
+    if (hmci_link_hello_decode(&frame, body, &hello) == HMC_SUCCESS) MUST(strlen(hello.text) < HMCI_LINK_HELLO_TEXT);
     free(body);
   }
   free(header);

@@ -2,7 +2,7 @@
  * of them are cancelled meanwhile. Each ends exactly once, and gets touch nothing but their own bytes. */
 #include "fuzz.h"
 
-#include "../../src/transport/stream/stream_testing.h"
+#include "../../src/transport/stream/stream_fixture.h"
 #include "../../src/transport/stream/wire.h"
 
 enum { SIZE = 4096, OPERATIONS = 12, GUARD = 0xa5 };

@@ -2,7 +2,7 @@
  * most are nearly right; some bytes come as they are. Afterwards nothing of the region may be in use. */
 #include "fuzz.h"
 
-#include "../../src/transport/stream/stream_testing.h"
+#include "../../src/transport/stream/stream_fixture.h"
 #include "../../src/transport/stream/wire.h"
 
 #include <sys/epoll.h>

@@ -2,7 +2,7 @@
  * pieces of them. */
 #include "fuzz.h"
 
-#include "../../src/core/greeting.h"
+#include "../../src/core/handshake.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -29,7 +29,7 @@ static hmc_peer_t *make_peer(int *far) {
   MUST(peer && hmci_secure_open(&context->secret, ends[0], HMCI_SECURE_SERVER, "fuzz", &stream) == HMC_SUCCESS);
   hmci_channel_open(&peer->channel, stream);
   hmci_transport_slot_t *slot = hmci_transport_find(context, "tcp", reason, sizeof reason);
-  MUST(slot && hmci_peer_settle(peer, slot, &ours) == HMC_SUCCESS);
+  MUST(slot && hmci_peer_attach(peer, slot, &ours) == HMC_SUCCESS);
   *far = ends[1];
   return peer;
 }
@@ -48,7 +48,7 @@ static void say_hello(hmc_peer_t *peer, input_t *input) {
   blob.size = (uint16_t)(size < sizeof blob.data ? size : sizeof blob.data);
   if (size) memcpy(blob.data, body, blob.size);
   if (peer->connection) peer->transport->ops->connection_accept(peer->connection->state, &blob);
-  hmci_peer_unsettle(peer); /* what was accepted twice would be the greeting's fault */
+  hmci_peer_detach(peer); /* what was accepted twice would be the greeting's fault */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -65,31 +65,31 @@ void crash_handlers_set(void);
 
 /* Memory with a region over it. Lent memory reaches `margin` bytes further than its region at both ends, so that a
  * transfer that leaves the region is seen. */
-typedef struct place {
+typedef struct test_buffer {
   hmc_region_t *region;
   hmc_memory_t memory;
   uint8_t *whole; /* where the margin before the region starts */
   uint64_t margin, size;
-} place_t;
+} test_buffer_t;
 
 /* Allocates, or with `lend` registers, a region. */
-hmc_status_t place_open(place_t *place, hmc_context_t *context, hmc_memory_t memory, uint64_t size, const char *name,
-                        unsigned rights, bool lend);
+hmc_status_t test_buffer_open(test_buffer_t *place, hmc_context_t *context, hmc_memory_t memory, uint64_t size,
+                              const char *name, unsigned rights, bool lend);
 /* Ends the region but keeps lent memory. */
-void place_withdraw(place_t *place);
-void place_close(place_t *place);
+void test_buffer_withdraw(test_buffer_t *place);
+void test_buffer_close(test_buffer_t *place);
 
 /* Writes the pattern of `seed` to [offset, offset + length) and a guard pattern to FRAME_GUARD bytes on either side, as
  * far as the place reaches. Works in any memory. */
-void frame_write(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+void frame_write(const test_buffer_t *place, uint64_t offset, uint64_t length, uint64_t seed);
 
 /* The index of the first byte that is not as frame_write with the same arguments left it, counted from `offset` and
  * negative in the guard before it, as two's complement; PATTERN_SAME when all are. */
-uint64_t frame_check(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+uint64_t frame_check(const test_buffer_t *place, uint64_t offset, uint64_t length, uint64_t seed);
 
 /* Bytes of one value, and the number of bytes in a range that have neither of two values. */
-void bytes_fill(const place_t *place, uint64_t offset, uint64_t length, uint8_t value);
-uint64_t bytes_other(const place_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two);
+void bytes_fill(const test_buffer_t *place, uint64_t offset, uint64_t length, uint8_t value);
+uint64_t bytes_other(const test_buffer_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two);
 
 /* Around accesses to memory that peers touch as well, where what keeps the two apart lies outside this process: a
  * thread sanitizer sees a service thread send a region's bytes and this thread write there later, but not the messages
@@ -98,8 +98,8 @@ void shared_begin(void);
 void shared_end(void);
 
 /* Moves host bytes into or out of a place. */
-void place_store(const place_t *place, uint64_t offset, const void *data, uint64_t length);
-void place_load(const place_t *place, uint64_t offset, void *data, uint64_t length);
+void test_buffer_store(const test_buffer_t *place, uint64_t offset, const void *data, uint64_t length);
+void test_buffer_load(const test_buffer_t *place, uint64_t offset, void *data, uint64_t length);
 
 /* Cheap deterministic numbers. */
 uint64_t mix(uint64_t value);
@@ -108,7 +108,7 @@ uint64_t mix(uint64_t value);
  * compares, `rounds` times. Uses 2 * room bytes at `offset` of the local and `room` of the remote region. HMC_CORRUPT:
  * other bytes came back. */
 #define EXCHANGE_ROOM_MIN (4 * FRAME_GUARD)
-hmc_status_t exchange(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+hmc_status_t exchange(const test_buffer_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                       uint64_t room, uint64_t rounds, uint64_t seed);
 
 /* ---- the target -------------------------------------------------------------------------------------------------- */
@@ -220,7 +220,7 @@ void assert_error_has_number(uint64_t number);
 uint64_t visible_length(uint64_t round);
 /* The target's side: joins the channel at `path` as rank 1; *stale gets the number of rounds whose block was not there.
  */
-hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t rounds, uint64_t *stale);
+hmc_status_t visible_watch(const test_buffer_t *place, const char *path, uint64_t rounds, uint64_t *stale);
 
 /* Round n puts a block of equal words n at signal_data(n) and sets the word at SIGNAL_WORD to n by its signal; the
  * target waits for the word to change, looks at the blocks of all rounds up to it at once, and says in the word at
@@ -231,7 +231,7 @@ hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t roun
 #define SIGNAL_DATA 136u
 #define SIGNAL_ROOM (SIGNAL_DATA + VISIBLE_BURST * VISIBLE_BLOCK)
 uint64_t signal_data(uint64_t round);
-hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale);
+hmc_status_t signal_watch(const test_buffer_t *place, uint64_t rounds, uint64_t *stale);
 
 /* ---- looking at this process ------------------------------------------------------------------------------------- */
 

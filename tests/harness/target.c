@@ -17,7 +17,7 @@
 static hmc_context_t *context;
 static hmc_peer_t *peers[SLOTS];
 static hmc_remote_t *remotes[SLOTS];
-static place_t places[SLOTS];
+static test_buffer_t places[SLOTS];
 
 static answer_t quit(const command_t *command, answer_t answer) {
   (void)command;
@@ -26,7 +26,7 @@ static answer_t quit(const command_t *command, answer_t answer) {
   for (size_t i = 0; i < SLOTS; i++) {
     places[i].region = NULL; /* went with the context */
     if (places[i].margin == 0) places[i].whole = NULL;
-    place_close(&places[i]);
+    test_buffer_close(&places[i]);
   }
   return answer;
 }
@@ -69,18 +69,18 @@ static answer_t peer_close(const command_t *command, answer_t answer) {
 }
 
 static answer_t open_place(const command_t *command, answer_t answer) {
-  answer.status = place_open(&places[command->slot], context, command->memory, command->length, command->text,
-                             command->rights, command->lend);
+  answer.status = test_buffer_open(&places[command->slot], context, command->memory, command->length, command->text,
+                                   command->rights, command->lend);
   return answer;
 }
 
 static answer_t withdraw(const command_t *command, answer_t answer) {
-  place_withdraw(&places[command->slot]);
+  test_buffer_withdraw(&places[command->slot]);
   return answer;
 }
 
 static answer_t close_place(const command_t *command, answer_t answer) {
-  place_close(&places[command->slot]);
+  test_buffer_close(&places[command->slot]);
   return answer;
 }
 
@@ -114,8 +114,8 @@ static answer_t other_bytes(const command_t *command, answer_t answer) {
 }
 
 static answer_t close_quiet(const command_t *command, answer_t answer) {
-  place_t *place = &places[command->slot];
-  place_withdraw(place);
+  test_buffer_t *place = &places[command->slot];
+  test_buffer_withdraw(place);
   for (uint64_t end = place->size, piece; end > 0; end -= piece) { /* a copy under way is overtaken from its end */
     piece = end < 64 * KIB ? end : 64 * KIB;
     bytes_fill(place, end - piece, piece, 0xa5);

@@ -8,17 +8,17 @@
 
 uint64_t visible_length(uint64_t round) { return 8 * (1 + mix(round) % (VISIBLE_BLOCK / 8)); }
 
-static bool is_there(const place_t *place, uint64_t offset, uint64_t round) {
+static bool is_there(const test_buffer_t *place, uint64_t offset, uint64_t round) {
   uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
   shared_begin();
-  place_load(place, offset, words, length);
+  test_buffer_load(place, offset, words, length);
   shared_end();
   for (uint64_t i = 0; i < length / 8; i++)
     if (words[i] != round) return false;
   return true;
 }
 
-static hmc_status_t watch_rounds(const place_t *place, hmc_control_t *control, uint64_t rounds, uint64_t *stale) {
+static hmc_status_t watch_rounds(const test_buffer_t *place, hmc_control_t *control, uint64_t rounds, uint64_t *stale) {
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t told = 0;
     hmc_status_t status = hmc_control_receive_u64(control, 0, &told, STEP_MS);
@@ -30,7 +30,7 @@ static hmc_status_t watch_rounds(const place_t *place, hmc_control_t *control, u
   return HMC_SUCCESS;
 }
 
-hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t rounds, uint64_t *stale) {
+hmc_status_t visible_watch(const test_buffer_t *place, const char *path, uint64_t rounds, uint64_t *stale) {
   hmc_control_t *control = NULL;
   *stale = 0;
   hmc_status_t status = hmc_control_create(&control);
@@ -44,17 +44,17 @@ hmc_status_t visible_watch(const place_t *place, const char *path, uint64_t roun
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 /* The owner's own view of a word that peers change atomically. */
-static uint64_t look_at_word(const place_t *place, uint64_t offset) {
+static uint64_t look_at_word(const test_buffer_t *place, uint64_t offset) {
   uint64_t word;
   if (place->memory.kind == HMC_MEMORY_CPU)
     return __atomic_load_n((uint64_t *)(void *)(place->whole + place->margin + offset), __ATOMIC_ACQUIRE);
-  place_load(place, offset, &word, sizeof word);
+  test_buffer_load(place, offset, &word, sizeof word);
   return word;
 }
 
 uint64_t signal_data(uint64_t round) { return SIGNAL_DATA + round % VISIBLE_BURST * VISIBLE_BLOCK; }
 
-hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale) {
+hmc_status_t signal_watch(const test_buffer_t *place, uint64_t rounds, uint64_t *stale) {
   *stale = 0;
   for (uint64_t round = 1; round <= rounds;) {
     uint64_t limit = now_ms() + STEP_MS, word;
@@ -63,7 +63,7 @@ hmc_status_t signal_watch(const place_t *place, uint64_t rounds, uint64_t *stale
       sched_yield(); /* the service thread may need this processor */
     bool sound = word >= round && word < round + VISIBLE_BURST && word <= rounds;
     for (; sound && round <= word; round++) *stale += !is_there(place, signal_data(round), round);
-    place_store(place, SIGNAL_SEEN, &word, sizeof word);
+    test_buffer_store(place, SIGNAL_SEEN, &word, sizeof word);
     shared_end();
     if (!sound) return word < round ? HMC_TIMEOUT : HMC_CORRUPT;
   }

@@ -58,7 +58,7 @@ def includes_of(path):
 def sources(root, *folders):
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):
-            if path.suffix in {".c", ".h", ".cpp", ".hpp"} and "seeds" not in path.parts:
+            if path.suffix in {".c", ".h", ".cpp", ".hpp"} and "compatibility" not in path.parts:
                 yield path
 
 

@@ -36,7 +36,7 @@ COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 # Texts by others, kept verbatim.
-EXEMPT = ("LICENSE", "tests/seeds/")
+EXEMPT = ("LICENSE", "tests/compatibility/")
 
 
 def tracked(root):

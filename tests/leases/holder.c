@@ -100,7 +100,7 @@ static void await_byte(const holder_t *holder) {
   assert_int_equal(recv(holder->socket, &byte, 1, MSG_WAITALL), 1);
 }
 
-void holder_start(holder_t *holder, couple_t *couple) {
+void holder_start(holder_t *holder, context_pair_t *pair) {
   int ends[2];
   char port[16], type[16];
   *holder = (holder_t){.process = 0};
@@ -108,7 +108,7 @@ void holder_start(holder_t *holder, couple_t *couple) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], 3);
-  snprintf(port, sizeof port, "%u", couple->port);
+  snprintf(port, sizeof port, "%u", pair->port);
   snprintf(type, sizeof type, "%d", (int)stamp.type);
   char *arguments[] = {"leases", "holder", "3", port, type, NULL};
   assert_int_equal(posix_spawn(&holder->process, "/proc/self/exe", &actions, NULL, arguments, environ), 0);
@@ -120,7 +120,7 @@ void holder_start(holder_t *holder, couple_t *couple) {
     running[i] = holder->process;
     break;
   }
-  assert_success(hmc_context_accept(couple->there, 60000, &holder->peer));
+  assert_success(hmc_context_accept(pair->there, 60000, &holder->peer));
   await_byte(holder);
 }
 

@@ -1,4 +1,4 @@
-/* What the files of the suite of leases share. Tests run on a couple (tests/operations); peers that are stopped, killed
+/* What the files of the suite of leases share. Tests run on a pair (tests/operations); peers that are stopped, killed
  * or go on though their lease is over are processes of their own (holder.c). */
 #ifndef TESTS_LEASES_H
 #define TESTS_LEASES_H
@@ -20,7 +20,7 @@ typedef struct holder {
 
 /* Runs the holder when the program was started as one, and does not return then. Comes first in main(). */
 void holder_main(int argc, char **argv);
-void holder_start(holder_t *holder, couple_t *couple); /* asserts */
+void holder_start(holder_t *holder, context_pair_t *pair); /* asserts */
 /* From now on it fills the page at `offset` with `value` under that lease, until it is given the next one. Returns once
  * it has begun. */
 typedef struct task {
@@ -34,7 +34,7 @@ void holder_kill(holder_t *holder);
 void holders_end(void);
 
 /* A leased region of the far end: allocated, or of the test's memory. */
-hmc_region_t *leased_make(couple_t *couple, const char *name, uint64_t bytes);
+hmc_region_t *leased_make(context_pair_t *pair, const char *name, uint64_t bytes);
 
 #define LEASE_TESTS(X)                                                                                                 \
   X(lease_allows_and_ends)                                                                                             \

@@ -12,15 +12,15 @@ enum { PAGES = 16, HOLDERS = 2, STEPS = 8 };
 
 typedef struct pages {
   hmc_region_t *region;
-  place_t place; /* the whole region, for the helpers */
+  test_buffer_t place; /* the whole region, for the helpers */
 } pages_t;
 
-static pages_t pages_make(couple_t *couple, uint64_t bytes) {
-  pages_t pages = {.region = leased_make(couple, "pages", bytes)};
-  pages.place = (place_t){.region = pages.region,
-                          .memory = hmc_region_memory(pages.region),
-                          .whole = hmc_region_pointer(pages.region),
-                          .size = hmc_region_size(pages.region)};
+static pages_t pages_make(context_pair_t *pair, uint64_t bytes) {
+  pages_t pages = {.region = leased_make(pair, "pages", bytes)};
+  pages.place = (test_buffer_t){.region = pages.region,
+                                .memory = hmc_region_memory(pages.region),
+                                .whole = hmc_region_pointer(pages.region),
+                                .size = hmc_region_size(pages.region)};
   return pages;
 }
 
@@ -49,13 +49,13 @@ static void await_bytes(const pages_t *pages, uint64_t page, uint8_t value) {
 }
 
 void reuse_under_load(void **state) {
-  couple_t *couple = *state;
-  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
+  context_pair_t *pair = *state;
+  pages_t pages = pages_make(pair, PAGES * PAGE_BYTES);
   holder_t holders[HOLDERS];
   hmc_lease_t *leases[HOLDERS];
   uint64_t page_of[HOLDERS], longest = 0, total = 0, random = 7, landed = 0;
   for (size_t i = 0; i < HOLDERS; i++) {
-    holder_start(&holders[i], couple);
+    holder_start(&holders[i], pair);
     leases[i] = NULL;
   }
   for (uint64_t round = 0; round < reuse_rounds; round++) {
@@ -94,11 +94,11 @@ void reuse_under_load(void **state) {
 /* A stopped process has pieces on the way that come when it goes on. */
 void reuse_while_stopped(void **state) {
   enum { ROUNDS = SANITIZED ? 4 : 20 };
-  couple_t *couple = *state;
-  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
+  context_pair_t *pair = *state;
+  pages_t pages = pages_make(pair, PAGES * PAGE_BYTES);
   holder_t holder;
   uint64_t random = 11;
-  holder_start(&holder, couple);
+  holder_start(&holder, pair);
   for (uint64_t round = 0; round < ROUNDS; round++) {
     uint64_t page = round % PAGES;
     hmc_lease_t *lease = grant_page(&pages, holder.peer, page);
@@ -121,11 +121,11 @@ void reuse_while_stopped(void **state) {
 
 void reuse_after_death(void **state) {
   enum { ROUNDS = SANITIZED ? 2 : 6 };
-  couple_t *couple = *state;
-  pages_t pages = pages_make(couple, PAGES * PAGE_BYTES);
+  context_pair_t *pair = *state;
+  pages_t pages = pages_make(pair, PAGES * PAGE_BYTES);
   for (uint64_t round = 0; round < ROUNDS; round++) {
     holder_t holder;
-    holder_start(&holder, couple);
+    holder_start(&holder, pair);
     hmc_lease_t *lease = grant_page(&pages, holder.peer, round);
     holder_give(&holder, &(task_t){hmc_lease_number(lease), round * PAGE_BYTES, PAGE_BYTES, 4});
     holder_kill(&holder);
@@ -140,18 +140,18 @@ void reuse_after_death(void **state) {
  * none. */
 void reuse_of_pages_that_are_read(void **state) {
   enum { ROUNDS = SANITIZED ? 40 : 200 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint64_t bytes = 2 * MIB; /* more than a socket takes at once, so that frames are cut */
-  pages_t pages = pages_make(couple, bytes);
-  place_t near = near_make(couple, bytes, true);
+  pages_t pages = pages_make(pair, bytes);
+  test_buffer_t near = near_make(pair, bytes, true);
   hmc_remote_t *remote;
   uint64_t random = 5, succeeded = 0;
-  assert_success(hmc_remote_open(couple->peer, "pages", 0, &remote));
+  assert_success(hmc_remote_open(pair->peer, "pages", 0, &remote));
   for (uint64_t round = 0; round < ROUNDS; round++) {
     uint8_t value = (uint8_t)(1 + round % 200);
     owner_fill(&pages.place, 0, bytes, value);
     hmc_lease_t *lease;
-    assert_success(hmc_lease_grant(pages.region, couple->back, NULL, &lease));
+    assert_success(hmc_lease_grant(pages.region, pair->back, NULL, &lease));
     hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
     hmc_request_t *request;
     options.lease = hmc_lease_number(lease);
@@ -168,5 +168,5 @@ void reuse_of_pages_that_are_read(void **state) {
   printf("  %llu of %d gets came before the lease was over\n", (unsigned long long)succeeded, (int)ROUNDS);
   hmc_remote_close(remote);
   hmc_region_close(pages.region);
-  place_close(&near);
+  test_buffer_close(&near);
 }

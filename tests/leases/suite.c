@@ -12,7 +12,7 @@ typedef struct test_case {
 
 uint64_t reuse_rounds = SANITIZED ? 30 : 100;
 
-hmc_region_t *leased_make(couple_t *couple, const char *name, uint64_t bytes) {
+hmc_region_t *leased_make(context_pair_t *pair, const char *name, uint64_t bytes) {
   hmc_region_t *region;
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   options.memory = stamp.far;
@@ -20,29 +20,29 @@ hmc_region_t *leased_make(couple_t *couple, const char *name, uint64_t bytes) {
   options.bytes = bytes;
   options.rights = HMC_REMOTE_ALL;
   options.flags = HMC_REGION_LEASED;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   return region;
 }
 
 static void run_case(void **state) {
   crash_handlers_set();
-  (*(couple_t **)state)->test->run(state);
+  (*(context_pair_t **)state)->test->run(state);
 }
 
 static int open_case(void **state) {
   const test_case_t *test = *state;
   watch(test->name, 1700);
-  couple_t *couple = calloc(1, sizeof *couple);
-  assert_non_null(couple);
-  couple->test = test;
-  *state = couple;
-  couple_open(couple, NULL);
+  context_pair_t *pair = calloc(1, sizeof *pair);
+  assert_non_null(pair);
+  pair->test = test;
+  *state = pair;
+  context_pair_open(pair, NULL);
   return 0;
 }
 
 static int close_case(void **state) {
   holders_end();
-  couples_end();
+  context_pairs_end();
   free(*state);
   watch_end();
   return 0;

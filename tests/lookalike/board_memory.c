@@ -1,7 +1,7 @@
 /* The board's memory: allocations, host memory that it knows, exports, and physical memory at reserved addresses.
  *
  * Locking: `lock` guards the table of areas and the matrix of peers. References are atomic and are taken under it. */
-#include "board_inside.h"
+#include "board_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  *
  * Locking: each stream has a lock, held while its work is done. An event that is waited for is awaited before the
  * waiting stream's lock is taken again, so that two streams never hold each other. `streams_lock` guards the list. */
-#include "board_inside.h"
+#include "board_internal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

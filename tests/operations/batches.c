@@ -9,19 +9,19 @@
 typedef struct reference {
   uint64_t size;
   uint8_t *here, *there, *look;
-  place_t near;
+  test_buffer_t near;
   far_t far;
 } reference_t;
 
-static void reference_open(reference_t *reference, couple_t *couple, uint64_t size, bool lend) {
+static void reference_open(reference_t *reference, context_pair_t *pair, uint64_t size, bool lend) {
   *reference = (reference_t){.size = size, .here = malloc(size), .there = malloc(size), .look = malloc(size)};
   assert_true(reference->here && reference->there && reference->look);
-  reference->near = near_make(couple, size, !lend);
-  reference->far = far_make(couple, (far_options_t){.name = "batched", .size = size, .lend = lend});
+  reference->near = near_make(pair, size, !lend);
+  reference->far = far_make(pair, (far_options_t){.name = "batched", .size = size, .lend = lend});
 }
 
 static void reference_close(reference_t *reference) {
-  place_close(&reference->near);
+  test_buffer_close(&reference->near);
   far_close(&reference->far);
   free(reference->here);
   free(reference->there);
@@ -36,16 +36,16 @@ static void reference_fill(reference_t *reference, uint64_t seed) {
     memcpy(reference->there + i, &two, rest < 8 ? rest : 8);
   }
   shared_begin();
-  place_store(&reference->near, 0, reference->here, reference->size);
-  place_store(&reference->far.place, 0, reference->there, reference->size);
+  test_buffer_store(&reference->near, 0, reference->here, reference->size);
+  test_buffer_store(&reference->far.place, 0, reference->there, reference->size);
   shared_end();
 }
 
 static void reference_check(reference_t *reference) {
   shared_begin();
-  place_load(&reference->near, 0, reference->look, reference->size);
+  test_buffer_load(&reference->near, 0, reference->look, reference->size);
   int here = memcmp(reference->look, reference->here, reference->size);
-  place_load(&reference->far.place, 0, reference->look, reference->size);
+  test_buffer_load(&reference->far.place, 0, reference->look, reference->size);
   int there = memcmp(reference->look, reference->there, reference->size);
   shared_end();
   assert_int_equal(here, 0);
@@ -167,17 +167,17 @@ void batch_of_single_bytes(void **state) {
   if (SANITIZED) count /= 2;
   hmc_segment_t *pieces = calloc(count, sizeof *pieces);
   assert_non_null(pieces);
-  couple_t couple;
-  couple_open(&couple, narrow);
+  context_pair_t pair;
+  context_pair_open(&pair, narrow);
   for (int lend = 0; lend < 2; lend++) {
     reference_t reference;
-    reference_open(&reference, &couple, 3 * count, lend);
+    reference_open(&reference, &pair, 3 * count, lend);
     for (size_t i = 0; i < count; i++) /* no two of them adjacent, and no two in order */
       pieces[i] = (hmc_segment_t){2 * i, 3 * ((i * 7919 + 11) % count) + i % 3, 1};
     try_list(&reference, pieces, count, 1);
     reference_close(&reference);
   }
-  couple_close(&couple);
+  context_pair_close(&pair);
   free(pieces);
 }
 
@@ -313,9 +313,9 @@ static void refuse_piece(const reference_t *reference, hmc_segment_t bad) {
 }
 
 void batch_bounds(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   reference_t reference;
-  reference_open(&reference, couple, SMALL, false);
+  reference_open(&reference, pair, SMALL, false);
   static const hmc_segment_t good[] = {
       {0, 0, SMALL}, {SMALL, 0, 0}, {0, SMALL, 0}, {SMALL - 1, 0, 1}, {0, SMALL - 1, 1}};
   for (size_t i = 0; i < COUNT_OF(good); i++) try_list(&reference, &good[i], 1, i);
@@ -329,19 +329,19 @@ void batch_bounds(void **state) {
 
   hmc_segment_t piece = {0, 0, 8};
   hmc_batch_t *batch = NULL;
-  place_t alien;
+  test_buffer_t alien;
   hmc_region_t *local = reference.near.region;
-  assert_success(place_open(&alien, couple->there, stamp.near, SMALL, NULL, 0, false));
+  assert_success(test_buffer_open(&alien, pair->there, stamp.near, SMALL, NULL, 0, false));
   assert_status(hmc_batch_create(alien.region, reference.far.remote, &piece, 1, &batch), HMC_INVALID_CONFIG);
   assert_status(hmc_batch_create(NULL, reference.far.remote, &piece, 1, &batch), HMC_INVALID_CONFIG);
   assert_status(hmc_batch_create(local, NULL, &piece, 1, &batch), HMC_INVALID_CONFIG);
   assert_status(hmc_batch_create(local, reference.far.remote, NULL, 1, &batch), HMC_INVALID_CONFIG);
   assert_status(hmc_batch_create(local, reference.far.remote, &piece, 1, NULL), HMC_INVALID_CONFIG);
   assert_null(batch);
-  place_close(&alien);
+  test_buffer_close(&alien);
 
   /* rights are asked when it starts */
-  far_t shut = far_make(couple, (far_options_t){.name = "shut", .size = SMALL, .rights = HMC_REMOTE_READ});
+  far_t shut = far_make(pair, (far_options_t){.name = "shut", .size = SMALL, .rights = HMC_REMOTE_READ});
   assert_success(hmc_batch_create(local, shut.remote, &piece, 1, &batch));
   assert_status(hmc_batch_put(batch), HMC_DENIED);
   assert_success(hmc_batch_get(batch));
@@ -352,9 +352,9 @@ void batch_bounds(void **state) {
 
 /* No pieces are no batch; pieces of no bytes are one that moves nothing. */
 void batch_of_nothing(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   reference_t reference;
-  reference_open(&reference, couple, SMALL, true);
+  reference_open(&reference, pair, SMALL, true);
   hmc_segment_t pieces[] = {{5, 7, 0}, {SMALL, 0, 0}, {0, SMALL, 0}};
   hmc_batch_t *batch = NULL;
   hmc_request_t *request = NULL;
@@ -375,7 +375,7 @@ void batch_of_nothing(void **state) {
     assert_success(finish(request));
     uint8_t got[8];
     size_t size = 0;
-    assert_success(hmc_notification_receive(couple->there, got, sizeof got, &size, NULL, 0));
+    assert_success(hmc_notification_receive(pair->there, got, sizeof got, &size, NULL, 0));
     assert_int_equal(size, 5);
     hmc_batch_free(batch);
     reference_check(&reference);
@@ -431,14 +431,14 @@ void batch_strides_overflow(void **state) {
 
 void batch_with_all_options(void **state) {
   enum { COUNT = 400 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_segment_t pieces[COUNT];
-  far_t words = far_make(couple, (far_options_t){.name = "words", .size = 64});
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64});
   for (int lend = 0; lend < 2; lend++) {
     reference_t reference;
     hmc_batch_t *batch = NULL;
     uint64_t random = 41;
-    reference_open(&reference, couple, COUNT * 5000, lend);
+    reference_open(&reference, pair, COUNT * 5000, lend);
     for (size_t i = 0; i < COUNT; i++) pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 4900};
     lay_out(pieces, COUNT, true, 50, &random);
     lay_out(pieces, COUNT, false, 50, &random);
@@ -457,7 +457,7 @@ void batch_with_all_options(void **state) {
       size_t size = 0;
       reference_fill(&reference, round);
       assert_success(put ? hmc_batch_put_nb(batch, &options, &request) : hmc_batch_get_nb(batch, &options, &request));
-      assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+      assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, NULL, 0));
       assert_int_equal(told, round);
       assert_int_equal(word_load(&words.place, 8), round + 10 * (uint64_t)lend);
       assert_success(finish(request));
@@ -475,44 +475,44 @@ void batch_with_all_options(void **state) {
 #define SPREAD_SIZE (300 * KIB)
 #define SPREAD_REGIONS 3u
 
-/* A second far end, beside the couple's. */
+/* A second far end, beside the pair's. */
 typedef struct third {
   hmc_context_t *context;
   hmc_peer_t *peer;
-  place_t place;
+  test_buffer_t place;
   hmc_remote_t *remote;
 } third_t;
 
-static third_t third_open(couple_t *couple) {
+static third_t third_open(context_pair_t *pair) {
   third_t third = {.peer = NULL};
   uint16_t port = 0;
   hmc_context_options_t options = {.size = sizeof options, .name = "third", .timeout_ms = COUPLE_TIMEOUT_MS};
   assert_success(hmc_context_create(&options, &third.context));
   assert_success(hmc_context_listen(third.context, "127.0.0.1", 0, &port));
-  assert_success(place_open(&third.place, third.context, stamp.far, SPREAD_SIZE, "third", HMC_REMOTE_ALL, true));
-  assert_success(hmc_context_connect(couple->here, "127.0.0.1", port, stamp.type, 0, &third.peer));
+  assert_success(test_buffer_open(&third.place, third.context, stamp.far, SPREAD_SIZE, "third", HMC_REMOTE_ALL, true));
+  assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &third.peer));
   assert_success(hmc_remote_open(third.peer, "third", 0, &third.remote));
   return third;
 }
 
 static void third_close(third_t *third) {
   hmc_peer_close(third->peer);
-  place_close(&third->place);
+  test_buffer_close(&third->place);
   hmc_context_destroy(third->context);
 }
 
 /* Puts to the even kilobytes and gets of the odd ones, of each region; all pieces between changing ends. */
 void batch_over_many_regions(void **state) {
-  couple_t *couple = *state;
-  third_t third = third_open(couple);
-  far_t one = far_make(couple, (far_options_t){.name = "one", .size = SPREAD_SIZE});
-  far_t two = far_make(couple, (far_options_t){.name = "two", .size = SPREAD_SIZE, .lend = true});
+  context_pair_t *pair = *state;
+  third_t third = third_open(pair);
+  far_t one = far_make(pair, (far_options_t){.name = "one", .size = SPREAD_SIZE});
+  far_t two = far_make(pair, (far_options_t){.name = "two", .size = SPREAD_SIZE, .lend = true});
   hmc_remote_t *remotes[SPREAD_REGIONS] = {one.remote, two.remote, third.remote};
-  const place_t *owners[SPREAD_REGIONS] = {&one.place, &two.place, &third.place};
-  place_t locals[SPREAD_REGIONS];
+  const test_buffer_t *owners[SPREAD_REGIONS] = {&one.place, &two.place, &third.place};
+  test_buffer_t locals[SPREAD_REGIONS];
   static hmc_piece_t pieces[SPREAD_REGIONS * (SPREAD_SIZE / KIB)];
   size_t count = 0;
-  for (size_t i = 0; i < SPREAD_REGIONS; i++) locals[i] = near_make(couple, SPREAD_SIZE, i == 1);
+  for (size_t i = 0; i < SPREAD_REGIONS; i++) locals[i] = near_make(pair, SPREAD_SIZE, i == 1);
   for (uint64_t at = 0; at < SPREAD_SIZE; at += KIB)
     for (size_t i = 0; i < SPREAD_REGIONS; i++)
       pieces[count++] = (hmc_piece_t){.local = locals[(i + at / KIB / 2) % SPREAD_REGIONS].region,
@@ -540,7 +540,7 @@ void batch_over_many_regions(void **state) {
     } else {
       assert_success(hmc_batch_start(batch, &options));
     }
-    assert_success(hmc_notification_receive(couple->there, &told, 1, &size, NULL, 0)); /* after all, at all peers */
+    assert_success(hmc_notification_receive(pair->there, &told, 1, &size, NULL, 0)); /* after all, at all peers */
     assert_int_equal(told, round);
     for (uint64_t at = 0; at < SPREAD_SIZE; at += KIB)
       for (size_t i = 0; i < SPREAD_REGIONS; i++) {
@@ -552,7 +552,7 @@ void batch_over_many_regions(void **state) {
     if (!request) continue;
     hmc_event_t event = HMC_EVENT_INIT;
     size_t events = 0;
-    assert_success(hmc_poll(couple->here, &event, 1, &events, 0));
+    assert_success(hmc_poll(pair->here, &event, 1, &events, 0));
     assert_ptr_equal(event.request, request);
     assert_success(finish(request));
   }
@@ -563,7 +563,7 @@ void batch_over_many_regions(void **state) {
   pieces[0].flags = 8;
   assert_status(hmc_batch_create_pieces(pieces, count, &batch), HMC_INVALID_CONFIG);
   assert_status(hmc_batch_create_pieces(pieces, 0, &batch), HMC_INVALID_CONFIG);
-  for (size_t i = 0; i < SPREAD_REGIONS; i++) place_close(&locals[i]);
+  for (size_t i = 0; i < SPREAD_REGIONS; i++) test_buffer_close(&locals[i]);
   third_close(&third);
   far_close(&one);
   far_close(&two);
@@ -571,13 +571,13 @@ void batch_over_many_regions(void **state) {
 
 /* One peer's failure is the batch's, and nothing is announced; a cancelled batch is over at all of them. */
 void batch_over_peers_that_fail(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   if (stamp_is("shm") && !stamp_is_host())
     return; /* this side's device moves the bytes: a stopped peer holds up none */
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = SPREAD_SIZE, .lend = true});
-  place_t local = near_make(couple, SPREAD_SIZE, false);
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = SPREAD_SIZE, .lend = true});
+  test_buffer_t local = near_make(pair, SPREAD_SIZE, false);
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   hmc_piece_t pieces[] = {{local.region, far.remote, 0, 0, SPREAD_SIZE, 0},
                           {local.region, distant.remote, 0, 0, SPREAD_SIZE, 0}};
   hmc_batch_t *batch = NULL;
@@ -595,10 +595,10 @@ void batch_over_peers_that_fail(void **state) {
   assert_success(hmc_batch_start_nb(batch, &options, &request));
   hmc_peer_close(distant.peer);
   assert_status(finish(request), HMC_CANCELLED);
-  assert_no_notification(couple->there);
+  assert_no_notification(pair->there);
   hmc_batch_free(batch);
   distant_continue(&distant);
   target_stop(&distant.target);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }

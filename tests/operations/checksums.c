@@ -14,12 +14,12 @@ static const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_opt
 /* ---- sound data */
 
 void checksum_of_good_data(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   static const uint64_t lengths[] = {0, 1, 511, 512, 513, 4099, 65537, MIB, MIB + 1, 3 * MIB + 5};
   const uint64_t room = 3 * MIB + 2048;
   for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(couple, (far_options_t){.name = "summed", .size = room, .lend = lend});
-    place_t local = near_make(couple, room, lend);
+    far_t far = far_make(pair, (far_options_t){.name = "summed", .size = room, .lend = lend});
+    test_buffer_t local = near_make(pair, room, lend);
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
       uint64_t here = 300 + i, there = 301 + 2 * i, length = lengths[i];
       frame_write(&local, here, length, i);
@@ -45,33 +45,33 @@ void checksum_of_good_data(void **state) {
     for (size_t i = 0; i < COUNT_OF(requests); i++) assert_success(finish(requests[i]));
     for (size_t i = 0; i < COUNT_OF(requests); i++)
       assert_true(frame_check(&local, i * 100000, 90000, i) == PATTERN_SAME);
-    place_close(&local);
+    test_buffer_close(&local);
     far_close(&far);
   }
 }
 
 /* ---- a damaged byte on tcp */
 
-/* A second connection of the couple, which goes through the proxy. */
+/* A second connection of the pair, which goes through the proxy. */
 typedef struct detour {
   proxy_t *proxy;
   hmc_peer_t *peer, *back;
   hmc_remote_t *remote; /* of the region "victim" */
   far_t victim, words;
   hmc_remote_t *word;
-  place_t local;
+  test_buffer_t local;
 } detour_t;
 
 #define VICTIM_SIZE (3 * MIB)
 
-static void detour_open(detour_t *detour, couple_t *couple) {
+static void detour_open(detour_t *detour, context_pair_t *pair) {
   uint16_t port = 0;
-  detour->victim = far_make(couple, (far_options_t){.name = "victim", .size = VICTIM_SIZE, .lend = true});
-  detour->words = far_make(couple, (far_options_t){.name = "words", .size = 64});
-  detour->local = near_make(couple, VICTIM_SIZE, false);
-  detour->proxy = proxy_start(couple->port, &port);
-  assert_success(hmc_context_connect(couple->here, "127.0.0.1", port, stamp.type, 0, &detour->peer));
-  assert_success(hmc_context_accept(couple->there, 0, &detour->back));
+  detour->victim = far_make(pair, (far_options_t){.name = "victim", .size = VICTIM_SIZE, .lend = true});
+  detour->words = far_make(pair, (far_options_t){.name = "words", .size = 64});
+  detour->local = near_make(pair, VICTIM_SIZE, false);
+  detour->proxy = proxy_start(pair->port, &port);
+  assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &detour->peer));
+  assert_success(hmc_context_accept(pair->there, 0, &detour->back));
   assert_success(hmc_remote_open(detour->peer, "victim", 0, &detour->remote));
   assert_success(hmc_remote_open(detour->peer, "words", 0, &detour->word));
 }
@@ -80,16 +80,16 @@ static void detour_close(detour_t *detour) {
   hmc_peer_close(detour->peer);
   hmc_peer_close(detour->back);
   proxy_stop(detour->proxy);
-  place_close(&detour->local);
+  test_buffer_close(&detour->local);
   far_close(&detour->words);
   far_close(&detour->victim);
 }
 
 /* Writes a pattern with a mark in it; the byte behind the mark lies at `at` + PROXY_MARK_SIZE. */
-static void write_marked(const place_t *place, uint64_t length, uint64_t at, uint64_t seed) {
+static void write_marked(const test_buffer_t *place, uint64_t length, uint64_t at, uint64_t seed) {
   owner_frame_write(place, 0, length, seed);
   shared_begin();
-  place_store(place, at, PROXY_MARK, PROXY_MARK_SIZE);
+  test_buffer_store(place, at, PROXY_MARK, PROXY_MARK_SIZE);
   shared_end();
 }
 
@@ -97,8 +97,8 @@ static void write_marked(const place_t *place, uint64_t length, uint64_t at, uin
 static bool is_same(const detour_t *detour, uint64_t length) {
   static uint8_t here[VICTIM_SIZE], there[VICTIM_SIZE];
   shared_begin();
-  place_load(&detour->local, 0, here, length);
-  place_load(&detour->victim.place, 0, there, length);
+  test_buffer_load(&detour->local, 0, here, length);
+  test_buffer_load(&detour->victim.place, 0, there, length);
   bool same = memcmp(here, there, length) == 0;
   shared_end();
   return same;
@@ -122,7 +122,7 @@ static hmc_status_t move_marked(detour_t *detour, bool put, bool list, uint64_t 
   return status;
 }
 
-static void damage_one(couple_t *couple, detour_t *detour, bool put, uint64_t length, uint64_t at, uint64_t seed) {
+static void damage_one(context_pair_t *pair, detour_t *detour, bool put, uint64_t length, uint64_t at, uint64_t seed) {
   /* unchecked, the damage goes unseen: the proxy does what it is here for */
   uint32_t damages = proxy_damages(detour->proxy);
   proxy_damage_marked(detour->proxy, 1);
@@ -142,7 +142,7 @@ static void damage_one(couple_t *couple, detour_t *detour, bool put, uint64_t le
   assert_string_not_equal(hmc_last_error(), "");
   assert_int_equal(proxy_damages(detour->proxy), damages + 2);
   assert_true(word_load(&detour->words.place, 8) == word);
-  assert_no_notification(couple->there);
+  assert_no_notification(pair->there);
   /* the peers go on */
   assert_success(move_marked(detour, put, false, length, at, &checked, seed + 2));
   assert_true(is_same(detour, length));
@@ -151,17 +151,17 @@ static void damage_one(couple_t *couple, detour_t *detour, bool put, uint64_t le
   assert_true(word_load(&detour->words.place, 8) == word + 1);
   uint8_t note[8];
   size_t size = 0;
-  assert_success(hmc_notification_receive(couple->there, note, sizeof note, &size, NULL, 0));
+  assert_success(hmc_notification_receive(pair->there, note, sizeof note, &size, NULL, 0));
 }
 
 /* One of many under way is damaged: it alone fails. */
 static void damage_among_many(detour_t *detour, bool put) {
   enum { COUNT = 20, LENGTH = 50000, VICTIM = 13 };
   hmc_request_t *requests[COUNT];
-  const place_t *source = put ? &detour->local : &detour->victim.place;
+  const test_buffer_t *source = put ? &detour->local : &detour->victim.place;
   owner_frame_write(source, 0, COUNT * LENGTH, 5);
   shared_begin();
-  place_store(source, VICTIM * LENGTH + 20000, PROXY_MARK, PROXY_MARK_SIZE);
+  test_buffer_store(source, VICTIM * LENGTH + 20000, PROXY_MARK, PROXY_MARK_SIZE);
   shared_end();
   owner_fill(put ? &detour->victim.place : &detour->local, 0, COUNT * LENGTH, 0);
   proxy_damage_marked(detour->proxy, 1);
@@ -174,12 +174,12 @@ static void damage_among_many(detour_t *detour, bool put) {
   for (size_t i = 0; i < COUNT; i++) assert_status(finish(requests[i]), i == VICTIM ? HMC_CORRUPT : HMC_SUCCESS);
 }
 
-static void damage_on_tcp(couple_t *couple) {
+static void damage_on_tcp(context_pair_t *pair) {
   static const uint64_t cases[][2] = {{100, 30}, {513, 1}, {5000, 4000}, {3 * MIB, 10}, {3 * MIB, 3 * MIB / 2 + 1}};
   detour_t detour;
-  detour_open(&detour, couple);
+  detour_open(&detour, pair);
   for (int put = 0; put < 2; put++) {
-    for (uint64_t i = 0; i < COUNT_OF(cases); i++) damage_one(couple, &detour, put, cases[i][0], cases[i][1], 10 * i);
+    for (uint64_t i = 0; i < COUNT_OF(cases); i++) damage_one(pair, &detour, put, cases[i][0], cases[i][1], 10 * i);
     damage_among_many(&detour, put);
   }
   /* the last byte of all, for it comes with the end */
@@ -190,9 +190,9 @@ static void damage_on_tcp(couple_t *couple) {
 }
 
 /* Encrypted payload protects itself: a damaged stream is given up, and other peers do not notice. */
-static void damage_encrypted(couple_t *couple) {
+static void damage_encrypted(context_pair_t *pair) {
   detour_t detour;
-  detour_open(&detour, couple);
+  detour_open(&detour, pair);
   assert_success(move_marked(&detour, true, false, VICTIM_SIZE, 50, NULL, 1));
   assert_true(is_same(&detour, VICTIM_SIZE));
   proxy_damage_chunk(detour.proxy, 8192);
@@ -210,7 +210,7 @@ static void damage_encrypted(couple_t *couple) {
  * waits for its turn, and changes nothing in the moment between a copy and its check. */
 typedef struct scribbler {
   pthread_t thread;
-  const place_t *place;
+  const test_buffer_t *place;
   _Atomic bool stop;
 } scribbler_t;
 
@@ -230,14 +230,14 @@ static void *scribble(void *argument) {
 
 /* Moves bytes while somebody scribbles on them, until that was found; then, undisturbed, all is well. Through UCX it is
  * the source that changes: what arrives is checked before it is in memory that its owner could unmap. */
-static void scribble_on(couple_t *couple, bool put, bool lend) {
+static void scribble_on(context_pair_t *pair, bool put, bool lend) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   const uint64_t size = MIB + 11;
-  place_t there, here;
+  test_buffer_t there, here;
   hmc_remote_t *remote = NULL;
-  assert_success(place_open(&there, couple->there, cpu, size, "scribbled", HMC_REMOTE_ALL, lend));
-  assert_success(place_open(&here, couple->here, put ? stamp.near : cpu, size, NULL, 0, false));
-  assert_success(hmc_remote_open(couple->peer, "scribbled", 0, &remote));
+  assert_success(test_buffer_open(&there, pair->there, cpu, size, "scribbled", HMC_REMOTE_ALL, lend));
+  assert_success(test_buffer_open(&here, pair->here, put ? stamp.near : cpu, size, NULL, 0, false));
+  assert_success(hmc_remote_open(pair->peer, "scribbled", 0, &remote));
   owner_fill(&there, 0, size, 0x33);
   bytes_fill(&here, 0, size, 0x44);
   bool at_source = stamp.type == HMC_CONNECTION_UCX;
@@ -255,15 +255,15 @@ static void scribble_on(couple_t *couple, bool put, bool lend) {
   assert_success(put ? put_with(&here, 0, remote, 0, size, &checked) : get_with(&here, 0, remote, 0, size, &checked));
   assert_int_equal(owner_others(put ? &there : &here, 0, size, put ? 0x44 : 0x33, put ? 0x44 : 0x33), 0);
   hmc_remote_close(remote);
-  place_close(&here);
-  place_close(&there);
+  test_buffer_close(&here);
+  test_buffer_close(&there);
 }
 
-static void damage_on_one_host(couple_t *couple) {
+static void damage_on_one_host(context_pair_t *pair) {
   for (int lend = 0; lend < 2; lend++) {
-    scribble_on(couple, true, lend);
+    scribble_on(pair, true, lend);
     if (stamp_is_host()) /* a device's bytes are checked before they are there */
-      scribble_on(couple, false, lend);
+      scribble_on(pair, false, lend);
   }
 }
 

@@ -87,16 +87,16 @@ static void waiters_end(waiter_t *waiters, size_t count) {
 
 void closing_a_peer_wakes_those_who_wait(void **state) {
   enum { PEERS = SANITIZED ? 20 : 40 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_peer_t *peers[PEERS];
   hmc_remote_t *remotes[PEERS];
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t random = 3;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   assert_success(hmc_peer_get_info(distant.peer, &info));
   for (size_t i = 0; i < PEERS; i++) {
-    assert_success(hmc_context_connect(couple->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
     assert_success(hmc_remote_open(peers[i], "distant", 0, &remotes[i]));
     assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
   }
@@ -121,12 +121,12 @@ void closing_a_peer_wakes_those_who_wait(void **state) {
 
 void destroying_a_context_wakes_those_who_wait(void **state) {
   enum { ROUNDS = SANITIZED ? 5 : 10 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_context_t *contexts[ROUNDS];
   hmc_remote_t *remotes[ROUNDS];
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   assert_success(hmc_peer_get_info(distant.peer, &info));
   for (size_t i = 0; i < ROUNDS; i++) {
     hmc_peer_t *peer = NULL;

@@ -11,10 +11,10 @@
 /* A large request ends when it is cancelled or its time is over, wherever its bytes are copied; what comes later is not
  * disturbed, and the caller's memory is not read any more. */
 void large_requests_can_be_ended(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   if (!stamp_is_plain()) return; /* host memories: the others go through the same stages as small ones */
-  far_t far = far_make(couple, (far_options_t){.name = "large", .size = LARGE});
-  place_t local = near_make(couple, LARGE, false);
+  far_t far = far_make(pair, (far_options_t){.name = "large", .size = LARGE});
+  test_buffer_t local = near_make(pair, LARGE, false);
   hmc_request_t *request = NULL;
   int cancelled = 0;
   for (int round = 1; round <= 6; round++) {
@@ -31,17 +31,17 @@ void large_requests_can_be_ended(void **state) {
     assert_int_equal(owner_others(&far.place, 0, LARGE, (uint8_t)round, (uint8_t)round), 0);
   }
   assert_true(cancelled > 0); /* one that copies before it returns is complete by then, every time */
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 /* Signal and notification of a large request come after its bytes. */
 void large_requests_tell_after_the_data(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint64_t size = 3 * MIB + 12345;
-  far_t far = far_make(couple, (far_options_t){.name = "large", .size = size});
-  far_t word = far_make(couple, (far_options_t){.name = "word", .size = 64});
-  place_t local = near_make(couple, size, false);
+  far_t far = far_make(pair, (far_options_t){.name = "large", .size = size});
+  far_t word = far_make(pair, (far_options_t){.name = "word", .size = 64});
+  test_buffer_t local = near_make(pair, size, false);
   for (uint64_t round = 1; round <= 10; round++) {
     uint8_t told = 0;
     size_t length = 0;
@@ -54,13 +54,13 @@ void large_requests_tell_after_the_data(void **state) {
     hmc_request_t *request = NULL;
     bytes_fill(&local, 0, size, (uint8_t)round);
     assert_success(hmc_put_nb(local.region, 0, far.remote, 0, size, &options, &request));
-    assert_success(hmc_notification_receive(couple->there, &told, 1, &length, NULL, 0));
+    assert_success(hmc_notification_receive(pair->there, &told, 1, &length, NULL, 0));
     assert_int_equal(told, round);
     assert_int_equal(word_load(&word.place, 0), round);
     assert_int_equal(owner_others(&far.place, 0, size, (uint8_t)round, (uint8_t)round), 0);
     assert_success(finish(request));
   }
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&word);
   far_close(&far);
 }
@@ -68,12 +68,12 @@ void large_requests_tell_after_the_data(void **state) {
 /* ---- deadlines of the caller's own */
 
 void calls_have_deadlines_of_their_own(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   distant_stop(&distant);
   hmc_operation_options_t brief = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 120};
-  place_t local = near_make(couple, 4096, false);
+  test_buffer_t local = near_make(pair, 4096, false);
   uint64_t fetched = 99, start = now_ms();
   assert_status(hmc_atomic_with(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, &fetched, &brief), HMC_TIMEOUT);
   assert_took(start, 120, 120);
@@ -101,18 +101,18 @@ void calls_have_deadlines_of_their_own(void **state) {
   assert_success(hmc_put_with(local.region, 0, distant.remote, 4096, 4096, &brief));
   assert_success(hmc_get_with(local.region, 0, distant.remote, 4096, 4096, NULL));
   for (size_t i = 0; i < 2; i++) hmc_request_free(requests[i]);
-  place_close(&local);
+  test_buffer_close(&local);
   distant_end(&distant);
 }
 
 /* ---- bounds */
 
 void requests_have_a_bound(void **state) {
-  couple_t narrow;
+  context_pair_t narrow;
   (void)state;
-  couple_open(&narrow, (const char *const[]){"HMC_REQUESTS", "40", NULL});
+  context_pair_open(&narrow, (const char *const[]){"HMC_REQUESTS", "40", NULL});
   far_t far = far_make(&narrow, (far_options_t){.name = "far", .size = 64});
-  place_t local = near_make(&narrow, 64, false);
+  test_buffer_t local = near_make(&narrow, 64, false);
   hmc_request_t *requests[40], *more = NULL;
   for (int round = 0; round < 2; round++) {
     for (size_t i = 0; i < COUNT_OF(requests); i++)
@@ -122,9 +122,9 @@ void requests_have_a_bound(void **state) {
     assert_null(more);
     for (size_t i = 0; i < COUNT_OF(requests); i++) assert_success(finish(requests[i]));
   }
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&narrow);
+  context_pair_close(&narrow);
 }
 
 /* ---- callbacks */
@@ -142,9 +142,9 @@ static void free_and_count(hmc_request_t *request, hmc_status_t status, void *us
 /* Waited for and freed, freed at once, freed by itself: one call for each, and none after the free. */
 void callbacks_are_called_exactly_once(void **state) {
   enum { PUTS = 1000 };
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64, .lend = true});
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  test_buffer_t local = near_make(pair, 64, false);
   for (int way = 0; way < 3; way++) {
     _Atomic uint32_t calls = 0;
     hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
@@ -163,12 +163,12 @@ void callbacks_are_called_exactly_once(void **state) {
     sleep_ms(20);
     assert_int_equal(atomic_load(&calls), PUTS);
   }
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 typedef struct dial {
-  couple_t *couple;
+  context_pair_t *pair;
   _Atomic int status; /* -1: not called yet */
 } dial_t;
 
@@ -177,14 +177,14 @@ static void dial_in_callback(hmc_request_t *request, hmc_status_t status, void *
   dial_t *dial = user;
   hmc_peer_t *peer = NULL;
   atomic_store(&dial->status,
-               (int)hmc_context_connect(dial->couple->here, "127.0.0.1", dial->couple->port, stamp.type, 0, &peer));
+               (int)hmc_context_connect(dial->pair->here, "127.0.0.1", dial->pair->port, stamp.type, 0, &peer));
 }
 
 void callbacks_may_not_connect(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64});
-  place_t local = near_make(couple, 64, false);
-  dial_t dial = {couple, -1};
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
+  dial_t dial = {pair, -1};
   hmc_operation_options_t options = {
       .size = sizeof(hmc_operation_options_t), .callback = dial_in_callback, .user = &dial};
   hmc_request_t *request = NULL;
@@ -193,7 +193,7 @@ void callbacks_may_not_connect(void **state) {
   while (atomic_load(&dial.status) < 0 && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(&dial.status), HMC_UNSUPPORT);
   assert_success(finish(request));
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
@@ -201,7 +201,7 @@ void callbacks_may_not_connect(void **state) {
 
 typedef struct putter {
   pthread_t thread;
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   hmc_status_t status;
 } putter_t;
@@ -214,12 +214,12 @@ static void *put_blocking(void *argument) {
 
 /* A local region that closes ends the operations that move its bytes, and is not touched any more. */
 void closing_a_local_region_ends_its_operations(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   if (stamp_is("shm") && !stamp_is_host())
     return; /* this side's device moves the bytes: a stopped peer holds up none */
   distant_t distant;
-  distant_start(&distant, couple);
-  place_t local = near_make(couple, 4 * MIB, true), other = near_make(couple, 4096, false);
+  distant_start(&distant, pair);
+  test_buffer_t local = near_make(pair, 4 * MIB, true), other = near_make(pair, 4096, false);
   hmc_request_t *requests[8], *kept = NULL;
   distant_stop(&distant);
   for (size_t i = 0; i < COUNT_OF(requests); i++)
@@ -228,14 +228,14 @@ void closing_a_local_region_ends_its_operations(void **state) {
   putter_t putter = {.local = &local, .remote = distant.remote};
   assert_int_equal(pthread_create(&putter.thread, NULL, put_blocking, &putter), 0);
   sleep_ms(100); /* it waits by then, or at least */
-  place_withdraw(&local);
+  test_buffer_withdraw(&local);
   pthread_join(putter.thread, NULL);
   assert_status(putter.status, HMC_CANCELLED);
   for (size_t i = 0; i < COUNT_OF(requests); i++) assert_status(finish(requests[i]), HMC_CANCELLED);
   assert_status(hmc_request_test(kept), HMC_IN_PROGRESS);
   distant_continue(&distant);
   assert_success(finish(kept));
-  place_close(&local);
-  place_close(&other);
+  test_buffer_close(&local);
+  test_buffer_close(&other);
   distant_end(&distant);
 }

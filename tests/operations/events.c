@@ -24,17 +24,17 @@ static void drain(int descriptor) {
 /* ---- the event descriptor */
 
 void event_descriptor_polls(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
-  place_t local = near_make(couple, LENGTH, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
+  test_buffer_t local = near_make(pair, LENGTH, false);
   int descriptor = -1, again = -1, other = -1;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   assert_success(put_with(&local, 0, far.remote, 0, 8, NULL)); /* before the first call: not counted */
-  assert_success(hmc_context_event_descriptor(couple->here, &descriptor));
-  assert_success(hmc_context_event_descriptor(couple->here, &again));
-  assert_success(hmc_context_event_descriptor(couple->there, &other));
+  assert_success(hmc_context_event_descriptor(pair->here, &descriptor));
+  assert_success(hmc_context_event_descriptor(pair->here, &again));
+  assert_success(hmc_context_event_descriptor(pair->there, &other));
   assert_int_equal(descriptor, again);
   assert_int_not_equal(descriptor, other);
   if (is_readable(descriptor, 20)) drain(descriptor); /* the put before may be told as late as now */
@@ -86,8 +86,8 @@ void event_descriptor_polls(void **state) {
   }
   assert_false(is_readable(other, 0));
   assert_status(hmc_context_event_descriptor(NULL, &again), HMC_INVALID_CONFIG);
-  assert_status(hmc_context_event_descriptor(couple->here, NULL), HMC_INVALID_CONFIG);
-  place_close(&local);
+  assert_status(hmc_context_event_descriptor(pair->here, NULL), HMC_INVALID_CONFIG);
+  test_buffer_close(&local);
   far_close(&made);
   far_close(&far);
 }
@@ -119,15 +119,15 @@ static void await_calls(_Atomic uint32_t *count, uint32_t wanted) {
 
 void callback_once_by_the_service_thread(void **state) {
   enum { KINDS = 10 };
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
-  place_t local = near_make(couple, LENGTH, false);
-  place_t got = near_make(couple, 2 * LENGTH, false); /* what is under way at the same time shares no bytes */
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
+  test_buffer_t local = near_make(pair, LENGTH, false);
+  test_buffer_t got = near_make(pair, 2 * LENGTH, false); /* what is under way at the same time shares no bytes */
   hmc_segment_t pieces[] = {{0, 0, 10}, {100, 100, 10}};
   hmc_batch_t *batch = NULL;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   distant_stop(&distant);
   assert_success(hmc_batch_create(local.region, far.remote, pieces, 2, &batch));
   for (int round = 0; round < (SANITIZED ? 3 : 10); round++) {
@@ -170,19 +170,19 @@ void callback_once_by_the_service_thread(void **state) {
     }
     uint8_t note[8];
     size_t size = 0;
-    assert_success(hmc_notification_receive(couple->there, note, sizeof note, &size, NULL, 0));
+    assert_success(hmc_notification_receive(pair->there, note, sizeof note, &size, NULL, 0));
   }
   hmc_batch_free(batch);
   target_kill(&distant.target);
-  place_close(&got);
-  place_close(&local);
+  test_buffer_close(&got);
+  test_buffer_close(&local);
   far_close(&made);
   far_close(&far);
 }
 
 /* A chain in which each callback starts the next operation and frees what is done. */
 typedef struct relay {
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remotes[2];
   _Atomic uint32_t runs;
   uint32_t most;
@@ -205,10 +205,10 @@ static void run_on(hmc_request_t *request, hmc_status_t status, void *user) {
 }
 
 void callback_starts_the_next(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
-  place_t local = near_make(couple, LENGTH, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
+  test_buffer_t local = near_make(pair, LENGTH, false);
   relay_t relay = {.local = &local, .remotes = {far.remote, made.remote}, .most = SANITIZED ? 300 : 2000};
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = run_on, .user = &relay};
   bytes_fill(&local, 0, LENGTH, 0x5a);
@@ -217,7 +217,7 @@ void callback_starts_the_next(void **state) {
   assert_status(relay.status, HMC_SUCCESS);
   for (uint64_t run = 1; run < relay.most; run++)
     if (run % 3) assert_int_equal(owner_others(run % 2 ? &made.place : &far.place, run * 16, 16, 0x5a, 0x5a), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&made);
   far_close(&far);
 }
@@ -239,11 +239,11 @@ static void on_promise(hmc_request_t *request, hmc_status_t status, void *user) 
 
 /* Once hmc_request_free has returned, the callback neither comes nor is still running. */
 void callback_not_after_free(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const size_t rounds = SANITIZED ? 1500 : 10000;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64, .lend = true});
-  far_t made = far_make(couple, (far_options_t){.name = "made", .size = 64});
-  place_t local = near_make(couple, 64, false);
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  far_t made = far_make(pair, (far_options_t){.name = "made", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
   promise_t *promises = calloc(rounds, sizeof *promises);
   assert_non_null(promises);
   uint64_t random = 1;
@@ -266,7 +266,7 @@ void callback_not_after_free(void **state) {
   assert_int_equal(late, 0);
   assert_true(came > 0); /* some were in time */
   free(promises);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&made);
   far_close(&far);
 }
@@ -277,11 +277,11 @@ static void free_at_once(hmc_request_t *request, hmc_status_t status, void *user
 }
 
 void callback_may_free(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint32_t rounds = SANITIZED ? 500 : 3000;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  far_t made = far_make(couple, (far_options_t){.name = "made", .size = LENGTH});
-  place_t local = near_make(couple, LENGTH, false);
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
+  test_buffer_t local = near_make(pair, LENGTH, false);
   _Atomic uint32_t count = 0;
   hmc_operation_options_t options = {
       .size = sizeof(hmc_operation_options_t), .callback = free_at_once, .user = (void *)&count};
@@ -289,10 +289,10 @@ void callback_may_free(void **state) {
     hmc_request_t *request = NULL;
     hmc_remote_t *remote = i % 2 ? far.remote : made.remote;
     assert_success(hmc_put_nb(local.region, 0, remote, 0, i % 5 ? 100 : LENGTH, &options, &request));
-    if (i % 100 == 99) assert_success(hmc_peer_flush(couple->peer, 0));
+    if (i % 100 == 99) assert_success(hmc_peer_flush(pair->peer, 0));
   }
   await_calls(&count, rounds);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&made);
   far_close(&far);
 }
@@ -300,8 +300,8 @@ void callback_may_free(void **state) {
 /* ---- what a callback may wait for */
 
 typedef struct inside {
-  couple_t *couple;
-  const place_t *local;
+  context_pair_t *pair;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   _Atomic uint32_t runs;
   hmc_status_t put, get, any, all, flushed;
@@ -329,7 +329,7 @@ static void wait_inside(hmc_request_t *request, hmc_status_t status, void *user)
   HMC_IGNORE(hmc_get_nb(region, LENGTH, inside->remote, 0, LENGTH, NULL, &requests[1]));
   HMC_IGNORE(hmc_atomic_nb(inside->remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL, NULL, &requests[2]));
   inside->any = hmc_request_wait_any(requests, 3, &index);
-  inside->flushed = hmc_peer_flush(inside->couple->peer, 0);
+  inside->flushed = hmc_peer_flush(inside->pair->peer, 0);
   inside->all = hmc_request_wait_all(requests, 3);
   for (size_t i = 0; i < 3; i++) hmc_request_free(requests[i]);
   atomic_fetch_add(&inside->runs, 1);
@@ -337,12 +337,12 @@ static void wait_inside(hmc_request_t *request, hmc_status_t status, void *user)
 
 /* Nobody else moves them on then. */
 void callback_waits_for_operations(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  place_t local = near_make(couple, 2 * LENGTH, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  test_buffer_t local = near_make(pair, 2 * LENGTH, false);
   bytes_fill(&local, 0, LENGTH, 0x77);
   for (int round = 0; round < (SANITIZED ? 5 : 30); round++) {
-    inside_t inside = {.couple = couple, .local = &local, .remote = far.remote};
+    inside_t inside = {.pair = pair, .local = &local, .remote = far.remote};
     run_inside(&inside, wait_inside);
     assert_status(inside.put, HMC_SUCCESS);
     assert_status(inside.get, HMC_SUCCESS);
@@ -351,20 +351,20 @@ void callback_waits_for_operations(void **state) {
     assert_status(inside.all, HMC_SUCCESS);
   }
   assert_int_equal(bytes_other(&local, LENGTH, LENGTH, 0x77, 0x77), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 static void ask_inside(hmc_request_t *request, hmc_status_t status, void *user) {
   (void)request, (void)status;
   inside_t *inside = user;
-  hmc_context_t *context = inside->couple->here;
+  hmc_context_t *context = inside->pair->here;
   hmc_remote_t *remote = NULL;
   hmc_peer_t *peer = NULL;
   uint8_t data[8];
   size_t size = 0;
   uint64_t start = now_ms();
-  inside->opened = hmc_remote_open(inside->couple->peer, "far", 0, &remote);
+  inside->opened = hmc_remote_open(inside->pair->peer, "far", 0, &remote);
   inside->accepted = hmc_context_accept(context, 0, &peer);
   inside->received = hmc_notification_receive(context, data, sizeof data, &size, NULL, 0);
   hmc_context_destroy(context);
@@ -374,16 +374,16 @@ static void ask_inside(hmc_request_t *request, hmc_status_t status, void *user) 
 
 /* What the service thread would have to bring is refused, at once. */
 void callback_waits_for_nobody_else(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
-  place_t local = near_make(couple, LENGTH, false);
-  inside_t inside = {.couple = couple, .local = &local, .remote = far.remote};
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  test_buffer_t local = near_make(pair, LENGTH, false);
+  inside_t inside = {.pair = pair, .local = &local, .remote = far.remote};
   run_inside(&inside, ask_inside);
   assert_status(inside.opened, HMC_UNSUPPORT);
   assert_status(inside.accepted, HMC_UNSUPPORT);
   assert_status(inside.received, HMC_UNSUPPORT);
   assert_true(inside.took < SLACK_MS);
   assert_success(hmc_put(local.region, 0, far.remote, 0, LENGTH)); /* the context is still there */
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }

@@ -118,26 +118,26 @@ static void count_end(void) { calls.on = false; }
 /* ---- what is counted */
 
 typedef struct scene {
-  couple_t couple;
+  context_pair_t pair;
   far_t made, lent;
-  place_t local;
+  test_buffer_t local;
 } scene_t;
 
 #define SMALL_MAX 4096u
 #define PUTS 10000u
 
 static void scene_open(scene_t *scene) {
-  couple_open(&scene->couple, NULL);
-  scene->made = far_make(&scene->couple, (far_options_t){.name = "made", .size = 4 * SMALL_MAX});
-  scene->lent = far_make(&scene->couple, (far_options_t){.name = "lent", .size = 4 * SMALL_MAX, .lend = true});
-  scene->local = near_make(&scene->couple, 4 * SMALL_MAX, false);
+  context_pair_open(&scene->pair, NULL);
+  scene->made = far_make(&scene->pair, (far_options_t){.name = "made", .size = 4 * SMALL_MAX});
+  scene->lent = far_make(&scene->pair, (far_options_t){.name = "lent", .size = 4 * SMALL_MAX, .lend = true});
+  scene->local = near_make(&scene->pair, 4 * SMALL_MAX, false);
 }
 
 static void scene_close(scene_t *scene) {
-  place_close(&scene->local);
+  test_buffer_close(&scene->local);
   far_close(&scene->lent);
   far_close(&scene->made);
-  couple_close(&scene->couple);
+  context_pair_close(&scene->pair);
 }
 
 /* Small puts, and every fourth time a get, of all sizes up to a page. */
@@ -263,7 +263,7 @@ static int open_case(void **state) {
 
 static int close_case(void **state) {
   (void)state;
-  couples_end();
+  context_pairs_end();
   watch_end();
   return 0;
 }

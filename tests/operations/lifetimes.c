@@ -39,21 +39,21 @@ static void close_the_others(hmc_request_t *request, hmc_status_t status, void *
 void two_callbacks_close_each_others(void **state) {
   (void)state;
   for (int round = 0; round < (SANITIZED ? 3 : 10); round++) {
-    couple_t couples[2] = {{.test = NULL}};
+    context_pair_t pairs[2] = {{.test = NULL}};
     far_t fars[2];
-    place_t nears[2];
+    test_buffer_t nears[2];
     hmc_request_t *requests[2];
     closer_t closers[2];
     _Atomic uint32_t inside = 0, done = 0;
     for (int i = 0; i < 2; i++) {
-      couple_open(&couples[i], NULL);
-      fars[i] = far_make(&couples[i], (far_options_t){.name = "far", .size = LENGTH});
-      nears[i] = near_make(&couples[i], LENGTH, false);
+      context_pair_open(&pairs[i], NULL);
+      fars[i] = far_make(&pairs[i], (far_options_t){.name = "far", .size = LENGTH});
+      nears[i] = near_make(&pairs[i], LENGTH, false);
     }
     for (int i = 0; i < 2; i++) {
       hmc_region_t *named = NULL;
-      assert_success(hmc_region_allocate(couples[!i].here, stamp.near, LENGTH, "to be closed", HMC_REMOTE_ALL, &named));
-      closers[i] = (closer_t){couples[!i].back, named, &inside, &done};
+      assert_success(hmc_region_allocate(pairs[!i].here, stamp.near, LENGTH, "to be closed", HMC_REMOTE_ALL, &named));
+      closers[i] = (closer_t){pairs[!i].back, named, &inside, &done};
     }
     for (int i = 0; i < 2; i++) {
       hmc_operation_options_t options = {.size = sizeof options, .callback = close_the_others, .user = &closers[i]};
@@ -63,9 +63,9 @@ void two_callbacks_close_each_others(void **state) {
     assert_int_equal(atomic_load(&done), 2);
     for (int i = 0; i < 2; i++) {
       hmc_request_free(requests[i]);
-      place_close(&nears[i]);
-      place_close(&fars[i].place);
-      couple_close(&couples[i]);
+      test_buffer_close(&nears[i]);
+      test_buffer_close(&fars[i].place);
+      context_pair_close(&pairs[i]);
     }
   }
 }
@@ -83,9 +83,9 @@ static uint64_t cpu_ms(void) {
  * left costs nothing. */
 void peers_that_hang_up_at_once(void **state) {
   enum { PEERS = 60, REST_MS = 600 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint16_t port = 0;
-  assert_success(hmc_context_listen(couple->here, "127.0.0.1", 0, &port));
+  assert_success(hmc_context_listen(pair->here, "127.0.0.1", 0, &port));
   hmc_context_t *visitor = NULL;
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "visitor"}, &visitor));
@@ -94,7 +94,7 @@ void peers_that_hang_up_at_once(void **state) {
   for (int i = 0; i < PEERS; i++) {
     dialled[i] = NULL;
     assert_success(hmc_context_connect(visitor, "127.0.0.1", port, stamp.type, 0, &dialled[i]));
-    if (i % 2) assert_success(hmc_context_accept(couple->here, 0, &accepted[count++]));
+    if (i % 2) assert_success(hmc_context_accept(pair->here, 0, &accepted[count++]));
     hmc_peer_close(dialled[i]);
   }
   for (uint32_t i = 0; i < count; i++) {
@@ -129,13 +129,13 @@ static void *close_at_once(void *argument) {
 
 void hosts_that_hang_up_at_once(void **state) {
   enum { PEERS = 60 };
-  couple_t *couple = *state;
-  host_t host = {couple->there, PEERS};
+  context_pair_t *pair = *state;
+  host_t host = {pair->there, PEERS};
   pthread_t thread;
   hmc_peer_t *peers[PEERS] = {NULL};
   assert_int_equal(pthread_create(&thread, NULL, close_at_once, &host), 0);
   for (int i = 0; i < PEERS; i++)
-    assert_success(hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &peers[i]));
   pthread_join(thread, NULL);
   for (int i = 0; i < PEERS; i++) {
     hmc_peer_info_t info = {.size = sizeof info, .state = HMC_PEER_CONNECTED};
@@ -182,10 +182,10 @@ static void become_parent(uint16_t port, int ready) {
 
 /* A child may use HMC by contexts of its own; what does not work there says so at once. */
 void a_child_connects_or_is_told_why(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint16_t port = 0;
   int status;
-  assert_success(hmc_context_listen(couple->here, "127.0.0.1", 0, &port));
+  assert_success(hmc_context_listen(pair->here, "127.0.0.1", 0, &port));
   fflush(NULL);
   pid_t child = fork();
   assert_true(child >= 0);
@@ -207,21 +207,21 @@ void a_child_connects_or_is_told_why(void **state) {
 }
 
 void a_child_keeps_no_peer_alive(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint16_t port = 0, again = 0;
   int ends[2], status;
   int32_t answer[2];
   hmc_peer_t *peer = NULL;
   hmc_peer_info_t info = {.size = sizeof info, .state = HMC_PEER_CONNECTED};
-  place_t local = near_make(couple, LENGTH, false);
+  test_buffer_t local = near_make(pair, LENGTH, false);
   hmc_remote_t *remote = NULL;
   assert_int_equal(pipe(ends), 0);
-  assert_success(hmc_context_listen(couple->here, "127.0.0.1", 0, &port));
+  assert_success(hmc_context_listen(pair->here, "127.0.0.1", 0, &port));
   fflush(NULL);
   pid_t parent = fork();
   assert_true(parent >= 0);
   if (parent == 0) become_parent(port, ends[1]);
-  assert_success(hmc_context_accept(couple->here, COUPLE_TIMEOUT_MS, &peer));
+  assert_success(hmc_context_accept(pair->here, COUPLE_TIMEOUT_MS, &peer));
   assert_int_equal(read(ends[0], answer, sizeof answer), sizeof answer);
   assert_success(hmc_remote_open(peer, "parent's", 0, &remote));
   assert_success(hmc_put(local.region, 0, remote, 0, LENGTH));
@@ -236,10 +236,10 @@ void a_child_keeps_no_peer_alive(void **state) {
   assert_status(hmc_put(local.region, 0, remote, 0, LENGTH), HMC_PEER_LOST);
   /* Its successor gets its port although the child lives. */
   assert_int_equal(kill(answer[0], 0), 0);
-  assert_success(hmc_context_listen(couple->there, "127.0.0.1", (uint16_t)answer[1], &again));
+  assert_success(hmc_context_listen(pair->there, "127.0.0.1", (uint16_t)answer[1], &again));
   kill(answer[0], SIGKILL);
   hmc_peer_close(peer);
-  place_close(&local);
+  test_buffer_close(&local);
   close(ends[0]);
   close(ends[1]);
 }
@@ -248,14 +248,14 @@ void a_child_keeps_no_peer_alive(void **state) {
 
 /* What is wrong there, or changes, after a context was made is not that context's business. */
 void the_environment_is_read_once(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const char *before = getenv("HMC_TIMEOUT");
   char *kept = before ? strdup(before) : NULL;
   hmc_peer_t *peer = NULL;
   hmc_context_t *context = NULL;
   setenv("HMC_TIMEOUT", "soon", 1);
   setenv("HMC_TRANSPORTS", "pigeons", 1);
-  hmc_status_t connected = hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &peer);
+  hmc_status_t connected = hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &peer);
   hmc_status_t made = hmc_context_create(NULL, &context);
   unsetenv("HMC_TRANSPORTS");
   kept ? setenv("HMC_TIMEOUT", kept, 1) : unsetenv("HMC_TIMEOUT");

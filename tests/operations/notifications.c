@@ -11,7 +11,7 @@ static void letters_write(uint8_t *text, size_t size, uint64_t seed) {
   for (size_t i = 0; i < size; i++) text[i] = (uint8_t)mix(seed * 5000 + i);
 }
 
-static hmc_status_t notify(const place_t *local, hmc_remote_t *remote, const void *text, size_t size) {
+static hmc_status_t notify(const test_buffer_t *local, hmc_remote_t *remote, const void *text, size_t size) {
   return put_with(local, 0, remote, 0, 0,
                   &(hmc_operation_options_t){
                       .size = sizeof(hmc_operation_options_t), .notification = text, .notification_size = size});
@@ -20,13 +20,13 @@ static hmc_status_t notify(const place_t *local, hmc_remote_t *remote, const voi
 /* ---- order and content */
 
 void notification_after_data_and_signal(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint64_t rounds = SANITIZED ? 60 : 300;
   static uint8_t sent[HMC_NOTIFICATION_MAX], got[HMC_NOTIFICATION_MAX + 8];
   for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(couple, (far_options_t){.name = "noted", .size = ROOM, .lend = lend});
-    far_t words = far_make(couple, (far_options_t){.name = "words", .size = 64, .lend = !lend});
-    place_t local = near_make(couple, ROOM, false);
+    far_t far = far_make(pair, (far_options_t){.name = "noted", .size = ROOM, .lend = lend});
+    far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64, .lend = !lend});
+    test_buffer_t local = near_make(pair, ROOM, false);
     for (uint64_t round = 1; round <= rounds; round++) {
       uint64_t length = mix(round) % (ROOM - 1024);
       size_t letters = round % 10 == 0 ? HMC_NOTIFICATION_MAX : 1 + mix(~round) % HMC_NOTIFICATION_MAX, size = 0;
@@ -43,28 +43,28 @@ void notification_after_data_and_signal(void **state) {
       assert_success(hmc_put_nb(local.region, 300, far.remote, 300, length, &options, &request));
       memset(sent, 0xff, letters); /* it was copied */
       memset(got, 0x77, sizeof got);
-      assert_success(hmc_notification_receive(couple->there, got, sizeof got, &size, &peer, 0));
+      assert_success(hmc_notification_receive(pair->there, got, sizeof got, &size, &peer, 0));
       assert_int_equal(owner_frame_check(&far.place, 300, length, round), PATTERN_SAME);
       assert_int_equal(word_load(&words.place, 8), round);
       assert_int_equal(size, letters);
-      assert_ptr_equal(peer, couple->back);
+      assert_ptr_equal(peer, pair->back);
       letters_write(sent, letters, round);
       assert_memory_equal(got, sent, letters);
       assert_int_equal(got[letters], 0x77);
       assert_success(finish(request));
     }
-    place_close(&local);
+    test_buffer_close(&local);
     far_close(&words);
     far_close(&far);
   }
 }
 
 void notification_after_a_get(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   for (int lend = 0; lend < 2; lend++) {
     const uint64_t length = MIB + 5;
-    far_t far = far_make(couple, (far_options_t){.name = "read", .size = length + 1024, .lend = lend});
-    place_t local = near_make(couple, length + 1024, false);
+    far_t far = far_make(pair, (far_options_t){.name = "read", .size = length + 1024, .lend = lend});
+    test_buffer_t local = near_make(pair, length + 1024, false);
     for (uint64_t round = 1; round <= (SANITIZED ? 5 : 20); round++) {
       hmc_operation_options_t options = {
           .size = sizeof(hmc_operation_options_t), .notification = &round, .notification_size = sizeof round};
@@ -74,13 +74,13 @@ void notification_after_a_get(void **state) {
       owner_frame_write(&far.place, 512, length, round);
       frame_write(&local, 512, length, ~round);
       assert_success(hmc_get_nb(local.region, 512, far.remote, 512, length, &options, &request));
-      assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+      assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, NULL, 0));
       owner_fill(&far.place, 512, length, 0xee); /* the owner may use its memory again */
       assert_int_equal(told, round);
       assert_success(finish(request));
       assert_true(frame_check(&local, 512, length, round) == PATTERN_SAME);
     }
-    place_close(&local);
+    test_buffer_close(&local);
     far_close(&far);
   }
 }
@@ -88,28 +88,28 @@ void notification_after_a_get(void **state) {
 /* ---- who sent it */
 
 void notification_names_its_sender(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64, .lend = true});
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64, .lend = true});
+  test_buffer_t local = near_make(pair, 64, false);
   hmc_peer_t *peers[3], *backs[3], *sender = NULL;
   hmc_remote_t *remotes[3];
   uint64_t told = 0;
   size_t size = 0;
   for (size_t i = 0; i < 3; i++) {
-    assert_success(hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &peers[i]));
-    assert_success(hmc_context_accept(couple->there, 0, &backs[i]));
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_context_accept(pair->there, 0, &backs[i]));
     assert_success(hmc_remote_open(peers[i], "inbox", 0, &remotes[i]));
   }
   for (uint64_t i = 0; i < 12; i++) assert_success(notify(&local, remotes[i % 3], &i, sizeof i));
   for (uint64_t i = 0; i < 6; i++) {
-    assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, &sender, 0));
+    assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, &sender, 0));
     assert_int_equal(told, i);
     assert_ptr_equal(sender, backs[i % 3]);
   }
   hmc_peer_close(backs[0]); /* closed here: nobody */
   hmc_peer_close(peers[1]); /* hung up there: still known here */
   for (uint64_t i = 6; i < 12; i++) {
-    assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, &sender, 0));
+    assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, &sender, 0));
     assert_int_equal(told, i);
     assert_ptr_equal(sender, i % 3 ? backs[i % 3] : NULL);
   }
@@ -117,40 +117,40 @@ void notification_names_its_sender(void **state) {
   hmc_peer_close(peers[2]);
   hmc_peer_close(backs[1]);
   hmc_peer_close(backs[2]);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 /* ---- buffers and deadlines */
 
 void notification_stays_until_it_fits(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64});
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
   uint8_t got[32] = {0};
   size_t size = 0;
-  hmc_peer_t *sender = couple->peer;
+  hmc_peer_t *sender = pair->peer;
   assert_success(notify(&local, far.remote, "twelve bytes", 12));
   assert_success(notify(&local, far.remote, "two", 3));
   for (size_t capacity = 0; capacity < 12; capacity++) {
     size = 0;
-    assert_status(hmc_notification_receive(couple->there, capacity ? got : NULL, capacity, &size, &sender, 0),
+    assert_status(hmc_notification_receive(pair->there, capacity ? got : NULL, capacity, &size, &sender, 0),
                   HMC_OUT_OF_RANGE);
     assert_int_equal(size, 12);
     assert_int_equal(got[0], 0);
-    assert_ptr_equal(sender, couple->peer);
+    assert_ptr_equal(sender, pair->peer);
     assert_error_has_number(12);
   }
-  assert_success(hmc_notification_receive(couple->there, got, 12, &size, &sender, 0));
+  assert_success(hmc_notification_receive(pair->there, got, 12, &size, &sender, 0));
   assert_memory_equal(got, "twelve bytes", 12);
-  assert_ptr_equal(sender, couple->back);
-  assert_success(hmc_notification_receive(couple->there, got, sizeof got, &size, NULL, 0));
+  assert_ptr_equal(sender, pair->back);
+  assert_success(hmc_notification_receive(pair->there, got, sizeof got, &size, NULL, 0));
   assert_int_equal(size, 3);
   assert_memory_equal(got, "two", 3);
 
   uint64_t start = now_ms();
   size = 99;
-  assert_status(hmc_notification_receive(couple->there, got, sizeof got, &size, &sender, 150), HMC_TIMEOUT);
+  assert_status(hmc_notification_receive(pair->there, got, sizeof got, &size, &sender, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   assert_int_equal(size, 99);
   hmc_context_t *hasty = NULL; /* 0: the context's deadline */
@@ -160,15 +160,15 @@ void notification_stays_until_it_fits(void **state) {
   assert_status(hmc_notification_receive(hasty, got, sizeof got, &size, NULL, 0), HMC_TIMEOUT);
   assert_took(start, 100, 100);
   hmc_context_destroy(hasty);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 void notification_queue_has_a_limit(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 4096, .lend = true});
-  far_t words = far_make(couple, (far_options_t){.name = "words", .size = 64});
-  place_t local = near_make(couple, 4096, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 4096, .lend = true});
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64});
+  test_buffer_t local = near_make(pair, 4096, false);
   hmc_request_t *requests[16];
   uint32_t number = 0, told = 0;
   size_t size = 0;
@@ -208,18 +208,18 @@ void notification_queue_has_a_limit(void **state) {
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, &last, &requests[1]));
   assert_status(hmc_request_cancel(requests[1]), HMC_CANCELLED); /* nor does what ends behind it */
   hmc_request_free(requests[1]);
-  assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+  assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, NULL, 0));
   assert_int_equal(told, 0);
   assert_success(finish(requests[0])); /* there was room for one */
   uint8_t seen[HMC_NOTIFICATION_QUEUE + 1] = {1};
   for (uint32_t i = 1; i <= HMC_NOTIFICATION_QUEUE; i++) {
-    assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, NULL, 0));
+    assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, NULL, 0));
     assert_int_equal(size, sizeof told);
     assert_true(told <= HMC_NOTIFICATION_QUEUE);
     assert_int_equal(seen[told]++, 0);
   }
-  assert_no_notification(couple->there);
-  place_close(&local);
+  assert_no_notification(pair->there);
+  test_buffer_close(&local);
   far_close(&words);
   far_close(&far);
 }
@@ -269,15 +269,15 @@ static void *receive_one(void *argument) {
 
 /* Each is taken by one; one who has no room for it does not keep it from the others who wait. */
 void notification_receivers_share(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64});
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
   static _Atomic uint8_t taken[1000];
   _Atomic uint32_t left = COUNT_OF(taken);
   receiver_t receivers[RECEIVERS];
   memset((void *)taken, 0, sizeof taken);
   for (size_t i = 0; i < RECEIVERS; i++) {
-    receivers[i] = (receiver_t){.context = couple->there, .left = &left, .taken = taken};
+    receivers[i] = (receiver_t){.context = pair->there, .left = &left, .taken = taken};
     assert_int_equal(pthread_create(&receivers[i].thread, NULL, receive_many, &receivers[i]), 0);
   }
   hmc_status_t status = HMC_SUCCESS;
@@ -289,7 +289,7 @@ void notification_receivers_share(void **state) {
   for (size_t i = 0; i < RECEIVERS; i++) assert_int_equal(receivers[i].wrong, 0);
 
   for (int round = 0; round < 5; round++) {
-    picky_t small = {.context = couple->there, .capacity = 2}, large = {.context = couple->there, .capacity = 64};
+    picky_t small = {.context = pair->there, .capacity = 2}, large = {.context = pair->there, .capacity = 64};
     assert_int_equal(pthread_create(&small.thread, NULL, receive_one, &small), 0);
     sleep_ms(20); /* it waits first */
     assert_int_equal(pthread_create(&large.thread, NULL, receive_one, &large), 0);
@@ -304,20 +304,20 @@ void notification_receivers_share(void **state) {
     uint8_t data[64];
     size_t size = 0;
     if (small.status == HMC_OUT_OF_RANGE)
-      assert_success(hmc_notification_receive(couple->there, data, sizeof data, &size, NULL, 0));
+      assert_success(hmc_notification_receive(pair->there, data, sizeof data, &size, NULL, 0));
   }
-  assert_no_notification(couple->there);
-  place_close(&local);
+  assert_no_notification(pair->there);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 /* ---- what is refused */
 
 void notification_refused(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   static uint8_t text[HMC_NOTIFICATION_MAX + 1];
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64});
-  place_t local = near_make(couple, 64, false);
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
   size_t size = 0;
   owner_fill(&far.place, 0, 64, 0x11);
   assert_status(notify(&local, far.remote, text, sizeof text), HMC_INVALID_CONFIG);
@@ -330,10 +330,10 @@ void notification_refused(void **state) {
       .size = sizeof(hmc_operation_options_t), .notification = text, .notification_size = 0}; /* none */
   assert_success(put_with(&local, 0, far.remote, 0, 0, &nothing));
   assert_int_equal(owner_others(&far.place, 0, 64, 0x11, 0x11), 0);
-  assert_no_notification(couple->there);
+  assert_no_notification(pair->there);
   assert_status(hmc_notification_receive(NULL, text, 8, &size, NULL, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_notification_receive(couple->there, NULL, 8, &size, NULL, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_notification_receive(couple->there, text, 8, NULL, NULL, 1), HMC_INVALID_CONFIG);
-  place_close(&local);
+  assert_status(hmc_notification_receive(pair->there, NULL, 8, &size, NULL, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_notification_receive(pair->there, text, 8, NULL, NULL, 1), HMC_INVALID_CONFIG);
+  test_buffer_close(&local);
   far_close(&far);
 }

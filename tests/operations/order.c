@@ -22,15 +22,15 @@ typedef struct bench {
 } bench_t;
 
 /* A local region of device memory that holds `before`, and a stream that turns it into `after`. */
-static bench_t *bench_open(couple_t *couple) {
+static bench_t *bench_open(context_pair_t *pair) {
   bench_t *bench = calloc(1, sizeof *bench);
   assert_non_null(bench);
   memset(bench->before, 'b', BYTES);
   memset(bench->after, 'a', BYTES);
-  bench->far = far_make(couple, (far_options_t){.name = "far", .size = BYTES});
+  bench->far = far_make(pair, (far_options_t){.name = "far", .size = BYTES});
   assert_success(hmc_memory_allocate(sim, BYTES, (void **)&bench->device));
   assert_success(hmc_memory_copy(bench->device, sim, bench->before, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BYTES));
-  assert_success(hmc_region_register(couple->here, bench->device, BYTES, NULL, 0, &bench->region));
+  assert_success(hmc_region_register(pair->here, bench->device, BYTES, NULL, 0, &bench->region));
   assert_success(hmc_memory_stream_create(sim, &bench->stream));
   return bench;
 }
@@ -83,9 +83,9 @@ static void order_after_a_stream(void **state) {
   fill_by_stream(bench, 20);
   assert_success(hmc_put_with(bench->region, 0, bench->far.remote, 0, BYTES, &options));
   assert_far(bench, 'a');
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   size_t size = 0;
-  assert_success(hmc_notification_receive(couple->there, &word, sizeof word, &size, NULL, 0));
+  assert_success(hmc_notification_receive(pair->there, &word, sizeof word, &size, NULL, 0));
   /* With nothing on the stream it does not wait. */
   options.notification_size = 0;
   assert_success(hmc_put_with(bench->region, 0, bench->far.remote, 0, BYTES, &options));
@@ -94,8 +94,8 @@ static void order_after_a_stream(void **state) {
 
 /* Ended before the event has come: nothing moves. */
 static void order_can_be_given_up(void **state) {
-  couple_t *couple = *state;
-  bench_t *bench = bench_open(couple);
+  context_pair_t *pair = *state;
+  bench_t *bench = bench_open(pair);
   hmc_request_t *request = NULL;
   hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
   options.flags = HMC_OPERATION_AFTER_STREAM;
@@ -140,18 +140,18 @@ static void order_refuses(void **state) {
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */
 
-static couple_t couple;
+static context_pair_t pair;
 
 static int open_case(void **state) {
   watch("order", 200);
-  couple_open(&couple, NULL);
-  *state = &couple;
+  context_pair_open(&pair, NULL);
+  *state = &pair;
   return 0;
 }
 
 static int close_case(void **state) {
   (void)state;
-  couples_end();
+  context_pairs_end();
   watch_end();
   return 0;
 }

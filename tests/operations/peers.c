@@ -35,7 +35,7 @@ static hmc_connection_type_t type;
 typedef struct hub {
   hmc_context_t *context;
   uint16_t port;
-  place_t place;
+  test_buffer_t place;
 } hub_t;
 
 static hub_t hub;
@@ -149,8 +149,8 @@ typedef struct mover {
 static void *move(void *argument) {
   mover_t *mover = argument;
   hmc_remote_t *remote = NULL;
-  place_t local;
-  mover->status = place_open(&local, hub.context, (hmc_memory_t){HMC_MEMORY_SIM, 0}, MOVED, NULL, 0, false);
+  test_buffer_t local;
+  mover->status = test_buffer_open(&local, hub.context, (hmc_memory_t){HMC_MEMORY_SIM, 0}, MOVED, NULL, 0, false);
   if (mover->status != HMC_SUCCESS) return NULL;
   mover->status = hmc_remote_open(mover->peer, "device", 0, &remote);
   for (int round = 0; round < 4 && mover->status == HMC_SUCCESS; round++) {
@@ -158,7 +158,7 @@ static void *move(void *argument) {
     if (mover->status == HMC_SUCCESS) mover->status = hmc_get(local.region, 0, remote, mover->number * MOVED, MOVED);
   }
   hmc_remote_close(remote);
-  place_close(&local);
+  test_buffer_close(&local);
   return NULL;
 }
 
@@ -198,7 +198,7 @@ static void connections_do_not_grow(void **state) {
 
 /* ---- a thousand */
 
-static void check_hub_exchange(hmc_peer_t *peer, place_t *local, uint64_t seed) {
+static void check_hub_exchange(hmc_peer_t *peer, test_buffer_t *local, uint64_t seed) {
   hmc_remote_t *remote = NULL;
   assert_success(hmc_remote_open(peer, "leaf", 0, &remote));
   assert_success(exchange(local, 0, remote, 0, ROOM, 1, seed));
@@ -211,8 +211,8 @@ static void thousand_peers(void **state) {
   target_t targets[TARGETS];
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t files = open_files(), start = now_ms();
-  place_t local;
-  assert_success(place_open(&local, hub.context, cpu, 2 * ROOM, NULL, 0, false));
+  test_buffer_t local;
+  assert_success(test_buffer_open(&local, hub.context, cpu, 2 * ROOM, NULL, 0, false));
   for (size_t i = 0; i < TARGETS; i++) {
     target_open(&targets[i]);
     target_do(
@@ -245,7 +245,7 @@ static void thousand_peers(void **state) {
   }
   for (uint32_t i = 0; i < PEERS; i++) hmc_peer_close(peers[i]);
   target_stop(&targets[0]);
-  place_close(&local);
+  test_buffer_close(&local);
   assert_int_equal(open_files(), files);
 }
 
@@ -258,7 +258,7 @@ static int open_hub(void **state) {
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hub", 30000}, &hub.context));
   assert_success(hmc_context_listen(hub.context, "127.0.0.1", 0, &hub.port));
-  assert_success(place_open(&hub.place, hub.context, cpu, PEERS * ROOM, "hub", HMC_REMOTE_ALL, false));
+  assert_success(test_buffer_open(&hub.place, hub.context, cpu, PEERS * ROOM, "hub", HMC_REMOTE_ALL, false));
   return 0;
 }
 

@@ -32,7 +32,7 @@ static bool is_readable(int descriptor, int timeout) {
   return poll(&one, 1, timeout) == 1;
 }
 
-static hmc_request_t *start_put(const place_t *local, hmc_remote_t *remote, void *user) {
+static hmc_request_t *start_put(const test_buffer_t *local, hmc_remote_t *remote, void *user) {
   hmc_operation_options_t options = {
       .size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_EVENT, .user = user};
   hmc_request_t *request = NULL;
@@ -42,47 +42,47 @@ static hmc_request_t *start_put(const place_t *local, hmc_remote_t *remote, void
 
 /* A peer comes, sends, and goes; each is told once and in that order. */
 void poll_tells_in_order(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_context_t *third = NULL;
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   uint8_t text[3] = {1, 2, 3};
-  far_t far = far_make(couple, (far_options_t){.name = "inbox", .size = 64});
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64});
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "third", COUPLE_TIMEOUT_MS}, &third));
-  place_t local;
-  assert_success(place_open(&local, third, stamp.near, 64, NULL, 0, false));
-  assert_success(hmc_context_connect(third, "127.0.0.1", couple->port, stamp.type, 0, &peer));
+  test_buffer_t local;
+  assert_success(test_buffer_open(&local, third, stamp.near, 64, NULL, 0, false));
+  assert_success(hmc_context_connect(third, "127.0.0.1", pair->port, stamp.type, 0, &peer));
   assert_success(hmc_remote_open(peer, "inbox", 0, &remote));
   for (uint8_t i = 0; i < 3; i++) {
     hmc_operation_options_t options = {
         .size = sizeof(hmc_operation_options_t), .notification = &text[i], .notification_size = 1};
     assert_success(put_with(&local, 0, remote, 0, 8, &options));
   }
-  hmc_event_t event = next_event(couple->there, HMC_EVENT_ARRIVAL);
+  hmc_event_t event = next_event(pair->there, HMC_EVENT_ARRIVAL);
   hmc_context_destroy(third); /* its regions go with it */
   peer = event.peer;
   assert_non_null(peer);
-  assert_ptr_not_equal(peer, couple->back);
+  assert_ptr_not_equal(peer, pair->back);
   for (uint8_t i = 0; i < 3; i++) {
-    event = next_event(couple->there, HMC_EVENT_NOTIFICATION);
+    event = next_event(pair->there, HMC_EVENT_NOTIFICATION);
     assert_ptr_equal(event.peer, peer);
     assert_int_equal(event.data_size, 1);
     assert_int_equal(*(uint8_t *)event.data, text[i]);
     hmc_notification_free(event.data);
   }
-  event = next_event(couple->there, HMC_EVENT_PEER_LOST);
+  event = next_event(pair->there, HMC_EVENT_PEER_LOST);
   assert_ptr_equal(event.peer, peer);
-  assert_nothing(couple->there);
+  assert_nothing(pair->there);
   hmc_peer_close(peer);
   far_close(&far);
 }
 
 void poll_gives_out_requests(void **state) {
   enum { REQUESTS = 100 };
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64, .lend = true});
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  test_buffer_t local = near_make(pair, 64, false);
   hmc_request_t *requests[REQUESTS], *plain = NULL;
   hmc_event_t events[7] = {HMC_EVENT_INIT};
   bool seen[REQUESTS] = {false};
@@ -96,7 +96,7 @@ void poll_gives_out_requests(void **state) {
   }
   while (all < REQUESTS - REQUESTS / 10) {
     events[0].size = sizeof events[0];
-    assert_success(hmc_poll(couple->here, events, COUNT_OF(events), &count, COUPLE_TIMEOUT_MS));
+    assert_success(hmc_poll(pair->here, events, COUNT_OF(events), &count, COUPLE_TIMEOUT_MS));
     assert_in_range(count, 1, COUNT_OF(events));
     for (size_t i = 0; i < count; i++, all++) {
       assert_int_equal(events[i].kind, HMC_EVENT_COMPLETION);
@@ -110,17 +110,17 @@ void poll_gives_out_requests(void **state) {
       hmc_request_free(events[i].request);
     }
   }
-  assert_nothing(couple->here);
-  place_close(&local);
+  assert_nothing(pair->here);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 void poll_has_a_descriptor(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   distant_t distant;
   int descriptor = -1;
-  distant_start(&distant, couple);
-  assert_success(hmc_context_poll_descriptor(couple->here, HMC_EVENT_ALL, &descriptor));
+  distant_start(&distant, pair);
+  assert_success(hmc_context_poll_descriptor(pair->here, HMC_EVENT_ALL, &descriptor));
   assert_false(is_readable(descriptor, 0));
   distant_stop(&distant);
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_EVENT};
@@ -133,23 +133,23 @@ void poll_has_a_descriptor(void **state) {
   assert_success(hmc_request_wait(one));
   assert_success(hmc_request_wait(two)); /* waiting takes no event away */
   assert_true(is_readable(descriptor, 0));
-  next_event(couple->here, HMC_EVENT_COMPLETION);
+  next_event(pair->here, HMC_EVENT_COMPLETION);
   assert_true(is_readable(descriptor, 0)); /* there is another one */
   hmc_request_free(one);
   hmc_request_free(two);
   size_t count;
   hmc_event_t event = HMC_EVENT_INIT;
-  HMC_IGNORE(hmc_poll(couple->here, &event, 1, &count, HMC_NO_WAIT));
+  HMC_IGNORE(hmc_poll(pair->here, &event, 1, &count, HMC_NO_WAIT));
   assert_false(is_readable(descriptor, 0));
-  hmc_context_interrupt(couple->here);
+  hmc_context_interrupt(pair->here);
   assert_true(is_readable(descriptor, 0));
-  assert_status(hmc_poll(couple->here, &event, 1, &count, 0), HMC_CANCELLED);
+  assert_status(hmc_poll(pair->here, &event, 1, &count, 0), HMC_CANCELLED);
   assert_false(is_readable(descriptor, 0));
   int same = -1;
-  assert_success(hmc_context_poll_descriptor(couple->here, HMC_EVENT_BIT(HMC_EVENT_ARRIVAL), &same));
+  assert_success(hmc_context_poll_descriptor(pair->here, HMC_EVENT_BIT(HMC_EVENT_ARRIVAL), &same));
   assert_int_equal(same, descriptor);
   target_kill(&distant.target);
-  event = next_event(couple->here, HMC_EVENT_PEER_LOST);
+  event = next_event(pair->here, HMC_EVENT_PEER_LOST);
   assert_ptr_equal(event.peer, distant.peer);
   assert_false(is_readable(descriptor, 0)); /* not of that kind */
   hmc_peer_close(distant.peer);
@@ -203,17 +203,17 @@ static void guests_end(guest_t *guests, size_t count) {
 }
 
 void poll_ends_when_interrupted(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   guest_t guests[] = {
       {.wait = wait_polling}, {.wait = wait_polling}, {.wait = wait_accepting}, {.wait = wait_receiving}};
   uint64_t start = now_ms();
-  guests_start(guests, COUNT_OF(guests), couple->there);
-  hmc_context_interrupt(couple->there);
+  guests_start(guests, COUNT_OF(guests), pair->there);
+  hmc_context_interrupt(pair->there);
   guests_end(guests, COUNT_OF(guests));
-  assert_nothing(couple->there); /* it was for those who waited */
-  hmc_context_interrupt(couple->there);
-  assert_status(wait_polling(couple->there), HMC_CANCELLED);
-  assert_nothing(couple->there);
+  assert_nothing(pair->there); /* it was for those who waited */
+  hmc_context_interrupt(pair->there);
+  assert_status(wait_polling(pair->there), HMC_CANCELLED);
+  assert_nothing(pair->there);
   hmc_context_interrupt(NULL);
   hmc_context_t *brief = NULL;
   assert_success(hmc_context_create(
@@ -226,28 +226,28 @@ void poll_ends_when_interrupted(void **state) {
 }
 
 void poll_refuses(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_event_t event = HMC_EVENT_INIT;
   size_t count = 0;
   int descriptor;
   assert_status(hmc_poll(NULL, &event, 1, &count, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_poll(couple->here, NULL, 1, &count, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_poll(couple->here, &event, 0, &count, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_poll(couple->here, &event, 1, NULL, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_poll_kinds(couple->here, 0, &event, 1, &count, 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_poll_kinds(couple->here, 0x40, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(pair->here, NULL, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(pair->here, &event, 0, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(pair->here, &event, 1, NULL, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll_kinds(pair->here, 0, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll_kinds(pair->here, 0x40, &event, 1, &count, 1), HMC_INVALID_CONFIG);
   assert_error_names("0x40");
-  assert_status(hmc_context_poll_descriptor(couple->here, 0, &descriptor), HMC_INVALID_CONFIG);
-  assert_status(hmc_context_poll_descriptor(couple->here, HMC_EVENT_ALL, NULL), HMC_INVALID_CONFIG);
+  assert_status(hmc_context_poll_descriptor(pair->here, 0, &descriptor), HMC_INVALID_CONFIG);
+  assert_status(hmc_context_poll_descriptor(pair->here, HMC_EVENT_ALL, NULL), HMC_INVALID_CONFIG);
   event.size = 8;
-  assert_status(hmc_poll(couple->here, &event, 1, &count, 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_poll(pair->here, &event, 1, &count, 1), HMC_INVALID_CONFIG);
   hmc_notification_free(NULL);
   uint64_t start = now_ms();
   event.size = sizeof event;
-  assert_status(hmc_poll(couple->here, &event, 1, &count, 150), HMC_TIMEOUT);
+  assert_status(hmc_poll(pair->here, &event, 1, &count, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   hmc_peer_t *peer;
   start = now_ms();
-  assert_status(hmc_context_accept(couple->here, HMC_NO_WAIT, &peer), HMC_TIMEOUT);
+  assert_status(hmc_context_accept(pair->here, HMC_NO_WAIT, &peer), HMC_TIMEOUT);
   assert_took(start, 0, 0);
 }

@@ -1,4 +1,4 @@
-/* Queues: what include/hmc/queue.h says, on a couple, and with a distant end where something must not move. */
+/* Queues: what include/hmc/queue.h says, on a pair, and with a distant end where something must not move. */
 #include "suite.h"
 
 #include <pthread.h>
@@ -29,14 +29,14 @@ static uint64_t draw_length(uint64_t *random) {
 
 /* Puts to places that do not overlap, from memory that is no region; gets back by another queue. */
 void queue_moves_any_memory(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint8_t *model = malloc(BYTES_SIZE), *seen = malloc(BYTES_SIZE);
   const int rounds = SANITIZED ? 1 : 2;
   assert_non_null(model);
   assert_non_null(seen);
-  hmc_queue_t *puts = queue_make(couple->here, 40, 0, 0), *gets = queue_make(couple->here, 0, 0, 0);
+  hmc_queue_t *puts = queue_make(pair->here, 40, 0, 0), *gets = queue_make(pair->here, 0, 0, 0);
   for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(couple, (far_options_t){.name = lend ? "lent" : "made", .size = BYTES_SIZE, .lend = lend});
+    far_t far = far_make(pair, (far_options_t){.name = lend ? "lent" : "made", .size = BYTES_SIZE, .lend = lend});
     uint64_t random = (uint64_t)lend + 11;
     for (int round = 0; round < rounds; round++) {
       for (size_t i = 0; i < BYTES_SIZE; i++) model[i] = (uint8_t)(mix(i + (uint64_t)round) >> 7);
@@ -49,7 +49,7 @@ void queue_moves_any_memory(void **state) {
       assert_success(hmc_queue_flush(puts, NULL, 0));
       assert_int_equal(hmc_queue_under_way(puts), 0);
       shared_begin();
-      place_load(&far.place, 0, seen, BYTES_SIZE);
+      test_buffer_load(&far.place, 0, seen, BYTES_SIZE);
       shared_end();
       assert_memory_equal(seen, model, BYTES_SIZE); /* complete means visible */
       memset(seen, 0, BYTES_SIZE);
@@ -58,7 +58,7 @@ void queue_moves_any_memory(void **state) {
         if (length > BYTES_SIZE - offset) length = BYTES_SIZE - offset;
         assert_success(hmc_queue_get(gets, seen + offset, far.remote, offset, length));
       }
-      assert_success(hmc_queue_flush(gets, couple->peer, 0));
+      assert_success(hmc_queue_flush(gets, pair->peer, 0));
       assert_memory_equal(seen, model, BYTES_SIZE);
     }
     far_close(&far);
@@ -71,17 +71,17 @@ void queue_moves_any_memory(void **state) {
 
 /* A small put's bytes are the caller's again when the call returns. */
 void queue_copies_what_is_small(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   enum { PUTS = 100 };
-  far_t far = far_make(couple, (far_options_t){.name = "small", .size = PUTS * HMC_QUEUE_COPIED, .lend = true});
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 0);
+  far_t far = far_make(pair, (far_options_t){.name = "small", .size = PUTS * HMC_QUEUE_COPIED, .lend = true});
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint8_t bytes[HMC_QUEUE_COPIED];
   for (int i = 0; i < PUTS; i++) {
     memset(bytes, i, sizeof bytes);
     assert_success(hmc_queue_put(queue, bytes, far.remote, (uint64_t)i * sizeof bytes, sizeof bytes));
     memset(bytes, 0xee, sizeof bytes);
   }
-  assert_success(hmc_queue_flush(queue, couple->peer, 0));
+  assert_success(hmc_queue_flush(queue, pair->peer, 0));
   for (int i = 0; i < PUTS; i++)
     assert_int_equal(owner_others(&far.place, (uint64_t)i * sizeof bytes, sizeof bytes, (uint8_t)i, (uint8_t)i), 0);
   hmc_queue_destroy(queue);
@@ -92,25 +92,25 @@ void queue_copies_what_is_small(void **state) {
 
 /* Fetched words are there with the flush, in the order of the adds; the blocking form at once. */
 void queue_fetches_words(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   enum { ADDS = 300 };
   uint64_t fetched[ADDS], word = 0;
   for (unsigned width = 1; width <= 8; width *= 2) {
     uint64_t mask = width == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * width) - 1;
-    far_t far = far_make(couple, (far_options_t){.name = "words", .size = 64, .lend = width & 5});
+    far_t far = far_make(pair, (far_options_t){.name = "words", .size = 64, .lend = width & 5});
     owner_fill(&far.place, 0, 64, 0);
-    hmc_queue_t *queue = queue_make(couple->here, 64, 0, 0);
+    hmc_queue_t *queue = queue_make(pair->here, 64, 0, 0);
     memset(fetched, 0xff, sizeof fetched);
     for (uint64_t i = 0; i < ADDS; i++)
       assert_success(hmc_queue_atomic(queue, far.remote, 8 + width, HMC_ATOMIC_ADD, width, 1, 0, &fetched[i]));
-    assert_success(hmc_queue_flush(queue, couple->peer, 0));
+    assert_success(hmc_queue_flush(queue, pair->peer, 0));
     uint64_t sum = 0, expected = 0;
     for (uint64_t i = 0; i < ADDS; i++) sum += fetched[i], expected += i & mask;
     assert_int_equal(sum, expected); /* each value once; their order is not promised */
     assert_success(hmc_queue_atomic_fetch(queue, far.remote, 8 + width, HMC_ATOMIC_LOAD, width, 0, 0, &word));
     assert_int_equal(word, ADDS & mask);
     assert_success(hmc_queue_atomic(queue, far.remote, 8 + width, HMC_ATOMIC_STORE, width, 77, 0, NULL));
-    assert_success(hmc_queue_flush(queue, couple->peer, 0));
+    assert_success(hmc_queue_flush(queue, pair->peer, 0));
     assert_success(hmc_queue_atomic_fetch(queue, far.remote, 8 + width, HMC_ATOMIC_COMPARE_SWAP, width, 5, 77, &word));
     assert_int_equal(word, 77);
     assert_success(hmc_queue_atomic_fetch(queue, far.remote, 8 + width, HMC_ATOMIC_LOAD, width, 0, 0, &word));
@@ -126,7 +126,7 @@ void queue_fetches_words(void **state) {
 
 typedef struct watcher {
   pthread_t thread;
-  const place_t *data, *flag;
+  const test_buffer_t *data, *flag;
   uint64_t rounds, length;
   uint64_t early; /* rounds whose flag came before their data */
   _Atomic uint64_t seen;
@@ -153,11 +153,11 @@ static void await_seen(watcher_t *watcher, uint64_t round) {
 }
 
 /* Data of several puts, then a flag; `with_signal`: the last put's own. */
-static void announce(couple_t *couple, bool lend_data, bool lend_flag, bool with_signal) {
+static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool with_signal) {
   const uint64_t rounds = stamp_is_plain() ? 60 : 20, length = 256 * KIB;
-  far_t data = far_make(couple, (far_options_t){.name = "data", .size = length, .lend = lend_data});
-  far_t flag = far_make(couple, (far_options_t){.name = "flag", .size = 64, .lend = lend_flag});
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 0);
+  far_t data = far_make(pair, (far_options_t){.name = "data", .size = length, .lend = lend_data});
+  far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .lend = lend_flag});
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint8_t *bytes = malloc(length);
   assert_non_null(bytes);
   word_store(&flag.place, 0, 0);
@@ -210,12 +210,12 @@ static uint64_t distant_word(const distant_t *distant) {
 }
 
 void queue_has_a_bound(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   uint64_t before = distant_word(&distant);
-  hmc_queue_t *refusing = queue_make(couple->here, 40, HMC_QUEUE_NO_WAIT, 0);
-  hmc_queue_t *waiting = queue_make(couple->here, 5, 0, 0);
+  hmc_queue_t *refusing = queue_make(pair->here, 40, HMC_QUEUE_NO_WAIT, 0);
+  hmc_queue_t *waiting = queue_make(pair->here, 5, 0, 0);
   distant_stop(&distant);
   for (int i = 0; i < 40; i++) assert_success(add(refusing, &distant));
   assert_status(add(refusing, &distant), HMC_NO_MEMORY);
@@ -240,10 +240,10 @@ void queue_has_a_bound(void **state) {
 }
 
 void queue_has_deadlines(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   distant_t distant;
-  distant_start(&distant, couple);
-  hmc_queue_t *queue = queue_make(couple->here, 2, 0, 300);
+  distant_start(&distant, pair);
+  hmc_queue_t *queue = queue_make(pair->here, 2, 0, 300);
   uint64_t word = 99, start = now_ms();
   distant_stop(&distant);
   assert_success(add(queue, &distant));
@@ -267,20 +267,20 @@ void queue_has_deadlines(void **state) {
 
 /* The first error counts, per peer; the others of the queue are not touched by it. */
 void queue_reports_the_first_error(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "short-lived", .size = 64, .lend = true});
-  far_t kept = far_make(couple, (far_options_t){.name = "kept", .size = 64, .lend = true});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "short-lived", .size = 64, .lend = true});
+  far_t kept = far_make(pair, (far_options_t){.name = "kept", .size = 64, .lend = true});
   distant_t distant;
-  distant_start(&distant, couple);
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 0);
+  distant_start(&distant, pair);
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint64_t one = 1, words[8] = {0}, seen = 0;
-  place_withdraw(&far.place);
+  test_buffer_withdraw(&far.place);
   hmc_status_t status = hmc_queue_put(queue, &one, far.remote, 0, sizeof one);
   if (status == HMC_SUCCESS) { /* this side could not know yet */
     assert_success(hmc_queue_put(queue, &one, kept.remote, 0, sizeof one));
     assert_success(add(queue, &distant));
     assert_success(hmc_queue_flush(queue, distant.peer, 0));
-    status = hmc_queue_flush(queue, couple->peer, 0);
+    status = hmc_queue_flush(queue, pair->peer, 0);
   }
   assert_status(status, HMC_STALE);
   assert_error_names("short-lived");
@@ -314,21 +314,21 @@ static void *flush_all(void *argument) {
 /* A peer is closed while another thread flushes; and queues end with operations under way. */
 void queue_survives_its_peers(void **state) {
   enum { PEERS = 5 };
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_peer_t *peers[PEERS];
   hmc_remote_t *remotes[PEERS];
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   uint64_t random = 5;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   assert_success(hmc_peer_get_info(distant.peer, &info));
   for (size_t i = 0; i < PEERS; i++) {
-    assert_success(hmc_context_connect(couple->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
     assert_success(hmc_remote_open(peers[i], "distant", 0, &remotes[i]));
     assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
   }
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 0);
-  hmc_queue_t *doomed = queue_make(couple->here, 0, 0, 0);
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
+  hmc_queue_t *doomed = queue_make(pair->here, 0, 0, 0);
   distant_stop(&distant);
   assert_success(add(doomed, &distant));
   for (size_t i = 0; i < PEERS; i++) {
@@ -352,20 +352,20 @@ void queue_survives_its_peers(void **state) {
 }
 
 void queue_refuses(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint64_t word = 0;
   uint8_t bytes[64] = {0};
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64});
-  far_t shut = far_make(couple, (far_options_t){.name = "shut", .size = 64, .rights = HMC_REMOTE_READ});
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 0), *none = NULL, *other = queue_make(couple->there, 0, 0, 0);
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64});
+  far_t shut = far_make(pair, (far_options_t){.name = "shut", .size = 64, .rights = HMC_REMOTE_READ});
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0), *none = NULL, *other = queue_make(pair->there, 0, 0, 0);
   hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
   assert_status(hmc_queue_create(NULL, NULL, &none), HMC_INVALID_CONFIG);
-  assert_status(hmc_queue_create(couple->here, NULL, NULL), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_create(pair->here, NULL, NULL), HMC_INVALID_CONFIG);
   options.flags = 0x80;
-  assert_status(hmc_queue_create(couple->here, &options, &none), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_create(pair->here, &options, &none), HMC_INVALID_CONFIG);
   assert_error_names("0x80");
   options = (hmc_queue_options_t){.size = 3};
-  assert_status(hmc_queue_create(couple->here, &options, &none), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_create(pair->here, &options, &none), HMC_INVALID_CONFIG);
   assert_null(none);
   assert_status(hmc_queue_put(NULL, bytes, far.remote, 0, 8), HMC_INVALID_CONFIG);
   assert_status(hmc_queue_put(queue, bytes, NULL, 0, 8), HMC_INVALID_CONFIG);
@@ -385,7 +385,7 @@ void queue_refuses(void **state) {
   assert_status(hmc_queue_put_signal(queue, bytes, far.remote, 0, 8, &signal), HMC_DENIED);
   assert_status(hmc_queue_fence(NULL), HMC_INVALID_CONFIG);
   assert_status(hmc_queue_flush(NULL, NULL, 0), HMC_INVALID_CONFIG);
-  assert_success(hmc_queue_flush(queue, couple->peer, 0));
+  assert_success(hmc_queue_flush(queue, pair->peer, 0));
   assert_int_equal(hmc_queue_under_way(queue), 0);
   hmc_queue_destroy(queue);
   hmc_queue_destroy(other);
@@ -398,12 +398,12 @@ void queue_refuses(void **state) {
 
 /* Comes after all that the queue did, large or small; nothing is announced that has failed. */
 void queue_notifies_after_all(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   enum { ROUNDS = 20 };
   const uint64_t length = 200 * KIB;
-  far_t far = far_make(couple, (far_options_t){.name = "noted", .size = length, .lend = true});
-  far_t gone = far_make(couple, (far_options_t){.name = "gone", .size = 64, .lend = true});
-  hmc_queue_t *queue = queue_make(couple->here, 0, 0, 2000);
+  far_t far = far_make(pair, (far_options_t){.name = "noted", .size = length, .lend = true});
+  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = 64, .lend = true});
+  hmc_queue_t *queue = queue_make(pair->here, 0, 0, 2000);
   uint8_t *bytes = malloc(length), *large = malloc(HMC_NOTIFICATION_MAX);
   assert_non_null(bytes);
   assert_non_null(large);
@@ -414,18 +414,18 @@ void queue_notifies_after_all(void **state) {
     memset(bytes, (int)round, length);
     assert_success(hmc_queue_put(queue, bytes, far.remote, 0, length));
     for (uint64_t at = 0; at < 10; at++) assert_success(hmc_queue_put(queue, &round, far.remote, 8 * at, 1));
-    assert_success(hmc_queue_notify(queue, couple->peer, &round, sizeof round));
-    assert_success(hmc_notification_receive(couple->there, &told, sizeof told, &size, &from, 0));
+    assert_success(hmc_queue_notify(queue, pair->peer, &round, sizeof round));
+    assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, &from, 0));
     assert_int_equal(told, round);
-    assert_ptr_equal(from, couple->back);
+    assert_ptr_equal(from, pair->back);
     assert_int_equal(owner_others(&far.place, 0, length, (uint8_t)round, (uint8_t)round), 0);
   }
   for (uint64_t round = 0; round < 20; round++) { /* more bytes than may wait: they are taken meanwhile */
     for (size_t i = 0; i < most; i++) large[i] = (uint8_t)mix(i + round);
-    assert_success(hmc_queue_notify(queue, couple->peer, large, most));
+    assert_success(hmc_queue_notify(queue, pair->peer, large, most));
     hmc_event_t event = HMC_EVENT_INIT;
     size_t count = 0;
-    assert_success(hmc_poll_kinds(couple->there, HMC_EVENT_BIT(HMC_EVENT_NOTIFICATION), &event, 1, &count, 0));
+    assert_success(hmc_poll_kinds(pair->there, HMC_EVENT_BIT(HMC_EVENT_NOTIFICATION), &event, 1, &count, 0));
     assert_int_equal(event.data_size, most);
     assert_memory_equal(event.data, large, most);
     hmc_notification_free(event.data);
@@ -433,20 +433,20 @@ void queue_notifies_after_all(void **state) {
   assert_success(hmc_queue_flush(queue, NULL, 0));
   uint32_t waiting = 0;
   hmc_status_t status;
-  while ((status = hmc_queue_notify(queue, couple->peer, large, most)) == HMC_SUCCESS && waiting < 100) waiting++;
+  while ((status = hmc_queue_notify(queue, pair->peer, large, most)) == HMC_SUCCESS && waiting < 100) waiting++;
   assert_status(status, HMC_TIMEOUT); /* the bytes have a bound too, and the sender its deadline */
   assert_in_range(waiting, 4, 40);
-  assert_success(hmc_queue_flush(queue, couple->peer, 0));
+  assert_success(hmc_queue_flush(queue, pair->peer, 0));
   for (uint32_t i = 0; i < waiting; i++)
-    assert_success(hmc_notification_receive(couple->there, large, most, &size, NULL, 0));
-  place_withdraw(&gone.place);
+    assert_success(hmc_notification_receive(pair->there, large, most, &size, NULL, 0));
+  test_buffer_withdraw(&gone.place);
   status = hmc_queue_put(queue, bytes, gone.remote, 0, 64);
-  if (status == HMC_SUCCESS) status = hmc_queue_notify(queue, couple->peer, "x", 1);
+  if (status == HMC_SUCCESS) status = hmc_queue_notify(queue, pair->peer, "x", 1);
   assert_status(status, HMC_STALE);
-  assert_no_notification(couple->there);
-  assert_status(hmc_queue_notify(queue, couple->peer, large, HMC_NOTIFICATION_MAX + 1), HMC_INVALID_CONFIG);
-  assert_status(hmc_queue_notify(queue, couple->peer, large, 0), HMC_INVALID_CONFIG);
-  assert_status(hmc_queue_notify(queue, couple->back, large, 1), HMC_INVALID_CONFIG);
+  assert_no_notification(pair->there);
+  assert_status(hmc_queue_notify(queue, pair->peer, large, HMC_NOTIFICATION_MAX + 1), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_notify(queue, pair->peer, large, 0), HMC_INVALID_CONFIG);
+  assert_status(hmc_queue_notify(queue, pair->back, large, 1), HMC_INVALID_CONFIG);
   free(bytes);
   free(large);
   hmc_queue_destroy(queue);

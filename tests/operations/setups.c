@@ -28,20 +28,20 @@ static hmc_event_t next_completion(hmc_context_t *context) {
 }
 
 /* A put and a get of one word through what was set up. */
-static void use(couple_t *couple, hmc_remote_t *remote, uint64_t offset, const place_t *place) {
-  place_t local = near_make(couple, 64, false);
+static void use(context_pair_t *pair, hmc_remote_t *remote, uint64_t offset, const test_buffer_t *place) {
+  test_buffer_t local = near_make(pair, 64, false);
   assert_success(hmc_put(local.region, 0, remote, offset, 8));
   word_store(place, offset, 4711);
   assert_success(hmc_get(local.region, 8, remote, offset, 8));
   uint64_t word = 0;
-  place_load(&local, 8, &word, sizeof word);
+  test_buffer_load(&local, 8, &word, sizeof word);
   assert_int_equal(word, 4711);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 void setup_connects_and_opens(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = FAR_SIZE});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   hmc_request_t *request = NULL;
@@ -49,9 +49,8 @@ void setup_connects_and_opens(void **state) {
   hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
   options.flags = HMC_OPERATION_EVENT;
   options.user = &mark;
-  assert_success(
-      hmc_context_connect_nb(couple->here, "127.0.0.1", couple->port, stamp.type, &options, &peer, &request));
-  hmc_event_t event = next_completion(couple->here);
+  assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", pair->port, stamp.type, &options, &peer, &request));
+  hmc_event_t event = next_completion(pair->here);
   assert_ptr_equal(event.request, request);
   assert_ptr_equal(event.user, &mark);
   assert_int_equal(event.status, HMC_SUCCESS);
@@ -60,10 +59,10 @@ void setup_connects_and_opens(void **state) {
   assert_success(hmc_request_wait(request));
   hmc_request_free(request); /* the peer stays */
   assert_success(hmc_remote_open_nb(peer, "far", &options, &remote, &request));
-  event = next_completion(couple->here);
+  event = next_completion(pair->here);
   assert_ptr_equal(event.remote, remote);
   assert_success(finish(request));
-  use(couple, remote, 128, &far.place);
+  use(pair, remote, 128, &far.place);
   hmc_peer_close(peer);
   far_close(&far);
 }
@@ -76,8 +75,8 @@ static void note(hmc_request_t *request, hmc_status_t status, void *user) {
 /* Many at once: more than there are threads for. */
 void setup_of_many_at_once(void **state) {
   enum { MANY = 80 };
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = FAR_SIZE});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
   hmc_request_t *requests[MANY];
   hmc_remote_t *remotes[MANY] = {NULL};
   _Atomic int notes[MANY] = {0};
@@ -85,7 +84,7 @@ void setup_of_many_at_once(void **state) {
     hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
     options.callback = note;
     options.user = (void *)&notes[i];
-    assert_success(hmc_remote_open_nb(couple->peer, i % 2 ? "far" : "nowhere", &options, &remotes[i], &requests[i]));
+    assert_success(hmc_remote_open_nb(pair->peer, i % 2 ? "far" : "nowhere", &options, &remotes[i], &requests[i]));
   }
   for (int i = 0; i < MANY; i++) assert_int_equal(hmc_request_wait(requests[i]), i % 2 ? HMC_SUCCESS : HMC_NOT_FOUND);
   for (int i = 0; i < MANY; i++) {
@@ -99,14 +98,14 @@ void setup_of_many_at_once(void **state) {
 
 /* To somebody who does not answer: by cancel, by deadline, by freeing, with the context. */
 void setup_can_be_ended(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint16_t port;
   int listener = silent_listener(&port);
   hmc_peer_t *peer = NULL;
   hmc_request_t *request = NULL;
   hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
   options.timeout_ms = 600000;
-  assert_success(hmc_context_connect_nb(couple->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
+  assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
   assert_int_equal(hmc_request_test(request), HMC_IN_PROGRESS);
   assert_status(hmc_request_cancel(request), HMC_CANCELLED);
   assert_error_names("127.0.0.1");
@@ -114,10 +113,10 @@ void setup_can_be_ended(void **state) {
   hmc_request_free(request);
 
   options.timeout_ms = 50;
-  assert_success(hmc_context_connect_nb(couple->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
+  assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
   assert_status(finish(request), HMC_TIMEOUT);
   options.timeout_ms = HMC_NO_WAIT;
-  assert_success(hmc_context_connect_nb(couple->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
+  assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", port, stamp.type, &options, &peer, &request));
   assert_status(finish(request), HMC_TIMEOUT);
   assert_null(peer);
 
@@ -133,9 +132,9 @@ void setup_can_be_ended(void **state) {
 
 /* The owner is stopped: the question is not answered, and the peer closes. */
 void setup_ends_with_its_peer(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   distant_stop(&distant);
   hmc_request_t *requests[4];
   hmc_remote_t *remotes[4] = {NULL};
@@ -158,15 +157,14 @@ void setup_ends_with_its_peer(void **state) {
 /* Starts, cancels, frees and closes at any moment; what succeeded can be used. */
 void setup_ended_at_any_moment(void **state) {
   enum { ROUNDS = 60 };
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = FAR_SIZE});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
   uint64_t numbers = 11;
   for (int i = 0; i < ROUNDS; i++) {
     hmc_peer_t *peer = NULL;
     hmc_remote_t *remote = NULL;
     hmc_request_t *connecting = NULL, *opening = NULL;
-    assert_success(
-        hmc_context_connect_nb(couple->here, "127.0.0.1", couple->port, stamp.type, NULL, &peer, &connecting));
+    assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", pair->port, stamp.type, NULL, &peer, &connecting));
     if (draw(&numbers) % 3 == 0) {
       spin_ns(draw(&numbers) % 3000000);
       hmc_status_t status = hmc_request_cancel(connecting);
@@ -182,7 +180,7 @@ void setup_ended_at_any_moment(void **state) {
       spin_ns(draw(&numbers) % 300000);
     } else {
       assert_success(hmc_request_wait(opening));
-      use(couple, remote, 64, &far.place);
+      use(pair, remote, 64, &far.place);
     }
     hmc_peer_close(peer); /* and what opens there */
     hmc_status_t status = finish(opening);
@@ -192,87 +190,89 @@ void setup_ended_at_any_moment(void **state) {
 }
 
 void setup_refuses(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   hmc_request_t *request = NULL;
   uint8_t byte = 1;
   hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
-  assert_status(hmc_context_connect_nb(couple->here, NULL, 1, stamp.type, NULL, &peer, &request), HMC_INVALID_CONFIG);
-  assert_status(hmc_context_connect_nb(couple->here, "127.0.0.1", 1, (hmc_connection_type_t)77, NULL, &peer, &request),
+  assert_status(hmc_context_connect_nb(pair->here, NULL, 1, stamp.type, NULL, &peer, &request), HMC_INVALID_CONFIG);
+  assert_status(hmc_context_connect_nb(pair->here, "127.0.0.1", 1, (hmc_connection_type_t)77, NULL, &peer, &request),
                 HMC_INVALID_CONFIG);
   options.notification = &byte;
   options.notification_size = 1;
-  assert_status(hmc_context_connect_nb(couple->here, "127.0.0.1", 1, stamp.type, &options, &peer, &request),
+  assert_status(hmc_context_connect_nb(pair->here, "127.0.0.1", 1, stamp.type, &options, &peer, &request),
                 HMC_INVALID_CONFIG);
-  assert_status(hmc_remote_open_nb(couple->peer, "far", &options, &remote, &request), HMC_INVALID_CONFIG);
-  assert_status(hmc_remote_open_nb(couple->peer, "", NULL, &remote, &request), HMC_NOT_FOUND);
+  assert_status(hmc_remote_open_nb(pair->peer, "far", &options, &remote, &request), HMC_INVALID_CONFIG);
+  assert_status(hmc_remote_open_nb(pair->peer, "", NULL, &remote, &request), HMC_NOT_FOUND);
   assert_null(request);
   /* Nobody listens there: that is the request's own status. */
-  assert_success(hmc_context_connect_nb(couple->here, "127.0.0.1", 1, stamp.type, NULL, &peer, &request));
+  assert_success(hmc_context_connect_nb(pair->here, "127.0.0.1", 1, stamp.type, NULL, &peer, &request));
   assert_status(finish(request), HMC_NOT_FOUND);
   assert_error_names("127.0.0.1:1");
 }
 
 /* ---- by address -------------------------------------------------------------------------------------------------- */
 
-static uint64_t address_of(const place_t *place) { return (uint64_t)(uintptr_t)hmc_region_pointer(place->region); }
+static uint64_t address_of(const test_buffer_t *place) {
+  return (uint64_t)(uintptr_t)hmc_region_pointer(place->region);
+}
 
 void find_by_address(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = FAR_SIZE});
-  far_t own = far_make(couple, (far_options_t){.name = "own", .size = FAR_SIZE, .lend = true});
-  place_t hidden;
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
+  far_t own = far_make(pair, (far_options_t){.name = "own", .size = FAR_SIZE, .lend = true});
+  test_buffer_t hidden;
   hmc_remote_t *remote = NULL, *again = NULL;
   uint64_t offset = 77, base = address_of(&far.place);
-  assert_success(place_open(&hidden, couple->there, stamp.far, FAR_SIZE, NULL, 0, false));
-  assert_success(hmc_remote_find(couple->peer, base + 1024, 64, 0, &remote, &offset));
+  assert_success(test_buffer_open(&hidden, pair->there, stamp.far, FAR_SIZE, NULL, 0, false));
+  assert_success(hmc_remote_find(pair->peer, base + 1024, 64, 0, &remote, &offset));
   assert_int_equal(offset, 1024);
   assert_int_equal(hmc_remote_size(remote), FAR_SIZE);
-  use(couple, remote, offset, &far.place);
-  assert_success(hmc_remote_find(couple->peer, base, FAR_SIZE, 0, &again, &offset));
+  use(pair, remote, offset, &far.place);
+  assert_success(hmc_remote_find(pair->peer, base, FAR_SIZE, 0, &again, &offset));
   assert_ptr_equal(again, remote); /* known: nobody was asked */
   assert_int_equal(offset, 0);
   hmc_remote_close(again);
-  use(couple, remote, 0, &far.place); /* the other reference holds */
+  use(pair, remote, 0, &far.place); /* the other reference holds */
   hmc_remote_close(remote);
 
   hmc_request_t *request = NULL;
-  assert_success(hmc_remote_find_nb(couple->peer, address_of(&own.place) + 8, 8, NULL, &remote, &offset, &request));
+  assert_success(hmc_remote_find_nb(pair->peer, address_of(&own.place) + 8, 8, NULL, &remote, &offset, &request));
   assert_success(finish(request));
   assert_int_equal(offset, 8);
-  use(couple, remote, 8, &own.place);
+  use(pair, remote, 8, &own.place);
   hmc_remote_close(remote);
 
   remote = NULL;
-  assert_status(hmc_remote_find(couple->peer, base, FAR_SIZE + 1, 0, &remote, &offset), HMC_NOT_FOUND);
-  assert_status(hmc_remote_find(couple->peer, address_of(&hidden), 1, 0, &remote, &offset), HMC_NOT_FOUND);
-  assert_status(hmc_remote_find(couple->peer, base, 0, 0, &remote, &offset), HMC_INVALID_CONFIG);
-  assert_status(hmc_remote_find(couple->peer, UINT64_MAX, 2, 0, &remote, &offset), HMC_INVALID_CONFIG);
+  assert_status(hmc_remote_find(pair->peer, base, FAR_SIZE + 1, 0, &remote, &offset), HMC_NOT_FOUND);
+  assert_status(hmc_remote_find(pair->peer, address_of(&hidden), 1, 0, &remote, &offset), HMC_NOT_FOUND);
+  assert_status(hmc_remote_find(pair->peer, base, 0, 0, &remote, &offset), HMC_INVALID_CONFIG);
+  assert_status(hmc_remote_find(pair->peer, UINT64_MAX, 2, 0, &remote, &offset), HMC_INVALID_CONFIG);
   assert_status(hmc_remote_find(NULL, base, 1, 0, &remote, &offset), HMC_INVALID_CONFIG);
   assert_null(remote);
-  place_close(&hidden);
+  test_buffer_close(&hidden);
   far_close(&own);
   far_close(&far);
 }
 
 /* A region that was closed is asked for again, once an operation has come back. */
 void find_asks_again(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_remote_t *first = NULL, *second = NULL;
   uint64_t offset = 0;
-  place_t local = near_make(couple, 64, false);
+  test_buffer_t local = near_make(pair, 64, false);
   uint8_t *memory = NULL;
   hmc_region_t *region = NULL;
   assert_success(hmc_memory_allocate(stamp.far, FAR_SIZE, (void **)&memory));
   uint64_t address = (uint64_t)(uintptr_t)memory;
-  assert_success(hmc_region_register(couple->there, memory, FAR_SIZE, "first", HMC_REMOTE_ALL, &region));
-  assert_success(hmc_remote_find(couple->peer, address, 64, 0, &first, &offset));
+  assert_success(hmc_region_register(pair->there, memory, FAR_SIZE, "first", HMC_REMOTE_ALL, &region));
+  assert_success(hmc_remote_find(pair->peer, address, 64, 0, &first, &offset));
   assert_success(hmc_put(local.region, 0, first, offset, 64));
   hmc_region_close(region);
-  assert_success(hmc_region_register(couple->there, memory, FAR_SIZE / 2, "second", HMC_REMOTE_ALL, &region));
+  assert_success(hmc_region_register(pair->there, memory, FAR_SIZE / 2, "second", HMC_REMOTE_ALL, &region));
   assert_status(hmc_put(local.region, 0, first, offset, 64), HMC_STALE);
-  assert_success(hmc_remote_find(couple->peer, address, 64, 0, &second, &offset));
+  assert_success(hmc_remote_find(pair->peer, address, 64, 0, &second, &offset));
   assert_ptr_not_equal(first, second);
   assert_int_equal(hmc_remote_size(second), FAR_SIZE / 2);
   assert_success(hmc_put(local.region, 0, second, offset, 64));
@@ -280,30 +280,30 @@ void find_asks_again(void **state) {
   hmc_remote_close(second);
   hmc_region_close(region);
   hmc_memory_free(stamp.far, memory);
-  place_close(&local);
+  test_buffer_close(&local);
 }
 
 /* Three regions over the same bytes, each with its own rights and its own end. */
 void regions_overlap(void **state) {
-  couple_t *couple = *state;
-  place_t local = near_make(couple, 64, false);
+  context_pair_t *pair = *state;
+  test_buffer_t local = near_make(pair, 64, false);
   uint8_t *memory = NULL;
   hmc_region_t *regions[3];
   hmc_remote_t *remotes[3], *found = NULL;
   uint64_t offset = 0;
   assert_success(hmc_memory_allocate(stamp.far, FAR_SIZE, (void **)&memory));
-  assert_success(hmc_region_register(couple->there, memory, FAR_SIZE, "all", HMC_REMOTE_ALL, &regions[0]));
-  assert_success(hmc_region_register(couple->there, memory + 1024, 2048, "middle", HMC_REMOTE_READ, &regions[1]));
-  assert_success(hmc_region_register(couple->there, memory + 1024, 2048, "again", HMC_REMOTE_ALL, &regions[2]));
-  assert_success(hmc_remote_open(couple->peer, "all", 0, &remotes[0]));
-  assert_success(hmc_remote_open(couple->peer, "middle", 0, &remotes[1]));
-  assert_success(hmc_remote_open(couple->peer, "again", 0, &remotes[2]));
+  assert_success(hmc_region_register(pair->there, memory, FAR_SIZE, "all", HMC_REMOTE_ALL, &regions[0]));
+  assert_success(hmc_region_register(pair->there, memory + 1024, 2048, "middle", HMC_REMOTE_READ, &regions[1]));
+  assert_success(hmc_region_register(pair->there, memory + 1024, 2048, "again", HMC_REMOTE_ALL, &regions[2]));
+  assert_success(hmc_remote_open(pair->peer, "all", 0, &remotes[0]));
+  assert_success(hmc_remote_open(pair->peer, "middle", 0, &remotes[1]));
+  assert_success(hmc_remote_open(pair->peer, "again", 0, &remotes[2]));
   uint64_t word = 99;
-  place_store(&local, 0, &word, sizeof word);
+  test_buffer_store(&local, 0, &word, sizeof word);
   assert_success(hmc_put(local.region, 0, remotes[0], 1024, 8));
   assert_status(hmc_put(local.region, 0, remotes[1], 0, 8), HMC_DENIED);
   assert_success(hmc_get(local.region, 8, remotes[1], 0, 8));
-  place_load(&local, 8, &word, sizeof word);
+  test_buffer_load(&local, 8, &word, sizeof word);
   assert_int_equal(word, 99);
   hmc_region_close(regions[2]); /* its end alone */
   assert_status(hmc_put(local.region, 0, remotes[2], 0, 8), HMC_STALE);
@@ -312,11 +312,11 @@ void regions_overlap(void **state) {
   hmc_region_close(regions[1]);
   assert_status(hmc_get(local.region, 16, remotes[1], 0, 8), HMC_STALE);
   assert_success(hmc_put(local.region, 0, remotes[0], 1024, 8));
-  assert_success(hmc_remote_find(couple->peer, (uint64_t)(uintptr_t)memory + 1024, 8, 0, &found, &offset));
+  assert_success(hmc_remote_find(pair->peer, (uint64_t)(uintptr_t)memory + 1024, 8, 0, &found, &offset));
   assert_int_equal(offset, 1024);
   hmc_remote_close(found);
   for (int i = 0; i < 3; i++) hmc_remote_close(remotes[i]);
   hmc_region_close(regions[0]);
   hmc_memory_free(stamp.far, memory);
-  place_close(&local);
+  test_buffer_close(&local);
 }

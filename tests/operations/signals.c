@@ -9,27 +9,27 @@
 
 /* ---- never early */
 
-static void await_word(const place_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t wanted) {
+static void await_word(const test_buffer_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t wanted) {
   uint64_t seen = 0, limit = now_ms() + COUPLE_TIMEOUT_MS;
   while (seen < wanted && now_ms() < limit) {
     assert_success(hmc_get(local->region, 2048, remote, offset, 8));
-    place_load(local, 2048, &seen, sizeof seen);
+    test_buffer_load(local, 2048, &seen, sizeof seen);
   }
   assert_int_equal(seen, wanted);
 }
 
 /* Some rounds with fresh words; the target's own thread spins on the one and looks at the data the moment it changes.
  * Where a round is no more than stores by this thread, it waits for that look each time. */
-static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_t *remote, uint64_t rounds) {
+static void watched_rounds(distant_t *distant, const test_buffer_t *local, hmc_remote_t *remote, uint64_t rounds) {
   const uint64_t burst = stamp_is("shm") && stamp_is_host() ? 1 : VISIBLE_BURST;
   static const uint64_t nothing[1 + SIGNAL_DATA / 8];
-  place_store(local, 0, nothing, SIGNAL_DATA);
+  test_buffer_store(local, 0, nothing, SIGNAL_DATA);
   assert_success(hmc_put(local->region, 0, remote, 0, SIGNAL_DATA));
   target_send(&distant->target, &(command_t){.verb = VERB_SIGNALLED, .slot = 1, .value = rounds});
   for (uint64_t round = 1; round <= rounds; round++) {
     uint64_t words[VISIBLE_BLOCK / 8], length = visible_length(round);
     for (uint64_t i = 0; i < length / 8; i++) words[i] = round;
-    place_store(local, 0, words, length);
+    test_buffer_store(local, 0, words, length);
     hmc_signal_t signal = {remote, SIGNAL_WORD, HMC_ATOMIC_ADD, 1};
     if (round % 2) signal = (hmc_signal_t){remote, SIGNAL_WORD, HMC_ATOMIC_SWAP, round};
     hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = &signal};
@@ -44,11 +44,11 @@ static void watched_rounds(distant_t *distant, const place_t *local, hmc_remote_
 /* 20,000 rounds, and 4,000 where the same code has a setting more; on a machine that is busy with something else, as
  * many as some seconds bring. */
 void signal_never_early_across_processes(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint64_t bursts = SANITIZED ? 2 : stamp_is_plain() ? 40 : 8, limit = now_ms() + 4000;
   distant_t distant;
-  distant_start(&distant, couple);
-  place_t local = near_make(couple, WORDS_SIZE, false);
+  distant_start(&distant, pair);
+  test_buffer_t local = near_make(pair, WORDS_SIZE, false);
   target_do(&distant.target, (command_t){.verb = VERB_PLACE,
                                          .slot = 1,
                                          .memory = stamp.far,
@@ -58,7 +58,7 @@ void signal_never_early_across_processes(void **state) {
   hmc_remote_t *remote = NULL;
   assert_success(hmc_remote_open(distant.peer, "watched", 0, &remote));
   for (uint64_t burst = 0; burst < bursts && now_ms() < limit; burst++) watched_rounds(&distant, &local, remote, 500);
-  place_close(&local);
+  test_buffer_close(&local);
   distant_end(&distant);
 }
 
@@ -69,7 +69,7 @@ void signal_never_early_across_processes(void **state) {
 /* The owner: waits for word == round, looks at the data at once, and lets the next round begin. */
 typedef struct watcher {
   pthread_t thread;
-  const place_t *data, *words;
+  const test_buffer_t *data, *words;
   uint64_t rounds;
   _Atomic uint64_t seen;
   uint64_t wrong;
@@ -78,7 +78,7 @@ typedef struct watcher {
 static uint64_t round_length(uint64_t round) { return round % 5 ? 1 + mix(round) % 5000 : LARGE - mix(round) % 5000; }
 
 /* Spins, but lets others run on a machine with few processors. */
-static bool await_own_word(const place_t *words, uint64_t offset, uint64_t wanted) {
+static bool await_own_word(const test_buffer_t *words, uint64_t offset, uint64_t wanted) {
   uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
   uint32_t looks = 0;
   while (word_load(words, offset) != wanted)
@@ -98,7 +98,8 @@ static void *watch_rounds(void *argument) {
   return NULL;
 }
 
-static hmc_status_t put_round(const place_t *local, hmc_remote_t *data, uint64_t round, const hmc_signal_t *signal) {
+static hmc_status_t put_round(const test_buffer_t *local, hmc_remote_t *data, uint64_t round,
+                              const hmc_signal_t *signal) {
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .signal = signal};
   uint64_t length = round_length(round);
   frame_write(local, 512, length, round);
@@ -114,11 +115,11 @@ static hmc_status_t put_round(const place_t *local, hmc_remote_t *data, uint64_t
 }
 
 /* Data and word in regions that are reached in different ways. */
-static void signal_rounds(couple_t *couple, bool lend_data, bool lend_words) {
+static void signal_rounds(context_pair_t *pair, bool lend_data, bool lend_words) {
   const uint64_t rounds = SANITIZED ? 20 : stamp_is_plain() ? 60 : 25;
-  far_t data = far_make(couple, (far_options_t){.name = "data", .size = LARGE + 1024, .lend = lend_data});
-  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend_words});
-  place_t local = near_make(couple, LARGE + 1024, lend_words);
+  far_t data = far_make(pair, (far_options_t){.name = "data", .size = LARGE + 1024, .lend = lend_data});
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend_words});
+  test_buffer_t local = near_make(pair, LARGE + 1024, lend_words);
   watcher_t watcher = {.data = &data.place, .words = &words.place, .rounds = rounds};
   owner_frame_write(&data.place, 512, round_length(1), 99);
   assert_int_equal(pthread_create(&watcher.thread, NULL, watch_rounds, &watcher), 0);
@@ -135,7 +136,7 @@ static void signal_rounds(couple_t *couple, bool lend_data, bool lend_words) {
   assert_int_equal(word_load(&words.place, 8), rounds);
   assert_int_equal(word_load(&words.place, 0), 0);
   assert_int_equal(word_load(&words.place, 16), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&words);
   far_close(&data);
 }
@@ -149,7 +150,7 @@ void signal_after_many_frames(void **state) {
 /* The owner overwrites what is being read as soon as the signal says that the get is over. */
 typedef struct eraser {
   pthread_t thread;
-  const place_t *data, *words;
+  const test_buffer_t *data, *words;
   uint64_t rounds, length;
   _Atomic uint64_t ready; /* the round whose data lie there */
   bool late;
@@ -167,12 +168,12 @@ static void *erase_rounds(void *argument) {
 }
 
 void signal_after_a_get(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   for (int lend = 0; lend < 2; lend++) {
     const uint64_t length = 2 * MIB + 77;
-    far_t data = far_make(couple, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
-    far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
-    place_t local = near_make(couple, length + 1024, false);
+    far_t data = far_make(pair, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
+    far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
+    test_buffer_t local = near_make(pair, length + 1024, false);
     eraser_t eraser = {.data = &data.place,
                        .words = &words.place,
                        .rounds = SANITIZED          ? 10
@@ -195,7 +196,7 @@ void signal_after_a_get(void **state) {
     assert_status(status, HMC_SUCCESS);
     assert_false(eraser.late);
     assert_int_equal(wrong, 0);
-    place_close(&local);
+    test_buffer_close(&local);
     far_close(&words);
     far_close(&data);
   }
@@ -210,13 +211,13 @@ static hmc_operation_options_t with_all(const hmc_signal_t *signal) {
 }
 
 void signal_undone_when_refused(void **state) {
-  couple_t *couple = *state;
-  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE});
-  far_t shut = far_make(
-      couple, (far_options_t){.name = "shut", .size = WORDS_SIZE, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
-  place_t local = near_make(couple, WORDS_SIZE, false);
+  context_pair_t *pair = *state;
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE});
+  far_t shut =
+      far_make(pair, (far_options_t){.name = "shut", .size = WORDS_SIZE, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
+  test_buffer_t local = near_make(pair, WORDS_SIZE, false);
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   owner_fill(&words.place, 0, WORDS_SIZE, 0x11);
   uint64_t before = word_load(&words.place, 16);
   hmc_signal_t signal = {words.remote, 16, HMC_ATOMIC_ADD, 1};
@@ -243,22 +244,22 @@ void signal_undone_when_refused(void **state) {
   assert_status(put_with(&local, 0, words.remote, 64, 8, &options), HMC_INVALID_CONFIG);
   assert_true(word_load(&words.place, 16) == before);
   assert_int_equal(owner_others(&words.place, 0, WORDS_SIZE, 0x11, 0x11), 0);
-  assert_no_notification(couple->there);
+  assert_no_notification(pair->there);
   distant_end(&distant);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&shut);
   far_close(&words);
 }
 
-static void undo_stale(couple_t *couple, bool lend, uint64_t length) {
-  far_t words = far_make(couple, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
-  far_t gone = far_make(couple, (far_options_t){.name = "gone", .size = length, .lend = lend});
-  place_t local = near_make(couple, length, false);
+static void undo_stale(context_pair_t *pair, bool lend, uint64_t length) {
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
+  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = length, .lend = lend});
+  test_buffer_t local = near_make(pair, length, false);
   hmc_segment_t pieces[] = {{0, 0, length / 2}, {length / 2 + 1, length / 2 + 1, 5}};
   hmc_batch_t *batch = NULL;
   hmc_request_t *request = NULL;
   assert_success(hmc_batch_create(local.region, gone.remote, pieces, 2, &batch));
-  place_withdraw(&gone.place);
+  test_buffer_withdraw(&gone.place);
   hmc_signal_t signal = {words.remote, 16, HMC_ATOMIC_ADD, 1};
   hmc_operation_options_t options = with_all(&signal);
   assert_status(put_with(&local, 0, gone.remote, 0, length, &options), HMC_STALE);
@@ -276,16 +277,16 @@ static void undo_stale(couple_t *couple, bool lend, uint64_t length) {
     assert_int_equal(owner_others(&words.place, 64, 64, there, there), 0);
   }
   assert_int_equal(word_load(&words.place, 16), 0);
-  assert_no_notification(couple->there);
+  assert_no_notification(pair->there);
   /* and the peers go on */
   signal = (hmc_signal_t){words.remote, 16, HMC_ATOMIC_ADD, 1};
   assert_success(put_with(&local, 0, words.remote, 64, 64, &options));
   assert_int_equal(word_load(&words.place, 16), 1);
   uint8_t data[8];
   size_t size = 0;
-  assert_success(hmc_notification_receive(couple->there, data, sizeof data, &size, NULL, 0));
+  assert_success(hmc_notification_receive(pair->there, data, sizeof data, &size, NULL, 0));
   hmc_batch_free(batch);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&gone);
   far_close(&words);
 }
@@ -304,11 +305,11 @@ void signal_undone_when_cancelled(void **state) {
   static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", NULL};
   const uint64_t length = 4 * MIB;
   const int rounds = SANITIZED ? 30 : stamp_is_plain() ? 150 : 50;
-  couple_t couple;
-  couple_open(&couple, narrow);
-  far_t words = far_make(&couple, (far_options_t){.name = "words", .size = WORDS_SIZE});
-  far_t data = far_make(&couple, (far_options_t){.name = "data", .size = length, .lend = true});
-  place_t local = near_make(&couple, length, false);
+  context_pair_t pair;
+  context_pair_open(&pair, narrow);
+  far_t words = far_make(&pair, (far_options_t){.name = "words", .size = WORDS_SIZE});
+  far_t data = far_make(&pair, (far_options_t){.name = "data", .size = length, .lend = true});
+  test_buffer_t local = near_make(&pair, length, false);
   uint64_t random = 7, cancelled = 0;
   for (int round = 1; round <= rounds; round++) {
     uint8_t pattern = (uint8_t)(1 + round % 250);
@@ -330,16 +331,16 @@ void signal_undone_when_cancelled(void **state) {
     bool signalled = word_load(&words.place, 16) == (uint64_t)round;
     uint8_t note[8];
     size_t size = 0;
-    bool noted = hmc_notification_receive(couple.there, note, sizeof note, &size, NULL, 1) == HMC_SUCCESS;
+    bool noted = hmc_notification_receive(pair.there, note, sizeof note, &size, NULL, 1) == HMC_SUCCESS;
     if (status == HMC_SUCCESS) assert_true(whole && signalled && noted);
     assert_true(whole || !signalled);
     assert_true(signalled || !noted);
   }
   assert_true(cancelled > 0 || stamp.type == HMC_CONNECTION_SHM);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&data);
   far_close(&words);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 /* ---- a region that says when peers have written */
@@ -365,7 +366,7 @@ static void await_call(const told_t *told, uint32_t before) {
 
 /* Each write that passes the owner's process calls, after it can be read; a get does not, nor does what maps the region. */
 void written_is_told(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   told_t told = {.base = NULL};
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   options.memory = stamp.far;
@@ -375,15 +376,15 @@ void written_is_told(void **state) {
   options.written = note_written;
   options.written_user = &told;
   hmc_region_t *region = NULL;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   if (stamp_is_host()) told.base = hmc_region_pointer(region);
   hmc_remote_t *remote = NULL;
-  assert_success(hmc_remote_open(couple->peer, "told", 0, &remote));
-  place_t local = near_make(couple, WORDS_SIZE, false);
+  assert_success(hmc_remote_open(pair->peer, "told", 0, &remote));
+  test_buffer_t local = near_make(pair, WORDS_SIZE, false);
   bool by_tcp = stamp.type == HMC_CONNECTION_TCP, by_mapping = stamp_is("shm") && stamp_is_host();
   for (uint64_t round = 1; round <= 20; round++) {
     uint32_t before = atomic_load(&told.calls);
-    place_store(&local, 0, &round, sizeof round);
+    test_buffer_store(&local, 0, &round, sizeof round);
     assert_success(hmc_put(local.region, 0, remote, 0, 8));
     if (by_tcp) await_call(&told, before);
     if (by_tcp && stamp_is_host()) assert_int_equal(atomic_load(&told.word), round);
@@ -397,5 +398,5 @@ void written_is_told(void **state) {
   if (by_mapping) assert_int_equal(atomic_load(&told.calls), 0);
   hmc_remote_close(remote);
   hmc_region_close(region);
-  place_close(&local);
+  test_buffer_close(&local);
 }

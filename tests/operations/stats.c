@@ -15,10 +15,10 @@ static hmc_stats_t stats_of(hmc_context_t *context) {
 }
 
 void stats_count_what_is_done(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "counted", .size = 4096});
-  place_t local = near_make(couple, 4096, false);
-  hmc_stats_t before = stats_of(couple->here), peer = HMC_STATS_INIT;
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "counted", .size = 4096});
+  test_buffer_t local = near_make(pair, 4096, false);
+  hmc_stats_t before = stats_of(pair->here), peer = HMC_STATS_INIT;
   uint64_t fetched;
   for (unsigned i = 0; i < ROUNDS; i++) {
     hmc_request_t *request;
@@ -29,7 +29,7 @@ void stats_count_what_is_done(void **state) {
     assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 1000, NULL, &request));
     assert_success(finish(request));
   }
-  hmc_stats_t after = stats_of(couple->here);
+  hmc_stats_t after = stats_of(pair->here);
   assert_int_equal(after.puts - before.puts, 3 * ROUNDS);
   assert_int_equal(after.put_bytes - before.put_bytes, 1108 * ROUNDS);
   assert_int_equal(after.gets - before.gets, ROUNDS);
@@ -37,18 +37,18 @@ void stats_count_what_is_done(void **state) {
   assert_int_equal(after.atomics - before.atomics, ROUNDS);
   assert_int_equal(after.failures, before.failures);
   assert_int_equal(after.peers, 1);
-  assert_success(hmc_peer_get_stats(couple->peer, &peer));
+  assert_success(hmc_peer_get_stats(pair->peer, &peer));
   assert_int_equal(peer.put_bytes, after.put_bytes);
-  assert_true(stats_of(couple->there).regions >= 1);
-  place_close(&local);
+  assert_true(stats_of(pair->there).regions >= 1);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 /* Whatever the way: each operation is either this thread's, and not timed, or timed once. */
 void latencies_are_of_what_took_time(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "timed", .size = 4096, .lend = true});
-  place_t local = near_make(couple, 4096, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "timed", .size = 4096, .lend = true});
+  test_buffer_t local = near_make(pair, 4096, false);
   hmc_latency_t latency = HMC_LATENCY_INIT, part = HMC_LATENCY_INIT;
   for (unsigned i = 0; i < ROUNDS; i++) {
     hmc_request_t *request;
@@ -56,38 +56,38 @@ void latencies_are_of_what_took_time(void **state) {
     assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, NULL, &request));
     assert_success(finish(request));
   }
-  assert_success(hmc_context_get_latency(couple->here, HMC_LATENCY_PUT, &latency));
+  assert_success(hmc_context_get_latency(pair->here, HMC_LATENCY_PUT, &latency));
   assert_int_equal(latency.count, 2 * ROUNDS); /* lent memory: nobody's plain copy */
   assert_true(latency.longest > 0 && latency.nanoseconds >= latency.longest);
   uint64_t median = hmc_latency_quantile(&latency, 0.5), late = hmc_latency_quantile(&latency, 0.99);
   assert_true(median > 0 && median <= late && late <= latency.longest);
-  assert_success(hmc_peer_get_latency(couple->peer, HMC_LATENCY_PUT, &part));
+  assert_success(hmc_peer_get_latency(pair->peer, HMC_LATENCY_PUT, &part));
   assert_int_equal(part.count, latency.count);
-  assert_success(hmc_context_get_latency(couple->here, HMC_LATENCY_GET, &latency));
+  assert_success(hmc_context_get_latency(pair->here, HMC_LATENCY_GET, &latency));
   assert_int_equal(latency.count, 0);
   assert_int_equal(hmc_latency_quantile(&latency, 0.5), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 void stats_outlive_their_peer(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "left", .size = 4096});
-  place_t local = near_make(couple, 4096, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "left", .size = 4096});
+  test_buffer_t local = near_make(pair, 4096, false);
   assert_success(hmc_put(local.region, 0, far.remote, 0, 640));
-  hmc_peer_close(couple->peer);
-  couple->peer = NULL;
-  hmc_stats_t stats = stats_of(couple->here);
+  hmc_peer_close(pair->peer);
+  pair->peer = NULL;
+  hmc_stats_t stats = stats_of(pair->here);
   assert_true(stats.put_bytes >= 640);
   assert_int_equal(stats.peers, 0);
-  place_close(&local);
+  test_buffer_close(&local);
   hmc_region_close(far.place.region);
 }
 
 void metrics_are_text_for_prometheus(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "shown", .size = 4096});
-  place_t local = near_make(couple, 4096, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "shown", .size = 4096});
+  test_buffer_t local = near_make(pair, 4096, false);
   static char text[1 << 17];
   char line[160];
   size_t needed = 0;
@@ -96,7 +96,7 @@ void metrics_are_text_for_prometheus(void **state) {
   assert_in_range(needed, 2, sizeof text);
   assert_success(hmc_metrics_text(text, sizeof text, NULL));
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
-  assert_success(hmc_peer_get_info(couple->peer, &info));
+  assert_success(hmc_peer_get_info(pair->peer, &info));
   snprintf(line, sizeof line, "route=\"%s\",operation=\"put\"} 1\n", hmc_connection_type_name(info.type));
   if (info.type != HMC_CONNECTION_RDMA) assert_non_null(strstr(text, line));
   assert_non_null(strstr(text, "# TYPE hmc_operations_total counter\n"));
@@ -104,7 +104,7 @@ void metrics_are_text_for_prometheus(void **state) {
   memset(text, 'x', sizeof text);
   assert_success(hmc_metrics_text(text, 10, NULL)); /* cut, and ended */
   assert_int_equal(strlen(text), 9);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
@@ -126,9 +126,9 @@ static void *wait_for_word(void *argument) {
 }
 
 void signal_wait_sleeps_until_it_comes(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "words", .size = 4096});
-  place_t local = near_make(couple, 4096, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "words", .size = 4096});
+  test_buffer_t local = near_make(pair, 4096, false);
   waiter_t waiter = {.region = far.place.region};
   word_store(&far.place, 8, 0);
   assert_int_equal(pthread_create(&waiter.thread, NULL, wait_for_word, &waiter), 0);
@@ -141,13 +141,13 @@ void signal_wait_sleeps_until_it_comes(void **state) {
   assert_int_equal(waiter.seen, 5);
   /* 300 ms of spinning are 300 ms of the processor; sleeping is a few */
   assert_true(waiter.used.tv_sec == 0 && waiter.used.tv_nsec < 150000000);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 void signal_wait_compares_and_ends(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "words", .size = 4096});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "words", .size = 4096});
   hmc_region_t *region = far.place.region;
   uint64_t seen = 77;
   word_store(&far.place, 8, 9);

@@ -14,22 +14,22 @@ typedef struct test_case {
 
 static void run_case(void **state) {
   crash_handlers_set();
-  (*(couple_t **)state)->test->run(state);
+  (*(context_pair_t **)state)->test->run(state);
 }
 
 static int open_case(void **state) {
   const test_case_t *test = *state;
   watch(test->name, 400);
-  couple_t *couple = calloc(1, sizeof *couple);
-  assert_non_null(couple);
-  couple->test = test;
-  *state = couple;
-  couple_open(couple, NULL);
+  context_pair_t *pair = calloc(1, sizeof *pair);
+  assert_non_null(pair);
+  pair->test = test;
+  *state = pair;
+  context_pair_open(pair, NULL);
   return 0;
 }
 
 static int close_case(void **state) {
-  couples_end();
+  context_pairs_end();
   free(*state);
   target_kill_all();
   watch_end();

@@ -1,7 +1,7 @@
 /* The suite of the wider operations: every sentence of include/hmc/operation.h, beyond what the conformance suite asks
  * of each pair of memories. Stamped with a transport and one kind of memory, which lies at both ends.
  *
- * Most tests run on a couple: two contexts of this process, so that the test sees both ends' memory and handles. What
+ * Most tests run on a pair: two contexts of this process, so that the test sees both ends' memory and handles. What
  * needs another process (stopping it, watching it from outside) starts a distant end. */
 #ifndef TESTS_OPERATIONS_SUITE_H
 #define TESTS_OPERATIONS_SUITE_H
@@ -35,28 +35,28 @@ bool stamp_is(const char *transport);
  * that code, and look at what is different. */
 bool stamp_is_plain(void);
 
-/* ---- couples */
+/* ---- pairs */
 
 /* `here` has dialled `there`; `back` is what `there` accepted. */
-typedef struct couple {
+typedef struct pair {
   const struct test_case *test; /* of the fixture's one */
   hmc_context_t *here, *there;
   hmc_peer_t *peer, *back;
   uint16_t port;
-} couple_t;
+} context_pair_t;
 
 #define COUPLE_TIMEOUT_MS 20000u
 
 /* Makes two contexts and connects them, with `settings` (pairs "NAME", "value", ended by NULL; may be NULL) in force
  * for both. Ends with the test at the latest. Asserts. */
-void couple_open(couple_t *couple, const char *const *settings);
-void couple_close(couple_t *couple);
+void context_pair_open(context_pair_t *pair, const char *const *settings);
+void context_pair_close(context_pair_t *pair);
 /* Closes what a test that failed has left open. */
-void couples_end(void);
+void context_pairs_end(void);
 
 /* A region of the stamp's memory at the far end, and the same as seen from here. Asserts. */
 typedef struct far {
-  place_t place;
+  test_buffer_t place;
   hmc_remote_t *remote;
 } far_t;
 typedef struct far_options {
@@ -65,23 +65,23 @@ typedef struct far_options {
   unsigned rights; /* 0: all */
   bool lend;
 } far_options_t;
-far_t far_make(couple_t *couple, far_options_t options);
+far_t far_make(context_pair_t *pair, far_options_t options);
 void far_close(far_t *far);
 
 /* A local region of the stamp's memory. Asserts. */
-place_t near_make(couple_t *couple, uint64_t size, bool lend);
+test_buffer_t near_make(context_pair_t *pair, uint64_t size, bool lend);
 
 /* The owner's looks at what peers change meanwhile, and its own writes there. */
-uint64_t word_load(const place_t *place, uint64_t offset);
-void word_store(const place_t *place, uint64_t offset, uint64_t word);
-void owner_fill(const place_t *place, uint64_t offset, uint64_t length, uint8_t value);
-uint64_t owner_others(const place_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two);
-void owner_frame_write(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
-uint64_t owner_frame_check(const place_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+uint64_t word_load(const test_buffer_t *place, uint64_t offset);
+void word_store(const test_buffer_t *place, uint64_t offset, uint64_t word);
+void owner_fill(const test_buffer_t *place, uint64_t offset, uint64_t length, uint8_t value);
+uint64_t owner_others(const test_buffer_t *place, uint64_t offset, uint64_t length, uint8_t one, uint8_t two);
+void owner_frame_write(const test_buffer_t *place, uint64_t offset, uint64_t length, uint64_t seed);
+uint64_t owner_frame_check(const test_buffer_t *place, uint64_t offset, uint64_t length, uint64_t seed);
 
 /* ---- a distant end */
 
-/* A target process, connected to a couple's `here`, with a lent region "distant" in its place 0: atomics on that one
+/* A target process, connected to a pair's `here`, with a lent region "distant" in its place 0: atomics on that one
  * always need the target's service thread. */
 typedef struct distant {
   target_t target;
@@ -90,7 +90,7 @@ typedef struct distant {
 } distant_t;
 #define DISTANT_SIZE (4 * MIB)
 
-void distant_start(distant_t *distant, couple_t *couple);
+void distant_start(distant_t *distant, context_pair_t *pair);
 /* SIGSTOP, and waits until it stands; SIGCONT. Assert. */
 void distant_stop(distant_t *distant);
 void distant_continue(distant_t *distant);
@@ -102,9 +102,9 @@ void distant_end(distant_t *distant);
 hmc_status_t finish(hmc_request_t *request);
 
 /* hmc_put_nb or hmc_get_nb, waited for; the status of either. */
-hmc_status_t put_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+hmc_status_t put_with(const test_buffer_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                       uint64_t length, const hmc_operation_options_t *options);
-hmc_status_t get_with(const place_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
+hmc_status_t get_with(const test_buffer_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                       uint64_t length, const hmc_operation_options_t *options);
 
 /* Asserts that no notification waits at the far end. */

@@ -21,13 +21,13 @@ static uint64_t distant_word(const distant_t *distant) {
 
 /* Which of several is named, and whose status. */
 void wait_in_order(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64 * KIB, .lend = true});
-  place_t local = near_make(couple, 64 * KIB, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64 * KIB, .lend = true});
+  test_buffer_t local = near_make(pair, 64 * KIB, false);
   hmc_request_t *requests[6] = {NULL}, *none[3] = {NULL};
   size_t index = 99, indices[6], done = 99;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   distant_stop(&distant);
   requests[1] = start_word(&distant, 0);
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64 * KIB, NULL, &requests[2]));
@@ -73,19 +73,19 @@ void wait_in_order(void **state) {
   hmc_request_free(late);
   for (size_t i = 0; i < 6; i++) hmc_request_free(requests[i]);
   distant_end(&distant);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 /* ---- deadlines */
 
 void wait_ends_at_deadlines(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   static const uint64_t deadlines[] = {450, 150, 300};
   hmc_request_t *requests[5];
   size_t index = 99, indices[5], done = 0;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   distant_stop(&distant);
   uint64_t start = now_ms();
   for (size_t i = 0; i < 3; i++) requests[i] = start_word(&distant, deadlines[i]);
@@ -130,12 +130,12 @@ static void *wake_later(void *argument) {
 }
 
 void wait_across_contexts(void **state) {
-  couple_t *couple = *state, other;
+  context_pair_t *pair = *state, other;
   distant_t stopped, woken;
-  couple_open(&other, NULL);
+  context_pair_open(&other, NULL);
   for (int order = 0; order < 2; order++) {
-    distant_start(&stopped, order ? couple : &other);
-    distant_start(&woken, order ? &other : couple);
+    distant_start(&stopped, order ? pair : &other);
+    distant_start(&woken, order ? &other : pair);
     distant_stop(&stopped);
     distant_stop(&woken);
     hmc_request_t *requests[] = {start_word(&stopped, 8000), start_word(&woken, 8000)};
@@ -159,17 +159,17 @@ void wait_across_contexts(void **state) {
     distant_end(&stopped);
     distant_end(&woken);
   }
-  couple_close(&other);
+  context_pair_close(&other);
 }
 
 void deadline_shorter_than_the_context(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_context_t *hasty = NULL;
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", 200}, &hasty));
   assert_success(hmc_peer_get_info(distant.peer, &info));
@@ -205,7 +205,7 @@ void deadline_shorter_than_the_context(void **state) {
 /* Deadlines so short that they pass while an operation is being started. */
 typedef struct hurry {
   pthread_t thread;
-  const place_t *local;
+  const test_buffer_t *local;
   hmc_remote_t *remote;
   uint64_t offset, rounds, succeeded;
   hmc_status_t status;
@@ -232,9 +232,9 @@ static void *hurry_on(void *argument) {
 }
 
 void deadline_of_a_moment(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "brief", .size = 4 * HURRY_LENGTH, .lend = true});
-  place_t local = near_make(couple, 4 * HURRY_LENGTH, false);
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "brief", .size = 4 * HURRY_LENGTH, .lend = true});
+  test_buffer_t local = near_make(pair, 4 * HURRY_LENGTH, false);
   hurry_t hurries[4];
   for (size_t i = 0; i < COUNT_OF(hurries); i++) {
     hurries[i] =
@@ -247,7 +247,7 @@ void deadline_of_a_moment(void **state) {
   bytes_fill(&local, 0, 64, 7);
   assert_success(hmc_put(local.region, 0, far.remote, 0, 64));
   assert_int_equal(owner_others(&far.place, 0, 64, 7, 7), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
@@ -256,11 +256,11 @@ void deadline_of_a_moment(void **state) {
 #define FLUSHED 40u
 
 void flush_sees_everything(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   const uint64_t length = 70000;
-  far_t far = far_make(couple, (far_options_t){.name = "flushed", .size = FLUSHED * length, .lend = true});
-  place_t local = near_make(couple, FLUSHED * length, false);
-  assert_success(hmc_peer_flush(couple->peer, 0)); /* nothing is under way */
+  far_t far = far_make(pair, (far_options_t){.name = "flushed", .size = FLUSHED * length, .lend = true});
+  test_buffer_t local = near_make(pair, FLUSHED * length, false);
+  assert_success(hmc_peer_flush(pair->peer, 0)); /* nothing is under way */
   for (uint64_t round = 1; round <= 5; round++) {
     hmc_request_t *requests[FLUSHED];
     uint64_t here = 0;
@@ -269,12 +269,12 @@ void flush_sees_everything(void **state) {
     for (uint64_t i = 0; i < FLUSHED; i++)
       assert_success(
           hmc_put_nb(local.region, i * length, far.remote, i * length, i % 2 ? length : 100, NULL, &requests[i]));
-    assert_success(hmc_peer_flush(couple->peer, 0));
+    assert_success(hmc_peer_flush(pair->peer, 0));
     shared_begin();
     for (uint64_t i = 0; i < FLUSHED; i++) {
       uint8_t one[100], two[100];
-      place_load(&far.place, i * length, one, sizeof one);
-      place_load(&local, i * length, two, sizeof two);
+      test_buffer_load(&far.place, i * length, one, sizeof one);
+      test_buffer_load(&local, i * length, two, sizeof two);
       for (size_t k = 0; k < sizeof one; k++) here += one[k] != two[k];
     }
     shared_end();
@@ -287,20 +287,20 @@ void flush_sees_everything(void **state) {
   /* what failed is complete as well: flush does not say so, the request does */
   hmc_request_t *request = NULL;
   hmc_status_t started = HMC_SUCCESS;
-  place_withdraw(&far.place);
+  test_buffer_withdraw(&far.place);
   started = hmc_put_nb(local.region, 0, far.remote, 0, length, NULL, &request);
-  assert_success(hmc_peer_flush(couple->peer, 0));
+  assert_success(hmc_peer_flush(pair->peer, 0));
   assert_status(started == HMC_SUCCESS ? hmc_request_test(request) : started, HMC_STALE);
   hmc_request_free(request);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
 }
 
 void flush_has_a_deadline(void **state) {
-  couple_t *couple = *state;
-  far_t far = far_make(couple, (far_options_t){.name = "far", .size = 64});
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64});
   distant_t distant;
-  distant_start(&distant, couple);
+  distant_start(&distant, pair);
   uint64_t before = distant_word(&distant);
   distant_stop(&distant);
   hmc_request_t *request = start_word(&distant, 0);
@@ -308,7 +308,7 @@ void flush_has_a_deadline(void **state) {
   assert_status(hmc_peer_flush(distant.peer, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   assert_string_not_equal(hmc_last_error(), "");
-  assert_success(hmc_peer_flush(couple->peer, 0));           /* another peer's operations are no matter */
+  assert_success(hmc_peer_flush(pair->peer, 0));             /* another peer's operations are no matter */
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS); /* a flush ends nothing */
   waker_t waker = {.distant = &distant};
   assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);

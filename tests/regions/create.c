@@ -20,21 +20,21 @@ static hmc_region_options_t named(const char *name, uint64_t bytes) {
 }
 
 /* Puts a word at an offset of the far region and looks at it in the owner's memory, and back. */
-static void check_word(couple_t *couple, hmc_region_t *far, const char *name, uint64_t offset, uint64_t word) {
+static void check_word(context_pair_t *pair, hmc_region_t *far, const char *name, uint64_t offset, uint64_t word) {
   hmc_remote_t *remote;
   uint64_t back = 0;
-  place_t near = near_make(couple, PAGE, true);
-  assert_success(hmc_remote_open(couple->peer, name, 0, &remote));
+  test_buffer_t near = near_make(pair, PAGE, true);
+  assert_success(hmc_remote_open(pair->peer, name, 0, &remote));
   assert_int_equal(hmc_remote_size(remote), hmc_region_size(far));
-  place_store(&near, 0, &word, sizeof word);
+  test_buffer_store(&near, 0, &word, sizeof word);
   assert_success(hmc_put(near.region, 0, remote, offset, sizeof word));
   memcpy(&back, (uint8_t *)hmc_region_pointer(far) + offset, sizeof back);
   assert_int_equal(back, word);
   assert_success(hmc_get(near.region, 8, remote, offset, sizeof word));
-  place_load(&near, 8, &back, sizeof back);
+  test_buffer_load(&near, 8, &back, sizeof back);
   assert_int_equal(back, word);
   hmc_remote_close(remote);
-  place_close(&near);
+  test_buffer_close(&near);
 }
 
 static uint64_t resident(void) {
@@ -47,36 +47,36 @@ static uint64_t resident(void) {
 }
 
 void create_allocates_sparsely(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *heap;
   hmc_region_options_t options = named("heap", HEAP);
   uint64_t before = resident();
-  assert_success(hmc_region_create(couple->there, &options, &heap));
+  assert_success(hmc_region_create(pair->there, &options, &heap));
   assert_int_equal(hmc_region_size(heap), HEAP);
-  check_word(couple, heap, "heap", 0, 1);
-  check_word(couple, heap, "heap", HEAP - 8, 2);
-  check_word(couple, heap, "heap", HEAP / 2, 3);
+  check_word(pair, heap, "heap", 0, 1);
+  check_word(pair, heap, "heap", HEAP - 8, 2);
+  check_word(pair, heap, "heap", HEAP / 2, 3);
   assert_true(resident() < before + 256 * MIB);
   hmc_region_close(heap);
 }
 
 void create_at_an_address(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint8_t *range = reserve(8 * MIB);
   hmc_region_options_t options = named("placed", MIB + 100);
   hmc_region_t *region;
   options.address = range + 2 * MIB;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   assert_ptr_equal(hmc_region_pointer(region), range + 2 * MIB);
-  check_word(couple, region, "placed", MIB, 4);
+  check_word(pair, region, "placed", MIB, 4);
   assert_true(is_reserved(range + 2 * MIB - PAGE));
   assert_true(is_reserved(range + 3 * MIB + PAGE));
   assert_false(is_reserved(range + 3 * MIB));
   hmc_region_close(region);
   assert_true(is_reserved(range + 2 * MIB)); /* as before, so that nothing else moves in */
   assert_true(is_reserved(range + 3 * MIB));
-  assert_success(hmc_region_create(couple->there, &options, &region));
-  check_word(couple, region, "placed", 0, 5);
+  assert_success(hmc_region_create(pair->there, &options, &region));
+  check_word(pair, region, "placed", 0, 5);
   hmc_region_close(region);
   munmap(range, 8 * MIB);
 }
@@ -91,16 +91,16 @@ static int make_file(uint64_t size, int seals) {
 }
 
 void create_of_a_descriptor(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   int file = make_file(MIB, F_SEAL_SHRINK);
   uint64_t word = 0;
   hmc_region_t *region;
   hmc_region_options_t options = named("file", 0);
   options.descriptor = file;
   options.descriptor_offset = 4 * PAGE;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   assert_int_equal(hmc_region_size(region), MIB - 4 * PAGE); /* up to its end */
-  check_word(couple, region, "file", 64, 6);
+  check_word(pair, region, "file", 64, 6);
   assert_int_equal(pread(file, &word, sizeof word, (off_t)(4 * PAGE + 64)), sizeof word);
   assert_int_equal(word, 6);
   hmc_region_close(region);
@@ -109,14 +109,14 @@ void create_of_a_descriptor(void **state) {
   options.bytes = PAGE + 8;
   options.address = range;
   options.rights = HMC_REMOTE_READ;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   assert_ptr_equal(hmc_region_pointer(region), range);
   close(file); /* HMC has its own */
   hmc_remote_t *remote;
-  place_t near = near_make(couple, PAGE, true);
-  assert_success(hmc_remote_open(couple->peer, "file", 0, &remote));
+  test_buffer_t near = near_make(pair, PAGE, true);
+  assert_success(hmc_remote_open(pair->peer, "file", 0, &remote));
   assert_success(hmc_get(near.region, 0, remote, 64, 8));
-  place_load(&near, 0, &word, sizeof word);
+  test_buffer_load(&near, 0, &word, sizeof word);
   assert_int_equal(word, 6);
   assert_status(hmc_put(near.region, 0, remote, 64, 8), HMC_DENIED);
   hmc_remote_close(remote);
@@ -125,34 +125,34 @@ void create_of_a_descriptor(void **state) {
 }
 
 void create_lends_a_pointer(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   static uint8_t memory[2 * 4096];
   hmc_region_t *region;
   hmc_region_options_t options = named("lent", sizeof memory);
   options.pointer = memory;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   assert_ptr_equal(hmc_region_pointer(region), memory);
-  check_word(couple, region, "lent", 128, 7);
+  check_word(pair, region, "lent", 128, 7);
   hmc_region_close(region);
 }
 
 void create_on_nodes_and_pages(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *region;
   hmc_region_options_t options = named("node", MIB);
   options.numa_node = 0;
   options.page_size = PAGE;
-  assert_success(hmc_region_create(couple->there, &options, &region));
-  check_word(couple, region, "node", 0, 8);
+  assert_success(hmc_region_create(pair->there, &options, &region));
+  check_word(pair, region, "node", 0, 8);
   hmc_region_close(region);
   options.numa_node = 1000;
-  assert_status(hmc_region_create(couple->there, &options, &region), HMC_NOT_FOUND);
+  assert_status(hmc_region_create(pair->there, &options, &region), HMC_NOT_FOUND);
   options = named("huge", 3 * MIB);
   options.page_size = 2 * MIB;
-  hmc_status_t status = hmc_region_create(couple->there, &options, &region);
+  hmc_status_t status = hmc_region_create(pair->there, &options, &region);
   if (status == HMC_SUCCESS) {
     assert_int_equal((uintptr_t)hmc_region_pointer(region) % (2 * MIB), 0);
-    check_word(couple, region, "huge", 3 * MIB - 8, 9);
+    check_word(pair, region, "huge", 3 * MIB - 8, 9);
     hmc_region_close(region);
   } else { /* the usual machine keeps none */
     assert_status(status, HMC_NO_MEMORY);
@@ -161,18 +161,18 @@ void create_on_nodes_and_pages(void **state) {
 }
 
 void create_commits(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *region;
   hmc_region_options_t options = named("committed", 8 * MIB);
   options.flags = HMC_REGION_POPULATE;
   uint64_t before = resident();
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   assert_true(resident() >= before + 7 * MIB);
   hmc_region_close(region);
 }
 
 void create_refuses(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *region = NULL;
   uint8_t *range = reserve(16 * MIB);
   munmap(range + 4 * MIB, PAGE); /* so that the range ends there */
@@ -203,19 +203,19 @@ void create_refuses(void **state) {
     hmc_region_options_t options = cases[i].options;
     options.size = sizeof options;
     if (options.memory.kind == HMC_MEMORY_DEFAULT) options.memory.kind = HMC_MEMORY_CPU;
-    assert_status(hmc_region_create(couple->there, &options, &region), cases[i].status);
+    assert_status(hmc_region_create(pair->there, &options, &region), cases[i].status);
     assert_error_names(cases[i].text);
     assert_null(region);
   }
   assert_true(is_reserved(range) && is_reserved(range + 3 * MIB));
-  assert_status(hmc_region_create(couple->there, NULL, &region), HMC_INVALID_CONFIG);
+  assert_status(hmc_region_create(pair->there, NULL, &region), HMC_INVALID_CONFIG);
   close(open);
   close(sealed);
   munmap(range, 16 * MIB);
 }
 
 void create_for_older_programs(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *region;
   struct {
     hmc_region_options_t known;
@@ -223,22 +223,22 @@ void create_for_older_programs(void **state) {
   } newer = {HMC_REGION_OPTIONS_INIT, 0};
   newer.known.bytes = PAGE;
   newer.known.size = sizeof newer;
-  assert_success(hmc_region_create(couple->there, &newer.known, &region));
+  assert_success(hmc_region_create(pair->there, &newer.known, &region));
   hmc_region_close(region);
   newer.later = 1;
-  assert_status(hmc_region_create(couple->there, &newer.known, &region), HMC_UNSUPPORT);
+  assert_status(hmc_region_create(pair->there, &newer.known, &region), HMC_UNSUPPORT);
   newer.known.size = 4;
-  assert_status(hmc_region_create(couple->there, &newer.known, &region), HMC_INVALID_CONFIG);
+  assert_status(hmc_region_create(pair->there, &newer.known, &region), HMC_INVALID_CONFIG);
 }
 
 void retained_regions_stay(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_region_t *region;
   hmc_remote_t *remote;
   hmc_region_options_t options = named("kept", PAGE);
-  place_t near = near_make(couple, PAGE, false);
-  assert_success(hmc_region_create(couple->there, &options, &region));
-  assert_success(hmc_remote_open(couple->peer, "kept", 0, &remote));
+  test_buffer_t near = near_make(pair, PAGE, false);
+  assert_success(hmc_region_create(pair->there, &options, &region));
+  assert_success(hmc_remote_open(pair->peer, "kept", 0, &remote));
   hmc_region_retain(region);
   hmc_region_retain(region);
   hmc_region_release(region); /* not the last one */
@@ -248,5 +248,5 @@ void retained_regions_stay(void **state) {
   memset(hmc_region_pointer(region), 1, PAGE); /* still there */
   hmc_region_release(region);
   hmc_remote_close(remote);
-  place_close(&near);
+  test_buffer_close(&near);
 }

@@ -8,13 +8,13 @@
 
 static bool maps(void) { return stamp.type == HMC_CONNECTION_SHM; }
 
-static hmc_region_t *make(couple_t *couple, const char *name, uint64_t bytes, unsigned rights) {
+static hmc_region_t *make(context_pair_t *pair, const char *name, uint64_t bytes, unsigned rights) {
   hmc_region_t *region;
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   options.name = name;
   options.bytes = bytes;
   options.rights = rights;
-  assert_success(hmc_region_create(couple->there, &options, &region));
+  assert_success(hmc_region_create(pair->there, &options, &region));
   return region;
 }
 
@@ -41,7 +41,7 @@ static void assert_maps_nothing(hmc_remote_t *remote) {
 void map_lays_out_peers(void **state) {
   enum { PEERS = 4 };
   const uint64_t room = 16 * MIB;
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   uint8_t *space = reserve(PEERS * room);
   hmc_region_t *regions[PEERS];
   hmc_remote_t *remotes[PEERS];
@@ -49,8 +49,8 @@ void map_lays_out_peers(void **state) {
   for (size_t i = 0; i < PEERS; i++) {
     char name[16];
     snprintf(name, sizeof name, "part%zu", i);
-    regions[i] = make(couple, name, room - i * PAGE, HMC_REMOTE_ALL);
-    assert_success(hmc_remote_open(couple->peer, name, 0, &remotes[i]));
+    regions[i] = make(pair, name, room - i * PAGE, HMC_REMOTE_ALL);
+    assert_success(hmc_remote_open(pair->peer, name, 0, &remotes[i]));
   }
   for (size_t i = 0; i < PEERS && maps(); i++) {
     assert_success(map(remotes[i], 0, 0, space + i * room, &mappings[i]));
@@ -71,12 +71,12 @@ void map_lays_out_peers(void **state) {
 }
 
 void map_of_a_part(void **state) {
-  couple_t *couple = *state;
-  hmc_region_t *region = make(couple, "parts", MIB, HMC_REMOTE_ALL);
+  context_pair_t *pair = *state;
+  hmc_region_t *region = make(pair, "parts", MIB, HMC_REMOTE_ALL);
   hmc_remote_t *remote;
   hmc_mapping_t *one, *two;
   uint8_t *space = reserve(MIB);
-  assert_success(hmc_remote_open(couple->peer, "parts", 0, &remote));
+  assert_success(hmc_remote_open(pair->peer, "parts", 0, &remote));
   if (maps()) {
     assert_success(map(remote, 3 * PAGE + 16, 2 * PAGE, NULL, &one));
     store(hmc_mapping_pointer(one), 21);
@@ -99,17 +99,17 @@ void map_of_a_part(void **state) {
 }
 
 void map_refused(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   static uint8_t memory[4096];
-  hmc_region_t *region = make(couple, "whole", MIB, HMC_REMOTE_ALL), *lent;
+  hmc_region_t *region = make(pair, "whole", MIB, HMC_REMOTE_ALL), *lent;
   hmc_remote_t *remote, *remote_lent;
   hmc_mapping_t *mapping = NULL;
   hmc_mapping_options_t options = HMC_MAPPING_OPTIONS_INIT;
   uint8_t *space = reserve(2 * MIB);
   munmap(space + MIB, PAGE); /* so that nothing follows */
-  assert_success(hmc_region_register(couple->there, memory, sizeof memory, "lent", HMC_REMOTE_ALL, &lent));
-  assert_success(hmc_remote_open(couple->peer, "whole", 0, &remote));
-  assert_success(hmc_remote_open(couple->peer, "lent", 0, &remote_lent));
+  assert_success(hmc_region_register(pair->there, memory, sizeof memory, "lent", HMC_REMOTE_ALL, &lent));
+  assert_success(hmc_remote_open(pair->peer, "whole", 0, &remote));
+  assert_success(hmc_remote_open(pair->peer, "lent", 0, &remote_lent));
   assert_status(map(remote, MIB, 0, NULL, &mapping), HMC_OUT_OF_RANGE);
   assert_status(map(remote, PAGE, MIB, NULL, &mapping), HMC_OUT_OF_RANGE);
   options.flags = 1u << 30;
@@ -134,11 +134,11 @@ void map_refused(void **state) {
 }
 
 void map_tells_of_the_end(void **state) {
-  couple_t *couple = *state;
-  hmc_region_t *region = make(couple, "ending", MIB, HMC_REMOTE_ALL);
+  context_pair_t *pair = *state;
+  hmc_region_t *region = make(pair, "ending", MIB, HMC_REMOTE_ALL);
   hmc_remote_t *remote;
   hmc_mapping_t *mapping;
-  assert_success(hmc_remote_open(couple->peer, "ending", 0, &remote));
+  assert_success(hmc_remote_open(pair->peer, "ending", 0, &remote));
   if (maps()) {
     assert_success(hmc_remote_map_range(remote, NULL, &mapping));
     assert_true(hmc_mapping_is_live(mapping));
@@ -153,13 +153,13 @@ void map_tells_of_the_end(void **state) {
 }
 
 void map_of_the_dead(void **state) {
-  couple_t *couple = *state;
+  context_pair_t *pair = *state;
   hmc_remote_t *remote;
   hmc_mapping_t *mapping;
   hmc_mapping_options_t options = HMC_MAPPING_OPTIONS_INIT;
   options.flags = HMC_MAPPING_READ_ONLY;
   owner_t owner;
-  owner_start(&owner, couple);
+  owner_start(&owner, pair);
   assert_success(hmc_remote_open(owner.peer, "owned", 0, &remote));
   if (maps()) {
     assert_success(hmc_remote_map_range(remote, &options, &mapping));
@@ -179,27 +179,27 @@ void map_of_the_dead(void **state) {
 /* The first put after the owner has closed the peer does not succeed. */
 void closed_peer_stops_at_once(void **state) {
   enum { ROUNDS = 50 };
-  couple_t *couple = *state;
-  hmc_region_t *region = make(couple, "shut", PAGE, HMC_REMOTE_ALL);
-  place_t near = near_make(couple, PAGE, true);
+  context_pair_t *pair = *state;
+  hmc_region_t *region = make(pair, "shut", PAGE, HMC_REMOTE_ALL);
+  test_buffer_t near = near_make(pair, PAGE, true);
   hmc_remote_t *remote;
-  assert_success(hmc_remote_open(couple->peer, "shut", 0, &remote));
+  assert_success(hmc_remote_open(pair->peer, "shut", 0, &remote));
   for (int i = 0; i < ROUNDS; i++) {
     hmc_peer_t *peer, *back;
-    assert_success(hmc_context_connect(couple->here, "127.0.0.1", couple->port, stamp.type, 0, &peer));
-    assert_success(hmc_context_accept(couple->there, 0, &back));
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &peer));
+    assert_success(hmc_context_accept(pair->there, 0, &back));
     hmc_remote_t *other;
     assert_success(hmc_remote_open(peer, "shut", 0, &other));
     assert_success(hmc_put(near.region, 0, other, 0, 8));
     store(hmc_region_pointer(region), 0);
     hmc_peer_close(back);
     uint64_t word = 77;
-    place_store(&near, 0, &word, sizeof word);
+    test_buffer_store(&near, 0, &word, sizeof word);
     assert_status(hmc_put(near.region, 0, other, 0, 8), HMC_PEER_LOST);
     assert_int_equal(load(hmc_region_pointer(region)), 0);
     hmc_peer_close(peer);
   }
   assert_success(hmc_put(near.region, 0, remote, 0, 8)); /* the other one has not noticed */
   hmc_region_close(region);
-  place_close(&near);
+  test_buffer_close(&near);
 }

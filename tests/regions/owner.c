@@ -57,7 +57,7 @@ void owner_main(int argc, char **argv) {
 
 /* ---- the test's side --------------------------------------------------------------------------------------------- */
 
-void owner_start(owner_t *owner, couple_t *couple) {
+void owner_start(owner_t *owner, context_pair_t *pair) {
   int ends[2];
   char number[16];
   hello_t hello;
@@ -81,7 +81,7 @@ void owner_start(owner_t *owner, couple_t *couple) {
   owner->descriptor_size = hello.size;
   memcpy(owner->descriptor, hello.descriptor, sizeof hello.descriptor);
   owner->port = hello.port;
-  assert_success(hmc_context_connect(couple->here, "127.0.0.1", hello.port, stamp.type, 0, &owner->peer));
+  assert_success(hmc_context_connect(pair->here, "127.0.0.1", hello.port, stamp.type, 0, &owner->peer));
 }
 
 void owner_stop(const owner_t *owner) {

@@ -1,4 +1,4 @@
-/* What the files of the suite of regions share. Tests run on a couple (tests/operations): two contexts of this process;
+/* What the files of the suite of regions share. Tests run on a pair (tests/operations): two contexts of this process;
  * what needs an owner that can be stopped or killed starts one in a process of its own. */
 #ifndef TESTS_REGIONS_H
 #define TESTS_REGIONS_H
@@ -20,8 +20,8 @@ typedef struct owner {
 
 /* Runs the owner when the program was started as one, and does not return then. Comes first in main(). */
 void owner_main(int argc, char **argv);
-void owner_start(owner_t *owner, couple_t *couple); /* asserts */
-void owner_stop(const owner_t *owner);              /* SIGSTOP, and waits until it stands */
+void owner_start(owner_t *owner, context_pair_t *pair); /* asserts */
+void owner_stop(const owner_t *owner);                  /* SIGSTOP, and waits until it stands */
 void owner_continue(const owner_t *owner);
 void owner_kill(owner_t *owner); /* and reaps; also for one that is dead already */
 void owners_end(void);           /* for the teardown of a test that failed */

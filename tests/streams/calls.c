@@ -17,10 +17,10 @@ static uint64_t thread_time_us(void) {
 /* Processor time, which a busy machine does not change; sending it all takes a hundred times as long. */
 void calls_return_before_the_bytes_are_gone(void **state) {
   (void)state;
-  couple_t couple;
-  couple_open(&couple, NULL);
-  far_t far = far_make(&couple, (far_options_t){.name = "large", .size = LARGE, .lend = false});
-  place_t local = near_make(&couple, LARGE, false);
+  context_pair_t pair;
+  context_pair_open(&pair, NULL);
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .lend = false});
+  test_buffer_t local = near_make(&pair, LARGE, false);
   bytes_fill(&local, 0, LARGE, 7);
   bytes_fill(&far.place, 0, LARGE, 0);
   for (int put = 0; put < 2; put++) {
@@ -34,17 +34,17 @@ void calls_return_before_the_bytes_are_gone(void **state) {
     if (!put) bytes_fill(&local, 0, LARGE, 9);
   }
   assert_int_equal(owner_others(&far.place, 0, LARGE, 9, 9), 0);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 void calls_cancel_large_transfers(void **state) {
   (void)state;
-  couple_t couple;
-  couple_open(&couple, NULL);
-  far_t far = far_make(&couple, (far_options_t){.name = "large", .size = LARGE, .lend = false});
-  place_t local = near_make(&couple, LARGE, false);
+  context_pair_t pair;
+  context_pair_open(&pair, NULL);
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .lend = false});
+  test_buffer_t local = near_make(&pair, LARGE, false);
   for (int i = 0; i < 6; i++) {
     hmc_request_t *request = NULL;
     hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = i < 3 ? 0 : 5};
@@ -56,25 +56,25 @@ void calls_cancel_large_transfers(void **state) {
       assert_status(hmc_request_wait(request), HMC_TIMEOUT);
     hmc_request_free(request);
   }
-  assert_connected(couple.peer);
+  assert_connected(pair.peer);
   assert_success(exchange(&local, 0, far.remote, 0, MIB, 3, 1));
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 /* A put over several streams to a peer that stands still ends at its deadline, by the service thread, which goes on to
  * serve others. */
 void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   (void)state;
-  couple_t couple;
+  context_pair_t pair;
   distant_t distant;
   hmc_request_t *cut = NULL, *request = NULL;
   hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 100};
-  couple_open(&couple, (const char *const[]){"HMC_TCP_STREAMS", "4", NULL});
-  far_t far = far_make(&couple, (far_options_t){.name = "healthy", .size = MIB, .lend = true});
-  distant_start(&distant, &couple);
-  place_t local = near_make(&couple, DISTANT_SIZE, true);
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_STREAMS", "4", NULL});
+  far_t far = far_make(&pair, (far_options_t){.name = "healthy", .size = MIB, .lend = true});
+  distant_start(&distant, &pair);
+  test_buffer_t local = near_make(&pair, DISTANT_SIZE, true);
   distant_stop(&distant);
   assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &hasty, &cut));
   sleep_ms(150); /* its deadline is a timer of the service thread */
@@ -87,20 +87,20 @@ void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   hmc_request_free(cut);
   assert_connected(distant.peer);
   distant_end(&distant);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 /* What comes after such a put comes after what is left of it, and the peer is not lost, however long it stood. */
 void calls_keep_their_order_behind_a_cut_off_put(void **state) {
   (void)state;
-  couple_t couple;
+  context_pair_t pair;
   distant_t distant;
   hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 60000};
-  couple_open(&couple, (const char *const[]){"HMC_TCP_STREAMS", "4", "HMC_PEER_TIMEOUT", "1s", NULL});
-  distant_start(&distant, &couple);
-  place_t local = near_make(&couple, DISTANT_SIZE, true);
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_STREAMS", "4", "HMC_PEER_TIMEOUT", "1s", NULL});
+  distant_start(&distant, &pair);
+  test_buffer_t local = near_make(&pair, DISTANT_SIZE, true);
   for (uint8_t round = 1; round <= 3; round++) {
     hmc_request_t *cut[3] = {NULL}, *small = NULL, *later = NULL, *given_up = NULL;
     bytes_fill(&local, 0, DISTANT_SIZE, 99);
@@ -125,8 +125,8 @@ void calls_keep_their_order_behind_a_cut_off_put(void **state) {
   }
   assert_connected(distant.peer);
   distant_end(&distant);
-  place_close(&local);
-  couple_close(&couple);
+  test_buffer_close(&local);
+  context_pair_close(&pair);
 }
 
 /* ---- one processor */
@@ -137,15 +137,15 @@ void calls_on_one_processor_do_not_poll(void **state) {
   (void)state;
   enum { ROUNDS = 50 };
   cpu_set_t all, one;
-  couple_t couple;
+  context_pair_t pair;
   assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
   CPU_ZERO(&one);
   for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
     if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
   assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* what is started from here on has it, too */
-  couple_open(&couple, (const char *const[]){"HMC_SPIN", "10ms", NULL});
-  far_t far = far_make(&couple, (far_options_t){.name = "near", .size = MIB, .lend = true});
-  place_t local = near_make(&couple, MIB, true);
+  context_pair_open(&pair, (const char *const[]){"HMC_SPIN", "10ms", NULL});
+  far_t far = far_make(&pair, (far_options_t){.name = "near", .size = MIB, .lend = true});
+  test_buffer_t local = near_make(&pair, MIB, true);
   sleep_ms(250); /* what was seen of the processors before is forgotten */
   struct timespec before, after;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -155,7 +155,7 @@ void calls_on_one_processor_do_not_poll(void **state) {
   uint64_t used =
       (uint64_t)(after.tv_sec - before.tv_sec) * 1000000000u + (uint64_t)after.tv_nsec - (uint64_t)before.tv_nsec;
   if (!SANITIZED) assert_in_range(used, 0, UINT64_C(2000000) * ROUNDS);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }

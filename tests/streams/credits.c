@@ -11,7 +11,7 @@
 typedef struct asker {
   pthread_t thread;
   hmc_remote_t *remote;
-  place_t local;
+  test_buffer_t local;
   hmc_status_t status;
 } asker_t;
 
@@ -37,27 +37,27 @@ static void *ask(void *argument) {
 
 void credits_keep_both_directions_going(void **state) {
   (void)state;
-  couple_t couple;
+  context_pair_t pair;
   asker_t askers[2] = {{.status = HMC_SUCCESS}, {.status = HMC_SUCCESS}};
-  place_t places[2];
-  couple_open(&couple, (const char *const[]){"HMC_TCP_BUFFER", "64K", "HMC_PEER_TIMEOUT", "2s", NULL});
+  test_buffer_t places[2];
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_BUFFER", "64K", "HMC_PEER_TIMEOUT", "2s", NULL});
   for (int i = 0; i < 2; i++) {
-    hmc_context_t *owner = i ? couple.here : couple.there, *user = i ? couple.there : couple.here;
-    assert_success(place_open(&places[i], owner, stamp.far, MIB, "asked", HMC_REMOTE_ALL, true));
-    assert_success(place_open(&askers[i].local, user, stamp.near, MIB, NULL, 0, true));
-    assert_success(hmc_remote_open(i ? couple.back : couple.peer, "asked", 0, &askers[i].remote));
+    hmc_context_t *owner = i ? pair.here : pair.there, *user = i ? pair.there : pair.here;
+    assert_success(test_buffer_open(&places[i], owner, stamp.far, MIB, "asked", HMC_REMOTE_ALL, true));
+    assert_success(test_buffer_open(&askers[i].local, user, stamp.near, MIB, NULL, 0, true));
+    assert_success(hmc_remote_open(i ? pair.back : pair.peer, "asked", 0, &askers[i].remote));
   }
   for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&askers[i].thread, NULL, ask, &askers[i]), 0);
   for (int i = 0; i < 2; i++) pthread_join(askers[i].thread, NULL);
-  assert_connected(couple.peer);
-  assert_connected(couple.back);
+  assert_connected(pair.peer);
+  assert_connected(pair.back);
   for (int i = 0; i < 2; i++) {
     assert_status(askers[i].status, HMC_SUCCESS);
     hmc_remote_close(askers[i].remote);
-    place_close(&askers[i].local);
-    place_close(&places[i]);
+    test_buffer_close(&askers[i].local);
+    test_buffer_close(&places[i]);
   }
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 /* Fifty thousand pieces in one get, through the narrowest of sockets: it is asked for bit by bit. */
@@ -65,10 +65,10 @@ void credits_bound_a_batch_of_pieces(void **state) {
   (void)state;
   enum { PIECES = 50000, PIECE = 16 };
   static hmc_segment_t pieces[PIECES];
-  couple_t couple;
-  couple_open(&couple, (const char *const[]){"HMC_TCP_BUFFER", "16K", NULL});
-  far_t far = far_make(&couple, (far_options_t){.name = "pieces", .size = PIECES * PIECE * 2, .lend = true});
-  place_t local = near_make(&couple, PIECES * PIECE * 2, true);
+  context_pair_t pair;
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_BUFFER", "16K", NULL});
+  far_t far = far_make(&pair, (far_options_t){.name = "pieces", .size = PIECES * PIECE * 2, .lend = true});
+  test_buffer_t local = near_make(&pair, PIECES * PIECE * 2, true);
   for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * PIECE * 2, i * PIECE * 2, PIECE};
   owner_fill(&far.place, 0, far.place.size, 5);
   bytes_fill(&local, 0, local.size, 6);
@@ -82,7 +82,7 @@ void credits_bound_a_batch_of_pieces(void **state) {
     assert_int_equal(bytes_other(&local, i * PIECE * 2 + PIECE, PIECE, 6, 6), 0);
   }
   hmc_batch_free(batch);
-  place_close(&local);
+  test_buffer_close(&local);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }

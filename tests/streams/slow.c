@@ -16,13 +16,13 @@ static const char *const impatient[] = {"HMC_PEER_TIMEOUT", "1s", NULL};
 /* The target stands for a multiple of HMC_PEER_TIMEOUT, its windows shut, while a put and a get are under way. */
 void slow_peer_outlives_the_peer_timeout(void **state) {
   (void)state;
-  couple_t couple;
+  context_pair_t pair;
   distant_t distant;
   hmc_request_t *put = NULL, *get = NULL, *more = NULL;
   hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 60000};
-  couple_open(&couple, impatient);
-  distant_start(&distant, &couple);
-  place_t local = near_make(&couple, 2 * DISTANT_SIZE, true);
+  context_pair_open(&pair, impatient);
+  distant_start(&distant, &pair);
+  test_buffer_t local = near_make(&pair, 2 * DISTANT_SIZE, true);
   frame_write(&local, FRAME_GUARD, DISTANT_SIZE - 2 * FRAME_GUARD, 1);
   distant_stop(&distant);
   assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &patient, &put));
@@ -37,17 +37,17 @@ void slow_peer_outlives_the_peer_timeout(void **state) {
   assert_int_equal(frame_check(&local, FRAME_GUARD, DISTANT_SIZE - 2 * FRAME_GUARD, 1), PATTERN_SAME);
   assert_connected(distant.peer);
   distant_end(&distant);
-  place_close(&local);
-  couple_close(&couple);
+  test_buffer_close(&local);
+  context_pair_close(&pair);
 }
 
 /* The answers of gets that nobody waits for any more come, and are dropped. */
 void slow_rest_after_a_cancelled_get(void **state) {
   (void)state;
-  couple_t couple;
-  couple_open(&couple, impatient);
-  far_t far = far_make(&couple, (far_options_t){.name = "large", .size = 32 * MIB, .lend = true});
-  place_t local = near_make(&couple, 32 * MIB, true);
+  context_pair_t pair;
+  context_pair_open(&pair, impatient);
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = 32 * MIB, .lend = true});
+  test_buffer_t local = near_make(&pair, 32 * MIB, true);
   for (int i = 0; i < 4; i++) {
     hmc_request_t *request = NULL;
     assert_success(hmc_get_nb(local.region, 0, far.remote, 0, 32 * MIB, NULL, &request));
@@ -55,12 +55,12 @@ void slow_rest_after_a_cancelled_get(void **state) {
     hmc_request_free(request);
   }
   sleep_ms(REST_MS);
-  assert_connected(couple.peer);
-  assert_connected(couple.back);
+  assert_connected(pair.peer);
+  assert_connected(pair.back);
   assert_success(exchange(&local, 0, far.remote, 0, MIB, 3, 1));
   far_close(&far); /* which waits for nobody: the owner's side has finished with the region */
-  place_close(&local);
-  couple_close(&couple);
+  test_buffer_close(&local);
+  context_pair_close(&pair);
 }
 
 /* Sockets of this process that are TCP, connected, and end connections whose other end does not read. */
@@ -80,8 +80,8 @@ static unsigned impatient_sockets(void) {
 /* Whether a host is there is asked of the peers' session alone, and each end asks. */
 void slow_loss_names_its_setting(void **state) {
   (void)state;
-  couple_t couple;
-  couple_open(&couple, impatient);
+  context_pair_t pair;
+  context_pair_open(&pair, impatient);
   assert_int_equal(impatient_sockets(), 2);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }

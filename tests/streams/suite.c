@@ -31,7 +31,7 @@ static int open_case(void **state) {
 
 static int close_case(void **state) {
   (void)state;
-  couples_end();
+  context_pairs_end();
   target_kill_all();
   watch_end();
   return 0;

@@ -1,7 +1,7 @@
 /* The suite of what runs over sockets under pressure: peers that stand still, answers that nobody wants any more, full
  * sockets, memory that goes away. Stamped with a transport whose data go by sockets: streams.<transport>.
  *
- * It stands on the couples of tests/operations. */
+ * It stands on the pairs of tests/operations. */
 #ifndef TESTS_STREAMS_SUITE_H
 #define TESTS_STREAMS_SUITE_H
 

@@ -34,8 +34,8 @@ static const struct {
 } ranges[] = {{GONE, 8}, {GONE + 5, 400},    {GONE + 70000, 3000}, {GONE - 100000, 200000},
               {0, SIZE}, {GONE, SIZE - GONE}};
 
-static void move_around(couple_t *couple, const lent_t *lent, far_t *far, bool put, unsigned flags) {
-  place_t sound = near_make(couple, MIB, true);
+static void move_around(context_pair_t *pair, const lent_t *lent, far_t *far, bool put, unsigned flags) {
+  test_buffer_t sound = near_make(pair, MIB, true);
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = flags};
   for (size_t i = 0; i < COUNT_OF(ranges); i++) {
     hmc_request_t *requests[3] = {NULL};
@@ -48,22 +48,22 @@ static void move_around(couple_t *couple, const lent_t *lent, far_t *far, bool p
     assert_success(finish(requests[0]));
     assert_status(finish(requests[1]), HMC_INVALID_CONFIG);
     assert_success(finish(requests[2]));
-    assert_connected(couple->peer);
+    assert_connected(pair->peer);
   }
-  place_close(&sound);
+  test_buffer_close(&sound);
 }
 
 static void try_source_or_sink(bool put) {
-  couple_t couple;
-  couple_open(&couple, NULL);
-  far_t far = far_make(&couple, (far_options_t){.name = "far", .size = SIZE, .lend = true});
-  lent_t lent = lend(couple.here, NULL);
+  context_pair_t pair;
+  context_pair_open(&pair, NULL);
+  far_t far = far_make(&pair, (far_options_t){.name = "far", .size = SIZE, .lend = true});
+  lent_t lent = lend(pair.here, NULL);
   unmap(&lent);
-  move_around(&couple, &lent, &far, put, 0);
-  if (!put) move_around(&couple, &lent, &far, put, HMC_OPERATION_CHECKSUM);
+  move_around(&pair, &lent, &far, put, 0);
+  if (!put) move_around(&pair, &lent, &far, put, HMC_OPERATION_CHECKSUM);
   lent_close(&lent);
   far_close(&far);
-  couple_close(&couple);
+  context_pair_close(&pair);
 }
 
 void unmapped_source_ends_the_operation(void **state) {
@@ -78,12 +78,12 @@ void unmapped_sink_ends_the_operation(void **state) {
 
 void unmapped_region_ends_the_operation(void **state) {
   (void)state;
-  couple_t couple;
+  context_pair_t pair;
   hmc_remote_t *remote = NULL;
-  couple_open(&couple, NULL);
-  lent_t lent = lend(couple.there, "lent");
-  assert_success(hmc_remote_open(couple.peer, "lent", 0, &remote));
-  place_t local = near_make(&couple, SIZE, false);
+  context_pair_open(&pair, NULL);
+  lent_t lent = lend(pair.there, "lent");
+  assert_success(hmc_remote_open(pair.peer, "lent", 0, &remote));
+  test_buffer_t local = near_make(&pair, SIZE, false);
   unmap(&lent);
   for (size_t i = 0; i < COUNT_OF(ranges); i++) {
     uint64_t offset = ranges[i].offset, length = ranges[i].length;
@@ -103,9 +103,9 @@ void unmapped_region_ends_the_operation(void **state) {
   }
   uint64_t before = 0;
   assert_success(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, &before));
-  assert_connected(couple.peer);
+  assert_connected(pair.peer);
   hmc_remote_close(remote);
   lent_close(&lent);
-  place_close(&local);
-  couple_close(&couple);
+  test_buffer_close(&local);
+  context_pair_close(&pair);
 }

@@ -31,7 +31,7 @@ static _Atomic uint64_t broken; /* lanes, as the log tells */
 typedef struct scene {
   target_t target;
   hmc_context_t *context;
-  place_t local;
+  test_buffer_t local;
   hmc_peer_t *peer;
   hmc_remote_t *remote;
 } scene_t;
@@ -111,7 +111,7 @@ static int open_scene(void **state, bool dial) {
     assert_success(hmc_context_accept(scene.context, 0, &scene.peer));
   }
   await_lane(&scene);
-  assert_success(place_open(&scene.local, scene.context, cpu, ROOM, NULL, 0, true));
+  assert_success(test_buffer_open(&scene.local, scene.context, cpu, ROOM, NULL, 0, true));
   place_at_target(&scene, 0, "far", &scene.remote);
   return 0;
 }
@@ -130,7 +130,7 @@ static int open_accepting_slow(void **state) { return open_slow(state, false); }
 
 static int close_scene(void **state) {
   scene_t *scene = *state;
-  place_close(&scene->local);
+  test_buffer_close(&scene->local);
   hmc_context_destroy(scene->context);
   bool ended = target_finish(&scene->target);
   target_kill_all();
@@ -219,7 +219,7 @@ typedef struct mover {
 /* Blocks of nearly 1 MiB, in a part of either side's memory that nobody else uses. */
 static void *move_blocks(void *argument) {
   mover_t *mover = argument;
-  const place_t *local = &mover->scene->local;
+  const test_buffer_t *local = &mover->scene->local;
   hmc_remote_t *remote = mover->scene->remote;
   uint64_t there = mover->number * MIB + FRAME_GUARD, back = there + 2 * MIB;
   for (uint64_t round = 0; round < 10 && mover->status == HMC_SUCCESS; round++) {
@@ -252,7 +252,7 @@ static void threads_share_it(void **state) {
   for (size_t i = 0; i < COUNT_OF(movers); i++) assert_status(movers[i].status, HMC_SUCCESS);
   assert_success(status);
   assert_success(hmc_get(scene->local.region, 8 * MIB, scene->remote, 5 * MIB, 8));
-  place_load(&scene->local, 8 * MIB, &word, sizeof word);
+  test_buffer_load(&scene->local, 8 * MIB, &word, sizeof word);
   assert_int_equal(word, 3 * rounds);
   assert_in_range(messages_sent() - start, 2 * rounds, 40 * rounds); /* 30 blocks of 1 MiB would be thousands */
 }

@@ -21,7 +21,7 @@ typedef struct wire {
   target_t target;
   uint16_t port;
   hmc_context_t *context;
-  place_t local;
+  test_buffer_t local;
   hmc_peer_t *peer;
   hmc_remote_t *remote;
 } wire_t;
@@ -66,7 +66,7 @@ static int open_with(void **state, const char *const *setting, const char *here,
   setenv("HMC_PEER_TIMEOUT", patience, 1);
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "near", DEADLINE_MS}, &wire.context));
-  assert_success(place_open(&wire.local, wire.context, cpu, SIZE, NULL, 0, true));
+  assert_success(test_buffer_open(&wire.local, wire.context, cpu, SIZE, NULL, 0, true));
   join(&wire);
   unsetenv(setting[0]);
   return 0;
@@ -86,7 +86,7 @@ static int open_rails(void **state) {
 
 static int close_wire(void **state) {
   wire_t *wire = *state;
-  place_close(&wire->local);
+  test_buffer_close(&wire->local);
   hmc_context_destroy(wire->context);
   bool ended = target_finish(&wire->target);
   target_kill_all();

@@ -1,5 +1,5 @@
 /* Drivers: streams, events and copies on them (see driver.h). */
-#include "inside.h"
+#include "driver_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

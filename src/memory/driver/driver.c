@@ -1,5 +1,5 @@
 /* Drivers: opening, devices, allocations, host memory (see driver.h). */
-#include "inside.h"
+#include "driver_internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Opening a vendor's library and finding its symbols. */
-#include "inside.h"
+#include "driver_internal.h"
 
 #include <dlfcn.h>
 #include <hmc/settings.h>

@@ -7,7 +7,7 @@
  * anywhere else.
  *
  * An allocation is imported once, however many ranges of it are: imports are counted, and found by the handle. */
-#include "inside.h"
+#include "driver_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

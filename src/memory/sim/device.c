@@ -4,7 +4,7 @@
  * never pinned. Locking: `lock` guards the set of pinned ranges. */
 #include "../ranges.h"
 #include "engine.h"
-#include "inside.h"
+#include "sim_internal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -18,7 +18,7 @@
 #include "../../base/settings.h"
 #include "../ranges.h"
 #include "engine.h"
-#include "inside.h"
+#include "sim_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

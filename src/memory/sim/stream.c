@@ -6,7 +6,7 @@
  * Locking: a stream's lock guards its queue, and is held while its jobs' bytes move, so that they move in order.
  * `streams_lock` guards the list of streams, and is inner. References are atomic. */
 #include "engine.h"
-#include "inside.h"
+#include "sim_internal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* shm: peers on the same host. What its files share.
  *
- * A connection is two sockets on which one end asks and the other end's service thread answers (link.c), a page that
+ * A connection is two sockets on which one end asks and the other end's service thread answers (socket.c), a page that
  * both map, and the owner's board, which the peer maps read-only (board.c). How the bytes of a region go is settled per
  * region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
@@ -116,7 +116,7 @@ typedef struct shm_remote {
   shm_source_t source;
 } shm_remote_t;
 
-/* link.c */
+/* socket.c */
 hmc_status_t hmci_shm_listen(shm_transport_t *transport);
 void hmci_shm_stop_listening(shm_transport_t *transport);
 hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint64_t token, uint64_t deadline);

@@ -1,7 +1,7 @@
 /* The requesting end of a stream: who moves it, and how operations begin and end (see requester.h). */
 #include "../../base/processor.h"
 #include "../../base/socket.h"
-#include "requester_parts.h"
+#include "requester_internal.h"
 
 #include <errno.h>
 #include <sched.h>

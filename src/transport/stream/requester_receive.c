@@ -3,7 +3,7 @@
  * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time
  * through a buffer. */
 #include "../../base/socket.h"
-#include "requester_parts.h"
+#include "requester_internal.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * where it lies, and notes how far the pipe took them. */
 #include "../../base/guarded.h"
 #include "../../base/socket.h"
-#include "requester_parts.h"
+#include "requester_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* The requesting end of a stream, whose peer is the test. */
 #include "requester.h"
-#include "stream_testing.h"
+#include "stream_fixture.h"
 
 #include <errno.h>
 #include <poll.h>

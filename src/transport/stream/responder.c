@@ -1,5 +1,5 @@
 /* The answering end of a stream: the service (see responder.h). */
-#include "responder_parts.h"
+#include "responder_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The answering end of a stream: sending answers. */
 #include "../../base/socket.h"
-#include "responder_parts.h"
+#include "responder_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * Bytes come to where they belong by the call that reads them, or through the loop's scratch, where small frames come
  * many at a time. */
 #include "../../base/socket.h"
-#include "responder_parts.h"
+#include "responder_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

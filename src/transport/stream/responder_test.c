@@ -1,5 +1,5 @@
 /* The answering end of a stream, whose peer is the test. */
-#include "stream_testing.h"
+#include "stream_fixture.h"
 #include "wire.h"
 
 #include <linux/sockios.h>

@@ -1,5 +1,5 @@
 /* The stream protocol: one-sided operations over a connected byte stream. Little-endian, version 1 (the version is
- * settled by the greeting of the peers, not per frame).
+ * settled by the handshake of the peers, not per frame).
  *
  * One direction carries requests, the other replies; a peer that wants to act in the other direction uses a second
  * stream.

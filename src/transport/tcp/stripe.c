@@ -124,7 +124,7 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
     atomic_store(&part->state, HMCI_PENDING);
     part->awaited = operation->awaited && i == 0;
     part->completed = on_part;
-    part->room = NULL;
+    part->waitset = NULL;
     part->owner = stripe;
     part->parts = NULL;
   }

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "lane_testing.h"
+#include "lane_fixture.h"
 
 /* ---- making a lane ----------------------------------------------------------------------------------------------- */
 

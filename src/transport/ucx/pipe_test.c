@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "fake_testing.h"
+#include "fake_ucx_fixture.h"
 #include "listener.h"
 
 #include <errno.h>

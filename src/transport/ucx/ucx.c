@@ -130,7 +130,7 @@ static bool has_work(void *argument) {
   return work;
 }
 
-/* Sockets first. Where our greeting has come through TCP they get through too, and they carry the addresses of RDMA
+/* Sockets first. Where our handshake has come through TCP they get through too, and they carry the addresses of RDMA
  * devices as well; UCX's own first choice, rdmacm, goes where the kernel finds a device for the address that was
  * dialled, and takes any for 127.0.0.1. It comes second: for who has left tcp out by UCX_TLS. */
 static void prefer_sockets(const hmci_ucx_library_t *ucx, ucp_config_t *config) {

@@ -15,14 +15,14 @@
  *   GONE    the answer: it is gone too
  *   REVOKED the sender's region of that generation (the lower half of `position`) and id (the upper) is closed
  * `taken` of every message: so many bytes of the other direction have been taken by the sender of the message, and make
- * room for as many more. The token is what the receiver has given to this peer over the authenticated greeting: a
+ * room for as many more. The token is what the receiver has given to this peer over the authenticated handshake: a
  * message without it is dropped, for UCX itself takes connections from anybody.
  *
  * Addresses of a lane:
  *    0  u8 major   1  u8 minor, of UCX's version   2  u8 name size   3  u8 device size   4  u8 connection size
  *    5  u8[3] 0   8  name of UCT's transport   then the device's address   then the connection's
  *
- * Connection data: what one half tells the other, inside the greeting.
+ * Connection data: what one half tells the other, inside the handshake.
  *    0  u8 version   1  u8[7] 0   8  u32 request pipe   12  u32 serve pipe   16  u64 request token   24  u64 serve
  * token One half's request pipe is connected with the other half's serve pipe.
  *

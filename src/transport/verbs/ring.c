@@ -174,13 +174,13 @@ static bool blame(verbs_rail_t *rail, const verbs_entry_t *entry, const struct i
   hmci_verbs_gid_text(rail->peer_gid.raw, address);
   hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status),
            completion->vendor_err);
-  verbs_verdict_t verdict = entry->operation ? hmci_verbs_verdict(completion->status) : VERBS_PATH;
-  if (verdict == VERBS_ACCESS) hmci_verbs_queue_ask(rail->connection, entry->operation);
-  if (verdict == VERBS_OPERATION) {
+  verbs_completion_status_t kind = entry->operation ? hmci_verbs_completion_status(completion->status) : VERBS_PATH;
+  if (kind == VERBS_ACCESS) hmci_verbs_queue_ask(rail->connection, entry->operation);
+  if (kind == VERBS_OPERATION) {
     hmci_log(HMC_LOG_ERROR, "RDMA to %s: an operation failed: %s", address, ibv_wc_status_str(completion->status));
     hmci_verbs_queue_blame(rail->connection, entry->operation, HMC_ERROR);
   }
-  return verdict == VERBS_PATH;
+  return kind == VERBS_PATH;
 }
 
 void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion) {

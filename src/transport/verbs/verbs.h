@@ -1,7 +1,7 @@
 /* verbs: RDMA over InfiniBand, RoCE and their likes. What its files share.
  *
  * Between two peers there are rails, one or (HMC_RDMA_RAILS) several, each a reliable connected queue pair between
- * devices of its own; and a link: an authenticated pipe on which they agree on them (link.c). Everything goes over one
+ * devices of its own; and a link: an authenticated pipe on which they agree on them (notes.c). Everything goes over one
  * of them, the main rail, which is any that is up; only the pieces of large puts and gets are handed to whichever has
  * room (stripe.c). No order holds between rails: what follows on a striped operation is held until that is complete.
  *
@@ -387,7 +387,7 @@ void hmci_verbs_pair_destroy(verbs_rail_t *rail);
 /* Describes this side's queue pair. */
 void hmci_verbs_pair_describe(const verbs_rail_t *rail, verbs_note_t *note);
 
-/* link.c */
+/* notes.c */
 hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *pipe);
 void hmci_verbs_link_close(verbs_connection_t *connection); /* without the lock */
 void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *note);
@@ -586,12 +586,12 @@ void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint
 /* explain.c */
 void hmci_verbs_explain(void *connection, char *text, size_t size); /* without the lock */
 
-/* verdict.c */
-typedef enum verbs_verdict {
+/* completion_status.c */
+typedef enum verbs_completion_status {
   VERBS_PATH,      /* the way between the two failed; to be tried again */
   VERBS_ACCESS,    /* the owner's adapter refused; the owner knows why */
   VERBS_OPERATION, /* this operation cannot be done */
-} verbs_verdict_t;
-verbs_verdict_t hmci_verbs_verdict(enum ibv_wc_status status);
+} verbs_completion_status_t;
+verbs_completion_status_t hmci_verbs_completion_status(enum ibv_wc_status status);
 
 #endif

@@ -1,0 +1,260 @@
+/* Handshakes with peers that are not like us: of the first release, of a later one, and of one that lies. The test plays
+ * the dialling side by hand; the other one is a context. */
+#include "handshake.h"
+
+#include "../base/socket.h"
+#include "../transport/stream/wire.h"
+
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { SIZE = 4096 };
+static const uint64_t incarnation = 0x1234567;
+
+typedef struct scene {
+  hmc_context_t *context;
+  hmc_region_t *region;
+  uint16_t port;
+  uint8_t bytes[SIZE];
+  hmci_channel_t channel; /* the session */
+  uint64_t token;
+} scene_t;
+
+/* What a hello says behind what the first release says. */
+typedef struct abilities {
+  bool any;
+  uint16_t least, most;
+  uint64_t features;
+  bool more; /* something that nobody knows yet */
+} abilities_t;
+
+static uint64_t soon(void) { return hmci_deadline(20000); }
+
+static void dial(const scene_t *scene, hmci_channel_t *channel) {
+  int descriptor;
+  hmci_secure_t *stream;
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", scene->port, soon(), &descriptor), HMC_SUCCESS);
+  assert_int_equal(hmci_secure_open(&scene->context->secret, descriptor, HMCI_SECURE_CLIENT, "the context", &stream),
+                   HMC_SUCCESS);
+  assert_int_equal(hmci_secure_handshake_wait(stream, soon()), HMC_SUCCESS);
+  hmci_channel_open(channel, stream);
+}
+
+static void say(hmci_channel_t *channel, uint16_t type, const hmci_writer_t *body) {
+  assert_int_equal(hmci_channel_send(channel, type, body->data, body->size), HMC_SUCCESS);
+  assert_int_equal(hmci_channel_flush_wait(channel, soon()), HMC_SUCCESS);
+}
+
+static hmc_status_t hear(hmci_channel_t *channel, uint16_t expected, hmci_reader_t *reader) {
+  uint16_t type;
+  hmc_status_t status = hmci_channel_receive_wait(channel, soon(), &type, reader);
+  if (status == HMC_SUCCESS) assert_int_equal(type, expected);
+  return status;
+}
+
+static hmc_status_t result_of(hmci_reader_t *reader) {
+  char text[HMCI_REASON_SIZE];
+  hmc_status_t status = (hmc_status_t)hmci_read_u32(reader);
+  hmci_read_text(reader, text, sizeof text);
+  assert_false(reader->failed);
+  return status;
+}
+
+static hmc_status_t say_hello(scene_t *scene, abilities_t abilities) {
+  uint8_t body[512];
+  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
+  hmci_reader_t reader;
+  hmci_write_u64(&writer, incarnation);
+  hmci_write_u32(&writer, (uint32_t)getpid());
+  hmci_write_u8(&writer, 0);
+  hmci_write_text(&writer, "the test");
+  hmci_write_text(&writer, "here");
+  hmci_write_u8(&writer, 1);
+  hmci_write_text(&writer, "tcp");
+  hmci_write_blob(&writer, "", 0);
+  if (abilities.any) {
+    hmci_write_u16(&writer, abilities.least);
+    hmci_write_u16(&writer, abilities.most);
+    hmci_write_u64(&writer, abilities.features);
+  }
+  if (abilities.more) hmci_write_text(&writer, "and what else there may be");
+  dial(scene, &scene->channel);
+  say(&scene->channel, HMCI_HELLO, &writer);
+  return hear(&scene->channel, HMCI_HELLO, &reader);
+}
+
+static void open_tcp(scene_t *scene) {
+  uint8_t body[128], data[HMCI_BLOB_MAX];
+  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
+  hmci_reader_t reader;
+  hmci_write_text(&writer, "tcp");
+  hmci_write_blob(&writer, "\1", 1);
+  say(&scene->channel, HMCI_OPEN, &writer);
+  assert_int_equal(hear(&scene->channel, HMCI_OPENED, &reader), HMC_SUCCESS);
+  assert_int_equal(result_of(&reader), HMC_SUCCESS);
+  hmci_read_blob(&reader, data, sizeof data);
+  scene->token = hmci_read_u64(&reader);
+  assert_false(reader.failed);
+}
+
+/* A data connection as the first release makes it: with a handshake of its own. */
+static int open_stream(const scene_t *scene, uint32_t purpose) {
+  uint8_t body[64];
+  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
+  hmci_reader_t reader;
+  hmci_channel_t channel;
+  dial(scene, &channel);
+  hmci_write_u64(&writer, scene->token);
+  hmci_write_u64(&writer, incarnation);
+  hmci_write_u32(&writer, purpose);
+  say(&channel, HMCI_STREAM, &writer);
+  assert_int_equal(hear(&channel, HMCI_ADOPTED, &reader), HMC_SUCCESS);
+  assert_int_equal(result_of(&reader), HMC_SUCCESS);
+  int descriptor = hmci_secure_detach(channel.stream);
+  channel.stream = NULL;
+  hmci_channel_close(&channel);
+  return descriptor;
+}
+
+static hmc_status_t say_ready(scene_t *scene) {
+  hmci_reader_t reader;
+  say(&scene->channel, HMCI_READY, &(hmci_writer_t){.data = scene->bytes});
+  hmc_status_t status = hear(&scene->channel, HMCI_WELCOME, &reader);
+  return status == HMC_SUCCESS ? result_of(&reader) : status;
+}
+
+static void look_up(scene_t *scene, hmci_remote_view_t *view) {
+  uint8_t body[64];
+  hmci_writer_t writer = {.data = body, .capacity = sizeof body};
+  hmci_reader_t reader;
+  hmci_write_u32(&writer, 7);
+  hmci_write_text(&writer, "region");
+  say(&scene->channel, HMCI_LOOKUP, &writer);
+  assert_int_equal(hear(&scene->channel, HMCI_FOUND, &reader), HMC_SUCCESS);
+  assert_int_equal(hmci_read_u32(&reader), 7);
+  assert_int_equal(result_of(&reader), HMC_SUCCESS);
+  view->id = hmci_read_u32(&reader);
+  view->generation = hmci_read_u32(&reader);
+  view->size = hmci_read_u64(&reader);
+  assert_int_equal(view->size, SIZE);
+}
+
+static void put_by_hand(const scene_t *scene, int descriptor, const hmci_remote_view_t *view) {
+  uint8_t frame[HMCI_REQUEST_HEADER + 4] = {0}, answer[HMCI_REPLY_HEADER];
+  hmci_reply_header_t reply;
+  size_t got = 0;
+  hmci_request_encode(frame, &(hmci_request_header_t){.type = HMCI_WIRE_PUT,
+                                                      .flags = HMCI_FLAG_LAST,
+                                                      .entries = 1,
+                                                      .region = view->id,
+                                                      .generation = view->generation,
+                                                      .sequence = 1,
+                                                      .offset = 100,
+                                                      .length = 4});
+  memcpy(frame + HMCI_REQUEST_HEADER, "abcd", 4);
+  assert_int_equal(send(descriptor, frame, sizeof frame, MSG_NOSIGNAL), sizeof frame);
+  while (got < sizeof answer) {
+    struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    ssize_t some = recv(descriptor, answer + got, sizeof answer - got, MSG_DONTWAIT);
+    assert_true(some > 0);
+    got += (size_t)some;
+  }
+  assert_int_equal(hmci_reply_decode(answer, &reply), HMC_SUCCESS);
+  assert_int_equal(reply.type, HMCI_WIRE_ACK);
+  assert_memory_equal(scene->bytes + 100, "abcd", 4);
+}
+
+static void open_scene(scene_t *scene) {
+  memset(scene, 0, sizeof *scene);
+  setenv("HMC_SECRET", "the secret of handshakes", 1);
+  hmc_log_set_level(HMC_LOG_NONE);
+  assert_int_equal(hmc_context_create(NULL, &scene->context), HMC_SUCCESS);
+  assert_int_equal(hmc_region_register(scene->context, scene->bytes, SIZE, "region", HMC_REMOTE_ALL, &scene->region),
+                   HMC_SUCCESS);
+  assert_int_equal(hmc_context_listen(scene->context, "127.0.0.1", 0, &scene->port), HMC_SUCCESS);
+}
+
+static void close_scene(scene_t *scene) {
+  hmci_channel_close(&scene->channel);
+  hmc_context_destroy(scene->context);
+}
+
+/* It knows no versions and no features, and each of its connections makes its own handshake. */
+static void test_the_first_release(void **state) {
+  (void)state;
+  scene_t scene;
+  hmci_remote_view_t view;
+  hmc_peer_t *peer;
+  open_scene(&scene);
+  assert_int_equal(say_hello(&scene, (abilities_t){0}), HMC_SUCCESS);
+  open_tcp(&scene);
+  int asks = open_stream(&scene, 0), serves = open_stream(&scene, 1);
+  assert_int_equal(say_ready(&scene), HMC_SUCCESS);
+  assert_int_equal(hmc_context_accept(scene.context, 20000, &peer), HMC_SUCCESS);
+  look_up(&scene, &view);
+  put_by_hand(&scene, asks, &view);
+  close(asks);
+  close(serves);
+  close_scene(&scene);
+}
+
+/* It can more than this end, says more in its hello, and sends what is not known here. */
+static void test_a_later_release(void **state) {
+  (void)state;
+  scene_t scene;
+  hmci_remote_view_t view;
+  open_scene(&scene);
+  assert_int_equal(say_hello(&scene, (abilities_t){true, 1, 9, UINT64_C(1) << 40, true}), HMC_SUCCESS);
+  say(&scene.channel, 200, &(hmci_writer_t){.data = scene.bytes, .size = 30});
+  open_tcp(&scene);
+  int asks = open_stream(&scene, 0), serves = open_stream(&scene, 1);
+  assert_int_equal(say_ready(&scene), HMC_SUCCESS);
+  say(&scene.channel, 201, &(hmci_writer_t){.data = scene.bytes, .size = 9});
+  look_up(&scene, &view);
+  put_by_hand(&scene, asks, &view);
+  close(asks);
+  close(serves);
+  close_scene(&scene);
+}
+
+static void test_a_release_that_is_too_late(void **state) {
+  (void)state;
+  scene_t scene;
+  open_scene(&scene);
+  assert_int_equal(say_hello(&scene, (abilities_t){true, 5, 9, 0, false}), HMC_PEER_LOST);
+  close_scene(&scene);
+}
+
+/* "Ready", it says, and has made none of its data connections, or one of two: no such peer is handed out. */
+static void test_ready_without_streams(void **state) {
+  (void)state;
+  for (int streams = 0; streams < 2; streams++) {
+    scene_t scene;
+    hmc_peer_t *peer;
+    open_scene(&scene);
+    assert_int_equal(say_hello(&scene, (abilities_t){0}), HMC_SUCCESS);
+    open_tcp(&scene);
+    int asks = streams ? open_stream(&scene, 0) : -1;
+    assert_int_not_equal(say_ready(&scene), HMC_SUCCESS);
+    assert_int_equal(hmc_context_accept(scene.context, 100, &peer), HMC_TIMEOUT);
+    if (asks >= 0) close(asks);
+    close_scene(&scene);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_the_first_release),
+      cmocka_unit_test(test_a_later_release),
+      cmocka_unit_test(test_a_release_that_is_too_late),
+      cmocka_unit_test(test_ready_without_streams),
+  };
+  return cmocka_run_group_tests_name("core.handshake", tests, NULL, NULL);
+}

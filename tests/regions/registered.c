@@ -1,0 +1,177 @@
+/* Puts into memory that its owner lends: over shm the owner's service thread reads them from this process. */
+#include "regions.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void lent_puts_of_all_sizes(void **state) {
+  context_pair_t *pair = *state;
+  const uint64_t room = 6 * MIB;
+  const uint64_t sizes[] = {1,     7,         8,       64,  100,     4095,    4096,
+                            65537, 256 * KIB, MIB - 1, MIB, MIB + 1, 3 * MIB, 5 * MIB + 3};
+  far_t far = far_make(pair, (far_options_t){.name = "lent", .size = room, .lend = true});
+  test_buffer_t near = near_make(pair, room, true);
+  for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+    uint64_t from = 3 * i, to = FRAME_GUARD + 5 * i, length = sizes[i];
+    owner_frame_write(&far.place, to, length, 1000 + i); /* the guards around it, too */
+    frame_write(&near, from, length, 2000 + i);
+    assert_success(hmc_put(near.region, from, far.remote, to, length));
+    uint8_t *got = malloc(length), *sent = malloc(length);
+    test_buffer_load(&near, from, sent, length);
+    shared_begin();
+    test_buffer_load(&far.place, to, got, length);
+    shared_end();
+    assert_memory_equal(got, sent, length);
+    free(got);
+    free(sent);
+  }
+  far_close(&far);
+  test_buffer_close(&near);
+}
+
+enum { THREADS = 24, PUTS = 200 }; /* more than pulls are under way at a time */
+typedef struct putter {
+  pthread_t thread;
+  const test_buffer_t *near;
+  hmc_remote_t *remote;
+  uint64_t number;
+  hmc_status_t status;
+} putter_t;
+
+static void *run_putter(void *argument) {
+  putter_t *putter = argument;
+  uint64_t offset = putter->number * PAGE;
+  putter->status = HMC_SUCCESS;
+  for (uint64_t i = 1; i <= PUTS && putter->status == HMC_SUCCESS; i++) {
+    uint64_t word = putter->number << 32 | i;
+    test_buffer_store(putter->near, offset, &word, sizeof word);
+    putter->status = hmc_put(putter->near->region, offset, putter->remote, offset, i % 2 ? 8 : PAGE);
+  }
+  return NULL;
+}
+
+void lent_puts_of_many_threads(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "lent", .size = THREADS * PAGE, .lend = true});
+  test_buffer_t near = near_make(pair, THREADS * PAGE, true);
+  putter_t putters[THREADS];
+  for (uint64_t i = 0; i < THREADS; i++) {
+    putters[i] = (putter_t){.near = &near, .remote = far.remote, .number = i};
+    assert_int_equal(pthread_create(&putters[i].thread, NULL, run_putter, &putters[i]), 0);
+  }
+  for (uint64_t i = 0; i < THREADS; i++) pthread_join(putters[i].thread, NULL);
+  for (uint64_t i = 0; i < THREADS; i++) {
+    assert_success(putters[i].status);
+    assert_int_equal(word_load(&far.place, i * PAGE), i << 32 | PUTS);
+  }
+  far_close(&far);
+  test_buffer_close(&near);
+}
+
+/* A context whose operations end soon, and its peer. */
+typedef struct brief {
+  hmc_context_t *context;
+  hmc_peer_t *peer;
+  hmc_remote_t *remote;
+  hmc_region_t *region;
+  uint64_t words[512];
+} brief_t;
+
+static void brief_open(brief_t *brief, const owner_t *owner, uint64_t timeout_ms) {
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  options.timeout_ms = timeout_ms;
+  assert_success(hmc_context_create(&options, &brief->context));
+  assert_success(hmc_context_connect(brief->context, "127.0.0.1", owner->port, stamp.type, 20000, &brief->peer));
+  assert_success(hmc_remote_open(brief->peer, "lent", 20000, &brief->remote));
+  assert_success(hmc_region_register(brief->context, brief->words, sizeof brief->words, NULL, 0, &brief->region));
+}
+
+void lent_put_ends_though_the_owner_stands(void **state) {
+  context_pair_t *pair = *state;
+  brief_t brief;
+  owner_t owner;
+  owner_start(&owner, pair);
+  brief_open(&brief, &owner, 300);
+  brief.words[0] = 1;
+  hmc_status_t status = HMC_TIMEOUT;
+  for (int i = 0; i < 50 && status == HMC_TIMEOUT; i++) /* on a busy machine 300 ms can be short */
+    status = hmc_put(brief.region, 0, brief.remote, 0, 8);
+  assert_success(status);
+  owner_stop(&owner);
+  brief.words[0] = 2;
+  uint64_t since = now_ms();
+  assert_status(hmc_put(brief.region, 0, brief.remote, 0, 8), HMC_TIMEOUT);
+  assert_took(since, 200, 1000);
+  brief.words[0] = 3; /* is not read any more: 2 may come, over a socket, but not 3 */
+  owner_continue(&owner);
+  for (int i = 0; i < 50; i++) {
+    status = hmc_get(brief.region, 8, brief.remote, 0, 8);
+    assert_true(status == HMC_TIMEOUT || brief.words[1] == 1 || brief.words[1] == 2);
+    sleep_ms(1);
+  }
+  hmc_context_destroy(brief.context);
+  hmc_peer_close(owner.peer);
+  owner_kill(&owner);
+}
+
+typedef struct last_put {
+  brief_t *brief;
+  hmc_status_t status;
+} last_put_t;
+
+static void *put_until_it_fails(void *argument) {
+  last_put_t *last = argument;
+  while ((last->status = hmc_put(last->brief->region, 0, last->brief->remote, 0, 4096)) == HMC_SUCCESS) continue;
+  return NULL;
+}
+
+void lent_put_ends_when_the_owner_dies(void **state) {
+  context_pair_t *pair = *state;
+  brief_t brief;
+  owner_t owner;
+  pthread_t thread;
+  last_put_t last = {.brief = &brief};
+  owner_start(&owner, pair);
+  brief_open(&brief, &owner, 60000);
+  owner_stop(&owner);
+  assert_int_equal(pthread_create(&thread, NULL, put_until_it_fails, &last), 0);
+  sleep_ms(20);
+  uint64_t since = now_ms();
+  owner_kill(&owner);
+  pthread_join(thread, NULL);
+  assert_status(last.status, HMC_PEER_LOST);
+  assert_took(since, 0, 1000);
+  hmc_context_destroy(brief.context);
+  hmc_peer_close(owner.peer);
+}
+
+/* What is unmapped at either end fails the operation and nothing else. (Over sockets: tests/streams.) */
+void lent_memory_that_is_unmapped(void **state) {
+  context_pair_t *pair = *state;
+  const uint64_t sizes[] = {8, PAGE, 300 * KIB, 2 * MIB};
+  const uint64_t room = 4 * MIB;
+  if (!stamp_is("shm")) return;
+  uint8_t *theirs = reserve(room), *ours = reserve(room);
+  hmc_region_t *far, *near;
+  hmc_remote_t *remote;
+  assert_success(hmc_region_register(pair->there, theirs, room, "none", HMC_REMOTE_ALL, &far)); /* cannot be touched */
+  assert_success(hmc_region_register(pair->here, ours, room, NULL, 0, &near));
+  assert_success(hmc_remote_open(pair->peer, "none", 0, &remote));
+  far_t sound = far_make(pair, (far_options_t){.name = "sound", .size = room, .lend = true});
+  test_buffer_t local = near_make(pair, room, true);
+  for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+    assert_status(hmc_put(local.region, 0, remote, 0, sizes[i]), HMC_STALE); /* the owner's is none */
+    assert_status(hmc_get(local.region, 0, remote, 0, sizes[i]), HMC_STALE);
+    assert_status(hmc_put(near, 0, sound.remote, 0, sizes[i]), HMC_INVALID_CONFIG); /* this side's is none */
+    assert_status(hmc_get(near, 0, sound.remote, 0, sizes[i]), HMC_INVALID_CONFIG);
+    assert_success(hmc_put(local.region, 0, sound.remote, 0, sizes[i])); /* and all go on */
+  }
+  far_close(&sound);
+  hmc_region_close(far);
+  hmc_region_close(near);
+  test_buffer_close(&local);
+  munmap(theirs, room);
+  munmap(ours, room);
+}
