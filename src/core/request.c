@@ -3,8 +3,8 @@
  * A request is a chain of at most four operations: the one asked for, its signal, its notification, the result of a
  * check. Its last one's completion is its own.
  *
- * Large copies to and from mapped regions are done by the context's workers (work.h), so that the call that starts them
- * returns at once.
+ * Large copies to and from mapped regions, and what a transport moves by a thread that waits, are done by the context's
+ * workers (work.h), so that the call that starts them returns at once.
  *
  * A peer may be closed, and a context be destroyed, while other threads wait for their requests: these complete first,
  * and whoever frees peer or context waits until nobody is among a request's `users`.
@@ -387,8 +387,26 @@ static void count_start(hmc_request_t *request, const hmci_start_t *what) {
 }
 
 /* A copy that takes long is the workers'. */
-static bool is_work(const hmci_start_t *what) {
+static bool is_copied(const hmci_start_t *what) {
   return what->length >= HMCI_WORK_LEAST && what->kind <= HMCI_GET && hmci_is_mapped(what->local, what->remote);
+}
+
+/* So is what the transport moves by a thread that waits. */
+static bool is_moved(const hmc_request_t *request, const hmci_start_t *what) {
+  const hmci_transport_ops_t *ops = request->peer->transport->ops;
+  if (!ops->moves || !what->length || what->kind > HMCI_GET || what->remote->mapped || request->checksummed)
+    return false;
+  return !request->chain[0].checksum && ops->moves(request->peer->connection->state, what->remote->state,
+                                                   what->local->view.ops, what->kind, what->length);
+}
+
+/* Gives the data to the workers where they are theirs. */
+static bool start_work(hmc_request_t *request, const hmci_start_t *what) {
+  bool moved = is_moved(request, what);
+  request->working = moved || is_copied(what);
+  if (!request->working) return false;
+  hmci_requests_set_timer(request->context, request->deadline);
+  return hmci_work_start(request, moved);
 }
 
 void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *options) {
@@ -429,10 +447,10 @@ static hmc_status_t launch(hmc_request_t *request, const hmci_start_t *what) {
   hmc_status_t status = HMC_SUCCESS;
   bool checked = request->checksummed;
   uint64_t deadline = request->deadline;
-  request->working = is_work(what);
-  if (request->working) hmci_requests_set_timer(context, deadline);
-  if (request->working) request->working = hmci_work_start(request);
-  uint32_t count = request->count, done = request->working ? count : run_head(request, what);
+  uint32_t count = request->count;
+  if (start_work(request, what)) return status; /* it may be gone */
+  request->working = false;
+  uint32_t done = run_head(request, what);
   if (done == count) return status; /* it may be gone */
   hmci_requests_set_timer(context, deadline);
   if (checked) hmci_checksum_begin(request);

@@ -73,7 +73,7 @@ struct hmc_request {
   bool delayed; /* it begins after an event of a device; whoever waits sleeps */
   hmci_delay_t delay;
 
-  bool working; /* its data are copied by workers */
+  bool working; /* its data are moved by workers */
   hmci_work_t work;
   hmc_remote_t *signalled; /* where the signal goes; of the same peer */
 

@@ -1,11 +1,14 @@
-/* Workers that copy for mapped requests (see work.h). */
+/* Workers that move bytes for requests (see work.h). */
 #include "../base/thread.h"
 #include "request.h"
 
 #include <sched.h>
 #include <unistd.h>
 
-enum { PIECE = 1 << 20 }; /* bytes */
+enum {
+  PIECE = 1 << 20, /* bytes */
+  PARTS = 64,      /* segments that a transport is given at a time */
+};
 
 /* One piece, or the end of one segment and the beginning of others. */
 typedef struct piece {
@@ -36,26 +39,46 @@ static bool take_piece(hmc_request_t *request, piece_t *piece) {
   return true;
 }
 
-/* Copies a piece; false: what was to be checked is damaged. */
-static bool copy_piece(hmc_request_t *request, piece_t piece) {
+/* Takes the first part, of one segment, off a piece. */
+static hmci_segment_t next_part(const hmci_operation_t *operation, piece_t *piece) {
+  hmci_segment_t part = operation->segments[piece->index++];
+  part.local += piece->offset;
+  part.remote += piece->offset;
+  part.length -= piece->offset;
+  if (part.length > piece->length) part.length = piece->length;
+  piece->length -= part.length;
+  piece->offset = 0;
+  return part;
+}
+
+/* Copies a piece. HMC_CORRUPT: what was to be checked is damaged. */
+static hmc_status_t copy_piece(hmc_request_t *request, piece_t piece) {
   const hmci_operation_t *operation = &request->chain[0];
   const hmc_remote_t *remote = request->remote;
   bool sound = true;
   while (piece.length) {
-    hmci_segment_t part = operation->segments[piece.index++];
-    part.local += piece.offset;
-    part.remote += piece.offset;
-    part.length -= piece.offset;
-    if (part.length > piece.length) part.length = piece.length;
+    hmci_segment_t part = next_part(operation, &piece);
     hmci_copy_mapped(operation->kind, request->local, remote, &part);
     if (operation->checksum) {
       sound &= hmci_crc32c(0, request->local->view.base + part.local, part.length) ==
                hmci_crc32c(0, remote->mapped + part.remote, part.length);
     }
-    piece.length -= part.length;
-    piece.offset = 0;
   }
-  return sound;
+  return sound ? HMC_SUCCESS : HMC_CORRUPT;
+}
+
+/* Has the transport move a piece. */
+static hmc_status_t move_piece(hmc_request_t *request, piece_t piece) {
+  const hmci_operation_t *operation = &request->chain[0];
+  const hmc_peer_t *peer = request->peer;
+  hmci_segment_t parts[PARTS];
+  hmc_status_t status = HMC_SUCCESS;
+  while (piece.length && status == HMC_SUCCESS) {
+    uint32_t count = 0;
+    while (piece.length && count < PARTS) parts[count++] = next_part(operation, &piece);
+    status = peer->transport->ops->move(peer->connection->state, operation, parts, count);
+  }
+  return status;
 }
 
 /* The thread that finished the last piece goes on with the chain. */
@@ -64,14 +87,22 @@ static void go_on(hmc_request_t *request) {
   atomic_store_explicit(&request->work.phase, HMCI_WORK_OVER, memory_order_release); /* partner: hmci_work_leave */
 }
 
-/* Copies a piece that was taken; with `lock` held, which it lets go meanwhile. */
+/* No more of it is begun, and what a transport moves of it ends early. With `lock` held. */
+static void drop_rest(hmc_request_t *request, int status) {
+  hmci_work_t *work = &request->work;
+  hmci_list_remove(&work->link);
+  if (work->status == HMC_SUCCESS) work->status = status;
+  if (work->moved) atomic_store(&request->chain[0].stop, true);
+}
+
+/* Moves a piece that was taken; with `lock` held, which it lets go meanwhile. */
 static void do_piece(hmc_request_t *request, piece_t piece) {
   hmci_workers_t *workers = workers_of(request);
   hmci_work_t *work = &request->work;
   pthread_mutex_unlock(&workers->lock);
-  bool sound = copy_piece(request, piece);
+  hmc_status_t status = work->moved ? move_piece(request, piece) : copy_piece(request, piece);
   pthread_mutex_lock(&workers->lock);
-  if (!sound && work->status == HMC_SUCCESS) work->status = HMC_CORRUPT;
+  if (status != HMC_SUCCESS) drop_rest(request, (int)status);
   if (--work->active || !hmci_list_is_empty(&work->link)) return;
   atomic_store(&work->phase, HMCI_WORK_GOING_ON);
   pthread_mutex_unlock(&workers->lock);
@@ -106,10 +137,11 @@ static void start_threads(hmci_workers_t *workers) {
     workers->count++;
   }
   if (!workers->count)
-    hmci_log(HMC_LOG_WARNING, "no threads that copy: large requests on this host block their caller");
+    hmci_log(HMC_LOG_WARNING,
+             "no threads that copy: large requests on this host block their caller, or take a slower way");
 }
 
-bool hmci_work_start(hmc_request_t *request) {
+bool hmci_work_start(hmc_request_t *request, bool moved) {
   hmci_workers_t *workers = workers_of(request);
   hmci_work_t *work = &request->work;
   pthread_mutex_lock(&workers->lock);
@@ -119,6 +151,7 @@ bool hmci_work_start(hmc_request_t *request) {
     work->active = work->index = 0;
     work->offset = 0;
     work->status = HMC_SUCCESS;
+    work->moved = moved;
     atomic_store(&work->phase, HMCI_WORK_COPYING);
     hmci_list_append(&workers->jobs, &work->link);
     pthread_cond_broadcast(&workers->wanted);
@@ -130,6 +163,7 @@ bool hmci_work_start(hmc_request_t *request) {
 void hmci_work_help(hmc_request_t *request) {
   hmci_workers_t *workers = workers_of(request);
   piece_t piece;
+  if (request->work.moved && hmci_loop_is_own(request->context->loop)) return;
   pthread_mutex_lock(&workers->lock);
   while (hmci_now() < request->deadline && take_piece(request, &piece)) do_piece(request, piece);
   pthread_mutex_unlock(&workers->lock);
@@ -140,10 +174,7 @@ bool hmci_work_stop(hmc_request_t *request, int status) {
   hmci_work_t *work = &request->work;
   pthread_mutex_lock(&workers->lock);
   bool copying = atomic_load(&work->phase) == HMCI_WORK_COPYING, last = copying && !work->active;
-  if (copying) {
-    hmci_list_remove(&work->link);
-    if (work->status == HMC_SUCCESS) work->status = status;
-  }
+  if (copying) drop_rest(request, status);
   if (last) atomic_store(&work->phase, HMCI_WORK_GOING_ON);
   pthread_mutex_unlock(&workers->lock);
   if (last) go_on(request);

@@ -1,9 +1,11 @@
-/* Workers: threads of a context that copy the bytes of large requests to and from mapped regions, so that the call which
- * starts such a request returns at once, and it can be cancelled.
+/* Workers: threads of a context that move the bytes of large requests to and from mapped regions, and to and from those
+ * that a transport moves by a thread which waits (its `move`), so that the call which starts such a request returns at
+ * once, and it can be cancelled.
  *
  * A request's bytes are taken in pieces, by the workers and by threads that wait for the request, in parallel. Who
- * finishes the last piece goes on with the chain. Stopping one drops the pieces that nobody has taken; those under way
- * are finished, and then the request ends with the status it was stopped with.
+ * finishes the last piece goes on with the chain. Stopping one drops the pieces that nobody has taken; copies under way
+ * are finished, what a transport moves ends early, and then the request ends with the status it was stopped with. So
+ * does one of whose pieces one fails.
  *
  * Locking: `lock` guards all. It is inner to the shards' locks, and no copy and no transport's call is made under it. */
 #ifndef HMCI_WORK_H
@@ -32,7 +34,8 @@ typedef struct hmci_work {
   uint32_t active;        /* pieces under way */
   uint32_t index;         /* the next piece: segment, */
   uint64_t offset;        /* and place in it */
-  int status;             /* not HMC_SUCCESS: it was stopped, or damaged */
+  int status;             /* not HMC_SUCCESS: it was stopped, or has failed */
+  bool moved;             /* constant: by the transport, not by a copy here */
 } hmci_work_t;
 
 typedef struct hmci_workers {
@@ -49,9 +52,9 @@ void hmci_workers_open(hmci_workers_t *workers);
 /* Ends the threads; nothing is to be copied any more. */
 void hmci_workers_close(hmci_workers_t *workers);
 
-/* Gives a request's data to the workers. False: there are none; the caller copies. */
-bool hmci_work_start(struct hmc_request *request);
-/* Takes pieces of that request until none are left. */
+/* Gives a request's data to the workers; `moved`: the transport moves them. False: there are no workers. */
+bool hmci_work_start(struct hmc_request *request, bool moved);
+/* Takes pieces of that request until none are left. In the loop's thread, where no transport may wait, at most copies. */
 void hmci_work_help(struct hmc_request *request);
 /* Stops the copying. True: it was under way, and ends the request by itself, maybe a moment later. False: it is over,
  * and what the request has left is the transport's. */

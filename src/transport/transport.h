@@ -147,7 +147,7 @@ typedef struct hmci_operation {
   /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
    * and ends with that one's status, without any effect, where that failed. */
   bool chained;
-  _Atomic bool stop; /* it is to end, and may still be in `submit`: a transport that waits there looks */
+  _Atomic bool stop; /* it is to end, and may still be in `submit` or `move`: a transport that waits there looks */
   bool quiet;        /* `completed` is no reason to move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
@@ -344,6 +344,15 @@ typedef struct hmci_transport_ops {
   void (*remote_explain)(void *connection, void *remote, char *text, size_t size);
   /* True where a put to that region from such local memory, or a get, is a copy by the calling thread. NULL: never. */
   bool (*remote_is_direct)(void *connection, void *remote, const hmci_memory_ops_t *local, hmci_operation_kind_t kind);
+  /* True where an operation of so many bytes that nobody waits for is better moved by `move`, in a thread of the core's,
+   * than submitted. NULL: never. */
+  bool (*moves)(void *connection, void *remote, const hmci_memory_ops_t *local, hmci_operation_kind_t kind,
+                uint64_t length);
+  /* Moves some segments of a put or a get that is not submitted; blocks, and ends early at the operation's deadline, its
+   * `stop`, and connection_fail. Some threads may move parts of one operation at a time; not in the loop's thread. Any
+   * text of a failure is the calling thread's. */
+  hmc_status_t (*move)(void *connection, const hmci_operation_t *operation, const hmci_segment_t *segments,
+                       uint32_t count);
   /* Which ends stage bytes between such local memory and that region: HMCI_STAGED_*. NULL: those whose memory is a
    * device's. */
   unsigned (*remote_is_staged)(void *connection, void *remote, const hmci_memory_ops_t *local);

@@ -1,13 +1,8 @@
 /* Moving bytes by the calling thread: mapped, imported and attached regions. */
 #include "shm.h"
 
-#include "../../base/guarded.h"
-
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/uio.h>
 
 enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
 
@@ -19,23 +14,18 @@ static bool is_alive(const shm_connection_t *connection) {
   return poll(&dead, 1, 0) == 0;
 }
 
-static hmc_status_t attach_piece(const shm_connection_t *connection, void *here, void *there, uint64_t length) {
-  while (length) {
-    struct iovec local = {here, length}, remote = {there, length};
-    if (!is_alive(connection)) return HMC_PEER_LOST;
-    ssize_t done = process_vm_readv(connection->peer_process, &local, 1, &remote, 1, 0);
-    if (done <= 0) {
-      int error = errno;
-      if (done < 0 && error == ESRCH) return HMC_PEER_LOST;
-      if (done < 0 && error == EFAULT) return hmci_guarded_is_there(here, length) ? HMC_STALE : HMC_INVALID_CONFIG;
-      return hmci_fail(HMC_ERROR, "reaching into process %d: %s", connection->peer_process, strerror(error));
-    }
-    if (!is_alive(connection)) return HMC_PEER_LOST; /* its number may have been another process's by then */
-    here = (uint8_t *)here + done;
-    there = (uint8_t *)there + done;
-    length -= (uint64_t)done;
+static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *reads, uint32_t count) {
+  if (!is_alive(connection)) return HMC_PEER_LOST;
+  shm_fault_t fault = hmci_shm_read(connection->peer_process, reads, count);
+  if (!is_alive(connection)) return HMC_PEER_LOST; /* its number may have been another process's by then */
+  switch (fault) {
+  case SHM_FAULT_NONE: return HMC_SUCCESS;
+  case SHM_FAULT_HERE: return HMC_INVALID_CONFIG;
+  case SHM_FAULT_THERE: return HMC_STALE;
+  case SHM_FAULT_DEAD: return HMC_PEER_LOST;
+  case SHM_FAULT_OTHER: break;
   }
-  return HMC_SUCCESS;
+  return HMC_ERROR;
 }
 
 void hmci_shm_probe_attach(shm_connection_t *connection) {
@@ -43,12 +33,12 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
   size_t size = sizeof connection->attach_reason;
   uint64_t seen = 0;
   connection->attach = false;
+  shm_read_t nonce = {(uint8_t *)&seen, connection->peer_nonce_address, sizeof seen};
   if (!connection->transport->host->settings->shm_cma) {
     snprintf(reason, size, "HMC_SHM_CMA=no");
   } else if (connection->peer_pidfd < 0) {
     snprintf(reason, size, "no descriptor of the peer's process");
-  } else if (attach_piece(connection, &seen, (void *)(uintptr_t)connection->peer_nonce_address, sizeof seen) !=
-             HMC_SUCCESS) {
+  } else if (read_lent(connection, &nonce, 1) != HMC_SUCCESS) {
     snprintf(reason, size, "%.127s", hmc_last_error());
   } else if (seen != connection->peer_nonce) {
     snprintf(reason, size, "process %d is another one here (process namespaces)", connection->peer_process);
@@ -56,7 +46,9 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
     connection->attach = true;
   }
   static _Atomic bool told; /* a downgrade is logged once */
-  if (connection->accesses) atomic_store(&connection->accesses->pulls_for[connection->role], connection->attach);
+  if (connection->accesses)
+    atomic_store(&connection->accesses->pulls_for[connection->role],
+                 connection->attach ? SHM_PULLS_LISTS : SHM_PULLS_NONE);
   if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
     hmci_log(HMC_LOG_WARNING,
              "registered memory of processes on this host goes through sockets, because attaching does not work: %s",
@@ -80,6 +72,16 @@ static hmc_status_t copy_imported(const hmci_operation_t *operation, const shm_r
              : hmc_memory_copy(here, local, there, remote->memory, length);
 }
 
+/* After an announced access: was the region there all the time? */
+static hmc_status_t end_access(shm_connection_t *connection, const shm_remote_t *remote, uint32_t slot,
+                               hmc_status_t status) {
+  bool open = atomic_load(&connection->peer_board->generation[remote->id]) ==
+              remote->generation; /* stopped meanwhile, it read what is not the region's */
+  hmci_shm_end_access(connection, slot);
+  if (atomic_load(&connection->failed)) return HMC_PEER_LOST;
+  return status == HMC_SUCCESS && !open ? HMC_STALE : status;
+}
+
 static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operation_t *operation,
                                const shm_remote_t *remote, void *here, void *there, uint64_t length) {
   bool put = operation->kind == HMCI_PUT;
@@ -87,13 +89,15 @@ static hmc_status_t copy_piece(shm_connection_t *connection, const hmci_operatio
   uint32_t slot;
   hmc_status_t status = hmci_shm_begin_access(connection, remote, &slot);
   if (status != HMC_SUCCESS) return status;
-  status = remote->way == SHM_IMPORT ? copy_imported(operation, remote, put, here, there, length)
-                                     : attach_piece(connection, here, there, length);
-  bool open = atomic_load(&connection->peer_board->generation[remote->id]) ==
-              remote->generation; /* stopped meanwhile, it read what is not the region's */
-  hmci_shm_end_access(connection, slot);
-  if (atomic_load(&connection->failed)) return HMC_PEER_LOST;
-  return status == HMC_SUCCESS && !open ? HMC_STALE : status;
+  status = copy_imported(operation, remote, put, here, there, length);
+  return end_access(connection, remote, slot, status);
+}
+
+/* Must what is not finished end here? */
+static hmc_status_t look_for_end(const shm_connection_t *connection, const hmci_operation_t *operation) {
+  if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
+  if (hmci_now() >= operation->deadline) return HMC_TIMEOUT;
+  return atomic_load(&operation->stop) ? HMC_CANCELLED : HMC_SUCCESS;
 }
 
 static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operation_t *operation,
@@ -102,12 +106,40 @@ static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operat
   for (uint64_t done = 0; done < segment->length;) {
     uint64_t length = segment->length - done < PIECE ? segment->length - done : PIECE;
     hmc_status_t status = copy_piece(connection, operation, remote, here + done, there + done, length);
-    if (status != HMC_SUCCESS) return status;
     done += length;
-    if (atomic_load_explicit(&connection->failed, memory_order_relaxed)) return HMC_PEER_LOST;
-    if (done < segment->length && hmci_now() >= operation->deadline) return HMC_TIMEOUT;
+    if (status == HMC_SUCCESS && done < segment->length) status = look_for_end(connection, operation);
+    if (status != HMC_SUCCESS) return status;
   }
   return HMC_SUCCESS;
+}
+
+/* Some parts of a get from lent memory, under one announcement. */
+static hmc_status_t read_parts(shm_connection_t *connection, const hmci_operation_t *operation,
+                               const hmci_segment_t *parts, uint32_t count) {
+  const shm_remote_t *remote = operation->remote_state;
+  shm_read_t reads[SHM_READS];
+  for (uint32_t i = 0; i < count; i++) {
+    reads[i] = (shm_read_t){operation->local->base + parts[i].local,
+                            (uint64_t)(uintptr_t)remote->pointer + parts[i].remote, parts[i].length};
+  }
+  uint32_t slot;
+  hmc_status_t status = hmci_shm_begin_access(connection, remote, &slot);
+  if (status != HMC_SUCCESS) return status;
+  status = read_lent(connection, reads, count);
+  return end_access(connection, remote, slot, status);
+}
+
+static hmc_status_t read_segments(shm_connection_t *connection, const hmci_operation_t *operation,
+                                  const hmci_segment_t *segments, uint32_t count) {
+  shm_cursor_t cursor = {.segments = segments, .count = count};
+  hmci_segment_t parts[SHM_READS];
+  hmc_status_t status = HMC_SUCCESS;
+  uint32_t some;
+  while (status == HMC_SUCCESS && (some = hmci_shm_next_parts(&cursor, parts, SHM_READS, PIECE))) {
+    status = read_parts(connection, operation, parts, some);
+    if (status == HMC_SUCCESS && cursor.index < count) status = look_for_end(connection, operation);
+  }
+  return status;
 }
 
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
@@ -120,10 +152,31 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
     return false;
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   *status = HMC_SUCCESS;
+  bool attached = remote->way == SHM_ATTACH;
+  if (attached) *status = read_segments(connection, operation, operation->segments, operation->segment_count);
   bool by_device = remote->way == SHM_IMPORT && hmci_shm_copy_by_device(connection, operation, remote, status);
-  for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS && !by_device; i++) {
+  for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS && !by_device && !attached; i++) {
     *status = copy_segment(connection, operation, remote, &operation->segments[i]);
   }
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   return true;
+}
+
+bool hmci_shm_moves(void *block, void *state, const hmci_memory_ops_t *local, hmci_operation_kind_t kind,
+                    uint64_t length) {
+  const shm_connection_t *connection = block;
+  const shm_remote_t *remote = state;
+  if (kind == HMCI_PUT) return length >= SHM_PULL_LEAST && hmci_shm_is_pulled(connection, remote, local);
+  return kind == HMCI_GET && length >= SHM_READ_LEAST && remote->way == SHM_ATTACH && local->host_accessible;
+}
+
+hmc_status_t hmci_shm_move(void *block, const hmci_operation_t *operation, const hmci_segment_t *segments,
+                           uint32_t count) {
+  shm_connection_t *connection = block;
+  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  hmc_status_t status = operation->kind == HMCI_PUT ? hmci_shm_pull_parts(connection, operation, segments, count)
+                                                    : read_segments(connection, operation, segments, count);
+  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  bool closed = status == HMC_PEER_LOST && atomic_load(&connection->failed); /* maybe by this side */
+  return closed ? (hmc_status_t)atomic_load(&connection->failure) : status;
 }

@@ -3,7 +3,8 @@
  * Who puts must not write there itself: stopped between its check and its copy it would write into memory whose region
  * has long been closed. So it posts a pull in the page that both ends map, and the owner's service thread, which checks
  * the region and counts among its users, reads the bytes from the peer's process by process_vm_readv; memory that is
- * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces.
+ * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces; many small parts are
+ * one pull, of a list that the owner reads from the peer as well.
  *
  * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), FREE (who puts);
  * or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
@@ -19,15 +20,9 @@
 #include "shm.h"
 
 #include "../../base/futex.h"
-#include "../../base/guarded.h"
 #include "../../base/processor.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 enum {
   PIECE = 1 << 20,    /* bytes of one pull */
@@ -42,33 +37,50 @@ static uint32_t own_processor(void) { return (uint32_t)sched_getcpu() + 1; }
 
 /* ---- the owner --------------------------------------------------------------------------------------------------- */
 
-static hmc_status_t copy_pulled(const shm_connection_t *connection, uint8_t *to, uint64_t from, uint64_t length) {
-  while (length) {
-    struct iovec local = {to, length}, remote = {(void *)(uintptr_t)from, length};
-    /* By its number: a thread sanitizer, which sees two mappings of the page as two memories, would find this write
-     * unordered where both ends are in one process. */
-    ssize_t done = syscall(SYS_process_vm_readv, connection->peer_process, &local, 1, &remote, 1, 0);
-    if (done < 0 && errno == EFAULT) return hmci_guarded_is_there(to, length) ? HMC_INVALID_CONFIG : HMC_STALE;
-    if (done <= 0) return HMC_PEER_LOST;
-    to += done;
-    from += (uint64_t)done;
-    length -= (uint64_t)done;
+/* The parts of a pull; a list of them is read from the peer. */
+static hmc_status_t find_parts(const shm_connection_t *connection, const shm_pull_t *pull,
+                               shm_pull_part_t parts[SHM_READS], uint32_t *count) {
+  *count = pull->count;
+  parts[0] = (shm_pull_part_t){pull->address, pull->offset, pull->length};
+  if (!*count) {
+    *count = 1;
+    return HMC_SUCCESS;
   }
-  return HMC_SUCCESS;
+  if (*count > SHM_READS) return HMC_CORRUPT;
+  shm_read_t list = {(uint8_t *)parts, parts[0].address, *count * sizeof(*parts)};
+  if (hmci_shm_read(connection->peer_process, &list, 1) != SHM_FAULT_NONE) return HMC_PEER_LOST;
+  /* Who puts leaves its list only after it has closed the connection. */
+  return atomic_load(&connection->accesses->open) ? HMC_SUCCESS : HMC_PEER_LOST;
+}
+
+static hmc_status_t copy_pulled(const shm_connection_t *connection, const hmci_region_view_t *region,
+                                const shm_pull_part_t *parts, uint32_t count) {
+  shm_read_t reads[SHM_READS];
+  uint64_t all = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (!hmci_range_fits(parts[i].offset, parts[i].length, region->size) || parts[i].length > PIECE || !parts[i].length)
+      return HMC_OUT_OF_RANGE;
+    reads[i] = (shm_read_t){region->base + parts[i].offset, parts[i].address, parts[i].length};
+    all += parts[i].length;
+  }
+  if (all > PIECE) return HMC_OUT_OF_RANGE;
+  switch (hmci_shm_read(connection->peer_process, reads, count)) {
+  case SHM_FAULT_NONE: return HMC_SUCCESS;
+  case SHM_FAULT_HERE: return HMC_STALE;
+  case SHM_FAULT_THERE: return HMC_INVALID_CONFIG;
+  default: return HMC_PEER_LOST;
+  }
 }
 
 static hmc_status_t perform(shm_connection_t *connection, const shm_pull_t *pull) {
   const hmci_host_t *host = connection->transport->host;
-  uint64_t offset = pull->offset, length = pull->length, address = pull->address;
+  shm_pull_part_t parts[SHM_READS];
+  uint32_t count;
   hmci_region_view_t *region;
   hmc_status_t status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
   if (status != HMC_SUCCESS) return status;
-  if (!hmci_range_fits(offset, length, region->size) || length > PIECE) {
-    status = HMC_OUT_OF_RANGE;
-  } else {
-    status =
-        region->ops->host_accessible ? copy_pulled(connection, region->base + offset, address, length) : HMC_UNSUPPORT;
-  }
+  status = region->ops->host_accessible ? find_parts(connection, pull, parts, &count) : HMC_UNSUPPORT;
+  if (status == HMC_SUCCESS) status = copy_pulled(connection, region, parts, count);
   host->region_release(host, region);
   return status;
 }
@@ -172,14 +184,21 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
   }
 }
 
-/* Has the owner do one piece. */
-static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, const shm_remote_t *remote,
-                               const void *from, uint64_t offset, uint64_t length, const hmci_operation_t *operation) {
+/* Has the owner do some parts, which are one piece at most. */
+static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation,
+                               const hmci_segment_t *segments, uint32_t count) {
+  const shm_remote_t *remote = operation->remote_state;
+  shm_pull_part_t parts[SHM_READS];
+  for (uint32_t i = 0; i < count; i++) {
+    const uint8_t *from = operation->local->base + segments[i].local;
+    parts[i] = (shm_pull_part_t){(uint64_t)(uintptr_t)from, segments[i].remote, segments[i].length};
+  }
   pull->region = remote->id;
   pull->generation = remote->generation;
-  pull->address = (uint64_t)(uintptr_t)from;
-  pull->offset = offset;
-  pull->length = length;
+  pull->count = count > 1 ? count : 0;
+  pull->address = count > 1 ? (uint64_t)(uintptr_t)parts : parts[0].address;
+  pull->offset = parts[0].offset;
+  pull->length = parts[0].length;
   atomic_store_explicit(&pull->sleepers, 0, memory_order_relaxed);
   shm_accesses_t *accesses = connection->accesses;
   atomic_store_explicit(&accesses->processor[connection->role], own_processor(), memory_order_relaxed);
@@ -199,29 +218,53 @@ static int take_pull(shm_connection_t *connection) {
   return -1;
 }
 
+/* Has the owner do all segments, by the pull of that number, which this thread has taken. */
+static hmc_status_t pull_segments(shm_connection_t *connection, int slot, const hmci_operation_t *operation,
+                                  const hmci_segment_t *segments, uint32_t count) {
+  shm_pull_t *pull = &connection->accesses->pulls[connection->role][slot];
+  bool lists = atomic_load_explicit(&connection->accesses->pulls_for[!connection->role], memory_order_relaxed) >=
+               SHM_PULLS_LISTS;
+  shm_cursor_t cursor = {.segments = segments, .count = count};
+  hmci_segment_t parts[SHM_READS];
+  hmc_status_t status = HMC_SUCCESS;
+  uint32_t some;
+  while (status == HMC_SUCCESS && (some = hmci_shm_next_parts(&cursor, parts, lists ? SHM_READS : 1, PIECE))) {
+    status = pull_piece(connection, pull, operation, parts, some);
+  }
+  if (status != HMC_IN_PROGRESS) {
+    atomic_store(&connection->pulling[slot], false);
+    return status;
+  }
+  /* The slot stays taken: the owner may go on with it. */
+  const hmci_host_t *host = connection->transport->host;
+  atomic_store(&connection->accesses->open, 0);
+  host->connection_lost(host, connection, "its process was stopped while it copied from this one");
+  return HMC_TIMEOUT;
+}
+
+bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *remote,
+                        const hmci_memory_ops_t *local) {
+  return remote->way == SHM_ATTACH && local->host_accessible && connection->accesses->pulls_for[!connection->role];
+}
+
 bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
-  const shm_remote_t *remote = operation->remote_state;
-  const hmci_segment_t *segment = &operation->segments[0];
-  bool fits = operation->kind == HMCI_PUT && operation->awaited && operation->segment_count == 1 &&
-              !operation->checksum && operation->local->ops->host_accessible;
-  if (!fits || remote->way != SHM_ATTACH || !connection->accesses->pulls_for[!connection->role]) return false;
+  bool fits = operation->kind == HMCI_PUT && operation->awaited && !operation->checksum;
+  if (!fits || !hmci_shm_is_pulled(connection, operation->remote_state, operation->local->ops)) return false;
   if (hmci_loop_is_own(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
   int slot = take_pull(connection);
   if (slot < 0) return false;
-  shm_pull_t *pull = &connection->accesses->pulls[connection->role][slot];
-  *status = HMC_SUCCESS;
-  for (uint64_t done = 0; done < segment->length && *status == HMC_SUCCESS;) {
-    uint64_t length = segment->length - done < PIECE ? segment->length - done : PIECE;
-    *status = pull_piece(connection, pull, remote, operation->local->base + segment->local + done,
-                         segment->remote + done, length, operation);
-    done += length;
-  }
-  if (*status == HMC_IN_PROGRESS) { /* the slot stays taken: the owner may go on with it */
-    const hmci_host_t *host = connection->transport->host;
-    host->connection_lost(host, connection, "its process was stopped while it copied from this one");
-    *status = HMC_TIMEOUT;
-    return true;
-  }
-  atomic_store(&connection->pulling[slot], false);
+  *status = pull_segments(connection, slot, operation, operation->segments, operation->segment_count);
   return true;
+}
+
+hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
+                                 const hmci_segment_t *segments, uint32_t count) {
+  int slot;
+  while ((slot = take_pull(connection)) < 0) { /* others wait for theirs: each ends */
+    if (hmci_now() >= operation->deadline) return HMC_TIMEOUT;
+    if (atomic_load(&operation->stop)) return HMC_CANCELLED;
+    if (atomic_load(&connection->failed)) return HMC_PEER_LOST;
+    sched_yield();
+  }
+  return pull_segments(connection, slot, operation, segments, count);
 }

@@ -134,6 +134,8 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
 
 static void connection_fail(void *block, hmc_status_t status) {
   shm_connection_t *connection = block;
+  uint32_t none = HMC_SUCCESS;
+  atomic_compare_exchange_strong(&connection->failure, &none, (uint32_t)status);
   if (!atomic_exchange(&connection->failed, true)) {
     if (connection->accesses) atomic_store(&connection->accesses->open, 0);
     if (connection->linked) hmci_shm_board_blank(connection->peer_board);
@@ -249,6 +251,8 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .remote_unmap = hmci_shm_remote_unmap,
     .remote_explain = hmci_shm_remote_explain,
     .remote_is_direct = hmci_shm_remote_is_direct,
+    .moves = hmci_shm_moves,
+    .move = hmci_shm_move,
     .submit = submit,
     .wait = wait_operation,
     .progress = progress,

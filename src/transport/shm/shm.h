@@ -6,8 +6,9 @@
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
  *   import   device memory whose kind has IPC handles, lent memory where the kind exports it: the device's copy engine, by
  *   the calling thread (device.c)
- *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts, where the caller waits, by the same
- *   call of the owner's service thread (pull.c), else by the stream
+ *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the same call of the owner's
+ *   service thread (pull.c). Of operations that nobody waits for, a thread of the core's does the caller's part; small
+ *   puts of that sort go by the stream
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
  *   its half */
 #ifndef HMCI_SHM_H
@@ -21,6 +22,9 @@ enum {
   SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
   SHM_ACCESSES = 64,            /* accesses to lent or imported memory that one end has under way at a time */
   SHM_PULLS = 16,               /* puts that one end has asked the other to do at a time */
+  SHM_READS = 64,               /* places that one call of the kernel's reads */
+  SHM_PULL_LEAST = 16 << 10,    /* bytes from which on a put that nobody waits for is not the stream's */
+  SHM_READ_LEAST = 128 << 10,   /* and a get not the calling thread's */
   SHM_VISITORS = 64,            /* sockets that have not said whose they are */
 };
 
@@ -35,8 +39,17 @@ typedef struct shm_pull {
   _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t state; /* a futex; see pull.c */
   _Atomic uint32_t sleepers;
   uint32_t region, generation, status;
-  uint64_t address, offset, length; /* from there in the process that puts; to there in the region */
+  uint32_t count;                   /* of the parts that `address` lists; 0: `address` is where the bytes are */
+  uint64_t address, offset, length; /* from there in the process that puts; to there in the region; all bytes */
 } shm_pull_t;
+
+/* One of several parts of a pull. The list lies in the memory of who puts. */
+typedef struct shm_pull_part {
+  uint64_t address, offset, length;
+} shm_pull_part_t;
+
+/* What an end does for the other one: in `pulls_for`. */
+enum { SHM_PULLS_NONE = 0, SHM_PULLS_SINGLE, SHM_PULLS_LISTS };
 
 /* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none).
  * Index: the end. */
@@ -45,7 +58,7 @@ typedef struct shm_accesses {
   _Atomic uint32_t open; /* 1 until one of the ends closes or loses the other: puts to mapped memory look at it */
 
   /* Puts that the other end is asked to do (pull.c). Index: the end that puts; of the others, the end that says so. */
-  _Atomic uint32_t pulls_for[2]; /* 1: this end does pulls */
+  _Atomic uint32_t pulls_for[2]; /* SHM_PULLS_* */
   _Atomic uint32_t attentive[2]; /* 1: this end looks at the pulls by itself */
   _Atomic uint32_t processor[2]; /* that this end ran on last, and 1 */
   _Alignas(HMCI_CACHE_LINE) shm_pull_t pulls[2][SHM_PULLS];
@@ -91,6 +104,7 @@ typedef struct shm_connection {
 
   pthread_mutex_t stream_lock; /* the making of `requester` */
   _Atomic bool has_requester, has_responder, failed;
+  _Atomic uint32_t failure; /* the status that it failed with; set before `failed` */
   hmci_requester_t requester;
   hmci_responder_t responder;
 } shm_connection_t;
@@ -167,9 +181,38 @@ bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory
 /* Wakes the peer's service thread so that it looks at the pulls. */
 void hmci_shm_ring(shm_connection_t *connection);
 
+/* attach.c */
+typedef struct shm_read {
+  uint8_t *here;
+  uint64_t there, length; /* not 0 */
+} shm_read_t;
+/* Why a process could not be read from: the memory here, or there, is none; it is dead; else, with a text. */
+typedef enum shm_fault {
+  SHM_FAULT_NONE = 0,
+  SHM_FAULT_HERE,
+  SHM_FAULT_THERE,
+  SHM_FAULT_DEAD,
+  SHM_FAULT_OTHER
+} shm_fault_t;
+/* Where somebody is in a list of segments. */
+typedef struct shm_cursor {
+  const hmci_segment_t *segments;
+  uint32_t count, index;
+  uint64_t done; /* bytes of the segment at `index` */
+} shm_cursor_t;
+/* The next parts of a list: at most so many, of at most so many bytes in all. 0: there are none. */
+uint32_t hmci_shm_next_parts(shm_cursor_t *cursor, hmci_segment_t *parts, uint32_t most, uint64_t bytes);
+/* Copies from that process's memory; uses up the list. */
+shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count);
+
 /* pull.c */
 /* True where the owner has done the put, or it failed; `status` has the outcome. Blocks. */
 bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
+/* Could the owner do the puts to that region from such local memory? */
+bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *remote, const hmci_memory_ops_t *local);
+/* Has the owner do some parts of a put; blocks. Not in the loop's thread. */
+hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
+                                 const hmci_segment_t *segments, uint32_t count);
 /* The owner's side, in the loop's thread: does what is posted, and goes on looking while that is worth it. */
 bool hmci_shm_serve_pulls(shm_connection_t *connection);
 /* The connection has failed: who waits for a pull sees it. */
@@ -180,5 +223,10 @@ void hmci_shm_fail_pulls(shm_connection_t *connection);
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
 /* Tries to read the peer's nonce; says in `attach_reason` why not. */
 void hmci_shm_probe_attach(shm_connection_t *connection);
+/* The table's `moves` and `move`. */
+bool hmci_shm_moves(void *connection, void *remote, const hmci_memory_ops_t *local, hmci_operation_kind_t kind,
+                    uint64_t length);
+hmc_status_t hmci_shm_move(void *connection, const hmci_operation_t *operation, const hmci_segment_t *segments,
+                           uint32_t count);
 
 #endif
