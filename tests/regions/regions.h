@@ -57,7 +57,12 @@ bool is_reserved(const uint8_t *address);
   X(lent_puts_of_many_threads)                                                                                         \
   X(lent_put_ends_though_the_owner_stands)                                                                             \
   X(lent_put_ends_when_the_owner_dies)                                                                                 \
-  X(lent_memory_that_is_unmapped)
+  X(lent_memory_that_is_unmapped)                                                                                      \
+  X(lent_batches_need_no_socket)                                                                                       \
+  X(lent_puts_tell_after_the_data)                                                                                     \
+  X(lent_requests_to_unmapped_memory)                                                                                  \
+  X(lent_requests_end_though_the_owner_stands)                                                                         \
+  X(lent_requests_end_with_their_peer)
 #define DECLARE(name) void name(void **state);
 REGION_TESTS(DECLARE)
 #undef DECLARE
