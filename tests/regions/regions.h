@@ -55,6 +55,7 @@ bool is_reserved(const uint8_t *address);
   X(closed_peer_stops_at_once)                                                                                         \
   X(lent_puts_of_all_sizes)                                                                                            \
   X(lent_puts_of_many_threads)                                                                                         \
+  X(lent_puts_are_shared_by_copiers)                                                                                   \
   X(lent_put_ends_though_the_owner_stands)                                                                             \
   X(lent_put_ends_when_the_owner_dies)                                                                                 \
   X(lent_memory_that_is_unmapped)                                                                                      \

@@ -1,7 +1,10 @@
 /* Puts into memory that its owner lends: over shm the owner's service thread reads them from this process. */
 #include "regions.h"
 
+#include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -174,4 +177,46 @@ void lent_memory_that_is_unmapped(void **state) {
   test_buffer_close(&local);
   munmap(theirs, room);
   munmap(ours, room);
+}
+
+/* Does a thread of that name run in the process? */
+static bool has_thread(pid_t process, const char *name) {
+  char path[64], comm[32];
+  bool found = false;
+  snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+  DIR *tasks = opendir(path);
+  assert_non_null(tasks);
+  for (struct dirent *task; !found && (task = readdir(tasks));) {
+    char file[PATH_MAX];
+    snprintf(file, sizeof file, "%s/%s/comm", path, task->d_name);
+    FILE *stream = fopen(file, "r");
+    found = stream && fgets(comm, sizeof comm, stream) && strncmp(comm, name, strlen(name)) == 0;
+    if (stream) fclose(stream);
+  }
+  closedir(tasks);
+  return found;
+}
+
+/* An owner with processors enough, as HMC_SERVICE_THREADS says here, copies the pieces of a large put side by side. */
+void lent_puts_are_shared_by_copiers(void **state) {
+  context_pair_t *pair = *state;
+  owner_t owner;
+  hmc_remote_t *remote;
+  setenv("HMC_SERVICE_THREADS", "4", 1);
+  owner_start(&owner, pair);
+  unsetenv("HMC_SERVICE_THREADS");
+  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  test_buffer_t near = near_make(pair, OWNER_BYTES, true), back = near_make(pair, OWNER_BYTES, true);
+  for (uint64_t round = 0; round < 20; round++) {
+    uint64_t length = OWNER_BYTES - 2 * FRAME_GUARD - round;
+    frame_write(&near, FRAME_GUARD, length, round);
+    assert_success(hmc_put(near.region, 0, remote, 0, OWNER_BYTES));
+    assert_success(hmc_get(back.region, 0, remote, 0, OWNER_BYTES));
+    assert_true(frame_check(&back, FRAME_GUARD, length, round) == PATTERN_SAME);
+  }
+  if (stamp_is("shm")) assert_true(has_thread(owner.process, "hmc-pull"));
+  hmc_peer_close(owner.peer);
+  owner_kill(&owner);
+  test_buffer_close(&near);
+  test_buffer_close(&back);
 }

@@ -3,8 +3,9 @@
  * Who puts must not write there itself: stopped between its check and its copy it would write into memory whose region
  * has long been closed. So it posts a pull in the page that both ends map, and the owner's service thread, which checks
  * the region and counts among its users, reads the bytes from the peer's process by process_vm_readv; memory that is
- * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces; many small parts are
- * one pull, of a list that the owner reads from the peer as well.
+ * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces, some at a time, which
+ * the owner's copiers share (copiers.c); many small parts are one pull, of a list that the owner reads from the peer as
+ * well.
  *
  * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), FREE (who puts);
  * or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
@@ -29,7 +30,10 @@ enum {
   LINGER = 2000,      /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
   LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
   NAP = 20000000,     /* nanoseconds that who puts sleeps at most, to see that the connection failed */
-  BUSY_LIMIT = 1000000000, /* nanoseconds that the owner may need for a piece once it has begun */
+  SHARED_LEAST = 256 << 10, /* bytes of a pull that is worth waking a copier */
+  WINDOW = 4,               /* pulls of one put at a time */
+  COPYING = 400000,         /* nanoseconds that who puts polls beyond HMC_SPIN for a piece that is being copied */
+  BUSY_LIMIT = 1000000000,  /* nanoseconds that the owner may need for a piece once it has begun */
 };
 enum { FREE = 0, POSTED, BUSY, DONE };
 
@@ -85,14 +89,22 @@ static hmc_status_t perform(shm_connection_t *connection, const shm_pull_t *pull
   return status;
 }
 
-/* Does what is posted. True when there was something. */
-static bool serve_posted(shm_connection_t *connection) {
+/* Copiers take part where there are large ones behind the first. */
+static void share_posted(shm_connection_t *connection, const shm_pull_t *pulls, uint32_t first) {
+  uint32_t more = 0;
+  for (uint32_t i = first + 1; i < SHM_PULLS; i++)
+    more += atomic_load_explicit(&pulls[i].state, memory_order_relaxed) == POSTED && pulls[i].length >= SHARED_LEAST;
+  if (more) hmci_shm_copiers_call(connection, more);
+}
+
+bool hmci_shm_serve_posted(shm_connection_t *connection, bool shares) {
   bool moved = false;
   shm_pull_t *pulls = connection->accesses->pulls[!connection->role];
   for (uint32_t i = 0; i < SHM_PULLS; i++) {
     uint32_t posted = POSTED;
     if (atomic_load_explicit(&pulls[i].state, memory_order_relaxed) != POSTED) continue;
     if (!atomic_compare_exchange_strong(&pulls[i].state, &posted, BUSY)) continue;
+    if (shares && pulls[i].length >= SHARED_LEAST) share_posted(connection, pulls, i);
     pulls[i].status = (uint32_t)perform(connection, &pulls[i]);
     atomic_store(&pulls[i].state, DONE);
     if (atomic_load(&pulls[i].sleepers)) hmci_futex_wake(&pulls[i].state, HMCI_FUTEX_SHARED);
@@ -107,7 +119,7 @@ static bool serve_for_a_while(shm_connection_t *connection) {
   bool moved = false;
   atomic_store_explicit(&connection->accesses->processor[connection->role], own_processor(), memory_order_relaxed);
   for (uint32_t looks = 0;; looks++) {
-    if (serve_posted(connection)) {
+    if (hmci_shm_serve_posted(connection, true)) {
       moved = true;
       until = 0;
       looks = 0;
@@ -143,7 +155,7 @@ bool hmci_shm_serve_pulls(shm_connection_t *connection) {
   if (moved) connection->attentive_until = now + spin;
   bool attentive = now < connection->attentive_until && !shares_processor(connection);
   if (attentive != connection->attentive) set_attentive(connection, attentive);
-  if (!attentive && serve_posted(connection)) moved = true; /* (b) */
+  if (!attentive && hmci_shm_serve_posted(connection, true)) moved = true; /* (b) */
   return moved;
 }
 
@@ -154,28 +166,31 @@ void hmci_shm_fail_pulls(shm_connection_t *connection) {
     hmci_futex_wake(&connection->accesses->pulls[connection->role][i].state, HMCI_FUTEX_SHARED);
 }
 
-/* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails. */
-static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation) {
+/* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails;
+ * `ends`: only until the owner is done, if it has begun. */
+static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation,
+                          bool ends) {
   uint64_t deadline = operation->deadline;
   uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
-  uint64_t begun = 0, now = 0, limit = 0;
+  uint64_t begun = 0, limit = 0;
   for (uint32_t looks = 1;; looks++) {
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
-    if (looks % LOOK_AT_CLOCK && spin) {
+    if (looks % LOOK_AT_CLOCK && spin && !ends) {
       hmci_pause();
       continue;
     }
-    now = hmci_now();
+    uint64_t now = hmci_now();
     if (!begun) begun = now;
     bool stops = atomic_load(&operation->stop);
-    bool ends = now >= deadline || stops || atomic_load(&connection->failed);
+    ends = ends || now >= deadline || stops || atomic_load(&connection->failed);
     uint32_t posted = POSTED;
     if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
       return now >= deadline ? HMC_TIMEOUT : stops ? HMC_CANCELLED : HMC_PEER_LOST;
     if (ends && !limit) limit = now + BUSY_LIMIT;
     if (limit && now >= limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
-    if (now - begun < spin) continue;
+    /* A piece that the owner copies takes longer than it is worth to poll for an owner that may sleep. */
+    if (now - begun < (spin && state == BUSY ? spin + COPYING : spin)) continue;
     spin = 0;
     atomic_store(&pull->sleepers, 1);
     state = atomic_load(&pull->state);
@@ -184,58 +199,110 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
   }
 }
 
-/* Has the owner do some parts, which are one piece at most. */
-static hmc_status_t pull_piece(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation,
-                               const hmci_segment_t *segments, uint32_t count) {
+static int take_pull(shm_connection_t *connection, int most) {
+  for (int i = 0; i < most; i++)
+    if (!atomic_exchange(&connection->pulling[i], true)) return i;
+  return -1;
+}
+
+/* A put on its way: pulls in a ring, some of them posted behind the one that the owner is at, so that it does not wait
+ * for this end between two, and copies several at a time where it has processors. */
+typedef struct window {
+  shm_connection_t *connection;
+  const hmci_operation_t *operation;
+  shm_cursor_t cursor;
+  uint32_t first, posted; /* the oldest one under way, and how many are */
+  uint32_t count;         /* of the pulls that this put has taken */
+  int slots[WINDOW];
+  shm_pull_t *pulls[WINDOW];
+  shm_pull_part_t parts[WINDOW][SHM_READS];
+} window_t;
+
+/* Posts the next parts, one piece at most; false: there are none. */
+static bool post_next(window_t *window) {
+  const hmci_operation_t *operation = window->operation;
   const shm_remote_t *remote = operation->remote_state;
-  shm_pull_part_t parts[SHM_READS];
+  const shm_connection_t *connection = window->connection;
+  bool lists = atomic_load_explicit(&connection->accesses->pulls_for[!connection->role], memory_order_relaxed) >=
+               SHM_PULLS_LISTS;
+  hmci_segment_t segments[SHM_READS];
+  uint32_t count = hmci_shm_next_parts(&window->cursor, segments, lists ? SHM_READS : 1, PIECE);
+  if (!count) return false;
+  uint32_t place = (window->first + window->posted++) % window->count;
+  shm_pull_part_t *parts = window->parts[place];
+  shm_pull_t *pull = window->pulls[place];
+  pull->length = 0;
   for (uint32_t i = 0; i < count; i++) {
     const uint8_t *from = operation->local->base + segments[i].local;
     parts[i] = (shm_pull_part_t){(uint64_t)(uintptr_t)from, segments[i].remote, segments[i].length};
+    pull->length += segments[i].length;
   }
   pull->region = remote->id;
   pull->generation = remote->generation;
   pull->count = count > 1 ? count : 0;
   pull->address = count > 1 ? (uint64_t)(uintptr_t)parts : parts[0].address;
   pull->offset = parts[0].offset;
-  pull->length = parts[0].length;
   atomic_store_explicit(&pull->sleepers, 0, memory_order_relaxed);
+  atomic_store(&pull->state, POSTED); /* (c) */
+  return true;
+}
+
+/* Posts what there is room for, and wakes the owner where it has to be. */
+static void post_some(window_t *window) {
+  const shm_connection_t *connection = window->connection;
   shm_accesses_t *accesses = connection->accesses;
+  bool some = false;
   atomic_store_explicit(&accesses->processor[connection->role], own_processor(), memory_order_relaxed);
-  atomic_store(&pull->state, POSTED);                                                   /* (c) */
-  if (!atomic_load(&accesses->attentive[!connection->role])) hmci_shm_ring(connection); /* (d) */
-  hmc_status_t status = await(connection, pull, operation);
-  if (status == HMC_SUCCESS) {
-    status = (hmc_status_t)pull->status;
-    atomic_store(&pull->state, FREE);
-  }
-  return status;
+  while (window->posted < window->count && post_next(window)) some = true;
+  if (some && !atomic_load(&accesses->attentive[!connection->role])) hmci_shm_ring(window->connection); /* (d) */
 }
 
-static int take_pull(shm_connection_t *connection) {
-  for (int i = 0; i < SHM_PULLS; i++)
-    if (!atomic_exchange(&connection->pulling[i], true)) return i;
-  return -1;
-}
-
-/* Has the owner do all segments, by the pull of that number, which this thread has taken. */
-static hmc_status_t pull_segments(shm_connection_t *connection, int slot, const hmci_operation_t *operation,
-                                  const hmci_segment_t *segments, uint32_t count) {
-  shm_pull_t *pull = &connection->accesses->pulls[connection->role][slot];
-  bool lists = atomic_load_explicit(&connection->accesses->pulls_for[!connection->role], memory_order_relaxed) >=
-               SHM_PULLS_LISTS;
-  shm_cursor_t cursor = {.segments = segments, .count = count};
-  hmci_segment_t parts[SHM_READS];
+/* Has the owner do what `window` is about, whose pulls are this thread's. HMC_IN_PROGRESS: it may go on with some. */
+static hmc_status_t run_window(window_t *window) {
   hmc_status_t status = HMC_SUCCESS;
-  uint32_t some;
-  while (status == HMC_SUCCESS && (some = hmci_shm_next_parts(&cursor, parts, lists ? SHM_READS : 1, PIECE))) {
-    status = pull_piece(connection, pull, operation, parts, some);
+  bool lost = false;
+  post_some(window);
+  while (window->posted) {
+    shm_pull_t *pull = window->pulls[window->first];
+    hmc_status_t ended = await(window->connection, pull, window->operation, status != HMC_SUCCESS);
+    lost |= ended == HMC_IN_PROGRESS;
+    if (ended == HMC_SUCCESS) {
+      ended = (hmc_status_t)pull->status;
+      atomic_store(&pull->state, FREE);
+    }
+    if (status == HMC_SUCCESS) status = ended;
+    window->first = (window->first + 1) % window->count;
+    window->posted--;
+    if (status == HMC_SUCCESS) post_some(window);
   }
+  return lost ? HMC_IN_PROGRESS : status;
+}
+
+/* Takes a pull for each piece, as far as there are; false: there is none. The half is left to others. */
+static bool take_pulls(window_t *window, const hmci_segment_t *segments, uint32_t count) {
+  shm_connection_t *connection = window->connection;
+  uint64_t all = 0;
+  for (uint32_t i = 0; i < count; i++) all += segments[i].length;
+  uint64_t wanted = 1 + (all - 1) / PIECE + count / SHM_READS;
+  for (window->count = 0; window->count < WINDOW && window->count < wanted; window->count++) {
+    int slot = take_pull(connection, window->count ? SHM_PULLS / 2 : SHM_PULLS);
+    if (slot < 0) break;
+    window->pulls[window->count] = &connection->accesses->pulls[connection->role][slot];
+    window->slots[window->count] = slot;
+  }
+  return window->count;
+}
+
+static hmc_status_t pull_segments(window_t *window, const hmci_segment_t *segments, uint32_t count) {
+  shm_connection_t *connection = window->connection;
+  window->cursor = (shm_cursor_t){.segments = segments, .count = count};
+  window->first = window->posted = 0;
+  hmc_status_t status = run_window(window);
   if (status != HMC_IN_PROGRESS) {
-    atomic_store(&connection->pulling[slot], false);
+    for (uint32_t i = 0; i < window->count; i++) atomic_store(&connection->pulling[window->slots[i]], false);
     return status;
   }
-  /* The slot stays taken: the owner may go on with it. */
+  /* The pulls stay taken: the owner may go on with them. */
   const hmci_host_t *host = connection->transport->host;
   atomic_store(&connection->accesses->open, 0);
   host->connection_lost(host, connection, "its process was stopped while it copied from this one");
@@ -251,20 +318,24 @@ bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operati
   bool fits = operation->kind == HMCI_PUT && operation->awaited && !operation->checksum;
   if (!fits || !hmci_shm_is_pulled(connection, operation->remote_state, operation->local->ops)) return false;
   if (hmci_loop_is_own(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
-  int slot = take_pull(connection);
-  if (slot < 0) return false;
-  *status = pull_segments(connection, slot, operation, operation->segments, operation->segment_count);
+  window_t window;
+  window.connection = connection;
+  window.operation = operation;
+  if (!take_pulls(&window, operation->segments, operation->segment_count)) return false;
+  *status = pull_segments(&window, operation->segments, operation->segment_count);
   return true;
 }
 
 hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
                                  const hmci_segment_t *segments, uint32_t count) {
-  int slot;
-  while ((slot = take_pull(connection)) < 0) { /* others wait for theirs: each ends */
+  window_t window;
+  window.connection = connection;
+  window.operation = operation;
+  while (!take_pulls(&window, segments, count)) { /* others wait for theirs: each ends */
     if (hmci_now() >= operation->deadline) return HMC_TIMEOUT;
     if (atomic_load(&operation->stop)) return HMC_CANCELLED;
     if (atomic_load(&connection->failed)) return HMC_PEER_LOST;
     sched_yield();
   }
-  return pull_segments(connection, slot, operation, segments, count);
+  return pull_segments(&window, segments, count);
 }

@@ -58,8 +58,10 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   hmc_status_t status = make_board(transport);
   if (status != HMC_SUCCESS) return status;
   pthread_mutex_init(&transport->lock, NULL);
+  hmci_shm_copiers_open(&transport->copiers, host->settings->service_threads);
   status = hmci_shm_listen(transport);
   if (status != HMC_SUCCESS) {
+    hmci_shm_copiers_close(&transport->copiers);
     pthread_mutex_destroy(&transport->lock);
     hmci_shm_board_destroy(transport->board, transport->board_descriptor);
     return status;
@@ -72,6 +74,7 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
 static void close_transport(void *self) {
   shm_transport_t *transport = self;
   hmci_shm_stop_listening(transport);
+  hmci_shm_copiers_close(&transport->copiers);
   hmci_shm_board_destroy(transport->board, transport->board_descriptor);
   pthread_mutex_destroy(&transport->lock);
 }
@@ -95,6 +98,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   connection->ask = connection->peer_pidfd = -1;
   connection->serve.descriptor = -1;
   hmci_list_init(&connection->kept_ask.link);
+  hmci_list_init(&connection->call);
   hmci_random(&connection->token, sizeof connection->token);
   hmci_random(&connection->nonce, sizeof connection->nonce);
   pthread_mutex_init(&connection->ask_lock, NULL);
@@ -153,6 +157,7 @@ static void connection_close(void *block) {
   hmci_list_remove(&connection->link);
   pthread_mutex_unlock(&transport->lock);
   hmci_loop_remove(transport->host->loop, &connection->serve);
+  hmci_shm_copiers_leave(connection); /* the service thread calls none any more */
   hmci_loop_remove(transport->host->loop, &connection->death);
   hmci_loop_drop(transport->host->loop, &connection->kept_ask);
   if (connection->serve.descriptor >= 0) close(connection->serve.descriptor);

@@ -22,6 +22,7 @@ enum {
   SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
   SHM_ACCESSES = 64,            /* accesses to lent or imported memory that one end has under way at a time */
   SHM_PULLS = 16,               /* puts that one end has asked the other to do at a time */
+  SHM_COPIERS = 3,              /* threads of a context that copy beside its service thread */
   SHM_READS = 64,               /* places that one call of the kernel's reads */
   SHM_PULL_LEAST = 16 << 10,    /* bytes from which on a put that nobody waits for is not the stream's */
   SHM_READ_LEAST = 128 << 10,   /* and a get not the calling thread's */
@@ -65,6 +66,16 @@ typedef struct shm_accesses {
 } shm_accesses_t;
 _Static_assert(sizeof(shm_accesses_t) <= 4096, "one page, whatever an older peer made of it");
 
+/* Threads that copy beside the service thread: see copiers.c. */
+typedef struct shm_copiers {
+  pthread_mutex_t lock;
+  pthread_cond_t wanted, left;
+  hmci_list_t calls; /* connections with pulls for them */
+  pthread_t threads[SHM_COPIERS];
+  uint32_t count, most; /* of threads */
+  bool tried, ending;
+} shm_copiers_t;
+
 typedef struct shm_transport {
   const hmci_host_t *host;
   char name[40]; /* of the abstract socket */
@@ -75,6 +86,7 @@ typedef struct shm_transport {
   hmci_list_t connections; /* lock; accepting halves that wait for their sockets, and all others */
   hmci_list_t visitors;    /* loop's thread */
   uint32_t visitor_count;
+  shm_copiers_t copiers;
 } shm_transport_t;
 
 typedef struct shm_connection {
@@ -98,6 +110,8 @@ typedef struct shm_connection {
   _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
   bool attentive;                  /* loop's thread, as the next one: this end polls for pulls */
   uint64_t attentive_until;
+  hmci_list_t call;                               /* the copiers' lock, as the next ones: among the calls, */
+  uint32_t called, copied;                        /* for so many copiers; and how many are in it */
   uint64_t nonce, peer_nonce, peer_nonce_address; /* prove that attaching reaches the right process */
   bool attach;
   char attach_reason[128];
@@ -213,10 +227,22 @@ bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *
 /* Has the owner do some parts of a put; blocks. Not in the loop's thread. */
 hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
                                  const hmci_segment_t *segments, uint32_t count);
-/* The owner's side, in the loop's thread: does what is posted, and goes on looking while that is worth it. */
+/* The owner's side: does what is posted; `shares`: copiers are called for what is large. True when there was something.
+ * Several threads may do so at a time. */
+bool hmci_shm_serve_posted(shm_connection_t *connection, bool shares);
+/* In the loop's thread: does what is posted, and goes on looking while that is worth it. */
 bool hmci_shm_serve_pulls(shm_connection_t *connection);
 /* The connection has failed: who waits for a pull sees it. */
 void hmci_shm_fail_pulls(shm_connection_t *connection);
+
+/* copiers.c */
+void hmci_shm_copiers_open(shm_copiers_t *copiers, uint64_t service_threads);
+/* Ends the threads; no connection is among the calls. */
+void hmci_shm_copiers_close(shm_copiers_t *copiers);
+/* Asks for so many copiers, in the loop's thread; they come or not. */
+void hmci_shm_copiers_call(shm_connection_t *connection, uint32_t count);
+/* None touches the connection when it returns, or will: it has failed. */
+void hmci_shm_copiers_leave(shm_connection_t *connection);
 
 /* copy.c */
 /* True where the calling thread moves the bytes itself; then `status` has the outcome. */
