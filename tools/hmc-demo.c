@@ -1,6 +1,7 @@
 /* hmc-demo: what HMC is for. A real file lies in the accelerator of one process; another process receives it into its
  * own, over each transport of this host, and checks every byte. See demo.h for the parts. */
 #include "demo.h"
+#include "options.h"
 
 #include <link.h>
 #include <signal.h>
@@ -12,30 +13,33 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char help[] =
-    "Usage: hmc-demo [OPTION]... [FILE]\n"
-    "Moves FILE from the accelerator of one process into that of another, by each way that works on this host, then\n"
-    "once more in each mode of the benchmark (hmc-perf --mode), and checks the SHA-256 of what arrived. Without a "
-    "FILE:\n"
-    "the largest shared library that this program has loaded. A software accelerator copies 2 GB/s here, where\n"
-    "HMC_SIM_BANDWIDTH says nothing else.\n"
-    "\n"
-    "  -m, --memory KIND     sim, cpu, nvidia, amd, mlu, ascend, moore (an accelerator of this machine, else sim)\n"
-    "  -r, --rounds N        how often each way is taken, 1 to 1000 (5, fewer when that takes long)\n"
-    "  -h, --help            this text\n"
-    "  -V, --version         the version\n"
-    "\n"
-    "Examples:\n"
-    "  hmc-demo\n"
-    "  hmc-demo --rounds 20 /usr/bin/python3\n"
-    "  HMC_SIM_BANDWIDTH=10G hmc-demo model.safetensors\n";
+static const tool_option_t options_table[] = {
+    {'m', "memory", "KIND", "sim cpu nvidia amd mlu ascend moore",
+     "sim, cpu, nvidia, amd, mlu, ascend, moore (an accelerator of this machine, else sim)"},
+    {'r', "rounds", "N", NULL, "how often each way is taken, 1 to 1000 (5, fewer when that takes long)"},
+    {0, NULL, NULL, NULL, NULL},
+};
 
-static const struct option options_table[] = {
-    {"memory", required_argument, NULL, 'm'},
-    {"rounds", required_argument, NULL, 'r'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+static const tool_section_t sections[] = {
+    {"SEE ALSO", NULL, "hmc-perf(1), hmc-info(1)"},
+    {NULL, NULL, NULL},
+};
+
+static const tool_usage_t usage = {
+    .program = "hmc-demo",
+    .purpose = "move a file between the accelerators of two processes",
+    .synopses = (const char *const[]){"[OPTION]... [FILE]", NULL},
+    .description =
+        "\nMoves FILE from the accelerator of one process into that of another, by each way that works on this host, "
+        "then once more in each mode of the benchmark (hmc-perf --mode), and checks the SHA-256 of what arrived. "
+        "Without "
+        "a FILE: the largest shared library that this program has loaded. A software accelerator copies 2 GB/s here, "
+        "unless HMC_SIM_BANDWIDTH says something else.",
+    .options = options_table,
+    .examples = (const char *const[]){"hmc-demo", "hmc-demo --rounds 20 /usr/bin/python3",
+                                      "HMC_SIM_BANDWIDTH=10G hmc-demo model.safetensors", NULL},
+    .notes = "Exit status: 0 every byte arrived, 1 it failed, 2 the command line is wrong.",
+    .sections = sections,
 };
 
 typedef struct largest {
@@ -101,14 +105,12 @@ int main(int count, char **arguments) {
   demo_options_t options = {.kind = HMC_MEMORY_DEFAULT};
   int code = TOOL_DONE;
   tool_begin("hmc-demo");
-  opterr = 0;
-  for (int letter; (letter = getopt_long(count, arguments, ":m:r:hV", options_table, NULL)) != -1;) {
+  for (int letter; (letter = tool_options_next(&usage, count, arguments)) != TOOL_OPTIONS_END;) {
     switch (letter) {
     case 'm': code = read_memory(optarg, &options.kind); break;
     case 'r': code = read_rounds(optarg, &options.rounds); break;
-    case 'h': fputs(help, stdout); return tool_finish_output();
-    case 'V': puts(hmc_version_text()); return tool_finish_output();
-    default: return tool_option_error(letter, arguments, options_table);
+    case TOOL_OPTIONS_DONE: return tool_finish_output();
+    default: return TOOL_USAGE;
     }
     if (code != TOOL_DONE) return code;
   }

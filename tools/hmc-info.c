@@ -7,34 +7,53 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char help[] =
-    "Usage: hmc-info [OPTION]... [ADDRESS:PORT]\n"
-    "Shows the memories, devices and connection types that work here, and why others do not.\n"
-    "\n"
-    "  -c, --config     the settings (HMC_* variables): value, default, what each does\n"
-    "  -j, --json       the same as one JSON object\n"
-    "  -t, --try TYPE   make a connection of that type (auto, rdma, shm, tcp, ucx) and show how\n"
-    "                   bytes go by it: devices, queue pairs, pinned memory; to a context\n"
-    "                   that listens at ADDRESS:PORT, else inside this program\n"
-    "  -r, --recorder FILE  the events that a process kept there (HMC_RECORDER), also when it\n"
-    "                   was killed\n"
-    "      --trace      the same as a trace for chrome://tracing or ui.perfetto.dev\n"
-    "  -h, --help       this text\n"
-    "  -V, --version    the version\n"
-    "\n"
-    "Examples:\n"
-    "  hmc-info\n"
-    "  HMC_TIMEOUT=5s hmc-info --config\n"
-    "  hmc-info --try rdma\n"
-    "  hmc-info --try auto node7:2025\n"
-    "  HMC_RECORDER=/tmp/last ./program; hmc-info --recorder /tmp/last\n"
-    "  hmc-info --json | python3 -m json.tool\n";
+static const tool_option_t options[] = {
+    {'c', "config", NULL, NULL, "the settings (HMC_* variables): value, default, what each does"},
+    {'j', "json", NULL, NULL, "all of it as one JSON object"},
+    {'t', "try", "TYPE", "auto rdma shm tcp ucx",
+     "make a connection of that type (auto, rdma, shm, tcp or ucx) and show how bytes go by it: devices, queue pairs, "
+     "pinned memory; to a context that listens at HOST:PORT, else inside this program"},
+    {'r', "recorder", "FILE", NULL, "the events that a process kept there (HMC_RECORDER), also when it was killed"},
+    {'T', "trace", NULL, NULL, "with --recorder: as a trace for chrome://tracing or ui.perfetto.dev"},
+    {0, NULL, NULL, NULL, NULL},
+};
 
-static const struct option options_table[] = {
-    {"config", no_argument, NULL, 'c'},    {"json", no_argument, NULL, 'j'},
-    {"try", required_argument, NULL, 't'}, {"recorder", required_argument, NULL, 'r'},
-    {"trace", no_argument, NULL, 'T'},     {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},   {NULL, 0, NULL, 0},
+static const tool_section_t sections[] = {
+    {"OUTPUT", NULL,
+     "A device's line names the vendor's library with its version, the PCI address and the NUMA node; the next one "
+     "what "
+     "HMC can do with its memory, and then come the RDMA adapters by their distance: switch (a bridge below the root "
+     "complex is common to both), complex, node (of NUMA), system.\n\n"
+     "--config prints for each HMC_* variable its kind, its default, the value in force for a program started from "
+     "this "
+     "environment, and what it does. The value of HMC_SECRET is not shown. Variables that begin with HMC_ and are not "
+     "settings are named on standard error.\n\n"
+     "--json has the keys version, default_memory, memories (kind, devices, reason), devices (memory, name, driver, "
+     "pci, "
+     "numa_node, total_bytes, free_bytes, features, adapters), links (from, to, link), connection_types (type, works, "
+     "reason) and settings (name, kind, default, value, is_set, documentation).\n\n"
+     "--try rdma names the devices and addresses, the queue pairs to that peer and in all, and the bytes registered "
+     "with "
+     "the devices (which pins them) with their ceiling, HMC_RDMA_PINNED_MAX. The other end has to know the same "
+     "secret; "
+     "inside this program one MiB is put."},
+    {"SEE ALSO", NULL, "hmc-doctor(1), hmc-perf(1), hmc-top(1)"},
+    {NULL, NULL, NULL},
+};
+
+static const tool_usage_t usage = {
+    .program = "hmc-info",
+    .purpose = "show the memories, connection types and settings of HMC on this machine",
+    .synopses = (const char *const[]){"[OPTION]...", "--try TYPE [HOST:PORT]", "--recorder FILE [--trace]", NULL},
+    .description = "\nShows the memories, devices and connection types that work here, and why others do not.",
+    .options = options,
+    .examples = (const char *const[]){"hmc-info", "HMC_TIMEOUT=5s hmc-info --config", "hmc-info --try rdma",
+                                      "hmc-info --try auto node7:2025",
+                                      "HMC_RECORDER=/tmp/last ./program; hmc-info --recorder /tmp/last",
+                                      "hmc-info --json | python3 -m json.tool", NULL},
+    .notes = "Exit status: 0 done, 1 a variable holds a value that is not understood (the rest is printed), or the "
+             "connection could not be made, 2 the command line is wrong.",
+    .sections = sections,
 };
 
 static const hmc_memory_kind_t kinds[] = {
@@ -251,21 +270,19 @@ int main(int count, char **arguments) {
   const char *recorder = NULL;
   hmc_connection_type_t type = HMC_CONNECTION_AUTO;
   tool_begin("hmc-info");
-  opterr = 0;
-  for (int letter; (letter = getopt_long(count, arguments, ":cjt:r:hV", options_table, NULL)) != -1;) {
+  for (int letter; (letter = tool_options_next(&usage, count, arguments)) != TOOL_OPTIONS_END;) {
     switch (letter) {
     case 'c': config = true; break;
     case 'j': json = true; break;
     case 't':
       try = true;
       if (hmc_connection_type_parse(optarg, &type) != HMC_SUCCESS)
-        return tool_usage_error("'%s' is no connection type: auto, rdma, shm, tcp or ucx", optarg);
+        return tool_usage_error("--try '%s': auto, rdma, shm, tcp or ucx is expected", optarg);
       break;
     case 'r': recorder = optarg; break;
     case 'T': trace = true; break;
-    case 'h': fputs(help, stdout); return tool_finish_output();
-    case 'V': puts(hmc_version_text()); return tool_finish_output();
-    default: return tool_option_error(letter, arguments, options_table);
+    case TOOL_OPTIONS_DONE: return tool_finish_output();
+    default: return TOOL_USAGE;
     }
   }
   if (optind + try < count) return tool_usage_error("no argument is expected: what is '%s'?", arguments[optind + try]);

@@ -1,32 +1,45 @@
 /* hmc-store: serves a store, or looks at and changes one that another process serves. */
 #include "interrupt.h"
+#include "options.h"
 #include "tool.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static const char help[] = "Usage: hmc-store [OPTION]...\n"
-                           "       hmc-store --at URL COMMAND [ARGUMENT]...\n"
-                           "Serves a store until it is ended by Ctrl-C or SIGTERM; prints its URL.\n"
-                           "With --at it is a client of the store that is there.\n"
-                           "\n"
-                           "  -i, --ip ADDRESS     where to listen; 127.0.0.1 unless it is given\n"
-                           "  -p, --port PORT      0, the default, takes a free one\n"
-                           "  -j, --journal FILE   keep everything in FILE, also over a kill and a restart\n"
-                           "  -m, --memory SIZE    most bytes of keys and values that are taken (1G)\n"
-                           "  -g, --grace SECONDS  how long a client that is gone keeps its leases (1)\n"
-                           "  -a, --at URL         be a client: tcp://10.0.0.2:4100\n"
-                           "  -t, --timeout SECONDS  deadline of a command (30)\n"
-                           "  -h, --help           this text\n"
-                           "  -V, --version        the version\n"
-                           "\n"
-                           "Commands: get KEY, set KEY VALUE, delete KEY, add KEY NUMBER, wait KEY, list [PREFIX],\n"
-                           "watch [PREFIX], barrier NAME COUNT\n"
-                           "\n"
-                           "Examples:\n"
-                           "  hmc-store --ip 10.0.0.2 --port 4100 --journal /var/lib/hmc/store\n"
-                           "  hmc-store --at tcp://10.0.0.2:4100 list smem/\n";
+static const tool_option_t options[] = {
+    {'i', "ip", "ADDRESS", NULL, "where to listen (127.0.0.1)"},
+    {'p', "port", "PORT", NULL, "0 takes a free one (0)"},
+    {'j', "journal", "FILE", NULL,
+     "keep everything in FILE, which is made with mode 0600, so that a store that was killed comes back with it"},
+    {'m', "memory", "SIZE", NULL, "most bytes of keys and values that are taken (1G)"},
+    {'g', "grace", "SECONDS", NULL, "how long a client that is gone may take to come back before its leases end (1)"},
+    {'a', "at", "URL", NULL, "be a client of the store there: tcp://10.0.0.2:4100"},
+    {'t', "timeout", "SECONDS", NULL, "deadline of a command (30)"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static const tool_section_t sections[] = {
+    {"SEE ALSO", NULL, "hmc-info(1)"},
+    {NULL, NULL, NULL},
+};
+
+static const tool_usage_t usage = {
+    .program = "hmc-store",
+    .purpose = "serve a store of keys, or look at one",
+    .synopses = (const char *const[]){"[OPTION]...", "--at URL COMMAND [ARGUMENT]...", NULL},
+    .description =
+        "\nServes a store until Ctrl-C or SIGTERM ends it, and prints its URL. Clients authenticate by the "
+        "secret that all HMC processes use. With --at it is a client of the store that is there, and runs one "
+        "command: get KEY, set KEY VALUE, delete KEY, add KEY NUMBER, wait KEY, list [PREFIX], watch [PREFIX] "
+        "or barrier NAME COUNT.",
+    .options = options,
+    .examples = (const char *const[]){"hmc-store --ip 10.0.0.2 --port 4100 --journal /var/lib/hmc/store",
+                                      "hmc-store --at tcp://10.0.0.2:4100 list smem/", NULL},
+    .notes = "Exit status: 0 done, 1 it failed, 2 the command line is wrong, 130 Ctrl-C ended a watch.",
+    .sections = sections,
+    .stops_at_words = true, /* values may begin with a dash */
+};
 
 enum { MOST_WORDS = 3 };
 
@@ -64,7 +77,7 @@ static int add(const order_t *order, hmc_store_t *store) {
   long long sum_before = strtoll(order->words[2], &end, 10);
   int64_t sum = 0;
   if (end == order->words[2] || *end != '\0') {
-    return tool_usage_error("\"%s\" is no number", order->words[2]);
+    return tool_usage_error("\"%s\" is not a number", order->words[2]);
   }
   hmc_status_t status = hmc_store_add(store, order->words[1], sum_before, &sum, order->timeout_ms);
   if (status != HMC_SUCCESS) {
@@ -112,7 +125,7 @@ static int watch(const order_t *order, hmc_store_t *store) {
 static int barrier(const order_t *order, hmc_store_t *store) {
   uint64_t count;
   if (!tool_parse_count(order->words[2], 1, UINT32_MAX, &count)) {
-    return tool_usage_error("\"%s\" is no count", order->words[2]);
+    return tool_usage_error("\"%s\" is not a count", order->words[2]);
   }
   hmc_status_t status = hmc_store_barrier(store, order->words[1], (uint32_t)count, order->timeout_ms);
   return status == HMC_SUCCESS ? TOOL_DONE : fail(order, status);
@@ -157,7 +170,7 @@ static bool check_command(const order_t *order) {
       return false;
     }
   }
-  tool_usage_error("\"%s\" is no command", order->word_count > 0 ? order->words[0] : "");
+  tool_usage_error("\"%s\" is not a command", order->word_count > 0 ? order->words[0] : "");
   return false;
 }
 
@@ -206,15 +219,16 @@ static int take_option(int option, const char *value, order_t *order) {
   case 'a': order->at = value; return TOOL_DONE;
   case 'p':
     if (!tool_parse_count(value, 0, UINT16_MAX, &count)) {
-      return tool_usage_error("\"%s\" is no port", value);
+      return tool_usage_error("\"%s\" is not a port", value);
     }
     order->server.port = (uint16_t)count;
     return TOOL_DONE;
   case 'm':
-    return tool_parse_size(value, &order->server.memory_max) ? TOOL_DONE : tool_usage_error("\"%s\" is no size", value);
+    return tool_parse_size(value, &order->server.memory_max) ? TOOL_DONE
+                                                             : tool_usage_error("\"%s\" is not a size", value);
   default:
     if (!tool_parse_seconds(value, &seconds)) {
-      return tool_usage_error("\"%s\" is no number of seconds", value);
+      return tool_usage_error("\"%s\" is not a number of seconds", value);
     }
     *(option == 'g' ? &order->server.grace_ms : &order->timeout_ms) = (uint64_t)(seconds * 1000);
     return TOOL_DONE;
@@ -222,23 +236,11 @@ static int take_option(int option, const char *value, order_t *order) {
 }
 
 static int read_order(int count, char **arguments, order_t *order, bool *is_done) {
-  static const struct option options[] = {
-      {"ip", required_argument, NULL, 'i'},      {"port", required_argument, NULL, 'p'},
-      {"journal", required_argument, NULL, 'j'}, {"memory", required_argument, NULL, 'm'},
-      {"grace", required_argument, NULL, 'g'},   {"at", required_argument, NULL, 'a'},
-      {"timeout", required_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'},
-      {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0}};
-  int option, code = TOOL_DONE;
-  opterr = 0;
-  while (code == TOOL_DONE && (option = getopt_long(count, arguments, "+:i:p:j:m:g:a:t:hV", options, NULL)) != -1) {
-    if (option == 'h' || option == 'V') {
-      fputs(option == 'h' ? help : hmc_version_text(), stdout);
-      fputs(option == 'h' ? "" : "\n", stdout);
-      *is_done = true;
-      return tool_finish_output();
-    }
-    code = option == '?' || option == ':' ? tool_option_error(option, arguments, options)
-                                          : take_option(option, optarg, order);
+  int code = TOOL_DONE;
+  for (int letter; code == TOOL_DONE && (letter = tool_options_next(&usage, count, arguments)) != TOOL_OPTIONS_END;) {
+    *is_done = letter == TOOL_OPTIONS_DONE;
+    if (*is_done) return tool_finish_output();
+    code = letter == TOOL_OPTIONS_WRONG ? TOOL_USAGE : take_option(letter, optarg, order);
   }
   for (; optind < count && code == TOOL_DONE; optind++) {
     if (order->word_count == MOST_WORDS) {

@@ -54,7 +54,9 @@ static const tool_option_t own[] = {
 /* Calls `visit` for all rows that are to be shown, the tool's first. */
 typedef void visit_t(const tool_option_t *option, void *user);
 static void each(const tool_usage_t *usage, visit_t *visit, void *user) {
-  for (const tool_option_t *option = usage->options; option->name || option->help; option++) visit(option, user);
+  for (const tool_option_t *option = usage->options; option->name || option->help; option++) {
+    if (option->help) visit(option, user);
+  }
   for (const tool_option_t *option = own; option->name; option++) {
     if (option->help) visit(option, user);
   }
@@ -83,7 +85,7 @@ static void show_help(const tool_usage_t *usage) {
   for (size_t i = 0; usage->synopses[i]; i++)
     printf("%s %s %s\n", i ? "      " : "Usage:", usage->program, usage->synopses[i]);
   tool_wrap(stdout, usage->description, 0, 0, width);
-  printf("\n\n");
+  printf(usage->options->name ? "\n\n" : "\n"); /* a heading brings its own empty line */
   each(usage, help_row, &width);
   if (usage->examples) printf("\n%sExamples:%s\n", tool_color(TOOL_BOLD), tool_color(TOOL_PLAIN));
   for (size_t i = 0; usage->examples && usage->examples[i]; i++) printf("  %s\n", usage->examples[i]);
@@ -95,10 +97,14 @@ static void show_help(const tool_usage_t *usage) {
 
 /* ---- for man ----------------------------------------------------------------------------------------------------- */
 
-/* Text in roff: hyphens of options stay hyphens, and no line begins with a request. */
+/* Text in roff: hyphens of options stay hyphens, an empty line begins a paragraph, and no line begins with a request. */
 static void man_text(const char *text) {
   bool begins = true;
   for (; *text; text++) {
+    if (strncmp(text, "\n\n", 2) == 0) {
+      fputs("\n.PP", stdout);
+      continue;
+    }
     if (begins && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
     begins = *text == '\n';
     if (*text == '-')
@@ -128,21 +134,44 @@ static void man_row(const tool_option_t *option, void *user) {
   printf("\n");
 }
 
-static void show_man(const tool_usage_t *usage) {
+/* The page of "hmc-perf pool" is hmc-perf-pool. */
+static void man_title(const tool_usage_t *usage) {
   printf(".TH ");
-  for (const char *c = usage->program; *c; c++) putchar(toupper((unsigned char)*c));
-  printf(" 1 \"\" \"HMC\" \"User Commands\"\n.SH NAME\n%s \\- ", usage->program);
+  for (const char *c = usage->program; *c; c++) putchar(*c == ' ' ? '-' : toupper((unsigned char)*c));
+  printf(" 1 \"\" \"HMC\" \"User Commands\"\n.SH NAME\n");
+  for (const char *c = usage->program; *c; c++) putchar(*c == ' ' ? '-' : *c);
+  printf(" \\- ");
   man_text(usage->purpose);
-  printf("\n.SH SYNOPSIS\n");
+}
+
+static void man_sections(const tool_section_t *section) {
+  for (; section && section->text; section++) {
+    if (section->heading) printf(".SH %s\n", section->heading);
+    if (section->term) {
+      printf(".TP\n.B ");
+      man_text(section->term);
+      printf("\n");
+    } else if (!section->heading) {
+      printf(".PP\n");
+    }
+    man_text(section->text);
+    printf("\n");
+  }
+}
+
+static void show_man(const tool_usage_t *usage) {
+  man_title(usage);
+  printf("\n.SH SYNOPSIS\n.nf\n");
   for (size_t i = 0; usage->synopses[i]; i++) {
-    printf("%s.B %s\n", i ? ".br\n" : "", usage->program);
+    printf("\\fB%s\\fR ", usage->program);
     man_text(usage->synopses[i]);
     printf("\n");
   }
-  printf(".SH DESCRIPTION\n");
-  man_text(usage->description);
+  printf(".fi\n.SH DESCRIPTION\n");
+  man_text(usage->description + strspn(usage->description, "\n"));
   printf("\n.SH OPTIONS\n");
   each(usage, man_row, NULL);
+  man_sections(usage->sections);
   if (usage->examples) printf(".SH EXAMPLES\n.nf\n");
   for (size_t i = 0; usage->examples && usage->examples[i]; i++) {
     man_text(usage->examples[i]);
@@ -237,13 +266,14 @@ static size_t add_rows(const tool_option_t *rows, struct option *options, size_t
 
 int tool_options_next(const tool_usage_t *usage, int count, char **arguments) {
   static struct option options[OPTIONS_MOST + 1];
-  static char letters[2 * OPTIONS_MOST + 2] = ":";
+  static char letters[2 * OPTIONS_MOST + 3];
   if (!options[0].name) {
-    size_t used = 1, rows = add_rows(usage->options, options, 0, letters, &used);
+    size_t used = (size_t)sprintf(letters, usage->stops_at_words ? "+:" : ":"),
+           rows = add_rows(usage->options, options, 0, letters, &used);
     add_rows(own, options, rows, letters, &used);
   }
   opterr = 0;
-  int letter = getopt_long(count, arguments, letters, options, NULL);
+  int letter = (usage->single_dash ? getopt_long_only : getopt_long)(count, arguments, letters, options, NULL);
   switch (letter) {
   case 'h': show_help(usage); return TOOL_OPTIONS_DONE;
   case 'V': puts(hmc_version_text()); return TOOL_OPTIONS_DONE;

@@ -7,7 +7,8 @@
 
 #include "tool.h"
 
-/* A row is an option; or, without a name, a heading over those that follow. The last row has neither name nor help. */
+/* A row is an option; or, without a name, a heading over those that follow. An option without help is taken, and not
+ * shown. The last row has neither name nor help. */
 typedef struct tool_option {
   int letter; /* what tool_options_next answers; above 255: it has no short form */
   const char *name;
@@ -16,13 +17,22 @@ typedef struct tool_option {
   const char *help;
 } tool_option_t;
 
+/* What only the manual page has: a row begins a section, or belongs to the one before it; a term stands beside its text.
+ * The last row has no text. */
+typedef struct tool_section {
+  const char *heading, *term, *text;
+} tool_section_t;
+
 typedef struct tool_usage {
-  const char *program, *purpose; /* "hmc-doctor", "find what is wrong here" */
-  const char *const *synopses;   /* behind the program's name; ended by NULL */
-  const char *description;       /* paragraphs, ended by '\n' */
-  const tool_option_t *options;  /* help and version are added by themselves */
-  const char *const *examples;   /* lines, ended by NULL */
-  const char *notes;             /* exit codes and the like; NULL: none */
+  const char *program, *purpose;  /* "hmc-doctor", "find what is wrong here" */
+  const char *const *synopses;    /* behind the program's name; ended by NULL */
+  const char *description;        /* paragraphs, ended by '\n' */
+  const tool_option_t *options;   /* help and version are added by themselves */
+  const char *const *examples;    /* lines, ended by NULL */
+  const char *notes;              /* exit codes and the like; NULL: none */
+  const tool_section_t *sections; /* NULL: none */
+  bool stops_at_words;            /* options end where the first other word stands: it brings options of its own */
+  bool single_dash;               /* long options are taken behind one dash too: -np 4 */
 } tool_usage_t;
 
 enum { TOOL_OPTIONS_END = -1, TOOL_OPTIONS_DONE = -2, TOOL_OPTIONS_WRONG = -3 };

@@ -1,4 +1,5 @@
 /* hmc-perf pool: the command line and the members (see pool.h). */
+#include "options.h"
 #include "pool.h"
 
 #include <arpa/inet.h>
@@ -12,54 +13,51 @@
 
 #define REGION "hmc-perf pool"
 
-static const char help[] =
-    "Usage: hmc-perf pool [OPTION]...\n"
-    "\n"
-    "Measures copies of SMEM's pool between two members: H and D are the host and device part of the member that\n"
-    "measures, RH and RD those of the other one.\n"
-    "\n"
-    "  -t, --type LIST           all, or of H2D D2H H2RD H2RH D2RH D2RD RH2D RH2H RD2D RD2H, with commas (all)\n"
-    "  -s, --size SIZE           bytes of a piece (1M)\n"
-    "  -b, --batch N             pieces of one copy (1)\n"
-    "  -k, --kv                  the block list of a KV cache: 61 pieces of 128 KiB and 61 of 16 KiB\n"
-    "  -o, --op OP               auto, tcp or rdma: how members may reach each other (auto)\n"
-    "  -n, --iterations N        so many copies of each type, instead of\n"
-    "  -d, --seconds S           so long for each type (0.5)\n"
-    "  -c, --compare             the same bytes by HMC's own calls, in turns with the copies (two members here)\n"
-    "  -v, --verify              look at the bytes afterwards\n"
-    "  -f, --format FORMAT       text or json, one object per line (text)\n"
-    "\n"
-    "Where the members are: two of them here, or started by hand:\n"
-    "      --store URL           the store they meet in, tcp://IP:PORT; member 0 serves it\n"
-    "      --world N             how many members there are (2)\n"
-    "      --rank N              which one this is; member 0 measures against member 1\n"
-    "\n"
-    "  -h, --help                this text\n"
-    "\n"
-    "Examples:\n"
-    "  hmc-perf pool\n"
-    "  hmc-perf pool --kv --type H2RH,RH2H --compare --op tcp\n"
-    "  hmc-perf pool --store tcp://10.0.0.2:4100 --rank 0      on one host, and on another:\n"
-    "  hmc-perf pool --store tcp://10.0.0.2:4100 --rank 1\n";
-
 enum { OPTION_STORE = 256, OPTION_WORLD, OPTION_RANK, NO_RANK = 1 << 20, PATIENCE_S = 60 };
 
-static const struct option options_table[] = {
-    {"type", required_argument, NULL, 't'},
-    {"size", required_argument, NULL, 's'},
-    {"batch", required_argument, NULL, 'b'},
-    {"kv", no_argument, NULL, 'k'},
-    {"op", required_argument, NULL, 'o'},
-    {"iterations", required_argument, NULL, 'n'},
-    {"seconds", required_argument, NULL, 'd'},
-    {"compare", no_argument, NULL, 'c'},
-    {"verify", no_argument, NULL, 'v'},
-    {"format", required_argument, NULL, 'f'},
-    {"store", required_argument, NULL, OPTION_STORE},
-    {"world", required_argument, NULL, OPTION_WORLD},
-    {"rank", required_argument, NULL, OPTION_RANK},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+static const tool_option_t options_table[] = {
+    {'t', "type", "LIST", "all H2D D2H H2RD H2RH D2RH D2RD RH2D RH2H RD2D RD2H",
+     "all, or of H2D D2H H2RD H2RH D2RH D2RD RH2D RH2H RD2D RD2H, with commas (all)"},
+    {'s', "size", "SIZE", NULL, "bytes of a piece (1M)"},
+    {'b', "batch", "N", NULL, "pieces of one copy (1)"},
+    {'k', "kv", NULL, NULL, "the block list of a KV cache: 61 pieces of 128 KiB and 61 of 16 KiB, in turns"},
+    {'o', "op", "OP", "auto tcp rdma", "how members may reach each other: auto, tcp or rdma (auto)"},
+    {'n', "iterations", "N", NULL, "so many copies of each type, instead of --seconds"},
+    {'d', "seconds", "S", NULL, "so long for each type (0.5)"},
+    {'c', "compare", NULL, NULL,
+     "move the same bytes by HMC's own calls as well, in turns with the copies, and print the ratio: above 1 the pool "
+     "is faster (two members here)"},
+    {'v', "verify", NULL, NULL, "look at the bytes afterwards"},
+    {'f', "format", "FORMAT", "text json", "text or json, one object per line (text)"},
+    {0, NULL, NULL, NULL, "Members that are started by hand"},
+    {OPTION_STORE, "store", "URL", NULL, "the store they meet in, tcp://IP:PORT; member 0 serves it"},
+    {OPTION_WORLD, "world", "N", NULL, "how many members there are (2)"},
+    {OPTION_RANK, "rank", "N", NULL, "which one this is; member 0 measures against member 1, the others wait"},
+    {0, NULL, NULL, NULL, "About this program"},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static const tool_section_t sections[] = {
+    {"SEE ALSO", NULL, "hmc-perf(1)"},
+    {NULL, NULL, NULL},
+};
+
+static const tool_usage_t usage = {
+    .program = "hmc-perf pool",
+    .purpose = "measure copies of SMEM's pool",
+    .synopses = (const char *const[]){"[OPTION]...", NULL},
+    .description =
+        "\nTwo members make a pool of host and device memory, and the first one measures copies between its four "
+        "parts: "
+        "H and D are its own host and device part, RH and RD those of the other one. Each direction is one line. Both "
+        "members are forked here, with a secret made for this run, unless --store says where they meet: then each is "
+        "started by hand, on any host, and all need the same secret.",
+    .options = options_table,
+    .examples = (const char *const[]){"hmc-perf pool", "hmc-perf pool --kv --type H2RH,RH2H --compare --op tcp",
+                                      "hmc-perf pool --store tcp://10.0.0.2:4100 --rank 0  here; elsewhere:",
+                                      "hmc-perf pool --store tcp://10.0.0.2:4100 --rank 1", NULL},
+    .notes = "Exit status: 0 done, 1 it failed, 2 the command line is wrong.",
+    .sections = sections,
 };
 
 static bool read_types(const char *text, pool_options_t *options) {
@@ -298,15 +296,10 @@ int pool_main(int count, char **arguments) {
   pool_options_t options = {
       .bytes = 1 << 20, .batch = 1, .seconds = 0.5, .op = SMEMB_DATA_OP_SDMA, .world = 2, .rank = NO_RANK};
   tool_begin("hmc-perf pool");
-  opterr = 0;
   memset(options.types, 1, sizeof(options.types));
-  for (int letter; (letter = getopt_long(count, arguments, ":t:s:b:ko:n:d:cvf:h", options_table, NULL)) != -1;) {
-    if (letter == '?' || letter == ':') return tool_option_error(letter, arguments, options_table);
-    if (letter == 'h') {
-      printf("%s", help);
-      return tool_finish_output();
-    }
-    if (!read_option(letter, optarg, &options)) return TOOL_USAGE;
+  for (int letter; (letter = tool_options_next(&usage, count, arguments)) != TOOL_OPTIONS_END;) {
+    if (letter == TOOL_OPTIONS_DONE) return tool_finish_output();
+    if (letter == TOOL_OPTIONS_WRONG || !read_option(letter, optarg, &options)) return TOOL_USAGE;
   }
   if (optind < count) return tool_usage_error("what is '%s'?", arguments[optind]);
   if (options.kv && options.batch != 1) return tool_usage_error("--kv is a list by itself, without --batch");

@@ -94,7 +94,7 @@ class Info(ProgramTest):
         self.assertIn("is reached by shm", out)
         _, err = self.run_program("--try", "tcp", "127.0.0.1:1", expect=1)
         self.assertIn("127.0.0.1:1", err)
-        self.check_refusal(["--try", "tpc"], "'tpc' is no connection type")
+        self.check_refusal(["--try", "tpc"], "--try 'tpc'")
         self.check_refusal(["--try", "tcp", "here"], "'here' is no address and port")
         self.check_refusal(["--try", "tcp", "--json"], "neither --json nor --config")
         self.check_refusal(["--try"], "'--try'")

@@ -1,4 +1,4 @@
-"""The man page of a program and its --help name the same options, and the page's synopsis is of that program.
+"""The manual page of a program is what its table of options makes, and shells can complete those options.
 
 usage: man.py PROGRAM PAGE [WORD]
 
@@ -10,40 +10,42 @@ import subprocess
 import sys
 
 
-def of_help(program, words):
-    """The options of the lines that begin with one: {long name: letter or None}."""
-    text = subprocess.run([program, *words, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    options = {name: letter or None for letter, name in re.findall(r"(?m)^ +(?:-(\w), +)?--([a-z-]+)", text)}
-    for name in re.findall(r"[ ;(]--([a-z-]+) [A-Z]", text.split("Examples:")[0]): # in passing: "--chunk SIZE: 1M"
-        options.setdefault(name, None)
-    return options
+def said(program, *words):
+    return subprocess.run([program, *words], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def of_page(page):
-    with open(page, encoding="utf-8") as file:
-        text = file.read().replace("\\-", "-").replace("\\fI", "").replace("\\fR", "")
-    heads = re.findall(r"(?m)^\.TP\n(.*)$", text.split(".SH OPTIONS")[1].split("\n.SH ")[0])
-    options = {}
-    for head in heads:
-        name = re.search(r"--([a-z-]+)", head)
-        letter = re.search(r"(?<![\w-])-(\w)\b", head)
-        options[name.group(1)] = letter.group(1) if letter else None
-    return options, text
+def completion_faults(program, names):
+    """bash and fish offer every option that --help shows, and bash takes what it gets."""
+    faults = []
+    for shell, before in (("bash", "--"), ("zsh", "--"), ("fish", "-l ")):
+        text = said(program, "--completion", shell)
+        faults += [f"{shell} is not offered --{name}" for name in names if before + name not in text]
+    done = subprocess.run(["bash", "-c", f"{said(program, '--completion', 'bash')}\nCOMP_WORDS=(x --ver) COMP_CWORD=1\n"
+                           f"_{program.rsplit('/', 1)[-1]}; echo ${{COMPREPLY[@]}}"], stdout=subprocess.PIPE, text=True,
+                          check=True)
+    if "--version" not in done.stdout.split():
+        faults.append(f"bash completes --ver to: {done.stdout}")
+    return faults
 
 
 def main():
     program, page, *words = sys.argv[1:]
-    told, (written, text) = of_help(program, words), of_page(page)
-    faults = [f"--{name}: --help has {told.get(name, 'none')!r}, the page {written.get(name, 'none')!r}"
-              for name in sorted(set(told) | set(written)) if told.get(name, "none") != written.get(name, "none")]
-    if not written or not told:
+    faults = []
+    with open(page, encoding="utf-8") as file:
+        if file.read() != said(program, *words, "--help-man"):
+            faults.append(f"the page is not what --help-man prints: {' '.join([program, *words])} --help-man > {page}")
+    names = re.findall(r"(?m)^ +(?:-\w, +)?--([a-z-]+)", said(program, *words, "--help"))
+    warned = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", page], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, check=False).stdout
+    if warned:
+        faults.append(warned)
+    if len(names) < 3:
         faults.append("no options were found")
-    name = "-".join([program.rsplit("/", 1)[-1], *words])
-    if f"\n{name} -" not in text:
-        faults.append(f"the page is not that of {name}")
+    if not words:
+        faults += completion_faults(program, names)
     if faults:
         sys.exit("\n".join(faults))
-    print(f"{len(written)} options agree")
+    print(f"{len(names)} options")
 
 
 main()
