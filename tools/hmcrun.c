@@ -27,15 +27,6 @@
 #define PATIENCE_MS 3000 /* between asking the ranks to end and killing them */
 #define LINE 4096        /* bytes of a labelled line; longer ones are cut into several */
 
-static const char usage[] = "usage: hmcrun [-n N] [-l] [--bind] [-x NAME[=VALUE]]... [-v] PROGRAM [ARGUMENT]...\n"
-                            "Starts N ranks of PROGRAM on this host.\n"
-                            "  -n, -np, -c N  how many; default: one per processor\n"
-                            "  -l, --label    puts the rank before each line of output\n"
-                            "      --bind     binds each rank to a core\n"
-                            "  -x NAME=VALUE  sets a variable for the ranks (NAME alone: it is passed on anyway)\n"
-                            "  -v, --verbose  says what is started, and how it ended\n"
-                            "      --help     this text\n";
-
 typedef struct stream {
   int descriptor; /* the end to read; -1: none */
   FILE *to;
@@ -288,10 +279,8 @@ static void look_after(int signals) {
 }
 
 int main(int argc, char **argv) {
-  if (!hmcrun_parse(argc, argv, &job.options)) {
-    fputs(usage, job.options.help ? stdout : stderr);
-    return job.options.help ? 0 : 2;
-  }
+  int code = hmcrun_parse(argc, argv, &job.options);
+  if (code != 0) return code;
   job.ranks = calloc((size_t)job.options.n, sizeof *job.ranks);
   if (!job.ranks) fail("memory");
   make_folder();

@@ -7,12 +7,12 @@
 
 typedef struct hmcrun_options {
   int n; /* ranks */
-  bool label, bind, verbose, help;
+  bool label, bind, verbose;
   char **program; /* with its arguments, ended by NULL */
 } hmcrun_options_t;
 
-/* False where the arguments are not understood, after it said why, or where help is wanted. */
-bool hmcrun_parse(int argc, char **argv, hmcrun_options_t *options);
+/* An exit code; the text is out when it is not TOOL_DONE. Where help is wanted, it prints that and ends the program. */
+int hmcrun_parse(int argc, char **argv, hmcrun_options_t *options);
 
 /* Binds the calling process to the core that rank `number` gets. */
 void hmcrun_bind(int number);

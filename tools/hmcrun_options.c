@@ -1,5 +1,6 @@
 /* The arguments of hmcrun, and binding. */
 #include "hmcrun.h"
+#include "options.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -10,13 +11,50 @@
 #include <hwloc.h>
 #endif
 
-static bool is_one_of(const char *word, const char *names) {
-  size_t length = strlen(word);
-  for (const char *at = names; (at = strstr(at, word)) != NULL; at++) {
-    if ((at == names || at[-1] == ' ') && (at[length] == ' ' || at[length] == 0)) return true;
-  }
-  return false;
-}
+enum { IGNORED = 256 };
+
+static const tool_option_t options_table[] = {
+    {'n', "np", "N", NULL, "how many ranks (one per processor)"},
+    {'l', "label", NULL, NULL, "put the rank before each line of output"},
+    {'b', "bind", NULL, NULL, "bind each rank to a core"},
+    {'x', "env", "NAME[=VALUE]", NULL, "set a variable for the ranks; NAME alone is passed on anyway"},
+    {'v', "verbose", NULL, NULL, "say what is started, and how it ended"},
+    /* As other launchers spell them. */
+    {'n', "n", "N", NULL, NULL},
+    {'c', "c", "N", NULL, NULL},
+    {'l', "tag-output", NULL, NULL, NULL},
+    {'b', "bind-to-core", NULL, NULL, NULL},
+    {IGNORED, "oversubscribe", NULL, NULL, NULL},
+    {IGNORED, "allow-run-as-root", NULL, NULL, NULL},
+    {0, NULL, NULL, NULL, NULL},
+};
+
+static const tool_section_t sections[] = {
+    {"ENVIRONMENT", NULL,
+     "A rank finds HMC_JOB_RANK, HMC_JOB_SIZE, HMC_JOB_DIR (a folder of the job, which is removed at its end) and "
+     "HMC_SECRET, which is made for the job unless it is set. A rank that writes a number into HMC_JOB_DIR/exit and "
+     "ends, "
+     "ends all of them with that status. One that dies, or ends with another status than 0, ends all too. The ranks "
+     "end "
+     "with hmcrun, however it ends."},
+    {"SEE ALSO", NULL, "hmc-info(1)"},
+    {NULL, NULL, NULL},
+};
+
+static const tool_usage_t usage = {
+    .program = "hmcrun",
+    .purpose = "start the ranks of a program on this host",
+    .synopses = (const char *const[]){"[OPTION]... PROGRAM [ARGUMENT]...", NULL},
+    .description =
+        "\nStarts N ranks of PROGRAM on this host, and looks after them. Long options are taken behind one dash "
+        "too (-np 4), and those of mpirun that mean the same or nothing here.",
+    .options = options_table,
+    .examples = (const char *const[]){"hmcrun -n 4 ./program", "hmcrun -n 2 --label ./program one two", NULL},
+    .notes = "Exit status: that of the first rank that failed, else 0; 2 when the command line is wrong.",
+    .sections = sections,
+    .stops_at_words = true,
+    .single_dash = true,
+};
 
 static bool set_variable(const char *text) {
   const char *equals = strchr(text, '=');
@@ -30,77 +68,40 @@ static bool set_variable(const char *text) {
 }
 
 static bool set_count(const char *text, int *n) {
-  char *end;
-  long value = strtol(text, &end, 10);
-  if (*end || value < 1 || value > 65536) {
-    fprintf(stderr, "hmcrun: %s is no number of ranks\n", text);
+  uint64_t count;
+  if (!tool_parse_count(text, 1, 65536, &count)) {
+    tool_usage_error("-n '%s': a number of ranks from 1 to 65536 is expected", text);
     return false;
   }
-  *n = (int)value;
+  *n = (int)count;
   return true;
 }
 
-/* An option with a value, "-n 4", "-n4" or "--np=4": the value, and how many words were used. */
-static const char *value_of(char **argv, const char *names, int *used) {
-  const char *word = argv[0], *equals = strchr(word, '=');
-  char name[32];
-  size_t length = equals ? (size_t)(equals - word) : strlen(word);
-  if (length >= sizeof name) return NULL;
-  memcpy(name, word, length);
-  name[length] = 0;
-  if (is_one_of(name, names)) {
-    *used = equals ? 1 : 2;
-    return equals ? equals + 1 : argv[1];
+static bool take_option(int letter, hmcrun_options_t *options) {
+  switch (letter) {
+  case 'n':
+  case 'c': return set_count(optarg, &options->n);
+  case 'l': return options->label = true;
+  case 'b': return options->bind = true;
+  case 'v': return options->verbose = true;
+  case 'x':
+    if (set_variable(optarg)) return true;
+    tool_usage_error("-x '%s': NAME=VALUE is expected", optarg);
+    return false;
+  default: return true;
   }
-  if (strncmp(word, "-n", 2) == 0 && word[2] >= '0' && word[2] <= '9' && is_one_of("-n", names)) {
-    *used = 1;
-    return word + 2;
-  }
-  return NULL;
 }
 
-static int take_flag(const char *word, hmcrun_options_t *options) {
-  if (is_one_of(word, "-l --label --tag-output")) {
-    options->label = true;
-  } else if (is_one_of(word, "--bind --bind-to-core")) {
-    options->bind = true;
-  } else if (is_one_of(word, "-v --verbose")) {
-    options->verbose = true;
-  } else if (!is_one_of(word, "--oversubscribe --allow-run-as-root --")) { /* taken from other launchers, always so */
-    return 0;
-  }
-  return 1;
-}
-
-bool hmcrun_parse(int argc, char **argv, hmcrun_options_t *options) {
+int hmcrun_parse(int argc, char **argv, hmcrun_options_t *options) {
   *options = (hmcrun_options_t){.n = (int)sysconf(_SC_NPROCESSORS_ONLN)};
-  int at = 1;
-  while (at < argc && argv[at][0] == '-') {
-    int used = 0;
-    const char *value;
-    if (is_one_of(argv[at], "-h --help")) {
-      options->help = true;
-      return false;
-    }
-    if ((value = value_of(argv + at, "-n -np -c --np --n", &used)) != NULL) {
-      if (!set_count(value, &options->n)) return false;
-    } else if ((value = value_of(argv + at, "-x --env", &used)) != NULL) {
-      if (!set_variable(value)) return false;
-    } else {
-      used = take_flag(argv[at], options);
-    }
-    if (used == 0) {
-      fprintf(stderr, "hmcrun: %s is no option\n", argv[at]);
-      return false;
-    }
-    at += used;
+  tool_begin("hmcrun");
+  for (int letter; (letter = tool_options_next(&usage, argc, argv)) != TOOL_OPTIONS_END;) {
+    if (letter == TOOL_OPTIONS_DONE) exit(tool_finish_output());
+    if (letter == TOOL_OPTIONS_WRONG || !take_option(letter, options)) return TOOL_USAGE;
   }
-  if (at >= argc) {
-    fprintf(stderr, "hmcrun: which program?\n");
-    return false;
-  }
-  options->program = argv + at;
-  return true;
+  if (optind >= argc) return tool_usage_error("which program shall be started?");
+  options->program = argv + optind;
+  return TOOL_DONE;
 }
 
 #ifdef HMC_HAVE_HWLOC
