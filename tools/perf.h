@@ -24,20 +24,40 @@
 #define PERF_DEFAULT_PORT 2025
 #define PERF_DEFAULT_REGION (64ull << 20)
 
-enum { PERF_SIZES_MAX = 128, PERF_THREADS_MAX = 64, PERF_DEPTH_MAX = 4096 };
+enum { PERF_SIZES_MAX = 128, PERF_THREADS_MAX = 64, PERF_DEPTH_MAX = 4096, PERF_PEERS_MAX = 64, PERF_LAYERS_MAX = 80 };
 
 typedef enum perf_format { PERF_TEXT, PERF_JSON, PERF_CSV } perf_format_t;
 
+/* A list of blocks, by the name of what it is in: so many layers with two pieces each. */
+typedef struct perf_blocks {
+  const char *name;
+  unsigned layers;
+  unsigned pieces[2]; /* bytes */
+} perf_blocks_t;
+
+/* A server, as a client names it. */
+typedef struct perf_target {
+  const char *host;
+  uint16_t port;
+} perf_target_t;
+
 typedef struct perf_options {
-  const char *host; /* NULL: this is the server */
-  const char *bind; /* the server's address */
+  perf_target_t targets[PERF_PEERS_MAX];
+  unsigned target_count; /* 0: this is the server */
+  const char *bind;      /* the server's address */
   uint16_t port;
   const tool_mode_t *mode; /* NULL: none is forced */
   uint64_t chunk;          /* of a chunked mode; 0: the default */
   bool self;               /* the server is forked here */
   bool once;               /* the server ends after one client */
   bool get;
-  bool bandwidth; /* several in flight and one figure, instead of one at a time and percentiles */
+  bool mix;        /* puts and gets at once */
+  bool own_memory; /* of the program's own, which it registers */
+  bool pinned;
+  int processors[2];           /* of the client and of the server, where pinned */
+  unsigned peers;              /* servers that --self forks */
+  const perf_blocks_t *blocks; /* NULL: one piece */
+  bool bandwidth;              /* several in flight and one figure, instead of one at a time and percentiles */
   bool verify;
   hmc_connection_type_t transport;
   hmc_memory_t memory;
@@ -55,13 +75,14 @@ typedef struct perf_options {
   const char *compare; /* a former run's lines; NULL: none */
 } perf_options_t;
 
-/* What one thread of the client does for one size. Thread t owns the local bytes from t * depth * bytes on, one slot
- * per operation in flight, and the remote slots from `remote_base` on: no two threads touch the same byte. */
+/* What the client does for one size. perf_move.c says which slots a thread has: no two threads touch the same byte. */
 typedef struct perf_load {
   const perf_options_t *options;
   struct perf_staged *staged; /* NULL: a plain put or get */
   hmc_region_t *local;
-  hmc_remote_t *remote;
+  hmc_remote_t *remotes[PERF_PEERS_MAX];
+  unsigned peer_count;
+  hmc_batch_t **batches; /* by slots; NULL: there are no lists of blocks */
   uint64_t bytes;
   uint64_t remote_slots; /* per thread, 1 .. depth; with fewer than depth, operations in flight share them */
   unsigned depth;
@@ -93,8 +114,29 @@ int perf_mode_memory(const perf_options_t *options, hmc_memory_t asked, bool far
  * connect (-1: none; the server then says where it listens). Answers an exit code. */
 int perf_serve(const perf_options_t *options, int ready);
 
-/* Connects to `host` and measures all sizes. Answers an exit code. */
-int perf_measure(const perf_options_t *options, const char *host, uint16_t port);
+/* Connects to all targets and measures all sizes. Answers an exit code. */
+int perf_measure(const perf_options_t *options);
+
+/* Keeps this process on the processor of its end (0: the client), where there is one. Before it has a context. */
+int perf_pin(const perf_options_t *options, unsigned end);
+
+/* As hmc_region_allocate, or of memory of the program's own. */
+hmc_status_t perf_region(const perf_options_t *options, hmc_context_t *context, hmc_memory_t memory, uint64_t bytes,
+                         const char *name, unsigned rights, hmc_region_t **region);
+
+/* The peer of a slot, and whether its operations are gets. */
+hmc_remote_t *perf_remote(const perf_load_t *load, uint64_t slot);
+bool perf_is_get(const perf_load_t *load, uint64_t slot);
+
+/* Moves the bytes of a slot, past all stages, or begins to. */
+hmc_status_t perf_move(const perf_load_t *load, uint64_t slot, bool get);
+hmc_status_t perf_start(const perf_load_t *load, uint64_t slot, bool get, hmc_request_t **request);
+
+/* The list of that name, or NULL; its bytes; the batches of a load, which are made once for all operations. */
+const perf_blocks_t *perf_blocks_find(const char *name);
+uint64_t perf_blocks_bytes(const perf_blocks_t *blocks);
+int perf_blocks_make(perf_load_t *load);
+void perf_blocks_free(perf_load_t *load);
 
 /* Runs one load on all threads. Answers an exit code; the text is out when it is not TOOL_DONE. */
 int perf_run(const perf_load_t *load, perf_result_t *result);
@@ -162,5 +204,9 @@ void perf_report_begin(const perf_options_t *options, const perf_names_t *names)
 /* How long it took until the first operation could start, and the first of all took. */
 void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds);
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result);
+/* A bar on a terminal, while the size with that number is measured; perf_report wipes it off. */
+void perf_report_progress(const perf_options_t *options, size_t number);
+/* "put", "get" or "mix". */
+const char *perf_operation(const perf_options_t *options);
 
 #endif

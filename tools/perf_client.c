@@ -1,4 +1,4 @@
-/* The client of hmc-perf: connects, opens the server's region and goes through the sizes. */
+/* The client of hmc-perf: connects to the servers, opens their regions and goes through the sizes. */
 #include "perf.h"
 
 #include <string.h>
@@ -15,11 +15,11 @@ static int fail_to_connect(const perf_options_t *options, hmc_status_t status) {
 }
 
 /* HOST may bring its port, which counts then. */
-static int connect_host(const perf_options_t *options, hmc_context_t *context, const char *host, uint16_t port,
-                        hmc_peer_t **peer) {
-  const char *colon = strchr(host, ':');
+static int connect_target(const perf_options_t *options, hmc_context_t *context, const perf_target_t *target,
+                          hmc_peer_t **peer) {
+  const char *host = target->host, *colon = strchr(host, ':');
   bool has_port = strstr(host, "]:") || (colon && colon == strrchr(host, ':'));
-  hmc_status_t status = hmc_context_connect(context, host, has_port ? 0 : port, options->transport, 0, peer);
+  hmc_status_t status = hmc_context_connect(context, host, has_port ? 0 : target->port, options->transport, 0, peer);
   return status == HMC_SUCCESS ? TOOL_DONE : fail_to_connect(options, status);
 }
 
@@ -51,24 +51,31 @@ static uint64_t remote_slots(const perf_options_t *options, uint64_t bytes, uint
 }
 
 static int measure_size(const perf_options_t *options, perf_load_t *load, perf_result_t *result) {
-  load->remote_slots = remote_slots(options, load->bytes, hmc_remote_size(load->remote));
+  load->remote_slots = load->depth;
+  for (unsigned i = 0; i < load->peer_count; i++) {
+    uint64_t slots = remote_slots(options, load->bytes, hmc_remote_size(load->remotes[i]));
+    if (slots < load->remote_slots) load->remote_slots = slots;
+  }
   int code = load->remote_slots ? TOOL_DONE : TOOL_FAILED;
+  if (code == TOOL_DONE && options->blocks) code = perf_blocks_make(load);
   if (code == TOOL_DONE && options->verify) code = perf_verify_prepare(load);
   if (code == TOOL_DONE) code = perf_run(load, result);
   if (code == TOOL_DONE && options->verify) {
     code = perf_verify_compare(load);
     result->verified = code == TOOL_DONE;
   }
+  perf_blocks_free(load);
   return code;
 }
 
 /* The first operation of a connection often pays for what the others find ready. */
 static double time_first(const perf_options_t *options, const perf_load_t *load) {
   uint64_t bytes = options->sizes[0];
-  if (load->staged || hmc_remote_size(load->remote) < bytes) return 0;
+  hmc_remote_t *remote = load->remotes[0];
+  if (load->staged || hmc_remote_size(remote) < bytes) return 0;
   double begun = tool_clock();
   hmc_status_t status =
-      options->get ? hmc_get(load->local, 0, load->remote, 0, bytes) : hmc_put(load->local, 0, load->remote, 0, bytes);
+      options->get ? hmc_get(load->local, 0, remote, 0, bytes) : hmc_put(load->local, 0, remote, 0, bytes);
   return status == HMC_SUCCESS ? tool_clock() - begun : 0; /* what fails will fail again, with a text */
 }
 
@@ -79,12 +86,13 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_l
   if (status != HMC_SUCCESS) return tool_fail_hmc("the server", status);
   names.transport = hmc_connection_type_name(info.type);
   tool_format_memory(hmc_region_memory(load->local), names.memory, sizeof names.memory);
-  tool_format_memory(hmc_remote_memory(load->remote), names.peer_memory, sizeof names.peer_memory);
+  tool_format_memory(hmc_remote_memory(load->remotes[0]), names.peer_memory, sizeof names.peer_memory);
   perf_report_first(options, connect_seconds, time_first(options, load));
   perf_report_begin(options, &names);
   for (size_t i = 0; i < options->size_count; i++) {
     perf_result_t result;
     load->bytes = options->sizes[i];
+    perf_report_progress(options, i);
     int code = measure_size(options, load, &result);
     if (code != TOOL_DONE) return code;
     result.ratio = options->compare ? perf_compare_ratio(options, &names, &result) : 0;
@@ -97,7 +105,8 @@ static int measure_sizes(const perf_options_t *options, hmc_peer_t *peer, perf_l
 /* With --self the server's region lies on this host too. */
 static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote_t *remote) {
   uint64_t total = tool_is_host_memory(options->memory) ? bytes : 0;
-  if (options->self && tool_is_host_memory(hmc_remote_memory(remote))) total += hmc_remote_size(remote);
+  if (options->self && tool_is_host_memory(hmc_remote_memory(remote)))
+    total += options->peers * hmc_remote_size(remote);
   return tool_fits_host(options->mode && options->mode->is_staged ? 2 * total : total);
 }
 
@@ -110,41 +119,54 @@ static int check_mode(const perf_options_t *options, const hmc_remote_t *remote)
                    options->mode->is_host ? "the hosts' memories" : "devices", options->mode->name);
 }
 
-/* All that is needed once the server has been reached; its end is the context's. */
-static int measure_server(const perf_options_t *options, hmc_context_t *context, hmc_peer_t *peer, hmc_memory_t memory,
-                          double connect_seconds) {
+/* Reaches a server: its region, and its greeting. */
+static int meet(const perf_options_t *options, hmc_context_t *context, const perf_target_t *target, perf_load_t *load,
+                hmc_peer_t **peer) {
+  int code = connect_target(options, context, target, peer);
+  if (code != TOOL_DONE) return code;
+  hmc_remote_t **remote = &load->remotes[load->peer_count];
+  hmc_status_t status = hmc_remote_open(*peer, PERF_REGION, 0, remote);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
+  load->peer_count++;
+  code = await_greeting(context);
+  return code == TOOL_DONE ? check_mode(options, *remote) : code;
+}
+
+/* All that is needed once the servers have been reached; its end is the context's. */
+static int measure_servers(const perf_options_t *options, hmc_context_t *context, hmc_memory_t memory) {
   uint64_t bytes = largest_size(options) * options->depth * options->threads;
   perf_load_t load = {.options = options, .depth = options->depth};
-  hmc_status_t status = hmc_remote_open(peer, PERF_REGION, 0, &load.remote);
-  if (status != HMC_SUCCESS) return tool_fail_hmc("the server's region (is it an hmc-perf?)", status);
-  int code = await_greeting(context);
-  if (code == TOOL_DONE) code = check_mode(options, load.remote);
+  hmc_peer_t *peer = NULL;
+  double begun = tool_clock(), connected = 0;
+  int code = TOOL_DONE;
+  for (unsigned i = 0; i < options->target_count && code == TOOL_DONE; i++) {
+    code = meet(options, context, &options->targets[i], &load, &peer);
+    if (i == 0) connected = tool_clock() - begun;
+  }
   if (code != TOOL_DONE) return code;
-  if (!fits(options, bytes, load.remote)) return TOOL_FAILED;
-  status = hmc_region_allocate(context, memory, bytes, NULL, 0, &load.local);
+  if (!fits(options, bytes, load.remotes[0])) return TOOL_FAILED;
+  hmc_status_t status = perf_region(options, context, memory, bytes, NULL, 0, &load.local);
   if (status != HMC_SUCCESS) return tool_fail_hmc("memory for the operations in flight", status);
   if (options->mode && options->mode->is_staged)
-    code = perf_staged_open(options, context, peer, load.local, load.remote, bytes, &load.staged);
-  if (code == TOOL_DONE) code = measure_sizes(options, peer, &load, connect_seconds);
+    code = perf_staged_open(options, context, peer, load.local, load.remotes[0], bytes, &load.staged);
+  if (code == TOOL_DONE) code = measure_sizes(options, peer, &load, connected);
   perf_staged_close(load.staged);
   return code;
 }
 
-int perf_measure(const perf_options_t *options, const char *host, uint16_t port) {
+int perf_measure(const perf_options_t *options) {
   hmc_context_t *context;
-  hmc_peer_t *peer = NULL;
   hmc_region_t *door;
   hmc_memory_t memory;
-  int code = perf_mode_memory(options, options->memory, false, &memory);
+  int code = perf_pin(options, 0);
+  if (code == TOOL_DONE) code = perf_mode_memory(options, options->memory, false, &memory);
   if (code != TOOL_DONE) return code;
   hmc_status_t status =
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-perf"}, &context);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 8, PERF_DOOR, HMC_REMOTE_WRITE, &door);
-  double begun = tool_clock();
-  code = status == HMC_SUCCESS ? connect_host(options, context, host, port, &peer)
+  code = status == HMC_SUCCESS ? measure_servers(options, context, memory)
                                : tool_fail_hmc("the region for the greeting", status);
-  if (code == TOOL_DONE) code = measure_server(options, context, peer, memory, tool_clock() - begun);
   if (code == TOOL_INTERRUPTED) tool_fail("interrupted");
   hmc_context_destroy(context);
   return code;

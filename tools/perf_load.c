@@ -37,8 +37,7 @@ typedef struct run {
 typedef struct worker {
   run_t *run;
   pthread_t thread;
-  uint64_t local_base;
-  uint64_t remote_base;
+  uint64_t first_slot;
   samples_t samples;
   hmc_request_t **ring;
   uint64_t issued; /* since the start of the warm-up: picks the slot */
@@ -91,28 +90,19 @@ static void open_gate(run_t *run) {
   pthread_mutex_unlock(&run->lock);
 }
 
-static void next_slot(worker_t *worker, uint64_t *local, uint64_t *remote) {
-  const perf_load_t *load = worker->run->load;
-  uint64_t turn = worker->issued++;
-  *local = worker->local_base + turn % load->depth * load->bytes;
-  *remote = worker->remote_base + turn % load->remote_slots * load->bytes;
-}
+static uint64_t next_slot(worker_t *worker) { return worker->first_slot + worker->issued++ % worker->run->load->depth; }
 
 static hmc_status_t one(worker_t *worker) {
   const perf_load_t *load = worker->run->load;
-  uint64_t local, remote;
-  next_slot(worker, &local, &remote);
+  uint64_t slot = next_slot(worker);
   if (load->staged) return perf_staged_move(load->staged, load->bytes);
-  return load->options->get ? hmc_get(load->local, local, load->remote, remote, load->bytes)
-                            : hmc_put(load->local, local, load->remote, remote, load->bytes);
+  return perf_move(load, slot, perf_is_get(load, slot));
 }
 
 static hmc_status_t one_started(worker_t *worker, hmc_request_t **request) {
   const perf_load_t *load = worker->run->load;
-  uint64_t local, remote;
-  next_slot(worker, &local, &remote);
-  return load->options->get ? hmc_get_nb(load->local, local, load->remote, remote, load->bytes, NULL, request)
-                            : hmc_put_nb(load->local, local, load->remote, remote, load->bytes, NULL, request);
+  uint64_t slot = next_slot(worker);
+  return perf_start(load, slot, perf_is_get(load, slot), request);
 }
 
 /* True while the worker shall go on: by count, else by time. */
@@ -208,8 +198,7 @@ static void percentiles(const worker_t *workers, unsigned threads, perf_result_t
 static int prepare_worker(worker_t *worker, run_t *run, unsigned index) {
   const perf_load_t *load = run->load;
   worker->run = run;
-  worker->local_base = (uint64_t)index * load->depth * load->bytes;
-  worker->remote_base = (uint64_t)index * load->remote_slots * load->bytes;
+  worker->first_slot = (uint64_t)index * load->depth;
   worker->samples.stride = 1;
   worker->samples.values = malloc(SAMPLES_MAX * sizeof *worker->samples.values);
   worker->ring = calloc(load->depth, sizeof *worker->ring);
@@ -221,8 +210,8 @@ static int gather(const worker_t *workers, unsigned threads, const perf_load_t *
   *result = (perf_result_t){.bytes = load->bytes};
   for (unsigned t = 0; t < threads; t++) {
     if (workers[t].status != HMC_SUCCESS)
-      return tool_fail("%s of %llu bytes: %s", load->options->get ? "get" : "put", (unsigned long long)load->bytes,
-                       workers[t].error);
+      return tool_fail("%s of %llu bytes: %s", load->options->mix ? "put or get" : perf_operation(load->options),
+                       (unsigned long long)load->bytes, workers[t].error);
     begin = workers[t].begin < begin ? workers[t].begin : begin;
     end = workers[t].end > end ? workers[t].end : end;
     result->operations += workers[t].operations;

@@ -4,9 +4,33 @@
 #include "perf.h"
 
 #include <string.h>
+#include <unistd.h>
+
+#define BAR_FULL "━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━"
 
 static int memory_width(const perf_names_t *names) {
   return (int)(strlen(names->memory) + strlen(names->peer_memory)) + 4;
+}
+
+const char *perf_operation(const perf_options_t *options) {
+  return options->mix ? "mix" : options->get ? "get" : "put";
+}
+
+void perf_report_progress(const perf_options_t *options, size_t number) {
+  enum { BAR = 30 };
+  char bytes[32];
+  if (options->format != PERF_TEXT || options->size_count < 2 || !isatty(STDERR_FILENO) || !isatty(STDOUT_FILENO))
+    return;
+  int done = (int)(BAR * number / options->size_count);
+  tool_format_bytes(options->sizes[number], bytes, sizeof bytes);
+  fprintf(stderr, "  %s%.*s%s%.*s%s %zu of %zu: %s", tool_color(TOOL_GREEN), done * 3, BAR_FULL, tool_color(TOOL_DIM),
+          (BAR - done) * 3, BAR_FULL, tool_color(TOOL_PLAIN), number + 1, options->size_count, bytes);
+}
+
+/* The cursor goes back to where the line begins, and what stands there goes. */
+static void wipe_progress(const perf_options_t *options) {
+  if (options->format == PERF_TEXT && options->size_count > 1 && isatty(STDERR_FILENO) && isatty(STDOUT_FILENO))
+    fputs("\r\033[K", stderr);
 }
 
 void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds) {
@@ -18,7 +42,7 @@ void perf_report_first(const perf_options_t *options, double connect_seconds, do
 void perf_report_begin(const perf_options_t *options, const perf_names_t *names) {
   if (options->format == PERF_CSV)
     printf("transport,op,memory,peer_memory,bytes,depth,threads,iterations,seconds,latency_us_median,latency_us_p99,"
-           "gbytes_per_second,operations_per_second,verified,mode,cpu_seconds_per_gib,ratio\n");
+           "gbytes_per_second,operations_per_second,verified,mode,cpu_seconds_per_gib,ratio,peers,blocks,own_memory\n");
   if (options->format == PERF_TEXT)
     printf("%s%s%-9s %-3s %-*s %8s %9s %8s %7s%s%s%s%s\n", tool_color(TOOL_BOLD), options->mode ? "mode     " : "",
            "transport", "op", memory_width(names), "memory", "bytes", "median us", "p99 us", "GB/s",
@@ -41,7 +65,11 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
                        double gbytes, double rate) {
   char memories[72], median[32] = "-", p99[32] = "-", rates[72] = "", cpu[32] = "-";
   char speed[32], ratio[32] = "";
-  snprintf(memories, sizeof memories, options->get ? "%s <- %s" : "%s -> %s", names->memory, names->peer_memory);
+  snprintf(memories, sizeof memories,
+           options->mix   ? "%s <> %s"
+           : options->get ? "%s <- %s"
+                          : "%s -> %s",
+           names->memory, names->peer_memory);
   if (!options->bandwidth) {
     format_figure(median, sizeof median, result->median_us, 9);
     format_figure(p99, sizeof p99, result->p99_us, 8);
@@ -52,8 +80,8 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
   if (!options->mode) snprintf(rates, sizeof rates, " %8.0f %7s", rate, cpu);
   format_figure(speed, sizeof speed, gbytes, 7);
   if (options->compare) snprintf(ratio, sizeof ratio, result->ratio > 0 ? "  %5.2f" : "      -", result->ratio);
-  printf("%-9s %-3s %-*s %8llu %9s %8s %7s%s%s%s\n", names->transport, options->get ? "get" : "put",
-         memory_width(names), memories, (unsigned long long)result->bytes, median, p99, speed, rates,
+  printf("%-9s %-3s %-*s %8llu %9s %8s %7s%s%s%s\n", names->transport, perf_operation(options), memory_width(names),
+         memories, (unsigned long long)result->bytes, median, p99, speed, rates,
          result->verified  ? "    yes"
          : options->verify ? "      -"
                            : "",
@@ -64,7 +92,7 @@ static void print_json(const perf_options_t *options, const perf_names_t *names,
                        double gbytes, double rate) {
   printf("{\"transport\":\"%s\",\"op\":\"%s\",\"memory\":\"%s\",\"peer_memory\":\"%s\",\"bytes\":%llu,\"depth\":%u,"
          "\"threads\":%u,\"iterations\":%llu,\"seconds\":%.9f,",
-         names->transport, options->get ? "get" : "put", names->memory, names->peer_memory,
+         names->transport, perf_operation(options), names->memory, names->peer_memory,
          (unsigned long long)result->bytes, options->depth, options->threads, (unsigned long long)result->operations,
          result->seconds);
   if (options->bandwidth)
@@ -78,12 +106,18 @@ static void print_json(const perf_options_t *options, const perf_names_t *names,
   else
     printf("null");
   printf(",\"cpu_seconds_per_gib\":%.6f,", cpu_per_gib(result));
-  printf(result->ratio > 0 ? "\"ratio\":%.4f}\n" : "\"ratio\":null}\n", result->ratio);
+  printf(result->ratio > 0 ? "\"ratio\":%.4f," : "\"ratio\":null,", result->ratio);
+  printf("\"peers\":%u,\"blocks\":", options->target_count);
+  if (options->blocks)
+    tool_print_json(stdout, options->blocks->name);
+  else
+    printf("null");
+  printf(",\"own_memory\":%s}\n", options->own_memory ? "true" : "false");
 }
 
 static void print_csv(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result,
                       double gbytes, double rate) {
-  printf("%s,%s,%s,%s,%llu,%u,%u,%llu,%.9f,", names->transport, options->get ? "get" : "put", names->memory,
+  printf("%s,%s,%s,%s,%llu,%u,%u,%llu,%.9f,", names->transport, perf_operation(options), names->memory,
          names->peer_memory, (unsigned long long)result->bytes, options->depth, options->threads,
          (unsigned long long)result->operations, result->seconds);
   if (options->bandwidth)
@@ -92,12 +126,15 @@ static void print_csv(const perf_options_t *options, const perf_names_t *names, 
     printf("%.4f,%.4f,", result->median_us, result->p99_us);
   printf("%.9f,%.3f,%s,%s,%.6f,", gbytes, rate, result->verified ? "yes" : "", options->mode ? options->mode->name : "",
          cpu_per_gib(result));
-  printf(result->ratio > 0 ? "%.4f\n" : "\n", result->ratio);
+  printf(result->ratio > 0 ? "%.4f," : ",", result->ratio);
+  printf("%u,%s,%s\n", options->target_count, options->blocks ? options->blocks->name : "",
+         options->own_memory ? "yes" : "");
 }
 
 void perf_report(const perf_options_t *options, const perf_names_t *names, const perf_result_t *result) {
   double rate = (double)result->operations / result->seconds;
   double gbytes = rate * (double)result->bytes / 1e9;
+  wipe_progress(options);
   if (options->format == PERF_JSON)
     print_json(options, names, result, gbytes, rate);
   else if (options->format == PERF_CSV)

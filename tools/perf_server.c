@@ -126,14 +126,15 @@ int perf_serve(const perf_options_t *options, int ready) {
   hmc_memory_t memory;
   uint16_t port;
   uint64_t size = options->region ? options->region : PERF_DEFAULT_REGION;
-  int code = perf_mode_memory(options, options->memory, ready >= 0, &memory);
+  int code = perf_pin(options, 1);
+  if (code == TOOL_DONE) code = perf_mode_memory(options, options->memory, ready >= 0, &memory);
   if (code != TOOL_DONE) return code;
   if (tool_is_host_memory(memory) && !tool_fits_host(size)) return TOOL_FAILED;
   hmc_status_t status = hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-perf server"}, &context);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   code = TOOL_FAILED;
-  status = hmc_region_allocate(context, memory, size, PERF_REGION, HMC_REMOTE_ALL, &region);
+  status = perf_region(options, context, memory, size, PERF_REGION, HMC_REMOTE_ALL, &region);
   if (status != HMC_SUCCESS) {
     tool_fail_hmc("the server's region", status);
     goto err_context;

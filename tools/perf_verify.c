@@ -35,17 +35,17 @@ static int clear(const perf_load_t *load, uint64_t slot, unsigned char *host) {
 static int prepare_slot(const perf_load_t *load, uint64_t slot, unsigned char *host) {
   fill(host, load->bytes, slot);
   int code = move(load, slot, host, true);
-  if (code != TOOL_DONE || !load->options->get) return code;
-  hmc_status_t status = hmc_put(load->local, slot * load->bytes, load->remote, slot * load->bytes, load->bytes);
+  if (code != TOOL_DONE || !perf_is_get(load, slot)) return code;
+  hmc_status_t status = perf_move(load, slot, false);
   return status == HMC_SUCCESS ? clear(load, slot, host) : tool_fail_hmc("verify: putting the bytes to get", status);
 }
 
 static int compare_slot(const perf_load_t *load, uint64_t slot, unsigned char *host, unsigned char *expected) {
   int code = TOOL_DONE;
-  if (!load->options->get) { /* what was put is fetched back, over a cleared slot */
+  if (!perf_is_get(load, slot)) { /* what was put is fetched back, over a cleared slot */
     code = clear(load, slot, host);
     if (code != TOOL_DONE) return code;
-    hmc_status_t status = hmc_get(load->local, slot * load->bytes, load->remote, slot * load->bytes, load->bytes);
+    hmc_status_t status = perf_move(load, slot, true);
     if (status != HMC_SUCCESS) return tool_fail_hmc("verify: fetching what was put", status);
   }
   code = move(load, slot, host, false);
