@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from program import ProgramTest, main
 
 SHORT = ["--iterations", "50", "--warmup", "2"]
 KEYS = ["transport", "op", "memory", "peer_memory", "bytes", "depth", "threads", "iterations", "seconds", "latency_us_median",
-        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified", "mode", "cpu_seconds_per_gib", "ratio"]
+        "latency_us_p99", "gbytes_per_second", "operations_per_second", "verified", "mode", "cpu_seconds_per_gib", "ratio", "peers",
+        "blocks", "own_memory"]
 
 
 class Perf(ProgramTest):
@@ -59,6 +61,42 @@ class Perf(ProgramTest):
             self.assertEqual((line["depth"], line["threads"], line["iterations"]), (4, 3, 150))
             self.assertIsNone(line["latency_us_median"])
             self.assertTrue(line["verified"])
+
+    def test_both_ways_to_many(self):
+        """Every slot has its peer and its direction, and every byte is right."""
+        for transport in ("shm", "tcp"):
+            line, = self.measure("--transport", transport, "--op", "mix", "--peers", "3", "--threads", "2", "--size", "100001",
+                                 "--verify")
+            self.assertEqual((line["op"], line["peers"], line["depth"], line["verified"]), ("mix", 3, 8, True))
+        line, = self.measure("--op", "mix", "--peers", "5", "--size", "8")
+        self.assertEqual(line["depth"], 10)
+        servers = [self.serve("--once"), self.serve("--once")]
+        out, _ = self.run_program(*(f"127.0.0.1:{port}" for _, port in servers), "--size", "4K", "--verify", "--format",
+                                  "json", *SHORT)
+        self.assertEqual(json.loads(out)["peers"], 2)
+        for server, _ in servers:
+            self.assertEqual(self.finish(server)[0], 0)
+
+    def test_own_memory_and_one_processor(self):
+        for transport in ("shm", "tcp"):
+            for op in ("put", "get"):
+                line, = self.measure("--transport", transport, "--op", op, "--own-memory", "--processor",
+                                     str(min(os.sched_getaffinity(0))), "--size", "70000", "--verify")
+                self.assertEqual((line["own_memory"], line["verified"]), (True, True))
+
+    def test_blocks(self):
+        for name, total in (("deepseek", 61 * 144 << 10), ("llama-8b", 2 << 20), ("llama-70b", 5 << 20)):
+            line, = self.measure("--blocks", name, "--iterations", "2", "--verify", "--op", "mix", "--depth", "2")
+            self.assertEqual((line["blocks"], line["bytes"], line["verified"]), (name, total, True))
+
+    def test_progress(self):
+        """A bar on a terminal, which the row wipes off; nothing of it elsewhere."""
+        command = f"{self.program} --self --size 8,16 --iterations 20"
+        done = subprocess.run(["script", "-qec", command, "/dev/null"], env={**self.environment, "TERM": "xterm"},
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=100, check=True)
+        self.assertRegex(done.stdout, "━.* 2 of 2: 16 B[\r\n]\x1b\\[Kshm")
+        out, err = self.run_program("--self", "--size", "8,16", *SHORT)
+        self.assertNotIn("━", out + err)
 
     def test_device_memory(self):
         line, = self.measure("--memory", "sim:0", "--peer-memory", "sim:1", "--size", "1M", "--op", "get", "--verify")
@@ -329,7 +367,14 @@ class Perf(ProgramTest):
         self.check_refusal(["--size", "8"], "add a HOST or --self")
         self.check_refusal(["HOST", "--peer-memory", "sim"], "--self")
         self.check_refusal(["HOST", "--once"], "--once is for the server")
-        self.check_refusal(["one", "two"], "what is 'two'?")
+        self.check_refusal(["--self", "--latency", "--op", "mix"], "one operation at a time")
+        self.check_refusal(["--self", "--peers", "4", "--op", "mix", "--depth", "7"], "at least 8")
+        self.check_refusal(["HOST", "--peers", "2"], "name several HOSTs")
+        self.check_refusal(["--self", "--mode", "g2h2g", "--peers", "2"], "to one server")
+        self.check_refusal(["--self", "--own-memory", "--memory", "sim"], "--own-memory is host memory")
+        self.check_refusal(["--self", "--blocks", "gpt"], "--blocks 'gpt'", "deepseek")
+        self.check_refusal(["--self", "--blocks", "deepseek", "--size", "8"], "leave --size out")
+        self.check_refusal(["--self", "--processor", "0,"], "--processor '0,'")
         self.check_refusal(["-x"], "unknown option '-x'")
         self.check_refusal(["-s"], "needs a value")
 
