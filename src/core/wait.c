@@ -37,7 +37,7 @@ static hmc_status_t await(hmc_request_t *request) {
   if (request->is_setup || request->delayed) /* threads of the context, or its loop, do it */
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
-    hmci_work_help(request);
+    hmci_work_help(request, request->deadline);
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   }
   if (request->posted) { /* the loop starts it, or has: what comes before it is moved on, then there is only sleeping */
@@ -222,12 +222,22 @@ static uint64_t limit_of(hmc_request_t *const *requests, size_t count, uint64_t 
   return first ? hmci_context_deadline(first->context, timeout_ms) : 0;
 }
 
+/* As in hmc_request_wait, this thread copies with the workers; not what a transport moves, which may take longer than
+ * the caller has time. */
+static void help(hmc_request_t *request, uint64_t limit) {
+  if (!request->working || request->work.moved) return;
+  hmci_request_enter(request);
+  if (!hmci_request_is_complete(request)) hmci_work_help(request, limit);
+  hmci_request_leave(request);
+}
+
 hmc_status_t hmc_request_wait_for(hmc_request_t *request, uint64_t timeout_ms) {
   if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_wait_for: request is NULL");
   if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
   uint64_t limit = hmci_context_deadline(request->context, timeout_ms);
   if (limit >= request->deadline) return hmc_request_wait(request);
   if (hmci_request_is_complete(request)) return hmci_request_status(request);
+  help(request, limit);
   size_t index;
   return wait_any(&request, 1, &index, limit);
 }
@@ -238,6 +248,7 @@ hmc_status_t hmc_request_wait_all_for(hmc_request_t *const *requests, size_t cou
   for (size_t i = 0; i < count; i++) {
     size_t index;
     if (!requests[i] || hmci_request_is_complete(requests[i])) continue;
+    help(requests[i], limit);
     if (wait_any(&requests[i], 1, &index, limit) == HMC_IN_PROGRESS) return HMC_IN_PROGRESS;
   }
   return hmc_request_wait_all(requests, count);

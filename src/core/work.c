@@ -160,12 +160,12 @@ bool hmci_work_start(hmc_request_t *request, bool moved) {
   return some;
 }
 
-void hmci_work_help(hmc_request_t *request) {
+void hmci_work_help(hmc_request_t *request, uint64_t limit) {
   hmci_workers_t *workers = workers_of(request);
   piece_t piece;
   if (request->work.moved && hmci_loop_is_own(request->context->loop)) return;
   pthread_mutex_lock(&workers->lock);
-  while (hmci_now() < request->deadline && take_piece(request, &piece)) do_piece(request, piece);
+  while (hmci_now() < limit && take_piece(request, &piece)) do_piece(request, piece);
   pthread_mutex_unlock(&workers->lock);
 }
 

@@ -54,8 +54,9 @@ void hmci_workers_close(hmci_workers_t *workers);
 
 /* Gives a request's data to the workers; `moved`: the transport moves them. False: there are no workers. */
 bool hmci_work_start(struct hmc_request *request, bool moved);
-/* Takes pieces of that request until none are left. In the loop's thread, where no transport may wait, at most copies. */
-void hmci_work_help(struct hmc_request *request);
+/* Takes pieces of that request until none are left, or that moment has passed. In the loop's thread, where no transport
+ * may wait, at most copies. */
+void hmci_work_help(struct hmc_request *request, uint64_t limit);
 /* Stops the copying. True: it was under way, and ends the request by itself, maybe a moment later. False: it is over,
  * and what the request has left is the transport's. */
 bool hmci_work_stop(struct hmc_request *request, int status);
