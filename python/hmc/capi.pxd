@@ -180,7 +180,9 @@ cdef extern from "glue.h" nogil:
     hmc_status_t hmcpy_peer_info(hmc_peer_t *peer, hmc_peer_info_t *info)
     void hmcpy_operation_options(hmc_operation_options_t *options)
     hmc_status_t hmcpy_glance(hmc_request_t *request)
-    hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t *waited_ns)
+    hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t most_ns, uint64_t *waited_ns)
+    void hmcpy_wait_any_a_while(hmc_request_t *const *requests, size_t count, uint64_t most_ns, uint64_t *waited_ns,
+                                size_t *index)
     uint64_t hmcpy_now_ns()
     uint64_t hmcpy_load(const void *word, unsigned width)
     void hmcpy_nap(uint64_t *waited_ns)

@@ -43,7 +43,7 @@ enum {
   HMCPY_SPIN_NS = 100000,      /* how long a wait polls before it sleeps */
   HMCPY_NAP_LEAST_NS = 20000,  /* its sleeps grow with what it has waited, */
   HMCPY_NAP_MOST_NS = 2000000, /* up to this */
-  HMCPY_ROUND_NS = 20000000,   /* after which Python looks for signals, where none ended a sleep */
+  HMCPY_ROUND_NS = 20000000,   /* after which Python looks for signals */
 };
 
 /* Sleeps a fiftieth of what was waited so far: the end is seen at most 2 % late. False when a signal came. */
@@ -55,18 +55,30 @@ static inline int hmcpy_sleep(uint64_t waited_ns) {
   return clock_nanosleep(CLOCK_MONOTONIC, 0, &span, NULL) == 0;
 }
 
-/* Waits for a request in the thread that Python delivers signals to: HMC_IN_PROGRESS when a signal came or a round is
- * over. `waited_ns` goes from call to call. */
-static inline hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t *waited_ns) {
-  uint64_t begin = hmcpy_now_ns(), before = *waited_ns;
-  for (;;) {
-    hmc_status_t status = hmc_request_test(request);
-    if (status != HMC_IN_PROGRESS) return status;
-    uint64_t spent = hmcpy_now_ns() - begin;
-    *waited_ns = before + spent;
-    if (*waited_ns < HMCPY_SPIN_NS) continue;
-    if (spent > HMCPY_ROUND_NS || !hmcpy_sleep(*waited_ns)) return HMC_IN_PROGRESS;
-  }
+/* How long one step of a wait may take that ends after `most_ns` (0: never), in milliseconds. */
+static inline uint64_t hmcpy_round_ms(uint64_t most_ns, uint64_t waited_ns) {
+  uint64_t left = most_ns ? most_ns - waited_ns : HMCPY_ROUND_NS;
+  return ((left < HMCPY_ROUND_NS ? left : HMCPY_ROUND_NS) + 999999) / 1000000;
+}
+
+/* Waits for a request in the thread that Python delivers signals to, at most `most_ns` (more than `waited_ns`, or 0:
+ * without a limit): HMC_IN_PROGRESS when a round is over. `waited_ns` goes from call to call. The wait is the library's
+ * own, in which this thread copies and receives. */
+static inline hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t most_ns, uint64_t *waited_ns) {
+  uint64_t begin = hmcpy_now_ns();
+  hmc_status_t status = hmc_request_wait_for(request, hmcpy_round_ms(most_ns, *waited_ns));
+  *waited_ns += hmcpy_now_ns() - begin;
+  return status;
+}
+
+/* Likewise for the first of several; `index` gets its place, or `count`. */
+static inline void hmcpy_wait_any_a_while(hmc_request_t *const *requests, size_t count, uint64_t most_ns,
+                                          uint64_t *waited_ns, size_t *index) {
+  uint64_t begin = hmcpy_now_ns();
+  *index = count;
+  hmc_status_t status = hmc_request_wait_any_for(requests, count, index, hmcpy_round_ms(most_ns, *waited_ns));
+  (void)status; /* each request has its own */
+  *waited_ns += hmcpy_now_ns() - begin;
 }
 
 /* Looks at a request for a moment: what is about to be complete costs an event loop less so than by a descriptor. */

@@ -131,7 +131,7 @@ cdef class Request:
                 status = HMC_IN_PROGRESS
                 while status == HMC_IN_PROGRESS:
                     with nogil:
-                        status = hmcpy_wait_a_while(handle, &waited)
+                        status = hmcpy_wait_a_while(handle, most, &waited)
                     if status == HMC_IN_PROGRESS:
                         if takes_signals():
                             check_signals()
@@ -305,10 +305,33 @@ def wait_any(requests, timeout=None):
         if most and waited >= most:
             raise errors.DeadlineError(status_t.TIMEOUT, "none of %d requests is complete after %g s" %
                                        (len(requests), timeout))
-        with nogil:
-            hmcpy_nap(&waited)
+        wait_for_some(requests, most, &waited)
         if takes_signals():
             check_signals()
+
+
+cdef int wait_for_some(list requests, uint64_t most, uint64_t *waited) except -1:
+    """Waits a while for the first of them; all have handles, which stay until this returns."""
+    cdef size_t count = len(requests), index = count, i
+    cdef Request request
+    cdef hmc_request_t **handles = <hmc_request_t **>PyMem_Malloc(count * sizeof(void *))
+    if handles == NULL:
+        raise MemoryError()
+    for i in range(count):
+        request = <Request>requests[i]
+        handles[i] = request.handle
+        request.waiters += 1
+        request.context.busy += 1
+    with nogil:
+        hmcpy_wait_any_a_while(handles, count, most, waited, &index)
+    PyMem_Free(handles)
+    for i in range(count):
+        request = <Request>requests[i]
+        request.waiters -= 1
+        request.context.busy -= 1
+        if request.state != HMC_IN_PROGRESS and not request.waiters:
+            request.release()
+    return 0
 
 
 def as_completed(requests, timeout=None):
