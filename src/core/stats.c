@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-_Thread_local char hmci_stats_place __attribute__((tls_model("initial-exec")));
-
 static uint64_t load(const _Atomic uint64_t *counter) { return atomic_load_explicit(counter, memory_order_relaxed); }
 
 static void add(_Atomic uint64_t *counter, uint64_t count) {

@@ -11,6 +11,7 @@
 #include "../base/base.h"
 
 #include <hmc/stats.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 enum { HMCI_STRIPES = 16, HMCI_LATENCIES = 3 };
@@ -32,11 +33,10 @@ typedef struct hmci_stats {
   _Atomic uint64_t failures, timeouts, cancellations, notifications, lost;
 } hmci_stats_t;
 
-extern _Thread_local char hmci_stats_place __attribute__((tls_model("initial-exec"), visibility("hidden")));
-
-/* Threads' blocks lie apart by their stacks, so the address spreads them. */
+/* Threads' blocks lie apart by their stacks, so the address spreads them. A variable of the thread's own would take a
+ * call to find, or room in the block that all libraries share: programs that load this one late have none left. */
 static inline hmci_stripe_t *hmci_stats_stripe(hmci_stats_t *stats) {
-  uintptr_t place = (uintptr_t)&hmci_stats_place;
+  uintptr_t place = (uintptr_t)pthread_self();
   return &stats->stripes[(place >> 12 ^ place >> 23) % HMCI_STRIPES];
 }
 

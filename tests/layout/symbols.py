@@ -1,5 +1,6 @@
 """Checks what the shared library shows: hmc_* with its version, all that the headers declare, and hmci_* for its modules
-under a version of their own; and that it needs no library that only a module needs.
+under a version of their own; that it needs no library that only a module needs; and that it can be loaded late, by a
+program whose other libraries have used up the room for variables of threads.
 
 usage: symbols.py READELF LIBRARY INCLUDE_FOLDER
 """
@@ -40,6 +41,9 @@ def main():
                             check=True).stdout
     faults += [f"{name} is needed: that is for modules" for name in re.findall(r"\[(\S+)\]", needed)
                if name.startswith(("libibverbs", "librdmacm", "libucp", "libucs"))]
+
+    if "STATIC_TLS" in needed:
+        faults.append("the library wants a place in the static block of thread-local variables: an initial-exec variable")
 
     declared = set()
     for header in sorted(pathlib.Path(include).rglob("*.h")):
