@@ -3,7 +3,8 @@
 #
 #   hmc_python_package(<name>)                       python/<name>/**: the .py, .pyi, .pxd and py.typed files
 #   hmc_python_extension(<package> <module> <source.pyx> [CXX] [LIBRARIES <target>...] [SOURCES <file>...])
-#   hmc_python_library(<target> [MODULE] [OUTPUT <its name>])   puts a library (or a module of libhmc) of the tree into the wheel
+#   hmc_python_library(<target> [MODULE] [OUTPUT <its name>] [FILE <in the build tree>] [FOLDER <in the wheel>])
+#                                  puts a library of the tree into the wheel, or one that is loaded: a module of libhmc
 #
 # An extension finds its libraries by $ORIGIN, wherever the package is installed. In the build tree the packages lie in
 # python/packages, ready to be imported from there.
@@ -68,12 +69,18 @@ function(hmc_python_find target)
 endfunction()
 
 function(hmc_python_library target)
-  cmake_parse_arguments(PARSE_ARGV 1 library "MODULE" "OUTPUT" "")
+  cmake_parse_arguments(PARSE_ARGV 1 library "MODULE" "OUTPUT;FILE;FOLDER" "")
   set(folder hmc/lib)
   if(library_MODULE)
     string(APPEND folder /hmc)
+    if(library_FOLDER)
+      set(folder "${library_FOLDER}")
+    endif()
     if(HMC_BUILT_IN)
       string(REPLACE "_" "-" file "${HMC_BUILT_IN}/hmc/lib${target}.so")
+      if(library_FILE)
+        set(file "${HMC_BUILT_IN}/${library_FILE}")
+      endif()
       if(EXISTS "${file}")
         file(COPY "${file}" DESTINATION "${HMC_PYTHON_TREE}/${folder}")
         install(FILES "${file}" DESTINATION "${folder}" COMPONENT python EXCLUDE_FROM_ALL)

@@ -1,4 +1,4 @@
-"""hmc.compat.nixl: metadata from agent to agent by address, parameters, and what is let go."""
+"""What only hmc.compat.nixl has: metadata from agent to agent by address, the name UCX, and what is let go."""
 
 import gc
 import os
@@ -55,26 +55,12 @@ def test_metadata_by_address():
         here.agent.fetch_remote_metadata("there", "127.0.0.1", free_port())
 
 
-def test_parameters():
+def test_parameters_that_are_not_there_or_not_to_be_shown():
     agent = nixl_agent("set", nixl_agent_config(backends=[]))
-    agent.create_backend("HMC", {"transport": "tcp", "deadline_ms": "5000", "address": "127.0.0.1", "secret": "0123456789abcdef0123"})
-    assert agent.get_backend_params("HMC")["transport"] == "tcp" and "secret" not in agent.get_backend_params("HMC")
-    for bad in ({"transport": "pigeon"}, {"deadline_ms": "soon"}, {"address": "192.0.2.1"}, {"secret": "short"}):
-        with pytest.raises(bindings.nixlBackendError):
-            nixl_agent("bad", nixl_agent_config(backends=[])).create_backend("HMC", bad)
+    agent.create_backend("HMC", {"secret": "0123456789abcdef0123"})
+    assert "secret" not in agent.get_backend_params("HMC")
     with pytest.raises(bindings.nixlInvalidParamError):
         nixl_agent("bad", nixl_agent_config(backends=[])).create_backend("HMC", {"colour": "blue"})
-
-
-def test_secrets_that_differ():
-    ends = []
-    for name, secret in (("a", "0123456789abcdef0123"), ("b", "another secret of them")):
-        agent = nixl_agent(name, nixl_agent_config(backends=[]))
-        agent.create_backend("HMC", {"secret": secret})
-        ends.append(agent)
-    ends[0].add_remote_agent(ends[1].get_agent_metadata())
-    with pytest.raises(bindings.nixlNotAllowedError):
-        ends[0].make_connection("b")
 
 
 def test_two_names_of_the_backend():

@@ -49,7 +49,7 @@ def test_names(path, names):
         assert hasattr(found, name), "%s.%s" % (path, name)
         if value:
             assert getattr(found, name) == int(value)
-            assert type(found)._from_core is not None if False else found._from_core(int(value)).name == name
+            assert found._from_core(int(value)).name == name
 
 
 class Pair:

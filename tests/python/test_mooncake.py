@@ -1,5 +1,6 @@
 """hmc.compat.mooncake: what programs of Mooncake's transfer engine call, between two processes."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -162,3 +163,13 @@ def test_program_that_imports_mooncake():
                 assert here.engine.transfer_sync_read(name, here.base, address, 4096) == -1
             finally:
                 other.kill()
+
+
+def test_command_that_says_where_things_are():
+    run = lambda *arguments: subprocess.run([sys.executable, "-m", "hmc.compat", *arguments], stdout=subprocess.PIPE,  # noqa: E731
+                                            stderr=subprocess.PIPE, text=True)
+    assert run().stdout.strip() == hmc.compat.folder() and run("nixl").stdout.strip() == hmc.compat.folder("nixl")
+    plugin = ctypes.CDLL(os.path.join(run("plugin").stdout.strip(), "libplugin_HMC.so"))
+    assert plugin.nixl_plugin_init and plugin.nixl_plugin_fini
+    wrong = run("pigeon")
+    assert wrong.returncode == 1 and "mooncake, nixl" in wrong.stderr and "Traceback" not in wrong.stderr

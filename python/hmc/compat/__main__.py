@@ -1,7 +1,20 @@
-"""Prints what to place on PYTHONPATH: for all libraries, or for those that are named."""
+"""Prints what to place on PYTHONPATH, for all libraries or for those that are named.
+
+    python -m hmc.compat [mooncake | nixl]...
+    python -m hmc.compat plugin     what NIXL_PLUGIN_DIR is to be, for NIXL's own wheel
+    python -m hmc.compat link       puts a link to the plug-in beside that wheel's own ones, and prints it
+"""
 
 import sys
 
-from . import folder
+from . import folder, link_plugin, plugin_folder
 
-print(folder(*sys.argv[1:]))
+try:
+    if sys.argv[1:] == ["plugin"]:
+        print(plugin_folder())
+    elif sys.argv[1:] == ["link"]:
+        print("\n".join(link_plugin()))
+    else:
+        print(folder(*sys.argv[1:]))
+except (OSError, ValueError) as error:
+    sys.exit("hmc.compat: %s" % error)
