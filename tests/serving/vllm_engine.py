@@ -1,4 +1,5 @@
-"""One engine of vLLM on the CPU, with a tiny model of random weights: prefill, decode, or alone.
+"""One engine of vLLM on the CPU, with a tiny model of random weights: prefill, decode, or alone. The weights are as large as
+those of a trained model, so that attention counts: with vLLM's own dummies, of a thousandth, it does not.
 
     vllm_engine.py <folder> <prefill | decode | alone>
 
@@ -9,7 +10,9 @@ that file. Both print their tokens as JSON.
 import json
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 import time
 
 PROMPT = [(7 * i * i + 3 * i) % 1000 for i in range(200)]
@@ -21,18 +24,45 @@ MODEL = {
 }
 
 
+def write_model(folder):
+    """The files of a model that transformers would write, in `folder`, where the other engine may be writing them too."""
+    import numpy
+    from safetensors.numpy import save_file
+
+    chance = numpy.random.default_rng(1)
+    hidden, inner, words = MODEL["hidden_size"], MODEL["intermediate_size"], MODEL["vocab_size"]
+    shapes = {"model.embed_tokens": (words, hidden), "lm_head": (words, hidden)}
+    for layer in range(MODEL["num_hidden_layers"]):
+        name = "model.layers.%d." % layer
+        shapes.update({name + "self_attn.%s_proj" % each: (hidden, hidden) for each in "qkvo"})
+        shapes.update({name + "mlp.gate_proj": (inner, hidden), name + "mlp.up_proj": (inner, hidden),
+                       name + "mlp.down_proj": (hidden, inner)})
+    weights = {name + ".weight": (chance.standard_normal(shape) * 1.5 / shape[1] ** 0.5).astype(numpy.float32)
+               for name, shape in shapes.items()}
+    norms = ["model.norm"] + ["model.layers.%d.%s_layernorm" % (layer, place) for layer in range(MODEL["num_hidden_layers"])
+                              for place in ("input", "post_attention")]
+    weights.update({name + ".weight": numpy.ones(hidden, numpy.float32) for name in norms})
+    part = pathlib.Path(tempfile.mkdtemp(dir=folder.parent))
+    (part / "config.json").write_text(json.dumps(MODEL))
+    save_file(weights, part / "model.safetensors", metadata={"format": "pt"})
+    try:
+        part.rename(folder)
+    except OSError:
+        shutil.rmtree(part)
+        assert folder.exists()
+
+
 def make_engine(folder, connected):
     from vllm import LLM
     from vllm.config import KVTransferConfig
 
-    model = folder / "model"
     more = {}
     if connected:
         more["kv_transfer_config"] = KVTransferConfig(
             kv_connector="NixlConnector", kv_role="kv_both", kv_buffer_device="cpu",
             kv_connector_extra_config={"backends": os.environ.get("HMC_TEST_BACKENDS", "HMC").split(",")})
-    return LLM(model=str(model), load_format="dummy", skip_tokenizer_init=True, dtype="float32", enforce_eager=True,
-               block_size=32, max_model_len=512, max_num_seqs=4, enable_prefix_caching=False, **more)
+    return LLM(model=str(folder / "model"), load_format="safetensors", skip_tokenizer_init=True, dtype="float32",
+               enforce_eager=True, block_size=32, max_model_len=512, max_num_seqs=4, enable_prefix_caching=False, **more)
 
 
 def generate(engine, count, params):
@@ -53,8 +83,7 @@ def wait_for(path, seconds=600):
 
 def main():
     folder, role = pathlib.Path(sys.argv[1]), sys.argv[2]
-    (folder / "model").mkdir(exist_ok=True)
-    (folder / "model/config.json").write_text(json.dumps(MODEL))
+    write_model(folder / "model")
     engine = make_engine(folder, role != "alone")
     if role == "prefill":
         made = generate(engine, 1, {"do_remote_decode": True, "do_remote_prefill": False, "remote_engine_id": None,

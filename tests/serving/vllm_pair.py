@@ -3,7 +3,7 @@
     vllm_pair.py <python with vLLM> [ours | plugin]...
 
 "ours" puts hmc.compat.nixl in the place of NIXL, "plugin" loads HMC's plug-in into NIXL's wheel. For each: the tokens are
-those of one engine alone, the bytes that the backend moved are counted, and when one block of what arrived is damaged the
+those of one engine alone, the bytes that the backend moved are counted, and when one byte of what arrived is flipped the
 tokens are others.
 """
 
@@ -86,8 +86,8 @@ def main():
         assert tokens == expected, "the decoder's tokens differ"
         assert len(counted) == 1 and counted[0].startswith("HMC ") and int(counted[0].split()[1]) > 0, counted
         damaged, counted = once(python, way, flip=True)
-        print("%-8s one block damaged: tokens %s" % (way, damaged), flush=True)
-        assert damaged != expected, "a damaged block changed nothing: the decoder does not use what arrived"
+        print("%-8s one byte flipped: tokens %s" % (way, damaged), flush=True)
+        assert damaged != expected, "a flipped byte changed nothing: the decoder does not use what arrived"
 
 
 if __name__ == "__main__":

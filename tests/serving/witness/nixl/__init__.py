@@ -1,5 +1,5 @@
 """A `nixl` that lets the tests look on: the package that HMC_TEST_NIXL names a folder of (our own, or NIXL's), whose
-transfers are counted and, where HMC_TEST_FLIP is set, damaged in one block when they have arrived."""
+transfers are counted and, where HMC_TEST_FLIP is set, damaged by one byte when they have arrived."""
 
 import importlib
 import os
