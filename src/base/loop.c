@@ -16,14 +16,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, BULK_AT_ONCE = 16 };
 enum { POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
 enum { BULK_COST = 40000, EXPRESS_COST = 15000, COST_MOST = 1000000 }; /* nanoseconds of a call */
 enum { MOVES_IN_A_ROW = 32 };                                          /* of the hot watch, before it is set aside */
-enum { SOON_NANOSECONDS = 200000 };
+enum { SOON_NANOSECONDS = 200000, SHARED_NANOSECONDS = 1000000 };
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
 #define WAKE_KEY UINT64_C(0)
@@ -161,6 +163,42 @@ static bool put_back(hmci_loop_t *loop) {
   return done;
 }
 
+/* Has another thread had the processor since this was asked last? */
+static bool was_preempted(hmci_loop_t *loop) {
+  struct rusage usage;
+  if (getrusage(RUSAGE_THREAD, &usage)) return false;
+  bool was = usage.ru_nivcsw != loop->preempted;
+  loop->preempted = usage.ru_nivcsw;
+  return was;
+}
+
+static uint64_t own_time(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* When a call began, by the clock, and by this thread's own time where the watch is suspected of long calls. */
+typedef struct beginning {
+  uint64_t clock, own;
+  bool suspected;
+} beginning_t;
+
+static beginning_t begin_call(const hmci_watch_t *watch) {
+  bool suspected = watch->cost > EXPRESS_COST;
+  return (beginning_t){hmci_now(), suspected ? own_time() : 0, suspected};
+}
+
+/* What a call took of its thread's time. The clock alone is wrong where others had the processor meanwhile, as who is
+ * answered by the call and runs on this very processor; asking for the thread's time at each call would cost too much. So
+ * a call that seems long makes its watch suspected first. */
+static uint64_t cost_of(hmci_loop_t *loop, const beginning_t *beginning) {
+  uint64_t took = hmci_now() - beginning->clock;
+  if (took <= EXPRESS_COST) return took;
+  if (!beginning->suspected) return 4 * (EXPRESS_COST + 1);
+  return was_preempted(loop) ? own_time() - beginning->own : took;
+}
+
 /* Moves a watch to the other set where its calls have become long, or short. In the loop's thread. */
 static void weigh(hmci_loop_t *loop, hmci_watch_t *watch, uint64_t took) {
   uint64_t cost = took < COST_MOST ? took : COST_MOST;
@@ -275,10 +313,11 @@ static uint32_t take_keys(hmci_loop_t *loop, bool due, uint64_t keys[CALLED_AT_O
 static bool call_watch(hmci_loop_t *loop, uint64_t key, uint32_t events) {
   hmci_loop_begin(loop);
   hmci_watch_t *watch = watch_of(loop, key);
-  uint64_t start = watch ? hmci_now() : 0;
+  beginning_t beginning = {0};
+  if (watch) beginning = begin_call(watch);
   bool moved = watch && watch->ready(watch, events);
   bool stays = watch && watch_of(loop, key) == watch;
-  if (stays) weigh(loop, watch, hmci_now() - start);
+  if (stays) weigh(loop, watch, cost_of(loop, &beginning));
   if (stays && moved && events != HMCI_SOON) loop->hot = watch;
   hmci_loop_unlock(loop);
   return moved;
@@ -355,11 +394,14 @@ static bool dispatch_polled(hmci_loop_t *loop) {
 }
 
 /* The other end of the watch that moved last runs on this processor, or would if it were let. */
-static bool shares_processor(hmci_loop_t *loop) {
+static bool shares_processor(hmci_loop_t *loop, uint64_t now) {
   hmci_loop_lock(loop);
   int descriptor = loop->hot ? loop->hot->descriptor : -1;
   hmci_loop_unlock(loop);
-  return hmci_processor_is_shared(descriptor);
+  if (descriptor == loop->shared && now < loop->shared_until) return true;
+  loop->shared = hmci_processor_is_shared(descriptor) ? descriptor : -1;
+  loop->shared_until = now + SHARED_NANOSECONDS;
+  return loop->shared >= 0;
 }
 
 /* Polls until nothing moved for `spin`; not where that keeps what it waits for from coming. */
@@ -372,9 +414,9 @@ static void spin(hmci_loop_t *loop) {
   bool aside = false;
   do {
     bool moved = false, others;
-    if (!looked && !in_a_row && hmci_now() - since > look_after) {
+    if (!looked && !in_a_row && (now = hmci_now()) - since > look_after) {
       looked = true;
-      if (shares_processor(loop)) break;
+      if (shares_processor(loop, now)) break;
     }
     for (int i = 0; i < POLLS_PER_LOOK && !moved; i++) moved = poll_hot(loop);
     in_a_row += moved;
@@ -419,6 +461,7 @@ void hmci_loop_close_descriptors(hmci_loop_t *loop) {
 
 static void init(hmci_loop_t *loop, uint64_t spin_time) {
   loop->spin = spin_time;
+  loop->shared = -1;
   hmci_list_t *lists[] = {&loop->timers, &loop->polled, &loop->due, &loop->kept, &loop->all};
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) hmci_list_init(lists[i]);
   atomic_init(&loop->earliest, HMCI_NEVER);

@@ -39,6 +39,9 @@ struct hmci_loop {
   hmci_timer_t *outside;         /* table; the one that runs without dispatch */
   _Atomic uint64_t earliest;     /* written under table; the first timer's deadline */
   hmci_watch_t *hot;             /* dispatch; the watch that moved last */
+  long preempted;                /* the loop's thread, as the next ones: how often others took its processor */
+  int shared;                    /* the descriptor whose other end was seen on this processor, */
+  uint64_t shared_until;         /* and how long that is believed */
   hmci_watch_t *aside;           /* table; a watch that epoll does not have while spin() polls it */
 };
 

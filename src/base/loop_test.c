@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -312,6 +314,54 @@ static bool see_bulk_calls(hmci_watch_t *watch, uint32_t events) {
 }
 
 /* The machine may be busy: the best of some tries counts. Without turns all tries see all of them pass. */
+/* Its call lets another thread have the processor, which keeps it for some milliseconds. */
+static _Atomic int preempted_calls;
+static bool let_others_run(hmci_watch_t *watch, uint32_t events) {
+  (void)watch;
+  if (!(events & EPOLLIN)) return false;
+  sched_yield();
+  atomic_fetch_add(&preempted_calls, 1);
+  return false;
+}
+
+static _Atomic bool rivals_end;
+static void *compete(void *unused) {
+  while (!atomic_load(&rivals_end)) continue;
+  return unused;
+}
+
+/* The time of a call that was interrupted by others is not the call's: it does not go to the bulk. */
+static void test_a_preempted_call_is_no_bulk(void **state) {
+  (void)state;
+  cpu_set_t all, one;
+  pthread_t rival;
+  assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+  int processor = sched_getcpu();
+  CPU_ZERO(&one);
+  CPU_SET((size_t)processor, &one);
+  assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* threads that this one starts inherit it */
+  assert_int_equal(pthread_create(&rival, NULL, compete, NULL), 0);
+  hmci_loop_t *alone;
+  hmci_watch_t watch = {.ready = let_others_run};
+  assert_int_equal(hmci_loop_create(0, "alone", &alone), HMC_SUCCESS);
+  int event = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK); /* stays readable */
+  assert_int_equal(hmci_loop_add(alone, &watch, event, EPOLLIN), HMC_SUCCESS);
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(&preempted_calls) < 20;) {
+    assert_true(hmci_now() < until);
+    sched_yield();
+  }
+  hmci_loop_lock(alone);
+  bool bulk = watch.bulk;
+  hmci_loop_unlock(alone);
+  hmci_loop_remove(alone, &watch);
+  atomic_store(&rivals_end, true);
+  pthread_join(rival, NULL);
+  hmci_loop_destroy(alone);
+  close(event);
+  sched_setaffinity(0, sizeof all, &all);
+  assert_false(bulk);
+}
+
 static void test_a_small_message_waits_for_one_bulk_call(void **state) {
   (void)state;
   enum { BULK = 40, TRIES = 30 };
@@ -433,6 +483,7 @@ int main(void) {
       cmocka_unit_test(test_a_timer_that_sets_itself_lets_others_in),
       cmocka_unit_test(test_all_that_are_polled_get_their_turn),
       cmocka_unit_test(test_a_small_message_waits_for_one_bulk_call),
+      cmocka_unit_test(test_a_preempted_call_is_no_bulk),
       cmocka_unit_test(test_two_loops_close_each_others_watches),
       cmocka_unit_test(test_a_child_closes_what_the_loop_has),
   };

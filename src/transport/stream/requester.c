@@ -191,8 +191,11 @@ hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *
       status = HMC_IN_PROGRESS;
       break;
     } else if (!looked && now - idle_since > look_after) {
-      looked = true; /* once: who shares the processor answers only when this thread sleeps */
-      if (hmci_processor_is_shared(requester->pipe->descriptor)) allowed = 0;
+      looked = true; /* once: who shares the processor answers only when this thread lets it run, or sleeps */
+      if (hmci_processor_is_shared(requester->pipe->descriptor)) {
+        allowed = 0;
+        sched_yield();
+      }
     }
   }
 
