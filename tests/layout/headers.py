@@ -1,4 +1,5 @@
-"""Checks that each public header compiles alone, without a warning, as C11, C++14 and C++17.
+"""Checks that each public header compiles alone, without a warning, as C11 and C++14, the oldest that we support, and
+that those which hold all the others (and the C++ ones) do so as C++17 and C++20 too.
 
 usage: headers.py INCLUDE_FOLDER C_COMPILER CXX_COMPILER
 """
@@ -31,7 +32,9 @@ def main():
             jobs.append((c_compiler, "c", "c11", include, header))
         if path.suffix in {".h", ".hpp"}:
             jobs.append((cxx_compiler, "c++", "c++14", include, header))
+        if path.suffix == ".hpp" or (path.suffix == ".h" and path.parent == include):
             jobs.append((cxx_compiler, "c++", "c++17", include, header))
+            jobs.append((cxx_compiler, "c++", "c++20", include, header))
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         faults = [fault for fault in pool.map(lambda job: compile_alone(*job), jobs) if fault]
     finish(faults, len(jobs), "compilations")

@@ -27,7 +27,7 @@ def test_requests(couple):
         assert b"".join(map(bytes, pieces)) == data[:2400].tobytes()
         with pytest.raises(hmc.OutOfRangeError):
             await remote.put_nb(b"x", 1 << 20)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
 
     run(main)
 

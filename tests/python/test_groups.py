@@ -39,7 +39,7 @@ def test_operations(world, via):
 
 LOST = """
 import hmc, os, time, signal
-group = hmc.groups.init(timeout=20)
+group = hmc.groups.init(timeout=100)
 if group.rank == 1:
     os.kill(os.getpid(), signal.SIGKILL)
 begin = time.monotonic()
@@ -47,7 +47,7 @@ try:
     group.barrier()
 except hmc.PeerLostError as error:
     assert "rank 1" in str(error), error
-    print("lost after", time.monotonic() - begin < 15)
+    print("lost after", time.monotonic() - begin < 60)
 """
 
 

@@ -314,9 +314,9 @@ def test_nothing_leaks():
 def test_import_is_light():
     code = textwrap.dedent("""
         import sys, time
-        begin = time.perf_counter()
+        begin = time.process_time()  # a busy machine makes the clock on the wall say more
         import hmc
-        took = time.perf_counter() - begin
+        took = time.process_time() - begin
         hmc.Context
         print(took, any(name in sys.modules for name in ("numpy", "torch", "asyncio")))
     """)
