@@ -80,7 +80,7 @@ void request_life(void **state) {
   const uint64_t size = 2 * MIB;
   hmc_remote_t *remote = remote_make(pair, "life", (there_t){.size = size});
   test_buffer_t local = local_make(pair, size, false);
-  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 20000};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .timeout_ms = PATIENCE_MS};
   hmc_request_t *request = NULL;
 
   assert_success(hmc_put_nb(local.region, 7, remote, 9, 0, NULL, &request));

@@ -213,7 +213,7 @@ void atomics_compare_and_swap(void **state) {
 /* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 static void await_seen(const test_buffer_t *local, hmc_remote_t *remote, uint64_t round) {
-  uint64_t seen = 0, limit = now_ms() + 20000;
+  uint64_t seen = 0, limit = now_ms() + PATIENCE_MS;
   while (seen < round && now_ms() < limit) {
     assert_success(hmc_get(local->region, 2048, remote, SIGNAL_SEEN, 8));
     test_buffer_load(local, 2048, &seen, sizeof seen);
@@ -313,7 +313,7 @@ void notification_comes_after_the_data(void **state) {
     memset(text, (int)('a' + round % 26), letters);
     frame_write(&local, 300, length, round);
     target_write_frame(pair, 0, 300, length, ~round);
-    command_t take = {.verb = VERB_NOTIFIED, .length = HMC_NOTIFICATION_MAX, .timeout_ms = 20000};
+    command_t take = {.verb = VERB_NOTIFIED, .length = HMC_NOTIFICATION_MAX, .timeout_ms = PATIENCE_MS};
     target_send(&pair->target, &take); /* it waits already */
     assert_success(put_notifying(&local, remote, length, text, letters));
     answer_t answer = target_receive(&pair->target);

@@ -297,7 +297,7 @@ void event_descriptor_tells(void **state) {
     size_t ended = 0;
     while (ended < MANY) {
       uint64_t count = 0;
-      assert_int_equal(poll(&ready, 1, 20000), 1);
+      assert_int_equal(poll(&ready, 1, PATIENCE_MS), 1);
       assert_int_equal(read(descriptor, &count, sizeof count), sizeof count);
       assert_true(count > 0);
       ended = 0;
@@ -343,7 +343,7 @@ void callbacks_come_once(void **state) {
   hmc_request_t *requests[MANY];
   bytes_fill(&local, 0, 1000, 0x5a);
   start_many(&local, remote, requests, &options);
-  uint64_t limit = now_ms() + 20000;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   while ((atomic_load(&calls.count) < MANY || !atomic_load(&calls.chained)) && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(&calls.chained), 1);
   assert_success(hmc_request_wait(calls.chain));

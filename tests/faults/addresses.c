@@ -46,7 +46,7 @@ void nobody_listens(void **state) {
   hmc_peer_t *peer = NULL;
   int foreign = foreign_socket(&port, false); /* bound, so that nobody else gets it; not listening */
   uint64_t start = now_ms();
-  assert_status(hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, 10000, &peer), HMC_NOT_FOUND);
+  assert_status(hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, PATIENCE_MS, &peer), HMC_NOT_FOUND);
   assert_took(start, 0, 0);
   assert_error_has_number(port);
   assert_error_names("127.0.0.1");

@@ -135,10 +135,10 @@ void nothing_left_by_contexts(void **state) {
   footprint_t start = footprint_of(scene);
   live_and_die(scene); /* what the C library and others open once stays open */
   const footprint_t allowed = {start.files + 2, start.threads, UINT64_MAX, start.target_files + 1};
-  footprint_settled(scene, &allowed, 20000);
+  footprint_settled(scene, &allowed, PATIENCE_MS);
   footprint_t first = footprint_settled(scene, &start, 200);
   for (int i = 0; i < 8; i++) live_and_die(scene);
-  footprint_t last = footprint_settled(scene, &first, 20000);
+  footprint_t last = footprint_settled(scene, &first, PATIENCE_MS);
   if (is_larger(&last, &first))
     fail_msg("after 1 and 9 contexts: files %d %d, threads %d %d, memfd mappings %d %d, the target's files %d %d",
              (int)first.files, (int)last.files, (int)first.threads, (int)last.threads, (int)first.mappings,

@@ -99,7 +99,7 @@ void target_killed_during_batches(void **state) {
   assert_success(hmc_batch_create(scene->local.region, scene->subject.remote, pieces, PIECES, &batch));
   traffic_start(scene, scene->bystander.remote);
   killer_start(&killer, scene->subject.target.process, 30);
-  uint64_t limit = now_ms() + 10000;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   while (status == HMC_SUCCESS && now_ms() < limit) {
     hmc_request_t *requests[STARTS] = {NULL};
     for (size_t i = 0; i < STARTS && status == HMC_SUCCESS; i++)
@@ -137,7 +137,7 @@ void target_killed_with_many_in_flight(void **state) {
   killer_t killer;
   traffic_start(scene, scene->bystander.remote);
   killer_start(&killer, scene->subject.target.process, 40);
-  uint64_t limit = now_ms() + 10000;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   for (uint64_t i = 0; status == HMC_SUCCESS && now_ms() < limit; i++) {
     hmc_request_t **request = &requests[i % IN_FLIGHT];
     if (*request) status = hmc_request_wait(*request);
@@ -209,7 +209,7 @@ static void become_prey(scene_t *scene, side_t *side, uint16_t port, hmc_peer_t 
 
 /* Waits until something has arrived. */
 static void await_bytes(const test_buffer_t *place) {
-  uint64_t limit = now_ms() + 20000, bytes = 0;
+  uint64_t limit = now_ms() + PATIENCE_MS, bytes = 0;
   while (bytes == 0 && now_ms() < limit) {
     sleep_ms(1);
     shared_begin();

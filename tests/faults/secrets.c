@@ -18,7 +18,7 @@ static void restart_with(scene_t *scene, const char *const *variables) {
 static hmc_status_t try_connect(hmc_context_t *context, uint16_t port) {
   hmc_peer_t *peer = NULL;
   uint64_t start = now_ms();
-  hmc_status_t status = hmc_context_connect(context, "127.0.0.1", port, stamp.type, 10000, &peer);
+  hmc_status_t status = hmc_context_connect(context, "127.0.0.1", port, stamp.type, PATIENCE_MS, &peer);
   assert_took(start, 0, 500);
   assert_true((status == HMC_SUCCESS) == (peer != NULL));
   hmc_peer_close(peer);

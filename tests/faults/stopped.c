@@ -160,8 +160,8 @@ void stopped_blocking_call_times_out(void **state) {
   test_buffer_t local;
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", DEADLINE_MS}, &context));
-  assert_success(hmc_context_connect(context, "127.0.0.1", scene->subject.port, stamp.type, 10000, &peer));
-  assert_success(hmc_remote_open(peer, "region", 10000, &remote));
+  assert_success(hmc_context_connect(context, "127.0.0.1", scene->subject.port, stamp.type, PATIENCE_MS, &peer));
+  assert_success(hmc_remote_open(peer, "region", PATIENCE_MS, &remote));
   assert_success(test_buffer_open(&local, context, cpu, REGION_SIZE, NULL, 0, true));
   bytes_fill(&local, 0, REGION_SIZE, NEW);
   stop_subject(scene);

@@ -15,7 +15,7 @@ struct fault_stamp stamp = {.memory = {HMC_MEMORY_CPU, 0}};
 void side_start(side_t *side, uint16_t port, uint64_t size, const char *const *variables) {
   *side = (side_t){0};
   target_start(&side->target, variables);
-  target_do(&side->target, (command_t){.verb = VERB_CREATE, .timeout_ms = 20000});
+  target_do(&side->target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
   command_t listening = {.verb = VERB_LISTEN, .text = "127.0.0.1", .value = port};
   side->port = (uint16_t)target_do(&side->target, listening);
   target_do(&side->target, (command_t){.verb = VERB_PLACE,
@@ -90,7 +90,7 @@ static void traffic_join(scene_t *scene) {
 
 void traffic_end(scene_t *scene) {
   uint64_t rounds = atomic_load(&scene->traffic_rounds),
-           limit = now_ms() + 20000; /* some more, after what the test did */
+           limit = now_ms() + PATIENCE_MS; /* some more, after what the test did */
   while (atomic_load(&scene->traffic_rounds) < rounds + 4 && now_ms() < limit) sleep_ms(2);
   rounds = atomic_load(&scene->traffic_rounds) - rounds;
   traffic_join(scene);
@@ -138,7 +138,7 @@ static int open_scene(void **state) {
   assert_non_null(scene);
   scene->test = test;
   *state = scene;
-  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", 20000},
+  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS},
                                     &scene->context));
   assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
   side_start(&scene->subject, 0, REGION_SIZE, NULL);

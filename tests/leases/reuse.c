@@ -43,7 +43,7 @@ static void assert_quiet(const pages_t *pages, uint64_t page) {
 
 /* Bytes of the holder have come to the page: a transfer is under way, or was. */
 static void await_bytes(const pages_t *pages, uint64_t page, uint8_t value) {
-  for (uint64_t limit = now_ms() + 20000; now_ms() < limit;)
+  for (uint64_t limit = now_ms() + PATIENCE_MS; now_ms() < limit;)
     if (owner_others(&pages->place, page * PAGE_BYTES, 8, value, value) < 8) return;
   fail_msg("nothing came to page %d", (int)page);
 }

@@ -448,7 +448,7 @@ void batch_with_all_options(void **state) {
       hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round + 10 * (uint64_t)lend};
       hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
                                          .flags = HMC_OPERATION_CHECKSUM,
-                                         .timeout_ms = 15000,
+                                         .timeout_ms = PATIENCE_MS,
                                          .signal = &signal,
                                          .notification = &round,
                                          .notification_size = sizeof round};
@@ -486,7 +486,7 @@ typedef struct third {
 static third_t third_open(context_pair_t *pair) {
   third_t third = {.peer = NULL};
   uint16_t port = 0;
-  hmc_context_options_t options = {.size = sizeof options, .name = "third", .timeout_ms = COUPLE_TIMEOUT_MS};
+  hmc_context_options_t options = {.size = sizeof options, .name = "third", .timeout_ms = PATIENCE_MS};
   assert_success(hmc_context_create(&options, &third.context));
   assert_success(hmc_context_listen(third.context, "127.0.0.1", 0, &port));
   assert_success(test_buffer_open(&third.place, third.context, stamp.far, SPREAD_SIZE, "third", HMC_REMOTE_ALL, true));

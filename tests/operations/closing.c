@@ -66,7 +66,7 @@ static void waiters_start(waiter_t *waiters, size_t count, pending_t *pending) {
 
 /* A thread that has begun sleeps nowhere but in the call that it makes. */
 static void await_asleep(const waiter_t *waiter) {
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   char path[64], phase = 'R';
   snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)atomic_load(&waiter->number));
   while (phase != 'S' && now_ms() < limit) {
@@ -131,7 +131,7 @@ void destroying_a_context_wakes_those_who_wait(void **state) {
   for (size_t i = 0; i < ROUNDS; i++) {
     hmc_peer_t *peer = NULL;
     assert_success(hmc_context_create(
-        &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", COUPLE_TIMEOUT_MS}, &contexts[i]));
+        &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", PATIENCE_MS}, &contexts[i]));
     assert_success(hmc_context_connect(contexts[i], "127.0.0.1", info.port, stamp.type, 0, &peer));
     assert_success(hmc_remote_open(peer, "distant", 0, &remotes[i]));
     assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));

@@ -33,7 +33,7 @@ static hmc_context_t *context_make(const char *name) {
   while (place < CONTEXTS_MAX && contexts[place]) place++;
   assert_true(place < CONTEXTS_MAX);
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), name, COUPLE_TIMEOUT_MS}, &contexts[place]));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), name, PATIENCE_MS}, &contexts[place]));
   return contexts[place];
 }
 
@@ -161,7 +161,7 @@ uint64_t owner_frame_check(const test_buffer_t *place, uint64_t offset, uint64_t
 void distant_start(distant_t *distant, context_pair_t *pair) {
   *distant = (distant_t){.peer = NULL};
   target_start(&distant->target, NULL);
-  target_do(&distant->target, (command_t){.verb = VERB_CREATE, .timeout_ms = COUPLE_TIMEOUT_MS});
+  target_do(&distant->target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
   uint16_t port = (uint16_t)target_do(&distant->target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
   target_do(&distant->target, (command_t){.verb = VERB_PLACE,
                                           .memory = stamp.far,

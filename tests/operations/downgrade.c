@@ -61,9 +61,9 @@ static void slower_way_is_told_once(void **state) {
   char text[4096];
   uint16_t port = 0;
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", COUPLE_TIMEOUT_MS}, &here));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", COUPLE_TIMEOUT_MS}, &there));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", PATIENCE_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
   hmc_log_set_callback(on_line, NULL);
   hmc_log_set_level(HMC_LOG_WARNING);
@@ -103,9 +103,9 @@ static void any_failure_falls_back(void **state) {
   uint16_t port = 0;
   is_main = true;
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", COUPLE_TIMEOUT_MS}, &here));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", COUPLE_TIMEOUT_MS}, &there));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", PATIENCE_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
   for (size_t i = 0; i < COUNT_OF(failures); i++) {
     hmc_peer_t *peer = NULL, *back = NULL;

@@ -158,7 +158,7 @@ void callbacks_are_called_exactly_once(void **state) {
       hmc_request_free(request);
       assert_int_equal(atomic_load(&calls), i + 1);
     }
-    uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+    uint64_t limit = now_ms() + PATIENCE_MS;
     while (atomic_load(&calls) < PUTS && now_ms() < limit) sleep_ms(1);
     sleep_ms(20);
     assert_int_equal(atomic_load(&calls), PUTS);
@@ -188,7 +188,7 @@ void callbacks_may_not_connect(void **state) {
   hmc_operation_options_t options = {
       .size = sizeof(hmc_operation_options_t), .callback = dial_in_callback, .user = &dial};
   hmc_request_t *request = NULL;
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &request));
   while (atomic_load(&dial.status) < 0 && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(&dial.status), HMC_UNSUPPORT);

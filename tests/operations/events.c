@@ -16,7 +16,7 @@ static bool is_readable(int descriptor, int timeout_ms) {
 
 static void drain(int descriptor) {
   uint64_t count = 0;
-  assert_true(is_readable(descriptor, 20000));
+  assert_true(is_readable(descriptor, PATIENCE_MS));
   assert_int_equal(read(descriptor, &count, sizeof count), sizeof count);
   assert_true(count > 0);
 }
@@ -112,7 +112,7 @@ static void on_complete(hmc_request_t *request, hmc_status_t status, void *user)
 }
 
 static void await_calls(_Atomic uint32_t *count, uint32_t wanted) {
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   while (atomic_load(count) < wanted && now_ms() < limit) sleep_ms(1);
   assert_int_equal(atomic_load(count), wanted);
 }

@@ -29,7 +29,7 @@ static void close_the_others(hmc_request_t *request, hmc_status_t status, void *
   (void)request, (void)status;
   closer_t *closer = user;
   atomic_fetch_add(closer->inside, 1);
-  for (uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS; atomic_load(closer->inside) < 2 && now_ms() < limit;)
+  for (uint64_t limit = now_ms() + PATIENCE_MS; atomic_load(closer->inside) < 2 && now_ms() < limit;)
     ;
   hmc_region_close(closer->region);
   hmc_peer_close(closer->peer);
@@ -59,7 +59,7 @@ void two_callbacks_close_each_others(void **state) {
       hmc_operation_options_t options = {.size = sizeof options, .callback = close_the_others, .user = &closers[i]};
       assert_success(hmc_put_nb(nears[i].region, 0, fars[i].remote, 0, LENGTH, &options, &requests[i]));
     }
-    for (uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS; atomic_load(&done) < 2 && now_ms() < limit;) sleep_ms(1);
+    for (uint64_t limit = now_ms() + PATIENCE_MS; atomic_load(&done) < 2 && now_ms() < limit;) sleep_ms(1);
     assert_int_equal(atomic_load(&done), 2);
     for (int i = 0; i < 2; i++) {
       hmc_request_free(requests[i]);
@@ -99,7 +99,7 @@ void peers_that_hang_up_at_once(void **state) {
   }
   for (uint32_t i = 0; i < count; i++) {
     hmc_peer_info_t info = {.size = sizeof info, .state = HMC_PEER_CONNECTED};
-    for (uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS; info.state != HMC_PEER_GONE && now_ms() < limit; sleep_ms(1))
+    for (uint64_t limit = now_ms() + PATIENCE_MS; info.state != HMC_PEER_GONE && now_ms() < limit; sleep_ms(1))
       assert_success(hmc_peer_get_info(accepted[i], &info));
     assert_int_equal(info.state, HMC_PEER_GONE);
   }
@@ -121,7 +121,7 @@ static void *close_at_once(void *argument) {
   host_t *host = argument;
   for (uint32_t i = 0; i < host->count; i++) {
     hmc_peer_t *peer = NULL;
-    if (hmc_context_accept(host->context, COUPLE_TIMEOUT_MS, &peer) != HMC_SUCCESS) break;
+    if (hmc_context_accept(host->context, PATIENCE_MS, &peer) != HMC_SUCCESS) break;
     hmc_peer_close(peer);
   }
   return NULL;
@@ -139,7 +139,7 @@ void hosts_that_hang_up_at_once(void **state) {
   pthread_join(thread, NULL);
   for (int i = 0; i < PEERS; i++) {
     hmc_peer_info_t info = {.size = sizeof info, .state = HMC_PEER_CONNECTED};
-    for (uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS; info.state != HMC_PEER_GONE && now_ms() < limit; sleep_ms(1))
+    for (uint64_t limit = now_ms() + PATIENCE_MS; info.state != HMC_PEER_GONE && now_ms() < limit; sleep_ms(1))
       assert_success(hmc_peer_get_info(peers[i], &info));
     assert_int_equal(info.state, HMC_PEER_GONE);
     hmc_peer_close(peers[i]);
@@ -193,7 +193,7 @@ void a_child_connects_or_is_told_why(void **state) {
     hmc_context_t *context = NULL;
     hmc_peer_t *peer = NULL;
     bool good = hmc_context_create(NULL, &context) == HMC_SUCCESS;
-    hmc_status_t connected = hmc_context_connect(context, "127.0.0.1", port, stamp.type, COUPLE_TIMEOUT_MS, &peer);
+    hmc_status_t connected = hmc_context_connect(context, "127.0.0.1", port, stamp.type, PATIENCE_MS, &peer);
     if (stamp.type == HMC_CONNECTION_UCX) {
       good = good && connected == HMC_UNSUPPORT && strstr(hmc_last_error(), "forked");
     } else {
@@ -221,7 +221,7 @@ void a_child_keeps_no_peer_alive(void **state) {
   pid_t parent = fork();
   assert_true(parent >= 0);
   if (parent == 0) become_parent(port, ends[1]);
-  assert_success(hmc_context_accept(pair->here, COUPLE_TIMEOUT_MS, &peer));
+  assert_success(hmc_context_accept(pair->here, PATIENCE_MS, &peer));
   assert_int_equal(read(ends[0], answer, sizeof answer), sizeof answer);
   assert_success(hmc_remote_open(peer, "parent's", 0, &remote));
   assert_success(hmc_put(local.region, 0, remote, 0, LENGTH));

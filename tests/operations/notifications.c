@@ -262,7 +262,7 @@ static void *receive_one(void *argument) {
   uint8_t data[64];
   size_t size = 0;
   uint64_t start = now_ms();
-  picky->status = hmc_notification_receive(picky->context, data, picky->capacity, &size, NULL, COUPLE_TIMEOUT_MS);
+  picky->status = hmc_notification_receive(picky->context, data, picky->capacity, &size, NULL, PATIENCE_MS);
   picky->took = now_ms() - start;
   return NULL;
 }

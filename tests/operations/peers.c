@@ -44,7 +44,7 @@ static hub_t hub;
 
 static void target_open(target_t *target) {
   target_start(target, NULL);
-  target_do(target, (command_t){.verb = VERB_CREATE, .timeout_ms = 30000});
+  target_do(target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
   target_do(target, (command_t){.verb = VERB_PLACE, .memory = cpu, .length = 2 * ROOM});
 }
 
@@ -231,7 +231,7 @@ static void thousand_peers(void **state) {
   print_message("%u peers in %d ms\n", PEERS, (int)(now_ms() - start));
   /* some hang up; the others do not notice */
   for (size_t i = 1; i < TARGETS; i++) target_stop(&targets[i]);
-  uint64_t limit = now_ms() + 20000;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   for (uint32_t i = 0; i < PEERS; i++) {
     if (i % TARGETS == 0) {
       check_hub_exchange(peers[i], &local, i);

@@ -13,7 +13,7 @@
 static hmc_event_t next_event(hmc_context_t *context, hmc_event_kind_t kind) {
   hmc_event_t event = HMC_EVENT_INIT;
   size_t count = 0;
-  assert_success(hmc_poll(context, &event, 1, &count, COUPLE_TIMEOUT_MS));
+  assert_success(hmc_poll(context, &event, 1, &count, PATIENCE_MS));
   assert_int_equal(count, 1);
   assert_int_equal(event.kind, kind);
   assert_int_equal(event.size, sizeof event);
@@ -49,7 +49,7 @@ void poll_tells_in_order(void **state) {
   uint8_t text[3] = {1, 2, 3};
   far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64});
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "third", COUPLE_TIMEOUT_MS}, &third));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "third", PATIENCE_MS}, &third));
   test_buffer_t local;
   assert_success(test_buffer_open(&local, third, stamp.near, 64, NULL, 0, false));
   assert_success(hmc_context_connect(third, "127.0.0.1", pair->port, stamp.type, 0, &peer));
@@ -96,7 +96,7 @@ void poll_gives_out_requests(void **state) {
   }
   while (all < REQUESTS - REQUESTS / 10) {
     events[0].size = sizeof events[0];
-    assert_success(hmc_poll(pair->here, events, COUNT_OF(events), &count, COUPLE_TIMEOUT_MS));
+    assert_success(hmc_poll(pair->here, events, COUNT_OF(events), &count, PATIENCE_MS));
     assert_in_range(count, 1, COUNT_OF(events));
     for (size_t i = 0; i < count; i++, all++) {
       assert_int_equal(events[i].kind, HMC_EVENT_COMPLETION);
@@ -129,7 +129,7 @@ void poll_has_a_descriptor(void **state) {
   assert_success(hmc_atomic_nb(distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &options, &two));
   assert_false(is_readable(descriptor, 20));
   distant_continue(&distant);
-  assert_true(is_readable(descriptor, COUPLE_TIMEOUT_MS));
+  assert_true(is_readable(descriptor, PATIENCE_MS));
   assert_success(hmc_request_wait(one));
   assert_success(hmc_request_wait(two)); /* waiting takes no event away */
   assert_true(is_readable(descriptor, 0));
@@ -172,12 +172,12 @@ static hmc_status_t wait_polling(hmc_context_t *context) {
 }
 static hmc_status_t wait_accepting(hmc_context_t *context) {
   hmc_peer_t *peer;
-  return hmc_context_accept(context, 10 * COUPLE_TIMEOUT_MS, &peer);
+  return hmc_context_accept(context, 10 * PATIENCE_MS, &peer);
 }
 static hmc_status_t wait_receiving(hmc_context_t *context) {
   uint8_t data[8];
   size_t size;
-  return hmc_notification_receive(context, data, sizeof data, &size, NULL, 10 * COUPLE_TIMEOUT_MS);
+  return hmc_notification_receive(context, data, sizeof data, &size, NULL, 10 * PATIENCE_MS);
 }
 
 static void *run_guest(void *argument) {
@@ -217,7 +217,7 @@ void poll_ends_when_interrupted(void **state) {
   hmc_context_interrupt(NULL);
   hmc_context_t *brief = NULL;
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", COUPLE_TIMEOUT_MS}, &brief));
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "brief", PATIENCE_MS}, &brief));
   guest_t last[] = {{.wait = wait_polling}, {.wait = wait_accepting}, {.wait = wait_receiving}};
   guests_start(last, COUNT_OF(last), brief);
   hmc_context_destroy(brief);

@@ -136,7 +136,7 @@ typedef struct watcher {
 static void *watch_rounds(void *argument) {
   watcher_t *watcher = argument;
   for (uint64_t round = 1; round <= watcher->rounds; round++) {
-    uint64_t limit = now_ms() + 4 * COUPLE_TIMEOUT_MS;
+    uint64_t limit = now_ms() + 4 * PATIENCE_MS;
     while (word_load(watcher->flag, 0) < round && now_ms() < limit)
       ;
     if (word_load(watcher->flag, 0) < round) break;
@@ -148,7 +148,7 @@ static void *watch_rounds(void *argument) {
 }
 
 static void await_seen(watcher_t *watcher, uint64_t round) {
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   while (atomic_load(&watcher->seen) < round && now_ms() < limit) sched_yield();
 }
 

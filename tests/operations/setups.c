@@ -23,7 +23,7 @@ static int silent_listener(uint16_t *port) {
 static hmc_event_t next_completion(hmc_context_t *context) {
   hmc_event_t event = HMC_EVENT_INIT;
   size_t count = 0;
-  assert_success(hmc_poll_kinds(context, HMC_EVENT_BIT(HMC_EVENT_COMPLETION), &event, 1, &count, COUPLE_TIMEOUT_MS));
+  assert_success(hmc_poll_kinds(context, HMC_EVENT_BIT(HMC_EVENT_COMPLETION), &event, 1, &count, PATIENCE_MS));
   return event;
 }
 

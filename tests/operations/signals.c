@@ -10,7 +10,7 @@
 /* ---- never early */
 
 static void await_word(const test_buffer_t *local, hmc_remote_t *remote, uint64_t offset, uint64_t wanted) {
-  uint64_t seen = 0, limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t seen = 0, limit = now_ms() + PATIENCE_MS;
   while (seen < wanted && now_ms() < limit) {
     assert_success(hmc_get(local->region, 2048, remote, offset, 8));
     test_buffer_load(local, 2048, &seen, sizeof seen);
@@ -79,7 +79,7 @@ static uint64_t round_length(uint64_t round) { return round % 5 ? 1 + mix(round)
 
 /* Spins, but lets others run on a machine with few processors. */
 static bool await_own_word(const test_buffer_t *words, uint64_t offset, uint64_t wanted) {
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   uint32_t looks = 0;
   while (word_load(words, offset) != wanted)
     if (++looks % 1024 == 0 && now_ms() > limit) return false;
@@ -127,7 +127,7 @@ static void signal_rounds(context_pair_t *pair, bool lend_data, bool lend_words)
   for (uint64_t round = 1; round <= rounds && status == HMC_SUCCESS; round++) {
     hmc_signal_t signal = {words.remote, 8, round % 2 ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP, round % 2 ? 1 : round};
     status = put_round(&local, data.remote, round, &signal);
-    uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+    uint64_t limit = now_ms() + PATIENCE_MS;
     while (atomic_load(&watcher.seen) < round && now_ms() < limit) spin_ns(1000);
   }
   pthread_join(watcher.thread, NULL);
@@ -186,7 +186,7 @@ void signal_after_a_get(void **state) {
     for (uint64_t round = 1; round <= eraser.rounds && status == HMC_SUCCESS; round++) {
       hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round};
       frame_write(&local, 512, length, ~round);
-      uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+      uint64_t limit = now_ms() + PATIENCE_MS;
       while (atomic_load(&eraser.ready) < round && now_ms() < limit) spin_ns(1000);
       status = get_with(&local, 512, data.remote, 512, length,
                         &(hmc_operation_options_t){.size = sizeof(hmc_operation_options_t), .signal = &signal});
@@ -359,7 +359,7 @@ static void note_written(void *user) {
 }
 
 static void await_call(const told_t *told, uint32_t before) {
-  uint64_t limit = now_ms() + COUPLE_TIMEOUT_MS;
+  uint64_t limit = now_ms() + PATIENCE_MS;
   while (atomic_load(&told->calls) == before && now_ms() < limit) sched_yield();
   assert_true(atomic_load(&told->calls) > before);
 }

@@ -120,7 +120,7 @@ typedef struct waiter {
 
 static void *wait_for_word(void *argument) {
   waiter_t *waiter = argument;
-  waiter->status = hmc_signal_wait(waiter->region, 8, HMC_COMPARE_GE, 5, COUPLE_TIMEOUT_MS, &waiter->seen);
+  waiter->status = hmc_signal_wait(waiter->region, 8, HMC_COMPARE_GE, 5, PATIENCE_MS, &waiter->seen);
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &waiter->used);
   return NULL;
 }

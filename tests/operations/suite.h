@@ -45,8 +45,6 @@ typedef struct pair {
   uint16_t port;
 } context_pair_t;
 
-#define COUPLE_TIMEOUT_MS 20000u
-
 /* Makes two contexts and connects them, with `settings` (pairs "NAME", "value", ended by NULL; may be NULL) in force
  * for both. Ends with the test at the latest. Asserts. */
 void context_pair_open(context_pair_t *pair, const char *const *settings);

@@ -173,12 +173,12 @@ void deadline_shorter_than_the_context(void **state) {
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hasty", 200}, &hasty));
   assert_success(hmc_peer_get_info(distant.peer, &info));
-  assert_success(hmc_context_connect(hasty, "127.0.0.1", info.port, stamp.type, 10000, &peer));
-  assert_success(hmc_remote_open(peer, "distant", 10000, &remote));
+  assert_success(hmc_context_connect(hasty, "127.0.0.1", info.port, stamp.type, PATIENCE_MS, &peer));
+  assert_success(hmc_remote_open(peer, "distant", PATIENCE_MS, &remote));
   assert_success(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
   uint64_t before = distant_word(&distant);
   distant_stop(&distant);
-  uint64_t start = now_ms(); /* shorter than its context's 20 s */
+  uint64_t start = now_ms(); /* shorter than its context's */
   assert_status(finish(start_word(&distant, 120)), HMC_TIMEOUT);
   assert_took(start, 120, 120);
   start = now_ms(); /* the context's, blocking and not */
@@ -190,7 +190,7 @@ void deadline_shorter_than_the_context(void **state) {
   assert_status(finish(request), HMC_TIMEOUT);
   assert_took(start, 200, 200);
   /* and longer than the context's: it lives to see the peer go on */
-  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 20000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = PATIENCE_MS};
   assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &patient, &request));
   sleep_ms(400);
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS);

@@ -69,7 +69,7 @@ void rails_are_wanted_by_both(void **state) {
   assert_success(
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "third"}, &third));
   unsetenv("HMC_RDMA_RAILS");
-  assert_success(hmc_context_connect(third, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 10000, &peer));
+  assert_success(hmc_context_connect(third, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, PATIENCE_MS, &peer));
   assert_int_equal(nic_counts().queue_pairs, 4);
   hmc_context_destroy(third);
 }

@@ -68,17 +68,17 @@ bool pattern_is(hmc_region_t *region, uint64_t offset, uint64_t length, uint64_t
 
 hmc_status_t scene_try(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there, unsigned rights) {
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "here", .timeout_ms = 20000},
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "here", .timeout_ms = PATIENCE_MS},
       &scene->here));
   assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "there", .timeout_ms = 20000},
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "there", .timeout_ms = PATIENCE_MS},
       &scene->there));
   assert_success(hmc_context_listen(scene->there, "127.0.0.1", 0, &scene->port));
   assert_success(
       hmc_region_allocate(scene->here, (hmc_memory_t){here, 0}, ROOM, "here", HMC_REMOTE_ALL, &scene->local));
   assert_success(hmc_region_allocate(scene->there, (hmc_memory_t){there, 0}, ROOM, "there", rights, &scene->far));
   hmc_status_t status =
-      hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 10000, &scene->peer);
+      hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, PATIENCE_MS, &scene->peer);
   if (status != HMC_SUCCESS) return status;
   assert_success(hmc_context_accept(scene->there, 0, &scene->back));
   assert_success(hmc_remote_open(scene->peer, "there", 0, &scene->remote));

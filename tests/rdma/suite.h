@@ -17,6 +17,9 @@
 #define MIB (UINT64_C(1024) * KIB)
 #define ROOM (4 * MIB)
 
+/* How long a test waits for what must come: on a machine with much else to do, too. */
+#define PATIENCE_MS 60000u
+
 /* Two contexts, connected both ways of looking: `peer` is what `here` dialled, `back` the same connection as `there`
  * sees it. Each has a region of ROOM bytes, of memory `kind`, the one there named "there". */
 typedef struct scene {

@@ -86,8 +86,8 @@ static void brief_open(brief_t *brief, const owner_t *owner, uint64_t timeout_ms
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.timeout_ms = timeout_ms;
   assert_success(hmc_context_create(&options, &brief->context));
-  assert_success(hmc_context_connect(brief->context, "127.0.0.1", owner->port, stamp.type, 20000, &brief->peer));
-  assert_success(hmc_remote_open(brief->peer, "lent", 20000, &brief->remote));
+  assert_success(hmc_context_connect(brief->context, "127.0.0.1", owner->port, stamp.type, PATIENCE_MS, &brief->peer));
+  assert_success(hmc_remote_open(brief->peer, "lent", PATIENCE_MS, &brief->remote));
   assert_success(hmc_region_register(brief->context, brief->words, sizeof brief->words, NULL, 0, &brief->region));
 }
 

@@ -21,7 +21,6 @@
 #include <sys/wait.h>
 
 #define ROOM (12 * MIB) /* of this side's memory and of the target's, in place 0 */
-#define PATIENCE_MS 20000u
 enum { OLD = 0x11, NEW = 0x22, SOURCE = 0x33, REFILL = 0xee };
 
 static const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
