@@ -33,7 +33,7 @@ static void expect_entrance(scene_t *scene) {
   hmc_peer_t *peer = NULL;
   hmc_remote_t *remote = NULL;
   uint64_t start = now_ms();
-  assert_success(hmc_context_connect(scene->context, "127.0.0.1", scene->subject.port, stamp.type, 15000, &peer));
+  assert_success(hmc_context_connect(scene->context, "127.0.0.1", scene->subject.port, stamp.type, PATIENCE_MS, &peer));
   assert_success(hmc_remote_open(peer, "region", 0, &remote));
   assert_success(exchange(&scene->local, 0, remote, 0, TRAFFIC_ROOM, 3, 1));
   assert_took(start, 0, 7000);
