@@ -39,17 +39,33 @@ def git(root, *words):
     return done.stdout.decode("utf-8", "replace")
 
 
+def shape(lines):
+    """What is left of lines whose names and line breaks do not matter."""
+    return re.sub(r"\s+", "", re.sub(r"\w+", "x", " ".join(lines)))
+
+
 def changed_lines(root, commit):
-    """Lines of code that a commit writes or removes; what it removes in one place and adds in another is moved."""
+    """Lines of code that a commit writes or removes. What it removes in one place and adds in another is moved, and
+    where only names differ it is renamed: neither counts."""
     added, removed = collections.Counter(), collections.Counter()
+    hunk = {"+": [], "-": []}
     code = False
+
+    def end_hunk():
+        if shape(hunk["+"]) != shape(hunk["-"]):
+            added.update(hunk["+"])
+            removed.update(hunk["-"])
+        hunk["+"], hunk["-"] = [], []
+
     for line in git(root, "show", "--format=", "-M", "-C", "--unified=0", "--no-color", commit).splitlines():
         if line.startswith("diff --git "):
+            end_hunk()
             code = not NOT_CODE.search(line.rsplit(" b/", 1)[-1])
-        elif code and line.startswith("+") and not line.startswith("+++ "):
-            added[line[1:].strip()] += 1
-        elif code and line.startswith("-") and not line.startswith("--- "):
-            removed[line[1:].strip()] += 1
+        elif line.startswith("@@ "):
+            end_hunk()
+        elif code and line[:1] in hunk and not line.startswith(("+++ ", "--- ")):
+            hunk[line[0]].append(line[1:].strip())
+    end_hunk()
     return sum((added - removed).values()) + sum((removed - added).values())
 
 
@@ -103,7 +119,10 @@ SAMPLES = [  # first line and body, lines of the file, what must be found
     ("Add a file\n\nSigned-off-by: A B <a@b>\n", ["eight"], "no body"),
     ("Add a file\nthat does much" + BODY, ["nine"], "an empty line is missing"),
     ("Write it all" + BODY, ["new %d" % i for i in range(501)], "lines of code"),
+    ("Negate it all" + BODY, ["!new %d" % i for i in range(501)], "lines of code"),
+    ("Write it again" + BODY, ["new %d" % i for i in range(501)], "lines of code"),
     ("Turn it round" + BODY, ["new %d" % i for i in reversed(range(501))], None),
+    ("Rename it all" + BODY, ["fresh %d" % i for i in reversed(range(501))], None),
 ]
 
 
