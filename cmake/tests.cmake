@@ -2,7 +2,8 @@
 #
 #   hmc_add_test(<name> [ALONE] [TIMEOUT <seconds>] [LABELS <label>...] COMMAND <target or program> [<argument>...])
 #
-# LABELS: `core` marks what `make test` runs under the sanitizers too, `long` what only `make test-all` runs.
+# LABELS: `core` marks what `make test` runs under the sanitizers too. What only `make test-all` runs is `long`, or
+# `matrix`: one more transport or memory for a suite that `make test` runs on others (under the sanitizers too).
 # ALONE: no other test runs meanwhile (for what measures time or needs all cores); the test gets the label `alone`.
 
 find_package(PkgConfig REQUIRED)
