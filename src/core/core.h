@@ -394,8 +394,6 @@ void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
 void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *region);
 /* Ends the requests that move bytes of a local region; none of them touches it when it returns. */
 void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region);
-/* Ends the copies of a peer's requests that workers do; `wait`: none of them goes on when it returns. */
-void hmci_requests_end_work(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status, bool wait);
 void hmci_requests_open(hmc_context_t *context);
 void hmci_requests_close(hmc_context_t *context);
 /* Frees all requests of a context whose peers are closed. */

@@ -185,7 +185,7 @@ static void on_loss(hmci_timer_t *timer) {
   hmci_checksums_end(peer->context, peer, HMC_PEER_LOST);
   hmci_post_end(peer, HMC_PEER_LOST);
   hmci_delays_end(peer->context, peer, HMC_PEER_LOST);
-  hmci_requests_end_work(peer->context, peer, HMC_PEER_LOST, false);
+  hmci_works_end(&peer->context->workers, peer, HMC_PEER_LOST, false);
   hmci_channel_hang_up(&peer->channel); /* it may be this side alone that has found the connection broken */
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
@@ -237,7 +237,7 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_checksums_end(context, peer, HMC_CANCELLED);
   hmci_post_end(peer, HMC_CANCELLED);
   hmci_delays_end(context, peer, HMC_CANCELLED);
-  hmci_requests_end_work(context, peer, HMC_CANCELLED, true);
+  hmci_works_end(&context->workers, peer, HMC_CANCELLED, true);
   hmci_setups_end(&context->setups, peer, HMC_CANCELLED, true);
   hmci_requests_await_users(context, peer);
   hmci_queues_forget(context, peer);

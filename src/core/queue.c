@@ -82,9 +82,39 @@ static void add_signal(hmci_flight_t *flight, const hmc_signal_t *signal, uint64
   operation->atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
 }
 
-/* Hands a flight to the transport; gives it back where that fails. */
+/* Goes on with a flight whose bytes have been moved, with that status. */
+static void go_on(hmci_work_t *work, hmc_status_t status) {
+  hmci_flight_t *flight = HMCI_CONTAINER(work, hmci_flight_t, work);
+  const hmc_peer_t *peer = work->peer;
+  hmci_operation_t *next = flight->count > 1 ? &flight->chain[1] : NULL;
+  hmci_operation_complete(&flight->chain[0], status);
+  if (!next) return;
+  next->chained = next->held = false; /* what it came after is done */
+  if (status == HMC_SUCCESS) status = peer->transport->ops->submit(peer->connection->state, next, 1);
+  if (status != HMC_SUCCESS) hmci_operation_complete(next, status);
+}
+
+/* Gives the bytes to the workers where the transport wants that. */
+static bool start_work(hmc_queue_t *queue, hmci_flight_t *flight) {
+  hmc_peer_t *peer = flight->lane->peer;
+  const hmci_transport_ops_t *ops = peer->transport->ops;
+  hmci_operation_t *first = &flight->chain[0];
+  if (!ops->moves || first->kind > HMCI_GET) return false;
+  if (!ops->moves(peer->connection->state, first->remote_state, first->local->ops, first->kind, first->single.length))
+    return false;
+  flight->working = true;
+  flight->work.operation = first;
+  flight->work.peer = peer;
+  flight->work.mapped = NULL;
+  flight->work.go_on = go_on;
+  if (!hmci_work_start(&queue->context->workers, &flight->work)) flight->working = false;
+  return flight->working;
+}
+
+/* Hands a flight to the workers or to the transport; gives it back where that fails. */
 static hmc_status_t launch(hmc_queue_t *queue, hmci_flight_t *flight) {
   hmc_peer_t *peer = flight->lane->peer;
+  if (start_work(queue, flight)) return HMC_SUCCESS;
   hmc_status_t status = peer->transport->ops->submit(peer->connection->state, flight->chain, flight->count);
   if (status == HMC_SUCCESS) return status;
   hmci_operation_kind_t kind = flight->chain[0].kind;

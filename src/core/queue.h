@@ -24,7 +24,9 @@ typedef struct hmci_flight {
   void *message;      /* the copy of a long notification */
   hmci_far_end_t end; /* for texts */
   uint64_t length;    /* likewise */
-  uint32_t count;     /* operations of the chain */
+  bool working;       /* the first one is moved by workers */
+  hmci_work_t work;
+  uint32_t count; /* operations of the chain */
   hmci_operation_t chain[2];
   uint8_t copied[HMC_QUEUE_COPIED]; /* the bytes of a small put or notification */
 } hmci_flight_t;

@@ -115,6 +115,7 @@ static void note_failure(hmci_lane_t *lane, const hmci_flight_t *flight, hmc_sta
 
 void hmci_flight_give(hmc_queue_t *queue, hmci_flight_t *flight) {
   hmci_lane_t *lane = flight->lane;
+  if (flight->working) hmci_work_leave(&flight->work);
   free(flight->message);
   flight->message = NULL;
   hmci_list_remove(&flight->link);
@@ -152,6 +153,10 @@ void hmci_lane_reap(hmc_queue_t *queue, hmci_lane_t *lane) {
 /* Ends the operations of a flight. The queue is driving. */
 static void cancel(hmci_flight_t *flight, hmc_status_t status) {
   hmc_peer_t *peer = flight->lane->peer;
+  if (flight->working && hmci_work_stop(&flight->work, status)) {
+    hmci_operation_sleep(hmci_flight_last(flight), HMCI_NEVER); /* it ends by itself, soon */
+    return;
+  }
   for (uint32_t i = 0; i < flight->count; i++) {
     if (hmci_operation_is_complete(&flight->chain[i])) continue;
     peer->transport->ops->cancel(peer->connection->state, &flight->chain[i], status);
@@ -172,12 +177,25 @@ static void await_briefly(hmc_peer_t *peer, hmci_operation_t *operation, uint64_
   }
 }
 
+/* Workers move the bytes, and this thread where it has as long; what comes behind is moved on by the loop. */
+static void await_work(hmci_flight_t *flight, uint64_t deadline) {
+  hmci_operation_t *last = hmci_flight_last(flight);
+  if (deadline < last->deadline) {
+    hmci_operation_sleep(last, deadline);
+    return;
+  }
+  hmci_work_help(&flight->work, last->deadline, hmci_loop_is_own(flight->work.peer->context->loop));
+  if (!hmci_operation_sleep(last, last->deadline)) cancel(flight, HMC_TIMEOUT);
+}
+
 bool hmci_flight_await(hmc_queue_t *queue, hmci_flight_t *flight, uint64_t deadline) {
   hmc_peer_t *peer = flight->lane->peer;
   hmci_operation_t *last = hmci_flight_last(flight);
   atomic_store(&queue->driving, peer);
   if (!hmci_operation_is_complete(last)) {
-    if (deadline < last->deadline) {
+    if (flight->working) {
+      await_work(flight, deadline);
+    } else if (deadline < last->deadline) {
       await_briefly(peer, last, deadline);
     } else if (hmci_operation_await(peer, last) == HMC_TIMEOUT) {
       cancel(flight, HMC_TIMEOUT);
@@ -206,6 +224,7 @@ static bool add_block(hmc_queue_t *queue) {
     hmci_flight_t *flight = &block->flights[i];
     flight->message = NULL;
     hmci_list_init(&flight->age);
+    hmci_work_init(&flight->work);
     hmci_list_append(&queue->spare, &flight->link);
   }
   return true;
@@ -243,7 +262,7 @@ hmc_status_t hmci_flight_take(hmc_queue_t *queue, hmci_lane_t *lane, hmci_flight
   flight->lane = lane;
   flight->number = ++queue->started;
   flight->fetched = NULL;
-  flight->charged = false;
+  flight->charged = flight->working = false;
   flight->count = 0;
   queue->under_way++;
   *out = flight;

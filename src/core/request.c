@@ -52,7 +52,7 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     for (uint32_t i = 0; i < count; i++) hmci_operation_complete(&request->chain[i], status);
     return;
   }
-  if (request->working && hmci_work_stop(request, (int)status)) return;
+  if (request->working && hmci_work_stop(&request->work, status)) return;
   if (request->checksummed) {
     end_checked(request, status);
     return;
@@ -361,7 +361,9 @@ static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
   return status;
 }
 
-void hmci_request_copied(hmc_request_t *request, hmc_status_t status) {
+/* Goes on with a chain whose data have been moved, with that status. */
+static void go_on(hmci_work_t *work, hmc_status_t status) {
+  hmc_request_t *request = HMCI_CONTAINER(work, hmc_request_t, work);
   uint32_t count = request->count, done = end_head(request, status);
   if (done == count) return;
   status = submit(request, done);
@@ -406,7 +408,11 @@ static bool start_work(hmc_request_t *request, const hmci_start_t *what) {
   request->working = moved || is_copied(what);
   if (!request->working) return false;
   hmci_requests_set_timer(request->context, request->deadline);
-  return hmci_work_start(request, moved);
+  request->work.operation = &request->chain[0];
+  request->work.peer = request->peer;
+  request->work.mapped = moved ? NULL : what->remote->mapped;
+  request->work.go_on = go_on;
+  return hmci_work_start(&request->context->workers, &request->work);
 }
 
 void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *options) {
@@ -695,7 +701,7 @@ void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
   if (request->freeing) return; /* by the callback that this call runs */
   hmc_request_cancel(request);
-  if (request->working) hmci_work_leave(request);
+  if (request->working) hmci_work_leave(&request->work);
   free_group(request);
   if (request->tells) hmci_event_drop(&request->context->events, &request->event);
   if (!request->callback || settle_callback(request)) hmci_request_give(request);

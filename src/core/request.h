@@ -126,8 +126,6 @@ void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind
 void hmci_request_started(hmc_request_t *request);
 /* Starts the chain of a request whose event has come, or ends it. With delay_lock held. */
 void hmci_request_begin(hmc_request_t *request);
-/* Goes on with a chain whose data have been copied, with that status. */
-void hmci_request_copied(hmc_request_t *request, hmc_status_t status);
 
 /* request_list.c */
 /* A request, listed and about to be started; NULL, with a text. */

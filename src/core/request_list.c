@@ -52,7 +52,7 @@ static hmc_request_t *make_request(hmc_context_t *context) {
   }
   hmci_list_init(&request->link);
   hmci_list_init(&request->due);
-  hmci_list_init(&request->work.link);
+  hmci_work_init(&request->work);
   hmci_event_init(&request->event, HMC_EVENT_COMPLETION);
   hmci_list_init(&request->parked.link);
   hmci_list_init(&request->delay.link);
@@ -60,7 +60,6 @@ static hmc_request_t *make_request(hmc_context_t *context) {
   request->message = NULL;
   request->text = NULL;
   atomic_init(&request->starting, false);
-  atomic_init(&request->work.phase, HMCI_WORK_OVER);
   atomic_init(&request->users, 0);
   return request;
 }
@@ -206,32 +205,6 @@ void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region)
     hmci_requests_each(context, end_local, &local);
     if (!local.busy) return;
     local.busy = false;
-    sched_yield();
-  }
-}
-
-typedef struct end {
-  const hmc_peer_t *peer;
-  hmc_status_t status;
-  bool busy;
-} end_t;
-
-static bool end_work(hmc_request_t *request, void *argument) {
-  end_t *end = argument;
-  if (request->peer != end->peer) return true;
-  if (atomic_load_explicit(&request->starting, memory_order_acquire)) return true; /* partner: hmci_request_start */
-  if (!request->working || hmci_request_is_complete(request)) return true;
-  hmci_request_end(request, end->status);
-  end->busy |= !hmci_request_is_complete(request);
-  return true;
-}
-
-void hmci_requests_end_work(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status, bool wait) {
-  end_t end = {peer, status, false};
-  for (;;) {
-    hmci_requests_each(context, end_work, &end);
-    if (!end.busy || !wait) return;
-    end.busy = false;
     sched_yield();
   }
 }

@@ -37,7 +37,7 @@ static hmc_status_t await(hmc_request_t *request) {
   if (request->is_setup || request->delayed) /* threads of the context, or its loop, do it */
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
-    hmci_work_help(request, request->deadline);
+    hmci_work_help(&request->work, request->deadline, hmci_loop_is_own(request->context->loop));
     return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
   }
   if (request->posted) { /* the loop starts it, or has: what comes before it is moved on, then there is only sleeping */
@@ -225,9 +225,10 @@ static uint64_t limit_of(hmc_request_t *const *requests, size_t count, uint64_t 
 /* As in hmc_request_wait, this thread copies with the workers; not what a transport moves, which may take longer than
  * the caller has time. */
 static void help(hmc_request_t *request, uint64_t limit) {
-  if (!request->working || request->work.moved) return;
+  if (!request->working || !request->work.mapped) return;
   hmci_request_enter(request);
-  if (!hmci_request_is_complete(request)) hmci_work_help(request, limit);
+  if (!hmci_request_is_complete(request))
+    hmci_work_help(&request->work, limit, hmci_loop_is_own(request->context->loop));
   hmci_request_leave(request);
 }
 

@@ -63,7 +63,9 @@ bool is_reserved(const uint8_t *address);
   X(lent_puts_tell_after_the_data)                                                                                     \
   X(lent_requests_to_unmapped_memory)                                                                                  \
   X(lent_requests_end_though_the_owner_stands)                                                                         \
-  X(lent_requests_end_with_their_peer)
+  X(lent_requests_end_with_their_peer)                                                                                 \
+  X(lent_queues_need_no_socket)                                                                                        \
+  X(lent_queues_end_with_their_peer)
 #define DECLARE(name) void name(void **state);
 REGION_TESTS(DECLARE)
 #undef DECLARE

@@ -215,3 +215,56 @@ void lent_requests_end_with_their_peer(void **state) {
   owner_kill(&owner);
   test_buffer_close(&near);
 }
+
+/* What queues move goes the same way, as do its ends. */
+void lent_queues_need_no_socket(void **state) {
+  context_pair_t *pair = *state;
+  scene_t scene;
+  hmc_queue_t *queue;
+  uint8_t *here = malloc(ROOM), *back = malloc(ROOM);
+  assert_true(here && back);
+  scene_open(&scene, pair);
+  assert_success(hmc_queue_create(pair->here, NULL, &queue));
+  for (uint64_t round = 0; round < 4; round++) {
+    for (uint64_t i = 0; i < ROOM; i++) here[i] = (uint8_t)(mix(round) + i * 7);
+    memset(back, 0, ROOM);
+    for (uint64_t i = 0; i < ROOM; i += ROOM / 4)
+      assert_success(hmc_queue_put(queue, here + i, scene.far.remote, i, ROOM / 4));
+    assert_success(hmc_queue_flush(queue, round % 2 ? pair->peer : NULL, 60000));
+    assert_success(hmc_queue_get(queue, back, scene.far.remote, 0, ROOM));
+    if (round % 2) {
+      while (hmc_queue_under_way(queue)) sleep_ms(1); /* nobody helps */
+    }
+    assert_success(hmc_queue_flush(queue, NULL, 60000));
+    assert_memory_equal(here, back, ROOM);
+  }
+  if (stamp_is("shm")) assert_int_equal(open_files(), scene.files);
+  hmc_queue_destroy(queue);
+  scene_close(&scene);
+  free(here);
+  free(back);
+}
+
+void lent_queues_end_with_their_peer(void **state) {
+  context_pair_t *pair = *state;
+  owner_t owner;
+  hmc_remote_t *remote;
+  hmc_queue_t *queue, *left;
+  uint8_t *bytes = calloc(1, OWNER_BYTES);
+  assert_non_null(bytes);
+  owner_start(&owner, pair);
+  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  assert_success(hmc_queue_create(pair->here, NULL, &queue));
+  assert_success(hmc_queue_create(pair->here, NULL, &left));
+  owner_stop(&owner);
+  for (int i = 0; i < 8; i++) assert_success(hmc_queue_put(left, bytes, remote, 0, OWNER_BYTES));
+  hmc_queue_destroy(left); /* cancels them */
+  assert_success(hmc_queue_put(queue, bytes, remote, 0, OWNER_BYTES));
+  assert_status(hmc_queue_flush(queue, NULL, 100), HMC_TIMEOUT);
+  assert_int_equal(hmc_queue_under_way(queue), 1);
+  hmc_peer_close(owner.peer);
+  assert_status(hmc_queue_flush(queue, NULL, 60000), HMC_CANCELLED);
+  hmc_queue_destroy(queue);
+  owner_kill(&owner);
+  free(bytes);
+}
