@@ -55,4 +55,4 @@ endfunction()
 
 hmc_add_face(smem OUTPUT mf_smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
 include(cmake/smem.cmake)
-hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h pshmem.h shmem)
+hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h pshmem.h shmemx.h shmem mpp)

@@ -19,6 +19,14 @@ SHMEM_API void *shrealloc(void *pointer, size_t size);
 SHMEM_API void *shmemalign(size_t alignment, size_t size);
 SHMEM_API void shfree(void *pointer);
 
+/* Of machines whose caches were not coherent; they do nothing. */
+SHMEM_API void shmem_set_cache_inv(void);
+SHMEM_API void shmem_set_cache_line_inv(void *dest);
+SHMEM_API void shmem_clear_cache_inv(void);
+SHMEM_API void shmem_clear_cache_line_inv(void *dest);
+SHMEM_API void shmem_udcflush(void);
+SHMEM_API void shmem_udcflush_line(void *dest);
+
 SHMEM_API void shmem_barrier(int PE_start, int logPE_stride, int PE_size, long *pSync);
 SHMEM_API void shmem_sync(int PE_start, int logPE_stride, int PE_size, long *pSync);
 

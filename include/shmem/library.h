@@ -38,6 +38,16 @@ SHMEM_API void shmem_info_get_version(int *major, int *minor);
 /* `name` has room for SHMEM_MAX_NAME_LEN bytes. */
 SHMEM_API void shmem_info_get_name(char *name);
 
+/* For tools that watch calls: the library itself does nothing. Levels: 0 or less turns profiling off, 1 on, 2 on with a
+ * flush of the tool's buffers; what follows is the tool's. */
+SHMEM_API void shmem_pcontrol(const int level, ...);
+
+/* A property for shmem_query_interoperability: communication of MPI makes progress without calls of MPI. */
+#define SHMEM_PROGRESS_MPI 1
+
+/* 1 where the library has the property, else 0. HMC does not know of MPI, so SHMEM_PROGRESS_MPI gives 0. */
+SHMEM_API int shmem_query_interoperability(int property);
+
 /* What shmem_init_with_attr takes: 0 in a field means the default. */
 typedef struct shmem_attr_t {
   uint64_t mem_size; /* bytes of the symmetric heap of each PE; 0: SHMEM_SYMMETRIC_SIZE, else 16 GiB */

@@ -38,7 +38,9 @@ extern "C" {
                                               X(shmem_sync_all) X(shmem_team_sync) X(shmem_broadcastmem)               \
                                                   X(shmem_collectmem) X(shmem_fcollectmem) X(shmem_alltoallmem)        \
                                                       X(shmem_alltoallsmem) X(start_pes) X(shmem_barrier)              \
-                                                          X(shmem_sync) X(shmem_wait) X(shmem_wait_until)
+                                                          X(shmem_sync) X(shmem_wait) X(shmem_wait_until)           \
+  X(shmem_pcontrol) X(shmem_query_interoperability) X(shmem_set_cache_inv) X(shmem_set_cache_line_inv)                 \
+      X(shmem_clear_cache_inv) X(shmem_clear_cache_line_inv) X(shmem_udcflush) X(shmem_udcflush_line)
 HMC_SHMEM_PLAIN_ROUTINES(HMC_SHMEM_PROFILED)
 SHMEM_API void pshmem_global_exit(int status) SHMEM_NORETURN;
 

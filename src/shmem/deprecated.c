@@ -1,4 +1,4 @@
-/* Old names of the atomics and of wait. */
+/* Old names of the atomics and of wait; caches that were not coherent. */
 #include "alias.h"
 #include "state.h"
 
@@ -39,3 +39,17 @@ void shmem_wait_until(long *ivar, int cmp, long cmp_value) { shmem_long_wait_unt
 
 PROFILED(shmem_wait);
 PROFILED(shmem_wait_until);
+
+void shmem_set_cache_inv(void) {}
+void shmem_set_cache_line_inv(void *dest) { (void)dest; }
+void shmem_clear_cache_inv(void) {}
+void shmem_clear_cache_line_inv(void *dest) { (void)dest; }
+void shmem_udcflush(void) {}
+void shmem_udcflush_line(void *dest) { (void)dest; }
+
+PROFILED(shmem_set_cache_inv);
+PROFILED(shmem_set_cache_line_inv);
+PROFILED(shmem_clear_cache_inv);
+PROFILED(shmem_clear_cache_line_inv);
+PROFILED(shmem_udcflush);
+PROFILED(shmem_udcflush_line);

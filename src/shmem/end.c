@@ -44,6 +44,15 @@ void shmem_info_get_name(char *name) {
   if (name) memcpy(name, SHMEM_VENDOR_STRING, sizeof SHMEM_VENDOR_STRING);
 }
 
+void shmem_pcontrol(const int level, ...) { (void)level; }
+
+int shmem_query_interoperability(int property) {
+  (void)property;
+  return 0;
+}
+
 extern void pshmem_global_exit(int status) __attribute__((alias("shmem_global_exit"), visibility("default"), noreturn));
+PROFILED(shmem_pcontrol);
+PROFILED(shmem_query_interoperability);
 PROFILED(shmem_info_get_version);
 PROFILED(shmem_info_get_name);

@@ -70,6 +70,9 @@ def split_parameters(text):
         return []
     pairs = []
     for parameter in text.split(","):
+        if parameter.strip() == "...":
+            pairs.append(("...", ""))
+            continue
         match = re.fullmatch(r"(.*?)(\w+)", parameter.strip())
         pairs.append((match.group(1).strip(), match.group(2)))
     return pairs

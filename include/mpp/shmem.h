@@ -1,0 +1,7 @@
+/* The place of <shmem.h> before OpenSHMEM 1.1; deprecated. */
+#ifndef MPP_SHMEM_H
+#define MPP_SHMEM_H
+
+#include <shmem.h>
+
+#endif

@@ -1,0 +1,7 @@
+/* The place of <shmemx.h> before OpenSHMEM 1.1; deprecated. */
+#ifndef MPP_SHMEMX_H
+#define MPP_SHMEMX_H
+
+#include <shmemx.h>
+
+#endif
