@@ -311,6 +311,14 @@ static hmc_status_t deny_certificates(hmci_secure_t *stream, const char *reason)
       stream->name, stream->secret->source, verified != X509_V_OK ? X509_verify_cert_error_string(verified) : reason);
 }
 
+/* OpenSSL stops at the five bytes of a record's head; what a greeting says comes behind them, in the same segment. */
+static void take_rest_of_greeting(hmci_secure_t *stream) {
+  hmci_tls_wire_t *wire = &stream->wire;
+  ssize_t got =
+      recv(stream->descriptor, wire->opening + wire->opening_size, HMCI_TLS_OPENING - wire->opening_size, MSG_DONTWAIT);
+  if (got > 0) wire->opening_size += (size_t)got;
+}
+
 /* Says why a TLS handshake failed, by what the peer sent first and what OpenSSL made of it. */
 static hmc_status_t explain_handshake(hmci_secure_t *stream) {
   const hmci_tls_wire_t *wire = &stream->wire;
@@ -320,6 +328,7 @@ static hmc_status_t explain_handshake(hmci_secure_t *stream) {
     return deny_certificates(stream, reason);
   }
   if (is_greeting(wire->opening, wire->opening_size)) {
+    take_rest_of_greeting(stream);
     if (wire->opening_size > 6 && wire->opening[6] == BUSY) {
       return fail_busy(stream);
     }

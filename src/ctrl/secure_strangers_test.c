@@ -175,6 +175,29 @@ static void test_hanging_up_early_is_told(void **state) {
   }
 }
 
+/* A listener that has no room, or no patience, says so before it hangs up; over TLS too, which is read piece by piece. */
+static void test_a_busy_listener_is_told_from_others(void **state) {
+  (void)state;
+  for (size_t i = 0; i < 3; i++) {
+    int ends[2];
+    hmci_secure_t *stream;
+    if (kinds[i].is_unix) {
+      unix_pair(ends);
+    } else {
+      tcp_pair(ends);
+    }
+    hmci_secure_send_busy(ends[0]);
+    shutdown(ends[0], SHUT_WR);
+    assert_int_equal(hmci_secure_open(kinds[i].secret, ends[1], HMCI_SECURE_CLIENT, "the listener", &stream),
+                     HMC_SUCCESS);
+    assert_int_equal(hmci_secure_handshake_wait(stream, soon()), HMC_PEER_LOST);
+    assert_says(hmc_last_error(), "busy");
+    assert_true(hmci_secure_is_busy(stream));
+    hmci_secure_close(stream);
+    close(ends[0]);
+  }
+}
+
 static void test_silence_ends_at_the_deadline(void **state) {
   (void)state;
   for (size_t i = 0; i < 3; i++) {
@@ -313,6 +336,7 @@ int main(void) {
       TEST(test_root_is_let_in),
       TEST(test_garbage_is_denied),
       TEST(test_hanging_up_early_is_told),
+      TEST(test_a_busy_listener_is_told_from_others),
       TEST(test_silence_ends_at_the_deadline),
       TEST(test_what_claims_too_much_is_denied),
       TEST(test_tls_of_another_kind_is_denied),
