@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
   int last = n - 1;
   if (strcmp(what, "exit") == 0 && me == last) shmem_global_exit(argc > 2 ? atoi(argv[2]) : 0);
   if (strcmp(what, "status") == 0 && me == last) _exit(7);
-  if (strcmp(what, "die") == 0 && me == last) raise(SIGSEGV);
+  if (strcmp(what, "die") == 0 && me == last) raise(SIGKILL);
   if (strcmp(what, "wait") == 0) pause();
   if (*what && strcmp(what, "wait") != 0) {
     if (me % 2) shmem_barrier_all(); /* never ends by itself */

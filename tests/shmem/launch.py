@@ -61,7 +61,7 @@ def endings():
     done = run("-n", "3", PROGRAM, "status")
     expect(done.returncode == 7 and re.search(r"rank 2 \(process \d+\) ended with status 7", done.stderr), "status", done)
     done = run("-n", "3", PROGRAM, "die")
-    expect(done.returncode == 128 + signal.SIGSEGV and re.search(r"rank 2 \(process \d+\) died by signal 11", done.stderr),
+    expect(done.returncode == 128 + signal.SIGKILL and re.search(r"rank 2 \(process \d+\) died by signal 9", done.stderr),
            "death", done)
 
 
