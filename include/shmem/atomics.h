@@ -5,6 +5,7 @@
 #ifndef SHMEM_ATOMICS_H
 #define SHMEM_ATOMICS_H
 
+#include <shmem/rma.h>
 #include <shmem/types.h>
 
 #ifdef __cplusplus
@@ -65,6 +66,73 @@ SHMEM_API void shmem_signal_set(uint64_t *sig_addr, uint64_t signal, int pe);
 SHMEM_API void shmem_ctx_signal_add(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signal, int pe);
 SHMEM_API void shmem_ctx_signal_set(shmem_ctx_t ctx, uint64_t *sig_addr, uint64_t signal, int pe);
 SHMEM_API uint64_t shmem_signal_fetch(const uint64_t *sig_addr);
+
+/* ---- by the processor's atomics, as the scalars of rma.h ----------------------------------------------------------- */
+
+#ifdef HMC_SHMEM_INLINE
+
+/* Behind an atomic: wakes the PE where it waits for its memory. */
+HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
+#ifndef __x86_64__ /* there a seq_cst operation is a fence */
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+  const uint32_t *word = (const uint32_t *)(const void *)hmc_shmem_here.base[pe];
+  if (__builtin_expect(__atomic_load_n(word, __ATOMIC_RELAXED) == HMC_SHMEM_FOR_MEMORY, 0)) hmc_shmem_wake(pe);
+}
+
+/* `builtin` gives the word as it was. */
+#define HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, operation, builtin)                                                      \
+  HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_##operation(TYPE *dest, TYPE value, int pe) {                            \
+    TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
+    if (!at) return shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                         \
+    value = builtin(at, value, __ATOMIC_SEQ_CST);                                                                      \
+    hmc_shmem_ring(pe);                                                                                                \
+    return value;                                                                                                      \
+  }
+
+#define HMC_SHMEM_INLINE_STORING(NAME, TYPE, operation, builtin)                                                       \
+  HMC_SHMEM_INLINE void shmem_##NAME##_atomic_##operation(TYPE *dest, TYPE value, int pe) {                            \
+    TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
+    if (at) {                                                                                                          \
+      (void)builtin(at, value, __ATOMIC_SEQ_CST);                                                                      \
+      hmc_shmem_ring(pe);                                                                                              \
+    } else {                                                                                                           \
+      shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                                       \
+    }                                                                                                                  \
+  }
+
+#define HMC_SHMEM_INLINE_AMO(a, NAME, TYPE)                                                                            \
+  HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_fetch(const TYPE *source, int pe) {                                      \
+    const TYPE *at = (const TYPE *)hmc_shmem_near(source, pe);                                                         \
+    return at ? __atomic_load_n(at, __ATOMIC_SEQ_CST)                                                                  \
+              : shmem_ctx_##NAME##_atomic_fetch(SHMEM_CTX_DEFAULT, source, pe);                                        \
+  }                                                                                                                    \
+  HMC_SHMEM_INLINE_STORING(NAME, TYPE, set, __atomic_exchange_n)                                                       \
+  HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, swap, __atomic_exchange_n)                                                     \
+  HMC_SHMEM_INLINE_STORING(NAME, TYPE, add, __atomic_fetch_add)                                                        \
+  HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, fetch_add, __atomic_fetch_add)                                                 \
+  HMC_SHMEM_INLINE void shmem_##NAME##_atomic_inc(TYPE *dest, int pe) { shmem_##NAME##_atomic_add(dest, 1, pe); }      \
+  HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_fetch_inc(TYPE *dest, int pe) {                                          \
+    return shmem_##NAME##_atomic_fetch_add(dest, 1, pe);                                                               \
+  }                                                                                                                    \
+  HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_compare_swap(TYPE *dest, TYPE cond, TYPE value, int pe) {                \
+    TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
+    if (!at) return shmem_ctx_##NAME##_atomic_compare_swap(SHMEM_CTX_DEFAULT, dest, cond, value, pe);                  \
+    __atomic_compare_exchange_n(at, &cond, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                              \
+    hmc_shmem_ring(pe);                                                                                                \
+    return cond;                                                                                                       \
+  }
+HMC_SHMEM_AMO_TYPES(HMC_SHMEM_INLINE_AMO, )
+
+#define HMC_SHMEM_INLINE_BITWISE_AMO(a, NAME, TYPE)                                                                    \
+  HMC_SHMEM_INLINE_STORING(NAME, TYPE, and, __atomic_fetch_and)                                                        \
+  HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, fetch_and, __atomic_fetch_and)                                                 \
+  HMC_SHMEM_INLINE_STORING(NAME, TYPE, or, __atomic_fetch_or)                                                          \
+  HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, fetch_or, __atomic_fetch_or)                                                   \
+  HMC_SHMEM_INLINE_STORING(NAME, TYPE, xor, __atomic_fetch_xor)                                                        \
+  HMC_SHMEM_INLINE_FETCHING(NAME, TYPE, fetch_xor, __atomic_fetch_xor)
+HMC_SHMEM_BITWISE_AMO_TYPES(HMC_SHMEM_INLINE_BITWISE_AMO, )
+#endif
 
 #ifdef __cplusplus
 }

@@ -114,6 +114,10 @@ SHMEM_API extern hmc_shmem_here_t hmc_shmem_here;
 /* The address at `pe`, or NULL where the library has to look further. */
 SHMEM_API void *hmc_shmem_near(const void *address, int pe);
 
+/* Wakes a PE of this host that waits. A part begins with a word that says whether its PE does, and then for what. */
+SHMEM_API void hmc_shmem_wake(int pe);
+#define HMC_SHMEM_FOR_MEMORY 2 /* for its heap or globals */
+
 #if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(SHMEM_NO_INLINE) && !defined(__CUDACC__)
 
 #define HMC_SHMEM_INLINE extern inline __attribute__((gnu_inline))

@@ -28,7 +28,15 @@ static inline place_t find(shmem_ctx_t ctx, const void *address, size_t size, in
   return place;
 }
 
-static inline void ring(int pe) { hmci_ring_behind_atomic(pe); }
+/* A seq_cst operation is a fence by itself on x86-64. */
+static inline void ring(int pe) {
+#if defined(__x86_64__)
+  const hmci_control_t *control = hmci_control_of(pe);
+  if (atomic_load_explicit(&control->asleep, memory_order_relaxed) == HMCI_FOR_MEMORY) hmci_wake(pe);
+#else
+  hmci_ring(pe, HMCI_FOR_MEMORY);
+#endif
+}
 
 /* The bits of a value as the engine takes them, and back. */
 static inline uint64_t bits_of(const void *value, size_t size) {

@@ -19,7 +19,7 @@ static void set_word(int pe, _Atomic uint64_t *mine, uint64_t value) {
   if (hmci_pe.base[pe]) {
     _Atomic uint64_t *word = (_Atomic uint64_t *)(void *)(hmci_pe.base[pe] + offset);
     atomic_store_explicit(word, value, memory_order_release); /* partner: hmci_wait_word */
-    hmci_ring(pe);
+    hmci_ring(pe, HMCI_FOR_FLAG);
   } else {
     hmci_far_atomic(NULL, pe, offset, HMC_ATOMIC_STORE, 8, value, 0, false);
     hmci_far_push(NULL);
@@ -45,7 +45,7 @@ static bool arrive(const hmci_group_t *group, uint64_t round) {
 
 static void release(const hmci_group_t *group, uint64_t round) {
   atomic_store_explicit(&slot_of(group, 0)->released, round, memory_order_release); /* partner: hmci_wait_word */
-  hmci_ring_all();
+  hmci_ring_all(HMCI_FOR_FLAG);
 }
 
 /* ---- active sets -------------------------------------------------------------------------------------------------- */
@@ -101,8 +101,8 @@ static void combine_centrally(const hmci_group_t *group, uint64_t round, void *i
   hmci_slot_t *first = slot_of(group, 0);
   uint8_t *result = first->result[round & 1];
   if (arrive(group, round)) {
-    memcpy(result, first->data[round & 1], size);
-    for (int i = 1; i < group->n; i++) combine(result, slot_of(group, i)->data[round & 1], count);
+    memcpy(result, first->own[round & 1].data, size);
+    for (int i = 1; i < group->n; i++) combine(result, slot_of(group, i)->own[round & 1].data, count);
     release(group, round);
   }
   memcpy(into, result, size);
@@ -112,14 +112,16 @@ static void combine_centrally(const hmci_group_t *group, uint64_t round, void *i
  * written those of r + 1, hence have read those of r. */
 static void combine_everywhere(const hmci_group_t *group, uint64_t round, void *into, size_t size, size_t count,
                                hmci_combine_t combine) {
-  atomic_store_explicit(&my_slot(group)->written, round, memory_order_release); /* partner: hmci_wait_word */
+  atomic_store_explicit(&my_slot(group)->own[round & 1].round, round,
+                        memory_order_release); /* partner: hmci_wait_word */
+  hmci_ring_all(HMCI_FOR_FLAG);
   for (int i = 0; i < group->n; i++) {
     hmci_slot_t *slot = slot_of(group, i);
-    hmci_wait_word(&slot->written, round);
+    hmci_wait_word(&slot->own[round & 1].round, round);
     if (i == 0) {
-      memcpy(into, slot->data[round & 1], size);
+      memcpy(into, slot->own[round & 1].data, size);
     } else {
-      combine(into, slot->data[round & 1], count);
+      combine(into, slot->own[round & 1].data, count);
     }
   }
 }
@@ -127,7 +129,7 @@ static void combine_everywhere(const hmci_group_t *group, uint64_t round, void *
 void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_t size, size_t count,
                         hmci_combine_t combine) {
   uint64_t round = ++*group->rounds;
-  memcpy(my_slot(group)->data[round & 1], from, size);
+  memcpy(my_slot(group)->own[round & 1].data, from, size);
   if (group->central) {
     combine_centrally(group, round, into, size, count, combine);
   } else {

@@ -8,6 +8,7 @@
 #ifndef HMCI_SHMEM_CONTROL_H
 #define HMCI_SHMEM_CONTROL_H
 
+#include <shmem/rma.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -15,6 +16,14 @@
 #define HMCI_ROUNDS 24      /* of a dissemination: 2^24 PEs */
 #define HMCI_SLOT_BYTES 256 /* of data that go with a synchronisation */
 #define HMCI_CACHE_LINE 64
+
+/* Why a PE sleeps. Those who change a word wake only PEs that wait for one of its kind: a PE in a barrier sleeps on while
+ * others work on its memory. */
+typedef enum hmci_sleep {
+  HMCI_AWAKE = 0,
+  HMCI_FOR_FLAG = 1,                      /* for a word of its control block */
+  HMCI_FOR_MEMORY = HMC_SHMEM_FOR_MEMORY, /* for its heap or globals */
+} hmci_sleep_t;
 
 typedef struct hmci_slot {
   /* One counter for all: used at the team's first PE. */
@@ -30,17 +39,20 @@ typedef struct hmci_slot {
     _Atomic uint64_t round;
   } sums[HMCI_ROUNDS];
 
-  /* Data of this PE for round r, in [r & 1]; ready when `written` is at least r. */
-  _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t written;
-  _Alignas(16) uint8_t data[2][HMCI_SLOT_BYTES]; /* of any type */
+  /* Data of this PE for round r, in [r & 1]; ready when `round` is at least r. Few data share its cache line. */
+  struct {
+    _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t round;
+    _Alignas(16) uint8_t data[HMCI_SLOT_BYTES]; /* of any type */
+  } own[2];
   /* What they come to; at the team's first PE, by the last one that arrived. */
   _Alignas(HMCI_CACHE_LINE) uint8_t result[2][HMCI_SLOT_BYTES];
 } hmci_slot_t;
 
 typedef struct hmci_control {
-  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t asleep;              /* this PE sleeps on the word: 1, else 0; a futex */
-  _Atomic uint32_t ended;                                         /* the job ends with status - 1 */
-  _Atomic uint32_t sleepers;                                      /* at the first PE of a host: how many sleep there */
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t
+      asleep;                   /* what this PE sleeps for, of hmci_sleep_t; a futex. First: see rma.h */
+  _Atomic uint32_t ended;       /* the job ends with status - 1 */
+  _Atomic uint32_t sleepers[3]; /* at the first PE of a host: how many sleep there, for each reason */
   _Alignas(HMCI_CACHE_LINE) uint64_t free_slots[HMCI_TEAMS / 64]; /* agreed upon at a split */
   hmci_slot_t slots[HMCI_TEAMS];
 } hmci_control_t;

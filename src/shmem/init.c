@@ -190,7 +190,9 @@ static char *aligned_view(char *from, size_t size) {
 /* A far PE has written to this one, which may be asleep. In a service thread. */
 static void wake_sleeper(void *user) {
   (void)user;
-  if (__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) hmci_ring(hmci_pe.me); /* partner: make_parts */
+  if (!__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) return; /* partner: make_parts */
+  atomic_thread_fence(memory_order_seq_cst);                     /* partner: the store of `asleep` */
+  if (atomic_load_explicit(&hmci_my_control()->asleep, memory_order_relaxed)) hmci_wake(hmci_pe.me);
 }
 
 static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {

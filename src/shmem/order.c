@@ -6,7 +6,7 @@
 
 void hmci_quiet(struct hmc_shmem_ctx *ctx) {
   hmci_far_quiet(ctx);
-  hmci_ring_all();
+  hmci_ring_all(HMCI_FOR_MEMORY);
 }
 
 void shmem_ctx_quiet(shmem_ctx_t ctx) {
@@ -22,14 +22,14 @@ void shmem_ctx_pe_quiet(shmem_ctx_t ctx, const int *target_pes, size_t npes) {
     hmci_check("shmem_pe_quiet", NULL, 0, pe);
     hmci_far_quiet_pe(found, pe);
   }
-  hmci_ring_all();
+  hmci_ring_all(HMCI_FOR_MEMORY);
 }
 void shmem_pe_quiet(const int *target_pes, size_t npes) { shmem_ctx_pe_quiet(SHMEM_CTX_DEFAULT, target_pes, npes); }
 
 void shmem_ctx_fence(shmem_ctx_t ctx) {
   if (ctx == SHMEM_CTX_INVALID) return;
   hmci_far_fence(hmci_context(ctx, NULL));
-  hmci_ring_all();
+  hmci_ring_all(HMCI_FOR_MEMORY);
 }
 void shmem_fence(void) { shmem_ctx_fence(SHMEM_CTX_DEFAULT); }
 

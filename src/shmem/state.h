@@ -220,28 +220,22 @@ void hmci_quiet(struct hmc_shmem_ctx *ctx);
 
 typedef bool (*hmci_condition_t)(const void *argument);
 
-/* Returns when the condition holds, which it looks at again and again: spins, yields, then sleeps. */
+/* Returns when the condition, on the heap or globals, holds. It looks again and again: spins, yields, then sleeps. */
 void hmci_wait(hmci_condition_t holds, const void *argument);
 
-/* Waits until the word is at least `value`; words that only grow. */
+/* Waits until the word, of the control block, is at least `value`; words that only grow. */
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);
 
-/* Wakes `pe` where it sleeps; after a change of its memory. Near PEs only. */
+/* Wakes `pe` where it sleeps, for whatever reason. Near PEs only. */
 void hmci_wake(int pe);
-void hmci_ring_all(void);
 
-static inline void hmci_ring(int pe) {
+/* Wakes those of this host that sleep for that reason; after a change of their words. */
+void hmci_ring_all(hmci_sleep_t reason);
+
+/* Wakes a near PE where it sleeps for that reason; after a change of its words. */
+static inline void hmci_ring(int pe, hmci_sleep_t reason) {
   atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */
-  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed)) hmci_wake(pe);
-}
-
-/* The same behind a seq_cst operation, which is a fence by itself on this processor. */
-static inline void hmci_ring_behind_atomic(int pe) {
-#if defined(__x86_64__)
-  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed)) hmci_wake(pe);
-#else
-  hmci_ring(pe);
-#endif
+  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed) == reason) hmci_wake(pe);
 }
 
 #endif

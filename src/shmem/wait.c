@@ -36,21 +36,21 @@ static void leave_where_the_job_ends(void) {
   if (ended) _exit((int)ended - 1);
 }
 
-static void sleep_on(_Atomic uint32_t *word, long nanoseconds) {
+static void sleep_on(_Atomic uint32_t *word, hmci_sleep_t reason, long nanoseconds) {
   struct timespec limit = {.tv_nsec = nanoseconds};
-  syscall(SYS_futex, word, FUTEX_WAIT, 1, &limit, NULL, 0);
+  syscall(SYS_futex, word, FUTEX_WAIT, reason, &limit, NULL, 0);
 }
 
-static void sleep_until(hmci_condition_t holds, const void *argument) {
+static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   _Atomic uint32_t *asleep = &hmci_my_control()->asleep;
-  _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers : NULL;
+  _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers[reason] : NULL;
   long pause = FIRST_SLEEP;
   for (;;) {
     if (sleepers) atomic_fetch_add(sleepers, 1);
-    atomic_store(asleep, 1);
+    atomic_store(asleep, reason);
     bool is_met = holds(argument);
-    if (!is_met) sleep_on(asleep, pause);
-    atomic_store(asleep, 0);
+    if (!is_met) sleep_on(asleep, reason, pause);
+    atomic_store(asleep, HMCI_AWAKE);
     if (sleepers) atomic_fetch_sub(sleepers, 1);
     if (is_met || holds(argument)) return;
     leave_where_the_job_ends();
@@ -77,18 +77,21 @@ static bool yield_until(hmci_condition_t holds, const void *argument) {
   return false;
 }
 
-void hmci_wait(hmci_condition_t holds, const void *argument) {
+static void wait_for(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   if (!hmci_pe.all_near) hmci_far_push(NULL);
   int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
   for (int i = 0; i < spins; i++) {
     if (holds(argument)) return;
-    if (i == SPINS_ALONE) hmci_ring_all(); /* of the stores before this wait, somebody may be waiting for one */
+    if (i == SPINS_ALONE)
+      hmci_ring_all(HMCI_FOR_MEMORY); /* of the stores before this wait, somebody may be waiting for one */
     relax();
   }
   if (yield_until(holds, argument)) return;
   leave_where_the_job_ends();
-  sleep_until(holds, argument);
+  sleep_until(holds, argument, reason);
 }
+
+void hmci_wait(hmci_condition_t holds, const void *argument) { wait_for(holds, argument, HMCI_FOR_MEMORY); }
 
 typedef struct growing {
   _Atomic uint64_t *word;
@@ -102,21 +105,23 @@ static bool has_grown(const void *argument) {
 
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value) {
   growing_t growing = {word, value};
-  if (!has_grown(&growing)) hmci_wait(has_grown, &growing);
+  if (!has_grown(&growing)) wait_for(has_grown, &growing, HMCI_FOR_FLAG);
 }
 
 static void wake(hmci_control_t *control) {
-  if (atomic_exchange(&control->asleep, 0)) syscall(SYS_futex, &control->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
+  if (atomic_exchange(&control->asleep, HMCI_AWAKE)) syscall(SYS_futex, &control->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 void hmci_wake(int pe) { wake(hmci_control_of(pe)); }
 
-void hmci_ring_all(void) {
-  atomic_thread_fence(memory_order_seq_cst);
+void hmc_shmem_wake(int pe) { hmci_wake(pe); }
+
+void hmci_ring_all(hmci_sleep_t reason) {
+  atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */
   if (hmci_pe.n_locals < 2) return;
-  if (!atomic_load_explicit(&hmci_control_of(hmci_pe.locals[0])->sleepers, memory_order_relaxed)) return;
+  if (!atomic_load_explicit(&hmci_control_of(hmci_pe.locals[0])->sleepers[reason], memory_order_relaxed)) return;
   for (int i = 0; i < hmci_pe.n_locals; i++) {
     hmci_control_t *control = hmci_control_of(hmci_pe.locals[i]);
-    if (atomic_load_explicit(&control->asleep, memory_order_relaxed)) wake(control);
+    if (atomic_load_explicit(&control->asleep, memory_order_relaxed) == reason) wake(control);
   }
 }
