@@ -56,3 +56,8 @@ endfunction()
 hmc_add_face(smem OUTPUT mf_smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
 include(cmake/smem.cmake)
 hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h pshmem.h shmemx.h shmem mpp)
+# GCC vectorises loops of unknown length from -O3 on only: those of the reductions.
+if(TARGET shmem AND CMAKE_C_COMPILER_ID STREQUAL GNU)
+  set_source_files_properties(src/shmem/reduce.c PROPERTIES COMPILE_OPTIONS
+    "$<$<OR:$<CONFIG:Release>,$<CONFIG:RelWithDebInfo>>:-O3>")
+endif()
