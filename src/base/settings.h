@@ -87,7 +87,9 @@
   X(COUNT, sim_devices, "HMC_SIM_DEVICES", "2", "Number of software accelerators (0 to 8).")                           \
   X(RATE, sim_bandwidth, "HMC_SIM_BANDWIDTH", "0",                                                                     \
     "Copy bandwidth of each software accelerator in bytes per second; 0: as fast as the host copies.")                 \
-  X(DURATION, sim_latency, "HMC_SIM_LATENCY", "0", "Latency of each copy of a software accelerator.")
+  X(DURATION, sim_latency, "HMC_SIM_LATENCY", "0", "Latency of each copy of a software accelerator.")                  \
+  X(SWITCH, sim_handles, "HMC_SIM_HANDLES", "yes",                                                                     \
+    "Lets other processes import memory of software accelerators; no: they are like devices that have no handles.")
 
 /* The struct a context keeps. DURATION, SIZE, COUNT, RATE: uint64_t; SWITCH: bool; TEXT: char[256]. */
 #define HMCI_FIELD_DURATION(name) uint64_t name;

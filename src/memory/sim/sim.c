@@ -47,6 +47,7 @@ typedef struct allocation {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static hmci_ranges_t live; /* guarded by lock; items are allocation_t */
 static int device_count;   /* guarded by lock */
+static atomic_bool has_handles;
 
 static atomic_bool is_configured;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -68,6 +69,7 @@ hmc_status_t hmci_sim_reread(void) {
   device_count = settings.sim_devices < HMCI_SIM_ENGINES ? (int)settings.sim_devices : HMCI_SIM_ENGINES;
   drop_lock();
   hmci_sim_engine_configure(settings.sim_bandwidth, settings.sim_latency);
+  atomic_store(&has_handles, settings.sim_handles);
   explicit_bzero(&settings, sizeof(settings)); /* the secret is in it */
   atomic_store(&is_configured, true);
   return HMC_SUCCESS;
@@ -399,6 +401,8 @@ static hmc_status_t sim_export(int device, void *pointer, size_t size, hmci_memo
   hmc_status_t status = HMC_SUCCESS;
   int descriptor = -1;
   place_t place;
+  if (!atomic_load(&has_handles))
+    return hmci_fail(HMC_UNSUPPORT, "sim:%d: its memory has no handles (HMC_SIM_HANDLES)", device);
   take_lock();
   if (translate_side(pointer, false, size, &place) != HMC_SUCCESS || !is_on(&place, device) ||
       place.allocation->descriptor < 0) {
