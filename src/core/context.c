@@ -239,6 +239,7 @@ static hmc_peer_t *take_peer(hmc_context_t *context) {
   pthread_mutex_lock(&context->lock);
   if (!hmci_list_is_empty(&context->peers)) {
     peer = HMCI_CONTAINER(context->peers.next, hmc_peer_t, link);
+    if (peer->first) peer = peer->first;
     hmci_event_drop(&context->events, &peer->arrival);
   }
   pthread_mutex_unlock(&context->lock);

@@ -44,6 +44,11 @@ typedef struct hmci_transport_slot {
   _Atomic uint32_t downgraded; /* 1 once it was logged that a peer it should have reached went another way */
 } hmci_transport_slot_t;
 
+/* What texts call a transport: by its type. `name` is for the wire, and for files. */
+static inline const char *hmci_transport_text(const hmci_transport_ops_t *ops) {
+  return hmc_connection_type_name(ops->type);
+}
+
 /* Requests, divided so that threads do not share a lock. */
 enum { HMCI_SHARDS = 16 };
 typedef struct hmci_shard {
@@ -234,6 +239,14 @@ struct hmc_peer {
   hmci_connection_t *connection;
   char *refused[HMCI_TRANSPORTS]; /* why not this one; NULL for the one taken and those behind it */
 
+  /* Routes by a second transport (peer_second.c). `first`: of a peer that no program sees, the one that it belongs to;
+   * constant from its publication on, NULL of all others. */
+  hmc_peer_t *first;
+  hmc_peer_t *second;          /* context->lock; the one that belongs to this one, or NULL */
+  bool parted;                 /* context->lock; it gets none any more */
+  hmc_connection_type_t asked; /* dialling side: the type that the program asked for */
+  _Atomic bool second_refused; /* none works between the two */
+
   _Atomic bool published, closing;
   _Atomic uint32_t losing; /* 1: somebody has seen the end, 2: and said why in `lost_reason` */
   char lost_reason[HMCI_REASON_SIZE];
@@ -275,8 +288,32 @@ hmc_status_t hmci_connection_check(hmci_connection_t *connection);
 const char *hmci_peer_lost_reason(const hmc_peer_t *peer);
 /* Lets the loop send what the channel has kept. In the loop's thread. */
 void hmci_peer_watch_for_room(hmc_peer_t *peer);
+/* The peer that programs know. */
+static inline const hmc_peer_t *hmci_peer_known(const hmc_peer_t *peer) { return peer->first ? peer->first : peer; }
 /* Takes a channel whose handshake is over into the loop. A connection that was lost before is a peer that is gone. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
+
+/* peer_second.c */
+/* The second peer, while the first one is not closed; NULL. */
+hmc_peer_t *hmci_peer_second(const hmc_peer_t *peer);
+/* Makes `second` the second peer of `first`: HMC_STALE where that has one or is being closed. */
+hmc_status_t hmci_peer_join(hmc_peer_t *first, hmc_peer_t *second);
+void hmci_peer_unjoin(hmc_peer_t *first);
+/* The second peer of a first one, and the first one of a second; NULL. */
+hmc_peer_t *hmci_peer_other(const hmc_peer_t *peer);
+/* From here on the peer gets no second one; returns the one that it had, which is the caller's to close. */
+hmc_peer_t *hmci_peer_part(hmc_peer_t *peer);
+/* Closes a peer that belongs to no other one any more. */
+void hmci_peer_close_one(hmc_peer_t *peer);
+/* Which ends stage bytes between local memory of that kind and the region, HMCI_STAGED_*; and whether the calling thread
+ * or its device copies them by itself. Of this handle's own transport. */
+unsigned hmci_remote_staging(const hmc_remote_t *remote, hmc_memory_kind_t kind);
+bool hmci_remote_is_direct(const hmc_remote_t *remote, hmc_memory_kind_t kind, hmci_operation_kind_t operation);
+/* Gives a handle that was just made the way to the region's memory that a second transport has, where the first one
+ * has none. What does not work leaves the handle as it is. */
+void hmci_remote_choose(hmc_remote_t *remote, uint64_t deadline);
+/* Closes the second handle to the region. */
+void hmci_remote_unchoose(hmc_remote_t *remote);
 
 /* ---- the handshake and the session -------------------------------------------------------------------------------- */
 
@@ -285,7 +322,7 @@ typedef enum hmci_message {
   HMCI_HELLO = 1,      /* both ways: who, and what transports */
   HMCI_OPEN,           /* dialler: take this transport; connection data */
   HMCI_OPENED,         /* status, text, connection data, token */
-  HMCI_READY,          /* dialler: done */
+  HMCI_READY,          /* dialler: done; of a second connection: token and incarnation of the first */
   HMCI_WELCOME,        /* the acceptor has published the peer */
   HMCI_STREAM,         /* first frame of a data connection: token, incarnation, purpose */
   HMCI_ADOPTED,        /* status, text; the last bytes inside the secure stream */
@@ -307,7 +344,9 @@ enum {
   HMCI_FEATURE_RESEAL = 1 << 1, /* after WELCOME, sealed records carry the session (hmci_secure_reseal) */
   HMCI_FEATURE_GRANTS = 1 << 2, /* notifications go by credits (post.h), and may be long */
   HMCI_FEATURE_LOCATE = 1 << 3, /* regions can be found by an address */
-  HMCI_FEATURES = HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE,
+  HMCI_FEATURE_SECOND = 1 << 4, /* READY may name the peer whose second connection this is */
+  HMCI_FEATURES =
+      HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE | HMCI_FEATURE_SECOND,
 };
 
 /* The accepting side: takes a socket through its handshake, in the loop. Takes the descriptor. */
@@ -322,6 +361,9 @@ hmc_status_t hmci_handshake_check(const hmc_context_t *context, const char *ip, 
                                   char host[HMCI_HOST_TEXT], uint16_t *port);
 hmc_status_t hmci_handshake_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
                                     uint64_t deadline, hmc_peer_t **peer);
+/* A second connection to the peer, by that type, published but not joined. Dialling side, blocking. */
+hmc_status_t hmci_handshake_connect_second(hmc_peer_t *first, hmc_connection_type_t type, uint64_t deadline,
+                                           hmc_peer_t **second);
 /* One more data connection to a peer; hmci_host_t's dial. */
 hmc_status_t hmci_handshake_dial_stream(const hmci_host_t *host, void *connection, uint32_t purpose, uint64_t deadline,
                                         hmci_pipe_t **pipe);
@@ -364,6 +406,10 @@ struct hmc_remote {
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;
+  /* The same region by the peer's second transport, which then moves the data of puts and gets; else NULL. Constant
+   * from the end of the opening to the closing. Only of handles with no `mapped`. */
+  struct hmc_remote *second;
+  struct hmc_remote *first;    /* of such a handle: the one that the program has */
   hmci_list_t link;            /* peer->remotes */
   hmci_list_t mappings;        /* peer->lock */
   _Atomic uint32_t references; /* the last one closes */
@@ -372,6 +418,10 @@ struct hmc_remote {
   _Alignas(HMCI_CACHE_LINE) uint8_t state[]; /* the transport's */
 };
 
+/* The handle that moves the data of a put or a get. */
+static inline hmc_remote_t *hmci_remote_for_data(hmc_remote_t *remote) {
+  return remote->second ? remote->second : remote;
+}
 /* Makes the handle of a region that the peer has described. */
 hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_found_t *found, uint64_t deadline,
                                 hmc_remote_t **remote);

@@ -137,24 +137,42 @@ static hmc_status_t welcome(hmc_peer_t *peer) {
   return hmci_channel_reseal(&peer->channel);
 }
 
+/* The peer is another one's second connection: that one must be here, and be the same process. False: it is not. */
+static bool join_first(handshake_t *handshake, hmci_reader_t *reader) {
+  hmc_peer_t *peer = handshake->peer;
+  if (reader->position == reader->size) return true;
+  uint64_t token = hmci_read_u64(reader), incarnation = hmci_read_u64(reader);
+  if (reader->failed || incarnation != peer->incarnation) return false;
+  peer->first = hmci_handshake_find_peer(handshake->context, token, incarnation);
+  return peer->first && !peer->first->first && atomic_load(&peer->first->connected) &&
+         hmci_peer_join(peer->first, peer) == HMC_SUCCESS;
+}
+
 /* Published before the answer goes out: a region that closes meanwhile must find whoever may reach it. A transport whose
  * connection has ended is refused, and the dialler asks for another. */
-static hmc_status_t take_ready(handshake_t *handshake) {
+static hmc_status_t take_ready(handshake_t *handshake, hmci_reader_t *reader) {
   hmc_context_t *context = handshake->context;
   hmc_peer_t *peer = handshake->peer;
   if (!peer->connection) return hmci_fail(HMC_CORRUPT, "a peer is ready without a transport");
   hmc_status_t status = hmci_connection_check(peer->connection);
+  if (status == HMC_SUCCESS && !join_first(handshake, reader)) {
+    peer->first = NULL;
+    status = hmci_fail(HMC_STALE, "a second connection to a peer that is not here");
+  }
   if (status != HMC_SUCCESS) {
     hmci_peer_detach(peer);
     return answer(peer, HMCI_WELCOME, status, NULL);
   }
   hmci_loop_remove(context->loop, &handshake->watch);
   status = hmci_peer_publish(peer);
-  if (status != HMC_SUCCESS) return status;
+  if (status != HMC_SUCCESS) {
+    if (peer->first) hmci_peer_unjoin(peer->first);
+    return status;
+  }
   handshake->peer = NULL;
   handshake->over = true;
   if (welcome(peer) != HMC_SUCCESS) hmci_peer_lose(peer, hmc_last_error());
-  hmci_event_add(&context->events, &peer->arrival);
+  if (!peer->first) hmci_event_add(&context->events, &peer->arrival);
   return HMC_SUCCESS;
 }
 
@@ -201,7 +219,7 @@ static hmc_status_t take_frame(handshake_t *handshake, uint16_t type, hmci_reade
     if (greeted) return take_open(handshake, reader);
     break;
   case HMCI_READY:
-    if (greeted) return take_ready(handshake);
+    if (greeted) return take_ready(handshake, reader);
     break;
   }
   if (type > HMCI_CHECKSUM_TOLD) return HMC_SUCCESS; /* of a newer end, which does without an answer */

@@ -111,12 +111,16 @@ typedef struct dialogue {
 
 /* Both sides agree on the transport that stands: the accepting side publishes the peer. */
 static hmc_status_t agree(hmc_peer_t *peer, dialogue_t *dialogue, uint64_t deadline) {
-  uint8_t body[1];
-  hmci_writer_t nothing = {.data = body};
+  uint8_t body[16];
+  hmci_writer_t of_first = {.data = body, .capacity = sizeof body};
+  if (peer->first) {
+    hmci_write_u64(&of_first, peer->first->token);
+    hmci_write_u64(&of_first, peer->context->host.incarnation);
+  }
   hmci_reader_t reader;
   hmc_status_t status = hmci_connection_check(peer->connection);
   if (status != HMC_SUCCESS) return status;
-  status = ask(&peer->channel, HMCI_READY, &nothing, HMCI_WELCOME, deadline, &reader);
+  status = ask(&peer->channel, HMCI_READY, &of_first, HMCI_WELCOME, deadline, &reader);
   dialogue->over = status != HMC_SUCCESS;
   if (status == HMC_SUCCESS) status = read_result(&reader);
   if (status != HMC_SUCCESS || !(peer->features & HMCI_FEATURE_RESEAL)) return status;
@@ -173,7 +177,8 @@ static void log_refusal(const hmc_peer_t *peer, hmci_transport_slot_t *slot, con
   bool expected = slot->state && offer && slot->ops->reachable(slot->state, offer) == HMC_SUCCESS &&
                   (!slot->ops->suits_auto || slot->ops->suits_auto(slot->state, offer) == HMC_SUCCESS);
   bool first = expected && !atomic_exchange(&slot->downgraded, 1);
-  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s is not reached by %s: %s", peer->where, slot->ops->name, reason);
+  hmci_log(first ? HMC_LOG_WARNING : HMC_LOG_INFO, "%s is not reached by %s: %s", peer->where,
+           hmci_transport_text(slot->ops), reason);
 }
 
 /* Takes the required transport, or the first that works, and remembers why not those before it. `slow`: one that is
@@ -196,7 +201,7 @@ static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialog
     uint64_t limit = type == HMC_CONNECTION_AUTO ? half : deadline;
     status = offered[i] || !slot->state
                  ? try_transport(peer, slot, dialogue, &dialogue->offers[i], slow, limit, deadline)
-                 : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", slot->ops->name);
+                 : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", hmci_transport_text(slot->ops));
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
     hmci_peer_refuse(peer, i, hmc_last_error());
     if (dialogue->over) return status;
@@ -211,8 +216,8 @@ static hmc_status_t explain_all(const hmc_peer_t *peer, hmc_status_t status) {
   char text[HMCI_ERROR_TEXT];
   size_t used = 0;
   for (size_t i = 0; i < hmci_transport_count && used < sizeof text; i++) {
-    int length = snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "", hmci_transports[i]->name,
-                          peer->refused[i] ? peer->refused[i] : "");
+    int length = snprintf(text + used, sizeof text - used, "%s%s: %s", used ? "; " : "",
+                          hmci_transport_text(hmci_transports[i]), peer->refused[i] ? peer->refused[i] : "");
     if (length > 0) used += (size_t)length;
   }
   return hmci_fail(status, "no way works: %s", text);
@@ -220,7 +225,7 @@ static hmc_status_t explain_all(const hmc_peer_t *peer, hmc_status_t status) {
 
 static hmc_status_t choose_transport(hmc_peer_t *peer, hmc_connection_type_t type, dialogue_t *dialogue,
                                      uint64_t deadline) {
-  if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, dialogue, true, deadline);
+  if (type != HMC_CONNECTION_AUTO) return try_all(peer, type, dialogue, !peer->first, deadline);
   hmc_status_t status = try_all(peer, type, dialogue, false, deadline);
   if (status == HMC_SUCCESS || dialogue->over) return status;
   status = try_all(peer, type, dialogue, true, deadline);
@@ -238,12 +243,28 @@ static hmc_status_t check_type(const hmc_context_t *context, hmc_connection_type
   return hmci_fail(HMC_UNSUPPORT, "this build of HMC has no %s transport", hmc_connection_type_name(type));
 }
 
+/* Whom to dial, and how. */
+typedef struct target {
+  const char *ip;
+  uint16_t port;
+  hmc_connection_type_t type;
+  hmc_peer_t *first; /* the connection is a second one to that peer; NULL: it is not */
+} target_t;
+
+/* Another process may listen there by now. */
+static hmc_status_t check_same(const hmc_peer_t *peer) {
+  if (!peer->first || peer->first->incarnation == peer->incarnation) return HMC_SUCCESS;
+  return hmci_fail(HMC_PEER_LOST, "another process listens there now");
+}
+
 /* One attempt; `again`: the peer hung up although both ends know the secret, so that another attempt may do. */
-static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
-                                 uint64_t deadline, bool *again, hmc_peer_t **out) {
+static hmc_status_t connect_once(hmc_context_t *context, const target_t *target, uint64_t deadline, bool *again,
+                                 hmc_peer_t **out) {
+  const char *ip = target->ip;
+  hmc_connection_type_t type = target->type;
   hmci_secure_t *stream;
   hmci_kept_t kept;
-  hmc_status_t status = dial_secure(context, ip, port, deadline, &kept, &stream);
+  hmc_status_t status = dial_secure(context, ip, target->port, deadline, &kept, &stream);
   if (status != HMC_SUCCESS) return status;
   hmc_peer_t *peer = hmci_peer_create(context, HMCI_DIALLED);
   if (!peer) {
@@ -253,11 +274,14 @@ static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_
   }
   hmci_channel_open(&peer->channel, stream);
   snprintf(peer->ip, sizeof peer->ip, "%s", ip);
-  peer->port = port;
-  hmci_where(peer->where, ip, port);
+  peer->port = target->port;
+  peer->first = target->first;
+  peer->asked = type;
+  hmci_where(peer->where, ip, target->port);
   dialogue_t dialogue = {.over = true};
   status = say_hello(peer, deadline, dialogue.offers, dialogue.offered);
   dialogue.over = status != HMC_SUCCESS; /* a transport that is not even asked about leaves the dialogue open */
+  if (status == HMC_SUCCESS) status = check_same(peer);
   if (status == HMC_SUCCESS) status = choose_transport(peer, type, &dialogue, deadline);
   if (status == HMC_SUCCESS) status = hmci_peer_publish(peer);
   hmci_loop_drop(context->loop, &kept);
@@ -272,12 +296,11 @@ static hmc_status_t connect_once(hmc_context_t *context, const char *ip, uint16_
 }
 
 /* Dials one address until a peer is there, or another attempt is of no use. */
-static hmc_status_t connect_to(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
-                               uint64_t deadline, hmc_peer_t **out) {
+static hmc_status_t connect_to(hmc_context_t *context, const target_t *target, uint64_t deadline, hmc_peer_t **out) {
   uint64_t pause = FIRST_PAUSE;
   for (;;) {
     bool again = false;
-    hmc_status_t status = connect_once(context, ip, port, type, deadline, &again, out);
+    hmc_status_t status = connect_once(context, target, deadline, &again, out);
     if (status == HMC_SUCCESS || !again || !pause_dialling(&pause, deadline)) return status;
   }
 }
@@ -289,12 +312,19 @@ hmc_status_t hmci_handshake_connect(hmc_context_t *context, const char *host, ui
   hmci_addresses_t addresses = {0};
   hmc_status_t status = hmci_resolve(host, deadline, &addresses);
   for (size_t i = 0; i < addresses.count; i++) {
-    status = connect_to(context, addresses.ip[i], port, type, deadline, out);
+    const target_t target = {addresses.ip[i], port, type, NULL};
+    status = connect_to(context, &target, deadline, out);
     if (status != HMC_NOT_FOUND && status != HMC_PEER_LOST) break;
   }
   if (status != HMC_SUCCESS && addresses.count && strcmp(host, addresses.ip[0]) != 0)
     hmci_fail_prefix(status, "%s: ", host);
   return status;
+}
+
+hmc_status_t hmci_handshake_connect_second(hmc_peer_t *first, hmc_connection_type_t type, uint64_t deadline,
+                                           hmc_peer_t **second) {
+  const target_t target = {first->ip, first->port, type, first};
+  return connect_to(first->context, &target, deadline, second);
 }
 
 hmc_status_t hmci_handshake_check(const hmc_context_t *context, const char *ip, hmc_connection_type_t type,

@@ -34,7 +34,7 @@ static hmc_status_t check_part(const hmc_remote_t *remote, hmc_mapping_options_t
     return hmci_fail(HMC_PEER_LOST, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
   if (!peer->transport->ops->remote_map)
     return hmci_fail(HMC_UNSUPPORT, "%s is reached by %s, which maps nothing: that takes shm", peer->where,
-                     peer->transport->ops->name);
+                     hmci_transport_text(peer->transport->ops));
   return HMC_SUCCESS;
 }
 

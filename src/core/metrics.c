@@ -52,7 +52,7 @@ static uint64_t sum_context(hmc_context_t *context, hmci_stats_t *sum) {
   for (hmci_list_t *link = context->peers.next; link != &context->peers; link = link->next) {
     const hmc_peer_t *peer = HMCI_CONTAINER(link, hmc_peer_t, link);
     hmci_stats_merge(sum, peer->stats);
-    connected += atomic_load(&peer->connected);
+    connected += !peer->first && atomic_load(&peer->connected);
   }
   pthread_mutex_unlock(&context->lock);
   return connected;
@@ -169,7 +169,7 @@ static void append_labels(text_t *text, const hmc_peer_t *peer, const char *oper
   append_value(text, peer->where);
   append(text, "\",name=\"");
   append_value(text, peer->name);
-  append(text, "\",route=\"%s\"", peer->transport->ops->name);
+  append(text, "\",route=\"%s\"", hmci_transport_text(peer->transport->ops));
   if (operation) append(text, ",operation=\"%s\"", operation);
 }
 
@@ -213,8 +213,10 @@ static void each_peer(text_t *text, visit_t *visit, const void *argument) {
   for (hmci_list_t *at = contexts.next; at != &contexts; at = at->next) {
     hmc_context_t *context = HMCI_CONTAINER(at, hmc_context_t, link);
     pthread_mutex_lock(&context->lock);
-    for (hmci_list_t *link = context->peers.next; link != &context->peers; link = link->next)
-      visit(text, HMCI_CONTAINER(link, hmc_peer_t, link), argument);
+    for (hmci_list_t *link = context->peers.next; link != &context->peers; link = link->next) {
+      const hmc_peer_t *peer = HMCI_CONTAINER(link, hmc_peer_t, link);
+      if (!peer->first) visit(text, peer, argument);
+    }
     pthread_mutex_unlock(&context->lock);
   }
 }

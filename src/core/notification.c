@@ -15,7 +15,7 @@ hmc_status_t hmci_notification_check(const hmc_peer_t *peer, size_t size) {
   if (size > HMC_NOTIFICATION_MAX)
     return hmci_fail(HMC_INVALID_CONFIG, "a notification of %zu B: at most %d", size, HMC_NOTIFICATION_MAX);
   if (ops->notification_most && size > ops->notification_most)
-    return hmci_fail(HMC_UNSUPPORT, "a notification of %zu B: %s carries at most %u B", size, ops->name,
+    return hmci_fail(HMC_UNSUPPORT, "a notification of %zu B: %s carries at most %u B", size, hmci_transport_text(ops),
                      ops->notification_most);
   if (!(peer->features & HMCI_FEATURE_GRANTS) && size > HMCI_NOTIFICATION_OLD)
     return hmci_fail(HMC_UNSUPPORT, "a notification of %zu B: %s is of an older release and takes at most %d B", size,

@@ -265,6 +265,7 @@ static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, ui
   }
   uint64_t begun = hmci_now();
   hmci_operation_t operation;
+  remote = hmci_remote_for_data(remote);
   hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
   operation.single = segment;
   status = run(remote->peer, local, &operation);

@@ -123,7 +123,7 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
   hmci_loop_set_timer(context->loop, &peer->post.timer, 0); /* says how many notifications may come */
   hmci_record(HMC_RECORD_PEER, HMC_SUCCESS, 0, 0, peer->where);
   hmci_log(HMC_LOG_INFO, "%s (%s on %s, process %d) is reached by %s", peer->where, peer->name, peer->host,
-           peer->process, peer->transport->ops->name);
+           peer->process, hmci_transport_text(peer->transport->ops));
   return HMC_SUCCESS;
 }
 
@@ -165,7 +165,7 @@ static bool on_session(hmci_watch_t *watch, uint32_t events) {
 static bool take_back(hmc_peer_t *peer) {
   hmc_context_t *context = peer->context;
   pthread_mutex_lock(&context->lock);
-  bool ours = hmci_event_drop_unawaited(&context->events, &peer->arrival);
+  bool ours = !peer->first && hmci_event_drop_unawaited(&context->events, &peer->arrival);
   if (ours) {
     hmci_list_remove(&peer->link);
     forget_token(peer);
@@ -178,9 +178,19 @@ static bool take_back(hmc_peer_t *peer) {
   return true;
 }
 
+/* Of the two connections of a peer one has ended: so does the other. */
+static void lose_other(hmc_peer_t *peer) {
+  char reason[HMCI_REASON_SIZE];
+  hmc_peer_t *other = hmci_peer_other(peer);
+  snprintf(reason, sizeof reason, "its connection by %s ended: %.200s", hmci_transport_text(peer->transport->ops),
+           hmci_peer_lost_reason(peer));
+  if (other) hmci_peer_lose(other, reason);
+}
+
 static void on_loss(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, loss);
   if (atomic_load(&peer->closing)) return;
+  lose_other(peer);
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
   hmci_checksums_end(peer->context, peer, HMC_PEER_LOST);
   hmci_post_end(peer, HMC_PEER_LOST);
@@ -190,10 +200,13 @@ static void on_loss(hmci_timer_t *timer) {
   pthread_mutex_lock(&peer->lock);
   pthread_cond_broadcast(&peer->answered);
   pthread_mutex_unlock(&peer->lock);
+  if (peer->first) return; /* the program hears of the other one */
   hmci_log(HMC_LOG_INFO, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
   hmci_stats_add(&peer->stats->lost, 1);
   hmci_record(HMC_RECORD_PEER, HMC_PEER_LOST, 0, 0, peer->where);
   if (take_back(peer)) {
+    hmc_peer_t *second = hmci_peer_part(peer);
+    if (second) hmci_peer_close_one(second);
     hmci_peer_destroy(peer);
   } else {
     hmci_event_add(&peer->context->events, &peer->lost);
@@ -226,10 +239,8 @@ void hmci_peer_destroy(hmc_peer_t *peer) {
   free(peer);
 }
 
-void hmc_peer_close(hmc_peer_t *peer) {
-  if (!peer) return;
+void hmci_peer_close_one(hmc_peer_t *peer) {
   hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return;
   hmci_setups_end(&context->setups, peer, HMC_CANCELLED, false); /* before they see it go */
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
@@ -246,6 +257,14 @@ void hmc_peer_close(hmc_peer_t *peer) {
   hmci_notifications_orphan(context, peer);
   hmci_leases_orphan(context, peer);
   hmci_peer_destroy(peer);
+}
+
+void hmc_peer_close(hmc_peer_t *peer) {
+  if (!peer || hmci_context_is_foreign(peer->context)) return;
+  hmci_setups_end(&peer->context->setups, peer, HMC_CANCELLED, true); /* one of them may make the second peer */
+  hmc_peer_t *second = hmci_peer_part(peer);
+  if (second) hmci_peer_close_one(second);
+  hmci_peer_close_one(peer);
 }
 
 /* ---- asking about them ------------------------------------------------------------------------------------------- */

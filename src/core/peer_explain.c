@@ -28,28 +28,12 @@ static unsigned local_kinds(hmc_context_t *context, uint64_t chunk_of[32]) {
   return kinds;
 }
 
-static bool is_direct(hmc_remote_t *remote, hmc_memory_kind_t kind, hmci_operation_kind_t operation) {
-  const hmci_transport_ops_t *ops = remote->peer->transport->ops;
-  const hmci_memory_ops_t *local;
-  return ops->remote_is_direct && hmci_memory_find((hmc_memory_t){kind, 0}, &local) == HMC_SUCCESS &&
-         ops->remote_is_direct(remote->peer->connection->state, remote->state, local, operation);
-}
-
-static unsigned is_staged(hmc_remote_t *remote, hmc_memory_kind_t kind) {
-  const hmci_transport_ops_t *ops = remote->peer->transport->ops;
-  const hmci_memory_ops_t *local;
-  if (ops->remote_is_staged && hmci_memory_find((hmc_memory_t){kind, 0}, &local) == HMC_SUCCESS)
-    return ops->remote_is_staged(remote->peer->connection->state, remote->state, local);
-  return (kind != HMC_MEMORY_CPU ? HMCI_STAGED_HERE : 0) |
-         (remote->view.memory.kind != HMC_MEMORY_CPU ? HMCI_STAGED_THERE : 0);
-}
-
 /* What an operation between local memory of a kind and that region costs. */
 static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t chunk, char *line, size_t size) {
   bool host = kind == HMC_MEMORY_CPU, remote_host = remote->view.memory.kind == HMC_MEMORY_CPU;
-  unsigned staged = is_staged(remote, kind);
+  unsigned staged = hmci_remote_staging(remote, kind);
   const char *by = host && remote_host ? "by the calling thread" : "by the device";
-  bool put = is_direct(remote, kind, HMCI_PUT), get = is_direct(remote, kind, HMCI_GET);
+  bool put = hmci_remote_is_direct(remote, kind, HMCI_PUT), get = hmci_remote_is_direct(remote, kind, HMCI_GET);
   if (put && get) {
     snprintf(line, size, "one copy, %s; no other process takes part", by);
   } else if (get) {
@@ -65,6 +49,14 @@ static void explain_cost(hmc_remote_t *remote, hmc_memory_kind_t kind, uint64_t 
   }
 }
 
+/* How bytes of the region go by the handle's own transport. */
+static void explain_route(hmc_remote_t *remote, char *line, size_t size) {
+  const hmc_peer_t *peer = remote->peer;
+  line[0] = '\0';
+  if (peer->transport->ops->remote_explain)
+    peer->transport->ops->remote_explain(peer->connection->state, remote->state, line, size);
+}
+
 static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *used) {
   uint64_t chunk_of[32] = {0};
   unsigned kinds = local_kinds(peer->context, chunk_of);
@@ -72,11 +64,15 @@ static void explain_remotes(hmc_peer_t *peer, char *text, size_t size, size_t *u
   for (hmci_list_t *link = peer->remotes.next; link != &peer->remotes; link = link->next) {
     hmc_remote_t *remote = HMCI_CONTAINER(link, hmc_remote_t, link);
     char line[HMCI_REASON_SIZE] = "";
-    if (peer->transport->ops->remote_explain) {
-      peer->transport->ops->remote_explain(peer->connection->state, remote->state, line, sizeof line);
-    }
+    explain_route(remote, line, sizeof line);
     append(text, size, used, "  region '%s' (%llu B, %s %d): %s\n", remote->name, (unsigned long long)remote->view.size,
            hmc_memory_kind_name(remote->view.memory.kind), remote->view.memory.device, line);
+    if (remote->second) {
+      remote = remote->second;
+      explain_route(remote, line, sizeof line);
+      append(text, size, used, "    puts and gets by %s: %s\n", hmci_transport_text(remote->peer->transport->ops),
+             line);
+    }
     for (unsigned kind = 0; kind < 32; kind++) {
       if (!(kinds >> kind & 1)) continue;
       explain_cost(remote, (hmc_memory_kind_t)kind, chunk_of[kind], line, sizeof line);
@@ -94,11 +90,18 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   if (text && size) text[0] = 0;
   peer->transport->ops->explain(peer->connection->state, line, sizeof line);
   append(text, size, &used, "%s (%s on %s, process %d) is reached by %s: %s\n", peer->where, peer->name, peer->host,
-         peer->process, peer->transport->ops->name, line);
+         peer->process, hmci_transport_text(peer->transport->ops), line);
+  const hmc_peer_t *second = hmci_peer_second(peer);
+  if (second) {
+    second->transport->ops->explain(second->connection->state, line, sizeof line);
+    append(text, size, &used, "  and, where a region says so, by %s: %s\n", hmci_transport_text(second->transport->ops),
+           line);
+  }
   if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {
-    if (peer->refused[i]) append(text, size, &used, "  not by %s: %s\n", hmci_transports[i]->name, peer->refused[i]);
+    if (peer->refused[i])
+      append(text, size, &used, "  not by %s: %s\n", hmci_transport_text(hmci_transports[i]), peer->refused[i]);
   }
   if (needed) *needed = used + 1;
   return HMC_SUCCESS;

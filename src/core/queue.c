@@ -148,15 +148,20 @@ static hmc_status_t start_flight(hmc_queue_t *queue, hmci_lane_t *lane, const st
   return launch(queue, flight);
 }
 
-/* Keeps the order that a fence asks for. `mapped`: by this thread's own loads and stores. */
-static void pass_fence(hmc_queue_t *queue, hmci_lane_t *lane, hmci_operation_kind_t kind, bool mapped) {
-  if (!lane->fenced || kind == HMCI_GET) return;
-  const hmc_peer_t *peer = lane->peer;
+/* Keeps the order that a fence asks for, on both connections of the peer. `mapped`: by this thread's own loads and
+ * stores. */
+static void pass_fence(hmc_queue_t *queue, const hmc_peer_t *peer, hmci_operation_kind_t kind, bool mapped) {
+  if (!queue->fences || kind == HMCI_GET) return;
+  const hmc_peer_t *other = hmci_peer_other(peer);
+  hmci_lane_t *lane = other ? hmci_lane_find(queue, other->number) : NULL;
+  if (lane && lane->fenced) hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
+  lane = hmci_lane_find(queue, peer->number);
+  if (!lane || !lane->fenced) return;
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmci_lane_reap(queue, lane);
   if (hmci_list_is_empty(&lane->flights)) return;
   if (!mapped && ops->keeps_order && ops->keeps_order(peer->connection->state)) return;
-  hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
+  hmci_lane_drain(queue, lane, HMCI_NEVER);
 }
 
 /* ---- put and get ------------------------------------------------------------------------------------------------- */
@@ -170,12 +175,14 @@ static void apply_mapped(const hmc_remote_t *remote, uint64_t offset, unsigned w
 /* Puts and gets that are not plain, with their signals. */
 static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
   start_t rest = *what;
-  hmci_lane_t *lane = hmci_lane_of(queue, what->remote->peer);
+  if (!what->signal) rest.remote = hmci_remote_for_data(what->remote); /* a chain stays on one connection */
+  hmc_peer_t *peer = rest.remote->peer;
+  hmci_lane_t *lane = hmci_lane_of(queue, peer);
   if (!lane) return HMC_NO_MEMORY;
   bool mapped = what->remote->mapped;
   what->kind == HMCI_PUT ? hmci_stats_put(what->remote->stats, what->length)
                          : hmci_stats_get(what->remote->stats, what->length);
-  pass_fence(queue, lane, what->kind, mapped);
+  pass_fence(queue, peer, what->kind, mapped);
   if (mapped && what->length) {
     hmci_copy_range(what->kind, (void *)(uintptr_t)what->local, what->remote->mapped + what->offset, what->length);
     rest.length = 0;
@@ -185,7 +192,7 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
     const hmc_signal_t *signal = rest.signal;
     if (signal->remote->mapped) {
       hmci_atomic_t atomic = hmci_atomic_for_wire(signal->operation, signal->value, 0, false);
-      pass_fence(queue, lane, HMCI_ATOMIC, true);
+      pass_fence(queue, peer, HMCI_ATOMIC, true);
       apply_mapped(signal->remote, signal->offset, 8, &atomic, NULL);
       return HMC_SUCCESS;
     }
@@ -254,8 +261,7 @@ static hmc_status_t check_atomic(const hmc_queue_t *queue, const hmc_remote_t *r
 static bool run_mapped_atomic(hmc_queue_t *queue, const start_t *what) {
   if (!what->remote->mapped) return false;
   if (queue->fences) {
-    hmci_lane_t *lane = hmci_lane_find(queue, what->remote->peer->number);
-    if (lane) pass_fence(queue, lane, HMCI_ATOMIC, true);
+    pass_fence(queue, what->remote->peer, HMCI_ATOMIC, true);
   }
   apply_mapped(what->remote, what->offset, (unsigned)what->length, &what->atomic, what->fetched);
   return true;
@@ -280,7 +286,7 @@ hmc_status_t hmc_queue_atomic(hmc_queue_t *queue, hmc_remote_t *remote, uint64_t
   what.atomic = hmci_atomic_for_wire(operation, operand, compare, fetched != NULL);
   hmci_lane_t *lane = hmci_lane_of(queue, remote->peer);
   if (!lane) return HMC_NO_MEMORY;
-  pass_fence(queue, lane, HMCI_ATOMIC, false);
+  pass_fence(queue, remote->peer, HMCI_ATOMIC, false);
   hmci_flight_t *flight;
   return start_flight(queue, lane, &what, &flight);
 }
@@ -300,7 +306,7 @@ hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, ui
   what.awaited = true;
   hmci_lane_t *lane = hmci_lane_of(queue, remote->peer);
   if (!lane) return HMC_NO_MEMORY;
-  pass_fence(queue, lane, HMCI_ATOMIC, false);
+  pass_fence(queue, remote->peer, HMCI_ATOMIC, false);
   hmci_flight_t *flight;
   status = start_flight(queue, lane, &what, &flight);
   if (status != HMC_SUCCESS) return status;
@@ -314,8 +320,12 @@ hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, ui
 /* Former operations are complete, and the peer has room. */
 static hmc_status_t prepare_notify(hmc_queue_t *queue, hmci_lane_t *lane, size_t size, uint64_t deadline) {
   hmc_peer_t *peer = lane->peer;
-  hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
   const hmci_failure_t *failure = &lane->failure;
+  const hmc_peer_t *second = hmci_peer_second(peer);
+  hmci_lane_t *other = second ? hmci_lane_find(queue, second->number) : NULL;
+  hmci_lane_drain(queue, lane, HMCI_NEVER); /* each has a deadline of its own */
+  if (other) hmci_lane_drain(queue, other, HMCI_NEVER);
+  if (failure->status == HMC_SUCCESS && other) failure = &other->failure;
   if (failure->status != HMC_SUCCESS)
     return hmci_far_end_explain(failure->kind, failure->status, &failure->end, failure->length);
   atomic_store(&queue->driving, peer);

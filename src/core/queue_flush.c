@@ -315,16 +315,31 @@ static hmc_status_t flush_all(hmc_queue_t *queue, uint64_t deadline) {
   return status;
 }
 
+/* By both of the peer's connections; NULL: the queue has no lane there. */
+static hmc_status_t flush_peer(hmc_queue_t *queue, hmci_lane_t *const lanes[2], uint64_t deadline) {
+  hmci_lane_t *failed = NULL;
+  bool drained = true;
+  for (int i = 0; i < 2; i++) {
+    if (!lanes[i]) continue;
+    drained &= hmci_lane_drain(queue, lanes[i], deadline);
+    const hmci_failure_t *failure = &lanes[i]->failure;
+    if (failure->status != HMC_SUCCESS && (!failed || failure->number < failed->failure.number)) failed = lanes[i];
+  }
+  if (!failed) return drained ? HMC_SUCCESS : still_under_way(queue);
+  hmc_status_t status = report(failed);
+  for (int i = 0; i < 2; i++)
+    if (lanes[i]) lanes[i]->failure.status = HMC_SUCCESS;
+  return status;
+}
+
 hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t *peer, uint64_t timeout_ms) {
   if (!queue) return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_flush: queue is NULL");
   if (hmci_context_is_foreign(queue->context)) return HMC_UNSUPPORT;
   uint64_t deadline = hmci_context_deadline(queue->context, timeout_ms);
   if (!peer) return flush_all(queue, deadline);
-  hmci_lane_t *lane = hmci_lane_find(queue, peer->number);
-  if (!lane) return HMC_SUCCESS;
-  bool drained = hmci_lane_drain(queue, lane, deadline);
-  if (lane->failure.status != HMC_SUCCESS) return report(lane);
-  return drained ? HMC_SUCCESS : still_under_way(queue);
+  const hmc_peer_t *second = hmci_peer_second(peer);
+  hmci_lane_t *lanes[] = {hmci_lane_find(queue, peer->number), second ? hmci_lane_find(queue, second->number) : NULL};
+  return flush_peer(queue, lanes, deadline);
 }
 
 uint32_t hmc_queue_under_way(hmc_queue_t *queue) {

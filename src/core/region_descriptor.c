@@ -117,5 +117,7 @@ hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void *bytes, size_t size,
     status = hmci_context_check_waiting(peer->context, "hmc_remote_import");
     if (status == HMC_SUCCESS) status = hmci_session_lookup_key(peer, name, deadline, &descriptor.found);
   }
-  return status == HMC_SUCCESS ? hmci_remote_create(peer, name, &descriptor.found, deadline, out) : status;
+  if (status == HMC_SUCCESS) status = hmci_remote_create(peer, name, &descriptor.found, deadline, out);
+  if (status == HMC_SUCCESS) hmci_remote_choose(*out, deadline);
+  return status;
 }

@@ -16,7 +16,7 @@ hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_f
   remote->connected = ops->link_word ? ops->link_word(peer->connection->state) : &peer->connected;
   remote->here = peer->context->here;
   remote->context = peer->context;
-  remote->stats = peer->stats;
+  remote->stats = hmci_peer_known(peer)->stats;
   hmci_list_init(&remote->mappings);
   atomic_init(&remote->references, 1);
   snprintf(remote->name, sizeof remote->name, "%s", name);
@@ -46,7 +46,9 @@ hmc_status_t hmci_remote_check_name(const char *name) {
 hmc_status_t hmci_remote_open(hmc_peer_t *peer, const char *name, uint64_t deadline, hmc_remote_t **out) {
   hmci_found_t found;
   hmc_status_t status = hmci_session_lookup(peer, name, deadline, &found);
-  return status == HMC_SUCCESS ? hmci_remote_create(peer, name, &found, deadline, out) : status;
+  if (status == HMC_SUCCESS) status = hmci_remote_create(peer, name, &found, deadline, out);
+  if (status == HMC_SUCCESS) hmci_remote_choose(*out, deadline);
+  return status;
 }
 
 hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
@@ -78,6 +80,7 @@ static void forget(hmc_peer_t *peer, hmc_remote_t *remote) {
 
 static bool is_stale(const hmc_remote_t *remote) {
   if (atomic_load(&remote->view.stale)) return true;
+  if (remote->second && atomic_load(&remote->second->view.stale)) return true;
   return remote->generation && atomic_load(remote->generation) != remote->view.generation;
 }
 
@@ -136,6 +139,7 @@ hmc_status_t hmci_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes
   snprintf(name, sizeof name, found.name[0] ? "%s" : "%s#%u", found.name, found.view.id);
   status = hmci_remote_create(peer, name, &found, deadline, &remote);
   if (status != HMC_SUCCESS) return status;
+  hmci_remote_choose(remote, deadline);
   empty_directory(peer);
   uint64_t start = address - found.offset;
   atomic_fetch_add(&remote->references, 1); /* the directory's */
@@ -162,6 +166,7 @@ hmc_status_t hmc_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes,
 
 void hmci_remote_destroy(hmc_remote_t *remote) {
   hmc_peer_t *peer = remote->peer;
+  hmci_remote_unchoose(remote);
   hmci_mappings_close(remote);
   if (peer->transport->ops->remote_close) peer->transport->ops->remote_close(peer->connection->state, remote->state);
   free(remote);

@@ -111,7 +111,7 @@ static void end_part(hmc_request_t *whole, hmc_status_t status) {
 static void end_timed(const hmc_request_t *request, hmc_status_t status) {
   hmci_operation_kind_t kind = request->chain[0].kind;
   uint64_t took = hmci_now() - request->begun;
-  hmci_stats_end(request->peer->stats, (hmc_latency_kind_t)kind, status, took);
+  hmci_stats_end(hmci_peer_known(request->peer)->stats, (hmc_latency_kind_t)kind, status, took);
   hmci_record((hmc_record_kind_t)(HMC_RECORD_PUT + kind), status, request->length, took, request->end.where);
 }
 
@@ -372,7 +372,7 @@ static void go_on(hmci_work_t *work, hmc_status_t status) {
 
 /* Counts a request; one that this thread does not end by itself is timed, too. */
 static void count_start(hmc_request_t *request, const hmci_start_t *what) {
-  hmci_stats_t *stats = request->peer->stats;
+  hmci_stats_t *stats = hmci_peer_known(request->peer)->stats;
   request->begun = 0;
   switch (what->kind) {
   case HMCI_PUT: hmci_stats_put(stats, what->length); break;
@@ -509,7 +509,7 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   bool checked = is_to_be_checked(what);
   if (checked && !(what->remote->view.rights & HMC_REMOTE_READ)) {
     return hmci_fail(HMC_DENIED, "put to %s: a checksum by %s takes the right to read, which region '%s' does not give",
-                     peer->where, peer->transport->ops->name, what->remote->name);
+                     peer->where, hmci_transport_text(peer->transport->ops), what->remote->name);
   }
   uint64_t deadline = hmci_context_deadline(peer->context, what->options ? what->options->timeout_ms : 0);
   hmc_request_t *request = hmci_request_take(peer->context, peer, what->local, deadline);
@@ -543,14 +543,23 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   return hmci_operation_explain(what->kind, status, what->remote, what->length);
 }
 
+/* Data that go by the peer's second transport; what follows them goes by the first one, once they are there. */
+static hmc_status_t start_second(hmci_start_t *what, hmc_request_t **request) {
+  if (what->options && (what->options->signal || what->options->notification_size))
+    return hmci_request_start_group(what, 1, what->options, request);
+  what->remote = what->remote->second;
+  return start_request(what, request);
+}
+
 hmc_status_t hmci_request_start(const hmci_start_t *given, hmc_request_t **request) {
-  if (!given->options) return start_request(given, request);
-  hmc_operation_options_t options;
-  hmc_status_t status = hmci_sized_read(&options, sizeof options, given->options, "hmc_operation_options_t");
-  if (status != HMC_SUCCESS) return status;
   hmci_start_t what = *given;
-  what.options = &options; /* it is read during the call only */
-  return start_request(&what, request);
+  hmc_operation_options_t options;
+  if (given->options) {
+    hmc_status_t status = hmci_sized_read(&options, sizeof options, given->options, "hmc_operation_options_t");
+    if (status != HMC_SUCCESS) return status;
+    what.options = &options; /* it is read during the call only */
+  }
+  return what.remote->second && what.kind <= HMCI_GET ? start_second(&what, request) : start_request(&what, request);
 }
 
 /* The request for the whole of a group, with its signal and notification parked behind the parts. */
@@ -594,7 +603,7 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
 
 hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count,
                                       const hmc_operation_options_t *options, hmc_request_t **out) {
-  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_batch_start_nb: request is NULL");
+  if (!out) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: request is NULL", hmci_operation_name(starts[0].kind));
   hmci_start_t first = starts[0];
   hmc_operation_options_t own = {.size = sizeof own};
   hmc_operation_options_t part = {.size = sizeof part};
@@ -616,6 +625,7 @@ hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count
   hmci_group_t *group = whole->group;
   for (uint32_t i = 0; i < count; i++) {
     hmci_start_t one = starts[i];
+    one.remote = hmci_remote_for_data(one.remote);
     one.options = &part;
     one.parent = whole;
     whole->length += one.length;

@@ -308,16 +308,16 @@ hmc_status_t hmc_batch_get_with(hmc_batch_t *batch, const hmc_operation_options_
 /* ---- all of a peer ----------------------------------------------------------------------------------------------- */
 
 typedef struct flush {
-  const hmc_peer_t *peer;
-  uint64_t counts[HMCI_SHARDS]; /* requests that were started by then */
+  const hmc_peer_t *peer, *second; /* NULL: there is no second one */
+  uint64_t counts[HMCI_SHARDS];    /* requests that were started by then */
   bool busy;
 } flush_t;
 
 /* Is it an incomplete one to that peer, of those that count? */
 static bool look_for_busy(hmc_request_t *request, void *argument) {
   flush_t *flush = argument;
-  if (request->peer != flush->peer || request->number > flush->counts[request->shard - request->context->shards])
-    return true;
+  bool ours = request->peer == flush->peer || (flush->second && request->peer == flush->second);
+  if (!ours || request->number > flush->counts[request->shard - request->context->shards]) return true;
   bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
   flush->busy = starting || !hmci_request_is_complete(request);
   return !flush->busy;
@@ -329,6 +329,7 @@ static hmc_status_t await_flush(hmc_peer_t *peer, flush_t *flush, uint64_t deadl
   for (;;) {
     uint32_t seen = atomic_load(&context->waitset.completions);
     peer->transport->ops->progress(peer->connection->state);
+    if (flush->second) flush->second->transport->ops->progress(flush->second->connection->state);
     flush->busy = false;
     hmci_requests_each(context, look_for_busy, flush);
     if (!flush->busy) return HMC_SUCCESS;
@@ -342,7 +343,7 @@ hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms) {
   if (!peer) return hmci_fail(HMC_INVALID_CONFIG, "hmc_peer_flush: peer is NULL");
   hmc_context_t *context = peer->context;
   if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  flush_t flush = {.peer = peer};
+  flush_t flush = {.peer = peer, .second = hmci_peer_second(peer)};
   for (int i = 0; i < HMCI_SHARDS; i++) {
     pthread_mutex_lock(&context->shards[i].lock);
     flush.counts[i] = context->shards[i].count;

@@ -30,6 +30,7 @@ static void load(late_table_t *late) {
   late->table->connection_size = late->ops->connection_size;
   late->table->remote_size = late->ops->remote_size;
   late->table->checksums = late->ops->checksums;
+  late->table->reaches_devices = late->ops->reaches_devices;
   late->table->notification_most = late->ops->notification_most;
   memcpy((uint8_t *)late->table + kept, (const uint8_t *)late->ops + kept, sizeof *late->table - kept);
 }

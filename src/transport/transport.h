@@ -267,6 +267,7 @@ typedef struct hmci_transport_ops {
   const char *name;
   size_t transport_size, connection_size, remote_size;
   bool checksums;             /* honours hmci_operation_t.checksum; else the core makes a second pass */
+  bool reaches_devices;       /* may reach a device's memory with no staging where other transports have no way */
   uint32_t notification_most; /* bytes of a notification; 0: all that there are */
 
   /* Can it work here at all? One line in `reason` either way. Any thread. */

@@ -326,6 +326,7 @@ static const hmci_transport_ops_t table = {
     .remote_open = hmci_verbs_remote_open,
     .remote_close = hmci_verbs_remote_close,
     .remote_explain = hmci_verbs_remote_explain,
+    .reaches_devices = true,
     .remote_is_staged = hmci_verbs_remote_is_staged,
     .submit = submit,
     .wait = hmci_verbs_wait,
