@@ -1,4 +1,4 @@
-/* The program of the RDMA tests: `rdma transfers|faults|rails [PATTERN]`. */
+/* The program of the RDMA tests: `rdma transfers|faults|rails|routes [PATTERN]`. */
 #include "suite.h"
 
 #include <ftw.h>
@@ -151,6 +151,7 @@ int main(int argc, char **argv) {
   static const struct CMUnitTest transfers[] = {TRANSFER_TESTS(ENTRY)};
   static const struct CMUnitTest faults[] = {FAULT_TESTS(ENTRY)};
   static const struct CMUnitTest rails[] = {RAIL_TESTS(ENTRY)};
+  static const struct CMUnitTest routes[] = {ROUTE_TESTS(ENTRY)};
 #undef ENTRY
   if (argc < 2 || !mkdtemp(home)) return 2;
   atexit(remove_home);
@@ -162,5 +163,7 @@ int main(int argc, char **argv) {
   if (strcmp(argv[1], "transfers") == 0) return cmocka_run_group_tests(transfers, NULL, NULL);
   if (strcmp(argv[1], "faults") == 0) return cmocka_run_group_tests(faults, NULL, NULL);
   if (strcmp(argv[1], "rails") == 0) return cmocka_run_group_tests(rails, NULL, NULL);
+  setenv("HMC_SIM_HANDLES", "no", 1); /* before the accelerator is first asked for */
+  if (strcmp(argv[1], "routes") == 0) return cmocka_run_group_tests(routes, NULL, NULL);
   return 2;
 }

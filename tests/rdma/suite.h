@@ -94,10 +94,20 @@ void assert_says(const char *part);
   X(rails_keep_the_order_of_chains)                                                                                    \
   X(rails_take_operations_back)                                                                                        \
   X(threads_and_failing_rails)
+#define ROUTE_TESTS(X)                                                                                                 \
+  X(each_region_by_its_route)                                                                                          \
+  X(both_ends_use_it)                                                                                                  \
+  X(chains_keep_their_order)                                                                                           \
+  X(queues_order_both)                                                                                                 \
+  X(a_second_connection_that_fails)                                                                                    \
+  X(a_first_connection_that_ends)                                                                                      \
+  X(closing_in_any_order)                                                                                              \
+  X(without_a_better_route)
 #define DECLARE_TEST(name) void name(void **state);
 TRANSFER_TESTS(DECLARE_TEST)
 FAULT_TESTS(DECLARE_TEST)
 RAIL_TESTS(DECLARE_TEST)
+ROUTE_TESTS(DECLARE_TEST)
 #undef DECLARE_TEST
 
 #endif
