@@ -144,13 +144,6 @@ typedef struct said {
   uint64_t depth;
 } said_t;
 
-static bool read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *value) {
-  if (tool_parse_count(text, minimum, maximum, value)) return true;
-  tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
-                   (unsigned long long)maximum);
-  return false;
-}
-
 static bool read_memory(const char *name, const char *text, hmc_memory_t *memory) {
   if (tool_parse_memory(text, memory)) return true;
   tool_usage_error("--%s '%s': cpu, sim, nvidia, amd, mlu, ascend, moore or default is expected, with a device: sim:1",
@@ -217,24 +210,6 @@ static bool read_processors(const char *value, perf_options_t *options) {
   return options->pinned;
 }
 
-static bool read_chunk(const char *text, perf_options_t *options) {
-  if (tool_parse_size(text, &options->chunk) && options->chunk > 0) return true;
-  tool_usage_error("--chunk '%s': a size above 0 is expected: 1M", text);
-  return false;
-}
-
-static bool read_seconds(const char *text, perf_options_t *options) {
-  if (tool_parse_seconds(text, &options->seconds)) return true;
-  tool_usage_error("--seconds '%s': a number above 0 is expected", text);
-  return false;
-}
-
-static bool read_region(const char *text, perf_options_t *options) {
-  if (tool_parse_size(text, &options->region) && options->region > 0) return true;
-  tool_usage_error("--region '%s': a size above 0 is expected: 64M", text);
-  return false;
-}
-
 /* One option. False when its value is wrong; the text is out then. */
 static bool read_option(int letter, const char *value, perf_options_t *options, said_t *said) {
   uint64_t number;
@@ -245,38 +220,38 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
   case 't': return read_transport(value, options);
   case 'l': return said->latency = true;
   case 'b': return options->bandwidth = true;
-  case 'D': return read_count("depth", value, 1, PERF_DEPTH_MAX, &said->depth);
+  case 'D': return tool_read_count("depth", value, 1, PERF_DEPTH_MAX, &said->depth);
   case 'T':
-    if (!read_count("threads", value, 1, PERF_THREADS_MAX, &number)) return false;
+    if (!tool_read_count("threads", value, 1, PERF_THREADS_MAX, &number)) return false;
     options->threads = (unsigned)number;
     return true;
-  case 'n': return read_count("iterations", value, 1, UINT64_MAX / 2, &options->iterations);
-  case 'd': return read_seconds(value, options);
-  case 'w': return read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
+  case 'n': return tool_read_count("iterations", value, 1, UINT64_MAX / 2, &options->iterations);
+  case 'd': return tool_read_seconds("seconds", value, &options->seconds);
+  case 'w': return tool_read_count("warmup", value, 0, UINT64_MAX / 2, &options->warmup);
   case 'v': return options->verify = true;
   case 'f': return read_format(value, options);
   case 'M': return (said->every_mode = strcmp(value, "all") == 0) || read_mode(value, options);
-  case OPTION_CHUNK: return read_chunk(value, options);
+  case OPTION_CHUNK: return tool_read_size("chunk", value, &options->chunk);
   case 'm': return said->memory = read_memory("memory", value, &options->memory);
   case OPTION_DEVICE:
-    if (!read_count("device", value, 0, INT32_MAX, &number)) return false;
+    if (!tool_read_count("device", value, 0, INT32_MAX, &number)) return false;
     options->memory.device = (int)number;
     return true;
   case 'S': return options->self = true;
   case OPTION_PEER_MEMORY: return said->peer_memory = read_memory("peer-memory", value, &options->peer_memory);
   case 'p':
-    if (!read_count("port", value, 0, 65535, &number)) return false;
+    if (!tool_read_count("port", value, 0, 65535, &number)) return false;
     options->port = (uint16_t)number;
     return true;
   case OPTION_BIND: options->bind = value; return true;
   case OPTION_PLOT: options->plot = value; return said->client_only = true;
   case OPTION_COMPARE: options->compare = value; return said->client_only = true;
-  case OPTION_REGION: return read_region(value, options);
+  case OPTION_REGION: return tool_read_size("region", value, &options->region);
   case OPTION_OWN_MEMORY: return options->own_memory = true;
   case OPTION_PROCESSOR: return read_processors(value, options);
   case OPTION_BLOCKS: return (said->client_only = true) && read_blocks(value, options);
   case OPTION_PEERS:
-    if (!read_count("peers", value, 1, PERF_PEERS_MAX, &number)) return false;
+    if (!tool_read_count("peers", value, 1, PERF_PEERS_MAX, &number)) return false;
     options->peers = (unsigned)number;
     return said->peers = true;
   default: /* '1' */ return options->once = true;

@@ -94,34 +94,21 @@ static bool read_format(const char *text, pool_options_t *options) {
   return true;
 }
 
-static bool read_count(const char *name, const char *text, uint64_t least, uint64_t most, uint64_t *value) {
-  if (tool_parse_count(text, least, most, value)) return true;
-  tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)least,
-                   (unsigned long long)most);
-  return false;
-}
-
 static bool read_option(int letter, const char *text, pool_options_t *options) {
   switch (letter) {
   case 't': return read_types(text, options);
-  case 's':
-    if (tool_parse_size(text, &options->bytes) && options->bytes > 0) return true;
-    tool_usage_error("--size '%s': a size above 0 is expected: 64K or 1M", text);
-    return false;
-  case 'b': return read_count("batch", text, 1, POOL_BATCH_MOST, &options->batch);
+  case 's': return tool_read_size("size", text, &options->bytes);
+  case 'b': return tool_read_count("batch", text, 1, POOL_BATCH_MOST, &options->batch);
   case 'k': return options->kv = true;
   case 'o': return read_op(text, options);
-  case 'n': return read_count("iterations", text, 1, UINT32_MAX, &options->iterations);
-  case 'd':
-    if (tool_parse_seconds(text, &options->seconds)) return true;
-    tool_usage_error("--seconds '%s': a positive number is expected", text);
-    return false;
+  case 'n': return tool_read_count("iterations", text, 1, UINT32_MAX, &options->iterations);
+  case 'd': return tool_read_seconds("seconds", text, &options->seconds);
   case 'c': return options->compare = true;
   case 'v': return options->verify = true;
   case 'f': return read_format(text, options);
   case OPTION_STORE: options->store = text; return true;
-  case OPTION_WORLD: return read_count("world", text, 2, SMEM_WORLD_SIZE_MAX, &options->world);
-  default: return read_count("rank", text, 0, SMEM_WORLD_SIZE_MAX - 1, &options->rank);
+  case OPTION_WORLD: return tool_read_count("world", text, 2, SMEM_WORLD_SIZE_MAX, &options->world);
+  default: return tool_read_count("rank", text, 0, SMEM_WORLD_SIZE_MAX - 1, &options->rank);
   }
 }
 

@@ -197,6 +197,29 @@ bool tool_parse_seconds(const char *text, double *seconds) {
   return true;
 }
 
+bool tool_read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *count) {
+  if (tool_parse_count(text, minimum, maximum, count)) return true;
+  tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
+                   (unsigned long long)maximum);
+  return false;
+}
+
+bool tool_read_size(const char *name, const char *text, uint64_t *size) {
+  uint64_t read;
+  if (tool_parse_size(text, &read) && read > 0) {
+    *size = read;
+    return true;
+  }
+  tool_usage_error("--%s '%s': a size above 0 is expected: 64K or 1M", name, text);
+  return false;
+}
+
+bool tool_read_seconds(const char *name, const char *text, double *seconds) {
+  if (tool_parse_seconds(text, seconds)) return true;
+  tool_usage_error("--%s '%s': a number above 0 is expected", name, text);
+  return false;
+}
+
 bool tool_parse_memory(const char *text, hmc_memory_t *memory) {
   char name[32];
   const char *colon = strchr(text, ':');

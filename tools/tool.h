@@ -61,6 +61,12 @@ bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint
 /* A positive number of seconds, "2" or "0.5". */
 bool tool_parse_seconds(const char *text, double *seconds);
 
+/* The value of the option --`name`, by the three functions above; a size must be above 0. False, with the text of a usage
+ * error, when it is none. */
+bool tool_read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *count);
+bool tool_read_size(const char *name, const char *text, uint64_t *size);
+bool tool_read_seconds(const char *name, const char *text, double *seconds);
+
 /* The name of a kind of memory, with a device where the text has one ("sim:1"), which leaves *memory's device alone
  * otherwise. */
 bool tool_parse_memory(const char *text, hmc_memory_t *memory);

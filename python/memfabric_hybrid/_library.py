@@ -193,5 +193,16 @@ def stream_of(stream):
     return getattr(stream, "value", stream)
 
 
+def field(name, convert=lambda value: value):
+    """A property that is a field of the object's C struct."""
+    def get(self):
+        return getattr(self._c, name)
+
+    def put(self, value):
+        setattr(self._c, name, convert(value))
+
+    return property(get, put)
+
+
 def last_error():
     return lib.smem_get_last_err_msg().decode(errors="replace")

@@ -6,8 +6,8 @@ memory, without a copy.
 
 import enum
 
-from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, c_uint64, last_error, lib, pointers,
-                       text)
+from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, c_uint64, field, last_error, lib,
+                       pointers, text)
 from ._views import array_at, tensor_at
 
 __all__ = ["BmConfig", "BmMemType", "BmCopyType", "BmDataOpType", "BmInitFlag", "BigMemory", "CopyData2DParams",
@@ -40,16 +40,6 @@ class BmInitFlag(enum.IntFlag):
     GVM = 2
 
 
-def _field(name, convert=lambda value: value):
-    def get(self):
-        return getattr(self._c, name)
-
-    def put(self, value):
-        setattr(self._c, name, convert(value))
-
-    return property(get, put)
-
-
 def _rank(value):
     if value not in range(-1, _AUTOMATIC + 1):
         raise TypeError("a rank id is -1 (automatic) or 0 to %d, not %r" % (_AUTOMATIC, value))
@@ -59,16 +49,16 @@ def _rank(value):
 class BmConfig:
     """Timeouts in seconds. rank_id -1 or 65535, or auto_ranking: the store gives the rank."""
 
-    init_timeout = _field("initTimeout")
-    create_timeout = _field("createTimeout")
-    operation_timeout = _field("controlOperationTimeout")
-    start_store = _field("startConfigStore")
-    start_store_only = _field("startConfigStoreOnly")
-    dynamic_world_size = _field("dynamicWorldSize")
-    unified_address_space = _field("unifiedAddressSpace")
-    auto_ranking = _field("autoRanking")
-    rank_id = _field("rankId", _rank)
-    flags = _field("flags")
+    init_timeout = field("initTimeout")
+    create_timeout = field("createTimeout")
+    operation_timeout = field("controlOperationTimeout")
+    start_store = field("startConfigStore")
+    start_store_only = field("startConfigStoreOnly")
+    dynamic_world_size = field("dynamicWorldSize")
+    unified_address_space = field("unifiedAddressSpace")
+    auto_ranking = field("autoRanking")
+    rank_id = field("rankId", _rank)
+    flags = field("flags")
 
     def __init__(self):
         self._c = CBmConfig()

@@ -3,7 +3,7 @@
 import ctypes
 import enum
 
-from ._library import CShmConfig, c_uint32, c_void_p, last_error, lib, text
+from ._library import CShmConfig, c_uint32, c_void_p, field, last_error, lib, text
 from ._views import array_at, tensor_at
 
 __all__ = ["ShmConfig", "ShmDataOpType", "ShareMemory", "initialize", "uninitialize", "create"]
@@ -16,18 +16,14 @@ class ShmDataOpType(enum.IntFlag):
     ROCE = 4
 
 
-def _field(name):
-    return property(lambda self: getattr(self._c, name), lambda self, value: setattr(self._c, name, value))
-
-
 class ShmConfig:
     """Timeouts in seconds."""
 
-    init_timeout = _field("shmInitTimeout")
-    create_timeout = _field("shmCreateTimeout")
-    operation_timeout = _field("controlOperationTimeout")
-    start_store = _field("startConfigStore")
-    flags = _field("flags")
+    init_timeout = field("shmInitTimeout")
+    create_timeout = field("shmCreateTimeout")
+    operation_timeout = field("controlOperationTimeout")
+    start_store = field("startConfigStore")
+    flags = field("flags")
 
     def __init__(self):
         self._c = CShmConfig()
