@@ -108,9 +108,6 @@ static int32_t begin_object(hmci_smem_object_t *object, const smem_bm_create_opt
   }
   int32_t code = hmci_smem_layout_agree(object, most);
   if (code == SM_OK) {
-    code = hmci_smem_layout_use(object);
-  }
-  if (code == SM_OK) {
     code = allocate(object, given);
   }
   return code == SM_OK ? hmci_smem_members_start(object) : code;

@@ -111,11 +111,11 @@ int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object);
 
 /* ---- bm_layout.c ------------------------------------------------------------------------------------------------- */
 
-/* Agrees with the others on a layout and reserves its addresses; `most` says how large members' parts can be (0: find a
- * number). -2000: this member's parts do not fit the layout of the others. */
+/* Agrees with the others on a layout, reserves its addresses, and says in the store that this member uses it, which so
+ * stays; `most` says how large members' parts can be (0: find a number). -2000: this member's parts do not fit the layout
+ * of the others. -2004. */
 int32_t hmci_smem_layout_agree(hmci_smem_object_t *object, const uint64_t most[HMCI_SMEM_KINDS]);
-/* Says in the store that this member uses the layout, which so stays, and takes that back, with the addresses. */
-int32_t hmci_smem_layout_use(const hmci_smem_object_t *object);
+/* Takes that back. */
 void hmci_smem_layout_leave(hmci_smem_object_t *object);
 /* Removes a key that goes with this member's lease anyhow. */
 void hmci_smem_forget_key(const hmci_smem_object_t *object, const char *key, uint64_t timeout_ms);

@@ -105,6 +105,31 @@ static int every_direction(void) {
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
 
+/* All create a pool at the same moment, one after another: nobody replaces the layout that another one begins to use. */
+static int a_crowd_agrees(void) {
+  enum { POOLS = 40 };
+  begin(my_rank);
+  for (uint32_t i = 0; i < POOLS; i++) {
+    fence();
+    smem_bm_t pool = smem_bm_create(100 + i % (POOLS / 2), 0, SMEMB_DATA_OP_SDMA, PART, PART, 0);
+    if (pool == NULL) {
+      fail_at(__FILE__, __LINE__, smem_get_last_err_msg());
+    }
+    atomic_store(&shared->words[my_rank], (uint64_t)(uintptr_t)host_of(pool, 0));
+    atomic_store(&shared->words[8 + my_rank], (uint64_t)(uintptr_t)device_of(pool, 0));
+    fence();
+    for (uint32_t rank = 0; rank < rank_count; rank++) {
+      CHECK(atomic_load(&shared->words[rank]) == (uint64_t)(uintptr_t)host_of(pool, 0));
+      CHECK(atomic_load(&shared->words[8 + rank]) == (uint64_t)(uintptr_t)device_of(pool, 0));
+    }
+    fence();
+    smem_bm_destroy(pool);
+  }
+  fence();
+  smem_bm_uninit(0);
+  return 0;
+}
+
 static int addresses_are_the_same(void) {
   begin(my_rank);
   smem_bm_t pool = enter(7, my_rank == 1 ? 2 * PART : PART, my_rank == 2 ? 0 : PART);
@@ -451,6 +476,7 @@ int main(void) {
   bool good = ranks_run("bad input is named", 1, bad_input_is_named);
   good = ranks_run("one of two gets the rank", 2, one_of_two_gets_the_rank) && good;
   good = ranks_run("ranks are handed out", 5, ranks_are_handed_out) && good;
+  good = ranks_run("a crowd agrees", 4, a_crowd_agrees) && good;
   good = ranks_run("addresses are the same", 4, addresses_are_the_same) && good;
   good = ranks_run("every direction", 4, every_direction) && good;
   good = ranks_run("batches and rows", 3, batches_and_rows) && good;
