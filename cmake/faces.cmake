@@ -53,7 +53,7 @@ function(hmc_add_face name)
   install(FILES "${PROJECT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 endfunction()
 
-hmc_add_face(smem OUTPUT mf_smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem)
+hmc_add_face(smem OUTPUT mf_smem DESCRIPTION "A pool of everybody's memory, over HMC" HEADERS smem hybm)
 include(cmake/smem.cmake)
 hmc_add_face(shmem DESCRIPTION "OpenSHMEM 1.6 over HMC" HEADERS shmem.h pshmem.h shmemx.h shmem mpp)
 # GCC vectorises loops of unknown length from -O3 on only: those of the reductions.
