@@ -14,11 +14,11 @@ extern "C" {
 #endif
 
 /* Makes an entity. Entities of the same id, one in each process, belong together. NULL: hybm_init comes first, or the
- * options do not fit (a rank that is not below rankCount, address space that is no multiple of 2 MiB); the text says
+ * options do not fit (a rank that is not below rankCount, address space that is not a multiple of 2 MiB); the text says
  * which. */
 HYBM_API hybm_entity_t hybm_create_entity(uint16_t id, const hybm_options *options, uint32_t flags);
 
-/* Frees an entity with all it has; peers' copies to and from its slices end with -2007. What is no entity is logged. */
+/* Frees an entity with all it has; peers' copies to and from its slices end with -2007. Another pointer is logged, and nothing more. */
 HYBM_API void hybm_destroy_entity(hybm_entity_t e, uint32_t flags);
 
 /* Reserves the addresses of all ranks, at the same place in every process: rank r's device memory begins at the range's
@@ -32,7 +32,7 @@ HYBM_API int32_t hybm_unreserve_mem_space(hybm_entity_t e, uint32_t flags);
 HYBM_API void *hybm_get_memory_ptr(hybm_entity_t e, hybm_mem_type mType);
 
 /* Allocates a slice at this rank's next addresses. Host memory is mapped there; a device's is reached by copies. NULL: no
- * addresses or memory are left, or the size is no multiple of 2 MiB. */
+ * addresses or memory are left, or the size is not a multiple of 2 MiB. */
 HYBM_API hybm_mem_slice_t hybm_alloc_local_memory(hybm_entity_t e, hybm_mem_type mType, uint64_t size, uint32_t flags);
 
 /* Makes a slice of memory that the program has: host memory, or a device's. It must be freed as a slice before its memory

@@ -124,7 +124,8 @@ def check_rooms(root, faults):
 
 def is_sibling(root, path, quoted):
     """Programs of the SMEM face have its folders themselves on their include path, so its headers name one another."""
-    return path.is_relative_to(root / "include" / "smem") and "/" not in quoted and (path.parent / quoted).is_file()
+    faces = (root / "include" / "smem", root / "include" / "hybm")
+    return any(path.is_relative_to(face) for face in faces) and "/" not in quoted and (path.parent / quoted).is_file()
 
 
 def check_public(root, faults):
@@ -135,7 +136,7 @@ def check_public(root, faults):
             if quoted and is_sibling(root, path, quoted):
                 continue
             fault = vendor_fault(angled, None) if angled else "a public header includes by <...> only"
-            if fault is None and angled.startswith(("hmc", "smem", "shmem")):
+            if fault is None and angled.startswith(("hmc", "smem", "hybm", "shmem")):
                 fault = None if (root / "include" / angled).is_file() else f"<{angled}> is not in include/"
             if fault:
                 faults.append(f"{path.relative_to(root)}:{number}: {fault}")

@@ -243,6 +243,14 @@ static int bad_input_is_named(void) {
   snprintf(options.transUrl, sizeof(options.transUrl), "somewhere");
   CHECK(hybm_create_entity(1, &options, 0) == NULL);
   options.transUrl[0] = '\0';
+  const unsigned ways[] = {HYBM_DOP_TYPE_HOST_RDMA | HYBM_DOP_TYPE_DEVICE_RDMA, HYBM_DOP_TYPE_HOST_URMA};
+  for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]);
+       i++) { /* taken; whether a peer can be reached so, importing tells */
+    options.bmDataOpType = (hybm_data_op_type)ways[i];
+    hybm_entity_t alone = hybm_create_entity((uint16_t)(20 + i), &options, 0);
+    CHECK(alone != NULL);
+    hybm_destroy_entity(alone, 0);
+  }
   hybm_entity_t entity = hybm_create_entity(1, &options, 0), other = hybm_create_entity(8, &options, 0);
   CHECK(entity != NULL && other != NULL);
   CHECK(hybm_get_memory_ptr(entity, HYBM_MEM_TYPE_HOST) == NULL);
