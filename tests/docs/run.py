@@ -7,8 +7,11 @@ A comment on the line before a block says what becomes of it:
     <!-- run -->                 sh: by bash, stopping at the first failure; c, cpp: compiled and run; python: run
     <!-- run: oshrun -n 4 -->    c: compiled by oshcc and started by that command
     <!-- file: NAME -->          saved as NAME; NAME.sh, .service, .yaml and .json are also checked for their syntax
+    <!-- shown: FILE -->         not run here: FILE of this tree is a program that does what the block shows
 
-The blocks of one document share a folder, which is their HOME too. Programs of the build are in PATH under their own
+A block without such a comment is a fault, unless it is in no language or in `text`.
+
+The blocks of one document share a folder, which is their HOME too; build/release lies in it, as in the tree. Programs of the build are in PATH under their own
 names, and pkg-config, the compilers and Python find an installation of the build, made for the test.
 """
 
@@ -21,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 
-BLOCK = re.compile(r"^<!-- (run|file)(?:: *([^>]*?))? -->\n\s*```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- (run|file|shown)(?:: *([^>]*?))? -->\n\s*)?```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LIMIT = 600  # seconds; only there to end what hangs
 
 
@@ -99,8 +102,12 @@ def saved(folder, name, code, environment):
     return None
 
 
-def try_block(match, folder, python, environment):
+def try_block(match, folder, python, environment, root):
     what, argument, language, code = match.groups()
+    if what is None:
+        return f"a block of {language} that is not marked" if language not in ("", "text") else None
+    if what == "shown":
+        return None if (root / argument).exists() else f"{argument} is not there"
     if what == "file":
         return saved(folder, argument, code, environment)
     if language == "sh":
@@ -134,11 +141,12 @@ def main():
         for document in documents:
             text = document.read_text(encoding="utf-8")
             folder = pathlib.Path(name) / "-".join(document.relative_to(root).parts)
-            folder.mkdir()
+            (folder / "build").mkdir(parents=True)
+            (folder / "build/release").symlink_to(build)
             environment["HOME"] = str(folder)
             for match in BLOCK.finditer(text):
                 count += 1
-                fault = try_block(match, folder, python, environment)
+                fault = try_block(match, folder, python, environment, root)
                 if fault:
                     line = text.count("\n", 0, match.start(4)) + 1
                     faults.append(f"{document.relative_to(root)}:{line}: {fault}")
