@@ -5,7 +5,7 @@ SETUP ?= scripts/setup
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma test-gpu test-vllm soak bench bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
+.PHONY: help demo test test-all test-rdma test-gpu test-vllm soak bench bench-plot bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-vllm           vLLM and LMCache themselves over HMC, on the CPU (installs 6 GB into build/vllm)'
 	@echo 'make soak [HOURS=1]       everything at once: deaths, cancels, strangers, 200 peers, every byte verified'
 	@echo 'make bench               measure against the raw limits and other libraries, print the ratios'
+	@echo 'make bench-plot [PLOT=]   the same against other libraries as a picture (default docs/bench.svg)'
 	@echo 'make bench-rdma          measure RDMA against perftest in that machine, print the ratios'
 	@echo 'make wheel               a Python wheel to hand on, in build/wheel (manylinux tag, by auditwheel)'
 	@echo 'make dist                the sources as a release has them, in build/dist'
@@ -38,7 +39,7 @@ test:
 	@scripts/test $(or $(PRESETS),quick)
 
 test-all:
-	@$(SETUP) build test python vm lint torch launchers packages docs
+	@$(SETUP) build test python vm lint torch launchers packages cross docs
 	@scripts/test rest
 
 test-rdma:
@@ -65,6 +66,12 @@ bench:
 	@$(SETUP) build bench
 	@scripts/build release
 	@bench/run
+
+# The picture of the site: HMC beside UCX, NIXL, Mooncake and Open MPI's OSHMEM.
+bench-plot:
+	@$(SETUP) build bench python launchers
+	@scripts/build release
+	@bench/plot -o $(or $(PLOT),docs/bench.svg)
 
 bench-rdma:
 	@$(SETUP) build vm

@@ -1,7 +1,7 @@
 /* hmc-perf --plot: bandwidth and latency over the size of an operation, as one SVG picture.
  *
  * Both axes are logarithmic, since both span decades. A picture holds the lines of one run, or of all modes
- * (--all-modes), and those of the run that --compare names, dashed. */
+ * (--mode all), and those of the run that --compare names, dashed. */
 #include "perf.h"
 
 #include <math.h>
@@ -53,7 +53,7 @@ void perf_plot_add(const char *name, bool former, const perf_result_t *result) {
 
 /* One of the two panels: what it shows, and the decades of its axis. */
 typedef struct panel {
-  const char *title, *unit;
+  const char *title;
   bool latency;
   double x, low, high; /* low and high: exponents of ten */
   double left, right;  /* exponents of two */
@@ -86,14 +86,25 @@ static double y_of(const panel_t *panel, double value) {
   return TOP + TALL - TALL * (log10(value) - panel->low) / (panel->high - panel->low);
 }
 
+/* A power of ten in the unit that keeps it between 1 and 999. */
+static void format_tick(char *text, size_t size, double value, bool latency) {
+  static const char *const times[] = {"ns", "us", "ms", "s"}, *const rates[] = {"kB/s", "MB/s", "GB/s", "TB/s"};
+  double scaled = value * (latency ? 1e3 : 1e6);
+  size_t unit = 0;
+  for (; scaled >= 999.5 && unit < 3; unit++) scaled /= 1e3;
+  snprintf(text, size, "%g %s", scaled, (latency ? times : rates)[unit]);
+}
+
 static void draw_axes(FILE *file, const panel_t *panel) {
   fprintf(file, "<text x=\"%.0f\" y=\"%d\" class=\"title\">%s</text>\n", panel->x, TOP - 18, panel->title);
   for (double e = panel->low; e <= panel->high; e++) {
     double y = y_of(panel, pow(10, e));
+    char tick[32];
+    format_tick(tick, sizeof tick, pow(10, e), panel->latency);
     fprintf(file, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", panel->x, y,
             panel->x + PANEL, y);
-    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"tick\" text-anchor=\"end\">%g %s</text>\n", panel->x - 8, y + 4,
-            pow(10, e), panel->unit);
+    fprintf(file, "<text x=\"%.1f\" y=\"%.1f\" class=\"tick\" text-anchor=\"end\">%s</text>\n", panel->x - 8, y + 4,
+            tick);
   }
   double step = ceil((panel->right - panel->left) / 8);
   for (double e = panel->left; e <= panel->right; e += step) {
@@ -148,9 +159,8 @@ int perf_plot_write(const char *path) {
           ".tick{font-size:11px;fill:#5b6875}.name{font-size:13px}.grid{stroke:#e3e8ed;stroke-width:1}</style>\n"
           "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
           has_latency ? WIDTH : GAP + 30, HEIGHT, has_latency ? WIDTH : GAP + 30, HEIGHT);
-  panel_t panels[] = {
-      {.title = "Bandwidth over size of operation", .unit = "GB/s", .x = LEFT},
-      {.title = "Latency (median) over size of operation", .unit = "us", .latency = true, .x = LEFT + GAP}};
+  panel_t panels[] = {{.title = "Bandwidth over size of operation", .x = LEFT},
+                      {.title = "Latency (median) over size of operation", .latency = true, .x = LEFT + GAP}};
   for (int i = 0; i < 1 + has_latency; i++) {
     find_ranges(&panels[i]);
     draw_axes(file, &panels[i]);
