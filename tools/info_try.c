@@ -1,6 +1,6 @@
 /* hmc-info --try: makes a connection and shows how it goes, with what it takes: devices, queue pairs, pinned memory. */
 #include "info.h"
-
+#include "options.h"
 #include "tool.h"
 
 #include <stdlib.h>
@@ -15,20 +15,6 @@ typedef struct trial {
 } trial_t;
 
 static const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
-
-/* "10.0.0.2:2025" or "[fe80::1]:2025"; `ip` has room for `size` bytes. */
-static bool parse_peer(const char *text, char *ip, size_t size, uint16_t *port) {
-  const char *colon = strrchr(text, ':');
-  uint64_t number;
-  if (!colon || !tool_parse_count(colon + 1, 1, UINT16_MAX, &number)) return false;
-  bool brackets = text[0] == '[' && colon > text + 1 && colon[-1] == ']';
-  const char *begin = text + brackets, *end = colon - brackets;
-  if (end <= begin || (size_t)(end - begin) >= size) return false;
-  memcpy(ip, begin, (size_t)(end - begin));
-  ip[end - begin] = 0;
-  *port = (uint16_t)number;
-  return true;
-}
 
 /* The other end is a context of this process, and some bytes go there, so that what they take is counted. */
 static hmc_status_t try_self(trial_t *trial, hmc_connection_type_t type) {
@@ -45,32 +31,31 @@ static hmc_status_t try_self(trial_t *trial, hmc_connection_type_t type) {
   return status;
 }
 
-static hmc_status_t try_peer(trial_t *trial, const char *ip, uint16_t port, hmc_connection_type_t type) {
-  return hmc_context_connect(trial->near, ip, port, type, 0, &trial->peer);
-}
-
 static int show(hmc_peer_t *peer) {
   size_t size = 0;
   HMC_IGNORE(hmc_peer_explain(peer, NULL, 0, &size));
-  char *text = malloc(size + 1024);
+  char *text = malloc(size + 1024), *rest = text;
   if (!text) return tool_fail("no memory");
   HMC_IGNORE(hmc_peer_explain(peer, text, size + 1024, NULL));
-  fputs(text, stdout);
+  for (char *line; (line = strsep(&rest, "\n")) && (rest || *line);) {
+    int indent = (int)strspn(line, " ");
+    printf("%*s", indent, "");
+    tool_wrap(stdout, line + indent, indent, indent + 4, tool_columns());
+    printf("\n");
+  }
   free(text);
   return TOOL_DONE;
 }
 
 int info_try(hmc_connection_type_t type, const char *where) {
   trial_t trial = {0};
-  char ip[64];
-  uint16_t port = 0;
-  if (where && !parse_peer(where, ip, sizeof ip, &port))
-    return tool_usage_error("'%s' is no address and port such as 10.0.0.2:2025", where);
+  if (where && !strchr(where, ':')) return tool_usage_error("'%s': HOST:PORT is expected, as in node7:2025", where);
   if (!where && !tool_make_secret()) return TOOL_FAILED;
   hmc_status_t status = hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "hmc-info"}, &trial.near);
   if (status == HMC_SUCCESS) status = hmc_region_allocate(trial.near, cpu, TRIED_BYTES, NULL, 0, &trial.from);
-  if (status == HMC_SUCCESS) status = where ? try_peer(&trial, ip, port, type) : try_self(&trial, type);
+  if (status == HMC_SUCCESS)
+    status = where ? hmc_context_connect(trial.near, where, 0, type, 0, &trial.peer) : try_self(&trial, type);
   int code = status == HMC_SUCCESS ? show(trial.peer) : tool_fail_hmc(hmc_connection_type_name(type), status);
   hmc_context_destroy(trial.near);
   hmc_context_destroy(trial.far);
