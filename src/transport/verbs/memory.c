@@ -5,7 +5,7 @@
  * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
  * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
  *
- * A registration that peers have the key of belongs to one region and ends with it, for that is what keeps peers out.
+ * A registration that peers have the key of belongs to one region and ends with it, because that is what keeps peers out.
  * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
  *
  * Device memory is registered by a dma-buf, or by its address (peer memory), where it and the adapter can do that;
@@ -155,10 +155,26 @@ bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memor
   return (int)ops->kind < VERBS_KINDS && !(device->no_dmabuf[ops->kind] && device->no_peer_memory[ops->kind]);
 }
 
+void hmci_verbs_memory_name(verbs_transport_t *transport) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  hmci_random(&transport->next_address, sizeof transport->next_address);
+  transport->next_address = (transport->next_address >> 2) / page * page; /* the other three quarters are to be used */
+}
+
+/* A name for memory towards peers, with the offset in a page that hardware asks for. No two registrations of a context
+ * ever share a byte of what they are called: hardware gives the key of a closed region out again, and a write that was
+ * on its way to the old one must not fit into the new one. No pointer of ours leaves the process either. */
+static uint64_t take_address(verbs_transport_t *transport, const uint8_t *base, uint64_t size) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), inside = (uint64_t)(uintptr_t)base & (page - 1);
+  uint64_t address = transport->next_address + inside;
+  transport->next_address += (inside + size + page - 1) / page * page;
+  return address;
+}
+
 static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t size, uint32_t traits, unsigned rights,
                                  verbs_handle_t *made) {
   const hmci_memory_ops_t *ops;
-  made->address = (uint64_t)(uintptr_t)base & ((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+  made->address = take_address(device->transport, base, size);
   if (!traits) {
     made->handle = register_range(device, base, size, made->address, rights, &made->writable);
   } else {

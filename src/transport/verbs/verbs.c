@@ -74,6 +74,7 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   hmci_list_init(&transport->connections);
   hmci_list_init(&transport->touched);
   pthread_mutex_init(&transport->lock, NULL);
+  hmci_verbs_memory_name(transport);
   hmci_verbs_offer_encode(offer, transport->gids, transport->gid_count, (uint8_t)host->settings->verbs_rails);
   return HMC_SUCCESS;
 }

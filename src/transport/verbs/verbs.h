@@ -84,7 +84,7 @@ typedef struct verbs_memory {
   uint32_t region, generation;
   uint8_t *base;
   uint64_t size;
-  uint64_t address; /* what peers call `base`: its offset in a page, so that no pointer of ours leaves the process */
+  uint64_t address; /* what peers call `base`; see memory.c */
   verbs_way_t way;
   bool writable, exported;
   uint32_t users;              /* entries in send queues */
@@ -159,6 +159,7 @@ struct verbs_transport {
   uint32_t number_room;
   uint32_t expected;       /* operations, jobs */
   uint32_t asked;          /* messages that wait for their answers */
+  uint64_t next_address;   /* what peers call the next registration; a multiple of a page */
   _Atomic uint64_t pinned; /* bytes registered for regions, all devices; freed memory lets go of it without the lock */
 
   uint8_t *slots;
@@ -543,6 +544,8 @@ verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_regi
 bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memory_ops_t *ops);
 /* Says why device memory is not reached by a dma-buf, and why not as peer memory; "" where neither is known. */
 void hmci_verbs_memory_why(const verbs_device_t *device, const hmci_memory_ops_t *ops, char *text, size_t size);
+/* Chooses where the names of registered memory begin. */
+void hmci_verbs_memory_name(verbs_transport_t *transport);
 /* Comes before the others, and after them; close deregisters everything. */
 void hmci_verbs_memory_open(verbs_device_t *device);
 void hmci_verbs_memory_close(verbs_device_t *device);
