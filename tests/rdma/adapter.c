@@ -51,7 +51,7 @@ void nic_reset(void) {
   memset(&nic.faults, 0, sizeof nic.faults);
   nic.faults.inline_most = INLINE_MOST;
   nic.faults.devices = 1;
-
+  for (unsigned i = 0; i < NIC_DEVICES; i++) nic_folder(i, "");
   nic.requests_done = 0;
   nic_land_held();
   nic.counts.writes = nic.counts.reads = nic.counts.sends = nic.counts.doorbells = nic.counts.completions =

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -83,6 +84,10 @@ static struct ibv_device devices[NIC_DEVICES] = {
     {.node_type = IBV_NODE_CA, .transport_type = IBV_TRANSPORT_IB, .name = "loop0"},
     {.node_type = IBV_NODE_CA, .transport_type = IBV_TRANSPORT_IB, .name = "loop1"},
 };
+
+void nic_folder(unsigned device, const char *path) {
+  snprintf(devices[device].ibdev_path, sizeof devices[device].ibdev_path, "%s", path);
+}
 
 unsigned nic_device_of(const struct ibv_context *context) { return (unsigned)(context->device - devices); }
 

@@ -19,6 +19,8 @@ void nic_cut(bool cut);
 void nic_cut_device(unsigned device, bool cut); /* those of one device */
 /* How many there are; for contexts made from now on. */
 void nic_devices(unsigned devices);
+/* The device's folder, where its NUMA node stands in device/numa_node; for contexts made from now on. */
+void nic_folder(unsigned device, const char *path);
 /* Nothing moves, and nothing fails either. */
 void nic_pause(bool pause);
 /* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it

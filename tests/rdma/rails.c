@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { PARTS = 4 };
 
@@ -55,6 +57,29 @@ void rails_share_large_transfers(void **state) {
   for (int i = 0; i < 10; i++) assert_success(hmc_put(scene->local, 0, scene->remote, 0, 64 * KIB));
   after = nic_counts();
   assert_true(after.moved[0] == before.moved[0] || after.moved[1] == before.moved[1]);
+}
+
+/* Both devices reach the peer. The second is at the node that this process runs on, of the first nothing is known. */
+void a_near_device_is_taken(void **state) {
+  scene_t *scene = *state;
+  char folder[] = "/tmp/hmc-test-node-XXXXXX", path[96];
+  assert_non_null(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/device", folder);
+  assert_int_equal(mkdir(path, 0700), 0);
+  snprintf(path, sizeof path, "%s/device/numa_node", folder);
+  FILE *file = fopen(path, "w");
+  assert_non_null(file);
+  fputs("0\n", file);
+  fclose(file);
+  nic_devices(2);
+  nic_folder(1, folder);
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_explains(scene, "from 127.0.0.2 (loop1 port 1)");
+  exchange(scene, 3);
+  unlink(path);
+  snprintf(path, sizeof path, "%s/device", folder);
+  rmdir(path);
+  rmdir(folder);
 }
 
 /* One end wants rails, the other does not: then there is one. */

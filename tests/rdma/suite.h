@@ -87,6 +87,7 @@ void assert_says(const char *part);
   X(threads_and_failures)
 #define RAIL_TESTS(X)                                                                                                  \
   X(rails_share_large_transfers)                                                                                       \
+  X(a_near_device_is_taken)                                                                                            \
   X(rails_are_wanted_by_both)                                                                                          \
   X(a_rail_fails_and_comes_back)                                                                                       \
   X(a_rail_that_is_missing_at_first)                                                                                   \

@@ -4,6 +4,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +31,23 @@ static bool stores_at_once(const verbs_device_t *device, const char *flush) {
   return strcmp(flush, "auto") == 0 ? hmci_verbs_device_is_software(device) : strcmp(flush, "no") == 0;
 }
 
+/* Is the device at the node of a processor that this process may run on? Where nothing is known of its node, no. */
+static bool is_near(const struct ibv_device *handle) {
+  char path[IBV_SYSFS_PATH_MAX + 64];
+  int node = -1;
+  cpu_set_t set;
+  snprintf(path, sizeof path, "%s/device/numa_node", handle->ibdev_path);
+  FILE *file = fopen(path, "re");
+  if (file && fscanf(file, "%d", &node) != 1) node = -1;
+  if (file) fclose(file);
+  if (node < 0 || sched_getaffinity(0, sizeof set, &set)) return false;
+  for (int i = 0; i < CPU_SETSIZE; i++) {
+    snprintf(path, sizeof path, "/sys/devices/system/node/node%d/cpu%d", node, i);
+    if (CPU_ISSET(i, &set) && access(path, F_OK) == 0) return true;
+  }
+  return false;
+}
+
 static void open_device(verbs_transport_t *transport, struct ibv_device *handle) {
   verbs_device_t *device = &transport->devices[transport->device_count];
   struct ibv_context *context = ibv_open_device(handle);
@@ -42,6 +61,7 @@ static void open_device(verbs_transport_t *transport, struct ibv_device *handle)
     ibv_close_device(context);
     return;
   }
+  device->near = is_near(handle);
   device->stores_at_once = stores_at_once(device, transport->host->settings->verbs_flush);
   transport->device_count++;
 }
@@ -55,11 +75,17 @@ bool hmci_verbs_port_is_up(const verbs_port_t *port) {
   return query_port(port->device, port->number, &attributes) && attributes.state == IBV_PORT_ACTIVE;
 }
 
+/* Is a GID a better one to offer? */
+static bool is_better(const verbs_gid_t *gid, const verbs_gid_t *other) {
+  unsigned worth = hmci_verbs_gid_worth(gid), others = hmci_verbs_gid_worth(other);
+  return worth == others ? gid->near && !other->near : worth > others;
+}
+
 /* Keeps the best VERBS_OFFERS of all, best first. */
 static void add_gid(verbs_transport_t *transport, const verbs_gid_t *gid, const verbs_port_t *port) {
   unsigned worth = hmci_verbs_gid_worth(gid);
   uint32_t place = transport->gid_count;
-  while (place && hmci_verbs_gid_worth(&transport->gids[place - 1]) < worth) place--;
+  while (place && is_better(gid, &transport->gids[place - 1])) place--;
   if (!worth || place == VERBS_OFFERS) return;
   if (transport->gid_count < VERBS_OFFERS) transport->gid_count++;
   uint32_t behind = transport->gid_count - place - 1;
@@ -81,8 +107,10 @@ static void list_gids(verbs_device_t *device) {
                        .layer = attributes.link_layer,
                        .type = (uint8_t)entries[i].gid_type,
                        .mtu = (uint8_t)mtu,
-                       .lid = attributes.lid};
+                       .lid = attributes.lid,
+                       .near = device->near};
     memcpy(gid.raw, entries[i].gid.raw, sizeof gid.raw);
+    if (gid.type == IBV_GID_TYPE_ROCE_V2) gid.prefix = hmci_verbs_gid_prefix(gid.raw);
     if (gid.mtu >= IBV_MTU_256 && gid.mtu <= IBV_MTU_4096) add_gid(device->transport, &gid, &port);
   }
   free(entries);

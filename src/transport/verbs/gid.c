@@ -6,13 +6,16 @@
 #include "gid.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <infiniband/verbs.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
+  WORTH_NEAR = 4,    /* more, for a device at a node that the process is bound to */
   WORTH_ROUTED = 50, /* the kernel would send from this address to that one */
+  WORTH_LINK = 48,   /* both are in one network */
   WORTH_SAME = 45,   /* both ends are one device */
   WORTH_IP = 30,
   WORTH_SUBNET = 30, /* InfiniBand */
@@ -72,9 +75,51 @@ bool hmci_verbs_route(const uint8_t peer[16], uint8_t source[16]) {
   return true;
 }
 
+static bool starts_alike(const uint8_t *one, const uint8_t *other, unsigned bits) {
+  unsigned bytes = bits / 8, mask = 0xff00u >> bits % 8 & 0xff;
+  return memcmp(one, other, bytes) == 0 && (!mask || ((one[bytes] ^ other[bytes]) & mask) == 0);
+}
+
+/* As a GID, with the bits of its network; false: it is no IP address. */
+static bool as_gid(const struct sockaddr *address, const struct sockaddr *mask, uint8_t raw[16], unsigned *bits) {
+  const uint8_t *part;
+  size_t size;
+  *bits = 0;
+  if (!address || !mask) return false;
+  if (address->sa_family == AF_INET) {
+    memcpy(raw, mapped_prefix, sizeof mapped_prefix);
+    memcpy(raw + 12, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+    part = (const uint8_t *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr;
+    size = 4;
+    *bits = 8 * sizeof mapped_prefix;
+  } else if (address->sa_family == AF_INET6) {
+    memcpy(raw, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, 16);
+    part = (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr;
+    size = 16;
+  } else {
+    return false;
+  }
+  for (size_t i = 0; i < size; i++) *bits += (unsigned)__builtin_popcount(part[i]);
+  return true;
+}
+
+uint8_t hmci_verbs_gid_prefix(const uint8_t raw[16]) {
+  struct ifaddrs *list = NULL;
+  unsigned longest = 0;
+  if (getifaddrs(&list)) return 0;
+  for (const struct ifaddrs *one = list; one; one = one->ifa_next) {
+    uint8_t own[16];
+    unsigned bits;
+    if (!as_gid(one->ifa_addr, one->ifa_netmask, own, &bits) || bits <= longest) continue;
+    if (is_mapped(own) == is_mapped(raw) && starts_alike(own, raw, bits)) longest = bits;
+  }
+  freeifaddrs(list);
+  return (uint8_t)longest;
+}
+
 /* What a pair is worth; 0: they cannot reach each other. `source`: where the route to `theirs` starts, NULL: there
  * is none. */
-static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
+static unsigned worth_of_way(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
   unsigned worth = hmci_verbs_gid_worth(mine), other = hmci_verbs_gid_worth(theirs);
   if (mine->layer != theirs->layer || mine->type != theirs->type || !worth || worth != other) return 0;
   if (worth == WORTH_V1) return worth;
@@ -82,8 +127,14 @@ static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs
   if (is_mapped(mine->raw) != is_mapped(theirs->raw)) return 0;
   if (worth == WORTH_LOCAL) return worth;
   if (source && memcmp(source, mine->raw, 16) == 0) return WORTH_ROUTED;
+  if (mine->prefix && starts_alike(mine->raw, theirs->raw, mine->prefix)) return WORTH_LINK;
   if (memcmp(mine->raw, theirs->raw, 16) == 0) return WORTH_SAME;
   return source ? worth : 0;
+}
+
+static unsigned worth_of_pair(const verbs_gid_t *mine, const verbs_gid_t *theirs, const uint8_t *source) {
+  unsigned worth = worth_of_way(mine, theirs, source);
+  return worth && mine->near ? worth + WORTH_NEAR : worth;
 }
 
 static void list_addresses(const verbs_gid_t *gids, uint32_t count, char *text, size_t size) {

@@ -61,6 +61,31 @@ static void expect(const verbs_gid_t *mine, uint32_t mine_count, const verbs_gid
   assert_int_equal(there, their_choice);
 }
 
+/* Of two in the peer's network, the one at this process's node goes before the one that the kernel would take; a near
+ * one in another network does not. */
+static void test_a_near_device_comes_first(void **state) {
+  (void)state;
+  verbs_gid_t mine[] = {roce("10.0.0.1"), roce("10.0.0.3"), roce("10.9.0.3")}, theirs[] = {roce("10.0.0.2")};
+  for (int i = 0; i < 3; i++) mine[i].prefix = 96 + 24;
+  source_address = "10.0.0.1";
+  expect(mine, 3, theirs, 1, 0, 0);
+  mine[2].near = true;
+  expect(mine, 3, theirs, 1, 0, 0);
+  mine[1].near = true;
+  expect(mine, 3, theirs, 1, 1, 0);
+  mine[0].near = true;
+  expect(mine, 3, theirs, 1, 0, 0);
+}
+
+/* By the loopback's interface, which every host has. */
+static void test_the_network_of_an_address(void **state) {
+  (void)state;
+  verbs_gid_t own = roce("127.0.0.1"), another = roce("127.3.2.1"), nobody = roce("198.51.100.7");
+  assert_int_equal(hmci_verbs_gid_prefix(own.raw), 96 + 8);
+  assert_int_equal(hmci_verbs_gid_prefix(another.raw), 96 + 8);
+  assert_int_equal(hmci_verbs_gid_prefix(nobody.raw), 0);
+}
+
 static void test_link_local_comes_last(void **state) {
   (void)state;
   verbs_gid_t mine[] = {roce("fe80::1"), roce("10.0.0.1")}, theirs[] = {roce("fe80::2"), roce("10.0.0.2")};
@@ -159,6 +184,8 @@ static void test_route_asks_the_kernel(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_a_near_device_comes_first),
+      cmocka_unit_test(test_the_network_of_an_address),
       cmocka_unit_test(test_link_local_comes_last),           cmocka_unit_test(test_the_routed_port_is_taken),
       cmocka_unit_test(test_one_device_reaches_itself),       cmocka_unit_test(test_kinds_do_not_mix),
       cmocka_unit_test(test_infiniband_meets_in_its_subnet),  cmocka_unit_test(test_refusal_names_both_sides),

@@ -103,6 +103,7 @@ typedef struct verbs_device {
   struct ibv_context *context;
   struct ibv_device_attr attributes;
   bool stores_at_once; /* what it acknowledged is visible here */
+  bool near;           /* it is at a node that this process is bound to */
 
   bool started; /* the rest exists */
   struct ibv_pd *domain;

@@ -83,6 +83,9 @@ typedef struct verbs_gid {
   uint8_t layer, type, mtu; /* IBV_LINK_LAYER_*, IBV_GID_TYPE_*, IBV_MTU_* */
   uint16_t lid;
   uint8_t raw[16];
+  /* Of this side's own only: */
+  uint8_t prefix; /* bits of the network that the address is in; 0: not known */
+  bool near;      /* its device is at a node that this process is bound to */
 } verbs_gid_t;
 
 void hmci_verbs_note_encode(uint8_t to[VERBS_NOTE], const verbs_note_t *note);
