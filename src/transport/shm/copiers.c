@@ -24,7 +24,7 @@ static void *run(void *argument) {
     if (--connection->called == 0) hmci_list_remove(&connection->call);
     connection->copied++;
     pthread_mutex_unlock(&copiers->lock);
-    hmci_shm_serve_posted(connection, false);
+    hmci_shm_copy_posted(connection);
     pthread_mutex_lock(&copiers->lock);
     if (--connection->copied == 0) pthread_cond_broadcast(&copiers->left);
   }

@@ -89,43 +89,61 @@ static hmc_status_t perform(shm_connection_t *connection, const shm_pull_t *pull
   return status;
 }
 
-/* Copiers take part where there are large ones behind the first. */
-static void share_posted(shm_connection_t *connection, const shm_pull_t *pulls, uint32_t first) {
+/* Copiers take part where there are large ones beside that one. */
+static void share_posted(shm_connection_t *connection, const shm_pull_t *pulls, uint32_t taken) {
   uint32_t more = 0;
-  for (uint32_t i = first + 1; i < SHM_PULLS; i++)
-    more += atomic_load_explicit(&pulls[i].state, memory_order_relaxed) == POSTED && pulls[i].length >= SHARED_LEAST;
+  for (uint32_t i = 0; i < SHM_PULLS; i++) {
+    bool posted = i != taken && atomic_load_explicit(&pulls[i].state, memory_order_relaxed) == POSTED;
+    more += posted && pulls[i].length >= SHARED_LEAST;
+  }
   if (more) hmci_shm_copiers_call(connection, more);
 }
 
-bool hmci_shm_serve_posted(shm_connection_t *connection, bool shares) {
+/* Does a pull if it is posted; returns its bytes, and 1. `shares`: copiers are called for what is large. */
+static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares) {
+  shm_pull_t *pulls = connection->accesses->pulls[!connection->role], *pull = &pulls[i];
+  uint32_t posted = POSTED;
+  if (atomic_load_explicit(&pull->state, memory_order_relaxed) != POSTED) return 0;
+  if (!atomic_compare_exchange_strong(&pull->state, &posted, BUSY)) return 0;
+  uint64_t length = pull->length;
+  if (shares && length >= SHARED_LEAST) share_posted(connection, pulls, i);
+  pull->status = (uint32_t)perform(connection, pull);
+  atomic_store(&pull->state, DONE);
+  if (atomic_load(&pull->sleepers)) hmci_futex_wake(&pull->state, HMCI_FUTEX_SHARED);
+  return (length < PIECE ? length : PIECE) + 1;
+}
+
+void hmci_shm_copy_posted(shm_connection_t *connection) {
+  for (uint32_t i = 0; i < SHM_PULLS; i++) serve_pull(connection, i, false);
+}
+
+/* Does what is posted, each in its turn, until that has been about a piece's bytes. True where there was something. */
+static bool serve_posted(shm_connection_t *connection, uint64_t *done) {
   bool moved = false;
-  shm_pull_t *pulls = connection->accesses->pulls[!connection->role];
-  for (uint32_t i = 0; i < SHM_PULLS; i++) {
-    uint32_t posted = POSTED;
-    if (atomic_load_explicit(&pulls[i].state, memory_order_relaxed) != POSTED) continue;
-    if (!atomic_compare_exchange_strong(&pulls[i].state, &posted, BUSY)) continue;
-    if (shares && pulls[i].length >= SHARED_LEAST) share_posted(connection, pulls, i);
-    pulls[i].status = (uint32_t)perform(connection, &pulls[i]);
-    atomic_store(&pulls[i].state, DONE);
-    if (atomic_load(&pulls[i].sleepers)) hmci_futex_wake(&pulls[i].state, HMCI_FUTEX_SHARED);
-    moved = true;
+  for (uint32_t looks = 0; looks < SHM_PULLS && *done < PIECE; looks++) {
+    uint64_t some = serve_pull(connection, connection->next_pull, true);
+    connection->next_pull = (connection->next_pull + 1) % SHM_PULLS;
+    moved = moved || some;
+    *done += some;
   }
   return moved;
 }
 
-/* Does the pulls and waits a little for more. True when there were some. */
-static bool serve_for_a_while(shm_connection_t *connection) {
-  uint64_t until = 0;
+/* Does pulls and waits a little for more, until others shall have their turn. True when there were some; `more`: there
+ * may be more. */
+static bool serve_for_a_while(shm_connection_t *connection, bool *more) {
+  uint64_t until = 0, done = 0;
   bool moved = false;
   atomic_store_explicit(&connection->accesses->processor[connection->role], own_processor(), memory_order_relaxed);
   for (uint32_t looks = 0;; looks++) {
-    if (hmci_shm_serve_posted(connection, true)) {
+    if (serve_posted(connection, &done)) {
       moved = true;
       until = 0;
       looks = 0;
     }
-    if (!moved || looks % LOOK_AT_CLOCK) {
-      if (!moved) return false;
+    *more = done >= PIECE;
+    if (*more || !moved) return moved;
+    if (looks % LOOK_AT_CLOCK) {
       hmci_pause();
       continue;
     }
@@ -150,12 +168,13 @@ static void set_attentive(shm_connection_t *connection, bool attentive) {
 
 bool hmci_shm_serve_pulls(shm_connection_t *connection) {
   if (!connection->linked || !connection->attach || atomic_load(&connection->failed)) return false;
-  bool moved = serve_for_a_while(connection);
+  bool more, moved = serve_for_a_while(connection, &more);
   uint64_t now = hmci_now(), spin = connection->transport->host->settings->spin;
   if (moved) connection->attentive_until = now + spin;
-  bool attentive = now < connection->attentive_until && !shares_processor(connection);
+  bool attentive = more || (now < connection->attentive_until && !shares_processor(connection));
   if (attentive != connection->attentive) set_attentive(connection, attentive);
-  if (!attentive && hmci_shm_serve_posted(connection, true)) moved = true; /* (b) */
+  if (attentive) return moved;
+  for (uint32_t i = 0; i < SHM_PULLS; i++) moved = serve_pull(connection, i, true) || moved; /* (b) */
   return moved;
 }
 
@@ -167,12 +186,12 @@ void hmci_shm_fail_pulls(shm_connection_t *connection) {
 }
 
 /* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails;
- * `ends`: only until the owner is done, if it has begun. */
-static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation,
-                          bool ends) {
+ * `ends`: only until the owner is done, if it has begun. `limit`: 0, or when that takes too long. */
+static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation, bool ends,
+                          uint64_t *limit) {
   uint64_t deadline = operation->deadline;
   uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
-  uint64_t begun = 0, limit = 0;
+  uint64_t begun = 0;
   for (uint32_t looks = 1;; looks++) {
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
@@ -187,8 +206,8 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
     uint32_t posted = POSTED;
     if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
       return now >= deadline ? HMC_TIMEOUT : stops ? HMC_CANCELLED : HMC_PEER_LOST;
-    if (ends && !limit) limit = now + BUSY_LIMIT;
-    if (limit && now >= limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
+    if (ends && !*limit) *limit = now + BUSY_LIMIT;
+    if (*limit && now >= *limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
     /* A piece that the owner copies takes longer than it is worth to poll for an owner that may sleep. */
     if (now - begun < (spin && state == BUSY ? spin + COPYING : spin)) continue;
     spin = 0;
@@ -260,11 +279,12 @@ static void post_some(window_t *window) {
 /* Has the owner do what `window` is about, whose pulls are this thread's. HMC_IN_PROGRESS: it may go on with some. */
 static hmc_status_t run_window(window_t *window) {
   hmc_status_t status = HMC_SUCCESS;
+  uint64_t limit = 0;
   bool lost = false;
   post_some(window);
   while (window->posted) {
     shm_pull_t *pull = window->pulls[window->first];
-    hmc_status_t ended = await(window->connection, pull, window->operation, status != HMC_SUCCESS);
+    hmc_status_t ended = await(window->connection, pull, window->operation, status != HMC_SUCCESS, &limit);
     lost |= ended == HMC_IN_PROGRESS;
     if (ended == HMC_SUCCESS) {
       ended = (hmc_status_t)pull->status;

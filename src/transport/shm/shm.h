@@ -108,7 +108,8 @@ typedef struct shm_connection {
   _Atomic bool
       announcing[SHM_ACCESSES];    /* slots of this end in use: what stands in the page may be a lie of the peer */
   _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
-  bool attentive;                  /* loop's thread, as the next one: this end polls for pulls */
+  uint32_t next_pull;              /* loop's thread, as the next ones: whose turn it is */
+  bool attentive;                  /* this end polls for pulls */
   uint64_t attentive_until;
   hmci_list_t call;                               /* the copiers' lock, as the next ones: among the calls, */
   uint32_t called, copied;                        /* for so many copiers; and how many are in it */
@@ -227,9 +228,8 @@ bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *
 /* Has the owner do some parts of a put; blocks. Not in the loop's thread. */
 hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
                                  const hmci_segment_t *segments, uint32_t count);
-/* The owner's side: does what is posted; `shares`: copiers are called for what is large. True when there was something.
- * Several threads may do so at a time. */
-bool hmci_shm_serve_posted(shm_connection_t *connection, bool shares);
+/* The owner's side: does what is posted now. Several threads may do so at a time. */
+void hmci_shm_copy_posted(shm_connection_t *connection);
 /* In the loop's thread: does what is posted, and goes on looking while that is worth it. */
 bool hmci_shm_serve_pulls(shm_connection_t *connection);
 /* The connection has failed: who waits for a pull sees it. */
