@@ -506,12 +506,25 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
   return HMC_SUCCESS;
 }
 
+/* True for a connection of this host to itself. */
+static bool is_within_host(int descriptor) {
+  address_t here = {0}, there = {0};
+  socklen_t size = sizeof(here), peer_size = sizeof(there);
+  if (getsockname(descriptor, &here.any, &size) != 0 || getpeername(descriptor, &there.any, &peer_size) != 0)
+    return false;
+  if (here.any.sa_family != there.any.sa_family) return false;
+  if (here.any.sa_family == AF_INET) return here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr;
+  return here.any.sa_family == AF_INET6 &&
+         memcmp(&here.v6.sin6_addr, &there.v6.sin6_addr, sizeof(here.v6.sin6_addr)) == 0;
+}
+
 /* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both
  * those and the ones with data under way. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   unsigned timeout = timeout_ms > UINT_MAX ? UINT_MAX : (unsigned)timeout_ms;
   int one = 1, third = (int)(timeout / 3000), probes = 2;
   third = third < 1 ? 1 : third > 32767 ? 32767 : third; /* seconds; the kernel's upper bound */
+  if (is_within_host(descriptor)) return;
   setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
   setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &third, sizeof(third));
   setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &third, sizeof(third));

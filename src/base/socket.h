@@ -35,7 +35,9 @@ bool hmci_socket_is_local(const char *where);
 hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_ADDRESS_TEXT]);
 
 /* TCP_USER_TIMEOUT and keepalives, so that a host that vanished is noticed within about `timeout_ms`. For connections
- * with little to say: TCP_USER_TIMEOUT ends those as well whose other end is alive and does not read. */
+ * with little to say: TCP_USER_TIMEOUT ends those as well whose other end is alive and does not read. Nothing is set
+ * where both ends have one address: this host is there, and thousands of probes at a time overflow the queue of its
+ * loopback, which looks like a host that is not. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
 
 /* For connections that carry bulk, beside one of the above: a program at the other end that does not read, however

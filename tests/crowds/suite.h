@@ -22,7 +22,8 @@ void descriptors_raise(void);
 #define REGION_TESTS(X)                                                                                                \
   X(a_hundred_thousand_regions)                                                                                        \
   X(closing_under_readers_that_stand_still)
-#define ALL_TESTS(X) CONNECT_TESTS(X) REGION_TESTS(X)
+#define IDLE_TESTS(X) X(idle_peers_are_small)
+#define ALL_TESTS(X) CONNECT_TESTS(X) REGION_TESTS(X) IDLE_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)
