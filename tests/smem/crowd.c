@@ -14,7 +14,7 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-enum { PATIENCE_MS = 240000 };
+enum { PATIENCE_MS = 1200000, TIMEOUT_S = 1200 }; /* a busy machine takes minutes */
 
 static atomic_uint *served, *joined, *done;
 static uint32_t members;
@@ -37,6 +37,7 @@ static int be_member(void) {
   uint32_t word = my_rank + 1, got = 0, next = (my_rank + 1) % members;
   ANSWERS(0, smem_bm_config_init(&config));
   config.startConfigStore = false;
+  config.initTimeout = config.createTimeout = config.controlOperationTimeout = TIMEOUT_S;
   await(served, 1);
   config.rankId = (uint16_t)my_rank;
   ANSWERS(0, smem_bm_init(store_url, members, 0, &config));

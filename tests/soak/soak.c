@@ -4,7 +4,8 @@
  *   soak SECONDS
  *
  * The parent starts servers, clients and a stranger, kills a server every few seconds and starts its successor, and
- * watches that each client gets on. It ends with one line, and with status 1 for a wrong byte, an unexpected status, or
+ * watches that each client gets on. Beside them members of SMEM's pool come, go and are killed, with their store killed
+ * and restarted (tests/smem/churn.c). It ends with one line, and with status 1 for a wrong byte, an unexpected status, or
  * a client that stands still. */
 #include "soak.h"
 
@@ -96,6 +97,14 @@ static pid_t start(int (*role)(uint32_t), uint32_t number) {
   exit(role(number));
 }
 
+/* SMEM's members, a program of their own; its arguments are from the build. */
+static int churn(uint32_t seconds) {
+  char text[16];
+  snprintf(text, sizeof text, "%u", seconds);
+  execl(SMEM_CHURN, SMEM_CHURN, HMC_STORE, text, (char *)NULL);
+  return 127;
+}
+
 static void start_server(uint32_t number, pid_t *process) {
   *process = start(serve, number);
   while (!atomic_load(&board->servers[number].port) && waitpid(*process, NULL, WNOHANG) == 0) nap(5);
@@ -161,7 +170,7 @@ int main(int argc, char **argv) {
   setenv("HMC_LOG", "none", 0); /* strangers and deaths would fill it */
   board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (board == MAP_FAILED) return 1;
-  pid_t servers[SERVERS], others[CLIENTS + 1];
+  pid_t servers[SERVERS], others[CLIENTS + 2];
   uint64_t seen[CLIENTS] = {0}, since[CLIENTS];
   for (uint32_t i = 0; i < SERVERS; i++) start_server(i, &servers[i]);
   for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -169,6 +178,7 @@ int main(int argc, char **argv) {
     since[i] = now_s();
   }
   others[CLIENTS] = start(disturb, 0);
+  others[CLIENTS + 1] = start(churn, (uint32_t)seconds);
 
   uint64_t begin = now_s(), next_death = begin + LIFE_SECONDS;
   unsigned deaths = 0;
@@ -185,7 +195,7 @@ int main(int argc, char **argv) {
   }
   atomic_store(&board->stop, 1);
   uint64_t end = now_s();
-  for (uint32_t i = 0; i < CLIENTS + 1; i++) stuck = !has_ended_well(others[i], end + STUCK_SECONDS) || stuck;
+  for (uint32_t i = 0; i < CLIENTS + 2; i++) stuck = !has_ended_well(others[i], end + 2 * STUCK_SECONDS) || stuck;
   atomic_store(&board->stop, 2);
   for (uint32_t i = 0; i < SERVERS; i++) stuck = !has_ended_well(servers[i], end + STUCK_SECONDS) || stuck;
   return report(end - begin, deaths, stuck);
