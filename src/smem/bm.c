@@ -78,7 +78,8 @@ static int32_t check_sizes(const smem_bm_create_option_t *option) {
   }
   if ((option->maxDramSize != 0 && option->localDRAMSize > option->maxDramSize) ||
       (option->maxHbmSize != 0 && option->localHBMSize > option->maxHbmSize)) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a part is larger than the largest that it says members have");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "a part is larger than maxDramSize or maxHbmSize allows: make these larger");
   }
   if (option->localDRAMSize == 0 && option->localHBMSize == 0 && option->maxDramSize == 0 && option->maxHbmSize == 0) {
     return hmci_smem_fail(SM_INVALID_PARAM, "a pool without memory: give a host size, a device size, or the max sizes");
@@ -187,7 +188,9 @@ int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object) {
     return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
   }
   if (at == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%p is not a pool of this process", handle);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%p is not a pool of this process: give a handle of smem_bm_create that was not destroyed",
+                          handle);
   }
   *object = at;
   return SM_OK;

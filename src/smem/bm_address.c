@@ -28,7 +28,7 @@ uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t handle, smem_bm_mem_ty
 /* The part of a member on this host is mapped with the first question where it lies. */
 static void *pointer_of(hmci_smem_object_t *object, int kind, uint16_t rank) {
   if (rank >= object->world->size) {
-    hmci_smem_fail(SM_INVALID_PARAM, "rank %u in a world of %u", rank, object->world->size);
+    hmci_smem_fail(SM_INVALID_PARAM, "rank %u in a world of %u: ranks begin at 0", rank, object->world->size);
     return NULL;
   }
   if (kind == HMCI_SMEM_HOST) {

@@ -117,7 +117,8 @@ static const char *what(const hmci_smem_end_t *end) {
 
 static int32_t check_direction(const hmci_smem_end_t *from, const hmci_smem_end_t *to, smem_bm_copy_type type) {
   if (!from->is_pool && !to->is_pool) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "neither address is in the pool");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "neither address is in the pool: smem_bm_ptr tells where a member's part begins");
   }
   if (!is_what(from, directions[type].from) || !is_what(to, directions[type].to)) {
     return hmci_smem_fail(SM_INVALID_PARAM, "%s from %s to %s: the direction is another (SMEMB_COPY_AUTO finds it)",

@@ -46,10 +46,13 @@ static int32_t check_config(uint32_t world_size, const smem_bm_config_t *config)
     return hmci_smem_fail(SM_INVALID_PARAM, "a timeout of 0 s: 1 to %u are taken", SMEM_BM_TIMEOUT_MAX);
   }
   if (!config->unifiedAddressSpace) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "unifiedAddressSpace is false: there is no other address space");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "unifiedAddressSpace is false: leave it true, there is no other address space");
   }
   if (!config->autoRanking && config->rankId != UINT16_MAX && config->rankId >= world_size) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "rank %u in a world of %u", config->rankId, world_size);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "rank %u in a world of %u: ranks begin at 0, and 65535 leaves the choice to the store",
+                          config->rankId, world_size);
   }
   if (config->hcomTlsConfig.tlsEnable && !config->storeTlsConfig.tlsEnable && !hmci_smem_security_is_set()) {
     return hmci_smem_fail(SM_INVALID_PARAM, "hcomTlsConfig needs certificates for the store too: set storeTlsConfig");

@@ -122,7 +122,8 @@ static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t
   if (status == HMC_SUCCESS) {
     return SM_OK;
   }
-  int32_t code = hmci_smem_fail_hmc(status, "the store %s cannot be joined", url->text);
+  int32_t code = hmci_smem_fail_hmc(
+      status, "the store %s cannot be joined (rank 0 or hmc-store serves it, and has to run)", url->text);
   return code == SM_OBJECT_NOT_EXISTS ? SM_ERROR : code;
 }
 

@@ -403,6 +403,7 @@ static int bad_input_is_named(void) {
   CHECK(smem_bm_get_rank_id() == UINT32_MAX);
   ANSWERS(-2000, smem_bm_init("tcp:://127.0.0.1:4000", 1, 0, &config));
   ANSWERS(-2000, smem_bm_init("127.0.0.1:4000", 1, 0, &config));
+  SAYS("tcp://IP:PORT");
   ANSWERS(-2000, smem_bm_init("tcp://127.0.0.1:80", 1, 0, &config));
   ANSWERS(-2000, smem_bm_init(NULL, 1, 0, &config));
   ANSWERS(-2000, smem_bm_init(store_url, 0, 0, &config));
@@ -410,9 +411,11 @@ static int bad_input_is_named(void) {
   ANSWERS(-2000, smem_bm_init(store_url, 1, 0, NULL));
   config.rankId = 1;
   ANSWERS(-2000, smem_bm_init(store_url, 1, 0, &config));
+  SAYS("ranks begin at 0");
   config.rankId = 0;
   config.unifiedAddressSpace = false;
   ANSWERS(-2000, smem_bm_init(store_url, 1, 0, &config));
+  SAYS("leave it true");
   config.unifiedAddressSpace = true;
   config.initTimeout = 0;
   ANSWERS(-2000, smem_bm_init(store_url, 1, 0, &config));
@@ -420,17 +423,21 @@ static int bad_input_is_named(void) {
   config.startConfigStore = false;
   ANSWERS(-2004, smem_bm_init(unserved_url, 1, 0, &config));
   SAYS("away");
+  SAYS("hmc-store");
   config.startConfigStore = true;
   ANSWERS(0, smem_bm_init(store_url, 1, 0, &config));
   smem_bm_t pool = enter(5, PART, PART);
   CHECK(smem_bm_create(5, 0, SMEMB_DATA_OP_SDMA, PART, 0, 0) == NULL);
-  SAYS("pool 5 already");
+  SAYS("destroy it first");
   CHECK(smem_bm_create(6, 0, SMEMB_DATA_OP_SDMA, PART + 1, 0, 0) == NULL);
   SAYS("2 MiB");
   CHECK(smem_bm_create(6, 0, SMEMB_DATA_OP_SDMA, 0, 0, 0) == NULL);
   CHECK(smem_bm_create(6, 0, (smem_bm_data_op_type)0, PART, 0, 0) == NULL);
   CHECK(smem_bm_create2(6, NULL) == NULL);
   ANSWERS(-2000, copy(pool, bytes, host_of(pool, 0) + PART - 50, 100, SMEMB_COPY_H2G));
+  SAYS("of rank 0's host part in pool 5, which has");
+  ANSWERS(-2000, copy(pool, bytes, bytes + 50, 10, SMEMB_COPY_AUTO));
+  SAYS("smem_bm_ptr");
   ANSWERS(-2000, copy(pool, bytes, NULL, 100, SMEMB_COPY_H2G));
   ANSWERS(-2000, copy(pool, bytes, host_of(pool, 0), 0, SMEMB_COPY_H2G));
   ANSWERS(-2000, copy(pool, bytes, host_of(pool, 0), 100, SMEMB_COPY_BUTT));
@@ -464,7 +471,7 @@ static int one_of_two_gets_the_rank(void) {
     fence();
   } else {
     ANSWERS(-2006, code);
-    SAYS("rank 0");
+    SAYS("rank 0 is taken by a member that lives: give another");
   }
   fence();
   smem_bm_uninit(0);
