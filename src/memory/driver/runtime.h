@@ -56,7 +56,7 @@ static struct {
   int (*unpin)(void *pointer);
   int (*host_allocate)(void **pointer, size_t size, unsigned flags);
   int (*host_free)(void *pointer);
-  int (*attributes)(void *attributes, const void *pointer);
+  int (*attributes)(void *attributes, const void *pointer); /* runtime_attributes_t */
   int (*range)(void **base, size_t *size, void *pointer);
   int (*ipc_get)(runtime_ipc_handle_t *handle, void *pointer);
   int (*ipc_open)(void **pointer, runtime_ipc_handle_t handle, unsigned flags);
@@ -67,6 +67,38 @@ static struct {
 } runtime;
 
 #define RUNTIME_SLOT(member) offsetof(__typeof__(runtime), member)
+
+#define RUNTIME_SYMBOL(name, member, need)                                                                             \
+  { name, RUNTIME_SLOT(member), need }
+
+/* The calls that are named alike but for the vendor's prefix. */
+#define RUNTIME_SYMBOLS(vendor)                                                                                        \
+  RUNTIME_SYMBOL(vendor "GetDeviceCount", device_count, HMCI_NEED_BASE),                                               \
+      RUNTIME_SYMBOL(vendor "GetDevice", get_device, HMCI_NEED_BASE),                                                  \
+      RUNTIME_SYMBOL(vendor "SetDevice", set_device, HMCI_NEED_BASE),                                                  \
+      RUNTIME_SYMBOL(vendor "RuntimeGetVersion", version, HMCI_NEED_BASE),                                             \
+      RUNTIME_SYMBOL(vendor "GetErrorString", error_string, HMCI_NEED_BASE),                                           \
+      RUNTIME_SYMBOL(vendor "GetLastError", last_error, HMCI_NEED_BASE),                                               \
+      RUNTIME_SYMBOL(vendor "DeviceGetPCIBusId", device_pci, HMCI_NEED_PROPERTIES),                                    \
+      RUNTIME_SYMBOL(vendor "MemGetInfo", memory_info, HMCI_NEED_PROPERTIES),                                          \
+      RUNTIME_SYMBOL(vendor "Malloc", allocate, HMCI_NEED_BASE), RUNTIME_SYMBOL(vendor "Free", free, HMCI_NEED_BASE),  \
+      RUNTIME_SYMBOL(vendor "MemsetAsync", set, HMCI_NEED_BASE),                                                       \
+      RUNTIME_SYMBOL(vendor "MemcpyAsync", copy, HMCI_NEED_BASE),                                                      \
+      RUNTIME_SYMBOL(vendor "StreamCreateWithFlags", stream_create, HMCI_NEED_BASE),                                   \
+      RUNTIME_SYMBOL(vendor "StreamDestroy", stream_destroy, HMCI_NEED_BASE),                                          \
+      RUNTIME_SYMBOL(vendor "StreamSynchronize", stream_wait, HMCI_NEED_BASE),                                         \
+      RUNTIME_SYMBOL(vendor "EventCreateWithFlags", event_create, HMCI_NEED_BASE),                                     \
+      RUNTIME_SYMBOL(vendor "EventDestroy", event_destroy, HMCI_NEED_BASE),                                            \
+      RUNTIME_SYMBOL(vendor "EventRecord", event_record, HMCI_NEED_BASE),                                              \
+      RUNTIME_SYMBOL(vendor "EventQuery", event_query, HMCI_NEED_BASE),                                                \
+      RUNTIME_SYMBOL(vendor "HostRegister", pin, HMCI_NEED_PINNING),                                                   \
+      RUNTIME_SYMBOL(vendor "HostUnregister", unpin, HMCI_NEED_PINNING),                                               \
+      RUNTIME_SYMBOL(vendor "PointerGetAttributes", attributes, HMCI_NEED_QUERY),                                      \
+      RUNTIME_SYMBOL(vendor "IpcGetMemHandle", ipc_get, HMCI_NEED_IPC),                                                \
+      RUNTIME_SYMBOL(vendor "IpcOpenMemHandle", ipc_open, HMCI_NEED_IPC),                                              \
+      RUNTIME_SYMBOL(vendor "IpcCloseMemHandle", ipc_close, HMCI_NEED_IPC),                                            \
+      RUNTIME_SYMBOL(vendor "DeviceCanAccessPeer", can_access, HMCI_NEED_PEERS),                                       \
+      RUNTIME_SYMBOL(vendor "DeviceEnablePeerAccess", enable_peer, HMCI_NEED_PEERS)
 
 /* The errors of most calls stay until somebody reads them, and the user's next check would find ours. */
 static hmc_status_t runtime_told(int error, const char *call) {
@@ -161,6 +193,27 @@ static void runtime_find_range(const void *pointer, hmc_memory_info_t *info) {
   }
   info->base = base;
   info->bytes = size;
+}
+
+/* What the attributes of a pointer begin with, and room for what later versions add. */
+typedef struct runtime_attributes {
+  int type, device;
+  void *device_pointer, *host_pointer;
+  uint64_t rest[8];
+} runtime_attributes_t;
+
+/* `on_device` is the type of device memory, `kind` and `name` the backend's. */
+static hmc_status_t runtime_query(const void *pointer, hmc_memory_kind_t kind, const char *name, int on_device,
+                                  hmc_memory_info_t *info) {
+  runtime_attributes_t found = {0};
+  int error = runtime.attributes(&found, pointer);
+  if (error != RUNTIME_DONE) runtime.last_error();
+  if (error != RUNTIME_DONE || found.type != on_device) {
+    return hmci_fail(HMC_NOT_FOUND, "%s: %p is not device memory", name, pointer);
+  }
+  *info = (hmc_memory_info_t){.size = sizeof *info, .memory = {kind, found.device}};
+  runtime_find_range(pointer, info);
+  return HMC_SUCCESS;
 }
 
 /* ---- streams, events, copies ------------------------------------------------------------------------------------- */
