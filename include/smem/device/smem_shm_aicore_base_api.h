@@ -58,6 +58,45 @@ SMEM_SHM_INLINE_AICORE void smem_shm_copy_gm2ub(__ubuf__ T *dstUb, __gm__ T *src
   smem_shm_device_copy(dstUb, srcGva, size);
 }
 
+/* The same between tensors: anything that tells by GetPhyAddr() where its elements lie. */
+template <typename G, typename U>
+SMEM_SHM_INLINE_AICORE auto smem_shm_copy_ub2gm(const G &dstGva, const U &srcUb, uint32_t size, bool enableL2 = true)
+    -> decltype(dstGva.GetPhyAddr(), srcUb.GetPhyAddr(), void()) {
+  smem_shm_copy_ub2gm(dstGva.GetPhyAddr(), srcUb.GetPhyAddr(), size, enableL2);
+}
+
+template <typename U, typename G>
+SMEM_SHM_INLINE_AICORE auto smem_shm_copy_gm2ub(const U &dstUb, const G &srcGva, uint32_t size, bool enableL2 = true)
+    -> decltype(dstUb.GetPhyAddr(), srcGva.GetPhyAddr(), void()) {
+  smem_shm_copy_gm2ub(dstUb.GetPhyAddr(), srcGva.GetPhyAddr(), size, enableL2);
+}
+
+/* The RDMA calls of a kernel. Ranks whose parts are mapped are reached by plain copies, so each is done when it returns,
+ * and queue pairs and work space are taken and not used. */
+template <typename T, typename W64, typename W32>
+SMEM_SHM_INLINE_AICORE void smem_shm_roce_write(__gm__ T *srcDmaAddr, __gm__ T *destDmaAddr, uint32_t destRankId,
+                                                uint32_t qpIdx, uint64_t messageLen, const W64 &ubLocal64,
+                                                const W32 &ubLocal32) {
+  (void)destRankId, (void)qpIdx, (void)ubLocal64, (void)ubLocal32;
+  smem_shm_device_copy(destDmaAddr, srcDmaAddr, messageLen);
+}
+
+template <typename T, typename W64, typename W32>
+SMEM_SHM_INLINE_AICORE void smem_shm_roce_read(__gm__ T *srcDmaAddr, __gm__ T *destDmaAddr, uint32_t srcRankId,
+                                               uint32_t qpIdx, uint64_t messageLen, const W64 &ubLocal64,
+                                               const W32 &ubLocal32) {
+  (void)srcRankId, (void)qpIdx, (void)ubLocal64, (void)ubLocal32;
+  smem_shm_device_copy(destDmaAddr, srcDmaAddr, messageLen);
+}
+
+/* Waits for what was started towards a rank. */
+template <typename W64, typename W32>
+SMEM_SHM_INLINE_AICORE void smem_shm_roce_quiet(uint32_t remoteRankId, uint32_t qpIdx, const W64 &ubLocal64,
+                                                const W32 &ubLocal32) {
+  (void)remoteRankId, (void)qpIdx, (void)ubLocal64, (void)ubLocal32;
+  smem_shm_device_fence();
+}
+
 #endif
 
 #endif
