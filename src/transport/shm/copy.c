@@ -9,15 +9,15 @@ enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
 /* ---- reading lent memory ----------------------------------------------------------------------------------------- */
 
 /* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
-static bool is_alive(const shm_connection_t *connection) {
+bool hmci_shm_is_alive(const shm_connection_t *connection) {
   struct pollfd dead = {.fd = connection->peer_pidfd, .events = POLLIN};
   return poll(&dead, 1, 0) == 0;
 }
 
 static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *reads, uint32_t count) {
-  if (!is_alive(connection)) return HMC_PEER_LOST;
+  if (!hmci_shm_is_alive(connection)) return HMC_PEER_LOST;
   shm_fault_t fault = hmci_shm_read(connection->peer_process, reads, count);
-  if (!is_alive(connection)) return HMC_PEER_LOST; /* its number may have been another process's by then */
+  if (!hmci_shm_is_alive(connection)) return HMC_PEER_LOST; /* its number may have been another process's by then */
   switch (fault) {
   case SHM_FAULT_NONE: return HMC_SUCCESS;
   case SHM_FAULT_HERE: return HMC_INVALID_CONFIG;

@@ -30,6 +30,7 @@ enum {
   LINGER = 2000,      /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
   LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
   NAP = 20000000,     /* nanoseconds that who puts sleeps at most, to see that the connection failed */
+  SURE = 1000000,     /* nanoseconds in which no process ends and its number comes round */
   SHARED_LEAST = 256 << 10, /* bytes of a pull that is worth waking a copier */
   WINDOW = 4,               /* pulls of one put at a time */
   COPYING = 400000,         /* nanoseconds that who puts polls beyond HMC_SPIN for a piece that is being copied */
@@ -99,6 +100,15 @@ static void share_posted(shm_connection_t *connection, const shm_pull_t *pulls, 
   if (more) hmci_shm_copiers_call(connection, more);
 }
 
+/* What was posted after the last look was posted by a living process. Was that so long ago that its number could be
+ * another one's by now? `looks`: this is the thread that looks. */
+static bool is_sure(shm_connection_t *connection, bool looks) {
+  uint64_t now = hmci_now();
+  bool sure = (looks && now - connection->looked <= SURE) || hmci_shm_is_alive(connection);
+  if (looks && sure) connection->looked = now;
+  return sure;
+}
+
 /* Does a pull if it is posted; returns its bytes, and 1. `shares`: copiers are called for what is large. */
 static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares) {
   shm_pull_t *pulls = connection->accesses->pulls[!connection->role], *pull = &pulls[i];
@@ -107,7 +117,7 @@ static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares
   if (!atomic_compare_exchange_strong(&pull->state, &posted, BUSY)) return 0;
   uint64_t length = pull->length;
   if (shares && length >= SHARED_LEAST) share_posted(connection, pulls, i);
-  pull->status = (uint32_t)perform(connection, pull);
+  pull->status = (uint32_t)(is_sure(connection, shares) ? perform(connection, pull) : HMC_PEER_LOST);
   atomic_store(&pull->state, DONE);
   if (atomic_load(&pull->sleepers)) hmci_futex_wake(&pull->state, HMCI_FUTEX_SHARED);
   return (length < PIECE ? length : PIECE) + 1;
@@ -169,7 +179,7 @@ static void set_attentive(shm_connection_t *connection, bool attentive) {
 bool hmci_shm_serve_pulls(shm_connection_t *connection) {
   if (!connection->linked || !connection->attach || atomic_load(&connection->failed)) return false;
   bool more, moved = serve_for_a_while(connection, &more);
-  uint64_t now = hmci_now(), spin = connection->transport->host->settings->spin;
+  uint64_t now = connection->looked = hmci_now(), spin = connection->transport->host->settings->spin;
   if (moved) connection->attentive_until = now + spin;
   bool attentive = more || (now < connection->attentive_until && !shares_processor(connection));
   if (attentive != connection->attentive) set_attentive(connection, attentive);

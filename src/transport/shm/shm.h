@@ -110,6 +110,7 @@ typedef struct shm_connection {
   _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
   uint32_t next_pull;              /* loop's thread, as the next ones: whose turn it is */
   bool attentive;                  /* this end polls for pulls */
+  uint64_t looked;                 /* when it looked at them last */
   uint64_t attentive_until;
   hmci_list_t call;                               /* the copiers' lock, as the next ones: among the calls, */
   uint32_t called, copied;                        /* for so many copiers; and how many are in it */
@@ -247,6 +248,8 @@ void hmci_shm_copiers_leave(shm_connection_t *connection);
 /* copy.c */
 /* True where the calling thread moves the bytes itself; then `status` has the outcome. */
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
+/* False: the peer's process has ended, and its number may be another one's. */
+bool hmci_shm_is_alive(const shm_connection_t *connection);
 /* Tries to read the peer's nonce; says in `attach_reason` why not. */
 void hmci_shm_probe_attach(shm_connection_t *connection);
 /* The table's `moves` and `move`. */
