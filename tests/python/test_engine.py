@@ -1,7 +1,9 @@
 """The natural API: contexts, peers, regions, puts and gets, over each transport."""
 
-import mmap
 import array
+import mmap
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -186,6 +188,31 @@ def test_progress(couple):
     assert seen[-1] == 64 << 20 and seen == sorted(seen) and len(seen) == 4
     assert np.asarray(region).all() and couple.there.notification(timeout=10).data == b"all"
     remote[0:8].put(b"12345678", progress=True)
+
+
+def test_a_bar_where_tqdm_is_installed(shm_couple, monkeypatch):
+    class Bar:
+        made = []
+
+        def __init__(self, total, desc, **more):
+            self.total, self.desc, self.moved, self.is_closed = total, desc, 0, False
+            self.made.append(self)
+
+        def update(self, moved):
+            self.moved += moved
+
+        def close(self):
+            self.is_closed = True
+
+    stand_in = types.ModuleType("tqdm.auto")
+    stand_in.tqdm = Bar
+    monkeypatch.setitem(sys.modules, "tqdm", types.ModuleType("tqdm"))
+    monkeypatch.setitem(sys.modules, "tqdm.auto", stand_in)
+    region, remote = shm_couple.far(40 << 20)
+    data = bytearray(remote.nbytes)
+    remote[0:len(data)].get_into(data, progress=True)
+    bar, = Bar.made
+    assert (bar.total, bar.moved, bar.desc, bar.is_closed) == (40 << 20, 40 << 20, "far", True)
 
 
 def test_words_and_reprs(couple):
