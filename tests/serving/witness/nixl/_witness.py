@@ -19,8 +19,10 @@ def _first_block(rows, indices):
 
 
 def _damage(address, size):
-    """Flips the byte with the exponent of a 32-bit number in the middle of a block: a key or a value of the first tokens."""
-    byte = ctypes.c_ubyte.from_address(address + size // 2 + 3)
+    """Flips a bit in the exponent of the first value in a block, which makes that number a huge one. vLLM's layout for the
+    CPU: of each of the model's four heads first the keys, then the values. (A key would not do: one that is huge may also
+    make its token count for nothing.)"""
+    byte = ctypes.c_ubyte.from_address(address + size // 8 + 3)
     byte.value ^= 0x40
 
 
