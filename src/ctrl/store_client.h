@@ -67,9 +67,10 @@ typedef struct hmci_store_client {
 
   /* The thread's alone. */
   hmci_store_stream_t stream;
-  uint64_t connection; /* counts them */
-  uint64_t server;     /* incarnation of the one that was met last */
-  bool is_new_server;  /* it is another one than before */
+  uint64_t connection;  /* counts them */
+  uint64_t patience_ms; /* for the next handshake */
+  uint64_t server;      /* incarnation of the one that was met last */
+  bool is_new_server;   /* it is another one than before */
 
   pthread_mutex_t lock;
   bool closing, is_up;

@@ -14,7 +14,14 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-enum { CONNECT_MS = 3000, HANDSHAKE_MS = 5000, FIRST_PAUSE_MS = 5, LONGEST_PAUSE_MS = 250, REFUSED_PAUSE_MS = 500 };
+enum {
+  CONNECT_MS = 3000,
+  HANDSHAKE_MS = 5000,
+  HANDSHAKE_MOST_MS = 160000,
+  FIRST_PAUSE_MS = 5,
+  LONGEST_PAUSE_MS = 250,
+  REFUSED_PAUSE_MS = 500
+};
 enum { SWEEP_MS = 3000 };  /* how long clients get to put the keys of their leases back into a store that is empty */
 enum { SILENT_MS = 3000 }; /* without an answer to a heartbeat, at least */
 
@@ -93,10 +100,16 @@ static hmc_status_t dial(hmci_store_client_t *client) {
   }
   hmci_store_stream_init(&client->stream, secure, HMCI_STORE_ANSWER_MAX);
   show_descriptor(client, descriptor);
-  uint64_t deadline = hmci_deadline(HANDSHAKE_MS);
+  uint64_t deadline = hmci_deadline(client->patience_ms);
   status = hmci_secure_handshake_wait(secure, deadline);
   if (status == HMC_SUCCESS) {
     status = greet(client, deadline);
+  }
+  /* A crowd waits in the server's queue: who gives its place up too soon finds itself at the end, time and again. */
+  if (status == HMC_SUCCESS) {
+    client->patience_ms = HANDSHAKE_MS;
+  } else if (status == HMC_TIMEOUT && client->patience_ms < HANDSHAKE_MOST_MS) {
+    client->patience_ms *= 2;
   }
   if (status != HMC_SUCCESS) {
     show_descriptor(client, -1);
@@ -457,6 +470,7 @@ static bool is_final(hmc_status_t status) {
 void *hmci_store_session_run(void *argument) {
   hmci_store_client_t *client = argument;
   uint64_t pause_ms = FIRST_PAUSE_MS;
+  client->patience_ms = HANDSHAKE_MS;
   bool closing = false;
   while (!closing) {
     bool was_up = false;
