@@ -10,6 +10,8 @@
 #define SLOT_LEAST (UINT64_C(16) << 30) /* room for a member, where there is enough for all */
 #define RANGE_WANTED (UINT64_C(8) << 40)
 
+enum { MARK_TTL_MS = 5000 };
+
 /* What all members of an object must agree on. */
 typedef struct layout {
   uint64_t base[HMCI_SMEM_KINDS], most[HMCI_SMEM_KINDS];
@@ -124,6 +126,7 @@ typedef struct agreement {
   size_t size;    /* 0: there is none */
   char mark[128]; /* what this member writes there while it makes a new layout */
   size_t mark_size;
+  hmc_store_lease_t *lease; /* the mark's own: a member whose mark is lost is a member all the same */
   uint64_t deadline_ms;
 } agreement_t;
 
@@ -158,7 +161,7 @@ static hmc_status_t swap_key(const agreement_t *agreement, const char *from, siz
                              size_t to_size, int is_mark, int *swapped) {
   const hmci_smem_world_t *in = agreement->object->world;
   return hmc_store_compare_swap(in->store, agreement->key, from_size > 0 ? from : NULL, from_size, to, to_size,
-                                is_mark ? in->lease : NULL, swapped, in->create_ms);
+                                is_mark ? agreement->lease : NULL, swapped, in->create_ms);
 }
 
 static int32_t fail_agreement(const agreement_t *agreement, hmc_status_t status) {
@@ -172,7 +175,7 @@ static void unmark(const agreement_t *agreement) {
   size_t size = agreement->size > 0 ? agreement->size : 1;
   hmc_status_t status = swap_key(agreement, agreement->mark, agreement->mark_size, text, size, 0, &swapped);
   if (status != HMC_SUCCESS) {
-    hmci_smem_log(HMCI_SMEM_INFO, "the store keeps %s until this member's lease ends: %s", agreement->key,
+    hmci_smem_log(HMCI_SMEM_INFO, "the store keeps %s until the mark's lease ends: %s", agreement->key,
                   hmc_last_error());
   }
 }
@@ -239,7 +242,7 @@ static int32_t lead(agreement_t *agreement, const uint64_t most[HMCI_SMEM_KINDS]
     int size = write_layout(&layout, text);
     status = swap_key(agreement, agreement->mark, agreement->mark_size, text, (size_t)size, 0, &swapped);
     code = status == HMC_SUCCESS ? SM_OK : fail_agreement(agreement, status);
-    *is_done = code == SM_OK && swapped; /* else the mark went with this member's lease */
+    *is_done = code == SM_OK && swapped; /* else the mark went with its lease */
   }
   if (!*is_done) {
     stop_using(agreement);
@@ -248,11 +251,26 @@ static int32_t lead(agreement_t *agreement, const uint64_t most[HMCI_SMEM_KINDS]
   return code;
 }
 
+static int32_t mark_and_lead(agreement_t *agreement, const uint64_t most[HMCI_SMEM_KINDS], int *is_done) {
+  hmci_smem_world_t *in = agreement->object->world;
+  int swapped = 0;
+  hmc_status_t status = hmc_store_lease_create(in->store, MARK_TTL_MS, in->create_ms, &agreement->lease);
+  if (status != HMC_SUCCESS) {
+    return fail_agreement(agreement, status);
+  }
+  status = swap_key(agreement, agreement->text, agreement->size, agreement->mark, agreement->mark_size, 1, &swapped);
+  int32_t code = status == HMC_SUCCESS || status == HMC_STALE ? SM_OK : fail_agreement(agreement, status);
+  if (status == HMC_SUCCESS && swapped) {
+    code = lead(agreement, most, is_done);
+  }
+  hmc_store_lease_release(agreement->lease, HMCI_SMEM_GIVE_UP_MS); /* and the mark, where it is left */
+  return code;
+}
+
 /* One attempt. *is_done stays 0 where another member was quicker. */
 static int32_t try_to_agree(agreement_t *agreement, const uint64_t most[HMCI_SMEM_KINDS], int *is_done) {
   layout_t layout;
   others_t others;
-  int swapped = 0;
   hmc_status_t status = read_key(agreement);
   if (status == HMC_SUCCESS && is_marked(agreement)) {
     const struct timespec pause = {.tv_nsec = 5000000};
@@ -265,19 +283,12 @@ static int32_t try_to_agree(agreement_t *agreement, const uint64_t most[HMCI_SME
       return follow(agreement, &layout, is_done);
     }
   }
-  if (status == HMC_SUCCESS) {
-    status = swap_key(agreement, agreement->text, agreement->size, agreement->mark, agreement->mark_size, 1, &swapped);
-  }
-  if (status != HMC_SUCCESS) {
-    unmark(agreement); /* it may be there all the same */
-    return fail_agreement(agreement, status);
-  }
-  return swapped ? lead(agreement, most, is_done) : SM_OK;
+  return status == HMC_SUCCESS ? mark_and_lead(agreement, most, is_done) : fail_agreement(agreement, status);
 }
 
 /* The key of a layout stays when all have gone; who comes then makes a new one. So that nobody replaces a layout that
  * somebody else begins to use: who replaces marks the key first, and then looks at the users; who uses writes its own key
- * first, and then looks at the layout's. A mark goes with its member's lease. The users' keys have the layout too, for a
+ * first, and then looks at the layout's. A mark goes with a lease of its own. The users' keys have the layout too, for a
  * store that was restarted. */
 int32_t hmci_smem_layout_agree(hmci_smem_object_t *object, const uint64_t most[HMCI_SMEM_KINDS]) {
   agreement_t agreement = {.object = object, .deadline_ms = now_ms() + object->world->create_ms};
