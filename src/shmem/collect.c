@@ -85,12 +85,12 @@ static void check_agreement(const char *call, hmci_group_t *group, const void *d
   }
 }
 
-hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source) {
+hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source, size_t size) {
   hmci_team_t *found = hmci_team_find(team);
   if (hmci_pe.checks) {
     if (!found) hmci_die("%s: %d is not a team", call, team);
-    hmci_check(call, dest, 1, hmci_pe.me);
-    hmci_check(call, source, 1, hmci_pe.me);
+    hmci_check(call, dest, size, hmci_pe.me);
+    hmci_check(call, source, size, hmci_pe.me);
     check_agreement(call, &found->group, dest, source);
   }
   return found ? &found->group : NULL;
@@ -136,32 +136,32 @@ PROFILED(shmem_barrier_all);
 /* `T` the type of the pointers, `unit` bytes an element. */
 #define DEFINE_COLLECTIVES(before, after, T, unit)                                                                     \
   int shmem_##before##broadcast##after(shmem_team_t team, T *dest, const T *source, size_t nelems, int PE_root) {      \
-    hmci_group_t *group = hmci_team_group("shmem_broadcast", team, dest, source);                                      \
+    hmci_group_t *group = hmci_team_group("shmem_broadcast", team, dest, source, nelems * (unit));                     \
     if (!group) return -1;                                                                                             \
     hmci_broadcast(group, dest, source, nelems *(unit), PE_root, true);                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##collect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                     \
-    hmci_group_t *group = hmci_team_group("shmem_collect", team, dest, source);                                        \
+    hmci_group_t *group = hmci_team_group("shmem_collect", team, dest, source, nelems * (unit));                       \
     if (!group) return -1;                                                                                             \
     hmci_collect(group, dest, source, nelems *(unit));                                                                 \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##fcollect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_fcollect", team, dest, source);                                       \
+    hmci_group_t *group = hmci_team_group("shmem_fcollect", team, dest, source, nelems * (unit));                      \
     if (!group) return -1;                                                                                             \
     hmci_fcollect(group, dest, source, nelems *(unit));                                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##alltoall##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_alltoall", team, dest, source);                                       \
+    hmci_group_t *group = hmci_team_group("shmem_alltoall", team, dest, source, nelems * (unit));                      \
     if (!group) return -1;                                                                                             \
     hmci_alltoall(group, dest, source, nelems *(unit));                                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##alltoalls##after(shmem_team_t team, T *dest, const T *source, ptrdiff_t dst, ptrdiff_t sst,      \
                                        size_t nelems) {                                                                \
-    hmci_group_t *group = hmci_team_group("shmem_alltoalls", team, dest, source);                                      \
+    hmci_group_t *group = hmci_team_group("shmem_alltoalls", team, dest, source, nelems * (unit));                     \
     if (!group) return -1;                                                                                             \
     hmci_alltoalls(group, dest, source, dst, sst, nelems, unit);                                                       \
     return 0;                                                                                                          \

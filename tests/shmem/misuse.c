@@ -28,6 +28,8 @@ int main(int argc, char **argv) {
     if (me != 0) shmem_long_max_reduce(SHMEM_TEAM_WORLD, heap, heap, 1);
   }
   if (strcmp(which, "addresses") == 0) shmem_long_sum_reduce(SHMEM_TEAM_WORLD, me ? heap : &word, heap, 1);
+  if (strcmp(which, "long") == 0) shmem_long_sum_reduce(SHMEM_TEAM_WORLD, heap, heap, 1ul << 40);
+  if (strcmp(which, "nothing") == 0) shmem_long_sum_reduce(SHMEM_TEAM_WORLD, NULL, NULL, 0);
   if (strcmp(which, "set") == 0) shmem_barrier(0, 0, 100, &word);
   shmem_finalize();
   if (strcmp(which, "after") == 0) shmem_long_p(&word, 1, 0);

@@ -22,6 +22,7 @@ CASES = {
     "compare": "77 is not a comparison",
     "collective": "in different collectives",
     "addresses": "give different addresses",
+    "long": "run past the end of the symmetric heap",
     "set": "does not fit the 2 PEs",
 }
 
@@ -39,9 +40,10 @@ def main():
         done = run(hmcrun, program, case, ("HMC_SHMEM_CHECK", "SHMEM_DEBUG")[number % 2])
         if done.returncode == 0 or text not in done.stdout or "shmem: PE " not in done.stdout:
             faults.append(f"{case}: ended with {done.returncode}, not with {text!r}:\n{done.stdout}")
-    done = run(hmcrun, program, "none", "HMC_SHMEM_CHECK")
-    if done.returncode:
-        faults.append(f"proper use ended with {done.returncode}:\n{done.stdout}")
+    for case in ("none", "nothing"):
+        done = run(hmcrun, program, case, "HMC_SHMEM_CHECK")
+        if done.returncode:
+            faults.append(f"proper use ({case}) ended with {done.returncode}:\n{done.stdout}")
     if faults:
         sys.exit("\n".join(faults))
     print(f"{len(CASES)} misuses were named")
