@@ -76,8 +76,8 @@ HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
 #ifndef __x86_64__ /* there a seq_cst operation is a fence */
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
-  const uint32_t *word = (const uint32_t *)(const void *)hmc_shmem_here.base[pe];
-  if (__builtin_expect(__atomic_load_n(word, __ATOMIC_RELAXED) == HMC_SHMEM_FOR_MEMORY, 0)) hmc_shmem_wake(pe);
+  const uint32_t *words = (const uint32_t *)(const void *)hmc_shmem_here.base[pe];
+  if (__builtin_expect(__atomic_load_n(&words[HMC_SHMEM_FOR_MEMORY], __ATOMIC_RELAXED) != 0, 0)) hmc_shmem_wake(pe);
 }
 
 /* `builtin` gives the word as it was. */

@@ -114,9 +114,10 @@ SHMEM_API extern hmc_shmem_here_t hmc_shmem_here;
 /* The address at `pe`, or NULL where the library has to look further. */
 SHMEM_API void *hmc_shmem_near(const void *address, int pe);
 
-/* Wakes a PE of this host that waits. A part begins with a word that says whether its PE does, and then for what. */
+/* Wakes a PE of this host that waits for its heap or globals. A part begins with words of 4 bytes, of which this one is 1
+ * where its PE does. */
 SHMEM_API void hmc_shmem_wake(int pe);
-#define HMC_SHMEM_FOR_MEMORY 2 /* for its heap or globals */
+#define HMC_SHMEM_FOR_MEMORY 2
 
 #if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(SHMEM_NO_INLINE) && !defined(__CUDACC__)
 
@@ -133,19 +134,27 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
   return __builtin_expect(base == NULL, 0) ? NULL : base + offset;
 }
 
-/* The scalars are volatile accesses: a loop around shmem_g sees each change. */
+/* The scalars are single accesses that no compiler leaves out: a loop around shmem_g sees each change. What fits a
+ * register is never seen in halves. */
+#define HMC_SHMEM_IS_WORD(TYPE) (sizeof(TYPE) <= sizeof(uint64_t))
 #define HMC_SHMEM_INLINE_RMA(a, NAME, TYPE)                                                                            \
   HMC_SHMEM_INLINE void shmem_##NAME##_p(TYPE *dest, TYPE value, int pe) {                                             \
-    volatile TYPE *at = (volatile TYPE *)hmc_shmem_near(dest, pe);                                                     \
-    if (at) {                                                                                                          \
-      *at = value;                                                                                                     \
+    TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
+    if (at && HMC_SHMEM_IS_WORD(TYPE)) {                                                                               \
+      __atomic_store(at, &value, __ATOMIC_RELAXED);                                                                    \
+    } else if (at) {                                                                                                   \
+      *(volatile TYPE *)at = value;                                                                                    \
     } else {                                                                                                           \
       shmem_ctx_##NAME##_p(SHMEM_CTX_DEFAULT, dest, value, pe);                                                        \
     }                                                                                                                  \
   }                                                                                                                    \
   HMC_SHMEM_INLINE TYPE shmem_##NAME##_g(const TYPE *source, int pe) {                                                 \
-    const volatile TYPE *at = (const volatile TYPE *)hmc_shmem_near(source, pe);                                       \
-    return at ? *at : shmem_ctx_##NAME##_g(SHMEM_CTX_DEFAULT, source, pe);                                             \
+    TYPE *at = (TYPE *)hmc_shmem_near(source, pe);                                                                     \
+    if (!at) return shmem_ctx_##NAME##_g(SHMEM_CTX_DEFAULT, source, pe);                                               \
+    if (!HMC_SHMEM_IS_WORD(TYPE)) return *(volatile TYPE *)at;                                                         \
+    TYPE value;                                                                                                        \
+    __atomic_load(at, &value, __ATOMIC_RELAXED);                                                                       \
+    return value;                                                                                                      \
   }                                                                                                                    \
   HMC_SHMEM_INLINE void shmem_##NAME##_put(TYPE *dest, const TYPE *source, size_t nelems, int pe) {                    \
     void *at = hmc_shmem_near(dest, pe);                                                                               \

@@ -32,7 +32,7 @@ static inline place_t find(shmem_ctx_t ctx, const void *address, size_t size, in
 static inline void ring(int pe) {
 #if defined(__x86_64__)
   const hmci_control_t *control = hmci_control_of(pe);
-  if (atomic_load_explicit(&control->asleep, memory_order_relaxed) == HMCI_FOR_MEMORY) hmci_wake(pe);
+  if (atomic_load_explicit(&control->asleep[HMCI_FOR_MEMORY], memory_order_relaxed)) hmc_shmem_wake(pe);
 #else
   hmci_ring(pe, HMCI_FOR_MEMORY);
 #endif

@@ -20,7 +20,6 @@
 /* Why a PE sleeps. Those who change a word wake only PEs that wait for one of its kind: a PE in a barrier sleeps on while
  * others work on its memory. */
 typedef enum hmci_sleep {
-  HMCI_AWAKE = 0,
   HMCI_FOR_FLAG = 1,                      /* for a word of its control block */
   HMCI_FOR_MEMORY = HMC_SHMEM_FOR_MEMORY, /* for its heap or globals */
 } hmci_sleep_t;
@@ -49,10 +48,11 @@ typedef struct hmci_slot {
 } hmci_slot_t;
 
 typedef struct hmci_control {
-  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t
-      asleep;                   /* what this PE sleeps for, of hmci_sleep_t; a futex. First: see rma.h */
+  /* By hmci_sleep_t: 1 where threads of this PE sleep for that reason. First, for the inlined forms: see atomics.h. */
+  _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t asleep[3];
+  _Atomic uint32_t bell;        /* the futex they sleep on; one more with each ring */
   _Atomic uint32_t ended;       /* the job ends with status - 1 */
-  _Atomic uint32_t sleepers[3]; /* at the first PE of a host: how many sleep there, for each reason */
+  _Atomic uint32_t sleepers[3]; /* at the first PE of a host: how many threads sleep there, for each reason */
   _Alignas(HMCI_CACHE_LINE) uint64_t free_slots[HMCI_TEAMS / 64]; /* agreed upon at a split */
   hmci_slot_t slots[HMCI_TEAMS];
 } hmci_control_t;

@@ -25,7 +25,7 @@ static void tell_locals(int status) {
     int pe = hmci_pe.locals[i];
     if (pe != hmci_pe.me && hmci_pe.base[pe]) {
       atomic_store(&hmci_control_of(pe)->ended, (uint32_t)(status & 0xff) + 1);
-      hmci_wake(pe);
+      hmci_wake_all_threads(pe);
     }
   }
 }

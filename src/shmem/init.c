@@ -191,8 +191,8 @@ static char *aligned_view(char *from, size_t size) {
 static void wake_sleeper(void *user) {
   (void)user;
   if (!__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) return; /* partner: make_parts */
-  atomic_thread_fence(memory_order_seq_cst);                     /* partner: the store of `asleep` */
-  if (atomic_load_explicit(&hmci_my_control()->asleep, memory_order_relaxed)) hmci_wake(hmci_pe.me);
+  hmci_ring(hmci_pe.me, HMCI_FOR_FLAG);
+  hmci_ring(hmci_pe.me, HMCI_FOR_MEMORY);
 }
 
 static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {

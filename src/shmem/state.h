@@ -226,8 +226,9 @@ void hmci_wait(hmci_condition_t holds, const void *argument);
 /* Waits until the word, of the control block, is at least `value`; words that only grow. */
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);
 
-/* Wakes `pe` where it sleeps, for whatever reason. Near PEs only. */
-void hmci_wake(int pe);
+/* Wakes the threads of `pe` that sleep for that reason, and for any. Near PEs only. */
+void hmci_wake(int pe, hmci_sleep_t reason);
+void hmci_wake_all_threads(int pe);
 
 /* Wakes those of this host that sleep for that reason; after a change of their words. */
 void hmci_ring_all(hmci_sleep_t reason);
@@ -235,7 +236,7 @@ void hmci_ring_all(hmci_sleep_t reason);
 /* Wakes a near PE where it sleeps for that reason; after a change of its words. */
 static inline void hmci_ring(int pe, hmci_sleep_t reason) {
   atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */
-  if (atomic_load_explicit(&hmci_control_of(pe)->asleep, memory_order_relaxed) == reason) hmci_wake(pe);
+  if (atomic_load_explicit(&hmci_control_of(pe)->asleep[reason], memory_order_relaxed)) hmci_wake(pe, reason);
 }
 
 #endif

@@ -1,13 +1,16 @@
 /* Waiting for memory that other PEs change.
  *
  * Whoever waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
- * `asleep` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
+ * `bell` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
  * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
  * short. A PE that waits for far ones sleeps soon unless it has two processors: its service thread needs one.
- * A PE that sleeps sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no ring is lost. */
+ * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
+ * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
+ * says again that it sleeps. The last one to leave takes the word back. */
 #include "state.h"
 
+#include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -36,21 +39,25 @@ static void leave_where_the_job_ends(void) {
   if (ended) _exit((int)ended - 1);
 }
 
-static void sleep_on(_Atomic uint32_t *word, hmci_sleep_t reason, long nanoseconds) {
+static _Atomic int here[3]; /* threads of this process that sleep, by hmci_sleep_t */
+
+static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanoseconds) {
   struct timespec limit = {.tv_nsec = nanoseconds};
-  syscall(SYS_futex, word, FUTEX_WAIT, reason, &limit, NULL, 0);
+  syscall(SYS_futex, bell, FUTEX_WAIT, seen, &limit, NULL, 0);
 }
 
 static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
-  _Atomic uint32_t *asleep = &hmci_my_control()->asleep;
+  hmci_control_t *mine = hmci_my_control();
   _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers[reason] : NULL;
   long pause = FIRST_SLEEP;
   for (;;) {
     if (sleepers) atomic_fetch_add(sleepers, 1);
-    atomic_store(asleep, reason);
+    atomic_fetch_add(&here[reason], 1);
+    uint32_t seen = atomic_load(&mine->bell);
+    atomic_store(&mine->asleep[reason], 1);
     bool is_met = holds(argument);
-    if (!is_met) sleep_on(asleep, reason, pause);
-    atomic_store(asleep, HMCI_AWAKE);
+    if (!is_met) sleep_unless_rung(&mine->bell, seen, pause);
+    if (atomic_fetch_sub(&here[reason], 1) == 1) atomic_store(&mine->asleep[reason], 0);
     if (sleepers) atomic_fetch_sub(sleepers, 1);
     if (is_met || holds(argument)) return;
     leave_where_the_job_ends();
@@ -108,13 +115,18 @@ void hmci_wait_word(_Atomic uint64_t *word, uint64_t value) {
   if (!has_grown(&growing)) wait_for(has_grown, &growing, HMCI_FOR_FLAG);
 }
 
-static void wake(hmci_control_t *control) {
-  if (atomic_exchange(&control->asleep, HMCI_AWAKE)) syscall(SYS_futex, &control->asleep, FUTEX_WAKE, 1, NULL, NULL, 0);
+static void wake(hmci_control_t *control, hmci_sleep_t reason) {
+  if (!atomic_exchange(&control->asleep[reason], 0)) return;
+  atomic_fetch_add(&control->bell, 1);
+  syscall(SYS_futex, &control->bell, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-void hmci_wake(int pe) { wake(hmci_control_of(pe)); }
-
-void hmc_shmem_wake(int pe) { hmci_wake(pe); }
+void hmci_wake(int pe, hmci_sleep_t reason) { wake(hmci_control_of(pe), reason); }
+void hmci_wake_all_threads(int pe) {
+  hmci_wake(pe, HMCI_FOR_FLAG);
+  hmci_wake(pe, HMCI_FOR_MEMORY);
+}
+void hmc_shmem_wake(int pe) { hmci_wake(pe, HMCI_FOR_MEMORY); }
 
 void hmci_ring_all(hmci_sleep_t reason) {
   atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */
@@ -122,6 +134,6 @@ void hmci_ring_all(hmci_sleep_t reason) {
   if (!atomic_load_explicit(&hmci_control_of(hmci_pe.locals[0])->sleepers[reason], memory_order_relaxed)) return;
   for (int i = 0; i < hmci_pe.n_locals; i++) {
     hmci_control_t *control = hmci_control_of(hmci_pe.locals[i]);
-    if (atomic_load_explicit(&control->asleep, memory_order_relaxed) == reason) wake(control);
+    if (atomic_load_explicit(&control->asleep[reason], memory_order_relaxed)) wake(control, reason);
   }
 }
