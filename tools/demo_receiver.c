@@ -121,7 +121,7 @@ static void print_file(const demo_receiver_t *receiver) {
 
 static unsigned line_width(void) {
   struct winsize window;
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0) return 100;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0) return 80;
   return window.ws_col < 60 ? 60 : window.ws_col > 120 ? 120 : window.ws_col;
 }
 
