@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -35,9 +36,20 @@ static char *part_of(uint32_t of, int kind) {
   return smem_bm_ptr_by_mem_type(pool, kind == 0 ? SMEM_MEM_TYPE_HOST : SMEM_MEM_TYPE_DEVICE, (uint16_t)of);
 }
 
+/* A rank that gets no processor for seconds is taken for dead, and is back when it runs: true where to copy again. */
+static int is_to_repeat(int32_t code) {
+  static int repeated;
+  const struct timespec pause = {.tv_nsec = 100000000};
+  return code == -2007 && repeated++ < PATIENCE_S * 10 && nanosleep(&pause, NULL) == 0;
+}
+
 static void copy(const void *from, void *to, uint64_t size) {
   smem_copy_params params = {.src = from, .dest = to, .dataSize = size};
-  CHECK(smem_bm_copy(pool, &params, SMEMB_COPY_AUTO, 0) == 0);
+  int32_t code;
+  do {
+    code = smem_bm_copy(pool, &params, SMEMB_COPY_AUTO, 0);
+  } while (is_to_repeat(code));
+  CHECK(code == 0);
 }
 
 /* Pieces large and small, in turns, one behind the other here and apart there. */
@@ -53,7 +65,11 @@ static void copy_list(char *local, char *there, int is_out) {
   }
   smem_batch_copy_params params = {
       .sources = is_out ? here : far, .destinations = is_out ? far : here, .dataSizes = sizes, .batchSize = PIECES};
-  CHECK(smem_bm_copy_batch(pool, &params, is_out ? SMEMB_COPY_H2G : SMEMB_COPY_G2H, 0) == 0);
+  int32_t code;
+  do {
+    code = smem_bm_copy_batch(pool, &params, is_out ? SMEMB_COPY_H2G : SMEMB_COPY_G2H, 0);
+  } while (is_to_repeat(code));
+  CHECK(code == 0);
 }
 
 static void exchange(smem_shm_t meeting, uint32_t first, uint32_t count, int may_load) {
