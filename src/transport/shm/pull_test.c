@@ -1,0 +1,164 @@
+/* What an owner makes of pulls, and of pulls that are lies: the page is the peer's to write. */
+#include "shm.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { BYTES = 64 << 10, MORE = 2 << 20, ID = 7, GENERATION = 3 };
+
+static uint8_t memory[MORE], sent[MORE]; /* the region has the first BYTES, unless a test says otherwise */
+static const hmci_memory_ops_t host_memory = {.name = "cpu", .host_accessible = true};
+static hmci_region_view_t region;
+static int users;
+
+static hmc_status_t acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,
+                            hmci_region_view_t **found) {
+  (void)host;
+  assert_int_equal(rights, HMC_REMOTE_WRITE);
+  if (id != ID || generation != GENERATION) return HMC_STALE;
+  users++;
+  *found = &region;
+  return HMC_SUCCESS;
+}
+
+static void release(const hmci_host_t *host, hmci_region_view_t *view) {
+  (void)host;
+  assert_ptr_equal(view, &region);
+  users--;
+}
+
+static const hmci_host_t host = {.region_acquire = acquire, .region_release = release};
+static shm_transport_t transport = {.host = &host};
+static shm_connection_t connection;
+static shm_accesses_t page;
+
+static int set_up(void **state) {
+  (void)state;
+  memset(memory, 0, sizeof memory);
+  for (size_t i = 0; i < sizeof sent; i++) sent[i] = (uint8_t)(i * 7 + 1);
+  memset(&page, 0, sizeof page);
+  atomic_store(&page.open, 1);
+  region = (hmci_region_view_t){.base = memory, .size = BYTES, .ops = &host_memory};
+  connection = (shm_connection_t){.transport = &transport, .role = HMCI_DIALLED, .accesses = &page};
+  connection.peer_process = getpid();
+  connection.peer_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+  assert_true(connection.peer_pidfd >= 0);
+  return 0;
+}
+
+static int tear_down(void **state) {
+  (void)state;
+  close(connection.peer_pidfd);
+  assert_int_equal(users, 0);
+  return 0;
+}
+
+/* Posts a pull, has it done, and gives its status. `count` 0: `address` is where the bytes are. */
+static hmc_status_t post(uint32_t count, const void *address, uint64_t offset, uint64_t length) {
+  shm_pull_t *pull = &page.pulls[!connection.role][SHM_PULLS - 1];
+  pull->region = ID;
+  pull->generation = GENERATION;
+  pull->count = count;
+  pull->address = (uint64_t)(uintptr_t)address;
+  pull->offset = offset;
+  pull->length = length;
+  atomic_store(&pull->state, 1); /* posted */
+  hmci_shm_copy_posted(&connection);
+  assert_int_equal(atomic_load(&pull->state), 3); /* done */
+  atomic_store(&pull->state, 0);
+  return (hmc_status_t)pull->status;
+}
+
+static shm_pull_part_t part(uint64_t from, uint64_t to, uint64_t length) {
+  return (shm_pull_part_t){(uint64_t)(uintptr_t)sent + from, to, length};
+}
+
+static hmc_status_t post_list(const shm_pull_part_t *parts, uint32_t count) {
+  return post(count, parts, parts[0].offset, parts[0].length);
+}
+
+static bool is_untouched(void) {
+  for (size_t i = 0; i < sizeof memory; i++) {
+    if (memory[i]) return false;
+  }
+  return true;
+}
+
+static void test_pulls_are_done(void **state) {
+  (void)state;
+  shm_pull_part_t parts[SHM_READS];
+  assert_int_equal(post(0, sent, 100, 1000), HMC_SUCCESS);
+  assert_memory_equal(memory + 100, sent, 1000);
+  for (uint32_t i = 0; i < SHM_READS; i++) parts[i] = part(i * 900, (SHM_READS - 1 - i) * 1000, 800 + i);
+  assert_int_equal(post_list(parts, SHM_READS), HMC_SUCCESS);
+  for (uint32_t i = 0; i < SHM_READS; i++) {
+    assert_memory_equal(memory + parts[i].offset, sent + i * 900, parts[i].length);
+    assert_int_equal(post_list(parts + i, 1), HMC_SUCCESS);
+  }
+}
+
+static void test_lies_move_nothing(void **state) {
+  (void)state;
+  shm_pull_part_t parts[SHM_READS + 1];
+  for (uint32_t i = 0; i <= SHM_READS; i++) parts[i] = part(i, i, 1);
+  assert_int_equal(post_list(parts, SHM_READS + 1), HMC_CORRUPT);
+  assert_int_equal(post_list(parts, UINT32_MAX), HMC_CORRUPT);
+  assert_int_equal(post(2, NULL, 0, 1), HMC_PEER_LOST); /* there is no list */
+  assert_int_equal(post(0, sent, BYTES, 1), HMC_OUT_OF_RANGE);
+  assert_int_equal(post(0, sent, 1, UINT64_MAX), HMC_OUT_OF_RANGE);
+  assert_int_equal(post(0, sent, 0, 0), HMC_OUT_OF_RANGE);
+  parts[1] = part(0, BYTES - 1, 2);
+  assert_int_equal(post_list(parts, 3), HMC_OUT_OF_RANGE);
+  parts[1] = part(0, 5, 0);
+  assert_int_equal(post_list(parts, 3), HMC_OUT_OF_RANGE);
+  parts[1] = (shm_pull_part_t){UINT64_MAX - 100, 5, 1000};
+  parts[0] = parts[1];
+  assert_int_equal(post_list(parts, 2), HMC_INVALID_CONFIG); /* no memory is there */
+  region.size = MORE;
+  parts[0] = part(0, 0, 1 << 20);
+  parts[1] = part(0, 1 << 20, 1);
+  assert_int_equal(post_list(parts, 2), HMC_OUT_OF_RANGE); /* more than one piece */
+  assert_int_equal(post(0, sent, 0, (1 << 20) + 1), HMC_OUT_OF_RANGE);
+  assert_true(is_untouched());
+}
+
+/* Who put has given up and closed the connection: its list is not to be trusted any more. */
+static void test_a_list_that_was_left_is_not_used(void **state) {
+  (void)state;
+  shm_pull_part_t parts[2] = {part(0, 0, 8), part(8, 8, 8)};
+  atomic_store(&page.open, 0);
+  assert_int_equal(post_list(parts, 2), HMC_PEER_LOST);
+  assert_true(is_untouched());
+}
+
+/* Its number may be another process's: nothing is read. */
+static void test_the_dead_are_not_read(void **state) {
+  (void)state;
+  pid_t child = fork();
+  if (!child) _exit(0);
+  close(connection.peer_pidfd);
+  connection.peer_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+  assert_true(connection.peer_pidfd >= 0);
+  while (hmci_shm_is_alive(&connection)) usleep(1000);
+  assert_int_equal(post(0, sent, 0, 8), HMC_PEER_LOST); /* by the number of this process, which lives */
+  assert_int_equal(waitpid(child, NULL, 0), child);
+  assert_true(is_untouched());
+}
+
+int main(void) {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+  const struct CMUnitTest tests[] = {
+      CASE(test_pulls_are_done),
+      CASE(test_lies_move_nothing),
+      CASE(test_a_list_that_was_left_is_not_used),
+      CASE(test_the_dead_are_not_read),
+  };
+  return cmocka_run_group_tests_name("pull", tests, NULL, NULL);
+}
