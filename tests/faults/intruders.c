@@ -41,7 +41,7 @@ static void expect_entrance(scene_t *scene) {
 
 /* Waits until the target has the wanted number of files open. */
 static void expect_files(scene_t *scene, uint64_t wanted) {
-  uint64_t limit = now_ms() + 5000, files;
+  uint64_t limit = now_ms() + 60000, files;
   while ((files = files_of(scene)) > wanted && now_ms() < limit) sleep_ms(10);
   if (files > wanted) fail_msg("the target has %d files open, not %d", (int)files, (int)wanted);
 }

@@ -87,23 +87,34 @@ void target_killed_during_gets(void **state) { target_killed_during(*state, hmc_
 #define PIECES 64u
 #define STARTS 8u
 
-/* A prepared batch is started again and again, several times at once, until the peer is gone; what is refused then and
- * what ends says so, and the batch can be freed. */
+/* Each with bytes of its own: where memory is mapped, several threads of this process copy at a time. */
+static void prepare_batches(scene_t *scene, hmc_batch_t *batches[STARTS]) {
+  hmc_segment_t pieces[PIECES];
+  for (uint64_t start = 0; start < STARTS; start++) {
+    for (uint64_t i = 0; i < PIECES; i++) {
+      uint64_t place = start * PIECES + i;
+      pieces[i] = (hmc_segment_t){place * 9000, place * 12000, 8000};
+    }
+    assert_success(hmc_batch_create(scene->local.region, scene->subject.remote, pieces, PIECES, &batches[start]));
+  }
+}
+
+/* Prepared batches are started again and again, several at once, until the peer is gone; what is refused then and what
+ * ends says so, and the batches can be freed. */
 void target_killed_during_batches(void **state) {
   scene_t *scene = *state;
-  hmc_segment_t pieces[PIECES];
-  hmc_batch_t *batch = NULL;
+  hmc_batch_t *batches[STARTS];
   hmc_status_t status = HMC_SUCCESS;
   killer_t killer;
-  for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * 9000, i * 12000, 8000};
-  assert_success(hmc_batch_create(scene->local.region, scene->subject.remote, pieces, PIECES, &batch));
+  prepare_batches(scene, batches);
   traffic_start(scene, scene->bystander.remote);
   killer_start(&killer, scene->subject.target.process, 30);
   uint64_t limit = now_ms() + PATIENCE_MS;
   while (status == HMC_SUCCESS && now_ms() < limit) {
     hmc_request_t *requests[STARTS] = {NULL};
     for (size_t i = 0; i < STARTS && status == HMC_SUCCESS; i++)
-      status = i % 2 ? hmc_batch_put_nb(batch, NULL, &requests[i]) : hmc_batch_get_nb(batch, NULL, &requests[i]);
+      status =
+          i % 2 ? hmc_batch_put_nb(batches[i], NULL, &requests[i]) : hmc_batch_get_nb(batches[i], NULL, &requests[i]);
     hmc_status_t ended = hmc_request_wait_all(requests, STARTS);
     if (status == HMC_SUCCESS) status = ended;
     if (ended != HMC_SUCCESS) assert_status(ended, HMC_PEER_LOST);
@@ -112,9 +123,9 @@ void target_killed_during_batches(void **state) {
   pthread_join(killer.thread, NULL);
   assert_status(status, HMC_PEER_LOST);
   assert_gone(scene->subject.peer);
-  assert_status(hmc_batch_put(batch), HMC_PEER_LOST);
+  assert_status(hmc_batch_put(batches[0]), HMC_PEER_LOST);
   assert_error_has_number(PIECES * 8000);
-  hmc_batch_free(batch);
+  for (size_t i = 0; i < STARTS; i++) hmc_batch_free(batches[i]);
   traffic_end(scene);
   expect_lost(scene);
 }
@@ -189,8 +200,8 @@ void target_killed_wakes_everyone(void **state) {
   assert_took(killer.when, 0, 0);
   for (int i = 0; i < 20000 && atomic_load(&told.count) < started; i++) sleep_ms(1);
   assert_int_equal(atomic_load(&told.count), started);
-  unsigned lost = atomic_load(&told.lost); /* an adapter has done some of them when death comes */
-  assert_in_range(lost, stamp.direct ? 0 : started, stamp.maps ? 0 : started);
+  unsigned lost = atomic_load(&told.lost); /* an adapter, or a copy here, has done some or all of them by then */
+  assert_in_range(lost, stamp.direct ? 0 : started, started);
   assert_status(all, lost ? HMC_PEER_LOST : HMC_SUCCESS);
   if (lost == 0 || lost == started) assert_status(any, all);
   for (size_t i = 0; i < started; i++) hmc_request_free(requests[i]);
