@@ -26,7 +26,7 @@ extern char **environ;
 
 #define TARGETS_MAX 16
 #define ANSWER_MS 60000
-#define END_MS 15000
+#define END_MS 60000
 
 static struct {
   pid_t process;
