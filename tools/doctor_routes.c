@@ -79,38 +79,38 @@ void doctor_try_peer(const char *what, hmc_context_t *context, hmc_peer_t *peer,
 }
 
 /* Two contexts of this program, with a secret of their own, so that only the route is asked. */
-typedef struct couple {
+typedef struct pair {
   hmc_context_t *near, *far;
   hmc_peer_t *peer;
-} couple_t;
+} context_pair_t;
 
-static hmc_status_t couple_open(couple_t *couple, hmc_connection_type_t type) {
+static hmc_status_t context_pair_open(context_pair_t *pair, hmc_connection_type_t type) {
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.name = "hmc-doctor";
   options.timeout_ms = TIMEOUT_MS;
   options.secret = "hmc-doctor's own pair of contexts";
   uint16_t port = 0;
   hmc_region_t *region;
-  *couple = (couple_t){0};
-  hmc_status_t status = hmc_context_create(&options, &couple->far);
-  if (status == HMC_SUCCESS) status = hmc_context_create(&options, &couple->near);
+  *pair = (context_pair_t){0};
+  hmc_status_t status = hmc_context_create(&options, &pair->far);
+  if (status == HMC_SUCCESS) status = hmc_context_create(&options, &pair->near);
   if (status == HMC_SUCCESS)
-    status = hmc_region_allocate(couple->far, cpu, DOCTOR_BYTES, DOCTOR_REGION, HMC_REMOTE_ALL, &region);
-  if (status == HMC_SUCCESS) status = hmc_context_listen(couple->far, "127.0.0.1", 0, &port);
-  if (status == HMC_SUCCESS) status = hmc_context_connect(couple->near, "127.0.0.1", port, type, 0, &couple->peer);
+    status = hmc_region_allocate(pair->far, cpu, DOCTOR_BYTES, DOCTOR_REGION, HMC_REMOTE_ALL, &region);
+  if (status == HMC_SUCCESS) status = hmc_context_listen(pair->far, "127.0.0.1", 0, &port);
+  if (status == HMC_SUCCESS) status = hmc_context_connect(pair->near, "127.0.0.1", port, type, 0, &pair->peer);
   return status;
 }
 
-static void couple_close(couple_t *couple) {
-  hmc_context_destroy(couple->near);
-  hmc_context_destroy(couple->far);
+static void context_pair_close(context_pair_t *pair) {
+  hmc_context_destroy(pair->near);
+  hmc_context_destroy(pair->far);
 }
 
 void doctor_check_routes(void) {
   static const hmc_connection_type_t types[] = {HMC_CONNECTION_SHM, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX,
                                                 HMC_CONNECTION_TCP};
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-    couple_t couple;
+    context_pair_t pair;
     char reason[512] = "";
     if (hmc_connection_type_probe(types[i], reason, sizeof reason) != HMC_SUCCESS) {
       if (!strstr(reason, "libhmc-"))
@@ -118,30 +118,39 @@ void doctor_check_routes(void) {
                    reason);
       continue;
     }
-    if (couple_open(&couple, types[i]) == HMC_SUCCESS)
-      doctor_try_peer("route", couple.near, couple.peer, cpu);
+    if (context_pair_open(&pair, types[i]) == HMC_SUCCESS)
+      doctor_try_peer("route", pair.near, pair.peer, cpu);
     else
       doctor_say(DOCTOR_FAIL, "route", tool_type_remedy(types[i]), "%s: %s", hmc_connection_type_name(types[i]),
                  hmc_last_error());
-    couple_close(&couple);
+    context_pair_close(&pair);
   }
 }
 
+/* All kinds; DEFAULT and CPU are no devices. */
+static const hmc_memory_kind_t kinds[] = {
+#define KIND(NAME, value, name) HMC_MEMORY_##NAME,
+    HMC_MEMORY_LIST(KIND)
+#undef KIND
+};
+
 void doctor_check_devices(void) {
-  for (int kind = HMC_MEMORY_NVIDIA_GPU; kind <= HMC_MEMORY_SIM; kind++) {
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const hmc_memory_kind_t kind = kinds[i];
     int devices = 0;
-    if (hmc_memory_devices((hmc_memory_kind_t)kind, &devices) != HMC_SUCCESS) continue;
+    if (kind == HMC_MEMORY_DEFAULT || kind == HMC_MEMORY_CPU) continue;
+    if (hmc_memory_devices(kind, &devices) != HMC_SUCCESS) continue;
     for (int device = 0; device < devices; device++) {
-      couple_t couple;
+      context_pair_t pair;
       char name[48], what[32];
-      hmc_memory_t memory = {(hmc_memory_kind_t)kind, device};
+      hmc_memory_t memory = {kind, device};
       tool_format_memory(memory, name, sizeof name);
       snprintf(what, sizeof what, "%.30s", name);
-      if (couple_open(&couple, HMC_CONNECTION_AUTO) == HMC_SUCCESS)
-        doctor_try_peer(what, couple.near, couple.peer, memory);
+      if (context_pair_open(&pair, HMC_CONNECTION_AUTO) == HMC_SUCCESS)
+        doctor_try_peer(what, pair.near, pair.peer, memory);
       else
         doctor_say(DOCTOR_FAIL, what, NULL, "%s", hmc_last_error());
-      couple_close(&couple);
+      context_pair_close(&pair);
     }
   }
 }

@@ -56,10 +56,11 @@ static const tool_usage_t usage = {
     .sections = sections,
 };
 
+/* The first one is DEFAULT, which is not shown. */
 static const hmc_memory_kind_t kinds[] = {
-    HMC_MEMORY_CPU,           HMC_MEMORY_NVIDIA_GPU,        HMC_MEMORY_AMD_GPU,
-    HMC_MEMORY_CAMBRICON_MLU, HMC_MEMORY_HUAWEI_ASCEND_NPU, HMC_MEMORY_MOORE_GPU,
-    HMC_MEMORY_SIM,
+#define KIND(NAME, value, name) HMC_MEMORY_##NAME,
+    HMC_MEMORY_LIST(KIND)
+#undef KIND
 };
 
 /* The first one is AUTO, which is not shown. */
@@ -132,7 +133,7 @@ static void show_machine(void) {
   char memory[32];
   find_default(memory, sizeof memory);
   printf("hmc %s\n\nMemories (default: %s)\n", hmc_version_text(), memory);
-  for (size_t i = 0; i < COUNT(kinds); i++) {
+  for (size_t i = 1; i < COUNT(kinds); i++) {
     found_memory_t found = find_memory(kinds[i]);
     char count[32];
     snprintf(count, sizeof count, "%d device%s", found.devices, found.devices == 1 ? "" : "s");
@@ -207,7 +208,7 @@ static void json_machine(void) {
   printf(",");
   json_text("default_memory", memory);
   printf(",\"memories\":[");
-  for (size_t i = 0; i < COUNT(kinds); i++) {
+  for (size_t i = 1; i < COUNT(kinds); i++) {
     found_memory_t found = find_memory(kinds[i]);
     printf("%s{", i ? "," : "");
     json_text("kind", hmc_memory_kind_name(kinds[i]));

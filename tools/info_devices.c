@@ -9,15 +9,24 @@
 
 enum { DEVICES_MOST = 64 };
 
+/* All kinds; DEFAULT and CPU are no devices. */
+static const hmc_memory_kind_t kinds[] = {
+#define KIND(NAME, value, name) HMC_MEMORY_##NAME,
+    HMC_MEMORY_LIST(KIND)
+#undef KIND
+};
+
 /* All devices but the host. */
 static size_t find_devices(hmc_memory_properties_t *devices) {
   size_t found = 0;
-  for (int kind = HMC_MEMORY_NVIDIA_GPU; kind <= HMC_MEMORY_SIM; kind++) {
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const hmc_memory_kind_t kind = kinds[i];
     int count;
-    if (hmc_memory_devices((hmc_memory_kind_t)kind, &count) != HMC_SUCCESS) continue;
+    if (kind == HMC_MEMORY_DEFAULT || kind == HMC_MEMORY_CPU) continue;
+    if (hmc_memory_devices(kind, &count) != HMC_SUCCESS) continue;
     for (int device = 0; device < count && found < DEVICES_MOST; device++) {
       devices[found] = (hmc_memory_properties_t)HMC_MEMORY_PROPERTIES_INIT;
-      hmc_memory_t memory = {(hmc_memory_kind_t)kind, device};
+      hmc_memory_t memory = {kind, device};
       if (hmc_memory_get_properties(memory, &devices[found]) == HMC_SUCCESS) found++;
     }
   }

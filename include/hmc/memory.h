@@ -15,16 +15,23 @@
 extern "C" {
 #endif
 
+/* X(NAME, value, "name"): the kinds of memory. DEFAULT is the first accelerator that works here, else CPU. SIM is an
+ * accelerator in software (HMC_SIM_DEVICES, HMC_SIM_BANDWIDTH, HMC_SIM_LATENCY), and never the default. Values never
+ * change once released. */
+#define HMC_MEMORY_LIST(X)                                                                                             \
+  X(DEFAULT, 0, "default")                                                                                             \
+  X(CPU, 1, "cpu")                                                                                                     \
+  X(NVIDIA_GPU, 2, "nvidia")                                                                                           \
+  X(AMD_GPU, 3, "amd")                                                                                                 \
+  X(CAMBRICON_MLU, 4, "mlu")                                                                                           \
+  X(HUAWEI_ASCEND_NPU, 5, "ascend")                                                                                    \
+  X(MOORE_GPU, 6, "moore")                                                                                             \
+  X(SIM, 7, "sim")
+
 typedef enum hmc_memory_kind {
-  HMC_MEMORY_DEFAULT = 0, /* the first accelerator that works here, else CPU */
-  HMC_MEMORY_CPU = 1,
-  HMC_MEMORY_NVIDIA_GPU = 2,
-  HMC_MEMORY_AMD_GPU = 3,
-  HMC_MEMORY_CAMBRICON_MLU = 4,
-  HMC_MEMORY_HUAWEI_ASCEND_NPU = 5,
-  HMC_MEMORY_MOORE_GPU = 6,
-  HMC_MEMORY_SIM =
-      7, /* an accelerator in software: HMC_SIM_DEVICES, HMC_SIM_BANDWIDTH, HMC_SIM_LATENCY; never the default */
+#define HMC_MEMORY_ENUM(NAME, value, name) HMC_MEMORY_##NAME = value,
+  HMC_MEMORY_LIST(HMC_MEMORY_ENUM)
+#undef HMC_MEMORY_ENUM
 } hmc_memory_kind_t;
 
 typedef struct hmc_memory {
@@ -45,8 +52,7 @@ typedef struct hmc_memory_info {
  * The name of a kind.
  *
  * \param kind The kind.
- * \return "cpu", "nvidia", "amd", "mlu", "ascend", "moore", "sim" or "default"; "unknown" for any other value. Static
- * storage.
+ * \return The name in HMC_MEMORY_LIST; "unknown" for any other value. Static storage.
  */
 HMC_API const char *hmc_memory_kind_name(hmc_memory_kind_t kind);
 

@@ -12,6 +12,8 @@
 #ifndef HMCI_MEMORY_H
 #define HMCI_MEMORY_H
 
+#include "list.h"
+
 #include "../base/base.h"
 
 #include <hmc/memory.h>
@@ -126,13 +128,9 @@ typedef struct hmci_memory_ops {
 } hmci_memory_ops_t;
 
 /* The tables, one per folder. */
-extern const hmci_memory_ops_t hmci_memory_host;
-extern const hmci_memory_ops_t hmci_memory_sim;
-extern const hmci_memory_ops_t hmci_memory_cuda;
-extern const hmci_memory_ops_t hmci_memory_hip;
-extern const hmci_memory_ops_t hmci_memory_cnrt;
-extern const hmci_memory_ops_t hmci_memory_musa;
-extern const hmci_memory_ops_t hmci_memory_acl;
+#define HMCI_DECLARE(folder, KIND, needs) extern const hmci_memory_ops_t hmci_memory_##folder;
+HMCI_MEMORY_LIST(HMCI_DECLARE)
+#undef HMCI_DECLARE
 
 #pragma GCC visibility push(default) /* modules call this: see hmc.map */
 /* The table of a resolved memory, opened. Errors: HMC_UNSUPPORT, HMC_NOT_FOUND (device number). */

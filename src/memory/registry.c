@@ -16,14 +16,11 @@ static struct {
   const hmci_memory_ops_t *ops; /* NULL: not in this build */
   const char *needs;            /* what a build without it lacks */
 } kinds[] = {
-    [HMC_MEMORY_DEFAULT] = {"default", NULL, NULL},
-    [HMC_MEMORY_CPU] = {"cpu", &hmci_memory_host, "the host backend"},
-    [HMC_MEMORY_NVIDIA_GPU] = {"nvidia", &hmci_memory_cuda, "the CUDA backend"},
-    [HMC_MEMORY_AMD_GPU] = {"amd", &hmci_memory_hip, "the HIP backend"},
-    [HMC_MEMORY_CAMBRICON_MLU] = {"mlu", &hmci_memory_cnrt, "the CNRT backend"},
-    [HMC_MEMORY_HUAWEI_ASCEND_NPU] = {"ascend", &hmci_memory_acl, "the ACL backend"},
-    [HMC_MEMORY_MOORE_GPU] = {"moore", &hmci_memory_musa, "the MUSA backend"},
-    [HMC_MEMORY_SIM] = {"sim", &hmci_memory_sim, "the software accelerator"},
+#define NAME(KIND, value, called) [HMC_MEMORY_##KIND].name = called,
+#define TABLE(folder, KIND, lacks) [HMC_MEMORY_##KIND].ops = &hmci_memory_##folder, [HMC_MEMORY_##KIND].needs = lacks,
+    HMC_MEMORY_LIST(NAME) HMCI_MEMORY_LIST(TABLE)
+#undef NAME
+#undef TABLE
 };
 
 #define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
@@ -44,9 +41,9 @@ hmc_status_t hmc_memory_kind_parse(const char *name, hmc_memory_kind_t *kind) {
       return HMC_SUCCESS;
     }
   }
-  return hmci_fail(
-      HMC_NOT_FOUND,
-      "no kind of memory is called \"%.64s\": there are default, cpu, nvidia, amd, mlu, ascend, moore and sim", name);
+#define AND_NAME(KIND, value, called) " " called
+  return hmci_fail(HMC_NOT_FOUND, "no kind of memory is called \"%.64s\": there are" HMC_MEMORY_LIST(AND_NAME), name);
+#undef AND_NAME
 }
 
 const hmci_memory_ops_t *hmci_memory_replace(hmc_memory_kind_t kind, const hmci_memory_ops_t *ops) {
@@ -101,13 +98,16 @@ static bool try_query(const hmci_memory_ops_t *ops, const void *pointer, hmc_mem
   return status == HMC_SUCCESS;
 }
 
+static bool is_accelerator(int kind) { return kind != HMC_MEMORY_DEFAULT && kind != HMC_MEMORY_CPU; }
+
 static hmc_memory_kind_t resolve_kind(hmc_memory_kind_t kind) {
   if (kind != HMC_MEMORY_DEFAULT) {
     return kind;
   }
-  for (int i = HMC_MEMORY_NVIDIA_GPU; i < HMC_MEMORY_SIM; i++) {
+  for (int i = 0; i < KINDS; i++) {
     const hmci_memory_ops_t *ops;
     int devices;
+    if (!is_accelerator(i) || i == HMC_MEMORY_SIM) continue;
     if (try_open((hmc_memory_kind_t)i, &ops, &devices) && devices > 0) {
       return (hmc_memory_kind_t)i;
     }
@@ -216,10 +216,10 @@ hmc_status_t hmc_memory_query(const void *pointer, hmc_memory_info_t *info) {
     return HMC_INVALID_CONFIG;
   }
   hmc_memory_info_t found = HMC_MEMORY_INFO_INIT;
-  for (int i = HMC_MEMORY_NVIDIA_GPU; i < KINDS; i++) {
+  for (int i = 0; i < KINDS; i++) {
     const hmci_memory_ops_t *ops;
     int devices;
-    if (try_open((hmc_memory_kind_t)i, &ops, &devices) && try_query(ops, pointer, &found)) {
+    if (is_accelerator(i) && try_open((hmc_memory_kind_t)i, &ops, &devices) && try_query(ops, pointer, &found)) {
       hmci_sized_write(info, &found, sizeof(found));
       return HMC_SUCCESS;
     }
