@@ -1,10 +1,10 @@
-/* Links that others make: listeners, and the greetings of what they accept.
+/* Links that others make: listeners, and the handshakes of what they accept.
  *
  * All of it runs in the loop's thread and never blocks. What a stranger can cost is bounded: HMCI_CONTROL_GREETINGS
  * connections at once, of which the oldest makes room for a new one; HMCI_CONTROL_HANDSHAKE_MS for each; and the few
- * KiB of a greeting. An HMC is through in a millisecond or so, so that strangers who stay silent do not keep it out.
+ * KiB of a handshake. An HMC is through in a millisecond or so, so that strangers who stay silent do not keep it out.
  *
- * Invariants: a greeting is in `greetings`, has its watch and timer set, and owns its stream, until it is freed. */
+ * Invariants: a handshake is in `handshakes`, has its watch and timer set, and owns its stream, until it is freed. */
 #include "control_state.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ struct hmci_listener {
   ino_t number;
 };
 
-typedef struct greeting {
+typedef struct handshake {
   hmci_list_t member;
   hmci_watch_t watch;
   hmci_timer_t limit;
@@ -44,58 +44,58 @@ typedef struct greeting {
   char address[HMCI_ADDRESS_TEXT];
   uint8_t frame[HMCI_HELLO_FRAME];
   size_t filled;
-} greeting_t;
+} handshake_t;
 
-/* ---- greetings --------------------------------------------------------------------------------------------------- */
+/* ---- handshakes --------------------------------------------------------------------------------------------------- */
 
-static void free_greeting(greeting_t *greeting) {
-  hmc_control_t *control = greeting->control;
-  if (greeting->is_watched) {
-    hmci_loop_remove(control->loop, &greeting->watch);
+static void free_handshake(handshake_t *handshake) {
+  hmc_control_t *control = handshake->control;
+  if (handshake->is_watched) {
+    hmci_loop_remove(control->loop, &handshake->watch);
   }
-  hmci_loop_clear_timer(control->loop, &greeting->limit);
-  hmci_list_remove(&greeting->member);
-  control->greeting_count--;
-  hmci_secure_close(greeting->stream);
-  free(greeting);
+  hmci_loop_clear_timer(control->loop, &handshake->limit);
+  hmci_list_remove(&handshake->member);
+  control->handshake_count--;
+  hmci_secure_close(handshake->stream);
+  free(handshake);
 }
 
-void hmci_control_drop_greetings(hmc_control_t *control) {
-  while (!hmci_list_is_empty(&control->greetings)) {
-    free_greeting(HMCI_CONTAINER(control->greetings.next, greeting_t, member));
+void hmci_control_drop_handshakes(hmc_control_t *control) {
+  while (!hmci_list_is_empty(&control->handshakes)) {
+    free_handshake(HMCI_CONTAINER(control->handshakes.next, handshake_t, member));
   }
 }
 
 /* Says why somebody was turned away: as a warning, so that who waits for a peer finds out, but not for each knock of a
  * stranger. */
-static void log_turned_away(greeting_t *greeting) {
-  hmc_control_t *control = greeting->control;
+static void log_turned_away(handshake_t *handshake) {
+  hmc_control_t *control = handshake->control;
   uint64_t now = hmci_now();
   bool is_due = now >= control->next_warning;
   if (is_due) {
     control->next_warning = now + WARNING_EVERY;
   }
-  hmci_log(is_due ? HMC_LOG_WARNING : HMC_LOG_INFO, "control channel: %s was turned away: %s", greeting->address,
+  hmci_log(is_due ? HMC_LOG_WARNING : HMC_LOG_INFO, "control channel: %s was turned away: %s", handshake->address,
            hmc_last_error());
 }
 
 static void on_limit(hmci_timer_t *timer) {
-  greeting_t *greeting = HMCI_CONTAINER(timer, greeting_t, limit);
+  handshake_t *handshake = HMCI_CONTAINER(timer, handshake_t, limit);
   hmci_fail(HMC_TIMEOUT, "it did not greet within %d ms", HMCI_CONTROL_HANDSHAKE_MS);
-  log_turned_away(greeting);
-  free_greeting(greeting);
+  log_turned_away(handshake);
+  free_handshake(handshake);
 }
 
 /* Turns a hello down. The socket's buffer is empty, so that the answer fits. */
-static hmc_status_t turn_down(greeting_t *greeting, const hmci_link_hello_t *hello, hmci_link_hello_kind_t kind,
+static hmc_status_t turn_down(handshake_t *handshake, const hmci_link_hello_t *hello, hmci_link_hello_kind_t kind,
                               const char *text) {
   hmci_link_hello_t answer = {
-      .kind = kind, .rank = hello->peer_rank, .peer_rank = hello->rank, .incarnation = greeting->control->incarnation};
+      .kind = kind, .rank = hello->peer_rank, .peer_rank = hello->rank, .incarnation = handshake->control->incarnation};
   uint8_t frame[HMCI_HELLO_FRAME];
   size_t done;
   short events;
   snprintf(answer.text, sizeof(answer.text), "%s", text);
-  (void)hmci_secure_write(greeting->stream, frame, hmci_link_hello_encode(&answer, frame), &done, &events);
+  (void)hmci_secure_write(handshake->stream, frame, hmci_link_hello_encode(&answer, frame), &done, &events);
   return HMC_SUCCESS;
 }
 
@@ -110,26 +110,26 @@ static hmci_dial_t *pending_dial(hmc_control_t *control, uint32_t rank) {
 }
 
 /* With the channel's lock held: makes the link. */
-static hmc_status_t welcome(greeting_t *greeting, const hmci_link_hello_t *hello, hmci_dial_t *dial,
+static hmc_status_t welcome(handshake_t *handshake, const hmci_link_hello_t *hello, hmci_dial_t *dial,
                             hmci_link_t **former) {
-  hmc_control_t *control = greeting->control;
+  hmc_control_t *control = handshake->control;
   hmci_link_hello_t answer = {.kind = HMCI_LINK_HELLO_WELCOME,
                               .rank = hello->peer_rank,
                               .peer_rank = hello->rank,
                               .incarnation = control->incarnation,
                               .serial = dial != NULL ? dial->serial : 0};
   hmci_entry_t peer = {
-      .rank = hello->rank, .is_unix = greeting->is_unix, .incarnation = hello->incarnation, .floor = hello->serial};
+      .rank = hello->rank, .is_unix = handshake->is_unix, .incarnation = hello->incarnation, .floor = hello->serial};
   uint8_t frame[HMCI_HELLO_FRAME];
-  if (!greeting->is_unix) {
-    hmci_control_plain_ip(greeting->address, peer.ip);
+  if (!handshake->is_unix) {
+    hmci_control_plain_ip(handshake->address, peer.ip);
   }
-  hmci_loop_remove(control->loop, &greeting->watch); /* the link has one of its own */
-  greeting->is_watched = false;
-  hmc_status_t status = hmci_control_adopt(control, &peer, greeting->stream, greeting->address, frame,
+  hmci_loop_remove(control->loop, &handshake->watch); /* the link has one of its own */
+  handshake->is_watched = false;
+  hmc_status_t status = hmci_control_adopt(control, &peer, handshake->stream, handshake->address, frame,
                                            hmci_link_hello_encode(&answer, frame), former);
   if (status == HMC_SUCCESS) {
-    greeting->stream = NULL;
+    handshake->stream = NULL;
     if (dial != NULL) {
       dial->crossed = true;
     }
@@ -137,15 +137,15 @@ static hmc_status_t welcome(greeting_t *greeting, const hmci_link_hello_t *hello
   return status;
 }
 
-static hmc_status_t judge(greeting_t *greeting, const hmci_link_hello_t *hello) {
-  hmc_control_t *control = greeting->control;
+static hmc_status_t judge(handshake_t *handshake, const hmci_link_hello_t *hello) {
+  hmc_control_t *control = handshake->control;
   hmci_link_t *former = NULL;
   hmc_status_t status;
   if (hello->kind != HMCI_LINK_HELLO_DIAL) {
     return hmci_fail(HMC_CORRUPT, "its hello answers none");
   }
   if (hello->incarnation == control->incarnation) {
-    return turn_down(greeting, hello, HMCI_LINK_HELLO_REFUSED, "that address is this control channel's own");
+    return turn_down(handshake, hello, HMCI_LINK_HELLO_REFUSED, "that address is this control channel's own");
   }
   pthread_mutex_lock(&control->lock);
   hmci_dial_t *dial = pending_dial(control, hello->rank);
@@ -155,9 +155,9 @@ static hmc_status_t judge(greeting_t *greeting, const hmci_link_hello_t *hello) 
   if (control->closing) {
     status = hmci_fail(HMC_CANCELLED, "the control channel is being destroyed");
   } else if (is_old || gives_way) {
-    status = turn_down(greeting, hello, HMCI_LINK_HELLO_BUSY, "the two are dialling each other");
+    status = turn_down(handshake, hello, HMCI_LINK_HELLO_BUSY, "the two are dialling each other");
   } else {
-    status = welcome(greeting, hello, dial, &former);
+    status = welcome(handshake, hello, dial, &former);
   }
   pthread_mutex_unlock(&control->lock);
   hmci_link_release(former);
@@ -165,92 +165,92 @@ static hmc_status_t judge(greeting_t *greeting, const hmci_link_hello_t *hello) 
 }
 
 /* Reads until `needed` bytes of the hello's frame are there. */
-static hmc_status_t fill(greeting_t *greeting, size_t needed, short *events) {
-  while (greeting->filled < needed) {
+static hmc_status_t fill(handshake_t *handshake, size_t needed, short *events) {
+  while (handshake->filled < needed) {
     size_t done = 0;
-    hmc_status_t status = hmci_secure_read(greeting->stream, greeting->frame + greeting->filled,
-                                           needed - greeting->filled, &done, events);
+    hmc_status_t status = hmci_secure_read(handshake->stream, handshake->frame + handshake->filled,
+                                           needed - handshake->filled, &done, events);
     if (status != HMC_SUCCESS) {
       return status;
     }
-    greeting->filled += done;
+    handshake->filled += done;
   }
   return HMC_SUCCESS;
 }
 
-static hmc_status_t advance(greeting_t *greeting, short *events) {
+static hmc_status_t advance(handshake_t *handshake, short *events) {
   hmci_frame_header_t header;
   hmci_link_hello_t hello;
   hmc_status_t status;
-  if (!greeting->is_known) {
-    status = hmci_secure_handshake(greeting->stream, events);
+  if (!handshake->is_known) {
+    status = hmci_secure_handshake(handshake->stream, events);
     if (status != HMC_SUCCESS) {
       return status;
     }
-    greeting->is_known = true;
+    handshake->is_known = true;
   }
-  status = fill(greeting, HMCI_FRAME_HEADER, events);
+  status = fill(handshake, HMCI_FRAME_HEADER, events);
   if (status != HMC_SUCCESS) {
     return status;
   }
-  status = hmci_frame_decode(greeting->frame, HMCI_HELLO_BODY, &header);
+  status = hmci_frame_decode(handshake->frame, HMCI_HELLO_BODY, &header);
   if (status != HMC_SUCCESS) {
     return status;
   }
-  status = fill(greeting, HMCI_FRAME_HEADER + header.size, events);
+  status = fill(handshake, HMCI_FRAME_HEADER + header.size, events);
   if (status != HMC_SUCCESS) {
     return status;
   }
-  status = hmci_link_hello_decode(&header, greeting->frame + HMCI_FRAME_HEADER, &hello);
-  return status != HMC_SUCCESS ? status : judge(greeting, &hello);
+  status = hmci_link_hello_decode(&header, handshake->frame + HMCI_FRAME_HEADER, &hello);
+  return status != HMC_SUCCESS ? status : judge(handshake, &hello);
 }
 
-static bool on_greeting(hmci_watch_t *watch, uint32_t ready) {
-  greeting_t *greeting = HMCI_CONTAINER(watch, greeting_t, watch);
+static bool on_handshake(hmci_watch_t *watch, uint32_t ready) {
+  handshake_t *handshake = HMCI_CONTAINER(watch, handshake_t, watch);
   short events = 0;
   (void)ready;
-  hmc_status_t status = advance(greeting, &events);
+  hmc_status_t status = advance(handshake, &events);
   if (status == HMC_IN_PROGRESS) {
-    hmci_loop_modify(greeting->control->loop, watch,
+    hmci_loop_modify(handshake->control->loop, watch,
                      (events & POLLOUT ? EPOLLOUT : 0) | (events & POLLIN ? EPOLLIN : 0));
     return true;
   }
   if (status != HMC_SUCCESS) {
-    log_turned_away(greeting);
+    log_turned_away(handshake);
   }
-  free_greeting(greeting);
+  free_handshake(handshake);
   return true;
 }
 
-static hmc_status_t add_greeting(hmc_control_t *control, int descriptor, const char *address) {
-  greeting_t *greeting = calloc(1, sizeof(*greeting));
-  if (greeting == NULL) {
+static hmc_status_t add_handshake(hmc_control_t *control, int descriptor, const char *address) {
+  handshake_t *handshake = calloc(1, sizeof(*handshake));
+  if (handshake == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a connection from %s", address);
   }
-  greeting->control = control;
-  greeting->is_unix = strncmp(address, "unix:", 5) == 0;
-  greeting->watch.ready = on_greeting;
-  snprintf(greeting->address, sizeof(greeting->address), "%s", address);
-  hmc_status_t status = hmci_secure_open(&control->secret, descriptor, HMCI_SECURE_SERVER, address, &greeting->stream);
+  handshake->control = control;
+  handshake->is_unix = strncmp(address, "unix:", 5) == 0;
+  handshake->watch.ready = on_handshake;
+  snprintf(handshake->address, sizeof(handshake->address), "%s", address);
+  hmc_status_t status = hmci_secure_open(&control->secret, descriptor, HMCI_SECURE_SERVER, address, &handshake->stream);
   if (status != HMC_SUCCESS) {
     goto err_free;
   }
-  status = hmci_loop_add(control->loop, &greeting->watch, descriptor, EPOLLIN);
+  status = hmci_loop_add(control->loop, &handshake->watch, descriptor, EPOLLIN);
   if (status != HMC_SUCCESS) {
     goto err_stream;
   }
-  greeting->is_watched = true;
+  handshake->is_watched = true;
   hmci_socket_set_liveness(descriptor, control->settings.peer_timeout / NS_PER_MS);
-  hmci_list_append(&control->greetings, &greeting->member);
-  control->greeting_count++;
-  hmci_timer_init(&greeting->limit, on_limit);
-  hmci_loop_set_timer(control->loop, &greeting->limit, hmci_deadline(HMCI_CONTROL_HANDSHAKE_MS));
+  hmci_list_append(&control->handshakes, &handshake->member);
+  control->handshake_count++;
+  hmci_timer_init(&handshake->limit, on_limit);
+  hmci_loop_set_timer(control->loop, &handshake->limit, hmci_deadline(HMCI_CONTROL_HANDSHAKE_MS));
   return HMC_SUCCESS;
 
 err_stream:
-  hmci_secure_detach(greeting->stream);
+  hmci_secure_detach(handshake->stream);
 err_free:
-  free(greeting);
+  free(handshake);
   return status;
 }
 
@@ -270,10 +270,10 @@ static bool on_connection(hmci_watch_t *watch, uint32_t events) {
     int descriptor = -1;
     hmc_status_t status = hmci_socket_accept(listener->descriptor, &descriptor, address);
     if (status == HMC_SUCCESS) {
-      if (control->greeting_count >= HMCI_CONTROL_GREETINGS) {
-        free_greeting(HMCI_CONTAINER(control->greetings.next, greeting_t, member));
+      if (control->handshake_count >= HMCI_CONTROL_GREETINGS) {
+        free_handshake(HMCI_CONTAINER(control->handshakes.next, handshake_t, member));
       }
-      status = add_greeting(control, descriptor, address);
+      status = add_handshake(control, descriptor, address);
       if (status != HMC_SUCCESS) {
         close(descriptor);
       }

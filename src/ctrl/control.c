@@ -61,7 +61,7 @@ static hmc_status_t read_forced(hmci_forced_t *forced) {
 
 static void on_farewell(hmci_timer_t *timer) {
   hmc_control_t *control = HMCI_CONTAINER(timer, hmc_control_t, farewell);
-  hmci_control_drop_greetings(control);
+  hmci_control_drop_handshakes(control);
   pthread_mutex_lock(&control->lock);
   control->has_left = true;
   pthread_cond_broadcast(&control->changed);
@@ -72,7 +72,7 @@ static void init_state(hmc_control_t *control) {
   pthread_condattr_t attributes;
   control->process = getpid();
   hmci_random(&control->incarnation, sizeof(control->incarnation));
-  hmci_list_init(&control->greetings);
+  hmci_list_init(&control->handshakes);
   hmci_list_init(&control->listeners);
   hmci_list_init(&control->dials);
   hmci_list_init(&control->entries);

@@ -30,7 +30,7 @@ static inline void *dial_peer(void *argument) {
 
 static hmci_secret_t no_secret = {.insecure = true, .source = "HMC_INSECURE"};
 
-/* Speaks for a peer: up to the greeting. Port 0: by the UNIX socket. */
+/* Speaks for a peer: up to the handshake. Port 0: by the UNIX socket. */
 static inline hmci_secure_t *pose_as_peer(uint16_t port) {
   hmci_secure_t *stream;
   int descriptor;

@@ -60,8 +60,8 @@ struct hmc_control {
   uint64_t incarnation;
   hmci_loop_t *loop;
 
-  hmci_list_t greetings; /* the loop's thread only, as the two below */
-  unsigned greeting_count;
+  hmci_list_t handshakes; /* the loop's thread only, as the two below */
+  unsigned handshake_count;
   uint64_t next_warning;
   hmci_timer_t farewell;
 
@@ -106,6 +106,6 @@ hmc_status_t hmci_control_add_listener(hmc_control_t *control, int descriptor, c
 /* Closes its socket and removes its file; NULL: of all of them. */
 void hmci_control_remove_listener(hmc_control_t *control, hmci_listener_t *listener);
 /* In the loop's thread. */
-void hmci_control_drop_greetings(hmc_control_t *control);
+void hmci_control_drop_handshakes(hmc_control_t *control);
 
 #endif

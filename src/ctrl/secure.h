@@ -3,7 +3,7 @@
  * Over TCP it is TLS 1.3 with the secret as external pre-shared key (TLS_AES_128_GCM_SHA256, psk_dhe_ke), by OpenSSL,
  * without session tickets. Over a UNIX socket, the peer's credentials must show the same user (or root), and each end proves
  * the secret by an HMAC over random bytes; what follows is not encrypted. With an
- * insecure secret it is the plain socket; then both ends exchange a greeting that says so, so that a secure end and an
+ * insecure secret it is the plain socket; then both ends exchange a preamble that says so, so that a secure end and an
  * insecure one fail with a clear text.
  *
  * Threads: none of its own; one call at a time per stream. No call blocks. The handshake of a server stream costs

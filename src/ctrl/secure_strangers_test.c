@@ -87,7 +87,7 @@ static void test_another_user_is_denied_at_both_ends(void **state) {
   assert_says(pair.server_text, user);
 }
 
-/* The end that would take the other one learns from the greeting why it was turned away. */
+/* The end that would take the other one learns from the preamble why it was turned away. */
 static void test_the_one_turned_away_learns_why(void **state) {
   (void)state;
   int ends[2];

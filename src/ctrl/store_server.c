@@ -1,10 +1,10 @@
 /* The store's server: its listener, its connections, its thread. What it serves is in store_state.c.
  *
- * What a stranger can cost is bounded: GREETINGS connections that have yet to prove themselves, each for HANDSHAKE_MS.
+ * What a stranger can cost is bounded: HANDSHAKES connections that have yet to prove themselves, each for HANDSHAKE_MS.
  * While there are so many no more are accepted; they wait in the kernel. Only when the oldest has been silent for
  * SILENT_MS does it make room, so that a thousand clients that come at once are all let in, one after the other.
  *
- * Invariants: a connection is in `greetings` until its client has said hello, then in `clients`; one with bytes to send
+ * Invariants: a connection is in `handshakes` until its client has said hello, then in `clients`; one with bytes to send
  * is in `busy` until the end of the callback, or waits for its socket. Locking: everything belongs to the loop's
  * dispatch, which start and stop take. */
 #include "../base/loop.h"
@@ -26,7 +26,7 @@
 #define WARNING_EVERY (10000 * NS_PER_MS)
 
 enum {
-  GREETINGS = 64,
+  HANDSHAKES = 64,
   HANDSHAKE_MS = 5000,
   SILENT_MS = 250,
   PAUSE_MS = 20, /* of the listener, when it must not or cannot accept */
@@ -48,8 +48,8 @@ struct hmc_store_server {
   uint16_t port;
   hmci_watch_t watch;
   hmci_timer_t pause, expiry;
-  hmci_list_t greetings, clients, busy;
-  unsigned greeting_count, client_count;
+  hmci_list_t handshakes, clients, busy;
+  unsigned handshake_count, client_count;
   bool has_parted; /* a client lost its connection: its time runs */
 };
 
@@ -79,7 +79,7 @@ static void free_connection(connection_t *connection) {
     server->has_parted = true;
     hmci_store_session_part(connection->session);
   } else {
-    server->greeting_count--;
+    server->handshake_count--;
   }
   hmci_store_stream_close(&connection->stream);
   free(connection);
@@ -214,7 +214,7 @@ static hmc_status_t greet(connection_t *connection, const hmci_store_message_t *
   hmci_loop_clear_timer(server->loop, &connection->limit);
   hmci_list_remove(&connection->member);
   hmci_list_append(&server->clients, &connection->member);
-  server->greeting_count--;
+  server->handshake_count--;
   server->client_count++;
   connection->session = session;
   hmci_store_session_join(session, connection);
@@ -236,7 +236,7 @@ static hmc_status_t take(connection_t *connection, const hmci_store_message_t *m
     hmci_store_session_end(session);
     connection->session = NULL;
     connection->server->client_count--;
-    connection->server->greeting_count++; /* free_connection counts it so */
+    connection->server->handshake_count++; /* free_connection counts it so */
     return hmci_fail(HMC_CANCELLED, "it was closed");
   }
   hmc_status_t status = hmci_store_serve(connection->session, message);
@@ -321,8 +321,8 @@ static hmc_status_t add_connection(hmc_store_server_t *server, int descriptor, c
   }
   hmci_store_stream_init(&connection->stream, secure, HMCI_STORE_REQUEST_MAX);
   hmci_socket_set_liveness(descriptor, server->settings.peer_timeout / NS_PER_MS);
-  hmci_list_append(&server->greetings, &connection->member);
-  server->greeting_count++;
+  hmci_list_append(&server->handshakes, &connection->member);
+  server->handshake_count++;
   hmci_timer_init(&connection->limit, on_limit);
   hmci_loop_set_timer(server->loop, &connection->limit, hmci_deadline(HANDSHAKE_MS));
   return HMC_SUCCESS;
@@ -339,8 +339,8 @@ static bool has_room_for_one(hmc_store_server_t *server) {
   if (server->client_count >= server->clients_max) {
     return false;
   }
-  if (server->greeting_count >= GREETINGS) {
-    connection_t *oldest = HMCI_CONTAINER(server->greetings.next, connection_t, member);
+  if (server->handshake_count >= HANDSHAKES) {
+    connection_t *oldest = HMCI_CONTAINER(server->handshakes.next, connection_t, member);
     if (hmci_now() - oldest->since < SILENT_MS * NS_PER_MS) {
       return false;
     }
@@ -412,7 +412,7 @@ static void init_server(hmc_store_server_t *server, const hmc_store_server_optio
   server->watch.ready = on_connection;
   hmci_timer_init(&server->pause, on_pause_over);
   hmci_timer_init(&server->expiry, on_expiry);
-  hmci_list_init(&server->greetings);
+  hmci_list_init(&server->handshakes);
   hmci_list_init(&server->clients);
   hmci_list_init(&server->busy);
   hmci_store_state_init(&server->state, &wires);
@@ -502,8 +502,8 @@ void hmc_store_server_stop(hmc_store_server_t *server) {
   }
   hmci_loop_lock(server->loop);
   hmci_loop_remove(server->loop, &server->watch);
-  while (!hmci_list_is_empty(&server->greetings)) {
-    free_connection(HMCI_CONTAINER(server->greetings.next, connection_t, member));
+  while (!hmci_list_is_empty(&server->handshakes)) {
+    free_connection(HMCI_CONTAINER(server->handshakes.next, connection_t, member));
   }
   while (!hmci_list_is_empty(&server->clients)) {
     free_connection(HMCI_CONTAINER(server->clients.next, connection_t, member));
