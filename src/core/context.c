@@ -94,11 +94,11 @@ static void init_locks(hmc_context_t *context) {
   pthread_mutex_init(&context->lock, NULL);
   pthread_mutex_init(&context->region_lock, NULL);
   pthread_mutex_init(&context->request_lock, NULL);
-  pthread_mutex_init(&context->blocking_lock, NULL);
-  pthread_mutex_init(&context->delay_lock, NULL);
-  pthread_mutex_init(&context->callback_lock, NULL);
-  pthread_mutex_init(&context->checksum_lock, NULL);
-  pthread_mutex_init(&context->queue_lock, NULL);
+  pthread_mutex_init(&context->blocking.lock, NULL);
+  pthread_mutex_init(&context->delay.lock, NULL);
+  pthread_mutex_init(&context->callback.lock, NULL);
+  pthread_mutex_init(&context->checksum.lock, NULL);
+  pthread_mutex_init(&context->queue.lock, NULL);
   hmci_events_open(&context->events);
   hmci_setups_open(&context->setups);
 }
@@ -109,11 +109,11 @@ static void end_state(hmc_context_t *context) {
   hmci_table_close(&context->tokens);
   hmci_setups_close(&context->setups);
   hmci_events_close(&context->events);
-  pthread_mutex_destroy(&context->queue_lock);
-  pthread_mutex_destroy(&context->checksum_lock);
-  pthread_mutex_destroy(&context->callback_lock);
-  pthread_mutex_destroy(&context->delay_lock);
-  pthread_mutex_destroy(&context->blocking_lock);
+  pthread_mutex_destroy(&context->queue.lock);
+  pthread_mutex_destroy(&context->checksum.lock);
+  pthread_mutex_destroy(&context->callback.lock);
+  pthread_mutex_destroy(&context->delay.lock);
+  pthread_mutex_destroy(&context->blocking.lock);
   pthread_mutex_destroy(&context->request_lock);
   hmci_requests_close(context);
   pthread_mutex_destroy(&context->region_lock);
@@ -131,32 +131,32 @@ static uint32_t count_stranger_room(void) {
 static void init_state(hmc_context_t *context) {
   init_locks(context);
   hmci_staging_open(&context->staging, context->settings.staging);
-  hmci_list_init(&context->listeners);
-  hmci_list_init(&context->strangers);
-  hmci_list_init(&context->callers);
-  hmci_list_init(&context->handshakes);
-  context->stranger_room = count_stranger_room();
+  hmci_list_init(&context->accept.listeners);
+  hmci_list_init(&context->accept.strangers);
+  hmci_list_init(&context->accept.callers);
+  hmci_list_init(&context->accept.handshakes);
+  context->accept.stranger_room = count_stranger_room();
   hmci_list_init(&context->peers);
-  hmci_list_init(&context->lease_list);
+  hmci_list_init(&context->lease.list);
   hmci_requests_open(context);
   hmci_workers_open(&context->workers);
-  hmci_list_init(&context->blocking);
-  hmci_list_init(&context->callbacks);
-  hmci_list_init(&context->checksums);
-  hmci_list_init(&context->delays);
-  hmci_list_init(&context->queues);
+  hmci_list_init(&context->blocking.list);
+  hmci_list_init(&context->callback.due);
+  hmci_list_init(&context->checksum.list);
+  hmci_list_init(&context->delay.list);
+  hmci_list_init(&context->queue.list);
   hmci_timer_init(&context->request_timer, hmci_requests_expire);
-  hmci_timer_init(&context->lease_timer, hmci_leases_expire);
-  context->lease_check = HMCI_NEVER;
-  hmci_timer_init(&context->callback_timer, hmci_requests_call_back);
-  context->callback_timer.outside = true; /* the program's code may close what is another context's */
-  hmci_timer_init(&context->checksum_timer, hmci_checksums_run);
-  hmci_timer_init(&context->delay_timer, hmci_delays_run);
-  hmci_timer_init(&context->accept_timer, hmci_listening_resume);
+  hmci_timer_init(&context->lease.timer, hmci_leases_expire);
+  context->lease.next_look = HMCI_NEVER;
+  hmci_timer_init(&context->callback.timer, hmci_requests_call_back);
+  context->callback.timer.outside = true; /* the program's code may close what is another context's */
+  hmci_timer_init(&context->checksum.timer, hmci_checksums_run);
+  hmci_timer_init(&context->delay.timer, hmci_delays_run);
+  hmci_timer_init(&context->accept.timer, hmci_listening_resume);
   atomic_store(&context->waitset.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
-  hmci_random(&context->lease_serial, sizeof context->lease_serial);
+  hmci_random(&context->lease.serial, sizeof context->lease.serial);
   context->host = (hmci_host_t){
       .settings = &context->settings,
       .owner = context,
@@ -260,7 +260,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_events_interrupt(&context->events, true);
   hmci_setups_stop(&context->setups);
   hmc_context_stop_listening(context);
-  hmci_loop_clear_timer(context->loop, &context->accept_timer);
+  hmci_loop_clear_timer(context->loop, &context->accept.timer);
   hmci_handshake_cancel_all(context);
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);

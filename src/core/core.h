@@ -1,8 +1,8 @@
 /* The core's own structures.
  *
  * Locks, outer to inner: the loop's dispatch lock; `hmc_context.lock`; the shards' locks; `request_lock`,
- * `blocking_lock`, `delay_lock` and the setups' lock; the workers' lock; the transports' locks; `hmc_peer.lock`,
- * `hmc_context.region_lock`, `callback_lock`, `checksum_lock` and `queue_lock`; the events' lock; the loop's table lock. A
+ * `blocking.lock`, `delay.lock` and the setups' lock; the workers' lock; the transports' locks; `hmc_peer.lock`,
+ * `hmc_context.region_lock`, `callback.lock`, `checksum.lock` and `queue.lock`; the events' lock; the loop's table lock. A
  * thread that holds one takes only those behind it. */
 #ifndef HMCI_CORE_H
 #define HMCI_CORE_H
@@ -58,6 +58,61 @@ typedef struct hmci_shard {
   uint64_t count;              /* lock; started so far */
 } hmci_shard_t;
 
+/* Connections that are not peers yet. */
+typedef struct hmci_accepting {
+  hmci_list_t listeners; /* the context's lock; the rest is the loop's thread's */
+  hmci_list_t callers;   /* data connections whose ticket is being looked at */
+  uint32_t caller_count;
+  hmci_list_t strangers, handshakes; /* before and after they have authenticated */
+  uint32_t stranger_count, stranger_room;
+  hmci_timer_t timer; /* listening goes on then */
+} hmci_accepting_t;
+
+typedef struct hmci_leases {
+  struct hmc_lease **table; /* region_lock, as the three below; by slot; NULL: free */
+  uint32_t room, hint, serial;
+  hmci_list_t list;   /* the context's lock; all that are not revoked yet, ended or not */
+  uint64_t next_look; /* the context's lock; when the timer fires, HMCI_NEVER: not set */
+  hmci_timer_t timer;
+} hmci_leases_t;
+
+/* Complete requests whose callback is due. */
+typedef struct hmci_callbacks {
+  pthread_mutex_t lock;
+  hmci_list_t due;
+  struct hmc_request *running; /* lock; the one whose callback runs now */
+  bool is_orphan;              /* lock; it was freed meanwhile */
+  hmci_timer_t timer;
+} hmci_callbacks_t;
+
+/* Requests that wait for an event of a device. */
+typedef struct hmci_delays {
+  pthread_mutex_t lock; /* as request_lock; held while a request begins */
+  hmci_list_t list;
+  uint64_t moved; /* lock; when an event came, or a request began */
+  hmci_timer_t timer;
+} hmci_delays_t;
+
+/* Requests whose data get a second look. */
+typedef struct hmci_checksums {
+  pthread_mutex_t lock;
+  hmci_list_t list;
+  struct hmc_request *current; /* lock; the one that the loop is at */
+  hmci_timer_t timer;
+} hmci_checksums_t;
+
+/* Operations of threads that wait for them at once; the lock is as request_lock. */
+typedef struct hmci_blocking {
+  pthread_mutex_t lock;
+  hmci_list_t list;
+} hmci_blocking_t;
+
+/* The lock is inner to all of the context's. */
+typedef struct hmci_queues {
+  pthread_mutex_t lock;
+  hmci_list_t list;
+} hmci_queues_t;
+
 struct hmc_context {
   hmci_host_t host;      /* what transports see: the first service, whose loop does all but move the others' data */
   hmci_host_t *services; /* of the other services */
@@ -73,14 +128,9 @@ struct hmc_context {
   hmci_transport_slot_t transports[HMCI_TRANSPORTS];
 
   pthread_mutex_t lock;
-  hmci_list_t listeners; /* lock */
-  hmci_list_t callers;   /* loop's thread; data connections whose ticket is being looked at */
-  uint32_t caller_count;
-  hmci_list_t strangers, handshakes; /* loop's thread; connections before and after they have authenticated */
-  uint32_t stranger_count, stranger_room;
-  hmci_timer_t accept_timer; /* listening goes on then */
-  hmci_list_t peers;         /* lock */
-  hmci_table_t tokens;       /* lock; accepted peers that wait for data connections, or may get more */
+  hmci_accepting_t accept;
+  hmci_list_t peers;   /* lock */
+  hmci_table_t tokens; /* lock; accepted peers that wait for data connections, or may get more */
 
   pthread_mutex_t region_lock;
   struct hmci_region_slot *regions; /* region_lock; by id */
@@ -88,11 +138,7 @@ struct hmc_context {
   hmci_table_t region_names;        /* region_lock */
   hmci_interval_t *region_places;   /* region_lock; those that peers have rights to, by address */
   uint32_t region_room, generation;
-  struct hmc_lease **leases; /* region_lock; by slot; NULL: free */
-  uint32_t lease_room, lease_hint, lease_serial;
-  hmci_list_t lease_list; /* lock; all that are not revoked yet, ended or not */
-  uint64_t lease_check;   /* lock; when the timer fires, HMCI_NEVER: not set */
-  hmci_timer_t lease_timer;
+  hmci_leases_t lease;
 
   hmci_shard_t shards[HMCI_SHARDS];
   _Atomic uint64_t request_made; /* that there is memory for */
@@ -101,32 +147,17 @@ struct hmc_context {
   _Atomic uint64_t request_check; /* changes with request_lock; when the timer fires, HMCI_NEVER: not set */
   hmci_waitset_t waitset;         /* told of every completion */
 
-  pthread_mutex_t callback_lock;
-  hmci_list_t callbacks;      /* callback_lock; complete requests whose callback is due */
-  struct hmc_request *called; /* callback_lock; the one whose callback runs now */
-  bool called_is_orphan;      /* callback_lock; it was freed meanwhile */
-  hmci_timer_t callback_timer;
-
-  pthread_mutex_t delay_lock; /* as request_lock; held while a request begins */
-  hmci_list_t delays;         /* delay_lock; requests that wait for an event of a device */
-  uint64_t delay_moved;       /* delay_lock; when one came, or one began */
-  hmci_timer_t delay_timer;
+  hmci_callbacks_t callback;
+  hmci_delays_t delay;
 
   hmci_setups_t setups;
-
-  pthread_mutex_t checksum_lock;
-  hmci_list_t checksums;            /* checksum_lock; requests whose data get a second look */
-  struct hmc_request *checksumming; /* checksum_lock; the one that the loop is at */
-  hmci_timer_t checksum_timer;
+  hmci_checksums_t checksum;
 
   hmci_events_t events; /* what the program can wait for; notifications lie here */
   hmci_workers_t workers;
 
-  pthread_mutex_t blocking_lock; /* as request_lock */
-  hmci_list_t blocking;          /* blocking_lock; operations of threads that wait for them at once */
-
-  pthread_mutex_t queue_lock;  /* inner to all of the context's */
-  hmci_list_t queues;          /* queue_lock */
+  hmci_blocking_t blocking;
+  hmci_queues_t queue;
   _Atomic uint64_t peer_count; /* ever made: numbers them */
 
   hmci_stats_t *stats; /* of the peers that it had */
@@ -235,7 +266,7 @@ struct hmc_peer {
   hmci_watch_t watch;
   bool watched_out; /* the watch waits for room to send, too */
 
-  hmci_transport_slot_t *transport; /* NULL until settled */
+  hmci_transport_slot_t *transport; /* NULL until attached */
   hmci_connection_t *connection;
   char *refused[HMCI_TRANSPORTS]; /* why not this one; NULL for the one taken and those behind it */
 
@@ -276,7 +307,7 @@ void hmci_peer_destroy(hmc_peer_t *peer);
 hmc_status_t hmci_peer_attach(hmc_peer_t *peer, hmci_transport_slot_t *slot, hmci_blob_t *data);
 /* Data connections find the peer by its token from now on, until it is closed. Accepting side. */
 hmc_status_t hmci_peer_enter_token(hmc_peer_t *peer);
-/* Undoes settle. */
+/* Undoes attach. */
 void hmci_peer_detach(hmc_peer_t *peer);
 /* Notes the end; the loop does the rest. Any thread, any lock. */
 void hmci_peer_lose(hmc_peer_t *peer, const char *reason);

@@ -19,7 +19,7 @@ enum { CALLERS = 16384 };
 #define TIME 10000000000u /* nanoseconds from the hello to the proof; on a busy host a peer may take seconds */
 
 typedef struct caller {
-  hmci_list_t link; /* context->callers */
+  hmci_list_t link; /* context->accept.callers */
   hmci_watch_t watch;
   hmci_timer_t timer;
   hmc_context_t *context;
@@ -50,7 +50,7 @@ static void end_caller(caller_t *caller) {
   hmci_loop_remove(context->loop, &caller->watch);
   hmci_loop_clear_timer(context->loop, &caller->timer);
   hmci_list_remove(&caller->link);
-  context->caller_count--;
+  context->accept.caller_count--;
   if (caller->descriptor >= 0) close(caller->descriptor);
   free(caller);
 }
@@ -136,7 +136,7 @@ static hmc_status_t begin(caller_t *caller) {
 }
 
 void hmci_data_accept(hmc_context_t *context, int descriptor, const char *from) {
-  caller_t *caller = context->caller_count < CALLERS ? calloc(1, sizeof *caller) : NULL;
+  caller_t *caller = context->accept.caller_count < CALLERS ? calloc(1, sizeof *caller) : NULL;
   if (!caller) {
     hmci_secure_send_busy(descriptor);
     close(descriptor);
@@ -147,11 +147,12 @@ void hmci_data_accept(hmc_context_t *context, int descriptor, const char *from) 
   caller->watch.ready = on_ready;
   hmci_timer_init(&caller->timer, on_timeout);
   snprintf(caller->from, sizeof caller->from, "%s", from);
-  hmci_list_append(&context->callers, &caller->link);
-  context->caller_count++;
+  hmci_list_append(&context->accept.callers, &caller->link);
+  context->accept.caller_count++;
   if (begin(caller) != HMC_SUCCESS) turn_away(caller);
 }
 
 void hmci_data_cancel_all(hmc_context_t *context) {
-  while (!hmci_list_is_empty(&context->callers)) end_caller(HMCI_CONTAINER(context->callers.next, caller_t, link));
+  while (!hmci_list_is_empty(&context->accept.callers))
+    end_caller(HMCI_CONTAINER(context->accept.callers.next, caller_t, link));
 }

@@ -8,7 +8,7 @@
  * more is done there), the timer takes it up, answers come by the session. A peer gets to know a checksum of its own
  * choice of bytes, which tells what they are: that takes the right to read.
  *
- * Locking: `checksum_lock` guards the list, `due` and `checking`. A request on the list is to be completed by who takes it
+ * Locking: `checksum.lock` guards the list, `due` and `checking`. A request on the list is to be completed by who takes it
  * off: the loop, or who ends it (hmci_checksum_claim). While `checking` it is the loop's. What is being started stays in
  * the phase of its data. */
 #include "request.h"
@@ -50,11 +50,11 @@ static hmc_status_t add_bytes(const hmci_host_t *host, const hmci_region_view_t 
 static void on_part(hmci_operation_t *operation) {
   hmc_request_t *request = operation->owner;
   hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->checksum_lock);
+  pthread_mutex_lock(&context->checksum.lock);
   bool listed = !hmci_list_is_empty(&request->checksum.link);
   request->checksum.due = listed;
-  pthread_mutex_unlock(&context->checksum_lock);
-  if (listed) hmci_loop_set_timer(context->loop, &context->checksum_timer, 0);
+  pthread_mutex_unlock(&context->checksum.lock);
+  if (listed) hmci_loop_set_timer(context->loop, &context->checksum.timer, 0);
 }
 
 void hmci_checksum_prepare(hmc_request_t *request) {
@@ -71,23 +71,23 @@ void hmci_checksum_prepare(hmc_request_t *request) {
 
 void hmci_checksum_begin(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->checksum_lock);
-  hmci_list_append(&context->checksums, &request->checksum.link);
-  pthread_mutex_unlock(&context->checksum_lock);
+  pthread_mutex_lock(&context->checksum.lock);
+  hmci_list_append(&context->checksum.list, &request->checksum.link);
+  pthread_mutex_unlock(&context->checksum.lock);
 }
 
 bool hmci_checksum_claim(hmc_request_t *request) {
   hmc_context_t *context = request->context;
   bool inside = hmci_loop_is_own(context->loop);
-  pthread_mutex_lock(&context->checksum_lock);
-  while (context->checksumming == request && !inside) {
-    pthread_mutex_unlock(&context->checksum_lock);
+  pthread_mutex_lock(&context->checksum.lock);
+  while (context->checksum.current == request && !inside) {
+    pthread_mutex_unlock(&context->checksum.lock);
     sched_yield();
-    pthread_mutex_lock(&context->checksum_lock);
+    pthread_mutex_lock(&context->checksum.lock);
   }
   bool ours = !hmci_list_is_empty(&request->checksum.link);
   hmci_list_remove(&request->checksum.link);
-  pthread_mutex_unlock(&context->checksum_lock);
+  pthread_mutex_unlock(&context->checksum.lock);
   return ours;
 }
 
@@ -95,8 +95,8 @@ bool hmci_checksum_claim(hmc_request_t *request) {
 static hmc_request_t *next_due(hmc_context_t *context) {
   hmc_request_t *found = NULL;
   bool early = false;
-  pthread_mutex_lock(&context->checksum_lock);
-  for (hmci_list_t *link = context->checksums.next; link != &context->checksums && !found; link = link->next) {
+  pthread_mutex_lock(&context->checksum.lock);
+  for (hmci_list_t *link = context->checksum.list.next; link != &context->checksum.list && !found; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, checksum.link);
     if (!request->checksum.due) continue;
     if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
@@ -106,23 +106,23 @@ static hmc_request_t *next_due(hmc_context_t *context) {
     }
   }
   if (found) found->checksum.due = false;
-  context->checksumming = found;
-  pthread_mutex_unlock(&context->checksum_lock);
-  if (!found && early) hmci_loop_set_timer(context->loop, &context->checksum_timer, hmci_now() + LOOK_AGAIN);
+  context->checksum.current = found;
+  pthread_mutex_unlock(&context->checksum.lock);
+  if (!found && early) hmci_loop_set_timer(context->loop, &context->checksum.timer, hmci_now() + LOOK_AGAIN);
   return found;
 }
 
 /* The request whose slice the peer was asked about; then the loop's. NULL: it has ended meanwhile. */
 static hmc_request_t *find_asking(hmc_context_t *context, const hmc_peer_t *peer, uint64_t number) {
   hmc_request_t *found = NULL;
-  pthread_mutex_lock(&context->checksum_lock);
-  for (hmci_list_t *link = context->checksums.next; link != &context->checksums && !found; link = link->next) {
+  pthread_mutex_lock(&context->checksum.lock);
+  for (hmci_list_t *link = context->checksum.list.next; link != &context->checksum.list && !found; link = link->next) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, checksum.link);
     if (request->number == number && request->peer == peer && request->checksum.phase == HMCI_CHECKSUM_SLICES)
       found = request;
   }
-  context->checksumming = found;
-  pthread_mutex_unlock(&context->checksum_lock);
+  context->checksum.current = found;
+  pthread_mutex_unlock(&context->checksum.lock);
   return found;
 }
 
@@ -131,17 +131,17 @@ static hmc_request_t *find_asking(hmc_context_t *context, const hmc_peer_t *peer
 
 static void let_go(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->checksum_lock);
-  context->checksumming = NULL;
-  pthread_mutex_unlock(&context->checksum_lock);
+  pthread_mutex_lock(&context->checksum.lock);
+  context->checksum.current = NULL;
+  pthread_mutex_unlock(&context->checksum.lock);
 }
 
 static void finish(hmc_request_t *request, hmc_status_t status) {
   hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->checksum_lock);
+  pthread_mutex_lock(&context->checksum.lock);
   hmci_list_remove(&request->checksum.link);
-  context->checksumming = NULL;
-  pthread_mutex_unlock(&context->checksum_lock);
+  context->checksum.current = NULL;
+  pthread_mutex_unlock(&context->checksum.lock);
   hmci_operation_complete(hmci_request_last(request), status);
 }
 
@@ -219,7 +219,7 @@ static void look_on(hmc_request_t *request) {
 }
 
 void hmci_checksums_run(hmci_timer_t *timer) {
-  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, checksum_timer);
+  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, checksum.timer);
   hmc_request_t *request;
   while ((request = next_due(context))) {
     bool rest = request->checksum.phase == HMCI_CHECKSUM_REST;

@@ -379,9 +379,9 @@ static void await_question(hmc_request_t *request) {
   uint64_t limit = hmci_deadline(SECONDS_20);
   bool asked = false;
   while (!asked && hmci_now() < limit) {
-    pthread_mutex_lock(&request->context->checksum_lock);
-    asked = request->context->checksumming != request && request->checksum.phase == HMCI_CHECKSUM_SLICES;
-    pthread_mutex_unlock(&request->context->checksum_lock);
+    pthread_mutex_lock(&request->context->checksum.lock);
+    asked = request->context->checksum.current != request && request->checksum.phase == HMCI_CHECKSUM_SLICES;
+    pthread_mutex_unlock(&request->context->checksum.lock);
     usleep(200);
   }
   assert_true(asked);

@@ -4,7 +4,7 @@
  * every millisecond, until the events have come. A request begins in the loop; from then on it is one like any other,
  * but that those who wait for it sleep.
  *
- * Locking: `delay_lock` guards the list, and is held while a request begins, so that whoever ends a request finds that
+ * Locking: `delay.lock` guards the list, and is held while a request begins, so that whoever ends a request finds that
  * it has begun or that it has not. */
 #include "request.h"
 
@@ -12,9 +12,9 @@
 
 enum { LATER = 1000000 }; /* nanoseconds until the next look at events that take their time */
 
-static hmc_context_t *context_of(hmci_timer_t *timer) { return HMCI_CONTAINER(timer, hmc_context_t, delay_timer); }
+static hmc_context_t *context_of(hmci_timer_t *timer) { return HMCI_CONTAINER(timer, hmc_context_t, delay.timer); }
 
-/* With `delay_lock` held. */
+/* With `delay.lock` held. */
 static void take_out(hmc_request_t *request) {
   hmci_list_remove(&request->delay.link);
   hmci_delay_drop(&request->delay);
@@ -56,19 +56,19 @@ hmc_status_t hmci_delay_prepare(const hmc_operation_options_t *options, hmci_del
 void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay) {
   hmc_context_t *context = request->context;
   memcpy(request->delay.events, delay->events, sizeof delay->events);
-  pthread_mutex_lock(&context->delay_lock);
-  hmci_list_append(&context->delays, &request->delay.link);
-  context->delay_moved = hmci_now();
-  pthread_mutex_unlock(&context->delay_lock);
-  hmci_loop_set_timer(context->loop, &context->delay_timer, 0);
+  pthread_mutex_lock(&context->delay.lock);
+  hmci_list_append(&context->delay.list, &request->delay.link);
+  context->delay.moved = hmci_now();
+  pthread_mutex_unlock(&context->delay.lock);
+  hmci_loop_set_timer(context->loop, &context->delay.timer, 0);
 }
 
 bool hmci_delay_take(hmc_request_t *request) {
   hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->delay_lock);
+  pthread_mutex_lock(&context->delay.lock);
   bool waits = !hmci_list_is_empty(&request->delay.link);
   if (waits) take_out(request);
-  pthread_mutex_unlock(&context->delay_lock);
+  pthread_mutex_unlock(&context->delay.lock);
   return waits;
 }
 
@@ -95,30 +95,30 @@ static void begin(hmc_request_t *request, hmc_status_t status) {
 
 void hmci_delays_run(hmci_timer_t *timer) {
   hmc_context_t *context = context_of(timer);
-  pthread_mutex_lock(&context->delay_lock);
-  for (hmci_list_t *link = context->delays.next; link != &context->delays;) {
+  pthread_mutex_lock(&context->delay.lock);
+  for (hmci_list_t *link = context->delay.list.next; link != &context->delay.list;) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, delay.link);
     link = link->next;
     hmc_status_t status = look(&request->delay);
     if (status == HMC_IN_PROGRESS) continue;
-    context->delay_moved = hmci_now();
+    context->delay.moved = hmci_now();
     begin(request, status);
   }
-  bool more = !hmci_list_is_empty(&context->delays);
+  bool more = !hmci_list_is_empty(&context->delay.list);
   uint64_t now = hmci_now();
-  bool soon = now - context->delay_moved < context->settings.spin;
-  pthread_mutex_unlock(&context->delay_lock);
+  bool soon = now - context->delay.moved < context->settings.spin;
+  pthread_mutex_unlock(&context->delay.lock);
   if (more) hmci_loop_set_timer(context->loop, timer, soon ? now : now + LATER);
 }
 
 void hmci_delays_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
-  pthread_mutex_lock(&context->delay_lock);
-  for (hmci_list_t *link = context->delays.next; link != &context->delays;) {
+  pthread_mutex_lock(&context->delay.lock);
+  for (hmci_list_t *link = context->delay.list.next; link != &context->delay.list;) {
     hmc_request_t *request = HMCI_CONTAINER(link, hmc_request_t, delay.link);
     link = link->next;
     if (request->peer != peer) continue;
     take_out(request);
     complete_all(request, status);
   }
-  pthread_mutex_unlock(&context->delay_lock);
+  pthread_mutex_unlock(&context->delay.lock);
 }

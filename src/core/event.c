@@ -31,7 +31,7 @@ void hmci_event_init(hmci_poll_event_t *event, hmc_event_kind_t kind) {
 }
 
 /* The descriptor is readable exactly while there is something to be told. */
-void hmci_events_settle(hmci_events_t *events) {
+void hmci_events_update_descriptor(hmci_events_t *events) {
   if (events->descriptor < 0) return;
   bool something = events->interrupts != events->noticed;
   for (int i = 0; i < HMCI_EVENT_KINDS; i++) something |= events->kinds >> i & 1 && events->count[i];
@@ -49,7 +49,7 @@ void hmci_event_add(hmci_events_t *events, hmci_poll_event_t *event) {
   hmci_list_append(&events->waiting[event->kind], &event->link);
   events->count[event->kind]++;
   atomic_fetch_add(&events->changes, 1);
-  hmci_events_settle(events);
+  hmci_events_update_descriptor(events);
   if (events->guests) pthread_cond_broadcast(&events->happened);
   pthread_mutex_unlock(&events->lock);
 }
@@ -57,7 +57,7 @@ void hmci_event_add(hmci_events_t *events, hmci_poll_event_t *event) {
 void hmci_event_remove(hmci_events_t *events, hmci_poll_event_t *event) {
   hmci_list_remove(&event->link);
   events->count[event->kind]--;
-  hmci_events_settle(events);
+  hmci_events_update_descriptor(events);
 }
 
 static bool drop(hmci_events_t *events, hmci_poll_event_t *event, bool unawaited) {
@@ -112,7 +112,7 @@ void hmci_events_interrupt(hmci_events_t *events, bool closing) {
   events->closing |= closing;
   events->interrupts++;
   atomic_fetch_add(&events->changes, 1);
-  hmci_events_settle(events);
+  hmci_events_update_descriptor(events);
   pthread_cond_broadcast(&events->happened);
   while (closing && events->guests) {
     pthread_mutex_unlock(&events->lock);
@@ -130,7 +130,7 @@ hmc_status_t hmci_events_descriptor(hmci_events_t *events, unsigned kinds, int *
     status = hmci_fail(HMC_NO_MEMORY, "eventfd failed: %s", strerror(errno));
   } else {
     events->kinds = kinds;
-    hmci_events_settle(events);
+    hmci_events_update_descriptor(events);
     *descriptor = events->descriptor;
   }
   pthread_mutex_unlock(&events->lock);

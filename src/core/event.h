@@ -50,7 +50,7 @@ bool hmci_event_drop(hmci_events_t *events, hmci_poll_event_t *event);
 bool hmci_event_drop_unawaited(hmci_events_t *events, hmci_poll_event_t *event);
 
 /* With `lock` held: makes the descriptor say what is so. */
-void hmci_events_settle(hmci_events_t *events);
+void hmci_events_update_descriptor(hmci_events_t *events);
 
 /* With `lock` held: takes out an event; the oldest of those kinds, or NULL. */
 void hmci_event_remove(hmci_events_t *events, hmci_poll_event_t *event);

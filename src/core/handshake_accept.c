@@ -22,7 +22,7 @@
 #define HANDSHAKE_TIME 30000000000u /* ... and from there to the end of the handshake */
 
 typedef struct handshake {
-  hmci_list_t link; /* context->strangers, or context->handshakes */
+  hmci_list_t link; /* context->accept.strangers, or context->accept.handshakes */
   hmci_watch_t watch;
   hmci_timer_t timer;
   hmc_context_t *context;
@@ -39,7 +39,7 @@ static void end_handshake(handshake_t *handshake) {
   hmci_loop_remove(context->loop, &handshake->watch);
   hmci_loop_clear_timer(context->loop, &handshake->timer);
   hmci_list_remove(&handshake->link);
-  context->stranger_count -= !handshake->authenticated;
+  context->accept.stranger_count -= !handshake->authenticated;
   if (handshake->peer) hmci_peer_destroy(handshake->peer);
   if (handshake->descriptor >= 0) close(handshake->descriptor);
   free(handshake);
@@ -256,9 +256,9 @@ static hmc_status_t authenticate(handshake_t *handshake) {
     hmci_loop_modify(context->loop, &handshake->watch, events & EPOLLOUT ? EPOLLOUT : EPOLLIN);
   } else if (status == HMC_SUCCESS) {
     handshake->authenticated = true;
-    context->stranger_count--;
+    context->accept.stranger_count--;
     hmci_list_remove(&handshake->link);
-    hmci_list_append(&context->handshakes, &handshake->link);
+    hmci_list_append(&context->accept.handshakes, &handshake->link);
     hmci_loop_set_timer(context->loop, &handshake->timer, hmci_now() + HANDSHAKE_TIME);
     hmci_loop_modify(context->loop, &handshake->watch, EPOLLIN);
   }
@@ -318,9 +318,9 @@ static void on_timeout(hmci_timer_t *timer) {
 
 /* The oldest stranger that has had its time and shown nothing makes room. */
 bool hmci_handshake_has_room(hmc_context_t *context) {
-  if (context->stranger_count < context->stranger_room) return true;
+  if (context->accept.stranger_count < context->accept.stranger_room) return true;
   uint64_t now = hmci_now();
-  for (hmci_list_t *link = context->strangers.next; link != &context->strangers; link = link->next) {
+  for (hmci_list_t *link = context->accept.strangers.next; link != &context->accept.strangers; link = link->next) {
     handshake_t *handshake = HMCI_CONTAINER(link, handshake_t, link);
     if (now - handshake->since < SHOW_TIME) return false;
     if (has_proved(handshake) || has_bytes(handshake)) continue;
@@ -345,14 +345,14 @@ void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *f
   hmci_timer_init(&handshake->timer, on_timeout);
   snprintf(handshake->from, sizeof handshake->from, "%s", from);
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
-  hmci_list_append(&context->strangers, &handshake->link);
-  context->stranger_count++;
+  hmci_list_append(&context->accept.strangers, &handshake->link);
+  context->accept.stranger_count++;
   hmci_loop_set_timer(context->loop, &handshake->timer, handshake->since + STRANGER_TIME);
   if (hmci_loop_add(context->loop, &handshake->watch, descriptor, EPOLLIN) != HMC_SUCCESS) send_away(handshake);
 }
 
 void hmci_handshake_cancel_all(hmc_context_t *context) {
-  hmci_list_t *lists[] = {&context->strangers, &context->handshakes};
+  hmci_list_t *lists[] = {&context->accept.strangers, &context->accept.handshakes};
   hmci_loop_lock(context->loop);
   hmci_data_cancel_all(context);
   for (int i = 0; i < 2; i++) {

@@ -15,7 +15,7 @@
 enum { SLOT_BITS = 24, FIRST_ROOM = 64 };
 
 struct hmc_lease {
-  hmci_list_t link;      /* context->lease_list; context->lock */
+  hmci_list_t link;      /* context->lease.list; context->lock */
   hmci_list_t of_region; /* region->leases; region_lock */
   hmc_context_t *context;
   hmc_region_t *region; /* region_lock; NULL: closed */
@@ -34,7 +34,7 @@ static int compare(const void *one, const void *two) {
 }
 
 /* Sorts them and joins those that touch. */
-static void settle_ranges(hmc_lease_t *lease) {
+static void merge_ranges(hmc_lease_t *lease) {
   uint32_t used = 0;
   qsort(lease->ranges, lease->count, sizeof *lease->ranges, compare);
   for (uint32_t i = 0; i < lease->count; i++) {
@@ -68,31 +68,31 @@ static bool covers(const hmc_lease_t *lease, uint64_t offset, uint64_t length) {
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t enter_locked(hmc_context_t *context, hmc_lease_t *lease) {
-  uint32_t room = context->lease_room;
-  uint32_t slot = context->lease_hint;
-  for (uint32_t i = 0; i < room && context->leases[slot % room]; i++) slot++;
-  if (!room || context->leases[slot % room]) {
+  uint32_t room = context->lease.room;
+  uint32_t slot = context->lease.hint;
+  for (uint32_t i = 0; i < room && context->lease.table[slot % room]; i++) slot++;
+  if (!room || context->lease.table[slot % room]) {
     uint32_t more = room ? room * 2 : FIRST_ROOM;
-    hmc_lease_t **leases = more <= 1u << SLOT_BITS ? realloc(context->leases, more * sizeof(*leases)) : NULL;
+    hmc_lease_t **leases = more <= 1u << SLOT_BITS ? realloc(context->lease.table, more * sizeof(*leases)) : NULL;
     if (!leases) return hmci_fail(HMC_NO_MEMORY, "no room for more than %u leases", room);
     memset(leases + room, 0, (more - room) * sizeof(*leases));
-    context->leases = leases;
-    context->lease_room = more;
+    context->lease.table = leases;
+    context->lease.room = more;
     slot = room;
     room = more;
   }
   lease->slot = slot % room;
-  context->lease_hint = lease->slot + 1;
-  if (++context->lease_serial == 0) context->lease_serial = 1;
-  lease->number = (uint64_t)context->lease_serial << SLOT_BITS | lease->slot;
-  context->leases[lease->slot] = lease;
+  context->lease.hint = lease->slot + 1;
+  if (++context->lease.serial == 0) context->lease.serial = 1;
+  lease->number = (uint64_t)context->lease.serial << SLOT_BITS | lease->slot;
+  context->lease.table[lease->slot] = lease;
   hmci_list_append(&lease->region->leases, &lease->of_region);
   return HMC_SUCCESS;
 }
 
 static void leave_locked(hmc_lease_t *lease) {
   hmc_context_t *context = lease->context;
-  if (context->leases[lease->slot] == lease) context->leases[lease->slot] = NULL;
+  if (context->lease.table[lease->slot] == lease) context->lease.table[lease->slot] = NULL;
   hmci_list_remove(&lease->of_region);
 }
 
@@ -103,7 +103,7 @@ hmc_status_t hmci_lease_acquire(const hmci_host_t *host, void *connection, const
   uint64_t slot = use->number & ((1u << SLOT_BITS) - 1);
   hmc_status_t status = HMC_SUCCESS;
   pthread_mutex_lock(&context->region_lock);
-  const hmc_lease_t *lease = slot < context->lease_room ? context->leases[slot] : NULL;
+  const hmc_lease_t *lease = slot < context->lease.room ? context->lease.table[slot] : NULL;
   if (!lease || lease->number != use->number || lease->peer != peer || lease->region->view.id != use->id ||
       lease->region->view.generation != use->generation || (lease->end != HMCI_NEVER && hmci_now() >= lease->end)) {
     status = HMC_STALE;
@@ -144,10 +144,10 @@ static void end_locked(hmc_lease_t *lease) {
 }
 
 void hmci_leases_expire(hmci_timer_t *timer) {
-  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, lease_timer);
+  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, lease.timer);
   uint64_t now = hmci_now(), next = HMCI_NEVER;
   pthread_mutex_lock(&context->lock);
-  for (hmci_list_t *link = context->lease_list.next; link != &context->lease_list; link = link->next) {
+  for (hmci_list_t *link = context->lease.list.next; link != &context->lease.list; link = link->next) {
     hmc_lease_t *lease = HMCI_CONTAINER(link, hmc_lease_t, link);
     if (lease->end <= now) {
       end_locked(lease);
@@ -156,14 +156,14 @@ void hmci_leases_expire(hmci_timer_t *timer) {
       next = lease->end;
     }
   }
-  context->lease_check = next;
-  if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, &context->lease_timer, next);
+  context->lease.next_look = next;
+  if (next != HMCI_NEVER) hmci_loop_set_timer(context->loop, &context->lease.timer, next);
   pthread_mutex_unlock(&context->lock);
 }
 
 void hmci_leases_orphan(hmc_context_t *context, const hmc_peer_t *peer) {
   pthread_mutex_lock(&context->lock);
-  for (hmci_list_t *link = context->lease_list.next; link != &context->lease_list; link = link->next) {
+  for (hmci_list_t *link = context->lease.list.next; link != &context->lease.list; link = link->next) {
     hmc_lease_t *lease = HMCI_CONTAINER(link, hmc_lease_t, link);
     if (lease->peer != peer) continue;
     pthread_mutex_lock(&context->region_lock);
@@ -175,14 +175,14 @@ void hmci_leases_orphan(hmc_context_t *context, const hmc_peer_t *peer) {
 }
 
 void hmci_leases_destroy(hmc_context_t *context) {
-  hmci_loop_clear_timer(context->loop, &context->lease_timer);
-  while (!hmci_list_is_empty(&context->lease_list)) {
-    hmc_lease_t *lease = HMCI_CONTAINER(context->lease_list.next, hmc_lease_t, link);
+  hmci_loop_clear_timer(context->loop, &context->lease.timer);
+  while (!hmci_list_is_empty(&context->lease.list)) {
+    hmc_lease_t *lease = HMCI_CONTAINER(context->lease.list.next, hmc_lease_t, link);
     hmci_list_remove(&lease->link);
     free(lease);
   }
-  free(context->leases);
-  context->leases = NULL;
+  free(context->lease.table);
+  context->lease.table = NULL;
 }
 
 void hmc_lease_revoke(hmc_lease_t *lease) {
@@ -232,7 +232,7 @@ static hmc_status_t add_ranges(hmc_lease_t *lease, const hmc_lease_options_t *op
     }
     lease->ranges[i] = range;
   }
-  settle_ranges(lease);
+  merge_ranges(lease);
   return HMC_SUCCESS;
 }
 
@@ -264,10 +264,10 @@ hmc_status_t hmc_lease_grant(hmc_region_t *region, hmc_peer_t *peer, const hmc_l
                                        : enter_locked(context, lease);
   pthread_mutex_unlock(&context->region_lock);
   if (status == HMC_SUCCESS) {
-    hmci_list_append(&context->lease_list, &lease->link);
-    if (lease->end < context->lease_check) {
-      context->lease_check = lease->end;
-      hmci_loop_set_timer(context->loop, &context->lease_timer, lease->end);
+    hmci_list_append(&context->lease.list, &lease->link);
+    if (lease->end < context->lease.next_look) {
+      context->lease.next_look = lease->end;
+      hmci_loop_set_timer(context->loop, &context->lease.timer, lease->end);
     }
   }
   pthread_mutex_unlock(&context->lock);

@@ -20,20 +20,20 @@ enum { ACCEPTS_AT_ONCE = 32 }; /* connections taken before other watches get the
 
 static void listen_for(hmc_context_t *context, uint32_t events) {
   pthread_mutex_lock(&context->lock);
-  for (hmci_list_t *link = context->listeners.next; link != &context->listeners; link = link->next) {
+  for (hmci_list_t *link = context->accept.listeners.next; link != &context->accept.listeners; link = link->next) {
     hmci_loop_modify(context->loop, &HMCI_CONTAINER(link, listener_t, link)->watch, events);
   }
   pthread_mutex_unlock(&context->lock);
 }
 
 void hmci_listening_resume(hmci_timer_t *timer) {
-  listen_for(HMCI_CONTAINER(timer, hmc_context_t, accept_timer), EPOLLIN);
+  listen_for(HMCI_CONTAINER(timer, hmc_context_t, accept.timer), EPOLLIN);
 }
 
 /* No descriptors, or no room for another stranger: asking again at once would only burn the processor. */
 static bool pause_listening(hmc_context_t *context) {
   listen_for(context, 0);
-  hmci_loop_set_timer(context->loop, &context->accept_timer, hmci_now() + ACCEPT_PAUSE);
+  hmci_loop_set_timer(context->loop, &context->accept.timer, hmci_now() + ACCEPT_PAUSE);
   return false;
 }
 
@@ -73,7 +73,7 @@ hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t
   status = hmci_loop_add(context->loop, &listener->watch, descriptor, EPOLLIN);
   if (status != HMC_SUCCESS) goto err_listener;
   pthread_mutex_lock(&context->lock);
-  hmci_list_append(&context->listeners, &listener->link);
+  hmci_list_append(&context->accept.listeners, &listener->link);
   pthread_mutex_unlock(&context->lock);
   if (bound_port) *bound_port = bound;
   return HMC_SUCCESS;
@@ -90,8 +90,8 @@ void hmc_context_stop_listening(hmc_context_t *context) {
   for (;;) {
     pthread_mutex_lock(&context->lock);
     listener_t *listener = NULL;
-    if (!hmci_list_is_empty(&context->listeners)) {
-      listener = HMCI_CONTAINER(context->listeners.next, listener_t, link);
+    if (!hmci_list_is_empty(&context->accept.listeners)) {
+      listener = HMCI_CONTAINER(context->accept.listeners.next, listener_t, link);
       hmci_list_remove(&listener->link);
     }
     pthread_mutex_unlock(&context->lock);

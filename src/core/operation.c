@@ -179,24 +179,24 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
 
 /* An operation that its thread waits for at once, where others find it. */
 typedef struct blocking {
-  hmci_list_t link; /* context->blocking */
+  hmci_list_t link; /* context->blocking.list */
   hmc_peer_t *peer;
   hmci_operation_t *operation;
   const hmc_region_t *local; /* NULL: none */
-  bool submitted;            /* context->blocking_lock */
+  bool submitted;            /* context->blocking.lock */
 } blocking_t;
 
 static void list_blocking(hmc_context_t *context, blocking_t *blocking, bool in) {
-  pthread_mutex_lock(&context->blocking_lock);
-  in ? hmci_list_append(&context->blocking, &blocking->link) : hmci_list_remove(&blocking->link);
-  pthread_mutex_unlock(&context->blocking_lock);
+  pthread_mutex_lock(&context->blocking.lock);
+  in ? hmci_list_append(&context->blocking.list, &blocking->link) : hmci_list_remove(&blocking->link);
+  pthread_mutex_unlock(&context->blocking.lock);
 }
 
 /* From here on the transport can cancel it; what was to be ended before is ended now. */
 static void note_submitted(hmc_context_t *context, blocking_t *blocking) {
-  pthread_mutex_lock(&context->blocking_lock);
+  pthread_mutex_lock(&context->blocking.lock);
   blocking->submitted = true;
-  pthread_mutex_unlock(&context->blocking_lock);
+  pthread_mutex_unlock(&context->blocking.lock);
 }
 
 /* Runs one operation that nobody but this thread waits for. */
@@ -218,8 +218,8 @@ static hmc_status_t run(hmc_peer_t *peer, const hmc_region_t *local, hmci_operat
 /* True: some of them are still on their way out. */
 static bool end_blocking(hmc_context_t *context, const hmc_region_t *region) {
   bool some = false;
-  pthread_mutex_lock(&context->blocking_lock);
-  for (hmci_list_t *link = context->blocking.next; link != &context->blocking; link = link->next) {
+  pthread_mutex_lock(&context->blocking.lock);
+  for (hmci_list_t *link = context->blocking.list.next; link != &context->blocking.list; link = link->next) {
     const blocking_t *blocking = HMCI_CONTAINER(link, blocking_t, link);
     if (blocking->local != region) continue;
     const hmc_peer_t *peer = blocking->peer;
@@ -228,7 +228,7 @@ static bool end_blocking(hmc_context_t *context, const hmc_region_t *region) {
       peer->transport->ops->cancel(peer->connection->state, blocking->operation, HMC_CANCELLED);
     some = true;
   }
-  pthread_mutex_unlock(&context->blocking_lock);
+  pthread_mutex_unlock(&context->blocking.lock);
   return some;
 }
 

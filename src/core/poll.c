@@ -105,7 +105,7 @@ hmc_status_t hmc_poll_kinds(hmc_context_t *context, unsigned kinds, hmc_event_t 
   if (status == HMC_CANCELLED) all->noticed = all->interrupts;
   if (status == HMC_SUCCESS) *count = take_all(context, kinds, events, capacity);
   if (status == HMC_SUCCESS && !*count) status = HMC_TIMEOUT;
-  hmci_events_settle(all);
+  hmci_events_update_descriptor(all);
   all->guests--;
   pthread_mutex_unlock(&all->lock);
   if (status == HMC_CANCELLED) return hmci_fail(status, "hmc_poll was interrupted");

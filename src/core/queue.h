@@ -68,7 +68,7 @@ struct hmc_queue {
   hmci_lane_t **table; /* lock, to change */
   uint32_t table_size, lane_count;
   _Atomic(const hmc_peer_t *) driving;
-  hmci_list_t member; /* context->queues */
+  hmci_list_t member; /* context->queue.list */
 };
 
 /* Local sides that are plain addresses: an address is `HMCI_ANYWHERE_BASE` + offset. */

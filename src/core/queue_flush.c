@@ -379,9 +379,9 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
   hmci_list_init(&queue->spare);
   hmci_list_init(&queue->blocks);
   pthread_mutex_init(&queue->lock, NULL);
-  pthread_mutex_lock(&context->queue_lock);
-  hmci_list_append(&context->queues, &queue->member);
-  pthread_mutex_unlock(&context->queue_lock);
+  pthread_mutex_lock(&context->queue.lock);
+  hmci_list_append(&context->queue.list, &queue->member);
+  pthread_mutex_unlock(&context->queue.lock);
   *out = queue;
   return HMC_SUCCESS;
 }
@@ -401,9 +401,9 @@ static void cancel_all(hmc_queue_t *queue) {
 void hmc_queue_destroy(hmc_queue_t *queue) {
   if (!queue || hmci_context_is_foreign(queue->context)) return;
   cancel_all(queue);
-  pthread_mutex_lock(&queue->context->queue_lock);
+  pthread_mutex_lock(&queue->context->queue.lock);
   hmci_list_remove(&queue->member);
-  pthread_mutex_unlock(&queue->context->queue_lock);
+  pthread_mutex_unlock(&queue->context->queue.lock);
   while (!hmci_list_is_empty(&queue->lanes)) remove_lane(queue, HMCI_CONTAINER(queue->lanes.next, hmci_lane_t, link));
   while (!hmci_list_is_empty(&queue->blocks)) {
     block_t *block = HMCI_CONTAINER(queue->blocks.next, block_t, link);
@@ -416,8 +416,8 @@ void hmc_queue_destroy(hmc_queue_t *queue) {
 }
 
 void hmci_queues_forget(hmc_context_t *context, const hmc_peer_t *peer) {
-  pthread_mutex_lock(&context->queue_lock);
-  for (hmci_list_t *link = context->queues.next; link != &context->queues; link = link->next) {
+  pthread_mutex_lock(&context->queue.lock);
+  for (hmci_list_t *link = context->queue.list.next; link != &context->queue.list; link = link->next) {
     hmc_queue_t *queue = HMCI_CONTAINER(link, hmc_queue_t, member);
     pthread_mutex_lock(&queue->lock);
     hmci_lane_t *lane = hmci_lane_find(queue, peer->number);
@@ -425,11 +425,11 @@ void hmci_queues_forget(hmc_context_t *context, const hmc_peer_t *peer) {
     pthread_mutex_unlock(&queue->lock);
     while (atomic_load(&queue->driving) == peer) sched_yield();
   }
-  pthread_mutex_unlock(&context->queue_lock);
+  pthread_mutex_unlock(&context->queue.lock);
 }
 
 void hmci_queues_destroy(hmc_context_t *context) {
-  while (!hmci_list_is_empty(&context->queues)) {
-    hmc_queue_destroy(HMCI_CONTAINER(context->queues.next, hmc_queue_t, member));
+  while (!hmci_list_is_empty(&context->queue.list)) {
+    hmc_queue_destroy(HMCI_CONTAINER(context->queue.list.next, hmc_queue_t, member));
   }
 }

@@ -13,7 +13,7 @@ hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_f
   remote->peer = peer;
   remote->view = found->view;
   atomic_init(&remote->view.stale, false);
-  remote->connected = ops->link_word ? ops->link_word(peer->connection->state) : &peer->connected;
+  remote->connected = ops->connected_word ? ops->connected_word(peer->connection->state) : &peer->connected;
   remote->here = peer->context->here;
   remote->context = peer->context;
   remote->stats = hmci_peer_known(peer)->stats;

@@ -15,14 +15,8 @@
 #include "request.h"
 #include "notification.h"
 
-#include "../base/recorder.h"
-
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { CALLBACKS_AT_ONCE = 16 };
-enum { LOOK_AGAIN = 1000000 }; /* nanoseconds until a request that was being started is looked at again */
 
 /* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
@@ -71,134 +65,6 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
   }
   for (; parked && known < count; known++) hmci_operation_complete(&request->chain[known], status);
-}
-
-/* ---- callbacks --------------------------------------------------------------------------------------------------- */
-
-static void queue_callback(hmc_request_t *request) {
-  hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->callback_lock);
-  bool first = hmci_list_is_empty(&context->callbacks);
-  hmci_list_append(&context->callbacks, &request->due);
-  pthread_mutex_unlock(&context->callback_lock);
-  if (first) hmci_loop_set_timer(context->loop, &context->callback_timer, 0);
-}
-
-/* One of the two things has happened that must have before the request is given out as an event. */
-static void tell(hmc_request_t *request) {
-  if (atomic_fetch_sub(&request->event_parts, 1) == 1) hmci_event_add(&request->context->events, &request->event);
-}
-
-/* What a parked operation waited for is there. Its peer may be closed meanwhile, unless it is parked still: who closes
- * the peer takes it out first, and then waits for those who use the request. */
-static void stir(hmc_request_t *request) {
-  hmci_request_enter(request);
-  atomic_store(&request->parked.due, true);
-  if (atomic_load(&request->parked.waits)) hmci_post_stir(request->peer);
-  hmci_request_leave(request);
-}
-
-/* A part of a group is complete, or all have been started. */
-static void end_part(hmc_request_t *whole, hmc_status_t status) {
-  hmci_group_t *group = whole->group;
-  uint32_t none = HMC_SUCCESS;
-  if (status != HMC_SUCCESS) atomic_compare_exchange_strong(&group->status, &none, (uint32_t)status);
-  if (atomic_fetch_sub(&group->left, 1) == 1)
-    hmci_operation_complete(&whole->chain[0], (hmc_status_t)atomic_load(&group->status));
-}
-
-/* Its time is counted and recorded. */
-static void end_timed(const hmc_request_t *request, hmc_status_t status) {
-  hmci_operation_kind_t kind = request->chain[0].kind;
-  uint64_t took = hmci_now() - request->begun;
-  hmci_stats_end(hmci_peer_known(request->peer)->stats, (hmc_latency_kind_t)kind, status, took);
-  hmci_record((hmc_record_kind_t)(HMC_RECORD_PUT + kind), status, request->length, took, request->end.where);
-}
-
-/* An operation of a request is about to be complete. */
-static void on_completed(hmci_operation_t *operation) {
-  hmc_request_t *request = operation->owner;
-  bool fetches = request->fetched && operation == &request->chain[0];
-  if (fetches && operation->status == HMC_SUCCESS) *request->fetched = operation->atomic.fetched;
-  if (request->posted && operation == request->parked.before) stir(request);
-  if (operation != hmci_request_last(request)) return;
-  if (request->begun) end_timed(request, operation->status);
-  if (request->parent) end_part(request->parent, operation->status);
-  if (request->charged && operation->status != HMC_SUCCESS) hmci_post_refund(request->peer, operation->message_size);
-  if (request->callback) queue_callback(request);
-  if (request->tells) tell(request);
-}
-
-/* The next request whose callback can run, which then counts as being called; NULL. */
-static hmc_request_t *next_callback(hmc_context_t *context) {
-  hmc_request_t *request = NULL;
-  pthread_mutex_lock(&context->callback_lock);
-  if (!hmci_list_is_empty(&context->callbacks)) {
-    request = HMCI_CONTAINER(context->callbacks.next, hmc_request_t, due);
-    if (atomic_load_explicit(&request->starting, memory_order_acquire)) { /* partner: hmci_request_start */
-      hmci_loop_set_timer(context->loop, &context->callback_timer, hmci_now() + LOOK_AGAIN);
-      request = NULL;
-    } else {
-      hmci_list_remove(&request->due);
-    }
-  }
-  context->called = request;
-  pthread_mutex_unlock(&context->callback_lock);
-  return request;
-}
-
-/* True in a thread that runs a callback: it must not wait for another one. */
-static _Thread_local bool calling;
-
-static void call_back(hmc_request_t *request) {
-  bool before = calling;
-  while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
-  calling = true;
-  request->callback(request, hmci_request_status(request), request->user);
-  calling = before;
-}
-
-/* Some at a time: a callback that starts the next operation, which is complete at once, must not keep the thread. */
-void hmci_requests_call_back(hmci_timer_t *timer) {
-  hmc_context_t *context = HMCI_CONTAINER(timer, hmc_context_t, callback_timer);
-  hmc_request_t *request;
-  for (int i = 0; i < CALLBACKS_AT_ONCE; i++) {
-    if (!(request = next_callback(context))) return;
-    call_back(request); /* which may free it */
-    pthread_mutex_lock(&context->callback_lock);
-    bool orphan = context->called_is_orphan;
-    context->called = NULL;
-    context->called_is_orphan = false;
-    pthread_mutex_unlock(&context->callback_lock);
-    if (orphan) hmci_request_give(request);
-  }
-  pthread_mutex_lock(&context->callback_lock);
-  bool more = !hmci_list_is_empty(&context->callbacks);
-  pthread_mutex_unlock(&context->callback_lock);
-  if (more) hmci_loop_set_timer(context->loop, timer, 0);
-}
-
-/* A request is about to be freed: its callback has been called when this returns. One that is still due is called by
- * this thread; one that runs in the service thread is waited for, but not in a callback: two could wait for each other.
- * False: it will be given back by the thread that runs its callback. */
-static bool settle_callback(hmc_request_t *request) {
-  hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->callback_lock);
-  bool due = !hmci_list_is_empty(&request->due), left = false;
-  hmci_list_remove(&request->due);
-  bool inside = hmci_loop_is_own(context->loop); /* the callback itself frees */
-  while (!due && !inside && !left && context->called == request) {
-    left = context->called_is_orphan = calling;
-    pthread_mutex_unlock(&context->callback_lock);
-    if (!left) sched_yield();
-    pthread_mutex_lock(&context->callback_lock);
-  }
-  pthread_mutex_unlock(&context->callback_lock);
-  if (due) {
-    request->freeing = true;
-    call_back(request);
-  }
-  return !left;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
@@ -332,7 +198,7 @@ static void post(hmc_request_t *request) {
   request->charged = hmci_post_charge(request->peer, last->message_size);
   request->posted = !request->charged;
   if (!last->completed) {
-    last->completed = on_completed; /* gives credit back */
+    last->completed = hmci_request_on_completed; /* gives credit back */
     last->quiet = true;
   }
 }
@@ -344,7 +210,7 @@ static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
   if (request->posted) {
     count--;
     hmci_operation_t *before = count ? &request->chain[request->count - 2] : NULL;
-    if (before) before->completed = on_completed;
+    if (before) before->completed = hmci_request_on_completed;
     request->parked = (hmci_parked_t){
         .operations = hmci_request_last(request), .count = 1, .before = before, .charged = &request->charged};
     hmci_list_init(&request->parked.link);
@@ -384,7 +250,7 @@ static void count_start(hmc_request_t *request, const hmci_start_t *what) {
   request->begun = hmci_now();
   hmci_operation_t *last = hmci_request_last(request);
   if (last->completed) return;
-  last->completed = on_completed;
+  last->completed = hmci_request_on_completed;
   last->quiet = true;
 }
 
@@ -433,7 +299,7 @@ static void watch_last(hmc_request_t *request) {
   hmci_operation_t *last = hmci_request_last(request);
   last->owner = request;
   last->waitset = &request->context->waitset;
-  if (request->callback || request->tells || request->parent) last->completed = on_completed;
+  if (request->callback || request->tells || request->parent) last->completed = hmci_request_on_completed;
 }
 
 void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind) {
@@ -442,7 +308,7 @@ void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind
 }
 
 void hmci_request_started(hmc_request_t *request) {
-  if (request->tells) tell(request);
+  if (request->tells) hmci_request_report_event(request);
   atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
                                                                              who gives it out as an event */
 }
@@ -495,7 +361,7 @@ static hmc_status_t make_chain(hmc_request_t *request, const hmci_start_t *what,
   watch_last(request);
   hmci_operation_t *first = &request->chain[0];
   first->owner = request;
-  if (request->fetched) first->completed = on_completed;
+  if (request->fetched) first->completed = hmci_request_on_completed;
   post(request);
   count_start(request, what);
   return HMC_SUCCESS;
@@ -588,8 +454,8 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
   whole->group = group;
   watch_last(whole);
   if (whole->count > 1) {
-    hmci_request_last(whole)->completed = on_completed;
-    whole->chain[0].completed = on_completed;
+    hmci_request_last(whole)->completed = hmci_request_on_completed;
+    whole->chain[0].completed = hmci_request_on_completed;
     whole->posted = true;
     whole->parked = (hmci_parked_t){.operations = &whole->chain[1],
                                     .count = whole->count - 1,
@@ -630,10 +496,10 @@ hmc_status_t hmci_request_start_group(const hmci_start_t *starts, uint32_t count
     one.parent = whole;
     whole->length += one.length;
     if (status == HMC_SUCCESS) status = start_request(&one, &group->parts[i]);
-    if (!group->parts[i]) end_part(whole, status); /* it did not start, nor do those behind it */
+    if (!group->parts[i]) hmci_request_end_part(whole, status); /* it did not start, nor do those behind it */
   }
   *out = whole;
-  end_part(whole, status);
+  hmci_request_end_part(whole, status);
   for (uint32_t i = 1; lost && i < whole->count; i++) hmci_operation_complete(&whole->chain[i], status);
   hmci_request_started(whole);
   return HMC_SUCCESS; /* a failure is the request's own status */
@@ -714,5 +580,5 @@ void hmc_request_free(hmc_request_t *request) {
   if (request->working) hmci_work_leave(&request->work);
   free_group(request);
   if (request->tells) hmci_event_drop(&request->context->events, &request->event);
-  if (!request->callback || settle_callback(request)) hmci_request_give(request);
+  if (!request->callback || hmci_request_await_callback(request)) hmci_request_give(request);
 }

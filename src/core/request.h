@@ -14,9 +14,9 @@ typedef enum hmci_checksum_phase {
 } hmci_checksum_phase_t;
 
 typedef struct hmci_checksum {
-  hmci_list_t link; /* context->checksums; off it: somebody is completing the request */
+  hmci_list_t link; /* context->checksum.list; off it: somebody is completing the request */
   hmci_checksum_phase_t phase;
-  bool due;        /* checksum_lock; data or rest are complete */
+  bool due;        /* checksum.lock; data or rest are complete */
   uint32_t index;  /* what comes next: piece, */
   uint64_t offset; /* and place in it */
   uint32_t crc;    /* of the slice in question, on this side */
@@ -24,7 +24,7 @@ typedef struct hmci_checksum {
 
 /* What a request waits for before it begins (delay.c). */
 typedef struct hmci_delay {
-  hmci_list_t link;              /* context->delays, or empty: it has begun, or ended */
+  hmci_list_t link;              /* context->delay.list, or empty: it has begun, or ended */
   hmc_memory_event_t *events[2]; /* NULL: none, or it has come */
 } hmci_delay_t;
 
@@ -56,7 +56,7 @@ struct hmc_request {
   bool freeing; /* hmc_request_free calls its callback */
   hmc_completion_callback_t callback;
   void *user;
-  hmci_list_t due; /* context->callbacks */
+  hmci_list_t due; /* context->callback.due */
   bool tells;      /* its completion is an event */
   hmci_poll_event_t event;
   _Atomic uint32_t event_parts; /* what is left to happen before: the completion, and the end of its starting */
@@ -124,8 +124,19 @@ void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *op
 void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind);
 /* Its start is over: from here on it may be ended by others and, after a callback, be gone. */
 void hmci_request_started(hmc_request_t *request);
-/* Starts the chain of a request whose event has come, or ends it. With delay_lock held. */
+/* Starts the chain of a request whose event has come, or ends it. With delay.lock held. */
 void hmci_request_begin(hmc_request_t *request);
+
+/* request_callback.c */
+/* One of the two things has happened that must have before the request is returned as an event. */
+void hmci_request_report_event(hmc_request_t *request);
+/* An operation of a request is about to be complete; as hmci_operation_t's `completed`. */
+void hmci_request_on_completed(hmci_operation_t *operation);
+/* A part of a group is complete, or all have been started. */
+void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status);
+/* A request is about to be freed: its callback has been called when this returns. False: the thread that runs the
+ * callback gives it back. */
+bool hmci_request_await_callback(hmc_request_t *request);
 
 /* request_list.c */
 /* A request, listed and about to be started; NULL, with a text. */

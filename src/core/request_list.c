@@ -233,9 +233,9 @@ void hmci_requests_close(hmc_context_t *context) {
 void hmci_requests_destroy(hmc_context_t *context) {
   hmci_requests_await_users(context, NULL);
   hmci_loop_clear_timer(context->loop, &context->request_timer);
-  hmci_loop_clear_timer(context->loop, &context->callback_timer);
-  hmci_loop_clear_timer(context->loop, &context->checksum_timer);
-  hmci_loop_clear_timer(context->loop, &context->delay_timer);
+  hmci_loop_clear_timer(context->loop, &context->callback.timer);
+  hmci_loop_clear_timer(context->loop, &context->checksum.timer);
+  hmci_loop_clear_timer(context->loop, &context->delay.timer);
   int event = atomic_load(&context->waitset.event);
   if (event >= 0) close(event);
   for (int i = 0; i < HMCI_SHARDS; i++) {

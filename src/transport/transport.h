@@ -310,7 +310,7 @@ typedef struct hmci_transport_ops {
   void (*explain)(void *connection, char *text, size_t size);
   /* A word that is 0 once one of the ends has closed or lost the connection, sooner than this end's core hears of it;
    * stays until connection_close. NULL: there is none. */
-  const _Atomic uint32_t *(*link_word)(void *connection);
+  const _Atomic uint32_t *(*connected_word)(void *connection);
 
   /* The owner's side: what a peer needs to reach the region (rides in the answer to its opening). In the loop's
    * thread. */

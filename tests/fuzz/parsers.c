@@ -53,7 +53,7 @@ static void read_stream(input_t *input) {
 }
 
 static void read_ticket(input_t *input) {
-  uint8_t *hello = copy_of(input, HMCI_TICKET_HELLO), *verdict = copy_of(input, HMCI_TICKET_VERDICT);
+  uint8_t *hello = copy_of(input, HMCI_TICKET_HELLO), *verdict = copy_of(input, HMCI_TICKET_ANSWER);
   hmci_ticket_t ticket;
   hmci_ticket_read(hello, &ticket);
   hmci_ticket_judged(verdict);

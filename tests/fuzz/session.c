@@ -40,7 +40,7 @@ static void say_hello(hmc_peer_t *peer, input_t *input) {
   size_t size;
   const uint8_t *body = take_some(input, 1000, &size);
   hmci_reader_t reader = {.data = body, .size = size};
-  hmci_hello_read(peer, &reader, offers, offered);
+  hmci_handshake_read_hello(peer, &reader, offers, offered);
   for (size_t i = 0; i < hmci_transport_count; i++) {
     const hmci_transport_slot_t *slot = &context->transports[i];
     if (offered[i] && slot->state) slot->ops->reachable(slot->state, &offers[i]);

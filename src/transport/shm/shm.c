@@ -180,7 +180,7 @@ static void explain(void *block, char *text, size_t size) {
   }
 }
 
-static const _Atomic uint32_t *link_word(void *block) {
+static const _Atomic uint32_t *connected_word(void *block) {
   shm_connection_t *connection = block;
   return &connection->accesses->open;
 }
@@ -243,7 +243,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,
-    .link_word = link_word,
+    .connected_word = connected_word,
     .region_export = hmci_shm_region_export,
     .region_revoke = hmci_shm_region_revoke,
     .lease_revoke = hmci_shm_lease_revoke,

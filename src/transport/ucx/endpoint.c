@@ -65,7 +65,7 @@ static void pipe_close(hmci_pipe_t *base) {
     hmci_ucx_endpoint_close(worker, pipe->endpoint);
     hmci_ucx_worker_linger(worker);
   }
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
   close(base->descriptor);
   free(pipe);
@@ -175,7 +175,7 @@ hmc_status_t hmci_ucx_pipe_connect(hmci_ucx_pipe_t *pipe, hmci_ucx_end_t peer, c
   } else {
     pipe->endpoint = NULL;
   }
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
   if (status == UCS_OK) return HMC_SUCCESS;
   return hmci_fail(HMC_UNSUPPORT, "UCX finds no way to the peer (%s): see UCX_TLS and UCX_NET_DEVICES at both ends",

@@ -66,8 +66,8 @@ bool hmci_ucx_stranger_claim(hmci_ucx_worker_t *worker, ucp_ep_h endpoint) {
   return true;
 }
 
-/* Closing polls, which may bury others in the meantime: so each time from the start. */
-void hmci_ucx_strangers_bury(hmci_ucx_worker_t *worker) {
+/* Closing polls, which may close others in the meantime: so each time from the start. */
+void hmci_ucx_strangers_close_dead(hmci_ucx_worker_t *worker) {
   hmci_list_t *link = worker->strangers.next;
   while (link != &worker->strangers) {
     stranger_t *stranger = HMCI_CONTAINER(link, stranger_t, link);
@@ -178,7 +178,7 @@ hmc_status_t hmci_ucx_worker_listen(hmci_ucx_worker_t *worker, const struct sock
   listener_t *listener = find_listener(worker, &address);
   if (!listener) status = make_listener(worker, &address, &listener);
   if (status == HMC_SUCCESS) *port = listener->port;
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
   return status;
 }

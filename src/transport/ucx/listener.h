@@ -24,7 +24,7 @@ bool hmci_ucx_stranger_claim(hmci_ucx_worker_t *worker, ucp_ep_h endpoint);
 /* The stranger, if it is one, is to go; closed after UCX's callback. */
 void hmci_ucx_stranger_refuse(hmci_ucx_worker_t *worker, ucp_ep_h endpoint);
 /* Closes those that are to go. */
-void hmci_ucx_strangers_bury(hmci_ucx_worker_t *worker);
+void hmci_ucx_strangers_close_dead(hmci_ucx_worker_t *worker);
 /* UCX's error handler of all endpoints; `worker` is the argument. The endpoint's pipe fails. */
 void hmci_ucx_worker_on_error(void *worker, ucp_ep_h endpoint, ucs_status_t status);
 

@@ -53,7 +53,7 @@ void hmci_ucx_pipe_set_reader(hmci_ucx_pipe_t *pipe, hmci_watch_t *reader, bool 
   pipe->reader = reader;
   pipe->stubborn = stubborn;
   if (has_news(pipe)) make_ready(pipe);
-  hmci_ucx_worker_settle(pipe->worker);
+  hmci_ucx_worker_update(pipe->worker);
   pthread_mutex_unlock(&pipe->worker->lock);
 }
 
@@ -69,7 +69,7 @@ void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe) {
   pipe->attended++;
   worker->drivers++;
   hmci_list_remove(&pipe->ready);
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
 }
 
@@ -79,7 +79,7 @@ void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe) {
   pipe->attended--;
   worker->drivers--;
   if (has_news(pipe)) make_ready(pipe);
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
 }
 
@@ -400,7 +400,7 @@ ssize_t hmci_ucx_pipe_receive(hmci_pipe_t *base, const struct iovec *parts, int 
   size_t done = pipe->sink_done;
   if (pipe->taken - pipe->credited >= HMCI_UCX_WINDOW / 4 && !pipe->failed) say(pipe, HMCI_UCX_CREDIT);
   bool failed = pipe->failed;
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
   if (done) return (ssize_t)done;
   errno = failed ? ECONNRESET : EAGAIN;

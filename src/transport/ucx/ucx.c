@@ -420,7 +420,7 @@ static void region_revoke(void *block, hmci_region_view_t *region) {
     pthread_mutex_lock(&worker->lock);
     hmci_ucx_pipe_tell(connection->request_pipe, HMCI_UCX_REVOKED, (uint64_t)region->id << 32 | region->generation,
                        NULL, 0);
-    hmci_ucx_worker_settle(worker);
+    hmci_ucx_worker_update(worker);
     pthread_mutex_unlock(&worker->lock);
   }
   hmci_ucx_lane_forget(&connection->lane, region);

@@ -23,7 +23,7 @@ bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker) {
   bool moved = worker->ucx->ucp_worker_progress(worker->handle) != 0;
   if (worker->fabric && atomic_load(&worker->fabric->busy)) moved |= hmci_ucx_lanes_poll(worker->fabric);
   if (!moved) return false;
-  if (worker->has_dead) hmci_ucx_strangers_bury(worker);
+  if (worker->has_dead) hmci_ucx_strangers_close_dead(worker);
   worker->armed = false;
   worker->moves++;
   return true;
@@ -69,7 +69,7 @@ bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker) {
   return worker->armed;
 }
 
-void hmci_ucx_worker_settle(hmci_ucx_worker_t *worker) {
+void hmci_ucx_worker_update(hmci_ucx_worker_t *worker) {
   if (worker->stepping) return;
   /* A thread that leaves the worker to the loop arms it where it can: the loop sleeps on then. */
   int tries = hmci_loop_is_held(worker->loop) ? 0 : ARM_TRIES;
@@ -89,7 +89,7 @@ void hmci_ucx_worker_want(hmci_ucx_worker_t *worker) {
   pthread_mutex_lock(&worker->lock);
   worker->wanted = true;
   worker->wishes++;
-  hmci_ucx_worker_settle(worker);
+  hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
 }
 

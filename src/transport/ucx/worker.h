@@ -73,7 +73,7 @@ bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker);
  * it was armed, and UCX does not look whether something came just before. */
 bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker);
 /* With `lock` held: restores the invariants. Does nothing while the loop is in its round, which ends with it. */
-void hmci_ucx_worker_settle(hmci_ucx_worker_t *worker);
+void hmci_ucx_worker_update(hmci_ucx_worker_t *worker);
 /* Something is under way that nobody waits for: the loop is to look after it. */
 void hmci_ucx_worker_want(hmci_ucx_worker_t *worker);
 /* The same, but within 200 us and not at once: whoever starts several operations and waits for one after the other is

@@ -196,7 +196,7 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
     if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
   }
   free_request(connection, request);
-  if (operation) hmci_verbs_queue_settle(connection, operation);
+  if (operation) hmci_verbs_queue_try_complete(connection, operation);
   return HMC_SUCCESS;
 }
 

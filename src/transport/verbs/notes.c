@@ -52,7 +52,7 @@ static void flush(verbs_connection_t *connection) {
   }
 }
 
-void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *note) {
+void hmci_verbs_notes_send(verbs_connection_t *connection, const verbs_note_t *note) {
   if (!connection->pipe || connection->cut || connection->failed) return;
   uint32_t needed = connection->out_size + VERBS_NOTE;
   if (needed > connection->out_room) {
@@ -77,7 +77,7 @@ static void answer_query(verbs_connection_t *connection, const verbs_note_t *que
   hmc_status_t status =
       host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
   if (status == HMC_SUCCESS) host->region_release(host, region);
-  hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
+  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
 }
 
 /* What the peer's adapter wrote is in place: it has seen that before it asked. */
@@ -89,7 +89,7 @@ static void answer_settle(verbs_connection_t *connection, const verbs_note_t *no
     if (region->ops->settle) status = region->ops->settle(region->memory.device);
     host->region_release(host, region);
   }
-  hmci_verbs_link_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = note->number, .status = status});
+  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = note->number, .status = status});
 }
 
 static void take_note(verbs_connection_t *connection, const verbs_note_t *note) {
@@ -136,7 +136,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   return false; /* links are quiet: no reason to spin */
 }
 
-hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *pipe) {
+hmc_status_t hmci_verbs_notes_open(verbs_connection_t *connection, hmci_pipe_t *pipe) {
   connection->watch.ready = on_ready;
   connection->pipe = pipe;
   hmc_status_t status = hmci_loop_add(connection->transport->host->loop, &connection->watch, pipe->descriptor, EPOLLIN);
@@ -144,7 +144,7 @@ hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *p
   return status;
 }
 
-void hmci_verbs_link_close(verbs_connection_t *connection) {
+void hmci_verbs_notes_close(verbs_connection_t *connection) {
   if (!connection->pipe) return;
   hmci_loop_remove(connection->transport->host->loop, &connection->watch);
   connection->pipe->close(connection->pipe);

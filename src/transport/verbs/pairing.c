@@ -74,7 +74,7 @@ static hmc_status_t begin_round(verbs_rail_t *rail) {
   rail->peer_gone = rail->recalled = false;
   verbs_note_t note = {.type = VERBS_CONNECT, .rail = (uint8_t)rail->index};
   hmci_verbs_pair_describe(rail, &note);
-  hmci_verbs_link_send(rail->connection, &note);
+  hmci_verbs_notes_send(rail->connection, &note);
   return HMC_SUCCESS;
 }
 
@@ -136,7 +136,7 @@ static void take_connected(verbs_rail_t *rail, const verbs_note_t *note) {
 
 void hmci_verbs_pairing_proven(verbs_rail_t *rail) {
   verbs_note_t ready = {.type = VERBS_READY, .rail = (uint8_t)rail->index, .epoch = rail->epoch};
-  hmci_verbs_link_send(rail->connection, &ready);
+  hmci_verbs_notes_send(rail->connection, &ready);
   come_up(rail);
 }
 
@@ -180,20 +180,20 @@ static void take_connect(verbs_rail_t *rail, const verbs_note_t *note) {
     verbs_note_t refusal = {.type = VERBS_REFUSED, .rail = (uint8_t)rail->index, .epoch = note->epoch};
     snprintf(refusal.text, sizeof refusal.text, "%.180s", hmc_last_error());
     hmci_verbs_pair_destroy(rail);
-    hmci_verbs_link_send(rail->connection, &refusal);
+    hmci_verbs_notes_send(rail->connection, &refusal);
     return;
   }
   rail->phase = VERBS_CONNECTING;
   verbs_note_t answer = {.type = VERBS_CONNECTED, .rail = (uint8_t)rail->index};
   hmci_verbs_pair_describe(rail, &answer);
-  hmci_verbs_link_send(rail->connection, &answer);
+  hmci_verbs_notes_send(rail->connection, &answer);
 }
 
 /* ---- ends of queue pairs ----------------------------------------------------------------------------------------- */
 
 static void say_broken(const verbs_rail_t *rail) {
   verbs_note_t broken = {.type = VERBS_BROKEN, .rail = (uint8_t)rail->index, .epoch = rail->epoch};
-  hmci_verbs_link_send(rail->connection, &broken);
+  hmci_verbs_notes_send(rail->connection, &broken);
 }
 
 void hmci_verbs_pairing_break(verbs_rail_t *rail, bool failure) {

@@ -329,7 +329,7 @@ void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t st
   if (!hmci_operation_is_complete(operation)) {
     operation->chained = false;
     hmci_verbs_queue_stop(connection, operation, status);
-    if (!hmci_verbs_queue_settle(connection, operation)) let_go(connection, operation);
+    if (!hmci_verbs_queue_try_complete(connection, operation)) let_go(connection, operation);
     hmci_verbs_settle(connection->transport);
   }
   pthread_mutex_unlock(&connection->transport->lock);

@@ -85,11 +85,11 @@ static bool settle_bytes(verbs_connection_t *connection, hmci_operation_t *opera
                        .number = ask_owner(connection, state),
                        .region = operation->remote->id,
                        .generation = operation->remote->generation};
-  hmci_verbs_link_send(connection, &note);
+  hmci_verbs_notes_send(connection, &note);
   return false;
 }
 
-bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation) {
+bool hmci_verbs_queue_try_complete(verbs_connection_t *connection, hmci_operation_t *operation) {
   verbs_state_t *state = hmci_verbs_state(operation);
   if (!state->posted || state->outstanding || operation->chained) return false;
   if (state->error == HMC_SUCCESS && !is_visible(connection, operation)) return false;
@@ -105,7 +105,7 @@ bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *o
   next->chained = false;
   if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, next, status);
   hmci_verbs_touch(connection);
-  hmci_verbs_queue_settle(connection, next);
+  hmci_verbs_queue_try_complete(connection, next);
   return true;
 }
 
@@ -116,7 +116,7 @@ void hmci_verbs_queue_visible(verbs_connection_t *connection) {
     if (!hmci_verbs_state(operation)->posted && !operation->chained) return; /* nor is anything behind it */
     /* What completes takes with it, at most, those chained to it, which come right after. */
     hmci_list_t *before = link->previous;
-    link = hmci_verbs_queue_settle(connection, operation) ? before->next : link->next;
+    link = hmci_verbs_queue_try_complete(connection, operation) ? before->next : link->next;
   }
 }
 
@@ -149,7 +149,7 @@ void hmci_verbs_queue_ask(verbs_connection_t *connection, hmci_operation_t *oper
       .generation = operation->remote->generation,
       .rights = operation->kind == HMCI_PUT ? HMC_REMOTE_WRITE : HMC_REMOTE_READ,
   };
-  hmci_verbs_link_send(connection, &note);
+  hmci_verbs_notes_send(connection, &note);
 }
 
 void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question, hmc_status_t status) {
@@ -164,7 +164,7 @@ void hmci_verbs_queue_answered(verbs_connection_t *connection, uint32_t question
     } else {
       hmci_verbs_queue_stop(connection, operation, status == HMC_SUCCESS ? HMC_ERROR : status);
     }
-    hmci_verbs_queue_settle(connection, operation);
+    hmci_verbs_queue_try_complete(connection, operation);
     return;
   }
 }
@@ -191,7 +191,7 @@ void hmci_verbs_queue_fail(verbs_connection_t *connection, hmc_status_t status) 
     hmci_verbs_message_detach(connection, operation);
     operation->chained = false;
     hmci_verbs_state(operation)->outstanding = 0; /* nothing is in the hardware's hands any more */
-    hmci_verbs_queue_settle(connection, operation);
+    hmci_verbs_queue_try_complete(connection, operation);
   }
 }
 
@@ -383,7 +383,7 @@ static void post_operations(verbs_connection_t *connection) {
     connection->current = operation;
     if (!hmci_verbs_queue_post(connection, operation)) break;
     connection->current = next && next->chained && !is_held(connection, next) ? next : NULL;
-    hmci_verbs_queue_settle(connection, operation); /* one that had nothing to post */
+    hmci_verbs_queue_try_complete(connection, operation); /* one that had nothing to post */
   }
 }
 

@@ -54,8 +54,8 @@ void hmci_verbs_region_revoke(void *block, hmci_region_view_t *region) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
   pthread_mutex_lock(&transport->lock);
-  hmci_verbs_link_send(connection,
-                       &(verbs_note_t){.type = VERBS_REVOKED, .region = region->id, .generation = region->generation});
+  hmci_verbs_notes_send(connection,
+                        &(verbs_note_t){.type = VERBS_REVOKED, .region = region->id, .generation = region->generation});
   for (uint32_t i = 0; i < transport->device_count; i++) {
     if (transport->devices[i].started) hmci_verbs_memory_drop(&transport->devices[i], region);
   }

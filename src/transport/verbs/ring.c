@@ -160,7 +160,7 @@ static void retire(verbs_rail_t *rail, bool done) {
   if (entry.kind == VERBS_ENTRY_STRIPE) retire_stripe(rail, &entry, done);
   if (entry.slot) hmci_verbs_slot_give(rail->connection->transport, entry.slot);
   if (entry.kind == VERBS_ENTRY_FLUSH && done) take_flush(rail, count);
-  if (tells) hmci_verbs_queue_settle(rail->connection, entry.operation);
+  if (tells) hmci_verbs_queue_try_complete(rail->connection, entry.operation);
 }
 
 static void retire_to(verbs_rail_t *rail, uint32_t count, bool done) {

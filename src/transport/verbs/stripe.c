@@ -101,7 +101,7 @@ static bool hand_out_lost(verbs_connection_t *connection, verbs_rail_t *rail, co
     }
   } else if (status != HMC_IN_PROGRESS) {
     hmci_verbs_queue_stop(connection, operation, status);
-    if (operation != current) hmci_verbs_queue_settle(connection, operation);
+    if (operation != current) hmci_verbs_queue_try_complete(connection, operation);
   }
   *room = status != HMC_IN_PROGRESS;
   return *room;

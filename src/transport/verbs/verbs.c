@@ -202,7 +202,7 @@ static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
   pthread_mutex_lock(&connection->transport->lock);
   hmc_status_t status = purpose != 0 || connection->pipe || connection->role != HMCI_ACCEPTED
                             ? hmci_fail(HMC_CORRUPT, "a link of verbs came twice")
-                            : hmci_verbs_link_open(connection, pipe);
+                            : hmci_verbs_notes_open(connection, pipe);
   pthread_mutex_unlock(&connection->transport->lock);
   return status;
 }
@@ -255,7 +255,7 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
   if (status == HMC_SUCCESS) status = transport->host->dial(transport->host, connection, 0, deadline, &pipe);
   if (status != HMC_SUCCESS) return status;
   pthread_mutex_lock(&transport->lock);
-  status = hmci_verbs_link_open(connection, pipe);
+  status = hmci_verbs_notes_open(connection, pipe);
   if (status != HMC_SUCCESS) {
     pipe->close(pipe);
     goto out;
@@ -271,7 +271,7 @@ out:
 static void connection_close(void *block) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;
-  hmci_verbs_link_close(connection);
+  hmci_verbs_notes_close(connection);
   for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_loop_clear_timer(transport->host->loop, &connection->rails[i].retry);
   pthread_mutex_lock(&transport->lock);
   for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_verbs_rail_close(&connection->rails[i]);

@@ -390,9 +390,9 @@ void hmci_verbs_pair_destroy(verbs_rail_t *rail);
 void hmci_verbs_pair_describe(const verbs_rail_t *rail, verbs_note_t *note);
 
 /* notes.c */
-hmc_status_t hmci_verbs_link_open(verbs_connection_t *connection, hmci_pipe_t *pipe);
-void hmci_verbs_link_close(verbs_connection_t *connection); /* without the lock */
-void hmci_verbs_link_send(verbs_connection_t *connection, const verbs_note_t *note);
+hmc_status_t hmci_verbs_notes_open(verbs_connection_t *connection, hmci_pipe_t *pipe);
+void hmci_verbs_notes_close(verbs_connection_t *connection); /* without the lock */
+void hmci_verbs_notes_send(verbs_connection_t *connection, const verbs_note_t *note);
 
 /* pairing.c */
 /* Adds a rail between two GIDs, whose place in the offers is known; at the dialling end. */
@@ -454,7 +454,7 @@ bool hmci_verbs_queue_is_waiting(const verbs_connection_t *connection);
 /* Posts what can be posted. */
 void hmci_verbs_queue_pump(verbs_connection_t *connection);
 /* Completes the operation where nothing is left to wait for; true when it has. */
-bool hmci_verbs_queue_settle(verbs_connection_t *connection, hmci_operation_t *operation);
+bool hmci_verbs_queue_try_complete(verbs_connection_t *connection, hmci_operation_t *operation);
 /* The operation is not to go on: no more of it is posted, and it ends with that status once nothing is outstanding
  * (settle). */
 void hmci_verbs_queue_stop(verbs_connection_t *connection, hmci_operation_t *operation, hmc_status_t status);
