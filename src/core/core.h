@@ -270,7 +270,7 @@ struct hmc_peer {
   hmci_connection_t *connection;
   char *refused[HMCI_TRANSPORTS]; /* why not this one; NULL for the one taken and those behind it */
 
-  /* Routes by a second transport (peer_second.c). `first`: of a peer that no program sees, the one that it belongs to;
+  /* Routes by a second transport (route.c). `first`: of a peer that no program sees, the one that it belongs to;
    * constant from its publication on, NULL of all others. */
   hmc_peer_t *first;
   hmc_peer_t *second;          /* context->lock; the one that belongs to this one, or NULL */
@@ -324,7 +324,7 @@ static inline const hmc_peer_t *hmci_peer_known(const hmc_peer_t *peer) { return
 /* Takes a channel whose handshake is over into the loop. A connection that was lost before is a peer that is gone. */
 hmc_status_t hmci_peer_publish(hmc_peer_t *peer);
 
-/* peer_second.c */
+/* peer_state.c, route.c */
 /* The second peer, while the first one is not closed; NULL. */
 hmc_peer_t *hmci_peer_second(const hmc_peer_t *peer);
 /* Makes `second` the second peer of `first`: HMC_STALE where that has one or is being closed. */
@@ -343,8 +343,11 @@ bool hmci_remote_is_direct(const hmc_remote_t *remote, hmc_memory_kind_t kind, h
 /* Gives a handle that was just made the way to the region's memory that a second transport has, where the first one
  * has none. What does not work leaves the handle as it is. */
 void hmci_remote_choose(hmc_remote_t *remote, uint64_t deadline);
-/* Closes the second handle to the region. */
+/* Closes the second handle to the region; and takes a handle out of its peer's list and closes it. */
 void hmci_remote_unchoose(hmc_remote_t *remote);
+void hmci_remote_drop(hmc_remote_t *remote);
+/* Gives a reference back. */
+void hmci_remote_release(hmc_remote_t *remote);
 
 /* ---- the handshake and the session -------------------------------------------------------------------------------- */
 
@@ -416,7 +419,7 @@ hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_
 hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,
                                  hmci_found_t *found);
 /* Lets those who ask look whether they are to give up. */
-void hmci_session_stir(hmc_peer_t *peer);
+void hmci_peer_stir(hmc_peer_t *peer);
 
 /* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. */
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],

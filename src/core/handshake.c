@@ -126,3 +126,14 @@ hmc_status_t hmci_stream_pipe(const hmc_context_t *context, hmci_secure_t *strea
   if (status == HMC_SUCCESS) hmci_secure_detach(stream);
   return status;
 }
+
+hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation) {
+  hmc_peer_t *found = NULL;
+  pthread_mutex_lock(&context->lock);
+  for (hmci_member_t *at = NULL; (at = hmci_table_next(&context->tokens, token, at));) {
+    hmc_peer_t *peer = HMCI_CONTAINER(at, hmc_peer_t, by_token);
+    if (peer->incarnation == incarnation && peer->connection) found = peer;
+  }
+  pthread_mutex_unlock(&context->lock);
+  return found;
+}

@@ -176,17 +176,6 @@ static hmc_status_t take_ready(handshake_t *handshake, hmci_reader_t *reader) {
   return HMC_SUCCESS;
 }
 
-hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation) {
-  hmc_peer_t *found = NULL;
-  pthread_mutex_lock(&context->lock);
-  for (hmci_member_t *at = NULL; (at = hmci_table_next(&context->tokens, token, at));) {
-    hmc_peer_t *peer = HMCI_CONTAINER(at, hmc_peer_t, by_token);
-    if (peer->incarnation == incarnation && peer->connection) found = peer;
-  }
-  pthread_mutex_unlock(&context->lock);
-  return found;
-}
-
 static hmc_status_t take_stream(handshake_t *handshake, hmci_reader_t *reader) {
   hmc_context_t *context = handshake->context;
   hmci_channel_t *channel = &handshake->peer->channel;

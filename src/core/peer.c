@@ -129,13 +129,6 @@ hmc_status_t hmci_peer_publish(hmc_peer_t *peer) {
 
 /* ---- the session in the loop ------------------------------------------------------------------------------------- */
 
-void hmci_peer_watch_for_room(hmc_peer_t *peer) {
-  bool blocked = hmci_channel_is_blocked(&peer->channel);
-  if (blocked == peer->watched_out) return;
-  peer->watched_out = blocked;
-  hmci_loop_modify(peer->context->loop, &peer->watch, EPOLLIN | EPOLLRDHUP | (blocked ? EPOLLOUT : 0));
-}
-
 static bool on_session(hmci_watch_t *watch, uint32_t events) {
   hmc_peer_t *peer = HMCI_CONTAINER(watch, hmc_peer_t, watch);
   if (!events) return false;

@@ -278,3 +278,11 @@ size_t hmc_region_size(const hmc_region_t *region) { return region ? region->vie
 hmc_memory_t hmc_region_memory(const hmc_region_t *region) {
   return region ? region->view.memory : (hmc_memory_t){HMC_MEMORY_DEFAULT, 0};
 }
+
+void hmci_regions_close(hmc_context_t *context) {
+  for (uint32_t id = 1; id < context->region_room; id++) {
+    if (context->regions[id].region) hmci_region_destroy(context->regions[id].region);
+  }
+  free(context->regions);
+  hmci_table_close(&context->region_names);
+}

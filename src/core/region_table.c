@@ -119,11 +119,3 @@ hmc_region_t *hmci_region_locate(hmc_context_t *context, uint64_t address, uint6
   pthread_mutex_unlock(&context->region_lock);
   return region;
 }
-
-void hmci_regions_close(hmc_context_t *context) {
-  for (uint32_t id = 1; id < context->region_room; id++) {
-    if (context->regions[id].region) hmci_region_destroy(context->regions[id].region);
-  }
-  free(context->regions);
-  hmci_table_close(&context->region_names);
-}

@@ -1,4 +1,4 @@
-/* Remote regions: the peers' regions as seen from here. */
+/* Remote regions: the peers' regions as seen from here. They are opened in remote_open.c. */
 #include "core.h"
 
 #include <stdio.h>
@@ -43,126 +43,28 @@ hmc_status_t hmci_remote_check_name(const char *name) {
                    HMC_REGION_NAME_SIZE - 1);
 }
 
-hmc_status_t hmci_remote_open(hmc_peer_t *peer, const char *name, uint64_t deadline, hmc_remote_t **out) {
-  hmci_found_t found;
-  hmc_status_t status = hmci_session_lookup(peer, name, deadline, &found);
-  if (status == HMC_SUCCESS) status = hmci_remote_create(peer, name, &found, deadline, out);
-  if (status == HMC_SUCCESS) hmci_remote_choose(*out, deadline);
-  return status;
-}
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
-hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **out) {
-  if (!peer || !name || !out) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_open: peer, name or remote is NULL");
-  hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  hmc_status_t status = hmci_remote_check_name(name);
-  if (status == HMC_SUCCESS) status = hmci_context_check_waiting(context, "hmc_remote_open");
-  return status == HMC_SUCCESS ? hmci_remote_open(peer, name, hmci_context_deadline(context, timeout_ms), out) : status;
-}
-
-/* ---- by address -------------------------------------------------------------------------------------------------- */
-
-enum { DIRECTORY_MOST = 4096 }; /* entries of a peer's directory; at that it begins again */
-
-static void release(hmc_remote_t *remote) {
-  if (atomic_fetch_sub(&remote->references, 1) > 1) return;
+void hmci_remote_drop(hmc_remote_t *remote) {
   pthread_mutex_lock(&remote->peer->lock);
   hmci_list_remove(&remote->link);
   pthread_mutex_unlock(&remote->peer->lock);
   hmci_remote_destroy(remote);
 }
 
-/* Takes an entry out of the directory, whose reference is the caller's then. With the peer's lock held. */
-static void forget(hmc_peer_t *peer, hmc_remote_t *remote) {
-  hmci_intervals_remove(&peer->directory, &remote->place);
-  peer->directory_count--;
+void hmci_remote_unchoose(hmc_remote_t *remote) {
+  hmc_remote_t *second = remote->second;
+  if (remote->first) remote->first->second = NULL; /* its peer is being closed */
+  if (!second) return;
+  remote->second = NULL;
+  second->first = NULL;
+  hmci_remote_drop(second);
 }
 
-static bool is_stale(const hmc_remote_t *remote) {
-  if (atomic_load(&remote->view.stale)) return true;
-  if (remote->second && atomic_load(&remote->second->view.stale)) return true;
-  return remote->generation && atomic_load(remote->generation) != remote->view.generation;
+void hmci_remote_release(hmc_remote_t *remote) {
+  if (atomic_fetch_sub(&remote->references, 1) > 1) return;
+  hmci_remote_drop(remote);
 }
-
-/* An entry that holds these bytes, with a reference; one whose region has ended goes. */
-static hmc_remote_t *find_known(hmc_peer_t *peer, uint64_t address, uint64_t bytes) {
-  hmc_remote_t *found = NULL;
-  for (bool looking = true; looking;) {
-    hmc_remote_t *ended = NULL;
-    pthread_mutex_lock(&peer->lock);
-    hmci_interval_t *place = hmci_intervals_find(peer->directory, address, address + bytes);
-    found = place ? HMCI_CONTAINER(place, hmc_remote_t, place) : NULL;
-    if (found && is_stale(found)) ended = found;
-    if (ended) {
-      forget(peer, ended);
-    } else if (found) {
-      atomic_fetch_add(&found->references, 1);
-    }
-    pthread_mutex_unlock(&peer->lock);
-    if (ended) release(ended);
-    looking = ended;
-  }
-  return found;
-}
-
-/* Makes room in a full directory: its entries stay with those who use them. */
-static void empty_directory(hmc_peer_t *peer) {
-  hmc_remote_t *remote = NULL;
-  do {
-    pthread_mutex_lock(&peer->lock);
-    bool full = peer->directory && (remote || peer->directory_count >= DIRECTORY_MOST);
-    remote = full ? HMCI_CONTAINER(peer->directory, hmc_remote_t, place) : NULL;
-    if (remote) forget(peer, remote);
-    pthread_mutex_unlock(&peer->lock);
-    if (remote) release(remote);
-  } while (remote);
-}
-
-hmc_status_t hmci_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline, hmc_remote_t **out,
-                              uint64_t *offset) {
-  hmci_found_t found;
-  char name[HMC_REGION_NAME_SIZE];
-  if (!bytes || bytes > UINT64_MAX - address)
-    return hmci_fail(HMC_INVALID_CONFIG, "no region holds %llu B at 0x%llx", (unsigned long long)bytes,
-                     (unsigned long long)address);
-  hmc_remote_t *remote = find_known(peer, address, bytes);
-  if (remote) {
-    *offset = address - remote->place.start;
-    *out = remote;
-    return HMC_SUCCESS;
-  }
-  hmc_status_t status = hmci_session_locate(peer, address, bytes, deadline, &found);
-  if (status != HMC_SUCCESS) return status;
-  if (found.offset > address || !hmci_range_fits(found.offset, bytes, found.view.size))
-    return hmci_fail(HMC_CORRUPT, "%s describes a region that does not hold 0x%llx", peer->where,
-                     (unsigned long long)address);
-  snprintf(name, sizeof name, found.name[0] ? "%s" : "%s#%u", found.name, found.view.id);
-  status = hmci_remote_create(peer, name, &found, deadline, &remote);
-  if (status != HMC_SUCCESS) return status;
-  hmci_remote_choose(remote, deadline);
-  empty_directory(peer);
-  uint64_t start = address - found.offset;
-  atomic_fetch_add(&remote->references, 1); /* the directory's */
-  pthread_mutex_lock(&peer->lock);
-  hmci_intervals_add(&peer->directory, &remote->place, start, start + found.view.size);
-  peer->directory_count++;
-  pthread_mutex_unlock(&peer->lock);
-  *offset = found.offset;
-  *out = remote;
-  return HMC_SUCCESS;
-}
-
-hmc_status_t hmc_remote_find(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t timeout_ms,
-                             hmc_remote_t **out, uint64_t *offset) {
-  if (!peer || !out || !offset) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_find: peer, remote or offset is NULL");
-  hmc_context_t *context = peer->context;
-  if (hmci_context_is_foreign(context)) return HMC_UNSUPPORT;
-  hmc_status_t status = hmci_context_check_waiting(context, "hmc_remote_find");
-  if (status != HMC_SUCCESS) return status;
-  return hmci_remote_find(peer, address, bytes, hmci_context_deadline(context, timeout_ms), out, offset);
-}
-
-/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 void hmci_remote_destroy(hmc_remote_t *remote) {
   hmc_peer_t *peer = remote->peer;
@@ -173,7 +75,7 @@ void hmci_remote_destroy(hmc_remote_t *remote) {
 }
 
 void hmc_remote_close(hmc_remote_t *remote) {
-  if (remote && !hmci_context_is_foreign(remote->peer->context)) release(remote);
+  if (remote && !hmci_context_is_foreign(remote->peer->context)) hmci_remote_release(remote);
 }
 
 size_t hmc_remote_size(const hmc_remote_t *remote) { return remote ? remote->view.size : 0; }

@@ -195,12 +195,6 @@ hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t by
   return look_up(peer, HMCI_LOCATE, text, &question, deadline, found);
 }
 
-void hmci_session_stir(hmc_peer_t *peer) {
-  pthread_mutex_lock(&peer->lock);
-  pthread_cond_broadcast(&peer->answered);
-  pthread_mutex_unlock(&peer->lock);
-}
-
 hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t *reader) {
   switch (type) {
   case HMCI_LOOKUP: return answer_lookup(peer, reader);

@@ -57,6 +57,7 @@ static void drop_sink(hmci_requester_t *requester) {
   if (!hmci_stage_is_empty(in)) hmci_stage_newest(in)->started = true;
 }
 
+/* The peer has done all up to that sequence: their operations are complete. */
 static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
   hmci_list_t *link = requester->queue.next;
   while (link != &requester->queue) {

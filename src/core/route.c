@@ -1,4 +1,4 @@
-/* Routes by a second transport: memory of a peer that its transport does not reach without staging.
+/* Routes: how the bytes of a region go, where a peer has more than one transport for them.
  *
  * A peer has one transport. Where that is shm, or tcp, it may stage the memory of a device that another transport of
  * the two, RDMA, reaches as it lies. The first handle to such a region that is opened makes a second peer: a connection
@@ -8,48 +8,8 @@
  * on mapped memory, which have no second handle, do not look for one.
  *
  * Only the side that dialled can make the second peer, for the other one may have no address to dial; both use it. The
- * end of one of the two connections ends the peer.
- *
- * Locking: `context->lock` guards `second` and `parted`. Who parts a peer also keeps the loop from its callbacks, so
- * that a second peer that these have found stays until they are through. */
+ * end of one of the two connections ends the peer. */
 #include "core.h"
-
-#include <stdlib.h>
-
-hmc_peer_t *hmci_peer_second(const hmc_peer_t *peer) {
-  pthread_mutex_lock(&peer->context->lock);
-  hmc_peer_t *second = peer->second;
-  pthread_mutex_unlock(&peer->context->lock);
-  return second;
-}
-
-hmc_peer_t *hmci_peer_other(const hmc_peer_t *peer) { return peer->first ? peer->first : hmci_peer_second(peer); }
-
-hmc_status_t hmci_peer_join(hmc_peer_t *first, hmc_peer_t *second) {
-  pthread_mutex_lock(&first->context->lock);
-  bool free_place = !first->second && !first->parted;
-  if (free_place) first->second = second;
-  pthread_mutex_unlock(&first->context->lock);
-  return free_place ? HMC_SUCCESS : hmci_fail(HMC_STALE, "the peer has a second connection, or is being closed");
-}
-
-static hmc_peer_t *part(hmc_peer_t *peer, bool for_good) {
-  hmci_loop_t *loop = peer->context->loop;
-  bool locks = !hmci_loop_is_own(loop);
-  if (locks) hmci_loop_lock(loop);
-  pthread_mutex_lock(&peer->context->lock);
-  hmc_peer_t *second = peer->second;
-  peer->second = NULL;
-  peer->parted = for_good;
-  pthread_mutex_unlock(&peer->context->lock);
-  if (locks) hmci_loop_unlock(loop);
-  return second;
-}
-
-hmc_peer_t *hmci_peer_part(hmc_peer_t *peer) { return part(peer, true); }
-void hmci_peer_unjoin(hmc_peer_t *first) { part(first, false); }
-
-/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 unsigned hmci_remote_staging(const hmc_remote_t *remote, hmc_memory_kind_t kind) {
   const hmci_transport_ops_t *ops = remote->peer->transport->ops;
@@ -114,13 +74,6 @@ static hmc_peer_t *find_second(hmc_peer_t *peer, uint64_t deadline) {
   return NULL;
 }
 
-static void drop(hmc_remote_t *second) {
-  pthread_mutex_lock(&second->peer->lock);
-  hmci_list_remove(&second->link);
-  pthread_mutex_unlock(&second->peer->lock);
-  hmci_remote_destroy(second);
-}
-
 void hmci_remote_choose(hmc_remote_t *remote, uint64_t deadline) {
   if (!may_choose(remote)) return;
   hmc_peer_t *peer = find_second(remote->peer, deadline);
@@ -130,20 +83,11 @@ void hmci_remote_choose(hmc_remote_t *remote, uint64_t deadline) {
   hmc_status_t status = hmci_session_lookup_key(peer, remote->name, deadline, &found);
   if (status == HMC_SUCCESS) status = hmci_remote_create(peer, remote->name, &found, deadline, &second);
   if (status == HMC_SUCCESS && is_staged_there(second)) {
-    drop(second);
+    hmci_remote_drop(second);
   } else if (status == HMC_SUCCESS) {
     pthread_mutex_lock(&remote->peer->lock); /* who explains the peer may look */
     second->first = remote;
     remote->second = second;
     pthread_mutex_unlock(&remote->peer->lock);
   }
-}
-
-void hmci_remote_unchoose(hmc_remote_t *remote) {
-  hmc_remote_t *second = remote->second;
-  if (remote->first) remote->first->second = NULL; /* its peer is being closed */
-  if (!second) return;
-  remote->second = NULL;
-  second->first = NULL;
-  drop(second);
 }
