@@ -87,8 +87,8 @@ static int open_pair(void **state) {
   target_start(&pair->target, NULL);
   target_do(&pair->target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
   pair->port = (uint16_t)target_do(&pair->target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
-  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "initiator", PATIENCE_MS},
-                                    &pair->context));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "initiator", PATIENCE_MS}, &pair->context));
   assert_success(hmc_context_connect(pair->context, "127.0.0.1", pair->port, stamp.type, 0, &pair->peer));
   return 0;
 }

@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: %s TRANSPORT [PATTERN]\n", argv[0]);
     return 2;
   }
-  setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
+  setenv("HMC_LOG", "error", 1);                                                  /* what goes wrong here is meant to */
   argc == 3 ? cmocka_set_test_filter(argv[2]) : cmocka_set_skip_filter("idle_*"); /* a test of its own */
 #define TEST_CASE(name) cmocka_unit_test_setup_teardown(name, open_case, close_case),
   const struct CMUnitTest tests[] = {ALL_TESTS(TEST_CASE)};

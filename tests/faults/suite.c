@@ -138,8 +138,8 @@ static int open_scene(void **state) {
   assert_non_null(scene);
   scene->test = test;
   *state = scene;
-  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS},
-                                    &scene->context));
+  assert_success(hmc_context_create(
+      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS}, &scene->context));
   assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
   side_start(&scene->subject, 0, REGION_SIZE, NULL);
   side_start(&scene->bystander, 0, REGION_SIZE, NULL);

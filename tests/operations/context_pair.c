@@ -32,8 +32,8 @@ static hmc_context_t *context_make(const char *name) {
   size_t place = 0;
   while (place < CONTEXTS_MAX && contexts[place]) place++;
   assert_true(place < CONTEXTS_MAX);
-  assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), name, PATIENCE_MS}, &contexts[place]));
+  assert_success(hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), name, PATIENCE_MS},
+                                    &contexts[place]));
   return contexts[place];
 }
 

@@ -60,8 +60,8 @@ static void slower_way_is_told_once(void **state) {
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
   char text[4096];
   uint16_t port = 0;
-  assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", PATIENCE_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
@@ -102,8 +102,8 @@ static void any_failure_falls_back(void **state) {
   hmc_context_t *here = NULL, *there = NULL;
   uint16_t port = 0;
   is_main = true;
-  assert_success(hmc_context_create(
-      &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
+  assert_success(
+      hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "here", PATIENCE_MS}, &here));
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "there", PATIENCE_MS}, &there));
   assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));

@@ -184,8 +184,7 @@ static void test_route_asks_the_kernel(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_a_near_device_comes_first),
-      cmocka_unit_test(test_the_network_of_an_address),
+      cmocka_unit_test(test_a_near_device_comes_first),       cmocka_unit_test(test_the_network_of_an_address),
       cmocka_unit_test(test_link_local_comes_last),           cmocka_unit_test(test_the_routed_port_is_taken),
       cmocka_unit_test(test_one_device_reaches_itself),       cmocka_unit_test(test_kinds_do_not_mix),
       cmocka_unit_test(test_infiniband_meets_in_its_subnet),  cmocka_unit_test(test_refusal_names_both_sides),
