@@ -210,7 +210,7 @@ static void json_machine(void) {
   printf(",\"memories\":[");
   for (size_t i = 1; i < COUNT(kinds); i++) {
     found_memory_t found = find_memory(kinds[i]);
-    printf("%s{", i ? "," : "");
+    printf("%s{", i > 1 ? "," : "");
     json_text("kind", hmc_memory_kind_name(kinds[i]));
     printf(",\"devices\":%d,", found.devices);
     json_text("reason", found.reason);
