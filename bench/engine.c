@@ -15,8 +15,8 @@
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
  *                         on this process's second device, which is as fast as the target's
  *
- * Words of the command line: `sim`, software accelerator memory at both ends; `lent`, memory that the program allocated
- * itself and lends; `ucx` or `rdma`, what is called tcp goes by that; `unpinned`, the system chooses the processors.
+ * Words of the command line: `sim`, software accelerator memory at both ends; `registered`, memory that the program allocated
+ * itself and registers; `ucx` or `rdma`, what is called tcp goes by that; `unpinned`, the system chooses the processors.
  *
  * The other end is a forked process on another processor. Its application sleeps, but for the ping-pong. */
 #include "bench.h"
@@ -59,7 +59,7 @@ typedef struct route {
   hmc_queue_t *queues[2];
   hmc_region_t *host; /* with `sim` */
   hmc_remote_t *remote_host;
-  void *lent;         /* with `lent`: what the local region is made of */
+  void *registered;   /* with `registered`: what the local region is made of */
   void *second;       /* memory of the second device */
   hmc_request_t *put; /* of the ping-pong, under way; or NULL */
   char problem[512];  /* why this route cannot be measured; "" otherwise */
@@ -82,7 +82,7 @@ typedef struct engine {
 } engine_t;
 
 static hmc_memory_t memory = {HMC_MEMORY_CPU, 0}; /* of the regions at both ends */
-static bool lends, pins = true;
+static bool registers, pins = true;
 static hmc_connection_type_t network = HMC_CONNECTION_TCP;
 
 static void pin(unsigned which) {
@@ -386,7 +386,7 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   if (strstr(what, "_queue_") || strstr(what, "_put_nb")) {
     bool two = strstr(what, "_two");
     if (request->bytes * request->depth > BYTES_MAX / 64)
-      return bench_fail(result, "1 to %llu bytes under way", BYTES_MAX / 64);
+      return bench_fail(result, "1 to %llu bytes in progress", BYTES_MAX / 64);
     return bench_repeat(two ? queue_two : queue_each, engine, request, two ? 1 << 20 : 16 * request->depth, result);
   }
   bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
@@ -399,10 +399,10 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
 
 static hmc_status_t open_region(route_t *route, const char *name) {
   const size_t size = BYTES_MAX + REGION_EXTRA;
-  if (!lends) return hmc_region_allocate(route->context, memory, size, name, HMC_REMOTE_ALL, &route->local);
-  route->lent = aligned_alloc(4096, size);
-  if (!route->lent) return HMC_NO_MEMORY;
-  return hmc_region_register(route->context, route->lent, size, name, HMC_REMOTE_ALL, &route->local);
+  if (!registers) return hmc_region_allocate(route->context, memory, size, name, HMC_REMOTE_ALL, &route->local);
+  route->registered = aligned_alloc(4096, size);
+  if (!route->registered) return HMC_NO_MEMORY;
+  return hmc_region_register(route->context, route->registered, size, name, HMC_REMOTE_ALL, &route->local);
 }
 
 /* A context with a region of that name, its pages in place. */
@@ -436,7 +436,7 @@ static int live_as_child(int socket) {
   if (told && status == HMC_SUCCESS) status = answer(routes, socket);
   if (status != HMC_SUCCESS) fprintf(stderr, "hmc-bench-engine: %s\n", hmc_last_error());
   hmc_context_destroy(routes[0].context);
-  free(routes[0].lent);
+  free(routes[0].registered);
   return told && status == HMC_SUCCESS ? 0 : 1;
 }
 
@@ -447,7 +447,7 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
   if (status == HMC_SUCCESS) status = hmc_context_connect(route->context, "127.0.0.1", port, type, 0, &route->peer);
   if (status == HMC_SUCCESS) status = hmc_remote_open(route->peer, TARGET, 0, &route->remote);
   if (status == HMC_SUCCESS && route->host) status = hmc_remote_open(route->peer, HOST, 0, &route->remote_host);
-  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU && !lends)
+  if (status == HMC_SUCCESS && type == HMC_CONNECTION_SHM && memory.kind == HMC_MEMORY_CPU && !registers)
     status = hmc_remote_map(route->remote, &mapped);
   route->mapped = mapped;
   for (int i = 0; i < 2 && status == HMC_SUCCESS; i++)
@@ -457,7 +457,7 @@ static void connect_route(route_t *route, uint16_t port, hmc_connection_type_t t
 
 static void take_word(const char *word) {
   if (strcmp(word, "sim") == 0) memory.kind = HMC_MEMORY_SIM;
-  if (strcmp(word, "lent") == 0) lends = true;
+  if (strcmp(word, "registered") == 0) registers = true;
   if (strcmp(word, "ucx") == 0) network = HMC_CONNECTION_UCX;
   if (strcmp(word, "rdma") == 0) network = HMC_CONNECTION_RDMA;
   if (strcmp(word, "unpinned") == 0) pins = false;
@@ -496,8 +496,8 @@ int main(int count, char **arguments) {
   }
   hmc_context_destroy(engine.tcp.context);
   hmc_context_destroy(engine.shm.context);
-  free(engine.tcp.lent);
-  free(engine.shm.lent);
+  free(engine.tcp.registered);
+  free(engine.shm.registered);
   waitpid(child, NULL, 0);
   return up ? 0 : 1;
 }

@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
   char *end;
   long port = std::strtol(argv[1], &end, 10);
   if (*end || port < 1 || port > UINT16_MAX) {
-    std::fprintf(stderr, "'%s' is no port: the owner, started without an argument, prints its own\n", argv[1]);
+    std::fprintf(stderr, "'%s' is not a port: the owner, started without an argument, prints its own\n", argv[1]);
     return 2;
   }
   visit(static_cast<uint16_t>(port));

@@ -35,7 +35,7 @@ static inline hmc_peer_t *example_connect(hmc_context_t *context, int argc, char
   char *end;
   long port = strtol(argv[1], &end, 10);
   if (*end || port < 1 || port > UINT16_MAX) {
-    fprintf(stderr, "'%s' is no port: the owner, started without an argument, prints its own\n", argv[1]);
+    fprintf(stderr, "'%s' is not a port: the owner, started without an argument, prints its own\n", argv[1]);
     exit(2);
   }
   check(hmc_context_connect(context, argc > 2 ? argv[2] : "127.0.0.1", (uint16_t)port, HMC_CONNECTION_AUTO, 0, &peer));

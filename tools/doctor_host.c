@@ -73,7 +73,7 @@ void doctor_check_secret(void) {
   }
   if (strcmp(source, "HMC_INSECURE") == 0) {
     doctor_say(DOCTOR_WARN, "secret", "unset HMC_INSECURE",
-               "HMC_INSECURE is set: whoever reaches this process gets in");
+               "HMC_INSECURE is set: anyone who reaches this process gets in");
     return;
   }
   const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -162,11 +162,11 @@ void doctor_check_attach(void) {
     doctor_say(DOCTOR_OK, "attach", NULL, "processes of this user read each other's memory%s%s",
                has_scope ? ", ptrace_scope " : "", scope);
   else
-    doctor_say(
-        DOCTOR_WARN, "attach",
-        "sysctl kernel.yama.ptrace_scope=0; in containers --cap-add SYS_PTRACE and one pid namespace",
-        "process_vm_readv: %s%s%s: lent memory between processes of this host takes another copy through a socket",
-        strerror(error), has_scope ? ", ptrace_scope " : "", scope);
+    doctor_say(DOCTOR_WARN, "attach",
+               "sysctl kernel.yama.ptrace_scope=0; in containers --cap-add SYS_PTRACE and one pid namespace",
+               "process_vm_readv: %s%s%s: registered memory between processes of this host takes another copy through "
+               "a socket",
+               strerror(error), has_scope ? ", ptrace_scope " : "", scope);
 }
 
 /* ---- shared memory and huge pages -------------------------------------------------------------------------------- */

@@ -202,7 +202,7 @@ int doctor_listen(const char *where) {
   uint64_t number = 0;
   snprintf(port, sizeof port, "%d", DOCTOR_PORT);
   if (where) split(where, host, port);
-  if (!tool_parse_count(port, 0, UINT16_MAX, &number)) return tool_usage_error("'%s' is no port", port);
+  if (!tool_parse_count(port, 0, UINT16_MAX, &number)) return tool_usage_error("'%s' is not a port", port);
   tool_catch_interrupts();
   hmc_context_t *context;
   hmc_region_t *region;

@@ -45,7 +45,7 @@ static uint64_t remote_slots(const perf_options_t *options, uint64_t bytes, uint
   uint64_t needed = bytes * options->threads * wanted;
   char offered[32];
   tool_format_bytes(lent, offered, sizeof offered);
-  tool_fail("the server lends %s, and %llu bytes are needed: start it with --region %lluM", offered,
+  tool_fail("the server offers %s, and %llu bytes are needed: start it with --region %lluM", offered,
             (unsigned long long)needed, (unsigned long long)((needed + (1 << 20) - 1) >> 20));
   return 0;
 }
@@ -110,11 +110,11 @@ static bool fits(const perf_options_t *options, uint64_t bytes, const hmc_remote
   return tool_fits_host(options->mode && options->mode->is_staged ? 2 * total : total);
 }
 
-/* Is the memory that the server lends what the mode is about? */
+/* Is the memory that the server offers what the mode is about? */
 static int check_mode(const perf_options_t *options, const hmc_remote_t *remote) {
   hmc_memory_t there = hmc_remote_memory(remote);
   if (!options->mode || options->mode->is_host == (there.kind == HMC_MEMORY_CPU)) return TOOL_DONE;
-  return tool_fail("the server lends %s memory, and mode %s is between %s: start it with --mode %s too",
+  return tool_fail("the server offers %s memory, and mode %s is between %s: start it with --mode %s too",
                    hmc_memory_kind_name(there.kind), options->mode->name,
                    options->mode->is_host ? "the hosts' memories" : "devices", options->mode->name);
 }

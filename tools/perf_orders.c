@@ -61,7 +61,7 @@ static void answer_order(perf_orders_t *orders, const perf_order_t *order, const
   else if (order->kind == PERF_ORDER_LOAD || order->kind == PERF_ORDER_STORE)
     copy(orders, order, &answer);
   else
-    refuse(&answer, "that is no order");
+    refuse(&answer, "that is not an order");
   perf_order_send(orders->device, door, &answer);
 }
 

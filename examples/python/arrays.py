@@ -18,7 +18,7 @@ def own(address_to):
         ctx.register(weights, name="weights")  # nothing is copied
         address_to.send(str(ctx.listen("0.0.0.0:0")))
         note = ctx.notification(timeout=60)
-        print("the owner was told %r, and row 3 begins with %s" % (note.data.decode(), weights[3, :3]))
+        print("the owner received %r, and row 3 begins with %s" % (note.data.decode(), weights[3, :3]))
         address_to.recv()
 
 

@@ -2,7 +2,7 @@
 
 @cython.final
 cdef class Batch:
-    """Pieces that move as one operation. Remote.batch made it; it may be under way several times at once."""
+    """Pieces that move as one operation. Remote.batch made it; it may be in progress several times at once."""
     cdef hmc_batch_t *handle
     cdef readonly Region region
     cdef readonly Remote remote

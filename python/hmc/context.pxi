@@ -7,7 +7,7 @@ cdef tuple parse_address(object address, object port):
     if port is None:
         host, colon, number = address.rpartition(":")
         if not colon or not number.isdigit():
-            invalid("%r is no address: \"host:port\" is expected" % (address,))
+            invalid("%r is not an address: \"host:port\" is expected" % (address,))
         address, port = host, int(number)
     if not 0 <= int(port) <= 65535:
         invalid("port %d is not between 0 and 65535" % port)
@@ -203,7 +203,7 @@ cdef class Context:
             self.leave()
 
     def accept(self, *, timeout=None):
-        """Waits for the next peer that connected and was not handed out yet. Raises DeadlineError."""
+        """Waits for the next peer that connected and was not returned yet. Raises DeadlineError."""
         cdef hmc_peer_t *handle = NULL
         cdef hmc_status_t status
         cdef uint64_t left = milliseconds(timeout), step

@@ -24,7 +24,7 @@ cdef list pick(tuple names, tuple arguments, dict named, dict defaults):
 
 
 cdef tuple pick_port(tuple arguments, dict named):
-    """([port,] connType): a first argument that is a ConnType is no port."""
+    """([port,] connType): a first argument that is a ConnType is not a port."""
     if "port" in named or arguments and not isinstance(arguments[0], ConnType):
         return tuple(pick(("port", "connType"), arguments, named, {"connType": ConnType.RDMA}))
     return 0, pick(("connType",), arguments, named, {"connType": ConnType.RDMA})[0]

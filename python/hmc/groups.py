@@ -342,7 +342,7 @@ class ProcessGroup:
 
     def send(self, array, other):
         """Sends an array to another rank, which calls receive with one of the same size. Several threads may send and
-        receive at once, each to or from a rank of its own, while no operation of all ranks is under way."""
+        receive at once, each to or from a rank of its own, while no operation of all ranks is in progress."""
         source = _Array(array, False)
         step = max(1, self._slot_bytes // source.itemsize)
         for begin in range(0, source.count, step):

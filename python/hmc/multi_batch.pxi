@@ -3,7 +3,7 @@
 @cython.final
 cdef class MultiBatch:
     """Pieces between several regions of a context and several of its peers' regions, that move as one operation.
-    Context.batch made it; it may be under way several times at once.
+    Context.batch made it; it may be in progress several times at once.
 
     Signal and notification go to the peer of the first piece, once all pieces are complete everywhere.
     """

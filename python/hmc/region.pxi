@@ -68,7 +68,7 @@ cdef class Region:
         return 0
 
     cdef int end(self) except -1:
-        """Closes the region unless arrays still show it; nobody is inside. Lent memory is not ours to hold on to."""
+        """Closes the region unless arrays still show it; nobody is inside. Registered memory is not ours to hold on to."""
         cdef hmc_region_t *handle = self.handle
         if handle == NULL or (self.exports and self.view is None):
             return 0

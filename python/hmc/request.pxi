@@ -218,7 +218,7 @@ cdef class Request:
         return status_t(<int>self.state)
 
     cdef int glance(self) except -1:
-        """Looks for a moment, where nothing else is under way that could use the time."""
+        """Looks for a moment, where nothing else is in progress that could use the time."""
         cdef hmc_status_t status
         cdef hmc_request_t *handle = self.handle
         if handle == NULL or len(self.context.pending) > 1:

@@ -194,7 +194,7 @@ class HmcProcessGroup(dist.ProcessGroup):
         return "hmc"
 
     def shutdown(self):
-        """Ends what is under way, and the connections."""
+        """Ends what is in progress, and the connections."""
         with self._lock:
             if self._is_closed:
                 return

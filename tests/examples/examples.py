@@ -58,7 +58,7 @@ def main():
             sys.exit(f"{name}: without an owner it ended with {late.returncode}: {late.stderr}")
         for wrong in ("board", "65536", "0", ""):
             mistyped = subprocess.run([program, wrong], timeout=100, check=False, stderr=subprocess.PIPE, **settings)
-            if mistyped.returncode != 2 or f"'{wrong}' is no port" not in mistyped.stderr:
+            if mistyped.returncode != 2 or f"'{wrong}' is not a port" not in mistyped.stderr:
                 sys.exit(f"{name}: with the port '{wrong}' it ended with {mistyped.returncode}: {mistyped.stderr}")
     print(f"{name}: both ends did what they should")
 

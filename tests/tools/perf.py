@@ -231,7 +231,7 @@ class Perf(ProgramTest):
         server, port = self.serve()
         try:
             _, err = self.run_program("127.0.0.1", "--port", port, "--mode", "serial", "--size", "8", expect=1)
-            self.assertIn("the server lends cpu memory", err)
+            self.assertIn("the server offers cpu memory", err)
             self.assertIn("--mode serial", err)
         finally:
             self.finish(server, signal.SIGINT)
