@@ -269,6 +269,10 @@ class ProcessGroup:
 
     # ---- one piece from one rank to another
 
+    def _gone(self, other, what):
+        return errors.PeerLostError(status_t.PEER_LOST, "group %s: rank %d, which %s, is gone" % (self.name, other, what),
+                                    peer=str(self._peers[other]))
+
     def _await(self, word, value, other, what):
         deadline = time.monotonic() + self.timeout
         while True:
@@ -276,8 +280,7 @@ class ProcessGroup:
                 return word.wait(value, timeout=min(1.0, max(0.001, deadline - time.monotonic())))
             except errors.DeadlineError:
                 if not self._peers[other].is_connected and word.value < value:
-                    raise errors.PeerLostError(status_t.PEER_LOST, "group %s: rank %d, %s, is gone" %
-                                               (self.name, other, what), peer=str(self._peers[other])) from None
+                    raise self._gone(other, what) from None
                 if time.monotonic() >= deadline:
                     raise errors.DeadlineError(status_t.TIMEOUT, "group %s: rank %d %s within %g s" %
                                                (self.name, other, what, self.timeout),
@@ -289,7 +292,10 @@ class ProcessGroup:
         self._sent[other] += 1
         remote = self._remotes[other]
         base = self.world * _WORDS + self.rank * self._slot_bytes
-        return remote.put_nb(data, base, signal=remote.signal(self.rank * _WORDS, add=1))
+        try:
+            return remote.put_nb(data, base, signal=remote.signal(self.rank * _WORDS, add=1))
+        except (errors.PeerLostError, errors.StaleError):
+            raise self._gone(other, "is sent to") from None
 
     def _receive(self, other, nbytes):
         """The bytes of the next piece from another rank, until _release."""
@@ -311,7 +317,7 @@ class ProcessGroup:
                 request.wait()
             except (errors.PeerLostError, errors.StaleError):
                 if self._taken[other].value < self._sent[other]:
-                    raise
+                    raise self._gone(other, "has not taken what it was sent") from None
 
     def _others(self):
         """Each rank begins with the one behind it, so that not all talk to the same one."""

@@ -66,7 +66,7 @@ def test_wrong_arguments(couple):
         (hmc.InvalidError, "not contiguous", lambda: couple.here.register(np.zeros((4, 4))[:, ::2])),
         (hmc.InvalidError, "read-only", lambda: couple.here.register(b"abc", name="x")),
         (hmc.NotFoundError, "no region named", lambda: couple.peer.open("none")),
-        (hmc.InvalidError, "is no address", lambda: couple.here.connect("nowhere")),
+        (hmc.InvalidError, "is not an address", lambda: couple.here.connect("nowhere")),
         (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1")),
         (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1", via="carrier pigeon")),
         (hmc.InvalidError, "negative", lambda: remote.put(b"1", timeout=-1)),
