@@ -45,13 +45,13 @@
     "Congestion control of tcp data connections, by the kernel's name for it; auto: the system's, but reno, which "    \
     "does not pace, where both ends are on this host.")                                                                \
   X(SWITCH, shm_cma, "HMC_SHM_CMA", "yes",                                                                             \
-    "Lets shm read lent memory by process_vm_readv; with no, or where the system forbids it, the bytes are staged "    \
-    "through a socket.")                                                                                               \
+    "Lets shm read registered memory by process_vm_readv; with no, or where the system forbids it, the bytes are "     \
+    "staged through a socket.")                                                                                        \
   X(SIZE, staging, "HMC_STAGING", "16M",                                                                               \
     "Host memory per context through which bytes of device memory pass when there is no direct way (1M to 1T).")       \
   X(SIZE, chunk, "HMC_CHUNK", "0",                                                                                     \
     "Size of the chunks that device memory is moved in (64K to 1M); 0: from the device's measured speed.")             \
-  X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer under way at a time, at each end (1 to 8).")               \
+  X(COUNT, depth, "HMC_DEPTH", "4", "Chunks of one transfer in progress at a time, at each end (1 to 8).")             \
   X(COUNT, requests, "HMC_REQUESTS", "65536",                                                                          \
     "Requests of a context that are not freed (16 to 16777216); starting one more fails.")                             \
   X(COUNT, notifications, "HMC_NOTIFICATIONS", "1024",                                                                 \

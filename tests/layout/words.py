@@ -4,7 +4,8 @@ English: none of the phrases of the word table in CONTRIBUTING.md.
 usage: words.py ROOT
 
 Unfinished: looks at all text files that git knows or would know (tracked, or new and not ignored); outside git, at all
-but build/. Phrases: looks at include/, comments as one line each, and at the strings of src/.
+but build/. Phrases: looks at include/, comments as one line each; at the strings of src/, tools/, bench/, apps/,
+examples/ and python/; and at the documents and manual pages, line by line.
 """
 
 import pathlib
@@ -35,6 +36,9 @@ PHRASES = {
 COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
+C_LIKE, SCRIPTS = {".c", ".cc", ".cpp", ".h", ".hpp"}, {".py", ".pyx", ".pxi", ".pyi"}
+SPEAKING = ("src", "tools", "bench", "apps", "examples", "python")
+
 # Texts by others, kept verbatim.
 EXEMPT = ("LICENSE", "tests/compatibility/")
 
@@ -52,21 +56,40 @@ def phrases_in(text):
     return [(match.group(0), better) for phrase, better in PHRASES.items() for match in re.finditer(phrase, text)]
 
 
+def speaking(root):
+    """The sources whose strings users read: not the tests, nor what speaks to others' programs in their words."""
+    for folder in SPEAKING:
+        for path in sorted((root / folder).rglob("*")):
+            if path.suffix in C_LIKE | SCRIPTS and not path.stem.endswith("_test") and "compat" not in path.parts:
+                yield path
+
+
+def documents(root):
+    """What users read. The word table itself and the history name the phrases."""
+    yield from (root / name for name in ("README.md", "SECURITY.md"))
+    for folder, pattern in (("docs", "*.md"), ("man", "*.[0-9]")):
+        yield from sorted((root / folder).rglob(pattern))
+
+
 def check_phrases(root, faults):
     count = 0
     for path in sorted((root / "include").rglob("*.h*")):
         count += 1
         text = re.sub(r"\n\s*\*? ?", " ", path.read_text(encoding="utf-8"))
         faults += [f"{path.relative_to(root)}: '{said.strip()}': {better}" for said, better in phrases_in(text)]
-    for path in sorted((root / "src").rglob("*.c*")):
-        if path.stem.endswith("_test"):
-            continue
+    for path in speaking(root):
         count += 1
-        text = COMMENTS.sub(lambda match: "\n" * match.group(0).count("\n"), path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.suffix in C_LIKE:
+            text = COMMENTS.sub(lambda match: "\n" * match.group(0).count("\n"), text)
         for match in STRING.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
             faults += [f"{path.relative_to(root)}:{line}: '{said.strip()}': {better}"
                        for said, better in phrases_in(match.group(1))]
+    for path in documents(root):
+        count += 1
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            faults += [f"{path.relative_to(root)}:{number}: '{said.strip()}': {better}" for said, better in phrases_in(line)]
     return count
 
 

@@ -53,19 +53,19 @@ bool is_reserved(const uint8_t *address);
   X(map_tells_of_the_end)                                                                                              \
   X(map_of_the_dead)                                                                                                   \
   X(closed_peer_stops_at_once)                                                                                         \
-  X(lent_puts_of_all_sizes)                                                                                            \
-  X(lent_puts_of_many_threads)                                                                                         \
-  X(lent_puts_are_shared_by_copiers)                                                                                   \
-  X(lent_put_ends_though_the_owner_stands)                                                                             \
-  X(lent_put_ends_when_the_owner_dies)                                                                                 \
-  X(lent_memory_that_is_unmapped)                                                                                      \
-  X(lent_batches_need_no_socket)                                                                                       \
-  X(lent_puts_tell_after_the_data)                                                                                     \
-  X(lent_requests_to_unmapped_memory)                                                                                  \
-  X(lent_requests_end_though_the_owner_stands)                                                                         \
-  X(lent_requests_end_with_their_peer)                                                                                 \
-  X(lent_queues_need_no_socket)                                                                                        \
-  X(lent_queues_end_with_their_peer)
+  X(registered_puts_of_all_sizes)                                                                                      \
+  X(registered_puts_of_many_threads)                                                                                   \
+  X(registered_puts_are_shared_by_copiers)                                                                             \
+  X(registered_put_ends_though_the_owner_stands)                                                                       \
+  X(registered_put_ends_when_the_owner_dies)                                                                           \
+  X(registered_memory_that_is_unmapped)                                                                                \
+  X(registered_batches_need_no_socket)                                                                                 \
+  X(registered_puts_tell_after_the_data)                                                                               \
+  X(registered_requests_to_unmapped_memory)                                                                            \
+  X(registered_requests_end_though_the_owner_stands)                                                                   \
+  X(registered_requests_end_with_their_peer)                                                                           \
+  X(registered_queues_need_no_socket)                                                                                  \
+  X(registered_queues_end_with_their_peer)
 #define DECLARE(name) void name(void **state);
 REGION_TESTS(DECLARE)
 #undef DECLARE

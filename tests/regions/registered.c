@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-void lent_puts_of_all_sizes(void **state) {
+void registered_puts_of_all_sizes(void **state) {
   context_pair_t *pair = *state;
   const uint64_t room = 6 * MIB;
   const uint64_t sizes[] = {1,     7,         8,       64,  100,     4095,    4096,
@@ -55,7 +55,7 @@ static void *run_putter(void *argument) {
   return NULL;
 }
 
-void lent_puts_of_many_threads(void **state) {
+void registered_puts_of_many_threads(void **state) {
   context_pair_t *pair = *state;
   far_t far = far_make(pair, (far_options_t){.name = "lent", .size = THREADS * PAGE, .lend = true});
   test_buffer_t near = near_make(pair, THREADS * PAGE, true);
@@ -91,7 +91,7 @@ static void brief_open(brief_t *brief, const owner_t *owner, uint64_t timeout_ms
   assert_success(hmc_region_register(brief->context, brief->words, sizeof brief->words, NULL, 0, &brief->region));
 }
 
-void lent_put_ends_though_the_owner_stands(void **state) {
+void registered_put_ends_though_the_owner_stands(void **state) {
   context_pair_t *pair = *state;
   brief_t brief;
   owner_t owner;
@@ -130,7 +130,7 @@ static void *put_until_it_fails(void *argument) {
   return NULL;
 }
 
-void lent_put_ends_when_the_owner_dies(void **state) {
+void registered_put_ends_when_the_owner_dies(void **state) {
   context_pair_t *pair = *state;
   brief_t brief;
   owner_t owner;
@@ -151,7 +151,7 @@ void lent_put_ends_when_the_owner_dies(void **state) {
 }
 
 /* What is unmapped at either end fails the operation and nothing else. (Over sockets: tests/streams.) */
-void lent_memory_that_is_unmapped(void **state) {
+void registered_memory_that_is_unmapped(void **state) {
   context_pair_t *pair = *state;
   const uint64_t sizes[] = {8, PAGE, 300 * KIB, 2 * MIB};
   const uint64_t room = 4 * MIB;
@@ -198,7 +198,7 @@ static bool has_thread(pid_t process, const char *name) {
 }
 
 /* An owner with processors enough, as HMC_SERVICE_THREADS says here, copies the pieces of a large put side by side. */
-void lent_puts_are_shared_by_copiers(void **state) {
+void registered_puts_are_shared_by_copiers(void **state) {
   context_pair_t *pair = *state;
   owner_t owner;
   hmc_remote_t *remote;

@@ -73,7 +73,7 @@ static hmc_status_t test_until_done(hmc_request_t *request) {
   return status;
 }
 
-void lent_batches_need_no_socket(void **state) {
+void registered_batches_need_no_socket(void **state) {
   context_pair_t *pair = *state;
   scene_t scene;
   hmc_request_t *request;
@@ -96,7 +96,7 @@ void lent_batches_need_no_socket(void **state) {
 }
 
 /* Its signal and its notification come after the data, by the stream. */
-void lent_puts_tell_after_the_data(void **state) {
+void registered_puts_tell_after_the_data(void **state) {
   context_pair_t *pair = *state;
   far_t words = far_make(pair, (far_options_t){.name = "words", .size = PAGE});
   scene_t scene;
@@ -124,7 +124,7 @@ void lent_puts_tell_after_the_data(void **state) {
 }
 
 /* What is unmapped at either end, or closed there, is the status of the request; the peer stays. */
-void lent_requests_to_unmapped_memory(void **state) {
+void registered_requests_to_unmapped_memory(void **state) {
   context_pair_t *pair = *state;
   scene_t scene;
   hmc_region_t *far, *near;
@@ -164,7 +164,7 @@ void lent_requests_to_unmapped_memory(void **state) {
 }
 
 /* Requests to an owner that stands end by their deadline, by being cancelled, and with the peer. */
-void lent_requests_end_though_the_owner_stands(void **state) {
+void registered_requests_end_though_the_owner_stands(void **state) {
   context_pair_t *pair = *state;
   owner_t owner;
   hmc_remote_t *remote;
@@ -198,7 +198,7 @@ void lent_requests_end_though_the_owner_stands(void **state) {
 }
 
 /* Closing the peer ends them as cancelled. */
-void lent_requests_end_with_their_peer(void **state) {
+void registered_requests_end_with_their_peer(void **state) {
   context_pair_t *pair = *state;
   owner_t owner;
   hmc_remote_t *remote;
@@ -217,7 +217,7 @@ void lent_requests_end_with_their_peer(void **state) {
 }
 
 /* What queues move goes the same way, as do its ends. */
-void lent_queues_need_no_socket(void **state) {
+void registered_queues_need_no_socket(void **state) {
   context_pair_t *pair = *state;
   scene_t scene;
   hmc_queue_t *queue;
@@ -245,7 +245,7 @@ void lent_queues_need_no_socket(void **state) {
   free(back);
 }
 
-void lent_queues_end_with_their_peer(void **state) {
+void registered_queues_end_with_their_peer(void **state) {
   context_pair_t *pair = *state;
   owner_t owner;
   hmc_remote_t *remote;
