@@ -71,8 +71,9 @@ void doctor_try_peer(const char *what, hmc_context_t *context, hmc_peer_t *peer,
   else if (!same)
     doctor_say(DOCTOR_FAIL, what, "do not use this route, and report it", "%s: WRONG BYTES came back", by);
   else
-    doctor_say(DOCTOR_OK, what, NULL, "%s: 4 MiB there and back are right; %.0f MB/s, 8 B in %.1f us", by,
-               DOCTOR_BYTES / whole / 1e6, shortest * 1e6);
+    doctor_say(DOCTOR_OK, what, NULL, "%s: 4 MiB there and back are right; %.0f MB/s, 8 B in %.*f %s", by,
+               DOCTOR_BYTES / whole / 1e6, shortest < 1e-6 ? 0 : 1, shortest * (shortest < 1e-6 ? 1e9 : 1e6),
+               shortest < 1e-6 ? "ns" : "us");
   hmc_remote_close(remote);
   hmc_region_close(local);
   free(bytes);
