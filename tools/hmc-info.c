@@ -123,6 +123,9 @@ static void show_secret(void) {
 /* "  name     no: why", broken where it is long. */
 static void show_line(const char *name, const char *answer, const char *reason) {
   char text[600];
+  char named[64];
+  int prefix = snprintf(named, sizeof named, "%s memory: ", name); /* the line says that name already */
+  if (prefix > 0 && strncmp(reason, named, (size_t)prefix) == 0) reason += prefix;
   snprintf(text, sizeof text, "%s%s%s", answer, reason[0] ? ": " : "", reason);
   printf("  %-8s ", name);
   tool_wrap(stdout, text, 11, 11, tool_columns());
