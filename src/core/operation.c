@@ -253,8 +253,10 @@ void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, con
   hmci_copy_range(kind, local->view.base + segment->local, remote->mapped + segment->remote, segment->length);
 }
 
-static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
-                             uint64_t remote_offset, uint64_t length) {
+/* Out of line, so that a put that is plain has no registers to save. */
+__attribute__((noinline, cold)) static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local,
+                                                             uint64_t offset, hmc_remote_t *remote,
+                                                             uint64_t remote_offset, uint64_t length) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS || length == 0) return status;
   hmci_segment_t segment = {offset, remote_offset, length};
@@ -283,22 +285,19 @@ static inline bool is_plain(const hmc_region_t *local, uint64_t offset, const hm
                      hmci_remote_is_plain(remote, remote_offset, length, right));
 }
 
+hmc_status_t hmci_put_mapped(const hmc_remote_t *remote, uint64_t offset, const void *from, uint64_t length) {
+  memcpy(remote->mapped + offset, from, length);
+  hmci_stats_put(remote->stats, length);
+  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                      uint64_t length) {
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
     return transfer(HMCI_PUT, local, offset, remote, remote_offset, length);
   }
-  uint8_t *to = remote->mapped + remote_offset;
-  const uint8_t *from = local->view.base + offset;
-  if (length == 8) {
-    memcpy(to, from, 8); /* a store, where a call would cost more than the bytes */
-    hmci_stats_add(&hmci_stats_stripe(remote->stats)->words, 1);
-  } else {
-    memcpy(to, from, length);
-    hmci_stats_put(remote->stats, length);
-  }
-  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
-  return HMC_SUCCESS;
+  return hmci_put_plain(remote, remote_offset, local->view.base + offset, length);
 }
 
 hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,

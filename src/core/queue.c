@@ -201,34 +201,27 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
   return start_flight(queue, lane, &rest, &flight);
 }
 
+/* A put or a get that is not plain. Out of line, so that one that is has no registers to save. */
+__attribute__((noinline, cold)) static hmc_status_t start_transfer(hmci_operation_kind_t kind, hmc_queue_t *queue,
+                                                                   const void *local, hmc_remote_t *remote,
+                                                                   uint64_t offset, uint64_t length) {
+  hmc_status_t status = check_transfer(kind, queue, local, remote, offset, length);
+  if (status != HMC_SUCCESS || !length) return status;
+  start_t what = {.kind = kind, .remote = remote, .local = local, .offset = offset, .length = length};
+  return run(queue, &what);
+}
+
 hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
                            uint64_t length) {
-  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
-    hmc_status_t status = check_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
-    if (status != HMC_SUCCESS || !length) return status;
-    start_t what = {.kind = HMCI_PUT, .remote = remote, .local = local, .offset = remote_offset, .length = length};
-    return run(queue, &what);
-  }
-  uint8_t *to = remote->mapped + remote_offset;
-  if (length == 8) {
-    memcpy(to, local, 8); /* a store, where a call would cost more than the bytes */
-    hmci_stats_add(&hmci_stats_stripe(remote->stats)->words, 1);
-  } else {
-    memcpy(to, local, length);
-    hmci_stats_put(remote->stats, length);
-  }
-  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
-  return HMC_SUCCESS;
+  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE))
+    return start_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
+  return hmci_put_plain(remote, remote_offset, local, length);
 }
 
 hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote, uint64_t remote_offset,
                            uint64_t length) {
-  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_READ)) {
-    hmc_status_t status = check_transfer(HMCI_GET, queue, local, remote, remote_offset, length);
-    if (status != HMC_SUCCESS || !length) return status;
-    start_t what = {.kind = HMCI_GET, .remote = remote, .local = local, .offset = remote_offset, .length = length};
-    return run(queue, &what);
-  }
+  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_READ))
+    return start_transfer(HMCI_GET, queue, local, remote, remote_offset, length);
   atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
   memcpy(local, remote->mapped + remote_offset, length);
   hmci_stats_get(remote->stats, length);

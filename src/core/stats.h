@@ -33,12 +33,27 @@ typedef struct hmci_stats {
   _Atomic uint64_t failures, timeouts, cancellations, notifications, lost;
 } hmci_stats_t;
 
-/* Threads' blocks lie apart by their stacks, so the address spreads them. A variable of the thread's own would take a
- * call to find, or room in the block that all libraries share: programs that load this one late have none left. */
-static inline hmci_stripe_t *hmci_stats_stripe(hmci_stats_t *stats) {
-  uintptr_t place = (uintptr_t)pthread_self();
-  return &stats->stripes[(place >> 12 ^ place >> 23) % HMCI_STRIPES];
+/* A number of the calling thread's own: the address of its control block. A call to pthread_self would cost more than
+ * the count, and a thread-local variable needs room in the static block that all libraries share: programs that load this
+ * one late have none left. */
+static inline uintptr_t hmci_stats_thread(void) {
+#if defined(__x86_64__)
+  uintptr_t self;
+  __asm__("mov %%fs:0, %0" : "=r"(self)); /* System V ABI, x86-64: the block begins with its own address */
+  return self;
+#elif defined(__aarch64__)
+  return (uintptr_t)__builtin_thread_pointer();
+#else
+  return (uintptr_t)pthread_self();
+#endif
 }
+
+/* Control blocks lie one stack and a page apart: multiplying by the golden ratio spreads such numbers evenly. */
+static inline hmci_stripe_t *hmci_stats_stripe(hmci_stats_t *stats) {
+  return &stats->stripes[(uint64_t)(hmci_stats_thread() >> 6) * 0x9e3779b97f4a7c15u >> 60];
+}
+
+_Static_assert(HMCI_STRIPES == 16, "the four high bits number a stripe");
 
 static inline void hmci_stats_add(_Atomic uint64_t *counter, uint64_t count) {
   atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + count, memory_order_relaxed);
