@@ -128,6 +128,10 @@ static void combine_everywhere(const hmci_group_t *group, uint64_t round, void *
 
 void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_t size, size_t count,
                         hmci_combine_t combine) {
+  if (!size) { /* a reduction of no elements, whose arrays may be NULL, still is a collective */
+    hmci_group_sync(group);
+    return;
+  }
   uint64_t round = ++*group->rounds;
   memcpy(my_slot(group)->own[round & 1].data, from, size);
   if (group->central) {
