@@ -195,7 +195,6 @@ static int show_settings(void) {
            setting.is_set ? "  (from the environment)" : "");
     show_wrapped(setting.documentation, 4);
   }
-  show_unknown();
   return code;
 }
 
@@ -305,6 +304,7 @@ int main(int count, char **arguments) {
     code = show_settings();
   else
     show_machine();
+  if (!recorder) show_unknown();
   int output = tool_finish_output();
   return code == TOOL_DONE ? output : code;
 }

@@ -66,6 +66,9 @@ class Info(ProgramTest):
         self.assertIn("HMC_TIMOUT is not a setting; did you mean HMC_TIMEOUT?", err)
         self.assertIn("HMC_PIGEONS is not a setting; ", err)
         self.assertNotIn("HMC_LOG", err)
+        for how in ([], ["--json"], ["--try", "auto"]):
+            _, err = self.run_program(*how, HMC_TIMOUT="5s")
+            self.assertIn("HMC_TIMOUT is not a setting", err, how)
         _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_SPIN="soon", expect=1)
         self.assertIn("HMC_TIMOUT is not a setting", err)
         self.assertNotIn("HMC_SPIN is set", err)
