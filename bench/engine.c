@@ -387,7 +387,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
     bool two = strstr(what, "_two");
     if (request->bytes * request->depth > BYTES_MAX / 64)
       return bench_fail(result, "1 to %llu bytes in progress", BYTES_MAX / 64);
-    return bench_repeat(two ? queue_two : queue_each, engine, request, two ? 1 << 20 : 16 * request->depth, result);
+    uint64_t least = !two ? 16 * request->depth : puts_of(request) == queue_puts ? 1 << 24 : 1 << 20;
+    return bench_repeat(two ? queue_two : queue_each, engine, request, least, result); /* beside a thread's start */
   }
   bool put = strcmp(what, "shm_put") == 0 || strcmp(what, "tcp_put") == 0;
   if (!put && strcmp(what, "shm_get") != 0 && strcmp(what, "tcp_get") != 0)
