@@ -254,9 +254,8 @@ void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, con
 }
 
 /* Out of line, so that a put that is plain has no registers to save. */
-__attribute__((noinline, cold)) static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local,
-                                                             uint64_t offset, hmc_remote_t *remote,
-                                                             uint64_t remote_offset, uint64_t length) {
+__attribute__((noinline)) static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset,
+                                                       hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS || length == 0) return status;
   hmci_segment_t segment = {offset, remote_offset, length};

@@ -65,6 +65,7 @@ static inline bool hmci_remote_is_plain(const hmc_remote_t *remote, uint64_t off
          atomic_load_explicit(remote->here, memory_order_relaxed) &&
          atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation;
 }
+
 /* A put of 8 bytes into mapped memory is one store; a call, here the copy's or the bookkeeping's, would cost more than the
  * bytes, so all others go by hmci_put_mapped. */
 hmc_status_t hmci_put_mapped(const hmc_remote_t *remote, uint64_t offset, const void *from, uint64_t length);
@@ -76,6 +77,7 @@ static inline hmc_status_t hmci_put_plain(const hmc_remote_t *remote, uint64_t o
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   return HMC_SUCCESS;
 }
+
 /* A put copies from `here` to `there`, a get back; ordered towards whatever tells the target, or told this thread. */
 void hmci_copy_range(hmci_operation_kind_t kind, void *here, void *there, uint64_t length);
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,

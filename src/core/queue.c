@@ -202,9 +202,9 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
 }
 
 /* A put or a get that is not plain. Out of line, so that one that is has no registers to save. */
-__attribute__((noinline, cold)) static hmc_status_t start_transfer(hmci_operation_kind_t kind, hmc_queue_t *queue,
-                                                                   const void *local, hmc_remote_t *remote,
-                                                                   uint64_t offset, uint64_t length) {
+__attribute__((noinline)) static hmc_status_t start_transfer(hmci_operation_kind_t kind, hmc_queue_t *queue,
+                                                             const void *local, hmc_remote_t *remote, uint64_t offset,
+                                                             uint64_t length) {
   hmc_status_t status = check_transfer(kind, queue, local, remote, offset, length);
   if (status != HMC_SUCCESS || !length) return status;
   start_t what = {.kind = kind, .remote = remote, .local = local, .offset = offset, .length = length};
