@@ -208,7 +208,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t 
  * \param queue The queue; NULL has none.
  * \return Their number, without those that have ended.
  */
-HMC_API uint32_t hmc_queue_under_way(hmc_queue_t *queue);
+HMC_API uint32_t hmc_queue_pending(hmc_queue_t *queue);
 
 #ifdef __cplusplus
 }

@@ -342,7 +342,7 @@ hmc_status_t hmc_queue_flush(hmc_queue_t *queue, hmc_peer_t *peer, uint64_t time
   return flush_peer(queue, lanes, deadline);
 }
 
-uint32_t hmc_queue_under_way(hmc_queue_t *queue) {
+uint32_t hmc_queue_pending(hmc_queue_t *queue) {
   if (!queue || hmci_context_is_foreign(queue->context)) return 0;
   kick(queue);
   for (hmci_list_t *link = queue->lanes.next; link != &queue->lanes; link = link->next) {

@@ -129,7 +129,7 @@ void hmci_far_push(struct hmc_shmem_ctx *ctx) {
   if (!atomic_load_explicit(&ctx->unsent, memory_order_relaxed)) return; /* this thread's own are in its sight */
   if (pthread_mutex_trylock(&ctx->lock)) return;                         /* who has it sends, or waits for the end */
   atomic_store_explicit(&ctx->unsent, false, memory_order_relaxed);
-  hmc_queue_under_way(ctx->queue);
+  hmc_queue_pending(ctx->queue);
   leave(ctx);
 }
 

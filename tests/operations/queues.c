@@ -47,7 +47,7 @@ void queue_moves_any_memory(void **state) {
         assert_success(hmc_queue_put(puts, model + offset, far.remote, offset, length));
       }
       assert_success(hmc_queue_flush(puts, NULL, 0));
-      assert_int_equal(hmc_queue_under_way(puts), 0);
+      assert_int_equal(hmc_queue_pending(puts), 0);
       shared_begin();
       test_buffer_load(&far.place, 0, seen, BYTES_SIZE);
       shared_end();
@@ -220,7 +220,7 @@ void queue_has_a_bound(void **state) {
   for (int i = 0; i < 40; i++) assert_success(add(refusing, &distant));
   assert_status(add(refusing, &distant), HMC_NO_MEMORY);
   assert_error_names("flush");
-  assert_int_equal(hmc_queue_under_way(refusing), 40);
+  assert_int_equal(hmc_queue_pending(refusing), 40);
   uint64_t start = now_ms();
   assert_status(hmc_queue_flush(refusing, NULL, HMC_NO_WAIT), HMC_TIMEOUT);
   assert_status(hmc_queue_flush(refusing, distant.peer, HMC_NO_WAIT), HMC_TIMEOUT);
@@ -231,7 +231,7 @@ void queue_has_a_bound(void **state) {
   distant_continue(&distant);
   assert_success(hmc_queue_flush(refusing, distant.peer, 0)); /* a flush that ran out of time has ended nothing */
   for (int i = 0; i < 60; i++) assert_success(add(waiting, &distant));
-  assert_true(hmc_queue_under_way(waiting) <= 5);
+  assert_true(hmc_queue_pending(waiting) <= 5);
   assert_success(hmc_queue_flush(waiting, NULL, 0));
   assert_int_equal(distant_word(&distant), before + 100);
   hmc_queue_destroy(refusing);
@@ -253,7 +253,7 @@ void queue_has_deadlines(void **state) {
   assert_status(hmc_queue_flush(queue, distant.peer, 0), HMC_TIMEOUT);
   assert_error_names("distant");
   assert_took(start, 600, 600);
-  assert_int_equal(hmc_queue_under_way(queue), 0);
+  assert_int_equal(hmc_queue_pending(queue), 0);
   assert_success(hmc_queue_flush(queue, distant.peer, 0)); /* said once */
   start = now_ms();
   assert_status(hmc_queue_atomic_fetch(queue, distant.remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, &word), HMC_TIMEOUT);
@@ -386,7 +386,7 @@ void queue_refuses(void **state) {
   assert_status(hmc_queue_fence(NULL), HMC_INVALID_CONFIG);
   assert_status(hmc_queue_flush(NULL, NULL, 0), HMC_INVALID_CONFIG);
   assert_success(hmc_queue_flush(queue, pair->peer, 0));
-  assert_int_equal(hmc_queue_under_way(queue), 0);
+  assert_int_equal(hmc_queue_pending(queue), 0);
   hmc_queue_destroy(queue);
   hmc_queue_destroy(other);
   hmc_queue_destroy(NULL);

@@ -233,7 +233,7 @@ void registered_queues_need_no_socket(void **state) {
     assert_success(hmc_queue_flush(queue, round % 2 ? pair->peer : NULL, 60000));
     assert_success(hmc_queue_get(queue, back, scene.far.remote, 0, ROOM));
     if (round % 2) {
-      while (hmc_queue_under_way(queue)) sleep_ms(1); /* nobody helps */
+      while (hmc_queue_pending(queue)) sleep_ms(1); /* nobody helps */
     }
     assert_success(hmc_queue_flush(queue, NULL, 60000));
     assert_memory_equal(here, back, ROOM);
@@ -261,7 +261,7 @@ void registered_queues_end_with_their_peer(void **state) {
   hmc_queue_destroy(left); /* cancels them */
   assert_success(hmc_queue_put(queue, bytes, remote, 0, OWNER_BYTES));
   assert_status(hmc_queue_flush(queue, NULL, 100), HMC_TIMEOUT);
-  assert_int_equal(hmc_queue_under_way(queue), 1);
+  assert_int_equal(hmc_queue_pending(queue), 1);
   hmc_peer_close(owner.peer);
   assert_status(hmc_queue_flush(queue, NULL, 60000), HMC_CANCELLED);
   hmc_queue_destroy(queue);
