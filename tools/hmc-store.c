@@ -12,8 +12,10 @@ static const tool_option_t options[] = {
     {'p', "port", "PORT", NULL, "0 takes a free one (0)"},
     {'j', "journal", "FILE", NULL,
      "keep everything in FILE, which is made with mode 0600, so that a store that was killed comes back with it"},
-    {'m', "memory", "SIZE", NULL, "most bytes of keys and values that are taken (1G)"},
-    {'g', "grace", "SECONDS", NULL, "how long a client that is gone may take to come back before its leases end (1)"},
+    {'m', "memory", "SIZE", NULL, "most bytes of keys and values that are taken (HMC_STORE_MEMORY: 1G)"},
+    {'c', "clients", "COUNT", NULL, "most clients at a time; the others wait (HMC_STORE_CLIENTS: 16384)"},
+    {'g', "grace", "SECONDS", NULL,
+     "how long a client that is gone may take to come back before its leases end (HMC_STORE_GRACE: 1)"},
     {'a', "at", "URL", NULL, "be a client of the store there: tcp://10.0.0.2:4100"},
     {'t', "timeout", "SECONDS", NULL, "deadline of a command (30)"},
     {0, NULL, NULL, NULL, NULL},
@@ -90,7 +92,9 @@ static int add(const order_t *order, hmc_store_t *store) {
 static void print_entry(const char *key, const void *value, size_t size, void *user) {
   (void)user;
   printf("%s\t", key);
-  fwrite(value, 1, size, stdout);
+  if (size > 0) { /* a deleted key has no value at all */
+    fwrite(value, 1, size, stdout);
+  }
   putchar('\n');
 }
 
@@ -223,6 +227,10 @@ static int take_option(int option, const char *value, order_t *order) {
     }
     order->server.port = (uint16_t)count;
     return TOOL_DONE;
+  case 'c':
+    return tool_parse_count(value, 1, UINT32_MAX, &order->server.clients_max)
+               ? TOOL_DONE
+               : tool_usage_error("\"%s\" is not a number of clients", value);
   case 'm':
     return tool_parse_size(value, &order->server.memory_max) ? TOOL_DONE
                                                              : tool_usage_error("\"%s\" is not a size", value);

@@ -59,9 +59,10 @@ typedef struct hmc_store_server_options {
   const char *ip;       /* the address to listen on; NULL: 127.0.0.1 */
   uint16_t port;        /* 0: a free one */
   const char *journal;  /* a file that keeps the keys over a restart, made with mode 0600; NULL: none */
-  uint64_t memory_max;  /* bytes of keys and values that are taken; default 1 GiB */
-  uint64_t clients_max; /* default 16384 */
-  uint64_t grace_ms;    /* how long a client that is gone may take to come back before its leases end; default 1000 */
+  uint64_t memory_max;  /* bytes of keys and values that are taken; 0: HMC_STORE_MEMORY, 1 GiB */
+  uint64_t clients_max; /* 0: HMC_STORE_CLIENTS, 16384 */
+  uint64_t grace_ms;    /* how long a client that is gone may take to come back before its leases end; 0:
+                           HMC_STORE_GRACE, 1000 */
   const hmc_store_certificates_t *certificates; /* NULL: by the secret */
 } hmc_store_server_options_t;
 
@@ -254,13 +255,22 @@ HMC_API HMC_CHECKED hmc_status_t hmc_store_list(hmc_store_t *store, const char *
  * Ownership: the client's, until hmc_store_lease_release.
  *
  * \param store The client.
- * \param ttl_ms The lease's time; at least 100.
+ * \param ttl_ms The lease's time in ms, at least 100; 0: HMC_STORE_LEASE.
  * \param timeout_ms How long to wait.
  * \param lease Gets the lease.
  * \return HMC_SUCCESS, or one of the results at the head of this file.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_store_lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t timeout_ms,
                                                         hmc_store_lease_t **lease);
+
+/**
+ * The time of a lease: after so long without a word from its client its keys vanish, wherever the client is. Threads:
+ * any.
+ *
+ * \param lease The lease.
+ * \return Its time in ms; 0 for NULL.
+ */
+HMC_API uint64_t hmc_store_lease_ttl(const hmc_store_lease_t *lease);
 
 /**
  * Is a lease still held? Never blocks for long.

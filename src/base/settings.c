@@ -24,6 +24,8 @@ static const row_t rows[] = {
 };
 
 #define ROWS (sizeof(rows) / sizeof(rows[0]))
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S UINT64_C(1000000000)
 #define TEXT_SIZE 256 /* of the TEXT fields */
 
 static const struct {
@@ -54,6 +56,11 @@ static const struct {
     {"HMC_NOTIFICATIONS", 16, UINT64_C(1) << 20, "a whole number from 16 to 1048576"},
     {"HMC_NOTIFICATION_BYTES", UINT64_C(4) << 20, UINT64_C(1) << 40, "a size in bytes from 4M to 1T"},
     {"HMC_REQUESTS", 16, UINT64_C(16) << 20, "a whole number from 16 to 16777216"},
+    {"HMC_STORE_LEASE", 100 * NS_PER_MS, 3600 * NS_PER_S, "a time from 100ms to 3600s, such as 3s or 500ms"},
+    {"HMC_STORE_HEARTBEAT", 10 * NS_PER_MS, 3600 * NS_PER_S, "a time from 10ms to 3600s, such as 1s or 500ms, or 0"},
+    {"HMC_STORE_GRACE", NS_PER_MS, 3600 * NS_PER_S, "a time from 1ms to 3600s, such as 1s or 500ms"},
+    {"HMC_STORE_MEMORY", 4096, UINT64_C(64) << 40, "a size in bytes from 4K to 64T"},
+    {"HMC_STORE_CLIENTS", 1, 1048576, "a whole number from 1 to 1048576"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
     {"HMC_RDMA_RAILS", 1, 4, "a whole number from 1 to 4"},
     {"HMC_RDMA_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},

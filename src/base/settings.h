@@ -58,6 +58,21 @@
     "Notifications of one peer that wait for the application (16 to 1048576); the next waits at the sender.")          \
   X(SIZE, notification_bytes, "HMC_NOTIFICATION_BYTES", "8M",                                                          \
     "Bytes of one peer's notifications that wait for the application (4M to 1T); the next one waits at the sender.")   \
+  X(DURATION, store_lease, "HMC_STORE_LEASE", "3s",                                                                    \
+    "How long the store may hear nothing from a client before the keys of its leases vanish, where a program says no " \
+    "time of its own; SMEM's members are such (100ms to 3600s).")                                                      \
+  X(DURATION, store_heartbeat, "HMC_STORE_HEARTBEAT", "0",                                                             \
+    "Time between two heartbeats of a client that has leases (10ms to 3600s), at most half of the shortest lease's; "  \
+    "0: a "                                                                                                            \
+    "quarter of it.")                                                                                                  \
+  X(DURATION, store_grace, "HMC_STORE_GRACE", "1s",                                                                    \
+    "How long a client whose connection broke may take to come back before its leases end, at the process that "       \
+    "serves "                                                                                                          \
+    "the store (1ms to 3600s).")                                                                                       \
+  X(SIZE, store_memory, "HMC_STORE_MEMORY", "1G",                                                                      \
+    "Most bytes of keys and values that a store takes, at the process that serves it (4K to 64T).")                    \
+  X(COUNT, store_clients, "HMC_STORE_CLIENTS", "16384",                                                                \
+    "Most clients that a store takes at a time, at the process that serves it (1 to 1048576); the others wait.")       \
   X(SIZE, registration_cache, "HMC_REGISTRATION_CACHE", "1G",                                                          \
     "Memory per RDMA device that stays registered though no region needs it, until it is freed; 0: none.")             \
   X(TEXT, module_path, "HMC_MODULE_PATH", "",                                                                          \

@@ -154,6 +154,25 @@ static void test_sizes_have_ranges(void **state) {
   assert_refused("HMC_TCP_BUFFER", "2G", "from 0 to 1G");
 }
 
+static void test_times_have_ranges(void **state) {
+  (void)state;
+  assert_true(read_with("HMC_STORE_LEASE", "100ms").store_lease == UINT64_C(100000000));
+  assert_true(read_with("HMC_STORE_LEASE", "3600s").store_lease == UINT64_C(3600000000000));
+  assert_int_equal(read_with("HMC_STORE_HEARTBEAT", "0").store_heartbeat, 0);
+  assert_int_equal(read_with("HMC_STORE_HEARTBEAT", "10ms").store_heartbeat, 10000000);
+  assert_refused("HMC_STORE_LEASE", "99ms", "from 100ms to 3600s");
+  assert_refused("HMC_STORE_LEASE", "3601s", "from 100ms to 3600s");
+  assert_refused("HMC_STORE_LEASE", "0", "from 100ms to 3600s");
+  assert_refused("HMC_STORE_LEASE", "3", "say 3s or 3ms");
+  assert_refused("HMC_STORE_HEARTBEAT", "9ms", "from 10ms to 3600s");
+  assert_refused("HMC_STORE_GRACE", "0", "from 1ms to 3600s");
+  setenv("HMC_STORE_LEASES", "3s", 1);
+  char text[160];
+  assert_int_equal(hmc_settings_unknown(0, text, sizeof text), HMC_SUCCESS);
+  assert_string_equal(text, "HMC_STORE_LEASES is not a setting; did you mean HMC_STORE_LEASE?");
+  unsetenv("HMC_STORE_LEASES");
+}
+
 static void test_words(void **state) {
   (void)state;
   assert_string_equal(read_with("HMC_RDMA_FLUSH", "no").verbs_flush, "no");
@@ -325,6 +344,7 @@ int main(void) {
       WITH_CLEAR_ENVIRONMENT(test_sizes_and_rates),
       WITH_CLEAR_ENVIRONMENT(test_counts_have_ranges),
       WITH_CLEAR_ENVIRONMENT(test_sizes_have_ranges),
+      WITH_CLEAR_ENVIRONMENT(test_times_have_ranges),
       WITH_CLEAR_ENVIRONMENT(test_words),
       WITH_CLEAR_ENVIRONMENT(test_documented_ranges_hold),
       WITH_CLEAR_ENVIRONMENT(test_switches),

@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#define NS_PER_MS UINT64_C(1000000)
+
 static hmc_status_t check_store(const hmc_store_t *store) {
   if (store == NULL) {
     return hmci_fail(HMC_INVALID_CONFIG, "no store given");
@@ -41,7 +43,7 @@ static hmc_status_t check_value(const void *value, size_t size) {
 }
 
 static uint64_t deadline_of(const hmc_store_t *store, uint64_t timeout_ms) {
-  return hmci_deadline(timeout_ms != 0 ? timeout_ms : store->timeout_ms);
+  return hmci_deadline(timeout_ms != 0 ? timeout_ms : store->times.timeout_ms);
 }
 
 static hmc_status_t call(hmc_store_t *store, hmci_store_message_t *request, const char *key, hmc_store_lease_t *lease,
@@ -69,12 +71,16 @@ hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *o
   if (status != HMC_SUCCESS) {
     return status;
   }
-  uint64_t timeout = options != NULL && options->timeout_ms != 0 ? options->timeout_ms : settings.timeout / 1000000;
+  const hmci_store_times_t times = {
+      .timeout_ms = options != NULL && options->timeout_ms != 0 ? options->timeout_ms : settings.timeout / NS_PER_MS,
+      .lease_ms = settings.store_lease / NS_PER_MS,
+      .heartbeat = settings.store_heartbeat,
+  };
   explicit_bzero(settings.secret, sizeof(settings.secret));
-  uint64_t deadline = hmci_deadline(timeout_ms != 0 ? timeout_ms : timeout);
+  uint64_t deadline = hmci_deadline(timeout_ms != 0 ? timeout_ms : times.timeout_ms);
   const char *scheme = strstr(address, "://");
   if (strncmp(address, "etcd://", 7) == 0) {
-    return hmci_store_etcd_connect(address + 7, options != NULL ? options->certificates : NULL, timeout, deadline,
+    return hmci_store_etcd_connect(address + 7, options != NULL ? options->certificates : NULL, &times, deadline,
                                    store);
   }
   if (scheme != NULL && strncmp(address, "tcp", (size_t)(scheme - address)) != 0) {
@@ -82,7 +88,7 @@ hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *o
                      address);
   }
   return hmci_store_client_connect(scheme != NULL ? scheme + 3 : address,
-                                   options != NULL ? options->certificates : NULL, timeout, deadline, store);
+                                   options != NULL ? options->certificates : NULL, &times, deadline, store);
 }
 
 void hmc_store_close(hmc_store_t *store) {
@@ -223,13 +229,19 @@ hmc_status_t hmc_store_list(hmc_store_t *store, const char *prefix, hmc_store_li
 hmc_status_t hmc_store_lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t timeout_ms,
                                     hmc_store_lease_t **lease) {
   hmc_status_t status = check_store(store);
-  if (status == HMC_SUCCESS && (lease == NULL || ttl_ms < 100 || ttl_ms > UINT32_MAX)) {
-    status = hmci_fail(HMC_INVALID_CONFIG, "a lease of %" PRIu64 " ms: 100 to %u, and a place for it, are needed",
+  if (status == HMC_SUCCESS && (lease == NULL || (ttl_ms > 0 && ttl_ms < 100) || ttl_ms > UINT32_MAX)) {
+    status = hmci_fail(HMC_INVALID_CONFIG,
+                       "a lease of %" PRIu64 " ms: 100 to %u, or 0 (HMC_STORE_LEASE), and a place for it, are needed",
                        ttl_ms, UINT32_MAX);
+  }
+  if (status == HMC_SUCCESS && ttl_ms == 0) {
+    ttl_ms = store->times.lease_ms;
   }
   return status == HMC_SUCCESS ? store->backend->lease_create(store, ttl_ms, deadline_of(store, timeout_ms), lease)
                                : status;
 }
+
+uint64_t hmc_store_lease_ttl(const hmc_store_lease_t *lease) { return lease != NULL ? lease->ttl_ms : 0; }
 
 hmc_status_t hmc_store_lease_state(hmc_store_lease_t *lease) {
   if (lease == NULL) {

@@ -11,14 +11,27 @@
 
 typedef struct hmci_store_backend hmci_store_backend_t;
 
+/* What calls and leases take that name no time of their own. */
+typedef struct hmci_store_times {
+  uint64_t timeout_ms, lease_ms;
+  uint64_t heartbeat; /* nanoseconds; 0: a part of the lease's time */
+} hmci_store_times_t;
+
 struct hmc_store {
   const hmci_store_backend_t *backend;
   pid_t process;
-  uint64_t timeout_ms;
+  hmci_store_times_t times;
 };
+
+/* Nanoseconds between two heartbeats for a lease: the setting's, at most half of the lease's time; 0: one of `parts`. */
+static inline uint64_t hmci_store_beat(const struct hmc_store *store, uint64_t ttl_ms, uint64_t parts) {
+  uint64_t ttl = ttl_ms * UINT64_C(1000000), wanted = store->times.heartbeat;
+  return wanted == 0 ? ttl / parts : wanted < ttl / 2 ? wanted : ttl / 2;
+}
 
 struct hmc_store_lease {
   hmc_store_t *store;
+  uint64_t ttl_ms;
 };
 
 struct hmc_store_watch {
@@ -49,8 +62,8 @@ struct hmci_store_backend {
 
 /* Connects; `address` without the scheme. */
 hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,
-                                       uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store);
+                                       const hmci_store_times_t *times, uint64_t deadline, hmc_store_t **store);
 hmc_status_t hmci_store_etcd_connect(const char *address, const hmc_store_certificates_t *certificates,
-                                     uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store);
+                                     const hmci_store_times_t *times, uint64_t deadline, hmc_store_t **store);
 
 #endif

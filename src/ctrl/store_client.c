@@ -211,8 +211,7 @@ static hmc_status_t lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t d
   if (lease == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a lease");
   }
-  lease->base.store = store;
-  lease->ttl_ms = ttl_ms;
+  lease->base = (struct hmc_store_lease){.store = store, .ttl_ms = ttl_ms};
   hmci_store_map_init(&lease->keys);
   hmci_random(&lease->id, sizeof(lease->id));
   lease->id |= 1; /* 0 means none */
@@ -461,12 +460,12 @@ static hmc_status_t prepare(hmci_store_client_t *client, const char *address,
 }
 
 hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,
-                                       uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store) {
+                                       const hmci_store_times_t *times, uint64_t deadline, hmc_store_t **store) {
   hmci_store_client_t *client = calloc(1, sizeof(*client));
   if (client == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a client of the store");
   }
-  client->base = (struct hmc_store){.backend = &backend, .process = getpid(), .timeout_ms = timeout_ms};
+  client->base = (struct hmc_store){.backend = &backend, .process = getpid(), .times = *times};
   hmc_status_t status = prepare(client, address, certificates);
   if (status != HMC_SUCCESS) {
     goto err_free;

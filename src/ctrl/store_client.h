@@ -36,7 +36,7 @@ typedef struct hmci_store_call {
 typedef struct hmci_store_client_lease {
   struct hmc_store_lease base;
   hmci_list_t member;
-  uint64_t id, ttl_ms;
+  uint64_t id;
   bool is_lost;
   char why[256];
   hmci_store_map_t keys;

@@ -34,7 +34,6 @@ enum {
   REQUESTS_AT_ONCE = 64,
   OUT_MAX = 128 << 20,     /* bytes that a client may leave unread */
   COMPACT_FROM = 16 << 20, /* a journal of that size is written anew once it is four times what it must be */
-  CLIENTS_DEFAULT = 16384,
 };
 
 struct hmc_store_server {
@@ -334,9 +333,20 @@ err_free:
   return status;
 }
 
-/* False where the listener must pause: too many have yet to prove themselves. */
+static void warn_full(hmc_store_server_t *server) {
+  uint64_t now = hmci_now();
+  if (now >= server->next_warning) {
+    server->next_warning = now + WARNING_EVERY;
+    hmci_log(HMC_LOG_WARNING,
+             "store: %u clients are connected and more wait: HMC_STORE_CLIENTS says how many are taken",
+             server->client_count);
+  }
+}
+
+/* False where the listener must pause: all places are taken, or too many have yet to prove themselves. */
 static bool has_room_for_one(hmc_store_server_t *server) {
   if (server->client_count >= server->clients_max) {
+    warn_full(server);
     return false;
   }
   if (server->handshake_count >= HANDSHAKES) {
@@ -407,7 +417,7 @@ static hmc_status_t open_journal(hmc_store_server_t *server, const char *path) {
   return status;
 }
 
-static void init_server(hmc_store_server_t *server, const hmc_store_server_options_t *options) {
+static void init_server(hmc_store_server_t *server) {
   server->descriptor = -1;
   server->watch.ready = on_connection;
   hmci_timer_init(&server->pause, on_pause_over);
@@ -416,16 +426,15 @@ static void init_server(hmc_store_server_t *server, const hmc_store_server_optio
   hmci_list_init(&server->clients);
   hmci_list_init(&server->busy);
   hmci_store_state_init(&server->state, &wires);
-  server->clients_max = CLIENTS_DEFAULT;
-  if (options != NULL && options->memory_max != 0) {
-    server->state.memory_max = options->memory_max;
-  }
-  if (options != NULL && options->clients_max != 0) {
-    server->clients_max = options->clients_max;
-  }
-  if (options != NULL && options->grace_ms != 0) {
-    server->state.grace = options->grace_ms < UINT32_MAX ? options->grace_ms * NS_PER_MS : UINT32_MAX * NS_PER_MS;
-  }
+}
+
+/* The limits: the caller's, or those of the settings. */
+static void set_limits(hmc_store_server_t *server, const hmc_store_server_options_t *options) {
+  const hmc_store_server_options_t none = HMC_STORE_SERVER_OPTIONS_INIT, *given = options != NULL ? options : &none;
+  uint64_t grace_ms = given->grace_ms < UINT32_MAX ? given->grace_ms : UINT32_MAX;
+  server->clients_max = given->clients_max != 0 ? given->clients_max : server->settings.store_clients;
+  server->state.memory_max = given->memory_max != 0 ? given->memory_max : server->settings.store_memory;
+  server->state.grace = grace_ms != 0 ? grace_ms * NS_PER_MS : server->settings.store_grace;
 }
 
 static void free_server(hmc_store_server_t *server) {
@@ -443,6 +452,7 @@ static hmc_status_t prepare(hmc_store_server_t *server, const hmc_store_server_o
   const char *ip = options != NULL && options->ip != NULL && options->ip[0] != '\0' ? options->ip : "127.0.0.1";
   hmc_status_t status = hmci_settings_read(&server->settings);
   if (status == HMC_SUCCESS) {
+    set_limits(server, options);
     status = hmci_certificates_create(options != NULL ? options->certificates : NULL, &server->certificates);
   }
   if (status == HMC_SUCCESS && server->certificates == NULL) {
@@ -470,7 +480,7 @@ hmc_status_t hmc_store_server_start(const hmc_store_server_options_t *options, h
   if (server == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a store");
   }
-  init_server(server, options);
+  init_server(server);
   hmc_status_t status = prepare(server, options);
   if (status != HMC_SUCCESS) {
     goto err_free;

@@ -22,6 +22,7 @@ enum {
   LONGEST_PAUSE_MS = 250,
   REFUSED_PAUSE_MS = 500
 };
+enum { BEATS_PER_TTL = 4 };
 enum { SWEEP_MS = 3000 };  /* how long clients get to put the keys of their leases back into a store that is empty */
 enum { SILENT_MS = 3000 }; /* without an answer to a heartbeat, at least */
 
@@ -133,7 +134,7 @@ static void fail_calls(hmci_store_client_t *client, hmc_status_t status, const c
 /* ---- what is asked again after an outage ------------------------------------------------------------------------- */
 
 static void restore_lease(hmci_store_client_t *client, const hmci_store_client_lease_t *lease) {
-  hmci_store_message_t request = {.type = HMCI_STORE_LEASE, .lease = lease->id, .number = (int64_t)lease->ttl_ms};
+  hmci_store_message_t request = {.type = HMCI_STORE_LEASE, .lease = lease->id, .number = (int64_t)lease->base.ttl_ms};
   hmc_status_t status = hmci_store_call_detached(client, &request);
   for (const hmci_store_entry_t *entry = lease->keys.first[0]; entry != NULL && status == HMC_SUCCESS;
        entry = entry->next[0]) {
@@ -332,7 +333,7 @@ static uint64_t heartbeat(const hmci_store_client_t *client) {
   uint64_t interval = HMCI_NEVER;
   for (hmci_list_t *at = client->leases.next; at != &client->leases; at = at->next) {
     const hmci_store_client_lease_t *lease = HMCI_CONTAINER(at, hmci_store_client_lease_t, member);
-    interval = sooner(interval, lease->ttl_ms * NS_PER_MS / 4);
+    interval = sooner(interval, hmci_store_beat(&client->base, lease->base.ttl_ms, BEATS_PER_TTL));
   }
   return interval;
 }

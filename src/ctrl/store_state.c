@@ -12,7 +12,7 @@
 enum { LEAST_TTL_MS = 100, REPLIES_KEPT_MS = 120000 };
 
 void hmci_store_state_init(hmci_store_state_t *state, const hmci_store_wires_t *wires) {
-  *state = (hmci_store_state_t){.wires = wires, .memory_max = UINT64_C(1) << 30, .grace = 1000 * HMCI_STORE_NS_PER_MS};
+  *state = (hmci_store_state_t){.wires = wires};
   hmci_random(&state->incarnation, sizeof(state->incarnation));
   hmci_store_map_init(&state->map);
   hmci_list_init(&state->sessions);
@@ -144,8 +144,8 @@ static hmc_status_t has_room(const hmci_store_state_t *state, const hmci_store_m
                      request->key_size, size, HMC_STORE_KEY_MAX, HMC_STORE_VALUE_MAX);
   }
   if (state->map.bytes + request->key_size + size > state->memory_max) {
-    return hmci_fail(HMC_NO_MEMORY, "the store is full: it holds %zu B and takes %" PRIu64 " B", state->map.bytes,
-                     state->memory_max);
+    return hmci_fail(HMC_NO_MEMORY, "the store is full: it holds %zu B and takes %" PRIu64 " B (HMC_STORE_MEMORY)",
+                     state->map.bytes, state->memory_max);
   }
   return HMC_SUCCESS;
 }

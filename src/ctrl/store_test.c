@@ -301,11 +301,63 @@ static void a_full_store_says_so(void **state) {
   hmc_store_server_stop(server);
 }
 
+static void note_log(hmc_log_level_t level, const char *text, void *user) {
+  (void)level;
+  if (strstr(text, "HMC_STORE_CLIENTS") != NULL) {
+    atomic_store((atomic_bool *)user, true);
+  }
+}
+
+/* What neither the server's options nor a lease say comes from the settings. */
+static void limits_and_heartbeats_are_settings(void **state) {
+  (void)state;
+  hmc_store_server_t *server = NULL;
+  hmc_store_t *third = NULL;
+  hmc_store_lease_t *lease = NULL;
+  char value[4096] = "";
+  atomic_bool is_told = false;
+  setenv("HMC_STORE_MEMORY", "4K", 1);
+  setenv("HMC_STORE_CLIENTS", "2", 1);
+  setenv("HMC_STORE_GRACE", "10ms", 1);
+  setenv("HMC_STORE_LEASE", "400ms", 1);
+  setenv("HMC_STORE_HEARTBEAT", "3600s", 1); /* half of the lease's time, therefore */
+  GOOD(hmc_store_server_start(NULL, &server));
+  snprintf(address, sizeof(address), "127.0.0.1:%u", hmc_store_server_port(server));
+  hmc_store_t *one = join(), *two = join();
+  hmc_log_set_callback(note_log, &is_told);
+  hmc_log_set_level(HMC_LOG_WARNING);
+  FAILS(hmc_store_connect(address, NULL, 300, &third), HMC_TIMEOUT, "away");
+  hmc_log_set_level(HMC_LOG_NONE);
+  hmc_log_set_callback(NULL, NULL);
+  assert_true(atomic_load(&is_told));
+  FAILS(hmc_store_set(one, "full", value, sizeof(value), NULL, 0), HMC_NO_MEMORY, "HMC_STORE_MEMORY");
+  GOOD(hmc_store_lease_create(one, 0, 0, &lease));
+  assert_int_equal(hmc_store_lease_ttl(lease), 400);
+  assert_int_equal(hmc_store_lease_ttl(NULL), 0);
+  set(one, "held", "x", lease);
+  sleep_ms(1200);
+  assert_value(two, "held", "x");
+  GOOD(hmc_store_lease_state(lease));
+  hmc_store_close(one);
+  await_absent(two, "held");
+  GOOD(hmc_store_connect(address, NULL, PATIENCE_MS, &third)); /* there is room again */
+  hmc_store_close(third);
+  hmc_store_close(two);
+  hmc_store_server_stop(server);
+  setenv("HMC_STORE_LEASE", "3", 1);
+  FAILS(hmc_store_connect(address, NULL, 100, &third), HMC_INVALID_CONFIG, "HMC_STORE_LEASE=3: a time needs its unit");
+  for (size_t i = 0; i < 5; i++) {
+    unsetenv((const char *const[]){"HMC_STORE_MEMORY", "HMC_STORE_CLIENTS", "HMC_STORE_GRACE", "HMC_STORE_LEASE",
+                                   "HMC_STORE_HEARTBEAT"}[i]);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(keys_are_set_read_and_removed, set_up, tear_down),
       cmocka_unit_test_setup_teardown(large_values_arrive_whole, set_up, tear_down),
       cmocka_unit_test_setup_teardown(bad_arguments_are_refused, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(limits_and_heartbeats_are_settings, set_up, tear_down),
       cmocka_unit_test_setup_teardown(counters_count, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_swap_needs_what_it_expects, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_list_has_what_begins_with_the_prefix, set_up, tear_down),

@@ -68,6 +68,7 @@ class Store(ProgramTest):
         self.check_refusal(["--at", "tcp://127.0.0.1:1", "get"], "get takes")
         self.check_refusal(["--port", "70000"], "70000")
         self.check_refusal(["--grace", "soon"], "soon")
+        self.check_refusal(["--clients", "0"], "0")
         self.check_refusal(["--jornal", "x"], "--jornal")
 
 

@@ -18,7 +18,9 @@ enum { LEAST_TTL_S = 2, KEEPS_PER_TTL = 3, REVOKE_MS = 2000 };
 
 static hmci_etcd_lease_t *lease_of(hmc_store_lease_t *lease) { return HMCI_CONTAINER(lease, hmci_etcd_lease_t, base); }
 
-static uint64_t keep_every(const hmci_etcd_lease_t *lease) { return lease->ttl_ms * NS_PER_MS / KEEPS_PER_TTL; }
+static uint64_t keep_every(const hmci_etcd_lease_t *lease) {
+  return hmci_store_beat(lease->base.store, lease->base.ttl_ms, KEEPS_PER_TTL);
+}
 
 static hmc_status_t grant(hmci_etcd_client_t *client, uint64_t ttl_ms, uint64_t deadline, int64_t *id) {
   hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
@@ -41,8 +43,8 @@ hmc_status_t hmci_etcd_lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_
   if (lease == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a lease");
   }
-  lease->base.store = store;
-  lease->ttl_ms = ttl_ms > LEAST_TTL_S * 1000 ? ttl_ms : LEAST_TTL_S * 1000;
+  lease->base =
+      (struct hmc_store_lease){.store = store, .ttl_ms = ttl_ms > LEAST_TTL_S * 1000 ? ttl_ms : LEAST_TTL_S * 1000};
   hmci_store_map_init(&lease->keys);
   hmc_status_t status = grant(client, ttl_ms, deadline, &lease->id);
   if (status != HMC_SUCCESS) {
@@ -167,7 +169,8 @@ static bool copy_keys(hmci_etcd_client_t *client, const hmci_etcd_lease_t *lease
 static hmc_status_t revive(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, uint64_t deadline) {
   hmci_store_map_t keys;
   int64_t id = 0;
-  hmc_status_t status = copy_keys(client, lease, &keys) ? grant(client, lease->ttl_ms, deadline, &id) : HMC_NO_MEMORY;
+  hmc_status_t status =
+      copy_keys(client, lease, &keys) ? grant(client, lease->base.ttl_ms, deadline, &id) : HMC_NO_MEMORY;
   for (const hmci_store_entry_t *at = keys.first[0]; at != NULL && status == HMC_SUCCESS; at = at->next[0]) {
     status = put_back(client, at, id, deadline);
   }
@@ -191,7 +194,7 @@ static void keep(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, int64_t i
   hmc_status_t status = hmci_etcd_call(&client->cluster, "lease/keepalive", &body, deadline, &answer, NULL);
   bool is_known = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "result.TTL")) > 0;
   if (status == HMC_NOT_FOUND || (status == HMC_SUCCESS && !is_known)) {
-    status = revive(client, lease, hmci_now() + lease->ttl_ms * NS_PER_MS);
+    status = revive(client, lease, hmci_now() + lease->base.ttl_ms * NS_PER_MS);
   }
   if (status != HMC_SUCCESS) {
     hmci_log(HMC_LOG_INFO, "a lease of etcd could not be kept: %s", hmc_last_error());

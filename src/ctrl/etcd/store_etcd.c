@@ -372,12 +372,12 @@ static hmc_status_t show_life(hmci_etcd_client_t *client, uint64_t deadline) {
 }
 
 hmc_status_t hmci_store_etcd_connect(const char *address, const hmc_store_certificates_t *certificates,
-                                     uint64_t timeout_ms, uint64_t deadline, hmc_store_t **store) {
+                                     const hmci_store_times_t *times, uint64_t deadline, hmc_store_t **store) {
   hmci_etcd_client_t *client = calloc(1, sizeof(*client));
   if (client == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "no memory for a client of etcd");
   }
-  client->base = (hmc_store_t){.backend = &backend, .process = getpid(), .timeout_ms = timeout_ms};
+  client->base = (hmc_store_t){.backend = &backend, .process = getpid(), .times = *times};
   hmci_random(&client->id, sizeof(client->id));
   hmci_list_init(&client->leases);
   pthread_mutex_init(&client->lock, NULL);

@@ -23,8 +23,7 @@ typedef struct hmci_etcd_key {
 typedef struct hmci_etcd_lease {
   struct hmc_store_lease base;
   hmci_list_t member;
-  int64_t id; /* etcd's; another one after it was lost */
-  uint64_t ttl_ms;
+  int64_t id;       /* etcd's; another one after it was lost */
   uint64_t next_ns; /* when it is kept next */
   bool is_busy;     /* the thread works with it */
   bool is_doubted;  /* etcd did not know it: the thread looks at once */
