@@ -14,7 +14,6 @@
 
 #include <smem/host/smem_bm.h>
 
-#define HMCI_SMEM_GIVE_UP_MS 1000 /* for the store to take what this process leaves behind */
 #define HMCI_SMEM_MAGIC UINT32_C(0x534d424d)
 
 enum { HMCI_SMEM_HOST = 0, HMCI_SMEM_DEVICE = 1, HMCI_SMEM_KINDS = 2 };

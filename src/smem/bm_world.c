@@ -12,7 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, RANK_PATIENCE_MS = 5000, SECRET_BYTES = 32 };
+/* A dead member's rank is free when its lease has ended, and the store has had this long to say so. */
+enum { RANK_PATIENCE_MS = 2000, SECRET_BYTES = 32 };
 
 pthread_mutex_t hmci_smem_bm_lock = PTHREAD_MUTEX_INITIALIZER;
 hmci_smem_world_t *hmci_smem_bm_world;
@@ -30,7 +31,7 @@ int32_t smem_bm_config_init(smem_bm_config_t *config) {
     return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
   }
   memset(config, 0, sizeof(*config));
-  config->initTimeout = config->createTimeout = config->controlOperationTimeout = DEFAULT_TIMEOUT;
+  config->initTimeout = config->createTimeout = config->controlOperationTimeout = HMCI_SMEM_TIMEOUT_S;
   config->startConfigStore = true;
   config->unifiedAddressSpace = true;
   config->rankId = UINT16_MAX;
@@ -89,7 +90,8 @@ static int32_t claim(hmci_smem_world_t *made, uint32_t rank, uint64_t timeout_ms
 /* Takes the config's rank, or the first that is free. A rank whose member has just died becomes free in a moment. */
 static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config) {
   uint64_t timeout_ms = (uint64_t)config->initTimeout * 1000;
-  uint64_t until = now_ms() + (timeout_ms < RANK_PATIENCE_MS ? timeout_ms : RANK_PATIENCE_MS);
+  uint64_t patience_ms = hmc_store_lease_ttl(made->lease) + RANK_PATIENCE_MS;
+  uint64_t until = now_ms() + (timeout_ms < patience_ms ? timeout_ms : patience_ms);
   int is_any = is_automatic(config), has_it = 0;
   for (;;) {
     uint32_t rank = is_any ? 0 : config->rankId, end = is_any ? made->size : rank + 1;
@@ -189,7 +191,7 @@ static int32_t enter_world(hmci_smem_world_t *made, const char *url_text, uint16
   hmc_status_t status = hmc_context_create(&options, &made->context);
   explicit_bzero(secret, sizeof(secret));
   if (status == HMC_SUCCESS) {
-    status = hmc_store_lease_create(made->store, LEASE_MS, init_ms, &made->lease);
+    status = hmc_store_lease_create(made->store, 0, init_ms, &made->lease);
   }
   if (status != HMC_SUCCESS) {
     return hmci_smem_fail_hmc(status, "this process cannot become a member");

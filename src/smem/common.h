@@ -10,6 +10,8 @@
 #include <pthread.h>
 
 #define HMCI_SMEM_PAGE (UINT64_C(2) << 20) /* what sizes of parts are multiples of */
+#define HMCI_SMEM_TIMEOUT_S 120            /* the timeouts of configs that say none */
+#define HMCI_SMEM_GIVE_UP_MS 1000          /* for the store to take what this process leaves behind */
 #define HMCI_SMEM_NS_PER_S UINT64_C(1000000000)
 
 enum { HMCI_SMEM_DEBUG = 0, HMCI_SMEM_INFO = 1, HMCI_SMEM_WARNING = 2, HMCI_SMEM_ERROR = 3 };

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, GIVE_UP_MS = 1000, CONTEXT_MOST = 65536 };
+enum { CONTEXT_MOST = 65536 };
 
 /* What kernels in this process look at: see smem/device/smem_shm_device.h. */
 smem_shm_device_object_t smem_shm_device_objects[SMEM_SHM_DEVICE_OBJECTS];
@@ -36,15 +36,15 @@ int32_t smem_shm_config_init(smem_shm_config_t *config) {
   if (config == NULL) {
     return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
   }
-  *config = (smem_shm_config_t){.shmInitTimeout = DEFAULT_TIMEOUT,
-                                .shmCreateTimeout = DEFAULT_TIMEOUT,
-                                .controlOperationTimeout = DEFAULT_TIMEOUT,
+  *config = (smem_shm_config_t){.shmInitTimeout = HMCI_SMEM_TIMEOUT_S,
+                                .shmCreateTimeout = HMCI_SMEM_TIMEOUT_S,
+                                .controlOperationTimeout = HMCI_SMEM_TIMEOUT_S,
                                 .startConfigStore = true};
   return SM_OK;
 }
 
 static void free_world(hmci_smem_shm_world_t *ended) {
-  hmc_store_lease_release(ended->lease, GIVE_UP_MS);
+  hmc_store_lease_release(ended->lease, HMCI_SMEM_GIVE_UP_MS);
   hmc_context_destroy(ended->context);
   hmci_smem_link_release(ended->link);
   free(ended);
@@ -71,7 +71,7 @@ static int32_t enter_world(hmci_smem_shm_world_t *made, const char *text, const 
     status = hmc_context_listen(made->context, made->ip, 0, &made->port);
   }
   if (status == HMC_SUCCESS) {
-    status = hmc_store_lease_create(made->store, LEASE_MS, init_ms, &made->lease);
+    status = hmc_store_lease_create(made->store, 0, init_ms, &made->lease);
   }
   return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "this process cannot join the world");
 }

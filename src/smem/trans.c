@@ -11,8 +11,6 @@
 
 #define MALLOC_MOST (UINT64_C(4) << 40)
 
-enum { LEASE_MS = 3000, DEFAULT_TIMEOUT = 120, GIVE_UP_MS = 1000 };
-
 static pthread_mutex_t trans_lock = PTHREAD_MUTEX_INITIALIZER;
 static int is_initialized;
 static hmci_smem_trans_t *handles;
@@ -24,7 +22,7 @@ int32_t smem_trans_config_init(smem_trans_config_t *config) {
     return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
   }
   config->role = SMEM_TRANS_SENDER;
-  config->initTimeout = DEFAULT_TIMEOUT;
+  config->initTimeout = HMCI_SMEM_TIMEOUT_S;
   config->deviceId = UINT32_MAX;
   config->flags = 0;
   config->startConfigServer = false;
@@ -80,7 +78,7 @@ static void free_trans(hmci_smem_trans_t *trans) {
     hmc_region_close(range->region);
     free(range);
   }
-  hmc_store_lease_release(trans->lease, GIVE_UP_MS);
+  hmc_store_lease_release(trans->lease, HMCI_SMEM_GIVE_UP_MS);
   hmc_context_destroy(trans->context);
   hmci_smem_link_release(trans->link);
   pthread_rwlock_destroy(&trans->lock);
@@ -138,7 +136,7 @@ static int32_t enter(hmci_smem_trans_t *trans, const char *url, const hmci_smem_
     status = hmc_context_listen(trans->context, own->ip, own->port, NULL);
   }
   if (status == HMC_SUCCESS) {
-    status = hmc_store_lease_create(trans->store, LEASE_MS, trans->timeout_ms, &trans->lease);
+    status = hmc_store_lease_create(trans->store, 0, trans->timeout_ms, &trans->lease);
   }
   return status == HMC_SUCCESS ? tell_id(trans)
                                : hmci_smem_fail_hmc(status, "%s cannot be a point of transfers", trans->id);
