@@ -35,6 +35,7 @@ void tool_wrap(FILE *file, const char *text, int at, int indent, int width) {
     }
     fprintf(file, "%.*s", (int)length, text);
     text += length;
+    if (strncmp(text, "\n\n", 2) == 0) fputc('\n', file); /* a paragraph ends */
     while (*text == ' ' || *text == '\n') text++;
     if (*text) fprintf(file, "\n%*s", indent, "");
     at = indent;

@@ -7,6 +7,10 @@
 
 #include "tool.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A row is an option; or, without a name, a heading over those that follow. An option without help is taken, and not
  * shown. The last row has neither name nor help. */
 typedef struct tool_option {
@@ -48,8 +52,12 @@ void tool_wrap(FILE *file, const char *text, int at, int indent, int width);
 /* The columns of stdout where it is a terminal, at least 60 and at most 160; elsewhere 80. */
 int tool_columns(void);
 
-/* What begins and ends a colour on stdout; "" where it is no terminal, or NO_COLOR is set. */
+/* What begins and ends a colour on stdout; "" where it is not a terminal, or NO_COLOR is set. */
 typedef enum tool_color { TOOL_PLAIN, TOOL_BOLD, TOOL_DIM, TOOL_GREEN, TOOL_YELLOW, TOOL_RED } tool_color_t;
 const char *tool_color(tool_color_t color);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

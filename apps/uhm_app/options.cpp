@@ -1,47 +1,56 @@
 /* The command line of uhm_server and uhm_client, and the bytes that they move. */
 #include "options.hpp"
 
+#include "options.h"
+
 #include <algorithm>
 
 namespace {
 
-const char usage[] =
-    "Moves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with\n"
-    "the same mode.\n"
-    "\n"
-    "  --mode MODE     uhm       device to device, staged and overlapped by the library (default)\n"
-    "                  rdma_cpu  host to host, by RDMA (or by what --type says)\n"
-    "                  g2h2g     device to host, host to host, host to device, each for the whole buffer\n"
-    "                  serial    the same for one chunk after the other\n"
-    "                  ucx       as uhm, by UCX\n"
-    "  --ip IP         the server's address (default 127.0.0.1)\n"
-    "  --port N        its data port (default 2025; 0 for the server: a free one)\n"
-    "  --ctrl-port N   its control port (default 5001; 0 likewise)\n"
-    "  --memory KIND   the device: nvidia, amd, mlu, ascend, moore, sim (default: the first that works, else sim)\n"
-    "  --device N      its number (default 0)\n"
-    "  --type TYPE     auto, rdma, ucx, tcp or shm (default: rdma where it works, else auto)\n"
-    "  --buffer SIZE   server: the largest size it takes (default 64M)\n"
-    "  --sizes LIST    client: sizes such as 64K,1M or 64K..16M (default 64K,1M,4M,16M)\n"
-    "  --chunk SIZE    client: of serial (default 1M)\n"
-    "  --rounds N      client: transfers of each size (default: about 256 MiB in all)\n"
-    "  --help          this text\n"
-    "  --version       the version\n"
-    "\n"
-    "Examples:\n"
-    "  uhm_server --mode g2h2g & uhm_client --mode g2h2g\n"
-    "  HMC_SIM_BANDWIDTH=10G uhm_client --type tcp      (the server also with HMC_SIM_BANDWIDTH=10G)\n";
+enum { MODE = 256, IP, PORT, CTRL_PORT, MEMORY, DEVICE, TYPE, BUFFER, SIZES, CHUNK, ROUNDS };
 
-enum { MODE = 1, IP, PORT, CTRL_PORT, MEMORY, DEVICE, TYPE, BUFFER, SIZES, CHUNK, ROUNDS, HELP, VERSION };
-
-const struct option table[] = {
-    {"mode", required_argument, nullptr, MODE},     {"ip", required_argument, nullptr, IP},
-    {"port", required_argument, nullptr, PORT},     {"ctrl-port", required_argument, nullptr, CTRL_PORT},
-    {"memory", required_argument, nullptr, MEMORY}, {"device", required_argument, nullptr, DEVICE},
-    {"type", required_argument, nullptr, TYPE},     {"buffer", required_argument, nullptr, BUFFER},
-    {"sizes", required_argument, nullptr, SIZES},   {"chunk", required_argument, nullptr, CHUNK},
-    {"rounds", required_argument, nullptr, ROUNDS}, {"help", no_argument, nullptr, HELP},
-    {"version", no_argument, nullptr, VERSION},     {nullptr, 0, nullptr, 0},
+const tool_option_t table[] = {
+    {MODE, "mode", "MODE", "uhm rdma_cpu g2h2g serial ucx", "how the bytes go, see above (uhm)"},
+    {IP, "ip", "HOST", nullptr, "the server's address or name (127.0.0.1)"},
+    {PORT, "port", "N", nullptr, "its data port (2025); 0 for the server: a free one"},
+    {CTRL_PORT, "ctrl-port", "N", nullptr, "its control port (5001); 0 likewise"},
+    {MEMORY, "memory", "KIND", "nvidia amd mlu ascend moore sim cpu",
+     "the device: nvidia, amd, mlu, ascend, moore or sim (the first that works, else sim)"},
+    {DEVICE, "device", "N", nullptr, "its number (0)"},
+    {TYPE, "type", "TYPE", "auto rdma ucx tcp shm", "auto, rdma, ucx, tcp or shm (rdma where it works, else auto)"},
+    {BUFFER, "buffer", "SIZE", nullptr, "server: the largest size that it takes (64M)"},
+    {SIZES, "sizes", "LIST", nullptr, "client: sizes such as 64K,1M or 64K..16M (64K,1M,4M,16M)"},
+    {CHUNK, "chunk", "SIZE", nullptr, "client: the chunk of serial (1M)"},
+    {ROUNDS, "rounds", "N", nullptr, "client: transfers of each size (about 256 MiB in all)"},
+    {0, nullptr, nullptr, nullptr, nullptr},
 };
+
+const char *const synopses[] = {"[OPTION]...", nullptr};
+
+const char description[] =
+    "\nMoves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with the "
+    "same mode.\n\n"
+    "Mode uhm goes from device to device, staged and overlapped by the library; ucx does the same by UCX. rdma_cpu goes "
+    "from host to host, by RDMA or by what --type says. g2h2g copies the whole buffer from the device to the host, from "
+    "host to host and from the host to the device; serial does so with one chunk after the other.";
+
+const char *const examples[] = {"uhm_server --mode g2h2g & uhm_client --mode g2h2g",
+                                "HMC_SIM_BANDWIDTH=10G uhm_client --type tcp      the server likewise", nullptr};
+
+const char notes[] = "Exit status: 0 all bytes were right, 1 something failed, 2 the command line is wrong, 3 what was "
+                     "asked for does not exist here.";
+
+tool_usage_t usage_of(const char *program) {
+  tool_usage_t usage = {};
+  usage.program = program;
+  usage.purpose = "move buffers between the memories of two programs, by the C++ classes, and print how fast";
+  usage.synopses = synopses;
+  usage.description = description;
+  usage.options = table;
+  usage.examples = examples;
+  usage.notes = notes;
+  return usage;
+}
 
 uint64_t count_of(const char *option, const char *text, uint64_t most) {
   uint64_t value = 0;
@@ -126,16 +135,10 @@ void settle(Options &options) {
 Options read_options(int argc, char **argv, const char *program) {
   Options options;
   tool_begin(program);
-  opterr = 0;
-  for (int option; (option = getopt_long(argc, argv, ":", table, nullptr)) != -1;) {
-    if (option == '?' || option == ':') std::exit(tool_option_error(option, argv, table));
-    if (option == HELP || option == VERSION) {
-      if (option == HELP)
-        std::printf("Usage: %s [OPTION]...\n\n%s", program, usage);
-      else
-        std::puts(hmc_version_text());
-      std::exit(tool_finish_output());
-    }
+  const tool_usage_t usage = usage_of(program);
+  for (int option; (option = tool_options_next(&usage, argc, argv)) != TOOL_OPTIONS_END;) {
+    if (option == TOOL_OPTIONS_WRONG) std::exit(TOOL_USAGE);
+    if (option == TOOL_OPTIONS_DONE) std::exit(tool_finish_output());
     read_option(option, optarg, options);
   }
   if (optind < argc) std::exit(tool_usage_error("options only: what is '%s'?", argv[optind]));

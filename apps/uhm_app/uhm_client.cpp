@@ -1,6 +1,8 @@
 /* The end that writes, measures and prints. */
 #include "options.hpp"
 
+#include "options.h"
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -99,10 +101,11 @@ private:
       give_up("the server takes at most " + std::to_string(reply.room) + " B: start it with a larger --buffer");
     MemoryType here = block_ ? device_.getMemoryType() : buffer_->mem_ops->getMemoryType();
     std::string route = comm_.explain(options_.ip, options_.port);
-    std::printf("mode %s, %s memory to %s memory\nroute: %s\n", options_.mode->name,
+    std::printf("mode %s, %s memory to %s memory\nroute: ", options_.mode->name,
                 hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(here)),
-                hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(reply.memory)),
-                route.substr(0, route.find('\n')).c_str());
+                hmc_memory_kind_name(static_cast<hmc_memory_kind_t>(reply.memory)));
+    tool_wrap(stdout, route.substr(0, route.find('\n')).c_str(), 7, 7, tool_columns());
+    std::printf("\n");
     std::fflush(stdout);
   }
 

@@ -42,6 +42,12 @@ class Uhm(unittest.TestCase):
         out, err = process.communicate(timeout=200)
         return process.returncode, out, err
 
+    def test_the_screen(self):
+        for program in (SERVER, CLIENT):
+            code, out, err = self.finish(self.start(program, "--help"))
+            self.assertEqual((code, err), (0, ""))
+            self.assertLessEqual(max(len(line) for line in out.splitlines()), 80, out)
+
     def serve(self, mode, *arguments):
         """Answers (process, ports) or, where the mode does not work here, (process, None)."""
         server = self.start(SERVER, "--mode", mode, "--port", "0", "--ctrl-port", "0", "--memory", "sim", "--buffer", "1M",
@@ -67,6 +73,7 @@ class Uhm(unittest.TestCase):
         self.assertIn(f"mode {mode}, {memory} memory to {memory} memory\n", out)
         rows = ROW.findall(out)
         self.assertEqual([int(row[0]) for row in rows], list(SIZES.values()), out)
+        self.assertLessEqual(max(len(line) for line in out.splitlines()), 80, out)
         for row in rows:
             self.assertEqual((row[1], row[4]), ("3", "verified"), out)
             self.assertGreater(float(row[2]), 0)
