@@ -55,6 +55,12 @@ static size_t count_of(doctor_level_t level) {
   return count;
 }
 
+static void show_sum(void) {
+  size_t warnings = count_of(DOCTOR_WARN), failures = count_of(DOCTOR_FAIL);
+  printf("\n%zu checks, %zu warning%s, %zu failure%s\n", finding_count, warnings, warnings == 1 ? "" : "s", failures,
+         failures == 1 ? "" : "s");
+}
+
 static void json_member(const char *key, const char *value, const char *end) {
   printf("\"%s\":", key);
   tool_print_json(stdout, value);
@@ -96,8 +102,7 @@ static const tool_usage_t usage = {
         (const char *const[]){"hmc-doctor", "hmc-doctor --listen        on one host, and then on another:",
                               "hmc-doctor node7", "hmc-doctor --quiet --strict || echo 'look at this machine'", NULL},
     .notes = "Exit status: 0 nothing is wrong, 1 something failed (with --strict: or there was a warning), 2 the "
-             "command line "
-             "is wrong.",
+             "command line is wrong.",
 };
 
 static void check_all(const char *where) {
@@ -135,7 +140,7 @@ int main(int count, char **arguments) {
   if (as_json) {
     show_json();
   } else {
-    printf("\n%zu checks, %zu warnings, %zu failures\n", finding_count, count_of(DOCTOR_WARN), count_of(DOCTOR_FAIL));
+    show_sum();
   }
   int output = tool_finish_output();
   bool wrong = count_of(DOCTOR_FAIL) || (strict && count_of(DOCTOR_WARN));

@@ -7,7 +7,7 @@ enum { GREETING_MS = 10000 };
 
 /* What the library says, and what to do about it. */
 static int fail_to_connect(const perf_options_t *options, hmc_status_t status) {
-  if (status == HMC_NOT_FOUND)
+  if (status == HMC_NOT_FOUND && strstr(hmc_last_error(), "nobody listens"))
     return tool_fail("connecting: %s: start hmc-perf there first, or say its port by --port", hmc_last_error());
   if (status == HMC_UNSUPPORT && options->transport != HMC_CONNECTION_AUTO)
     return tool_fail("connecting: %s; %s", hmc_last_error(), tool_type_remedy(options->transport));
