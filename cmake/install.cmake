@@ -28,8 +28,9 @@ configure_file(cmake/hmc.pc.in "${PROJECT_BINARY_DIR}/hmc.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/hmc.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
 # What the texts point at: documents, and programs to copy from.
-install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
-install(DIRECTORY docs/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/docs" FILES_MATCHING PATTERN "*.md")
+install(FILES README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(DIRECTORY docs/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/docs" FILES_MATCHING PATTERN "*.md"
+  PATTERN "*.svg")
 install(DIRECTORY examples/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples" PATTERN "CMakeLists.txt" EXCLUDE
   PATTERN "__pycache__" EXCLUDE)
 

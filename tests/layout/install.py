@@ -97,7 +97,7 @@ def without_openssl(folder, prefix, arguments, environment):
 
 def what_the_texts_name(prefix):
     """Documents and examples are where the texts of the library send people."""
-    for name in ("docs/rdma.md", "docs/ucx.md", "examples/put_get.c", "README.md"):
+    for name in ("docs/rdma.md", "docs/ucx.md", "docs/picture.svg", "examples/put_get.c", "README.md", "SECURITY.md"):
         if not list(prefix.glob(f"share/doc/hmc/{name}")):
             sys.exit(f"{name} is not installed")
     for name in ("hmc-demo", "hmc-doctor", "uhm_server", "uhm_client"):
