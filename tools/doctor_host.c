@@ -207,8 +207,9 @@ static void check_huge_pages(void) {
   char *mode = strchr(shmem, '[');
   char *end = mode ? strchr(mode, ']') : NULL;
   if (end) *end = '\0';
-  doctor_say(DOCTOR_NOTE, "huge pages", NULL, "2 MiB pages reserved: %s, free: %s; transparent ones for shared memory: %s", total,
-             free_pages, mode ? mode + 1 : shmem);
+  doctor_say(DOCTOR_NOTE, "huge pages", NULL,
+             "2 MiB pages reserved: %s, free: %s; transparent ones for shared memory: %s", total, free_pages,
+             mode ? mode + 1 : shmem);
 }
 
 void doctor_check_memory(void) {

@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 SHMEM_API void start_pes(int npes);
-SHMEM_API int _my_pe(void);
-SHMEM_API int _num_pes(void);
+SHMEM_API int _my_pe(void);   /* NOLINT(bugprone-reserved-identifier): the specification gives the name */
+SHMEM_API int _num_pes(void); /* NOLINT(bugprone-reserved-identifier) */
 SHMEM_API void *shmalloc(size_t size);
 SHMEM_API void *shrealloc(void *pointer, size_t size);
 SHMEM_API void *shmemalign(size_t alignment, size_t size);

@@ -64,6 +64,7 @@ enum shmem_cmp {
 #define SHMEM_REDUCE_MIN_WRKDATA_SIZE 1
 
 /* Deprecated spellings. */
+/* NOLINTBEGIN(bugprone-reserved-identifier): the specification gives these names */
 #define _SHMEM_MAJOR_VERSION SHMEM_MAJOR_VERSION
 #define _SHMEM_MINOR_VERSION SHMEM_MINOR_VERSION
 #define _SHMEM_MAX_NAME_LEN SHMEM_MAX_NAME_LEN
@@ -83,6 +84,7 @@ enum shmem_cmp {
 #define _SHMEM_ALLTOALL_SYNC_SIZE SHMEM_ALLTOALL_SYNC_SIZE
 #define _SHMEM_ALLTOALLS_SYNC_SIZE SHMEM_ALLTOALLS_SYNC_SIZE
 #define _SHMEM_REDUCE_MIN_WRKDATA_SIZE SHMEM_REDUCE_MIN_WRKDATA_SIZE
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */
 

@@ -31,7 +31,7 @@ hmc_status_t hmci_status_known(uint32_t status);
 hmc_status_t hmci_fail_prefix(hmc_status_t status, const char *format, ...) HMCI_PRINTF(2, 3);
 
 #ifdef __clang_analyzer__
-/* The analyzer looks at one file at a time: it is told that the status comes back. */
+/* The analyzer looks at one file at a time: this shows it that the status comes back. */
 #define hmci_fail(status, ...) (hmci_fail(status, __VA_ARGS__), (status))
 #define hmci_fail_prefix(status, ...) (hmci_fail_prefix(status, __VA_ARGS__), (status))
 #endif

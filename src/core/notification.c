@@ -108,7 +108,7 @@ hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t
   if (status == HMC_CANCELLED)
     return hmci_fail(status, "waiting for a notification was interrupted, or its context ends");
   if (!notice) return status;
-  if (notice->size) memcpy(data, notice->data, notice->size);
+  if (data && notice->size) memcpy(data, notice->data, notice->size);
   free(notice);
   return HMC_SUCCESS;
 }

@@ -193,7 +193,7 @@ static hmc_status_t add_arrival(meeting_t *meeting, hmci_store_session_t *sessio
     hmci_store_shared_release(piece);
     return hmci_fail(HMC_NO_MEMORY, "the store has no memory for a barrier");
   }
-  if (request->value_size > 0) {
+  if (piece != NULL && request->value_size > 0) {
     memcpy(piece->data, request->value, request->value_size);
   }
   *arrival = (arrival_t){.session = session, .sequence = request->sequence, .index = request->index, .piece = piece};

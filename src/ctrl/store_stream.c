@@ -141,11 +141,14 @@ static chunk_t *add_chunk(hmci_store_stream_t *stream, size_t capacity, hmci_sto
 
 /* Room for `size` bytes at the end, in one piece; the chunk whose size then grows goes to `chunk`. */
 static uint8_t *reserve(hmci_store_stream_t *stream, size_t size, chunk_t **chunk) {
-  *chunk = hmci_list_is_empty(&stream->out) ? NULL : HMCI_CONTAINER(stream->out.previous, chunk_t, member);
-  if (*chunk == NULL || (*chunk)->shared != NULL || (*chunk)->capacity - (*chunk)->size < size) {
-    *chunk = add_chunk(stream, size > CHUNK ? size : CHUNK, NULL);
+  if (!hmci_list_is_empty(&stream->out)) {
+    *chunk = HMCI_CONTAINER(stream->out.previous, chunk_t, member);
+    if ((*chunk)->shared == NULL && (*chunk)->capacity - (*chunk)->size >= size) {
+      return (*chunk)->data + (*chunk)->size;
+    }
   }
-  return *chunk != NULL ? (*chunk)->data + (*chunk)->size : NULL;
+  *chunk = add_chunk(stream, size > CHUNK ? size : CHUNK, NULL);
+  return *chunk != NULL ? (*chunk)->data : NULL;
 }
 
 static hmc_status_t fail_send(size_t size) {

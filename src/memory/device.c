@@ -5,6 +5,7 @@
 #include "memory.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { HOST_ALIGNMENT = 4096 };
@@ -118,7 +119,7 @@ hmc_status_t hmc_memory_get_properties(hmc_memory_t memory, hmc_memory_propertie
     status = ops->properties(memory.device, &found);
     if (status != HMC_SUCCESS) return status;
   } else {
-    strcpy(found.name, ops->host_accessible ? "host memory" : ops->name);
+    snprintf(found.name, sizeof found.name, "%s", ops->host_accessible ? "host memory" : ops->name);
   }
   hmci_sized_write(properties, &found, sizeof found);
   return HMC_SUCCESS;

@@ -22,6 +22,12 @@ int32_t hmci_smem_fail(int32_t code, const char *format, ...) __attribute__((for
 /* The same for a call of HMC's that failed: the text goes on with HMC's own. */
 int32_t hmci_smem_fail_hmc(hmc_status_t status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__
+/* The analyzer looks at one file at a time: this shows it that the code comes back. */
+#define hmci_smem_fail(code, ...) (hmci_smem_fail(code, __VA_ARGS__), (code))
+#define hmci_smem_fail_hmc(status, ...) (hmci_smem_fail_hmc(status, __VA_ARGS__), SM_ERROR)
+#endif
+
 /* The code of a status. */
 int32_t hmci_smem_code(hmc_status_t status);
 

@@ -71,12 +71,12 @@ inline void check_status(const char *file, int line, const char *what, hmc::stat
 inline bool error_names(const char *what) { return strcasestr(hmc::last_error(), what) != nullptr; }
 
 /* The service thread moves bytes when another process asks it to, and the word of when comes from there: an order that
- * the thread sanitizer cannot see. Closing a region takes the service thread's lock, which shows it. */
+ * the thread sanitizer cannot see. Closing a region with a name takes the service thread's lock, which shows it. */
 inline void show_order(hmc::ConnBuffer &buffer) {
 #ifdef __SANITIZE_THREAD__
   hmc_region_t *region = nullptr;
   static char bytes[64];
-  CHECK(hmc_region_register(buffer.context(), bytes, sizeof bytes, nullptr, 0, &region) == HMC_SUCCESS);
+  CHECK(hmc_region_register(buffer.context(), bytes, sizeof bytes, "show_order", 0, &region) == HMC_SUCCESS);
   hmc_region_close(region);
 #else
   (void)buffer;

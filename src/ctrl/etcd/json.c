@@ -108,8 +108,9 @@ void hmci_json_text(hmci_json_t value, char *text, size_t room) {
 
 uint8_t *hmci_json_bytes(hmci_json_t value, size_t *size) {
   const char *text = is_kind(value, KIND_STRING) ? value->text : "";
-  size_t length = strlen(text), padding = length - strcspn(text, "=");
-  if (length > INT_MAX || length % 4 != 0 || padding > 2 || (padding == 2 && text[length - 1] != '=')) {
+  const char *end = text + strcspn(text, "=");
+  size_t length = strlen(text), padding = strlen(end);
+  if (length > INT_MAX || length % 4 != 0 || padding > 2 || (padding == 2 && end[1] != '=')) {
     return NULL;
   }
   uint8_t *bytes = malloc(length / 4 * 3 + 1);

@@ -73,7 +73,7 @@ hmc_status_t hmci_driver_open(hmci_driver_t *driver, int *devices) {
 }
 
 hmc_status_t hmci_driver_enter(hmci_driver_t *driver, int device, void **saved) {
-  int devices;
+  int devices = 0;
   hmc_status_t status = hmci_driver_open(driver, &devices);
   if (status != HMC_SUCCESS) return status;
   if (device < 0 || device >= devices) {

@@ -149,7 +149,7 @@ void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *regi
   if (responder->region == region) drop_sink(responder);
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
-    if (job->region == region && !drop_source(responder, job)) break;
+    if (job->region && job->region == region && !drop_source(responder, job)) break;
   }
   pthread_mutex_unlock(&responder->lock);
 }
