@@ -17,4 +17,11 @@ int info_recorder(const char *path, bool trace);
 void info_show_devices(void);
 void info_json_devices(void);
 
+typedef void info_adapter_visit_t(const char *name, const char *distance, void *argument);
+
+/* Visits each RDMA adapter of this machine with its distance from the device at that PCI address ("": none is visited):
+ * switch, complex, node or system. False where the distances are not known: hwloc does not show the device, or this
+ * program was built without hwloc. */
+bool info_visit_adapters(const char *pci, info_adapter_visit_t *visit, void *argument);
+
 #endif

@@ -2,10 +2,7 @@
 #include "info.h"
 #include "tool.h"
 
-#include <dirent.h>
-#include <limits.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 enum { DEVICES_MOST = 64 };
 
@@ -42,49 +39,6 @@ static const struct {
 };
 enum { FEATURES = sizeof features / sizeof *features };
 
-/* ---- adapters ---------------------------------------------------------------------------------------------------- */
-
-/* How near an RDMA adapter is to a device: by where their paths in the PCI tree part, then by their NUMA nodes. */
-static const char *distance(const char *device_path, const char *adapter_path, int device_node, int adapter_node) {
-  size_t same = 0;
-  int parts = 0;
-  while (device_path[same] && device_path[same] == adapter_path[same]) {
-    if (device_path[same] == '/') parts++;
-    same++;
-  }
-  /* "/sys/devices/pci0000:80/0000:80:01.0/...": four slashes are the root complex, one more a bridge below it */
-  if (parts >= 5) return "switch";
-  if (parts >= 4) return "complex";
-  if (device_node >= 0 && device_node == adapter_node) return "node";
-  return "system";
-}
-
-static int read_number(const char *path) {
-  int number = -1;
-  FILE *file = fopen(path, "re");
-  if (!file) return -1;
-  if (fscanf(file, "%d", &number) != 1) number = -1;
-  fclose(file);
-  return number;
-}
-
-typedef void adapter_visit_t(const char *name, const char *near, void *argument);
-
-static void visit_adapters(const hmc_memory_properties_t *device, adapter_visit_t *visit, void *argument) {
-  char path[PATH_MAX], device_path[PATH_MAX], adapter_path[PATH_MAX];
-  snprintf(path, sizeof path, "/sys/bus/pci/devices/%s", device->pci);
-  DIR *adapters = device->pci[0] && realpath(path, device_path) ? opendir("/sys/class/infiniband") : NULL;
-  if (!adapters) return;
-  for (struct dirent *entry; (entry = readdir(adapters)) != NULL;) {
-    if (entry->d_name[0] == '.') continue;
-    snprintf(path, sizeof path, "/sys/class/infiniband/%.64s/device", entry->d_name);
-    if (!realpath(path, adapter_path)) continue;
-    snprintf(path, sizeof path, "/sys/class/infiniband/%.64s/device/numa_node", entry->d_name);
-    visit(entry->d_name, distance(device_path, adapter_path, device->numa_node, read_number(path)), argument);
-  }
-  closedir(adapters);
-}
-
 /* ---- for people -------------------------------------------------------------------------------------------------- */
 
 static void show_adapter(const char *name, const char *near, void *argument) {
@@ -104,7 +58,7 @@ static void show_device(const hmc_memory_properties_t *device) {
     if (device->features & features[i].feature) printf(" %s", features[i].name);
   }
   printf("\n");
-  visit_adapters(device, show_adapter, NULL);
+  if (!info_visit_adapters(device->pci, show_adapter, NULL)) printf("             adapters: not known\n");
 }
 
 void info_show_devices(void) {
@@ -169,8 +123,8 @@ static void json_device(const hmc_memory_properties_t *device) {
   }
   printf("],\"adapters\":[");
   comma = "";
-  visit_adapters(device, json_adapter, &comma);
-  printf("]}");
+  bool known = info_visit_adapters(device->pci, json_adapter, &comma);
+  printf("],\"adapters_known\":%s}", known ? "true" : "false");
 }
 
 void info_json_devices(void) {
