@@ -288,7 +288,9 @@ static hmc_status_t copy_between(const side_t *to, const side_t *from, size_t si
     return HMC_SUCCESS;
   }
   if (to->ops == from->ops && to->ops->copy_within != NULL) {
-    return to->ops->copy_within(to->device, to->bytes, from->bytes, size);
+    hmc_status_t status = to->ops->copy_within(to->device, to->bytes, from->bytes, size);
+    if (status != HMC_UNSUPPORT || to->device == from->device) return status;
+    return copy_by_bounce(to, from, size); /* two devices that do not reach each other */
   }
   if (to->ops->host_accessible) {
     return from->ops->copy_to_host == NULL ? lacks(from->ops, "copy to the host")

@@ -81,7 +81,8 @@ void board_usage(int device, size_t *free_bytes, size_t *total_bytes);
  * `device`. Valid while the allocation lives. */
 uint8_t *board_bytes(int device, const void *pointer, size_t size);
 
-/* ---- peers */
+/* ---- peers: devices that reach each other's memory, unless HMC_LOOKALIKE_LONE is set */
+bool board_peer_possible(int device, int peer);
 board_status_t board_peer_enable(int device, int peer);
 bool board_peer_enabled(int device, int peer);
 

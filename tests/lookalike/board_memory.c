@@ -337,11 +337,14 @@ uint8_t *board_bytes(int device, const void *pointer, size_t size) {
   return place.bytes;
 }
 
+bool board_peer_possible(int device, int peer) { return device != peer && !getenv("HMC_LOOKALIKE_LONE"); }
+
 board_status_t board_peer_enable(int device, int peer) {
   board_status_t status = board_check(device);
   if (status == BOARD_OK) status = board_check(peer);
   if (status != BOARD_OK) return status;
   if (device == peer) return board_refuse(BOARD_BAD_DEVICE, "peer access of a device to itself");
+  if (!board_peer_possible(device, peer)) return board_refuse(BOARD_NO_ACCESS, "the devices do not reach each other");
   pthread_mutex_lock(&lock);
   bool already = peers[device][peer];
   peers[device][peer] = true;

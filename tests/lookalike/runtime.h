@@ -97,7 +97,7 @@ LOOKALIKE_API int API(DeviceGetPCIBusId)(char *text, int length, int device) {
 LOOKALIKE_API int API(DeviceSynchronize)(void) { return told(board_device_synchronize(current)); }
 
 LOOKALIKE_API int API(DeviceCanAccessPeer)(int *can, int device, int peer) {
-  *can = device != peer;
+  *can = board_peer_possible(device, peer);
   return DONE;
 }
 

@@ -79,12 +79,18 @@ static hmc_status_t refuse_host(hmci_driver_t *driver, const void *pointer) {
                    pointer);
 }
 
-/* The current device gets access to another's memory, once. */
+/* The current device gets access to another's memory, once. HMC_UNSUPPORT: it cannot have it. */
 static hmc_status_t let_in(hmci_driver_t *driver, int device, int other) {
-  if (device == other || !driver->ops->let_in || !hmci_driver_has(driver, HMCI_NEED_PEERS)) return HMC_SUCCESS;
+  if (device == other || !driver->ops->let_in) return HMC_SUCCESS;
   uint32_t bit = UINT32_C(1) << other;
   if (atomic_load(&driver->device[device].lets_in) & bit) return HMC_SUCCESS;
-  hmc_status_t status = driver->ops->let_in(device, other);
+  bool reaches = true;
+  hmc_status_t status = hmci_driver_need(driver, HMCI_NEED_PEERS, "copy between devices");
+  if (status == HMC_SUCCESS && driver->ops->reaches) status = driver->ops->reaches(device, other, &reaches);
+  if (status == HMC_SUCCESS && !reaches)
+    status = hmci_fail(HMC_UNSUPPORT, "%s:%d does not reach memory of %s:%d", driver->ops->name, device,
+                       driver->ops->name, other);
+  if (status == HMC_SUCCESS) status = driver->ops->let_in(device, other);
   if (status == HMC_SUCCESS) atomic_fetch_or(&driver->device[device].lets_in, bit);
   return status;
 }

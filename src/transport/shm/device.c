@@ -138,5 +138,7 @@ bool hmci_shm_copy_by_device(shm_connection_t *connection, const hmci_operation_
   for (uint32_t i = 0; i < UNDER_WAY; i++) groups[i].pieces = many ? many + i * walk.room : few[i];
   *status = run(&walk, groups);
   free(many);
-  return true;
+  if (*status != HMC_UNSUPPORT) return true;
+  *status = HMC_SUCCESS; /* two devices that do not reach each other */
+  return false;
 }

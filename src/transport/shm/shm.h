@@ -173,7 +173,8 @@ void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
 /* The owner's side: is the peer touching the region by itself? */
 bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id);
 
-/* device.c: an operation on an imported region; false where its memory is of another kind than both sides' drivers copy. */
+/* device.c: an operation on an imported region; false where its memory is of another kind than both sides' drivers copy,
+ * or two devices do not reach each other. */
 bool hmci_shm_copy_by_device(shm_connection_t *connection, const hmci_operation_t *operation,
                              const shm_remote_t *remote, hmc_status_t *status);
 

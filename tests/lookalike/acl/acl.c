@@ -158,7 +158,7 @@ LOOKALIKE_API aclError aclrtDeviceCanAccessPeer(int32_t *canAccessPeer, int32_t 
   if (deviceId < 0 || deviceId >= board_devices() || peerDeviceId < 0 || peerDeviceId >= board_devices()) {
     return told(BOARD_BAD_DEVICE);
   }
-  *canAccessPeer = deviceId != peerDeviceId;
+  *canAccessPeer = board_peer_possible(deviceId, peerDeviceId);
   return ACL_SUCCESS;
 }
 

@@ -94,7 +94,7 @@ LOOKALIKE_API int cnrtDeviceGetPCIBusId(char *text, int length, int device) {
 LOOKALIKE_API int cnrtSyncDevice(void) { return told(board_device_synchronize(current)); }
 
 LOOKALIKE_API int cnrtGetPeerAccessibility(unsigned *can, int device, int peer) {
-  *can = device != peer;
+  *can = board_peer_possible(device, peer);
   return cnrtSuccess;
 }
 

@@ -234,7 +234,7 @@ LOOKALIKE_API CUresult cuCtxSynchronize(void) {
 }
 
 LOOKALIKE_API CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
-  *can = device != peer;
+  *can = board_peer_possible(device, peer);
   return CUDA_SUCCESS;
 }
 
