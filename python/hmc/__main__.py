@@ -17,7 +17,8 @@ def info(_):
         print("%-5s %-4s %s" % (name, "yes" if works else "no", reason))
     for kind in MemoryType:
         if kind not in (MemoryType.DEFAULT, MemoryType.SIM):
-            print("%-18s %d device(s)" % (kind.name.lower(), _engine.devices(kind)))
+            count = _engine.devices(kind)
+            print("%-18s %d device%s" % (kind.name.lower(), count, "" if count == 1 else "s"))
 
 
 def perf(options):

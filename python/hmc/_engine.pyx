@@ -9,6 +9,10 @@ and count nothing.
 What an operation reads or writes is held by its Request until it is complete: the exporter of the memory, the region
 made of it for the while, and the batch.
 
+Cycles. What __dealloc__ gives back it finds by the object's attributes, so the collector must not clear them before
+(no_gc_clear): a batch in a cycle would leak, and memory be let go while the engine still writes to it. The Context and
+its sets can be cleared, and one of them is in every cycle of these classes.
+
 Signals. In the thread that Python delivers signals to, no wait is longer than a few milliseconds at a time: see glue.h.
 """
 cimport cython

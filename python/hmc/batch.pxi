@@ -1,6 +1,7 @@
 # Batches: lists of pieces between two regions, prepared once and started many times.
 
 @cython.final
+@cython.no_gc_clear
 cdef class Batch:
     """Pieces that move as one operation. Remote.batch made it; it may be in progress several times at once."""
     cdef hmc_batch_t *handle

@@ -83,7 +83,9 @@ class CorruptError(HMCStatusError):
 
 
 class DeniedError(HMCStatusError, PermissionError):
-    remedy = "Check the rights that the region was registered with, and that both ends have the same secret."
+    remedy = ("The owner of a region says what peers may do: register() and allocate() take rights=\"rwa\", of which \"r\" is "
+              "HMC_REMOTE_READ, \"w\" HMC_REMOTE_WRITE and \"a\" HMC_REMOTE_ATOMIC. To connect, both ends need the same "
+              "secret: Context(secret=...), HMC_SECRET or HMC_SECRET_FILE.")
 
 
 class NoMemoryError(HMCStatusError, MemoryError):

@@ -1,5 +1,6 @@
 # Memory, Buffer and ConnBuffer: what the first HMC transfers from and into.
 
+@cython.no_gc_clear  # __dealloc__ uses the owner
 cdef class Buffer:
     """What Memory.allocateBuffer gave: writable bytes by the buffer protocol, freed with the object."""
     cdef Memory owner

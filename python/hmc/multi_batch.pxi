@@ -1,6 +1,7 @@
 # Batches over several regions and peers.
 
 @cython.final
+@cython.no_gc_clear
 cdef class MultiBatch:
     """Pieces between several regions of a context and several of its peers' regions, that move as one operation.
     Context.batch made it; it may be in progress several times at once.

@@ -17,6 +17,7 @@ cdef unsigned parse_rights(object rights) except? 0xffffffff:
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class Region:
     """Memory that peers may reach, or that operations of this side use: Context.register or Context.allocate made it.
 

@@ -60,6 +60,7 @@ cdef inline hmc_memory_t cpu_memory() noexcept:
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class Remote:
     """A region of a peer. `remote[a:b]` is a part of it; offsets and lengths are in bytes.
 

@@ -2,6 +2,7 @@
 
 @cython.final
 @cython.freelist(32)
+@cython.no_gc_clear
 cdef class Request:
     """A put, get, atomic or batch in flight. Wait for it with wait() or `await`, or look with done().
 

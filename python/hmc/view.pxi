@@ -41,6 +41,7 @@ cdef enum:
 
 @cython.final
 @cython.freelist(16)
+@cython.no_gc_clear
 cdef class View:
     """The bytes of an object, held until the view goes. Not for programs."""
     cdef char *pointer                  # of the first element
