@@ -54,7 +54,7 @@ static const tool_option_t options_table[] = {
      "(with --self). At the server: offer the memory that the mode needs"},
     {OPTION_CHUNK, "chunk", "SIZE", NULL, "the chunks of --mode serial (1M)"},
     {'f', "format", "FORMAT", "text json csv", "text, json (one object per line) or csv (text)"},
-    {OPTION_PLOT, "plot", "FILE", NULL, "bandwidth and latency over size, as an SVG picture"},
+    {OPTION_PLOT, "plot", "FILE", NULL, "bandwidth and latency over size, as a picture: .svg or .png"},
     {OPTION_COMPARE, "compare", "FILE", NULL,
      "the ratio to a former run, whose json lines FILE has; with --plot its lines too, dashed"},
     {0, NULL, NULL, NULL, "Where it happens"},
@@ -244,7 +244,7 @@ static bool read_option(int letter, const char *value, perf_options_t *options, 
     options->port = (uint16_t)number;
     return true;
   case OPTION_BIND: options->bind = value; return true;
-  case OPTION_PLOT: options->plot = value; return said->client_only = true;
+  case OPTION_PLOT: options->plot = value; return (said->client_only = true) && perf_plot_check(value);
   case OPTION_COMPARE: options->compare = value; return said->client_only = true;
   case OPTION_REGION: return tool_read_size("region", value, &options->region);
   case OPTION_OWN_MEMORY: return options->own_memory = true;

@@ -88,12 +88,18 @@ static const top_row_t *find(const top_table_t *table, const top_row_t *row) {
   return NULL;
 }
 
+/* "context peer"; where both do not fit, the context is cut: peers differ by address and port. */
+static void name_row(const top_row_t *row, int room, char *text, size_t size) {
+  int left = room - 1 - (int)strlen(row->peer);
+  snprintf(text, size, "%.*s %s", left < 3 ? 3 : left, row->context, row->peer);
+}
+
 static void show_row(const top_row_t *row, const top_row_t *before, double seconds, int width) {
   static const top_row_t nothing = {0};
   const top_row_t *from = before ? before : &nothing;
   char text[8][16], who[160];
   double divided = seconds > 0 ? seconds : 1;
-  snprintf(who, sizeof who, "%s %s", row->context, row->peer);
+  name_row(row, width - 58, who, sizeof who);
   if (row->name[0] && width > 100) snprintf(who, sizeof who, "%s %s (%s)", row->context, row->peer, row->name);
   printf("%s%-*.*s %-5s %7s %7s %7s %7s %6s %6s %5s%s\n", row->connected ? "" : tool_color(TOOL_DIM), width - 58,
          width - 58, who, row->route, short_number((row->puts - from->puts) / divided, text[0]),

@@ -71,7 +71,7 @@ typedef struct perf_options {
   double seconds;
   uint64_t warmup; /* operations per thread before the clock starts */
   perf_format_t format;
-  const char *plot;    /* the SVG file; NULL: none */
+  const char *plot;    /* the picture; NULL: none */
   const char *compare; /* a former run's lines; NULL: none */
 } perf_options_t;
 
@@ -192,7 +192,9 @@ bool perf_order_parse(const char *text, size_t size, perf_order_t *order);
 /* Sends one to the peer whose region `door` is, and waits until it is there. */
 hmc_status_t perf_order_send(hmc_region_t *any, hmc_remote_t *door, const perf_order_t *order);
 
-/* perf_plot.c: a line per name, dashed for a former run; then the picture. */
+/* perf_plot.c: whether a picture of that name can be made, else false with a text; a line per name, dashed for a former
+ * run; then the picture. */
+bool perf_plot_check(const char *path);
 void perf_plot_add(const char *name, bool former, const perf_result_t *result);
 int perf_plot_write(const char *path);
 

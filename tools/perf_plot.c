@@ -1,12 +1,17 @@
-/* hmc-perf --plot: bandwidth and latency over the size of an operation, as one SVG picture.
+/* hmc-perf --plot: bandwidth and latency over the size of an operation, as one picture: SVG, or PNG, which rsvg-convert
+ * makes of it.
  *
  * Both axes are logarithmic, since both span decades. A picture holds the lines of one run, or of all modes
  * (--mode all), and those of the run that --compare names, dashed. */
 #include "perf.h"
 
 #include <math.h>
+#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
   SERIES_MOST = 12,
@@ -148,10 +153,8 @@ static void draw_legend(FILE *file) {
   }
 }
 
-int perf_plot_write(const char *path) {
+static void draw(FILE *file) {
   bool has_latency = false;
-  FILE *file = fopen(path, "we");
-  if (!file) return tool_fail("--plot %s: it cannot be written", path);
   for (size_t i = 0; i < series_count; i++) has_latency |= all[i].count && all[i].points[0].median_us > 0;
   fprintf(file,
           "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\">\n"
@@ -168,7 +171,59 @@ int perf_plot_write(const char *path) {
   }
   draw_legend(file);
   fprintf(file, "</svg>\n");
-  bool bad = ferror(file);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+static bool ends_with(const char *path, const char *end) {
+  size_t length = strlen(path), tail = strlen(end);
+  return length > tail && strcmp(path + length - tail, end) == 0;
+}
+
+static bool is_in_path(const char *program) {
+  const char *path = getenv("PATH");
+  for (const char *at = path ? path : ""; *at; at += strcspn(at, ":"), at += *at == ':') {
+    char file[4096];
+    snprintf(file, sizeof file, "%.*s/%s", (int)strcspn(at, ":"), at, program);
+    if (access(file, X_OK) == 0) return true;
+  }
+  return false;
+}
+
+bool perf_plot_check(const char *path) {
+  if (!ends_with(path, ".svg") && !ends_with(path, ".png")) {
+    tool_usage_error("--plot '%s': a file whose name ends in .svg or .png is expected", path);
+    return false;
+  }
+  if (ends_with(path, ".svg") || is_in_path("rsvg-convert")) return true;
+  tool_usage_error("--plot '%s': rsvg-convert, which makes PNG, is not installed (Debian, Ubuntu: librsvg2-bin); or "
+                   "say .svg",
+                   path);
+  return false;
+}
+
+/* Twice as large as it is drawn, for screens with many dots. */
+static int convert(int picture, const char *path) {
+  extern char **environ;
+  char *words[] = {"rsvg-convert", "--zoom=2", "--output", (char *)path, NULL};
+  posix_spawn_file_actions_t actions;
+  pid_t child;
+  int status = -1;
+  if (posix_spawn_file_actions_init(&actions) != 0) return -1;
+  posix_spawn_file_actions_adddup2(&actions, picture, STDIN_FILENO);
+  if (posix_spawnp(&child, words[0], &actions, NULL, words, environ) == 0) waitpid(child, &status, 0);
+  posix_spawn_file_actions_destroy(&actions);
+  return status;
+}
+
+int perf_plot_write(const char *path) {
+  bool as_png = ends_with(path, ".png");
+  FILE *file = as_png ? tmpfile() : fopen(path, "we");
+  if (!file) return tool_fail("--plot %s: it cannot be written", path);
+  draw(file);
+  bool bad = fflush(file) != 0 || ferror(file);
+  rewind(file);
+  bad = bad || (as_png && convert(fileno(file), path) != 0);
   bad |= fclose(file) != 0;
   return bad ? tool_fail("--plot %s: it could not be written", path) : TOOL_DONE;
 }

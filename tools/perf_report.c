@@ -34,8 +34,10 @@ static void wipe_progress(const perf_options_t *options) {
 }
 
 void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds) {
-  if (options->format == PERF_TEXT)
-    printf("connected in %.2f ms; the first transfer took %.1f us\n", connect_seconds * 1e3, first_seconds * 1e6);
+  if (options->format != PERF_TEXT) return;
+  printf("connected in %.2f ms", connect_seconds * 1e3);
+  if (first_seconds > 0) printf("; the first transfer took %.1f us", first_seconds * 1e6);
+  printf("\n");
 }
 
 /* Text fits into 80 columns. */

@@ -189,6 +189,22 @@ class Perf(ProgramTest):
         self.run_program("--self", "--size", "8", "--compare", picture, *SHORT, expect=1)
         self.check_refusal(["--mode", "all", "HOST"], "--self")
 
+    def test_a_picture_as_png(self):
+        """By the converter where there is one; without it, and for other names, nothing is measured."""
+        words = ("--self", "--size", "8", *SHORT)
+        self.check_refusal(["--plot", "figure.pdf", *words], ".svg or .png")
+        self.check_refusal(["--plot", "figure", *words], ".svg or .png")
+        _, err = self.run_program(*words, "--plot", f"{self.home}/figure.png", expect=2, PATH=self.home)
+        self.assertIn("librsvg2-bin", err)
+        with open(f"{self.home}/rsvg-convert", "w", encoding="ascii") as file:
+            file.write('#!/bin/sh\n[ "$2" = --output ] && exec /bin/cat > "$3"\n')
+        os.chmod(f"{self.home}/rsvg-convert", 0o755)
+        self.run_program(*words, "--plot", f"{self.home}/figure.png", PATH=self.home)
+        xml.dom.minidom.parse(f"{self.home}/figure.png")
+        with open(f"{self.home}/rsvg-convert", "w", encoding="ascii") as file:
+            file.write("#!/bin/sh\nexit 1\n")
+        self.run_program(*words, "--plot", f"{self.home}/figure.png", PATH=self.home, expect=1)
+
     def test_mode_of_hardware(self):
         """Works where the machine has it; else says what is missing, and what helps. Never by anything else."""
         for mode, transport, memory in (("rdma_cpu", "rdma", "cpu"), ("ucx", "ucx", "sim:0")):
