@@ -21,7 +21,7 @@ void doctor_check_secret(void);
 void doctor_check_limits(void);
 void doctor_check_attach(void);
 void doctor_check_memory(void);
-void doctor_check_network(void);
+bool doctor_check_network(void); /* false: nothing can be tried over the loopback */
 void doctor_check_rdma(void);
 void doctor_check_modules(void);
 

@@ -264,7 +264,7 @@ static void check_addresses(void) {
   if (!shown) doctor_say(DOCTOR_NOTE, "network", NULL, "no IPv4 address but the loopback's: peers on this host only");
 }
 
-void doctor_check_network(void) {
+bool doctor_check_network(void) {
   int error = try_loopback();
   if (error)
     doctor_say(DOCTOR_FAIL, "loopback", "ip link set lo up; and let the firewall pass what comes from lo",
@@ -272,6 +272,7 @@ void doctor_check_network(void) {
   else
     doctor_say(DOCTOR_OK, "loopback", NULL, "127.0.0.1 is up, ports can be had");
   check_addresses();
+  return !error;
 }
 
 /* ---- RDMA -------------------------------------------------------------------------------------------------------- */

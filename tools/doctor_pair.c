@@ -210,12 +210,12 @@ int doctor_listen(const char *where) {
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.name = "hmc-doctor";
   hmc_status_t status = hmc_context_create(&options, &context);
-  if (status != HMC_SUCCESS) return tool_fail_hmc("hmc-doctor", status);
+  if (status != HMC_SUCCESS) return tool_fail_hmc("the context", status);
   status = hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, DOCTOR_BYTES, DOCTOR_REGION, HMC_REMOTE_ALL,
                                &region);
   if (status == HMC_SUCCESS) status = hmc_context_listen(context, host, (uint16_t)number, &bound);
   if (status != HMC_SUCCESS) {
-    tool_fail_hmc("hmc-doctor", status);
+    tool_fail_hmc("listening", status);
     hmc_context_destroy(context);
     return TOOL_FAILED;
   }

@@ -309,6 +309,15 @@ err_close:
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */
 
+/* What to do where the network has no way; "" where that is not known. */
+static const char *way_remedy(int error, const char *where) {
+  if (error != ENETUNREACH) {
+    return "";
+  }
+  bool is_own = strncmp(where, "127.", 4) == 0 || strncmp(where, "[::1]", 5) == 0;
+  return is_own ? ": the loopback is down (ip link set lo up)" : ": this host has no route there (ip route)";
+}
+
 static hmc_status_t connect_failure(int error, const char *where) {
   switch (error) {
   case ECONNREFUSED:
@@ -319,7 +328,8 @@ static hmc_status_t connect_failure(int error, const char *where) {
   case EHOSTDOWN:
   case ENETDOWN:
   case ECONNRESET:
-  case EPIPE: return hmci_fail(HMC_PEER_LOST, "no connection to %s: %s", where, strerror(error));
+  case EPIPE:
+    return hmci_fail(HMC_PEER_LOST, "no connection to %s: %s%s", where, strerror(error), way_remedy(error, where));
   case EACCES:
   case EPERM: return hmci_fail(HMC_DENIED, "connecting to %s is not permitted: %s", where, strerror(error));
   case EADDRNOTAVAIL:

@@ -45,8 +45,8 @@ static hmc_status_t check_strength(const uint8_t *data, size_t size) {
     return HMC_SUCCESS;
   }
   return hmci_fail(HMC_INVALID_CONFIG,
-                   "it is too easy to guess (%zu bytes, %u different ones; at least %d and %d are taken): make one by "
-                   "'openssl rand -hex 16'",
+                   "it is too easy to guess (%zu bytes, %u of them different; it takes at least %d bytes, %d of them "
+                   "different): make one by 'openssl rand -hex 16'",
                    size, values, LEAST_SIZE, LEAST_VALUES);
 }
 

@@ -154,6 +154,9 @@ class Doctor(program.ProgramTest):
         out, code = self.in_namespace('"$1" --quiet')
         self.assertIn("FAIL  loopback", out)
         self.assertIn("ip link set lo up", out)
+        self.assertIn("0 warnings, 1 failure\n", out)  # what follows from it is not counted again
+        out, _ = self.in_namespace('"${1%doctor}info" --try tcp')
+        self.assertIn("the loopback is down (ip link set lo up)", out)
         self.assertEqual(code, 1)
 
     PAIR = """
