@@ -270,7 +270,7 @@ bool doctor_check_network(void) {
     doctor_say(DOCTOR_FAIL, "loopback", "ip link set lo up; and let the firewall pass what comes from lo",
                "no connection over 127.0.0.1: %s", strerror(error));
   else
-    doctor_say(DOCTOR_OK, "loopback", NULL, "127.0.0.1 is up, ports can be had");
+    doctor_say(DOCTOR_OK, "loopback", NULL, "127.0.0.1 is up, and ports are free");
   check_addresses();
   return !error;
 }
