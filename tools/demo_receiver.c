@@ -18,9 +18,9 @@ int demo_order(demo_receiver_t *receiver, const demo_message_t *order, demo_mess
   demo_message_t answer;
   demo_kind_t due = order->kind == DEMO_HOLD ? DEMO_READY : DEMO_DONE;
   if (!demo_send(receiver->socket, order) || !demo_receive(receiver->socket, &answer))
-    return tool_fail("the process that holds the file has ended without a word");
+    return tool_fail("the process that holds the file ended and did not say why");
   if (answer.kind == DEMO_FAILED) return tool_fail("%s", answer.text);
-  if (answer.kind != due) return tool_fail("the two processes have lost step");
+  if (answer.kind != due) return tool_fail("the two processes are out of step");
   if (done) *done = answer;
   return TOOL_DONE;
 }

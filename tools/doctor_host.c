@@ -66,7 +66,7 @@ void doctor_check_secret(void) {
   if (hmc_secret_source(source, sizeof source) != HMC_SUCCESS) {
     const char *text = hmc_last_error();
     doctor_say(DOCTOR_FAIL, "secret",
-               strstr(text, "chmod") ? "chmod 600 that file, or make a new one, for others may have read it"
+               strstr(text, "chmod") ? "chmod 600 that file, and make a new secret, because others may have read it"
                                      : "set HMC_SECRET_FILE to a file that only this user may read",
                "%s", text);
     return;

@@ -97,7 +97,7 @@ static int run(const demo_options_t *options) {
   if (code != TOOL_DONE) kill(child, SIGTERM); /* it may be in the middle of a put */
   waitpid(child, &state, 0);
   if (code == TOOL_DONE && (!WIFEXITED(state) || WEXITSTATUS(state) != 0))
-    code = tool_fail("the process that holds the file ended badly (status 0x%x)", (unsigned)state);
+    code = tool_fail("the process that holds the file failed (status 0x%x)", (unsigned)state);
   return code;
 }
 

@@ -44,9 +44,9 @@ static const tool_option_t options_table[] = {
     {'l', "latency", NULL, NULL, "one at a time, median and 99th percentile (default)"},
     {'b', "bandwidth", NULL, NULL, "several in flight, bytes per second"},
     {'D', "depth", "N", NULL, "in flight per thread; more than 1: --bandwidth (8)"},
-    {'T', "threads", "N", NULL, "threads that do so side by side (1)"},
-    {'n', "iterations", "N", NULL, "so many operations per size and thread, instead of --seconds"},
-    {'d', "seconds", "S", NULL, "so long per size (0.5)"},
+    {'T', "threads", "N", NULL, "threads that do so at the same time (1)"},
+    {'n', "iterations", "N", NULL, "operations per size and thread, instead of --seconds"},
+    {'d', "seconds", "S", NULL, "seconds per size (0.5)"},
     {'w', "warmup", "N", NULL, "operations before the clock starts (16)"},
     {'v', "verify", NULL, NULL, "give each operation in flight bytes of its own, and compare them afterwards"},
     {'M', "mode", "MODE", "uhm rdma_cpu g2h2g serial ucx all",
@@ -65,7 +65,7 @@ static const tool_option_t options_table[] = {
     {OPTION_OWN_MEMORY, "own-memory", NULL, NULL,
      "register memory that this program allocated itself, instead of having HMC allocate it"},
     {'S', "self", NULL, NULL, "fork the server: both ends on this host"},
-    {OPTION_PEERS, "peers", "N", NULL, "fork so many servers, and go to all of them in turn (1)"},
+    {OPTION_PEERS, "peers", "N", NULL, "fork this many servers, and use all of them in turn (1)"},
     {OPTION_PEER_MEMORY, "peer-memory", "KIND[:N]", KINDS, "memory of the server that --self forks"},
     {OPTION_PROCESSOR, "processor", "N[,M]", NULL, "run on processor N, the forked server on M (N too)"},
     {'p', "port", "N", NULL, "the server's port (2025)"},
@@ -333,7 +333,8 @@ static int settle(perf_options_t *options, const said_t *said) {
   uint64_t slots = (uint64_t)options->depth * options->threads;
   for (size_t i = 0; i < options->size_count; i++)
     if (options->sizes[i] > (UINT64_MAX >> 8) / slots)
-      return tool_usage_error("--size: %llu bytes are beyond every memory", (unsigned long long)options->sizes[i]);
+      return tool_usage_error("--size: %llu bytes are more than any memory holds",
+                              (unsigned long long)options->sizes[i]);
   return TOOL_DONE;
 }
 

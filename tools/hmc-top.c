@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 static const tool_option_t options[] = {
-    {'i', "interval", "SECONDS", NULL, "time between two looks (1)"},
-    {'1', "once", NULL, NULL, "one look at the rates, and end"},
-    {'t', "totals", NULL, NULL, "what was moved in all, instead of rates"},
+    {'i', "interval", "SECONDS", NULL, "seconds between updates (1)"},
+    {'1', "once", NULL, NULL, "show the rates once, and end"},
+    {'t', "totals", NULL, NULL, "totals instead of rates"},
     {0, NULL, NULL, NULL, NULL},
 };
 

@@ -33,10 +33,8 @@ static const tool_section_t sections[] = {
     {"ENVIRONMENT", NULL,
      "A rank finds HMC_JOB_RANK, HMC_JOB_SIZE, HMC_JOB_DIR (a folder of the job, which is removed at its end) and "
      "HMC_SECRET, which is made for the job unless it is set. A rank that writes a number into HMC_JOB_DIR/exit and "
-     "ends, "
-     "ends all of them with that status. One that dies, or ends with another status than 0, ends all too. The ranks "
-     "end "
-     "with hmcrun, however it ends."},
+     "ends, ends all of them with that status. A rank that dies, or ends with a status other than 0, ends all of them "
+     "too. The ranks end with hmcrun, however it ends."},
     {"SEE ALSO", NULL, "hmc-info(1)"},
     {NULL, NULL, NULL},
 };
@@ -99,7 +97,7 @@ int hmcrun_parse(int argc, char **argv, hmcrun_options_t *options) {
     if (letter == TOOL_OPTIONS_DONE) exit(tool_finish_output());
     if (letter == TOOL_OPTIONS_WRONG || !take_option(letter, options)) return TOOL_USAGE;
   }
-  if (optind >= argc) return tool_usage_error("which program shall be started?");
+  if (optind >= argc) return tool_usage_error("name the PROGRAM to start");
   options->program = argv + optind;
   return TOOL_DONE;
 }

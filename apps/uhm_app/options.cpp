@@ -28,10 +28,13 @@ const tool_option_t table[] = {
 const char *const synopses[] = {"[OPTION]...", nullptr};
 
 const char description[] =
-    "\nMoves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with the "
+    "\nMoves buffers between the memories of two programs and prints how fast: start uhm_server, then uhm_client, with "
+    "the "
     "same mode.\n\n"
-    "Mode uhm goes from device to device, staged and overlapped by the library; ucx does the same by UCX. rdma_cpu goes "
-    "from host to host, by RDMA or by what --type says. g2h2g copies the whole buffer from the device to the host, from "
+    "Mode uhm goes from device to device, staged and overlapped by the library; ucx does the same by UCX. rdma_cpu "
+    "goes "
+    "from host to host, by RDMA or by what --type says. g2h2g copies the whole buffer from the device to the host, "
+    "from "
     "host to host and from the host to the device; serial does so with one chunk after the other.";
 
 const char *const examples[] = {"uhm_server --mode g2h2g & uhm_client --mode g2h2g",

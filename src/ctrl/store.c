@@ -84,8 +84,8 @@ hmc_status_t hmc_store_connect(const char *address, const hmc_store_options_t *o
                                    store);
   }
   if (scheme != NULL && strncmp(address, "tcp", (size_t)(scheme - address)) != 0) {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%s\" is no address of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
-                     address);
+    return hmci_fail(HMC_INVALID_CONFIG,
+                     "\"%s\" is not the address of a store: tcp://IP:PORT and etcd://HOST:PORT,... are", address);
   }
   return hmci_store_client_connect(scheme != NULL ? scheme + 3 : address,
                                    options != NULL ? options->certificates : NULL, &times, deadline, store);

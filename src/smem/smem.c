@@ -166,7 +166,7 @@ int32_t hmci_smem_parse_url(const char *text, hmci_smem_url_t *url) {
   size_t scheme = text == NULL ? 0 : strncmp(text, "tcp://", 6) == 0 ? 6 : strncmp(text, "tcp6://[", 8) == 0 ? 7 : 0;
   if (scheme == 0) {
     return hmci_smem_fail(SM_INVALID_PARAM,
-                          "\"%.80s\" is no URL of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
+                          "\"%.80s\" is not the URL of a store: tcp://IP:PORT and etcd://HOST:PORT,... are",
                           text != NULL ? text : "");
   }
   return hmci_smem_parse_address(text + scheme, url);

@@ -19,8 +19,9 @@ static hmc_status_t add_member(hmci_etcd_cluster_t *cluster, const char *text, s
   unsigned long port = colon != NULL ? strtoul(colon + 1, &end, 10) : 0;
   if (cluster->count == HMCI_ETCD_MEMBERS || size >= sizeof(cluster->members[0]) || colon == NULL || colon == text ||
       port == 0 || port > UINT16_MAX || end != text + size) {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%.*s\" is no member of an etcd cluster: etcd://HOST:PORT,... has up to %d",
-                     (int)size, text, HMCI_ETCD_MEMBERS);
+    return hmci_fail(HMC_INVALID_CONFIG,
+                     "\"%.*s\" is not a member of an etcd cluster: etcd://HOST:PORT,... has up to %d", (int)size, text,
+                     HMCI_ETCD_MEMBERS);
   }
   memcpy(cluster->members[cluster->count], text, size);
   cluster->members[cluster->count++][size] = '\0';
