@@ -360,12 +360,22 @@ static int serve_for_parent(const perf_options_t *options, int ready) {
 }
 
 /* Forks a server; its port, or an exit code with the text out. */
+/* Variables that are mistyped are named once, by the client. */
+static void drop_unknown_variables(void) {
+  char text[256];
+  while (hmc_settings_unknown(0, text, sizeof text) == HMC_SUCCESS) {
+    text[strcspn(text, " ")] = '\0';
+    if (unsetenv(text) != 0) return;
+  }
+}
+
 static int fork_server(const perf_options_t *options, pid_t *child, uint16_t *port) {
   int ready[2];
   if (pipe(ready) != 0) return tool_fail("the server could not be started");
   *child = fork();
   if (*child == 0) {
     close(ready[0]);
+    drop_unknown_variables();
     exit(serve_for_parent(options, ready[1]));
   }
   close(ready[1]);

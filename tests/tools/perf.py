@@ -189,6 +189,11 @@ class Perf(ProgramTest):
         self.run_program("--self", "--size", "8", "--compare", picture, *SHORT, expect=1)
         self.check_refusal(["--mode", "all", "HOST"], "--self")
 
+    def test_a_mistyped_variable_is_named_once(self):
+        _, err = self.run_program("--self", "--size", "8", *SHORT, "--peers", "2", HMC_TIMOUT="5s", HMC_SPINN="1us")
+        self.assertEqual(err.count("did you mean HMC_TIMEOUT?"), 1, err)
+        self.assertEqual(err.count("did you mean HMC_SPIN?"), 1, err)
+
     def test_a_picture_as_png(self):
         """By the converter where there is one; without it, and for other names, nothing is measured."""
         words = ("--self", "--size", "8", *SHORT)
