@@ -140,20 +140,23 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
 #define HMC_SHMEM_INLINE_RMA(a, NAME, TYPE)                                                                            \
   HMC_SHMEM_INLINE void shmem_##NAME##_p(TYPE *dest, TYPE value, int pe) {                                             \
     TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
-    if (at && HMC_SHMEM_IS_WORD(TYPE)) {                                                                               \
-      __atomic_store(at, &value, __ATOMIC_RELAXED);                                                                    \
-    } else if (at) {                                                                                                   \
-      *(volatile TYPE *)at = value;                                                                                    \
-    } else {                                                                                                           \
+    if (!at) {                                                                                                         \
       shmem_ctx_##NAME##_p(SHMEM_CTX_DEFAULT, dest, value, pe);                                                        \
+    } else if (HMC_SHMEM_IS_WORD(TYPE)) {                                                                              \
+      __atomic_store(at, &value, __ATOMIC_RELAXED);                                                                    \
+    } else {                                                                                                           \
+      *(volatile TYPE *)at = value;                                                                                    \
     }                                                                                                                  \
   }                                                                                                                    \
   HMC_SHMEM_INLINE TYPE shmem_##NAME##_g(const TYPE *source, int pe) {                                                 \
     TYPE *at = (TYPE *)hmc_shmem_near(source, pe);                                                                     \
     if (!at) return shmem_ctx_##NAME##_g(SHMEM_CTX_DEFAULT, source, pe);                                               \
-    if (!HMC_SHMEM_IS_WORD(TYPE)) return *(volatile TYPE *)at;                                                         \
     TYPE value;                                                                                                        \
-    __atomic_load(at, &value, __ATOMIC_RELAXED);                                                                       \
+    if (HMC_SHMEM_IS_WORD(TYPE)) {                                                                                     \
+      __atomic_load(at, &value, __ATOMIC_RELAXED);                                                                     \
+    } else {                                                                                                           \
+      value = *(volatile TYPE *)at;                                                                                    \
+    }                                                                                                                  \
     return value;                                                                                                      \
   }                                                                                                                    \
   HMC_SHMEM_INLINE void shmem_##NAME##_put(TYPE *dest, const TYPE *source, size_t nelems, int pe) {                    \

@@ -23,16 +23,15 @@ static std::shared_ptr<ConnBuffer> make_buffer(MemoryType type) {
 
 static void fill(ConnBuffer &buffer, char value) {
   std::vector<char> bytes(buffer.buffer_size, value);
-  show_order(buffer);
+  OrderUnseen unseen;
   CHECK_OK(buffer.writeFromCpu(bytes.data(), bytes.size()));
-  show_order(buffer);
 }
 
 /* True where `size` bytes at `offset` have one value, and the bytes around have `outside`. */
 static bool holds(ConnBuffer &buffer, size_t offset, size_t size, char value, char outside) {
   std::vector<char> expected(buffer.buffer_size, outside), bytes(buffer.buffer_size);
   std::memset(&expected[offset], value, size);
-  show_order(buffer);
+  OrderUnseen unseen;
   CHECK_OK(buffer.readToCpu(bytes.data(), bytes.size()));
   return bytes == expected;
 }
@@ -150,7 +149,7 @@ static void test_second_generation(Process &server) {
   CHECK_OK(comm.ctrlRecv(0, &tag));
   CHECK(tag == 10);
   std::vector<char> bytes(101);
-  show_order(*buffer);
+  OrderUnseen unseen;
   CHECK_OK(buffer->readToCpu(bytes.data(), bytes.size(), SIZE - 101));
   CHECK(bytes[0] == 'd' && std::string(&bytes[1], 100) == std::string(100, 'c'));
 

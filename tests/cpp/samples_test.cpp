@@ -68,7 +68,7 @@ static uint16_t free_port() {
 /* True where the buffer starts with `size` bytes of one value, and all others are as the server left them. */
 static bool holds(ConnBuffer &buffer, size_t size, char value) {
   std::vector<char> bytes(buffer.buffer_size), expected(buffer.buffer_size, '\xff');
-  show_order(buffer);
+  OrderUnseen unseen;
   CHECK_OK(buffer.readToCpu(bytes.data(), bytes.size()));
   std::fill_n(expected.begin(), size, value);
   return bytes == expected;

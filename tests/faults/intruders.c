@@ -39,11 +39,14 @@ static void expect_entrance(scene_t *scene) {
   assert_took(start, 0, 7000);
 }
 
-/* Waits until the target has the wanted number of files open. */
+/* Waits until the target has the wanted number of files open, but for a few that a transport opens when it likes: UCX
+ * makes two sockets to a peer where both ends begin at once. */
 static void expect_files(scene_t *scene, uint64_t wanted) {
+  enum { SPARE = 8 };
   uint64_t limit = now_ms() + 60000, files;
+  wanted += SPARE;
   while ((files = files_of(scene)) > wanted && now_ms() < limit) sleep_ms(10);
-  if (files > wanted) fail_msg("the target has %d files open, not %d", (int)files, (int)wanted);
+  if (files > wanted) fail_msg("the target has %d files open, not %d at most", (int)files, (int)wanted);
 }
 
 void garbage_on_the_port(void **state) {

@@ -192,7 +192,8 @@ void target_killed_wakes_everyone(void **state) {
   assert_success(exchange(&scene->local, 0, scene->subject.remote, 0, TRAFFIC_ROOM, 1, 1));
   side_stop(&scene->subject);
   for (; started < COUNT_OF(requests); started++)
-    assert_success(hmc_put_nb(scene->local.region, 0, scene->subject.remote, 0, MIB, &options, &requests[started]));
+    assert_success(
+        hmc_put_nb(scene->local.region, 0, scene->subject.remote, started * MIB, MIB, &options, &requests[started]));
   killer_start(&killer, scene->subject.target.process, 30);
   hmc_status_t any = hmc_request_wait_any(requests, started, &index), all = hmc_request_wait_all(requests, started);
   assert_success(hmc_peer_flush(scene->subject.peer, 0));

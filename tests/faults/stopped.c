@@ -109,7 +109,7 @@ void stopped_waits_of_all_kinds_end(void **state) {
   hmc_region_t *local = scene->local.region;
   hmc_remote_t *remote = scene->subject.remote;
   start = now_ms();
-  assert_success(hmc_put_nb(local, 0, remote, 0, REGION_SIZE, &hasty, &requests[0]));
+  assert_success(hmc_put_nb(local, MIB, remote, MIB, REGION_SIZE - MIB, &hasty, &requests[0]));
   assert_success(hmc_atomic_nb(remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, &fetched, &hasty, &requests[2]));
   status = hmc_peer_flush(scene->subject.peer, DEADLINE_MS / 2);
   assert_status(status, stamp.direct && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);

@@ -285,7 +285,7 @@ void destroying_a_context_ends_accept(void **state) {
   (void)state;
   enum { THREADS = 3 };
   pthread_t threads[THREADS];
-  accepting_t accepting[THREADS] = {{NULL}};
+  accepting_t accepting[THREADS] = {{.context = NULL}};
   hmc_context_t *context = NULL;
   assert_success(hmc_context_create(NULL, &context));
   for (int i = 0; i < THREADS; i++) {
