@@ -26,18 +26,21 @@ void *hmc_shmem_near(const void *address, int pe) {
 
 void hmci_check(const char *call, const void *address, size_t size, int pe) {
   if (!hmci_pe.checks) return;
-  if (hmci_pe.levels == 0) hmci_die("%s: called before shmem_init or after shmem_finalize", call);
-  if (pe < 0 || pe >= hmci_pe.n) hmci_die("%s: there is no PE %d: the job has %d", call, pe, hmci_pe.n);
+  if (hmci_pe.levels == 0) hmci_die("%s: called before shmem_init or after shmem_finalize: call it in between", call);
+  if (pe < 0 || pe >= hmci_pe.n)
+    hmci_die("%s: there is no PE %d: the job has %d, which count from 0", call, pe, hmci_pe.n);
   if (size == 0) return;
   size_t offset = hmci_offset(address);
   if (offset == SIZE_MAX || offset < hmci_pe.globals_at) {
-    hmci_die("%s: %p is not symmetric: it lies neither in the heap nor in the globals of the executable", call,
-             address);
+    hmci_die(
+        "%s: %p is not symmetric: it lies neither in the heap nor in the globals of the executable; allocate it by "
+        "shmem_malloc, or make it a static or global variable",
+        call, address);
   }
   size_t end = offset < hmci_pe.heap_at ? hmci_pe.heap_at : hmci_pe.part_size;
   if (size > end - offset) {
-    hmci_die("%s: %zu B from %p run past the end of the symmetric %s", call, size, address,
-             offset < hmci_pe.heap_at ? "globals" : "heap");
+    hmci_die("%s: %zu B from %p run past the end of the symmetric %s: look at the count and at what was allocated",
+             call, size, address, offset < hmci_pe.heap_at ? "globals" : "heap");
   }
 }
 

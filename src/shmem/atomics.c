@@ -13,16 +13,19 @@ typedef struct place {
   struct hmc_shmem_ctx *ctx;
 } place_t;
 
-static inline place_t find(shmem_ctx_t ctx, const void *address, size_t size, int pe) {
+static inline place_t find(const char *call, shmem_ctx_t ctx, const void *address, size_t size, int pe) {
   place_t place = {.pe = pe};
   if (ctx == SHMEM_CTX_DEFAULT) {
     place.near = hmc_shmem_near(address, pe);
     if (place.near) return place;
   }
   place.ctx = hmci_context(ctx, &place.pe);
-  hmci_check("an atomic", address, size, place.pe);
+  hmci_check(call, address, size, place.pe);
   place.offset = hmci_offset(address);
-  if (place.offset == SIZE_MAX) hmci_die("an atomic: %p is not symmetric", address);
+  if (place.offset == SIZE_MAX) {
+    hmci_die(hmci_pe.levels ? "%s: %p is not symmetric" : "%s: called before shmem_init or after shmem_finalize (%p)",
+             call, address);
+  }
   char *base = hmci_pe.base[place.pe];
   if (base) place.near = base + place.offset;
   return place;
@@ -57,7 +60,7 @@ static inline uint64_t bits_of(const void *value, size_t size) {
  * the operation on it; FAR: the engine's. */
 #define DEFINE_FETCHING(NAME, TYPE, BITS, operation, NEAR, FAR)                                                        \
   TYPE shmem_ctx_##NAME##_atomic_##operation(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                        \
-    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    place_t place = find("shmem_" #NAME "_atomic_" #operation, ctx, dest, sizeof value, pe);                           \
     BITS bits, old;                                                                                                    \
     memcpy(&bits, &value, sizeof bits);                                                                                \
     if (place.near) {                                                                                                  \
@@ -74,7 +77,7 @@ static inline uint64_t bits_of(const void *value, size_t size) {
     return shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                                  \
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_##operation##_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, TYPE value, int pe) {     \
-    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    place_t place = find("shmem_" #NAME "_atomic_" #operation "_nbi", ctx, dest, sizeof value, pe);                    \
     if (place.near) {                                                                                                  \
       *fetch = shmem_ctx_##NAME##_atomic_##operation(ctx, dest, value, pe);                                            \
     } else {                                                                                                           \
@@ -91,7 +94,7 @@ static inline uint64_t bits_of(const void *value, size_t size) {
 
 #define DEFINE_STORING(NAME, TYPE, BITS, operation, NEAR, FAR)                                                         \
   void shmem_ctx_##NAME##_atomic_##operation(shmem_ctx_t ctx, TYPE *dest, TYPE value, int pe) {                        \
-    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    place_t place = find("shmem_" #NAME "_atomic_" #operation, ctx, dest, sizeof value, pe);                           \
     BITS bits;                                                                                                         \
     memcpy(&bits, &value, sizeof bits);                                                                                \
     if (place.near) {                                                                                                  \
@@ -109,7 +112,7 @@ static inline uint64_t bits_of(const void *value, size_t size) {
 
 #define DEFINE_FETCH(NAME, TYPE, BITS)                                                                                 \
   TYPE shmem_ctx_##NAME##_atomic_fetch(shmem_ctx_t ctx, const TYPE *source, int pe) {                                  \
-    place_t place = find(ctx, source, sizeof(TYPE), pe);                                                               \
+    place_t place = find("shmem_" #NAME "_atomic_fetch", ctx, source, sizeof(TYPE), pe);                               \
     BITS bits;                                                                                                         \
     if (place.near) {                                                                                                  \
       bits = NEAR_FETCH((BITS *)place.near, 0);                                                                        \
@@ -124,7 +127,7 @@ static inline uint64_t bits_of(const void *value, size_t size) {
     return shmem_ctx_##NAME##_atomic_fetch(SHMEM_CTX_DEFAULT, source, pe);                                             \
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_fetch_nbi(shmem_ctx_t ctx, TYPE *fetch, const TYPE *source, int pe) {                 \
-    place_t place = find(ctx, source, sizeof(TYPE), pe);                                                               \
+    place_t place = find("shmem_" #NAME "_atomic_fetch_nbi", ctx, source, sizeof(TYPE), pe);                           \
     if (place.near) {                                                                                                  \
       *fetch = shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                       \
     } else {                                                                                                           \
@@ -170,7 +173,7 @@ HMC_SHMEM_AMO_TYPES(DEFINE_EXTENDED, )
     shmem_ctx_##NAME##_atomic_fetch_add_nbi(SHMEM_CTX_DEFAULT, fetch, dest, 1, pe);                                    \
   }                                                                                                                    \
   TYPE shmem_ctx_##NAME##_atomic_compare_swap(shmem_ctx_t ctx, TYPE *dest, TYPE cond, TYPE value, int pe) {            \
-    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    place_t place = find("shmem_" #NAME "_atomic_compare_swap", ctx, dest, sizeof value, pe);                          \
     if (!place.near) {                                                                                                 \
       return (TYPE)hmci_far_atomic(place.ctx, place.pe, place.offset, HMC_ATOMIC_COMPARE_SWAP, sizeof value,           \
                                    bits_of(&value, sizeof value), bits_of(&cond, sizeof cond), true);                  \
@@ -184,7 +187,7 @@ HMC_SHMEM_AMO_TYPES(DEFINE_EXTENDED, )
   }                                                                                                                    \
   void shmem_ctx_##NAME##_atomic_compare_swap_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, TYPE cond, TYPE value,     \
                                                   int pe) {                                                            \
-    place_t place = find(ctx, dest, sizeof value, pe);                                                                 \
+    place_t place = find("shmem_" #NAME "_atomic_compare_swap_nbi", ctx, dest, sizeof value, pe);                      \
     if (place.near) {                                                                                                  \
       *fetch = shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                     \
     } else {                                                                                                           \

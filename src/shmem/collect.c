@@ -62,38 +62,33 @@ void hmci_alltoalls(hmci_group_t *group, void *dest, const void *source, ptrdiff
 
 /* ---- groups -------------------------------------------------------------------------------------------------------- */
 
-/* What the members of a collective must agree on. */
-static uint64_t print_of(const char *call, const void *dest, const void *source) {
-  uint64_t print = 14695981039346656037u;
-  for (const char *at = call; *at; at++) print = (print ^ (unsigned char)*at) * 1099511628211u;
-  print = (print ^ hmci_offset(dest)) * 1099511628211u;
-  return (print ^ hmci_offset(source)) * 1099511628211u;
-}
-
-static void keep_equal(void *into, const void *from, size_t count) {
-  (void)count;
-  uint64_t *print = into;
-  if (*print != *(const uint64_t *)from) *print = 0;
-}
-
-static void check_agreement(const char *call, hmci_group_t *group, const void *dest, const void *source) {
-  if (!group->near) return;
-  uint64_t mine = print_of(call, dest, source) | 1, common;
-  hmci_group_combine(group, &common, &mine, sizeof mine, 1, keep_equal);
-  if (common != mine) {
-    hmci_die("%s: the members of the team are in different collectives, or give different addresses", call);
+void hmci_check_root(const char *call, const hmci_group_t *group, int root) {
+  if (hmci_pe.checks && (root < 0 || root >= group->n)) {
+    hmci_die("%s: there is no member %d to be the root: they count from 0 to %d in their team or active set", call,
+             root, group->n - 1);
   }
 }
 
-hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source, size_t size) {
+static hmci_group_t *find_group(shmem_team_t team, const hmci_collective_t *collective, bool may_differ) {
   hmci_team_t *found = hmci_team_find(team);
-  if (hmci_pe.checks) {
-    if (!found) hmci_die("%s: %d is not a team", call, team);
-    hmci_check(call, dest, size, hmci_pe.me);
-    hmci_check(call, source, size, hmci_pe.me);
-    check_agreement(call, &found->group, dest, source);
-  }
-  return found ? &found->group : NULL;
+  if (!hmci_pe.checks) return found ? &found->group : NULL;
+  const char *call = collective->call;
+  if (!found) hmci_die("%s: %d is not a team: give what a split made, or SHMEM_TEAM_WORLD", call, team);
+  hmci_check(call, collective->dest, collective->size, hmci_pe.me);
+  hmci_check(call, collective->source, collective->size, hmci_pe.me);
+  hmci_check_root(call, &found->group, collective->root);
+  hmci_collective_t common = *collective;
+  if (may_differ) common.size = SIZE_MAX;
+  hmci_agree(&found->group, &common);
+  return &found->group;
+}
+
+hmci_group_t *hmci_team_group(shmem_team_t team, const hmci_collective_t *collective) {
+  return find_group(team, collective, false);
+}
+
+hmci_group_t *hmci_team_group_of_any_size(shmem_team_t team, const hmci_collective_t *collective) {
+  return find_group(team, collective, true);
 }
 
 hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int size, long *sync) {
@@ -103,8 +98,9 @@ hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int si
   group.me = (hmci_pe.me - start) / stride;
   if (hmci_pe.checks) {
     if (start < 0 || size < 1 || log_stride < 0 || start + (size - 1) * stride >= hmci_pe.n) {
-      hmci_die("%s: the active set %d, 2^%d, %d does not fit the %d PEs of the job", call, start, log_stride, size,
-               hmci_pe.n);
+      hmci_die("%s: the active set %d, 2^%d, %d does not fit the %d PEs of the job: "
+               "start + (size - 1) * 2^stride must be below their number",
+               call, start, log_stride, size, hmci_pe.n);
     }
     if (hmci_pe.me < start || (hmci_pe.me - start) % stride || group.me >= size) {
       hmci_die("%s: called by PE %d, which is not of the active set", call, hmci_pe.me);
@@ -115,12 +111,17 @@ hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int si
 
 /* ---- barriers ------------------------------------------------------------------------------------------------------- */
 
-void shmem_sync_all(void) { hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group); }
+void shmem_sync_all(void) {
+  hmci_agree_all(&(hmci_collective_t){.call = "shmem_sync_all"});
+  hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group);
+}
 
 void shmem_barrier_all(void) {
-  if (hmci_pe.levels == 0) hmci_die("shmem_barrier_all: called before shmem_init or after shmem_finalize");
+  if (hmci_pe.levels == 0)
+    hmci_die("shmem_barrier_all: called before shmem_init or after shmem_finalize: call it in between");
   shmem_quiet();
-  shmem_sync_all();
+  hmci_agree_all(&(hmci_collective_t){.call = "shmem_barrier_all"});
+  hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group);
 }
 
 void hmc_shmem_team_barrier(shmem_team_t team) {
@@ -136,32 +137,37 @@ PROFILED(shmem_barrier_all);
 /* `T` the type of the pointers, `unit` bytes an element. */
 #define DEFINE_COLLECTIVES(before, after, T, unit)                                                                     \
   int shmem_##before##broadcast##after(shmem_team_t team, T *dest, const T *source, size_t nelems, int PE_root) {      \
-    hmci_group_t *group = hmci_team_group("shmem_broadcast", team, dest, source, nelems * (unit));                     \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #before "broadcast" #after, dest, source, nelems * (unit), PE_root});      \
     if (!group) return -1;                                                                                             \
     hmci_broadcast(group, dest, source, nelems *(unit), PE_root, true);                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##collect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                     \
-    hmci_group_t *group = hmci_team_group("shmem_collect", team, dest, source, nelems * (unit));                       \
+    hmci_group_t *group = hmci_team_group_of_any_size(                                                                 \
+        team, &(hmci_collective_t){"shmem_" #before "collect" #after, dest, source, nelems * (unit), 0});              \
     if (!group) return -1;                                                                                             \
     hmci_collect(group, dest, source, nelems *(unit));                                                                 \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##fcollect##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_fcollect", team, dest, source, nelems * (unit));                      \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #before "fcollect" #after, dest, source, nelems * (unit), 0});             \
     if (!group) return -1;                                                                                             \
     hmci_fcollect(group, dest, source, nelems *(unit));                                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##alltoall##after(shmem_team_t team, T *dest, const T *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_alltoall", team, dest, source, nelems * (unit));                      \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #before "alltoall" #after, dest, source, nelems * (unit), 0});             \
     if (!group) return -1;                                                                                             \
     hmci_alltoall(group, dest, source, nelems *(unit));                                                                \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##before##alltoalls##after(shmem_team_t team, T *dest, const T *source, ptrdiff_t dst, ptrdiff_t sst,      \
                                        size_t nelems) {                                                                \
-    hmci_group_t *group = hmci_team_group("shmem_alltoalls", team, dest, source, nelems * (unit));                     \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #before "alltoalls" #after, dest, source, nelems * (unit), 0});            \
     if (!group) return -1;                                                                                             \
     hmci_alltoalls(group, dest, source, dst, sst, nelems, unit);                                                       \
     return 0;                                                                                                          \
@@ -197,6 +203,7 @@ PROFILED(shmem_sync);
   void shmem_broadcast##bits(void *dest, const void *source, size_t nelems, int PE_root, int PE_start,                 \
                              int logPE_stride, int PE_size, long *pSync) {                                             \
     hmci_group_t group = hmci_active_set("shmem_broadcast" #bits, PE_start, logPE_stride, PE_size, pSync);             \
+    hmci_check_root("shmem_broadcast" #bits, &group, PE_root);                                                         \
     hmci_broadcast(&group, dest, source, nelems *(bits / 8), PE_root, false);                                          \
   }                                                                                                                    \
   void shmem_collect##bits(void *dest, const void *source, size_t nelems, int PE_start, int logPE_stride, int PE_size, \

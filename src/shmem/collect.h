@@ -21,11 +21,17 @@ void hmci_reduce(hmci_group_t *group, void *dest, const void *source, size_t cou
 void hmci_scan(hmci_group_t *group, void *dest, const void *source, size_t count, size_t unit, hmci_combine_t combine,
                bool inclusive);
 
-/* The group of a team for a collective, or NULL; under checks the members must all be in the same one. `size`: bytes that
- * must lie at both addresses. */
-hmci_group_t *hmci_team_group(const char *call, shmem_team_t team, const void *dest, const void *source, size_t size);
+/* The group of a team for a collective, or NULL. Under checks the members must all be in the same one, `size` bytes must
+ * lie at both addresses, and `root` must be a member. */
+hmci_group_t *hmci_team_group(shmem_team_t team, const hmci_collective_t *collective);
+
+/* The same for a collective whose members may bring different sizes. */
+hmci_group_t *hmci_team_group_of_any_size(shmem_team_t team, const hmci_collective_t *collective);
 
 /* The group of an active set. */
 hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int size, long *sync);
+
+/* Under checks: ends the job where the group has no such member. */
+void hmci_check_root(const char *call, const hmci_group_t *group, int root);
 
 #endif

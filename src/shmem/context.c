@@ -23,10 +23,12 @@ void hmci_contexts_close(void) {
 
 struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe) {
   if (ctx == SHMEM_CTX_DEFAULT) return &default_context;
-  if (ctx == SHMEM_CTX_INVALID) hmci_die("an operation on SHMEM_CTX_INVALID");
+  if (ctx == SHMEM_CTX_INVALID) hmci_die("an operation on SHMEM_CTX_INVALID: look at what made the context returned");
   if (pe && ctx->team != SHMEM_TEAM_WORLD) {
     hmci_team_t *team = hmci_team_find(ctx->team);
-    if (!team || *pe < 0 || *pe >= team->group.n) hmci_die("PE %d is not of the team of the context", *pe);
+    if (!team || *pe < 0 || *pe >= team->group.n) {
+      hmci_die("PE %d is not of the team of the context: such a context counts the members of its team from 0", *pe);
+    }
     *pe = hmci_member(&team->group, *pe);
   }
   return ctx;
@@ -64,7 +66,7 @@ static void unlink_context(struct hmc_shmem_ctx *ctx) {
 void shmem_ctx_destroy(shmem_ctx_t ctx) {
   if (ctx == SHMEM_CTX_INVALID) return;
   if (ctx == SHMEM_CTX_DEFAULT) {
-    if (hmci_pe.checks) hmci_die("shmem_ctx_destroy: the default context cannot be destroyed");
+    if (hmci_pe.checks) hmci_die("shmem_ctx_destroy: the default context cannot be destroyed: it ends with the job");
     return;
   }
   hmci_quiet(ctx);

@@ -49,6 +49,8 @@ static bool is_on(const char *name, const char *old_name) {
   return value && *value && strcmp(value, "0") != 0;
 }
 
+bool hmci_wants_checks(void) { return is_on("SHMEM_DEBUG", "SMA_DEBUG") || is_on("HMC_SHMEM_CHECK", NULL); }
+
 /* "64M", "1.5G", "1024"; suffixes K, M, G, T as powers of 1024. */
 static size_t size_of_heap(void) {
   if (wanted_heap) return wanted_heap;
@@ -63,7 +65,8 @@ static size_t size_of_heap(void) {
     end++;
   }
   if (*end == 'B' || *end == 'b') end++;
-  if (*end || value < 1 || value > 1e15) hmci_die("SHMEM_SYMMETRIC_SIZE=%s is not a size", text);
+  if (*end || value < 1 || value > 1e15)
+    hmci_die("SHMEM_SYMMETRIC_SIZE=%s is not a size: give bytes, or a number with K, M, G or T behind", text);
   return (size_t)value;
 }
 
@@ -293,7 +296,7 @@ static void create_context(void) {
 static void join_job(void) {
   hmci_pe.me = boot.rank;
   hmci_pe.n = boot.size;
-  hmci_pe.checks = is_on("SHMEM_DEBUG", "SMA_DEBUG") || is_on("HMC_SHMEM_CHECK", NULL);
+  hmci_pe.checks = hmci_wants_checks();
   char *globals = NULL;
   size_t globals_size = hmci_globals_find(&globals);
   hmc_shmem_here.globals_size = globals_size; /* for the card */

@@ -12,7 +12,7 @@
     case SHMEM_CMP_GE: return left >= right;                                                                           \
     case SHMEM_CMP_LT: return left < right;                                                                            \
     case SHMEM_CMP_LE: return left <= right;                                                                           \
-    default: hmci_die("%d is not a comparison (SHMEM_CMP_*)", cmp);                                                    \
+    default: hmci_die("shmem_" #NAME "_wait_until or _test: %d is not a comparison: give one of SHMEM_CMP_*", cmp);    \
     }                                                                                                                  \
   }                                                                                                                    \
   typedef struct NAME##_search {                                                                                       \
@@ -57,11 +57,16 @@
     }                                                                                                                  \
     return count;                                                                                                      \
   }                                                                                                                    \
+  static void NAME##_check(NAME##_search_t search) {                                                                   \
+    if (hmci_pe.checks) hmci_check("shmem_" #NAME "_wait_until", search.ivars, search.n * sizeof(TYPE), hmci_pe.me);   \
+  }                                                                                                                    \
   static void NAME##_wait_all(NAME##_search_t search) {                                                                \
+    NAME##_check(search);                                                                                              \
     if (!NAME##_all(&search)) hmci_wait(NAME##_all, &search);                                                          \
   }                                                                                                                    \
   static size_t NAME##_wait_any(NAME##_search_t search) {                                                              \
     if (NAME##_is_empty(&search)) return SIZE_MAX;                                                                     \
+    NAME##_check(search);                                                                                              \
     for (;;) {                                                                                                         \
       size_t found = NAME##_first(&search);                                                                            \
       if (found != SIZE_MAX) return found;                                                                             \
@@ -70,6 +75,7 @@
   }                                                                                                                    \
   static size_t NAME##_wait_some(NAME##_search_t search, size_t *indices) {                                            \
     if (NAME##_is_empty(&search)) return 0;                                                                            \
+    NAME##_check(search);                                                                                              \
     for (;;) {                                                                                                         \
       size_t count = NAME##_list(&search, indices);                                                                    \
       if (count) return count;                                                                                         \
@@ -145,6 +151,7 @@ HMC_SHMEM_SYNC_TYPES(DEFINE_FAMILY, )
 
 uint64_t shmem_signal_wait_until(uint64_t *sig_addr, int cmp, uint64_t cmp_value) {
   uint64_search_t search = {sig_addr, 1, NULL, cmp, &cmp_value, 0};
+  hmci_check("shmem_signal_wait_until", sig_addr, sizeof *sig_addr, hmci_pe.me);
   for (;;) {
     uint64_t now = shmem_signal_fetch(sig_addr);
     if (uint64_compares(now, cmp, cmp_value)) return now;

@@ -130,7 +130,8 @@ void hmci_scan(hmci_group_t *group, void *dest, const void *source, size_t count
 #define DEFINE_REDUCE(operation, NAME, TYPE)                                                                           \
   DEFINE_COMBINE(operation, NAME, TYPE)                                                                                \
   int shmem_##NAME##_##operation##_reduce(shmem_team_t team, TYPE *dest, const TYPE *source, size_t nreduce) {         \
-    hmci_group_t *group = hmci_team_group("shmem_" #operation "_reduce", team, dest, source, nreduce * sizeof(TYPE));  \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #NAME "_" #operation "_reduce", dest, source, nreduce * sizeof(TYPE), 0}); \
     if (!group) return -1;                                                                                             \
     hmci_reduce(group, dest, source, nreduce, sizeof(TYPE), NAME##_##operation);                                       \
     return 0;                                                                                                          \
@@ -147,13 +148,15 @@ HMC_SHMEM_ARITHMETIC_REDUCE_TYPES(DEFINE_REDUCE, prod)
 
 #define DEFINE_SCAN(a, NAME, TYPE)                                                                                     \
   int shmem_##NAME##_sum_inscan(shmem_team_t team, TYPE *dest, const TYPE *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_sum_inscan", team, dest, source, nelems * sizeof(TYPE));              \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #NAME "_sum_inscan", dest, source, nelems * sizeof(TYPE), 0});             \
     if (!group) return -1;                                                                                             \
     hmci_scan(group, dest, source, nelems, sizeof(TYPE), NAME##_sum, true);                                            \
     return 0;                                                                                                          \
   }                                                                                                                    \
   int shmem_##NAME##_sum_exscan(shmem_team_t team, TYPE *dest, const TYPE *source, size_t nelems) {                    \
-    hmci_group_t *group = hmci_team_group("shmem_sum_exscan", team, dest, source, nelems * sizeof(TYPE));              \
+    hmci_group_t *group = hmci_team_group(                                                                             \
+        team, &(hmci_collective_t){"shmem_" #NAME "_sum_exscan", dest, source, nelems * sizeof(TYPE), 0});             \
     if (!group) return -1;                                                                                             \
     hmci_scan(group, dest, source, nelems, sizeof(TYPE), NAME##_sum, false);                                           \
     return 0;                                                                                                          \

@@ -77,6 +77,9 @@ typedef struct hmci_pe {
 
 extern hmci_pe_t hmci_pe;
 
+/* Whether the environment asks for checks; `checks` says it while the job runs. */
+bool hmci_wants_checks(void);
+
 static inline hmci_control_t *hmci_control_of(int pe) { return (hmci_control_t *)(void *)hmci_pe.base[pe]; }
 static inline hmci_control_t *hmci_my_control(void) { return (hmci_control_t *)(void *)hmci_pe.part; }
 
@@ -144,6 +147,22 @@ void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_
 
 /* The sum of `value` over the members before this one, and over all up to it; the caller syncs before the next. */
 uint64_t hmci_group_before(hmci_group_t *group, uint64_t value);
+
+/* ---- agreement (agree.c) ------------------------------------------------------------------------------------------- */
+
+/* What a member of a collective is about to do. */
+typedef struct hmci_collective {
+  const char *call;
+  const void *dest, *source; /* NULL: none */
+  uint64_t size;             /* bytes; SIZE_MAX: may differ */
+  int root;
+} hmci_collective_t;
+
+/* Under checks: ends the job where the members of the team are about to do different things. Collective. */
+void hmci_agree(hmci_group_t *group, const hmci_collective_t *collective);
+
+/* The same over all PEs. */
+void hmci_agree_all(const hmci_collective_t *collective);
 
 /* ---- teams (team.c) ------------------------------------------------------------------------------------------------ */
 

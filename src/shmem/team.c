@@ -218,6 +218,7 @@ int shmem_team_split_strided(shmem_team_t parent_team, int start, int stride, in
   if (new_team) *new_team = SHMEM_TEAM_INVALID;
   hmci_team_t *parent = hmci_team_find(parent_team);
   if (!parent || !new_team || !is_inside(&parent->group, start, stride, size)) return -1;
+  hmci_agree(&parent->group, &(hmci_collective_t){"shmem_team_split_strided", NULL, NULL, (uint64_t)size, start});
   hmci_team_t *made = NULL;
   int me = number_in(&parent->group, start, stride, size);
   int result = make_team(&parent->group, me, start, stride, size, new_team, &made);
@@ -238,6 +239,7 @@ int shmem_team_split_2d(shmem_team_t parent_team, int xrange, const shmem_team_c
   if (!parent || !xaxis_team || !yaxis_team || xrange < 1) return -1;
   hmci_group_t *group = &parent->group;
   if (xrange > group->n) xrange = group->n;
+  hmci_agree(group, &(hmci_collective_t){"shmem_team_split_2d", NULL, NULL, (uint64_t)xrange, 0});
   int row = group->me / xrange, column = group->me % xrange;
   int row_size = row == (group->n - 1) / xrange ? group->n - row * xrange : xrange;
   int column_size = (group->n - column + xrange - 1) / xrange;
@@ -254,6 +256,7 @@ int shmem_team_split_2d(shmem_team_t parent_team, int xrange, const shmem_team_c
 void shmem_team_destroy(shmem_team_t team) {
   hmci_team_t *found = hmci_team_find(team);
   if (!found || team == SHMEM_TEAM_WORLD || team == SHMEM_TEAM_SHARED) return;
+  hmci_agree(&found->group, &(hmci_collective_t){.call = "shmem_team_destroy"});
   /* By flags, which each PE awaits in its own memory: a counter at the first PE would be looked at by late ones while
    * the slot has its next team. */
   found->group.central = false;
@@ -264,9 +267,12 @@ void shmem_team_destroy(shmem_team_t team) {
 int shmem_team_sync(shmem_team_t team) {
   hmci_team_t *found = hmci_team_find(team);
   if (!found) {
-    if (hmci_pe.checks) hmci_die("shmem_team_sync: %d is not a team", team);
+    if (hmci_pe.checks) {
+      hmci_die("shmem_team_sync: %d is not a team: give what a split made, or SHMEM_TEAM_WORLD", team);
+    }
     return -1;
   }
+  hmci_agree(&found->group, &(hmci_collective_t){.call = "shmem_team_sync"});
   hmci_group_sync(&found->group);
   return 0;
 }
