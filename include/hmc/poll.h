@@ -104,6 +104,25 @@ HMC_API HMC_CHECKED hmc_status_t hmc_context_poll_descriptor(hmc_context_t *cont
  */
 HMC_API void hmc_context_interrupt(hmc_context_t *context);
 
+/**
+ * Does in the calling thread what the context's service threads do: answers peers and moves operations on. A program
+ * that waits for bytes which a peer writes into its memory calls this between looks at them; it sees them one thread
+ * switch earlier than by sleeping, and finds its processor free for it.
+ *
+ * A service thread leaves this work to the caller meanwhile and takes it up again 200 us after the last such call: what
+ * peers ask for in between waits that long. Callbacks of requests still run in a service thread, those of regions in
+ * either. Threads: any, several at once; none while the context is destroyed.
+ *
+ * \param context The context.
+ * \param timeout_us How long to wait for something to do, in microseconds; 0: not at all. Where a context has several
+ *                   service threads it never waits.
+ * \return HMC_SUCCESS Something was done.
+ * \return HMC_TIMEOUT There was nothing to do in that time; leaves no error text.
+ * \return HMC_UNSUPPORT Called in a callback.
+ * \return HMC_INVALID_CONFIG NULL.
+ */
+HMC_API hmc_status_t hmc_context_progress(hmc_context_t *context, uint64_t timeout_us);
+
 #ifdef __cplusplus
 }
 #endif

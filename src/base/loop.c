@@ -9,6 +9,7 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ enum { POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
 enum { BULK_COST = 40000, EXPRESS_COST = 15000, COST_MOST = 1000000 }; /* nanoseconds of a call */
 enum { MOVES_IN_A_ROW = 32 };                                          /* of the hot watch, before it is set aside */
 enum { SOON_NANOSECONDS = 200000, SHARED_NANOSECONDS = 1000000 };
+enum { DRIVEN_NANOSECONDS = 200000 }; /* after a call that drives the loop; a program that waits calls again before */
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
 #define WAKE_KEY UINT64_C(0)
@@ -35,6 +37,7 @@ enum { SOON_NANOSECONDS = 200000, SHARED_NANOSECONDS = 1000000 };
 /* Its address names the thread. */
 static _Thread_local char mark;
 static _Thread_local const hmci_loop_t *own_loop; /* the loop whose thread this is */
+static _Thread_local bool driving; /* in hmci_loop_drive: another thread's loop, for the time of the call */
 
 bool hmci_loop_is_held(const hmci_loop_t *loop) {
   return atomic_load_explicit(&loop->holder, memory_order_relaxed) == &mark; /* only this thread writes its mark */
@@ -346,7 +349,9 @@ static bool dispatch_express(hmci_loop_t *loop, int timeout, bool *bulk) {
   int count = epoll_wait(loop->epoll, events, EVENTS_AT_ONCE, timeout);
   for (int i = 0; i < count; i++) {
     switch (events[i].data.u64) {
-    case WAKE_KEY: drain(loop->wake); break;
+    case WAKE_KEY:
+      if (!driving) drain(loop->wake); /* else it is for the loop's own thread */
+      break;
     case SOON_KEY: moved |= dispatch_due(loop); break;
     case BULK_KEY: *bulk = true; break;
     default: moved |= call_watch(loop, events[i].data.u64, events[i].events);
@@ -362,7 +367,7 @@ static bool dispatch_events(hmci_loop_t *loop, int timeout) {
   for (int i = 0; i < count; i++) {
     if (i) {
       moved |= dispatch_express(loop, 0, &bulk);
-      hmci_loop_run_timers(loop, hmci_now());
+      if (!driving) hmci_loop_run_timers(loop, hmci_now()); /* which call the program's callbacks, one at a time */
     }
     moved |= call_watch(loop, events[i].data.u64, events[i].events);
   }
@@ -435,12 +440,53 @@ static void spin(hmci_loop_t *loop) {
   while (!put_back(loop)) sched_yield();
 }
 
+static struct timespec time_of(uint64_t nanoseconds) {
+  return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+/* Waits for events without taking any. */
+static void wait_for_events(const hmci_loop_t *loop, uint64_t nanoseconds) {
+  struct pollfd set = {.fd = loop->epoll, .events = POLLIN};
+  struct timespec limit = time_of(nanoseconds);
+  ppoll(&set, 1, &limit, NULL);
+}
+
+bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
+  const hmci_loop_t *before = own_loop;
+  uint64_t until = hmci_now() + nanoseconds + DRIVEN_NANOSECONDS;
+  if (!atomic_exchange_explicit(&loop->driven_until, until, memory_order_relaxed)) hmci_loop_wake(loop);
+  own_loop = loop;
+  driving = true;
+  if (nanoseconds) wait_for_events(loop, nanoseconds);
+  bool moved = dispatch_events(loop, 0);
+  driving = false;
+  own_loop = before;
+  return moved;
+}
+
+/* Another thread takes the events: sleeps until it has not for a while, a timer is due, or the loop is woken. */
+static bool leave_to_driver(hmci_loop_t *loop, uint64_t deadline) {
+  uint64_t until = atomic_load_explicit(&loop->driven_until, memory_order_relaxed), now;
+  if (HMCI_LIKELY(!until)) return false;
+  if ((now = hmci_now()) >= until) {
+    atomic_compare_exchange_strong(&loop->driven_until, &until, 0); /* unless a driver has just come */
+    return false;
+  }
+  if (deadline < until) until = deadline;
+  struct pollfd set = {.fd = loop->wake, .events = POLLIN};
+  struct timespec limit = time_of(until > now ? until - now : 0);
+  if (ppoll(&set, 1, &limit, NULL) > 0) drain(loop->wake);
+  return true;
+}
+
 static void *run(void *argument) {
   hmci_loop_t *loop = argument;
   own_loop = loop;
   while (!atomic_load_explicit(&loop->stopping, memory_order_acquire)) {
     uint64_t deadline = hmci_loop_run_timers(loop, hmci_now());
-    if (atomic_load_explicit(&loop->polled_count, memory_order_relaxed)) { /* set_polled wakes the loop */
+    bool polls = atomic_load_explicit(&loop->polled_count, memory_order_relaxed); /* set_polled wakes the loop */
+    if (!polls && leave_to_driver(loop, deadline)) continue;
+    if (polls) {
       dispatch_polled(loop);
       dispatch_events(loop, 0);
     } else if (dispatch_events(loop, hmci_poll_timeout(deadline)) && loop->spin) {

@@ -34,6 +34,7 @@ struct hmci_loop {
   _Atomic uint32_t polled_count; /* written under table */
   hmci_list_t polled, due, kept; /* table */
   bool soon_is_set;              /* table */
+  _Atomic uint64_t driven_until; /* until then another thread takes the events (hmci_loop_drive) */
   hmci_list_t timers;            /* table; by deadline */
   uint64_t clock;                /* table; when the timers were looked at last */
   hmci_timer_t *outside;         /* table; the one that runs without dispatch */

@@ -225,6 +225,51 @@ void poll_ends_when_interrupted(void **state) {
   assert_took(start, 0, 200);
 }
 
+typedef struct putter {
+  const test_buffer_t *local;
+  hmc_remote_t *remote;
+  _Atomic int puts;
+  _Atomic bool stop;
+} putter_t;
+
+static void *put_again_and_again(void *user) {
+  putter_t *putter = user;
+  while (!atomic_load(&putter->stop)) {
+    if (hmc_put(putter->local->region, 0, putter->remote, 0, 8) != HMC_SUCCESS) break;
+    atomic_fetch_add(&putter->puts, 1);
+  }
+  return NULL;
+}
+
+/* One thread does the service thread's work for the puts of another, at both ends; when it stops, that thread does it. */
+void progress_answers_peers(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64});
+  test_buffer_t local = near_make(pair, 64, false);
+  putter_t putter = {.local = &local, .remote = far.remote};
+  assert_status(hmc_context_progress(NULL, 0), HMC_INVALID_CONFIG);
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, put_again_and_again, &putter), 0);
+  bool may_move = stamp_is("tcp"); /* over shm to host memory nobody answers */
+  int moved = 0;
+  uint64_t start = now_ms();
+  while ((atomic_load(&putter.puts) < 100 || (may_move && moved < 10)) && now_ms() - start < PATIENCE_MS) {
+    hmc_status_t status = hmc_context_progress(pair->there, 200);
+    assert_true(status == HMC_SUCCESS || status == HMC_TIMEOUT);
+    moved += status == HMC_SUCCESS;
+    assert_true(hmc_context_progress(pair->here, 0) != HMC_INVALID_CONFIG);
+  }
+  assert_true(atomic_load(&putter.puts) >= 100);
+  if (may_move) assert_true(moved >= 10);
+  int before = atomic_load(&putter.puts);
+  while (atomic_load(&putter.puts) < before + 10 && now_ms() - start < 2 * PATIENCE_MS) sleep_ms(1);
+  assert_true(atomic_load(&putter.puts) >= before + 10);
+  atomic_store(&putter.stop, true);
+  pthread_join(thread, NULL);
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
 void poll_refuses(void **state) {
   context_pair_t *pair = *state;
   hmc_event_t event = HMC_EVENT_INIT;

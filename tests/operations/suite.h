@@ -159,6 +159,7 @@ void spin_ns(uint64_t nanoseconds);
   X(poll_gives_out_requests)                                                                                           \
   X(poll_has_a_descriptor)                                                                                             \
   X(poll_ends_when_interrupted)                                                                                        \
+  X(progress_answers_peers)                                                                                            \
   X(poll_refuses)
 #define SETUP_TESTS(X)                                                                                                 \
   X(setup_connects_and_opens)                                                                                          \
