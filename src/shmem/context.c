@@ -7,18 +7,33 @@
 #include <stdlib.h>
 
 static struct hmc_shmem_ctx default_context;
+static struct hmc_shmem_ctx own_context; /* the library's */
 static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static void open_context(struct hmc_shmem_ctx *context) {
+  *context = (struct hmc_shmem_ctx){.team = SHMEM_TEAM_WORLD};
+  pthread_mutex_init(&context->lock, NULL);
+}
+
+static void close_context(struct hmc_shmem_ctx *context) {
+  hmc_queue_destroy(context->queue);
+  context->queue = NULL;
+  free(context->fetches);
+  pthread_mutex_destroy(&context->lock);
+}
+
 void hmci_contexts_open(void) {
-  default_context = (struct hmc_shmem_ctx){.team = SHMEM_TEAM_WORLD};
-  pthread_mutex_init(&default_context.lock, NULL);
+  open_context(&default_context);
+  open_context(&own_context);
 }
 
 void hmci_contexts_close(void) {
-  hmc_queue_destroy(default_context.queue);
-  default_context.queue = NULL;
-  free(default_context.fetches);
-  pthread_mutex_destroy(&default_context.lock);
+  close_context(&default_context);
+  close_context(&own_context);
+}
+
+struct hmc_shmem_ctx *hmci_own_context(void) {
+  return &own_context;
 }
 
 struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe) {

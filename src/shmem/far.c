@@ -56,9 +56,10 @@ void hmci_far_close(void) {
 
 /* ---- queues -------------------------------------------------------------------------------------------------------- */
 
-/* The context's queue, with its lock held. NULL stands for the default context: for the library's own operations. */
+/* The context's queue, with its lock held. NULL stands for the library's own operations: what they set at others need
+ * not be complete before a quiet of the program's returns, so they have a context that no quiet waits for. */
 static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
-  if (!*ctx) *ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  if (!*ctx) *ctx = hmci_own_context();
   pthread_mutex_lock(&(*ctx)->lock);
   if (!(*ctx)->queue) {
     hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
@@ -117,7 +118,7 @@ void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe) {
 }
 
 void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
-  if (!ctx) ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  if (!ctx) ctx = hmci_own_context();
   if (!ctx->queue) return;
   expect(hmc_queue_fence(enter(&ctx)), "ordering the operations of", hmci_pe.me);
   leave(ctx);
@@ -125,7 +126,7 @@ void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
 
 /* Small operations may be kept back for company; this sends them. */
 void hmci_far_push(struct hmc_shmem_ctx *ctx) {
-  if (!ctx) ctx = hmci_context(SHMEM_CTX_DEFAULT, NULL);
+  if (!ctx) ctx = hmci_own_context();
   if (!atomic_load_explicit(&ctx->unsent, memory_order_relaxed)) return; /* this thread's own are in its sight */
   if (pthread_mutex_trylock(&ctx->lock)) return;                         /* who has it sends, or waits for the end */
   atomic_store_explicit(&ctx->unsent, false, memory_order_relaxed);

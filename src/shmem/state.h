@@ -205,6 +205,8 @@ struct hmc_shmem_ctx {
 
 /* The context behind a handle, and the PE of the job behind `pe`, which counts in the context's team. */
 struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe);
+/* The context of the library's own operations. */
+struct hmc_shmem_ctx *hmci_own_context(void);
 void hmci_contexts_open(void);
 void hmci_contexts_close(void);
 
@@ -222,7 +224,7 @@ void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx);
 void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe);
 void hmci_far_fence(struct hmc_shmem_ctx *ctx);
-/* Sends what is kept back for company; NULL: of the default context. Waits for nothing. */
+/* Sends what is kept back for company. NULL, here and above: the library's own operations. Waits for nothing. */
 void hmci_far_push(struct hmc_shmem_ctx *ctx);
 void hmci_far_close(void);
 

@@ -4,12 +4,15 @@
  * `bell` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
  * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
- * short. A PE that waits for far ones sleeps soon unless it has two processors: its service thread needs one.
+ * short. A PE without near ones does its service thread's work while it waits, and sleeps on its sockets (drive); unless
+ * other threads may write what it waits for, and ring. Another PE that waits for far ones sleeps soon unless it has two
+ * processors: its service thread needs one.
  * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
  * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
  * says again that it sleeps. The last one to leave takes the word back. */
 #include "state.h"
 
+#include <hmc/poll.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -46,6 +49,13 @@ static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanose
   syscall(SYS_futex, bell, FUTEX_WAIT, seen, &limit, NULL, 0);
 }
 
+/* Takes from the network itself what it waits for, where nothing else can bring it. False where something can. */
+static bool drive(long nanoseconds) {
+  if (hmci_pe.n_locals > 1 || hmci_pe.thread_level == SHMEM_THREAD_MULTIPLE) return false;
+  hmc_context_progress(hmci_pe.context, (uint64_t)nanoseconds / 1000);
+  return true;
+}
+
 static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   hmci_control_t *mine = hmci_my_control();
   _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers[reason] : NULL;
@@ -56,7 +66,7 @@ static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
     uint32_t seen = atomic_load(&mine->bell);
     atomic_store(&mine->asleep[reason], 1);
     bool is_met = holds(argument);
-    if (!is_met) sleep_unless_rung(&mine->bell, seen, pause);
+    if (!is_met && !drive(pause)) sleep_unless_rung(&mine->bell, seen, pause);
     if (atomic_fetch_sub(&here[reason], 1) == 1) atomic_store(&mine->asleep[reason], 0);
     if (sleepers) atomic_fetch_sub(sleepers, 1);
     if (is_met || holds(argument)) return;
@@ -78,14 +88,17 @@ static bool yield_until(hmci_condition_t holds, const void *argument) {
   uint64_t until = patient ? now_ns() + YIELD_FAR : 0;
   int yields = hmci_pe.all_near ? YIELDS : YIELDS_FAR;
   for (int i = 0; i < yields || (patient && now_ns() < until); i++) {
-    sched_yield();
+    if (!drive(0)) sched_yield();
     if (holds(argument)) return true;
   }
   return false;
 }
 
 static void wait_for(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
-  if (!hmci_pe.all_near) hmci_far_push(NULL);
+  if (!hmci_pe.all_near) {
+    hmci_far_push(hmci_context(SHMEM_CTX_DEFAULT, NULL));
+    hmci_far_push(NULL);
+  }
   int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
   for (int i = 0; i < spins; i++) {
     if (holds(argument)) return;
