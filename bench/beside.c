@@ -2,7 +2,7 @@
  *
  *   hmc-bench-beside <bulk connections> <seconds>
  *
- * Three processes: the target, whose application sleeps; one that keeps a put of 1 MiB under way on each of the bulk
+ * Three processes: the target, whose application sleeps; one that keeps a put of 1 MiB in progress on each of the bulk
  * connections; and this one, which puts 8 B again and again. Nothing is pinned. It prints one line:
  *
  *   ok <median ns> <p99 ns> <longest ns> <puts> <bulk bytes per second> */
@@ -24,7 +24,7 @@ enum { CONNECTIONS_MAX = 1024, SAMPLES_MAX = 1 << 21 };
 /* Shared by the three. */
 typedef struct shared {
   _Atomic uint32_t port;
-  _Atomic uint32_t running; /* the bulk is under way */
+  _Atomic uint32_t running; /* the bulk is in progress */
   _Atomic uint64_t moved;
 } shared_t;
 

@@ -61,7 +61,7 @@ typedef struct route {
   hmc_remote_t *remote_host;
   void *registered;   /* with `registered`: what the local region is made of */
   void *second;       /* memory of the second device */
-  hmc_request_t *put; /* of the ping-pong, under way; or NULL */
+  hmc_request_t *put; /* of the ping-pong, in progress; or NULL */
   char problem[512];  /* why this route cannot be measured; "" otherwise */
 } route_t;
 
@@ -75,7 +75,7 @@ typedef struct engine {
   route_t shm, tcp;
   int child;       /* socket to the child, for orders */
   uint64_t round;  /* of the ping-pong, counted alike at both ends, whatever the connection */
-  route_t *active; /* of the request under way */
+  route_t *active; /* of the request in progress */
   hmc_request_t *ring[DEPTH_MAX];
   double rounds[ROUNDS_MAX]; /* seconds, of a ping-pong over a network */
   uint32_t round_count;
@@ -281,8 +281,8 @@ static bool end_put(route_t *route) {
   return status == HMC_SUCCESS;
 }
 
-/* Puts the number of the round at `offset` of the other's region. To mapped memory that is all; else the put is under
- * way, and the one before it is seen to the end meanwhile. */
+/* Puts the number of the round at `offset` of the other's region. To mapped memory that is all; else the put is in
+ * progress, and the one before it is seen to the end meanwhile. */
 static bool hit(route_t *route, hmc_connection_type_t type, uint64_t offset, uint64_t round) {
   const uint64_t ball = BYTES_MAX + BALL + round % 2 * sizeof round;
   hmc_request_t *put;

@@ -1,5 +1,5 @@
 // The C++ face: a Communicator over one buffer. The owner's buffer is written by the other one while it does nothing;
-// then both take part in one transfer of memory that is no buffer.
+// then both take part in one transfer of memory that is not a buffer.
 #include <hmc.h>
 
 #include <cstdio>

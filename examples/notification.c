@@ -1,5 +1,5 @@
 /* Puts with notifications: small messages that the owner takes from a queue, each after the data that it tells of. The
- * one who sends has several under way at a time. */
+ * one who sends has several in progress at a time. */
 #include "example.h"
 
 #include <string.h>

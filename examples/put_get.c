@@ -20,7 +20,7 @@ static void visit(int argc, char **argv) {
   hmc_context_t *context;
   hmc_region_t *mine;
   hmc_remote_t *board;
-  char text[SIZE]; /* any memory will do: it is lent for as long as the region is open */
+  char text[SIZE]; /* any memory will do: it is registered for as long as the region is open */
   check(hmc_context_create(NULL, &context));
   check(hmc_region_register(context, text, SIZE, NULL, 0, &mine));
   check(hmc_remote_open(example_connect(context, argc, argv), "board", 0, &board));

@@ -1,4 +1,5 @@
-/* A put with a signal: a word at the target is changed once the data are there. Whoever sees the word sees the data. */
+/* A put with a signal: a word at the target is changed once the data are there. A thread that sees the word sees the
+ * data. */
 #include "example.h"
 
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* The parts of hmc-demo.
  *
- * Two processes. The holder (demo_holder.c) reads the file into its accelerator and lends it; the receiver
+ * Two processes. The holder (demo_holder.c) reads the file into its accelerator and offers it; the receiver
  * (demo_receiver.c) gets it into its own accelerator, or has the holder put it there, and compares the SHA-256 of what
  * arrived (demo_check.c) with the one that the holder took while reading. demo_modes.c does the same in each mode of
  * mode.h, the holder copying to host memory beside its accelerator where a mode wants that. The two agree on what comes
@@ -50,8 +50,8 @@ typedef struct demo_options {
 bool demo_send(int socket, const demo_message_t *message);
 bool demo_receive(int socket, demo_message_t *message);
 
-/* One line on stderr that shows how far something is; nothing where stderr is no terminal. What takes several `steps`
- * one after the other adds the bytes of each. */
+/* One line on stderr that shows how far something is; nothing where stderr is not a terminal. What takes several
+ * `steps` one after the other adds the bytes of each. */
 typedef struct demo_progress {
   const char *label;
   uint64_t total, done; /* bytes of all steps */

@@ -1,5 +1,5 @@
 /* The process that holds the file: reads it into its accelerator once, then serves the receiver's routes one after the
- * other. For a get it does nothing at all; for a put it is told when, and puts. */
+ * other. For a get it does nothing at all; for a put it is asked when, and puts. */
 #include "demo.h"
 
 #include <openssl/evp.h>
@@ -21,7 +21,7 @@ typedef struct holder {
   hmc_context_t *context;
   hmc_region_t *source;
   hmc_region_t *stage; /* host memory beside it; NULL: not made */
-  hmc_peer_t *peer;    /* of the route under way */
+  hmc_peer_t *peer;    /* of the route in progress */
   hmc_remote_t *sink;  /* there */
   demo_message_t reply;
 } holder_t;

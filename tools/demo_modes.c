@@ -1,5 +1,5 @@
 /* The same bytes in each mode (mode.h), between the two processes as between two hosts: by RDMA where that works, else
- * by TCP. The receiver takes all steps; what the holder has to copy it is told to. */
+ * by TCP. The receiver takes all steps; what the holder has to copy, the receiver asks it to. */
 #include "demo.h"
 
 #include <string.h>

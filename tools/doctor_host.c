@@ -138,7 +138,7 @@ static int read_word(const char *path, char *word, size_t size) {
   return 0;
 }
 
-/* 0, or the errno with which a child fails to read this process's memory. A child is no ancestor, as peers are none. */
+/* 0, or the errno with which a child fails to read this process's memory. A child is not an ancestor, nor are peers. */
 static int try_attach(void) {
   static volatile int words[2] = {4711, 0};
   pid_t parent = getpid(), child = fork();

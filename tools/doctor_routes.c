@@ -128,7 +128,7 @@ void doctor_check_routes(void) {
   }
 }
 
-/* All kinds; DEFAULT and CPU are no devices. */
+/* All kinds; DEFAULT and CPU are not devices. */
 static const hmc_memory_kind_t kinds[] = {
 #define KIND(NAME, value, name) HMC_MEMORY_##NAME,
     HMC_MEMORY_LIST(KIND)

@@ -338,8 +338,8 @@ static int settle(perf_options_t *options, const said_t *said) {
   return TOOL_DONE;
 }
 
-/* Bytes that the forked server lends: a slot of its own for each operation in flight, but no more than the default
- * lends unless --verify needs them or one slot per thread is larger. */
+/* Bytes that the forked server offers: a slot of its own for each operation in flight, but no more than the default
+ * offers unless --verify needs them or one slot per thread is larger. */
 static uint64_t region_for_self(const perf_options_t *options) {
   uint64_t largest = 0;
   for (size_t i = 0; i < options->size_count; i++) largest = options->sizes[i] > largest ? options->sizes[i] : largest;

@@ -6,7 +6,7 @@
 
 enum { DEVICES_MOST = 64 };
 
-/* All kinds; DEFAULT and CPU are no devices. */
+/* All kinds; DEFAULT and CPU are not devices. */
 static const hmc_memory_kind_t kinds[] = {
 #define KIND(NAME, value, name) HMC_MEMORY_##NAME,
     HMC_MEMORY_LIST(KIND)

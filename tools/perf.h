@@ -1,8 +1,8 @@
 /* The parts of hmc-perf.
  *
- * The server (perf_server.c) lends one region named PERF_REGION and greets each client with a notification; from then
+ * The server (perf_server.c) offers one region named PERF_REGION and greets each client with a notification; from then
  * on it does nothing: operations are one-sided. A client waits for that greeting, since a peer that leaves before it is
- * accepted is never handed out, and a server that ends with its first client would wait for the next one. The client
+ * accepted is never returned, and a server that ends with its first client would wait for the next one. The client
  * (perf_client.c) goes through the sizes; for each, perf_load.c runs the operations on its threads and
  * perf_report.c prints one line. With --verify, perf_verify.c looks at the bytes.
  *
@@ -62,7 +62,7 @@ typedef struct perf_options {
   hmc_connection_type_t transport;
   hmc_memory_t memory;
   hmc_memory_t peer_memory; /* of the server that --self forks */
-  uint64_t region;          /* bytes that the server lends; 0: the default, or what --self needs */
+  uint64_t region;          /* bytes that the server offers; 0: the default, or what --self needs */
   uint64_t sizes[PERF_SIZES_MAX];
   size_t size_count;
   unsigned depth;      /* in flight per thread */
@@ -160,7 +160,7 @@ hmc_status_t perf_staged_move(perf_staged_t *staged, uint64_t bytes);
 const char *perf_staged_error(const perf_staged_t *staged);
 
 /* The server's end: answers orders. `lock` guards the clients and is taken while an order is answered; `find_door`
- * answers, under it, where that peer reads its answers, or NULL when it is no client (any more). */
+ * answers, under it, where that peer reads its answers, or NULL when it is not a client (any more). */
 typedef struct perf_orders perf_orders_t;
 typedef hmc_remote_t *(*perf_find_door_t)(void *user, const hmc_peer_t *peer);
 int perf_orders_open(hmc_context_t *context, hmc_region_t *device, pthread_mutex_t *lock, perf_find_door_t find_door,

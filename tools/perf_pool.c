@@ -226,7 +226,7 @@ static bool join(pool_t *pool, smem_shm_t meeting) {
   return !options->compare || open_beside(pool, meeting);
 }
 
-/* A member's life. Whoever fails ends at once, and the others' meeting fails by its deadline. */
+/* A member's life. One who fails ends at once, and the others' meeting fails by its deadline. */
 static int be_member(const pool_options_t *options) {
   smem_shm_t meeting = NULL;
   pool_t pool = {.options = options};

@@ -1,8 +1,8 @@
 /* The server of hmc-perf: one region, any number of clients, nothing to do for their operations; for those that use a
  * staged mode perf_orders.c works in a thread of its own.
  *
- * Locking: `lock` guards the clients, for that thread looks for one and uses its door; only the main thread adds and
- * takes out. */
+ * Locking: `lock` guards the clients, because that thread looks for one and uses its door; only the main thread adds
+ * and takes out. */
 #include "perf.h"
 
 #include <stdlib.h>

@@ -24,7 +24,7 @@ static hmc_status_t fail(perf_staged_t *staged, hmc_status_t status, const char 
   return status;
 }
 
-/* Takes the next message; ends soon where the server is gone, for nobody is told of that who waits for messages. */
+/* Takes the next message; ends soon where the server is gone, because nobody who waits for messages hears of that. */
 static hmc_status_t receive(perf_staged_t *staged, char *text, size_t room, size_t *size) {
   hmc_status_t status = HMC_TIMEOUT;
   for (unsigned waited = 0; status == HMC_TIMEOUT && waited < ANSWER_MS; waited += LOOK_MS) {

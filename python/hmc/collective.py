@@ -4,8 +4,8 @@
 HMC. Groups without torch, and more operations, are in `hmc.groups`.
 
 The control link between two ranks is dialled by the lower one, so that there is one; data connections are dialled by
-whoever puts. Every transfer is framed by two control messages: the receiver's, that its part of the buffer is free, and
-the sender's, that the data are there.
+the one who puts. Every transfer is framed by two control messages: the receiver's, that its part of the buffer is
+free, and the sender's, that the data are there.
 """
 
 from dataclasses import asdict, dataclass

@@ -249,7 +249,7 @@ cdef class Context:
     # ---- regions
 
     def register(self, memory, *, name=None, rights="rwa"):
-        """Lends the memory of an array or buffer to peers as a Region; nothing is copied.
+        """Registers the memory of an array or buffer for peers as a Region; nothing is copied.
 
         Args:
             memory: anything with the buffer protocol, DLPack or __cuda_array_interface__; contiguous. It is held until

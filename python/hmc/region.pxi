@@ -25,7 +25,7 @@ cdef class Region:
     """
     cdef hmc_region_t *handle
     cdef readonly Context context
-    cdef readonly object memory_owner       # the object whose memory was lent; None where HMC allocated it
+    cdef readonly object memory_owner       # the object whose memory was registered; None where HMC allocated it
     cdef View view
     cdef str text
     cdef char *pointer

@@ -23,8 +23,8 @@
  */
 hmc_status_t hmci_fail(hmc_status_t status, const char *format, ...) HMCI_PRINTF(2, 3);
 
-/* A status that came from a peer: what a newer one says that is unknown here counts as HMC_ERROR, as
- * what is no answer. */
+/* A status that came from a peer: what a newer one says that is unknown here counts as HMC_ERROR, because
+ * it is not an answer. */
 hmc_status_t hmci_status_known(uint32_t status);
 
 /* Puts `format` before the text that is there already: "put to 10.0.0.2:2025: " + what the lower room said. */
@@ -93,7 +93,7 @@ static inline void hmci_pause(void) {
 
 /* ---- containers -------------------------------------------------------------------------------------------------- */
 
-/* A doubly linked ring; the head is an element that is no member. Not thread-safe. */
+/* A doubly linked ring; the head is an element that is not a member. Not thread-safe. */
 typedef struct hmci_list {
   struct hmci_list *next, *previous;
 } hmci_list_t;

@@ -148,7 +148,7 @@ const hmci_crc32c_variant_t hmci_crc32c_variants[] = {
     {NULL, NULL, NULL},
 };
 
-/* Relaxed: whoever finds it unset makes the same choice, and nothing else is published by it. */
+/* Relaxed: a thread that finds it unset makes the same choice, and nothing else is published by it. */
 static const hmci_crc32c_variant_t *_Atomic chosen;
 
 uint32_t hmci_crc32c(uint32_t crc, const void *data, size_t size) {

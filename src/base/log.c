@@ -1,4 +1,4 @@
-/* Logging. A thread that logs never waits: neither for whoever reads stderr nor for the program's callback.
+/* Logging. A thread that logs never waits: neither for the reader of stderr nor for the program's callback.
  *
  * Invariants: `level` is NOT_READ until the first use reads HMC_LOG; hmc_log_set_level may come first. A record is one
  * line. A record goes to stderr at once where that does not block and nothing waits before it; else it waits in a ring

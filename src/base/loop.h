@@ -2,7 +2,8 @@
  *
  * Adaptive waiting: after a watch made progress the loop polls for `spin` nanoseconds (the watch that moved last
  * directly, the others through epoll) and only then sleeps in the kernel; an idle loop uses no processor time. A watch
- * that keeps moving is out of the epoll set meanwhile, because whoever writes to its socket would pay for telling epoll.
+ * that keeps moving is out of the epoll set meanwhile, because a thread that writes to its socket would pay for telling
+ * epoll.
  *
  * Turns: a watch whose calls take long is a bulk one, by measurement. Between the calls of any two bulk watches the loop
  * looks at all others, and at the timers: however many move bulk, a small message waits for one such call at most.

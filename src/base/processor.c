@@ -1,7 +1,7 @@
 /* Processors (see processor.h).
  *
  * What the kernel says is kept for LOOK_AGAIN: a program may be moved to other processors at any time, and who polls
- * asks all the time. The quota of a control group is read once, for it comes with the container. */
+ * asks all the time. The quota of a control group is read once, because it comes with the container. */
 #include "processor.h"
 
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* Host names (see resolve.h).
  *
- * getaddrinfo knows no deadline, so it runs in a thread of its own: whoever comes last of the thread and the caller frees
+ * getaddrinfo knows no deadline, so it runs in a thread of its own: the later one of the thread and the caller frees
  * what they share. Locking: `lock` of a query guards its fields. */
 #include "resolve.h"
 

@@ -1,4 +1,4 @@
-/* Variables that begin with HMC_ and are no setting: most are a setting mistyped, which would otherwise be ignored in
+/* Variables that begin with HMC_ and are not settings: most are a setting mistyped, which would otherwise be ignored in
  * silence. No locking: no state but a flag. */
 #include "settings.h"
 

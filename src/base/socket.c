@@ -339,7 +339,7 @@ static hmc_status_t connect_failure(int error, const char *where) {
   }
 }
 
-/* Waits for a connect() that is under way. */
+/* Waits for a connect() that is in progress. */
 static hmc_status_t connect_finish(int descriptor, const char *where, uint64_t deadline) {
   int ready;
   do {
@@ -457,7 +457,7 @@ hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *
   return HMC_SUCCESS;
 }
 
-/* Whoever may bind a socket to an address has it. */
+/* An address belongs to a user who may bind a socket to it. */
 static bool is_own(const char *ip) {
   address_t address;
   socklen_t size;
@@ -529,7 +529,7 @@ static bool is_within_host(int descriptor) {
 }
 
 /* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both
- * those and the ones with data under way. */
+ * those and the ones with data in progress. */
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   unsigned timeout = timeout_ms > UINT_MAX ? UINT_MAX : (unsigned)timeout_ms;
   int one = 1, third = (int)(timeout / 3000), probes = 2;

@@ -41,7 +41,7 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
 void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
 
 /* For connections that carry bulk, beside one of the above: a program at the other end that does not read, however
- * long, is no reason to end them. */
+ * long, does not end them. */
 void hmci_socket_let_be_slow(int descriptor);
 
 /* The other host has acknowledged nothing for `timeout_ms` of what it was sent. Windows of zero are answers, too. */

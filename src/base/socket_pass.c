@@ -40,7 +40,7 @@ hmc_status_t hmci_socket_send_descriptor(int socket, const void *data, size_t si
   case EPIPE:
   case ECONNRESET:
   case ENOTCONN: return hmci_fail(HMC_PEER_LOST, "sending a descriptor: %s", strerror(errno));
-  case ETOOMANYREFS: /* too many descriptors are under way */
+  case ETOOMANYREFS: /* too many descriptors are in progress */
   case ENOBUFS:
   case ENOMEM: return hmci_fail(HMC_NO_MEMORY, "sending a descriptor: %s", strerror(errno));
   case EMSGSIZE: return hmci_fail(HMC_OUT_OF_RANGE, "%zu B are too many to go with a descriptor", size);

@@ -42,7 +42,7 @@ static void name_context(hmc_context_t *context, const char *name) {
   snprintf(context->name, sizeof context->name, "%s", name && *name ? name : program_invocation_short_name);
 }
 
-/* Tried on a socket of its own, so that a wrong name is told here and not by a connection that fails. */
+/* Tried on a socket of its own, so that a wrong name fails here and not by a connection that fails. */
 static hmc_status_t check_congestion(const char *name) {
   if (strcmp(name, "auto") == 0) return HMC_SUCCESS;
   int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -62,7 +62,7 @@ static const hmci_host_t *service_of(const hmci_host_t *host, void *connection) 
   return HMCI_CONTAINER(connection, hmci_connection_t, state)->peer->service;
 }
 
-/* A transport that cannot be opened is not there, and says why; that is no failure of the context. */
+/* A transport that cannot be opened is not there, and says why; the context is made without it. */
 static hmc_status_t open_transports(hmc_context_t *context) {
   for (size_t i = 0; i < hmci_transport_count; i++) {
     hmci_transport_slot_t *slot = &context->transports[i];
@@ -232,7 +232,7 @@ err_free:
   return status;
 }
 
-/* Any peer, from now on the caller's to close: the loop takes back only those that are still to be handed out. */
+/* Any peer, from now on the caller's to close: the loop takes back only those that nobody has accepted yet. */
 static hmc_peer_t *take_peer(hmc_context_t *context) {
   hmc_peer_t *peer = NULL;
   hmci_loop_lock(context->loop);

@@ -145,7 +145,7 @@ struct hmc_context {
   pthread_mutex_t request_lock;
   hmci_timer_t request_timer;
   _Atomic uint64_t request_check; /* changes with request_lock; when the timer fires, HMCI_NEVER: not set */
-  hmci_waitset_t waitset;         /* told of every completion */
+  hmci_waitset_t waitset;         /* called for every completion */
 
   hmci_callbacks_t callback;
   hmci_delays_t delay;
@@ -228,7 +228,7 @@ void hmci_leases_orphan(hmc_context_t *context, const hmc_peer_t *peer);
 void hmci_leases_expire(hmci_timer_t *timer);
 /* Frees all leases of a context whose peers and regions are closed. */
 void hmci_leases_destroy(hmc_context_t *context);
-/* Ends a region and frees it whoever holds references. */
+/* Ends a region and frees it, no matter who holds references. */
 void hmci_region_destroy(hmc_region_t *region);
 
 /* ---- peers ------------------------------------------------------------------------------------------------------- */
@@ -369,7 +369,7 @@ typedef enum hmci_message {
 } hmci_message_t;
 
 /* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
- * know is no reason to hang up: it comes from a newer end. */
+ * know does not end the connection: it comes from a newer end. */
 enum {
   HMCI_PROTOCOL_LEAST = 1, /* the versions of this protocol that this end speaks */
   HMCI_PROTOCOL_MOST = 1,
@@ -387,7 +387,7 @@ enum {
 void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from);
 /* True where one more can be taken: a stranger may have made room. False: listening has to pause. In the loop. */
 bool hmci_handshake_has_room(hmc_context_t *context);
-/* Cancels all handshakes under way. */
+/* Cancels all handshakes in progress. */
 void hmci_handshake_cancel_all(hmc_context_t *context);
 
 /* The dialling side, blocking. What can be said before is said by check, which gives host and port. */

@@ -78,7 +78,7 @@ static bool say(const caller_t *caller, const uint8_t *bytes, size_t size) {
   return send(caller->descriptor, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-/* The proof is there: the transport gets the connection. The answer goes out first, for what follows is payload. */
+/* The proof is there: the transport gets the connection. The answer goes out first: what follows is payload. */
 static hmc_status_t hand_over(caller_t *caller) {
   uint8_t answer[HMCI_TICKET_ANSWER];
   hmc_peer_t *owner = find_owner(caller);

@@ -22,10 +22,9 @@ enum {
   LOOK_AGAIN = 1000000, /* nanoseconds until a request that was being started is looked at again */
 };
 
-/* ---- checksums
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- checksums --------------------------------------------------------------------------------------------------- */
 
-/* Continues a checksum over bytes of a region; in the loop's thread, for it uses the scratch memory. */
+/* Continues a checksum over bytes of a region; in the loop's thread, because it uses the scratch memory. */
 static hmc_status_t add_bytes(const hmci_host_t *host, const hmci_region_view_t *region, uint64_t offset,
                               uint64_t length, uint32_t *crc) {
   if (region->ops->host_accessible) {
@@ -43,8 +42,7 @@ static hmc_status_t add_bytes(const hmci_host_t *host, const hmci_region_view_t 
   return HMC_SUCCESS;
 }
 
-/* ---- the list
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 /* A part, the data or what follows them, is about to be complete. */
 static void on_part(hmci_operation_t *operation) {
@@ -126,8 +124,7 @@ static hmc_request_t *find_asking(hmc_context_t *context, const hmc_peer_t *peer
   return found;
 }
 
-/* ---- the initiator
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the initiator ----------------------------------------------------------------------------------------------- */
 
 static void let_go(hmc_request_t *request) {
   hmc_context_t *context = request->context;
@@ -268,8 +265,7 @@ void hmci_checksums_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_stat
   hmci_requests_each(context, end_checked, &end);
 }
 
-/* ---- the owner
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the owner --------------------------------------------------------------------------------------------------- */
 
 /* The checksum of `count` ranges that the reader has; all are read. */
 static hmc_status_t sum_ranges(const hmci_host_t *host, const hmci_region_view_t *region, hmci_reader_t *reader,

@@ -1,4 +1,4 @@
-/* The second pass over the data, with transports that are told to have no checksums of their own. Both ends are
+/* The second pass over the data, with transports that are set to have no checksums of their own. Both ends are
  * contexts of this process, so that a byte can be damaged between its arrival and the pass. */
 #include "request.h"
 
@@ -34,8 +34,7 @@ static void shared_begin(void) {}
 static void shared_end(void) {}
 #endif
 
-/* ---- a transport without checksums, and with damage
- * ------------------------------------------------------------------ */
+/* ---- a transport without checksums, and with damage -------------------------------------------------------------- */
 
 static hmci_transport_ops_t plain;
 static const hmci_transport_ops_t *real;
@@ -68,8 +67,7 @@ static hmc_status_t submit(void *connection, hmci_operation_t *operations, uint3
   return real->submit(connection, operations, count);
 }
 
-/* ---- two contexts
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- two contexts ------------------------------------------------------------------------------------------------ */
 
 typedef struct way {
   hmc_connection_type_t type;
@@ -205,8 +203,7 @@ static hmc_status_t receive(scene_t *scene, uint64_t timeout_ms) {
   return hmc_notification_receive(scene->there, text, sizeof text, &size, NULL, timeout_ms);
 }
 
-/* ---- tests
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 static void each_way(void (*test)(scene_t *scene)) {
   for (size_t i = 0; i < WAYS; i++) {
@@ -369,8 +366,7 @@ static void test_cancelled_anywhere(void **state) {
   each_way(cancel_anywhere);
 }
 
-/* ---- an owner who does not answer
- * ------------------------------------------------------------------------------------ */
+/* ---- an owner who does not answer -------------------------------------------------------------------------------- */
 
 /* Between device memories of one host the data need nobody there; the question does. */
 static const way_t silent_way = {HMC_CONNECTION_SHM, HMC_MEMORY_SIM};

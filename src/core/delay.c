@@ -4,8 +4,8 @@
  * every millisecond, until the events have come. A request begins in the loop; from then on it is one like any other,
  * but that those who wait for it sleep.
  *
- * Locking: `delay.lock` guards the list, and is held while a request begins, so that whoever ends a request finds that
- * it has begun or that it has not. */
+ * Locking: `delay.lock` guards the list, and is held while a request begins, so that the thread that ends a request
+ * finds that it has begun or that it has not. */
 #include "request.h"
 
 #include <string.h>

@@ -30,7 +30,7 @@ void hmci_event_init(hmci_poll_event_t *event, hmc_event_kind_t kind) {
   event->kind = kind;
 }
 
-/* The descriptor is readable exactly while there is something to be told. */
+/* The descriptor is readable exactly while there is something to report. */
 void hmci_events_update_descriptor(hmci_events_t *events) {
   if (events->descriptor < 0) return;
   bool something = events->interrupts != events->noticed;

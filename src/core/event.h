@@ -1,8 +1,8 @@
 /* What a program can wait for in one place: completions, arrivals, notifications, lost peers.
  *
  * An event lies in what it tells of (a request, a peer, a notification), in one list per kind, and has a number in the
- * order of happening. Whoever waits names the kinds; each event is given out once. The calls that wait are counted as
- * guests, so that the context can end them before it goes.
+ * order of happening. A thread that waits names the kinds; each event is returned once. The calls that wait are counted
+ * as guests, so that the context can end them before it goes.
  *
  * Locking: `lock` guards all and is inner to every other lock of the core. */
 #ifndef HMCI_EVENT_H

@@ -1,4 +1,4 @@
-/* Showing the counters to whoever asks: the text of metrics.c, over HTTP, at a UNIX socket or a port of the loopback.
+/* Showing the counters to all who ask: the text of metrics.c, over HTTP, at a UNIX socket or a port of the loopback.
  *
  * One thread per process, while there are contexts that want it; it answers one question after the other, each within a
  * second, and never touches a context but through hmc_metrics_text. Locking: `lock` guards all but what the thread reads, which

@@ -3,8 +3,8 @@
  * What has not authenticated is bounded: `stranger_room` connections, STRANGER_TIME each, a few hundred bytes until the
  * first byte comes, and no frame is read before the secure handshake is through. Who has authenticated may take
  * HANDSHAKE_TIME: making a connection can be much work on a busy host. When there is no room left, the oldest connection
- * that has not shown that it knows the secret is told to dial again, provided that it had SHOW_TIME to do so; meanwhile
- * listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away. */
+ * that has not shown that it knows the secret is asked to dial again, provided that it had SHOW_TIME to do so;
+ * meanwhile listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away. */
 #include "handshake.h"
 
 #include "../base/socket.h"
@@ -148,8 +148,8 @@ static bool join_first(handshake_t *handshake, hmci_reader_t *reader) {
          hmci_peer_join(peer->first, peer) == HMC_SUCCESS;
 }
 
-/* Published before the answer goes out: a region that closes meanwhile must find whoever may reach it. A transport whose
- * connection has ended is refused, and the dialler asks for another. */
+/* Published before the answer goes out: a region that closes meanwhile must find all that may reach it. A transport
+ * whose connection has ended is refused, and the dialler asks for another. */
 static hmc_status_t take_ready(handshake_t *handshake, hmci_reader_t *reader) {
   hmc_context_t *context = handshake->context;
   hmc_peer_t *peer = handshake->peer;

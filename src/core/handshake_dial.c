@@ -59,7 +59,7 @@ static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t p
   return HMC_SUCCESS;
 }
 
-/* Connects and authenticates: a secure stream to whoever listens there. The caller drops `kept`, in the end. */
+/* Connects and authenticates: a secure stream to the listener there. The caller drops `kept`, in the end. */
 static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
                                 hmci_kept_t *kept, hmci_secure_t **out) {
   uint64_t pause = FIRST_PAUSE;

@@ -232,7 +232,7 @@ static void test_a_release_that_is_too_late(void **state) {
   close_scene(&scene);
 }
 
-/* "Ready", it says, and has made none of its data connections, or one of two: no such peer is handed out. */
+/* "Ready", it says, and has made none of its data connections, or one of two: no such peer is returned. */
 static void test_ready_without_streams(void **state) {
   (void)state;
   for (int streams = 0; streams < 2; streams++) {

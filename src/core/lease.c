@@ -4,8 +4,8 @@
  * again after 2^32 others. Who takes a lease out of the table then tells the transport of its peer, which lets go of
  * what it has begun; so none of its bytes moves afterwards.
  *
- * Locking: `context->lock` guards the list of leases, their peers and the timer, and is held while the transport is told,
- * so that neither the peer nor the lease goes meanwhile. `region_lock` guards the table. */
+ * Locking: `context->lock` guards the list of leases, their peers and the timer, and is held while the transport is
+ * informed, so that neither the peer nor the lease goes meanwhile. `region_lock` guards the table. */
 #include "core.h"
 
 #include <hmc/lease.h>

@@ -243,7 +243,7 @@ void hmci_copy_range(hmci_operation_kind_t kind, void *here, void *there, uint64
     memcpy(there, here, length);
     atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   } else {
-    atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+    atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
     memcpy(here, there, length);
   }
 }
@@ -304,7 +304,7 @@ hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_READ)) {
     return transfer(HMCI_GET, local, offset, remote, remote_offset, length);
   }
-  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   memcpy(local->view.base + offset, remote->mapped + remote_offset, length);
   hmci_stats_get(remote->stats, length);
   return HMC_SUCCESS;

@@ -78,7 +78,7 @@ static inline hmc_status_t hmci_put_plain(const hmc_remote_t *remote, uint64_t o
   return HMC_SUCCESS;
 }
 
-/* A put copies from `here` to `there`, a get back; ordered towards whatever tells the target, or told this thread. */
+/* A put copies from `here` to `there`, a get back; ordered towards what informs the target, or informed this thread. */
 void hmci_copy_range(hmci_operation_kind_t kind, void *here, void *there, uint64_t length);
 void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, const hmc_remote_t *remote,
                       const hmci_segment_t *segment);

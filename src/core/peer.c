@@ -1,7 +1,7 @@
 /* Peers: made by a handshake, served by the loop, ended by either side.
  *
- * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is under way and refuses what
- * comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
+ * The end of a peer has two steps. Losing it (the other side died, or hung up) ends what is in progress and refuses
+ * what comes; the handle stays valid. Closing it (hmc_peer_close) frees it. */
 #include "core.h"
 
 #include "../base/recorder.h"

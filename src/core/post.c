@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { SETTLED_PART = 4 }; /* a peer is told when so large a part of its bytes has been taken */
+enum { SETTLED_PART = 4 }; /* a peer is informed when so large a part of its bytes has been taken */
 enum { AGAIN = 10000000 }; /* nanoseconds until a grant is tried again that the session had no room for */
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */

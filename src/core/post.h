@@ -36,7 +36,7 @@ typedef struct hmci_parked {
 typedef struct hmci_post {
   uint64_t most, most_bytes; /* that wait here: the settings */
   _Atomic uint64_t arrived, arrived_bytes, taken, taken_bytes;
-  _Atomic uint64_t told, told_bytes; /* what was taken when the peer was last told */
+  _Atomic uint64_t told, told_bytes; /* what was taken when the peer was last informed */
   _Atomic bool has_told;
 
   pthread_mutex_t lock;
@@ -46,7 +46,7 @@ typedef struct hmci_post {
   _Atomic uint32_t parked_count;
   _Atomic uint64_t sent, sent_bytes;
   _Atomic uint64_t granted, granted_bytes;
-  hmci_waitset_t waitset; /* told of every grant */
+  hmci_waitset_t waitset; /* called for every grant */
   hmci_timer_t timer;     /* tells the peer, and starts what was parked */
 } hmci_post_t;
 

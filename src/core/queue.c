@@ -222,7 +222,7 @@ hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote
                            uint64_t length) {
   if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_READ))
     return start_transfer(HMCI_GET, queue, local, remote, remote_offset, length);
-  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   memcpy(local, remote->mapped + remote_offset, length);
   hmci_stats_get(remote->stats, length);
   return HMC_SUCCESS;

@@ -1,6 +1,6 @@
-/* What the files of queues share: queue.c (starting operations), queue_flush.c (what is under way).
+/* What the files of queues share: queue.c (starting operations), queue_flush.c (what is in progress).
  *
- * A flight is an operation under way, or two of them that are chained: a put and its signal. The transport learns of
+ * A flight is an operation in progress, or two of them that are chained: a put and its signal. The transport learns of
  * it as of any operation; nothing tells the queue of its end, it looks when it is called. All state is the owning
  * thread's, but for what hmci_queues_forget touches: `lock` guards the table of lanes while a lane is added or removed,
  * and `driving` names the peer whose connection the owner is using. Who closes a peer completes its operations first,

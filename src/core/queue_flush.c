@@ -1,4 +1,4 @@
-/* Queues: what is under way, waiting for it, and the queues' own lives (see queue.h). */
+/* Queues: what is in progress, waiting for it, and the queues' own lives (see queue.h). */
 #include "queue.h"
 
 #include <sched.h>
@@ -230,7 +230,7 @@ static bool add_block(hmc_queue_t *queue) {
   return true;
 }
 
-/* With all flights under way: waits for the oldest one, and ends those that are complete by then. */
+/* With all flights in progress: waits for the oldest one, and ends those that are complete by then. */
 static hmc_status_t make_room(hmc_queue_t *queue) {
   for (hmci_list_t *link = queue->lanes.next; link != &queue->lanes; link = link->next) {
     hmci_lane_reap(queue, HMCI_CONTAINER(link, hmci_lane_t, link));

@@ -232,8 +232,8 @@ static void await_copies(hmc_region_t *region) {
 }
 
 /* No peer reaches it when this returns. Only once. What no peer has asked for, and no transport has taken note of, is
- * nobody else's: then there is no list to walk. Whoever was about to tell a peer of the region counts among its users,
- * so that what was told then is taken back in the second round. */
+ * nobody else's: then there is no list to walk. A thread that was about to inform a peer of the region counts among its
+ * users, so that what it sent then is taken back in the second round. */
 static void end(hmc_region_t *region) {
   hmci_region_leave(region);
   hmci_requests_end_local(region->context, region);

@@ -61,7 +61,7 @@ static hmc_status_t set_node(void *base, uint64_t length, int node) {
   return hmci_fail(HMC_NOT_FOUND, "memory on NUMA node %d: %s", node, strerror(errno));
 }
 
-/* Commits all pages, so that a lack of memory is an answer and not the end of whoever touches one. */
+/* Commits all pages, so that a lack of memory is an answer and not the end of the thread that touches one. */
 static hmc_status_t populate(const hmc_region_t *region) {
   const hmci_region_view_t *view = &region->view;
   int failed = view->descriptor >= 0 ? posix_fallocate(view->descriptor, 0, (off_t)region->mapped) : 0;

@@ -28,7 +28,7 @@ static bool grow(hmc_context_t *context) {
   if (room <= context->region_room) return false;
   hmci_region_slot_t *slots = realloc(context->regions, room * sizeof *slots);
   if (!slots) return false;
-  uint32_t first = context->region_room ? context->region_room : 1; /* 0 is no id */
+  uint32_t first = context->region_room ? context->region_room : 1; /* 0 is not an id */
   for (uint32_t id = context->region_room; id < room; id++)
     slots[id] = (hmci_region_slot_t){.next_free = id && id + 1 < room ? id + 1 : 0};
   context->free_region = first;

@@ -7,11 +7,11 @@
  * workers (work.h), so that the call that starts them returns at once.
  *
  * A peer may be closed, and a context be destroyed, while other threads wait for their requests: these complete first,
- * and whoever frees peer or context waits until nobody is among a request's `users`.
+ * and the thread that frees peer or context waits until nobody is among a request's `users`.
  *
  * Locking: while `starting`, a request is the starting thread's: others see it in its list, and where it goes and until
- * when, but nothing else of it; the timer does not end it and its callback is put off, for its operations may not be
- * the transport's yet. */
+ * when, but nothing else of it; the timer does not end it and its callback is put off, because its operations may not
+ * be the transport's yet. */
 #include "request.h"
 #include "notification.h"
 
@@ -20,7 +20,7 @@
 
 /* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
-/* The result is decided here, by what became of the part under way. */
+/* The result is decided here, by what became of the part in progress. */
 static void end_checked(hmc_request_t *request, hmc_status_t status) {
   const hmci_transport_ops_t *ops = request->peer->transport->ops;
   if (!hmci_checksum_claim(request)) {
@@ -54,7 +54,7 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
   hmc_peer_t *peer = request->peer;
   hmci_group_t *group = request->group;
   bool parked = request->posted && hmci_post_unpark(peer, &request->parked);
-  /* What is not the transport's is ended here, or by whoever has taken it out. */
+  /* What is not the transport's is ended here, or by the thread that has taken it out. */
   bool unknown = request->posted && !atomic_load(&request->parked.submitted);
   uint32_t count = request->count, known = unknown ? count - request->parked.count : count;
   for (uint32_t i = 0; group && i < group->count; i++) {
@@ -88,7 +88,7 @@ static hmc_status_t check_options(const hmci_start_t *what) {
   return HMC_SUCCESS;
 }
 
-/* Does the core look at the data, for the transport does not? */
+/* Does the core look at the data, because the transport does not? */
 static bool is_to_be_checked(const hmci_start_t *what) {
   bool wanted =
       what->options && what->options->flags & HMC_OPERATION_CHECKSUM && what->kind <= HMCI_GET && what->length;
@@ -310,7 +310,7 @@ void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind
 void hmci_request_started(hmc_request_t *request) {
   if (request->tells) hmci_request_report_event(request);
   atomic_store_explicit(&request->starting, false, memory_order_release); /* partners: the timer, who calls back, and
-                                                                             who gives it out as an event */
+                                                                             who returns it as an event */
 }
 
 /* Starts the chain: by workers, by this thread where the memory is mapped, by the transport. */

@@ -28,10 +28,10 @@ typedef struct hmci_delay {
   hmc_memory_event_t *events[2]; /* NULL: none, or it has come */
 } hmci_delay_t;
 
-/* The parts of a request over several regions: requests of their own. The first operation of the whole is no
- * transport's; it is complete with the last part. */
+/* The parts of a request over several regions: requests of their own. The first operation of the whole belongs to
+ * none of the transports; it is complete with the last part. */
 typedef struct hmci_group {
-  _Atomic uint32_t left;   /* parts under way, and one more while they are started */
+  _Atomic uint32_t left;   /* parts in progress, and one more while they are started */
   _Atomic uint32_t status; /* the first failure */
   uint32_t count;
   hmc_request_t *parts[];
@@ -61,16 +61,16 @@ struct hmc_request {
   hmci_poll_event_t event;
   _Atomic uint32_t event_parts; /* what is left to happen before: the completion, and the end of its starting */
   _Atomic bool starting;        /* hmci_request_start has not returned yet */
-  _Atomic uint32_t users;       /* calls under way that wait for it, test it or cancel it */
+  _Atomic uint32_t users;       /* calls in progress that wait for it, test it or cancel it */
 
   hmci_group_t *group;   /* its parts, of a batch over several regions; NULL: none */
   hmc_request_t *parent; /* it is a part of that one; NULL: none */
 
-  bool is_setup; /* it connects or opens: it has no operation that a transport knows, and whoever waits sleeps */
+  bool is_setup; /* it connects or opens: it has no operation that a transport knows, and a thread that waits sleeps */
   hmc_peer_t *peer_made;    /* of a setup that connected */
   struct hmci_setup *setup; /* setups' lock; what it is about, until it ends */
 
-  bool delayed; /* it begins after an event of a device; whoever waits sleeps */
+  bool delayed; /* it begins after an event of a device; a thread that waits sleeps */
   hmci_delay_t delay;
 
   bool working; /* its data are moved by workers */
@@ -78,7 +78,7 @@ struct hmc_request {
   hmc_remote_t *signalled; /* where the signal goes; of the same peer */
 
   hmci_parked_t parked; /* the notification, while it waits for credit */
-  bool posted;          /* it was parked; whoever waits sleeps */
+  bool posted;          /* it was parked; a thread that waits sleeps */
   bool charged;         /* the notification's credit is used */
 
   bool checksummed; /* by a second pass: the last one of the chain is the result, `checksum` says where it is */
@@ -118,7 +118,7 @@ typedef struct hmci_start {
 } hmci_start_t;
 
 hmc_status_t hmci_request_start(const hmci_start_t *what, hmc_request_t **request);
-/* What all requests have: how their end is told. Comes first; `options` may be NULL. */
+/* What all requests have: how their end is reported. Comes first; `options` may be NULL. */
 void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *options);
 /* A request with one operation that no transport gets to see; completed by the caller. */
 void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind);

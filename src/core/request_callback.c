@@ -1,4 +1,4 @@
-/* The completion of requests: what is told of it, and the program's callbacks.
+/* The completion of requests: what is reported of it, and the program's callbacks.
  *
  * Callbacks run in the first service thread, some at a time, without the loop's lock. Who frees a request calls the
  * callback that is still due, and waits for one that runs elsewhere. Locking: `callback.lock`, see core.h. */
@@ -20,7 +20,7 @@ static void queue_callback(hmc_request_t *request) {
   if (first) hmci_loop_set_timer(context->loop, &context->callback.timer, 0);
 }
 
-/* One of the two things has happened that must have before the request is given out as an event. */
+/* One of the two things has happened that must have before the request is returned as an event. */
 void hmci_request_report_event(hmc_request_t *request) {
   if (atomic_fetch_sub(&request->event_parts, 1) == 1) hmci_event_add(&request->context->events, &request->event);
 }

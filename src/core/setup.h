@@ -1,11 +1,11 @@
 /* Setups: connecting to a peer and opening its regions, as requests.
  *
- * A setup is the blocking call, run by a thread of the context's own; there are as many threads as setups under way, up
- * to HMCI_SETUP_THREADS, and what comes then waits for its turn. Its request ends when the call returns, or earlier, by
- * a cancel or its deadline: then the thread is told to give up (base/stop.h), and what it brings after that is closed
- * again.
+ * A setup is the blocking call, run by a thread of the context's own; there are as many threads as setups in progress,
+ * up to HMCI_SETUP_THREADS, and what comes then waits for its turn. Its request ends when the call returns, or earlier,
+ * by a cancel or its deadline: then the thread is asked to give up (base/stop.h), and what it brings after that is
+ * closed again.
  *
- * Locking: `lock` guards all. It is held while a request is completed, and while a thread is told to stop; it lies
+ * Locking: `lock` guards all. It is held while a request is completed, and while a thread is asked to stop; it lies
  * where `request_lock` does. */
 #ifndef HMCI_SETUP_H
 #define HMCI_SETUP_H

@@ -106,7 +106,7 @@ static hmc_request_t *first_given(hmc_request_t *const *requests, size_t count) 
   return NULL;
 }
 
-/* Are there requests of other contexts? Their completions are told elsewhere. */
+/* Are there requests of other contexts? Their completions are reported elsewhere. */
 static bool is_mixed(hmc_request_t *const *requests, size_t count, const hmc_context_t *context) {
   for (size_t i = 0; i < count; i++) {
     if (requests[i] && requests[i]->context != context) return true;

@@ -3,9 +3,9 @@
  * once, and it can be cancelled.
  *
  * A work is the first operation of either. Its bytes are taken in pieces, by the workers and by threads that wait for it,
- * in parallel. Who finishes the last piece goes on with what comes behind. Stopping one drops the pieces that nobody has taken; copies under way
- * are finished, what a transport moves ends early, and then it ends with the status it was stopped with. So does one
- * of whose pieces one fails.
+ * in parallel. Who finishes the last piece goes on with what comes behind. Stopping one drops the pieces that nobody
+ * has taken; copies in progress are finished, what a transport moves ends early, and then it ends with the status it
+ * was stopped with. So does one of whose pieces one fails.
  *
  * Locking: `lock` guards all. It is inner to the shards' locks, and no copy and no transport's call is made under it. */
 #ifndef HMCI_WORK_H
@@ -26,8 +26,8 @@ enum {
   HMCI_WORK_LEAST = 128 << 10, /* bytes from which on a copy is theirs */
 };
 
-/* COPYING: there are pieces to be taken, or under way. GOING_ON: all are done, and one thread is on the way to end the
- * request, or to hand its rest to the transport. OVER: no thread of the workers touches it any more. */
+/* COPYING: there are pieces to be taken, or in progress. GOING_ON: all are done, and one thread is on the way to end
+ * the request, or to hand its rest to the transport. OVER: no thread of the workers touches it any more. */
 typedef enum hmci_work_phase { HMCI_WORK_OVER = 0, HMCI_WORK_COPYING, HMCI_WORK_GOING_ON } hmci_work_phase_t;
 
 /* What a request or a flight has for it. */
@@ -35,7 +35,7 @@ struct hmci_work {
   hmci_list_t link;       /* workers->jobs, while there are pieces to be taken */
   hmci_list_t member;     /* workers->works, until it is OVER */
   _Atomic uint32_t phase; /* changes with `lock` */
-  uint32_t active;        /* pieces under way */
+  uint32_t active;        /* pieces in progress */
   uint32_t index;         /* the next piece: segment, */
   uint64_t offset;        /* and place in it */
   int status;             /* not HMC_SUCCESS: it was stopped, or has failed */
@@ -70,7 +70,7 @@ bool hmci_work_start(hmci_workers_t *workers, hmci_work_t *work);
 /* Takes pieces of a work until none are left, or that moment has passed; what a transport moves may take longer. `in_loop`: this is the loop's thread, where no
  * transport may wait: copies at most. */
 void hmci_work_help(hmci_work_t *work, uint64_t limit, bool in_loop);
-/* Stops a work. True: it was under way, and ends by itself, maybe a moment later. False: it is over, and what comes
+/* Stops a work. True: it was in progress, and ends by itself, maybe a moment later. False: it is over, and what comes
  * behind is the transport's. */
 bool hmci_work_stop(hmci_work_t *work, hmc_status_t status);
 /* Waits until no worker touches it any more; its operation is complete. */

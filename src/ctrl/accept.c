@@ -341,7 +341,7 @@ void hmci_control_remove_listener(hmc_control_t *control, hmci_listener_t *liste
       found = listener == NULL || each == listener ? each : NULL;
     }
     if (found != NULL) {
-      hmci_list_remove(&found->member); /* whoever takes it out closes it */
+      hmci_list_remove(&found->member); /* the one who takes it out closes it */
     }
     pthread_mutex_unlock(&control->lock);
     if (found != NULL) {

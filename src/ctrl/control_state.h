@@ -39,7 +39,7 @@ typedef struct hmci_entry {
   uint64_t floor;            /* its dials up to this serial number are older than the link */
 } hmci_entry_t;
 
-/* A hmc_control_connect under way; see link_handshake.h. */
+/* A hmc_control_connect in progress; see link_handshake.h. */
 typedef struct hmci_dial {
   hmci_list_t member;
   uint32_t rank;
@@ -69,7 +69,7 @@ struct hmc_control {
   pthread_cond_t changed; /* an entry came or went, a dial ended, `closing`, `callers`, `has_left` */
   bool closing;
   bool has_left;    /* the loop's thread is through with the channel */
-  unsigned callers; /* public calls under way */
+  unsigned callers; /* public calls in progress */
   uint64_t arrivals, serials;
   hmci_list_t listeners, dials, entries;
   hmci_list_t buckets[HMCI_CONTROL_BUCKETS];

@@ -31,7 +31,7 @@ static void test_another_secret_is_denied(void **state) {
   }
   hmc_log_set_callback(NULL, NULL);
   hmc_log_set_level(HMC_LOG_NONE);
-  assert_int_equal(atomic_load(&warnings), 1); /* the listener's user is told, but not each time */
+  assert_int_equal(atomic_load(&warnings), 1); /* the listener's user is informed, but not each time */
   talk(pair.one, 1, pair.zero, 0);
   /* The same user of the same host, at the customary path: as another rank, and in the place of one that is linked. */
   FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, 5000), HMC_DENIED, "has another secret");

@@ -1,7 +1,7 @@
 /* Frames and the fields in them (see frame.h).
  *
  * Invariants of a writer: size <= capacity; of a reader: position <= size. Neither moves once it has failed. No
- * locking: whoever holds one uses it alone. */
+ * locking: the one who holds it uses it alone. */
 #include "frame.h"
 
 #include <string.h>

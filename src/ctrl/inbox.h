@@ -42,7 +42,8 @@ void hmci_inbox_init(hmci_inbox_t *inbox);
 void hmci_inbox_clear(hmci_inbox_t *inbox);
 
 /* Takes `size` bytes that came over the stream. Errors: HMC_CORRUPT, HMC_UNSUPPORT or HMC_OUT_OF_RANGE where they are
- * no message of this protocol; HMC_NO_MEMORY. After an error nothing more may be fed; messages that are whole stay. */
+ * not messages of this protocol; HMC_NO_MEMORY. After an error nothing more may be fed; messages that are whole
+ * stay. */
 hmc_status_t hmci_inbox_feed(hmci_inbox_t *inbox, const void *data, size_t size);
 
 /* Where the next bytes of the stream belong, when they are *size bytes of a message's contents, so that they can be

@@ -354,7 +354,7 @@ static void on_timer(hmci_timer_t *timer) {
   } else if (!link->reading && link->inbox.bytes <= HMCI_LINK_QUEUE_LIMIT) {
     link->armed = true;
     set_watch(link);
-  } /* else the thread that reads, or the one that makes room, sets the timer anew */
+  } /* else the thread that reads, or the one that makes room, sets the timer again */
   pthread_mutex_unlock(&link->lock);
 }
 

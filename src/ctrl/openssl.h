@@ -9,7 +9,7 @@
 
 #include "../base/base.h"
 
-/* Around all calls of OpenSSL's, except for sizes and names that are constant. False: OpenSSL is no more, for the
+/* Around all calls of OpenSSL's, except for sizes and names that are constant. False: OpenSSL is no more, because the
  * process is ending; nothing of it may be called or freed. What stands between the two must not wait for anything.
  * Nests. */
 bool hmci_openssl_acquire(void);

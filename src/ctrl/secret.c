@@ -1,7 +1,7 @@
 /* The job's secret (see secret.h).
  *
  * Invariant: ~/.hmc/secret, once it is there, is complete and never changes: it is written under another name and gets
- * its own by a link that fails where there is one already. Whoever comes second reads what the first one made. No
+ * its own by a link that fails where there is one already. The one who comes second reads what the first one made. No
  * locking: no state but a flag.
  *
  * What TLS gets is a digest, so that every secret has the same length; the bytes of the secret are wiped from the
@@ -32,8 +32,8 @@ enum {
 
 static const char label[] = "HMC secret, version 1"; /* its end is hashed too: no secret continues the label */
 
-/* Whoever hears a handshake may try secrets at leisure; what a person makes up in a moment is found that way. This keeps
- * out what is found at once, and says what to take instead. */
+/* One who hears a handshake may try secrets at leisure; what a person makes up in a moment is found that way. This
+ * keeps out what is found at once, and says what to take instead. */
 static hmc_status_t check_strength(const uint8_t *data, size_t size) {
   bool seen[256] = {false};
   unsigned values = 0;
@@ -50,7 +50,7 @@ static hmc_status_t check_strength(const uint8_t *data, size_t size) {
                    size, values, LEAST_SIZE, LEAST_VALUES);
 }
 
-/* The key is the digest of the label and the secret. A line end after the secret is no part of it: editors and `echo`
+/* The key is the digest of the label and the secret. A line end after the secret is not part of it: editors and `echo`
  * add one, and so the same text may come from a file here and from HMC_SECRET there. */
 static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) {
   if (size > 0 && data[size - 1] == '\n') {

@@ -90,7 +90,7 @@ static void abandon_stream(hmci_secure_t *stream) {
   }
 }
 
-/* Leaves the socket alone, except that the peer is told of the end of a TLS stream where `tell` says so. */
+/* Leaves the socket alone, except that the peer is informed of the end of a TLS stream where `tell` says so. */
 static void free_stream(hmci_secure_t *stream, bool tell) {
   hmci_records_close(stream->records);
   if (stream->ssl != NULL) {

@@ -41,12 +41,12 @@ int hmci_secure_error(const hmci_secure_t *stream);
 /* Each of these answers HMC_IN_PROGRESS when the socket must become ready first; `events` then has the poll() events to
  * wait for.
  *
- * handshake: HMC_SUCCESS when both ends are sure of each other. HMC_DENIED: the other end has another secret, or is no
+ * handshake: HMC_SUCCESS when both ends are sure of each other. HMC_DENIED: the other end has another secret, or is not
  * HMC, or another user; the text names the secret that was looked for here and how to make both ends agree.
  * HMC_PEER_LOST. read: at least 1 byte on success; HMC_PEER_LOST at the end of the stream or on a reset; HMC_CORRUPT
  * when TLS finds the stream tampered with. write: *done bytes (at least 1, maybe fewer than asked) were taken; after
  * HMC_IN_PROGRESS the next write must begin with the same bytes and have no fewer of them, since a record of them may
- * be under way already. */
+ * be in progress already. */
 hmc_status_t hmci_secure_handshake(hmci_secure_t *stream, short *events);
 hmc_status_t hmci_secure_read(hmci_secure_t *stream, void *data, size_t capacity, size_t *done, short *events);
 hmc_status_t hmci_secure_write(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events);

@@ -29,7 +29,7 @@ hmc_status_t hmci_secure_fail_busy(hmci_secure_t *stream) {
   return hmci_fail(HMC_PEER_LOST, "%s is busy: more connections wait there than it has room for", stream->name);
 }
 
-/* The text that whoever set up two hosts needs: which secret, and what to do. */
+/* The text that the one who set up two hosts needs: which secret, and what to do. */
 hmc_status_t hmci_secure_deny_secret(hmci_secure_t *stream, const char *what) {
   return hmci_fail(
       HMC_DENIED,
@@ -59,7 +59,7 @@ hmc_status_t hmci_secure_fail_ending(hmci_secure_t *stream) {
                    stream->name);
 }
 
-/* Shows the first bytes of something that is no HMC. */
+/* Shows the first bytes of something that is not HMC. */
 hmc_status_t hmci_secure_deny_stranger(hmci_secure_t *stream, const uint8_t *opening, size_t size) {
   char shown[HMCI_TLS_OPENING + 1];
   size_t length = size < HMCI_TLS_OPENING ? size : HMCI_TLS_OPENING;
@@ -189,7 +189,7 @@ static hmc_status_t talk(hmci_secure_t *stream, short *events) {
     ssize_t sent = send(stream->descriptor, stream->out + stream->out_size, stream->out_end - stream->out_size,
                         MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-      /* It may have told us why before it hung up: what it sent is looked at below. */
+      /* It may have said why before it hung up: what it sent is looked at below. */
       stream->out_size = stream->out_end;
     }
     stream->out_size += sent > 0 ? (size_t)sent : 0;

@@ -1,4 +1,4 @@
-/* Secure streams and ends that do not fit together, or are no HMC at all. */
+/* Secure streams and ends that do not fit together, or are not HMC at all. */
 #include "secure_fixture.h"
 
 #include <openssl/evp.h>
@@ -282,7 +282,7 @@ static void test_tls_of_another_kind_is_denied(void **state) {
   assert_int_equal(meet_tls(context, HMCI_SECURE_CLIENT), HMC_DENIED);
 }
 
-/* Knows the identity, which is no secret, but not the key. */
+/* Knows the identity, which is public, but not the key. */
 static const unsigned char *stolen_identity;
 static size_t stolen_size;
 

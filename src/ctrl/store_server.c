@@ -33,7 +33,7 @@ enum {
   ACCEPTS_AT_ONCE = 16,
   REQUESTS_AT_ONCE = 64,
   OUT_MAX = 128 << 20,     /* bytes that a client may leave unread */
-  COMPACT_FROM = 16 << 20, /* a journal of that size is written anew once it is four times what it must be */
+  COMPACT_FROM = 16 << 20, /* a journal of that size is written again once it is four times what it must be */
 };
 
 struct hmc_store_server {

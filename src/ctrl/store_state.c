@@ -1,7 +1,7 @@
 /* Keys, leases and sessions of a store (see store_state.h).
  *
  * Invariants: an entry with a lease is in that lease's keys; a lease is in its session's; a session is in one bucket;
- * every change of a key raises `revision`, goes to the journal before it is answered, and is told to all watches. */
+ * every change of a key raises `revision`, goes to the journal before it is answered, and is sent to all watches. */
 #include "store_state.h"
 
 #include <inttypes.h>

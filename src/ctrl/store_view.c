@@ -1,5 +1,5 @@
 /* Views of a watch (see store_view.h). Invariant: an entry that is gone (`lease` marks it) is in `changed` until its
- * end has been told. */
+ * end has been reported. */
 #include "store_view.h"
 
 #include <stdlib.h>

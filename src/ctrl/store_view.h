@@ -1,6 +1,6 @@
 /* What a watch has seen and has yet to tell: the keys under its prefix, and those of them that changed since the reader
- * looked last. A key that changes twice in between is told once, as it is now; so a reader that is slow costs no more
- * than the keys themselves. No locking. */
+ * looked last. A key that changes twice in between is reported once, as it is now; so a reader that is slow costs no
+ * more than the keys themselves. No locking. */
 #ifndef HMCI_STORE_VIEW_H
 #define HMCI_STORE_VIEW_H
 
@@ -26,10 +26,10 @@ hmc_status_t hmci_store_view_put(hmci_store_view_t *view, const char *key, size_
                                  uint32_t value_size);
 void hmci_store_view_delete(hmci_store_view_t *view, const char *key, size_t key_size);
 
-/* Everything is going to be told again. */
+/* Everything is going to be reported again. */
 void hmci_store_view_renew(hmci_store_view_t *view);
 
-/* All has been told; what was there before and was not told is gone: at once, or when sweep is called. */
+/* All has been reported; what was there before and was not reported is gone: at once, or when sweep is called. */
 void hmci_store_view_synced(hmci_store_view_t *view, bool sweep_now);
 void hmci_store_view_sweep(hmci_store_view_t *view);
 

@@ -1,4 +1,4 @@
-/* Watches of a store, and lists: all keys with a prefix, told once or for good (see store_state.h).
+/* Watches of a store, and lists: all keys with a prefix, once or for good (see store_state.h).
  *
  * Invariant: a watch is in the state's list and in its session's. */
 #include "store_state.h"

@@ -1,4 +1,4 @@
-/* Tests of the codec of the store's messages: what is written is read, and what is no message is refused. */
+/* Tests of the codec of the store's messages: what is written is read, and what is not a message is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

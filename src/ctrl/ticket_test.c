@@ -30,7 +30,7 @@ static void test_both_ends_agree(void **state) {
   assert_memory_not_equal(ours[0], ours[1], HMCI_RECORD_SECRET);
 }
 
-/* Whoever lacks the key, changes a byte on the way, or says again what was said before. */
+/* One who lacks the key, changes a byte on the way, or says again what was said before. */
 static void test_nobody_else_does(void **state) {
   (void)state;
   uint8_t hello[HMCI_TICKET_HELLO], challenge[HMCI_TICKET_CHALLENGE], proof[HMCI_TICKET_MAC];

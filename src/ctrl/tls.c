@@ -2,7 +2,7 @@
  *
  * The pre-shared key is external (RFC 8446 section 4.2.11): a session object built from the 32-byte key, new for each
  * handshake because OpenSSL writes into it. Its identity is "hmc" and a fingerprint, so that a server can tell a client
- * with another secret from one that is no HMC. There is no certificate at either end, so a handshake without the key
+ * with another secret from one that is not HMC. There is no certificate at either end, so a handshake without the key
  * cannot succeed.
  *
  * Invariants: OpenSSL reads no byte ahead of the record that it needs (hmci_secure_detach builds on that), and sends no

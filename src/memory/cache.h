@@ -66,7 +66,7 @@ bool hmci_cache_trim(hmci_cache_t *cache);
 #pragma GCC visibility pop
 
 /* What the registry tells: memory of that kind was allocated, and is about to be freed. The size is remembered; what
- * was never told of is none of the caches' business. */
+ * was never reported is none of the caches' business. */
 void hmci_cache_note_allocated(hmc_memory_kind_t kind, void *pointer, size_t size);
 void hmci_cache_note_freed(hmc_memory_kind_t kind, void *pointer);
 

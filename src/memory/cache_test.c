@@ -159,7 +159,7 @@ static void test_freeing_drops(void **state) {
   hmci_cache_release(&scene->cache, kept);
 }
 
-/* Freed under its users, which is wrong, but must not be found by whoever gets those addresses next. */
+/* Freed under its users, which is wrong, but must not be found by the one who gets those addresses next. */
 static void test_freeing_under_users(void **state) {
   scene_t *scene = *state;
   void *memory = NULL;

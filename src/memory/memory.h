@@ -3,7 +3,7 @@
  * Locking: backends lock for themselves; every op may be called from any thread at once. A backend that lacks an op
  * leaves it NULL and the registry answers HMC_UNSUPPORT with a text.
  *
- * Order and visibility. A copy that is over is there for whoever looks, whatever stream or kernel that is. Copies that
+ * Order and visibility. A copy that is over is there for all who look, whatever stream or kernel that is. Copies that
  * `copy_start` began on one device in one direction end in the order in which they began; others are in no order. No op
  * but those that name a stream waits for, or holds up, work of the user's streams: a kernel that spins until HMC's bytes
  * arrive must not stop them. Every op leaves the calling thread's current device and context as it found them.
@@ -28,7 +28,7 @@ typedef struct hmci_memory_export {
   uint8_t handle[HMCI_MEMORY_EXPORT_MAX];
 } hmci_memory_export_t;
 
-/* A copy under way. Backends without asynchronous copies leave `copy_start` NULL. */
+/* A copy in progress. Backends without asynchronous copies leave `copy_start` NULL. */
 typedef struct hmci_copy {
   void *state[4];
 } hmci_copy_t;

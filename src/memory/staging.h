@@ -19,7 +19,7 @@ typedef struct hmci_staging {
   const hmci_memory_ops_t *ops; /* lock; pins the buffers that are made from now on; NULL: nobody */
   int device;                   /* lock; of `ops` */
   pthread_mutex_t lock;
-  uint64_t allocated; /* lock; bytes handed out and kept: never over the limit */
+  uint64_t allocated; /* lock; bytes in use and kept: never over the limit */
   uint32_t kept;      /* lock */
   struct {
     void *buffer;

@@ -27,7 +27,7 @@ hmc_status_t Transfer::prepare(const nixl_abi::MetaList &local, const nixl_abi::
   return HMC_SUCCESS;
 }
 
-/* Ends what is under way: nothing of it lands any more then. */
+/* Ends what is in progress: nothing of it lands any more then. */
 void Transfer::forget() {
   hmc_request_free(request_);
   request_ = nullptr;

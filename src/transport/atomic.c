@@ -63,7 +63,7 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   return status;
 }
 
-/* Lent memory may be unmapped by its owner, who is the one to be protected. */
+/* Registered memory may be unmapped by its owner, who is the one to be protected. */
 static bool is_there(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmc_atomic_operation_t what) {
   if (region->owned) return true;
   if (what == HMC_ATOMIC_LOAD) return hmci_guarded_is_there(region->base + offset, width);

@@ -1,4 +1,4 @@
-/* The bell of those who wait for a signal (core/signal.c): rung by whoever changes a word for a peer.
+/* The bell of those who wait for a signal (core/signal.c): rung by a thread that changes a word for a peer.
  *
  * Locking: none; see core/signal.c for the order. */
 #ifndef HMCI_BELL_H

@@ -42,7 +42,7 @@ static void test_the_setting_leads_there(void **state) {
   unsetenv("HMC_MODULE_PATH");
   assert_int_equal(load("nonesuch", NULL), HMC_UNSUPPORT);
   assert_null(strstr(reason, folder));
-  expect_reason("/hmc/libhmc-nonesuch.so"); /* beside whoever holds the library */
+  expect_reason("/hmc/libhmc-nonesuch.so"); /* beside the one who holds the library */
 }
 
 static void test_what_is_no_module(void **state) {

@@ -11,7 +11,7 @@ static void wait_until(_Atomic uint32_t *word, uint32_t value, uint64_t deadline
   hmci_futex_wait(word, value, left, HMCI_FUTEX_PRIVATE);
 }
 
-/* Whoever looks for the region by an address asks its owner again. */
+/* One who looks for the region by an address asks its owner again. */
 static void note_stale(const hmci_remote_view_t *remote) {
   hmci_remote_view_t *noted = (hmci_remote_view_t *)(uintptr_t)remote;
   atomic_store(&noted->stale, true);

@@ -52,10 +52,10 @@ typedef struct hmci_region_view {
   bool leased;    /* peers reach it under leases only: by the owner's service thread, never by a mapping or a key */
   bool anywhere;  /* no region: all host memory of this process, for local sides that are plain addresses */
   uint64_t chunk; /* device memory: the size to move it in */
-  hmc_region_written_t written; /* NULL: nobody is told */
+  hmc_region_written_t written; /* NULL: nobody is informed */
   void *written_user;
   _Atomic uint32_t users;
-  _Atomic bool reached; /* a peer has asked for it, or a transport keeps something of it: its end is to be told */
+  _Atomic bool reached; /* a peer has asked for it, or a transport keeps something of it: its end is to be reported */
 } hmci_region_view_t;
 
 enum { HMCI_REMOTE_LEASED = 8 }; /* among the rights of a region that is described to a peer: leased */
@@ -148,10 +148,10 @@ typedef struct hmci_operation {
    * and ends with that one's status, without any effect, where that failed. */
   bool chained;
   _Atomic bool stop; /* it is to end, and may still be in `submit` or `move`: a transport that waits there looks */
-  bool quiet;        /* `completed` is no reason to move it on sooner */
+  bool quiet;        /* `completed` does not move it on sooner */
   void (*completed)(
       struct hmci_operation *operation); /* NULL, or called right before it is complete, under the transport's locks */
-  hmci_waitset_t *waitset;               /* NULL, or told right after; outlives the operation */
+  hmci_waitset_t *waitset;               /* NULL, or called right after; outlives the operation */
   void *owner;                           /* the core's */
   void *parts; /* the transport's, NULL at first; constant from the submission to the completion */
 
@@ -361,8 +361,8 @@ typedef struct hmci_transport_ops {
   /* Starts operations that lie one behind the other in memory: one, or a chain. A failure means that none was
    * started. */
   hmc_status_t (*submit)(void *connection, hmci_operation_t *operations, uint32_t count);
-  /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still under
-   * way), or `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
+  /* Moves operations on until this one is complete, its deadline has passed (HMC_TIMEOUT; the operation is still in
+   * progress), or `spin` nanoseconds went by without anything moving (HMC_IN_PROGRESS; it goes on by itself then). */
   hmc_status_t (*wait)(void *connection, hmci_operation_t *operation, uint64_t spin);
   /* Moves on what can move without blocking. */
   void (*progress)(void *connection);

@@ -1,9 +1,9 @@
 /* What the two ends of sendDataTo and recvDataFrom tell each other, and where it is kept until its call comes. Not for
  * programs.
  *
- * A message is a notification of the context below, which has one queue for all peers and calls. Whoever waits takes
- * the next one out of that queue for everybody, one thread at a time, and sorts it in here; so there is no thread of
- * ours, and a program that never receives pays nothing.
+ * A message is a notification of the context below, which has one queue for all peers and calls. A thread that waits
+ * takes the next one out of that queue for everybody, one thread at a time, and sorts it in here; so there is no thread
+ * of ours, and a program that never receives pays nothing.
  *
  * Transfers are named by ids that are drawn at random, so that a message of a connection that is gone, whose handle's
  * address may be in use again, names nothing.

@@ -114,7 +114,7 @@ class HmcTransferChannelClient(TransferChannelClient):
         return TransferChannelReadResult(finished=True, succeeded_mask=[place in arrived for place in range(count)])
 
     def close(self):
-        """Ends reads that are under way: when it returns none of them writes to the cache any more."""
+        """Ends reads that are in progress: when it returns none of them writes to the cache any more."""
         with self._lock:
             self._tasks.clear()
         self._peer.close()

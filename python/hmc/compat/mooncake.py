@@ -190,7 +190,7 @@ class TransferEngine:
     # ---- memory
 
     def _publish(self):
-        """Writes the directory anew. self._lock held."""
+        """Writes the directory again. self._lock held."""
         view = memoryview(self._directory)
         version = HEAD.unpack_from(view)[0]
         HEAD.pack_into(view, 0, version + 1, 0)

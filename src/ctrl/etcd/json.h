@@ -43,7 +43,7 @@ void hmci_text_add(hmci_text_t *text, const void *data, size_t size);
 void hmci_text_print(hmci_text_t *text, const char *format, ...) HMCI_PRINTF(2, 3);
 /* Bytes as a base64 string, with its quotes. */
 void hmci_text_bytes(hmci_text_t *text, const void *data, size_t size);
-/* Its value, read once; NULL: it is no JSON. */
+/* Its value, read once; NULL: it is not JSON. */
 hmci_json_t hmci_text_read(hmci_text_t *text);
 /* Empties it. */
 void hmci_text_clear(hmci_text_t *text);

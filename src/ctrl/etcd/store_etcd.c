@@ -140,7 +140,7 @@ static hmc_status_t delete_key(hmci_etcd_client_t *client, const hmci_store_mess
   return status;
 }
 
-/* A number of this thread among those of the process: a thread has one request under way. */
+/* A number of this thread among those of the process: a thread has one request in progress. */
 static uint64_t thread_number(void) {
   static _Atomic uint64_t count;
   static _Thread_local uint64_t mine;

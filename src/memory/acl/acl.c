@@ -2,7 +2,7 @@
  *
  * A thread has no device there until it sets one, and cannot be without one afterwards: a thread that had none keeps the
  * device that HMC set in it. Memory between two devices is copied after each was let into the other. Keys of exports are
- * given for allocations of our own only, for they must be closed before the memory is freed.
+ * given for allocations of our own only, because they must be closed before the memory is freed.
  *
  * Prototypes and values: github.com/Ascend/pytorch, third_party/acl/inc/acl/acl.h, acl_base.h and acl_rt.h, and CANN's
  * AscendCL application development guide (aclrtIpcMemGetExportKey, aclrtHostRegisterV2, aclrtPointerGetAttributes). */

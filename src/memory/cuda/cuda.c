@@ -164,7 +164,7 @@ static cuda_allocation_t describe_allocation(int device) {
                              .flags = {.gpu_direct_rdma = gpus[device].has_rdma_with_vmm}};
 }
 
-/* All devices must have physical memory to share, for the granule is one. */
+/* All devices must have physical memory to share, because the granule is one. */
 static void find_granule(int count) {
   size_t most = 0;
   for (int i = 0; i < count; i++) {

@@ -88,7 +88,7 @@ static struct {
 
 /* ---- set-up ------------------------------------------------------------------------------------------------------ */
 
-/* A kernel that cannot be had is no failure of a copy: there are other ways. */
+/* A kernel that cannot be had does not fail a copy: there are other ways. */
 static void load(int device) {
   void *module = NULL, *function = NULL;
   gpus[device].tried = true;

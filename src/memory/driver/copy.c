@@ -296,7 +296,7 @@ hmc_status_t hmci_driver_copy_on_stream(hmci_driver_t *driver, int device, void 
   int devices, here = device;
   hmc_status_t status = hmci_driver_open(driver, &devices);
   if (status != HMC_SUCCESS || !size) return status;
-  bool to_host = hmci_driver_direction(driver, destination, false) == HMCI_COPY_FROM_HOST; /* it is no device memory */
+  bool to_host = hmci_driver_direction(driver, destination, false) == HMCI_COPY_FROM_HOST; /* it is not device memory */
   hmci_driver_copy_t copy = {.destination = destination,
                              .source = source,
                              .size = size,

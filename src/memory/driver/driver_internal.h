@@ -12,7 +12,7 @@ typedef struct known {
   void *base;
   size_t size, whole;
   int device;
-  bool exported;                      /* known_lock; `handle` has been given out */
+  bool exported;                      /* known_lock; `handle` has been returned */
   uint32_t users;                     /* known_lock; of an import */
   uint64_t origin;                    /* of an import: the exporting process's token */
   uint8_t handle[HMCI_DRIVER_HANDLE]; /* known_lock until it is exported */

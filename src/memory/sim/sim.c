@@ -346,7 +346,7 @@ static void hold(const place_t *place) {
   }
 }
 
-/* Translates anew: what was live in hmci_sim_begin may have been freed since. */
+/* Translates again: what was live in hmci_sim_begin may have been freed since. */
 hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer) {
   if (transfer->size == 0) {
     return HMC_SUCCESS;

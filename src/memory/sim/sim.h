@@ -4,12 +4,12 @@
 
 #include "../memory.h"
 
-/* Reads HMC_SIM_* again and empties the timelines of the copy engines; allocations and copies under way stay. Threads:
- * none may be in a sim call. Errors: HMC_INVALID_CONFIG, and nothing changed. */
+/* Reads HMC_SIM_* again and empties the timelines of the copy engines; allocations and copies in progress stay.
+ * Threads: none may be in a sim call. Errors: HMC_INVALID_CONFIG, and nothing changed. */
 hmc_status_t hmci_sim_reread(void);
 
 #pragma GCC visibility push(default) /* tests across libraries look */
-/* How often a device was told that adapters had written into its memory. */
+/* How often a device was informed that adapters had written into its memory. */
 uint64_t hmci_sim_settles(int device);
 #pragma GCC visibility pop
 

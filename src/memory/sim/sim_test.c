@@ -293,7 +293,7 @@ static void test_asynchronous_copies_within(void **state) {
 
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 
-/* Whoever maps the descriptor sees the device's bytes, and a range has its place in it. */
+/* One who maps the descriptor sees the device's bytes, and a range has its place in it. */
 static void test_a_dmabuf_shares_the_bytes(void **state) {
   (void)state;
   char *pointer = allocate(1, 10000);

@@ -59,7 +59,7 @@ static inline void assert_filled(int device, const char *pointer, char value, si
   free(bytes);
 }
 
-/* Ends one copy; the number of times it was asked is no matter. */
+/* Ends one copy; the number of times it was asked does not matter. */
 static inline hmc_status_t finish(hmci_copy_t *copy) {
   hmc_status_t status;
   while ((status = sim->copy_done(copy)) == HMC_IN_PROGRESS) {

@@ -43,8 +43,8 @@ bool hmci_shm_is_sound(int descriptor, uint64_t size) {
   return seals >= 0 && seals & F_SEAL_SHRINK && (uint64_t)file.st_size >= size;
 }
 
-/* Maps what a peer sent. It must have the size that is expected and be sealed: whoever touches a file that was cut off
- * dies of it. */
+/* Maps what a peer sent. It must have the size that is expected and be sealed: a thread that touches a file that was
+ * cut off dies of it. */
 static hmc_status_t map_shared(int descriptor, size_t size, size_t least, int protection, void **memory) {
   if (!hmci_shm_is_sound(descriptor, least)) {
     return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B, sealed against shrinking", size);

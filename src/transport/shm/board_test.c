@@ -17,7 +17,7 @@ static int make_file(uint64_t size, int seals) {
   return file;
 }
 
-/* A file that its sender could cut off is not mapped: whoever touched it then would die by SIGBUS. */
+/* A file that its sender could cut off is not mapped: a thread that touched it then would die by SIGBUS. */
 static void test_unsealed_files_are_refused(void **state) {
   (void)state;
   shm_board_t *board;

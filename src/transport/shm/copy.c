@@ -6,7 +6,7 @@
 
 enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
 
-/* ---- reading lent memory ----------------------------------------------------------------------------------------- */
+/* ---- reading registered memory ----------------------------------------------------------------------------------- */
 
 /* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
 bool hmci_shm_is_alive(const shm_connection_t *connection) {
@@ -113,7 +113,7 @@ static hmc_status_t copy_segment(shm_connection_t *connection, const hmci_operat
   return HMC_SUCCESS;
 }
 
-/* Some parts of a get from lent memory, under one announcement. */
+/* Some parts of a get from registered memory, under one announcement. */
 static hmc_status_t read_parts(shm_connection_t *connection, const hmci_operation_t *operation,
                                const hmci_segment_t *parts, uint32_t count) {
   const shm_remote_t *remote = operation->remote_state;
@@ -150,7 +150,7 @@ bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operati
   if (hmci_shm_pull(connection, operation, status)) return true;
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops, operation->kind))
     return false;
-  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   *status = HMC_SUCCESS;
   bool attached = remote->way == SHM_ATTACH;
   if (attached) *status = read_segments(connection, operation, operation->segments, operation->segment_count);
@@ -173,7 +173,7 @@ bool hmci_shm_moves(void *block, void *state, const hmci_memory_ops_t *local, hm
 hmc_status_t hmci_shm_move(void *block, const hmci_operation_t *operation, const hmci_segment_t *segments,
                            uint32_t count) {
   shm_connection_t *connection = block;
-  atomic_thread_fence(memory_order_acquire); /* partner: whatever told this thread to look */
+  atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   hmc_status_t status = operation->kind == HMCI_PUT ? hmci_shm_pull_parts(connection, operation, segments, count)
                                                     : read_segments(connection, operation, segments, count);
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */

@@ -1,9 +1,9 @@
 /* Moving bytes by the device's copy engines, started by the calling thread: imported regions.
  *
- * The segments of an operation go in groups, each of which is one submission and one announced access. Two are under way at
- * a time, so that the device does not wait for the thread that sees one end and starts the next. What a device has begun
- * cannot be called back: an operation whose deadline passes returns when its groups are over, a piece of GROUP_BYTES later
- * at most. */
+ * The segments of an operation go in groups, each of which is one submission and one announced access. Two are in
+ * progress at a time, so that the device does not wait for the thread that sees one end and starts the next. What a
+ * device has begun cannot be called back: an operation whose deadline passes returns when its groups are over, a piece
+ * of GROUP_BYTES later at most. */
 #include "shm.h"
 
 #include <sched.h>

@@ -1,4 +1,4 @@
-/* Puts into lent memory, done by its owner: one copy, straight from the memory of who puts.
+/* Puts into registered memory, done by its owner: one copy, straight from the memory of who puts.
  *
  * Who puts must not write there itself: stopped between its check and its copy it would write into memory whose region
  * has long been closed. So it posts a pull in the page that both ends map, and the owner's service thread, which checks
@@ -240,7 +240,7 @@ typedef struct window {
   shm_connection_t *connection;
   const hmci_operation_t *operation;
   shm_cursor_t cursor;
-  uint32_t first, posted; /* the oldest one under way, and how many are */
+  uint32_t first, posted; /* the oldest one in progress, and how many are */
   uint32_t count;         /* of the pulls that this put has taken */
   int slots[WINDOW];
   shm_pull_t *pulls[WINDOW];

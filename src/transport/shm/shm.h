@@ -4,11 +4,11 @@
  * both map, and the owner's board, which the peer maps read-only (board.c). How the bytes of a region go is settled per
  * region (region.c):
  *   map      host memory allocated by HMC: mapped here; operations are copies by the calling thread
- *   import   device memory whose kind has IPC handles, lent memory where the kind exports it: the device's copy engine, by
- *   the calling thread (device.c)
- *   attach   lent host memory: gets by process_vm_readv, by the calling thread; puts by the same call of the owner's
- *   service thread (pull.c). Of operations that nobody waits for, a thread of the core's does the caller's part; small
- *   puts of that sort go by the stream
+ *   import   device memory whose kind has IPC handles, registered memory where the kind exports it: the device's copy
+ *   engine, by the calling thread (device.c)
+ *   attach   registered host memory: gets by process_vm_readv, by the calling thread; puts by the same call of the
+ *   owner's service thread (pull.c). Of operations that nobody waits for, a thread of the core's does the caller's part;
+ *   small puts of that sort go by the stream
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
  *   its half */
 #ifndef HMCI_SHM_H
@@ -20,7 +20,7 @@
 enum {
   SHM_REGIONS = 1 << 20,        /* words of a board: one per region id */
   SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
-  SHM_ACCESSES = 64,            /* accesses to lent or imported memory that one end has under way at a time */
+  SHM_ACCESSES = 64,            /* accesses to registered or imported memory that one end has in progress at a time */
   SHM_PULLS = 16,               /* puts that one end has asked the other to do at a time */
   SHM_COPIERS = 3,              /* threads of a context that copy beside its service thread */
   SHM_READS = 64,               /* places that one call of the kernel's reads */

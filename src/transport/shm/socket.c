@@ -1,12 +1,12 @@
 /* The sockets of shm: finding each other, passing descriptors, asking for regions and streams.
  *
- * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that is told to
- * authenticated peers only; who comes must be the same user (or root) and present the token of a connection. Nothing
+ * All are SOCK_SEQPACKET, so a message is one packet. A context listens on an abstract name that only authenticated
+ * peers learn; who comes must be the same user (or root) and present the token of a connection. Nothing
  * lies in the file system.
  *
  * A message: u32 type, u32 number, u32 status, u32 region, u32 generation, u32 0, u64 token (of an answer to REGION:
  * where the region begins in the descriptor's file); then a device's handle. At most one descriptor with it. Questions are answered in the loop's thread of the other end; a late answer to a
- * question that was given up is told by its number. */
+ * question that was given up is known by its number. */
 #include "shm.h"
 
 #include "../../base/socket.h"

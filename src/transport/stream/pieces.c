@@ -61,7 +61,7 @@ bool hmci_pieces_are_mapped(const hmci_region_view_t *region, const hmci_segment
   return true;
 }
 
-/* Of lent memory, by way of a buffer. */
+/* Of registered memory, by way of a buffer. */
 static uint32_t guarded_crc(const uint8_t *from, uint64_t bytes, uint32_t crc) {
   uint8_t buffer[4096];
   while (bytes) {

@@ -32,7 +32,8 @@ uint32_t hmci_pieces_crc(const hmci_region_view_t *region, const hmci_segment_t 
                          hmci_cursor_t *cursor, uint64_t bytes, uint32_t crc);
 
 /* Copies `bytes` bytes between host memory and the pieces from `cursor` on, which it moves: for memory of any kind.
- * HMC_INVALID_CONFIG where the region's memory is not there any more: lent memory may be unmapped by its owner. */
+ * HMC_INVALID_CONFIG where the region's memory is not there any more: registered memory may be unmapped by its
+ * owner. */
 hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
                                    hmci_cursor_t *cursor, const uint8_t *from, uint64_t bytes);
 hmc_status_t hmci_pieces_to_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,

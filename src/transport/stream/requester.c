@@ -88,7 +88,7 @@ static bool move(hmci_requester_t *requester) {
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_requester_t *requester = HMCI_CONTAINER(watch, hmci_requester_t, watch);
   bool moved = false;
-  if (pthread_mutex_trylock(&requester->lock)) { /* whoever has it moves it, but may have settled already */
+  if (pthread_mutex_trylock(&requester->lock)) { /* the thread that has it moves it, but may have finished already */
     if (events & HMCI_SOON) hmci_loop_call_soon(requester->host->loop, watch);
     return false;
   }

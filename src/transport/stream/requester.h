@@ -1,12 +1,12 @@
 /* The requesting end of a stream: sends operations, receives their replies.
  *
  * Who moves it. A thread that waits for an operation polls the socket itself, so that a small operation costs one
- * network round trip and no thread switch. Only while operations are under way that no thread waits for is the socket
+ * network round trip and no thread switch. Only while operations are in progress that no thread waits for is the socket
  * armed in the loop; at once where a callback or a descriptor will tell of them, or something small is kept back; else
- * within HMCI_SOON, for whoever starts many and waits for one after the other is soon back, and the loop's thread would
- * only take its processor. Invariant, whenever `lock` is free: armed implies (busy && drivers == 0 && not failed), which
- * implies armed or due in the loop; busy means that operations are queued, or that something of ended ones still comes
- * in or has to go out.
+ * within HMCI_SOON, because a program that starts many and waits for one after the other is soon back, and the loop's
+ * thread would only take its processor. Invariant, whenever `lock` is free: armed implies (busy && drivers == 0 && not
+ * failed), which implies armed or due in the loop; busy means that operations are queued, or that something of ended
+ * ones still comes in or has to go out.
  *
  * A call that does not wait sends little itself (HMCI_REQUESTER_AT_ONCE), so that it returns at once whatever the size,
  * and nobody keeps `lock` for more than HMCI_REQUESTER_ROUND bytes: who waits in `callers` goes first.
@@ -26,8 +26,8 @@
  *
  * Credits. The peer's responder reads whatever comes, for a socket that is not read takes no acknowledgements either,
  * and two ends that both wait so wait for ever. What it has to keep is bounded here: HMCI_REQUESTER_WINDOW operations
- * are under way at most, those of many frames FEW at a time, and none asks for more than AHEAD pieces (requester_send.c)
- * beyond those that have come.
+ * are in progress at most, those of many frames FEW at a time, and none asks for more than AHEAD pieces
+ * (requester_send.c) beyond those that have come.
  *
  * Locking: `lock` guards all. It is held across system calls that do not block, and across device copies. */
 #ifndef HMCI_STREAM_REQUESTER_H
@@ -42,7 +42,7 @@
 enum {
   HMCI_REQUESTER_AT_ONCE = 64 << 10, /* bytes that a call sends which does not wait */
   HMCI_REQUESTER_ROUND = 512 << 10,  /* bytes between two looks at who else wants the lock */
-  HMCI_REQUESTER_WINDOW = 4096,      /* operations under way */
+  HMCI_REQUESTER_WINDOW = 4096,      /* operations in progress */
 };
 
 typedef struct hmci_requester {
@@ -93,7 +93,7 @@ void hmci_requester_close(hmci_requester_t *requester);
 /* As the ops of the same names in transport.h. */
 hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t *operations, uint32_t count);
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin);
-/* True while operations are under way, or something of ended ones still comes. */
+/* True while operations are in progress, or something of ended ones still comes. */
 bool hmci_requester_has_work(hmci_requester_t *requester);
 void hmci_requester_progress(hmci_requester_t *requester);
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);

@@ -15,7 +15,7 @@ enum {
   HEADERS = 12 << 10,              /* room for headers, tables and inlined payload of one send */
   FRAMES = 128,                    /* of one send */
   AHEAD = 64 * HMCI_FRAME_ENTRIES, /* pieces that a get asks for beyond those that have come */
-  FEW = 16,                        /* operations under way when one begins that asks by many frames */
+  FEW = 16,                        /* operations in progress when one begins that asks by many frames */
 };
 
 static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {

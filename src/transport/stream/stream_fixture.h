@@ -17,7 +17,7 @@ typedef struct stream_stand {
   hmci_host_t host;
   hmci_settings_t settings;
   hmci_region_view_t region; /* id 1, generation 1, all rights */
-  _Atomic uint32_t lost;     /* times that the host was told so */
+  _Atomic uint32_t lost;     /* times that the host was informed */
   char reason[256];
   int far; /* the test's end of the socket */
   hmci_pipe_t *pipe;
@@ -50,7 +50,7 @@ static void stand_lost(const hmci_host_t *host, void *connection, const char *re
   atomic_fetch_add(&stand->lost, 1);
 }
 
-/* Asserts by abort(): what is missing here is no finding. */
+/* Asserts by abort(): what is missing here is not a finding. */
 static inline void stand_open(stream_stand_t *stand, uint64_t size) {
   int ends[2];
   memset(stand, 0, sizeof *stand);

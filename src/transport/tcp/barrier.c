@@ -115,7 +115,7 @@ bool hmci_tcp_hold(tcp_connection_t *connection, hmci_operation_t *operations, u
   return holds;
 }
 
-/* The row goes by one stream, in its order. Whoever waits for one of these may poll another stream: the loop moves
+/* The row goes by one stream, in its order. One who waits for one of these may poll another stream: the loop moves
  * them. */
 static void on_answered(hmci_timer_t *timer) {
   tcp_connection_t *connection = HMCI_CONTAINER(timer, tcp_connection_t, answered);

@@ -6,7 +6,7 @@
  * overwrite what follows. Over several it could: barrier.c keeps what follows back until it cannot.
  *
  * A stripe outlives its operation by the few instructions in which its last part completes, so it is kept and used
- * again, not freed. Who waits for an operation or cancels it counts among the users of its stripe, for it could be
+ * again, not freed. Who waits for an operation or cancels it counts among the users of its stripe, because it could be
  * another operation's the moment that one is complete. */
 #include "tcp.h"
 
@@ -17,7 +17,7 @@ enum { PART_LEAST = 256 << 10 };
 typedef struct stripe {
   hmci_list_t link; /* connection->stripes */
   hmci_operation_t *whole;
-  _Atomic uint32_t left; /* parts under way; 0: the stripe is free once all of them say complete and nobody uses it */
+  _Atomic uint32_t left; /* parts in progress; 0: the stripe is free once all of them say complete and nobody uses it */
   uint32_t users;        /* connection->stripe_lock */
   _Atomic uint32_t status;
   uint32_t count;
@@ -142,8 +142,8 @@ hmc_status_t hmci_tcp_stripe_submit(tcp_connection_t *connection, hmci_operation
 
 /* ---- waiting and cancelling -------------------------------------------------------------------------------------- */
 
-/* The stripe of an operation that is under way, kept from being used again until it is released; NULL: the operation is
- * complete. */
+/* The stripe of an operation that is in progress, kept from being used again until it is released; NULL: the operation
+ * is complete. */
 static stripe_t *acquire(tcp_connection_t *connection, hmci_operation_t *operation) {
   stripe_t *stripe = NULL;
   pthread_mutex_lock(&connection->stripe_lock);
@@ -175,7 +175,7 @@ void hmci_tcp_stripe_cancel(tcp_connection_t *connection, hmci_operation_t *oper
   if (!stripe) return;
   tcp_barrier_t *barrier = NULL;
   bool held = stripe->parts[0].kind == HMCI_GET;
-  if (!held) { /* raised first: whoever learns of the end may start what has to wait */
+  if (!held) { /* raised first: one who learns of the end may start what has to wait */
     barrier = hmci_tcp_barrier_raise(connection, stripe->parts[0].remote, stripe->count);
     held = barrier != NULL;
   }

@@ -20,7 +20,7 @@ typedef struct tcp_connection {
   hmci_responder_t *responders;
 
   pthread_mutex_t stripe_lock;
-  hmci_list_t stripes; /* stripe_lock; all, under way or not */
+  hmci_list_t stripes; /* stripe_lock; all, in progress or not */
 
   pthread_mutex_t hold_lock; /* outer to the requesters' locks */
   hmci_list_t barriers;      /* hold_lock; those that the peer has not answered on all streams */

@@ -115,7 +115,7 @@ err_pipe:
 /* ---- what UCX has chosen ----------------------------------------------------------------------------------------- */
 
 /* UCX tells which transport and device an endpoint uses as text for people only: lines like
- * "lane[1]:  0:tcp/lo.0 md[0]  -> md[0]/tcp/sysdev[255] rma_bw#0 am am_bw#0 wireup". What is not found is not told. */
+ * "lane[1]:  0:tcp/lo.0 md[0]  -> md[0]/tcp/sysdev[255] rma_bw#0 am am_bw#0 wireup". What is not found is left out. */
 static void look_at_lane(hmci_ucx_pipe_t *pipe, const char *line) {
   const char *name = strstr(line, "lane[");
   name = name && strstr(line, " am ") ? strstr(name, "]:") : NULL;

@@ -116,7 +116,7 @@ static bool is_suitable(const uct_iface_attr_t *attributes) {
   return able && writes && reads && tells;
 }
 
-/* Soft-RoCE and Soft-iWARP, which are no device of a bus. */
+/* Soft-RoCE and Soft-iWARP, which are not devices of a bus. */
 static bool is_software(const hmci_ucx_device_t *device) {
   char path[64 + HMCI_UCX_DEVICE_NAME];
   const char *name = strchr(device->name, '/') + 1;

@@ -1,6 +1,6 @@
 /* RDMA devices through UCT, the lower half of UCX: what lanes (lane.h) are made of. UCX's put and get of the upper half
  * take raw addresses from anybody who connects (see ucx.c); a reliable connection of UCT's, made with the addresses that
- * two authenticated peers have told each other, takes nothing from anybody else, and the device checks every key.
+ * two authenticated peers have sent each other, takes nothing from anybody else, and the device checks every key.
  *
  * A device is opened when the first connection uses it, by the name that UCX has given there ("rc_verbs/mlx5_0:1"). Its
  * registrations are our own, of whole regions, found by region and generation, never by address. UCX's cache of them is

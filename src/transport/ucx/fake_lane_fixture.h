@@ -21,7 +21,7 @@ typedef struct fake_end {
   uint32_t number, peer;
 } fake_end_t;
 
-/* A write or read under way. */
+/* A write or read in progress. */
 typedef struct fake_write {
   fake_end_t *end;
   bool put;
@@ -41,7 +41,7 @@ static struct fake_lanes {
     size_t size;
   } keys[FAKE_KEYS]; /* size 0: free */
   fake_write_t writes[FAKE_WRITES];
-  int write_count, posted, reads, registered; /* under way; all so far; reads of a few bytes among them; now */
+  int write_count, posted, reads, registered; /* in progress; all so far; reads of a few bytes among them; now */
   fake_end_t *ends[FAKE_ENDS];                /* by number; NULL: destroyed */
   uint32_t end_count;
   int open; /* ends, interfaces, domains, workers */
@@ -58,7 +58,7 @@ static inline void fake_end_write(int index, ucs_status_t status) {
   completion->func(completion);
 }
 
-/* What is under way on a connection is lost. */
+/* What is in progress on a connection is lost. */
 static inline void fake_purge(const fake_end_t *end, ucs_status_t status) {
   for (int i = 0; i < fake_lanes.write_count;) {
     if (fake_lanes.writes[i].end == end) {

@@ -42,7 +42,7 @@ struct ucp_worker {
   ucp_listener_conn_handler_t on_connection;
   fake_message_t messages[FAKE_ROOM]; /* have come */
   ucp_ep_h callers[FAKE_ROOM];        /* clients that are not taken yet */
-  ucp_ep_h broken[FAKE_ROOM];         /* endpoints whose error is to be told */
+  ucp_ep_h broken[FAKE_ROOM];         /* endpoints whose error is to be reported */
   fake_request_t *through[FAKE_ROOM]; /* held sends that are through */
   int message_count, caller_count, broken_count, through_count;
 };

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RENEWAL 100000000u   /* nanoseconds before a lane that broke is made anew */
+#define RENEWAL 100000000u   /* nanoseconds before a lane that broke is made again */
 #define PATIENCE 5000000000u /* lane->patience, but for tests */
 #define HASTE 1000000u       /* in the loop's thread, which has others to serve */
 enum { READ = 8 };           /* bytes of the read behind a put */
@@ -16,7 +16,7 @@ typedef struct part {
   uint32_t index;   /* what is posted next: of the segments, */
   uint64_t offset;  /* and of that one's bytes */
   uct_mem_h handle;
-  uint32_t pieces; /* under way */
+  uint32_t pieces; /* in progress */
   bool followed;   /* the read behind them is posted, or none is needed */
   bool failed, cancelled;
 } part_t;
@@ -55,7 +55,7 @@ static void settle(hmci_ucx_lane_t *lane) {
 
 /* ---- pieces ------------------------------------------------------------------------------------------------------ */
 
-/* None of its pieces is under way: what now? */
+/* None of its pieces is in progress: what now? */
 static void end_operation(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   part_t *part = part_of(operation);
   if (part->pieces || part->cancelled) return;
@@ -242,7 +242,7 @@ static bool poll_locked(hmci_ucx_fabric_t *fabric) {
 }
 
 bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric) {
-  if (pthread_mutex_trylock(&fabric->lock)) return false; /* whoever has it moves them */
+  if (pthread_mutex_trylock(&fabric->lock)) return false; /* the thread that has it moves them */
   bool moved = fabric->worker && poll_locked(fabric);
   pthread_mutex_unlock(&fabric->lock);
   return moved;
@@ -354,7 +354,7 @@ bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hm
   hmci_ucx_fabric_t *fabric = lane->fabric;
   part_t *part = part_of(operation);
   bool hasty = hmci_loop_is_held(lane->host->loop) && lane->patience > HASTE;
-  uint64_t limit = hmci_now() + (hasty ? HASTE : lane->patience); /* then the lane is made anew */
+  uint64_t limit = hmci_now() + (hasty ? HASTE : lane->patience); /* then the lane is made again */
   if (!take_over(lane, operation)) return false;
   pthread_mutex_lock(&fabric->lock);
   while (part->pieces && hmci_now() < limit) {

@@ -7,11 +7,11 @@
  * from the moment on when it knows the other half to be connected.
  *
  * Who may. A region's key (address and the device's key) goes to peers that open it, where it may be read and written:
- * UCX registers for both alike. The region is deregistered when it closes, and the peer is told (REVOKED), so that most
- * of what comes too late fails here with HMC_STALE. What still gets through is refused by the device, and that ends the
- * lane. What was under way on it is done again in messages, which tell of each operation what became of it, once both
- * ends are gone (LOST, GONE): until then packets may still be on their way. Then the half that has dialled offers
- * another lane.
+ * UCX registers for both alike. The region is deregistered when it closes, and the peer is informed (REVOKED), so that
+ * most of what comes too late fails here with HMC_STALE. What still gets through is refused by the device, and that
+ * ends the lane. What was in progress on it is done again in messages, which tell of each operation what became of it,
+ * once both ends are gone (LOST, GONE): until then packets may still be on their way. Then the half that has dialled
+ * offers another lane.
  *
  * Complete means visible: behind the last write of a put goes a read of a few bytes of the region, unless the owner's
  * device is one in software; ../verbs/verbs.h says why. Nothing of the caller's memory is touched after an operation has
@@ -29,7 +29,7 @@
 enum {
   HMCI_UCX_LANE_LEAST = 16 << 10, /* bytes of each segment of what goes by lanes */
   HMCI_UCX_PIECE = 1 << 20,
-  HMCI_UCX_PIECES = 8, /* under way at a time */
+  HMCI_UCX_PIECES = 8, /* in progress at a time */
   HMCI_UCX_LANE_TEXT = 192,
 };
 
@@ -103,7 +103,7 @@ void hmci_ucx_lane_offer(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe);
 void hmci_ucx_lane_go_on(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe);
 /* A message about lanes or regions has come by the pipe, whose lock is held. */
 void hmci_ucx_lane_take(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message);
-/* With fabric->lock held: ends the connection of the devices here. What was under way goes in messages, at once or
+/* With fabric->lock held: ends the connection of the devices here. What was in progress goes in messages, at once or
  * (`parting`) when the other end is gone. */
 void hmci_ucx_lane_disconnect(hmci_ucx_lane_t *lane, bool parting);
 /* With fabric->lock held: the lane broke here. */
@@ -122,7 +122,7 @@ hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t 
                                        const hmci_blob_t *key);
 void hmci_ucx_lane_remote_close(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote);
 
-/* May the peer have keys of regions here, for this lane or the next? Then it is told of each that closes. */
+/* May the peer have keys of regions here, of this lane or the next? Then it hears of each that closes. */
 bool hmci_ucx_lane_has_keys(hmci_ucx_lane_t *lane);
 /* The region closes: its memory is out of reach of all devices. */
 void hmci_ucx_lane_forget(hmci_ucx_lane_t *lane, const hmci_region_view_t *region);

@@ -1,4 +1,4 @@
-/* Tests of making lanes, at first and anew, and of the keys of regions. */
+/* Tests of making lanes, at first and again, and of the keys of regions. */
 #include "lane.h"
 
 #include <setjmp.h>
@@ -59,7 +59,7 @@ static void no_lane_out_of_reach(void **state) {
   expect_none(*state, "the peer has none");
 }
 
-/* ---- making it anew ---------------------------------------------------------------------------------------------- */
+/* ---- making it again --------------------------------------------------------------------------------------------- */
 
 /* As a device finds it. */
 static void break_at(half_t *half) {
@@ -181,7 +181,7 @@ static void keys_are_for_the_next_lane_too(void **state) {
   break_at(&pair->here);
   go_on(pair, &pair->here, 1);
   assert_int_equal(state_of(&pair->there), HMCI_UCX_LANE_NONE);
-  assert_true(hmci_ucx_lane_has_keys(&pair->there.lane)); /* so the peer is told of regions that close meanwhile */
+  assert_true(hmci_ucx_lane_has_keys(&pair->there.lane)); /* so the peer hears of regions that close meanwhile */
   hmci_ucx_lane_remote_close(&pair->here.lane, &pair->remote);
   open_remote(pair);
   go_on(pair, &pair->here, 2);

@@ -126,7 +126,7 @@ static void a_read_follows_a_put(void **state) {
 
 /* ---- breaking ---------------------------------------------------------------------------------------------------- */
 
-/* The owner's device refuses, and all that was under way goes in messages once both ends are gone. */
+/* The owner's device refuses, and all that was in progress goes in messages once both ends are gone. */
 static void what_broke_goes_in_messages(void **state) {
   pair_t *pair = *state;
   hmci_operation_t first, second, third;

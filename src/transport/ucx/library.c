@@ -69,7 +69,7 @@ static void *open_quietly(const char *name) {
 
 /* ---- its messages ------------------------------------------------------------------------------------------------ */
 
-/* What fails for good is told by our own texts, with the peer's name: an error of UCX is news, not an alarm. */
+/* What fails for good is described by our own texts, with the peer's name: an error of UCX is news, not an alarm. */
 static ucs_log_func_rc_t on_message(const char *file, unsigned line, const char *function, ucs_log_level_t level,
                                     const ucs_log_component_config_t *component, const char *message,
                                     va_list arguments) {

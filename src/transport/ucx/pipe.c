@@ -144,7 +144,7 @@ void hmci_ucx_pipe_forget(hmci_ucx_pipe_t *pipe) {
   pipe->starved = false;
 }
 
-/* There is room again for whoever found none. */
+/* There is room again for those who found none. */
 static void wake_writers(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t *pipe) {
   if (pipe && pipe->blocked) make_ready(pipe);
   for (uint32_t i = 0; i < worker->pipe_room && worker->starved; i++) {
@@ -343,7 +343,7 @@ static void advance(hmci_ucx_pipe_t *pipe) {
   }
 }
 
-/* Puts bytes where the call of receive under way wants them, or keeps them. */
+/* Puts bytes where the call of receive in progress wants them, or keeps them. */
 static void take_data(hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) {
   uint64_t end = message->position + message->size;
   if (message->position < pipe->received || end - pipe->taken > HMCI_UCX_WINDOW) {
@@ -366,7 +366,7 @@ static void take_data(hmci_ucx_pipe_t *pipe, const hmci_ucx_message_t *message) 
   if (pipe->stored) make_ready(pipe);
 }
 
-/* Gives out what is stored. */
+/* Returns what is stored. */
 static void drain(hmci_ucx_pipe_t *pipe) {
   while (pipe->stored && pipe->sink_parts) {
     chunk_t *chunk = chunk_of(pipe->chunks.next);

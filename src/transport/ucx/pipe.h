@@ -58,7 +58,7 @@ struct hmci_ucx_pipe {
   uint64_t received, taken, credited; /* bytes that came in order; those the reader has; those the other end knows of */
   uint64_t stored;                    /* bytes in `chunks` */
   hmci_list_t chunks;                 /* what has come and is not taken, by position */
-  struct iovec *sink;                 /* where the call of receive under way wants bytes; NULL: none is */
+  struct iovec *sink;                 /* where the call of receive in progress wants bytes; NULL: none is */
   int sink_parts;
   size_t sink_done, sink_last; /* bytes there, and those of the last message */
 };
@@ -100,8 +100,8 @@ void hmci_ucx_pipe_look(hmci_ucx_pipe_t *pipe);
 /* With the worker's lock held: sends a message that is none of the stream's. */
 void hmci_ucx_pipe_tell(hmci_ucx_pipe_t *pipe, hmci_ucx_type_t type, uint64_t position, const uint8_t *bytes,
                         size_t size);
-/* Closes an endpoint by force, for what is on its way is nobody's any more and a peer that stands still must not hold
- * us up. */
+/* Closes an endpoint by force: what is on its way is nobody's any more and a peer that stands still must not hold us
+ * up. */
 void hmci_ucx_endpoint_close(hmci_ucx_worker_t *worker, ucp_ep_h endpoint);
 /* The pipe is going away: its chunks are freed, and frames that UCX still has forget it. */
 void hmci_ucx_pipe_forget(hmci_ucx_pipe_t *pipe);

@@ -2,8 +2,8 @@
  * gets of host memory where both ends have RDMA devices.
  *
  * Why not UCX's own put and get, those of UCP. They carry raw addresses, and a context that may use them plays the target
- * in software for whoever connects: over tcp, or by any message, it writes what comes to whatever address came with it;
- * over shared memory one process reaches into the other by its process number. A region that was closed would be
+ * in software for anyone who connects: over tcp, or by any message, it writes what comes to whatever address came with
+ * it; over shared memory one process reaches into the other by its process number. A region that was closed would be
  * written to, by design or by a race. A rendezvous has the same faults the other way round: the peer reads the caller's
  * memory by itself, perhaps after a cancel. None of this keeps promises 3, 5 and 7 of docs/architecture.md. So UCX
  * carries messages, which it does everywhere, and the stream protocol (../stream) does the rest: the target's service
@@ -23,7 +23,7 @@
  * UCX_POSIX_ERROR_HANDLING=y: all senders share one queue there, and one that is killed at the wrong moment stops it
  * for the others. Processes of one host have type shm.
  *
- * Authentication. UCX's own connections prove nothing. Each pipe's number and token are told to the authenticated peer
+ * Authentication. UCX's own connections prove nothing. Each pipe's number and token go to the authenticated peer
  * only; who connects and does not know them is cut off. That does not reach the ports that UCX's tcp opens besides, at
  * which it takes anybody's word: in a network that is not trusted, use type tcp or rdma, or leave tcp out by UCX_TLS. A
  * context that makes no connection by UCX opens no port. */
@@ -113,7 +113,7 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
   return HMC_SUCCESS;
 }
 
-/* Is something under way? Also where a thread waits just now: it may be for something else, and the worker has its
+/* Is something in progress? Also where a thread waits just now: it may be for something else, and the worker has its
  * drivers to tell. */
 static bool has_work(void *argument) {
   ucx_transport_t *transport = argument;
@@ -334,7 +334,7 @@ static hmc_status_t ask_ports(ucx_connection_t *connection, uint64_t deadline, s
   return HMC_SUCCESS;
 }
 
-/* Offers a lane and waits for the answer; that there is none is no failure. */
+/* Offers a lane and waits for the answer; that there is none is not a failure. */
 static hmc_status_t make_lane(ucx_connection_t *connection, uint64_t deadline) {
   hmci_ucx_pipe_t *pipe = connection->request_pipe;
   pthread_mutex_lock(&pipe->worker->lock);
@@ -411,7 +411,7 @@ static hmc_status_t region_export(void *block, hmci_region_view_t *region, hmci_
   return HMC_SUCCESS;
 }
 
-/* The peer is told before its device is refused. */
+/* The peer is informed before its device is refused. */
 static void region_revoke(void *block, hmci_region_view_t *region) {
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = connection->request_pipe->worker;
@@ -460,7 +460,7 @@ static void remote_explain(void *block, void *state, char *text, size_t size) {
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
 
-/* Is something under way whose end a callback or a descriptor tells? Then the loop is to move it at once. */
+/* Is something in progress whose end a callback or a descriptor tells? Then the loop is to move it at once. */
 static bool is_told(ucx_connection_t *connection) {
   pthread_mutex_lock(&connection->requester.lock);
   bool told = connection->requester.told;
@@ -482,7 +482,7 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   if (awaited) return HMC_SUCCESS;
   if (told) {
     hmci_ucx_worker_want(worker);
-  } else if (!by_device) { /* what the device has is through without us; whoever wants to know asks */
+  } else if (!by_device) { /* what the device has is through without us; one who wants to know asks */
     hmci_ucx_worker_want_soon(worker);
   }
   return HMC_SUCCESS;

@@ -1,7 +1,7 @@
 /* A UCX worker: what moves it, and the pipes that live in it.
  *
  * Who moves it. UCX does nothing by itself. A thread that waits for an operation polls the worker (it is a driver
- * then); while none does, and something is under way (`wanted`), the service loop polls it, for as long as the loop
+ * then); while none does, and something is in progress (`wanted`), the service loop polls it, for as long as the loop
  * spins, and then arms it and sleeps. Arming costs system calls at both ends, so it is done before sleeping and not
  * after every message.
  *
@@ -33,7 +33,7 @@ struct hmci_ucx_worker {
 
   hmci_loop_t *loop;
   uint64_t spin;
-  /* Is anything under way? NULL: always. Called without `lock`. */
+  /* Is anything in progress? NULL: always. Called without `lock`. */
   bool (*busy)(void *argument);
   void *argument;
   hmci_watch_t events; /* on an epoll set with UCX's descriptor, and those of the fabric */
@@ -74,10 +74,10 @@ bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker);
 bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker);
 /* With `lock` held: restores the invariants. Does nothing while the loop is in its round, which ends with it. */
 void hmci_ucx_worker_update(hmci_ucx_worker_t *worker);
-/* Something is under way that nobody waits for: the loop is to look after it. */
+/* Something is in progress that nobody waits for: the loop is to look after it. */
 void hmci_ucx_worker_want(hmci_ucx_worker_t *worker);
-/* The same, but within 200 us and not at once: whoever starts several operations and waits for one after the other is
- * back before that, and the loop would only take his processor. */
+/* The same, but within 200 us and not at once: a program that starts several operations and waits for one after the
+ * other is back before that, and the loop would only take his processor. */
 void hmci_ucx_worker_want_soon(hmci_ucx_worker_t *worker);
 /* A thread that has moved it is through; what is left, if any, is the loop's, but not at once. */
 void hmci_ucx_worker_spare(hmci_ucx_worker_t *worker);

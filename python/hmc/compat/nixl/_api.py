@@ -57,7 +57,7 @@ class nixl_prepped_dlist_handle(_Handle):
 
 
 class nixl_xfer_handle(_Handle):
-    """A transfer. release() ends it where it is under way: nothing of it lands or is read any more then."""
+    """A transfer. release() ends it where it is in progress: nothing of it lands or is read any more then."""
 
     __slots__ = ()
 

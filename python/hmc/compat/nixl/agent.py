@@ -239,7 +239,7 @@ class nixlAgent:
                 link.ranges.add(_backend.Range(kind, base, size, device, region))
 
     def invalidateRemoteMD(self, name):
-        """Forgets an agent and hangs up; transfers with it that are under way end. One that is not known is fine."""
+        """Forgets an agent and hangs up; transfers with it that are in progress end. One that is not known is fine."""
         with self._lock:
             entry = self._agents.pop(_text(name), None)
         if entry is None:
@@ -521,7 +521,7 @@ class nixlAgent:
         return 0, 0, 1      # as a backend that does not know
 
     def releaseXferReq(self, reqh):
-        """Ends the transfer, where it is under way; nothing of it lands or is read any more then."""
+        """Ends the transfer, where it is in progress; nothing of it lands or is read any more then."""
         with self._lock:
             transfer = self._transfers.pop(reqh, None)
         if transfer is None:

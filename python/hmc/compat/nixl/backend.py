@@ -22,7 +22,7 @@ from .status import (kind_of, nixl_mem_t, nixlBackendError, nixlInvalidParamErro
 
 GREETING = "hmc1"
 MAILBOX = "hmc-nixl"            # notifications of their own are puts of nothing to it
-METADATA = "hmc-nixl-metadata"  # the agent's metadata, for who asks for them by address
+METADATA = "hmc-nixl-metadata"  # the agent's metadata: of use to one who asks for them by address
 DIAL_SECONDS = 10
 DEFAULTS = {"transport": "auto", "deadline_ms": "0", "address": "", "port": "0", "secret": ""}
 MEMORIES = ["DRAM_SEG", "VRAM_SEG"]

@@ -17,7 +17,7 @@ class Range:
 
 
 class Ranges:
-    """Ranges of one agent. Whoever changes it holds the agent's lock; lookups work on what was there when they began."""
+    """Ranges of one agent. Changing it takes the agent's lock; lookups work on what was there when they began."""
 
     def __init__(self):
         self.by_key = {}
