@@ -101,7 +101,7 @@ void request_life(void **state) {
   hmc_request_free(NULL);
 
   bytes_fill(&local, 0, size, OLD);
-  for (int i = 0; i < (SANITIZED ? 6 : 20); i++) { /* freed while under way: as if cancelled */
+  for (int i = 0; i < (SANITIZED ? 6 : 20); i++) { /* freed while in progress: as if cancelled */
     assert_success(hmc_get_nb(local.region, 0, remote, 0, size, &options, &request));
     hmc_request_free(request);
     bytes_fill(&local, 0, size, REFILL);

@@ -50,10 +50,11 @@ static const struct {
 void atomics_of_every_kind(void **state) {
   pair_t *pair = *state;
   hmc_remote_t *made = remote_make(pair, "made", (there_t){.slot = 0, .size = WORDS_SIZE});
-  hmc_remote_t *lent = remote_make(pair, "lent", (there_t){.slot = 1, .size = WORDS_SIZE, .lend = true});
+  hmc_remote_t *registered =
+      remote_make(pair, "registered", (there_t){.slot = 1, .size = WORDS_SIZE, .registered = true});
   test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   for (size_t i = 0; i < 4 * COUNT_OF(steps); i++) {
-    hmc_remote_t *remote = i % 2 ? lent : made;
+    hmc_remote_t *remote = i % 2 ? registered : made;
     unsigned width = i / 2 % 2 ? 4 : 8;
     size_t k = i / 4;
     uint64_t offset = 8 + 8 * i, fetched = 99, mask = width == 8 ? UINT64_MAX : UINT32_MAX;
@@ -79,7 +80,7 @@ void atomics_of_every_kind(void **state) {
   assert_true(fetched == B >> 32);
   assert_true(trio_get(&local, made, 800) == B + (UINT64_C(1) << 32));
   hmc_remote_close(made);
-  hmc_remote_close(lent);
+  hmc_remote_close(registered);
   test_buffer_close(&local);
 }
 
@@ -184,11 +185,12 @@ void atomics_from_many(void **state) {
   pair_t *pair = *state;
   const uint64_t milliseconds = 100;
   test_buffer_t local = local_make(pair, WORDS_SIZE, false);
-  for (uint32_t lend = 0; lend < 2; lend++) {
-    const char *name = lend ? "lent" : "made";
-    hmc_remote_t *remote = remote_make(pair, name, (there_t){.slot = lend, .size = WORDS_SIZE, .lend = lend});
+  for (uint32_t registered = 0; registered < 2; registered++) {
+    const char *name = registered ? "registered" : "made";
+    hmc_remote_t *remote =
+        remote_make(pair, name, (there_t){.slot = registered, .size = WORDS_SIZE, .registered = registered});
     trio_set(&local, remote, CONTENDED, 0);
-    command_t own = owner_adds(pair, lend, name, milliseconds);
+    command_t own = owner_adds(pair, registered, name, milliseconds);
     target_send(&pair->target, &own);
     uint64_t times = adders_run(remote, milliseconds, false);
     answer_t answer = target_receive(&pair->target);
@@ -253,7 +255,7 @@ void signal_stays_away_on_failure(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, WORDS_SIZE, false);
   hmc_remote_t *words = remote_make(pair, "words", (there_t){.slot = 0, .size = WORDS_SIZE});
-  hmc_remote_t *gone = remote_make(pair, "gone", (there_t){.slot = 1, .size = WORDS_SIZE, .lend = true});
+  hmc_remote_t *gone = remote_make(pair, "gone", (there_t){.slot = 1, .size = WORDS_SIZE, .registered = true});
   trio_set(&local, words, 16, 5);
   target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = 1});
   hmc_signal_t signal = {words, 16, HMC_ATOMIC_ADD, 1};
@@ -306,7 +308,7 @@ void notification_comes_after_the_data(void **state) {
   const uint64_t size = 64 * KIB;
   static uint8_t text[HMC_NOTIFICATION_MAX + 1];
   test_buffer_t local = local_make(pair, size, false);
-  hmc_remote_t *remote = remote_make(pair, "noted", (there_t){.size = size, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "noted", (there_t){.size = size, .registered = true});
   for (uint64_t round = 1; round <= 60; round++) {
     uint64_t length = mix(round) % 50000;
     size_t letters = 1 + round * 7 % 300;

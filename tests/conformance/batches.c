@@ -20,13 +20,14 @@ typedef struct model {
   hmc_remote_t *remote;
 } model_t;
 
-static void model_open(model_t *model, pair_t *pair, bool lend) {
+static void model_open(model_t *model, pair_t *pair, bool registered) {
   model->here = malloc(BATCH_SIZE);
   model->there = malloc(BATCH_SIZE);
   assert_true(model->here && model->there);
-  model->local = local_make(pair, BATCH_SIZE, lend);
+  model->local = local_make(pair, BATCH_SIZE, registered);
   model->back = local_make(pair, BATCH_SIZE, false);
-  model->remote = remote_make(pair, lend ? "lent" : "made", (there_t){.slot = lend, .size = BATCH_SIZE, .lend = lend});
+  model->remote = remote_make(pair, registered ? "registered" : "made",
+                              (there_t){.slot = registered, .size = BATCH_SIZE, .registered = registered});
 }
 
 static void model_close(model_t *model) {
@@ -112,11 +113,11 @@ static void move_scattered(model_t *model, bool put) {
 
 void batch_of_scattered_pieces(void **state) {
   pair_t *pair = *state;
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     model_t model;
     hmc_segment_t pieces[PIECES];
     hmc_batch_t *batch = NULL;
-    model_open(&model, pair, lend);
+    model_open(&model, pair, registered);
     uint64_t total = scatter(pieces);
     assert_success(hmc_batch_create(model.local.region, model.remote, pieces, PIECES, &batch));
     memset(pieces, 0xff, sizeof pieces); /* the list was copied */
@@ -224,7 +225,7 @@ static void end_many(hmc_request_t *requests[MANY]) {
 void wait_for_several(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
-  hmc_remote_t *remote = remote_make(pair, "several", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "several", (there_t){.size = MANY * MANY_LENGTH, .registered = true});
   hmc_request_t *requests[MANY + 2] = {NULL}, *left[MANY + 2];
   size_t index = 99, indices[MANY + 2], done = 99;
   frame_write(&local, 0, MANY * MANY_LENGTH, 1);
@@ -265,7 +266,7 @@ void wait_for_several(void **state) {
 void flush_waits_for_all(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
-  hmc_remote_t *remote = remote_make(pair, "flushed", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "flushed", (there_t){.size = MANY * MANY_LENGTH, .registered = true});
   hmc_request_t *requests[MANY];
   target_write_frame(pair, 0, 0, MANY * MANY_LENGTH, 99);
   for (uint64_t round = 0; round < 5; round++) {
@@ -284,7 +285,7 @@ void flush_waits_for_all(void **state) {
 void event_descriptor_tells(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
-  hmc_remote_t *remote = remote_make(pair, "events", (there_t){.size = MANY * MANY_LENGTH, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "events", (there_t){.size = MANY * MANY_LENGTH, .registered = true});
   hmc_request_t *requests[MANY];
   int descriptor = -1, again = -1;
   assert_success(hmc_context_event_descriptor(pair->context, &descriptor));
@@ -304,7 +305,7 @@ void event_descriptor_tells(void **state) {
       for (size_t i = 0; i < MANY; i++) ended += hmc_request_test(requests[i]) != HMC_IN_PROGRESS;
     }
     end_many(requests);
-    uint64_t rest; /* of completions that were seen before they were told */
+    uint64_t rest; /* of completions that were seen before they were reported */
     ssize_t drained = read(descriptor, &rest, sizeof rest);
     (void)drained;
   }
@@ -337,7 +338,7 @@ static void on_complete(hmc_request_t *request, hmc_status_t status, void *user)
 void callbacks_come_once(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, MANY * MANY_LENGTH, false);
-  hmc_remote_t *remote = remote_make(pair, "calls", (there_t){.size = MANY * MANY_LENGTH + 1000, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "calls", (there_t){.size = MANY * MANY_LENGTH + 1000, .registered = true});
   calls_t calls = {.tester = pthread_self(), .local = &local, .remote = remote};
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = on_complete, .user = &calls};
   hmc_request_t *requests[MANY];
@@ -369,8 +370,8 @@ void checksums(void **state) {
   test_buffer_t local = local_make(pair, 2 * MIB, false);
   for (uint32_t i = 0; i < 2 * COUNT_OF(lengths); i++) {
     uint64_t length = lengths[i / 2];
-    bool lend = i % 2;
-    hmc_remote_t *remote = remote_make(pair, "summed", (there_t){.size = 2 * MIB, .lend = lend});
+    bool registered = i % 2;
+    hmc_remote_t *remote = remote_make(pair, "summed", (there_t){.size = 2 * MIB, .registered = registered});
     frame_write(&local, 301, length, 1);
     target_write_frame(pair, 0, 303, length, 2);
     assert_success(hmc_put_nb(local.region, 301, remote, 303, length, &options, &request));

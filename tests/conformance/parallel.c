@@ -154,7 +154,7 @@ void two_contexts_in_one_process(void **state) {
   assert_success(hmc_get(local.region, FRAME_GUARD, outside, FRAME_GUARD, 5000));
   assert_true(frame_check(&local, FRAME_GUARD, 5000, 1) == PATTERN_SAME);
 
-  hmc_request_t *request = NULL; /* a region of one context is no local side for a peer of the other */
+  hmc_request_t *request = NULL; /* a region of one context is not a local side for a peer of the other */
   assert_status(hmc_put(there.region, 0, inside, 0, 8), HMC_INVALID_CONFIG);
   assert_status(hmc_get_nb(there.region, 0, outside, 0, 8, NULL, &request), HMC_INVALID_CONFIG);
   assert_null(request);

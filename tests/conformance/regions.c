@@ -6,9 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static command_t place_command(uint32_t slot, const char *name, uint64_t size, unsigned rights, bool lend) {
-  command_t command = {
-      .verb = VERB_PLACE, .slot = slot, .memory = stamp.remote, .length = size, .rights = rights, .lend = lend};
+static command_t place_command(uint32_t slot, const char *name, uint64_t size, unsigned rights, bool registered) {
+  command_t command = {.verb = VERB_PLACE,
+                       .slot = slot,
+                       .memory = stamp.remote,
+                       .length = size,
+                       .rights = rights,
+                       .registered = registered};
   snprintf(command.text, sizeof command.text, "%s", name);
   return command;
 }
@@ -23,7 +27,7 @@ void many_regions(void **state) {
   for (uint32_t i = 0; i < REGIONS; i++) {
     char name[32];
     snprintf(name, sizeof name, "region %u", i);
-    remotes[i] = remote_make(pair, name, (there_t){.slot = i, .size = 101 + i, .lend = i % 2});
+    remotes[i] = remote_make(pair, name, (there_t){.slot = i, .size = 101 + i, .registered = i % 2});
     frame_write(&local, (uint64_t)i * ROOM + FRAME_GUARD, 101 + i, i);
     target_write_frame(pair, i, 0, 101 + i, ~(uint64_t)i);
     assert_success(hmc_put(local.region, (uint64_t)i * ROOM + FRAME_GUARD, remotes[i], 0, 101 + i));
@@ -103,22 +107,23 @@ static void expect_stale(const test_buffer_t *local, hmc_remote_t *remote) {
 void remade_region_is_stale(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, STALE_SIZE, false);
-  for (uint32_t lend = 0; lend < 2; lend++) {
-    const char *name = lend ? "lent" : "made";
-    hmc_remote_t *former = remote_make(pair, name, (there_t){.slot = lend, .size = STALE_SIZE, .lend = lend}),
+  for (uint32_t registered = 0; registered < 2; registered++) {
+    const char *name = registered ? "registered" : "made";
+    hmc_remote_t *former = remote_make(pair, name,
+                                       (there_t){.slot = registered, .size = STALE_SIZE, .registered = registered}),
                  *now = NULL;
     frame_write(&local, FRAME_GUARD, 40000, 7);
     assert_success(hmc_put(local.region, FRAME_GUARD, former, 100, 40000));
     for (int generation = 0; generation < 3; generation++) {
-      target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = lend});
-      target_do(&pair->target, place_command(lend, name, STALE_SIZE, HMC_REMOTE_ALL, lend));
-      target_write_frame(pair, lend, 100, 40000, 6);
+      target_do(&pair->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = registered});
+      target_do(&pair->target, place_command(registered, name, STALE_SIZE, HMC_REMOTE_ALL, registered));
+      target_write_frame(pair, registered, 100, 40000, 6);
       expect_stale(&local, former);
-      target_check_frame(&pair->target, lend, 100, 40000, 6);
+      target_check_frame(&pair->target, registered, 100, 40000, 6);
       assert_success(hmc_remote_open(pair->peer, name, 0, &now));
       frame_write(&local, FRAME_GUARD, 40000, 5);
       assert_success(hmc_put(local.region, FRAME_GUARD, now, 100, 40000));
-      target_check_frame(&pair->target, lend, 100, 40000, 5);
+      target_check_frame(&pair->target, registered, 100, 40000, 5);
       expect_stale(&local, former);
       hmc_remote_close(former);
       former = now;
@@ -131,13 +136,14 @@ void remade_region_is_stale(void **state) {
 void closed_region_is_stale(void **state) {
   pair_t *pair = *state;
   test_buffer_t local = local_make(pair, STALE_SIZE, false);
-  for (uint32_t lend = 0; lend < 2; lend++) {
-    hmc_remote_t *remote = remote_make(pair, "closed", (there_t){.slot = lend, .size = STALE_SIZE, .lend = lend}),
+  for (uint32_t registered = 0; registered < 2; registered++) {
+    hmc_remote_t *remote = remote_make(pair, "closed",
+                                       (there_t){.slot = registered, .size = STALE_SIZE, .registered = registered}),
                  *none = NULL;
-    target_write_frame(pair, lend, 100, 40000, 6);
-    target_do(&pair->target, (command_t){.verb = VERB_WITHDRAW, .slot = lend});
+    target_write_frame(pair, registered, 100, 40000, 6);
+    target_do(&pair->target, (command_t){.verb = VERB_WITHDRAW, .slot = registered});
     expect_stale(&local, remote);
-    if (lend) target_check_frame(&pair->target, lend, 100, 40000, 6);
+    if (registered) target_check_frame(&pair->target, registered, 100, 40000, 6);
     assert_status(hmc_remote_open(pair->peer, "closed", 0, &none), HMC_NOT_FOUND);
     hmc_remote_close(remote);
   }
@@ -165,7 +171,7 @@ static void *hammer_away(void *argument) {
 /* Closes a region under somebody's puts of `length` bytes, and looks whether its memory stays as the owner leaves it.
  */
 static void close_under_puts(pair_t *pair, const test_buffer_t *local, uint64_t length, uint64_t watch_for_ms) {
-  hmc_remote_t *remote = remote_make(pair, "quiet", (there_t){.size = length, .lend = true});
+  hmc_remote_t *remote = remote_make(pair, "quiet", (there_t){.size = length, .registered = true});
   hammer_t hammer = {.local = local, .remote = remote, .length = length};
   assert_int_equal(pthread_create(&hammer.thread, NULL, hammer_away, &hammer), 0);
   for (int i = 0; i < 5000 && atomic_load_explicit(&hammer.puts, memory_order_relaxed) < 3; i++) sleep_ms(1);
@@ -224,12 +230,12 @@ void rights_are_kept(void **state) {
 
 void map_is_coherent(void **state) {
   pair_t *pair = *state;
-  for (uint32_t lend = 0; lend < 2; lend++) {
-    hmc_remote_t *remote =
-        remote_make(pair, lend ? "lent" : "made", (there_t){.slot = lend, .size = STALE_SIZE, .lend = lend});
+  for (uint32_t registered = 0; registered < 2; registered++) {
+    hmc_remote_t *remote = remote_make(pair, registered ? "registered" : "made",
+                                       (there_t){.slot = registered, .size = STALE_SIZE, .registered = registered});
     void *pointer = pair, *again = NULL;
     hmc_status_t status = hmc_remote_map(remote, &pointer);
-    if (!stamp_maps(lend)) {
+    if (!stamp_maps(registered)) {
       assert_status(status, HMC_UNSUPPORT);
       assert_ptr_equal(pointer, pair);
       assert_string_not_equal(hmc_last_error(), "");
@@ -241,10 +247,10 @@ void map_is_coherent(void **state) {
     assert_ptr_equal(again, pointer);
     test_buffer_t mapped = {.memory = {HMC_MEMORY_CPU, 0}, .whole = pointer, .size = STALE_SIZE};
     test_buffer_t local = local_make(pair, STALE_SIZE, false);
-    target_write_frame(pair, lend, 300, 5000, 1);
+    target_write_frame(pair, registered, 300, 5000, 1);
     assert_true(frame_check(&mapped, 300, 5000, 1) == PATTERN_SAME);
     frame_write(&mapped, 300, 5000, 2);
-    target_check_frame(&pair->target, lend, 300, 5000, 2);
+    target_check_frame(&pair->target, registered, 300, 5000, 2);
     frame_write(&local, 300, 5000, 3);
     assert_success(hmc_put(local.region, 300, remote, 300, 5000));
     assert_true(frame_check(&mapped, 300, 5000, 3) == PATTERN_SAME);

@@ -32,7 +32,9 @@ bool stamp_is_plain(void) {
 
 /* ---- fixture ----------------------------------------------------------------------------------------------------- */
 
-bool stamp_maps(bool lent) { return stamp.type == HMC_CONNECTION_SHM && stamp.remote.kind == HMC_MEMORY_CPU && !lent; }
+bool stamp_maps(bool registered) {
+  return stamp.type == HMC_CONNECTION_SHM && stamp.remote.kind == HMC_MEMORY_CPU && !registered;
+}
 
 hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there) {
   command_t command = {.verb = VERB_PLACE,
@@ -40,7 +42,7 @@ hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there) {
                        .memory = stamp.remote,
                        .length = there.size,
                        .rights = there.rights ? there.rights : HMC_REMOTE_ALL,
-                       .lend = there.lend};
+                       .registered = there.registered};
   snprintf(command.text, sizeof command.text, "%s", name);
   target_do(&pair->target, command);
   hmc_remote_t *remote = NULL;
@@ -52,9 +54,9 @@ hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there) {
   return remote;
 }
 
-test_buffer_t local_make(pair_t *pair, uint64_t size, bool lend) {
+test_buffer_t local_make(pair_t *pair, uint64_t size, bool registered) {
   test_buffer_t place;
-  assert_success(test_buffer_open(&place, pair->context, stamp.local, size, NULL, 0, lend));
+  assert_success(test_buffer_open(&place, pair->context, stamp.local, size, NULL, 0, registered));
   assert_non_null(place.region);
   assert_int_equal(hmc_region_size(place.region), size);
   assert_int_equal(hmc_region_memory(place.region).kind, stamp.local.kind);

@@ -32,7 +32,7 @@ typedef struct pair {
   hmc_peer_t *peer;
 } pair_t;
 
-/* True where the stamp's remote memory, made by HMC or lent, can be mapped by a peer. */
+/* True where the stamp's remote memory, made by HMC or registered, can be mapped by a peer. */
 bool stamp_maps(bool lent);
 
 /* Makes a region of the stamp's memory at the target, in place `slot`, and opens it here. Asserts. */
@@ -40,12 +40,12 @@ typedef struct there {
   uint32_t slot;
   uint64_t size;
   unsigned rights; /* 0: all */
-  bool lend;
+  bool registered;
 } there_t;
 hmc_remote_t *remote_make(pair_t *pair, const char *name, there_t there);
 
 /* Makes a local region of the stamp's memory, for local use. Asserts. */
-test_buffer_t local_make(pair_t *pair, uint64_t size, bool lend);
+test_buffer_t local_make(pair_t *pair, uint64_t size, bool registered);
 
 /* Frames at the target, asserting. */
 void target_write_frame(pair_t *pair, uint32_t slot, uint64_t offset, uint64_t length, uint64_t seed);
@@ -54,7 +54,7 @@ void target_write_frame(pair_t *pair, uint32_t slot, uint64_t offset, uint64_t l
 #define TRANSFER_TESTS(X)                                                                                              \
   X(sizes_and_odd_offsets)                                                                                             \
   X(up_to_the_edges)                                                                                                   \
-  X(lent_memory)                                                                                                       \
+  X(registered_memory)                                                                                                 \
   X(huge)                                                                                                              \
   X(small_moves_of_every_length)
 #define ASYNC_TESTS(X)                                                                                                 \

@@ -49,22 +49,22 @@ void up_to_the_edges(void **state) {
   }
 }
 
-void lent_memory(void **state) {
+void registered_memory(void **state) {
   pair_t *pair = *state;
   static const uint64_t lengths[] = {1, 65, 4097, 65537, MIB + 1};
   const uint64_t size = MIB + 1;
   hmc_remote_t *made = remote_make(pair, "made", (there_t){.slot = 0, .size = size});
-  hmc_remote_t *lent = remote_make(pair, "lent", (there_t){.slot = 1, .size = size, .lend = true});
+  hmc_remote_t *registered = remote_make(pair, "registered", (there_t){.slot = 1, .size = size, .registered = true});
   test_buffer_t here = local_make(pair, size, false), borrowed = local_make(pair, size, true);
   for (size_t i = 0; i < COUNT_OF(lengths); i++) {
     uint64_t odd = size - lengths[i] > 5 ? 5 : 0, length = lengths[i];
     move_and_look(pair, &borrowed, odd, made, 0, size - length, length);
-    move_and_look(pair, &here, size - length, lent, 1, odd, length);
-    move_and_look(pair, &borrowed, size - length, lent, 1, odd, length);
-    move_and_look(pair, &borrowed, odd, lent, 1, size - length, length);
+    move_and_look(pair, &here, size - length, registered, 1, odd, length);
+    move_and_look(pair, &borrowed, size - length, registered, 1, odd, length);
+    move_and_look(pair, &borrowed, odd, registered, 1, size - length, length);
   }
   hmc_remote_close(made);
-  hmc_remote_close(lent);
+  hmc_remote_close(registered);
   test_buffer_close(&here);
   test_buffer_close(&borrowed);
 }

@@ -1,6 +1,6 @@
 /* The surroundings of a test program: an empty home, no settings, a watchdog, and looks at the process itself.
  *
- * The watchdog is one thread that reads two atomics; whoever runs a test sets them. */
+ * The watchdog is one thread that reads two atomics; the thread that runs a test sets them. */
 #include "harness.h"
 
 #include <dirent.h>

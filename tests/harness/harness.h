@@ -66,8 +66,8 @@ void crash_handlers_set(void);
 #define PATTERN_SAME UINT64_MAX
 #define FRAME_GUARD 256u /* bytes watched on either side of a transfer */
 
-/* Memory with a region over it. Lent memory reaches `margin` bytes further than its region at both ends, so that a
- * transfer that leaves the region is seen. */
+/* Memory with a region over it. Registered memory reaches `margin` bytes further than its region at both ends, so that
+ * a transfer that leaves the region is seen. */
 typedef struct test_buffer {
   hmc_region_t *region;
   hmc_memory_t memory;
@@ -75,10 +75,10 @@ typedef struct test_buffer {
   uint64_t margin, size;
 } test_buffer_t;
 
-/* Allocates, or with `lend` registers, a region. */
+/* Allocates, or with `registered` registers, a region. */
 hmc_status_t test_buffer_open(test_buffer_t *place, hmc_context_t *context, hmc_memory_t memory, uint64_t size,
-                              const char *name, unsigned rights, bool lend);
-/* Ends the region but keeps lent memory. */
+                              const char *name, unsigned rights, bool registered);
+/* Ends the region but keeps registered memory. */
 void test_buffer_withdraw(test_buffer_t *place);
 void test_buffer_close(test_buffer_t *place);
 
@@ -126,14 +126,14 @@ typedef enum verb {
   VERB_CONNECT,      /* slot: peer, text: ip, value: port, type, timeout_ms */
   VERB_PEER_INFO,    /* slot: peer -> info */
   VERB_PEER_CLOSE,   /* slot: peer */
-  VERB_PLACE,        /* slot, memory, length: size, text: name, rights, lend */
-  VERB_WITHDRAW,     /* slot: ends the region, keeps lent memory */
+  VERB_PLACE,        /* slot, memory, length: size, text: name, rights, registered */
+  VERB_WITHDRAW,     /* slot: ends the region, keeps registered memory */
   VERB_PLACE_CLOSE,  /* slot */
   VERB_FRAME_WRITE,  /* slot, offset, length, value: seed */
   VERB_FRAME_CHECK,  /* slot, offset, length, value: seed -> value: frame_check */
   VERB_BYTES_FILL,   /* slot, offset, length, value: byte */
   VERB_BYTES_OTHER,  /* slot, offset, length, value: one | two << 8 -> value: how many */
-  VERB_CLOSE_QUIET,  /* slot, value: milliseconds: ends a lent region, fills it and watches it -> value: bytes that
+  VERB_CLOSE_QUIET,  /* slot, value: milliseconds: ends a registered region, fills it, watches it -> value: bytes that
                         changed */
   VERB_REMOTE_OPEN,  /* slot: remote, peer, text: name */
   VERB_REMOTE_CLOSE, /* slot: remote */
@@ -155,7 +155,7 @@ typedef struct command {
   hmc_memory_t memory;
   hmc_connection_type_t type;
   unsigned rights;
-  bool lend;
+  bool registered;
   uint64_t offset, remote_offset, length, value, timeout_ms;
   char text[128];
 } command_t;

@@ -70,7 +70,7 @@ static answer_t peer_close(const command_t *command, answer_t answer) {
 
 static answer_t open_place(const command_t *command, answer_t answer) {
   answer.status = test_buffer_open(&places[command->slot], context, command->memory, command->length, command->text,
-                                   command->rights, command->lend);
+                                   command->rights, command->registered);
   return answer;
 }
 
@@ -116,7 +116,7 @@ static answer_t other_bytes(const command_t *command, answer_t answer) {
 static answer_t close_quiet(const command_t *command, answer_t answer) {
   test_buffer_t *place = &places[command->slot];
   test_buffer_withdraw(place);
-  for (uint64_t end = place->size, piece; end > 0; end -= piece) { /* a copy under way is overtaken from its end */
+  for (uint64_t end = place->size, piece; end > 0; end -= piece) { /* a copy in progress is overtaken from its end */
     piece = end < 64 * KIB ? end : 64 * KIB;
     bytes_fill(place, end - piece, piece, 0xa5);
   }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LENT_MARGIN 4096u
+#define REGISTERED_MARGIN 4096u
 #define BOUNCE MIB
 #define GUARD_SEED UINT64_C(0x6a09e667f3bcc908)
 
@@ -110,18 +110,18 @@ void test_buffer_load(const test_buffer_t *place, uint64_t offset, void *data, u
 }
 
 hmc_status_t test_buffer_open(test_buffer_t *place, hmc_context_t *context, hmc_memory_t memory, uint64_t size,
-                              const char *name, unsigned rights, bool lend) {
-  *place = (test_buffer_t){.memory = memory, .size = size, .margin = lend ? LENT_MARGIN : 0};
+                              const char *name, unsigned rights, bool registered) {
+  *place = (test_buffer_t){.memory = memory, .size = size, .margin = registered ? REGISTERED_MARGIN : 0};
   hmc_status_t status;
-  if (!lend) {
+  if (!registered) {
     status = hmc_region_allocate(context, memory, size, name, rights, &place->region);
     place->whole = status == HMC_SUCCESS ? hmc_region_pointer(place->region) : NULL;
     return status;
   }
   void *whole = NULL;
-  status = hmc_memory_allocate(memory, size + 2 * LENT_MARGIN, &whole);
+  status = hmc_memory_allocate(memory, size + 2 * REGISTERED_MARGIN, &whole);
   if (status != HMC_SUCCESS) return status;
-  status = hmc_region_register(context, (uint8_t *)whole + LENT_MARGIN, size, name, rights, &place->region);
+  status = hmc_region_register(context, (uint8_t *)whole + REGISTERED_MARGIN, size, name, rights, &place->region);
   if (status != HMC_SUCCESS)
     hmc_memory_free(memory, whole);
   else

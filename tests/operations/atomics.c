@@ -71,9 +71,11 @@ void words_follow_a_model(void **state) {
   context_pair_t *pair = *state;
   static uint8_t model[WORDS_SIZE], seen[WORDS_SIZE];
   const int steps = SANITIZED ? 600 : 3000;
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = lend ? "lent" : "made", .size = WORDS_SIZE, .lend = lend});
-    uint64_t random = (uint64_t)lend;
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(
+        pair,
+        (far_options_t){.name = registered ? "registered" : "made", .size = WORDS_SIZE, .registered = registered});
+    uint64_t random = (uint64_t)registered;
     for (size_t i = 0; i < sizeof model; i++) model[i] = (uint8_t)draw(&random);
     shared_begin();
     test_buffer_store(&far.place, 0, model, sizeof model);
@@ -146,12 +148,12 @@ static void *count_up(void *argument) {
 }
 
 /* Every hand adds 1; each number must have been fetched by exactly one of them. */
-static void count_together(context_pair_t *pair, bool lend, unsigned width) {
+static void count_together(context_pair_t *pair, bool registered, unsigned width) {
   const uint64_t times = SANITIZED          ? 400
                          : stamp_is_plain() ? 1500
                                             : 1000,
                  start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
-  far_t far = far_make(pair, (far_options_t){.name = "counted", .size = WORDS_SIZE, .lend = lend});
+  far_t far = far_make(pair, (far_options_t){.name = "counted", .size = WORDS_SIZE, .registered = registered});
   size_t count = stamp_is_host() ? HANDS + 1 : HANDS;
   uint64_t total = count * times, *notes = calloc(total, sizeof *notes);
   uint8_t *taken = calloc(total, 1);
@@ -194,7 +196,7 @@ static void *swap_tokens(void *argument) {
 void words_lose_no_token(void **state) {
   context_pair_t *pair = *state;
   const uint64_t times = SANITIZED ? 300 : stamp_is_plain() ? 2000 : 800, total = HANDS * times;
-  far_t far = far_make(pair, (far_options_t){.name = "tokens", .size = WORDS_SIZE, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "tokens", .size = WORDS_SIZE, .registered = true});
   uint64_t *notes = calloc(total, sizeof *notes);
   uint8_t *seen = calloc(total + 1, 1);
   hand_t hands[HANDS];
@@ -234,7 +236,7 @@ void words_bits_are_their_owners(void **state) {
   context_pair_t *pair = *state;
   const uint64_t times = SANITIZED ? 100 : stamp_is_plain() ? 500 : 200, others = UINT64_C(0xf000000000000000);
   for (unsigned width = 4; width <= 8; width += 4) {
-    far_t far = far_make(pair, (far_options_t){.name = "bits", .size = WORDS_SIZE, .lend = width == 4});
+    far_t far = far_make(pair, (far_options_t){.name = "bits", .size = WORDS_SIZE, .registered = width == 4});
     uint64_t wrong[HANDS] = {0};
     hand_t hands[HANDS];
     word_store(&far.place, 16, others);
@@ -267,7 +269,7 @@ static void refuse(hmc_remote_t *remote, uint64_t offset, int operation, unsigne
 void words_refused(void **state) {
   context_pair_t *pair = *state;
   uint64_t word = UINT64_C(0x123456789abcdef0);
-  far_t far = far_make(pair, (far_options_t){.name = "words", .size = 100, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "words", .size = 100, .registered = true});
   far_t shut =
       far_make(pair, (far_options_t){.name = "shut", .size = 100, .rights = HMC_REMOTE_READ | HMC_REMOTE_WRITE});
   word_store(&far.place, 16, word);
@@ -301,8 +303,8 @@ void words_refused(void **state) {
 /* `fetched` has its word as soon as the request is complete, however one learns of that, and is left alone later. */
 void words_fetched_until_complete(void **state) {
   context_pair_t *pair = *state;
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = "fetched", .size = WORDS_SIZE, .lend = lend});
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(pair, (far_options_t){.name = "fetched", .size = WORDS_SIZE, .registered = registered});
     uint64_t fetched = 0;
     hmc_request_t *request = NULL;
     word_store(&far.place, 8, 41);
@@ -322,9 +324,9 @@ void words_fetched_until_complete(void **state) {
 /* What goes along with an atomic comes after it, and the request is complete when all of it is. */
 void words_with_all_options(void **state) {
   context_pair_t *pair = *state;
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend});
-    far_t others = far_make(pair, (far_options_t){.name = "others", .size = WORDS_SIZE, .lend = !lend});
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = registered});
+    far_t others = far_make(pair, (far_options_t){.name = "others", .size = WORDS_SIZE, .registered = !registered});
     for (uint64_t round = 1; round <= (SANITIZED ? 200 : 1000); round++) {
       hmc_signal_t signal = {others.remote, 8, HMC_ATOMIC_SWAP, round};
       hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),

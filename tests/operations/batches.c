@@ -13,11 +13,11 @@ typedef struct reference {
   far_t far;
 } reference_t;
 
-static void reference_open(reference_t *reference, context_pair_t *pair, uint64_t size, bool lend) {
+static void reference_open(reference_t *reference, context_pair_t *pair, uint64_t size, bool registered) {
   *reference = (reference_t){.size = size, .here = malloc(size), .there = malloc(size), .look = malloc(size)};
   assert_true(reference->here && reference->there && reference->look);
-  reference->near = near_make(pair, size, !lend);
-  reference->far = far_make(pair, (far_options_t){.name = "batched", .size = size, .lend = lend});
+  reference->near = near_make(pair, size, !registered);
+  reference->far = far_make(pair, (far_options_t){.name = "batched", .size = size, .registered = registered});
 }
 
 static void reference_close(reference_t *reference) {
@@ -124,10 +124,10 @@ void batch_random_lists(void **state) {
   const uint64_t gap = 40, room = 2 * MIB;
   hmc_segment_t *pieces = malloc(MOST * sizeof *pieces);
   assert_non_null(pieces);
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
-    uint64_t random = 5 + (uint64_t)lend;
-    reference_open(&reference, *state, room + MOST * gap + 1, lend);
+    uint64_t random = 5 + (uint64_t)registered;
+    reference_open(&reference, *state, room + MOST * gap + 1, registered);
     for (uint64_t round = 0; round < (SANITIZED ? 5 : 15); round++) {
       size_t count = draw_lengths(pieces, round % 3 ? MOST : 8, room, &random);
       lay_out(pieces, count, true, gap, &random);
@@ -143,9 +143,9 @@ void batch_random_lists(void **state) {
 void batch_adjacent_pieces(void **state) {
   enum { COUNT = 600, LENGTH = 100 };
   hmc_segment_t pieces[COUNT];
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
-    reference_open(&reference, *state, COUNT * 2 * LENGTH, lend);
+    reference_open(&reference, *state, COUNT * 2 * LENGTH, registered);
     for (uint64_t shape = 0; shape < 5; shape++) {
       for (uint64_t i = 0; i < COUNT; i++) {
         uint64_t dense = i * LENGTH, loose = i * (LENGTH + 3), reverse = (COUNT - 1 - i) * LENGTH;
@@ -169,9 +169,9 @@ void batch_of_single_bytes(void **state) {
   assert_non_null(pieces);
   context_pair_t pair;
   context_pair_open(&pair, narrow);
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
-    reference_open(&reference, &pair, 3 * count, lend);
+    reference_open(&reference, &pair, 3 * count, registered);
     for (size_t i = 0; i < count; i++) /* no two of them adjacent, and no two in order */
       pieces[i] = (hmc_segment_t){2 * i, 3 * ((i * 7919 + 11) % count) + i % 3, 1};
     try_list(&reference, pieces, count, 1);
@@ -187,10 +187,10 @@ void batch_of_a_cache(void **state) {
   enum { LAYERS = 61 };
   const uint64_t keys = 128 * KIB, ropes = 16 * KIB;
   hmc_segment_t pieces[2 * LAYERS];
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
     uint64_t random = 3, dense = 5;
-    reference_open(&reference, *state, LAYERS * (keys + ropes) + 2 * LAYERS * 64, lend);
+    reference_open(&reference, *state, LAYERS * (keys + ropes) + 2 * LAYERS * 64, registered);
     for (size_t i = 0; i < 2 * LAYERS; i++) {
       pieces[i] = (hmc_segment_t){.remote_offset = dense, .length = i % 2 ? ropes : keys};
       dense += pieces[i].length;
@@ -238,10 +238,10 @@ static void draw_strides(const hmc_strided_t *shape, uint64_t gap, uint64_t stri
 
 void batch_random_blocks(void **state) {
   static const uint64_t elements[] = {1, 2, 4, 8, 12, 64, 1000};
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
-    uint64_t random = 11 + (uint64_t)lend;
-    reference_open(&reference, *state, 2 * MIB, lend);
+    uint64_t random = 11 + (uint64_t)registered;
+    reference_open(&reference, *state, 2 * MIB, registered);
     for (uint64_t round = 0; round < (SANITIZED ? 8 : 25); round++) {
       hmc_strided_t shape = {.element = elements[draw(&random) % COUNT_OF(elements)],
                              .count = {draw(&random) % 20, draw(&random) % 16, round % 2 ? draw(&random) % 5 : 0},
@@ -268,11 +268,11 @@ void batch_random_blocks(void **state) {
 void batch_restarted(void **state) {
   enum { COUNT = 300 };
   hmc_segment_t pieces[COUNT];
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
     hmc_batch_t *batch = NULL;
     uint64_t random = 23;
-    reference_open(&reference, *state, COUNT * 400, lend);
+    reference_open(&reference, *state, COUNT * 400, registered);
     for (size_t i = 0; i < COUNT; i++) pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 350};
     lay_out(pieces, COUNT, true, 20, &random);
     lay_out(pieces, COUNT, false, 20, &random);
@@ -350,7 +350,7 @@ void batch_bounds(void **state) {
   reference_close(&reference);
 }
 
-/* No pieces are no batch; pieces of no bytes are one that moves nothing. */
+/* No pieces are not a batch; pieces of no bytes are one that moves nothing. */
 void batch_of_nothing(void **state) {
   context_pair_t *pair = *state;
   reference_t reference;
@@ -434,18 +434,18 @@ void batch_with_all_options(void **state) {
   context_pair_t *pair = *state;
   hmc_segment_t pieces[COUNT];
   far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64});
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     reference_t reference;
     hmc_batch_t *batch = NULL;
     uint64_t random = 41;
-    reference_open(&reference, pair, COUNT * 5000, lend);
+    reference_open(&reference, pair, COUNT * 5000, registered);
     for (size_t i = 0; i < COUNT; i++) pieces[i] = (hmc_segment_t){.length = 1 + draw(&random) % 4900};
     lay_out(pieces, COUNT, true, 50, &random);
     lay_out(pieces, COUNT, false, 50, &random);
     assert_success(hmc_batch_create(reference.near.region, reference.far.remote, pieces, COUNT, &batch));
     for (uint64_t round = 1; round <= 6; round++) {
       bool put = round % 2;
-      hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round + 10 * (uint64_t)lend};
+      hmc_signal_t signal = {words.remote, 8, HMC_ATOMIC_SWAP, round + 10 * (uint64_t)registered};
       hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
                                          .flags = HMC_OPERATION_CHECKSUM,
                                          .timeout_ms = PATIENCE_MS,
@@ -459,7 +459,7 @@ void batch_with_all_options(void **state) {
       assert_success(put ? hmc_batch_put_nb(batch, &options, &request) : hmc_batch_get_nb(batch, &options, &request));
       assert_success(hmc_notification_receive(pair->there, &told, sizeof told, &size, NULL, 0));
       assert_int_equal(told, round);
-      assert_int_equal(word_load(&words.place, 8), round + 10 * (uint64_t)lend);
+      assert_int_equal(word_load(&words.place, 8), round + 10 * (uint64_t)registered);
       assert_success(finish(request));
       reference_move_list(&reference, put, pieces, COUNT);
       reference_check(&reference);
@@ -506,7 +506,7 @@ void batch_over_many_regions(void **state) {
   context_pair_t *pair = *state;
   third_t third = third_open(pair);
   far_t one = far_make(pair, (far_options_t){.name = "one", .size = SPREAD_SIZE});
-  far_t two = far_make(pair, (far_options_t){.name = "two", .size = SPREAD_SIZE, .lend = true});
+  far_t two = far_make(pair, (far_options_t){.name = "two", .size = SPREAD_SIZE, .registered = true});
   hmc_remote_t *remotes[SPREAD_REGIONS] = {one.remote, two.remote, third.remote};
   const test_buffer_t *owners[SPREAD_REGIONS] = {&one.place, &two.place, &third.place};
   test_buffer_t locals[SPREAD_REGIONS];
@@ -576,7 +576,7 @@ void batch_over_peers_that_fail(void **state) {
   context_pair_t *pair = *state;
   if (stamp_is("shm") && !stamp_is_host())
     return; /* this side's device moves the bytes: a stopped peer holds up none */
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = SPREAD_SIZE, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = SPREAD_SIZE, .registered = true});
   test_buffer_t local = near_make(pair, SPREAD_SIZE, false);
   distant_t distant;
   distant_start(&distant, pair);

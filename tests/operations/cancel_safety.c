@@ -55,7 +55,7 @@ static void *run_load(void *argument) {
 }
 
 static void load_start(load_t *load, context_pair_t *pair) {
-  *load = (load_t){.far = far_make(pair, (far_options_t){.name = "load", .size = load_room(), .lend = true}),
+  *load = (load_t){.far = far_make(pair, (far_options_t){.name = "load", .size = load_room(), .registered = true}),
                    .local = near_make(pair, 2 * load_room(), false)};
   assert_int_equal(pthread_create(&load->thread, NULL, run_load, load), 0);
 }
@@ -178,7 +178,7 @@ static hmc_batch_t *slot_batch(const worker_t *worker, uint64_t slot, bool put) 
 
 static void worker_open(worker_t *worker, context_pair_t *pair, bool put, const char *name) {
   uint64_t many = SLOTS_USED * worker->length, one = worker->length;
-  worker->far = far_make(pair, (far_options_t){.name = name, .size = put ? many : one, .lend = true});
+  worker->far = far_make(pair, (far_options_t){.name = name, .size = put ? many : one, .registered = true});
   worker->local = near_make(pair, put ? one : many, true);
   owner_fill(&worker->far.place, 0, put ? many : one, put ? 0 : 0x11);
   for (uint64_t slot = 0; slot < SLOTS_USED && worker->batches; slot++)

@@ -17,9 +17,9 @@ void checksum_of_good_data(void **state) {
   context_pair_t *pair = *state;
   static const uint64_t lengths[] = {0, 1, 511, 512, 513, 4099, 65537, MIB, MIB + 1, 3 * MIB + 5};
   const uint64_t room = 3 * MIB + 2048;
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = "summed", .size = room, .lend = lend});
-    test_buffer_t local = near_make(pair, room, lend);
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(pair, (far_options_t){.name = "summed", .size = room, .registered = registered});
+    test_buffer_t local = near_make(pair, room, registered);
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
       uint64_t here = 300 + i, there = 301 + 2 * i, length = lengths[i];
       frame_write(&local, here, length, i);
@@ -30,7 +30,7 @@ void checksum_of_good_data(void **state) {
       assert_success(get_with(&local, here, far.remote, there, length, &checked));
       assert_true(frame_check(&local, here, length, i + 100) == PATTERN_SAME);
     }
-    hmc_request_t *requests[24]; /* many under way, by turns with and without */
+    hmc_request_t *requests[24]; /* many in progress, by turns with and without */
     for (size_t i = 0; i < COUNT_OF(requests); i++) {
       const hmc_operation_options_t *options = i % 3 ? &checked : NULL;
       frame_write(&local, i * 100000, 90000, i);
@@ -66,7 +66,7 @@ typedef struct detour {
 
 static void detour_open(detour_t *detour, context_pair_t *pair) {
   uint16_t port = 0;
-  detour->victim = far_make(pair, (far_options_t){.name = "victim", .size = VICTIM_SIZE, .lend = true});
+  detour->victim = far_make(pair, (far_options_t){.name = "victim", .size = VICTIM_SIZE, .registered = true});
   detour->words = far_make(pair, (far_options_t){.name = "words", .size = 64});
   detour->local = near_make(pair, VICTIM_SIZE, false);
   detour->proxy = proxy_start(pair->port, &port);
@@ -154,7 +154,7 @@ static void damage_one(context_pair_t *pair, detour_t *detour, bool put, uint64_
   assert_success(hmc_notification_receive(pair->there, note, sizeof note, &size, NULL, 0));
 }
 
-/* One of many under way is damaged: it alone fails. */
+/* One of many in progress is damaged: it alone fails. */
 static void damage_among_many(detour_t *detour, bool put) {
   enum { COUNT = 20, LENGTH = 50000, VICTIM = 13 };
   hmc_request_t *requests[COUNT];
@@ -182,7 +182,7 @@ static void damage_on_tcp(context_pair_t *pair) {
     for (uint64_t i = 0; i < COUNT_OF(cases); i++) damage_one(pair, &detour, put, cases[i][0], cases[i][1], 10 * i);
     damage_among_many(&detour, put);
   }
-  /* the last byte of all, for it comes with the end */
+  /* the last byte of all, because it comes with the end */
   proxy_damage_marked(detour.proxy, 1);
   uint64_t length = VICTIM_SIZE, at = VICTIM_SIZE - PROXY_MARK_SIZE - 1;
   assert_status(move_marked(&detour, true, false, length, at, &checked, 3), HMC_CORRUPT);
@@ -230,12 +230,12 @@ static void *scribble(void *argument) {
 
 /* Moves bytes while somebody scribbles on them, until that was found; then, undisturbed, all is well. Through UCX it is
  * the source that changes: what arrives is checked before it is in memory that its owner could unmap. */
-static void scribble_on(context_pair_t *pair, bool put, bool lend) {
+static void scribble_on(context_pair_t *pair, bool put, bool registered) {
   const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
   const uint64_t size = MIB + 11;
   test_buffer_t there, here;
   hmc_remote_t *remote = NULL;
-  assert_success(test_buffer_open(&there, pair->there, cpu, size, "scribbled", HMC_REMOTE_ALL, lend));
+  assert_success(test_buffer_open(&there, pair->there, cpu, size, "scribbled", HMC_REMOTE_ALL, registered));
   assert_success(test_buffer_open(&here, pair->here, put ? stamp.near : cpu, size, NULL, 0, false));
   assert_success(hmc_remote_open(pair->peer, "scribbled", 0, &remote));
   owner_fill(&there, 0, size, 0x33);
@@ -260,10 +260,10 @@ static void scribble_on(context_pair_t *pair, bool put, bool lend) {
 }
 
 static void damage_on_one_host(context_pair_t *pair) {
-  for (int lend = 0; lend < 2; lend++) {
-    scribble_on(pair, true, lend);
+  for (int registered = 0; registered < 2; registered++) {
+    scribble_on(pair, true, registered);
     if (stamp_is_host()) /* a device's bytes are checked before they are there */
-      scribble_on(pair, false, lend);
+      scribble_on(pair, false, registered);
   }
 }
 

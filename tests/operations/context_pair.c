@@ -94,7 +94,7 @@ far_t far_make(context_pair_t *pair, far_options_t options) {
   far_t far = {.remote = NULL};
   unsigned rights = options.rights ? options.rights : HMC_REMOTE_ALL;
   assert_success(
-      test_buffer_open(&far.place, pair->there, stamp.far, options.size, options.name, rights, options.lend));
+      test_buffer_open(&far.place, pair->there, stamp.far, options.size, options.name, rights, options.registered));
   assert_success(hmc_remote_open(pair->peer, options.name, 0, &far.remote));
   return far;
 }
@@ -104,9 +104,9 @@ void far_close(far_t *far) {
   test_buffer_close(&far->place);
 }
 
-test_buffer_t near_make(context_pair_t *pair, uint64_t size, bool lend) {
+test_buffer_t near_make(context_pair_t *pair, uint64_t size, bool registered) {
   test_buffer_t place;
-  assert_success(test_buffer_open(&place, pair->here, stamp.near, size, NULL, 0, lend));
+  assert_success(test_buffer_open(&place, pair->here, stamp.near, size, NULL, 0, registered));
   return place;
 }
 
@@ -167,7 +167,7 @@ void distant_start(distant_t *distant, context_pair_t *pair) {
                                           .memory = stamp.far,
                                           .length = DISTANT_SIZE,
                                           .rights = HMC_REMOTE_ALL,
-                                          .lend = true,
+                                          .registered = true,
                                           .text = "distant"});
   assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &distant->peer));
   assert_success(hmc_remote_open(distant->peer, "distant", 0, &distant->remote));

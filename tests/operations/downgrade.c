@@ -32,7 +32,7 @@ int socketpair(int domain, int type, int protocol, int ends[2]) {
   return (int)syscall(SYS_socketpair, domain, type, protocol, ends);
 }
 
-/* In the service threads: the peer's user cannot be told, as of another user's process. */
+/* In the service threads: the peer's user cannot be known, as of another user's process. */
 static _Atomic bool refuse_users;
 static _Thread_local bool is_main;
 
@@ -80,7 +80,7 @@ static void slower_way_is_told_once(void **state) {
   assert_non_null(strstr(warning, "127.0.0.1"));
   assert_non_null(strstr(warning, "shm"));
 
-  /* Required, it fails with the reason instead, and that is no downgrade. */
+  /* Required, it fails with the reason instead, and that is not a downgrade. */
   assert_int_not_equal(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_SHM, 0, &none), HMC_SUCCESS);
   assert_null(none);
   assert_string_not_equal(hmc_last_error(), "");

@@ -143,7 +143,7 @@ static void free_and_count(hmc_request_t *request, hmc_status_t status, void *us
 void callbacks_are_called_exactly_once(void **state) {
   enum { PUTS = 1000 };
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
   test_buffer_t local = near_make(pair, 64, false);
   for (int way = 0; way < 3; way++) {
     _Atomic uint32_t calls = 0;

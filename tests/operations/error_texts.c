@@ -72,11 +72,11 @@ void text_of_a_batch_has_its_size(void **state) {
   test_buffer_close(&local);
 }
 
-/* Gets from lent memory go another way than puts on shm. */
+/* Gets from registered memory go another way than puts on shm. */
 void text_explains_puts_and_gets(void **state) {
   context_pair_t *pair = *state;
   char text[4096];
-  far_t far = far_make(pair, (far_options_t){.name = "lent here", .size = 4 * KIB, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "lent here", .size = 4 * KIB, .registered = true});
   assert_success(hmc_peer_explain(pair->peer, text, sizeof text, NULL));
   const char *line = strstr(text, "'lent here'");
   assert_non_null(line);
@@ -85,7 +85,7 @@ void text_explains_puts_and_gets(void **state) {
   far_close(&far);
 }
 
-/* Who lends memory and unmaps it breaks his word; his peers learn of it before their deadline. */
+/* A program that registers memory and unmaps it breaks its word; its peers learn of it before their deadline. */
 void unmapped_memory_is_told_at_once(void **state) {
   context_pair_t *pair = *state;
   if (!stamp_is("tcp") && !stamp_is("shm")) return; /* elsewhere the processor itself looks there, and faults */

@@ -25,7 +25,7 @@ static void drain(int descriptor) {
 
 void event_descriptor_polls(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);
   int descriptor = -1, again = -1, other = -1;
@@ -37,8 +37,8 @@ void event_descriptor_polls(void **state) {
   assert_success(hmc_context_event_descriptor(pair->there, &other));
   assert_int_equal(descriptor, again);
   assert_int_not_equal(descriptor, other);
-  if (is_readable(descriptor, 20)) drain(descriptor); /* the put before may be told as late as now */
-  /* each way to an end is told, by every way that the bytes go */
+  if (is_readable(descriptor, 20)) drain(descriptor); /* the put before may be reported as late as now */
+  /* each way to an end is reported, by every way that the bytes go */
   hmc_remote_t *remotes[] = {far.remote, made.remote};
   for (size_t i = 0; i < 4; i++) {
     hmc_request_t *request = NULL;
@@ -81,7 +81,7 @@ void event_descriptor_polls(void **state) {
         left--;
       }
     }
-    while (is_readable(descriptor, 5)) /* told after they were seen */
+    while (is_readable(descriptor, 5)) /* reported after they were seen */
       drain(descriptor);
   }
   assert_false(is_readable(other, 0));
@@ -120,10 +120,10 @@ static void await_calls(_Atomic uint32_t *count, uint32_t wanted) {
 void callback_once_by_the_service_thread(void **state) {
   enum { KINDS = 10 };
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);
-  test_buffer_t got = near_make(pair, 2 * LENGTH, false); /* what is under way at the same time shares no bytes */
+  test_buffer_t got = near_make(pair, 2 * LENGTH, false); /* what is in progress at the same time shares no bytes */
   hmc_segment_t pieces[] = {{0, 0, 10}, {100, 100, 10}};
   hmc_batch_t *batch = NULL;
   distant_t distant;
@@ -206,7 +206,7 @@ static void run_on(hmc_request_t *request, hmc_status_t status, void *user) {
 
 void callback_starts_the_next(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);
   relay_t relay = {.local = &local, .remotes = {far.remote, made.remote}, .most = SANITIZED ? 300 : 2000};
@@ -232,7 +232,7 @@ static void on_promise(hmc_request_t *request, hmc_status_t status, void *user) 
   (void)request, (void)status;
   promise_t *promise = user;
   if (atomic_load(&promise->freed)) atomic_store(&promise->late, 1);
-  spin_ns(2000); /* whoever frees meanwhile has to wait for the end of it */
+  spin_ns(2000); /* a thread that frees meanwhile has to wait for the end of it */
   if (atomic_load(&promise->freed)) atomic_store(&promise->late, 1);
   atomic_fetch_add(&promise->calls, 1);
 }
@@ -241,7 +241,7 @@ static void on_promise(hmc_request_t *request, hmc_status_t status, void *user) 
 void callback_not_after_free(void **state) {
   context_pair_t *pair = *state;
   const size_t rounds = SANITIZED ? 1500 : 10000;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = 64});
   test_buffer_t local = near_make(pair, 64, false);
   promise_t *promises = calloc(rounds, sizeof *promises);
@@ -279,7 +279,7 @@ static void free_at_once(hmc_request_t *request, hmc_status_t status, void *user
 void callback_may_free(void **state) {
   context_pair_t *pair = *state;
   const uint32_t rounds = SANITIZED ? 500 : 3000;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);
   _Atomic uint32_t count = 0;
@@ -338,7 +338,7 @@ static void wait_inside(hmc_request_t *request, hmc_status_t status, void *user)
 /* Nobody else moves them on then. */
 void callback_waits_for_operations(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   test_buffer_t local = near_make(pair, 2 * LENGTH, false);
   bytes_fill(&local, 0, LENGTH, 0x77);
   for (int round = 0; round < (SANITIZED ? 5 : 30); round++) {
@@ -376,7 +376,7 @@ static void ask_inside(hmc_request_t *request, hmc_status_t status, void *user) 
 /* What the service thread would have to bring is refused, at once. */
 void callback_waits_for_nobody_else(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   test_buffer_t local = near_make(pair, LENGTH, false);
   inside_t inside = {.pair = pair, .local = &local, .remote = far.remote};
   run_inside(&inside, ask_inside);

@@ -129,7 +129,7 @@ typedef struct scene {
 static void scene_open(scene_t *scene) {
   context_pair_open(&scene->pair, NULL);
   scene->made = far_make(&scene->pair, (far_options_t){.name = "made", .size = 4 * SMALL_MAX});
-  scene->lent = far_make(&scene->pair, (far_options_t){.name = "lent", .size = 4 * SMALL_MAX, .lend = true});
+  scene->lent = far_make(&scene->pair, (far_options_t){.name = "lent", .size = 4 * SMALL_MAX, .registered = true});
   scene->local = near_make(&scene->pair, 4 * SMALL_MAX, false);
 }
 

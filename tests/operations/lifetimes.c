@@ -79,7 +79,7 @@ static uint64_t cpu_ms(void) {
          (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
 }
 
-/* Connected and closed by another context at once, again and again; whoever was handed out is gone soon, and what is
+/* Connected and closed by another context at once, again and again; a peer that was returned is gone soon, and what is
  * left costs nothing. */
 void peers_that_hang_up_at_once(void **state) {
   enum { PEERS = 60, REST_MS = 600 };

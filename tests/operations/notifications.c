@@ -23,9 +23,9 @@ void notification_after_data_and_signal(void **state) {
   context_pair_t *pair = *state;
   const uint64_t rounds = SANITIZED ? 60 : 300;
   static uint8_t sent[HMC_NOTIFICATION_MAX], got[HMC_NOTIFICATION_MAX + 8];
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = "noted", .size = ROOM, .lend = lend});
-    far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64, .lend = !lend});
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(pair, (far_options_t){.name = "noted", .size = ROOM, .registered = registered});
+    far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64, .registered = !registered});
     test_buffer_t local = near_make(pair, ROOM, false);
     for (uint64_t round = 1; round <= rounds; round++) {
       uint64_t length = mix(round) % (ROOM - 1024);
@@ -61,9 +61,9 @@ void notification_after_data_and_signal(void **state) {
 
 void notification_after_a_get(void **state) {
   context_pair_t *pair = *state;
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     const uint64_t length = MIB + 5;
-    far_t far = far_make(pair, (far_options_t){.name = "read", .size = length + 1024, .lend = lend});
+    far_t far = far_make(pair, (far_options_t){.name = "read", .size = length + 1024, .registered = registered});
     test_buffer_t local = near_make(pair, length + 1024, false);
     for (uint64_t round = 1; round <= (SANITIZED ? 5 : 20); round++) {
       hmc_operation_options_t options = {
@@ -89,7 +89,7 @@ void notification_after_a_get(void **state) {
 
 void notification_names_its_sender(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64, .registered = true});
   test_buffer_t local = near_make(pair, 64, false);
   hmc_peer_t *peers[3], *backs[3], *sender = NULL;
   hmc_remote_t *remotes[3];
@@ -166,7 +166,7 @@ void notification_stays_until_it_fits(void **state) {
 
 void notification_queue_has_a_limit(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 4096, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 4096, .registered = true});
   far_t words = far_make(pair, (far_options_t){.name = "words", .size = 64});
   test_buffer_t local = near_make(pair, 4096, false);
   hmc_request_t *requests[16];

@@ -40,7 +40,7 @@ static hmc_request_t *start_put(const test_buffer_t *local, hmc_remote_t *remote
   return request;
 }
 
-/* A peer comes, sends, and goes; each is told once and in that order. */
+/* A peer comes, sends, and goes; each is reported once and in that order. */
 void poll_tells_in_order(void **state) {
   context_pair_t *pair = *state;
   hmc_context_t *third = NULL;
@@ -81,7 +81,7 @@ void poll_tells_in_order(void **state) {
 void poll_gives_out_requests(void **state) {
   enum { REQUESTS = 100 };
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
   test_buffer_t local = near_make(pair, 64, false);
   hmc_request_t *requests[REQUESTS], *plain = NULL;
   hmc_event_t events[7] = {HMC_EVENT_INIT};
@@ -89,8 +89,8 @@ void poll_gives_out_requests(void **state) {
   size_t count = 0, all = 0;
   for (size_t i = 0; i < REQUESTS; i++) requests[i] = start_put(&local, far.remote, &seen[i]);
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 64, NULL, &plain));
-  assert_success(finish(plain));              /* has not asked to be told */
-  for (size_t i = 0; i < REQUESTS; i += 10) { /* freed: not given out */
+  assert_success(finish(plain));              /* has not asked for a report */
+  for (size_t i = 0; i < REQUESTS; i += 10) { /* freed: not returned */
     hmc_request_free(requests[i]);
     requests[i] = NULL;
   }

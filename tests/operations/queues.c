@@ -27,7 +27,7 @@ static uint64_t draw_length(uint64_t *random) {
   return number % 8 ? (number >> 8) % 600 : (number >> 8) % (100 * KIB);
 }
 
-/* Puts to places that do not overlap, from memory that is no region; gets back by another queue. */
+/* Puts to places that do not overlap, from memory that is not a region; gets back by another queue. */
 void queue_moves_any_memory(void **state) {
   context_pair_t *pair = *state;
   uint8_t *model = malloc(BYTES_SIZE), *seen = malloc(BYTES_SIZE);
@@ -35,9 +35,11 @@ void queue_moves_any_memory(void **state) {
   assert_non_null(model);
   assert_non_null(seen);
   hmc_queue_t *puts = queue_make(pair->here, 40, 0, 0), *gets = queue_make(pair->here, 0, 0, 0);
-  for (int lend = 0; lend < 2; lend++) {
-    far_t far = far_make(pair, (far_options_t){.name = lend ? "lent" : "made", .size = BYTES_SIZE, .lend = lend});
-    uint64_t random = (uint64_t)lend + 11;
+  for (int registered = 0; registered < 2; registered++) {
+    far_t far = far_make(
+        pair,
+        (far_options_t){.name = registered ? "registered" : "made", .size = BYTES_SIZE, .registered = registered});
+    uint64_t random = (uint64_t)registered + 11;
     for (int round = 0; round < rounds; round++) {
       for (size_t i = 0; i < BYTES_SIZE; i++) model[i] = (uint8_t)(mix(i + (uint64_t)round) >> 7);
       memset(seen, 0, BYTES_SIZE);
@@ -73,7 +75,7 @@ void queue_moves_any_memory(void **state) {
 void queue_copies_what_is_small(void **state) {
   context_pair_t *pair = *state;
   enum { PUTS = 100 };
-  far_t far = far_make(pair, (far_options_t){.name = "small", .size = PUTS * HMC_QUEUE_COPIED, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "small", .size = PUTS * HMC_QUEUE_COPIED, .registered = true});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint8_t bytes[HMC_QUEUE_COPIED];
   for (int i = 0; i < PUTS; i++) {
@@ -97,7 +99,7 @@ void queue_fetches_words(void **state) {
   uint64_t fetched[ADDS], word = 0;
   for (unsigned width = 1; width <= 8; width *= 2) {
     uint64_t mask = width == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * width) - 1;
-    far_t far = far_make(pair, (far_options_t){.name = "words", .size = 64, .lend = width & 5});
+    far_t far = far_make(pair, (far_options_t){.name = "words", .size = 64, .registered = width & 5});
     owner_fill(&far.place, 0, 64, 0);
     hmc_queue_t *queue = queue_make(pair->here, 64, 0, 0);
     memset(fetched, 0xff, sizeof fetched);
@@ -155,8 +157,8 @@ static void await_seen(watcher_t *watcher, uint64_t round) {
 /* Data of several puts, then a flag; `with_signal`: the last put's own. */
 static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool with_signal) {
   const uint64_t rounds = stamp_is_plain() ? 60 : 20, length = 256 * KIB;
-  far_t data = far_make(pair, (far_options_t){.name = "data", .size = length, .lend = lend_data});
-  far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .lend = lend_flag});
+  far_t data = far_make(pair, (far_options_t){.name = "data", .size = length, .registered = lend_data});
+  far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .registered = lend_flag});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint8_t *bytes = malloc(length);
   assert_non_null(bytes);
@@ -268,8 +270,8 @@ void queue_has_deadlines(void **state) {
 /* The first error counts, per peer; the others of the queue are not touched by it. */
 void queue_reports_the_first_error(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "short-lived", .size = 64, .lend = true});
-  far_t kept = far_make(pair, (far_options_t){.name = "kept", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "short-lived", .size = 64, .registered = true});
+  far_t kept = far_make(pair, (far_options_t){.name = "kept", .size = 64, .registered = true});
   distant_t distant;
   distant_start(&distant, pair);
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
@@ -311,7 +313,7 @@ static void *flush_all(void *argument) {
   return NULL;
 }
 
-/* A peer is closed while another thread flushes; and queues end with operations under way. */
+/* A peer is closed while another thread flushes; and queues end with operations in progress. */
 void queue_survives_its_peers(void **state) {
   enum { PEERS = 5 };
   context_pair_t *pair = *state;
@@ -347,7 +349,7 @@ void queue_survives_its_peers(void **state) {
   assert_success(add(queue, &distant));
   distant_continue(&distant);
   assert_success(hmc_queue_flush(queue, distant.peer, 0));
-  assert_success(add(queue, &distant)); /* the context ends with it under way */
+  assert_success(add(queue, &distant)); /* the context ends with it in progress */
   distant_end(&distant);
 }
 
@@ -401,8 +403,8 @@ void queue_notifies_after_all(void **state) {
   context_pair_t *pair = *state;
   enum { ROUNDS = 20 };
   const uint64_t length = 200 * KIB;
-  far_t far = far_make(pair, (far_options_t){.name = "noted", .size = length, .lend = true});
-  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = 64, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "noted", .size = length, .registered = true});
+  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = 64, .registered = true});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 2000);
   uint8_t *bytes = malloc(length), *large = malloc(HMC_NOTIFICATION_MAX);
   assert_non_null(bytes);

@@ -221,7 +221,7 @@ static uint64_t address_of(const test_buffer_t *place) {
 void find_by_address(void **state) {
   context_pair_t *pair = *state;
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
-  far_t own = far_make(pair, (far_options_t){.name = "own", .size = FAR_SIZE, .lend = true});
+  far_t own = far_make(pair, (far_options_t){.name = "own", .size = FAR_SIZE, .registered = true});
   test_buffer_t hidden;
   hmc_remote_t *remote = NULL, *again = NULL;
   uint64_t offset = 77, base = address_of(&far.place);

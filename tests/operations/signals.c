@@ -117,8 +117,8 @@ static hmc_status_t put_round(const test_buffer_t *local, hmc_remote_t *data, ui
 /* Data and word in regions that are reached in different ways. */
 static void signal_rounds(context_pair_t *pair, bool lend_data, bool lend_words) {
   const uint64_t rounds = SANITIZED ? 20 : stamp_is_plain() ? 60 : 25;
-  far_t data = far_make(pair, (far_options_t){.name = "data", .size = LARGE + 1024, .lend = lend_data});
-  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = lend_words});
+  far_t data = far_make(pair, (far_options_t){.name = "data", .size = LARGE + 1024, .registered = lend_data});
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = lend_words});
   test_buffer_t local = near_make(pair, LARGE + 1024, lend_words);
   watcher_t watcher = {.data = &data.place, .words = &words.place, .rounds = rounds};
   owner_frame_write(&data.place, 512, round_length(1), 99);
@@ -169,10 +169,10 @@ static void *erase_rounds(void *argument) {
 
 void signal_after_a_get(void **state) {
   context_pair_t *pair = *state;
-  for (int lend = 0; lend < 2; lend++) {
+  for (int registered = 0; registered < 2; registered++) {
     const uint64_t length = 2 * MIB + 77;
-    far_t data = far_make(pair, (far_options_t){.name = "data", .size = length + 1024, .lend = lend});
-    far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
+    far_t data = far_make(pair, (far_options_t){.name = "data", .size = length + 1024, .registered = registered});
+    far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = !registered});
     test_buffer_t local = near_make(pair, length + 1024, false);
     eraser_t eraser = {.data = &data.place,
                        .words = &words.place,
@@ -251,9 +251,9 @@ void signal_undone_when_refused(void **state) {
   far_close(&words);
 }
 
-static void undo_stale(context_pair_t *pair, bool lend, uint64_t length) {
-  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .lend = !lend});
-  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = length, .lend = lend});
+static void undo_stale(context_pair_t *pair, bool registered, uint64_t length) {
+  far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = !registered});
+  far_t gone = far_make(pair, (far_options_t){.name = "gone", .size = length, .registered = registered});
   test_buffer_t local = near_make(pair, length, false);
   hmc_segment_t pieces[] = {{0, 0, length / 2}, {length / 2 + 1, length / 2 + 1, 5}};
   hmc_batch_t *batch = NULL;
@@ -292,9 +292,9 @@ static void undo_stale(context_pair_t *pair, bool lend, uint64_t length) {
 }
 
 void signal_undone_when_stale(void **state) {
-  for (int lend = 0; lend < 2; lend++) {
-    undo_stale(*state, lend, 64);
-    undo_stale(*state, lend, 2 * MIB + 3);
+  for (int registered = 0; registered < 2; registered++) {
+    undo_stale(*state, registered, 64);
+    undo_stale(*state, registered, 2 * MIB + 3);
   }
 }
 
@@ -308,7 +308,7 @@ void signal_undone_when_cancelled(void **state) {
   context_pair_t pair;
   context_pair_open(&pair, narrow);
   far_t words = far_make(&pair, (far_options_t){.name = "words", .size = WORDS_SIZE});
-  far_t data = far_make(&pair, (far_options_t){.name = "data", .size = length, .lend = true});
+  far_t data = far_make(&pair, (far_options_t){.name = "data", .size = length, .registered = true});
   test_buffer_t local = near_make(&pair, length, false);
   uint64_t random = 7, cancelled = 0;
   for (int round = 1; round <= rounds; round++) {

@@ -1,4 +1,4 @@
-/* Counters and latencies say what happened, and whoever waits for a signal is told and does not spin. */
+/* Counters and latencies say what happened, and a thread that waits for a signal is woken and does not spin. */
 #include "suite.h"
 
 #include <pthread.h>
@@ -47,7 +47,7 @@ void stats_count_what_is_done(void **state) {
 /* Whatever the way: each operation is either this thread's, and not timed, or timed once. */
 void latencies_are_of_what_took_time(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "timed", .size = 4096, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "timed", .size = 4096, .registered = true});
   test_buffer_t local = near_make(pair, 4096, false);
   hmc_latency_t latency = HMC_LATENCY_INIT, part = HMC_LATENCY_INIT;
   for (unsigned i = 0; i < ROUNDS; i++) {
@@ -57,7 +57,7 @@ void latencies_are_of_what_took_time(void **state) {
     assert_success(finish(request));
   }
   assert_success(hmc_context_get_latency(pair->here, HMC_LATENCY_PUT, &latency));
-  assert_int_equal(latency.count, 2 * ROUNDS); /* lent memory: nobody's plain copy */
+  assert_int_equal(latency.count, 2 * ROUNDS); /* registered memory: nobody's plain copy */
   assert_true(latency.longest > 0 && latency.nanoseconds >= latency.longest);
   uint64_t median = hmc_latency_quantile(&latency, 0.5), late = hmc_latency_quantile(&latency, 0.99);
   assert_true(median > 0 && median <= late && late <= latency.longest);

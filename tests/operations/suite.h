@@ -61,13 +61,13 @@ typedef struct far_options {
   const char *name;
   uint64_t size;
   unsigned rights; /* 0: all */
-  bool lend;
+  bool registered;
 } far_options_t;
 far_t far_make(context_pair_t *pair, far_options_t options);
 void far_close(far_t *far);
 
 /* A local region of the stamp's memory. Asserts. */
-test_buffer_t near_make(context_pair_t *pair, uint64_t size, bool lend);
+test_buffer_t near_make(context_pair_t *pair, uint64_t size, bool registered);
 
 /* The owner's looks at what peers change meanwhile, and its own writes there. */
 uint64_t word_load(const test_buffer_t *place, uint64_t offset);
@@ -79,8 +79,8 @@ uint64_t owner_frame_check(const test_buffer_t *place, uint64_t offset, uint64_t
 
 /* ---- a distant end */
 
-/* A target process, connected to a pair's `here`, with a lent region "distant" in its place 0: atomics on that one
- * always need the target's service thread. */
+/* A target process, connected to a pair's `here`, with a registered region "distant" in its place 0: atomics on that
+ * one always need the target's service thread. */
 typedef struct distant {
   target_t target;
   hmc_peer_t *peer;

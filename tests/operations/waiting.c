@@ -22,7 +22,7 @@ static uint64_t distant_word(const distant_t *distant) {
 /* Which of several is named, and whose status. */
 void wait_in_order(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64 * KIB, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64 * KIB, .registered = true});
   test_buffer_t local = near_make(pair, 64 * KIB, false);
   hmc_request_t *requests[6] = {NULL}, *none[3] = {NULL};
   size_t index = 99, indices[6], done = 99;
@@ -233,7 +233,7 @@ static void *hurry_on(void *argument) {
 
 void deadline_of_a_moment(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "brief", .size = 4 * HURRY_LENGTH, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "brief", .size = 4 * HURRY_LENGTH, .registered = true});
   test_buffer_t local = near_make(pair, 4 * HURRY_LENGTH, false);
   hurry_t hurries[4];
   for (size_t i = 0; i < COUNT_OF(hurries); i++) {
@@ -258,9 +258,9 @@ void deadline_of_a_moment(void **state) {
 void flush_sees_everything(void **state) {
   context_pair_t *pair = *state;
   const uint64_t length = 70000;
-  far_t far = far_make(pair, (far_options_t){.name = "flushed", .size = FLUSHED * length, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "flushed", .size = FLUSHED * length, .registered = true});
   test_buffer_t local = near_make(pair, FLUSHED * length, false);
-  assert_success(hmc_peer_flush(pair->peer, 0)); /* nothing is under way */
+  assert_success(hmc_peer_flush(pair->peer, 0)); /* nothing is in progress */
   for (uint64_t round = 1; round <= 5; round++) {
     hmc_request_t *requests[FLUSHED];
     uint64_t here = 0;
@@ -308,7 +308,7 @@ void flush_has_a_deadline(void **state) {
   assert_status(hmc_peer_flush(distant.peer, 150), HMC_TIMEOUT);
   assert_took(start, 150, 150);
   assert_string_not_equal(hmc_last_error(), "");
-  assert_success(hmc_peer_flush(pair->peer, 0));             /* another peer's operations are no matter */
+  assert_success(hmc_peer_flush(pair->peer, 0));             /* another peer's operations do not matter */
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS); /* a flush ends nothing */
   waker_t waker = {.distant = &distant};
   assert_int_equal(pthread_create(&waker.thread, NULL, wake_later, &waker), 0);

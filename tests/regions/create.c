@@ -128,11 +128,11 @@ void create_lends_a_pointer(void **state) {
   context_pair_t *pair = *state;
   static uint8_t memory[2 * 4096];
   hmc_region_t *region;
-  hmc_region_options_t options = named("lent", sizeof memory);
+  hmc_region_options_t options = named("registered", sizeof memory);
   options.pointer = memory;
   assert_success(hmc_region_create(pair->there, &options, &region));
   assert_ptr_equal(hmc_region_pointer(region), memory);
-  check_word(pair, region, "lent", 128, 7);
+  check_word(pair, region, "registered", 128, 7);
   hmc_region_close(region);
 }
 

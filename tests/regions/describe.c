@@ -39,16 +39,16 @@ void descriptor_opens_a_region(void **state) {
   static uint8_t memory[4096];
   hmc_remote_t *remote;
   described_t owned = describe(pair->there, 64 * KIB, HMC_REMOTE_ALL, NULL);
-  described_t lent = describe(pair->there, sizeof memory, HMC_REMOTE_ALL, memory);
+  described_t registered = describe(pair->there, sizeof memory, HMC_REMOTE_ALL, memory);
   assert_success(hmc_remote_import(pair->peer, owned.bytes, owned.size, &remote));
   assert_int_equal(hmc_remote_size(remote), 64 * KIB);
   check(pair, remote, &owned, 11);
   hmc_remote_close(remote);
-  assert_success(hmc_remote_import(pair->peer, lent.bytes, lent.size, &remote));
-  check(pair, remote, &lent, 12);
+  assert_success(hmc_remote_import(pair->peer, registered.bytes, registered.size, &remote));
+  check(pair, remote, &registered, 12);
   hmc_remote_close(remote);
   hmc_region_close(owned.region);
-  hmc_region_close(lent.region);
+  hmc_region_close(registered.region);
 }
 
 void descriptor_of_many(void **state) {

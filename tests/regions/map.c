@@ -101,15 +101,15 @@ void map_of_a_part(void **state) {
 void map_refused(void **state) {
   context_pair_t *pair = *state;
   static uint8_t memory[4096];
-  hmc_region_t *region = make(pair, "whole", MIB, HMC_REMOTE_ALL), *lent;
-  hmc_remote_t *remote, *remote_lent;
+  hmc_region_t *region = make(pair, "whole", MIB, HMC_REMOTE_ALL), *registered;
+  hmc_remote_t *remote, *remote_registered;
   hmc_mapping_t *mapping = NULL;
   hmc_mapping_options_t options = HMC_MAPPING_OPTIONS_INIT;
   uint8_t *space = reserve(2 * MIB);
   munmap(space + MIB, PAGE); /* so that nothing follows */
-  assert_success(hmc_region_register(pair->there, memory, sizeof memory, "lent", HMC_REMOTE_ALL, &lent));
+  assert_success(hmc_region_register(pair->there, memory, sizeof memory, "registered", HMC_REMOTE_ALL, &registered));
   assert_success(hmc_remote_open(pair->peer, "whole", 0, &remote));
-  assert_success(hmc_remote_open(pair->peer, "lent", 0, &remote_lent));
+  assert_success(hmc_remote_open(pair->peer, "registered", 0, &remote_registered));
   assert_status(map(remote, MIB, 0, NULL, &mapping), HMC_OUT_OF_RANGE);
   assert_status(map(remote, PAGE, MIB, NULL, &mapping), HMC_OUT_OF_RANGE);
   options.flags = 1u << 30;
@@ -117,7 +117,7 @@ void map_refused(void **state) {
   options.flags = 0;
   options.size = 2;
   assert_status(hmc_remote_map_range(remote, &options, &mapping), HMC_INVALID_CONFIG);
-  assert_status(map(remote_lent, 0, 0, NULL, &mapping), HMC_UNSUPPORT);
+  assert_status(map(remote_registered, 0, 0, NULL, &mapping), HMC_UNSUPPORT);
   if (maps()) {
     assert_status(map(remote, 0, 0, space + 8, &mapping), HMC_INVALID_CONFIG);
     assert_status(map(remote, 8, 8, space, &mapping), HMC_INVALID_CONFIG);
@@ -129,7 +129,7 @@ void map_refused(void **state) {
   }
   assert_null(mapping);
   hmc_region_close(region);
-  hmc_region_close(lent);
+  hmc_region_close(registered);
   munmap(space, 2 * MIB);
 }
 

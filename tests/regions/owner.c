@@ -28,7 +28,7 @@ typedef struct hello {
 static int run(int socket) {
   static uint8_t memory[OWNER_BYTES];
   hmc_context_t *context;
-  hmc_region_t *region, *lent;
+  hmc_region_t *region, *registered;
   hello_t hello = {0};
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   options.bytes = OWNER_BYTES;
@@ -38,7 +38,7 @@ static int run(int socket) {
   if (hmc_context_create(NULL, &context) != HMC_SUCCESS ||
       hmc_context_listen(context, "127.0.0.1", 0, &hello.port) != HMC_SUCCESS ||
       hmc_region_create(context, &options, &region) != HMC_SUCCESS ||
-      hmc_region_register(context, memory, sizeof memory, "lent", HMC_REMOTE_ALL, &lent) != HMC_SUCCESS ||
+      hmc_region_register(context, memory, sizeof memory, "registered", HMC_REMOTE_ALL, &registered) != HMC_SUCCESS ||
       hmc_region_export(region, hello.descriptor, sizeof hello.descriptor, &hello.size) != HMC_SUCCESS) {
     fprintf(stderr, "owner: %s\n", hmc_last_error());
     return 1;

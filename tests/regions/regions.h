@@ -7,7 +7,7 @@
 
 #define PAGE UINT64_C(4096)
 
-/* An owner in another process: it has an allocated region of OWNER_BYTES, "owned", and one of its own memory, "lent". */
+/* An owner in another process: it has an allocated region of OWNER_BYTES, "owned", and one of its own memory, "registered". */
 #define OWNER_BYTES (4 * MIB)
 typedef struct owner {
   pid_t process;

@@ -1,4 +1,4 @@
-/* Puts into memory that its owner lends: over shm the owner's service thread reads them from this process. */
+/* Puts into memory that its owner has registered: over shm the owner's service thread reads them from this process. */
 #include "regions.h"
 
 #include <dirent.h>
@@ -14,7 +14,7 @@ void registered_puts_of_all_sizes(void **state) {
   const uint64_t room = 6 * MIB;
   const uint64_t sizes[] = {1,     7,         8,       64,  100,     4095,    4096,
                             65537, 256 * KIB, MIB - 1, MIB, MIB + 1, 3 * MIB, 5 * MIB + 3};
-  far_t far = far_make(pair, (far_options_t){.name = "lent", .size = room, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "registered", .size = room, .registered = true});
   test_buffer_t near = near_make(pair, room, true);
   for (size_t i = 0; i < COUNT_OF(sizes); i++) {
     uint64_t from = 3 * i, to = FRAME_GUARD + 5 * i, length = sizes[i];
@@ -34,7 +34,7 @@ void registered_puts_of_all_sizes(void **state) {
   test_buffer_close(&near);
 }
 
-enum { THREADS = 24, PUTS = 200 }; /* more than pulls are under way at a time */
+enum { THREADS = 24, PUTS = 200 }; /* more than pulls are in progress at a time */
 typedef struct putter {
   pthread_t thread;
   const test_buffer_t *near;
@@ -57,7 +57,7 @@ static void *run_putter(void *argument) {
 
 void registered_puts_of_many_threads(void **state) {
   context_pair_t *pair = *state;
-  far_t far = far_make(pair, (far_options_t){.name = "lent", .size = THREADS * PAGE, .lend = true});
+  far_t far = far_make(pair, (far_options_t){.name = "registered", .size = THREADS * PAGE, .registered = true});
   test_buffer_t near = near_make(pair, THREADS * PAGE, true);
   putter_t putters[THREADS];
   for (uint64_t i = 0; i < THREADS; i++) {
@@ -87,7 +87,7 @@ static void brief_open(brief_t *brief, const owner_t *owner, uint64_t timeout_ms
   options.timeout_ms = timeout_ms;
   assert_success(hmc_context_create(&options, &brief->context));
   assert_success(hmc_context_connect(brief->context, "127.0.0.1", owner->port, stamp.type, PATIENCE_MS, &brief->peer));
-  assert_success(hmc_remote_open(brief->peer, "lent", PATIENCE_MS, &brief->remote));
+  assert_success(hmc_remote_open(brief->peer, "registered", PATIENCE_MS, &brief->remote));
   assert_success(hmc_region_register(brief->context, brief->words, sizeof brief->words, NULL, 0, &brief->region));
 }
 
@@ -162,7 +162,7 @@ void registered_memory_that_is_unmapped(void **state) {
   assert_success(hmc_region_register(pair->there, theirs, room, "none", HMC_REMOTE_ALL, &far)); /* cannot be touched */
   assert_success(hmc_region_register(pair->here, ours, room, NULL, 0, &near));
   assert_success(hmc_remote_open(pair->peer, "none", 0, &remote));
-  far_t sound = far_make(pair, (far_options_t){.name = "sound", .size = room, .lend = true});
+  far_t sound = far_make(pair, (far_options_t){.name = "sound", .size = room, .registered = true});
   test_buffer_t local = near_make(pair, room, true);
   for (size_t i = 0; i < COUNT_OF(sizes); i++) {
     assert_status(hmc_put(local.region, 0, remote, 0, sizes[i]), HMC_STALE); /* the owner's is none */
@@ -205,7 +205,7 @@ void registered_puts_are_shared_by_copiers(void **state) {
   setenv("HMC_SERVICE_THREADS", "4", 1);
   owner_start(&owner, pair);
   unsetenv("HMC_SERVICE_THREADS");
-  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  assert_success(hmc_remote_open(owner.peer, "registered", 20000, &remote));
   test_buffer_t near = near_make(pair, OWNER_BYTES, true), back = near_make(pair, OWNER_BYTES, true);
   for (uint64_t round = 0; round < 20; round++) {
     uint64_t length = OWNER_BYTES - 2 * FRAME_GUARD - round;

@@ -1,5 +1,5 @@
-/* Requests and batches to and from memory that its owner lends: over shm they go as blocking puts and gets do, without a
- * socket, by threads of the context. */
+/* Requests and batches to and from memory that its owner has registered: over shm they go as blocking puts and gets do,
+ * without a socket, by threads of the context. */
 #include "regions.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static void scene_open(scene_t *scene, context_pair_t *pair) {
     uint64_t back = PIECES - 1 - i;
     pieces[i] = (hmc_segment_t){i * STRIDE + 1, back * STRIDE + 3, i % 2 ? PAGE : 1 + i};
   }
-  scene->far = far_make(pair, (far_options_t){.name = "lent", .size = ROOM, .lend = true});
+  scene->far = far_make(pair, (far_options_t){.name = "registered", .size = ROOM, .registered = true});
   scene->near = near_make(pair, ROOM, true);
   assert_success(hmc_batch_create(scene->near.region, scene->far.remote, pieces, PIECES, &scene->batch));
   scene->files = open_files();
@@ -172,7 +172,7 @@ void registered_requests_end_though_the_owner_stands(void **state) {
   hmc_operation_options_t brief = HMC_OPERATION_OPTIONS_INIT;
   brief.timeout_ms = 300;
   owner_start(&owner, pair);
-  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  assert_success(hmc_remote_open(owner.peer, "registered", 20000, &remote));
   test_buffer_t near = near_make(pair, OWNER_BYTES, true);
   assert_success(hmc_put_nb(near.region, 0, remote, 0, OWNER_BYTES, NULL, &requests[0]));
   assert_success(hmc_request_wait(requests[0]));
@@ -204,7 +204,7 @@ void registered_requests_end_with_their_peer(void **state) {
   hmc_remote_t *remote;
   hmc_request_t *request;
   owner_start(&owner, pair);
-  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  assert_success(hmc_remote_open(owner.peer, "registered", 20000, &remote));
   test_buffer_t near = near_make(pair, OWNER_BYTES, true);
   owner_stop(&owner);
   assert_success(hmc_put_nb(near.region, 0, remote, 0, OWNER_BYTES, NULL, &request));
@@ -253,7 +253,7 @@ void registered_queues_end_with_their_peer(void **state) {
   uint8_t *bytes = calloc(1, OWNER_BYTES);
   assert_non_null(bytes);
   owner_start(&owner, pair);
-  assert_success(hmc_remote_open(owner.peer, "lent", 20000, &remote));
+  assert_success(hmc_remote_open(owner.peer, "registered", 20000, &remote));
   assert_success(hmc_queue_create(pair->here, NULL, &queue));
   assert_success(hmc_queue_create(pair->here, NULL, &left));
   owner_stop(&owner);

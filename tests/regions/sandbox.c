@@ -51,7 +51,7 @@ static bool forbid(const int *calls, size_t count) {
 
 static bool hide_proc(void) {
   if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
-    /* Where not even that is allowed, opening files is: the next best is no descriptor of processes. */
+    /* Where not even that is allowed, opening files is: the next best is to have no descriptor of processes. */
     const int calls[] = {SYS_pidfd_open};
     return forbid(calls, COUNT_OF(calls));
   }
@@ -85,7 +85,7 @@ static int exchange_with(hmc_region_t *local, hmc_remote_t *remote, uint8_t valu
   return 0;
 }
 
-static int use(uint8_t *lent) {
+static int use(uint8_t *registered) {
   hmc_context_t *here, *there;
   hmc_peer_t *peer, *back;
   hmc_region_t *owned, *given, *local, *read_only;
@@ -99,11 +99,11 @@ static int use(uint8_t *lent) {
   CHECK(hmc_context_accept(there, 0, &back));
   CHECK(hmc_region_allocate(there, host, BYTES, "owned", HMC_REMOTE_ALL, &owned));
   CHECK(hmc_region_allocate(there, host, BYTES, "read-only", HMC_REMOTE_READ, &read_only));
-  CHECK(hmc_region_register(there, lent, BYTES, "lent", HMC_REMOTE_ALL, &given));
+  CHECK(hmc_region_register(there, registered, BYTES, "registered", HMC_REMOTE_ALL, &given));
   CHECK(hmc_region_allocate(here, host, BYTES, NULL, 0, &local));
   CHECK(hmc_remote_open(peer, "owned", 0, &remote));
   if (exchange_with(local, remote, 1)) return 1;
-  CHECK(hmc_remote_open(peer, "lent", 0, &remote));
+  CHECK(hmc_remote_open(peer, "registered", 0, &remote));
   if (exchange_with(local, remote, 2)) return 1;
   CHECK(hmc_remote_open(peer, "read-only", 0, &remote));
   CHECK(hmc_get(local, 0, remote, 0, BYTES));
@@ -113,12 +113,12 @@ static int use(uint8_t *lent) {
 }
 
 static int run(const char *what) {
-  static uint8_t lent[BYTES];
+  static uint8_t registered[BYTES];
   if (!take_away(what)) {
     fprintf(stderr, "failed: taking away %s: %s\n", what, strerror(errno));
     return 1;
   }
-  return use(lent) || use(lent); /* the second time says nothing that the first has said */
+  return use(registered) || use(registered); /* the second time says nothing that the first has said */
 }
 
 /* ---- the test ---------------------------------------------------------------------------------------------------- */
