@@ -153,7 +153,7 @@ static void test_second_generation(Process &server) {
   CHECK_OK(buffer->readToCpu(bytes.data(), bytes.size(), SIZE - 101));
   CHECK(bytes[0] == 'd' && std::string(&bytes[1], 100) == std::string(100, 'c'));
 
-  /* Connecting again to where one is connected is no second connection. */
+  /* Connecting again to where one is connected is not a second connection. */
   CHECK_OK(comm.connectTo(LOOPBACK, ports.data));
   CHECK_OK(comm.disConnect(LOOPBACK, ports.data, connection));
   CHECK_STATUS(comm.checkConn(LOOPBACK), status_t::NOT_FOUND);
@@ -332,7 +332,8 @@ static void test_threads(Process &server) {
   server.join();
 }
 
-/* Hanging up ends what is in flight, for who waits already and for who comes later. A mapped put is through at once. */
+/* Hanging up ends what is in flight: of a thread that waits already, and of one that comes later. A mapped put is
+ * through at once. */
 static void test_hang_up_in_flight(Process &server) {
   server.start();
   uint16_t port = server.receive<uint16_t>();

@@ -80,7 +80,7 @@ static Couple early("early");
 
 /* ---- cases */
 
-/* The program has used OpenSSL before HMC, which adds itself later and so is told earlier of the end. */
+/* The program has used OpenSSL before HMC, which adds itself later and so hears earlier of the end. */
 static void use_openssl() {
   CHECK(OPENSSL_init_ssl(0, nullptr) == 1);
   CHECK(OPENSSL_atexit(note_end) == 1);

@@ -1,4 +1,4 @@
-/* Connections by the hundred: all that know the secret get in, whoever else stands at the door.
+/* Connections by the hundred: all that know the secret get in, no matter who else connects.
  *
  * The diallers are processes of their own, with a thread per connection, so that all begin at the same moment. */
 #include "suite.h"

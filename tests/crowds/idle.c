@@ -43,7 +43,7 @@ static void *connect_some(void *argument) {
   return NULL;
 }
 
-/* A dialling process: connects, says so, rests until it is told to go on, and then every peer adds 1. */
+/* A dialling process: connects, says so, rests until it is asked to go on, and then every peer adds 1. */
 static int dial(uint16_t port, uint32_t count, int up, int go) {
   dialler_t dialler = {.port = port, .count = count, .remotes = calloc(count, sizeof(*dialler.remotes))};
   pthread_t threads[THREADS];

@@ -80,8 +80,8 @@ void a_hundred_thousand_regions(void **state) {
   pair_close(&pair);
 }
 
-/* Readers of lent memory copy by themselves where they can. Those that are stopped in the middle of a copy cost the
- * owner one second together, not one each; the others cost nothing. */
+/* Readers of registered memory copy by themselves where they can. Those that are stopped in the middle of a copy cost
+ * the owner one second together, not one each; the others cost nothing. */
 void closing_under_readers_that_stand_still(void **state) {
   (void)state;
   enum { READERS = 12, SIZE = 4 << 20, REST_MS = 300 };

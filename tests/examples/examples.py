@@ -23,7 +23,7 @@ EXPECTED = {
 
 
 def await_sleep(process):
-    """Waits until its main thread sleeps: then it accepts. Who came and went before that would not be handed out."""
+    """Waits until its main thread sleeps: then it accepts. Who came and went before that would not be returned."""
     while process.poll() is None:
         with open(f"/proc/{process.pid}/stat", encoding="ascii", errors="replace") as file:
             if file.read().rsplit(")", 1)[1].split()[0] == "S":

@@ -54,7 +54,7 @@ void nobody_listens(void **state) {
   close(foreign);
 }
 
-/* An IPv6 address and a port are told apart, whether or not this machine has IPv6. */
+/* An IPv6 address and a port are distinguished, whether or not this machine has IPv6. */
 void addresses_are_bracketed(void **state) {
   scene_t *scene = *state;
   hmc_peer_t *peer = NULL;
@@ -104,7 +104,7 @@ void listener_never_answers(void **state) {
   close(foreign);
 }
 
-/* ---- a listener that is no HMC ----------------------------------------------------------------------------------- */
+/* ---- a listener that is not HMC ---------------------------------------------------------------------------------- */
 
 typedef struct answerer {
   pthread_t thread;

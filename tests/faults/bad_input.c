@@ -62,7 +62,7 @@ void ranges_are_checked(void **state) {
                                                 .memory = cpu,
                                                 .length = THERE_SIZE,
                                                 .rights = HMC_REMOTE_ALL,
-                                                .lend = true,
+                                                .registered = true,
                                                 .text = "odd"});
   assert_success(hmc_remote_open(scene->subject.peer, "odd", 0, &remote));
   command_t write = {.verb = VERB_FRAME_WRITE, .slot = 1, .length = THERE_SIZE, .value = 1};

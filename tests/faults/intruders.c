@@ -1,4 +1,4 @@
-/* Whoever reaches the port without the secret gets nothing and disturbs nobody. */
+/* One who reaches the port without the secret gets nothing and disturbs nobody. */
 #include "suite.h"
 
 #include <arpa/inet.h>

@@ -134,7 +134,7 @@ void stopped_waits_of_all_kinds_end(void **state) {
   expect_recovery(scene);
 }
 
-/* Starting is no waiting, also for the first operation on a connection. */
+/* Starting does not wait, also for the first operation on a connection. */
 void stopped_peer_does_not_hold_a_start(void **state) {
   scene_t *scene = *state;
   const hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 2 * SLACK_MS};

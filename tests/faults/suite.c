@@ -22,7 +22,7 @@ void side_start(side_t *side, uint16_t port, uint64_t size, const char *const *v
                                        .memory = stamp.memory,
                                        .length = size,
                                        .rights = HMC_REMOTE_ALL,
-                                       .lend = stamp.lend,
+                                       .registered = stamp.registered,
                                        .text = "region"});
 }
 
@@ -140,7 +140,7 @@ static int open_scene(void **state) {
   *state = scene;
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS}, &scene->context));
-  assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.lend));
+  assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.registered));
   side_start(&scene->subject, 0, REGION_SIZE, NULL);
   side_start(&scene->bystander, 0, REGION_SIZE, NULL);
   side_join(scene, &scene->subject);
@@ -170,7 +170,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   setenv("HMC_LOG", "error", 1); /* what goes wrong here is meant to */
-  stamp.lend = strcmp(argv[1], "shm_staged") == 0;
+  stamp.registered = strcmp(argv[1], "shm_staged") == 0;
   stamp.maps = strcmp(argv[1], "shm") == 0 && stamp.memory.kind == HMC_MEMORY_CPU;
   stamp.direct = strcmp(argv[1], "shm") == 0 || stamp.type == HMC_CONNECTION_RDMA;
   if (argc >= 3) cmocka_set_test_filter(argv[2]);

@@ -18,11 +18,11 @@
 enum { OLD = 0x11, NEW = 0x22, REFILL = 0xee };
 
 /* The transport of this run. `direct`: puts and gets need nothing from the target's process, not even that it runs; the
- * regions are lent where that makes them go the other way. `maps`: they are copies by the calling thread, too. */
+ * regions are registered where that makes them go the other way. `maps`: they are copies by the calling thread, too. */
 extern struct fault_stamp {
   hmc_memory_t memory; /* of the targets */
   hmc_connection_type_t type;
-  bool lend, direct, maps;
+  bool registered, direct, maps;
 } stamp;
 
 #define REGION_SIZE (24 * MIB)

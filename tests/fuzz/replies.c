@@ -1,5 +1,5 @@
-/* An authenticated peer's replies: operations of all kinds are under way, the input is what the peer answers, and which
- * of them are cancelled meanwhile. Each ends exactly once, and gets touch nothing but their own bytes. */
+/* An authenticated peer's replies: operations of all kinds are in progress, the input is what the peer answers, and
+ * which of them are cancelled meanwhile. Each ends exactly once, and gets touch nothing but their own bytes. */
 #include "fuzz.h"
 
 #include "../../src/transport/stream/stream_fixture.h"

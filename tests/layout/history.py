@@ -24,7 +24,7 @@ LINES_MOST = 500
 # What is not written by hand, or is text and not code.
 NOT_CODE = re.compile(r"\.(md|svg|txt|json|run|seed|bin)$|^(LICENSE|docs/|man/|tests/compatibility/|tests/fuzz/corpus/)")
 
-# First words that are no commands, by their form or by what they are.
+# First words that are not commands, by their form or by what they are.
 NO_COMMAND = re.compile(r"(?i)(the|an?|one|this|that|some|now|no|not|all|more|new|its?|we|\w+ing|\w+ed|"
                         r"(add|fixe|make|remove|use|change|move|update|give|let|say|allow|keep|check|test)s)$")
 COMMANDS = {"bring", "embed", "exceed", "feed", "need", "ping", "proceed", "seed", "shed", "shred", "speed", "spring",

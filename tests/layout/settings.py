@@ -2,8 +2,8 @@
 
 usage: settings.py ROOT HMC_INFO [--write]
 
---write puts the table into the page, for who has changed a setting. Variables that the source reads without the table
-are faults, too. The faces are libraries of their own: what they read is on their own pages.
+--write puts the table into the page; run it after a change of a setting. Variables that the source reads without the
+table are faults, too. The faces are libraries of their own: what they read is on their own pages.
 """
 
 import json

@@ -1,5 +1,5 @@
 /* A holder of leases in a process of its own: this program again, started with "holder", a socket, a port and a
- * connection type. It is no honest one: it never looks at a status and goes on under leases that are over. */
+ * connection type. It is not an honest one: it never looks at a status and goes on under leases that are over. */
 #include "leases.h"
 
 #include <errno.h>
@@ -47,7 +47,7 @@ static void go_on(flight_t *flights, hmc_remote_t *pages, const task_t *task) {
   }
 }
 
-/* The bytes of a task must be those of its value: nothing of the one before is under way from here. */
+/* The bytes of a task must be those of its value: nothing of the one before is in progress from here. */
 static void change(flight_t *flights, const task_t *task) {
   for (size_t i = 0; i < FLIGHTS; i++) {
     hmc_request_free(flights[i].request); /* cancels it */

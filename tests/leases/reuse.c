@@ -41,7 +41,7 @@ static void assert_quiet(const pages_t *pages, uint64_t page) {
     assert_int_equal(owner_others(&pages->place, page * PAGE_BYTES, PAGE_BYTES, OWN, OWN), 0);
 }
 
-/* Bytes of the holder have come to the page: a transfer is under way, or was. */
+/* Bytes of the holder have come to the page: a transfer is in progress, or was. */
 static void await_bytes(const pages_t *pages, uint64_t page, uint8_t value) {
   for (uint64_t limit = now_ms() + PATIENCE_MS; now_ms() < limit;)
     if (owner_others(&pages->place, page * PAGE_BYTES, 8, value, value) < 8) return;

@@ -77,8 +77,8 @@ board_status_t board_host_unregister(void *pointer);
 bool board_find(const void *pointer, board_range_t *range);
 void board_usage(int device, size_t *free_bytes, size_t *total_bytes);
 
-/* The bytes of device memory, for what plays a kernel; NULL where [pointer, pointer + size) is not all reachable from
- * `device`. Valid while the allocation lives. */
+/* The bytes of device memory. What plays a kernel uses them; NULL where [pointer, pointer + size) is not all reachable
+ * from `device`. Valid while the allocation lives. */
 uint8_t *board_bytes(int device, const void *pointer, size_t size);
 
 /* ---- peers: devices that reach each other's memory, unless HMC_LOOKALIKE_LONE is set */

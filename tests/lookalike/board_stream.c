@@ -34,7 +34,7 @@ struct board_stream {
   pthread_mutex_t lock;
   work_t *first, **last;
   uint64_t queued, done, asked; /* asked: what was queued when somebody last heard "not yet" */
-  board_status_t failed;        /* the first failure of its work, told once */
+  board_status_t failed;        /* the first failure of its work, reported once */
   _Atomic int references;
 };
 

@@ -95,7 +95,7 @@ void a_port_that_is_down(void **state) {
   assert_true(pattern_is(scene->far, 0, (uint64_t)MANY * PIECE, 7));
 }
 
-/* What a device needs cannot be pinned: that is no reason for AUTO to give up, and says what to do. */
+/* What a device needs cannot be pinned: AUTO goes on, and says what to do. */
 void no_allowance_to_pin(void **state) {
   scene_t *scene = *state;
   nic_refuse_memory(true);
@@ -279,7 +279,7 @@ void a_closed_region_is_stale(void **state) {
     hmc_request_free(get);
     hmc_request_free(other);
     former = remote;
-    region = lend(scene, lent, sizeof lent, &remote); /* made anew, it is another one */
+    region = lend(scene, lent, sizeof lent, &remote); /* made again, it is another one */
     assert_status(hmc_put(scene->local, 0, former, 0, 8), HMC_STALE);
     assert_success(hmc_put(scene->local, 0, remote, 0, 8));
     hmc_remote_close(former);

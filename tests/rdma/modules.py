@@ -1,4 +1,4 @@
-"""Checks what a program is told about a transport module that is missing or unfit, and that it works without.
+"""Checks what a program learns about a transport module that is missing or unfit, and that it works without.
 
 usage: modules.py HMC_INFO ODD_MODULES_FOLDER
 """

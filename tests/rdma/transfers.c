@@ -105,8 +105,8 @@ void many_in_flight_are_signalled_sparingly(void **state) {
   hmc_batch_free(batch);
 }
 
-/* A thread that waits for its own put polls: nobody is told, nobody else wakes up. Where it loses its processor for
- * longer than the service thread leaves such a thread alone, that one takes over, and is told; so not each time. */
+/* A thread that waits for its own put polls: nobody is informed, nobody else wakes up. Where it loses its processor for
+ * longer than the service thread leaves such a thread alone, that one takes over, and is informed; so not each time. */
 void blocking_puts_wake_nobody(void **state) {
   scene_t *scene = *state;
   setenv("HMC_SPIN", "5s", 1); /* so that the wait never sleeps */

@@ -1,4 +1,4 @@
-/* What hmcrun and the other launchers are tried with: prints, exits, dies, waits, as it is told by its argument. */
+/* What hmcrun and the other launchers are tried with: prints, exits, dies, waits, as its argument says. */
 #include "check.h"
 
 #include <signal.h>

@@ -94,7 +94,7 @@ static void test_many(void) {
   shmem_team_t all[300];
   int made = 0;
   while (made < 300 && shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, &all[made]) == 0) made++;
-  CHECK(made >= 200 && made < 300); /* the places are used up: all PEs are told so */
+  CHECK(made >= 200 && made < 300); /* the places are used up: all PEs learn of it */
   while (made > 0) shmem_team_destroy(all[--made]);
   CHECK(total(SHMEM_TEAM_WORLD) == (long)n * (n - 1) / 2);
 }

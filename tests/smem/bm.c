@@ -278,7 +278,7 @@ static int who_leaves_is_not_read(void) {
   fence();
   ANSWERS(0, copy(pool, host_of(pool, 1), bytes, 1000, SMEMB_COPY_G2H));
   CHECK(is_filled(bytes, 1000, 77));
-  /* One that has joined again is reached by the first copy, whether the store has told of it here or not. */
+  /* One that has joined again is reached by the first copy, whether the store has reported it here or not. */
   for (uint64_t round = 100; round < 120; round++) {
     fence();
     if (my_rank == 1) {

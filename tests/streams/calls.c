@@ -19,7 +19,7 @@ void calls_return_before_the_bytes_are_gone(void **state) {
   (void)state;
   context_pair_t pair;
   context_pair_open(&pair, NULL);
-  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .lend = false});
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .registered = false});
   test_buffer_t local = near_make(&pair, LARGE, false);
   bytes_fill(&local, 0, LARGE, 7);
   bytes_fill(&far.place, 0, LARGE, 0);
@@ -43,7 +43,7 @@ void calls_cancel_large_transfers(void **state) {
   (void)state;
   context_pair_t pair;
   context_pair_open(&pair, NULL);
-  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .lend = false});
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = LARGE, .registered = false});
   test_buffer_t local = near_make(&pair, LARGE, false);
   for (int i = 0; i < 6; i++) {
     hmc_request_t *request = NULL;
@@ -72,7 +72,7 @@ void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   hmc_request_t *cut = NULL, *request = NULL;
   hmc_operation_options_t hasty = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 100};
   context_pair_open(&pair, (const char *const[]){"HMC_TCP_STREAMS", "4", NULL});
-  far_t far = far_make(&pair, (far_options_t){.name = "healthy", .size = MIB, .lend = true});
+  far_t far = far_make(&pair, (far_options_t){.name = "healthy", .size = MIB, .registered = true});
   distant_start(&distant, &pair);
   test_buffer_t local = near_make(&pair, DISTANT_SIZE, true);
   distant_stop(&distant);
@@ -144,7 +144,7 @@ void calls_on_one_processor_do_not_poll(void **state) {
     if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
   assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* what is started from here on has it, too */
   context_pair_open(&pair, (const char *const[]){"HMC_SPIN", "10ms", NULL});
-  far_t far = far_make(&pair, (far_options_t){.name = "near", .size = MIB, .lend = true});
+  far_t far = far_make(&pair, (far_options_t){.name = "near", .size = MIB, .registered = true});
   test_buffer_t local = near_make(&pair, MIB, true);
   sleep_ms(250); /* what was seen of the processors before is forgotten */
   struct timespec before, after;

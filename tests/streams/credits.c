@@ -1,4 +1,4 @@
-/* Full sockets: both ends ask much of each other through narrow buffers, and both keep reading. What is under way is
+/* Full sockets: both ends ask much of each other through narrow buffers, and both keep reading. What is in progress is
  * bounded by credits: a peer that asked for more would be no longer read from, and its window updates with it. */
 #include "suite.h"
 
@@ -67,7 +67,7 @@ void credits_bound_a_batch_of_pieces(void **state) {
   static hmc_segment_t pieces[PIECES];
   context_pair_t pair;
   context_pair_open(&pair, (const char *const[]){"HMC_TCP_BUFFER", "16K", NULL});
-  far_t far = far_make(&pair, (far_options_t){.name = "pieces", .size = PIECES * PIECE * 2, .lend = true});
+  far_t far = far_make(&pair, (far_options_t){.name = "pieces", .size = PIECES * PIECE * 2, .registered = true});
   test_buffer_t local = near_make(&pair, PIECES * PIECE * 2, true);
   for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * PIECE * 2, i * PIECE * 2, PIECE};
   owner_fill(&far.place, 0, far.place.size, 5);

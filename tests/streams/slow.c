@@ -1,4 +1,4 @@
-/* A program that does not read is no host that is gone: however long it stands still, its peers wait, and what they
+/* A program that does not read is not a host that is gone: however long it stands still, its peers wait, and what they
  * asked for comes when it goes on. A host that is gone is named with the setting that decided it (tests/vm/network looks
  * at real ones). */
 #include "suite.h"
@@ -13,7 +13,7 @@
 
 static const char *const impatient[] = {"HMC_PEER_TIMEOUT", "1s", NULL};
 
-/* The target stands for a multiple of HMC_PEER_TIMEOUT, its windows shut, while a put and a get are under way. */
+/* The target stands for a multiple of HMC_PEER_TIMEOUT, its windows shut, while a put and a get are in progress. */
 void slow_peer_outlives_the_peer_timeout(void **state) {
   (void)state;
   context_pair_t pair;
@@ -46,7 +46,7 @@ void slow_rest_after_a_cancelled_get(void **state) {
   (void)state;
   context_pair_t pair;
   context_pair_open(&pair, impatient);
-  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = 32 * MIB, .lend = true});
+  far_t far = far_make(&pair, (far_options_t){.name = "large", .size = 32 * MIB, .registered = true});
   test_buffer_t local = near_make(&pair, 32 * MIB, true);
   for (int i = 0; i < 4; i++) {
     hmc_request_t *request = NULL;

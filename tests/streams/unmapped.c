@@ -1,5 +1,5 @@
-/* Memory that is unmapped while it is lent: the operation that meets it ends with a status, at either end. The peer stays,
- * what was under way beside it succeeds, and nobody dies. */
+/* Memory that is unmapped while it is registered: the operation that meets it ends with a status, at either end. The peer
+ * stays, what was in progress beside it succeeds, and nobody dies. */
 #include "suite.h"
 
 #include <string.h>
@@ -13,7 +13,7 @@ typedef struct lent {
   hmc_region_t *region;
 } lent_t;
 
-static lent_t lend(hmc_context_t *context, const char *name) {
+static lent_t registered(hmc_context_t *context, const char *name) {
   lent_t lent = {mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), NULL};
   assert_true(lent.memory != MAP_FAILED);
   memset(lent.memory, 3, SIZE);
@@ -56,8 +56,8 @@ static void move_around(context_pair_t *pair, const lent_t *lent, far_t *far, bo
 static void try_source_or_sink(bool put) {
   context_pair_t pair;
   context_pair_open(&pair, NULL);
-  far_t far = far_make(&pair, (far_options_t){.name = "far", .size = SIZE, .lend = true});
-  lent_t lent = lend(pair.here, NULL);
+  far_t far = far_make(&pair, (far_options_t){.name = "far", .size = SIZE, .registered = true});
+  lent_t lent = registered(pair.here, NULL);
   unmap(&lent);
   move_around(&pair, &lent, &far, put, 0);
   if (!put) move_around(&pair, &lent, &far, put, HMC_OPERATION_CHECKSUM);
@@ -81,8 +81,8 @@ void unmapped_region_ends_the_operation(void **state) {
   context_pair_t pair;
   hmc_remote_t *remote = NULL;
   context_pair_open(&pair, NULL);
-  lent_t lent = lend(pair.there, "lent");
-  assert_success(hmc_remote_open(pair.peer, "lent", 0, &remote));
+  lent_t lent = registered(pair.there, "registered");
+  assert_success(hmc_remote_open(pair.peer, "registered", 0, &remote));
   test_buffer_t local = near_make(&pair, SIZE, false);
   unmap(&lent);
   for (size_t i = 0; i < COUNT_OF(ranges); i++) {

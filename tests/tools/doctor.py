@@ -19,7 +19,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def lose_capability(number):
-    """From the next exec on, for whoever starts as root; others have none."""
+    """From the next exec on, for the one who starts as root; others have none."""
     if os.geteuid() == 0 and LIBC.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
         os._exit(99)
 

@@ -107,7 +107,7 @@ class Perf(ProgramTest):
     def test_time(self):
         out, _ = self.run_program("--self", "--size", "8", "--seconds", "0.2", "--format", "json")
         self.assertGreaterEqual(json.loads(out)["seconds"], 0.19)
-        self.assertLess(json.loads(out)["seconds"], 5)  # a busy machine comes back late; no --seconds at all is told, too
+        self.assertLess(json.loads(out)["seconds"], 5)  # a busy machine comes back late; without --seconds it is reported, too
 
     def test_text_and_csv(self):
         out, _ = self.run_program("--self", "--size", "8,16", *SHORT)

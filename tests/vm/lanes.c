@@ -1,7 +1,7 @@
 /* What type ucx does by its lanes, the RDMA of src/transport/ucx/lane.h: that large blocks go by them, and what becomes
  * of operations when a region closes under them, when they are cancelled, and when the peer stops or dies. Runs in the
  * virtual machine only. This side is on rxe1, where nobody else sends anything, so that its counters are ours, and the
- * target on rxe0: they are as fast as the cable lets them be, and some tests make it slow to find work under way.
+ * target on rxe0: they are as fast as the cable lets them be, and some tests make it slow to find work in progress.
  *
  *   lanes [PATTERN]      tests by name, with * and ? */
 #include <setjmp.h>
@@ -67,7 +67,7 @@ static void await_lane(scene_t *scene) {
 
 static void place_at_target(scene_t *scene, uint32_t slot, const char *name, hmc_remote_t **remote) {
   command_t command = {.verb = VERB_PLACE, .slot = slot, .memory = cpu, .length = ROOM, .rights = HMC_REMOTE_ALL};
-  command.lend = true;
+  command.registered = true;
   snprintf(command.text, sizeof command.text, "%s", name);
   target_do(&scene->target, command);
   assert_success(hmc_remote_open(scene->peer, name, 0, remote));
@@ -313,7 +313,7 @@ static void close_under_way(scene_t *scene, uint64_t after) {
   target_do(&scene->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = 1});
 }
 
-/* Whether the device meets a block under way when the region closes is chance: until it has done so twice. */
+/* Whether the device meets a block in progress when the region closes is chance: until it has done so twice. */
 static void a_region_closes_under_way(void **state) {
   scene_t *scene = *state;
   uint64_t before = atomic_load(&broken);

@@ -59,7 +59,7 @@ static int open_with(void **state, const char *const *setting, const char *here,
   target_do(&wire.target, (command_t){.verb = VERB_CREATE, .timeout_ms = DEADLINE_MS});
   wire.port = (uint16_t)target_do(&wire.target, (command_t){.verb = VERB_LISTEN, .text = "127.0.0.1"});
   command_t region = {
-      .verb = VERB_PLACE, .memory = cpu, .length = SIZE, .rights = HMC_REMOTE_ALL, .lend = true, .text = "far"};
+      .verb = VERB_PLACE, .memory = cpu, .length = SIZE, .rights = HMC_REMOTE_ALL, .registered = true, .text = "far"};
   target_do(&wire.target, region);
   target_do(&wire.target, (command_t){.verb = VERB_FRAME_WRITE, .length = SIZE, .value = 0});
   setenv(setting[0], here, 1);

@@ -294,7 +294,7 @@ LOOKALIKE_API CUresult cuMemHostUnregister(void *pointer) {
   return board_host_unregister(pointer) == BOARD_OK ? CUDA_SUCCESS : CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED;
 }
 
-/* What is no memory of the driver's has zeros for attributes, as the manual has it. */
+/* What is not memory of the driver's has zeros for attributes, as the manual has it. */
 LOOKALIKE_API CUresult cuPointerGetAttributes(unsigned count, const int *attributes, void **data, CUdeviceptr pointer) {
   board_range_t range = {0};
   if (!atomic_load(&is_open)) return CUDA_ERROR_NOT_INITIALIZED;

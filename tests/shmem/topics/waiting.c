@@ -15,7 +15,7 @@ int main(void) {
   shmem_fence();
   for (int pe = 0; pe < n; pe++) shmem_p(&flags[me], 1, pe);
   int sum = 0;
-  for (int left = n; left > 0;) { /* whoever has come */
+  for (int left = n; left > 0;) { /* the one who has come */
     size_t count = shmem_wait_until_some(flags, many, which, status, SHMEM_CMP_NE, 0);
     for (size_t i = 0; i < count; i++) {
       sum += data[which[i]];
