@@ -4,8 +4,9 @@ English: none of the phrases of the word table in CONTRIBUTING.md.
 usage: words.py ROOT
 
 Unfinished: looks at all text files that git knows or would know (tracked, or new and not ignored); outside git, at all
-but build/. Phrases: looks at include/, comments as one line each; at the strings of src/, tools/, bench/, apps/,
-examples/ and python/; and at the documents and manual pages, line by line.
+but build/. Phrases: looks at include/, comments as one line each, and at the names in it; at the strings of src/,
+tools/, bench/, apps/, examples/ and python/; at the comments of these and of the tests; and at the documents and manual
+pages, line by line.
 """
 
 import pathlib
@@ -34,10 +35,20 @@ PHRASES = {
         "because",
 }
 COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+CODE_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|(//[^\n]*(?:\n[ \t]*//[^\n]*)*|/\*.*?\*/)', re.DOTALL)
+SCRIPT_COMMENT = re.compile(r'(""".*?"""|(?:^|(?<=\s))#[^\n]*(?:\n[ \t]*#[^\n]*)*)', re.DOTALL)
+JOINT = re.compile(r"\s*\n[ \t]*(?:\*(?!/)|//|#)?[ \t]*")
+NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 C_LIKE, SCRIPTS = {".c", ".cc", ".cpp", ".h", ".hpp"}, {".py", ".pyx", ".pxi", ".pyi"}
+COMMENTED = ("src", "tests", "tools", "bench", "apps", "examples", "python")
 SPEAKING = ("src", "tools", "bench", "apps", "examples", "python")
+
+PURPOSE = re.compile(r", for (?:this|these|who|HMC|what)")
+
+# Texts by others, and what names the phrases itself.
+UNCHECKED = ("tests/compatibility/", "tests/layout/words.py", "src/smem/", "src/shmem/", "src/transport/verbs/")
 
 # Texts by others, kept verbatim.
 EXEMPT = ("LICENSE", "tests/compatibility/")
@@ -64,6 +75,36 @@ def speaking(root):
                 yield path
 
 
+def comments_of(path, text):
+    """The comments of a source, each as one line, with the number of the line where it begins."""
+    pattern = CODE_COMMENT if path.suffix in C_LIKE else SCRIPT_COMMENT
+    for match in pattern.finditer(text):
+        if match.group(1):
+            yield text.count("\n", 0, match.start()) + 1, JOINT.sub(" ", match.group(1))
+
+
+def check_comments(root, faults):
+    """What programmers read. In comments ", for what" and the like also mean a purpose: only a person can say."""
+    count = 0
+    for folder in COMMENTED:
+        for path in sorted((root / folder).rglob("*")):
+            name = str(path.relative_to(root))
+            if path.suffix not in C_LIKE | SCRIPTS | {".txt", ".cmake"} or name.startswith(UNCHECKED):
+                continue
+            count += 1
+            for line, comment in comments_of(path, path.read_text(encoding="utf-8")):
+                faults += [f"{name}:{line}: '{said.strip()}': {better}" for said, better in phrases_in(comment)
+                           if not PURPOSE.fullmatch(said)]
+    return count
+
+
+def check_names(path, name, faults):
+    """The public names: a word of the table stands in them between underscores."""
+    for word in sorted(set(NAME.findall(path.read_text(encoding="utf-8")))):
+        if "_" in word:
+            faults += [f"{name}: {word}: {better}" for _, better in phrases_in(word.replace("_", " ").lower())]
+
+
 def documents(root):
     """What users read. The word table itself and the history name the phrases."""
     yield from (root / name for name in ("README.md", "SECURITY.md"))
@@ -80,6 +121,7 @@ def check_phrases(root, faults):
     count = 0
     for path in sorted((root / "include").rglob("*.h*")):
         count += 1
+        check_names(path, path.relative_to(root), faults)
         text = re.sub(r"\n\s*\*? ?", " ", path.read_text(encoding="utf-8"))
         faults += [f"{path.relative_to(root)}: '{said.strip()}': {better}" for said, better in phrases_in(text)]
     for path in speaking(root):
@@ -116,6 +158,7 @@ def main():
             if match:
                 faults.append(f"{name}:{number}: {match.group(0)}: {line.strip()}")
     count += check_phrases(root, faults)
+    count += check_comments(root, faults)
     finish(faults, count, "files")
 
 

@@ -78,7 +78,7 @@ static void copies(void **state) {
   for (size_t i = 0; i < PLACES; i++) succeed(hmc_memory_free(places[i], pointers[i]));
 }
 
-/* A pointer is known as its vendor's, whoever else is asked about it. */
+/* A pointer is known as its vendor's, the one who else is asked about it. */
 static void pointers_are_told_apart(void **state) {
   (void)state;
   void *pointers[PLACES];
