@@ -1,6 +1,7 @@
-"""Makes the environment of the NIXL tests: a virtual environment with the newest NIXL, without what only a GPU needs.
+"""Makes an environment of tests: a virtual environment with numpy, pytest, and the newest wheels of what HMC is compared with,
+without what only a GPU needs.
 
-    environment.py <folder>
+    environment.py <folder> <package>...
 
 Does nothing where it is there already.
 """
@@ -26,7 +27,7 @@ def main():
     run(sys.executable, "-m", "venv", folder)
     pip = [folder / "bin/python", "-m", "pip", "-q", "--disable-pip-version-check", "install"]
     run(*pip, "numpy", "pytest")
-    run(*pip, "--no-deps", "nixl", "nixl-cu13")
+    run(*pip, "--no-deps", *sys.argv[2:])
     marker.write_text("")
 
 

@@ -202,6 +202,7 @@ def test_close_under_a_waiting_thread():
 INTERRUPT = """
 import signal, sys, threading, time, os
 import numpy as np, hmc
+signal.signal(signal.SIGINT, signal.default_int_handler)   # a program in the background has it ignored
 context = hmc.Context("here", timeout=60)
 remote = context.connect(sys.argv[1], via="tcp").open("far")
 os.kill(int(sys.argv[2]), signal.SIGSTOP)
