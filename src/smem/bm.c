@@ -154,7 +154,7 @@ static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_s
 smem_bm_t smem_bm_create2(uint32_t id, const smem_bm_create_option_t *option) {
   hmci_smem_object_t *object = NULL;
   if (option == NULL) {
-    hmci_smem_fail(SM_INVALID_PARAM, "no options given for pool %u", id);
+    hmci_smem_fail(SM_INVALID_PARAM, "no options given for pool %u: smem_bm_create2 needs them", id);
     return NULL;
   }
   pthread_mutex_lock(&hmci_smem_bm_lock);
@@ -175,7 +175,7 @@ smem_bm_t smem_bm_create(uint32_t id, uint32_t memberSize, smem_bm_data_op_type 
 
 int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object) {
   if (handle == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no pool given");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no pool given: smem_bm_create makes one");
   }
   pthread_mutex_lock(&hmci_smem_bm_lock);
   hmci_smem_object_t *at = hmci_smem_bm_world != NULL ? hmci_smem_bm_world->objects : NULL;

@@ -21,7 +21,7 @@ uint64_t smem_bm_get_local_mem_size_by_mem_type(smem_bm_t handle, smem_bm_mem_ty
   case SMEM_MEM_TYPE_LOCAL_DEVICE: return object->size[HMCI_SMEM_DEVICE];
   case SMEM_MEM_TYPE_HOST:
   case SMEM_MEM_TYPE_LOCAL_HOST: return object->size[HMCI_SMEM_HOST];
-  default: hmci_smem_fail(SM_INVALID_PARAM, "memory type %d", (int)memType); return 0;
+  default: hmci_smem_fail(SM_INVALID_PARAM, "memory type %d: takes one of SMEM_MEM_TYPE_*", (int)memType); return 0;
   }
 }
 
@@ -80,6 +80,7 @@ uint32_t smem_bm_get_rank_id_by_gva(smem_bm_t handle, void *gva) {
       return (uint32_t)(offset / object->most[kind]);
     }
   }
-  hmci_smem_fail(SM_INVALID_PARAM, "%p is in nobody's part of pool %u", gva, object->id);
+  hmci_smem_fail(SM_INVALID_PARAM, "%p is in nobody's part of pool %u: smem_bm_ptr tells where a part begins", gva,
+                 object->id);
   return UINT32_MAX;
 }

@@ -130,7 +130,9 @@ static int32_t check_direction(const hmci_smem_end_t *from, const hmci_smem_end_
 static int32_t find_ends(hmci_smem_object_t *object, const void *source, void *destination, uint64_t size,
                          smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to) {
   if (source == NULL || destination == NULL || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a copy of %" PRIu64 " B from %p to %p", size, source, destination);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "a copy of %" PRIu64 " B from %p to %p: two addresses and a size above 0 are needed", size,
+                          source, destination);
   }
   int32_t code = hmci_smem_find(object, source, size, from);
   if (code == SM_OK) {
@@ -142,8 +144,9 @@ static int32_t find_ends(hmci_smem_object_t *object, const void *source, void *d
 static int32_t check_call(smem_bm_t handle, const void *params, smem_bm_copy_type type, hmci_smem_object_t **object) {
   int32_t code = hmci_smem_object_of(handle, object);
   if (code == SM_OK && (params == NULL || (int)type < 0 || type >= SMEMB_COPY_BUTT)) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d", params == NULL ? "no parameters" : "parameters",
-                          (int)type);
+    code =
+        hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d: parameters, and one of SMEMB_COPY_L2G to AUTO, are needed",
+                       params == NULL ? "no parameters" : "parameters", (int)type);
   }
   return code;
 }
@@ -163,8 +166,8 @@ static int32_t copy_far(hmci_smem_object_t *object, const hmci_smem_end_t *near,
   hmc_remote_t *remote = far->remote[end->kind];
   hmci_smem_pending_t *pending = list != NULL ? calloc(1, sizeof(*pending)) : NULL;
   if (remote == NULL) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u", end->rank,
-                          end->kind == HMCI_SMEM_HOST ? "host" : "device", object->id);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u: it was created with 0 B of that kind",
+                          end->rank, end->kind == HMCI_SMEM_HOST ? "host" : "device", object->id);
   } else if (list != NULL && pending == NULL) {
     code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a copy");
   } else {
@@ -303,7 +306,8 @@ static int32_t flush_group(group_t *group) {
     goto err_far;
   }
   if (far->remote[group->kind] == NULL) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no such part in pool %u", group->rank, object->id);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u: it was created with 0 B of that kind",
+                          group->rank, group->kind == HMCI_SMEM_HOST ? "host" : "device", object->id);
     goto err_pending;
   }
   hmc_status_t status =
@@ -476,7 +480,10 @@ int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, sme
     return code;
   }
   if (params->batchSize == 0 || params->sources == NULL || params->destinations == NULL || params->dataSizes == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a batch of %u pieces, or without a list", params->batchSize);
+    return hmci_smem_fail(
+        SM_INVALID_PARAM,
+        "a batch of %u pieces, or without a list: sources, destinations and sizes of at least one are needed",
+        params->batchSize);
   }
   piece_t *pieces = calloc(params->batchSize, sizeof(*pieces));
   group_t group = {.object = object, .segments = calloc(params->batchSize, sizeof(hmc_segment_t))};
@@ -510,8 +517,9 @@ int32_t smem_bm_copy_2d_plain(smem_bm_t handle, const void *src, uint64_t spitch
   if (width == 0 || height == 0 || height > UINT32_MAX || spitch < width || dpitch < width || src == NULL ||
       dest == NULL) {
     return hmci_smem_fail(SM_INVALID_PARAM,
-                          "%" PRIu64 " rows of %" PRIu64 " B, every %" PRIu64 " to every %" PRIu64 " B", height, width,
-                          spitch, dpitch);
+                          "%" PRIu64 " rows of %" PRIu64 " B, every %" PRIu64 " to every %" PRIu64
+                          " B: pitches of at least the width, and no 0, are needed",
+                          height, width, spitch, dpitch);
   }
   if (spitch == width && dpitch == width) {
     return smem_bm_copy_plain(handle, src, dest, width * height, t, flags);

@@ -63,7 +63,7 @@ int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
     return code;
   }
   if (object->has_joined) {
-    return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already", object->id);
+    return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already: smem_bm_leave comes first", object->id);
   }
   hmci_smem_member_t member = {
       .tag = new_tag(object), .port = object->world->port, .size = {object->size[0], object->size[1]}};
@@ -87,7 +87,8 @@ int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
 
 int32_t smem_bm_join_gva(smem_bm_t handle, uint32_t flags, void **localGvaAddress) {
   if (localGvaAddress == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no place given for the address");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "no place given for the address: give one, or use the call with two arguments");
   }
   int32_t code = (smem_bm_join)(handle, flags);
   if (code == SM_OK) {
@@ -114,7 +115,7 @@ int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags) {
     return code;
   }
   if (!object->has_joined) {
-    return hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u", object->id);
+    return hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: smem_bm_join comes first", object->id);
   }
   hmci_smem_leave(object, object->world->control_ms);
   return SM_OK;

@@ -162,8 +162,10 @@ static uint64_t patience(const hmci_smem_object_t *object) {
 static int32_t ask_store(const hmci_smem_object_t *object, uint32_t rank, hmci_smem_member_t *member) {
   hmc_status_t status = look_up(object, rank, object->world->control_ms, member);
   if (status == HMC_NOT_FOUND) {
-    return hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "rank %u is not in pool %u: it has not joined, has left, or died", rank,
-                          object->id);
+    return hmci_smem_fail(
+        SM_OBJECT_NOT_EXISTS,
+        "rank %u is not in pool %u: it has not joined, has left, or died; copy when it is there again", rank,
+        object->id);
   }
   return status == HMC_SUCCESS
              ? SM_OK

@@ -15,7 +15,7 @@ static int32_t find_in_pool(const hmci_smem_object_t *object, int kind, uint64_t
   if (offset > limit || size > limit - offset) {
     return hmci_smem_fail(SM_INVALID_PARAM,
                           "%" PRIu64 " B from 0x%" PRIx64 ", offset %" PRIu64 " of rank %u's %s part in pool %u, which "
-                          "has %" PRIu64 " B",
+                          "has %" PRIu64 " B: a copy ends within the part",
                           size, address, offset, rank, kind == HMCI_SMEM_HOST ? "host" : "device", object->id, limit);
   }
   *end = (hmci_smem_end_t){
@@ -96,7 +96,9 @@ int32_t smem_bm_register_user_mem(smem_bm_t handle, uint64_t addr, uint64_t size
     return code;
   }
   if (addr == 0 || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%" PRIu64 " B at 0x%" PRIx64 " cannot be registered", size, addr);
+    return hmci_smem_fail(
+        SM_INVALID_PARAM,
+        "%" PRIu64 " B at 0x%" PRIx64 " cannot be registered: an address and a size above 0 are needed", size, addr);
   }
   hmci_smem_user_t *user = calloc(1, sizeof(*user));
   if (user == NULL) {
@@ -111,7 +113,9 @@ int32_t smem_bm_register_user_mem(smem_bm_t handle, uint64_t addr, uint64_t size
   }
   if (at != NULL) {
     code = at->size == size ? SM_OK
-                            : hmci_smem_fail(SM_ERROR, "0x%" PRIx64 " is registered with %" PRIu64 " B, not %" PRIu64,
+                            : hmci_smem_fail(SM_ERROR,
+                                             "0x%" PRIx64 " is registered with %" PRIu64 " B, not %" PRIu64
+                                             ": smem_bm_unregister_user_mem comes first",
                                              addr, at->size, size);
     free(user);
   } else {

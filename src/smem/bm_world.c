@@ -28,7 +28,7 @@ static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_world); }
 
 int32_t smem_bm_config_init(smem_bm_config_t *config) {
   if (config == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in: give the address of one");
   }
   memset(config, 0, sizeof(*config));
   config->initTimeout = config->createTimeout = config->controlOperationTimeout = HMCI_SMEM_TIMEOUT_S;
@@ -59,7 +59,7 @@ static int32_t check_config(uint32_t world_size, const smem_bm_config_t *config)
     return hmci_smem_fail(SM_INVALID_PARAM, "hcomTlsConfig needs certificates for the store too: set storeTlsConfig");
   }
   if (memchr(config->hcomUrl, '\0', sizeof(config->hcomUrl)) == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "hcomUrl has no end");
+    return hmci_smem_fail(SM_INVALID_PARAM, "hcomUrl has no end: it takes 63 bytes and a zero");
   }
   return SM_OK;
 }

@@ -91,14 +91,19 @@ static const struct {
 static int32_t find_ends(const hmci_hybm_entity_t *entity, const void *source, const void *target, uint64_t size,
                          hybm_data_copy_direction direction, end_t *from, end_t *to) {
   if (source == NULL || target == NULL || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a copy of %" PRIu64 " B from %p to %p", size, source, target);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "a copy of %" PRIu64 " B from %p to %p: two addresses and a size above 0 are needed", size,
+                          source, target);
   }
   int32_t code = find(entity, source, size, from);
   if (code == SM_OK) {
     code = find(entity, target, size, to);
   }
   if (code == SM_OK && ((from->scopes | to->scopes) & GLOBAL) == 0) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "neither %p nor %p is in a slice", source, target);
+    code = hmci_smem_fail(
+        SM_INVALID_PARAM,
+        "neither %p nor %p is in a slice: hybm_alloc_local_memory makes them, hybm_import brings those of others",
+        source, target);
   }
   if (code == SM_OK && direction != HYBM_DATA_COPY_DIRECTION_AUTO &&
       (from->kind != directions[direction].from_kind || (from->scopes & directions[direction].from_scope) == 0 ||
@@ -221,8 +226,8 @@ static int32_t check_call(hybm_entity_t e, const void *params, hybm_data_copy_di
                           hmci_hybm_entity_t **entity) {
   int32_t code = hmci_hybm_entity_of(e, entity);
   if (code == SM_OK && (params == NULL || (int)direction < 0 || direction >= HYBM_DATA_COPY_DIRECTION_BUTT)) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d", params == NULL ? "no parameters" : "parameters",
-                          (int)direction);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d: parameters, and a direction up to AUTO, are needed",
+                          params == NULL ? "no parameters" : "parameters", (int)direction);
   }
   if (code == SM_OK && stream != NULL) {
     code = judge(hmc_memory_stream_wait((*entity)->device, stream));

@@ -103,7 +103,7 @@ int32_t hmci_hybm_entity_change(hybm_entity_t handle, hmci_hybm_entity_t **entit
 
 static int32_t check_options(const hybm_options *options) {
   if (options == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no options");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no options given: hybm_create_entity needs them");
   }
   if (options->rankCount == 0 || options->rankCount > SMEM_WORLD_SIZE_MAX || options->rankId >= options->rankCount) {
     return hmci_smem_fail(SM_INVALID_PARAM, "rank %u of %u: a rank is below the count, which is at most %u",
@@ -138,7 +138,7 @@ static int32_t listen_for_peers(hmci_hybm_entity_t *entity, const hybm_options *
   hmci_smem_url_t url = {.port = 0};
   if (options->transUrl[0] != '\0') {
     if (memchr(options->transUrl, '\0', sizeof(options->transUrl)) == NULL) {
-      return hmci_smem_fail(SM_INVALID_PARAM, "transUrl has no end");
+      return hmci_smem_fail(SM_INVALID_PARAM, "transUrl has no end: it takes 63 bytes and a zero");
     }
     int32_t code = hmci_smem_parse_url(options->transUrl, &url);
     if (code != SM_OK) {
@@ -256,7 +256,9 @@ void hybm_destroy_entity(hybm_entity_t e, uint32_t flags) {
 
 static int32_t reserve(hmci_hybm_entity_t *entity) {
   if (entity->is_reserved) {
-    return hmci_smem_fail(SM_REPEAT_CALL, "the addresses of entity %u are reserved already", entity->id);
+    return hmci_smem_fail(SM_REPEAT_CALL,
+                          "the addresses of entity %u are reserved already: hybm_unreserve_mem_space comes first",
+                          entity->id);
   }
   entity->is_reserved = 1;
   for (int kind = 0; kind < HMCI_HYBM_KINDS; kind++) {
@@ -293,7 +295,8 @@ int32_t hybm_unreserve_mem_space(hybm_entity_t e, uint32_t flags) {
     return code;
   }
   if (!entity->is_reserved) {
-    code = hmci_smem_fail(SM_NOT_STARTED, "entity %u has reserved no addresses", entity->id);
+    code = hmci_smem_fail(SM_NOT_STARTED, "entity %u has reserved no addresses: hybm_reserve_mem_space comes first",
+                          entity->id);
   } else if (entity->slices != NULL || entity->imports != NULL) {
     code =
         hmci_smem_fail(SM_RESOURCE_IN_USE, "entity %u has slices or imports: free and remove them first", entity->id);

@@ -49,7 +49,8 @@ int32_t hybm_export(hybm_entity_t e, hybm_mem_slice_t slice, uint32_t flags, hyb
   hmci_hybm_entity_t *entity;
   char text[TEXT_MOST];
   if (exInfo == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no place given for what is exported");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "no place given for what is exported: give the address of a hybm_exchange_info");
   }
   int32_t code = hmci_hybm_entity_of(e, &entity);
   if (code != SM_OK) {
@@ -238,7 +239,7 @@ int32_t hybm_import(hybm_entity_t e, const hybm_exchange_info allExInfo[], uint3
   hmci_hybm_entity_t *entity;
   (void)flags; /* a description says what it is of */
   if (allExInfo == NULL || count == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "nothing to import");
+    return hmci_smem_fail(SM_INVALID_PARAM, "nothing to import: give what hybm_export filled in, and a count above 0");
   }
   int32_t code = hmci_hybm_entity_change(e, &entity);
   if (code != SM_OK) {
@@ -316,7 +317,9 @@ int32_t hybm_entity_reach_types(hybm_entity_t e, uint32_t rank, hybm_data_op_typ
     return code;
   }
   if (reachTypes == NULL || rank >= entity->ranks) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "rank %u of %u, or no place given for the mask", rank, entity->ranks);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "rank %u of %u, or no place for the mask: a rank below the count, and a place, are needed",
+                          rank, entity->ranks);
   }
   unsigned mask = rank == entity->rank ? HYBM_DOP_TYPE_MTE | HYBM_DOP_TYPE_SDMA : 0;
   hmc_peer_info_t info = HMC_PEER_INFO_INIT;
@@ -343,7 +346,8 @@ int32_t hybm_remove_imported(hybm_entity_t e, uint32_t rank, uint32_t flags) {
   if (peer != NULL) {
     hmci_hybm_peer_forget(entity, peer);
   } else {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "nothing of rank %u is imported into entity %u", rank, entity->id);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "nothing of rank %u is imported into entity %u: hybm_import comes first",
+                          rank, entity->id);
   }
   pthread_rwlock_unlock(&entity->lock);
   return code;

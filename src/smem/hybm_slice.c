@@ -12,7 +12,9 @@ hmci_hybm_slice_t *hmci_hybm_slice_of(const hmci_hybm_entity_t *entity, hybm_mem
     at = at->next;
   }
   if (at == NULL) {
-    hmci_smem_fail(SM_INVALID_PARAM, "%p is not a slice of entity %u", handle, entity->id);
+    hmci_smem_fail(SM_INVALID_PARAM,
+                   "%p is not a slice of entity %u: give one of hybm_alloc_local_memory that was not freed", handle,
+                   entity->id);
   }
   return at;
 }
@@ -142,7 +144,8 @@ hybm_mem_slice_t hybm_alloc_local_memory(hybm_entity_t e, hybm_mem_type mType, u
 hybm_mem_slice_t hybm_register_local_memory(hybm_entity_t e, const void *ptr, uint64_t size, uint32_t flags) {
   (void)flags;
   if (ptr == NULL || size == 0) {
-    hmci_smem_fail(SM_INVALID_PARAM, "%" PRIu64 " B at %p cannot be registered", size, ptr);
+    hmci_smem_fail(SM_INVALID_PARAM,
+                   "%" PRIu64 " B at %p cannot be registered: an address and a size above 0 are needed", size, ptr);
     return NULL;
   }
   return add(e, (hmci_hybm_slice_t){.is_registered = 1, .pointer = (void *)(uintptr_t)ptr, .size = size}, lend);

@@ -99,7 +99,8 @@ static int32_t set_info(bool enable, const char *text, const char *key_file, con
     return SM_OK;
   }
   if (text == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no text that names certificates");
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "no text that names certificates: \"tlsCaPath: ..; tlsCaFile: ..; tlsCert: ..;\" is taken");
   }
   setting_t *setting = copy_setting();
   if (setting == NULL) {
@@ -122,8 +123,10 @@ static int32_t set_info(bool enable, const char *text, const char *key_file, con
 int32_t smem_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len) {
   char *text = NULL;
   if (enable && (tls_info == NULL || tls_info_len == 0 || tls_info_len > TEXT_MOST)) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a text of %u B that names certificates: 1 to %d are taken", tls_info_len,
-                          TEXT_MOST);
+    return hmci_smem_fail(
+        SM_INVALID_PARAM,
+        "a text of %u B: 1 to %d are taken, such as \"tlsCaPath: /ca; tlsCaFile: ca.pem; tlsCert: /me.pem;\"",
+        tls_info_len, TEXT_MOST);
   }
   if (enable) {
     text = strndup(tls_info, tls_info_len);
@@ -142,7 +145,9 @@ int32_t smem_set_config_store_tls_key(const char *tls_pk, const uint32_t tls_pk_
                                       const uint32_t tls_pk_pw_len, const smem_decrypt_handler h) {
   if (tls_pk == NULL || tls_pk_len == 0 || tls_pk_len >= sizeof(((setting_t *)0)->key) ||
       tls_pk_pw_len >= PASSWORD_MOST || (tls_pk_pw == NULL && tls_pk_pw_len > 0)) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a key of %u B with a password of %u B", tls_pk_len, tls_pk_pw_len);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "a key of %u B with a password of %u B: a key is needed, and its password where it has one",
+                          tls_pk_len, tls_pk_pw_len);
   }
   setting_t *setting = copy_setting();
   if (setting == NULL) {

@@ -34,7 +34,7 @@ static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_world); }
 
 int32_t smem_shm_config_init(smem_shm_config_t *config) {
   if (config == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in: give the address of one");
   }
   *config = (smem_shm_config_t){.shmInitTimeout = HMCI_SMEM_TIMEOUT_S,
                                 .shmCreateTimeout = HMCI_SMEM_TIMEOUT_S,
@@ -135,7 +135,12 @@ static int32_t gather(const hmci_smem_shm_t *object, const char *step, const voi
   snprintf(name, sizeof(name), "smem/shm/%u/%s", object->id, step);
   hmc_status_t status = hmc_store_gather(object->world->store, name, object->size, object->rank, piece, size, all,
                                          object->world->create_ms);
-  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "object %u: the ranks do not meet", object->id);
+  return status == HMC_SUCCESS
+             ? SM_OK
+             : hmci_smem_fail_hmc(
+                   status,
+                   "object %u: the %u ranks do not meet; each calls with a rankId of its own and the same rankSize",
+                   object->id, object->size);
 }
 
 /* Allocates this rank's part and shows it. */
@@ -184,14 +189,17 @@ static int32_t take_addresses(hmci_smem_shm_t *object, const card_t *cards) {
   for (uint32_t rank = 0; rank < object->size; rank++) {
     if (cards[rank].code != SM_OK || cards[rank].bytes != object->bytes) {
       return hmci_smem_fail(cards[rank].code != SM_OK ? cards[rank].code : SM_INVALID_PARAM,
-                            "object %u: rank %u brings %" PRIu64 " B and code %d, this one %" PRIu64 " B", object->id,
-                            rank, cards[rank].bytes, cards[rank].code, object->bytes);
+                            "object %u: rank %u brings %" PRIu64 " B and code %d, this one %" PRIu64
+                            " B: all give the same size",
+                            object->id, rank, cards[rank].bytes, cards[rank].code, object->bytes);
     }
   }
   if (object->rank != 0) {
     object->base = hmci_smem_reserve_at(cards[0].base, object->bytes * object->size);
     if (object->base == NULL) {
-      return hmci_smem_fail(SM_MALLOC_FAILED, "object %u: its addresses are in use in this process", object->id);
+      return hmci_smem_fail(SM_MALLOC_FAILED,
+                            "object %u: its addresses are in use in this process: create it before they are",
+                            object->id);
     }
   }
   return SM_OK;
@@ -206,7 +214,8 @@ static int32_t agree(const hmci_smem_shm_t *object, const char *step, int32_t co
   int32_t met = gather(object, step, &code, sizeof(code), codes);
   for (uint32_t rank = 0; rank < object->size && met == SM_OK && code == SM_OK; rank++) {
     if (codes[rank] != SM_OK) {
-      code = hmci_smem_fail(SM_NEW_OBJECT_FAILED, "object %u: rank %u failed with %d", object->id, rank, codes[rank]);
+      code = hmci_smem_fail(SM_NEW_OBJECT_FAILED, "object %u: rank %u failed with %d; its own text says why",
+                            object->id, rank, codes[rank]);
     }
   }
   free(codes);
@@ -331,12 +340,15 @@ out:
 
 int32_t hmci_smem_shm_bad_handle(smem_shm_t handle) {
   if (handle == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no object given");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no object given: smem_shm_create makes one");
   }
   pthread_mutex_lock(&shm_lock);
   int is_there = world != NULL;
   pthread_mutex_unlock(&shm_lock);
-  return is_there ? hmci_smem_fail(SM_INVALID_PARAM, "%p is not an object of this process", handle)
+  return is_there ? hmci_smem_fail(
+                        SM_INVALID_PARAM,
+                        "%p is not an object of this process: give a handle of smem_shm_create that was not destroyed",
+                        handle)
                   : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
 }
 

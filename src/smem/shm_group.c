@@ -110,7 +110,8 @@ int32_t smem_shm_atomic_alloc_value(smem_shm_t handle, uint32_t limit, uint32_t 
       return SM_OK;
     }
   }
-  return hmci_smem_fail(SM_ERROR, "object %u: all numbers below %u are taken", object->id, limit);
+  return hmci_smem_fail(SM_ERROR, "object %u: all numbers below %u are taken: release one, or give a larger limit",
+                        object->id, limit);
 }
 
 int32_t smem_shm_atomic_release_value(smem_shm_t handle, int32_t value) {
@@ -158,13 +159,13 @@ int32_t smem_shm_register_exit(smem_shm_t handle, void (*exit)(int)) {
     return hmci_smem_shm_bad_handle(handle);
   }
   if (exit == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no function given to be called at the end");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no function given to be called at the end: give one");
   }
   int32_t code = SM_OK;
   pthread_mutex_lock(&object->lock);
   exit_key(object, key);
   if (object->on_exit != NULL) {
-    code = hmci_smem_fail(SM_ERROR, "object %u has a function for its end already", object->id);
+    code = hmci_smem_fail(SM_ERROR, "object %u has a function for its end already: it takes one for good", object->id);
   } else {
     hmc_status_t status = hmc_store_watch_start(object->world->store, key, object->world->control_ms, &object->watch);
     if (status != HMC_SUCCESS) {

@@ -95,7 +95,7 @@ const char *smem_get_and_clear_last_err_msg(void) {
 
 int32_t smem_set_extern_logger(void (*func)(int level, const char *msg)) {
   if (func == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no function given for the log");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no function given for the log: give one; smem_uninit takes it back");
   }
   pthread_mutex_lock(&lock);
   logger = func;
@@ -253,7 +253,7 @@ int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device) {
     return hmci_smem_fail_hmc(status, "device memory cannot be had");
   }
   if (wanted.kind != HMC_MEMORY_SIM && device_id >= devices) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "device %u: there are %d", device_id, devices);
+    return hmci_smem_fail(SM_INVALID_PARAM, "device %u: there are %d, counted from 0", device_id, devices);
   }
   wanted.device = devices > 0 ? device_id % devices : 0; /* software accelerators stand in for as many as are named */
   *device = wanted;

@@ -19,7 +19,7 @@ static hmci_smem_trans_t *handles;
 
 int32_t smem_trans_config_init(smem_trans_config_t *config) {
   if (config == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no config given to fill in: give the address of one");
   }
   config->role = SMEM_TRANS_SENDER;
   config->initTimeout = HMCI_SMEM_TIMEOUT_S;
@@ -31,7 +31,7 @@ int32_t smem_trans_config_init(smem_trans_config_t *config) {
 
 int32_t smem_trans_init(const smem_trans_config_t *config) {
   if (config == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no config given");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no config given: smem_trans_config_init fills one in");
   }
   pthread_mutex_lock(&trans_lock);
   is_initialized = 1;
@@ -63,7 +63,8 @@ hmci_smem_trans_t *hmci_smem_trans_of(smem_trans_t handle, int32_t *code) {
   if (at == NULL) {
     *code = handle != NULL && !is_there
                 ? hmci_smem_fail(SM_NOT_INITIALIZED, "smem_trans_init comes first")
-                : hmci_smem_fail(SM_INVALID_PARAM, "%p is not a handle of smem_trans_create", handle);
+                : hmci_smem_fail(SM_INVALID_PARAM, "%p is not a handle of smem_trans_create that was not destroyed",
+                                 handle);
   }
   return at;
 }
@@ -108,7 +109,9 @@ static int32_t tell_id(hmci_smem_trans_t *trans) {
       return hmci_smem_fail_hmc(status, "%s cannot be sent to others", trans->id);
     }
   } while (!swapped && ++tries < 100);
-  return swapped ? SM_OK : hmci_smem_fail(SM_DUPLICATED_OBJECT, "another handle has the id %s", trans->id);
+  return swapped ? SM_OK
+                 : hmci_smem_fail(SM_DUPLICATED_OBJECT, "another handle has the id %s: give each its own uniqueId",
+                                  trans->id);
 }
 
 static int32_t enter(hmci_smem_trans_t *trans, const char *url, const hmci_smem_url_t *own,
@@ -139,7 +142,10 @@ static int32_t enter(hmci_smem_trans_t *trans, const char *url, const hmci_smem_
     status = hmc_store_lease_create(trans->store, 0, trans->timeout_ms, &trans->lease);
   }
   return status == HMC_SUCCESS ? tell_id(trans)
-                               : hmci_smem_fail_hmc(status, "%s cannot be a point of transfers", trans->id);
+                               : hmci_smem_fail_hmc(status,
+                                                    "%s cannot be a point of transfers; its uniqueId is a free port of "
+                                                    "this host, and the store is there",
+                                                    trans->id);
 }
 
 static int32_t check_create(const char *id, const smem_trans_config_t *config, hmci_smem_url_t *own) {
@@ -267,8 +273,10 @@ int32_t smem_trans_register_mem(smem_trans_t handle, void *address, size_t capac
     return code;
   }
   if (address == NULL || capacity == 0 || begin + capacity < begin || (flags & ~(uint32_t)COPY_EXTEND_FLAG) != 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%zu B at %p with flags 0x%x cannot be registered", capacity, address,
-                          flags);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%zu B at %p with flags 0x%x cannot be registered: an address, a size above 0, and flags 0 "
+                          "or COPY_EXTEND_FLAG, are needed",
+                          capacity, address, flags);
   }
   pthread_rwlock_wrlock(&trans->lock);
   const hmci_smem_range_t *same = hmci_smem_range_find(trans, begin, capacity);
@@ -287,7 +295,8 @@ int32_t smem_trans_register_mem(smem_trans_t handle, void *address, size_t capac
 int32_t smem_trans_batch_register_mem(smem_trans_t handle, void *addresses[], size_t capacities[], uint32_t count,
                                       uint32_t flags) {
   if (addresses == NULL || capacities == NULL || count == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%u ranges, or no list of them", count);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%u ranges, or no list of them: addresses and sizes of at least one are needed", count);
   }
   int32_t code = SM_OK;
   uint32_t done = 0;
@@ -330,7 +339,7 @@ int32_t smem_trans_deregister_mem(smem_trans_t handle, void *address) {
     return code;
   }
   if (address == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no address given");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no address given: give one of smem_trans_register_mem");
   }
   hide_range(trans, (uint64_t)(uintptr_t)address, 0);
   return SM_OK;

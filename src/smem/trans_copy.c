@@ -24,15 +24,18 @@ typedef struct part {
 
 static int32_t check_move(const move_t *move, uint32_t flags) {
   if (move->id == NULL || move->local == NULL || move->remote == NULL || move->sizes == NULL || move->count == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "a transfer without a peer's id, or without pieces");
+    return hmci_smem_fail(
+        SM_INVALID_PARAM,
+        "a transfer without a peer's id, or without pieces: its uniqueId, addresses and sizes are needed");
   }
   if ((flags & ~(uint32_t)COPY_EXTEND_FLAG) != 0) {
     return hmci_smem_fail(SM_INVALID_PARAM, "flags 0x%x: 0 or COPY_EXTEND_FLAG are taken", flags);
   }
   for (uint32_t i = 0; i < move->count; i++) {
     if (move->local[i] == NULL || move->remote[i] == NULL || move->sizes[i] == 0) {
-      return hmci_smem_fail(SM_INVALID_PARAM, "piece %u: %zu B between %p and %p", i, move->sizes[i], move->local[i],
-                            move->remote[i]);
+      return hmci_smem_fail(SM_INVALID_PARAM,
+                            "piece %u: %zu B between %p and %p: two addresses and a size above 0 are needed", i,
+                            move->sizes[i], move->local[i], move->remote[i]);
     }
   }
   return SM_OK;
@@ -202,7 +205,7 @@ static int32_t transfer_on_stream(smem_trans_t handle, move_t *move, void *strea
     return code;
   }
   if (stream == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no stream given");
+    return hmci_smem_fail(SM_INVALID_PARAM, "no stream given: *_submit calls need one, the others none");
   }
   hmc_status_t status = hmc_memory_stream_wait(trans->device, stream);
   return status == HMC_SUCCESS ? transfer(handle, move, flags)

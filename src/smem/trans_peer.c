@@ -55,7 +55,8 @@ static int32_t ask_id(const hmci_smem_trans_t *trans, const char *id, uint64_t *
   snprintf(key, sizeof(key), "smem/trans/%s/id", id);
   hmc_status_t status = hmc_store_get(trans->store, key, text, sizeof(text) - 1, NULL, trans->timeout_ms);
   if (status == HMC_NOT_FOUND || (status == HMC_SUCCESS && sscanf(text, "%16" SCNx64 " %d", tag, role) != 2)) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "nobody has the id %s", id);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "nobody has the id %s: the peer creates its handle first, at the same store", id);
   }
   return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "whether somebody has the id %s is not known", id);
 }
@@ -156,7 +157,10 @@ static int32_t learn(hmci_smem_trans_t *trans, const char *id, uint64_t address,
     return hmci_smem_fail_hmc(status, "what %s has registered is not known", id);
   }
   if (!wish.is_found) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%s has not registered the %" PRIu64 " B at 0x%" PRIx64, id, size, address);
+    return hmci_smem_fail(SM_INVALID_PARAM,
+                          "%s has not registered the %" PRIu64 " B at 0x%" PRIx64
+                          ": it calls smem_trans_register_mem first",
+                          id, size, address);
   }
   return open_remote(partner, &wish, trans->timeout_ms);
 }
@@ -179,7 +183,7 @@ int32_t hmci_smem_partner_find(hmci_smem_trans_t *trans, const char *id, uint64_
   const hmci_smem_remote_t *found = find_remote(trans, id, address, size);
   int32_t code = SM_OK;
   if (found == NULL && !may_ask) {
-    return hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "%s has just gone", id);
+    return hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "%s has just gone: transfer when it is there again", id);
   }
   if (found == NULL) {
     pthread_rwlock_unlock(&trans->lock);
@@ -191,7 +195,7 @@ int32_t hmci_smem_partner_find(hmci_smem_trans_t *trans, const char *id, uint64_
     pthread_rwlock_rdlock(&trans->lock);
     found = code == SM_OK ? find_remote(trans, id, address, size) : NULL;
     if (code == SM_OK && found == NULL) {
-      code = hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "%s has just gone", id);
+      code = hmci_smem_fail(SM_OBJECT_NOT_EXISTS, "%s has just gone: transfer when it is there again", id);
     }
   }
   if (code == SM_OK) {
