@@ -247,16 +247,12 @@ static int is_renewed(hmci_smem_object_t *object, const hmci_smem_end_t *end) {
   return end->where == HMCI_SMEM_FAR && hmci_smem_far_is_renewed(object, end->rank);
 }
 
-int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64_t size, smem_bm_copy_type t,
-                           uint32_t flags) {
-  hmci_smem_object_t *object;
+static int32_t copy_one(hmci_smem_object_t *object, const void *source, void *destination, uint64_t size,
+                        smem_bm_copy_type type, uint32_t flags) {
   hmci_smem_end_t from, to;
   hmci_smem_pending_t *started = NULL;
   int is_async = (flags & ASYNC_COPY_FLAG) != 0;
-  int32_t code = check_call(handle, &size, t, &object);
-  if (code == SM_OK) {
-    code = find_ends(object, src, dest, size, t, &from, &to);
-  }
+  int32_t code = find_ends(object, source, destination, size, type, &from, &to);
   if (code == SM_OK) {
     code = copy_ends(object, &from, &to, size, is_async ? &started : NULL);
     if (code == SM_OBJECT_NOT_EXISTS && (is_renewed(object, &from) || is_renewed(object, &to))) {
@@ -269,10 +265,17 @@ int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64
   return code;
 }
 
+int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64_t size, smem_bm_copy_type t,
+                           uint32_t flags) {
+  hmci_smem_object_t *object;
+  int32_t code = check_call(handle, &size, t, &object);
+  return code == SM_OK ? copy_one(object, src, dest, size, t, flags) : code;
+}
+
 int32_t(smem_bm_copy)(smem_bm_t handle, smem_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
   hmci_smem_object_t *object;
   int32_t code = check_call(handle, params, t, &object);
-  return code == SM_OK ? smem_bm_copy_plain(handle, params->src, params->dest, params->dataSize, t, flags) : code;
+  return code == SM_OK ? copy_one(object, params->src, params->dest, params->dataSize, t, flags) : code;
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
@@ -288,48 +291,55 @@ typedef struct group {
   hmci_smem_pending_t *list;
 } group_t;
 
-static int32_t flush_group(group_t *group) {
-  hmci_smem_object_t *object = group->object;
-  if (group->count == 0) {
-    return SM_OK;
-  }
-  uint32_t count = group->count;
-  group->count = 0;
-  hmci_smem_far_t *far;
-  int32_t code = hmci_smem_far_acquire(object, group->rank, &far);
-  if (code != SM_OK) {
-    return code;
-  }
+/* Starts a batch, for finish_list to wait for; what starts takes the batch and the far part. */
+static int32_t start_batch(group_t *group, hmci_smem_far_t *far, hmc_batch_t *batch) {
   hmci_smem_pending_t *pending = calloc(1, sizeof(*pending));
   if (pending == NULL) {
-    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a batch");
-    goto err_far;
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a batch");
   }
-  if (far->remote[group->kind] == NULL) {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u: it was created with 0 B of that kind",
-                          group->rank, group->kind == HMCI_SMEM_HOST ? "host" : "device", object->id);
-    goto err_pending;
+  hmc_status_t status = group->is_put ? hmc_batch_put_nb(batch, NULL, &pending->request)
+                                      : hmc_batch_get_nb(batch, NULL, &pending->request);
+  if (status != HMC_SUCCESS) {
+    free(pending);
+    return judge(group->object, group->rank, far, status);
   }
-  hmc_status_t status =
-      hmc_batch_create(group->region, far->remote[group->kind], group->segments, count, &pending->batch);
-  if (status == HMC_SUCCESS) {
-    status = group->is_put ? hmc_batch_put_nb(pending->batch, NULL, &pending->request)
-                           : hmc_batch_get_nb(pending->batch, NULL, &pending->request);
-  }
-  code = judge(object, group->rank, far, status);
-  if (code != SM_OK) {
-    goto err_batch;
-  }
+  pending->batch = batch;
   pending->far = far;
   add_pending(&group->list, pending);
   return SM_OK;
+}
 
-err_batch:
-  hmc_batch_free(pending->batch);
-err_pending:
-  free(pending);
-err_far:
-  hmci_smem_far_release(object, far);
+static int32_t make_batch(const group_t *group, const hmci_smem_far_t *far, hmc_batch_t **batch) {
+  if (far->remote[group->kind] == NULL) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "rank %u has no %s part in pool %u: it was created with 0 B of that kind",
+                          group->rank, group->kind == HMCI_SMEM_HOST ? "host" : "device", group->object->id);
+  }
+  hmc_status_t status = hmc_batch_create(group->region, far->remote[group->kind], group->segments, group->count, batch);
+  return judge(group->object, group->rank, far, status);
+}
+
+/* `moves_here`: by this thread, at once, which saves handing it to another one that this one would wait for. */
+static int32_t flush_group(group_t *group, int moves_here) {
+  hmci_smem_object_t *object = group->object;
+  hmci_smem_far_t *far;
+  hmc_batch_t *batch = NULL;
+  if (group->count == 0) {
+    return SM_OK;
+  }
+  int32_t code = hmci_smem_far_acquire(object, group->rank, &far);
+  if (code == SM_OK) {
+    code = make_batch(group, far, &batch);
+    if (code == SM_OK && !moves_here) {
+      code = start_batch(group, far, batch);
+    } else if (code == SM_OK) {
+      code = judge(object, group->rank, far, group->is_put ? hmc_batch_put(batch) : hmc_batch_get(batch));
+    }
+    if (code != SM_OK || moves_here) {
+      hmc_batch_free(batch);
+      hmci_smem_far_release(object, far);
+    }
+  }
+  group->count = 0;
   return code;
 }
 
@@ -338,7 +348,7 @@ static int32_t add_to_group(group_t *group, const hmci_smem_end_t *end, int is_p
   int32_t code = SM_OK;
   if (group->count > 0 &&
       (group->region != region || group->rank != end->rank || group->kind != end->kind || group->is_put != is_put)) {
-    code = flush_group(group);
+    code = flush_group(group, 0);
   }
   group->region = region;
   group->rank = end->rank;
@@ -419,15 +429,16 @@ typedef struct piece {
   hmci_smem_end_t from, to;
 } piece_t;
 
-/* Starts all pieces; the first error, after which the others are still started. */
+/* Starts all pieces; the first error, after which the others are still started. The last group is moved here, unless
+ * smem_bm_wait shall wait for it. */
 static int32_t start_pieces(group_t *group, const piece_t *pieces, const smem_batch_copy_params *params,
-                            const span_t *span) {
+                            const span_t *span, int is_async) {
   int32_t first = SM_OK;
   for (uint32_t i = 0; i < params->batchSize; i++) {
     int32_t code = copy_piece(group, &pieces[i].from, &pieces[i].to, params->dataSizes[i], span);
     first = first == SM_OK ? code : first;
   }
-  int32_t code = flush_group(group);
+  int32_t code = flush_group(group, !is_async);
   return first == SM_OK ? code : first;
 }
 
@@ -448,7 +459,7 @@ static int32_t find_pieces(hmci_smem_object_t *object, const smem_batch_copy_par
 /* Starts all pieces, and finishes them unless smem_bm_wait shall. */
 static int32_t copy_pieces(group_t *group, const piece_t *pieces, const smem_batch_copy_params *params, span_t *span,
                            int is_async) {
-  int32_t code = start_pieces(group, pieces, params, span);
+  int32_t code = start_pieces(group, pieces, params, span, is_async);
   if (is_async && code == SM_OK && group->list != NULL) {
     group->list->region = group->list->region == NULL ? span->region : group->list->region;
     span->region = group->list->region == span->region ? NULL : span->region; /* the last that is freed closes it */

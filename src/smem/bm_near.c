@@ -9,7 +9,7 @@ static int32_t find_in_pool(const hmci_smem_object_t *object, int kind, uint64_t
                             hmci_smem_end_t *end) {
   uint64_t distance = address - object->base[kind];
   uint32_t rank = (uint32_t)(distance / object->most[kind]);
-  uint64_t offset = distance % object->most[kind];
+  uint64_t offset = distance - rank * object->most[kind];
   int is_own = rank == object->world->rank;
   uint64_t limit = is_own ? object->size[kind] : object->most[kind];
   if (offset > limit || size > limit - offset) {
