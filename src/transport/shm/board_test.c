@@ -72,9 +72,9 @@ static void test_ready_without_a_link(void **state) {
   (void)state;
   shm_connection_t *connection = calloc(1, sizeof *connection);
   assert_non_null(connection);
-  assert_int_equal(hmci_transport_shm.connection_ready(connection), HMC_CORRUPT);
+  assert_int_equal(hmci_transport_shm.connection_check(connection), HMC_CORRUPT);
   connection->linked = true;
-  assert_int_equal(hmci_transport_shm.connection_ready(connection), HMC_SUCCESS);
+  assert_int_equal(hmci_transport_shm.connection_check(connection), HMC_SUCCESS);
   free(connection);
 }
 

@@ -121,7 +121,7 @@ static hmc_status_t connection_accept(void *block, const hmci_blob_t *peer_data)
   return HMC_SUCCESS;
 }
 
-static hmc_status_t connection_ready(void *block) {
+static hmc_status_t connection_check(void *block) {
   const shm_connection_t *connection = block;
   return connection->linked ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "a peer is ready without its link");
 }
@@ -239,7 +239,7 @@ const hmci_transport_ops_t hmci_transport_shm = {
     .connection_open = connection_open,
     .connection_accept = connection_accept,
     .connection_dial = connection_dial,
-    .connection_ready = connection_ready,
+    .connection_check = connection_check,
     .connection_fail = connection_fail,
     .connection_close = connection_close,
     .explain = explain,
