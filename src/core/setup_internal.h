@@ -23,6 +23,7 @@ typedef struct hmci_setup {
   hmc_peer_t *peer;                                /* whose region is opened; NULL: it connects */
   char name[HMC_REGION_NAME_SIZE];
   uint64_t address, bytes;
+  uint32_t purpose; /* of the data connection that is dialled */
   char host[HMCI_HOST_TEXT];
   uint16_t port;
   hmc_connection_type_t type;
@@ -33,6 +34,9 @@ typedef struct hmci_setup {
   uint64_t *offset_out;
 } hmci_setup_t;
 
+/* Gives a setup to a thread, which may be a busy one. HMC_NO_MEMORY, HMC_CANCELLED: the setup is the caller's. `call`
+ * is for texts. */
+hmc_status_t hmci_setup_enqueue(hmci_setup_t *setup, const char *call);
 /* One thread more, with all signals blocked: they are the program's. With `lock` held. */
 hmc_status_t hmci_setups_add_thread(hmci_setups_t *setups);
 
