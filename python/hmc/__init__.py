@@ -36,7 +36,10 @@ __all__ = ["status_t", "MemoryType", "ConnType", "CtrlTransport", *_errors, *_PA
 def __getattr__(name):
     part = _PARTS.get(name)
     if part is None and name not in _SUBMODULES:
-        raise AttributeError("module 'hmc' has no attribute %r" % name)
+        import difflib
+
+        near = difflib.get_close_matches(name, [*_PARTS, *_SUBMODULES], 1)
+        raise AttributeError("module 'hmc' has no attribute %r%s" % (name, "; did you mean %r?" % near[0] if near else ""))
     import importlib
 
     if part is None:

@@ -7,6 +7,7 @@ import time
 
 from . import _engine
 from .enums import MemoryType
+from .errors import HMCStatusError
 
 
 def info(_):
@@ -71,6 +72,13 @@ def demo(options):
     process.join()
 
 
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m hmc", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -78,7 +86,7 @@ def main(arguments=None):
     command = commands.add_parser("perf", help=perf.__doc__)
     command.add_argument("--via", default="auto", help="auto, shm, tcp, rdma or ucx")
     command.add_argument("--memory", default="cpu", help="of the target: cpu, nvidia, sim, ...")
-    command.add_argument("--most", type=int, default=16 << 20, help="largest size in bytes")
+    command.add_argument("--most", type=positive, default=16 << 20, help="largest size in bytes")
     command.add_argument("--seconds", type=float, default=0.2, help="for each line")
     command.set_defaults(do=perf)
     command = commands.add_parser("demo", help=demo.__doc__)
@@ -86,7 +94,12 @@ def main(arguments=None):
     command.add_argument("--via", default="auto")
     command.set_defaults(do=demo)
     options = parser.parse_args(arguments)
-    options.do(options)
+    try:
+        options.do(options)
+    except HMCStatusError as error:
+        sys.exit("python -m hmc: %s\n%s" % (error, error.remedy))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ cdef class Batch:
         cdef hmc_status_t status
         cdef Request request
         if notify is not None:
-            notify = bytes(notify)
+            notify = bytes_of(notify, "notify")
         self.remote.enter()
         try:
             if self.region.handle == NULL:

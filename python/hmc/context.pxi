@@ -94,7 +94,8 @@ cdef class Context:
     def __init__(self, name=None, *, timeout=None, secret=None):
         cdef bytes text = b"" if name is None else str(name).encode()
         cdef const char *c_name = NULL if name is None else <const char *>text
-        cdef bytes known = b"" if secret is None else secret.encode() if isinstance(secret, str) else bytes(secret)
+        cdef bytes known = b"" if secret is None else secret.encode() if isinstance(secret, str) else \
+            bytes_of(secret, "secret")
         cdef const char *c_secret = NULL if secret is None else <const char *>known
         cdef uint64_t timeout_ms = milliseconds(timeout)
         cdef hmc_status_t status

@@ -28,6 +28,13 @@ cdef int read_only(object where) except -1:
                               "the array.")
 
 
+cdef bytes bytes_of(object data, str what):
+    """bytes(), which makes of a number as many zeros."""
+    if isinstance(data, (str, int)):
+        raise TypeError("%s is bytes, not %r" % (what, data))
+    return bytes(data)
+
+
 cdef inline int check_signals() except -1:
     return PyErr_CheckSignals()
 
@@ -40,6 +47,8 @@ cdef uint64_t milliseconds(object seconds) except? 0xffffffffffffffff:
     """A timeout in seconds as the C API takes it: 0 is the context's, and what is shorter than a millisecond is one."""
     if seconds is None:
         return 0
+    if not hasattr(seconds, "__float__"):
+        raise TypeError("timeout is a number of seconds, not %r" % (seconds,))
     if seconds < 0:
         invalid("timeout is %r seconds; it cannot be negative" % (seconds,))
     if seconds > 1e12:

@@ -48,7 +48,7 @@ cdef class MultiBatch:
         cdef Request request
         cdef Remote first = self.remotes[0]
         if notify is not None:
-            notify = bytes(notify)
+            notify = bytes_of(notify, "notify")
         self.context.enter()
         try:
             self.check_open()

@@ -247,6 +247,8 @@ cdef Region allocate_region(Context context, object nbytes, object name, object 
     cdef bytes text = (name or "").encode()
     cdef const char *c_name = text
     cdef hmc_memory_t kind
+    if nbytes < 0:
+        invalid("a region of %r B" % (nbytes,))
     cdef size_t size = nbytes
     cdef unsigned bits = parse_rights(rights)
     cdef hmc_status_t status

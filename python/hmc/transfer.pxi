@@ -81,7 +81,7 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
     cdef Region region
     cdef hmc_status_t status
     if notify is not None:
-        notify = bytes(notify)
+        notify = bytes_of(notify, "notify")
     remote.enter()
     try:
         set_options(&options, timeout, signal, notify, checksum)

@@ -70,6 +70,12 @@ def test_wrong_arguments(couple):
         (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1")),
         (hmc.NotFoundError, "", lambda: couple.here.connect("127.0.0.1:1", via="carrier pigeon")),
         (hmc.InvalidError, "negative", lambda: remote.put(b"1", timeout=-1)),
+        (TypeError, "timeout is a number of seconds, not '5'", lambda: remote.put(b"1", timeout="5")),
+        (TypeError, "notify is bytes, not 5", lambda: remote.put(b"1", notify=5)),
+        (TypeError, "notify is bytes, not 'note'", lambda: remote.put(b"1", notify="note")),
+        (TypeError, "secret is bytes, not 16", lambda: hmc.Context(secret=16)),
+        (hmc.InvalidError, "a region of -1 B", lambda: couple.here.allocate(-1)),
+        (AttributeError, "no attribute 'Contxt'; did you mean 'Context'", lambda: hmc.Contxt),
         (hmc.InvalidError, "at least one byte", lambda: remote.put(b"1", notify=b"")),
         (hmc.InvalidError, "4 or 8 bytes", lambda: region.word(3)),
         (hmc.InvalidError, "rights are", lambda: couple.here.allocate(8, rights="x")),
@@ -373,6 +379,20 @@ def test_main():
     assert "0 devices\n" in run("info", HMC_CUDA_LIBRARY="none")
     assert "by tcp" in run("perf", "--via", "tcp", "--most", "64", "--seconds", "0.01")
     assert "'over the wire'" in run("demo", "over the wire", "--via", "tcp")
+
+
+def test_main_without_traceback():
+    """What is mistyped or does not work here is said in a line or two; Ctrl-C ends it quietly."""
+    for words, text in ((["perf", "--via", "smh"], "no connection type 'smh'"), (["perf", "--most", "-5"], "invalid positive value"),
+                        (["perf", "--memory", "sim:77"], "sim memory has no device 77"), (["inof"], "invalid choice: 'inof'")):
+        done = subprocess.run([sys.executable, "-m", "hmc", *words], stderr=subprocess.PIPE, text=True, timeout=100)
+        assert done.returncode in (1, 2) and text in done.stderr and "Traceback" not in done.stderr, done.stderr
+    command = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from hmc.__main__ import main; " \
+        "main(['perf', '--via', 'tcp', '--seconds', '100'])"
+    with subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()         # "by tcp, ..."
+        other.send_signal(signal.SIGINT)
+        assert "Traceback" not in other.communicate(timeout=100)[1] and other.returncode == 130
 
 
 def test_log(caplog):
