@@ -80,7 +80,8 @@ def try_one(python, source, build, is_whole, folder):
                                    "--config-settings=cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O0"]
     run(*pip, "install", "--upgrade", "pip")
     run(*pip, "install", source, *options, env=dict(os.environ, TMPDIR=str(folder)))
-    return run(venv / "bin/python", "-c", TRY, cwd=str(folder), env=dict(os.environ, HOME=str(folder))).strip()
+    # Warnings are errors: what this version warns of, a later one no longer has.
+    return run(venv / "bin/python", "-W", "error", "-c", TRY, cwd=str(folder), env=dict(os.environ, HOME=str(folder))).strip()
 
 
 def main():
