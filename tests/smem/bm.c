@@ -359,6 +359,51 @@ static int the_dead_are_noticed(void) {
   return 0;
 }
 
+_Noreturn static int be_stopped(void) {
+  setenv("HMC_STORE_LEASE", "300ms", 1);
+  be_a_victim();
+}
+
+/* A member that stands still keeps its connections; only its lease ends. Its rank is free then. */
+static int the_stopped_are_noticed(void) {
+  pid_t members[2] = {0, 0};
+  smem_bm_t pool = NULL;
+  if (my_rank == 0) {
+    begin(0);
+    pool = enter(4, PART, PART);
+  }
+  fence();
+  for (uint64_t round = 0; round < 2; round++) {
+    uint8_t bytes[1000];
+    if (my_rank == 2) {
+      members[round] = ranks_spawn(2, round == 0 ? be_stopped : be_a_victim);
+      while (atomic_load(&shared->words[1]) < round + 1) {
+        CHECK(waitpid(members[round], NULL, WNOHANG) == 0);
+        sleep_ms(1);
+      }
+    }
+    fence();
+    if (my_rank == 0) {
+      ANSWERS(0, copy(pool, host_of(pool, 2), bytes, 1000, SMEMB_COPY_G2H));
+      CHECK(is_filled(bytes, 1000, 200 + round));
+    }
+    fence();
+    if (my_rank == 2) {
+      kill(members[round], SIGSTOP);
+    }
+    if (my_rank == 0 && round == 0) {
+      await_its_end(pool, 200);
+    }
+    fence();
+  }
+  for (int i = 0; my_rank == 2 && i < 2; i++) {
+    kill(members[i], SIGKILL);
+    waitpid(members[i], NULL, 0);
+  }
+  smem_bm_uninit(0);
+  return 0;
+}
+
 static int ranks_are_handed_out(void) {
   smem_bm_config_t config;
   ANSWERS(0, smem_bm_config_init(&config));
@@ -489,5 +534,6 @@ int main(void) {
   good = ranks_run("batches and rows", 3, batches_and_rows) && good;
   good = ranks_run("who leaves is not read", 3, who_leaves_is_not_read) && good;
   good = ranks_run("the dead are noticed", 3, the_dead_are_noticed) && good;
+  good = ranks_run("the stopped are noticed", 3, the_stopped_are_noticed) && good;
   return good ? 0 : 1;
 }
