@@ -16,6 +16,8 @@ EXPECTED = {
     "batch": (r"column 7 adds up to 4950\n", r"gathered blocks 1 to 121\n"),
     "signal": (r"after 3 signals the last byte is 30\n", r"sent 3 times\n"),
     "notification": (r"(piece (\d) is in slot \2\n){4}the slots add up to 10\n", r"sent 4 pieces\n"),
+    "leases": (r"page 2 holds 7 to 7, and 1 page was counted\nafter the revocation it holds 9 to 9\n",
+               r"wrote a page; under the revoked lease: STALE\n"),
     "pipeline": (r"the tensor begins with 3 and ends with 4\n",
                  r"127\.0\.0\.1:\d+ \(pipeline on .*\) is reached by shm: (?s:.*)region 'tensor' \(16777216 B, sim 0\): "),
     "communicator": (r"received 42 B; the buffer says: hello\n", r"sent 42 B\n"),
