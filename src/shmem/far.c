@@ -2,7 +2,7 @@
  *
  * A connection is made at the first operation on a PE. Each context has a queue, made at its first far operation: so
  * contexts complete and order apart from each other. Small puts are copied by the queue and need no answer before the
- * next quiet; what non-blocking atomics fetch is handed out by it. An operation that fails ends the job: SHMEM has no way to report it.
+ * next quiet; what non-blocking atomics fetch is returned by it. An operation that fails ends the job: SHMEM has no way to report it.
  *
  * Locking: a context's lock is held while its queue is used, for any thread may use a context. */
 #include "state.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH 4096 /* operations under way per context: a stream of small puts seldom waits for the other end */
+#define DEPTH 4096 /* operations in progress per context: a stream of small puts seldom waits for the other end */
 
 static void expect(hmc_status_t status, const char *what, int pe) {
   if (status != HMC_SUCCESS) hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
@@ -163,7 +163,7 @@ static bool is_word(size_t offset, size_t size) {
   return (size == 1 || size == 2 || size == 4 || size == 8) && offset % size == 0;
 }
 
-/* A word is fetched by itself, whatever else is under way. */
+/* A word is fetched by itself, whatever else is in progress. */
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait) {
   if (size == 0) return;
   hmci_far_t *far = far_of(pe);

@@ -189,7 +189,7 @@ typedef struct hmci_fetch {
   int pe;
 } hmci_fetch_t;
 
-#define HMCI_FETCHES 512 /* under way at a time, per context */
+#define HMCI_FETCHES 512 /* in progress at a time, per context */
 
 struct hmc_shmem_ctx {
   shmem_team_t team;

@@ -1,6 +1,6 @@
 /* Waiting for memory that other PEs change.
  *
- * Whoever waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
+ * A thread that waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
  * `bell` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
  * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is

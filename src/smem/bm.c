@@ -200,7 +200,7 @@ int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object) {
 
 static void end_object(hmci_smem_object_t *object, uint64_t timeout_ms) {
   hmci_smem_leave(object, timeout_ms);
-  (void)smem_bm_wait(object); /* of the others' failures, their own calls have told */
+  (void)smem_bm_wait(object); /* of the others' failures, their own calls have reported */
   hmci_smem_members_stop(object);
 }
 

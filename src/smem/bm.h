@@ -5,7 +5,7 @@
  * object watches them.
  *
  * Locking: `hmci_smem_bm_lock` guards the world pointer, its objects and references to it. An object's `lock` guards its
- * members and what is under way. A far part is counted: who copies holds a reference, so that it is closed only when
+ * members and what is in progress. A far part is counted: who copies holds a reference, so that it is closed only when
  * nobody uses it. Order: the world's, then an object's. */
 #ifndef HMCI_SMEM_BM_H
 #define HMCI_SMEM_BM_H
@@ -34,8 +34,8 @@ typedef struct hmci_smem_far {
   hmc_remote_t *remote[HMCI_SMEM_KINDS];
 } hmci_smem_far_t;
 
-/* A rank's place. The mapping belongs to whoever connects, and to who ends the object; it stays when the member goes,
- * so that a pointer of the program never loses its page, until another member's part takes the place. */
+/* A rank's place. The mapping belongs to the thread that connects, and to who ends the object; it stays when the member
+ * goes, so that a pointer of the program never loses its page, until another member's part takes the place. */
 typedef struct hmci_smem_place {
   hmci_smem_member_t member;
   hmci_smem_far_t *far; /* one reference; NULL: not connected */
@@ -50,7 +50,7 @@ typedef struct hmci_smem_pending {
   struct hmci_smem_pending *next;
   hmc_request_t *request;
   hmc_batch_t *batch;   /* NULL: none; freed with it */
-  hmc_region_t *region; /* lent for it alone; NULL: none */
+  hmc_region_t *region; /* registered for it alone; NULL: none */
   hmci_smem_far_t *far;
 } hmci_smem_pending_t;
 
@@ -141,7 +141,7 @@ void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far);
 void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank);
 /* An operation on it failed so that the next one should connect again. */
 void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far);
-/* True where the rank's last part that was found gone has a successor, which the store may not have told yet. */
+/* True where the rank's last part that was found gone has a successor, which the store may not have reported yet. */
 int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank);
 
 /* ---- bm_near.c --------------------------------------------------------------------------------------------------- */
@@ -159,8 +159,8 @@ typedef struct hmci_smem_end {
 /* Finds out what [address, address + size) is. -2000: it is in nobody's part, or runs past one. */
 int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *address, uint64_t size, hmci_smem_end_t *end);
 
-/* A region that holds a near end: the object's own, one of registered user memory, or one lent for the copy (*lent, to be
- * closed after it). */
+/* A region that holds a near end: the object's own, one of registered user memory, or one registered for the copy
+ * (the last parameter, to be closed after it). */
 int32_t hmci_smem_near_region(hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
                               hmc_region_t **region, uint64_t *offset, hmc_region_t **lent);
 

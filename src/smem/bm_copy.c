@@ -11,7 +11,7 @@
 
 enum { BOUNCE = 4 << 20, SPAN_FACTOR = 4 };
 
-/* ---- what is under way ------------------------------------------------------------------------------------------- */
+/* ---- what is in progress ----------------------------------------------------------------------------------------- */
 
 /* The code of a finished operation; one on a member that is gone is dropped, so that the next copy looks again. */
 static int32_t judge(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far, hmc_status_t status) {
@@ -383,7 +383,8 @@ static void widen(span_t *span, const hmci_smem_end_t *end, uint64_t size) {
   span->is_mixed = span->is_mixed || end->memory.kind != span->memory.kind || end->memory.device != span->memory.device;
 }
 
-/* Lends the whole span once, where its parts lie close together; where that is not to be had each part is lent. */
+/* Registers the whole span once, where its parts lie close together; where that is not to be had each part is
+ * registered. */
 static void lend_span(hmci_smem_object_t *object, span_t *span) {
   if (span->bytes == 0 || span->is_mixed || (span->end - span->begin) / SPAN_FACTOR > span->bytes) {
     return;
@@ -395,7 +396,7 @@ static void lend_span(hmci_smem_object_t *object, span_t *span) {
 }
 
 /* The region of a piece's near end: that of the pool's part, of registered memory, or of the span; NULL: it has to be
- * lent by itself. */
+ * registered by itself. */
 static hmc_region_t *shared_region(hmci_smem_object_t *object, const hmci_smem_end_t *near, uint64_t size,
                                    const span_t *span, uint64_t *offset) {
   hmc_region_t *region = NULL, *lent = NULL;

@@ -1,7 +1,7 @@
 /* The members of an object: who has joined, and the connections to them (see bm.h).
  *
  * A connection is made by the first copy that needs it. What the store tells decides who is a member; when it tells that
- * one has left, the connection is dropped, and the engine answers for what is under way. */
+ * one has left, the connection is dropped, and the engine answers for what is in progress. */
 #include "bm.h"
 
 #include <inttypes.h>
@@ -145,7 +145,7 @@ static hmci_smem_far_t *note_member(hmci_smem_place_t *place, const hmci_smem_me
   return old;
 }
 
-/* Asks the store itself, for a member whose joining has not been told yet. HMC_NOT_FOUND: it is no member. */
+/* Asks the store itself, for a member whose joining has not been reported yet. HMC_NOT_FOUND: it is not a member. */
 static hmc_status_t look_up(const hmci_smem_object_t *object, uint32_t rank, uint64_t timeout_ms,
                             hmci_smem_member_t *member) {
   char key[64], text[200];
@@ -196,7 +196,7 @@ int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_sm
   pthread_mutex_lock(&object->lock);
   hmci_smem_place_t *place = &object->places[rank];
   while (place->is_connecting) {
-    pthread_cond_wait(&object->changed, &object->lock); /* whoever connects ends by the context's deadline */
+    pthread_cond_wait(&object->changed, &object->lock); /* a thread that connects ends by the context's deadline */
   }
   if (place->far == NULL) {
     hmci_smem_member_t member = place->member;

@@ -19,7 +19,7 @@ pthread_mutex_t hmci_smem_bm_lock = PTHREAD_MUTEX_INITIALIZER;
 hmci_smem_world_t *hmci_smem_bm_world;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-/* A child made by fork() is no member: its world is the parent's, and it may become a member by itself. */
+/* A child made by fork() is not a member: its world is the parent's, and it may become a member by itself. */
 static void forget_world(void) {
   pthread_mutex_init(&hmci_smem_bm_lock, NULL);
   hmci_smem_bm_world = NULL;

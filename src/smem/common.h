@@ -61,7 +61,7 @@ int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), voi
 typedef enum hmci_smem_serve {
   HMCI_SMEM_JOIN,      /* another process serves the store */
   HMCI_SMEM_SERVE,     /* this process must, unless it does already */
-  HMCI_SMEM_MAY_SERVE, /* whoever is first; the others join */
+  HMCI_SMEM_MAY_SERVE, /* the first one; the others join */
 } hmci_smem_serve_t;
 
 typedef struct hmci_smem_link hmci_smem_link_t;

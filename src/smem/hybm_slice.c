@@ -47,7 +47,7 @@ void hmci_hybm_slice_free(hmci_hybm_entity_t *entity, hmci_hybm_slice_t *slice) 
   }
 }
 
-/* A region of it, with all rights, by a name that others are told. */
+/* A region of it, with all rights, by a name that others learn. */
 static int32_t show(hmci_hybm_entity_t *entity, hmci_hybm_slice_t *slice) {
   char name[HMC_REGION_NAME_SIZE];
   slice->number = ++entity->numbers;

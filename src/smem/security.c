@@ -227,8 +227,8 @@ struct hmci_smem_security {
   hmc_store_certificates_t certificates;
 };
 
-/* By the library that decrypterLibPath names, which stays loaded. It is told of as much room as the cipher text has and
- * an end: handlers are known that fill all they are told of. */
+/* By the library that decrypterLibPath names, which stays loaded. It learns of as much room as the cipher text has and
+ * an end: handlers are known that fill all they learn of. */
 static int32_t decrypt_by_library(hmci_smem_security_t *security) {
   const setting_t *setting = &security->setting;
   int (*handler)(const char *, size_t, char *, int32_t) = NULL;

@@ -1,8 +1,8 @@
 /* TRANS from inside: what trans.c (handles, registering) and trans_copy.c (transfers) share.
  *
  * What a handle has registered is in the store, one key for each range; a peer reads it when it meets an address that it
- * does not know. Locking: `lock` is held for reading by whoever transfers, and for writing by whoever registers, takes
- * back, or learns of a peer's ranges, so that nothing closes under a transfer. */
+ * does not know. Locking: `lock` is held for reading by a thread that transfers, and for writing by one that registers,
+ * takes back, or learns of a peer's ranges, so that nothing closes under a transfer. */
 #ifndef HMCI_SMEM_TRANS_H
 #define HMCI_SMEM_TRANS_H
 

@@ -15,7 +15,7 @@ typedef struct move {
   int is_write;
 } move_t;
 
-/* An operation under way. */
+/* An operation in progress. */
 typedef struct part {
   hmc_request_t *request;
   hmc_batch_t *batch;
@@ -53,7 +53,7 @@ static int32_t know_remotes(const move_t *move) {
   return code;
 }
 
-/* The region of a piece's near end, lent for it where none is registered. */
+/* The region of a piece's near end, registered for it where none is registered. */
 static int32_t near_region(const move_t *move, uint32_t i, hmc_region_t **region, uint64_t *offset, part_t *part) {
   uint64_t address = (uint64_t)(uintptr_t)move->local[i];
   const hmci_smem_range_t *range = hmci_smem_range_find(move->trans, address, move->sizes[i]);
@@ -103,7 +103,7 @@ static int32_t collect(const move_t *move, uint32_t first, hmc_segment_t *segmen
                                           0, &there, &remote_offset);
     if (code == SM_OK && (i == first || there == *remote)) {
       if (i > first && part->lent != NULL) {
-        break; /* a region that was lent for one piece holds no other */
+        break; /* a region that was registered for one piece holds no other */
       }
       code = near_region(move, i, &here, &offset, &lent);
     }

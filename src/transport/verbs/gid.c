@@ -1,7 +1,7 @@
 /* Choosing GIDs (see gid.h).
  *
  * A RoCE v2 GID is an IP address: packets go by the kernel's neighbours and the network's routes, so that what fits
- * is what IP says. InfiniBand GIDs meet in a subnet, told by the upper half; those of RoCE v1 in one Ethernet, which
+ * is what IP says. InfiniBand GIDs meet in a subnet, known by the upper half; those of RoCE v1 in one Ethernet, which
  * nothing here can see. */
 #include "gid.h"
 
@@ -80,7 +80,7 @@ static bool starts_alike(const uint8_t *one, const uint8_t *other, unsigned bits
   return memcmp(one, other, bytes) == 0 && (!mask || ((one[bytes] ^ other[bytes]) & mask) == 0);
 }
 
-/* As a GID, with the bits of its network; false: it is no IP address. */
+/* As a GID, with the bits of its network; false: it is not an IP address. */
 static bool as_gid(const struct sockaddr *address, const struct sockaddr *mask, uint8_t raw[16], unsigned *bits) {
   const uint8_t *part;
   size_t size;

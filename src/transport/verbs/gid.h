@@ -16,7 +16,7 @@ unsigned hmci_verbs_gid_worth(const verbs_gid_t *gid);
 uint8_t hmci_verbs_gid_prefix(const uint8_t raw[16]);
 
 /* The address that this host would send from to reach `peer`, both as GIDs. False: the network has no way there, or
- * it is no address that routes are made for. */
+ * it is not an address that routes are made for. */
 typedef bool hmci_verbs_route_t(const uint8_t peer[16], uint8_t source[16]);
 hmci_verbs_route_t hmci_verbs_route;
 

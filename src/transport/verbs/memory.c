@@ -3,7 +3,8 @@
  * A region is registered as a whole when it is first used, by an operation of this side or by a peer that opens it, and
  * stays so until it closes. Where that would pin more than HMC_RDMA_PINNED_MAX, what was used least recently goes;
  * where even that does not make room, operations of this side use blocks of the region, and peers get it staged.
- * Entries are found by region and generation, never by address: memory that is freed and lent again is another region.
+ * Entries are found by region and generation, never by address: memory that is freed and registered again is another
+ * region.
  *
  * A registration that peers have the key of belongs to one region and ends with it, because that is what keeps peers out.
  * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).

@@ -237,7 +237,7 @@ static void test_what_peers_reach_is_not_shared(void **state) {
   assert_int_equal(registered, 2);
 }
 
-/* Hardware gives keys out again: what is on its way to a closed region must not fit into the next one. */
+/* Hardware uses keys again: what is on its way to a closed region must not fit into the next one. */
 static void test_no_two_regions_are_called_the_same(void **state) {
   scene_t *scene = *state;
   uint64_t end = 0;
@@ -261,7 +261,7 @@ static void test_a_freed_allocation_is_let_go(void **state) {
   hmci_region_view_t region = region_of(1, MIB, 0);
   assert_int_equal(hmc_memory_allocate(cpu, MIB, &memory), HMC_SUCCESS);
   region.base = memory;
-  for (uint32_t round = 1; round <= 3; round++) { /* lent again and again, registered once */
+  for (uint32_t round = 1; round <= 3; round++) { /* registered again and again, registered once */
     region.generation = round;
     assert_non_null(use(scene, &region, 0, 1));
     hmci_verbs_memory_drop(scene->device, &region);
@@ -363,7 +363,7 @@ static void test_a_large_region_goes_in_blocks(void **state) {
   assert_non_null(block);
   assert_ptr_equal(block->base, region.base + 16 * MIB);
   assert_int_equal(block->size, 16 * MIB);
-  assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE); /* no peer was told of it */
+  assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE); /* no peer heard of it */
   assert_ptr_equal(use(scene, &region, 31 * MIB, MIB), block);
   block->users = 0;
   verbs_memory_t *across =

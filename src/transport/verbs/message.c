@@ -2,7 +2,7 @@
  *
  * A message lies in a slot, or where it is but a header in the request itself, until it is answered, so that it can
  * be sent again over a new queue pair. Its number tells the owner whether it has been done already. At most
- * VERBS_WINDOW wait for their answers; over a queue pair that was made anew it is one at first, so that a path which
+ * VERBS_WINDOW wait for their answers; over a queue pair that was made again it is one at first, so that a path which
  * fails again and again lets some answers through before it does.
  *
  * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message

@@ -1,7 +1,7 @@
 /* The link: the pipe on which both ends exchange notes (see wire.h).
  *
- * It belongs to the loop's thread for reading; whoever holds the lock may send. What the pipe does not take at once
- * waits in `out`, which is bounded: a peer that does not read is lost. */
+ * It belongs to the loop's thread for reading; the thread that holds the lock may send. What the pipe does not take at
+ * once waits in `out`, which is bounded: a peer that does not read is lost. */
 #include "verbs.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
  * acceptor makes one, connects it and answers CONNECTED; the dialler connects its own, sees a read of the peer's flush
  * word come back, for only that shows that packets get through, and says READY, before which the acceptor sends
  * nothing. An end whose queue pair failed says BROKEN once it is gone, and the other one breaks its own and says so
- * too. Only when both are gone is anything done again that was under way.
+ * too. Only when both are gone is anything done again that was in progress.
  *
  *   UNMADE --make--> CONNECTING --connected--> [PROBING --came back-->] UP --break--> FLUSHING --all retired--> PARTING
  *     ^---------------------------------------the peer's is gone------------------------------------------------'
@@ -42,7 +42,7 @@ static verbs_rail_t *find_up(verbs_connection_t *connection) {
   return NULL;
 }
 
-/* The way of all that is not striped; what was under way on the former one is done again. */
+/* The way of all that is not striped; what was in progress on the former one is done again. */
 static void choose_main(verbs_connection_t *connection) {
   if (connection->main || connection->failed) return;
   verbs_rail_t *former = &connection->rails[connection->main_before];

@@ -1,11 +1,11 @@
-/* Who takes completions, and when the loop is told of them.
+/* Who takes completions, and when the loop hears of them.
  *
  * A thread that waits for an operation polls the device's queues itself (a driver), so that a small put costs no
  * thread switch and no system call of ours. Only without drivers are the queues armed: that of sends while anything
- * is under way; that of messages always, for requests, which are sent as solicited events, and for answers too while
+ * is in progress; that of messages always, for requests, which are sent as solicited events, and for answers too while
  * any is due. Invariant, whenever the lock is free and there are no drivers: what may come wakes the loop, or the loop
- * is going to look soon; whoever waits again and again need not have it told in between, unless something is left to be
- * posted, or somebody else is to be told. A queue is polled once more
+ * is going to look soon; a thread that waits again and again need not have it reported in between, unless something is
+ * left to be posted, or somebody else is to be informed. A queue is polled once more
  * after it was armed, for what came before that. */
 #include "verbs.h"
 

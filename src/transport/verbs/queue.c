@@ -1,9 +1,9 @@
 /* Operations on their way: in the order they were submitted, each until it is complete.
  *
- * What is posted is told by two cursors, so that a queue pair that is made anew goes on from what was retired.
+ * Two cursors say what is posted, so that a queue pair that is made again goes on from what was retired.
  * Messages (message.c) are not posted again from cursors, but as they were.
  *
- * Parts that any rail may take (stripe.c) are told one by one instead, and what is chained to their operation is held.
+ * Parts that any rail may take (stripe.c) are noted one by one instead, and what is chained to their operation is held.
  *
  * A chained operation is posted behind the one it is chained to where the queue pair's order makes sure that it
  * comes after it and fails with it: behind a put, and behind a message, which says so to the owner; behind a get it
@@ -56,7 +56,7 @@ static bool is_visible(const verbs_connection_t *connection, hmci_operation_t *o
   return main && (main->peer_stores_at_once || (int32_t)(main->visible - state->last) >= 0);
 }
 
-/* Does an adapter write into a device's memory that has to be told? */
+/* Does an adapter write into a device's memory that has to be informed? */
 static bool is_settled_there(const hmci_operation_t *operation) {
   const verbs_remote_t *remote = operation->remote_state;
   return operation->kind == HMCI_PUT && remote->settles;

@@ -2,7 +2,7 @@
  * staging, 0 for none; u8 number of rails; u8 the way of the owner's adapters; u8 1 where what
  * adapters write has to be settled by the owner, else 0; u32 0; then for each rail: u32 1
  * where its device reaches the region, else 0; u32 key; u64 address; then a text on why the way is
- * no faster one. A region is reached straight by all rails whose device the owner can use, or by none:
+ * not a faster one. A region is reached straight by all rails whose device the owner can use, or by none:
  * any of them may have to stand in for the others. */
 #include "verbs.h"
 
@@ -48,8 +48,8 @@ hmc_status_t hmci_verbs_region_export(void *block, hmci_region_view_t *region, h
   return HMC_SUCCESS;
 }
 
-/* Every peer is told before the adapters forget the memory, so that most operations that come too late fail here and
- * not in the hardware, which would cost a queue pair. The first connection that is asked does it for all. */
+/* Every peer is informed before the adapters forget the memory, so that most operations that come too late fail here
+ * and not in the hardware, which would cost a queue pair. The first connection that is asked does it for all. */
 void hmci_verbs_region_revoke(void *block, hmci_region_view_t *region) {
   verbs_connection_t *connection = block;
   verbs_transport_t *transport = connection->transport;

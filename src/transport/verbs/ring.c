@@ -96,7 +96,7 @@ void hmci_verbs_ring_post(verbs_rail_t *rail) {
   if (refused >= post->requests && refused < post->requests + count) taken = (uint32_t)(refused - post->requests);
   hmci_log(HMC_LOG_DEBUG, "posting to a queue pair failed: %s", strerror(error));
   withdraw(rail, first + taken);
-  rail->spoilt = true; /* whoever called this breaks the queue pair when he is done */
+  rail->spoilt = true; /* the caller breaks the queue pair when it is done */
 }
 
 void hmci_verbs_ring_mark(verbs_rail_t *rail) {

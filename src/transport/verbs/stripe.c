@@ -5,7 +5,7 @@
  * them visible there is a read of that very memory.
  *
  * A piece is done by itself: the read behind its write, where the peer's device needs one, goes the same way. One that
- * does not get through is lost by its rail, and is handed out again before anything new, but not before both ends'
+ * does not get through is lost by its rail, and is taken again before anything new, but not before both ends'
  * queue pairs are gone: until then packets of the former attempt may arrive, and write old bytes over newer ones.
  *
  * Invariant: lost pieces count among the outstanding ones of their operation. */

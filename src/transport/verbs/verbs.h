@@ -24,10 +24,10 @@
  * The send queue is a ring of entries, in the order they were posted and in which the hardware completes them; only
  * some are signalled, and one completion retires all up to it (ring.c). An operation goes out in parts (queue.c).
  *
- * When a queue pair fails, or is failed to take an operation back from the hardware, all that is under way is
+ * When a queue pair fails, or is failed to take an operation back from the hardware, all that is in progress is
  * flushed; each end says when its own is gone, and only when both are, for packets may still be on their way to the
  * other one, what was not retired is posted again: over another rail that is up, or once both ends have made new queue
- * pairs. Puts and gets may be done twice that way, messages are told by their numbers.
+ * pairs. Puts and gets may be done twice that way, messages are known by their numbers.
  *
  * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held
  * across posting and polling, across device copies, and across the making of queue pairs; never while anything
@@ -276,7 +276,7 @@ struct verbs_connection {
   /* The link. */
   hmci_pipe_t *pipe;
   hmci_watch_t watch;
-  bool cut;     /* of no use any more; the core has been told */
+  bool cut;     /* of no use any more; the core knows */
   bool blocked; /* the watch waits for room to send, too */
   uint8_t in[VERBS_NOTE];
   uint32_t in_size;
@@ -400,7 +400,8 @@ hmc_status_t hmci_verbs_pairing_add(verbs_connection_t *connection, const verbs_
 /* Begins the first round of all rails, at the dialling end. Fails where none could begin. */
 hmc_status_t hmci_verbs_pairing_begin(verbs_connection_t *connection);
 void hmci_verbs_pairing_take(verbs_connection_t *connection, const verbs_note_t *note);
-/* The queue pair is of no use any more: flushes it, to be made anew. `failure`: by a fault of the path, not of ours. */
+/* The queue pair is of no use any more: flushes it, to be made again. `failure`: by a fault of the path, not of
+ * ours. */
 void hmci_verbs_pairing_break(verbs_rail_t *rail, bool failure);
 /* Something came through. */
 void hmci_verbs_pairing_works(verbs_rail_t *rail);
@@ -413,7 +414,7 @@ void hmci_verbs_pairing_retry(hmci_timer_t *timer);
 void hmci_verbs_pairing_port_up(verbs_rail_t *rail);
 /* A rail's device is of no use any more. */
 void hmci_verbs_pairing_device_failed(verbs_rail_t *rail);
-/* The peer is lost, for that reason. */
+/* Loses the peer; the reason is its text. */
 void hmci_verbs_lose(verbs_connection_t *connection, const char *reason);
 
 /* rail.c */
@@ -558,7 +559,7 @@ void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *re
 bool hmci_verbs_poll(verbs_device_t *device);
 /* Takes what completed on the main rail, while its caller is here anyway. */
 void hmci_verbs_reap(verbs_connection_t *connection);
-/* Nobody may come to look at what is under way: the loop is to. */
+/* Nobody may come to look at what is in progress: the loop is to. */
 void hmci_verbs_leave_alone(verbs_connection_t *connection);
 /* The connection may be able to go on. */
 void hmci_verbs_touch(verbs_connection_t *connection);
