@@ -24,7 +24,8 @@ static void refuse(hmc_peer_t *peer, uint32_t purpose, hmc_status_t status) {
   hmci_write_u32(&writer, (uint32_t)status);
   hmci_write_text(&writer, hmc_last_error());
   if (hmci_channel_send(&peer->channel, HMCI_UNDIALLED, body, writer.size) != HMC_SUCCESS)
-    hmci_log(HMC_LOG_INFO, "%s does not hear of it: %s", peer->where, hmc_last_error()); /* its deadline ends what waits */
+    /* its deadline ends what waits */
+    hmci_log(HMC_LOG_INFO, "%s does not hear of it: %s", peer->where, hmc_last_error());
 }
 
 /* In a setup's thread; closing the peer waits for it. */
