@@ -103,10 +103,13 @@ void peers_that_hang_up_at_once(void **state) {
       assert_success(hmc_peer_get_info(accepted[i], &info));
     assert_int_equal(info.state, HMC_PEER_GONE);
   }
-  sleep_ms(100);
-  uint64_t used = cpu_ms();
-  sleep_ms(REST_MS);
-  assert_in_range(cpu_ms() - used, 0, REST_MS / 3);
+  uint64_t used, end = now_ms() + PATIENCE_MS; /* a busy machine is late with what there is to clean up */
+  do {
+    used = cpu_ms();
+    sleep_ms(REST_MS);
+    used = cpu_ms() - used;
+  } while (used > REST_MS / 3 && now_ms() < end);
+  assert_in_range(used, 0, REST_MS / 3);
   for (uint32_t i = 0; i < count; i++) hmc_peer_close(accepted[i]);
   hmc_context_destroy(visitor);
 }
