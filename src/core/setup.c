@@ -90,6 +90,24 @@ hmc_status_t hmci_setups_add_thread(hmci_setups_t *setups) {
   return HMC_SUCCESS;
 }
 
+hmc_status_t hmci_setup_enqueue(hmci_setup_t *setup, const char *call) {
+  hmci_setups_t *setups = &setup->context->setups;
+  hmc_status_t status = HMC_SUCCESS;
+  pthread_mutex_lock(&setups->lock);
+  if (setups->ending) status = hmci_fail(HMC_CANCELLED, "%s: the context ends", call);
+  bool busy = setups->waiting_count >= setups->idle && setups->count < HMCI_SETUP_THREADS;
+  if (status == HMC_SUCCESS && busy) status = hmci_setups_add_thread(setups);
+  if (status != HMC_SUCCESS && setups->count && !setups->ending)
+    status = HMC_SUCCESS; /* another thread does it, later */
+  if (status == HMC_SUCCESS) {
+    hmci_list_append(&setups->waiting, &setup->link);
+    setups->waiting_count++;
+    pthread_cond_signal(&setups->wanted);
+  }
+  pthread_mutex_unlock(&setups->lock);
+  return status;
+}
+
 /* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 /* With `lock` held. The setup may be gone when it returns. */

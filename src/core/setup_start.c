@@ -34,24 +34,6 @@ static hmc_status_t check_options(const hmc_operation_options_t *options, const 
   return HMC_SUCCESS;
 }
 
-hmc_status_t hmci_setup_enqueue(hmci_setup_t *setup, const char *call) {
-  hmci_setups_t *setups = &setup->context->setups;
-  hmc_status_t status = HMC_SUCCESS;
-  pthread_mutex_lock(&setups->lock);
-  if (setups->ending) status = hmci_fail(HMC_CANCELLED, "%s: the context ends", call);
-  bool busy = setups->waiting_count >= setups->idle && setups->count < HMCI_SETUP_THREADS;
-  if (status == HMC_SUCCESS && busy) status = hmci_setups_add_thread(setups);
-  if (status != HMC_SUCCESS && setups->count && !setups->ending)
-    status = HMC_SUCCESS; /* another thread does it, later */
-  if (status == HMC_SUCCESS) {
-    hmci_list_append(&setups->waiting, &setup->link);
-    setups->waiting_count++;
-    pthread_cond_signal(&setups->wanted);
-  }
-  pthread_mutex_unlock(&setups->lock);
-  return status;
-}
-
 /* Takes the setup, in any case. */
 static hmc_status_t start(hmci_setup_t *setup, const hmc_operation_options_t *given, const char *call,
                           hmc_request_t **out) {
