@@ -62,13 +62,11 @@
     "How long the store may hear nothing from a client before the keys of its leases vanish, where a program says no " \
     "time of its own; SMEM's members are such (100ms to 3600s).")                                                      \
   X(DURATION, store_heartbeat, "HMC_STORE_HEARTBEAT", "0",                                                             \
-    "Time between two heartbeats of a client that has leases (10ms to 3600s), at most half of the shortest lease's; "  \
-    "0: a "                                                                                                            \
-    "quarter of it.")                                                                                                  \
+    "Time between two heartbeats of a client that has leases (10ms to 3600s): at most half of the shortest "           \
+    "lease's time; 0: a quarter of it.")                                                                               \
   X(DURATION, store_grace, "HMC_STORE_GRACE", "1s",                                                                    \
-    "How long a client whose connection broke may take to come back before its leases end, at the process that "       \
-    "serves "                                                                                                          \
-    "the store (1ms to 3600s).")                                                                                       \
+    "How long a client whose connection broke may take to come back before its leases end, where the store "           \
+    "runs (1ms to 3600s).")                                                                                            \
   X(SIZE, store_memory, "HMC_STORE_MEMORY", "1G",                                                                      \
     "Most bytes of keys and values that a store takes, at the process that serves it (4K to 64T).")                    \
   X(COUNT, store_clients, "HMC_STORE_CLIENTS", "16384",                                                                \

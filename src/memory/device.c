@@ -4,8 +4,8 @@
  * themselves. */
 #include "memory.h"
 
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { HOST_ALIGNMENT = 4096 };

@@ -16,10 +16,18 @@ enum { SIZE = 70000, PLACES = 12, PATIENCE_MS = 300000 };
 
 /* Two devices of each vendor, and the host and a software device beside them. */
 static const hmc_memory_t places[PLACES] = {
-    {HMC_MEMORY_CPU, 0},          {HMC_MEMORY_NVIDIA_GPU, 0},    {HMC_MEMORY_NVIDIA_GPU, 1},
-    {HMC_MEMORY_AMD_GPU, 0},      {HMC_MEMORY_AMD_GPU, 1},       {HMC_MEMORY_CAMBRICON_MLU, 0},
-    {HMC_MEMORY_CAMBRICON_MLU, 1}, {HMC_MEMORY_MOORE_GPU, 0},    {HMC_MEMORY_MOORE_GPU, 1},
-    {HMC_MEMORY_HUAWEI_ASCEND_NPU, 0}, {HMC_MEMORY_HUAWEI_ASCEND_NPU, 1}, {HMC_MEMORY_SIM, 0},
+    {HMC_MEMORY_CPU, 0},
+    {HMC_MEMORY_NVIDIA_GPU, 0},
+    {HMC_MEMORY_NVIDIA_GPU, 1},
+    {HMC_MEMORY_AMD_GPU, 0},
+    {HMC_MEMORY_AMD_GPU, 1},
+    {HMC_MEMORY_CAMBRICON_MLU, 0},
+    {HMC_MEMORY_CAMBRICON_MLU, 1},
+    {HMC_MEMORY_MOORE_GPU, 0},
+    {HMC_MEMORY_MOORE_GPU, 1},
+    {HMC_MEMORY_HUAWEI_ASCEND_NPU, 0},
+    {HMC_MEMORY_HUAWEI_ASCEND_NPU, 1},
+    {HMC_MEMORY_SIM, 0},
 };
 
 static const char *const libraries[] = {"HMC_CUDA_LIBRARY", "HMC_HIP_LIBRARY", "HMC_CNRT_LIBRARY", "HMC_MUSA_LIBRARY",
@@ -148,10 +156,8 @@ static void transfers_over_tcp(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(all_are_loaded),
-      cmocka_unit_test(copies),
-      cmocka_unit_test(pointers_are_told_apart),
-      cmocka_unit_test(transfers_within_the_host),
+      cmocka_unit_test(all_are_loaded),          cmocka_unit_test(copies),
+      cmocka_unit_test(pointers_are_told_apart), cmocka_unit_test(transfers_within_the_host),
       cmocka_unit_test(transfers_over_tcp),
   };
   return cmocka_run_group_tests_name("together", tests, NULL, NULL) ? 1 : 0;

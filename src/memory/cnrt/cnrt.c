@@ -207,7 +207,8 @@ static hmc_status_t copy(const hmci_driver_copy_t *what, void *queue) {
   static const int directions[] = {HOST_TO_DEVICE, DEVICE_TO_HOST, WITHIN_DEVICE};
   void *from = (void *)what->source;
   if (what->direction == HMCI_COPY_WITHIN && what->to_device != what->from_device) {
-    if (!cnrt.copy_between) return hmci_fail(HMC_UNSUPPORT, "mlu memory cannot copy between devices: the runtime has no cnrtMemcpyPeerAsync");
+    if (!cnrt.copy_between)
+      return hmci_fail(HMC_UNSUPPORT, "mlu memory cannot copy between devices: the runtime has no cnrtMemcpyPeerAsync");
     return told(cnrt.copy_between(what->destination, what->to_device, from, what->from_device, what->size, queue),
                 "cnrtMemcpyPeerAsync");
   }
