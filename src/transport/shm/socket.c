@@ -282,8 +282,9 @@ static hmc_status_t take_question(shm_connection_t *connection, const message_t 
 
 static bool on_question(hmci_watch_t *watch, uint32_t events) {
   shm_connection_t *connection = HMCI_CONTAINER(watch, shm_connection_t, serve);
-  if (atomic_load(&connection->failed)) {
+  if (atomic_load(&connection->failed)) { /* what hangs up then must not call again and again */
     hmci_loop_set_polled(connection->transport->host->loop, watch, false);
+    hmci_loop_silence(connection->transport->host->loop, watch);
     return false;
   }
   if (!events) return hmci_shm_serve_pulls(connection);
