@@ -390,6 +390,7 @@ cdef class Context:
 
         Memory of regions that arrays still show stays until the last of them goes.
         """
+        cdef uint64_t waited = 0
         if self.handle == NULL:
             return
         self.is_closing = True
@@ -400,7 +401,12 @@ cdef class Context:
         for bridge in list((bridges or {}).values()):
             bridge.close()
         self.cancel_pending(None, None)
-        drain(&self.busy)
+        while self.busy:                # a call that was inside may have started another
+            with nogil:
+                hmcpy_nap(&waited)
+            if takes_signals():
+                check_signals()
+            self.cancel_pending(None, None)
         hmc_context_stop_listening(self.handle)
         self.listening = []
         self.close_peers()

@@ -99,8 +99,10 @@ cdef class Request:
         self.handle = NULL
         self.batch = NULL
         if handle != NULL:
+            self.context.busy += 1      # close() in another thread waits for this
             with nogil:
                 hmc_request_free(handle)
+            self.context.busy -= 1
         if batch != NULL:
             hmc_batch_free(batch)
         if self.is_temporary and self.region is not None:

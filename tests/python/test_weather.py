@@ -205,6 +205,33 @@ def test_close_under_a_waiting_thread():
         assert len(seen) == 3
 
 
+def test_close_under_busy_threads():
+    with hmc.Context("there") as there:
+        there.allocate(1 << 20, name="far")
+        address = there.listen("127.0.0.1:0")
+        for _ in range(40):
+            context = hmc.Context("here", timeout=60)
+            remote = context.connect(str(address), via="tcp").open("far")
+            ended = []
+
+            def move():
+                data = np.zeros(200_000, np.uint8)
+                try:
+                    while True:
+                        remote.put(data)
+                except hmc.HMCStatusError as error:
+                    ended.append(error)
+
+            threads = [threading.Thread(target=move) for _ in range(4)]
+            for each in threads:
+                each.start()
+            time.sleep(0.01)
+            context.close()
+            for each in threads:
+                each.join(60)
+            assert len(ended) == 4
+
+
 INTERRUPT = """
 import signal, sys, threading, time, os
 import numpy as np, hmc
