@@ -60,7 +60,7 @@ def test_up_to_the_edges(couple):
             remote.get_into(bytearray(size), offset)
 
 
-def test_lent_memory(couple):
+def test_registered_memory(couple):
     lent = np.zeros(200000, np.uint8)
     couple.there.register(lent, name="lent")
     remote, data = couple.peer.open("lent"), noise(100000)
