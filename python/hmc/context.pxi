@@ -47,14 +47,20 @@ class Address(tuple):
         return ("[%s]:%d" if ":" in self[0] else "%s:%d") % self
 
 
+cdef int nap(uint64_t *waited) except -1:
+    """A while for others to get on, longer each time; `waited` begins at 0."""
+    with nogil:
+        hmcpy_nap(waited)
+    if takes_signals():
+        check_signals()
+    return 0
+
+
 cdef int drain(int *busy) except -1:
     """Waits until no call is inside any more."""
     cdef uint64_t waited = 0
     while busy[0]:
-        with nogil:
-            hmcpy_nap(&waited)
-        if takes_signals():
-            check_signals()
+        nap(&waited)
     return 0
 
 
@@ -402,10 +408,7 @@ cdef class Context:
             bridge.close()
         self.cancel_pending(None, None)
         while self.busy:                # a call that was inside may have started another
-            with nogil:
-                hmcpy_nap(&waited)
-            if takes_signals():
-                check_signals()
+            nap(&waited)
             self.cancel_pending(None, None)
         hmc_context_stop_listening(self.handle)
         self.listening = []
