@@ -478,6 +478,8 @@ void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
 void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *region);
 /* Ends the requests that move bytes of a local region; none of them touches it when it returns. */
 void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region);
+/* Ends the checked requests of a peer whose connection has failed. */
+void hmci_requests_end_checked(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
 void hmci_requests_open(hmc_context_t *context);
 void hmci_requests_close(hmc_context_t *context);
 /* Frees all requests of a context whose peers are closed. */
@@ -498,8 +500,6 @@ void hmci_queues_destroy(hmc_context_t *context);
 /* ---- the second pass over data, for transports without checksums ------------------------------------------------- */
 
 void hmci_checksums_run(hmci_timer_t *timer);
-/* Ends the checked requests of a peer whose connection has failed. */
-void hmci_checksums_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
 /* A peer asks about bytes here, and answers about its own; as hmci_session_handle. */
 hmc_status_t hmci_checksum_answer(hmc_peer_t *peer, hmci_reader_t *reader);
 hmc_status_t hmci_checksum_answered(hmc_peer_t *peer, hmci_reader_t *reader);

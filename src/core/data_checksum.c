@@ -247,24 +247,6 @@ hmc_status_t hmci_checksum_answered(hmc_peer_t *peer, hmci_reader_t *reader) {
   return HMC_SUCCESS;
 }
 
-typedef struct end {
-  const hmc_peer_t *peer;
-  hmc_status_t status;
-} end_t;
-
-static bool end_checked(hmc_request_t *request, void *argument) {
-  const end_t *end = argument;
-  bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-  if (starting || request->peer != end->peer || !request->checksummed || hmci_request_is_complete(request)) return true;
-  hmci_request_end(request, end->status);
-  return true;
-}
-
-void hmci_checksums_end(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
-  end_t end = {peer, status};
-  hmci_requests_each(context, end_checked, &end);
-}
-
 /* ---- the owner --------------------------------------------------------------------------------------------------- */
 
 /* The checksum of `count` ranges that the reader has; all are read. */

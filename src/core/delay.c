@@ -53,9 +53,10 @@ hmc_status_t hmci_delay_prepare(const hmc_operation_options_t *options, hmci_del
   return status;
 }
 
-void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay) {
+void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay, void (*begin)(hmc_request_t *request)) {
   hmc_context_t *context = request->context;
   memcpy(request->delay.events, delay->events, sizeof delay->events);
+  request->delay.begin = begin;
   pthread_mutex_lock(&context->delay.lock);
   hmci_list_append(&context->delay.list, &request->delay.link);
   context->delay.moved = hmci_now();
@@ -87,7 +88,7 @@ static void begin(hmc_request_t *request, hmc_status_t status) {
     status = hmci_atomic_check(request->remote, first->single.remote, first->atomic.operation,
                                (unsigned)first->single.length);
   if (status == HMC_SUCCESS) {
-    hmci_request_begin(request);
+    request->delay.begin(request);
   } else {
     complete_all(request, status);
   }

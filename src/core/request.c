@@ -1,13 +1,10 @@
-/* Requests: operations that the caller does not wait for at once.
+/* Starting and freeing requests: operations that the caller does not wait for at once. Ending them: request_end.c.
  *
  * A request is a chain of at most four operations: the one asked for, its signal, its notification, the result of a
  * check. Its last one's completion is its own.
  *
  * Large copies to and from mapped regions, and what a transport moves by a thread that waits, are done by the context's
  * workers (work.h), so that the call that starts them returns at once.
- *
- * A peer may be closed, and a context be destroyed, while other threads wait for their requests: these complete first,
- * and the thread that frees peer or context waits until nobody is among a request's `users`.
  *
  * Locking: while `starting`, a request is the starting thread's: others see it in its list, and where it goes and until
  * when, but nothing else of it; the timer does not end it and its callback is put off, because its operations may not
@@ -17,55 +14,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- deadlines --------------------------------------------------------------------------------------------------- */
-
-/* The result is decided here, by what became of the part in progress. */
-static void end_checked(hmc_request_t *request, hmc_status_t status) {
-  const hmci_transport_ops_t *ops = request->peer->transport->ops;
-  if (!hmci_checksum_claim(request)) {
-    hmci_operation_sleep(hmci_request_last(request), HMCI_NEVER); /* who has claimed it takes a moment */
-    return;
-  }
-  bool rest = request->checksum.phase == HMCI_CHECKSUM_REST;
-  hmci_operation_t *part = &request->chain[rest ? request->count - 2 : 0];
-  for (hmci_operation_t *operation = &request->chain[rest ? 1 : 0]; operation <= part; operation++) {
-    if (!hmci_operation_is_complete(operation)) ops->cancel(request->peer->connection->state, operation, status);
-  }
-  if (rest || part->status != HMC_SUCCESS) status = part->status;
-  hmci_operation_complete(hmci_request_last(request), status);
-}
-
-void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
-  if (request->is_setup) {
-    hmci_setup_end(request, status);
-    return;
-  }
-  if (request->delayed && hmci_delay_take(request)) {
-    uint32_t count = request->count;
-    for (uint32_t i = 0; i < count; i++) hmci_operation_complete(&request->chain[i], status);
-    return;
-  }
-  if (request->working && hmci_work_stop(&request->work, status)) return;
-  if (request->checksummed) {
-    end_checked(request, status);
-    return;
-  }
-  hmc_peer_t *peer = request->peer;
-  hmci_group_t *group = request->group;
-  bool parked = request->posted && hmci_post_unpark(peer, &request->parked);
-  /* What is not the transport's is ended here, or by the thread that has taken it out. */
-  bool unknown = request->posted && !atomic_load(&request->parked.submitted);
-  uint32_t count = request->count, known = unknown ? count - request->parked.count : count;
-  for (uint32_t i = 0; group && i < group->count; i++) {
-    if (group->parts[i] && !hmci_request_is_complete(group->parts[i])) hmci_request_end(group->parts[i], status);
-  }
-  for (uint32_t i = group ? 1 : 0; i < known; i++) {
-    if (hmci_operation_is_complete(&request->chain[i])) continue;
-    peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
-  }
-  for (; parked && known < count; known++) hmci_operation_complete(&request->chain[known], status);
-}
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
@@ -331,7 +279,8 @@ static hmc_status_t launch(hmc_request_t *request, const hmci_start_t *what) {
   return status;
 }
 
-void hmci_request_begin(hmc_request_t *request) {
+/* Starts the chain of a request whose event has come, or ends it. */
+static void begin(hmc_request_t *request) {
   const hmci_operation_t *first = &request->chain[0];
   hmci_start_t what = {
       .kind = first->kind, .local = request->local, .remote = request->remote, .length = request->length};
@@ -394,7 +343,7 @@ static hmc_status_t start_request(const hmci_start_t *what, hmc_request_t **out)
   if (waits) {
     request->delayed = true;
     hmci_requests_set_timer(peer->context, deadline);
-    hmci_delay_add(request, &delay);
+    hmci_delay_add(request, &delay, begin);
   } else {
     status = launch(request, what);
   }
@@ -544,24 +493,7 @@ hmc_status_t hmc_atomic_nb(hmc_remote_t *remote, uint64_t remote_offset, hmc_ato
   return hmci_request_start(&what, request);
 }
 
-/* ---- ending ------------------------------------------------------------------------------------------------------ */
-
-hmc_status_t hmci_request_status(hmc_request_t *request) {
-  hmc_status_t status = hmci_request_last(request)->status;
-  if (request->text && status != HMC_SUCCESS) return hmci_fail(status, "%s", request->text);
-  return hmci_far_end_explain(request->chain[0].kind, status, &request->end, request->length);
-}
-
-hmc_status_t hmc_request_cancel(hmc_request_t *request) {
-  if (!request) return hmci_fail(HMC_INVALID_CONFIG, "hmc_request_cancel: request is NULL");
-  if (hmci_context_is_foreign(request->context)) return HMC_UNSUPPORT;
-  if (hmci_request_is_complete(request)) return hmci_request_status(request);
-  hmci_request_enter(request);
-  if (!hmci_request_is_complete(request)) hmci_request_end_now(request, HMC_CANCELLED);
-  hmc_status_t status = hmci_request_status(request);
-  hmci_request_leave(request);
-  return status;
-}
+/* ---- freeing ----------------------------------------------------------------------------------------------------- */
 
 static void free_group(hmc_request_t *request) {
   hmci_group_t *group = request->group;

@@ -26,6 +26,7 @@ typedef struct hmci_checksum {
 typedef struct hmci_delay {
   hmci_list_t link;              /* context->delay.list, or empty: it has begun, or ended */
   hmc_memory_event_t *events[2]; /* NULL: none, or it has come */
+  void (*begin)(hmc_request_t *request);
 } hmci_delay_t;
 
 /* The parts of a request over several regions: requests of their own. The first operation of the whole belongs to
@@ -95,6 +96,13 @@ static inline bool hmci_request_is_complete(hmc_request_t *request) {
   return hmci_operation_is_complete(hmci_request_last(request));
 }
 
+/* The final status of a complete request, with its text. */
+static inline hmc_status_t hmci_request_status(hmc_request_t *request) {
+  hmc_status_t status = hmci_request_last(request)->status;
+  if (request->text && status != HMC_SUCCESS) return hmci_fail(status, "%s", request->text);
+  return hmci_far_end_explain(request->chain[0].kind, status, &request->end, request->length);
+}
+
 /* Around all that follows `peer`, and around sleeping for a request: its peer and its context stay as long as it has
  * users. Who closes them has completed the request before it looks for users. */
 static inline void hmci_request_enter(hmc_request_t *request) { atomic_fetch_add(&request->users, 1); }
@@ -124,8 +132,6 @@ void hmci_request_init(hmc_request_t *request, const hmc_operation_options_t *op
 void hmci_request_make_single(hmc_request_t *request, hmci_operation_kind_t kind);
 /* Its start is over: from here on it may be ended by others and, after a callback, be gone. */
 void hmci_request_started(hmc_request_t *request);
-/* Starts the chain of a request whose event has come, or ends it. With delay.lock held. */
-void hmci_request_begin(hmc_request_t *request);
 
 /* request_callback.c */
 /* One of the two things has happened that must have before the request is returned as an event. */
@@ -148,6 +154,7 @@ void hmci_requests_set_timer(hmc_context_t *context, uint64_t deadline);
 typedef bool (*hmci_request_visit_t)(hmc_request_t *request, void *argument);
 void hmci_requests_each(hmc_context_t *context, hmci_request_visit_t visit, void *argument);
 
+/* request_end.c */
 /* Ends all operations of an incomplete request. */
 void hmci_request_end(hmc_request_t *request, hmc_status_t status);
 
@@ -175,8 +182,8 @@ void hmci_setup_end(hmc_request_t *request, hmc_status_t status);
 /* Records what the options ask for; `waits`: the request must. Each event of `delay` is a reference then. */
 hmc_status_t hmci_delay_prepare(const hmc_operation_options_t *options, hmci_delay_t *delay, bool *waits);
 void hmci_delay_drop(hmci_delay_t *delay);
-/* Lets the request begin once the events have come, which it takes. */
-void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay);
+/* Lets the request begin once the events have come, which it takes: by `begin`, with delay.lock held. */
+void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay, void (*begin)(hmc_request_t *request));
 /* True: it had not begun, and is the caller's to complete. */
 bool hmci_delay_take(hmc_request_t *request);
 
@@ -188,9 +195,6 @@ void hmci_checksum_begin(hmc_request_t *request);
 /* Takes the completing upon the caller; false: somebody else is about to complete it. Waits for the loop to let go
  * of it. */
 bool hmci_checksum_claim(hmc_request_t *request);
-
-/* The final status of a complete request, with its text. */
-hmc_status_t hmci_request_status(hmc_request_t *request);
 
 struct hmc_batch {
   hmc_batch_t **parts; /* of one over several regions, each with its `kind`; NULL: it is none */

@@ -209,6 +209,25 @@ void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region)
   }
 }
 
+typedef struct end_of_peer {
+  const hmc_peer_t *peer;
+  hmc_status_t status;
+} end_of_peer_t;
+
+/* One whose data are checked has an operation that the transport does not know, and so does not end. */
+static bool end_checked(hmc_request_t *request, void *argument) {
+  const end_of_peer_t *end = argument;
+  bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
+  if (starting || request->peer != end->peer || !request->checksummed || hmci_request_is_complete(request)) return true;
+  hmci_request_end(request, end->status);
+  return true;
+}
+
+void hmci_requests_end_checked(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
+  end_of_peer_t end = {peer, status};
+  hmci_requests_each(context, end_checked, &end);
+}
+
 static void free_list(hmci_list_t *list) {
   while (!hmci_list_is_empty(list)) {
     hmc_request_t *request = HMCI_CONTAINER(list->next, hmc_request_t, link);
