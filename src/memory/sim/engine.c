@@ -44,6 +44,13 @@ uint64_t hmci_sim_engine_book(int device, size_t size) {
   return due;
 }
 
+uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size) {
+  uint64_t now = hmci_now();
+  double left = now < due ? (double)(due - now) / (double)NS_PER_S * (double)atomic_load(&bandwidth) : 0;
+  if (now < due && (left <= 0 || left >= (double)size)) return 0;
+  return size - (uint64_t)left;
+}
+
 void hmci_sim_engine_wait(uint64_t due) {
   uint64_t now;
   while ((now = hmci_now()) < due) {

@@ -49,6 +49,33 @@ static void test_bytes_move_when_done_says_so(void **state) {
   release(0, pointer);
 }
 
+/* A call that comes in the middle of a copy moves its first half at most; the end never moves before its time. */
+static void test_bytes_move_as_their_time_passes(void **state) {
+  (void)state;
+  enum { SIZE = 8 << 20 };
+  configure("1", "64M", "0"); /* 125 ms */
+  char *pointer = allocate(0, SIZE), *bytes = malloc(SIZE);
+  memset(bytes, 1, SIZE);
+  assert_int_equal(sim->copy_from_host(0, pointer, bytes, SIZE), HMC_SUCCESS);
+  memset(bytes, 0, SIZE);
+  hmci_copy_t copy;
+  uint64_t before = hmci_now();
+  assert_int_equal(sim->copy_start(0, bytes, pointer, SIZE, true, &copy), HMC_SUCCESS);
+  assert_int_equal(bytes[0], 0);
+  while (sim->copy_done(&copy) == HMC_IN_PROGRESS) {
+    bool halfway = hmci_now() - before > 80 * NS_PER_MS;
+    if (sim->copy_done(&copy) != HMC_IN_PROGRESS) break;
+    assert_int_equal(bytes[SIZE - 1], 0);
+    if (halfway) assert_int_equal(bytes[0], 1);
+  }
+  assert_true(hmci_now() - before >= 125 * NS_PER_MS);
+  for (int i = 0; i < SIZE; i += 4096) assert_int_equal(bytes[i], 1);
+  assert_int_equal(bytes[SIZE - 1], 1);
+  two_fast_devices(NULL);
+  free(bytes);
+  release(0, pointer);
+}
+
 static void test_copies_queue_on_their_devices_engine(void **state) {
   (void)state;
   configure("2", "0", "15ms");
@@ -113,6 +140,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       WITH_TWO_DEVICES(test_a_copy_takes_latency_and_size_over_bandwidth),
       WITH_TWO_DEVICES(test_bytes_move_when_done_says_so),
+      WITH_TWO_DEVICES(test_bytes_move_as_their_time_passes),
       WITH_TWO_DEVICES(test_copies_queue_on_their_devices_engine),
       WITH_TWO_DEVICES(test_devices_have_engines_of_their_own),
       WITH_TWO_DEVICES(test_bookings_queue_and_saturate),

@@ -1,7 +1,8 @@
 /* The software accelerator's asynchronous copies: single, batched, and on streams.
  *
- * A job is one submission to the engine: some transfers that are over at `due`. Its bytes move in the call that reports its
- * end, so that a missing wait is seen. A stream is a queue of jobs; an event is a number of its jobs.
+ * A job is one submission to the engine: some transfers that are over at `due`. Calls that ask for its end move what has
+ * had its time, and the call that reports the end moves the rest, so that a missing wait is seen. A stream is a queue of
+ * jobs; an event is a number of its jobs.
  *
  * Locking: a stream's lock guards its queue, and is held while its jobs' bytes move, so that they move in order.
  * `streams_lock` guards the list of streams, and is inner. References are atomic. */
@@ -13,10 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PART = 1 << 20 }; /* bytes of a transfer that move at once before its end */
+
 typedef struct job {
   struct job *next;
   uint64_t due;
-  uint32_t count;
+  uint64_t bytes, moved; /* of all transfers */
+  size_t offset;         /* how far transfer `index` has moved */
+  uint32_t index, count;
   hmci_sim_transfer_t transfers[];
 } job_t;
 
@@ -36,10 +41,39 @@ static stream_t *defaults[HMCI_SIM_ENGINES]; /* streams_lock */
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
-static hmc_status_t move_all(const job_t *job) {
-  hmc_status_t status = HMC_SUCCESS;
-  for (uint32_t i = 0; i < job->count && status == HMC_SUCCESS; i++) status = hmci_sim_move(&job->transfers[i]);
-  return status;
+/* What moves next. A transfer whose ends overlap moves as a whole. */
+static hmci_sim_transfer_t next_part(const job_t *job) {
+  hmci_sim_transfer_t part = job->transfers[job->index];
+  uintptr_t to = (uintptr_t)part.destination, from = (uintptr_t)part.source;
+  if (to < from + part.size && from < to + part.size) return part;
+  part.destination = (uint8_t *)part.destination + job->offset;
+  part.source = (const uint8_t *)part.source + job->offset;
+  part.size -= job->offset;
+  if (part.size > PART) part.size = PART;
+  return part;
+}
+
+/* Moves the parts that lie within the job's first `limit` bytes. A part that fails is tried again by the next call. */
+static hmc_status_t move_until(job_t *job, uint64_t limit) {
+  while (job->index < job->count) {
+    hmci_sim_transfer_t part = next_part(job);
+    if (job->moved + part.size > limit) break;
+    hmc_status_t status = hmci_sim_move(&part);
+    if (status != HMC_SUCCESS) return status;
+    job->moved += part.size;
+    job->offset += part.size;
+    if (job->offset < job->transfers[job->index].size) continue;
+    job->index++;
+    job->offset = 0;
+  }
+  return HMC_SUCCESS;
+}
+
+/* Moves what is due. HMC_IN_PROGRESS: there is more; that something failed is said at the end. */
+static hmc_status_t move_due(job_t *job) {
+  if (job->due <= hmci_now()) return move_until(job, job->bytes);
+  move_until(job, hmci_sim_engine_moved(job->due, job->bytes));
+  return HMC_IN_PROGRESS;
 }
 
 /* Checks all transfers before it books the time of their sum: one latency, however many they are. */
@@ -49,7 +83,6 @@ static hmc_status_t make_job(int device, const hmci_copy_piece_t *pieces, uint32
   if (!job) return hmci_fail(HMC_NO_MEMORY, "sim:%d: no memory for %u copies", device, (unsigned)count);
   *job = (job_t){.count = count};
   hmc_status_t status = hmci_sim_check_device(device);
-  uint64_t bytes = 0;
   for (uint32_t i = 0; i < count && status == HMC_SUCCESS; i++) {
     job->transfers[i] = (hmci_sim_transfer_t){.device = device,
                                               .destination = pieces[i].destination,
@@ -58,13 +91,13 @@ static hmc_status_t make_job(int device, const hmci_copy_piece_t *pieces, uint32
                                               .is_to_host = direction == HMCI_COPY_TO_HOST,
                                               .is_from_host = direction == HMCI_COPY_FROM_HOST};
     status = hmci_sim_begin(&job->transfers[i], NULL);
-    bytes += pieces[i].size;
+    job->bytes += pieces[i].size;
   }
   if (status != HMC_SUCCESS) {
     free(job);
     return status;
   }
-  job->due = hmci_sim_engine_book(device, bytes);
+  job->due = hmci_sim_engine_book(device, job->bytes);
   *out = job;
   return HMC_SUCCESS;
 }
@@ -90,8 +123,8 @@ hmc_status_t hmci_sim_copy_start(int device, void *destination, const void *sour
 hmc_status_t hmci_sim_copy_done(hmci_copy_t *copy) {
   job_t *job = copy->state[0];
   if (!job) return hmci_fail(HMC_INVALID_CONFIG, "sim: this copy is over or was never started");
-  if (job->due > hmci_now()) return HMC_IN_PROGRESS;
-  hmc_status_t status = move_all(job);
+  hmc_status_t status = move_due(job);
+  if (status == HMC_IN_PROGRESS) return status;
   copy->state[0] = NULL;
   free(job);
   return status;
@@ -142,11 +175,11 @@ static hmc_status_t advance(stream_t *stream, uint64_t target) {
   pthread_mutex_lock(&stream->lock);
   while (stream->first && stream->done < target && status == HMC_SUCCESS) {
     job_t *job = stream->first;
-    if (job->due > hmci_now()) {
-      status = HMC_IN_PROGRESS;
+    hmc_status_t moved = move_due(job);
+    if (moved == HMC_IN_PROGRESS) {
+      status = moved;
       break;
     }
-    hmc_status_t moved = move_all(job);
     if (stream->failed == HMC_SUCCESS) stream->failed = moved;
     stream->first = job->next;
     if (!stream->first) stream->last = &stream->first;
