@@ -5,12 +5,13 @@ SETUP ?= scripts/setup
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rdma test-gpu test-vllm soak bench bench-plot bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
+.PHONY: help demo test test-all test-packages test-rdma test-gpu test-vllm soak bench bench-plot bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
 	@echo 'make test                build and test, at most ten minutes (PRESETS="release asan": those, the whole suite)'
 	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
+	@echo 'make test-packages       what compiles all again: packages, other interpreters and architectures, the site'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
 	@echo 'make test-gpu            suites and figures on a machine with an NVIDIA GPU, within eight minutes'
 	@echo 'make test-vllm           vLLM and LMCache themselves over HMC, on the CPU (installs 6 GB into build/vllm)'
@@ -39,8 +40,12 @@ test:
 	@scripts/test $(or $(PRESETS),quick)
 
 test-all:
-	@$(SETUP) build test python vm lint torch launchers packages cross docs
+	@$(SETUP) build test python vm lint torch launchers
 	@scripts/test rest
+
+test-packages:
+	@$(SETUP) build test python packages cross docs
+	@scripts/test packaging
 
 test-rdma:
 	@$(SETUP) build test vm

@@ -3,7 +3,8 @@
 #   hmc_add_test(<name> [ALONE] [TIMEOUT <seconds>] [LABELS <label>...] COMMAND <target or program> [<argument>...])
 #
 # LABELS: `core` marks what `make test` runs under the sanitizers too. What only `make test-all` runs is `long`, or
-# `matrix`: one more transport or memory for a suite that `make test` runs on others (under the sanitizers too).
+# `matrix`: one more transport or memory for a suite that `make test` runs on others (under the
+# address sanitizer too). What only `make test-packages` runs is `packaging`.
 # ALONE: no other test runs meanwhile (for what measures time or needs all cores); the test gets the label `alone`.
 
 find_package(PkgConfig REQUIRED)
