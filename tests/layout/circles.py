@@ -29,7 +29,6 @@ LIMITS = {
     "transport/shm": 5,
     "transport/stream": 6,
     "transport/ucx": 7,
-    "transport/verbs": 12,
 }
 
 OBJECT = re.compile(r"(.*?)/?CMakeFiles/[^/]+\.dir/(.+)\.o")

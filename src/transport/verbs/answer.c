@@ -6,7 +6,7 @@
  * over a rail begins with the oldest that has no answer and goes on without a gap.
  *
  * A region counts as in use only while a message is being done, under the lock that closing it takes too. */
-#include "verbs.h"
+#include "message.h"
 
 static verbs_message_t answer_to(const verbs_message_t *message, hmc_status_t status) {
   return (verbs_message_t){.type = VERBS_DONE, .status = (uint16_t)status, .number = message->number};

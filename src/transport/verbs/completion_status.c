@@ -1,5 +1,5 @@
 /* What an error completion says about whose fault it was. */
-#include "verbs.h"
+#include "connection.h"
 
 verbs_completion_status_t hmci_verbs_completion_status(enum ibv_wc_status status) {
   switch (status) {

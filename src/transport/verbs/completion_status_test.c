@@ -1,4 +1,4 @@
-#include "verbs.h"
+#include "connection.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

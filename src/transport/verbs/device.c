@@ -1,5 +1,5 @@
 /* Devices: finding them and their GIDs, and what connections on one share. */
-#include "verbs.h"
+#include "device.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -149,40 +149,6 @@ hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *w
 
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
-/* What an event says of a device, or of one of its ports, concerns the rails there: a port that went down needs not be
- * waited for until the hardware has retried, and one that came up is tried at once. */
-static void tell_rails(verbs_device_t *device, const struct ibv_async_event *event) {
-  hmci_list_t *head = &device->transport->connections;
-  for (hmci_list_t *link = head->next; link != head; link = link->next) {
-    verbs_connection_t *connection = HMCI_CONTAINER(link, verbs_connection_t, link);
-    for (uint32_t i = 0; i < connection->rail_count; i++) {
-      verbs_rail_t *rail = &connection->rails[i];
-      if (rail->device != device) continue;
-      bool port = device->transport->ports[rail->mine].number == event->element.port_num;
-      if (event->event_type == IBV_EVENT_DEVICE_FATAL) hmci_verbs_pairing_device_failed(rail);
-      if (event->event_type == IBV_EVENT_PORT_ERR && port) hmci_verbs_pairing_break(rail, true);
-      if (event->event_type == IBV_EVENT_PORT_ACTIVE && port) hmci_verbs_pairing_port_up(rail);
-    }
-  }
-  hmci_verbs_settle(device->transport);
-}
-
-static bool on_event(hmci_watch_t *watch, uint32_t events) {
-  verbs_device_t *device = HMCI_CONTAINER(watch, verbs_device_t, events);
-  struct ibv_async_event event;
-  if (!events) return false;
-  while (ibv_get_async_event(device->context, &event) == 0) {
-    const char *name = ibv_get_device_name(device->context->device);
-    bool fatal = event.event_type == IBV_EVENT_DEVICE_FATAL;
-    hmci_log(fatal ? HMC_LOG_ERROR : HMC_LOG_DEBUG, "RDMA device %s: %s", name, ibv_event_type_str(event.event_type));
-    pthread_mutex_lock(&device->transport->lock);
-    tell_rails(device, &event);
-    pthread_mutex_unlock(&device->transport->lock);
-    ibv_ack_async_event(&event);
-  }
-  return false;
-}
-
 static bool make_non_blocking(int descriptor) {
   int flags = fcntl(descriptor, F_GETFL);
   return flags >= 0 && fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0;
@@ -244,7 +210,7 @@ static void destroy_queues(verbs_device_t *device) {
 hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   hmci_loop_t *loop = device->transport->host->loop;
   if (device->started) return HMC_SUCCESS;
-  hmci_timer_init(&device->look, hmci_verbs_look);
+  hmci_timer_init(&device->look, device->transport->upward->look);
   device->domain = ibv_alloc_pd(device->context);
   if (!device->domain) return fail(device, "a protection domain");
   hmc_status_t status = make_queues(device);
@@ -253,10 +219,10 @@ hmc_status_t hmci_verbs_device_start(verbs_device_t *device) {
   if (status != HMC_SUCCESS) goto err_queues;
   status = hmci_verbs_stage_open(device);
   if (status != HMC_SUCCESS) goto err_flush;
-  device->watch.ready = hmci_verbs_on_channel;
+  device->watch.ready = device->transport->upward->on_channel;
   status = hmci_loop_add(loop, &device->watch, device->channel->fd, EPOLLIN);
   if (status != HMC_SUCCESS) goto err_stage;
-  device->events.ready = on_event;
+  device->events.ready = device->transport->upward->on_event;
   status = hmci_loop_add(loop, &device->events, device->context->async_fd, EPOLLIN);
   if (status != HMC_SUCCESS) {
     hmci_loop_silence(loop, &device->watch); /* the watch itself goes with the loop */

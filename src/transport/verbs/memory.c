@@ -13,7 +13,7 @@
  * which of the two a kind does not take is remembered.
  *
  * `pinned` counts the bytes of entries, of all devices. */
-#include "verbs.h"
+#include "device.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "verbs.h"
+#include "device.h"
 
 #include <errno.h>
 #include <fcntl.h>

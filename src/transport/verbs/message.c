@@ -7,7 +7,9 @@
  *
  * The user's memory is copied into the slot, and out of the buffer that an answer arrived in: to forget a message
  * takes no hardware. */
-#include "verbs.h"
+#include "message.h"
+
+#include "stripe.h"
 
 #include <string.h>
 
@@ -81,7 +83,7 @@ static verbs_message_t describe(verbs_connection_t *connection, hmci_operation_t
 /* What the next message of an operation is about; false: there is none left. */
 static bool next_piece(const hmci_operation_t *operation, const verbs_state_t *state, verbs_piece_t *piece) {
   if (operation->kind == HMCI_PUT || operation->kind == HMCI_GET) {
-    return hmci_verbs_queue_piece(operation, state->next, VERBS_STAGE, piece);
+    return hmci_verbs_straight_piece(operation, state->next, VERBS_STAGE, piece);
   }
   *piece = (verbs_piece_t){.remote = operation->single.remote, .length = operation->single.length, .end = {.index = 1}};
   if (operation->kind == HMCI_NOTIFY) *piece = (verbs_piece_t){.length = operation->message_size, .end = {.index = 1}};
@@ -153,7 +155,8 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection) {
     }
     /* The put that the message comes after goes first again; a message before it did so by its number. */
     hmci_operation_t *before = hmci_verbs_queue_before(connection, operation);
-    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_queue_post(connection, before)) return false;
+    if (before && !hmci_verbs_state(before)->messages && !hmci_verbs_stripe_or_straight_post(connection, before))
+      return false;
     if (!has_room(connection)) return false;
     send_request(connection, request);
   }
@@ -201,15 +204,6 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
 }
 
 /* ---- forgetting -------------------------------------------------------------------------------------------------- */
-
-void hmci_verbs_message_detach(verbs_connection_t *connection, hmci_operation_t *operation) {
-  for (uint32_t i = 0; i < VERBS_WINDOW; i++) {
-    verbs_request_t *request = &connection->requests[i];
-    if (request->operation != operation) continue;
-    request->operation = NULL;
-    hmci_verbs_state(operation)->outstanding--;
-  }
-}
 
 void hmci_verbs_message_restart(verbs_connection_t *connection) {
   connection->repeat_due = connection->request_first != connection->request_next;

@@ -2,7 +2,7 @@
  *
  * It belongs to the loop's thread for reading; the thread that holds the lock may send. What the pipe does not take at
  * once waits in `out`, which is bounded: a peer that does not read is lost. */
-#include "verbs.h"
+#include "notes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,37 +71,6 @@ void hmci_verbs_notes_send(verbs_connection_t *connection, const verbs_note_t *n
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
-static void answer_query(verbs_connection_t *connection, const verbs_note_t *query) {
-  const hmci_host_t *host = connection->transport->host;
-  hmci_region_view_t *region;
-  hmc_status_t status =
-      host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
-  if (status == HMC_SUCCESS) host->region_release(host, region);
-  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
-}
-
-/* What the peer's adapter wrote is in place: it has seen that before it asked. */
-static void answer_settle(verbs_connection_t *connection, const verbs_note_t *note) {
-  const hmci_host_t *host = connection->transport->host;
-  hmci_region_view_t *region;
-  hmc_status_t status = host->region_acquire(host, note->region, note->generation, HMC_REMOTE_WRITE, &region);
-  if (status == HMC_SUCCESS) {
-    if (region->ops->settle) status = region->ops->settle(region->memory.device);
-    host->region_release(host, region);
-  }
-  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = note->number, .status = status});
-}
-
-static void take_note(verbs_connection_t *connection, const verbs_note_t *note) {
-  switch (note->type) {
-  case VERBS_REVOKED: hmci_verbs_remote_revoked(connection, note->region, note->generation); break;
-  case VERBS_QUERY: answer_query(connection, note); break;
-  case VERBS_SETTLE: answer_settle(connection, note); break;
-  case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, hmci_status_known(note->status)); break;
-  default: hmci_verbs_pairing_take(connection, note);
-  }
-}
-
 static void receive(verbs_connection_t *connection) {
   hmci_pipe_t *pipe = connection->pipe;
   while (!connection->cut && !connection->failed) {
@@ -121,7 +90,7 @@ static void receive(verbs_connection_t *connection) {
       hmci_verbs_lose(connection, "it broke the protocol");
       return;
     }
-    take_note(connection, &note);
+    connection->transport->upward->take_note(connection, &note);
   }
 }
 
@@ -131,7 +100,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&connection->transport->lock);
   if (!connection->cut && !connection->failed) receive(connection);
   if (!connection->cut && !connection->failed && connection->blocked) flush(connection);
-  hmci_verbs_settle(connection->transport);
+  connection->transport->upward->settle(connection->transport);
   pthread_mutex_unlock(&connection->transport->lock);
   return false; /* links are quiet: no reason to spin */
 }

@@ -1,5 +1,5 @@
 /* Making and connecting a queue pair. */
-#include "verbs.h"
+#include "connection.h"
 
 #include <errno.h>
 #include <string.h>

@@ -11,7 +11,10 @@
  *
  * The main rail is one that is up, and another one as soon as it is not. A rail that keeps failing is tried at growing
  * intervals, the peer is lost when none is up and for HMC_PEER_TIMEOUT nothing came through. */
-#include "verbs.h"
+#include "pairing.h"
+
+#include "message.h"
+#include "notes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -140,8 +143,7 @@ void hmci_verbs_pairing_proven(verbs_rail_t *rail) {
   come_up(rail);
 }
 
-/* True where the peer is given up. */
-static bool give_up(verbs_connection_t *connection) {
+bool hmci_verbs_pairing_give_up(verbs_connection_t *connection) {
   uint64_t limit = connection->transport->host->settings->peer_timeout;
   if (!connection->down_since || hmci_now() - connection->down_since <= limit) return false;
   hmci_verbs_lose(connection, "RDMA to it has failed for as long as HMC_PEER_TIMEOUT");
@@ -309,26 +311,10 @@ void hmci_verbs_pairing_take(verbs_connection_t *connection, const verbs_note_t 
   }
 }
 
-void hmci_verbs_pairing_retry(hmci_timer_t *timer) {
-  verbs_rail_t *rail = HMCI_CONTAINER(timer, verbs_rail_t, retry);
-  verbs_connection_t *connection = rail->connection;
-  pthread_mutex_lock(&connection->transport->lock);
-  uint64_t now = hmci_now();
-  if (connection->failed || connection->cut || give_up(connection)) goto out;
-  if (rail->phase == VERBS_FLUSHING) {
-    hmci_verbs_poll(rail->device);
-    if (rail->phase == VERBS_FLUSHING && now >= rail->flushing_since + VERBS_DRAIN) {
-      hmci_log(HMC_LOG_WARNING, "%s did not flush a queue pair", ibv_get_device_name(rail->device->context->device));
-      hmci_verbs_pair_destroy(rail); /* from here on the hardware has let go */
-      hmci_verbs_ring_abandon(rail);
-      hmci_verbs_pairing_flushed(rail);
-    }
-  } else if (rail->phase == VERBS_PARTING) {
-    retry_at(rail, now + VERBS_RETRY_MOST);
-  } else if (rail->phase == VERBS_UNMADE && connection->role == HMCI_DIALLED) {
+void hmci_verbs_pairing_again(verbs_rail_t *rail) {
+  if (rail->phase == VERBS_PARTING) {
+    retry_at(rail, hmci_now() + VERBS_RETRY_MOST);
+  } else if (rail->phase == VERBS_UNMADE && rail->connection->role == HMCI_DIALLED) {
     if (begin_round(rail) != HMC_SUCCESS) end_round(rail, hmc_last_error());
   }
-  hmci_verbs_settle(connection->transport);
-out:
-  pthread_mutex_unlock(&connection->transport->lock);
 }

@@ -7,26 +7,58 @@
  * is going to look soon; a thread that waits again and again need not have it reported in between, unless something is
  * left to be posted, or somebody else is to be informed. A queue is polled once more
  * after it was armed, for what came before that. */
-#include "verbs.h"
+#include "poll.h"
 
-#include <sched.h>
+#include "message.h"
+#include "notes.h"
+#include "pairing.h"
+#include "pump.h"
+
 #include <string.h>
-#include <sys/epoll.h>
 
 enum { BATCH = 16, ROUNDS = 16 };
 
-void hmci_verbs_touch(verbs_connection_t *connection) {
-  if (!hmci_list_is_empty(&connection->touch)) return;
-  hmci_list_append(&connection->transport->touched, &connection->touch);
+/* ---- taking ------------------------------------------------------------------------------------------------------ */
+
+/* An entry failed, not for being flushed: who is to blame? True: the path. */
+static bool blame(verbs_rail_t *rail, const verbs_entry_t *entry, const struct ibv_wc *completion) {
+  if (completion->status == IBV_WC_WR_FLUSH_ERR) return false;
+  char address[VERBS_GID_TEXT];
+  hmci_verbs_gid_text(rail->peer_gid.raw, address);
+  hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status),
+           completion->vendor_err);
+  verbs_completion_status_t kind = entry->operation ? hmci_verbs_completion_status(completion->status) : VERBS_PATH;
+  if (kind == VERBS_ACCESS) hmci_verbs_queue_ask(rail->connection, entry->operation);
+  if (kind == VERBS_OPERATION) {
+    hmci_log(HMC_LOG_ERROR, "RDMA to %s: an operation failed: %s", address, ibv_wc_status_str(completion->status));
+    hmci_verbs_queue_blame(rail->connection, entry->operation, HMC_ERROR);
+  }
+  return kind == VERBS_PATH;
 }
 
-/* ---- taking ------------------------------------------------------------------------------------------------------ */
+/* A completion of the entry with that count came. */
+static void complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion) {
+  if (count - rail->retired >= rail->posted - rail->retired) return; /* of a queue pair that is gone */
+  bool failed = completion->status != IBV_WC_SUCCESS;
+  bool up = rail->phase == VERBS_UP || rail->phase == VERBS_PROBING;
+  uint32_t done = count + !failed;
+  if (rail->retired != done) hmci_verbs_pairing_works(rail);
+  bool flushed = hmci_verbs_retire(rail, done, true);
+  if (flushed && rail->phase == VERBS_PROBING) hmci_verbs_pairing_proven(rail);
+  if (failed) {
+    bool path = up && blame(rail, &rail->entries[count % VERBS_SEND_QUEUE], completion);
+    hmci_verbs_retire(rail, count + 1, false);
+    if (up) hmci_verbs_pairing_break(rail, path);
+  }
+  if (rail->phase == VERBS_FLUSHING && rail->retired == rail->posted) hmci_verbs_pairing_flushed(rail);
+  if (hmci_verbs_pump_is_waiting(rail->connection)) hmci_verbs_touch(rail->connection);
+}
 
 static void take_sent(verbs_device_t *device, const struct ibv_wc *completion) {
   verbs_transport_t *transport = device->transport;
   uint32_t number = (uint32_t)(completion->wr_id >> 32), count = (uint32_t)completion->wr_id;
   verbs_rail_t *rail = number < transport->number_room ? transport->numbers[number] : NULL;
-  if (rail) hmci_verbs_ring_complete(rail, count, completion);
+  if (rail) complete(rail, count, completion);
 }
 
 static verbs_rail_t *find_pair(verbs_device_t *device, uint32_t queue_pair) {
@@ -83,7 +115,7 @@ static void pump_touched(verbs_transport_t *transport) {
   while (!hmci_list_is_empty(&transport->touched)) {
     verbs_connection_t *connection = HMCI_CONTAINER(transport->touched.next, verbs_connection_t, touch);
     hmci_list_remove(&connection->touch);
-    hmci_verbs_queue_pump(connection);
+    hmci_verbs_pump(connection);
   }
 }
 
@@ -91,6 +123,14 @@ bool hmci_verbs_poll(verbs_device_t *device) {
   bool moved = take_from(device, device->sent, take_sent);
   moved |= take_from(device, device->received, take_received);
   if (moved) pump_touched(device->transport);
+  return moved;
+}
+
+bool hmci_verbs_poll_all(verbs_connection_t *connection) {
+  bool moved = false;
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    if (connection->rails[i].device) moved |= hmci_verbs_poll(connection->rails[i].device);
+  }
   return moved;
 }
 
@@ -189,178 +229,4 @@ bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events) {
   }
   pthread_mutex_unlock(&device->transport->lock);
   return moved;
-}
-
-/* ---- waiting ----------------------------------------------------------------------------------------------------- */
-
-/* Polls what operations of a connection go by. */
-static bool poll_all(verbs_connection_t *connection) {
-  bool moved = false;
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    if (connection->rails[i].device) moved |= hmci_verbs_poll(connection->rails[i].device);
-  }
-  return moved;
-}
-
-static void drive(verbs_connection_t *connection, int change) {
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    if (connection->rails[i].device) connection->rails[i].device->drivers += (uint32_t)change;
-  }
-}
-
-/* A thread has seen the end of what it waited for. */
-static void leave(verbs_connection_t *connection) {
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    if (connection->rails[i].device) connection->rails[i].device->looks++;
-  }
-  hmci_verbs_settle_soon(connection->transport);
-}
-
-/* A look at once: what is awaited has often come meanwhile. False: nothing yet, and the caller is a driver now. */
-static bool look(verbs_connection_t *connection, hmci_operation_t *operation) {
-  pthread_mutex_lock(&connection->transport->lock);
-  poll_all(connection);
-  bool complete = hmci_operation_is_complete(operation);
-  if (complete) {
-    leave(connection);
-  } else {
-    drive(connection, 1);
-  }
-  pthread_mutex_unlock(&connection->transport->lock);
-  return complete;
-}
-
-hmc_status_t hmci_verbs_wait(void *block, hmci_operation_t *operation, uint64_t spin) {
-  verbs_connection_t *connection = block;
-  pthread_mutex_t *lock = &connection->transport->lock;
-  hmc_status_t status = HMC_SUCCESS;
-  uint64_t idle_since = 0;
-  if (hmci_operation_is_complete(operation) || look(connection, operation)) return HMC_SUCCESS;
-
-  while (!hmci_operation_is_complete(operation)) {
-    bool moved = false;
-    if (pthread_mutex_trylock(lock)) {
-      sched_yield();
-    } else {
-      moved = poll_all(connection);
-      pthread_mutex_unlock(lock);
-    }
-    if (moved && hmci_operation_is_complete(operation)) break;
-    uint64_t now = hmci_now();
-    if (now >= operation->deadline) {
-      status = HMC_TIMEOUT;
-      break;
-    }
-    if (moved || !idle_since) {
-      idle_since = now;
-    } else if (now - idle_since > spin) {
-      status = HMC_IN_PROGRESS;
-      break;
-    }
-  }
-
-  pthread_mutex_lock(lock);
-  drive(connection, -1);
-  if (status == HMC_IN_PROGRESS) { /* it is going to sleep */
-    hmci_verbs_settle(connection->transport);
-  } else {
-    leave(connection);
-  }
-  pthread_mutex_unlock(lock);
-  return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
-}
-
-void hmci_verbs_leave_alone(verbs_connection_t *connection) {
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    verbs_device_t *device = connection->rails[i].device;
-    if (!device) continue;
-    device->looks_seen = device->looks;
-    device->will_look = false;
-  }
-}
-
-/* Its caller may go to sleep somewhere else. */
-void hmci_verbs_progress(void *block) {
-  verbs_connection_t *connection = block;
-  if (pthread_mutex_trylock(&connection->transport->lock)) return;
-  if (poll_all(connection)) {
-    hmci_verbs_settle(connection->transport);
-  } else {
-    hmci_verbs_leave_alone(connection);
-    hmci_verbs_settle_soon(connection->transport);
-  }
-  pthread_mutex_unlock(&connection->transport->lock);
-}
-
-#define HASTE UINT64_C(1000000) /* nanoseconds that the loop's thread waits for the wire: it has others to serve */
-
-/* ---- letting go -------------------------------------------------------------------------------------------------- */
-
-/* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
-static void tear_away(verbs_rail_t *rail) {
-  hmci_verbs_pair_destroy(rail);
-  hmci_verbs_ring_abandon(rail);
-  if (rail->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(rail);
-}
-
-/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
- * queue pairs that hold it are failed, which flushes them. */
-static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
-  uint64_t start = hmci_now();
-  uint64_t grace = hmci_loop_is_held(connection->transport->host->loop) ? HASTE : VERBS_GRACE;
-  while (!hmci_operation_is_complete(operation)) {
-    poll_all(connection);
-    uint64_t waited = hmci_now() - start;
-    for (uint32_t i = 0; i < connection->rail_count && !hmci_operation_is_complete(operation); i++) {
-      verbs_rail_t *rail = &connection->rails[i];
-      if (!rail->device || !hmci_verbs_ring_holds(rail, operation)) continue;
-      if (waited > grace && rail->phase == VERBS_UP) {
-        rail->recalled = true;
-        hmci_verbs_pairing_break(rail, false);
-      }
-      if (waited > grace + VERBS_DRAIN) tear_away(rail);
-    }
-  }
-}
-
-void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
-  verbs_connection_t *connection = block;
-  pthread_mutex_lock(&connection->transport->lock);
-  if (!hmci_operation_is_complete(operation)) {
-    operation->chained = false;
-    hmci_verbs_queue_stop(connection, operation, status);
-    if (!hmci_verbs_queue_try_complete(connection, operation)) let_go(connection, operation);
-    hmci_verbs_settle(connection->transport);
-  }
-  pthread_mutex_unlock(&connection->transport->lock);
-}
-
-/* Flushes the send queues for good. */
-static void drain(verbs_connection_t *connection) {
-  uint64_t limit = hmci_now() + VERBS_DRAIN;
-  for (uint32_t i = 0; i < connection->rail_count; i++) hmci_verbs_pairing_break(&connection->rails[i], false);
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    verbs_rail_t *rail = &connection->rails[i];
-    while (rail->phase == VERBS_FLUSHING) {
-      if (!hmci_verbs_poll(rail->device) && hmci_now() > limit) tear_away(rail);
-    }
-    hmci_verbs_pair_destroy(rail);
-    rail->phase = VERBS_UNMADE;
-  }
-}
-
-void hmci_verbs_fail(void *block, hmc_status_t status) {
-  verbs_connection_t *connection = block;
-  pthread_mutex_lock(&connection->transport->lock);
-  if (!connection->failed) {
-    connection->failed = status;
-    if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
-    drain(connection);
-    hmci_verbs_answer_forget(connection);
-    hmci_verbs_queue_fail(connection, status);
-    hmci_verbs_message_forget(connection);
-    hmci_verbs_settle(connection->transport);
-    pthread_cond_broadcast(&connection->changed);
-  }
-  pthread_mutex_unlock(&connection->transport->lock);
 }

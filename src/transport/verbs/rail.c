@@ -1,5 +1,6 @@
-/* What a rail has for as long as its connection: a device, a number that completions name, room for its entries. */
-#include "verbs.h"
+/* What a rail has for as long as its connection: a device, a number that completions name, room for its entries and for
+ * the pieces it lost. */
+#include "connection.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,4 +49,28 @@ void hmci_verbs_rail_close(verbs_rail_t *rail) {
   hmci_verbs_device_shrink(rail->device);
   free(rail->entries);
   rail->device = NULL;
+}
+
+/* ---- lost pieces ----------------------------------------------------------------------------------------------------- */
+
+void hmci_verbs_rail_lose(verbs_rail_t *rail, const verbs_entry_t *entry) {
+  rail->lost[rail->lost_count++] =
+      (verbs_entry_t){.operation = entry->operation, .begin = entry->begin, .end = entry->end};
+  rail->connection->lost++;
+}
+
+void hmci_verbs_rail_forget(verbs_connection_t *connection, hmci_operation_t *operation) {
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < rail->lost_count; k++) {
+      if (rail->lost[k].operation == operation) {
+        hmci_verbs_state(operation)->outstanding--;
+        connection->lost--;
+      } else {
+        rail->lost[kept++] = rail->lost[k];
+      }
+    }
+    rail->lost_count = kept;
+  }
 }

@@ -6,6 +6,11 @@
  * any of them may have to stand in for the others. */
 #include "verbs.h"
 
+#include "notes.h"
+#include "pairing.h"
+#include "poll.h"
+#include "queue.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -111,14 +116,6 @@ void hmci_verbs_remote_close(void *block, void *state) {
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-void hmci_verbs_remote_revoked(verbs_connection_t *connection, uint32_t id, uint32_t generation) {
-  for (hmci_list_t *link = connection->remotes.next; link != &connection->remotes; link = link->next) {
-    verbs_remote_t *remote = HMCI_CONTAINER(link, verbs_remote_t, link);
-    /* Partner: the core's look before an operation starts. */
-    if (remote->id == id && atomic_load(&remote->generation) == generation) atomic_store(&remote->generation, 0);
-  }
-}
-
 void hmci_verbs_remote_explain(void *block, void *state, char *text, size_t size) {
   (void)block;
   static const char *const causes[] = {
@@ -147,4 +144,46 @@ unsigned hmci_verbs_remote_is_staged(void *block, void *state, const hmci_memory
   bool here = !local->host_accessible && (remote->staged || !reached);
   pthread_mutex_unlock(&connection->transport->lock);
   return (here ? HMCI_STAGED_HERE : 0) | (remote->staged ? HMCI_STAGED_THERE : 0);
+}
+
+/* ---- notes about regions, and others --------------------------------------------------------------------------------- */
+
+/* The owner says that a region is closed. */
+static void remote_revoked(verbs_connection_t *connection, uint32_t id, uint32_t generation) {
+  for (hmci_list_t *link = connection->remotes.next; link != &connection->remotes; link = link->next) {
+    verbs_remote_t *remote = HMCI_CONTAINER(link, verbs_remote_t, link);
+    /* Partner: the core's look before an operation starts. */
+    if (remote->id == id && atomic_load(&remote->generation) == generation) atomic_store(&remote->generation, 0);
+  }
+}
+
+static void answer_query(verbs_connection_t *connection, const verbs_note_t *query) {
+  const hmci_host_t *host = connection->transport->host;
+  hmci_region_view_t *region;
+  hmc_status_t status =
+      host->region_acquire(host, query->region, query->generation, query->rights & HMC_REMOTE_ALL, &region);
+  if (status == HMC_SUCCESS) host->region_release(host, region);
+  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = query->number, .status = status});
+}
+
+/* What the peer's adapter wrote is in place: it has seen that before it asked. */
+static void answer_settle(verbs_connection_t *connection, const verbs_note_t *note) {
+  const hmci_host_t *host = connection->transport->host;
+  hmci_region_view_t *region;
+  hmc_status_t status = host->region_acquire(host, note->region, note->generation, HMC_REMOTE_WRITE, &region);
+  if (status == HMC_SUCCESS) {
+    if (region->ops->settle) status = region->ops->settle(region->memory.device);
+    host->region_release(host, region);
+  }
+  hmci_verbs_notes_send(connection, &(verbs_note_t){.type = VERBS_VERDICT, .number = note->number, .status = status});
+}
+
+void hmci_verbs_take_note(verbs_connection_t *connection, const verbs_note_t *note) {
+  switch (note->type) {
+  case VERBS_REVOKED: remote_revoked(connection, note->region, note->generation); break;
+  case VERBS_QUERY: answer_query(connection, note); break;
+  case VERBS_SETTLE: answer_settle(connection, note); break;
+  case VERBS_VERDICT: hmci_verbs_queue_answered(connection, note->number, hmci_status_known(note->status)); break;
+  default: hmci_verbs_pairing_take(connection, note);
+  }
 }

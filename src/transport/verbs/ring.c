@@ -2,15 +2,10 @@
  *
  * Invariant: retired <= signalled + a quarter of the ring <= posted, as counts; posted - retired <=
  * VERBS_SEND_QUEUE. An entry that needs to be noticed soon (all but messages) is followed by a signalled one in the
- * same submission.
- *
- * A completion of an entry says that all before it are done as well. One in error says that those before it that did
- * not complete themselves were done: hardware completes every entry it flushes, signalled or not (InfiniBand
- * Architecture Specification, volume 1, 10.7.4). */
-#include "verbs.h"
+ * same submission. What becomes of an entry that is done: retire.c. */
+#include "connection.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 static verbs_entry_t *entry_at(verbs_rail_t *rail, uint32_t count) { return &rail->entries[count % VERBS_SEND_QUEUE]; }
@@ -18,8 +13,6 @@ static verbs_entry_t *entry_at(verbs_rail_t *rail, uint32_t count) { return &rai
 uint32_t hmci_verbs_ring_room(const verbs_rail_t *rail) {
   return rail->spoilt ? 0 : VERBS_SEND_QUEUE - (rail->posted - rail->retired);
 }
-
-/* ---- posting ----------------------------------------------------------------------------------------------------- */
 
 struct ibv_send_wr *hmci_verbs_ring_add(verbs_rail_t *rail, const verbs_entry_t *entry) {
   verbs_post_t *post = &rail->post;
@@ -68,7 +61,7 @@ static void withdraw(verbs_rail_t *rail, uint32_t count) {
     rail->flying -= entry->bytes;
     if (entry->memory) entry->memory->users--;
     if (entry->slot) hmci_verbs_slot_give(rail->connection->transport, entry->slot);
-    if (entry->kind == VERBS_ENTRY_STRIPE) hmci_verbs_stripe_lose(rail, entry);
+    if (entry->kind == VERBS_ENTRY_STRIPE) hmci_verbs_rail_lose(rail, entry);
     if (entry->kind != VERBS_ENTRY_PART) continue;
     hmci_verbs_state(entry->operation)->outstanding--;
     hmci_verbs_state(entry->operation)->posted = false;
@@ -112,94 +105,6 @@ void hmci_verbs_ring_mark(verbs_rail_t *rail) {
   int error = ibv_post_send(rail->pair, &request, &refused);
   if (error) hmci_log(HMC_LOG_DEBUG, "marking the end of a queue failed: %s", strerror(error)); /* the timer ends it */
 }
-
-/* ---- retiring ---------------------------------------------------------------------------------------------------- */
-
-static void land(const verbs_rail_t *rail, const verbs_entry_t *entry) {
-  hmci_operation_t *operation = entry->operation;
-  if (!entry->sink || hmci_verbs_state(operation)->error != HMC_SUCCESS) return;
-  hmc_status_t status = hmci_verbs_copy_in(operation->local, entry->sink, entry->slot->data, entry->bytes);
-  if (status != HMC_SUCCESS) hmci_verbs_queue_stop(rail->connection, operation, status);
-}
-
-static void retire_part(verbs_rail_t *rail, const verbs_entry_t *entry, bool done) {
-  verbs_state_t *state = hmci_verbs_state(entry->operation);
-  if (done && state->error == HMC_SUCCESS) {
-    land(rail, entry);
-    state->done = entry->end;
-  }
-  if (!done && state->error == HMC_SUCCESS && !state->question) state->posted = false; /* it will be posted again */
-  state->outstanding--;
-}
-
-static void retire_stripe(verbs_rail_t *rail, const verbs_entry_t *entry, bool done) {
-  verbs_state_t *state = hmci_verbs_state(entry->operation);
-  if (!done && state->error == HMC_SUCCESS && !state->question) {
-    hmci_verbs_stripe_lose(rail, entry);
-  } else {
-    if (done) land(rail, entry);
-    state->outstanding--;
-  }
-}
-
-static void take_flush(verbs_rail_t *rail, uint32_t count) {
-  rail->visible = count;
-  if (rail == rail->connection->main) hmci_verbs_queue_visible(rail->connection);
-  if (rail->phase == VERBS_PROBING) hmci_verbs_pairing_proven(rail);
-}
-
-static void retire(verbs_rail_t *rail, bool done) {
-  uint32_t count = rail->retired;
-  verbs_entry_t entry = *entry_at(rail, count);
-  bool tells = entry.kind == VERBS_ENTRY_PART || entry.kind == VERBS_ENTRY_STRIPE;
-  rail->retired++;
-  rail->device->posted--;
-  rail->flying -= entry.bytes;
-  if (entry.memory) entry.memory->users--;
-  if (entry.kind == VERBS_ENTRY_PART) retire_part(rail, &entry, done);
-  if (entry.kind == VERBS_ENTRY_STRIPE) retire_stripe(rail, &entry, done);
-  if (entry.slot) hmci_verbs_slot_give(rail->connection->transport, entry.slot);
-  if (entry.kind == VERBS_ENTRY_FLUSH && done) take_flush(rail, count);
-  if (tells) hmci_verbs_queue_try_complete(rail->connection, entry.operation);
-}
-
-static void retire_to(verbs_rail_t *rail, uint32_t count, bool done) {
-  while (rail->retired != count) retire(rail, done);
-}
-
-/* An entry failed, not for being flushed: who is to blame? True: the path. */
-static bool blame(verbs_rail_t *rail, const verbs_entry_t *entry, const struct ibv_wc *completion) {
-  if (completion->status == IBV_WC_WR_FLUSH_ERR) return false;
-  char address[VERBS_GID_TEXT];
-  hmci_verbs_gid_text(rail->peer_gid.raw, address);
-  hmci_log(HMC_LOG_DEBUG, "RDMA to %s: %s (vendor's code 0x%x)", address, ibv_wc_status_str(completion->status),
-           completion->vendor_err);
-  verbs_completion_status_t kind = entry->operation ? hmci_verbs_completion_status(completion->status) : VERBS_PATH;
-  if (kind == VERBS_ACCESS) hmci_verbs_queue_ask(rail->connection, entry->operation);
-  if (kind == VERBS_OPERATION) {
-    hmci_log(HMC_LOG_ERROR, "RDMA to %s: an operation failed: %s", address, ibv_wc_status_str(completion->status));
-    hmci_verbs_queue_blame(rail->connection, entry->operation, HMC_ERROR);
-  }
-  return kind == VERBS_PATH;
-}
-
-void hmci_verbs_ring_complete(verbs_rail_t *rail, uint32_t count, const struct ibv_wc *completion) {
-  if (count - rail->retired >= rail->posted - rail->retired) return; /* of a queue pair that is gone */
-  bool failed = completion->status != IBV_WC_SUCCESS;
-  bool up = rail->phase == VERBS_UP || rail->phase == VERBS_PROBING;
-  uint32_t done = count + !failed;
-  if (rail->retired != done) hmci_verbs_pairing_works(rail);
-  retire_to(rail, done, true);
-  if (failed) {
-    bool path = up && blame(rail, entry_at(rail, count), completion);
-    retire(rail, false);
-    if (up) hmci_verbs_pairing_break(rail, path);
-  }
-  if (rail->phase == VERBS_FLUSHING && rail->retired == rail->posted) hmci_verbs_pairing_flushed(rail);
-  if (hmci_verbs_queue_is_waiting(rail->connection)) hmci_verbs_touch(rail->connection);
-}
-
-void hmci_verbs_ring_abandon(verbs_rail_t *rail) { retire_to(rail, rail->posted, false); }
 
 bool hmci_verbs_ring_holds(const verbs_rail_t *rail, const hmci_operation_t *operation) {
   for (uint32_t count = rail->retired; count != rail->posted; count++) {

@@ -1,7 +1,7 @@
 /* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies
  * into, and buffers, which messages arrive in. All of it is bounded, whatever is transferred, and comes from the
  * context's staging pool. */
-#include "verbs.h"
+#include "device.h"
 
 #include <errno.h>
 #include <string.h>

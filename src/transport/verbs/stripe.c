@@ -9,7 +9,7 @@
  * queue pairs are gone: until then packets of the former attempt may arrive, and write old bytes over newer ones.
  *
  * Invariant: lost pieces count among the outstanding ones of their operation. */
-#include "verbs.h"
+#include "stripe.h"
 
 /* A put to device memory of the peer that a read of the host's would not make visible. */
 static bool reads_back(const verbs_rail_t *rail, const hmci_operation_t *operation) {
@@ -51,12 +51,12 @@ static hmc_status_t hand_out(verbs_rail_t *rail, hmci_operation_t *operation, ve
   verbs_place_t place;
   bool flushed = operation->kind == HMCI_PUT && !rail->peer_stores_at_once;
   if (post->count >= VERBS_POST - 1) hmci_verbs_ring_post(rail);
-  hmc_status_t status = hmci_verbs_queue_place(rail, post->copied[post->count], operation, piece, &place);
+  hmc_status_t status = hmci_verbs_straight_place(rail, post->copied[post->count], operation, piece, &place);
   if (status != HMC_SUCCESS) return status;
   const verbs_entry_t stripe = {.kind = VERBS_ENTRY_STRIPE, .operation = operation, .begin = begin, .end = piece->end};
   verbs_entry_t entry = stripe;
   if (flushed) entry.kind = VERBS_ENTRY_FORE;
-  hmci_verbs_queue_move(rail, piece, &place, &entry);
+  hmci_verbs_straight_move(rail, piece, &place, &entry);
   if (flushed) hmci_verbs_ring_flush(rail, &stripe);
   if (reads_back(rail, operation)) {
     const verbs_remote_t *remote = operation->remote_state;
@@ -89,7 +89,7 @@ static bool hand_out_lost(verbs_connection_t *connection, verbs_rail_t *rail, co
   verbs_entry_t *entry = &loser->lost[loser->lost_count - 1];
   hmci_operation_t *operation = entry->operation;
   verbs_piece_t piece;
-  hmci_verbs_queue_piece(operation, entry->begin, entry->end.offset - entry->begin.offset, &piece);
+  hmci_verbs_straight_piece(operation, entry->begin, entry->end.offset - entry->begin.offset, &piece);
   hmc_status_t status = hand_out(rail, operation, &piece);
   if (status == HMC_SUCCESS) {
     entry->begin = piece.end; /* a slot may hold less than all of it */
@@ -116,7 +116,7 @@ bool hmci_verbs_stripe_post(verbs_connection_t *connection, hmci_operation_t *op
     if (hand_out_lost(connection, rail, operation, &room)) continue;
     if (!room || !operation) return room;
     if (state->posted) return true;
-    if (!hmci_verbs_queue_piece(operation, state->next, VERBS_STRIPE, &piece)) {
+    if (!hmci_verbs_straight_piece(operation, state->next, VERBS_STRIPE, &piece)) {
       state->posted = true;
       return true;
     }
@@ -132,24 +132,8 @@ bool hmci_verbs_stripe_post(verbs_connection_t *connection, hmci_operation_t *op
   return !operation;
 }
 
-void hmci_verbs_stripe_lose(verbs_rail_t *rail, const verbs_entry_t *entry) {
-  rail->lost[rail->lost_count++] =
-      (verbs_entry_t){.operation = entry->operation, .begin = entry->begin, .end = entry->end};
-  rail->connection->lost++;
-}
-
-void hmci_verbs_stripe_forget(verbs_connection_t *connection, hmci_operation_t *operation) {
-  for (uint32_t i = 0; i < connection->rail_count; i++) {
-    verbs_rail_t *rail = &connection->rails[i];
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < rail->lost_count; k++) {
-      if (rail->lost[k].operation == operation) {
-        hmci_verbs_state(operation)->outstanding--;
-        connection->lost--;
-      } else {
-        rail->lost[kept++] = rail->lost[k];
-      }
-    }
-    rail->lost_count = kept;
-  }
+bool hmci_verbs_stripe_or_straight_post(verbs_connection_t *connection, hmci_operation_t *operation) {
+  const verbs_state_t *state = hmci_verbs_state(operation);
+  if (state->striped) return state->posted || hmci_verbs_stripe_post(connection, operation);
+  return hmci_verbs_straight_post(connection, operation);
 }

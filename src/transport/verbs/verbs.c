@@ -3,6 +3,10 @@
 
 #include "../../base/stop.h"
 #include "../module.h"
+#include "notes.h"
+#include "pairing.h"
+#include "poll.h"
+#include "pump.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -65,9 +69,18 @@ static hmc_status_t check_settings(const hmci_settings_t *settings) {
   return HMC_SUCCESS;
 }
 
+static const verbs_upward_t upward = {
+    .look = hmci_verbs_look,
+    .on_channel = hmci_verbs_on_channel,
+    .on_event = hmci_verbs_on_event,
+    .take_note = hmci_verbs_take_note,
+    .settle = hmci_verbs_settle,
+};
+
 static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blob_t *offer) {
   verbs_transport_t *transport = self;
   transport->host = host;
+  transport->upward = &upward;
   hmc_status_t status = check_settings(host->settings);
   if (status == HMC_SUCCESS) status = hmci_verbs_devices_open(transport, host->settings->verbs_device);
   if (status != HMC_SUCCESS) return status;
@@ -163,7 +176,7 @@ static void init_rails(verbs_connection_t *connection) {
     verbs_rail_t *rail = &connection->rails[i];
     rail->connection = connection;
     rail->index = i;
-    hmci_timer_init(&rail->retry, hmci_verbs_pairing_retry);
+    hmci_timer_init(&rail->retry, hmci_verbs_on_retry);
   }
 }
 
@@ -289,10 +302,10 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   hmc_status_t status = connection->failed;
   if (status == HMC_SUCCESS) {
     bool awaited = operations->awaited, told = hmci_operation_is_told(&operations[count - 1]);
-    for (uint32_t i = 0; i < count; i++) hmci_verbs_queue_add(connection, &operations[i]);
-    hmci_verbs_queue_pump(connection); /* what completes at once may be gone now */
+    for (uint32_t i = 0; i < count; i++) hmci_verbs_pump_add(connection, &operations[i]);
+    hmci_verbs_pump(connection); /* what completes at once may be gone now */
     if (!awaited) {
-      if (told || hmci_verbs_queue_is_waiting(connection)) hmci_verbs_leave_alone(connection);
+      if (told || hmci_verbs_pump_is_waiting(connection)) hmci_verbs_leave_alone(connection);
       hmci_verbs_reap(connection); /* often the end of the operation before it, and who waits for that need not look */
       hmci_verbs_settle_soon(connection->transport);
     }

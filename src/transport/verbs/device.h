@@ -1,0 +1,206 @@
+/* The transport, its devices and what they reach: registered memory, and slots for what cannot be registered. With the
+ * lock held unless a function says otherwise; verbs.h has the whole picture. */
+#ifndef HMCI_VERBS_DEVICE_H
+#define HMCI_VERBS_DEVICE_H
+
+#include "../../memory/cache.h"
+#include "gid.h"
+#include "wire.h"
+
+#include <infiniband/verbs.h>
+#include <pthread.h>
+
+enum {
+  VERBS_DEVICES = 16,
+  VERBS_RAILS = 4,               /* most of a connection */
+  VERBS_SEND_QUEUE = 128,        /* entries of a send queue; a power of two */
+  VERBS_RESERVE = 24,            /* of these, kept for messages and answers */
+  VERBS_PART = 1 << 20,          /* most bytes of one write or read */
+  VERBS_FLYING = 4 << 20,        /* bytes of a rail in the hardware's hands, after which posting pauses */
+  VERBS_STRIPE = 256 << 10,      /* most bytes of a piece that any rail takes; larger operations are striped */
+  VERBS_STRIPE_FLYING = 1 << 20, /* as VERBS_FLYING, for such pieces: the slower rail must not hold many */
+  VERBS_STRIPE_LEAST = 64 << 10, /* operations of smaller segments are not striped */
+  VERBS_WINDOW = 8,              /* messages of a connection that wait for their answers */
+  VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
+  VERBS_SLOTS = 32,       /* per context: 4 MiB */
+  VERBS_BUFFERS = 32,     /* of the first device that is used: 4 MiB */
+  VERBS_BUFFERS_MORE = 4, /* of each further one, and the least of all */
+  VERBS_SLOTS_LEAST = 4,
+  VERBS_FLUSH_WORD = 8, /* bytes of it */
+  VERBS_BUCKETS = 64,
+  VERBS_KINDS = 32, /* of memory */
+  VERBS_WHY = 160,  /* bytes of a text on why memory is not reached */
+};
+#define VERBS_GRACE UINT64_C(5000000)         /* nanoseconds a cancelled operation may take to end by itself */
+#define VERBS_DRAIN UINT64_C(1000000000)      /* nanoseconds hardware may take to flush a queue */
+#define VERBS_LOOK UINT64_C(10000000)         /* nanoseconds between looks of the loop while threads poll */
+#define VERBS_RETRY_MOST UINT64_C(1000000000) /* nanoseconds between two attempts to make a queue pair */
+
+typedef struct verbs_transport verbs_transport_t;
+typedef struct verbs_connection verbs_connection_t;
+typedef struct verbs_rail verbs_rail_t;
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* How an adapter comes to the bytes of registered memory. */
+typedef enum verbs_way { VERBS_BY_PAGES, VERBS_BY_DMABUF, VERBS_BY_PEER_MEMORY } verbs_way_t;
+
+/* Why a region is staged; travels in its key. */
+typedef enum verbs_cause {
+  VERBS_STRAIGHT,
+  VERBS_DEVICE_MEMORY,
+  VERBS_PIN_LIMIT,
+  VERBS_REFUSED_BY_DEVICE,
+  VERBS_LEASED, /* what a device may reach cannot be taken back piece by piece */
+  VERBS_CAUSE_LAST = VERBS_LEASED
+} verbs_cause_t;
+
+/* Registered memory of a region: all of it, or a range. */
+typedef struct verbs_memory {
+  hmci_list_t bucket, age; /* of the device; `age`: least recently used first */
+  struct ibv_mr *handle;
+  uint32_t region, generation;
+  uint8_t *base;
+  uint64_t size;
+  uint64_t address; /* what peers call `base`; see memory.c */
+  verbs_way_t way;
+  bool writable, exported;
+  uint32_t users;              /* entries in send queues */
+  hmci_registration_t *shared; /* whose the handle is, where peers do not have its key; or NULL */
+} verbs_memory_t;
+
+typedef struct verbs_slot {
+  struct verbs_slot *next;
+  uint8_t *data; /* VERBS_SLOT bytes */
+} verbs_slot_t;
+
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
+
+typedef struct verbs_device {
+  verbs_transport_t *transport;
+  struct ibv_context *context;
+  struct ibv_device_attr attributes;
+  bool stores_at_once; /* what it acknowledged is visible here */
+  bool near;           /* it is at a node that this process is bound to */
+
+  bool started; /* the rest exists */
+  struct ibv_pd *domain;
+  struct ibv_comp_channel *channel;
+  struct ibv_cq *sent, *received; /* completions */
+  struct ibv_srq *receives;
+  hmci_watch_t watch, events; /* the channel; the device's own events */
+  uint32_t drivers;           /* threads that poll in wait */
+  uint32_t looks, looks_seen; /* how often one has seen the end of what it waited for; as the loop last saw it */
+  hmci_timer_t look;          /* while such threads come and go the loop looks now and then only */
+  bool will_look;
+  uint32_t posted; /* entries posted and not retired, of all rails */
+  uint32_t rails, completions_room;
+  bool sent_armed;                                              /* the next completion wakes the loop */
+  enum { VERBS_OFF, VERBS_REQUESTS, VERBS_ALL } received_armed; /* the next message does: a request, or any */
+
+  uint8_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
+  struct ibv_mr *flush_memory;
+  uint64_t flush_address; /* what peers call it */
+  uint8_t *buffers;       /* of VERBS_SLOT bytes, for messages that arrive */
+  uint32_t buffer_count;
+  struct ibv_mr *buffer_memory;
+  struct ibv_mr *slot_memory; /* the transport's slots */
+  hmci_list_t buckets[VERBS_BUCKETS], ages;
+  hmci_cache_t cache; /* of registrations that only this side uses */
+  /* Why memory of a kind cannot be registered that way, as errno; 0: it has been, or was not tried. */
+  int no_dmabuf[VERBS_KINDS], no_peer_memory[VERBS_KINDS];
+  bool reached[VERBS_KINDS]; /* device memory of that kind has been registered */
+} verbs_device_t;
+
+/* A GID of this side: where it is. */
+typedef struct verbs_port {
+  verbs_device_t *device;
+  uint8_t number;
+  uint16_t index; /* in the port's GID table */
+} verbs_port_t;
+
+typedef struct ibv_mr *verbs_register_dmabuf_t(struct ibv_pd *domain, uint64_t offset, size_t size, uint64_t address,
+                                               int descriptor, int access);
+
+/* What files call of those above them; the table is in verbs.c. */
+typedef struct verbs_upward {
+  void (*look)(hmci_timer_t *timer);
+  bool (*on_channel)(hmci_watch_t *watch, uint32_t events);
+  bool (*on_event)(hmci_watch_t *watch, uint32_t events);
+  void (*take_note)(verbs_connection_t *connection, const verbs_note_t *note);
+  void (*settle)(verbs_transport_t *transport);
+} verbs_upward_t;
+
+struct verbs_transport {
+  const hmci_host_t *host;
+  const verbs_upward_t *upward;
+  verbs_register_dmabuf_t *register_dmabuf; /* NULL: libibverbs is older than that (version 34 of rdma-core) */
+  pthread_mutex_t lock;
+  verbs_device_t devices[VERBS_DEVICES];
+  uint32_t device_count;
+  verbs_gid_t gids[VERBS_OFFERS]; /* the offer */
+  verbs_port_t ports[VERBS_OFFERS];
+  uint32_t gid_count;
+
+  hmci_list_t connections;
+  hmci_list_t touched;    /* those that may go on */
+  verbs_rail_t **numbers; /* by number; what completions name */
+  uint32_t number_room;
+  uint32_t expected;       /* operations, jobs */
+  uint32_t asked;          /* messages that wait for their answers */
+  uint64_t next_address;   /* what peers call the next registration; a multiple of a page */
+  _Atomic uint64_t pinned; /* bytes registered for regions, all devices; freed memory lets go of it without the lock */
+
+  uint8_t *slots;
+  uint32_t slot_count;
+  verbs_slot_t slot_table[VERBS_SLOTS];
+  verbs_slot_t *free_slots;
+  bool starved;           /* a connection waits for a slot */
+  bool told_of_the_limit; /* of pinned memory; logged once */
+};
+
+/* device.c */
+hmc_status_t hmci_verbs_devices_open(verbs_transport_t *transport, const char *wanted);
+void hmci_verbs_devices_close(verbs_transport_t *transport);
+/* Makes what connections on a device need, once. */
+hmc_status_t hmci_verbs_device_start(verbs_device_t *device);
+/* Is the port up? */
+bool hmci_verbs_port_is_up(const verbs_port_t *port);
+/* rxe, siw: what the network stack of the kernel plays. */
+bool hmci_verbs_device_is_software(const verbs_device_t *device);
+/* Room for the completions of one more rail, or one less. */
+hmc_status_t hmci_verbs_device_grow(verbs_device_t *device);
+void hmci_verbs_device_shrink(verbs_device_t *device);
+
+/* stage.c */
+hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
+void hmci_verbs_stage_close(verbs_device_t *device);
+void hmci_verbs_slots_free(verbs_transport_t *transport);
+verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
+void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
+void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index);
+/* Between a slot and memory of any kind. */
+hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size);
+hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size);
+
+/* memory.c */
+/* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the
+ * adapter to `write` to. */
+verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                      uint64_t size, bool write);
+/* All of a region, for peers; NULL with the cause. */
+verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
+                                         verbs_cause_t *cause);
+/* Could an adapter reach such memory? */
+bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memory_ops_t *ops);
+/* Says why device memory is not reached by a dma-buf, and why not as peer memory; "" where neither is known. */
+void hmci_verbs_memory_why(const verbs_device_t *device, const hmci_memory_ops_t *ops, char *text, size_t size);
+/* Chooses where the names of registered memory begin. */
+void hmci_verbs_memory_name(verbs_transport_t *transport);
+/* Comes before the others, and after them; close deregisters everything. */
+void hmci_verbs_memory_open(verbs_device_t *device);
+void hmci_verbs_memory_close(verbs_device_t *device);
+/* Deregisters what belongs to a region, or everything (NULL). */
+void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region);
+
+#endif

@@ -1,0 +1,98 @@
+/* Taking things back from the hardware: a cancelled operation, all of a connection that fails, and a queue pair that does
+ * not come to an end by itself. */
+#include "poll.h"
+#include "verbs.h"
+
+#include "message.h"
+#include "notes.h"
+#include "pairing.h"
+
+#define HASTE UINT64_C(1000000) /* nanoseconds that the loop's thread waits for the wire: it has others to serve */
+
+/* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
+static void tear_away(verbs_rail_t *rail) {
+  hmci_verbs_pair_destroy(rail);
+  hmci_verbs_retire(rail, rail->posted, false);
+  if (rail->phase == VERBS_FLUSHING) hmci_verbs_pairing_flushed(rail);
+}
+
+/* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
+ * queue pairs that hold it are failed, which flushes them. */
+static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
+  uint64_t start = hmci_now();
+  uint64_t grace = hmci_loop_is_held(connection->transport->host->loop) ? HASTE : VERBS_GRACE;
+  while (!hmci_operation_is_complete(operation)) {
+    hmci_verbs_poll_all(connection);
+    uint64_t waited = hmci_now() - start;
+    for (uint32_t i = 0; i < connection->rail_count && !hmci_operation_is_complete(operation); i++) {
+      verbs_rail_t *rail = &connection->rails[i];
+      if (!rail->device || !hmci_verbs_ring_holds(rail, operation)) continue;
+      if (waited > grace && rail->phase == VERBS_UP) {
+        rail->recalled = true;
+        hmci_verbs_pairing_break(rail, false);
+      }
+      if (waited > grace + VERBS_DRAIN) tear_away(rail);
+    }
+  }
+}
+
+void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
+  verbs_connection_t *connection = block;
+  pthread_mutex_lock(&connection->transport->lock);
+  if (!hmci_operation_is_complete(operation)) {
+    operation->chained = false;
+    hmci_verbs_queue_stop(connection, operation, status);
+    if (!hmci_verbs_queue_try_complete(connection, operation)) let_go(connection, operation);
+    hmci_verbs_settle(connection->transport);
+  }
+  pthread_mutex_unlock(&connection->transport->lock);
+}
+
+/* Flushes the send queues for good. */
+static void drain(verbs_connection_t *connection) {
+  uint64_t limit = hmci_now() + VERBS_DRAIN;
+  for (uint32_t i = 0; i < connection->rail_count; i++) hmci_verbs_pairing_break(&connection->rails[i], false);
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    while (rail->phase == VERBS_FLUSHING) {
+      if (!hmci_verbs_poll(rail->device) && hmci_now() > limit) tear_away(rail);
+    }
+    hmci_verbs_pair_destroy(rail);
+    rail->phase = VERBS_UNMADE;
+  }
+}
+
+void hmci_verbs_fail(void *block, hmc_status_t status) {
+  verbs_connection_t *connection = block;
+  pthread_mutex_lock(&connection->transport->lock);
+  if (!connection->failed) {
+    connection->failed = status;
+    if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
+    drain(connection);
+    hmci_verbs_answer_forget(connection);
+    hmci_verbs_queue_fail(connection, status);
+    hmci_verbs_message_forget(connection);
+    hmci_verbs_settle(connection->transport);
+    pthread_cond_broadcast(&connection->changed);
+  }
+  pthread_mutex_unlock(&connection->transport->lock);
+}
+
+void hmci_verbs_on_retry(hmci_timer_t *timer) {
+  verbs_rail_t *rail = HMCI_CONTAINER(timer, verbs_rail_t, retry);
+  verbs_connection_t *connection = rail->connection;
+  pthread_mutex_lock(&connection->transport->lock);
+  if (connection->failed || connection->cut || hmci_verbs_pairing_give_up(connection)) goto out;
+  if (rail->phase == VERBS_FLUSHING) {
+    hmci_verbs_poll(rail->device);
+    if (rail->phase == VERBS_FLUSHING && hmci_now() >= rail->flushing_since + VERBS_DRAIN) {
+      hmci_log(HMC_LOG_WARNING, "%s did not flush a queue pair", ibv_get_device_name(rail->device->context->device));
+      tear_away(rail); /* from here on the hardware has let go */
+    }
+  } else {
+    hmci_verbs_pairing_again(rail);
+  }
+  hmci_verbs_settle(connection->transport);
+out:
+  pthread_mutex_unlock(&connection->transport->lock);
+}
