@@ -5,8 +5,8 @@
  * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
  * short. A PE without near ones does its service thread's work while it waits, and sleeps on its sockets (drive); unless
- * other threads may write what it waits for, and ring. Another PE that waits for far ones sleeps soon unless it has two
- * processors: its service thread needs one.
+ * other threads may write what it waits for, and ring. It looks for a while first, where each PE has a processor; another
+ * PE that waits for far ones only where each has two: its service thread needs one.
  * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
  * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
  * says again that it sleeps. The last one to leave takes the word back. */
@@ -49,9 +49,12 @@ static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanose
   syscall(SYS_futex, bell, FUTEX_WAIT, seen, &limit, NULL, 0);
 }
 
-/* Takes from the network itself what it waits for, where nothing else can bring it. False where something can. */
+/* True where nothing but the network, and no other thread, can bring what this one waits for. */
+static bool is_driver(void) { return hmci_pe.n_locals <= 1 && hmci_pe.thread_level != SHMEM_THREAD_MULTIPLE; }
+
+/* Takes from the network itself what it waits for. False where something else can bring it. */
 static bool drive(long nanoseconds) {
-  if (hmci_pe.n_locals > 1 || hmci_pe.thread_level == SHMEM_THREAD_MULTIPLE) return false;
+  if (!is_driver()) return false;
   hmc_context_progress(hmci_pe.context, (uint64_t)nanoseconds / 1000);
   return true;
 }
@@ -81,10 +84,10 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* True where the condition holds. What comes from far PEs takes a network's time, and is written by a thread of this
- * process, which gets the processor by each yield. */
+/* True where the condition holds. What comes from far PEs takes a network's time; where this thread does not take it
+ * itself, another one of this process does, which gets the processor by each yield. */
 static bool yield_until(hmci_condition_t holds, const void *argument) {
-  bool patient = !hmci_pe.all_near && hmci_pe.is_roomy;
+  bool patient = !hmci_pe.all_near && (hmci_pe.is_roomy || (is_driver() && !hmci_pe.oversubscribed));
   uint64_t until = patient ? now_ns() + YIELD_FAR : 0;
   int yields = hmci_pe.all_near ? YIELDS : YIELDS_FAR;
   for (int i = 0; i < yields || (patient && now_ns() < until); i++) {
