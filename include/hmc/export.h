@@ -19,8 +19,9 @@
 #define HMC_CHECKED
 #endif
 
-/* The same of a type's values, in C++. */
-#if defined(__cplusplus) && (__cplusplus >= 201703L || (defined(__GNUC__) && !defined(__clang__)))
+/* The same of a type's values, in C++. A program that does not look at them may define it as nothing. */
+#if defined(HMC_CHECKED_TYPE)
+#elif defined(__cplusplus) && (__cplusplus >= 201703L || (defined(__GNUC__) && !defined(__clang__)))
 #define HMC_CHECKED_TYPE [[nodiscard]]
 #elif defined(__clang__)
 #define HMC_CHECKED_TYPE __attribute__((warn_unused_result))

@@ -40,6 +40,9 @@ static void test_memory() {
   void *address = nullptr;
   char byte = 0;
   CHECK(memory.allocateBuffer(nullptr, 1) == status_t::ERROR);
+  CHECK(memory.allocatePeerableBuffer(nullptr, 1) == status_t::ERROR);
+  CHECK(memory.allocatePeerableBuffer(&address, 0) == status_t::SUCCESS && address);
+  CHECK(memory.freeBuffer(address) == status_t::SUCCESS);
   CHECK(memory.freeBuffer(nullptr) == status_t::ERROR);
   CHECK(memory.copyHostToDevice(nullptr, &byte, 1) == status_t::ERROR);
   CHECK(memory.copyDeviceToHost(&byte, nullptr, 1) == status_t::ERROR);
@@ -53,6 +56,101 @@ static void test_memory() {
         ConnBuffer(0, 64).mem_type == MemoryType::DEFAULT);
   CHECK(buffer.writeFromCpu(&byte, 1, 64) == status_t::ERROR && buffer.readToCpu(&byte, 65) == status_t::ERROR);
   CHECK(buffer.writeFromCpu(nullptr, 1) == status_t::ERROR && buffer.copyWithin(64, 0, 1) == status_t::ERROR);
+  CHECK(buffer.writeFromCpu(nullptr, 0) == status_t::ERROR && buffer.readToCpu(nullptr, 0) == status_t::ERROR);
+  CHECK(buffer.writeFromGpu(nullptr, 1) == status_t::ERROR && buffer.readToGpu(nullptr, 0) == status_t::ERROR);
+  CHECK(buffer.writeFromCpu(&byte, 0) == status_t::SUCCESS && buffer.copyWithin(64, 64, 0) == status_t::SUCCESS);
+  ConnBuffer nothing(0, 0);
+  CHECK(nothing.getInitStatus() == status_t::SUCCESS && nothing.ptr && !nothing.buffer_size);
+}
+
+/* A kind that this machine lacks: whichever of the three that is. */
+static void test_missing_kind() {
+  unsigned thrown = 0, missing = 0;
+  for (MemoryType kind : {MemoryType::NVIDIA_GPU, MemoryType::AMD_GPU, MemoryType::CAMBRICON_MLU}) {
+    hmc_memory_t wanted = {static_cast<hmc_memory_kind_t>(kind), 0}, resolved;
+    if (hmc_memory_resolve(wanted, &resolved) != HMC_UNSUPPORT) continue;
+    missing++;
+    Memory memory(0, MemoryType::CPU);
+    try {
+      ConnBuffer buffer(0, 64, kind);
+    } catch (const std::runtime_error &error) {
+      thrown += std::strstr(error.what(), " is not supported") != nullptr;
+    }
+    try {
+      static_cast<void>(memory.setDeviceIdAndMemoryType(0, kind));
+    } catch (const std::runtime_error &) {
+      thrown++;
+    }
+  }
+  CHECK(missing && thrown == 2 * missing);
+}
+
+/* The calls as its uhm_app makes them: three namespaces opened, a Context of its own, sockets beside it. */
+namespace as_uhm_app_does {
+using namespace hmc;
+using namespace std;
+using namespace std::chrono;
+
+struct Context {
+  void *cpu_data_ptr;
+  void *gpu_data_ptr;
+  size_t size;
+  std::mutex *log_mutex;
+};
+
+static status_t stream(Communicator *comm, shared_ptr<ConnBuffer> buffer, Context ctx, const string &ip) {
+  const size_t chunk_size = buffer->buffer_size / 2;
+  size_t remaining = ctx.size;
+  auto start = high_resolution_clock::now();
+  while (remaining) {
+    size_t send_size = min(chunk_size, remaining);
+    if (buffer->writeFromGpu(static_cast<char *>(ctx.gpu_data_ptr) + (ctx.size - remaining), send_size, 0) !=
+        status_t::SUCCESS)
+      return status_t::ERROR;
+    if (comm->writeTo(ip, 0, send_size, ConnType::TCP) != status_t::SUCCESS) return status_t::ERROR;
+    remaining -= send_size;
+  }
+  lock_guard<mutex> lock(*ctx.log_mutex);
+  return duration_cast<microseconds>(high_resolution_clock::now() - start).count() < 0 ? status_t::TIMEOUT
+                                                                                       : status_t::SUCCESS;
+}
+} // namespace as_uhm_app_does
+
+static void test_uhm_app() {
+  using namespace as_uhm_app_does;
+  const int device_id = 0, gpu_port = 0;
+  mutex log_mutex;
+  CtrlSocketManager controls[2];
+  auto there = make_shared<ConnBuffer>(device_id, 4096, MemoryType::CPU);
+  auto here = make_shared<ConnBuffer>(device_id, 4096, MemoryType::CPU);
+  Communicator *server = new Communicator(there, 1, controls[0]), *client = new Communicator(here, 1, controls[1]);
+  vector<uint8_t> data(10000, 'A'), found(4096);
+  Memory *memory = new Memory(0, MemoryType::CPU);
+  void *device_ptr;
+  CHECK(server->initServer(LOOPBACK, gpu_port, ConnType::TCP) == status_t::SUCCESS);
+  CHECK(client->connectTo(LOOPBACK, server->dataPort(), ConnType::TCP) == status_t::SUCCESS);
+  CHECK(memory->allocateBuffer(&device_ptr, data.size()) == status_t::SUCCESS);
+  CHECK(memory->copyHostToDevice(device_ptr, data.data(), data.size()) == status_t::SUCCESS);
+  as_uhm_app_does::Context ctx = {data.data(), device_ptr, data.size(), &log_mutex};
+  CHECK(stream(client, here, ctx, LOOPBACK) == status_t::SUCCESS);
+  CHECK(there->readToCpu(found.data(), 2048) == status_t::SUCCESS && found[2047] == 'A' && !found[2048]);
+  size_t flag = 0;
+  thread sender([&] { CHECK(client->sendDataTo(LOOPBACK, device_ptr, 100, MemoryType::CPU) == status_t::SUCCESS); });
+  CHECK(server->recvDataFrom(LOOPBACK, found.data(), 4096, MemoryType::CPU, &flag) == status_t::SUCCESS && flag == 100);
+  sender.join();
+  thread second([&] {
+    CHECK(client->sendDataTo(LOOPBACK, server->dataPort(), device_ptr, 10, MemoryType::CPU, ConnType::TCP) ==
+          status_t::SUCCESS);
+  });
+  CHECK(server->recvDataFrom(LOOPBACK, 0, found.data(), 10, MemoryType::CPU, &flag, ConnType::TCP) ==
+        status_t::SUCCESS);
+  second.join();
+  CHECK(memory->freeBuffer(device_ptr) == status_t::SUCCESS);
+  CHECK(client->disConnect(LOOPBACK, ConnType::TCP) == status_t::SUCCESS);
+  CHECK(server->closeServer() == status_t::SUCCESS);
+  delete client;
+  delete server;
+  delete memory;
 }
 
 static void test_unconnected() {
@@ -164,6 +262,8 @@ int main() {
   Environment environment;
   test_names();
   test_memory();
+  test_missing_kind();
+  test_uhm_app();
   test_unconnected();
   CtrlSocketManager server;
   CHECK(server.start(LOOPBACK, 0) && server.isServer());

@@ -19,7 +19,8 @@ inline namespace v0 {
 
 /* A registered buffer on one device. Every call takes `bias`, the offset in the buffer in bytes, and is complete when
  * it returns; a copy that would run past the buffer moves nothing. Errors common to the copies: ERROR (bias + size
- * past the buffer; NULL), and what getInitStatus says where the buffer could not be made. Threads: any; copies to overlapping ranges at the same time are not ordered. */
+ * past the buffer; NULL, also with size 0), and what getInitStatus says where the buffer could not be made. Threads: any;
+ * copies to overlapping ranges at the same time are not ordered. */
 class ConnBuffer {
 public:
   /* Allocates `buffer_size` zeroed bytes. Throws as Memory does for a kind that does not exist here; whether the rest
@@ -56,7 +57,7 @@ public:
   status_t writeFromGpu(const void *src, size_t size, size_t bias = 0) {
     hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
     info.memory = hmc_detail::host_memory();
-    if (size && status_ == status_t::SUCCESS) {
+    if (src && size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(src, &info));
       if (status != status_t::SUCCESS) return hmc_detail::answer_error(status);
     }
@@ -65,7 +66,7 @@ public:
   status_t readToGpu(void *dest, size_t size, size_t bias = 0) {
     hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
     info.memory = hmc_detail::host_memory();
-    if (size && status_ == status_t::SUCCESS) {
+    if (dest && size && status_ == status_t::SUCCESS) {
       status_t status = hmc_detail::check(hmc_memory_query(dest, &info));
       if (status != status_t::SUCCESS) return hmc_detail::answer_error(status);
     }
@@ -116,7 +117,7 @@ private:
   status_t copy_in(const char *call, const void *src, hmc_memory_t src_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
     if (status != status_t::SUCCESS) return hmc_detail::answer(status);
-    if (!src && size) return Memory::missing(call);
+    if (!src) return Memory::missing(call);
     return hmc_detail::answer(
         hmc_detail::check(hmc_memory_copy(at(bias), hmc_region_memory(region_.get()), src, src_memory, size)));
   }
@@ -124,7 +125,7 @@ private:
   status_t copy_out(const char *call, void *dest, hmc_memory_t dest_memory, size_t size, size_t bias) {
     status_t status = check_range(call, bias, size);
     if (status != status_t::SUCCESS) return hmc_detail::answer(status);
-    if (!dest && size) return Memory::missing(call);
+    if (!dest) return Memory::missing(call);
     return hmc_detail::answer(
         hmc_detail::check(hmc_memory_copy(dest, dest_memory, at(bias), hmc_region_memory(region_.get()), size)));
   }

@@ -146,7 +146,8 @@ public:
    * far as the platform can. */
   status_t allocatePeerableBuffer(void **addr, size_t size) {
     if (status_ != status_t::SUCCESS) return unusable();
-    return hmc_detail::check(hmc_memory_allocate_peerable(memory_, size, addr));
+    if (!addr) return missing("allocatePeerableBuffer");
+    return hmc_detail::answer(hmc_detail::check(hmc_memory_allocate_peerable(memory_, size ? size : 1, addr)));
   }
 
   /* Frees what allocateBuffer gave. Errors: ERROR (NULL), NOT_FOUND (not a live allocation of this memory). */
