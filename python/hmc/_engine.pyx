@@ -24,7 +24,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid, PyCapsule_SetName
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strchr
 
 from .capi cimport *
 
@@ -64,6 +64,7 @@ cdef class MultiBatch
 cdef class View
 
 include "failure.pxi"
+include "numbers.pxi"
 include "memory.pxi"
 include "view.pxi"
 include "peer.pxi"

@@ -81,7 +81,7 @@ cdef Batch make_batch(Remote remote, Region region, object pieces):
     batch.remote = remote
     if PyObject_CheckBuffer(pieces):
         view = view_of(pieces, False)
-        if view.ndim != 2 or view.shape[1] != 3 or view.itemsize != 8 or not view.is_contiguous:
+        if view.ndim != 2 or view.shape[1] != 3 or not view.has_words() or not view.is_contiguous:
             invalid("batch: the array of pieces is (n, 3) contiguous 64-bit integers")
         count = view.shape[0]
         segments = <hmc_segment_t *>view.pointer
@@ -99,7 +99,10 @@ cdef Batch make_batch(Remote remote, Region region, object pieces):
         try:
             if view is None:
                 for i in range(count):
-                    segments[i].local_offset, segments[i].remote_offset, segments[i].length = pieces[i]
+                    here, there, size = pieces[i]
+                    segments[i].local_offset = whole(here, "a piece's local offset")
+                    segments[i].remote_offset = whole(there, "a piece's remote offset")
+                    segments[i].length = whole(size, "a piece's length")
             with nogil:
                 status = hmc_batch_create(region.handle, remote.handle, segments, count, &batch.handle)
         finally:

@@ -4,16 +4,19 @@ cdef tuple parse_address(object address, object port):
     """("ip or name", port) of "host:port", "[v6]:port", a host with `port`, or a pair."""
     if isinstance(address, tuple):
         address, port = address
+    if not isinstance(address, str):
+        raise TypeError("an address is \"host:port\" or (host, port), not %r" % (address,))
     if port is None:
         host, colon, number = address.rpartition(":")
         if not colon or not number.isdigit():
             invalid("%r is not an address: \"host:port\" is expected" % (address,))
         address, port = host, int(number)
-    if not 0 <= int(port) <= 65535:
+    port = index_of(port, "port")
+    if not 0 <= port <= 65535:
         invalid("port %d is not between 0 and 65535" % port)
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    return address, int(port)
+    return address, port
 
 
 cdef str resolve(str host, int port):

@@ -19,7 +19,7 @@ class HMCError(RuntimeError):
 
 
 class HMCStatusError(HMCError):
-    """A call of the engine did not end with SUCCESS.
+    """A call of the engine did not end with SUCCESS. Its text names the object, the cause, the status and the remedy.
 
     Attributes:
         status: the `status_t`.
@@ -35,6 +35,14 @@ class HMCStatusError(HMCError):
         self.peer = peer
         if remedy is not None:
             self.remedy = remedy
+
+    def __str__(self):
+        text = super().__str__()
+        if type(self) is HMCStatusError:  # what Session raises: programs of the first HMC know its text
+            return text
+        if self.peer and self.peer not in text:
+            text += ", with %s" % self.peer
+        return "%s. %s" % (text, self.remedy) if self.remedy else text
 
     def __reduce__(self):
         return _rebuild, (type(self), self.status, self.args, self.peer, self.remedy)

@@ -70,8 +70,10 @@ cdef class Communicator:
             status = self.it.wait(id)
         return status
 
-    cdef object move(self, bint is_put, object ip, uint16_t port, size_t here, size_t there, size_t size,
+    cdef object move(self, bint is_put, object ip, uint16_t port, object local_off, object remote_off, object nbytes,
                      object connType, bint is_blocking):
+        cdef size_t here = whole(local_off, "local_off"), there = whole(remote_off, "remote_off")
+        cdef size_t size = whole(nbytes, "size")
         cdef string host = text_of(ip)
         cdef c_connection way = way_of(connType)
         cdef uint64_t id = 0
@@ -117,13 +119,14 @@ cdef class Communicator:
 
     def send(self, ip, ptr_bias, size, connType=ConnType.RDMA):
         """Two-sided, from this buffer at an offset to the peer's at that of its recv."""
-        return self.exchange(True, ip, 0, self.buffer.ptr + ptr_bias, size, MemoryType.DEFAULT, None, connType)
+        return self.exchange(True, ip, 0, self.buffer.ptr + whole(ptr_bias, "ptr_bias"), size, MemoryType.DEFAULT, None, connType)
 
     def recv(self, ip, ptr_bias, size, connType=ConnType.RDMA):
-        return self.exchange(False, ip, 0, self.buffer.ptr + ptr_bias, size, MemoryType.DEFAULT, None, connType)
+        return self.exchange(False, ip, 0, self.buffer.ptr + whole(ptr_bias, "ptr_bias"), size, MemoryType.DEFAULT, None, connType)
 
-    cdef object exchange(self, bint is_send, object ip, uint16_t port, object where, size_t size, object buf_type,
+    cdef object exchange(self, bint is_send, object ip, uint16_t port, object where, object nbytes, object buf_type,
                          object flag, object connType):
+        cdef size_t size = whole(nbytes, "size")
         cdef string host = text_of(ip)
         cdef c_connection way = way_of(connType)
         cdef c_memory kind = kind_of(buf_type)
@@ -168,10 +171,11 @@ cdef class Communicator:
 
     # ---- the control channel
 
-    def ctrlSend(self, uint32_t peer, uint64_t tag):
+    def ctrlSend(self, uint32_t peer, tag):
+        cdef uint64_t number = whole(tag, "tag")
         cdef c_status status
         with nogil:
-            status = self.it.ctrlSend(peer, tag)
+            status = self.it.ctrlSend(peer, number)
         return answer(status)
 
     def ctrlRecv(self, uint32_t peer):

@@ -75,13 +75,13 @@ cdef class Memory:
         return answer(status)
 
     def copyHostToDevice(self, dest, src, size):
-        return self.copy(0, dest, src, size)
+        return self.copy(0, dest, src, whole(size, "size"))
 
     def copyDeviceToHost(self, dest, src, size):
-        return self.copy(1, dest, src, size)
+        return self.copy(1, dest, src, whole(size, "size"))
 
     def copyDeviceToDevice(self, dest, src, size):
-        return self.copy(2, dest, src, size)
+        return self.copy(2, dest, src, whole(size, "size"))
 
     cdef object allocate(self, size_t size, bint is_peerable):
         cdef Buffer made = Buffer.__new__(Buffer)
@@ -100,10 +100,10 @@ cdef class Memory:
 
     def allocateBuffer(self, size):
         """(status, Buffer or None)"""
-        return self.allocate(size, False)
+        return self.allocate(whole(size, "size"), False)
 
     def allocatePeerableBuffer(self, size):
-        return self.allocate(size, True)
+        return self.allocate(whole(size, "size"), True)
 
     def freeBuffer(self, addr):
         """Frees a Buffer before its time, or an address."""
@@ -144,13 +144,14 @@ cdef class ConnBuffer:
     cdef readonly object mem_type       # as asked for
     cdef readonly int device_id
 
-    def __init__(self, int device_id, size_t buffer_size, mem_type=MemoryType.DEFAULT):
+    def __init__(self, int device_id, buffer_size, mem_type=MemoryType.DEFAULT):
         cdef c_memory kind = kind_of(mem_type)
-        self.shared = shared_ptr[c_ConnBuffer](new c_ConnBuffer(device_id, buffer_size, kind))
+        cdef size_t size = whole(buffer_size, "buffer_size")
+        self.shared = shared_ptr[c_ConnBuffer](new c_ConnBuffer(device_id, size, kind))
         self.buffer = self.shared.get()
         if self.buffer.getInitStatus() != c_status.SUCCESS:
             raise RuntimeError("ConnBuffer of %d B, %s on device %d: %s" %
-                               (buffer_size, MemoryType(mem_type).name, device_id, last_error()))
+                               (size, MemoryType(mem_type).name, device_id, last_error()))
         self.mem_type = MemoryType(mem_type)
         self.device_id = device_id
 
@@ -167,21 +168,23 @@ cdef class ConnBuffer:
             raise RuntimeError("Buffer overflow")
         return 0
 
-    def writeFromCpu(self, src, size_t size, size_t bias=0):
+    def writeFromCpu(self, src, size, bias=0):
+        cdef size_t nbytes = whole(size, "size"), at = whole(bias, "bias")
         cdef Py_buffer view
         cdef c_status status
         PyObject_GetBuffer(src, &view, PyBUF_CONTIG_RO)
         try:
-            if <size_t>view.len < size:
+            if <size_t>view.len < nbytes:
                 raise RuntimeError("Source buffer too small")
-            self.check_range(size, bias)
+            self.check_range(nbytes, at)
             with nogil:
-                status = self.buffer.writeFromCpu(view.buf, size, bias)
+                status = self.buffer.writeFromCpu(view.buf, nbytes, at)
         finally:
             PyBuffer_Release(&view)
         return answer(status)
 
-    def readToCpu(self, dest, size_t size, size_t bias=0):
+    def readToCpu(self, dest, size, bias=0):
+        cdef size_t nbytes = whole(size, "size"), at = whole(bias, "bias")
         cdef Py_buffer view
         cdef c_status status
         try:
@@ -189,37 +192,40 @@ cdef class ConnBuffer:
         except BufferError:
             raise RuntimeError("Destination buffer must be writeable") from None
         try:
-            if <size_t>view.len < size:
+            if <size_t>view.len < nbytes:
                 raise RuntimeError("Destination buffer too small")
-            self.check_range(size, bias)
+            self.check_range(nbytes, at)
             with nogil:
-                status = self.buffer.readToCpu(view.buf, size, bias)
+                status = self.buffer.readToCpu(view.buf, nbytes, at)
         finally:
             PyBuffer_Release(&view)
         return answer(status)
 
-    def writeFromGpu(self, src_ptr, size_t size, size_t bias=0):
+    def writeFromGpu(self, src_ptr, size, bias=0):
+        cdef size_t nbytes = whole(size, "size"), at = whole(bias, "bias")
         cdef void *address = <void *><uintptr_t>src_ptr
         cdef c_status status
-        self.check_range(size, bias)
+        self.check_range(nbytes, at)
         with nogil:
-            status = self.buffer.writeFromGpu(address, size, bias)
+            status = self.buffer.writeFromGpu(address, nbytes, at)
         return answer(status)
 
-    def readToGpu(self, dest_ptr, size_t size, size_t bias=0):
+    def readToGpu(self, dest_ptr, size, bias=0):
+        cdef size_t nbytes = whole(size, "size"), at = whole(bias, "bias")
         cdef void *address = <void *><uintptr_t>dest_ptr
         cdef c_status status
-        self.check_range(size, bias)
+        self.check_range(nbytes, at)
         with nogil:
-            status = self.buffer.readToGpu(address, size, bias)
+            status = self.buffer.readToGpu(address, nbytes, at)
         return answer(status)
 
-    def copyWithin(self, size_t dst_bias, size_t src_bias, size_t size):
+    def copyWithin(self, dst_bias, src_bias, size):
+        cdef size_t to = whole(dst_bias, "dst_bias"), source = whole(src_bias, "src_bias"), nbytes = whole(size, "size")
         cdef c_status status
-        self.check_range(size, dst_bias)
-        self.check_range(size, src_bias)
+        self.check_range(nbytes, to)
+        self.check_range(nbytes, source)
         with nogil:
-            status = self.buffer.copyWithin(dst_bias, src_bias, size)
+            status = self.buffer.copyWithin(to, source, nbytes)
         return answer(status)
 
     def __repr__(self):

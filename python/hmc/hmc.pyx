@@ -21,6 +21,7 @@ from libcpp.vector cimport vector
 
 import threading
 
+from . import errors
 from .enums import ConnType, CtrlTransport, MemoryType, status_t
 
 cdef extern from "pythread.h" nogil:
@@ -201,6 +202,7 @@ def last_error():
     return c_last_error().decode("utf-8", "replace")
 
 
+include "numbers.pxi"
 include "first_memory.pxi"
 include "first_communicator.pxi"
 include "first_arguments.pxi"

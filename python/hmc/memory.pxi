@@ -14,14 +14,16 @@ cdef int parse_memory(object memory, hmc_memory_t *parsed) except -1:
     if isinstance(memory, str):
         memory, colon, number = memory.partition(":")
         if colon:
+            if not number.isdigit():
+                invalid("%r is not a memory: \"%s:0\" is the first device of a kind" % (":".join((memory, number)), memory))
             device = int(number)
         memory = {"cuda": "nvidia", "hip": "amd", "rocm": "amd", "musa": "moore", "npu": "ascend"}.get(memory, memory)
         if hmc_memory_kind_parse(memory.encode(), &kind) != HMC_SUCCESS:
             check(HMC_NOT_FOUND)
         parsed.kind = kind
     else:
-        parsed.kind = <hmc_memory_kind_t><int>memory
-    parsed.device = device
+        parsed.kind = <hmc_memory_kind_t><int>index_of(memory, "a kind of memory that is not a text")
+    parsed.device = index_of(device, "the device")
     return 0
 
 
@@ -96,7 +98,7 @@ def allocate(nbytes, memory="default"):
     Raises UnsupportedError (the kind does not work here), NotFoundError (no such device), NoMemoryError.
     """
     cdef hmc_memory_t wanted, resolved
-    cdef size_t size = nbytes
+    cdef size_t size = whole(nbytes, "nbytes")
     cdef hmc_status_t status
     cdef DeviceBuffer buffer = DeviceBuffer.__new__(DeviceBuffer)
     parse_memory(memory, &wanted)
@@ -106,7 +108,7 @@ def allocate(nbytes, memory="default"):
     if status != HMC_SUCCESS:
         buffer.pointer = NULL
         check(status)
-    buffer.nbytes = nbytes
+    buffer.nbytes = size
     buffer.handle = resolved
     return buffer
 

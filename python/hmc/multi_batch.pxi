@@ -109,8 +109,11 @@ cdef int fill_pieces(hmc_piece_t *made, MultiBatch batch, View view, list pieces
     cdef size_t i
     for i in range(batch.count):
         if view is None:
-            region, remote, made[i].local_offset, made[i].remote_offset, made[i].length = pieces[i]
-            fill_piece(&made[i], batch, region, remote)
+            region, remote, here, there, size = pieces[i]
+            fill_piece(&made[i], batch, index_of(region, "a piece's region"), index_of(remote, "a piece's remote region"))
+            made[i].local_offset = whole(here, "a piece's local offset")
+            made[i].remote_offset = whole(there, "a piece's remote offset")
+            made[i].length = whole(size, "a piece's length")
             continue
         if i and row[0] == last_region and row[1] == last_remote:
             made[i] = made[i - 1]
@@ -133,7 +136,7 @@ cdef MultiBatch make_multi_batch(Context context, object regions, object remotes
     batch.regions, batch.remotes, batch.is_get = list(regions), list(remotes), is_get
     if PyObject_CheckBuffer(pieces):
         view = view_of(pieces, False)
-        if view.ndim != 2 or view.shape[1] != 5 or view.itemsize != 8 or not view.is_contiguous:
+        if view.ndim != 2 or view.shape[1] != 5 or not view.has_words() or not view.is_contiguous:
             invalid("batch: the array of pieces is (n, 5) contiguous 64-bit integers")
         batch.count = view.shape[0]
         pieces = None

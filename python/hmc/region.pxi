@@ -127,7 +127,7 @@ cdef class Region:
 
     def __getitem__(self, item):
         """region[a:b]: a part of it, for operations."""
-        begin, end, step = byte_range(item, self.size)
+        begin, end, step = byte_range(item, self.size, None)
         if step != 1:
             invalid("a part of a region is contiguous; pass a strided array for strided blocks")
         part = RegionPart.__new__(RegionPart)
@@ -186,14 +186,15 @@ cdef class RegionPart:
         return "<hmc.Region %r [%d:%d]>" % (self.region.text, self.offset, self.offset + self.length)
 
 
-cdef tuple byte_range(object item, Py_ssize_t size):
+cdef tuple byte_range(object item, Py_ssize_t size, object peer):
     """(begin, end, step) of a slice in bytes; an index means one byte. Nothing is cut off silently."""
     if isinstance(item, slice):
-        begin = 0 if item.start is None else item.start
-        end = size if item.stop is None else item.stop
-        step = 1 if item.step is None else item.step
+        begin = 0 if item.start is None else index_of(item.start, "an offset")
+        end = size if item.stop is None else index_of(item.stop, "an offset")
+        step = 1 if item.step is None else index_of(item.step, "a step")
     else:
-        begin, end, step = item.__index__(), item.__index__() + 1, 1
+        begin = index_of(item, "an offset")
+        end, step = begin + 1, 1
         if begin < 0:
             begin, end = begin + size, end + size
     if begin < 0:
@@ -201,7 +202,8 @@ cdef tuple byte_range(object item, Py_ssize_t size):
     if end < 0:
         end += size
     if not 0 <= begin <= end <= size or step < 1:
-        raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "[%d:%d:%d] is not within %d B" % (begin, end, step, size))
+        raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "[%d:%d:%d] is not within %d B" % (begin, end, step, size),
+                                     peer=None if peer is None else str(peer))
     return begin, end, step
 
 
@@ -247,9 +249,7 @@ cdef Region allocate_region(Context context, object nbytes, object name, object 
     cdef bytes text = (name or "").encode()
     cdef const char *c_name = text
     cdef hmc_memory_t kind
-    if nbytes < 0:
-        invalid("a region of %r B" % (nbytes,))
-    cdef size_t size = nbytes
+    cdef size_t size = whole(nbytes, "nbytes")
     cdef unsigned bits = parse_rights(rights)
     cdef hmc_status_t status
     parse_memory(memory, &kind)

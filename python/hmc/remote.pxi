@@ -153,7 +153,7 @@ cdef class Remote:
     def __getitem__(self, item):
         """remote[a:b] or remote[a:b:step]: bytes of it as a Slice."""
         cdef Slice made = Slice.__new__(Slice)
-        begin, end, step = byte_range(item, self.size)
+        begin, end, step = byte_range(item, self.size, self.peer)
         made.remote = self
         made.layout.base = begin
         if step == 1:
@@ -173,23 +173,29 @@ cdef class Remote:
         cdef Slice made = Slice.__new__(Slice)
         cdef int64_t c_shape[MAX_DIMS]
         cdef int64_t c_strides[MAX_DIMS]
-        cdef int64_t low = offset, high = offset + itemsize, step = itemsize
-        shape = tuple(shape)
+        shape = tuple([whole(each, "a dimension") for each in shape])
+        offset, itemsize = whole(offset, "offset"), whole(itemsize, "itemsize")
+        if strides is not None:
+            strides = tuple([index_of(each, "a stride") for each in strides])
         if len(shape) > MAX_DIMS or strides is not None and len(strides) != len(shape):
             invalid("block: %d strides for %d dimensions (at most %d)" % (len(strides or ()), len(shape), MAX_DIMS))
-        made.nbytes = itemsize
-        for i in range(len(shape) - 1, -1, -1):
-            c_shape[i] = shape[i]
-            c_strides[i] = step if strides is None else strides[i]
-            step *= shape[i]
-            made.nbytes *= shape[i]
-            if c_strides[i] < 0:
-                low += (c_shape[i] - 1) * c_strides[i]
+        low, high, total = offset, offset + itemsize, itemsize
+        if strides is None:
+            strides = [itemsize] * len(shape)
+            for i in range(len(shape) - 2, -1, -1):
+                strides[i] = strides[i + 1] * shape[i + 1]
+        for count, stride in zip(shape, strides):
+            total *= count
+            if stride < 0:
+                low += (count - 1) * stride
             else:
-                high += (c_shape[i] - 1) * c_strides[i]
-        if low < 0 or high > <int64_t>self.size:
+                high += (count - 1) * stride
+        if low < 0 or high > self.size or total > 1 << 62:
             raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "the block covers bytes %d to %d of %s, which has %d B"
                                          % (low, high, self.text, self.size), peer=str(self.peer))
+        made.nbytes = total
+        for i in range(len(shape)):
+            c_shape[i], c_strides[i] = shape[i], strides[i]
         made.remote = self
         layout_of(len(shape), c_shape, c_strides, itemsize, &made.layout)
         made.layout.base = offset
@@ -197,7 +203,7 @@ cdef class Remote:
 
     # ---- puts and gets
 
-    def put(self, data, uint64_t offset=0, *, timeout=None, Signal signal=None, notify=None, checksum=False):
+    def put(self, data, offset=0, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         """Writes all bytes of `data` at `offset` and returns when they are visible there.
 
         Args:
@@ -207,39 +213,48 @@ cdef class Remote:
             notify: bytes (at most 1 MiB; over RDMA 128 KiB) that the target receives as a Notification after the data.
             checksum: the data are verified end to end.
         """
+        cdef uint64_t at = whole(offset, "offset")
         if timeout is None and signal is None and notify is None and not checksum:
-            if self.put_short(data, offset) >= 0:
+            if self.put_short(data, at) >= 0:
                 return
-        begin_transfer(self, None, offset, data, True, timeout, signal, notify, checksum, True)
+        begin_transfer(self, None, at, data, True, timeout, signal, notify, checksum, True)
 
-    def put_nb(self, data, uint64_t offset=0, *, timeout=None, Signal signal=None, notify=None, checksum=False):
+    def put_nb(self, data, offset=0, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         """put() as a Request. `data` is held, and must stay as it is, until that is complete."""
         cdef int64_t done = -1
+        cdef uint64_t at = whole(offset, "offset")
         if timeout is None and signal is None and notify is None and not checksum:
-            done = self.put_short(data, offset)
+            done = self.put_short(data, at)
             if done >= 0:
                 return over_at_once(self, done)
-        return begin_transfer(self, None, offset, data, True, timeout, signal, notify, checksum, False)
+        return begin_transfer(self, None, at, data, True, timeout, signal, notify, checksum, False)
 
-    def get_into(self, target, uint64_t offset=0, *, timeout=None, checksum=False):
+    def get_into(self, target, offset=0, *, timeout=None, checksum=False):
         """Reads as many bytes as `target` has, from `offset` on, into it."""
-        if timeout is None and not checksum and self.get_short(target, offset) >= 0:
+        cdef uint64_t at = whole(offset, "offset")
+        if timeout is None and not checksum and self.get_short(target, at) >= 0:
             return
-        begin_transfer(self, None, offset, target, False, timeout, None, None, checksum, True)
+        begin_transfer(self, None, at, target, False, timeout, None, None, checksum, True)
 
-    def get_into_nb(self, target, uint64_t offset=0, *, timeout=None, checksum=False):
+    def get_into_nb(self, target, offset=0, *, timeout=None, checksum=False):
         """get_into() as a Request; `target` is held, and undefined, until that is complete."""
         cdef int64_t done = -1
+        cdef uint64_t at = whole(offset, "offset")
         if timeout is None and not checksum:
-            done = self.get_short(target, offset)
+            done = self.get_short(target, at)
             if done >= 0:
                 return over_at_once(self, done)
-        return begin_transfer(self, None, offset, target, False, timeout, None, None, checksum, False)
+        return begin_transfer(self, None, at, target, False, timeout, None, None, checksum, False)
 
-    def get(self, nbytes=None, uint64_t offset=0, *, timeout=None):
+    def get(self, nbytes=None, offset=0, *, timeout=None):
         """Reads `nbytes` (default: all behind `offset`) as a bytearray."""
-        made = bytearray(max(0, <int64_t>(self.size - offset)) if nbytes is None else nbytes)
-        self.get_into(made, offset, timeout=timeout)
+        cdef uint64_t at = whole(offset, "offset")
+        cdef uint64_t size = (self.size - at if at < self.size else 0) if nbytes is None else whole(nbytes, "nbytes")
+        if size > self.size:
+            raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "get: %d B are more than the %d of %s" %
+                                         (size, self.size, self.text), peer=str(self.peer))
+        made = bytearray(size)
+        self.get_into(made, at, timeout=timeout)
         return made
 
     cdef int64_t put_short(self, object data, uint64_t offset) except -2:
@@ -289,25 +304,29 @@ cdef class Remote:
 
     # ---- signals, notifications, atomics
 
-    def signal(self, uint64_t offset=0, *, add=None, set=None):
+    def signal(self, offset=0, *, add=None, set=None):
         """A Signal for put(): adds to, or sets, the 64-bit word at `offset`. Default: adds 1."""
         cdef Signal made = Signal.__new__(Signal)
         if add is not None and set is not None:
             invalid("signal: either add or set")
         made.remote = self
-        made.offset = offset
+        made.offset = whole(offset, "offset")
         made.operation = HMC_ATOMIC_ADD if set is None else HMC_ATOMIC_SWAP
-        made.value = <uint64_t>((1 if add is None else add) if set is None else set) & 0xffffffffffffffff
+        made.value = index_of((1 if add is None else add) if set is None else set,
+                              "the signal's value") & 0xffffffffffffffff
         return made
 
     def notify(self, data, *, timeout=None):
         """Sends a notification (1 byte to 1 MiB; over RDMA 128 KiB) to the owner's queue."""
         begin_transfer(self, None, 0, b"", True, timeout, None, bytes(data), False, True)
 
-    cdef object atomic(self, uint64_t offset, hmc_atomic_operation_t operation, object value, object compare,
-                       unsigned width):
+    cdef object atomic(self, object where, hmc_atomic_operation_t operation, object value, object compare,
+                       object size):
+        cdef uint64_t offset = whole(where, "offset")
+        cdef unsigned width = min(whole(size, "width"), 99)
         cdef uint64_t mask = 0xffffffff if width == 4 else 0xffffffffffffffff
-        cdef uint64_t operand = value & mask, c_compare = compare & mask, fetched = 0
+        cdef uint64_t operand = index_of(value, "value") & mask, c_compare = index_of(compare, "compare") & mask
+        cdef uint64_t fetched = 0
         cdef hmc_status_t status
         cdef Request request
         if self.is_mapped and self.handle != NULL and not self.context.is_closing and \

@@ -30,7 +30,17 @@ def _check(status, what):
     if status != status_t.SUCCESS:
         error = HMCStatusError(int(status), "%s failed" % what, remedy=_core.last_error())
         error.status = status_t._from_core(status)
+        if error.remedy and hasattr(error, "add_note"):  # from Python 3.11 on: a traceback shows it
+            error.add_note(error.remedy)
         raise error
+
+
+def _whole(value):
+    """int(), which the first HMC did to every number, as long as nothing is cut off."""
+    number = int(value)
+    if number != value and isinstance(value, float):
+        raise TypeError("a whole number is expected, not %r" % (value,))
+    return number
 
 
 def _port(value, name="port"):
@@ -146,7 +156,7 @@ class IOBuffer:
 
     @classmethod
     def create(cls, device_id, buffer_size, mem_type=MemoryType.DEFAULT):
-        return cls(_core.ConnBuffer(int(device_id), int(buffer_size), MemoryType(int(mem_type))))
+        return cls(_core.ConnBuffer(_whole(device_id), _whole(buffer_size), MemoryType(int(mem_type))))
 
     @property
     def ptr(self):
@@ -170,8 +180,8 @@ class IOBuffer:
     def buffer_put_cpu(self, src, *, nbytes=None, offset=0):
         """Copies from host memory at `offset`; gives how many bytes."""
         view, size = _readable(src)
-        size = size if nbytes is None else int(nbytes)
-        _check(self.core.writeFromCpu(view, size, int(offset)), "ConnBuffer.writeFromCpu")
+        size = size if nbytes is None else _whole(nbytes)
+        _check(self.core.writeFromCpu(view, size, _whole(offset)), "ConnBuffer.writeFromCpu")
         return size
 
     def buffer_get_cpu_into(self, dst, *, nbytes, offset=0):
@@ -179,35 +189,35 @@ class IOBuffer:
         view, have = _writable(dst)
         if have < nbytes:
             raise ValueError("Destination too small: have=%d need=%d" % (have, nbytes))
-        _check(self.core.readToCpu(view, int(nbytes), int(offset)), "ConnBuffer.readToCpu")
+        _check(self.core.readToCpu(view, _whole(nbytes), _whole(offset)), "ConnBuffer.readToCpu")
 
     def buffer_get_cpu(self, *, nbytes, offset=0):
-        made = bytearray(int(nbytes))
+        made = bytearray(_whole(nbytes))
         if nbytes:
-            _check(self.core.readToCpu(made, int(nbytes), int(offset)), "ConnBuffer.readToCpu")
+            _check(self.core.readToCpu(made, _whole(nbytes), _whole(offset)), "ConnBuffer.readToCpu")
         return made
 
     # ---- device memory
 
     def buffer_put_gpu_ptr(self, src_ptr, *, nbytes, offset=0):
-        _check(self.core.writeFromGpu(int(src_ptr), int(nbytes), int(offset)), "ConnBuffer.writeFromGpu")
+        _check(self.core.writeFromGpu(int(src_ptr), _whole(nbytes), _whole(offset)), "ConnBuffer.writeFromGpu")
 
     def buffer_get_gpu_ptr(self, dst_ptr, *, nbytes, offset=0):
-        _check(self.core.readToGpu(int(dst_ptr), int(nbytes), int(offset)), "ConnBuffer.readToGpu")
+        _check(self.core.readToGpu(int(dst_ptr), _whole(nbytes), _whole(offset)), "ConnBuffer.readToGpu")
 
     def buffer_put_cuda(self, t, *, nbytes=None, offset=0):
         """Copies from a tensor of a device; what is not contiguous goes through a copy on its device."""
         self._expect_device(t)
         t = t.detach().contiguous()
         self._synchronize(t)
-        size = _tensor_bytes(t) if nbytes is None else int(nbytes)
+        size = _tensor_bytes(t) if nbytes is None else _whole(nbytes)
         self.buffer_put_gpu_ptr(t.data_ptr(), nbytes=size, offset=offset)
         return size
 
     def buffer_get_cuda(self, t, *, nbytes=None, offset=0):
         """Copies into a tensor of a device, contiguous or not."""
         self._expect_device(t)
-        size = _tensor_bytes(t) if nbytes is None else int(nbytes)
+        size = _tensor_bytes(t) if nbytes is None else _whole(nbytes)
         whole = t.detach()
         target = whole if whole.is_contiguous() else whole.contiguous()
         self._synchronize(t)
@@ -235,7 +245,7 @@ class IOBuffer:
 
     def buffer_copy_within(self, *, dst_offset, src_offset, nbytes):
         """Copies inside the buffer; the ranges may overlap."""
-        _check(self.core.copyWithin(int(dst_offset), int(src_offset), int(nbytes)), "ConnBuffer.copyWithin")
+        _check(self.core.copyWithin(_whole(dst_offset), _whole(src_offset), _whole(nbytes)), "ConnBuffer.copyWithin")
 
     def put(self, data, *, nbytes=None, offset=0, device=None):
         """Copies `data` into the buffer and gives how many bytes: bytes-like, numpy, a torch tensor of any device, or
@@ -245,12 +255,12 @@ class IOBuffer:
             if nbytes is None:
                 raise ValueError("device='ptr' requires nbytes")
             self.buffer_put_gpu_ptr(where, nbytes=nbytes, offset=offset)
-            return int(nbytes)
+            return _whole(nbytes)
         if device == "cuda" or (device is None and _is_on_device(data)):
             return self.buffer_put_cuda(data, nbytes=nbytes, offset=offset)
         if device is None and hasattr(data, "__cuda_array_interface__") and not _is_torch(data):
             interface = data.__cuda_array_interface__
-            size = _interface_bytes(interface) if nbytes is None else int(nbytes)
+            size = _interface_bytes(interface) if nbytes is None else _whole(nbytes)
             self.buffer_put_gpu_ptr(interface["data"][0], nbytes=size, offset=offset)
             return size
         return self.buffer_put_cpu(data, nbytes=nbytes, offset=offset)
@@ -288,7 +298,7 @@ class Session:
 
     def __init__(self, buf, num_chs=1, *, local_ip="", ctrl_uds_dir="/tmp"):
         self.buf = buf
-        self.comm = _core.Communicator(buf.core, int(num_chs))
+        self.comm = _core.Communicator(buf.core, _whole(num_chs))
         self.local_ip = local_ip
         self.ctrl_uds_dir = ctrl_uds_dir
         self.id = None
@@ -310,7 +320,7 @@ class Session:
         if ctrl_uds_dir is not None:
             self.ctrl_uds_dir = ctrl_uds_dir
         self.local_ip = bind_ip
-        path = _core.Communicator.udsPathFor(self.ctrl_uds_dir, int(self_id)) if self.ctrl_uds_dir else ""
+        path = _core.Communicator.udsPathFor(self.ctrl_uds_dir, _whole(self_id)) if self.ctrl_uds_dir else ""
         ctrl = _port(ctrl_tcp_port, "ctrl_tcp_port")
         for port, kind in ((_port(rdma_port, "rdma_port"), ConnType.RDMA), (_port(ucx_port, "ucx_port"), ConnType.UCX)):
             status = self.comm.initServer(bind_ip, port, ctrl, path, kind)
@@ -318,7 +328,7 @@ class Session:
                 _log.info("%s is not available here: %s", kind.name, _core.last_error())
                 status = self.comm.initServer(bind_ip, port, ctrl, path, ConnType.AUTO)
             _check(status, "Communicator.initServer")
-        self.id = int(self_id)
+        self.id = _whole(self_id)
 
     def close_server(self):
         _check(self.comm.closeServer(), "Communicator.closeServer")
@@ -337,9 +347,9 @@ class Session:
         is_local = self.local_ip == peer_ip and self.local_ip not in ("", "0.0.0.0")
         if wanted == "uds" or (not wanted and is_local):
             link.transport = CtrlTransport.UDS
-            link.uds_path = _core.Communicator.udsPathFor(uds_dir or self.ctrl_uds_dir, int(peer_id))
+            link.uds_path = _core.Communicator.udsPathFor(uds_dir or self.ctrl_uds_dir, _whole(peer_id))
         link.ip, link.port = peer_ip, ctrl_tcp_port
-        _check(self.comm.connectTo(int(peer_id), int(self_id), peer_ip, data_port, link, conn),
+        _check(self.comm.connectTo(_whole(peer_id), _whole(self_id), peer_ip, data_port, link, conn),
                "Communicator.connectTo")
 
     def disconnect(self, ip, port, conn=ConnType.RDMA):
@@ -352,19 +362,21 @@ class Session:
 
     def put_remote(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
         """Writes bytes of the local buffer into the peer's; they are visible there when this returns."""
-        _check(self.comm.put(ip, _port(port), local_off, remote_off, nbytes, conn), "Communicator.put")
+        _check(self.comm.put(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn),
+               "Communicator.put")
 
     def get_remote(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
-        _check(self.comm.get(ip, _port(port), local_off, remote_off, nbytes, conn), "Communicator.get")
+        _check(self.comm.get(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn),
+               "Communicator.get")
 
     def put_nb(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
         """Starts a put; gives the id for wait()."""
-        status, wr_id = self.comm.putNB(ip, _port(port), local_off, remote_off, nbytes, conn)
+        status, wr_id = self.comm.putNB(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn)
         _check(status, "Communicator.putNB")
         return wr_id
 
     def get_nb(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
-        status, wr_id = self.comm.getNB(ip, _port(port), local_off, remote_off, nbytes, conn)
+        status, wr_id = self.comm.getNB(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn)
         _check(status, "Communicator.getNB")
         return wr_id
 
@@ -392,12 +404,12 @@ class Session:
 
     def send_data_to(self, ip, port, send_buf_ptr, buf_size, buf_type, conn=ConnType.RDMA):
         """Two-sided: meets one recv_data_from of the peer. `send_buf_ptr`: an address, a buffer or a tensor."""
-        _check(self.comm.sendDataTo(ip, _port(port), send_buf_ptr, int(buf_size), MemoryType(int(buf_type)), conn),
+        _check(self.comm.sendDataTo(ip, _port(port), send_buf_ptr, _whole(buf_size), MemoryType(int(buf_type)), conn),
                "Communicator.sendDataTo")
 
     def recv_data_from(self, ip, port, recv_buf_ptr, buf_size, buf_type, flag_ptr=None, conn=ConnType.RDMA):
         """Gives how many bytes came; `flag_ptr` (an address of 8 bytes, a writable buffer, or None) gets them too."""
-        status, came = self.comm._receive(ip, _port(port), recv_buf_ptr, int(buf_size), MemoryType(int(buf_type)),
+        status, came = self.comm._receive(ip, _port(port), recv_buf_ptr, _whole(buf_size), MemoryType(int(buf_type)),
                                           flag_ptr or None if isinstance(flag_ptr, int) else flag_ptr, conn)
         _check(status, "Communicator.recvDataFrom")
         return came
@@ -406,11 +418,11 @@ class Session:
 
     def ctrl_send(self, peer, tag):
         """One number to a rank."""
-        _check(self.comm.ctrlSend(int(peer), int(tag)), "Communicator.ctrlSend")
+        _check(self.comm.ctrlSend(_whole(peer), _whole(tag)), "Communicator.ctrlSend")
 
     def ctrl_recv(self, peer):
         """The next number from a rank."""
-        status, tag = self.comm.ctrlRecv(int(peer))
+        status, tag = self.comm.ctrlRecv(_whole(peer))
         _check(status, "Communicator.ctrlRecv")
         return tag
 

@@ -79,10 +79,28 @@ cdef class View:
             self.is_contiguous = True
         return 0
 
+    cdef bint has_words(self):
+        """True where the elements are 64-bit integers, in the order of this machine."""
+        cdef const char *format = self.buffer.format if self.has_buffer else NULL
+        if format == NULL or self.itemsize != 8:
+            return False
+        if format[0] in b"@=<":
+            format += 1
+        return format[0] in b"lLqQnN" and not format[1]
+
+    cdef int refuse_objects(self, str format, object obj) except -1:
+        """Addresses of Python's objects mean nothing to a peer. Names of fields stand between colons."""
+        if "O" in "".join(format.split(":")[::2]):
+            raise TypeError("%s holds Python objects, which cannot travel; pickle them, or give the array a type of numbers"
+                            % type(obj).__name__)
+        return 0
+
     cdef int take_buffer(self, object obj) except -1:
         cdef int i
         PyObject_GetBuffer(obj, &self.buffer, PyBUF_FULL_RO)
         self.has_buffer = True
+        if self.buffer.format != NULL and strchr(self.buffer.format, c"O") != NULL:
+            self.refuse_objects(self.buffer.format.decode(), obj)
         if self.buffer.suboffsets != NULL:
             for i in range(self.buffer.ndim):
                 if self.buffer.suboffsets[i] >= 0:
@@ -113,7 +131,7 @@ cdef class View:
             invalid("the array interface has no data, or more than %d dimensions" % MAX_DIMS)
         self.pointer = <char *><uintptr_t>(data[0] or 0)
         self.is_read_only = data[1]
-        self.itemsize = int(interface["typestr"][2:])
+        self.itemsize = int(interface["typestr"][2:].partition("[")[0])  # a unit may follow: "<M8[D]"
         self.ndim = len(shape)
         step = self.itemsize
         for i in range(self.ndim - 1, -1, -1):
@@ -178,7 +196,7 @@ cdef View view_of(object obj, bint is_written):
         except (BufferError, ValueError, TypeError) as error:
             # numpy's buffers do not know every element type (bfloat16, datetime64): its own interface does.
             interface = getattr(obj, "__array_interface__", None)
-            if interface is None or isinstance(error, errors.HMCError):
+            if interface is None or isinstance(error, errors.HMCError) or view.has_buffer:
                 raise
             view.take_interface(interface)
             view.owner = obj
@@ -197,6 +215,8 @@ cdef View view_of(object obj, bint is_written):
                                 "__cuda_array_interface__ nor DLPack" % type(obj).__name__)
             view.take_interface(interface)
             view.owner = obj
+    if view.pointer == NULL and view.nbytes:
+        invalid("%s has no memory any more: it was freed or resized to nothing" % type(obj).__name__)
     if is_written and view.is_read_only:
         read_only(obj)
     return view

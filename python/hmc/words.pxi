@@ -26,7 +26,7 @@ cdef class Word:
 
     def wait(self, value, how=">=", *, timeout=None):
         """Waits until the word is `how` (">=", "==", "!=") `value`, and gives it. Raises DeadlineError."""
-        cdef uint64_t waited = 0, wanted = value
+        cdef uint64_t waited = 0, wanted = whole(value, "value")
         cdef uint64_t most = (milliseconds(timeout) or default_timeout_ms()) * 1000000
         self.region.enter()
         try:
@@ -49,11 +49,12 @@ cdef class Word:
         return "<hmc.Word at %d of %r>" % (self.offset, self.region.text)
 
 
-cdef Word make_word(Region region, uint64_t offset, unsigned width):
+cdef Word make_word(Region region, object where, object size):
     cdef Word word = Word.__new__(Word)
+    cdef uint64_t offset = whole(where, "offset"), width = whole(size, "width")
     if width not in (4, 8) or offset % width:
         invalid("a word has 4 or 8 bytes and lies at a multiple of them, not %d at %d" % (width, offset))
-    if offset + width > <uint64_t>region.size:
+    if offset > <uint64_t>region.size or offset + width > <uint64_t>region.size:
         raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "the word at %d is not within the %d B of region %r" %
                                      (offset, region.size, region.text))
     if region.memory_handle.kind != HMC_MEMORY_CPU:

@@ -164,6 +164,12 @@ def test_errors(pair):
         (ValueError, "requires nbytes", lambda: buf.put(1, device="ptr")),
         (TypeError, "Expected a torch.Tensor", lambda: buf.put(b"a", device="cuda")),
         (TypeError, "Expected a torch.Tensor", lambda: hmc.memory_type_from_torch_tensor(1)),
+        (TypeError, "whole number is expected, not 1.5", lambda: client.put_remote(IP, pair.ucx, 1.5, 0, 1, pair.way)),
+        (TypeError, "whole number is expected, not 1.5", lambda: client.get_remote(IP, pair.ucx, 0, 1.5, 1, pair.way)),
+        (TypeError, "whole number is expected, not 1.5", lambda: client.get_remote(IP, pair.ucx, 0, 0, 1.5, pair.way)),
+        (TypeError, "whole number is expected, not 1.5", lambda: client.ctrl_send(0, 1.5)),
+        (TypeError, "whole number, not 1.5", lambda: buf.core.writeFromCpu(b"ab", 1, 1.5)),
+        (TypeError, "whole number, not 1.5", lambda: buf.core.copyWithin(0, 1.5, 1)),
         (TypeError, "port must be int-like", lambda: client.put_remote(IP, None, 0, 0, 1)),
         (ValueError, "port out of range: 70000", lambda: client.put_remote(IP, 70000, 0, 0, 1)),
         (TypeError, "Invalid ConnType: 'UCX'", lambda: client.put_remote(IP, pair.ucx, 0, 0, 1, "UCX")),
@@ -178,9 +184,12 @@ def test_errors(pair):
         with pytest.raises(kind) as caught:
             call()
         assert text in str(caught.value), (text, str(caught.value))
+    assert buf.put(b"abc", nbytes=2.0, offset=4.0) == 2  # as what int() makes of it: nothing is lost
+    client.put_remote(IP, pair.ucx, 4.0, 8.0, 2.0, pair.way)
     with pytest.raises(hmc.HMCStatusError) as caught:
         client.put_remote("192.0.2.1", pair.ucx, 0, 0, 1, pair.way)
     assert caught.value.status == hmc.status_t.NOT_FOUND and "connectTo" in caught.value.remedy
+    assert "connectTo" in getattr(caught.value, "__notes__", ["connectTo"])[0]
     assert buf.put(b"") == 0 and buf.put(np.zeros((4, 4), np.uint8)[:, ::2]) == 8
     assert int(pair.way) in (1, 2, 3) and client.check_conn(IP, pair.ucx, int(pair.way))
     for kind in (hmc.MemoryType.AMD_GPU, hmc.MemoryType.NVIDIA_GPU):

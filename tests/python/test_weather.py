@@ -74,7 +74,15 @@ def test_wrong_arguments(couple):
         (TypeError, "notify is bytes, not 5", lambda: remote.put(b"1", notify=5)),
         (TypeError, "notify is bytes, not 'note'", lambda: remote.put(b"1", notify="note")),
         (TypeError, "secret is bytes, not 16", lambda: hmc.Context(secret=16)),
-        (hmc.InvalidError, "a region of -1 B", lambda: couple.here.allocate(-1)),
+        (hmc.OutOfRangeError, "nbytes is -1", lambda: couple.here.allocate(-1)),
+        (hmc.OutOfRangeError, "offset is -1", lambda: remote.put(b"1", -1)),
+        (hmc.OutOfRangeError, "not between 0 and 2", lambda: remote.get(1, 1 << 70)),
+        (hmc.OutOfRangeError, "more than the 4096", lambda: remote.get(1 << 50)),
+        (hmc.OutOfRangeError, "block covers", lambda: remote.block((1 << 40, 1 << 40))),
+        (hmc.InvalidError, "is not a memory", lambda: hmc.allocate(8, "sim:x")),
+        (TypeError, "an address is", lambda: couple.here.connect(2025)),
+        (TypeError, "holds Python objects", lambda: remote.put(np.array([object()]))),
+        (TypeError, "holds Python objects", lambda: remote.put(np.zeros(2, [("OK", "i4"), ("x", "O")]))),
         (AttributeError, "no attribute 'Contxt'; did you mean 'Context'", lambda: hmc.Contxt),
         (hmc.InvalidError, "at least one byte", lambda: remote.put(b"1", notify=b"")),
         (hmc.InvalidError, "4 or 8 bytes", lambda: region.word(3)),
@@ -90,7 +98,46 @@ def test_wrong_arguments(couple):
     with pytest.raises(hmc.DeniedError, match="made it without HMC_REMOTE_WRITE") as caught:
         opened.put(b"x")
     assert "\"w\" HMC_REMOTE_WRITE" in caught.value.remedy
+    # The text has it all: what, with whom, the status and the remedy.
+    for part in ("read", str(couple.address), "(status=12)", caught.value.remedy):
+        assert part in str(caught.value), part
     other.close()
+
+
+def test_whole_numbers(couple):
+    """Nothing is cut off: 1.5 is not an offset, and neither is 1.0."""
+    region, remote = couple.far(4096)
+    local = couple.here.allocate(64)
+    array = np.array([[0.0, 0.0, 8.0]])
+    calls = [lambda x: remote.put(b"abc", x), lambda x: remote.put_nb(b"abc", x), lambda x: remote.get(2, x),
+             lambda x: remote.get(x), lambda x: remote.get_into(bytearray(2), x), lambda x: remote.get_into_nb(bytearray(2), x),
+             lambda x: remote[x:4], lambda x: remote[0:x], lambda x: remote[0:4:x], lambda x: remote[x],
+             lambda x: local[0:x], lambda x: remote.block((x, 2)), lambda x: remote.block((2, 2), offset=x),
+             lambda x: remote.block((2, 2), itemsize=x), lambda x: remote.block((2, 2), strides=(x, 1)),
+             lambda x: remote.fetch_add(x, 1), lambda x: remote.fetch_add(8, x), lambda x: remote.swap(8, 1, width=x),
+             lambda x: remote.compare_swap(8, x, 1), lambda x: remote.signal(x), lambda x: remote.signal(8, add=x),
+             lambda x: region.word(x), lambda x: region.word(8, x), lambda x: region.word(8).wait(x, timeout=0.1),
+             lambda x: remote.batch(local, [(x, 0, 8)]), lambda x: remote.batch(local, [(0, x, 8)]),
+             lambda x: remote.batch(local, [(0, 0, x)]), lambda x: couple.here.batch([local], [remote], [(0, 0, x, 0, 8)]),
+             lambda x: couple.here.batch([local], [remote], [(x, 0, 0, 0, 8)]), lambda x: couple.here.allocate(x),
+             lambda x: hmc.allocate(x, "cpu"), lambda x: hmc.allocate(8, ("sim", x)), lambda x: couple.here.listen("127.0.0.1", x)]
+    for i, call in enumerate(calls):
+        for number in (1.5, 1.0, "1"):
+            with pytest.raises(TypeError, match="whole number"):
+                print(i, call(number))
+    for make in (lambda: remote.batch(local, array), lambda: couple.here.batch([local], [remote], np.zeros((1, 5)))):
+        with pytest.raises(hmc.InvalidError, match="64-bit integers"):
+            make()
+    remote.batch(local, array.astype(np.int64)).put()
+    remote.put(b"ab", np.int32(5))  # what has __index__ is a number
+    assert remote[np.int64(5):np.int8(7)].get() == b"ab"
+
+
+def test_dates_travel(couple):
+    region, remote = couple.far(4096)
+    days = np.array(["2026-01-01", "2026-02-03"], "datetime64[D]")
+    remote.put(days)
+    assert bytes(memoryview(region)[:16]) == days.tobytes()
 
 
 def test_arrays_outlive_their_context():
@@ -444,6 +491,6 @@ def test_every_name():
         assert name in dir(hmc)
     for each in hmc.status_t:
         error = hmc.errors.from_status(each, "text")
-        assert error.status == each and str(error) == "text (status=%d)" % each
+        assert error.status == each and str(error).startswith("text (status=%d)" % each)
     with pytest.raises(AttributeError):
         hmc.no_such_name
