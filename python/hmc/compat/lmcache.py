@@ -125,6 +125,8 @@ class HmcTransferChannelContext(TransferChannelContext):
 
     def __init__(self, l1_memory_desc, listen_url, advertise_url, transport=None, timeout=None):
         self._transport, self._timeout = transport, timeout
+        self.listen_url, self.advertise_url = listen_url, advertise_url
+        self._size = l1_memory_desc.size
         self._lock = threading.Lock()
         self._clients = {}
         self._context = hmc.Context("lmcache", timeout=timeout)
@@ -156,6 +158,11 @@ class HmcTransferChannelContext(TransferChannelContext):
             client.close()
 
     def get_transfer_channel_address(self, lmcache_addresses):
+        """Places in the local cache, as (offset, size), in the form of channels. ValueError: one lies outside of it."""
+        for offset, size in lmcache_addresses:
+            if offset < 0 or offset + size > self._size:
+                raise ValueError("Object [%#x, %#x) is outside the registered L1 region [0x0, %#x)" %
+                                 (offset, offset + size, self._size))
         return [TransferChannelAddress(offset=offset, size=size) for offset, size in lmcache_addresses]
 
     def get_num_connected_clients(self):
