@@ -360,6 +360,13 @@ static bool dispatch_express(hmci_loop_t *loop, int timeout, bool *bulk) {
   return moved;
 }
 
+bool hmci_loop_turn(hmci_loop_t *loop) {
+  if (own_loop != loop || hmci_loop_is_held(loop)) return false;
+  bool bulk = false;
+  dispatch_express(loop, 0, &bulk);
+  return true;
+}
+
 static bool dispatch_events(hmci_loop_t *loop, int timeout) {
   struct epoll_event events[BULK_AT_ONCE];
   bool bulk = false, moved = dispatch_express(loop, timeout, &bulk);

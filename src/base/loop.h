@@ -95,6 +95,11 @@ void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer);
 void hmci_loop_lock(hmci_loop_t *loop);
 void hmci_loop_unlock(hmci_loop_t *loop);
 
+/* Calls the watches that are ready, once: for the program's own code in the loop's thread, which waits for something that
+ * only such a call brings. It runs no timers, so no more code of the program's. False, and nothing is called, in another
+ * thread and where `dispatch` is held. */
+bool hmci_loop_turn(hmci_loop_t *loop);
+
 /* True where this thread holds `dispatch`: in callbacks, and between lock and unlock. */
 bool hmci_loop_is_held(const hmci_loop_t *loop);
 /* True in the loop's own thread, in callbacks of both sorts. */

@@ -166,6 +166,7 @@ static void init_state(hmc_context_t *context) {
       .region_release = hmci_region_release,
       .lease_acquire = hmci_lease_acquire,
       .dial = hmci_handshake_dial_stream,
+      .want = hmci_data_want,
       .notify = hmci_notification_put,
       .connection_lost = connection_lost,
   };

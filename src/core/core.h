@@ -260,6 +260,7 @@ struct hmc_peer {
   bool has_token;                      /* it is there */
   bool encrypt;                        /* one of the two wants the payload encrypted */
   uint64_t features;                   /* HMCI_FEATURE_* that both have */
+  _Atomic bool dials_late;             /* a data connection that it wants is being dialled */
   uint8_t ticket_key[HMCI_TICKET_KEY]; /* of the session's handshake: what data connections show */
 
   hmci_channel_t channel;
@@ -365,7 +366,9 @@ typedef enum hmci_message {
   HMCI_CHECKSUM_ASKED, /* request, region, generation, ranges: what is their CRC-32C? */
   HMCI_CHECKSUM_TOLD,  /* request, status, CRC-32C */
   HMCI_GRANT,          /* notifications: how many may be sent in all, bytes of them; how many have arrived, bytes */
-  HMCI_LOCATE, /* request, address, bytes; answered by FOUND, with the place in the region and its name behind */
+  HMCI_LOCATE,    /* request, address, bytes; answered by FOUND, with the place in the region and its name behind */
+  HMCI_DIAL,      /* acceptor: purpose of a data connection that it wants dialled */
+  HMCI_UNDIALLED, /* dialler: purpose, status, text */
 } hmci_message_t;
 
 /* What the two ends may do beyond the first release; each uses what both have. A message or a status that one does not
@@ -382,6 +385,12 @@ enum {
   HMCI_FEATURES =
       HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE | HMCI_FEATURE_SECOND,
 };
+
+/* data_late.c: data connections that a peer is made without. `want` is the transports' (hmci_host_t); the others take
+ * what the other end's session says. */
+hmc_status_t hmci_data_want(const hmci_host_t *host, void *connection, uint32_t purpose);
+hmc_status_t hmci_data_dial(hmc_peer_t *peer, hmci_reader_t *reader);
+hmc_status_t hmci_data_undialled(hmc_peer_t *peer, hmci_reader_t *reader);
 
 /* The accepting side: takes a socket through its handshake, in the loop. Takes the descriptor. */
 void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from);

@@ -203,8 +203,10 @@ hmc_status_t hmci_session_handle(hmc_peer_t *peer, uint16_t type, hmci_reader_t 
   case HMCI_CHECKSUM_TOLD: return hmci_checksum_answered(peer, reader);
   case HMCI_GRANT: return hmci_post_granted(peer, reader);
   case HMCI_LOCATE: return answer_locate(peer, reader);
+  case HMCI_DIAL: return hmci_data_dial(peer, reader);
+  case HMCI_UNDIALLED: return hmci_data_undialled(peer, reader);
   default: break;
   }
-  if (type > HMCI_LOCATE) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
+  if (type > HMCI_UNDIALLED) return HMC_SUCCESS; /* of a newer peer, which does without an answer */
   return hmci_fail(HMC_CORRUPT, "unexpected message %u in a session", type);
 }

@@ -23,6 +23,7 @@ typedef struct hmci_setup {
   hmc_peer_t *peer;                                /* whose region is opened; NULL: it connects */
   char name[HMC_REGION_NAME_SIZE];
   uint64_t address, bytes;
+  uint32_t purpose; /* of the data connection that is dialled */
   char host[HMCI_HOST_TEXT];
   uint16_t port;
   hmc_connection_type_t type;

@@ -243,9 +243,13 @@ typedef struct hmci_host {
                                 hmci_region_view_t **region);
 
   /* Dials the peer of `connection` once more, authenticates, and gives the pipe; at the other end the same pipe reaches
-   * the transport's `adopt` with the same purpose. Blocking; from the thread of connection_dial only. */
+   * the transport's `adopt` with the same purpose. Blocking; from connection_dial and dial_late only. */
   hmc_status_t (*dial)(const struct hmci_host *host, void *connection, uint32_t purpose, uint64_t deadline,
                        hmci_pipe_t **pipe);
+
+  /* The accepting half asks the dialling one for a pipe that the connection was made without: that one's `dial_late`. What
+   * comes of it reaches `adopt`, or `dial_failed`. Never blocks; any thread. */
+  hmc_status_t (*want)(const struct hmci_host *host, void *connection, uint32_t purpose);
 
   /* A notification came from the peer of `connection`. HMC_NO_MEMORY: the queue is full. Any thread. */
   hmc_status_t (*notify)(const struct hmci_host *host, void *connection, const void *data, size_t size);
@@ -294,6 +298,11 @@ typedef struct hmci_transport_ops {
   /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on
    * success. */
   hmc_status_t (*adopt)(void *connection, uint32_t purpose, hmci_pipe_t *pipe);
+  /* At the dialling half, of a connection in use: the accepting one wants that pipe, which host->dial gives. May block
+   * until `deadline`; a thread of the core's. NULL: each connection has all it needs from the start. */
+  hmc_status_t (*dial_late)(void *connection, uint32_t purpose, uint64_t deadline);
+  /* At the accepting half: the pipe that it wanted does not come. In the loop's thread. NULL with `dial_late`. */
+  void (*dial_failed)(void *connection, uint32_t purpose, hmc_status_t status);
   /* Is this half complete, now that the dialling half says that the connection is made? A peer's word alone is not
    * enough. Any thread. NULL: it is. */
   hmc_status_t (*connection_check)(void *connection);

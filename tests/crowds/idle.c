@@ -17,7 +17,7 @@ enum {
   THREADS = 8,  /* of each that connect */
   TIMEOUT_MS = 600000,
   SPARE = 600,              /* descriptors that are not the peers' */
-  DESCRIPTORS_OF_PEER = 3,  /* at most */
+  DESCRIPTORS_OF_PEER = 2,  /* at most */
   BYTES_OF_PEER = 24 << 10, /* at most, of this process */
 };
 

@@ -24,11 +24,16 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
   X(calls_to_others_go_on_when_a_striped_put_is_cut_off)                                                               \
   X(calls_keep_their_order_behind_a_cut_off_put)                                                                       \
   X(calls_on_one_processor_do_not_poll)
+#define LATE_TESTS(X)                                                                                                  \
+  X(late_stream_comes_with_the_first_operation)                                                                        \
+  X(late_stream_keeps_the_order)                                                                                       \
+  X(late_stream_comes_into_a_callback)                                                                                 \
+  X(late_stream_ends_with_its_peer)
 #define UNMAPPED_TESTS(X)                                                                                              \
   X(unmapped_source_ends_the_operation)                                                                                \
   X(unmapped_sink_ends_the_operation)                                                                                  \
   X(unmapped_region_ends_the_operation)
-#define STREAM_TESTS(X) SLOW_TESTS(X) CREDIT_TESTS(X) CALL_TESTS(X) UNMAPPED_TESTS(X)
+#define STREAM_TESTS(X) SLOW_TESTS(X) CREDIT_TESTS(X) CALL_TESTS(X) LATE_TESTS(X) UNMAPPED_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 STREAM_TESTS(DECLARE_TEST)

@@ -103,25 +103,23 @@ static void clear(tcp_connection_t *connection) {
 
 /* ---- what is held ------------------------------------------------------------------------------------------------ */
 
+void hmci_tcp_held_add(tcp_connection_t *connection, hmci_operation_t *operations, uint32_t count) {
+  *held_of(operations) = (held_t){.count = count};
+  hmci_list_append(&connection->held, &held_of(operations)->link);
+}
+
 bool hmci_tcp_hold(tcp_connection_t *connection, hmci_operation_t *operations, uint32_t count) {
   pthread_mutex_lock(&connection->hold_lock);
   bool holds = !connection->hold_failed &&
                (!hmci_list_is_empty(&connection->barriers) || !hmci_list_is_empty(&connection->held));
-  if (holds) {
-    *held_of(operations) = (held_t){.count = count};
-    hmci_list_append(&connection->held, &held_of(operations)->link);
-  }
+  if (holds) hmci_tcp_held_add(connection, operations, count);
   pthread_mutex_unlock(&connection->hold_lock);
   return holds;
 }
 
-/* The row goes by one stream, in its order. One who waits for one of these may poll another stream: the loop moves
- * them. */
-static void on_answered(hmci_timer_t *timer) {
-  tcp_connection_t *connection = HMCI_CONTAINER(timer, tcp_connection_t, answered);
-  pthread_mutex_lock(&connection->hold_lock);
-  clear(connection);
-  while (hmci_list_is_empty(&connection->barriers) && !hmci_list_is_empty(&connection->held)) {
+/* The row goes by one stream. One who waits for one of these may poll another stream, or none: the loop moves them. */
+void hmci_tcp_held_go(tcp_connection_t *connection) {
+  while (!hmci_list_is_empty(&connection->held)) {
     hmci_operation_t *operations = operation_of(connection->held.next);
     uint32_t count = held_of(operations)->count;
     hmci_list_remove(&held_of(operations)->link);
@@ -129,6 +127,13 @@ static void on_answered(hmci_timer_t *timer) {
     hmc_status_t status = hmci_requester_submit(&connection->requesters[0], operations, count);
     if (status != HMC_SUCCESS) complete_all(operations, count, status);
   }
+}
+
+static void on_answered(hmci_timer_t *timer) {
+  tcp_connection_t *connection = HMCI_CONTAINER(timer, tcp_connection_t, answered);
+  pthread_mutex_lock(&connection->hold_lock);
+  clear(connection);
+  if (hmci_list_is_empty(&connection->barriers)) hmci_tcp_held_go(connection);
   pthread_mutex_unlock(&connection->hold_lock);
 }
 
@@ -150,15 +155,19 @@ bool hmci_tcp_held_cancel(tcp_connection_t *connection, hmci_operation_t *operat
   return found;
 }
 
-void hmci_tcp_held_fail(tcp_connection_t *connection, hmc_status_t status) {
-  pthread_mutex_lock(&connection->hold_lock);
-  connection->hold_failed = true;
+void hmci_tcp_held_end(tcp_connection_t *connection, hmc_status_t status) {
   while (!hmci_list_is_empty(&connection->held)) {
     hmci_operation_t *operations = operation_of(connection->held.next);
     uint32_t count = held_of(operations)->count;
     hmci_list_remove(&held_of(operations)->link);
     complete_all(operations, count, status);
   }
+}
+
+void hmci_tcp_held_fail(tcp_connection_t *connection, hmc_status_t status) {
+  pthread_mutex_lock(&connection->hold_lock);
+  connection->hold_failed = true;
+  hmci_tcp_held_end(connection, status);
   pthread_mutex_unlock(&connection->hold_lock);
 }
 

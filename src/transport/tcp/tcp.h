@@ -15,6 +15,7 @@ typedef struct tcp_barrier tcp_barrier_t;
 
 typedef struct tcp_connection {
   tcp_transport_t *transport;
+  hmci_role_t role;
   uint32_t count;               /* streams per direction; 0 until the dialling half has said how many */
   hmci_requester_t *requesters; /* as many, so that an idle peer is small */
   hmci_responder_t *responders;
@@ -26,6 +27,8 @@ typedef struct tcp_connection {
   hmci_list_t barriers;      /* hold_lock; those that the peer has not answered on all streams */
   hmci_list_t held;          /* hold_lock; what was submitted meanwhile */
   bool hold_failed;          /* hold_lock; nothing waits any more */
+  bool wanted;               /* hold_lock; the peer was asked for the stream that is not there */
+  _Atomic bool whole;        /* each stream is there; changes once, with hold_lock (late.c) */
   hmci_timer_t answered;     /* a barrier is through: the loop's thread lets go */
 } tcp_connection_t;
 
@@ -46,6 +49,30 @@ bool hmci_tcp_held_cancel(tcp_connection_t *connection, hmci_operation_t *operat
 void hmci_tcp_held_fail(tcp_connection_t *connection, hmc_status_t status);
 void hmci_tcp_barriers_open(tcp_connection_t *connection);
 void hmci_tcp_barriers_close(tcp_connection_t *connection); /* after the requesters are closed */
+
+/* Submits what is held, in its order, with hold_lock. */
+void hmci_tcp_held_go(tcp_connection_t *connection);
+/* Ends what is held, with hold_lock. */
+void hmci_tcp_held_end(tcp_connection_t *connection, hmc_status_t status);
+/* Holds operations though nothing else does, with hold_lock. */
+void hmci_tcp_held_add(tcp_connection_t *connection, hmci_operation_t *operations, uint32_t count);
+
+/* late.c: the way back of a connection that has one stream in each direction. */
+/* True where all streams are there: what comes goes out at once. */
+bool hmci_tcp_is_whole(tcp_connection_t *connection);
+/* True where `transport`'s peer of that offer makes its connections with the dialling half's requests alone. */
+bool hmci_tcp_may_be_late(const hmci_blob_t *offer);
+void hmci_tcp_late_offer(hmci_blob_t *offer);
+/* A stream has come; with hold_lock. */
+void hmci_tcp_late_note(tcp_connection_t *connection);
+/* As submit: keeps the operations until the stream is there, and asks for it. `*taken` is false where it is. */
+hmc_status_t hmci_tcp_late_submit(tcp_connection_t *connection, hmci_operation_t *operations, uint32_t count,
+                                  bool *taken);
+/* As wait and progress, while it is not there. */
+hmc_status_t hmci_tcp_late_wait(tcp_connection_t *connection, hmci_operation_t *operation);
+void hmci_tcp_late_look(tcp_connection_t *connection);
+/* The dialling half cannot make it: what waits for it ends, and what comes asks again. */
+void hmci_tcp_late_failed(tcp_connection_t *connection, hmc_status_t status);
 
 /* True where a submitted operation went by several streams. */
 bool hmci_tcp_was_striped(const hmci_operation_t *operation);
