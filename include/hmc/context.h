@@ -123,7 +123,15 @@ HMC_API HMC_CHECKED hmc_status_t hmc_context_listen(hmc_context_t *context, cons
                                                     uint16_t *bound_port);
 
 /**
- * Stops listening on all addresses. Connected peers stay. Threads: any.
+ * Stops listening on all addresses. Connected peers stay, and work in both directions as before.
+ *
+ * New peers are turned away from now on: HMC_NOT_FOUND, or HMC_PEER_LOST while the port is still there. A tcp peer to
+ * which this side has not sent anything yet connects once more first, to the same port. So the port is free when this
+ * call returns, unless such a peer stands still; then it comes free when that peer goes on or is gone, and until then
+ * hmc_context_listen with the same `ip` and that port goes on with it.
+ *
+ * Threads: any. Blocking: for at most a second, while such peers connect; in a callback not at all, and the port comes
+ * free afterwards.
  *
  * \param context The context; NULL is allowed.
  */

@@ -153,6 +153,7 @@ static void init_state(hmc_context_t *context) {
   hmci_timer_init(&context->checksum.timer, hmci_checksums_run);
   hmci_timer_init(&context->delay.timer, hmci_delays_run);
   hmci_timer_init(&context->accept.timer, hmci_listening_resume);
+  hmci_timer_init(&context->accept.stop, hmci_listening_settle);
   atomic_store(&context->waitset.event, -1);
   atomic_init(&context->request_check, HMCI_NEVER);
   hmci_random(&context->generation, sizeof context->generation);
@@ -260,8 +261,7 @@ void hmc_context_destroy(hmc_context_t *context) {
   hmci_metrics_leave(context);
   hmci_events_interrupt(&context->events, true);
   hmci_setups_stop(&context->setups);
-  hmc_context_stop_listening(context);
-  hmci_loop_clear_timer(context->loop, &context->accept.timer);
+  hmci_listening_end(context);
   hmci_handshake_cancel_all(context);
   hmc_peer_t *peer;
   while ((peer = take_peer(context))) hmc_peer_close(peer);

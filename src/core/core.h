@@ -65,7 +65,9 @@ typedef struct hmci_accepting {
   uint32_t caller_count;
   hmci_list_t strangers, handshakes; /* before and after they have authenticated */
   uint32_t stranger_count, stranger_room;
-  hmci_timer_t timer; /* listening goes on then */
+  hmci_timer_t timer;  /* listening goes on then */
+  hmci_timer_t stop;   /* what was stopped looks whether it may close */
+  uint64_t stop_pause; /* nanoseconds between two looks; with `dispatch` held */
 } hmci_accepting_t;
 
 typedef struct hmci_leases {
@@ -176,8 +178,11 @@ hmc_status_t hmci_transport_probe(const hmci_transport_ops_t *ops, const char *a
 void hmci_metrics_enter(hmc_context_t *context);
 void hmci_metrics_leave(hmc_context_t *context);
 
-/* listener.c: the timer that ends a pause of accepting. */
+/* listener.c: the timer that ends a pause of accepting, and the one that closes what was stopped. */
 void hmci_listening_resume(hmci_timer_t *timer);
+void hmci_listening_settle(hmci_timer_t *timer);
+/* Closes all, though peers may lack something. */
+void hmci_listening_end(hmc_context_t *context);
 
 /* True, and the thread's error set, in a forked child. */
 bool hmci_context_is_foreign(const hmc_context_t *context);
@@ -392,8 +397,9 @@ hmc_status_t hmci_data_want(const hmci_host_t *host, void *connection, uint32_t 
 hmc_status_t hmci_data_dial(hmc_peer_t *peer, hmci_reader_t *reader);
 hmc_status_t hmci_data_undialled(hmc_peer_t *peer, hmci_reader_t *reader);
 
-/* The accepting side: takes a socket through its handshake, in the loop. Takes the descriptor. */
-void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from);
+/* The accepting side: takes a socket through its handshake, in the loop. Takes the descriptor. `data_only`: all but a
+ * data connection of a peer that is here is turned away. */
+void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from, bool data_only);
 /* True where one more can be taken: a stranger may have made room. False: listening has to pause. In the loop. */
 bool hmci_handshake_has_room(hmc_context_t *context);
 /* Cancels all handshakes in progress. */

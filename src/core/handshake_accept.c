@@ -28,7 +28,7 @@ typedef struct handshake {
   hmc_context_t *context;
   hmc_peer_t *peer; /* NULL until the first byte has come */
   uint64_t since;
-  bool authenticated, over;
+  bool authenticated, over, data_only;
   int descriptor; /* the peer's channel has it once there is one */
   char from[128];
 } handshake_t;
@@ -271,6 +271,10 @@ static bool is_data(handshake_t *handshake) {
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   handshake_t *handshake = HMCI_CONTAINER(watch, handshake_t, watch);
   if (!events || is_data(handshake)) return false;
+  if (handshake->data_only) { /* nobody listens for peers any more */
+    end_handshake(handshake);
+    return false;
+  }
   hmc_status_t status = handshake->authenticated ? HMC_SUCCESS : authenticate(handshake);
   while (status == HMC_SUCCESS && !handshake->over) {
     uint16_t type;
@@ -319,7 +323,7 @@ bool hmci_handshake_has_room(hmc_context_t *context) {
   return false;
 }
 
-void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from) {
+void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *from, bool data_only) {
   handshake_t *handshake = calloc(1, sizeof *handshake);
   if (!handshake) {
     hmci_log(HMC_LOG_WARNING, "no memory to greet %s", from);
@@ -330,6 +334,7 @@ void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *f
   handshake->context = context;
   handshake->watch.ready = on_ready;
   handshake->descriptor = descriptor;
+  handshake->data_only = data_only;
   handshake->since = hmci_now();
   hmci_timer_init(&handshake->timer, on_timeout);
   snprintf(handshake->from, sizeof handshake->from, "%s", from);

@@ -303,6 +303,9 @@ typedef struct hmci_transport_ops {
   hmc_status_t (*dial_late)(void *connection, uint32_t purpose, uint64_t deadline);
   /* At the accepting half: the pipe that it wanted does not come. In the loop's thread. NULL with `dial_late`. */
   void (*dial_failed)(void *connection, uint32_t purpose, hmc_status_t status);
+  /* At the accepting half: asks for the pipes that the connection was made without. False: they are on their way. True:
+   * it has them all, or cannot get them. Any thread, never blocks. NULL with `dial_late`. */
+  bool (*complete)(void *connection);
   /* Is this half complete, now that the dialling half says that the connection is made? A peer's word alone is not
    * enough. Any thread. NULL: it is. */
   hmc_status_t (*connection_check)(void *connection);

@@ -128,3 +128,68 @@ void late_stream_ends_with_its_peer(void **state) {
     context_pair_close(&pair);
   }
 }
+
+/* Who has stopped listening keeps its peers, those that it has not spoken to yet as well. */
+void late_stream_comes_after_listening_has_stopped(void **state) {
+  (void)state;
+  context_pair_t pair;
+  test_buffer_t words;
+  context_pair_open(&pair, NULL);
+  hmc_context_stop_listening(pair.there);
+  hmc_remote_t *remote = seen_from_there(&pair, &words);
+  assert_success(add_one(remote));
+  assert_int_equal(word_load(&words, 0), 1);
+  hmc_remote_close(remote);
+  test_buffer_close(&words);
+  context_pair_close(&pair);
+}
+
+/* True once nobody listens there any more; until then a caller is turned away. */
+static bool port_comes_free(hmc_context_t *context, uint16_t port) {
+  for (int i = 0; i < 6000; i++) {
+    hmc_peer_t *peer;
+    hmc_status_t status = hmc_context_connect(context, "127.0.0.1", port, stamp.type, 0, &peer);
+    if (status == HMC_NOT_FOUND) return true;
+    assert_status(status, HMC_PEER_LOST);
+    sleep_ms(10);
+  }
+  return false;
+}
+
+/* A peer stands still while listening stops: the port stays until it has what it lacks, for nobody else. */
+void late_stream_comes_to_one_who_stood_still(void **state) {
+  (void)state;
+  context_pair_t pair;
+  distant_t distant = {.peer = NULL};
+  uint16_t port, again;
+  context_pair_open(&pair, NULL);
+  target_start(&distant.target, NULL);
+  target_do(&distant.target, (command_t){.verb = VERB_CREATE, .timeout_ms = 60000});
+  assert_success(hmc_context_listen(pair.here, "127.0.0.1", 0, &port));
+  target_do(&distant.target, (command_t){.verb = VERB_PLACE,
+                                         .memory = stamp.far,
+                                         .length = WORDS,
+                                         .rights = HMC_REMOTE_ALL,
+                                         .registered = true,
+                                         .text = "still"});
+  command_t dial = {.verb = VERB_CONNECT, .text = "127.0.0.1", .value = port, .type = stamp.type};
+  target_do(&distant.target, dial);
+  assert_success(hmc_context_accept(pair.here, 0, &distant.peer));
+  assert_success(hmc_remote_open(distant.peer, "still", 0, &distant.remote));
+  distant_stop(&distant);
+  hmc_context_stop_listening(pair.here);
+  hmc_peer_t *refused;
+  assert_status(hmc_context_connect(pair.there, "127.0.0.1", port, stamp.type, 0, &refused), HMC_PEER_LOST);
+  assert_success(hmc_context_listen(pair.here, "127.0.0.1", port, &again)); /* it goes on where it was */
+  assert_int_equal(again, port);
+  hmc_peer_t *more, *more_back;
+  assert_success(hmc_context_connect(pair.there, "127.0.0.1", port, stamp.type, 0, &more));
+  assert_success(hmc_context_accept(pair.here, 0, &more_back));
+  hmc_context_stop_listening(pair.here);
+  distant_continue(&distant);
+  assert_success(add_one(distant.remote));
+  assert_true(port_comes_free(pair.there, port));
+  assert_success(add_one(distant.remote));
+  distant_end(&distant);
+  context_pair_close(&pair);
+}

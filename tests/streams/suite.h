@@ -28,7 +28,9 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
   X(late_stream_comes_with_the_first_operation)                                                                        \
   X(late_stream_keeps_the_order)                                                                                       \
   X(late_stream_comes_into_a_callback)                                                                                 \
-  X(late_stream_ends_with_its_peer)
+  X(late_stream_ends_with_its_peer)                                                                                    \
+  X(late_stream_comes_after_listening_has_stopped)                                                                     \
+  X(late_stream_comes_to_one_who_stood_still)
 #define UNMAPPED_TESTS(X)                                                                                              \
   X(unmapped_source_ends_the_operation)                                                                                \
   X(unmapped_sink_ends_the_operation)                                                                                  \

@@ -41,6 +41,7 @@ static hmc_status_t ask(tcp_connection_t *connection) {
   if (connection->wanted) return HMC_SUCCESS;
   hmc_status_t status = host->want(host, connection, 1);
   connection->wanted = status == HMC_SUCCESS;
+  connection->refused = false;
   return status;
 }
 
@@ -55,6 +56,14 @@ hmc_status_t hmci_tcp_late_submit(tcp_connection_t *connection, hmci_operation_t
   return status;
 }
 
+bool hmci_tcp_late_complete(tcp_connection_t *connection) {
+  pthread_mutex_lock(&connection->hold_lock);
+  bool over = hmci_tcp_is_whole(connection) || connection->hold_failed || connection->refused;
+  if (!over && ask(connection) != HMC_SUCCESS) hmci_log(HMC_LOG_INFO, "no data connection yet: %s", hmc_last_error());
+  pthread_mutex_unlock(&connection->hold_lock);
+  return over;
+}
+
 void hmci_tcp_late_look(tcp_connection_t *connection) { hmci_loop_turn(connection->transport->host->loop); }
 
 hmc_status_t hmci_tcp_late_wait(tcp_connection_t *connection, hmci_operation_t *operation) {
@@ -67,6 +76,7 @@ void hmci_tcp_late_failed(tcp_connection_t *connection, hmc_status_t status) {
   pthread_mutex_lock(&connection->hold_lock);
   if (!hmci_tcp_is_whole(connection)) {
     connection->wanted = false;
+    connection->refused = true;
     hmci_tcp_held_end(connection, status);
   }
   pthread_mutex_unlock(&connection->hold_lock);

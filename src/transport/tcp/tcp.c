@@ -130,6 +130,8 @@ static void dial_failed(void *block, uint32_t purpose, hmc_status_t status) {
   hmci_tcp_late_failed(block, status);
 }
 
+static bool complete(void *block) { return hmci_tcp_late_complete(block); }
+
 static hmc_status_t adopt(void *block, uint32_t purpose, hmci_pipe_t *pipe) {
   return take_stream(block, purpose / 2, purpose % 2 == 1, pipe);
 }
@@ -277,6 +279,7 @@ const hmci_transport_ops_t hmci_transport_tcp = {
     .adopt = adopt,
     .dial_late = dial_late,
     .dial_failed = dial_failed,
+    .complete = complete,
     .connection_check = connection_check,
     .connection_fail = connection_fail,
     .connection_close = connection_close,

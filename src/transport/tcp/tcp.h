@@ -28,6 +28,7 @@ typedef struct tcp_connection {
   hmci_list_t held;          /* hold_lock; what was submitted meanwhile */
   bool hold_failed;          /* hold_lock; nothing waits any more */
   bool wanted;               /* hold_lock; the peer was asked for the stream that is not there */
+  bool refused;              /* hold_lock; and has said that it cannot make it */
   _Atomic bool whole;        /* each stream is there; changes once, with hold_lock (late.c) */
   hmci_timer_t answered;     /* a barrier is through: the loop's thread lets go */
 } tcp_connection_t;
@@ -71,6 +72,8 @@ hmc_status_t hmci_tcp_late_submit(tcp_connection_t *connection, hmci_operation_t
 /* As wait and progress, while it is not there. */
 hmc_status_t hmci_tcp_late_wait(tcp_connection_t *connection, hmci_operation_t *operation);
 void hmci_tcp_late_look(tcp_connection_t *connection);
+/* Asks for it where nothing waits for it yet; true: it is there, or cannot come. */
+bool hmci_tcp_late_complete(tcp_connection_t *connection);
 /* The dialling half cannot make it: what waits for it ends, and what comes asks again. */
 void hmci_tcp_late_failed(tcp_connection_t *connection, hmc_status_t status);
 
