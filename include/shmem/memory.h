@@ -27,6 +27,12 @@ SHMEM_API void shmem_free(void *pointer);
 SHMEM_API void *shmem_ptr(const void *dest, int pe);
 SHMEM_API void *shmem_team_ptr(shmem_team_t team, const void *dest, int pe);
 
+/* Which memory a symmetric heap lies in. */
+typedef enum shmemx_space {
+  SHMEMX_SPACE_HOST = 0,
+  SHMEMX_SPACE_DEVICE = 1,
+} shmemx_space_t;
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,4 @@
-/* The symmetric heap: an allocator whose books lie outside the heap.
+/* The symmetric heaps: an allocator whose books lie outside the heap, which may be memory of a device.
  *
  * All PEs make the same calls in the same order, and the allocator is a function of these alone: so a block lies at the
  * same offset everywhere. Blocks are kept in order of address; free ones also in bins by the power of two below their
@@ -21,20 +21,26 @@ typedef struct block {
   struct block *chain;                  /* of a used block: the next in its bucket */
 } block_t;
 
-static char *heap_start;
-static block_t *first;
-static block_t *bins[BINS];
-static block_t *buckets[BUCKETS];
+typedef struct heap {
+  char *start;
+  block_t *first;
+  block_t *bins[BINS];
+  block_t *buckets[BUCKETS];
+} heap_t;
+
+static heap_t heaps[2]; /* by shmemx_space_t */
 
 static int bin_of(size_t size) {
   int bin = 63 - __builtin_clzll(size / GRAIN);
   return bin < BINS ? bin : BINS - 1;
 }
 
-static block_t **bucket_of(size_t offset) { return &buckets[(offset / GRAIN * 2654435761u) % BUCKETS]; }
+static block_t **bucket_of(heap_t *heap, size_t offset) {
+  return &heap->buckets[(offset / GRAIN * 2654435761u) % BUCKETS];
+}
 
-static void bin_insert(block_t *block) {
-  block_t **at = &bins[bin_of(block->size)];
+static void bin_insert(heap_t *heap, block_t *block) {
+  block_t **at = &heap->bins[bin_of(block->size)];
   block_t *before = NULL;
   while (*at && (*at)->offset < block->offset) {
     before = *at;
@@ -47,8 +53,8 @@ static void bin_insert(block_t *block) {
   *at = block;
 }
 
-static void bin_remove(block_t *block) {
-  block_t **at = block->bin_before ? &block->bin_before->bin_after : &bins[bin_of(block->size)];
+static void bin_remove(heap_t *heap, block_t *block) {
+  block_t **at = block->bin_before ? &block->bin_before->bin_after : &heap->bins[bin_of(block->size)];
   *at = block->bin_after;
   if (block->bin_after) block->bin_after->bin_before = block->bin_before;
   block->is_free = false;
@@ -77,90 +83,97 @@ static void swallow(block_t *block) {
   free(gone);
 }
 
-void hmci_heap_open(char *start, size_t size) {
-  heap_start = start;
-  first = calloc(1, sizeof *first);
-  if (!first) hmci_die("no memory for the books of the heap");
-  first->size = size / GRAIN * GRAIN;
-  bin_insert(first);
+void hmci_heap_open(shmemx_space_t space, char *start, size_t size) {
+  heap_t *heap = &heaps[space];
+  heap->start = start;
+  heap->first = calloc(1, sizeof *heap->first);
+  if (!heap->first) hmci_die("no memory for the books of the heap");
+  heap->first->size = size / GRAIN * GRAIN;
+  bin_insert(heap, heap->first);
 }
 
-void hmci_heap_close(void) {
-  while (first) {
-    block_t *next = first->after;
-    free(first);
-    first = next;
+void hmci_heap_close(shmemx_space_t space) {
+  heap_t *heap = &heaps[space];
+  while (heap->first) {
+    block_t *next = heap->first->after;
+    free(heap->first);
+    heap->first = next;
   }
-  for (int i = 0; i < BINS; i++) bins[i] = NULL;
-  for (int i = 0; i < BUCKETS; i++) buckets[i] = NULL;
+  *heap = (heap_t){0};
 }
 
 /* The bytes to leave free at the start of a block so that what follows is aligned. */
-static size_t lead_of(const block_t *block, size_t alignment) {
-  uintptr_t start = (uintptr_t)heap_start + block->offset;
+static size_t lead_of(const heap_t *heap, const block_t *block, size_t alignment) {
+  uintptr_t start = (uintptr_t)heap->start + block->offset;
   return (alignment - start % alignment) % alignment;
 }
 
-static block_t *find_room(size_t size, size_t alignment) {
+static block_t *find_room(const heap_t *heap, size_t size, size_t alignment) {
   for (int bin = bin_of(size); bin < BINS; bin++) {
-    for (block_t *block = bins[bin]; block; block = block->bin_after) {
-      size_t lead = lead_of(block, alignment);
+    for (block_t *block = heap->bins[bin]; block; block = block->bin_after) {
+      size_t lead = lead_of(heap, block, alignment);
       if (lead <= block->size && block->size - lead >= size) return block;
     }
   }
   return NULL;
 }
 
-void *hmci_heap_allocate(size_t size, size_t alignment) {
+void *hmci_heap_allocate(shmemx_space_t space, size_t size, size_t alignment) {
   if (size == 0 || size > SIZE_MAX / 2) return NULL;
+  heap_t *heap = &heaps[space];
   size = (size + GRAIN - 1) / GRAIN * GRAIN;
   if (alignment < GRAIN) alignment = GRAIN;
-  block_t *block = find_room(size, alignment);
+  block_t *block = find_room(heap, size, alignment);
   if (!block) return NULL;
-  bin_remove(block);
-  size_t lead = lead_of(block, alignment);
+  bin_remove(heap, block);
+  size_t lead = lead_of(heap, block, alignment);
   if (lead) {
     block_t *rest = split(block, lead);
-    bin_insert(block);
+    bin_insert(heap, block);
     if (!rest) return NULL;
     block = rest;
   }
   if (block->size > size) {
     block_t *rest = split(block, size);
-    if (rest) bin_insert(rest);
+    if (rest) bin_insert(heap, rest);
   }
-  block_t **bucket = bucket_of(block->offset);
+  block_t **bucket = bucket_of(heap, block->offset);
   block->chain = *bucket;
   *bucket = block;
-  return heap_start + block->offset;
+  return heap->start + block->offset;
 }
 
-static block_t **find_used(const void *pointer) {
-  size_t offset = (size_t)((const char *)pointer - heap_start);
-  block_t **at = bucket_of(offset);
+static heap_t *heap_of(const void *pointer) {
+  return &heaps[hmci_is_device(pointer) ? SHMEMX_SPACE_DEVICE : SHMEMX_SPACE_HOST];
+}
+
+static block_t **find_used(heap_t *heap, const void *pointer) {
+  size_t offset = (uintptr_t)pointer - (uintptr_t)heap->start;
+  block_t **at = bucket_of(heap, offset);
   while (*at && (*at)->offset != offset) at = &(*at)->chain;
   return at;
 }
 
 size_t hmci_heap_size_of(const void *pointer) {
-  block_t *block = *find_used(pointer);
+  block_t *block = *find_used(heap_of(pointer), pointer);
   return block ? block->size : 0;
 }
 
 bool hmci_heap_free(void *pointer) {
-  block_t **at = find_used(pointer);
+  heap_t *heap = heap_of(pointer);
+  block_t **at = find_used(heap, pointer);
   block_t *block = *at;
   if (!block) return false;
   *at = block->chain;
   if (block->after && block->after->is_free) {
-    bin_remove(block->after);
+    bin_remove(heap, block->after);
     swallow(block);
   }
   if (block->before && block->before->is_free) {
     block = block->before;
-    bin_remove(block);
+    bin_remove(heap, block);
     swallow(block);
   }
-  bin_insert(block);
+  bin_insert(heap, block);
   return true;
 }

@@ -306,7 +306,7 @@ static void join_job(void) {
   lay_out_part();
   make_parts();
   share_globals(globals, globals_size);
-  hmci_heap_open(hmci_pe.part + hmci_pe.heap_at, hmci_pe.heap_size);
+  hmci_heap_open(SHMEMX_SPACE_HOST, hmci_pe.part + hmci_pe.heap_at, hmci_pe.heap_size);
   hmci_contexts_open();
   hmci_teams_open();
   open_fast_path();
@@ -364,7 +364,7 @@ static void leave_job(void) {
   hmci_globals_unshare();
   hmci_teams_close();
   hmci_contexts_close();
-  hmci_heap_close();
+  hmci_heap_close(SHMEMX_SPACE_HOST);
   hmci_far_close();
   hmc_region_close(hmci_pe.exposed);
   hmc_region_close(hmci_pe.region);

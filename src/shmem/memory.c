@@ -24,7 +24,7 @@ static void *room_or_end(const char *call, void *pointer, size_t size) {
 static void *allocate(const char *call, size_t size, size_t alignment) {
   check_call(call, NULL, size);
   if (hmci_pe.levels == 0 || size == 0) return NULL;
-  void *pointer = room_or_end(call, hmci_heap_allocate(size, alignment), size);
+  void *pointer = room_or_end(call, hmci_heap_allocate(SHMEMX_SPACE_HOST, size, alignment), size);
   shmem_barrier_all();
   return pointer;
 }
@@ -49,7 +49,7 @@ void *shmem_calloc(size_t count, size_t size) {
   if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX; /* which no heap has room for */
   check_call("shmem_calloc", NULL, bytes);
   if (hmci_pe.levels == 0 || bytes == 0) return NULL;
-  void *pointer = room_or_end("shmem_calloc", hmci_heap_allocate(bytes, 1), bytes);
+  void *pointer = room_or_end("shmem_calloc", hmci_heap_allocate(SHMEMX_SPACE_HOST, bytes, 1), bytes);
   if (pointer) memset(pointer, 0, bytes);
   shmem_barrier_all();
   return pointer;
@@ -82,7 +82,8 @@ void *shmem_realloc(void *pointer, size_t size) {
     return NULL;
   }
   shmem_barrier_all();
-  void *moved = size <= old_size ? pointer : room_or_end("shmem_realloc", hmci_heap_allocate(size, 1), size);
+  void *moved =
+      size <= old_size ? pointer : room_or_end("shmem_realloc", hmci_heap_allocate(SHMEMX_SPACE_HOST, size, 1), size);
   if (moved && moved != pointer) {
     memcpy(moved, pointer, old_size);
     hmci_heap_free(pointer);

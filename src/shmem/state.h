@@ -6,6 +6,9 @@
  * all where shared memory is not to be used, are *far*: their part is a region of their own, reached through the engine
  * over a connection that is made at the first operation.
  *
+ * Beside it each PE may have a heap in the memory of its device, a region of its own too (space.c). A symmetric address
+ * becomes an *offset*: in a part, or in the device heap with HMCI_IN_DEVICE added.
+ *
  * Locking: `hmci_pe` is written by init and finalize only, in one thread. What changes in between has its lock beside
  * it. */
 #ifndef HMCI_SHMEM_STATE_H
@@ -13,6 +16,8 @@
 
 #include "control.h"
 #include <hmc/context.h>
+#include <hmc/mapping.h>
+#include <hmc/memory.h>
 #include <hmc/operation.h>
 #include <hmc/queue.h>
 #include <hmc/region.h>
@@ -36,14 +41,26 @@ typedef struct hmci_card {
   uint16_t port; /* where its context listens */
   uint16_t flags;
   int32_t process;
-  uint32_t spare;
+  uint32_t device_grains; /* bytes of its device heap, in units of 2 MiB */
 } hmci_card_t;
 
-/* A far PE that has been talked to. Made once, under far_lock; then read by all. */
+/* A PE that has been talked to through the engine: a far one, or a near one for its device heap. Made once, under
+ * far_lock; then read by all. */
 typedef struct hmci_far {
   hmc_peer_t *peer;
-  hmc_remote_t *remote;
+  hmc_remote_t *remote;       /* its part; NULL at a near one */
+  hmc_remote_t *device;       /* its device heap; NULL where the job has none */
+  hmc_mapping_t *mapping;     /* of a near one's device heap; NULL where this PE's device does not reach it */
+  hmc_memory_t mapped_memory; /* where that lies */
 } hmci_far_t;
+
+/* The device heap of this PE. */
+typedef struct hmci_device {
+  size_t size; /* the same at all PEs; 0: there is none */
+  char *start; /* an address of the device: the host must not touch what lies there */
+  hmc_memory_t memory;
+  hmc_region_t *region;
+} hmci_device_t;
 
 typedef struct hmci_pe {
   int me, n;
@@ -66,6 +83,7 @@ typedef struct hmci_pe {
   size_t globals_at;   /* offsets in a part */
   size_t globals_size; /* room for globals; the largest of all executables */
   size_t heap_at, heap_size;
+  hmci_device_t device;
   char **base; /* by PE: its part in this process, or NULL */
   int *locals; /* the PEs of this host, ascending */
   int n_locals;
@@ -76,6 +94,12 @@ typedef struct hmci_pe {
 } hmci_pe_t;
 
 extern hmci_pe_t hmci_pe;
+
+/* A size of the environment, or `normal` where it has none; 0 is a size only where `normal` is. */
+size_t hmci_size_setting(const char *name, const char *old_name, size_t normal);
+
+/* A region of this PE that all others may reach: of `pointer`, or, where that is NULL, of new memory. */
+void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region);
 
 /* Whether the environment asks for checks; `checks` says it while the job runs. */
 bool hmci_wants_checks(void);
@@ -91,11 +115,21 @@ void hmci_end_job(int status) __attribute__((noreturn));
 
 /* ---- addresses (address.c) ---------------------------------------------------------------------------------------- */
 
-/* The offset in a part of a symmetric address. Where it is none, the job ends under checks; else SIZE_MAX. */
+#define HMCI_IN_DEVICE ((size_t)1 << 63) /* in an offset: of the device heap */
+
+/* Whether it is an address of this PE's device heap. */
+static inline bool hmci_is_device(const void *address) {
+  return (uintptr_t)address - (uintptr_t)hmci_pe.device.start < hmci_pe.device.size;
+}
+
+/* The offset of a symmetric address; SIZE_MAX where it is none. */
 size_t hmci_offset(const void *address);
 
 /* Under checks: ends the job where the range is not symmetric or the PE does not exist. */
 void hmci_check(const char *call, const void *address, size_t size, int pe);
+
+/* Always: ends the job where the address is one of the device heap, for words that the library itself looks at. */
+void hmci_check_host(const char *call, const void *address);
 
 /* ---- globals (globals.c) ------------------------------------------------------------------------------------------ */
 
@@ -108,15 +142,41 @@ bool hmci_globals_share(char *start, size_t size, char *shared);
 /* Gives the globals private pages again, with what they hold. */
 void hmci_globals_unshare(void);
 
-/* ---- the heap (heap.c) -------------------------------------------------------------------------------------------- */
+/* ---- the heaps (heap.c) ------------------------------------------------------------------------------------------- */
 
-void hmci_heap_open(char *start, size_t size);
-void hmci_heap_close(void);
+void hmci_heap_open(shmemx_space_t space, char *start, size_t size);
+void hmci_heap_close(shmemx_space_t space);
 /* Without a barrier, as the collective calls need it; NULL where there is no room. */
-void *hmci_heap_allocate(size_t size, size_t alignment);
+void *hmci_heap_allocate(shmemx_space_t space, size_t size, size_t alignment);
 bool hmci_heap_free(void *pointer);
 /* The bytes of the block that starts there; 0 where none does. */
 size_t hmci_heap_size_of(const void *pointer);
+
+/* ---- memory of devices (space.c) ------------------------------------------------------------------------------------ */
+
+/* The bytes of each PE's device heap, by shmemx_set_device_heap or the environment; 0: none. */
+size_t hmci_device_wanted(void);
+/* Makes this PE's device heap, where one is wanted; before any PE opens it. The peers' are opened at first use (far.c). */
+void hmci_device_open(void);
+void hmci_device_close(void);
+
+/* Where this process's bytes lie. Asks the drivers for addresses outside the heaps, so it is slow; without a device heap
+ * all is host memory. */
+hmc_memory_t hmci_memory_among_devices(const void *address);
+static inline hmc_memory_t hmci_memory_of(const void *address) {
+  if (hmci_pe.device.size) return hmci_memory_among_devices(address);
+  return (hmc_memory_t){.kind = HMC_MEMORY_CPU, .device = 0};
+}
+
+static inline bool hmci_is_host(hmc_memory_t memory) { return memory.kind == HMC_MEMORY_CPU; }
+
+/* memmove, between any memories. */
+void hmci_copy(void *dest, hmc_memory_t dest_memory, const void *source, hmc_memory_t source_memory, size_t size);
+void hmci_move(void *dest, const void *source, size_t size);
+void hmci_zero(void *dest, size_t size);
+
+/* Reads a word of this PE's device heap. */
+uint64_t hmci_device_word(const void *address, size_t size);
 
 /* ---- groups: who takes part in a collective ------------------------------------------------------------------------- */
 
@@ -197,7 +257,8 @@ struct hmc_shmem_ctx {
   long session;          /* the options of the session that is open; 0: none */
   _Atomic bool unsent;   /* operations may be kept back; a hint */
   pthread_mutex_t lock;  /* guards what follows; the list belongs to the team */
-  hmc_queue_t *queue;    /* for far PEs; NULL until the first operation on one */
+  hmc_queue_t *queue;    /* for far PEs and device heaps; NULL until the first operation on one */
+  bool has_near;         /* operations on device heaps of near PEs may be pending in it */
   hmci_fetch_t *fetches; /* HMCI_FETCHES of them, or NULL */
   size_t n_fetches;
   struct hmc_shmem_ctx *next;
@@ -210,7 +271,10 @@ struct hmc_shmem_ctx *hmci_own_context(void);
 void hmci_contexts_open(void);
 void hmci_contexts_close(void);
 
-/* ---- far PEs (far.c): the job's numbers of PEs, offsets in a part ----------------------------------------------------- */
+/* ---- far PEs, and device heaps (far.c): the job's numbers of PEs, offsets of hmci_offset ------------------------------- */
+
+/* The address of `pe`'s device heap for this PE's device; NULL where it does not reach it. Makes the connection. */
+char *hmci_device_base(int pe);
 
 void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size, bool wait);
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait);
