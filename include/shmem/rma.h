@@ -107,12 +107,16 @@ typedef struct hmc_shmem_here {
   char *const *base; /* by PE: where its part begins in this process; NULL where it is not mapped */
   uintptr_t globals; /* where the executable's globals begin, their bytes, and where in a part they lie */
   size_t globals_size, globals_at;
+  size_t bytes_size, bytes_globals_size; /* for copies: 0 where the other side may be memory of a device */
 } hmc_shmem_here_t;
 
 SHMEM_API extern hmc_shmem_here_t hmc_shmem_here;
 
 /* The address at `pe`, or NULL where the library has to look further. */
 SHMEM_API void *hmc_shmem_near(const void *address, int pe);
+
+/* The same for copies, whose other side must be host memory. */
+SHMEM_API void *hmc_shmem_near_bytes(const void *address, int pe);
 
 /* Wakes a PE of this host that waits for its heap or globals. A part begins with words of 4 bytes, of which this one is 1
  * where its PE does. */
@@ -128,6 +132,17 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
   if (__builtin_expect(offset >= hmc_shmem_here.size, 0)) {
     offset = (uintptr_t)address - hmc_shmem_here.globals;
     if (offset >= hmc_shmem_here.globals_size) return NULL;
+    offset += hmc_shmem_here.globals_at;
+  }
+  char *base = hmc_shmem_here.base[pe];
+  return __builtin_expect(base == NULL, 0) ? NULL : base + offset;
+}
+
+HMC_SHMEM_INLINE void *hmc_shmem_near_bytes(const void *address, int pe) {
+  size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
+  if (__builtin_expect(offset >= hmc_shmem_here.bytes_size, 0)) {
+    offset = (uintptr_t)address - hmc_shmem_here.globals;
+    if (offset >= hmc_shmem_here.bytes_globals_size) return NULL;
     offset += hmc_shmem_here.globals_at;
   }
   char *base = hmc_shmem_here.base[pe];
@@ -160,7 +175,7 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
     return value;                                                                                                      \
   }                                                                                                                    \
   HMC_SHMEM_INLINE void shmem_##NAME##_put(TYPE *dest, const TYPE *source, size_t nelems, int pe) {                    \
-    void *at = hmc_shmem_near(dest, pe);                                                                               \
+    void *at = hmc_shmem_near_bytes(dest, pe);                                                                         \
     if (at) {                                                                                                          \
       memcpy(at, source, nelems * sizeof(TYPE));                                                                       \
     } else {                                                                                                           \
@@ -168,7 +183,7 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
     }                                                                                                                  \
   }                                                                                                                    \
   HMC_SHMEM_INLINE void shmem_##NAME##_get(TYPE *dest, const TYPE *source, size_t nelems, int pe) {                    \
-    const void *at = hmc_shmem_near(source, pe);                                                                       \
+    const void *at = hmc_shmem_near_bytes(source, pe);                                                                 \
     if (at) {                                                                                                          \
       memcpy(dest, at, nelems * sizeof(TYPE));                                                                         \
     } else {                                                                                                           \
@@ -179,7 +194,7 @@ HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
 HMC_SHMEM_RMA_TYPES(HMC_SHMEM_INLINE_RMA, )
 
 HMC_SHMEM_INLINE void shmem_putmem(void *dest, const void *source, size_t nelems, int pe) {
-  void *at = hmc_shmem_near(dest, pe);
+  void *at = hmc_shmem_near_bytes(dest, pe);
   if (at) {
     memcpy(at, source, nelems);
   } else {
@@ -188,7 +203,7 @@ HMC_SHMEM_INLINE void shmem_putmem(void *dest, const void *source, size_t nelems
 }
 
 HMC_SHMEM_INLINE void shmem_getmem(void *dest, const void *source, size_t nelems, int pe) {
-  const void *at = hmc_shmem_near(source, pe);
+  const void *at = hmc_shmem_near_bytes(source, pe);
   if (at) {
     memcpy(dest, at, nelems);
   } else {

@@ -2,26 +2,42 @@
 #include "alias.h"
 #include "state.h"
 
-hmc_shmem_here_t hmc_shmem_here;
+_Alignas(HMCI_CACHE_LINE) hmc_shmem_here_t hmc_shmem_here; /* the inlined forms touch one line */
 
 size_t hmci_offset(const void *address) {
   size_t offset = (uintptr_t)address - (uintptr_t)hmci_pe.part;
   if (offset < hmci_pe.part_size) return offset;
   offset = (uintptr_t)address - hmc_shmem_here.globals;
   if (hmc_shmem_here.globals && offset < hmci_pe.globals_size) return offset + hmci_pe.globals_at;
+  if (hmci_is_device(address)) return (size_t)((const char *)address - hmci_pe.device.start) | HMCI_IN_DEVICE;
   return SIZE_MAX;
 }
 
-/* The library's own copy, for calls that were not inlined. */
-void *hmc_shmem_near(const void *address, int pe) {
+static void *near(const void *address, int pe, size_t size, size_t globals_size) {
   size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
-  if (offset >= hmc_shmem_here.size) {
+  if (offset >= size) {
     offset = (uintptr_t)address - hmc_shmem_here.globals;
-    if (offset >= hmc_shmem_here.globals_size) return NULL;
+    if (offset >= globals_size) return NULL;
     offset += hmc_shmem_here.globals_at;
   }
   char *base = hmc_shmem_here.base[pe];
   return base ? base + offset : NULL;
+}
+
+/* The library's own copies, for calls that were not inlined. */
+void *hmc_shmem_near(const void *address, int pe) {
+  return near(address, pe, hmc_shmem_here.size, hmc_shmem_here.globals_size);
+}
+void *hmc_shmem_near_bytes(const void *address, int pe) {
+  return near(address, pe, hmc_shmem_here.bytes_size, hmc_shmem_here.bytes_globals_size);
+}
+
+/* Where what the offset is in ends, and what that is. */
+static size_t end_of(size_t offset, const char **name) {
+  bool in_device = offset & HMCI_IN_DEVICE, in_globals = offset < hmci_pe.heap_at;
+  *name = in_device ? "device heap" : in_globals ? "globals" : "heap";
+  if (in_device) return hmci_pe.device.size | HMCI_IN_DEVICE;
+  return in_globals ? hmci_pe.heap_at : hmci_pe.part_size;
 }
 
 void hmci_check(const char *call, const void *address, size_t size, int pe) {
@@ -32,15 +48,20 @@ void hmci_check(const char *call, const void *address, size_t size, int pe) {
   if (size == 0) return;
   size_t offset = hmci_offset(address);
   if (offset == SIZE_MAX || offset < hmci_pe.globals_at) {
-    hmci_die(
-        "%s: %p is not symmetric: it lies neither in the heap nor in the globals of the executable; allocate it by "
-        "shmem_malloc, or make it a static or global variable",
-        call, address);
+    hmci_die("%s: %p is not symmetric: it lies neither in a heap nor in the globals of the executable; allocate it by "
+             "shmem_malloc, or make it a static or global variable",
+             call, address);
   }
-  size_t end = offset < hmci_pe.heap_at ? hmci_pe.heap_at : hmci_pe.part_size;
-  if (size > end - offset) {
+  const char *name;
+  if (size > end_of(offset, &name) - offset) {
     hmci_die("%s: %zu B from %p run past the end of the symmetric %s: look at the count and at what was allocated",
-             call, size, address, offset < hmci_pe.heap_at ? "globals" : "heap");
+             call, size, address, name);
+  }
+}
+
+void hmci_check_host(const char *call, const void *address) {
+  if (hmci_is_device(address)) {
+    hmci_die("%s: %p lies in the device heap: allocate locks and pSync arrays by shmem_malloc", call, address);
   }
 }
 

@@ -279,6 +279,9 @@ static void open_fast_path(void) {
   hmc_shmem_here.heap = (uintptr_t)hmci_pe.part;
   hmc_shmem_here.size = hmci_pe.checks ? 0 : hmci_pe.part_size; /* under checks each call is looked at */
   if (hmci_pe.checks) hmc_shmem_here.globals_size = 0;
+  bool may_copy = hmci_pe.device.size == 0; /* else the bytes on the other side may be a device's */
+  hmc_shmem_here.bytes_size = may_copy ? hmc_shmem_here.size : 0;
+  hmc_shmem_here.bytes_globals_size = may_copy ? hmc_shmem_here.globals_size : 0;
 }
 
 /* ---- init and finalize ------------------------------------------------------------------------------------------------- */
@@ -359,8 +362,8 @@ void shmem_query_thread(int *provided) { *provided = SHMEM_THREAD_MULTIPLE; }
 void shmem_query_initialized(int *initialized) { *initialized = hmci_pe.levels > 0; }
 
 static void leave_job(void) {
-  hmc_shmem_here.size = 0;
-  hmc_shmem_here.globals_size = 0;
+  hmc_shmem_here.size = hmc_shmem_here.bytes_size = 0;
+  hmc_shmem_here.globals_size = hmc_shmem_here.bytes_globals_size = 0;
   hmci_globals_unshare();
   hmci_teams_close();
   hmci_contexts_close();
