@@ -23,7 +23,7 @@ extern "C" {
 
 /* Those without a type. */
 #define HMC_SHMEM_PLAIN_ROUTINES(X)                                                                                    \
-  X(shmem_init)                                                                                                        \
+  X(shmem_init) X(shmemx_set_device_heap) X(shmemx_space_malloc) X(shmemx_space_calloc) X(shmemx_space_align) X(shmemx_space_of) X(shmemx_space_base)                                                                                                        \
   X(shmem_init_thread) X(shmem_query_thread) X(shmem_query_initialized) X(shmem_finalize) X(shmem_my_pe)               \
       X(shmem_n_pes) X(shmem_pe_accessible) X(shmem_addr_accessible) X(shmem_info_get_version) X(shmem_info_get_name)  \
           X(shmem_malloc) X(shmem_calloc) X(shmem_align) X(shmem_malloc_with_hints) X(shmem_realloc) X(shmem_free)     \

@@ -52,10 +52,9 @@ static bool is_on(const char *name, const char *old_name) {
 bool hmci_wants_checks(void) { return is_on("SHMEM_DEBUG", "SMA_DEBUG") || is_on("HMC_SHMEM_CHECK", NULL); }
 
 /* "64M", "1.5G", "1024"; suffixes K, M, G, T as powers of 1024. */
-static size_t size_of_heap(void) {
-  if (wanted_heap) return wanted_heap;
-  const char *text = setting("SHMEM_SYMMETRIC_SIZE", "SMA_SYMMETRIC_SIZE");
-  if (!text || !*text) return DEFAULT_HEAP;
+size_t hmci_size_setting(const char *name, const char *old_name, size_t normal) {
+  const char *text = setting(name, old_name);
+  if (!text || !*text) return normal;
   char *end;
   double value = strtod(text, &end);
   static const char suffixes[] = "KMGT";
@@ -65,9 +64,14 @@ static size_t size_of_heap(void) {
     end++;
   }
   if (*end == 'B' || *end == 'b') end++;
-  if (*end || value < 1 || value > 1e15)
-    hmci_die("SHMEM_SYMMETRIC_SIZE=%s is not a size: give bytes, or a number with K, M, G or T behind", text);
+  bool is_none = normal == 0 && value == 0 && end > text;
+  if (*end || (value < 1 && !is_none) || value > 1e15)
+    hmci_die("%s=%s is not a size: give bytes, or a number with K, M, G or T behind", name, text);
   return (size_t)value;
+}
+
+static size_t size_of_heap(void) {
+  return wanted_heap ? wanted_heap : hmci_size_setting("SHMEM_SYMMETRIC_SIZE", "SMA_SYMMETRIC_SIZE", DEFAULT_HEAP);
 }
 
 static void print_info(void) {
@@ -80,10 +84,12 @@ static void print_info(void) {
             "SHMEM_VERSION         print the version at start-up\n"
             "SHMEM_INFO            print this list\n"
             "SHMEM_SYMMETRIC_SIZE  bytes of the heap of each PE, with K, M, G or T behind (now %zu)\n"
+            "SHMEM_DEVICE_SIZE     bytes of the heap of each PE in the memory of its device (now %zu)\n"
+            "SHMEM_DEVICE          that device: a kind, or kind:number; default: the first kind that works here\n"
             "SHMEM_DEBUG           look for misuse (HMC_SHMEM_CHECK=1 too)\n"
             "HMC_SHMEM_GLOBALS     0: globals are not symmetric; 1: also where the executable does not need libshmem\n"
             "HMC_SHMEM_ADDRESS     the IPv4 address at which PEs of other hosts reach this one\n",
-            hmci_pe.heap_size);
+            hmci_pe.heap_size, hmci_pe.device.size);
   }
 }
 
@@ -138,7 +144,10 @@ static bool may_share_memory(void) {
 }
 
 static void exchange_cards(void) {
-  hmci_card_t card = {.host = host_print(), .process = getpid(), .globals_size = hmc_shmem_here.globals_size};
+  hmci_card_t card = {.host = host_print(),
+                      .process = getpid(),
+                      .globals_size = hmc_shmem_here.globals_size,
+                      .device_grains = (uint32_t)(hmci_device_wanted() / GRAIN)};
   if (!may_share_memory()) card.host += (uint64_t)hmci_pe.me + 1; /* a host of its own */
   find_address(card.ip);
   expect(hmc_context_listen(hmci_pe.context, boot.one_host ? "127.0.0.1" : "0.0.0.0", 0, &card.port), "listening");
@@ -198,14 +207,19 @@ static void wake_sleeper(void *user) {
   hmci_ring(hmci_pe.me, HMCI_FOR_MEMORY);
 }
 
-static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {
+void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region) {
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.memory = memory;
   options.pointer = pointer;
   options.bytes = size;
   options.name = name;
   options.rights = HMC_REMOTE_ALL;
   options.written = wake_sleeper;
   expect(hmc_region_create(hmci_pe.context, &options, region), "the symmetric heap");
+}
+
+static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {
+  hmci_region_create(pointer, size, (hmc_memory_t){.kind = HMC_MEMORY_CPU}, name, region);
 }
 
 static char *allocate_region(size_t size, const char *name) {
@@ -310,6 +324,7 @@ static void join_job(void) {
   make_parts();
   share_globals(globals, globals_size);
   hmci_heap_open(SHMEMX_SPACE_HOST, hmci_pe.part + hmci_pe.heap_at, hmci_pe.heap_size);
+  hmci_device_open();
   hmci_contexts_open();
   hmci_teams_open();
   open_fast_path();
@@ -369,6 +384,7 @@ static void leave_job(void) {
   hmci_contexts_close();
   hmci_heap_close(SHMEMX_SPACE_HOST);
   hmci_far_close();
+  hmci_device_close();
   hmc_region_close(hmci_pe.exposed);
   hmc_region_close(hmci_pe.region);
   munmap(hmci_pe.part, hmci_pe.part_size); /* nobody looks into it any more: see wake_sleeper */

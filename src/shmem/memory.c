@@ -2,8 +2,6 @@
 #include "alias.h"
 #include "state.h"
 
-#include <string.h>
-
 /* Under checks: the job runs, and all PEs are in the same call. `pointer`: a block, or NULL. */
 static void check_call(const char *call, const void *pointer, size_t size) {
   if (hmci_pe.levels == 0) {
@@ -13,46 +11,79 @@ static void check_call(const char *call, const void *pointer, size_t size) {
   }
 }
 
-static void *room_or_end(const char *call, void *pointer, size_t size) {
-  if (!pointer && hmci_pe.checks) {
+/* Ends the job under checks where there was no room. */
+static void *room_or_end(const char *call, shmemx_space_t space, void *pointer, size_t size) {
+  if (pointer || !hmci_pe.checks) return pointer;
+  if (space == SHMEMX_SPACE_HOST) {
     hmci_die("%s: the heap has no room for %zu B: it has %zu B in all; set SHMEM_SYMMETRIC_SIZE higher", call, size,
              hmci_pe.heap_size);
   }
-  return pointer;
+  if (hmci_pe.device.size == 0) hmci_die("%s: there is no device heap: set SHMEM_DEVICE_SIZE to its bytes", call);
+  hmci_die("%s: the device heap has no room for %zu B: it has %zu B in all; set SHMEM_DEVICE_SIZE higher", call, size,
+           hmci_pe.device.size);
 }
 
-static void *allocate(const char *call, size_t size, size_t alignment) {
+static void check_space(const char *call, shmemx_space_t space) {
+  if (space != SHMEMX_SPACE_HOST && space != SHMEMX_SPACE_DEVICE)
+    hmci_die("%s: %d is not a space: give SHMEMX_SPACE_HOST or SHMEMX_SPACE_DEVICE", call, (int)space);
+}
+
+static void *allocate(const char *call, shmemx_space_t space, size_t size, size_t alignment) {
   check_call(call, NULL, size);
   if (hmci_pe.levels == 0 || size == 0) return NULL;
-  void *pointer = room_or_end(call, hmci_heap_allocate(SHMEMX_SPACE_HOST, size, alignment), size);
+  void *pointer = room_or_end(call, space, hmci_heap_allocate(space, size, alignment), size);
   shmem_barrier_all();
   return pointer;
 }
 
-void *shmem_malloc(size_t size) { return allocate("shmem_malloc", size, 1); }
+static void *allocate_zeroed(const char *call, shmemx_space_t space, size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX; /* which no heap has room for */
+  check_call(call, NULL, bytes);
+  if (hmci_pe.levels == 0 || bytes == 0) return NULL;
+  void *pointer = room_or_end(call, space, hmci_heap_allocate(space, bytes, 1), bytes);
+  if (pointer) hmci_zero(pointer, bytes);
+  shmem_barrier_all();
+  return pointer;
+}
 
+static void *allocate_aligned(const char *call, shmemx_space_t space, size_t alignment, size_t size) {
+  if (alignment == 0 || alignment & (alignment - 1) || alignment > 1ull << 30) {
+    if (hmci_pe.checks) hmci_die("%s: %zu is not a power of two up to 2^30", call, alignment);
+    return NULL;
+  }
+  return allocate(call, space, size, alignment);
+}
+
+void *shmem_malloc(size_t size) { return allocate("shmem_malloc", SHMEMX_SPACE_HOST, size, 1); }
+
+/* All memory of the heaps does for atomics and signals. */
 void *shmem_malloc_with_hints(size_t size, long hints) {
-  (void)hints; /* all memory of the heap does for atomics and signals */
-  return allocate("shmem_malloc_with_hints", size, 1);
+  shmemx_space_t space = hints & SHMEMX_MALLOC_DEVICE ? SHMEMX_SPACE_DEVICE : SHMEMX_SPACE_HOST;
+  return allocate("shmem_malloc_with_hints", space, size, 1);
 }
 
 void *shmem_align(size_t alignment, size_t size) {
-  if (alignment == 0 || alignment & (alignment - 1) || alignment > 1ull << 30) {
-    if (hmci_pe.checks) hmci_die("shmem_align: %zu is not a power of two up to 2^30", alignment);
-    return NULL;
-  }
-  return allocate("shmem_align", size, alignment);
+  return allocate_aligned("shmem_align", SHMEMX_SPACE_HOST, alignment, size);
 }
 
 void *shmem_calloc(size_t count, size_t size) {
-  size_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX; /* which no heap has room for */
-  check_call("shmem_calloc", NULL, bytes);
-  if (hmci_pe.levels == 0 || bytes == 0) return NULL;
-  void *pointer = room_or_end("shmem_calloc", hmci_heap_allocate(SHMEMX_SPACE_HOST, bytes, 1), bytes);
-  if (pointer) memset(pointer, 0, bytes);
-  shmem_barrier_all();
-  return pointer;
+  return allocate_zeroed("shmem_calloc", SHMEMX_SPACE_HOST, count, size);
+}
+
+void *shmemx_space_malloc(shmemx_space_t space, size_t size) {
+  check_space("shmemx_space_malloc", space);
+  return allocate("shmemx_space_malloc", space, size, 1);
+}
+
+void *shmemx_space_calloc(shmemx_space_t space, size_t count, size_t size) {
+  check_space("shmemx_space_calloc", space);
+  return allocate_zeroed("shmemx_space_calloc", space, count, size);
+}
+
+void *shmemx_space_align(shmemx_space_t space, size_t alignment, size_t size) {
+  check_space("shmemx_space_align", space);
+  return allocate_aligned("shmemx_space_align", space, alignment, size);
 }
 
 static void no_block(const char *call, const void *pointer) {
@@ -82,10 +113,11 @@ void *shmem_realloc(void *pointer, size_t size) {
     return NULL;
   }
   shmem_barrier_all();
+  shmemx_space_t space = hmci_is_device(pointer) ? SHMEMX_SPACE_DEVICE : SHMEMX_SPACE_HOST;
   void *moved =
-      size <= old_size ? pointer : room_or_end("shmem_realloc", hmci_heap_allocate(SHMEMX_SPACE_HOST, size, 1), size);
+      size <= old_size ? pointer : room_or_end("shmem_realloc", space, hmci_heap_allocate(space, size, 1), size);
   if (moved && moved != pointer) {
-    memcpy(moved, pointer, old_size);
+    hmci_move(moved, pointer, old_size);
     hmci_heap_free(pointer);
   }
   shmem_barrier_all();
@@ -103,3 +135,6 @@ PROFILED(shmem_align);
 PROFILED(shmem_calloc);
 PROFILED(shmem_free);
 PROFILED(shmem_realloc);
+PROFILED(shmemx_space_malloc);
+PROFILED(shmemx_space_calloc);
+PROFILED(shmemx_space_align);

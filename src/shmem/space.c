@@ -1,0 +1,183 @@
+/* The device heap: a symmetric heap in the memory of each PE's device, beside the one in host memory.
+ *
+ * It is a region of the engine's, which other PEs open at their first operation on it (far.c). The host never loads from
+ * it or stores into it: bytes come and go by copies of the device. Near PEs map it, where their device can reach it.
+ *
+ * Locking: the wishes are written before init, in one thread; the heap by init and finalize only. */
+#include "alias.h"
+#include "state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GRAIN (2ull << 20)
+#define ZEROES (1u << 20) /* bytes that are copied at a time where memory is to be zeroed */
+
+static uint64_t wanted_size;       /* by shmemx_set_device_heap; 0: the environment decides */
+static char wanted_device[64 + 1]; /* the same; empty: the environment decides */
+
+int shmemx_set_device_heap(uint64_t size, const char *device) {
+  if (hmci_pe.levels || (device && strlen(device) >= sizeof wanted_device)) return -1;
+  wanted_size = size;
+  snprintf(wanted_device, sizeof wanted_device, "%s", device ? device : "");
+  return 0;
+}
+
+size_t hmci_device_wanted(void) {
+  size_t size = wanted_size ? wanted_size : hmci_size_setting("SHMEM_DEVICE_SIZE", NULL, 0);
+  return (size + GRAIN - 1) / GRAIN * GRAIN;
+}
+
+/* ---- which device ------------------------------------------------------------------------------------------------------ */
+
+static const char *device_wish(void) {
+  const char *wish = wanted_device[0] ? wanted_device : getenv("SHMEM_DEVICE");
+  return wish && *wish ? wish : "default";
+}
+
+/* This PE's place among those of its host, for it to have its own device where there are several. */
+static int place_here(void) {
+  int place = 0;
+  for (int i = 0; i < hmci_pe.me; i++) place += memcmp(hmci_pe.cards[i].ip, hmci_pe.cards[hmci_pe.me].ip, 4) == 0;
+  return place;
+}
+
+/* "kind" or "kind:number". */
+static hmc_memory_t parse_device(const char *wish) {
+  char kind[64];
+  size_t length = strcspn(wish, ":");
+  snprintf(kind, sizeof kind, "%.*s", (int)length, wish);
+  hmc_memory_t memory = {.device = 0};
+  char *end = NULL;
+  bool is_numbered = wish[length] == ':';
+  if (is_numbered) memory.device = (int)strtol(wish + length + 1, &end, 10);
+  if (hmc_memory_kind_parse(kind, &memory.kind) != HMC_SUCCESS || (is_numbered && (*end || end == wish + length + 1))) {
+    hmci_die("SHMEM_DEVICE=%s is not a device: give a kind (nvidia, amd, ascend, mlu, moore, sim), or \"kind:number\"",
+             wish);
+  }
+  int devices = 0;
+  hmc_status_t status = hmc_memory_resolve(memory, &memory);
+  if (status == HMC_SUCCESS) status = hmc_memory_devices(memory.kind, &devices);
+  if (status != HMC_SUCCESS || hmci_is_host(memory)) {
+    hmci_die("the device heap (SHMEM_DEVICE_SIZE): there is no device %s here: %s; take a heap of 0 B, or another "
+             "SHMEM_DEVICE",
+             wish, status == HMC_SUCCESS ? "no accelerator works" : hmc_last_error());
+  }
+  if (!is_numbered) memory.device = place_here() % devices;
+  return memory;
+}
+
+/* ---- the heap -------------------------------------------------------------------------------------------------------- */
+
+/* All PEs must have the same heap, or allocations would differ. */
+static void check_sizes(void) {
+  for (int i = 0; i < hmci_pe.n; i++) {
+    size_t size = hmci_pe.cards[i].device_grains * GRAIN;
+    if (size != hmci_pe.device.size) {
+      hmci_die("the device heap has %zu B here, but %zu B at PE %d: give all PEs the same SHMEM_DEVICE_SIZE",
+               hmci_pe.device.size, size, i);
+    }
+  }
+}
+
+void hmci_device_open(void) {
+  hmci_device_t *device = &hmci_pe.device;
+  size_t size = hmci_pe.cards[hmci_pe.me].device_grains * GRAIN;
+  device->size = size;
+  check_sizes();
+  if (size == 0) return;
+  device->size = 0; /* nothing lies in it yet */
+  device->memory = parse_device(device_wish());
+  hmci_region_create(NULL, size, device->memory, "shmem.device", &device->region);
+  device->start = hmc_region_pointer(device->region);
+  device->size = size;
+  hmci_heap_open(SHMEMX_SPACE_DEVICE, device->start, size);
+}
+
+void hmci_device_close(void) {
+  hmci_heap_close(SHMEMX_SPACE_DEVICE);
+  hmc_region_close(hmci_pe.device.region);
+  wanted_size = 0;
+  wanted_device[0] = 0;
+}
+
+/* ---- local copies ------------------------------------------------------------------------------------------------------ */
+
+static bool is_in_parts(const void *address) {
+  return (uintptr_t)address - (uintptr_t)hmci_pe.part < hmci_pe.part_size ||
+         (uintptr_t)address - (uintptr_t)hmci_pe.parts < hmci_pe.part_size * (size_t)hmci_pe.n_locals ||
+         (uintptr_t)address - hmc_shmem_here.globals < hmci_pe.globals_size;
+}
+
+hmc_memory_t hmci_memory_among_devices(const void *address) {
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+  info.memory = (hmc_memory_t){.kind = HMC_MEMORY_CPU};
+  if (!address) return info.memory;
+  if (hmci_is_device(address)) return hmci_pe.device.memory;
+  if (is_in_parts(address)) return info.memory;
+  if (hmc_memory_query(address, &info) != HMC_SUCCESS) info.memory = (hmc_memory_t){.kind = HMC_MEMORY_CPU};
+  return info.memory;
+}
+
+void hmci_copy(void *dest, hmc_memory_t dest_memory, const void *source, hmc_memory_t source_memory, size_t size) {
+  if (size == 0) return;
+  if (hmci_is_host(dest_memory) && hmci_is_host(source_memory)) {
+    memmove(dest, source, size);
+    return;
+  }
+  hmc_status_t status = hmc_memory_copy(dest, dest_memory, source, source_memory, size);
+  if (status != HMC_SUCCESS) {
+    hmci_die("copying %zu B from %s to %s memory: %s", size, hmc_memory_kind_name(source_memory.kind),
+             hmc_memory_kind_name(dest_memory.kind), hmc_last_error());
+  }
+}
+
+void hmci_move(void *dest, const void *source, size_t size) {
+  if (hmci_pe.device.size == 0) {
+    memmove(dest, source, size);
+  } else {
+    hmci_copy(dest, hmci_memory_of(dest), source, hmci_memory_of(source), size);
+  }
+}
+
+void hmci_zero(void *dest, size_t size) {
+  if (!hmci_is_device(dest)) {
+    memset(dest, 0, size);
+    return;
+  }
+  size_t step = size < ZEROES ? size : ZEROES;
+  char *zeroes = calloc(1, step);
+  if (!zeroes) hmci_die("no memory for %zu B", step);
+  for (size_t at = 0; at < size; at += step) {
+    hmci_move((char *)dest + at, zeroes, size - at < step ? size - at : step);
+  }
+  free(zeroes);
+}
+
+uint64_t hmci_device_word(const void *address, size_t size) {
+  uint64_t word = 0; /* the first bytes: little-endian, as all memories here are */
+  hmci_copy(&word, (hmc_memory_t){.kind = HMC_MEMORY_CPU}, address, hmci_pe.device.memory, size);
+  return word;
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------------- */
+
+int shmemx_space_of(const void *address) {
+  if (hmci_pe.levels == 0) return -1;
+  size_t offset = hmci_offset(address);
+  if (offset == SIZE_MAX) return -1;
+  return offset & HMCI_IN_DEVICE ? SHMEMX_SPACE_DEVICE : SHMEMX_SPACE_HOST;
+}
+
+void *shmemx_space_base(shmemx_space_t space, size_t *size) {
+  bool is_there = hmci_pe.levels > 0 && (space == SHMEMX_SPACE_HOST || space == SHMEMX_SPACE_DEVICE);
+  bool in_device = space == SHMEMX_SPACE_DEVICE;
+  if (size) *size = !is_there ? 0 : in_device ? hmci_pe.device.size : hmci_pe.heap_size;
+  if (!is_there) return NULL;
+  return in_device ? hmci_pe.device.start : hmci_pe.part + hmci_pe.heap_at;
+}
+
+PROFILED(shmemx_set_device_heap);
+PROFILED(shmemx_space_of);
+PROFILED(shmemx_space_base);
