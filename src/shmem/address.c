@@ -76,8 +76,9 @@ int shmem_addr_accessible(const void *address, int pe) {
 void *shmem_ptr(const void *dest, int pe) {
   if (!shmem_addr_accessible(dest, pe)) return NULL;
   if (pe == hmci_pe.me) return (void *)(uintptr_t)dest;
-  char *base = hmci_pe.base[pe];
-  return base ? base + hmci_offset(dest) : NULL;
+  size_t offset = hmci_offset(dest);
+  char *base = offset & HMCI_IN_DEVICE ? hmci_device_base(pe) : hmci_pe.base[pe];
+  return base ? base + (offset & ~HMCI_IN_DEVICE) : NULL;
 }
 
 void *shmem_team_ptr(shmem_team_t team, const void *dest, int pe) {

@@ -27,7 +27,7 @@ static inline place_t find(const char *call, shmem_ctx_t ctx, const void *addres
              call, address);
   }
   char *base = hmci_pe.base[place.pe];
-  if (base) place.near = base + place.offset;
+  if (base && !(place.offset & HMCI_IN_DEVICE)) place.near = base + place.offset;
   return place;
 }
 
@@ -79,7 +79,8 @@ static inline uint64_t bits_of(const void *value, size_t size) {
   void shmem_ctx_##NAME##_atomic_##operation##_nbi(shmem_ctx_t ctx, TYPE *fetch, TYPE *dest, TYPE value, int pe) {     \
     place_t place = find("shmem_" #NAME "_atomic_" #operation "_nbi", ctx, dest, sizeof value, pe);                    \
     if (place.near) {                                                                                                  \
-      *fetch = shmem_ctx_##NAME##_atomic_##operation(ctx, dest, value, pe);                                            \
+      value = shmem_ctx_##NAME##_atomic_##operation(ctx, dest, value, pe);                                             \
+      hmci_move(fetch, &value, sizeof value);                                                                          \
     } else {                                                                                                           \
       hmci_far_fetch(place.ctx, place.pe, place.offset, FAR, sizeof value, bits_of(&value, sizeof value), 0, fetch);   \
     }                                                                                                                  \
@@ -129,7 +130,8 @@ static inline uint64_t bits_of(const void *value, size_t size) {
   void shmem_ctx_##NAME##_atomic_fetch_nbi(shmem_ctx_t ctx, TYPE *fetch, const TYPE *source, int pe) {                 \
     place_t place = find("shmem_" #NAME "_atomic_fetch_nbi", ctx, source, sizeof(TYPE), pe);                           \
     if (place.near) {                                                                                                  \
-      *fetch = shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                       \
+      TYPE value = shmem_ctx_##NAME##_atomic_fetch(ctx, source, pe);                                                   \
+      hmci_move(fetch, &value, sizeof value);                                                                          \
     } else {                                                                                                           \
       hmci_far_fetch(place.ctx, place.pe, place.offset, HMC_ATOMIC_ADD, sizeof(TYPE), 0, 0, fetch);                    \
     }                                                                                                                  \
@@ -189,7 +191,8 @@ HMC_SHMEM_AMO_TYPES(DEFINE_EXTENDED, )
                                                   int pe) {                                                            \
     place_t place = find("shmem_" #NAME "_atomic_compare_swap_nbi", ctx, dest, sizeof value, pe);                      \
     if (place.near) {                                                                                                  \
-      *fetch = shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                     \
+      value = shmem_ctx_##NAME##_atomic_compare_swap(ctx, dest, cond, value, pe);                                      \
+      hmci_move(fetch, &value, sizeof value);                                                                          \
     } else {                                                                                                           \
       hmci_far_fetch(place.ctx, place.pe, place.offset, HMC_ATOMIC_COMPARE_SWAP, sizeof value,                         \
                      bits_of(&value, sizeof value), bits_of(&cond, sizeof cond), fetch);                               \

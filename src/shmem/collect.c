@@ -8,7 +8,7 @@
 static void push(const hmci_group_t *group, int to, void *dest, const void *source, size_t size) {
   int pe = hmci_member(group, to);
   if (pe == hmci_pe.me) {
-    if (dest != source) memmove(dest, source, size);
+    if (dest != source) hmci_move(dest, source, size);
   } else {
     hmci_put(SHMEM_CTX_DEFAULT, dest, source, size, pe, false);
   }
@@ -93,6 +93,7 @@ hmci_group_t *hmci_team_group_of_any_size(shmem_team_t team, const hmci_collecti
 
 hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int size, long *sync) {
   hmci_check(call, sync, SHMEM_SYNC_SIZE * sizeof *sync, hmci_pe.me);
+  hmci_check_host(call, sync);
   int stride = 1 << log_stride;
   hmci_group_t group = {.n = size, .start = start, .stride = stride, .slot = -1, .sync = sync};
   group.me = (hmci_pe.me - start) / stride;

@@ -1,8 +1,12 @@
-/* Operations on far PEs, through the engine's queues.
+/* Operations on far PEs, and on device heaps, through the engine's queues.
  *
  * A connection is made at the first operation on a PE. Each context has a queue, made at its first far operation: so
  * contexts complete and order apart from each other. Small puts are copied by the queue and need no answer before the
  * next quiet; what non-blocking atomics fetch is returned by it. An operation that fails ends the job: SHMEM has no way to report it.
+ *
+ * Device heaps. A near PE's is reached by copies of the device where it is mapped here, else as a far one's. Queues take
+ * host memory at this side: bytes that this PE has in memory of a device go as blocking operations between regions, after
+ * what the context has pending at that PE.
  *
  * Locking: a context's lock is held while its queue is used, for any thread may use a context. */
 #include "state.h"
@@ -19,6 +23,15 @@ static void expect(hmc_status_t status, const char *what, int pe) {
 
 /* ---- connections --------------------------------------------------------------------------------------------------- */
 
+static void meet_device(hmci_far_t *far, int pe, bool is_near) {
+  expect(hmc_remote_open(far->peer, "shmem.device", 0, &far->device), "opening the device heap of", pe);
+  if (!is_near || hmc_remote_map_range(far->device, NULL, &far->mapping) != HMC_SUCCESS) return;
+  /* This process may number devices in another way than the owner. */
+  hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
+  expect(hmc_memory_query(hmc_mapping_pointer(far->mapping), &info), "looking at the device heap of", pe);
+  far->mapped_memory = info.memory;
+}
+
 static hmci_far_t *meet(int pe) {
   hmci_far_t *far = calloc(1, sizeof *far);
   if (!far) hmci_die("no memory for a connection to PE %d", pe);
@@ -26,7 +39,9 @@ static hmci_far_t *meet(int pe) {
   char ip[INET_ADDRSTRLEN];
   inet_ntop(AF_INET, card->ip, ip, sizeof ip);
   expect(hmc_context_connect(hmci_pe.context, ip, card->port, HMC_CONNECTION_AUTO, 0, &far->peer), "connecting to", pe);
-  expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
+  bool is_near = hmci_pe.base[pe];
+  if (!is_near) expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
+  if (hmci_pe.device.size) meet_device(far, pe, is_near);
   return far;
 }
 
@@ -47,6 +62,7 @@ void hmci_far_close(void) {
   for (int i = 0; hmci_pe.far && i < hmci_pe.n; i++) {
     if (!hmci_pe.far[i]) continue;
     hmc_remote_close(hmci_pe.far[i]->remote);
+    hmc_remote_close(hmci_pe.far[i]->device);
     hmc_peer_close(hmci_pe.far[i]->peer);
     free(hmci_pe.far[i]);
   }
@@ -71,8 +87,9 @@ static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
 
 static void leave(struct hmc_shmem_ctx *ctx) { pthread_mutex_unlock(&ctx->lock); }
 
-/* Leaves after an operation that nobody waits for. */
-static void leave_under_way(struct hmc_shmem_ctx *ctx) {
+/* Leaves after an operation on `pe` that nobody waits for. */
+static void leave_under_way(struct hmc_shmem_ctx *ctx, int pe) {
+  if (hmci_pe.base[pe]) ctx->has_near = true;
   atomic_store_explicit(&ctx->unsent, true, memory_order_relaxed);
   leave(ctx);
 }
@@ -90,7 +107,7 @@ static void give_fetched(struct hmc_shmem_ctx *ctx, int pe) {
       kept = i + 1;
       continue;
     }
-    if (fetch->into) memcpy(fetch->into, &fetch->word, fetch->width);
+    if (fetch->into) hmci_move(fetch->into, &fetch->word, fetch->width);
     fetch->into = NULL;
   }
   ctx->n_fetches = kept;
@@ -100,6 +117,7 @@ static void flush_all(struct hmc_shmem_ctx *ctx) {
   hmc_status_t status = hmc_queue_flush(ctx->queue, NULL, 0);
   if (status != HMC_SUCCESS) hmci_die("a pending operation: %s (%s)", hmc_status_text(status), hmc_last_error());
   give_fetched(ctx, -1);
+  ctx->has_near = false;
 }
 
 void hmci_far_quiet(struct hmc_shmem_ctx *ctx) {
@@ -120,7 +138,12 @@ void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe) {
 void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
   if (!ctx) ctx = hmci_own_context();
   if (!ctx->queue) return;
-  expect(hmc_queue_fence(enter(&ctx)), "ordering the operations of", hmci_pe.me);
+  hmc_queue_t *queue = enter(&ctx);
+  if (ctx->has_near) { /* stores to a near one's host memory, which may follow, do not go by the queue */
+    flush_all(ctx);
+  } else {
+    expect(hmc_queue_fence(queue), "ordering the operations of", hmci_pe.me);
+  }
   leave(ctx);
 }
 
@@ -134,28 +157,98 @@ void hmci_far_push(struct hmc_shmem_ctx *ctx) {
   leave(ctx);
 }
 
+/* ---- memory of devices ----------------------------------------------------------------------------------------------- */
+
+/* Where an offset leads: a region of the PE's, or memory of a device that copies reach. */
+typedef struct target {
+  hmci_far_t *far; /* NULL: this PE's own device heap, which needs no connection */
+  hmc_remote_t *remote;
+  size_t offset;
+  char *mapped; /* NULL: by the engine */
+  hmc_memory_t memory;
+} target_t;
+
+static target_t by_engine(int pe, size_t offset) {
+  hmci_far_t *far = far_of(pe);
+  bool in_device = offset & HMCI_IN_DEVICE;
+  return (target_t){.far = far, .remote = in_device ? far->device : far->remote, .offset = offset & ~HMCI_IN_DEVICE};
+}
+
+static target_t find(int pe, size_t offset) {
+  if (offset & HMCI_IN_DEVICE && pe == hmci_pe.me) {
+    return (target_t){.mapped = hmci_pe.device.start + (offset & ~HMCI_IN_DEVICE), .memory = hmci_pe.device.memory};
+  }
+  target_t target = by_engine(pe, offset);
+  if (offset & HMCI_IN_DEVICE && target.far->mapping) {
+    target.mapped = (char *)hmc_mapping_pointer(target.far->mapping) + target.offset;
+    target.memory = target.far->mapped_memory;
+  }
+  return target;
+}
+
+char *hmci_device_base(int pe) { return hmci_pe.device.size ? find(pe, HMCI_IN_DEVICE).mapped : NULL; }
+
+/* A region around bytes that this PE has in memory of a device: the heap's own, or one to be given back. */
+static hmc_region_t *region_around(const void *bytes, size_t size, uint64_t *at) {
+  if (hmci_is_device(bytes)) {
+    *at = (uint64_t)((const char *)bytes - hmci_pe.device.start);
+    return hmci_pe.device.region;
+  }
+  hmc_region_t *region;
+  *at = 0;
+  expect(hmc_region_register(hmci_pe.context, (void *)(uintptr_t)bytes, size, NULL, 0, &region), "device memory of",
+         hmci_pe.me);
+  return region;
+}
+
+static void move_from_device(struct hmc_shmem_ctx *ctx, const target_t *target, int pe, const void *source,
+                             size_t size) {
+  uint64_t at;
+  hmc_region_t *region = region_around(source, size, &at);
+  hmci_far_quiet_pe(ctx ? ctx : hmci_own_context(), pe);
+  expect(hmc_put(region, at, target->remote, target->offset, size), "a put to", pe);
+  if (region != hmci_pe.device.region) hmc_region_close(region);
+}
+
+static void move_to_device(struct hmc_shmem_ctx *ctx, const target_t *target, int pe, void *dest, size_t size) {
+  uint64_t at;
+  hmc_region_t *region = region_around(dest, size, &at);
+  hmci_far_quiet_pe(ctx ? ctx : hmci_own_context(), pe);
+  expect(hmc_get(region, at, target->remote, target->offset, size), "a get from", pe);
+  if (region != hmci_pe.device.region) hmc_region_close(region);
+}
+
 /* ---- operations ---------------------------------------------------------------------------------------------------- */
 
 void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size, bool wait) {
   if (size == 0) return;
-  hmci_far_t *far = far_of(pe);
+  target_t to = find(pe, offset);
+  hmc_memory_t from = hmci_memory_of(source);
+  if (to.mapped) {
+    hmci_copy(to.mapped, to.memory, source, from, size);
+    return;
+  }
+  if (!hmci_is_host(from)) {
+    move_from_device(ctx, &to, pe, source, size);
+    return;
+  }
   hmc_queue_t *queue = enter(&ctx);
-  expect(hmc_queue_put(queue, source, far->remote, offset, size), "a put to", pe);
-  if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe); /* else the source is free already */
-  leave_under_way(ctx);
+  expect(hmc_queue_put(queue, source, to.remote, to.offset, size), "a put to", pe);
+  if (wait && size > HMC_QUEUE_COPIED) flush(queue, to.far->peer, pe); /* else the source is free already */
+  leave_under_way(ctx, pe);
 }
 
 void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *source, size_t size,
                          size_t word_offset, uint64_t signal, bool add, bool wait) {
-  hmci_far_t *far = far_of(pe);
+  target_t to = by_engine(pe, offset), signalled = by_engine(pe, word_offset);
   hmc_queue_t *queue = enter(&ctx);
-  hmc_signal_t word = {.remote = far->remote,
-                       .offset = word_offset,
+  hmc_signal_t word = {.remote = signalled.remote,
+                       .offset = signalled.offset,
                        .operation = add ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP,
                        .value = signal};
-  expect(hmc_queue_put_signal(queue, source, far->remote, offset, size, &word), "a put with a signal to", pe);
-  if (wait && size > HMC_QUEUE_COPIED) flush(queue, far->peer, pe);
-  leave_under_way(ctx);
+  expect(hmc_queue_put_signal(queue, source, to.remote, to.offset, size, &word), "a put with a signal to", pe);
+  if (wait && size > HMC_QUEUE_COPIED) flush(queue, to.far->peer, pe);
+  leave_under_way(ctx, pe);
   if (!(ctx->session & SHMEM_CTX_SESSION_BATCH)) hmci_far_push(ctx); /* somebody may be waiting for it */
 }
 
@@ -166,43 +259,52 @@ static bool is_word(size_t offset, size_t size) {
 /* A word is fetched by itself, whatever else is in progress. */
 void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, size_t size, bool wait) {
   if (size == 0) return;
-  hmci_far_t *far = far_of(pe);
+  target_t from = find(pe, offset);
+  hmc_memory_t to = hmci_memory_of(dest);
+  if (from.mapped) {
+    hmci_copy(dest, to, from.mapped, from.memory, size);
+    return;
+  }
+  if (!hmci_is_host(to)) {
+    move_to_device(ctx, &from, pe, dest, size);
+    return;
+  }
   hmc_queue_t *queue = enter(&ctx);
-  if (wait && is_word(offset, size)) {
+  if (wait && is_word(from.offset, size)) {
     uint64_t word = 0;
-    expect(hmc_queue_atomic_fetch(queue, far->remote, offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
+    expect(hmc_queue_atomic_fetch(queue, from.remote, from.offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
            "a get from", pe);
     memcpy(dest, &word, size);
   } else {
-    expect(hmc_queue_get(queue, dest, far->remote, offset, size), "a get from", pe);
-    if (wait) flush(queue, far->peer, pe);
+    expect(hmc_queue_get(queue, dest, from.remote, from.offset, size), "a get from", pe);
+    if (wait) flush(queue, from.far->peer, pe);
   }
   leave(ctx);
 }
 
 uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation,
                          unsigned width, uint64_t operand, uint64_t compare, bool fetch) {
-  hmci_far_t *far = far_of(pe);
+  target_t at = by_engine(pe, offset);
   hmc_queue_t *queue = enter(&ctx);
   uint64_t fetched = 0;
   hmc_status_t status =
-      fetch ? hmc_queue_atomic_fetch(queue, far->remote, offset, operation, width, operand, compare, &fetched)
-            : hmc_queue_atomic(queue, far->remote, offset, operation, width, operand, compare, NULL);
+      fetch ? hmc_queue_atomic_fetch(queue, at.remote, at.offset, operation, width, operand, compare, &fetched)
+            : hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, NULL);
   expect(status, "an atomic at", pe);
-  leave_under_way(ctx);
+  leave_under_way(ctx, pe);
   return fetched;
 }
 
 void hmci_far_fetch(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic_operation_t operation, unsigned width,
                     uint64_t operand, uint64_t compare, void *into) {
-  hmci_far_t *far = far_of(pe);
+  target_t at = by_engine(pe, offset);
   hmc_queue_t *queue = enter(&ctx);
   if (!ctx->fetches) ctx->fetches = calloc(HMCI_FETCHES, sizeof *ctx->fetches);
   if (!ctx->fetches) hmci_die("no memory for non-blocking atomics");
   if (ctx->n_fetches == HMCI_FETCHES) flush_all(ctx);
   hmci_fetch_t *fetch = &ctx->fetches[ctx->n_fetches++];
   *fetch = (hmci_fetch_t){.into = into, .width = width, .pe = pe};
-  expect(hmc_queue_atomic(queue, far->remote, offset, operation, width, operand, compare, &fetch->word), "an atomic at",
-         pe);
-  leave_under_way(ctx);
+  expect(hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, &fetch->word),
+         "an atomic at", pe);
+  leave_under_way(ctx, pe);
 }

@@ -66,6 +66,7 @@ static bool has_next(const void *place) { return __atomic_load_n((const int32_t 
 void shmem_set_lock(long *lock) {
   lock_words_t words = words_of(lock);
   hmci_check("shmem_set_lock", lock, sizeof *lock, LOCK_HOME);
+  hmci_check_host("shmem_set_lock", lock);
   __atomic_store_n(words.place, IS_WAITING, __ATOMIC_SEQ_CST);
   int32_t before = shmem_int32_atomic_swap(words.tail, hmci_pe.me + 1, LOCK_HOME);
   if (before == 0) {
@@ -79,6 +80,7 @@ void shmem_set_lock(long *lock) {
 int shmem_test_lock(long *lock) {
   lock_words_t words = words_of(lock);
   hmci_check("shmem_test_lock", lock, sizeof *lock, LOCK_HOME);
+  hmci_check_host("shmem_test_lock", lock);
   __atomic_store_n(words.place, 0, __ATOMIC_SEQ_CST);
   return shmem_int32_atomic_compare_swap(words.tail, 0, hmci_pe.me + 1, LOCK_HOME) != 0;
 }
@@ -86,6 +88,7 @@ int shmem_test_lock(long *lock) {
 void shmem_clear_lock(long *lock) {
   lock_words_t words = words_of(lock);
   hmci_check("shmem_clear_lock", lock, sizeof *lock, LOCK_HOME);
+  hmci_check_host("shmem_clear_lock", lock);
   shmem_quiet();
   if (shmem_int32_atomic_compare_swap(words.tail, hmci_pe.me + 1, 0, LOCK_HOME) == hmci_pe.me + 1) return;
   hmci_wait(has_next, words.place);

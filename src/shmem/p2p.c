@@ -24,7 +24,10 @@
     size_t step;                                                                                                       \
   } NAME##_search_t;                                                                                                   \
   static bool NAME##_holds_at(const NAME##_search_t *search, size_t i) {                                               \
-    TYPE now = __atomic_load_n(&search->ivars[i], __ATOMIC_ACQUIRE); /* partner: who writes the word */                \
+    const TYPE *at = &search->ivars[i];                                                                                \
+    TYPE now = __builtin_expect(hmci_is_device(at), 0)                                                                 \
+                   ? (TYPE)hmci_device_word(at, sizeof now)                                                            \
+                   : __atomic_load_n(at, __ATOMIC_ACQUIRE); /* partner: who writes the word */                         \
     return NAME##_compares(now, search->cmp, search->values[i * search->step]);                                        \
   }                                                                                                                    \
   static bool NAME##_is_left_out(const NAME##_search_t *search, size_t i) {                                            \

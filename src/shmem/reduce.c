@@ -2,7 +2,7 @@
  *
  * Small ones over near teams go with the synchronisation itself. Large ones: each member reduces its share of the
  * elements, reading all sources and writing all dests; as nobody else touches that share, it works in place too. Where
- * members are far, the share is read whole before anybody writes. All add in the order of the members, so all get the
+ * members are far, or elements lie in memory of devices, the share is read whole before anybody writes. All add in the order of the members, so all get the
  * same result. */
 #include "alias.h"
 #include "collect.h"
@@ -83,8 +83,8 @@ void hmci_reduce(hmci_group_t *group, void *dest, const void *source, size_t cou
                  hmci_combine_t combine) {
   size_t size = count * unit;
   if (group->n == 1) {
-    if (dest != source) memmove(dest, source, size);
-  } else if (!group->near) {
+    if (dest != source) hmci_move(dest, source, size);
+  } else if (!group->near || hmci_is_device(dest) || hmci_is_device(source)) {
     reduce_far(group, dest, source, count, unit, combine);
   } else if (group->slot >= 0 && size <= HMCI_SLOT_BYTES) {
     hmci_group_combine(group, dest, source, size, count, combine);
@@ -97,16 +97,13 @@ void hmci_scan(hmci_group_t *group, void *dest, const void *source, size_t count
                bool inclusive) {
   size_t bytes = count * unit;
   int members = group->me + (inclusive ? 1 : 0);
-  char *buffer = allocate(bytes * (size_t)members);
+  char *buffer = allocate(bytes * (size_t)(members ? members : 1));
   hmci_group_sync(group);
   gather(group, source, 0, bytes, members, buffer);
   hmci_group_sync(group);
   for (int i = 1; i < members; i++) combine(buffer, buffer + (size_t)i * bytes, count);
-  if (members) {
-    memcpy(dest, buffer, bytes);
-  } else {
-    memset(dest, 0, bytes); /* all zero bits are 0 in each of the types */
-  }
+  if (!members) memset(buffer, 0, bytes); /* all zero bits are 0 in each of the types */
+  hmci_move(dest, buffer, bytes);
   free(buffer);
 }
 

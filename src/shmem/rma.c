@@ -26,14 +26,14 @@ static place_t find(const char *call, shmem_ctx_t ctx, const void *address, size
     }
   }
   char *base = hmci_pe.base[place.pe];
-  if (base) place.near = base + place.offset;
+  if (base && !(place.offset & HMCI_IN_DEVICE)) place.near = base + place.offset;
   return place;
 }
 
 void hmci_put(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait) {
   place_t place = find("shmem_put", ctx, dest, size, pe);
   if (place.near) {
-    memmove(place.near, source, size); /* the PE itself may put over itself */
+    hmci_move(place.near, source, size); /* the PE itself may put over itself */
   } else {
     hmci_far_put(place.ctx, place.pe, place.offset, source, size, wait);
   }
@@ -42,7 +42,7 @@ void hmci_put(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int 
 void hmci_get(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait) {
   place_t place = find("shmem_get", ctx, source, size, pe);
   if (place.near) {
-    memmove(dest, place.near, size);
+    hmci_move(dest, place.near, size);
   } else {
     hmci_far_get(place.ctx, place.pe, place.offset, dest, size, wait);
   }
@@ -81,7 +81,13 @@ static void put_signal(shmem_ctx_t ctx, void *dest, const void *source, size_t s
                        int operation, int pe, bool wait) {
   place_t place = find("shmem_put_signal", ctx, dest, size, pe);
   if (place.near) {
-    memmove(place.near, source, size);
+    hmci_move(place.near, source, size);
+    signal_word(ctx, word, signal, operation, pe);
+    return;
+  }
+  if (hmci_pe.base[place.pe] || !hmci_is_host(hmci_memory_of(source))) { /* the engine does not have it as one */
+    hmci_far_put(place.ctx, place.pe, place.offset, source, size, true);
+    hmci_far_quiet_pe(place.ctx, place.pe);
     signal_word(ctx, word, signal, operation, pe);
     return;
   }
@@ -102,7 +108,10 @@ void shmem_signal_add(uint64_t *sig_addr, uint64_t signal, int pe) {
 void shmem_signal_set(uint64_t *sig_addr, uint64_t signal, int pe) {
   signal_word(SHMEM_CTX_DEFAULT, sig_addr, signal, SHMEM_SIGNAL_SET, pe);
 }
-uint64_t shmem_signal_fetch(const uint64_t *sig_addr) { return __atomic_load_n(sig_addr, __ATOMIC_ACQUIRE); }
+uint64_t shmem_signal_fetch(const uint64_t *sig_addr) {
+  if (hmci_is_device(sig_addr)) return hmci_device_word(sig_addr, sizeof *sig_addr);
+  return __atomic_load_n(sig_addr, __ATOMIC_ACQUIRE);
+}
 
 PROFILED(shmem_ctx_signal_add);
 PROFILED(shmem_ctx_signal_set);
