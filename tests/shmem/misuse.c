@@ -11,9 +11,23 @@ int main(int argc, char **argv) {
   long local = 0;
   if (strcmp(which, "before") == 0) shmem_barrier_all();
   if (strcmp(which, "early") == 0) shmem_malloc(8);
+  if (strncmp(which, "device", 6) == 0)
+    shmemx_set_device_heap(4 << 20, strcmp(which, "device none") ? "sim" : "sim:77");
+  if (strcmp(which, "device sizes") == 0 && strcmp(getenv("HMC_JOB_RANK"), "1") == 0) shmemx_set_device_heap(1, "sim");
   shmem_init();
   int me = shmem_my_pe();
   long *heap = shmem_malloc(sizeof *heap);
+  if (strcmp(which, "device room") == 0) shmemx_space_malloc(SHMEMX_SPACE_DEVICE, 5 << 20);
+  if (strcmp(which, "no device") == 0) shmemx_space_calloc(SHMEMX_SPACE_DEVICE, 8, 8);
+  if (strcmp(which, "space") == 0) shmemx_space_malloc((shmemx_space_t)2, 8);
+  if (strncmp(which, "device", 6) == 0) {
+    long *device = shmemx_space_malloc(SHMEMX_SPACE_DEVICE, sizeof *device);
+    if (strcmp(which, "device past") == 0) shmem_putmem(device, heap, (4 << 20) + 1, 0);
+    if (strcmp(which, "device lock") == 0) shmem_set_lock(device);
+    if (strcmp(which, "device sync") == 0) shmem_barrier(0, 0, 2, device);
+    if (strcmp(which, "device free") == 0) shmem_free(device + 1);
+    if (strcmp(which, "device addresses") == 0) shmem_long_max_reduce(SHMEM_TEAM_WORLD, me ? device : heap, heap, 1);
+  }
   if (strcmp(which, "address") == 0) shmem_long_p(&local, 1, 0);
   if (strcmp(which, "pe") == 0) shmem_long_p(heap, 1, shmem_n_pes());
   if (strcmp(which, "negative") == 0) shmem_long_g(heap, -1);

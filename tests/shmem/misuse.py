@@ -34,6 +34,16 @@ CASES = {
     "old root": "shmem_broadcast64: there is no member -1 to be the root",
     "roots": "the root or start is 1 here, but 0 at PE 0",
     "long": "run past the end of the symmetric heap",
+    "device none": "there is no device sim:77 here",
+    "device sizes": "give all PEs the same SHMEM_DEVICE_SIZE",
+    "device room": "shmemx_space_malloc: the device heap has no room for 5242880 B: it has 4194304 B in all",
+    "no device": "shmemx_space_calloc: there is no device heap: set SHMEM_DEVICE_SIZE",
+    "space": "2 is not a space",
+    "device past": "run past the end of the symmetric device heap",
+    "device lock": "shmem_set_lock: ",
+    "device sync": "shmem_barrier: ",
+    "device free": "is not the start of a block",
+    "device addresses": "PE 0 gives another address as dest",
     "set": "does not fit the 2 PEs",
 }
 
