@@ -36,7 +36,7 @@ static const char *device_wish(void) {
   return wish && *wish ? wish : "default";
 }
 
-/* This PE's place among those of its host, for it to have its own device where there are several. */
+/* This PE's place among those of its host: PEs take the host's devices in turn. */
 static int place_here(void) {
   int place = 0;
   for (int i = 0; i < hmci_pe.me; i++) place += memcmp(hmci_pe.cards[i].ip, hmci_pe.cards[hmci_pe.me].ip, 4) == 0;
