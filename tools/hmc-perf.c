@@ -161,7 +161,7 @@ static bool read_op(const char *text, perf_options_t *options) {
   options->get = strcmp(text, "get") == 0;
   options->mix = strcmp(text, "mix") == 0;
   if (options->get || options->mix || strcmp(text, "put") == 0) return true;
-  tool_usage_error("--op '%s': put or get, or mix, is expected", text);
+  tool_usage_error("--op '%s': put, get or mix is expected", text);
   return false;
 }
 
@@ -185,7 +185,7 @@ static bool read_format(const char *text, perf_options_t *options) {
 static bool read_mode(const char *text, perf_options_t *options) {
   options->mode = tool_mode_find(text);
   if (options->mode) return true;
-  tool_usage_error("--mode '%s': %s, or all, is expected", text, tool_mode_names());
+  tool_usage_error("--mode '%s': %s is expected; or all, with --self", text, tool_mode_names());
   return false;
 }
 
@@ -407,17 +407,20 @@ static int run_modes(const perf_options_t *options, const said_t *said) {
   size_t count;
   const tool_mode_t *modes = tool_modes(&count);
   int code = TOOL_DONE;
+  bool begun = false;
   if (!options->self) return tool_usage_error("--mode all goes with --self");
   for (size_t i = 0; i < count && code == TOOL_DONE; i++) {
     char reason[512];
     perf_options_t own = *options;
     own.mode = &modes[i];
+    own.goes_on = begun;
     if (!tool_mode_works(own.mode, reason, sizeof reason)) {
       tool_fail("mode %s is left out: %s", own.mode->name, reason);
       continue;
     }
     code = settle(&own, said);
     if (code == TOOL_DONE) code = run_self(&own);
+    begun = true;
   }
   return code;
 }

@@ -174,7 +174,8 @@ static bool check_command(const order_t *order) {
       return false;
     }
   }
-  tool_usage_error("\"%s\" is not a command", order->word_count > 0 ? order->words[0] : "");
+  tool_usage_error("\"%s\" is not a command: get, set, delete, add, wait, list, watch or barrier is expected",
+                   order->word_count > 0 ? order->words[0] : "");
   return false;
 }
 

@@ -71,6 +71,7 @@ typedef struct perf_options {
   double seconds;
   uint64_t warmup; /* operations per thread before the clock starts */
   perf_format_t format;
+  bool goes_on;        /* one of several runs that make one table, and not the first */
   const char *plot;    /* the picture; NULL: none */
   const char *compare; /* a former run's lines; NULL: none */
 } perf_options_t;

@@ -1,6 +1,7 @@
 /* hmc-perf --compare FILE: the lines of a former run, as --format json has printed them, beside those of this one. */
 #include "perf.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ static void text_of(const char *line, const char *key, char *text, size_t size) 
 int perf_compare_read(const char *path) {
   char line[2048];
   FILE *file = fopen(path, "re");
-  if (!file) return tool_fail("--compare %s: it cannot be read", path);
+  if (!file) return tool_fail("--compare %s: %s", path, strerror(errno));
   while (former_count < FORMER_MOST && fgets(line, sizeof line, file)) {
     former_t *row = &former[former_count];
     text_of(line, "transport", row->transport, sizeof row->transport);

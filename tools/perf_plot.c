@@ -5,6 +5,7 @@
  * (--mode all), and those of the run that --compare names, dashed. */
 #include "perf.h"
 
+#include <errno.h>
 #include <math.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -190,11 +191,22 @@ static bool is_in_path(const char *program) {
   return false;
 }
 
+/* Whether a file can be made or written there; else says why not. */
+static bool is_writable(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char folder[4096] = ".";
+  if (slash) snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+  if (access(access(path, F_OK) == 0 ? path : folder, W_OK) == 0) return true;
+  tool_usage_error("--plot '%s': it cannot be written: %s", path, strerror(errno));
+  return false;
+}
+
 bool perf_plot_check(const char *path) {
   if (!ends_with(path, ".svg") && !ends_with(path, ".png")) {
     tool_usage_error("--plot '%s': a file whose name ends in .svg or .png is expected", path);
     return false;
   }
+  if (!is_writable(path)) return false; /* to say so after the measurement would cost the user's minutes */
   if (ends_with(path, ".svg") || is_in_path("rsvg-convert")) return true;
   tool_usage_error("--plot '%s': rsvg-convert, which makes PNG, is not installed (Debian, Ubuntu: librsvg2-bin); or "
                    "say .svg",
@@ -219,7 +231,7 @@ static int convert(int picture, const char *path) {
 int perf_plot_write(const char *path) {
   bool as_png = ends_with(path, ".png");
   FILE *file = as_png ? tmpfile() : fopen(path, "we");
-  if (!file) return tool_fail("--plot %s: it cannot be written", path);
+  if (!file) return tool_fail("--plot %s: it cannot be written: %s", path, strerror(errno));
   draw(file);
   bool bad = fflush(file) != 0 || ferror(file);
   rewind(file);

@@ -8,8 +8,10 @@
 
 #define BAR_FULL "━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━"
 
-static int memory_width(const perf_names_t *names) {
-  return (int)(strlen(names->memory) + strlen(names->peer_memory)) + 4;
+/* The rows of several modes are between memories whose names differ in length. */
+static int memory_width(const perf_options_t *options, const perf_names_t *names) {
+  int width = (int)(strlen(names->memory) + strlen(names->peer_memory)) + 4, least = options->mode ? 14 : 0;
+  return width > least ? width : least;
 }
 
 const char *perf_operation(const perf_options_t *options) {
@@ -34,7 +36,7 @@ static void wipe_progress(const perf_options_t *options) {
 }
 
 void perf_report_first(const perf_options_t *options, double connect_seconds, double first_seconds) {
-  if (options->format != PERF_TEXT) return;
+  if (options->format != PERF_TEXT || options->goes_on) return;
   printf("connected in %.2f ms", connect_seconds * 1e3);
   if (first_seconds > 0) printf("; the first transfer took %.1f us", first_seconds * 1e6);
   printf("\n");
@@ -42,12 +44,13 @@ void perf_report_first(const perf_options_t *options, double connect_seconds, do
 
 /* Text fits into 80 columns. */
 void perf_report_begin(const perf_options_t *options, const perf_names_t *names) {
+  if (options->goes_on) return;
   if (options->format == PERF_CSV)
     printf("transport,op,memory,peer_memory,bytes,depth,threads,iterations,seconds,latency_us_median,latency_us_p99,"
            "gbytes_per_second,operations_per_second,verified,mode,cpu_seconds_per_gib,ratio,peers,blocks,own_memory\n");
   if (options->format == PERF_TEXT)
     printf("%s%s%-9s %-3s %-*s %8s %9s %8s %7s%s%s%s%s\n", tool_color(TOOL_BOLD), options->mode ? "mode     " : "",
-           "transport", "op", memory_width(names), "memory", "bytes", "median us", "p99 us", "GB/s",
+           "transport", "op", memory_width(options, names), "memory", "bytes", "median us", "p99 us", "GB/s",
            options->mode ? "" : "    ops/s CPU/GiB", options->verify ? "  right" : "",
            options->compare ? "  ratio" : "", tool_color(TOOL_PLAIN));
   fflush(stdout);
@@ -82,8 +85,8 @@ static void print_text(const perf_options_t *options, const perf_names_t *names,
   if (!options->mode) snprintf(rates, sizeof rates, " %8.0f %7s", rate, cpu);
   format_figure(speed, sizeof speed, gbytes, 7);
   if (options->compare) snprintf(ratio, sizeof ratio, result->ratio > 0 ? "  %5.2f" : "      -", result->ratio);
-  printf("%-9s %-3s %-*s %8llu %9s %8s %7s%s%s%s\n", names->transport, perf_operation(options), memory_width(names),
-         memories, (unsigned long long)result->bytes, median, p99, speed, rates,
+  printf("%-9s %-3s %-*s %8llu %9s %8s %7s%s%s%s\n", names->transport, perf_operation(options),
+         memory_width(options, names), memories, (unsigned long long)result->bytes, median, p99, speed, rates,
          result->verified  ? "    yes"
          : options->verify ? "      -"
                            : "",

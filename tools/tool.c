@@ -87,9 +87,11 @@ static const char *option_of_value(int value, const struct option *options) {
 
 int tool_option_error(int answer, char *const *arguments, const struct option *options) {
   const char *name = optopt ? option_of_value(optopt, options) : NULL;
-  if (answer == ':')
-    return name ? tool_usage_error("option '--%s' needs a value", name)
-                : tool_usage_error("option '-%c' needs a value", optopt);
+  if (answer == ':') {
+    bool in_full = strncmp(arguments[optind - 1], "--", 2) == 0;
+    return name && in_full ? tool_usage_error("option '--%s' needs a value", name)
+                           : tool_usage_error("option '-%c' needs a value", optopt);
+  }
   if (name) /* known, so it was refused for a value that it does not take */
     return tool_usage_error("option '--%s' takes no value", name);
   if (optopt && isprint(optopt)) return tool_usage_error("unknown option '-%c'", optopt);

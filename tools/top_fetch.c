@@ -144,7 +144,9 @@ bool top_fetch(const char *where, top_table_t *table, char *problem, size_t size
   char *text = ask(where);
   char *body = text ? strstr(text, "\r\n\r\n") : NULL;
   if (!body) {
-    snprintf(problem, size, "%s: %s", where, errno ? strerror(errno) : "this is not HMC_METRICS of a process");
+    bool nobody = errno == ENOENT || errno == ECONNREFUSED;
+    snprintf(problem, size, "%s: %s%s", where, errno ? strerror(errno) : "this is not HMC_METRICS of a process",
+             nobody ? " (does the process run, and was it started with this HMC_METRICS?)" : "");
     free(text);
     return false;
   }

@@ -188,6 +188,8 @@ class Perf(ProgramTest):
             self.assertIn("(before)", file.read())
         self.run_program("--self", "--size", "8", "--compare", picture, *SHORT, expect=1)
         self.check_refusal(["--mode", "all", "HOST"], "--self")
+        out, _ = self.run_program("--self", "--mode", "all", "--size", "64K", "--format", "csv", *SHORT)
+        self.assertEqual(out.count("transport,op"), 1, out) # all modes make one table
 
     def test_a_mistyped_variable_is_named_once(self):
         _, err = self.run_program("--self", "--size", "8", *SHORT, "--peers", "2", HMC_TIMOUT="5s", HMC_SPINN="1us")
@@ -369,7 +371,7 @@ class Perf(ProgramTest):
         self.check_refusal(["--self", "--size", "8Q"], "--size '8Q'", "8..64M")
         self.check_refusal(["--self", "--size"], "'--size' needs a value")
         self.check_refusal(["--self", "--size", "0"], "above 0")
-        self.check_refusal(["--self", "--op", "push"], "--op 'push'", "put or get")
+        self.check_refusal(["--self", "--op", "push"], "--op 'push'", "put, get or mix")
         self.check_refusal(["--self", "--transport", "ib"], "--transport 'ib'", "shm")
         self.check_refusal(["--self", "--memory", "tape"], "--memory 'tape'", "nvidia")
         self.check_refusal(["--self", "--depth", "0"], "--depth '0'", "1 to")
@@ -397,7 +399,8 @@ class Perf(ProgramTest):
         self.check_refusal(["--self", "--blocks", "deepseek", "--size", "8"], "leave --size out")
         self.check_refusal(["--self", "--processor", "0,"], "--processor '0,'")
         self.check_refusal(["-x"], "unknown option '-x'")
-        self.check_refusal(["-s"], "needs a value")
+        self.check_refusal(["-s"], "'-s' needs a value")
+        self.check_refusal(["--self", "--plot", "/nowhere/a.svg"], "No such file or directory")
 
 
 main(Perf)
