@@ -12,6 +12,8 @@
  *   tcp_pingpong          as shm_pingpong; each watches its own word before it waits for its put to be complete
  *   shm_kv, tcp_kv        a batch of 61 pieces of 128 KiB and 61 of 16 KiB, scattered at both ends (bytes: KV_BYTES)
  *   shm_small, tcp_small  a batch of 256 scattered pieces of 1 KiB
+ *   shm_kv_copy, shm_small_copy
+ *                         memcpy of the very same pieces: the limit of the two above
  *   tcp_g2h2g             with `sim`: copied to the host whole, put, copied to a device whole; the last step is timed
  *                         on this process's second device, which is as fast as the target's
  *
@@ -216,31 +218,42 @@ static bool flow(void *state, const bench_request_t *request, uint64_t count, be
   return good;
 }
 
-/* `large` and then `small` bytes, every other place of that size. */
-static hmc_status_t make_batch(route_t *route, unsigned pieces, uint64_t large, uint64_t small, hmc_batch_t **batch) {
-  hmc_segment_t list[2 * SMALL_PIECES];
+/* Writes down the pieces of a list: `large` and then `small` bytes, every other place of that size. */
+static unsigned lay_out(bool kv, hmc_segment_t list[2 * SMALL_PIECES]) {
   uint64_t at = 0;
   unsigned count = 0;
-  for (unsigned i = 0; i < pieces; i++)
-    for (unsigned j = 0; j < 2; j++) {
-      uint64_t length = j ? small : large;
-      if (length == 0) continue;
+  for (unsigned i = 0; i < (kv ? KV_PIECES : SMALL_PIECES); i++)
+    for (unsigned j = 0; j < (kv ? 2 : 1); j++) {
+      uint64_t length = !kv ? SMALL : j ? KV_SMALL : KV_LARGE;
       list[count++] = (hmc_segment_t){.local_offset = at, .remote_offset = at, .length = length};
       at += 2 * length;
     }
-  return hmc_batch_create(route->local, route->remote, list, count, batch);
+  return count;
 }
 
 static bool batch_each(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
   route_t *route = ((engine_t *)state)->active;
-  bool kv = strstr(request->what, "_kv") != NULL;
+  bool kv = strstr(request->what, "_kv");
   hmc_batch_t **batch = kv ? &route->kv : &route->small;
+  hmc_segment_t list[2 * SMALL_PIECES];
   hmc_status_t status = HMC_SUCCESS;
-  if (!*batch)
-    status =
-        kv ? make_batch(route, KV_PIECES, KV_LARGE, KV_SMALL, batch) : make_batch(route, SMALL_PIECES, SMALL, 0, batch);
+  if (!*batch) status = hmc_batch_create(route->local, route->remote, list, lay_out(kv, list), batch);
   for (uint64_t i = 0; i < count && status == HMC_SUCCESS; i++) status = hmc_batch_put(*batch);
   return status == HMC_SUCCESS || fail(result, "batch", status);
+}
+
+static bool copy_pieces(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  route_t *route = ((engine_t *)state)->active;
+  const unsigned char *local = hmc_region_pointer(route->local);
+  hmc_segment_t list[2 * SMALL_PIECES];
+  unsigned pieces = lay_out(strstr(request->what, "_kv"), list);
+  (void)result;
+  for (uint64_t i = 0; i < count; i++) {
+    for (unsigned j = 0; j < pieces; j++)
+      memcpy(route->mapped + list[j].remote_offset, local + list[j].local_offset, list[j].length);
+    __asm__ volatile("" ::: "memory"); /* every copy counts */
+  }
+  return true;
 }
 
 /* Device to host to host to device, one step after the other. */
@@ -381,6 +394,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   }
   if (strcmp(what, "shm_copy_to") == 0 || strcmp(what, "shm_copy_from") == 0)
     return bench_repeat(copy_each, engine, request, 1, result);
+  if (strcmp(what, "shm_kv_copy") == 0 || strcmp(what, "shm_small_copy") == 0)
+    return bench_repeat(copy_pieces, engine, request, 1, result);
   if (strstr(what, "_kv") || strstr(what, "_small")) return bench_repeat(batch_each, engine, request, 1, result);
   if (strcmp(what, "tcp_g2h2g") == 0) return bench_repeat(g2h2g_each, engine, request, 1, result);
   if (strstr(what, "_queue_") || strstr(what, "_put_nb")) {

@@ -234,8 +234,7 @@ uint64_t hmc_batch_size(const hmc_batch_t *batch) { return batch ? batch->size :
 
 /* ---- moving ------------------------------------------------------------------------------------------------------ */
 
-static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options,
-                          hmc_request_t **request) {
+static hmc_status_t check(hmci_operation_kind_t kind, const hmc_batch_t *batch) {
   if (!batch) return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: batch is NULL", hmci_operation_name(kind));
   if (batch->parts)
     return hmci_fail(HMC_INVALID_CONFIG, "%s a peer: the batch has pieces of both ways: hmc_batch_start it",
@@ -243,6 +242,12 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
   hmc_status_t status = hmci_operation_check(kind, batch->local, 0, batch->remote, 0, 0);
   if (status == HMC_PEER_LOST || status == HMC_STALE)
     return hmci_operation_explain(kind, status, batch->remote, batch->size);
+  return status;
+}
+
+static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options,
+                          hmc_request_t **request) {
+  hmc_status_t status = check(kind, batch);
   if (status != HMC_SUCCESS) return status;
   hmci_start_t what = {.kind = kind,
                        .local = batch->local,
@@ -284,8 +289,20 @@ hmc_status_t hmc_batch_start(hmc_batch_t *batch, const hmc_operation_options_t *
   return status;
 }
 
+/* Copies all of it by this thread: no request, no other thread. */
+static void copy(hmci_operation_kind_t kind, const hmc_batch_t *batch) {
+  hmci_stats_t *stats = batch->remote->stats;
+  for (uint32_t i = 0; i < batch->count; i++) hmci_copy_mapped(kind, batch->local, batch->remote, &batch->segments[i]);
+  kind == HMCI_PUT ? hmci_stats_put(stats, batch->size) : hmci_stats_get(stats, batch->size);
+}
+
 static hmc_status_t run(hmci_operation_kind_t kind, hmc_batch_t *batch) {
   hmc_request_t *request = NULL;
+  if (batch && !batch->parts && batch->size <= HMCI_WORK_PIECE && hmci_is_mapped(batch->local, batch->remote)) {
+    hmc_status_t status = check(kind, batch);
+    if (status == HMC_SUCCESS) copy(kind, batch);
+    return status;
+  }
   hmc_status_t status = start(kind, batch, NULL, &request);
   if (status != HMC_SUCCESS) return status;
   status = hmc_request_wait(request);

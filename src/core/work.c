@@ -5,10 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-enum {
-  PIECE = 1 << 20, /* bytes */
-  PARTS = 64,      /* segments that a transport is given at a time */
-};
+enum { PARTS = 64 }; /* segments that a transport is given at a time */
 
 /* One piece, or the end of one segment and the beginning of others. */
 typedef struct piece {
@@ -21,8 +18,8 @@ static bool take_piece(hmci_work_t *work, piece_t *piece) {
   const hmci_operation_t *operation = work->operation;
   if (hmci_list_is_empty(&work->link)) return false;
   *piece = (piece_t){work->index, work->offset, 0};
-  while (piece->length < PIECE && work->index < operation->segment_count) {
-    uint64_t left = operation->segments[work->index].length - work->offset, room = PIECE - piece->length;
+  while (piece->length < HMCI_WORK_PIECE && work->index < operation->segment_count) {
+    uint64_t left = operation->segments[work->index].length - work->offset, room = HMCI_WORK_PIECE - piece->length;
     piece->length += left < room ? left : room;
     work->offset += left < room ? left : room;
     if (left > room) break;

@@ -24,6 +24,7 @@ typedef struct hmci_workers hmci_workers_t;
 enum {
   HMCI_WORKERS = 4,            /* most threads */
   HMCI_WORK_LEAST = 128 << 10, /* bytes from which on a copy is theirs */
+  HMCI_WORK_PIECE = 1 << 20,   /* bytes that one thread takes at a time */
 };
 
 /* COPYING: there are pieces to be taken, or in progress. GOING_ON: all are done, and one thread is on the way to end
