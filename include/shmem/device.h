@@ -3,6 +3,7 @@
  * A kernel reaches the PEs' memory by loads and stores, through a view that the host makes once (shmem_device_open) and
  * hands to it by value. That needs all PEs on one host. On a GPU the heap is host memory that the GPU has mapped: the
  * host registers it with the vendor's runtime (shmem_device_memory says what), or the system lets GPUs reach all memory.
+ * Device heaps (shmemx_space_malloc) are reached where the device maps them; kernels that are threads reach none.
  *
  * Scopes: a call is made by one thread; `_warp` and `_block` ones by all threads of a warp (32 of a block that follow
  * each other) or block, which share the work; they return when it is done for all. Without a suffix: one thread.
@@ -32,6 +33,8 @@ typedef struct shmem_device {
   char *parts;    /* all parts, one behind the other */
   size_t size;    /* bytes of a part */
   uint64_t *sync; /* symmetric: [0] at PE 0 of the view counts arrivals, [1] counts this PE's barriers */
+  char *heap;     /* this PE's device heap, which may be NULL */
+  char **heaps;   /* by PE of the job: its device heap for this PE's device, or NULL; in the symmetric heap */
 } shmem_device_t;
 
 #ifdef __cplusplus
@@ -101,9 +104,13 @@ SHMEM_DEVICE int shmem_device_translate_pe(shmem_device_t from, int pe, shmem_de
   return pe >= 0 && pe < from.n && number >= 0 && number < to.n && number * to.stride == distance ? number : -1;
 }
 
-/* The address at `pe` of the view. */
+/* The address at `pe` of the view; NULL for one of the device heap where this PE's device does not reach that PE's. */
 SHMEM_DEVICE void *shmem_device_ptr(shmem_device_t view, const void *address, int pe) {
-  return view.parts + (size_t)(view.start + pe * view.stride) * view.size + ((const char *)address - view.own);
+  int world = view.start + pe * view.stride;
+  size_t offset = (size_t)((const char *)address - view.own);
+  if (offset < view.size) return view.parts + (size_t)world * view.size + offset;
+  char *base = view.heaps ? view.heaps[world] : NULL;
+  return base ? base + ((const char *)address - view.heap) : NULL;
 }
 
 /* ---- order ---------------------------------------------------------------------------------------------------------- */

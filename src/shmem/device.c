@@ -14,12 +14,22 @@ static bool is_strided(const hmci_group_t *group, int *start, int *stride) {
   return true;
 }
 
+/* All PEs' device heaps, as this PE's device has them, where kernels can read it; NULL where there are none. By all PEs. */
+static char **list_heaps(void) {
+  if (hmci_pe.device.size == 0) return NULL;
+  char **heaps = shmem_calloc((size_t)hmci_pe.n, sizeof *heaps);
+  for (int i = 0; heaps && hmci_pe.all_near && i < hmci_pe.n; i++) heaps[i] = hmci_device_base(i);
+  return heaps;
+}
+
 int shmem_device_open(shmem_team_t team, shmem_device_t *view) {
   if (!view || hmci_pe.levels == 0) return -1;
   uint64_t *sync = shmem_calloc(2, sizeof *sync); /* by all PEs, members or not */
+  char **heaps = list_heaps();
   hmci_team_t *found = hmci_team_find(team);
   int start = 0, stride = 1;
   if (!sync || !hmci_pe.all_near || (found && !is_strided(&found->group, &start, &stride))) {
+    shmem_free(heaps);
     shmem_free(sync);
     return -1;
   }
@@ -30,12 +40,15 @@ int shmem_device_open(shmem_team_t team, shmem_device_t *view) {
                            .own = hmci_pe.part,
                            .parts = hmci_pe.parts,
                            .size = hmci_pe.part_size,
-                           .sync = sync};
+                           .sync = sync,
+                           .heap = hmci_pe.device.start,
+                           .heaps = heaps};
   return 0;
 }
 
 void shmem_device_close(shmem_device_t *view) {
   if (!view) return;
+  shmem_free(view->heaps);
   shmem_free(view->sync);
   *view = (shmem_device_t){.me = -1};
 }

@@ -67,7 +67,15 @@ SHMEM_KERNEL void in_team(shmem_device_t team, shmem_device_t world, board *boar
   EXPECT(board->scalar == 500 + (team.me + team.n - 1) % team.n);
 }
 
+/* Kernels that are threads do not reach what lies at these addresses, but they get them. */
+SHMEM_KERNEL void pointers(shmem_device_t view, void *in_device, void **expected, board *board) {
+  for (int i = 0; i < view.n; i++) {
+    EXPECT(expected[i] && shmem_device_ptr(view, (char *)in_device + 8, i) == (char *)expected[i] + 8);
+  }
+}
+
 int main() {
+  if (shmemx_set_device_heap(2 << 20, "sim")) return 1;
   shmem_init();
   int me = shmem_my_pe(), n = shmem_n_pes();
   board *mine = static_cast<board *>(shmem_calloc(1, sizeof(board)));
@@ -81,6 +89,10 @@ int main() {
   shmem_barrier_all();
   SHMEM_LAUNCH(1, THREADS, exchange, world, mine, source);
   SHMEM_LAUNCH(1, THREADS, signals, world, mine, source);
+  void *in_device = shmemx_space_malloc(SHMEMX_SPACE_DEVICE, 64);
+  void **expected = static_cast<void **>(shmem_calloc(static_cast<size_t>(n), sizeof(void *)));
+  for (int i = 0; i < n; i++) expected[i] = shmem_ptr(in_device, i);
+  SHMEM_LAUNCH(1, 1, pointers, world, in_device, expected, mine);
   if (team != SHMEM_TEAM_INVALID) SHMEM_LAUNCH(1, THREADS, in_team, even, world, mine);
   shmem_barrier_all();
   long faults = mine->faults;
