@@ -190,8 +190,14 @@ SHMEM_API void hmc_shmem_stream_wait(aclrtStream stream);
 /* Lets other PEs run, between two looks at a word. */
 SHMEM_API void hmc_shmem_pause(void);
 
-/* The heap's first byte. */
-SHMEM_API void *hmc_shmem_heap_base(void);
+/* Where the host can read what is at `at`: there, or, for the device heap, in `room`, to which it copies the bytes. */
+SHMEM_API const void *hmc_shmem_readable(const void *at, void *room, size_t size);
+
+/* The heap of that side. Without a device heap (shmemx_set_device_heap) both sides are the heap in host memory. */
+SHMEM_API void *hmc_shmem_side_malloc(size_t size, aclshmem_mem_type_t side);
+SHMEM_API void *hmc_shmem_side_calloc(size_t count, size_t size, aclshmem_mem_type_t side);
+SHMEM_API void *hmc_shmem_side_align(size_t alignment, size_t size, aclshmem_mem_type_t side);
+SHMEM_API void *hmc_shmem_side_base(aclshmem_mem_type_t side); /* its first byte */
 
 #ifdef __cplusplus
 }

@@ -2,8 +2,8 @@
  *
  * Where the two have a name in common with other arguments, both are here, distinguished by their arguments. Signals of
  * OpenSHMEM are uint64_t, those of Ascend int32_t (uint8_t * in its typed calls, which is the address of one too): the
- * width of the pointer's type is kept. The heap is host memory on each kind of machine without a vendor's runtime, and
- * so HOST_SIDE and DEVICE_SIDE are one. Its first generation had some enumerators without the prefix ACL that OpenSHMEM
+ * width of the pointer's type is kept. DEVICE_SIDE is the device heap where the job has one (shmemx_set_device_heap);
+ * else HOST_SIDE and DEVICE_SIDE are one, in host memory. Its first generation had some enumerators without the prefix ACL that OpenSHMEM
  * does not have: define SHMEM_ASCEND_G0 for those. */
 #ifndef SHMEM_ASCEND_HPP
 #define SHMEM_ASCEND_HPP
@@ -97,19 +97,21 @@ inline uint64_t shmemx_get_ffts_config() { return util_get_ffts_config(); }
 
 /* ---- the heap ------------------------------------------------------------------------------------------------------- */
 
-inline void *aclshmem_malloc(size_t size) { return shmem_malloc(size); }
-inline void *aclshmem_calloc(size_t nmemb, size_t size) { return shmem_calloc(nmemb, size); }
-inline void *aclshmem_align(size_t alignment, size_t size) { return shmem_align(alignment, size); }
-inline void aclshmem_free(void *pointer) { shmem_free(pointer); }
-inline void *aclshmemx_malloc(size_t size, aclshmem_mem_type_t = DEVICE_SIDE) { return shmem_malloc(size); }
-inline void *aclshmemx_calloc(size_t count, size_t size, aclshmem_mem_type_t = DEVICE_SIDE) {
-  return shmem_calloc(count, size);
+inline void *aclshmemx_malloc(size_t size, aclshmem_mem_type_t side = DEVICE_SIDE) {
+  return hmc_shmem_side_malloc(size, side);
 }
-inline void *aclshmemx_align(size_t alignment, size_t size, aclshmem_mem_type_t = DEVICE_SIDE) {
-  return shmem_align(alignment, size);
+inline void *aclshmemx_calloc(size_t count, size_t size, aclshmem_mem_type_t side = DEVICE_SIDE) {
+  return hmc_shmem_side_calloc(count, size, side);
+}
+inline void *aclshmemx_align(size_t alignment, size_t size, aclshmem_mem_type_t side = DEVICE_SIDE) {
+  return hmc_shmem_side_align(alignment, size, side);
 }
 inline void aclshmemx_free(void *pointer, aclshmem_mem_type_t = DEVICE_SIDE) { shmem_free(pointer); }
-inline void *aclshmemx_get_heap_base(aclshmem_mem_type_t = DEVICE_SIDE) { return hmc_shmem_heap_base(); }
+inline void *aclshmemx_get_heap_base(aclshmem_mem_type_t side = DEVICE_SIDE) { return hmc_shmem_side_base(side); }
+inline void *aclshmem_malloc(size_t size) { return aclshmemx_malloc(size); }
+inline void *aclshmem_calloc(size_t nmemb, size_t size) { return aclshmemx_calloc(nmemb, size); }
+inline void *aclshmem_align(size_t alignment, size_t size) { return aclshmemx_align(alignment, size); }
+inline void aclshmem_free(void *pointer) { shmem_free(pointer); }
 inline void *aclshmem_ptr(void *pointer, int pe) { return shmem_ptr(pointer, pe); }
 
 /* ---- teams ---------------------------------------------------------------------------------------------------------- */
@@ -340,7 +342,7 @@ inline size_t hmc_shmem_search(T *ivars, size_t n, const int *status, int cmp, c
   for (size_t i = 0; i < n; i++) {
     if (status && status[i]) continue;
     ++*considered;
-    T now = *const_cast<volatile T *>(&ivars[i]);
+    T room, now = *static_cast<const volatile T *>(hmc_shmem_readable(&ivars[i], &room, sizeof room));
     T value = values[i * step];
     bool holds = cmp == ACLSHMEM_CMP_EQ   ? now == value
                  : cmp == ACLSHMEM_CMP_NE ? now != value

@@ -220,6 +220,25 @@ void hmc_shmem_stream_wait(aclrtStream stream) {
   if (synchronize) synchronize(stream);
 }
 
-void *hmc_shmem_heap_base(void) { return hmci_pe.levels ? hmci_pe.part + hmci_pe.heap_at : NULL; }
+/* ---- the heaps --------------------------------------------------------------------------------------------------------- */
+
+static shmemx_space_t space_of(aclshmem_mem_type_t side) {
+  return side == DEVICE_SIDE && hmci_pe.device.size ? SHMEMX_SPACE_DEVICE : SHMEMX_SPACE_HOST;
+}
+
+void *hmc_shmem_side_malloc(size_t size, aclshmem_mem_type_t side) { return shmemx_space_malloc(space_of(side), size); }
+void *hmc_shmem_side_calloc(size_t count, size_t size, aclshmem_mem_type_t side) {
+  return shmemx_space_calloc(space_of(side), count, size);
+}
+void *hmc_shmem_side_align(size_t alignment, size_t size, aclshmem_mem_type_t side) {
+  return shmemx_space_align(space_of(side), alignment, size);
+}
+const void *hmc_shmem_readable(const void *at, void *room, size_t size) {
+  if (!hmci_is_device(at)) return at;
+  hmci_move(room, at, size);
+  return room;
+}
+
+void *hmc_shmem_side_base(aclshmem_mem_type_t side) { return shmemx_space_base(space_of(side), NULL); }
 
 void hmc_shmem_pause(void) { sched_yield(); }

@@ -186,6 +186,38 @@ static void test_info() {
   CHECK(shmem_set_conf_store_tls(false, NULL, 0) != 0); /* too late */
 }
 
+/* With a device heap the sides differ, and the host must not touch what lies on the device's. */
+static void test_sides() {
+  int n = aclshmem_n_pes(), me = aclshmem_my_pe(), next = (me + 1) % n, before = (me + n - 1) % n;
+  long *device = static_cast<long *>(aclshmem_malloc(64)), *host = static_cast<long *>(aclshmemx_malloc(64, HOST_SIDE));
+  CHECK(shmemx_space_of(device) == SHMEMX_SPACE_DEVICE && device == aclshmemx_get_heap_base());
+  CHECK(shmemx_space_of(host) == SHMEMX_SPACE_HOST && host == aclshmemx_get_heap_base(HOST_SIDE));
+  int32_t *word = static_cast<int32_t *>(aclshmemx_calloc(1, 4, DEVICE_SIDE));
+  int64_t mine[8], got[8];
+  for (int i = 0; i < 8; i++) mine[i] = me * 10 + i;
+  int64_t *at = reinterpret_cast<int64_t *>(device);
+  aclshmem_int64_put(at, mine, 8, next);
+  aclshmem_barrier_all();
+  aclshmem_getmem(host, device, 64, me);
+  for (int i = 0; i < 8; i++) CHECK(host[i] == before * 10 + i);
+  CHECK(aclshmem_int64_g(at + 5, next) == me * 10 + 5);
+  aclshmem_barrier_all();
+  aclshmem_int64_put_signal(at, mine + 4, 4, word, 3, ACLSHMEM_SIGNAL_SET, next);
+  aclshmem_signal_wait_until(word, ACLSHMEM_CMP_EQ, 3);
+  int holds = 0;
+  aclshmem_int32_test(word, ACLSHMEM_CMP_GT, 2, &holds);
+  CHECK(holds);
+  aclshmem_int64_get(got, at, 4, me);
+  CHECK(got[0] == before * 10 + 4 && got[3] == before * 10 + 7);
+  void *aligned = aclshmem_align(4096, 8);
+  CHECK(shmemx_space_of(aligned) == SHMEMX_SPACE_DEVICE && reinterpret_cast<uintptr_t>(aligned) % 4096 == 0);
+  aclshmem_free(aligned);
+  aclshmem_free(word);
+  aclshmemx_free(host, HOST_SIDE);
+  aclshmemx_free(device);
+  CHECK(aclshmem_finalize() == 0);
+}
+
 static void run_all() {
   CHECK(aclshmemx_init_status() == ACLSHMEM_STATUS_IS_INITIALIZED);
   test_heap();
@@ -236,12 +268,13 @@ static void set_certificates(const char *folder) {
   CHECK(aclshmemx_set_config_store_tls_key(key.c_str(), (uint32_t)key.size(), "terces", 6, read_backwards) == 0);
 }
 
-/* usage: ascend launcher | uid PE N FILE | address PE N tcp://IP:PORT */
+/* usage: ascend launcher | device | uid PE N FILE | address PE N tcp://IP:PORT */
 int main(int argc, char **argv) {
   std::string way = argc > 1 ? argv[1] : "launcher";
   int pe = argc > 2 ? std::atoi(argv[2]) : 0, n = argc > 3 ? std::atoi(argv[3]) : 1;
   test_refusals();
   if (std::getenv("TLS")) set_certificates(std::getenv("TLS"));
+  if (way == "device") CHECK(shmemx_set_device_heap(MEMORY, "sim") == 0);
   if (way == "uid") {
     aclshmemx_uniqueid_t uid = exchange_id(pe, argv[4]);
     aclshmemx_init_attr_t attributes;
@@ -255,8 +288,12 @@ int main(int argc, char **argv) {
     aclshmemx_init_attr_t attributes = attributes_of(rank ? std::atoi(rank) : 0, size ? std::atoi(size) : 1, "");
     CHECK(aclshmemx_init_attr(ACLSHMEMX_INIT_WITH_MPI, &attributes) == 0);
   }
-  CHECK(way == "launcher" || (aclshmem_my_pe() == pe && aclshmem_n_pes() == n));
-  run_all();
+  CHECK(way == "launcher" || way == "device" || (aclshmem_my_pe() == pe && aclshmem_n_pes() == n));
+  if (way == "device") {
+    test_sides();
+  } else {
+    run_all();
+  }
   std::puts("passed");
   return 0;
 }

@@ -67,6 +67,10 @@ def main():
                                   stderr=subprocess.STDOUT, universal_newlines=True, timeout=60, check=False)
             if done.returncode or done.stdout != "passed\n" * n:
                 sys.exit(f"launcher, {n} PEs: ended with {done.returncode}:\n{done.stdout}")
+        done = subprocess.run([hmcrun, "-n", "2", program, "device"], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True, timeout=60, check=False)
+        if done.returncode or done.stdout != "passed\n" * 2:
+            sys.exit(f"with device heaps: ended with {done.returncode}:\n{done.stdout}")
         run_pes(program, 2, environment, "uid", f"{folder}/uid")
         run_pes(program, 1, environment, "address", "")
         run_pes(program, 2, environment, "address", f"tcp://127.0.0.1:{free_port()}")
