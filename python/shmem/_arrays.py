@@ -27,8 +27,12 @@ def _type_of(dtype):
     return entry
 
 
-def init(heap_size=0):
-    """Joins the job of the launcher (hmcrun, PMIx, torchrun); heap_size in bytes, 0: SHMEM_SYMMETRIC_SIZE."""
+def init(heap_size=0, device_size=0, device=None):
+    """Joins the job of the launcher (hmcrun, PMIx, torchrun); heap_size in bytes, 0: SHMEM_SYMMETRIC_SIZE.
+
+    device_size: bytes of the heap in the memory of a device ("nvidia", "sim:0"), 0: SHMEM_DEVICE_SIZE, which may be none.
+    """
+    lib.shmemx_set_device_heap(device_size, device.encode() if device else None)
     if lib.shmem_init_with_attr(ctypes.byref(Attr(heap_size))) != 0:
         raise RuntimeError("shmem is initialised already")
 
@@ -156,6 +160,44 @@ def array(values, dtype=None):
 def free(symmetric):
     """Gives a symmetric array back. Collective."""
     lib.shmem_free(symmetric.ctypes.data)
+
+
+class DeviceBuffer:
+    """Symmetric memory of each PE's device; `address` goes to kernels and to put and get of pointers. Collective.
+
+    Needs a device heap: init(device_size=...), or SHMEM_DEVICE_SIZE.
+    """
+
+    def __init__(self, size):
+        self.address = lib.shmemx_space_malloc(1, size)
+        self.size = size
+        if not self.address:
+            raise MemoryError(f"the device heap has no room for {size} B")
+
+    def _check(self, size, offset):
+        if offset < 0 or offset + size > self.size:
+            raise ValueError(f"{size} B at {offset} run past the buffer's {self.size} B")
+
+    def put(self, values, pe=None, offset=0):
+        """Copies an array from host memory into this buffer at `pe` (default: this PE), from byte `offset` on."""
+        values, from_ = _address(values, False, "values")
+        self._check(values.nbytes, offset)
+        lib.shmem_putmem(self.address + offset, from_, values.nbytes, lib.shmem_my_pe() if pe is None else pe)
+
+    def get(self, into, pe=None, offset=0):
+        """Copies from this buffer at `pe` (default: this PE), from byte `offset` on, into an array in host memory."""
+        into, to = _address(into, True, "into")
+        self._check(into.nbytes, offset)
+        lib.shmem_getmem(to, self.address + offset, into.nbytes, lib.shmem_my_pe() if pe is None else pe)
+
+    def ptr(self, pe):
+        """The address of `pe`'s buffer for this PE's device, or None where it does not reach it."""
+        return lib.shmem_ptr(self.address, pe)
+
+    def free(self):
+        """Gives it back. Collective."""
+        lib.shmem_free(self.address)
+        self.address = None
 
 
 def tensor(shape, dtype=None):

@@ -101,15 +101,15 @@ def _allocated(pointer, call):
 
 
 def aclshmem_malloc(size):
-    return _allocated(lib.shmem_malloc(size), "aclshmem_malloc")
+    return _allocated(lib.hmc_shmem_side_malloc(size, MemType.DEVICE_SIDE), "aclshmem_malloc")
 
 
 def aclshmem_calloc(nmemb, size):
-    return _allocated(lib.shmem_calloc(nmemb, size), "aclshmem_calloc")
+    return _allocated(lib.hmc_shmem_side_calloc(nmemb, size, MemType.DEVICE_SIDE), "aclshmem_calloc")
 
 
 def aclshmem_align(alignment, size):
-    return _allocated(lib.shmem_align(alignment, size), "aclshmem_align")
+    return _allocated(lib.hmc_shmem_side_align(alignment, size, MemType.DEVICE_SIDE), "aclshmem_align")
 
 
 def aclshmem_free(ptr):
@@ -121,8 +121,8 @@ def aclshmem_ptr(ptr, peer):
 
 
 def aclshmemx_get_heap_base(mem_type=None):
-    del mem_type
-    return lib.hmc_shmem_heap_base() or 0
+    """The first byte of the heap of that side; without a device heap both are the one in host memory."""
+    return lib.hmc_shmem_side_base(MemType.DEVICE_SIDE if mem_type is None else mem_type) or 0
 
 
 def my_pe(team=None):
@@ -251,9 +251,11 @@ def calc_nbytes(shape, dtype):
 
 
 def construct_tensor_from_ptr(ptr, shape, dtype, device_id=0):
-    """A torch tensor over heap memory; it does not own it."""
+    """A torch tensor over memory of the heap in host memory; it does not own it."""
     import torch
     del device_id
+    if lib.shmemx_space_of(ptr) == MemType.DEVICE_SIDE:
+        raise ValueError("torch tensors lie in host memory; this address is one of the device heap")
     buffer = (ctypes.c_char * calc_nbytes(shape, dtype)).from_address(ptr)
     return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
 
@@ -261,7 +263,8 @@ def construct_tensor_from_ptr(ptr, shape, dtype, device_id=0):
 def aclshmem_create_tensor(shape, dtype=None, device_id=0):
     import torch
     dtype = torch.float32 if dtype is None else dtype
-    return construct_tensor_from_ptr(aclshmem_malloc(calc_nbytes(shape, dtype)), shape, dtype, device_id)
+    pointer = _allocated(lib.shmem_malloc(calc_nbytes(shape, dtype)), "aclshmem_create_tensor")
+    return construct_tensor_from_ptr(pointer, shape, dtype, device_id)
 
 
 def aclshmem_free_tensor(tensor):

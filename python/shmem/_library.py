@@ -118,7 +118,13 @@ _CALLS = {
     "aclshmemx_set_log_level": (ctypes.c_int32, [c_int]),
     "aclshmemx_set_extern_logger": (ctypes.c_int32, [LOGGER]),
     "hmc_shmem_init_status": (c_int, []),
-    "hmc_shmem_heap_base": (c_void_p, []),
+    "hmc_shmem_side_malloc": (c_void_p, [c_size, c_int]),
+    "hmc_shmem_side_calloc": (c_void_p, [c_size, c_size, c_int]),
+    "hmc_shmem_side_align": (c_void_p, [c_size, c_size, c_int]),
+    "hmc_shmem_side_base": (c_void_p, [c_int]),
+    "shmemx_set_device_heap": (c_int, [ctypes.c_uint64, ctypes.c_char_p]),
+    "shmemx_space_malloc": (c_void_p, [c_int, c_size]),
+    "shmemx_space_of": (c_int, [c_void_p]),
     "util_get_ffts_config": (ctypes.c_uint64, []),
 }
 

@@ -100,11 +100,41 @@ def ascend():
     shmem.aclshmem_free(block)
 
 
+def devices():
+    me, n = shmem.my_pe(), shmem.pe_count()
+    buffer = shmem.DeviceBuffer(80)
+    mine, got = numpy.arange(8.0) + me, numpy.zeros(8)
+    buffer.put(mine, (me + 1) % n, offset=16)
+    shmem.barrier_all()
+    buffer.get(got, offset=16)
+    assert (got == numpy.arange(8.0) + (me - 1) % n).all()
+    buffer.get(got, (me + 1) % n, offset=16)
+    assert (got == mine).all() and buffer.ptr(me) == buffer.address
+    for wrong in (lambda: buffer.put(mine, offset=17), lambda: buffer.get(got, offset=-8)):
+        try:
+            wrong()
+        except ValueError:
+            continue
+        raise AssertionError("taken")
+    shmem.barrier_all()
+    buffer.free()
+    sides = [shmem.aclshmemx_get_heap_base(side) for side in shmem.MemType]
+    block = shmem.aclshmem_malloc(64)
+    assert sides[0] != sides[1] and block >= sides[1] and shmem.aclshmemx_get_heap_base() == sides[1]
+    shmem.aclshmem_putmem(block, mine.ctypes.data, 64, me)
+    shmem.aclshmem_getmem(got.ctypes.data, block, 64, me)
+    assert (got == mine).all()
+    shmem.aclshmem_free(block)
+
+
 def main():
     assert shmem.set_conf_store_tls(True, "") == 0
     shmem.init(64 << 20)
     natural()
     ascend()
+    shmem.finalize()
+    shmem.init(4 << 20, 2 << 20, "sim")
+    devices()
     shmem.finalize()
     attributes = shmem.InitAttr()
     attributes.local_mem_size = 1 << 20
