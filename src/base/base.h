@@ -40,6 +40,10 @@ hmc_status_t hmci_fail_prefix(hmc_status_t status, const char *format, ...) HMCI
  * keeps a copy of hmc_last_error() in so many bytes, and puts it back by hmci_fail(status, "%s", copy). */
 #define HMCI_ERROR_TEXT 1024
 
+/* The same where it happens often: while it is set, the thread's failures make no text, and the present one stays. Returns
+ * what was set before, to be set again afterwards. */
+bool hmci_fail_silently(bool silently);
+
 /* Makes one line of a text: control characters become spaces, and a UTF-8 character cut off at the end is dropped. */
 void hmci_text_clean(char *text);
 

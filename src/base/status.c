@@ -9,6 +9,7 @@
 #include <string.h>
 
 static _Thread_local char error_text[HMCI_ERROR_TEXT];
+static _Thread_local bool is_silent;
 
 const char *hmc_status_name(hmc_status_t status) {
   switch (status) {
@@ -81,8 +82,17 @@ static void set_text(char *formatted, int written) {
   memcpy(error_text, formatted, strlen(formatted) + 1);
 }
 
+bool hmci_fail_silently(bool silently) {
+  bool before = is_silent;
+  is_silent = silently;
+  return before;
+}
+
 /* The names stand in brackets because the analyzer has macros of the same names (base.h). */
 hmc_status_t(hmci_fail)(hmc_status_t status, const char *format, ...) {
+  if (is_silent) {
+    return status;
+  }
   int saved_errno = errno;
   char formatted[HMCI_ERROR_TEXT];
   va_list arguments;
@@ -95,6 +105,9 @@ hmc_status_t(hmci_fail)(hmc_status_t status, const char *format, ...) {
 }
 
 hmc_status_t(hmci_fail_prefix)(hmc_status_t status, const char *format, ...) {
+  if (is_silent) {
+    return status;
+  }
   int saved_errno = errno;
   char formatted[HMCI_ERROR_TEXT];
   va_list arguments;

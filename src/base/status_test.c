@@ -39,6 +39,18 @@ static void test_errno_stays_and_a_bad_format_gives_no_text(void **state) {
   assert_int_equal(errno, EBADF);
 }
 
+static void test_silent_failures_leave_the_text(void **state) {
+  (void)state;
+  hmci_fail(HMC_ERROR, "mine");
+  assert_false(hmci_fail_silently(true));
+  assert_int_equal(hmci_fail(HMC_TIMEOUT, "other"), HMC_TIMEOUT);
+  assert_int_equal(hmci_fail_prefix(HMC_STALE, "other "), HMC_STALE);
+  assert_string_equal(hmc_last_error(), "mine");
+  assert_true(hmci_fail_silently(false));
+  hmci_fail(HMC_ERROR, "other");
+  assert_string_equal(hmc_last_error(), "other");
+}
+
 static void test_prefix_goes_before(void **state) {
   (void)state;
   hmci_fail(HMC_NOT_FOUND, "nobody listens");
@@ -120,6 +132,7 @@ int main(void) {
       cmocka_unit_test(test_every_code_has_name_and_text),
       cmocka_unit_test(test_text_is_kept_until_the_next_failure),
       cmocka_unit_test(test_errno_stays_and_a_bad_format_gives_no_text),
+      cmocka_unit_test(test_silent_failures_leave_the_text),
       cmocka_unit_test(test_prefix_goes_before),
       cmocka_unit_test(test_text_may_be_built_from_itself),
       cmocka_unit_test(test_text_is_one_line),

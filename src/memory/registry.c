@@ -69,21 +69,13 @@ static hmc_status_t open_kind(hmc_memory_kind_t kind, const hmci_memory_ops_t **
 }
 
 /* Asking around among kinds fails often without anybody's call failing: the thread's error text stays as it was. */
-typedef struct kept_error {
-  char text[HMCI_ERROR_TEXT];
-} kept_error_t;
-
-static void keep_error(kept_error_t *kept) { memcpy(kept->text, hmc_last_error(), strlen(hmc_last_error()) + 1); }
-static void restore_error(const kept_error_t *kept) { hmci_fail(HMC_ERROR, "%s", kept->text); }
-
 static bool try_open(hmc_memory_kind_t kind, const hmci_memory_ops_t **ops, int *devices) {
   if (kinds[kind].ops == NULL) {
     return false;
   }
-  kept_error_t kept;
-  keep_error(&kept);
+  bool was_silent = hmci_fail_silently(true);
   hmc_status_t status = open_kind(kind, ops, devices);
-  restore_error(&kept);
+  hmci_fail_silently(was_silent);
   return status == HMC_SUCCESS;
 }
 
@@ -91,10 +83,9 @@ static bool try_query(const hmci_memory_ops_t *ops, const void *pointer, hmc_mem
   if (ops->query == NULL) {
     return false;
   }
-  kept_error_t kept;
-  keep_error(&kept);
+  bool was_silent = hmci_fail_silently(true);
   hmc_status_t status = ops->query(pointer, info);
-  restore_error(&kept);
+  hmci_fail_silently(was_silent);
   return status == HMC_SUCCESS;
 }
 

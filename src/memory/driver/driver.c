@@ -46,11 +46,21 @@ static hmc_status_t start(hmci_driver_t *driver) {
   return HMC_SUCCESS;
 }
 
+/* Starts the driver and keeps the reason where it fails, also where the caller wants no text; that one's stays. */
+static void start_with_reason(hmci_driver_t *driver) {
+  char before[HMCI_ERROR_TEXT];
+  snprintf(before, sizeof before, "%s", hmc_last_error());
+  bool was_silent = hmci_fail_silently(false);
+  driver->failure = start(driver);
+  if (driver->failure != HMC_SUCCESS) snprintf(driver->reason, sizeof driver->reason, "%.255s", hmc_last_error());
+  hmci_fail(driver->failure, "%s", before);
+  hmci_fail_silently(was_silent);
+}
+
 static void open_once(hmci_driver_t *driver) {
   pthread_mutex_lock(&driver->lock);
   if (atomic_load(&driver->state) == UNOPENED) {
-    driver->failure = start(driver);
-    if (driver->failure != HMC_SUCCESS) snprintf(driver->reason, sizeof driver->reason, "%.255s", hmc_last_error());
+    start_with_reason(driver);
     atomic_store_explicit(&driver->state, driver->failure == HMC_SUCCESS ? WORKS : FAILED,
                           memory_order_release); /* partner: hmci_driver_open */
   }
