@@ -212,7 +212,7 @@ void smem_bm_destroy(smem_bm_t handle) {
   }
   end_object(object, HMCI_SMEM_GIVE_UP_MS);
   pthread_mutex_lock(&hmci_smem_bm_lock);
-  hmci_smem_object_t **at = &hmci_smem_bm_world->objects;
+  _Atomic(hmci_smem_object_t *) *at = &hmci_smem_bm_world->objects;
   while (*at != object) {
     at = &(*at)->next;
   }

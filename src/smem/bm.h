@@ -4,15 +4,20 @@
  * a kind begins at base + most * r. Which members have joined an object is in the store, one key for each; a thread per
  * object watches them.
  *
- * Locking: `hmci_smem_bm_lock` guards the world pointer, its objects and references to it. An object's `lock` guards its
- * members and what is in progress. A far part is counted: who copies holds a reference, so that it is closed only when
- * nobody uses it. Order: the world's, then an object's. */
+ * Locking: `hmci_smem_bm_lock` guards the world pointer and the list of objects. An object's `lock` guards its members and
+ * what is in progress. Order: the world's, then an object's.
+ *
+ * Copies take neither. They find the object, the far part and registered memory by atomic pointers, while they read
+ * (hmci_smem_read_begin); who takes one of these away waits for all who read, and then closes it. A small copy to a member
+ * on this host goes on reading until it is done (bm_plain.c). All others may last: an object counts the calls that use it,
+ * and a far part the operations on it, so that it is closed only when nobody uses it. */
 #ifndef HMCI_SMEM_BM_H
 #define HMCI_SMEM_BM_H
 
 #include "common.h"
 
 #include <smem/host/smem_bm.h>
+#include <stdatomic.h>
 
 #define HMCI_SMEM_MAGIC UINT32_C(0x534d424d)
 
@@ -28,8 +33,10 @@ typedef struct hmci_smem_member {
 
 /* The connection to a member's part. */
 typedef struct hmci_smem_far {
-  unsigned references; /* the object's lock */
+  atomic_uint references;
+  uint32_t rank;
   uint64_t tag;
+  int is_here; /* a member on this host, reached by memory: small copies last no longer than the bytes take */
   hmc_peer_t *peer;
   hmc_remote_t *remote[HMCI_SMEM_KINDS];
 } hmci_smem_far_t;
@@ -38,8 +45,8 @@ typedef struct hmci_smem_far {
  * goes, so that a pointer of the program never loses its page, until another member's part takes the place. */
 typedef struct hmci_smem_place {
   hmci_smem_member_t member;
-  hmci_smem_far_t *far; /* one reference; NULL: not connected */
-  uint64_t lost;        /* the tag of the last one that a copy found gone; 0: none */
+  _Atomic(hmci_smem_far_t *) far; /* one reference; NULL: not connected; changed with the object's lock */
+  uint64_t lost;                  /* the tag of the last one that a copy found gone; 0: none */
   int is_connecting;
   hmc_mapping_t *mapping;  /* of the host part, at its global address; NULL: none */
   hmci_smem_far_t *mapped; /* what the mapping is of: one reference */
@@ -54,9 +61,11 @@ typedef struct hmci_smem_pending {
   hmci_smem_far_t *far;
 } hmci_smem_pending_t;
 
+/* Memory that the program has registered. Changed with the object's lock. */
 typedef struct hmci_smem_user {
   struct hmci_smem_user *next;
   uint64_t address, size;
+  hmc_memory_t memory;
   hmc_region_t *region;
 } hmci_smem_user_t;
 
@@ -70,16 +79,19 @@ typedef struct hmci_smem_world {
   hmc_memory_t device;
   char ip[64];
   uint16_t port;
-  struct hmci_smem_object *objects;
+  _Atomic(struct hmci_smem_object *) objects;
 } hmci_smem_world_t;
 
 typedef struct hmci_smem_object {
   uint32_t magic;
   uint32_t id;
-  struct hmci_smem_object *next;
+  _Atomic(struct hmci_smem_object *) next;
+  atomic_int is_ending; /* no call finds it any more */
+  atomic_uint calls;    /* those that use it, without those that only read */
   hmci_smem_world_t *world;
   hmc_connection_type_t type;
   uint64_t base[HMCI_SMEM_KINDS], most[HMCI_SMEM_KINDS], size[HMCI_SMEM_KINDS]; /* base 0: no such range */
+  int shift[HMCI_SMEM_KINDS];           /* where `most` is a power of two: which; else -1 */
   void *pointer[HMCI_SMEM_KINDS];       /* this member's part; of the host kind at its global address */
   int descriptor;                       /* the host part's memfd */
   hmc_region_t *own[HMCI_SMEM_KINDS];   /* for this side's use, while the object lives */
@@ -103,10 +115,78 @@ extern hmci_smem_world_t *hmci_smem_bm_world; /* NULL: none */
 /* Gives the rank back and frees; the world has no objects any more. */
 void hmci_smem_world_free(hmci_smem_world_t *world);
 
-/* ---- bm.c -------------------------------------------------------------------------------------------------------- */
+/* ---- bm_reading.c ------------------------------------------------------------------------------------------------ */
+
+/* What a copy that was done while reading has found out about its ends: the same holds for others between the same ranges,
+ * as long as `epoch` is the present one. Both ranges begin at offset 0 of a region or part. */
+typedef struct hmci_smem_way {
+  smem_bm_t handle; /* NULL: none */
+  smem_bm_copy_type type;
+  int is_put;
+  uint64_t epoch;
+  uint64_t source, source_size, destination, destination_size;
+  hmc_region_t *region;
+  hmc_remote_t *remote;
+} hmci_smem_way_t;
+
+typedef struct hmci_smem_reader {
+  _Alignas(64) _Atomic uint64_t count; /* odd while the thread reads */
+  hmci_smem_way_t way;                 /* its last one */
+  struct hmci_smem_reader *next;
+  atomic_int is_taken; /* by a thread that lives */
+} hmci_smem_reader_t;
+
+extern _Thread_local hmci_smem_reader_t *hmci_smem_reader; /* the thread's; NULL: it has not read yet */
+extern int hmci_smem_has_barrier;
+hmci_smem_reader_t *hmci_smem_reader_make(void);
+
+/* Between begin and end, what this thread finds by an atomic pointer is not freed. It is short: no waiting for peers of
+ * other hosts or for the store, and no hmci_smem_read_wait. NULL: no memory, and nothing has begun. */
+static inline hmci_smem_reader_t *hmci_smem_read_begin(void) {
+  hmci_smem_reader_t *reader = hmci_smem_reader;
+  if (reader == NULL && (reader = hmci_smem_reader_make()) == NULL) {
+    return NULL;
+  }
+  uint64_t count = atomic_load_explicit(&reader->count, memory_order_relaxed) + 1; /* this thread's own */
+  if (hmci_smem_has_barrier) {
+    atomic_store_explicit(&reader->count, count, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* partner: the barrier of hmci_smem_read_wait */
+  } else {
+    atomic_exchange(&reader->count, count); /* partner: what was taken out before hmci_smem_read_wait */
+  }
+  return reader;
+}
+
+static inline void hmci_smem_read_end(hmci_smem_reader_t *reader) {
+  uint64_t count = atomic_load_explicit(&reader->count, memory_order_relaxed) + 1;
+  atomic_store_explicit(&reader->count, count, memory_order_release); /* partner: hmci_smem_read_wait */
+}
+
+/* Begins a new epoch, and waits until nobody reads any more who may have found what the caller has taken out of reach. */
+void hmci_smem_read_wait(void);
+extern _Atomic uint64_t hmci_smem_read_epoch;
+void hmci_smem_nap(void); /* between two looks at what another thread will soon have done */
+
+/* ---- bm_handle.c ------------------------------------------------------------------------------------------------- */
 
 /* The object of a handle. -2000: this process has no such object; -2008. */
 int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object);
+/* While reading: the object of a handle; NULL: this process has no such object. */
+hmci_smem_object_t *hmci_smem_object_find(smem_bm_t handle);
+/* The same for a call that may last, and destroying it waits for. -2000: no such object; -2008. */
+int32_t hmci_smem_object_hold(smem_bm_t handle, hmci_smem_object_t **object);
+void hmci_smem_object_release(hmci_smem_object_t *object);
+
+/* With the world's lock: is there one of that id? Makes one known. */
+int hmci_smem_object_has(uint32_t id);
+void hmci_smem_object_add(hmci_smem_object_t *object);
+/* Makes an object one that no call finds any more, and waits for those that use it; each ends, by its deadline at the
+ * latest. -2000, also where another thread has; -2008. */
+int32_t hmci_smem_object_end(smem_bm_t handle, hmci_smem_object_t **object);
+/* Then its id is free, and so may be its memory. */
+void hmci_smem_object_remove(hmci_smem_object_t *object);
+smem_bm_t hmci_smem_object_first(void); /* NULL: none */
+void hmci_smem_objects_forget(void);    /* in the child of a fork(), which has none */
 
 /* ---- bm_layout.c ------------------------------------------------------------------------------------------------- */
 
@@ -149,19 +229,36 @@ int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank);
 /* An end of a copy. */
 typedef struct hmci_smem_end {
   enum { HMCI_SMEM_NEAR, HMCI_SMEM_FAR } where;
-  int is_pool, kind; /* kind: HMCI_SMEM_HOST or DEVICE */
-  uint32_t rank;     /* of the pool */
-  uint64_t offset;   /* in the rank's part */
-  void *pointer;     /* near: where the bytes are for this process */
+  int is_pool, kind;     /* kind: HMCI_SMEM_HOST or DEVICE */
+  uint32_t rank;         /* of the pool */
+  uint64_t offset, room; /* in the rank's part, or in `region`; and the bytes of that at most */
+  void *pointer;         /* near: where the bytes are for this process */
+  hmc_region_t *region;  /* near: the own part's, or that of registered memory; NULL: none */
   hmc_memory_t memory;
 } hmci_smem_end_t;
 
-/* Finds out what [address, address + size) is. -2000: it is in nobody's part, or runs past one. */
+/* While reading: finds out what [address, address + size) is. -2000: it is in nobody's part, or runs past one. */
 int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *address, uint64_t size, hmci_smem_end_t *end);
 
-/* A region that holds a near end: the object's own, one of registered user memory, or one registered for the copy
- * (the last parameter, to be closed after it). */
+/* A region that holds a near end: its own, or one registered for the copy (the last parameter, to be closed after it). */
 int32_t hmci_smem_near_region(hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
                               hmc_region_t **region, uint64_t *offset, hmc_region_t **lent);
+
+/* ---- bm_direction.c ---------------------------------------------------------------------------------------------- */
+
+/* While reading: finds both ends of a copy, and whether they are what the direction says. -2000. */
+int32_t hmci_smem_find_ends(const hmci_smem_object_t *object, const void *source, const void *destination,
+                            uint64_t size, smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to);
+
+/* ---- bm_copy.c --------------------------------------------------------------------------------------------------- */
+
+/* Waits for what was started with ASYNC_COPY_FLAG; the first error. */
+int32_t hmci_smem_finish(hmci_smem_object_t *object);
+/* Copies of every kind; bm_plain.c is before them. */
+int32_t hmci_smem_copy(smem_bm_t handle, const void *source, void *destination, uint64_t size, smem_bm_copy_type type,
+                       uint32_t flags);
+int32_t hmci_smem_copy_batch(smem_bm_t handle, const smem_batch_copy_params *params, smem_bm_copy_type type,
+                             uint32_t flags);
+int32_t hmci_smem_copy_fail(smem_bm_t handle); /* one without parameters */
 
 #endif
