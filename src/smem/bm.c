@@ -46,9 +46,8 @@ static void free_object(hmci_smem_object_t *object) {
   for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
     hmc_region_close(object->own[kind]);
   }
-  while (object->users != NULL) {
-    hmci_smem_user_t *user = object->users;
-    object->users = user->next;
+  for (hmci_smem_user_t *user = atomic_load(&object->users), *next; user != NULL; user = next) {
+    next = atomic_load(&user->next);
     hmc_region_close(user->region);
     free(user);
   }
@@ -62,7 +61,6 @@ static void free_object(hmci_smem_object_t *object) {
   pthread_cond_destroy(&object->changed);
   pthread_mutex_destroy(&object->lock);
   free(object->places);
-  object->magic = 0;
   free(object);
 }
 
@@ -119,10 +117,8 @@ static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_s
   if (hmci_smem_bm_world == NULL) {
     return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
   }
-  for (const hmci_smem_object_t *at = hmci_smem_bm_world->objects; at != NULL; at = at->next) {
-    if (at->id == id) {
-      return hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has pool %u already: destroy it first", id);
-    }
+  if (hmci_smem_object_has(id)) {
+    return hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has pool %u already: destroy it first", id);
   }
   int32_t code = check_sizes(option);
   if (code != SM_OK) {
@@ -132,8 +128,7 @@ static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_s
   if (object == NULL) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for pool %u", id);
   }
-  *object = (hmci_smem_object_t){.magic = HMCI_SMEM_MAGIC,
-                                 .id = id,
+  *object = (hmci_smem_object_t){.id = id,
                                  .world = hmci_smem_bm_world,
                                  .type = type_of(option->dataOpType),
                                  .size = {option->localDRAMSize, option->localHBMSize},
@@ -145,8 +140,7 @@ static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_s
     free_object(object);
     return code;
   }
-  object->next = hmci_smem_bm_world->objects;
-  hmci_smem_bm_world->objects = object;
+  hmci_smem_object_add(object);
   *created = object;
   return SM_OK;
 }
@@ -173,51 +167,18 @@ smem_bm_t smem_bm_create(uint32_t id, uint32_t memberSize, smem_bm_data_op_type 
   return smem_bm_create2(id, &option);
 }
 
-int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object) {
-  if (handle == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no pool given: smem_bm_create makes one");
-  }
-  pthread_mutex_lock(&hmci_smem_bm_lock);
-  hmci_smem_object_t *at = hmci_smem_bm_world != NULL ? hmci_smem_bm_world->objects : NULL;
-  int is_there = hmci_smem_bm_world != NULL;
-  while (at != NULL && at != handle) {
-    at = at->next;
-  }
-  pthread_mutex_unlock(&hmci_smem_bm_lock);
-  if (!is_there) {
-    return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
-  }
-  if (at == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "%p is not a pool of this process: give a handle of smem_bm_create that was not destroyed",
-                          handle);
-  }
-  *object = at;
-  return SM_OK;
-}
-
 /* ---- ending one -------------------------------------------------------------------------------------------------- */
-
-static void end_object(hmci_smem_object_t *object, uint64_t timeout_ms) {
-  hmci_smem_leave(object, timeout_ms);
-  (void)smem_bm_wait(object); /* of the others' failures, their own calls have reported */
-  hmci_smem_members_stop(object);
-}
 
 void smem_bm_destroy(smem_bm_t handle) {
   hmci_smem_object_t *object;
-  if (hmci_smem_object_of(handle, &object) != SM_OK) {
+  if (hmci_smem_object_end(handle, &object) != SM_OK) {
     hmci_smem_log(HMCI_SMEM_WARNING, "smem_bm_destroy: %s", smem_get_last_err_msg());
     return;
   }
-  end_object(object, HMCI_SMEM_GIVE_UP_MS);
-  pthread_mutex_lock(&hmci_smem_bm_lock);
-  _Atomic(hmci_smem_object_t *) *at = &hmci_smem_bm_world->objects;
-  while (*at != object) {
-    at = &(*at)->next;
-  }
-  *at = object->next;
-  pthread_mutex_unlock(&hmci_smem_bm_lock);
+  hmci_smem_leave(object, HMCI_SMEM_GIVE_UP_MS);
+  (void)hmci_smem_finish(object); /* of the others' failures, their own calls have reported */
+  hmci_smem_members_stop(object);
+  hmci_smem_object_remove(object);
   free_object(object);
 }
 
@@ -225,12 +186,9 @@ void smem_bm_uninit(uint32_t flags) {
   (void)flags;
   pthread_mutex_lock(&hmci_smem_bm_lock);
   hmci_smem_world_t *ended = hmci_smem_bm_world;
-  hmci_smem_object_t *object = ended != NULL ? ended->objects : NULL;
   pthread_mutex_unlock(&hmci_smem_bm_lock);
-  while (object != NULL) {
-    hmci_smem_object_t *next = object->next;
+  for (smem_bm_t object = hmci_smem_object_first(); object != NULL; object = hmci_smem_object_first()) {
     smem_bm_destroy(object);
-    object = next;
   }
   pthread_mutex_lock(&hmci_smem_bm_lock);
   hmci_smem_bm_world = NULL;

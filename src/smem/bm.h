@@ -19,8 +19,6 @@
 #include <smem/host/smem_bm.h>
 #include <stdatomic.h>
 
-#define HMCI_SMEM_MAGIC UINT32_C(0x534d424d)
-
 enum { HMCI_SMEM_HOST = 0, HMCI_SMEM_DEVICE = 1, HMCI_SMEM_KINDS = 2 };
 
 /* A member's part of an object, as its key in the store says. */
@@ -63,7 +61,7 @@ typedef struct hmci_smem_pending {
 
 /* Memory that the program has registered. Changed with the object's lock. */
 typedef struct hmci_smem_user {
-  struct hmci_smem_user *next;
+  _Atomic(struct hmci_smem_user *) next;
   uint64_t address, size;
   hmc_memory_t memory;
   hmc_region_t *region;
@@ -79,11 +77,9 @@ typedef struct hmci_smem_world {
   hmc_memory_t device;
   char ip[64];
   uint16_t port;
-  _Atomic(struct hmci_smem_object *) objects;
 } hmci_smem_world_t;
 
 typedef struct hmci_smem_object {
-  uint32_t magic;
   uint32_t id;
   _Atomic(struct hmci_smem_object *) next;
   atomic_int is_ending; /* no call finds it any more */
@@ -102,10 +98,9 @@ typedef struct hmci_smem_object {
 
   pthread_mutex_t lock;
   pthread_cond_t changed;
-  int closing;
   hmci_smem_place_t *places; /* world->size of them */
   hmci_smem_pending_t *pending;
-  hmci_smem_user_t *users;
+  _Atomic(hmci_smem_user_t *) users;
 } hmci_smem_object_t;
 
 /* ---- bm_world.c -------------------------------------------------------------------------------------------------- */
@@ -169,8 +164,6 @@ void hmci_smem_nap(void); /* between two looks at what another thread will soon 
 
 /* ---- bm_handle.c ------------------------------------------------------------------------------------------------- */
 
-/* The object of a handle. -2000: this process has no such object; -2008. */
-int32_t hmci_smem_object_of(smem_bm_t handle, hmci_smem_object_t **object);
 /* While reading: the object of a handle; NULL: this process has no such object. */
 hmci_smem_object_t *hmci_smem_object_find(smem_bm_t handle);
 /* The same for a call that may last, and destroying it waits for. -2000: no such object; -2008. */
@@ -216,11 +209,11 @@ int hmci_smem_member_write(const hmci_smem_member_t *member, char text[200]);
 
 /* The connection to a member's part, counted. -2007: it has not joined, has left, or died. */
 int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **far);
-void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far);
+void hmci_smem_far_release(hmci_smem_far_t *far);
 /* Maps the host part of a member of this host, where it has joined: its global address is a pointer then. */
 void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank);
 /* An operation on it failed so that the next one should connect again. */
-void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far);
+void hmci_smem_far_drop(hmci_smem_object_t *object, const hmci_smem_far_t *far);
 /* True where the rank's last part that was found gone has a successor, which the store may not have reported yet. */
 int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank);
 
@@ -241,7 +234,7 @@ typedef struct hmci_smem_end {
 int32_t hmci_smem_find(const hmci_smem_object_t *object, const void *address, uint64_t size, hmci_smem_end_t *end);
 
 /* A region that holds a near end: its own, or one registered for the copy (the last parameter, to be closed after it). */
-int32_t hmci_smem_near_region(hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
+int32_t hmci_smem_near_region(const hmci_smem_object_t *object, const hmci_smem_end_t *end, uint64_t size,
                               hmc_region_t **region, uint64_t *offset, hmc_region_t **lent);
 
 /* ---- bm_direction.c ---------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* Copies of BM: single, batched, in two dimensions, synchronous and not (see bm.h).
+/* Copies of BM: single and batched, synchronous and not (see bm.h).
  *
  * Every copy is one of three: between two ends in this process (a copy of memories), between one here and one of a peer
  * (a put or a get of the engine), or between two peers (through a buffer here). What has been started and is waited for
@@ -14,13 +14,13 @@ enum { BOUNCE = 4 << 20, SPAN_FACTOR = 4 };
 /* ---- what is in progress ----------------------------------------------------------------------------------------- */
 
 /* The code of a finished operation; one on a member that is gone is dropped, so that the next copy looks again. */
-static int32_t judge(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far, hmc_status_t status) {
+static int32_t judge(hmci_smem_object_t *object, const hmci_smem_far_t *far, hmc_status_t status) {
   if (status == HMC_SUCCESS) {
     return SM_OK;
   }
-  int32_t code = hmci_smem_fail_hmc(status, "the copy to or from rank %u of pool %u failed", rank, object->id);
+  int32_t code = hmci_smem_fail_hmc(status, "the copy to or from rank %u of pool %u failed", far->rank, object->id);
   if (code == SM_OBJECT_NOT_EXISTS) {
-    hmci_smem_far_drop(object, rank, far);
+    hmci_smem_far_drop(object, far);
   }
   return code;
 }
@@ -30,17 +30,6 @@ static void add_pending(hmci_smem_pending_t **list, hmci_smem_pending_t *pending
   *list = pending;
 }
 
-/* The rank that a far part stands for. */
-static uint32_t rank_of(hmci_smem_object_t *object, const hmci_smem_far_t *far) {
-  uint32_t rank = 0;
-  pthread_mutex_lock(&object->lock);
-  while (rank < object->world->size - 1 && object->places[rank].far != far) {
-    rank++;
-  }
-  pthread_mutex_unlock(&object->lock);
-  return rank;
-}
-
 /* Waits for each of a list and frees it; the first error in the order in which they were started. */
 static int32_t finish_list(hmci_smem_object_t *object, hmci_smem_pending_t *list) {
   int32_t first = SM_OK;
@@ -48,29 +37,34 @@ static int32_t finish_list(hmci_smem_object_t *object, hmci_smem_pending_t *list
     hmci_smem_pending_t *next = list->next;
     hmc_status_t status = hmc_request_wait(list->request);
     if (status != HMC_SUCCESS) {
-      first = judge(object, rank_of(object, list->far), list->far, status);
+      first = judge(object, list->far, status);
     }
     hmc_request_free(list->request);
     hmc_batch_free(list->batch);
     hmc_region_close(list->region);
-    hmci_smem_far_release(object, list->far);
+    hmci_smem_far_release(list->far);
     free(list);
     list = next;
   }
   return first;
 }
 
-int32_t smem_bm_wait(smem_bm_t handle) {
-  hmci_smem_object_t *object;
-  int32_t code = hmci_smem_object_of(handle, &object);
-  if (code != SM_OK) {
-    return code;
-  }
+int32_t hmci_smem_finish(hmci_smem_object_t *object) {
   pthread_mutex_lock(&object->lock);
   hmci_smem_pending_t *list = object->pending;
   object->pending = NULL;
   pthread_mutex_unlock(&object->lock);
   return finish_list(object, list);
+}
+
+int32_t smem_bm_wait(smem_bm_t handle) {
+  hmci_smem_object_t *object;
+  int32_t code = hmci_smem_object_hold(handle, &object);
+  if (code == SM_OK) {
+    code = hmci_smem_finish(object);
+    hmci_smem_object_release(object);
+  }
+  return code;
 }
 
 /* Hands what was started over to smem_bm_wait. */
@@ -84,70 +78,36 @@ static void leave_pending(hmci_smem_object_t *object, hmci_smem_pending_t *list)
   pthread_mutex_unlock(&object->lock);
 }
 
-/* ---- directions -------------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
-enum { ANY_POOL = 1, HOST_POOL = 2, LOCAL = 4, HOST = 8 };
-
-static const struct {
-  const char *name;
-  int from, to;
-} directions[SMEMB_COPY_BUTT] = {
-    [SMEMB_COPY_L2G] = {"L2G", LOCAL, ANY_POOL},    [SMEMB_COPY_G2L] = {"G2L", ANY_POOL, LOCAL},
-    [SMEMB_COPY_G2H] = {"G2H", ANY_POOL, HOST},     [SMEMB_COPY_H2G] = {"H2G", HOST, ANY_POOL},
-    [SMEMB_COPY_L2GH] = {"L2GH", LOCAL, HOST_POOL}, [SMEMB_COPY_GH2L] = {"GH2L", HOST_POOL, LOCAL},
-    [SMEMB_COPY_GH2H] = {"GH2H", HOST_POOL, HOST},  [SMEMB_COPY_H2GH] = {"H2GH", HOST, HOST_POOL},
-    [SMEMB_COPY_G2G] = {"G2G", ANY_POOL, ANY_POOL}, [SMEMB_COPY_AUTO] = {"AUTO", 0, 0},
-};
-
-static int is_what(const hmci_smem_end_t *end, int wanted) {
-  switch (wanted) {
-  case ANY_POOL: return end->is_pool;
-  case HOST_POOL: return end->is_pool && end->kind == HMCI_SMEM_HOST;
-  case LOCAL: return !end->is_pool && end->kind == HMCI_SMEM_DEVICE;
-  case HOST: return !end->is_pool && end->kind == HMCI_SMEM_HOST;
-  default: return 1;
+/* Begins a call that lasts: the object is held where it succeeds. */
+static int32_t begin_call(smem_bm_t handle, smem_bm_copy_type type, hmci_smem_object_t **object) {
+  int32_t code = hmci_smem_object_hold(handle, object);
+  if (code == SM_OK && ((int)type < 0 || type >= SMEMB_COPY_BUTT)) {
+    hmci_smem_object_release(*object);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "direction %d: one of SMEMB_COPY_L2G to AUTO is needed", (int)type);
   }
+  return code;
 }
 
-static const char *what(const hmci_smem_end_t *end) {
-  static const char *const names[2][2] = {{"host memory of this process", "device memory of this process"},
-                                          {"the pool's host memory", "the pool's device memory"}};
-  return names[end->is_pool ? 1 : 0][end->kind];
-}
-
-static int32_t check_direction(const hmci_smem_end_t *from, const hmci_smem_end_t *to, smem_bm_copy_type type) {
-  if (!from->is_pool && !to->is_pool) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "neither address is in the pool: smem_bm_ptr tells where a member's part begins");
-  }
-  if (!is_what(from, directions[type].from) || !is_what(to, directions[type].to)) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%s from %s to %s: the direction is another (SMEMB_COPY_AUTO finds it)",
-                          directions[type].name, what(from), what(to));
-  }
-  return SM_OK;
-}
-
-static int32_t find_ends(hmci_smem_object_t *object, const void *source, void *destination, uint64_t size,
-                         smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to) {
-  if (source == NULL || destination == NULL || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "a copy of %" PRIu64 " B from %p to %p: two addresses and a size above 0 are needed", size,
-                          source, destination);
-  }
-  int32_t code = hmci_smem_find(object, source, size, from);
+int32_t hmci_smem_copy_fail(smem_bm_t handle) {
+  hmci_smem_object_t *object;
+  int32_t code = begin_call(handle, SMEMB_COPY_AUTO, &object);
   if (code == SM_OK) {
-    code = hmci_smem_find(object, destination, size, to);
+    hmci_smem_object_release(object);
+    code = hmci_smem_fail(SM_INVALID_PARAM, "no parameters: a copy needs them");
   }
-  return code == SM_OK ? check_direction(from, to, type) : code;
+  return code;
 }
 
-static int32_t check_call(smem_bm_t handle, const void *params, smem_bm_copy_type type, hmci_smem_object_t **object) {
-  int32_t code = hmci_smem_object_of(handle, object);
-  if (code == SM_OK && (params == NULL || (int)type < 0 || type >= SMEMB_COPY_BUTT)) {
-    code =
-        hmci_smem_fail(SM_INVALID_PARAM, "%s, direction %d: parameters, and one of SMEMB_COPY_L2G to AUTO, are needed",
-                       params == NULL ? "no parameters" : "parameters", (int)type);
+static int32_t find_ends(const hmci_smem_object_t *object, const void *source, const void *destination, uint64_t size,
+                         smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to) {
+  hmci_smem_reader_t *reader = hmci_smem_read_begin();
+  if (reader == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for what a thread that uses a pool needs");
   }
+  int32_t code = hmci_smem_find_ends(object, source, destination, size, type, from, to);
+  hmci_smem_read_end(reader);
   return code;
 }
 
@@ -184,7 +144,7 @@ static int32_t copy_far(hmci_smem_object_t *object, const hmci_smem_end_t *near,
     status = is_put ? hmc_put_nb(region, offset, remote, end->offset, size, NULL, &pending->request)
                     : hmc_get_nb(region, offset, remote, end->offset, size, NULL, &pending->request);
   }
-  code = judge(object, end->rank, far, status);
+  code = judge(object, far, status);
   if (code == SM_OK && list != NULL) {
     pending->region = lent;
     pending->far = far;
@@ -194,7 +154,7 @@ static int32_t copy_far(hmci_smem_object_t *object, const hmci_smem_end_t *near,
 out:
   free(pending);
   hmc_region_close(lent);
-  hmci_smem_far_release(object, far);
+  hmci_smem_far_release(far);
   return code;
 }
 
@@ -265,17 +225,15 @@ static int32_t copy_one(hmci_smem_object_t *object, const void *source, void *de
   return code;
 }
 
-int32_t smem_bm_copy_plain(smem_bm_t handle, const void *src, void *dest, uint64_t size, smem_bm_copy_type t,
-                           uint32_t flags) {
+int32_t hmci_smem_copy(smem_bm_t handle, const void *source, void *destination, uint64_t size, smem_bm_copy_type type,
+                       uint32_t flags) {
   hmci_smem_object_t *object;
-  int32_t code = check_call(handle, &size, t, &object);
-  return code == SM_OK ? copy_one(object, src, dest, size, t, flags) : code;
-}
-
-int32_t(smem_bm_copy)(smem_bm_t handle, smem_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
-  hmci_smem_object_t *object;
-  int32_t code = check_call(handle, params, t, &object);
-  return code == SM_OK ? copy_one(object, params->src, params->dest, params->dataSize, t, flags) : code;
+  int32_t code = begin_call(handle, type, &object);
+  if (code == SM_OK) {
+    code = copy_one(object, source, destination, size, type, flags);
+    hmci_smem_object_release(object);
+  }
+  return code;
 }
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
@@ -301,7 +259,7 @@ static int32_t start_batch(group_t *group, hmci_smem_far_t *far, hmc_batch_t *ba
                                       : hmc_batch_get_nb(batch, NULL, &pending->request);
   if (status != HMC_SUCCESS) {
     free(pending);
-    return judge(group->object, group->rank, far, status);
+    return judge(group->object, far, status);
   }
   pending->batch = batch;
   pending->far = far;
@@ -315,7 +273,7 @@ static int32_t make_batch(const group_t *group, const hmci_smem_far_t *far, hmc_
                           group->rank, group->kind == HMCI_SMEM_HOST ? "host" : "device", group->object->id);
   }
   hmc_status_t status = hmc_batch_create(group->region, far->remote[group->kind], group->segments, group->count, batch);
-  return judge(group->object, group->rank, far, status);
+  return judge(group->object, far, status);
 }
 
 /* `moves_here`: by this thread, at once, which saves handing it to another one that this one would wait for. */
@@ -332,11 +290,11 @@ static int32_t flush_group(group_t *group, int moves_here) {
     if (code == SM_OK && !moves_here) {
       code = start_batch(group, far, batch);
     } else if (code == SM_OK) {
-      code = judge(object, group->rank, far, group->is_put ? hmc_batch_put(batch) : hmc_batch_get(batch));
+      code = judge(object, far, group->is_put ? hmc_batch_put(batch) : hmc_batch_get(batch));
     }
     if (code != SM_OK || moves_here) {
       hmc_batch_free(batch);
-      hmci_smem_far_release(object, far);
+      hmci_smem_far_release(far);
     }
   }
   group->count = 0;
@@ -359,7 +317,7 @@ static int32_t add_to_group(group_t *group, const hmci_smem_end_t *end, int is_p
   return code;
 }
 
-/* What a batch's ends in this process, outside the pool, have in common: a range that holds them all. */
+/* What a batch's ends in this process without a region have in common: a range that holds them all. */
 typedef struct span {
   uint64_t begin, end, bytes;
   hmc_memory_t memory;
@@ -369,7 +327,7 @@ typedef struct span {
 
 static void widen(span_t *span, const hmci_smem_end_t *end, uint64_t size) {
   uint64_t begin = (uint64_t)(uintptr_t)end->pointer;
-  if (end->where != HMCI_SMEM_NEAR || end->is_pool) {
+  if (end->where != HMCI_SMEM_NEAR || end->region != NULL) {
     return;
   }
   if (span->bytes == 0) {
@@ -395,19 +353,14 @@ static void lend_span(hmci_smem_object_t *object, span_t *span) {
   }
 }
 
-/* The region of a piece's near end: that of the pool's part, of registered memory, or of the span; NULL: it has to be
- * registered by itself. */
-static hmc_region_t *shared_region(hmci_smem_object_t *object, const hmci_smem_end_t *near, uint64_t size,
-                                   const span_t *span, uint64_t *offset) {
-  hmc_region_t *region = NULL, *lent = NULL;
-  if (!near->is_pool && span->region != NULL) {
-    *offset = (uint64_t)(uintptr_t)near->pointer - span->begin;
-    return span->region;
+/* The region of a piece's near end: its own, or that of the span; NULL: it has to be registered by itself. */
+static hmc_region_t *shared_region(const hmci_smem_end_t *near, const span_t *span, uint64_t *offset) {
+  if (near->region != NULL) {
+    *offset = near->offset;
+    return near->region;
   }
-  if (near->is_pool && hmci_smem_near_region(object, near, size, &region, offset, &lent) == SM_OK) {
-    return region;
-  }
-  return NULL;
+  *offset = (uint64_t)(uintptr_t)near->pointer - span->begin;
+  return span->region;
 }
 
 static int32_t copy_piece(group_t *group, const hmci_smem_end_t *from, const hmci_smem_end_t *to, uint64_t size,
@@ -419,7 +372,7 @@ static int32_t copy_piece(group_t *group, const hmci_smem_end_t *from, const hmc
   int is_put = to->where == HMCI_SMEM_FAR;
   const hmci_smem_end_t *near = is_put ? from : to, *end = is_put ? to : from;
   uint64_t offset = 0;
-  hmc_region_t *region = shared_region(object, near, size, span, &offset);
+  hmc_region_t *region = shared_region(near, span, &offset);
   if (region == NULL) {
     return copy_far(object, near, end, size, is_put, &group->list);
   }
@@ -484,13 +437,10 @@ static int has_renewed(hmci_smem_object_t *object, const piece_t *pieces, uint32
   return 0;
 }
 
-int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, smem_bm_copy_type t, uint32_t flags) {
-  hmci_smem_object_t *object;
+static int32_t copy_batch(hmci_smem_object_t *object, const smem_batch_copy_params *params, smem_bm_copy_type type,
+                          uint32_t flags) {
   span_t span = {.bytes = 0};
-  int32_t code = check_call(handle, params, t, &object);
-  if (code != SM_OK) {
-    return code;
-  }
+  int32_t code;
   if (params->batchSize == 0 || params->sources == NULL || params->destinations == NULL || params->dataSizes == NULL) {
     return hmci_smem_fail(
         SM_INVALID_PARAM,
@@ -502,7 +452,7 @@ int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, sme
   if (pieces == NULL || group.segments == NULL) {
     code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a batch of %u pieces", params->batchSize);
   } else {
-    code = find_pieces(object, params, t, pieces, &span);
+    code = find_pieces(object, params, type, pieces, &span);
   }
   if (code == SM_OK) {
     lend_span(object, &span);
@@ -517,50 +467,13 @@ int32_t smem_bm_copy_batch(smem_bm_t handle, smem_batch_copy_params *params, sme
   return code;
 }
 
-/* ---- two dimensions ---------------------------------------------------------------------------------------------- */
-
-int32_t smem_bm_copy_2d_plain(smem_bm_t handle, const void *src, uint64_t spitch, void *dest, uint64_t dpitch,
-                              uint64_t width, uint64_t height, smem_bm_copy_type t, uint32_t flags) {
+int32_t hmci_smem_copy_batch(smem_bm_t handle, const smem_batch_copy_params *params, smem_bm_copy_type type,
+                             uint32_t flags) {
   hmci_smem_object_t *object;
-  int32_t code = check_call(handle, &width, t, &object);
-  if (code != SM_OK) {
-    return code;
-  }
-  if (width == 0 || height == 0 || height > UINT32_MAX || spitch < width || dpitch < width || src == NULL ||
-      dest == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "%" PRIu64 " rows of %" PRIu64 " B, every %" PRIu64 " to every %" PRIu64
-                          " B: pitches of at least the width, and no 0, are needed",
-                          height, width, spitch, dpitch);
-  }
-  if (spitch == width && dpitch == width) {
-    return smem_bm_copy_plain(handle, src, dest, width * height, t, flags);
-  }
-  void **from = calloc(height, sizeof(*from)), **to = calloc(height, sizeof(*to));
-  uint64_t *sizes = calloc(height, sizeof(*sizes));
-  if (from == NULL || to == NULL || sizes == NULL) {
-    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a copy of %" PRIu64 " rows", height);
-  }
-  for (uint64_t row = 0; row < height && code == SM_OK; row++) {
-    from[row] = (char *)(uintptr_t)src + row * spitch;
-    to[row] = (char *)dest + row * dpitch;
-    sizes[row] = width;
-  }
+  int32_t code = begin_call(handle, type, &object);
   if (code == SM_OK) {
-    smem_batch_copy_params params = {
-        .sources = from, .destinations = to, .dataSizes = sizes, .batchSize = (uint32_t)height};
-    code = smem_bm_copy_batch(handle, &params, t, flags);
+    code = copy_batch(object, params, type, flags);
+    hmci_smem_object_release(object);
   }
-  free(from);
-  free(to);
-  free(sizes);
   return code;
-}
-
-int32_t(smem_bm_copy_2d)(smem_bm_t handle, smem_copy_2d_params *params, smem_bm_copy_type t, uint32_t flags) {
-  hmci_smem_object_t *object;
-  int32_t code = check_call(handle, params, t, &object);
-  return code == SM_OK ? smem_bm_copy_2d_plain(handle, params->src, params->spitch, params->dest, params->dpitch,
-                                               params->width, params->height, t, flags)
-                       : code;
 }

@@ -55,20 +55,14 @@ static uint64_t new_tag(const hmci_smem_object_t *object) {
   return ((mixed << 8) ^ ((uint64_t)getpid() << 40) ^ ((uint64_t)object->world->rank << 20) ^ ++count) | 1;
 }
 
-int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
-  hmci_smem_object_t *object;
-  (void)flags;
-  int32_t code = hmci_smem_object_of(handle, &object);
-  if (code != SM_OK) {
-    return code;
-  }
+static int32_t join(hmci_smem_object_t *object) {
   if (object->has_joined) {
     return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already: smem_bm_leave comes first", object->id);
   }
   hmci_smem_member_t member = {
       .tag = new_tag(object), .port = object->world->port, .size = {object->size[0], object->size[1]}};
   memcpy(member.ip, object->world->ip, sizeof(member.ip));
-  code = show(object, member.tag);
+  int32_t code = show(object, member.tag);
   if (code != SM_OK) {
     return code;
   }
@@ -83,6 +77,17 @@ int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
   }
   object->has_joined = 1;
   return SM_OK;
+}
+
+int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
+  hmci_smem_object_t *object;
+  (void)flags;
+  int32_t code = hmci_smem_object_hold(handle, &object);
+  if (code == SM_OK) {
+    code = join(object);
+    hmci_smem_object_release(object);
+  }
+  return code;
 }
 
 int32_t smem_bm_join_gva(smem_bm_t handle, uint32_t flags, void **localGvaAddress) {
@@ -110,13 +115,15 @@ void hmci_smem_leave(hmci_smem_object_t *object, uint64_t timeout_ms) {
 int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags) {
   hmci_smem_object_t *object;
   (void)flags;
-  int32_t code = hmci_smem_object_of(handle, &object);
+  int32_t code = hmci_smem_object_hold(handle, &object);
   if (code != SM_OK) {
     return code;
   }
-  if (!object->has_joined) {
-    return hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: smem_bm_join comes first", object->id);
+  if (object->has_joined) {
+    hmci_smem_leave(object, object->world->control_ms);
+  } else {
+    code = hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: smem_bm_join comes first", object->id);
   }
-  hmci_smem_leave(object, object->world->control_ms);
-  return SM_OK;
+  hmci_smem_object_release(object);
+  return code;
 }

@@ -68,6 +68,9 @@ static void note_other(const char *key, const void *value, size_t size, void *us
   }
 }
 
+/* -1: not a power of two. */
+static int shift_of(uint64_t value) { return (value & (value - 1)) == 0 ? __builtin_ctzll(value) : -1; }
+
 /* Reserves both ranges; where the layout gives no bases, finds some. */
 static int32_t reserve(hmci_smem_object_t *object, layout_t *layout) {
   for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
@@ -90,6 +93,7 @@ static int32_t reserve(hmci_smem_object_t *object, layout_t *layout) {
     }
     layout->base[kind] = object->base[kind] = (uint64_t)(uintptr_t)base;
     object->most[kind] = layout->most[kind];
+    object->shift[kind] = shift_of(layout->most[kind]);
   }
   return SM_OK;
 }

@@ -50,41 +50,40 @@ static void close_far(hmci_smem_far_t *far) {
   free(far);
 }
 
-void hmci_smem_far_release(hmci_smem_object_t *object, hmci_smem_far_t *far) {
-  if (far == NULL) {
-    return;
-  }
-  pthread_mutex_lock(&object->lock);
-  int is_last = --far->references == 0;
-  pthread_mutex_unlock(&object->lock);
-  if (is_last) {
+void hmci_smem_far_release(hmci_smem_far_t *far) {
+  if (far != NULL && atomic_fetch_sub(&far->references, 1) == 1) {
     close_far(far);
   }
 }
 
-/* With the lock held: takes the far part out of its place; the caller releases it without the lock. */
-static hmci_smem_far_t *take_out(hmci_smem_place_t *place) {
-  hmci_smem_far_t *far = place->far;
-  place->far = NULL;
-  return far;
+/* With the lock held: takes the far part out of its place; the caller retires it without the lock. */
+static hmci_smem_far_t *take_out(hmci_smem_place_t *place) { return atomic_exchange(&place->far, NULL); }
+
+/* Gives up the reference that a place had. Who found the far part there has a reference of its own by now, or is done. */
+static void retire(hmci_smem_far_t *far) {
+  if (far != NULL) {
+    hmci_smem_read_wait();
+    hmci_smem_far_release(far);
+  }
 }
 
-void hmci_smem_far_drop(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_far_t *far) {
+void hmci_smem_far_drop(hmci_smem_object_t *object, const hmci_smem_far_t *far) {
+  hmci_smem_place_t *place = &object->places[far->rank];
   hmci_smem_far_t *dropped = NULL;
   pthread_mutex_lock(&object->lock);
-  object->places[rank].lost = far->tag;
-  if (object->places[rank].far == far) {
-    dropped = take_out(&object->places[rank]);
+  place->lost = far->tag;
+  if (atomic_load(&place->far) == far) {
+    dropped = take_out(place);
   }
   pthread_mutex_unlock(&object->lock);
-  hmci_smem_far_release(object, dropped);
+  retire(dropped);
 }
 
 /* With the right to connect, or at the object's end: takes the mapping of a place away. */
-static void unmap(hmci_smem_object_t *object, hmci_smem_place_t *place) {
+static void unmap(hmci_smem_place_t *place) {
   hmc_mapping_close(place->mapping);
   place->mapping = NULL;
-  hmci_smem_far_release(object, place->mapped);
+  hmci_smem_far_release(place->mapped);
   place->mapped = NULL;
 }
 
@@ -96,15 +95,21 @@ static void map(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_membe
   if (far->remote[HMCI_SMEM_HOST] == NULL || member->size[HMCI_SMEM_HOST] > object->most[HMCI_SMEM_HOST]) {
     return;
   }
-  unmap(object, place);
+  unmap(place);
   hmc_status_t status = hmc_remote_map_range(far->remote[HMCI_SMEM_HOST], &options, &place->mapping);
   if (status != HMC_SUCCESS) {
     place->mapping = NULL;
     hmci_smem_log(HMCI_SMEM_DEBUG, "rank %u of pool %u is not mapped: %s", rank, object->id, hmc_last_error());
     return;
   }
-  far->references++; /* nobody else has it yet */
+  atomic_fetch_add(&far->references, 1);
   place->mapped = far;
+}
+
+/* True where small copies are done by this thread, whatever the other process does meanwhile. */
+static int is_by_memory(hmc_peer_t *peer) {
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
+  return hmc_peer_get_info(peer, &info) == HMC_SUCCESS && info.type == HMC_CONNECTION_SHM;
 }
 
 /* Connects to a member and opens its part. */
@@ -115,6 +120,8 @@ static int32_t connect_far(hmci_smem_object_t *object, uint32_t rank, const hmci
   if (far == NULL) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a connection to rank %u", rank);
   }
+  atomic_init(&far->references, 1);
+  far->rank = rank;
   far->tag = member->tag;
   hmc_status_t status = hmc_context_connect(world->context, member->ip, member->port, object->type, 0, &far->peer);
   for (int kind = 0; kind < HMCI_SMEM_KINDS && status == HMC_SUCCESS; kind++) {
@@ -129,18 +136,16 @@ static int32_t connect_far(hmci_smem_object_t *object, uint32_t rank, const hmci
     close_far(far);
     return code;
   }
-  far->references = 1;
+  far->is_here = is_by_memory(far->peer);
   map(object, rank, member, far);
   *made = far;
   return SM_OK;
 }
 
-/* With the lock held: notes what the store says of a rank. Returns a far part to be released. */
+/* With the lock held: notes what the store says of a rank. Returns a far part to be retired. */
 static hmci_smem_far_t *note_member(hmci_smem_place_t *place, const hmci_smem_member_t *member) {
-  hmci_smem_far_t *old = NULL;
-  if (place->far != NULL && place->far->tag != member->tag) {
-    old = take_out(place);
-  }
+  const hmci_smem_far_t *far = atomic_load(&place->far);
+  hmci_smem_far_t *old = far != NULL && far->tag != member->tag ? take_out(place) : NULL;
   place->member = *member;
   return old;
 }
@@ -190,7 +195,22 @@ static int32_t make_far(hmci_smem_object_t *object, uint32_t rank, hmci_smem_mem
   return code;
 }
 
-int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **acquired) {
+/* The far part where there is a connection already, counted; else NULL. */
+static hmci_smem_far_t *find_far(hmci_smem_place_t *place) {
+  hmci_smem_reader_t *reader = hmci_smem_read_begin();
+  if (reader == NULL) {
+    return NULL;
+  }
+  hmci_smem_far_t *far = atomic_load_explicit(&place->far, memory_order_acquire); /* partner: connect_place */
+  if (far != NULL) {
+    atomic_fetch_add_explicit(&far->references, 1, memory_order_relaxed); /* the place has one as well: see retire */
+  }
+  hmci_smem_read_end(reader);
+  return far;
+}
+
+/* Connects, unless another thread does; then waits for it. */
+static int32_t connect_place(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **acquired) {
   int32_t code = SM_OK;
   hmci_smem_far_t *far = NULL;
   pthread_mutex_lock(&object->lock);
@@ -198,7 +218,7 @@ int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_sm
   while (place->is_connecting) {
     pthread_cond_wait(&object->changed, &object->lock); /* a thread that connects ends by the context's deadline */
   }
-  if (place->far == NULL) {
+  if (atomic_load(&place->far) == NULL) {
     hmci_smem_member_t member = place->member;
     place->is_connecting = 1;
     pthread_mutex_unlock(&object->lock);
@@ -206,14 +226,19 @@ int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_sm
     pthread_mutex_lock(&object->lock);
     place->is_connecting = 0;
     pthread_cond_broadcast(&object->changed);
-    place->far = far; /* and where it has left meanwhile, the engine says so */
+    atomic_store(&place->far, far); /* and where it has left meanwhile, the engine says so */
   }
   if (code == SM_OK) {
-    place->far->references++;
-    *acquired = place->far;
+    *acquired = atomic_load(&place->far);
+    atomic_fetch_add(&(*acquired)->references, 1);
   }
   pthread_mutex_unlock(&object->lock);
   return code;
+}
+
+int32_t hmci_smem_far_acquire(hmci_smem_object_t *object, uint32_t rank, hmci_smem_far_t **acquired) {
+  *acquired = find_far(&object->places[rank]);
+  return *acquired != NULL ? SM_OK : connect_place(object, rank, acquired);
 }
 
 int hmci_smem_far_is_renewed(hmci_smem_object_t *object, uint32_t rank) {
@@ -228,7 +253,7 @@ void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank) {
   hmci_smem_far_t *far;
   pthread_mutex_lock(&object->lock);
   hmci_smem_member_t member = object->places[rank].member;
-  int is_connected = object->places[rank].far != NULL;
+  int is_connected = atomic_load(&object->places[rank].far) != NULL;
   pthread_mutex_unlock(&object->lock);
   if (is_connected || rank == object->world->rank ||
       (member.tag == 0 && look_up(object, rank, patience(object), &member) != HMC_SUCCESS) ||
@@ -236,7 +261,7 @@ void hmci_smem_far_map(hmci_smem_object_t *object, uint32_t rank) {
     return;
   }
   if (hmci_smem_far_acquire(object, rank, &far) == SM_OK) {
-    hmci_smem_far_release(object, far);
+    hmci_smem_far_release(far);
   }
 }
 
@@ -263,7 +288,7 @@ static void take_event(hmci_smem_object_t *object, const hmc_store_event_t *even
   pthread_mutex_lock(&object->lock);
   hmci_smem_far_t *old = note_member(&object->places[rank], &member);
   pthread_mutex_unlock(&object->lock);
-  hmci_smem_far_release(object, old);
+  retire(old);
 }
 
 static void *watch_members(void *argument) {
@@ -301,10 +326,10 @@ void hmci_smem_members_stop(hmci_smem_object_t *object) {
   pthread_join(object->watcher, NULL);
   hmc_store_watch_stop(object->watch);
   for (uint32_t rank = 0; rank < object->world->size; rank++) {
-    unmap(object, &object->places[rank]);
+    unmap(&object->places[rank]);
     pthread_mutex_lock(&object->lock);
     hmci_smem_far_t *far = take_out(&object->places[rank]);
     pthread_mutex_unlock(&object->lock);
-    hmci_smem_far_release(object, far);
+    hmci_smem_far_release(far); /* nobody reads the object any more */
   }
 }

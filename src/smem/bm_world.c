@@ -23,6 +23,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static void forget_world(void) {
   pthread_mutex_init(&hmci_smem_bm_lock, NULL);
   hmci_smem_bm_world = NULL;
+  hmci_smem_objects_forget();
 }
 static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_world); }
 
