@@ -25,7 +25,7 @@ LIMITS = {
     "memory/sim": 3,
     "nixl": 2,
     "shmem": 16,
-    "smem": 13,
+    "smem": 10,
     "transport/shm": 5,
     "transport/stream": 6,
     "transport/ucx": 7,
