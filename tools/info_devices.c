@@ -61,24 +61,38 @@ static void show_device(const hmc_memory_properties_t *device) {
   if (!info_visit_adapters(device->pci, show_adapter, NULL)) printf("             adapters: not known\n");
 }
 
-void info_show_devices(void) {
-  static hmc_memory_properties_t devices[DEVICES_MOST];
-  size_t count = find_devices(devices);
-  if (!count) return;
-  printf("\nDevices\n");
-  for (size_t i = 0; i < count; i++) show_device(&devices[i]);
-  if (count < 2) return;
+static void show_link(const char *from, const char *to, hmc_memory_link_t link) {
+  printf("  %-10s %-10s %s\n", from, to, hmc_memory_link_name(link));
+}
+
+/* Devices of two kinds have the host between them, as a rule: one line for all of those. */
+static void show_links(const hmc_memory_properties_t *devices, size_t count) {
+  bool are_apart = false;
   printf("\nLinks (direct: reads and writes the other's memory; else through the host's)\n");
   for (size_t i = 0; i < count; i++) {
     for (size_t j = i + 1; j < count; j++) {
       char from[32], to[32];
       hmc_memory_link_t link;
       if (hmc_memory_get_link(devices[i].memory, devices[j].memory, &link) != HMC_SUCCESS) continue;
+      if (devices[i].memory.kind != devices[j].memory.kind && link == HMC_MEMORY_LINK_SYSTEM) {
+        are_apart = true;
+        continue;
+      }
       tool_format_memory(devices[i].memory, from, sizeof from);
       tool_format_memory(devices[j].memory, to, sizeof to);
-      printf("  %-10s %-10s %s\n", from, to, hmc_memory_link_name(link));
+      show_link(from, to, link);
     }
   }
+  if (are_apart) show_link("others", "", HMC_MEMORY_LINK_SYSTEM);
+}
+
+void info_show_devices(void) {
+  static hmc_memory_properties_t devices[DEVICES_MOST];
+  size_t count = find_devices(devices);
+  if (!count) return;
+  printf("\nDevices\n");
+  for (size_t i = 0; i < count; i++) show_device(&devices[i]);
+  if (count > 1) show_links(devices, count);
 }
 
 /* ---- for programs ------------------------------------------------------------------------------------------------ */

@@ -93,6 +93,18 @@ class Adapters(unittest.TestCase):
         for line in ("adapter near0: switch", "adapter complex0: complex", "adapter node0: node", "adapter far0: system"):
             self.assertIn(f"\n             {line}\n", text)
 
+    def test_names_and_links(self):
+        said, text = json.loads(self.run_info("--json")), self.run_info()
+        names = {device["memory"]: device["name"] for device in said["devices"]}
+        self.assertEqual((names["nvidia:0"], names["amd:1"]), ("NVIDIA look-alike", "AMD look-alike"))
+        links = text[text.index("\nLinks"):].split("\n\n")[0].splitlines()[2:]
+        self.assertIn("  nvidia:0   nvidia:1   direct", links)
+        # Pairs of different kinds are one line for people; programs get each.
+        self.assertEqual([line for line in links if "nvidia" in line and "amd" in line], [])
+        self.assertEqual(links[-1].split(), ["others", "system"])
+        self.assertIn({"from": "nvidia:0", "to": "amd:0", "link": "system"}, said["links"])
+        self.assertLessEqual(max(len(line) for line in text.split("\nSecret")[0].splitlines()), 80)
+
     def test_device_that_hwloc_does_not_show(self):
         device = self.device(machine_with("0007:77:00.0"))
         self.assertEqual((device["adapters"], device["adapters_known"]), ([], False))

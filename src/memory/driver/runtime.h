@@ -40,6 +40,7 @@ static struct {
   const char *(*error_string)(int error);
   int (*last_error)(void);
   int (*device_pci)(char *text, int size, int device);
+  int (*device_name)(char *text, int size, int device); /* NULL: the vendor has no such call */
   int (*memory_info)(size_t *free_bytes, size_t *total_bytes);
   int (*allocate)(void **pointer, size_t size);
   int (*free)(void *pointer);
@@ -135,8 +136,11 @@ static void runtime_pci(int device, char *text, size_t size) {
 static hmc_status_t runtime_describe(int device, hmc_memory_properties_t *properties) {
   void *saved;
   size_t free_bytes, total_bytes;
+  char name[sizeof properties->name] = "";
   hmc_status_t status = runtime_enter(device, &saved);
   if (status != HMC_SUCCESS) return status;
+  if (runtime.device_name && runtime.device_name(name, (int)sizeof name, device) == RUNTIME_DONE && name[0])
+    memcpy(properties->name, name, sizeof name);
   status = runtime_told(runtime.memory_info(&free_bytes, &total_bytes), "asking for free memory");
   if (status == HMC_SUCCESS) {
     properties->free_bytes = free_bytes;

@@ -9,6 +9,7 @@ static const hmci_symbol_t symbols[] = {
     RUNTIME_SYMBOLS("hip"),
     RUNTIME_SYMBOL("hipHostMalloc", host_allocate, HMCI_NEED_HOST),
     RUNTIME_SYMBOL("hipHostFree", host_free, HMCI_NEED_HOST),
+    RUNTIME_SYMBOL("hipDeviceGetName", device_name, HMCI_NEED_PROPERTIES),
     RUNTIME_SYMBOL("hipMemGetAddressRange", range, HMCI_NEED_RANGE),
     RUNTIME_SYMBOL("hipMemGetHandleForAddressRange", range_handle, HMCI_NEED_DMABUF),
     {NULL, 0, 0},

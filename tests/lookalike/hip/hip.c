@@ -15,6 +15,11 @@ LOOKALIKE_API int hipRuntimeGetVersion(int *version) {
   return DONE;
 }
 
+LOOKALIKE_API int hipDeviceGetName(char *name, int length, int device) {
+  if (device < 0 || device >= board_devices()) return told(BOARD_BAD_DEVICE);
+  snprintf(name, (size_t)length, "AMD look-alike");
+  return DONE;
+}
 LOOKALIKE_API int hipHostMalloc(void **pointer, size_t size, unsigned flags) {
   return allocate_host(pointer, size, flags);
 }
