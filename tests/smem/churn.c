@@ -4,7 +4,9 @@
  * success or with a code that says that the other member is gone or the time is up; and what was written and read back
  * in one life of the other member must be the same.
  *
- * usage: smem_churn HMC_STORE SECONDS */
+ * usage: smem_churn HMC_STORE SECONDS [REST]
+ *
+ * REST: members rest that many times as long as they work, so that others get the processors meanwhile. */
 #include "ranks.h"
 
 #include <hmc.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
+#define REST_MOST_S 0.02
 
 enum { MEMBERS = 4, AREA = 256 << 10, HEADER = 4096, BLOCK_MOST = 100000, TIMEOUT_S = 10, END_S = 60 };
 
@@ -31,6 +34,7 @@ static counts_t *counts;
 static volatile sig_atomic_t must_leave;
 static const char *store_program;
 static char journal[128];
+static double rest; /* times the work */
 
 static void leave_soon(int number) {
   (void)number;
@@ -90,6 +94,14 @@ static void work(smem_bm_t pool, uint32_t rank) {
   }
 }
 
+/* After so many seconds of work; a wait for a member that is gone counts as little. */
+static void rest_after(double seconds) {
+  double pause = rest * (seconds < REST_MOST_S ? seconds : REST_MOST_S);
+  if (pause > 0) {
+    sleep_ms(1 + (int)(pause * 1000));
+  }
+}
+
 /* The rank is free a moment after its last owner died; while the store is away it takes longer. */
 static void enter(void) {
   smem_bm_config_t config;
@@ -129,6 +141,7 @@ static int be_member(void) {
     uint32_t rank = (my_rank + 1 + (uint32_t)random_below(MEMBERS - 1)) % MEMBERS;
     work(pool, rank);
     CHECK(now_s() - begin < END_S); /* four copies, each with its deadline */
+    rest_after(now_s() - begin);
   }
   smem_bm_destroy(pool);
   smem_bm_uninit(0);
@@ -202,11 +215,12 @@ static void churn(double seconds) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3) {
-    fprintf(stderr, "usage: smem_churn HMC_STORE SECONDS\n");
+  if (count != 3 && count != 4) {
+    fprintf(stderr, "usage: smem_churn HMC_STORE SECONDS [REST]\n");
     return 2;
   }
   store_program = arguments[1];
+  rest = count == 4 ? strtod(arguments[3], NULL) : 0;
   ranks_set_up();
   ranks_share();
   counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
