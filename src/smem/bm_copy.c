@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BOUNCE = 4 << 20, SPAN_FACTOR = 4 };
+enum { SPAN_FACTOR = 4 };
 
 /* ---- what is in progress ----------------------------------------------------------------------------------------- */
 
@@ -158,30 +158,20 @@ out:
   return code;
 }
 
-/* Between two peers, in pieces, through a buffer here. */
-static int32_t copy_between(hmci_smem_object_t *object, const hmci_smem_end_t *from, const hmci_smem_end_t *to,
-                            uint64_t size) {
-  uint64_t room = size < BOUNCE ? size : BOUNCE;
-  int32_t code = SM_OK;
-  void *buffer = NULL;
-  const hmc_memory_t host = {.kind = HMC_MEMORY_CPU, .device = 0};
-  hmc_status_t status = hmc_memory_allocate(host, room, &buffer);
-  if (status != HMC_SUCCESS) {
-    return hmci_smem_fail_hmc(status, "no buffer for a copy between two members");
-  }
-  const hmci_smem_end_t here = {.where = HMCI_SMEM_NEAR, .pointer = buffer, .memory = host};
-  for (uint64_t done = 0; done < size && code == SM_OK; done += room) {
-    uint64_t piece = size - done < room ? size - done : room;
-    hmci_smem_end_t source = *from, target = *to;
-    source.offset += done;
-    target.offset += done;
-    code = copy_far(object, &here, &source, piece, 0, NULL);
-    if (code == SM_OK) {
-      code = copy_far(object, &here, &target, piece, 1, NULL);
-    }
-  }
-  hmc_memory_free(host, buffer);
-  return code;
+typedef struct between {
+  hmci_smem_object_t *object;
+  const hmci_smem_end_t *from, *to;
+} between_t;
+
+static int32_t move_between(void *user, void *buffer, uint64_t done, uint64_t bytes) {
+  const between_t *between = user;
+  const hmci_smem_end_t here = {
+      .where = HMCI_SMEM_NEAR, .pointer = buffer, .memory = {.kind = HMC_MEMORY_CPU, .device = 0}};
+  hmci_smem_end_t source = *between->from, target = *between->to;
+  source.offset += done;
+  target.offset += done;
+  int32_t code = copy_far(between->object, &here, &source, bytes, 0, NULL);
+  return code == SM_OK ? copy_far(between->object, &here, &target, bytes, 1, NULL) : code;
 }
 
 static int32_t copy_here(const hmci_smem_end_t *from, const hmci_smem_end_t *to, uint64_t size) {
@@ -195,7 +185,8 @@ static int32_t copy_ends(hmci_smem_object_t *object, const hmci_smem_end_t *from
     return copy_here(from, to, size);
   }
   if (from->where == HMCI_SMEM_FAR && to->where == HMCI_SMEM_FAR) {
-    return copy_between(object, from, to, size);
+    between_t between = {.object = object, .from = from, .to = to};
+    return hmci_smem_bounce(size, move_between, &between);
   }
   int is_put = to->where == HMCI_SMEM_FAR;
   return copy_far(object, is_put ? from : to, is_put ? to : from, size, is_put, list);

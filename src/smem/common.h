@@ -56,6 +56,11 @@ int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device);
 /* As pthread_create, with all signals blocked in the new thread: they are the program's. */
 int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
 
+/* A copy of `size` bytes between two peers, in pieces: `move` gets `bytes` of them from the one peer into the buffer, and
+ * puts them to the other one, `done` bytes from the beginning. The first code that is not 0 ends it. */
+typedef int32_t (*hmci_smem_bounce_t)(void *user, void *buffer, uint64_t done, uint64_t bytes);
+int32_t hmci_smem_bounce(uint64_t size, hmci_smem_bounce_t move, void *user);
+
 /* ---- links to the store ------------------------------------------------------------------------------------------ */
 
 typedef enum hmci_smem_serve {

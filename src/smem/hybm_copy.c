@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { BOUNCE = 4 << 20, LOCAL = 1, GLOBAL = 2 };
+enum { LOCAL = 1, GLOBAL = 2 };
 
 /* An end of a copy: here, or in an import. */
 typedef struct end {
@@ -154,27 +154,19 @@ static int32_t copy_far(const hmci_hybm_entity_t *entity, const end_t *near, con
   return code;
 }
 
-/* Between two peers, in pieces, through a buffer here. */
-static int32_t copy_between(const hmci_hybm_entity_t *entity, const end_t *from, const end_t *to, uint64_t size) {
-  const hmc_memory_t host = {.kind = HMC_MEMORY_CPU, .device = 0};
-  uint64_t room = size < BOUNCE ? size : BOUNCE;
-  void *buffer = NULL;
-  int32_t code = judge(hmc_memory_allocate(host, room, &buffer));
-  const end_t here = {.kind = HMCI_HYBM_HOST, .pointer = buffer, .memory = host};
-  for (uint64_t done = 0; done < size && code == SM_OK; done += room) {
-    uint64_t piece = size - done < room ? size - done : room;
-    end_t source = *from, target = *to;
-    source.offset += done;
-    target.offset += done;
-    code = copy_far(entity, &here, &source, piece, 0, NULL);
-    if (code == SM_OK) {
-      code = copy_far(entity, &here, &target, piece, 1, NULL);
-    }
-  }
-  if (buffer != NULL) {
-    hmc_memory_free(host, buffer);
-  }
-  return code;
+typedef struct between {
+  const hmci_hybm_entity_t *entity;
+  const end_t *from, *to;
+} between_t;
+
+static int32_t move_between(void *user, void *buffer, uint64_t done, uint64_t bytes) {
+  const between_t *between = user;
+  const end_t here = {.kind = HMCI_HYBM_HOST, .pointer = buffer, .memory = {.kind = HMC_MEMORY_CPU, .device = 0}};
+  end_t source = *between->from, target = *between->to;
+  source.offset += done;
+  target.offset += done;
+  int32_t code = copy_far(between->entity, &here, &source, bytes, 0, NULL);
+  return code == SM_OK ? copy_far(between->entity, &here, &target, bytes, 1, NULL) : code;
 }
 
 static int32_t copy_one(const hmci_hybm_entity_t *entity, const void *source, void *target, uint64_t size,
@@ -188,7 +180,8 @@ static int32_t copy_one(const hmci_hybm_entity_t *entity, const void *source, vo
     return judge(hmc_memory_copy(to.pointer, to.memory, from.pointer, from.memory, size));
   }
   if (from.import != NULL && to.import != NULL) {
-    return copy_between(entity, &from, &to, size);
+    between_t between = {.entity = entity, .from = &from, .to = &to};
+    return hmci_smem_bounce(size, move_between, &between);
   }
   int is_put = to.import != NULL;
   return copy_far(entity, is_put ? &from : &to, is_put ? &to : &from, size, is_put, list);
