@@ -148,20 +148,23 @@ static int be_member(void) {
 
 /* ---- the picture ------------------------------------------------------------------------------------------------- */
 
+enum { BAR = 14, FULL_RATE = 16000 }; /* so that a line has 79 columns */
+
 static void draw(double seconds, int is_first) {
   static unsigned long long last[WORLD];
   if (!is_first) printf("\033[%dA", WORLD + 2);
-  printf("\033[K%5.1f s   member      here   written  verified  rewritten      gone  blocks/s\n", seconds);
+  printf("\033[K%6.1f s      %-3s %9s %9s %9s %7s %8s\n", seconds, "in", "written", "verified", "rewritten", "gone",
+         "blocks/s");
   for (int i = 0; i < WORLD; i++) {
-    unsigned long long done = board->written[i] + board->verified[i];
-    char bar[41] = "";
-    memset(bar, '#', done - last[i] > 4000 ? 40 : (done - last[i]) / 100);
-    printf("\033[K          %d %-9s  %-4s %9llu %9llu  %9llu %9llu  %8llu %s\n", i,
+    unsigned long long done = board->written[i] + board->verified[i], rate = (done - last[i]) * 4;
+    char bar[BAR + 1] = "";
+    memset(bar, '#', rate > FULL_RATE ? BAR : rate * BAR / FULL_RATE);
+    printf("\033[K%3d  %-7s  %-3s %9llu %9llu %9llu %7llu %8llu %s\n", i,
            i < WRITERS   ? "writer"
            : i < VISITOR ? "reader"
                          : "visitor",
            board->present[i] ? "yes" : "no", board->written[i], board->verified[i], board->torn[i], board->gone[i],
-           (done - last[i]) * 4, bar);
+           rate, bar);
     last[i] = done;
   }
   printf("\033[K          wrong: %llu\n", board->wrong);

@@ -43,6 +43,10 @@ def main():
         status, text = on_terminal(command, environment)
         if status != 0 or not re.search(SAYS, text) or text.count("visitor") < 2 or "\033[" not in text:
             sys.exit(f"on a terminal it ended with {status} and printed:\n{text}")
+        picture = re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", text[: re.search(SAYS, text).start()])
+        widest = max(len(line.rstrip("\r")) for line in picture.split("\n"))
+        if widest > 79:
+            sys.exit(f"a line of the picture has {widest} columns, not 79:\n{text}")
         print(done.stdout, end="")
 
 
