@@ -55,10 +55,37 @@ static hmc_status_t map_shared(int descriptor, size_t size, size_t least, int pr
   return HMC_SUCCESS;
 }
 
+/* Without shared memory the peers of this host are reached in another way; said once. */
+static hmc_status_t say_once(hmc_status_t status) {
+  static _Atomic bool told;
+  if (status != HMC_SUCCESS && !atomic_exchange(&told, true))
+    hmci_log(HMC_LOG_WARNING, "peers on this host are not reached by shm: %s", hmc_last_error());
+  return status;
+}
+
+hmc_status_t hmci_shm_board_probe(void) {
+  int file = memfd_create("hmc-board", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) return say_once(hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno)));
+  close(file);
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor) {
   void *memory;
   hmc_status_t status = make_shared("hmc-board", sizeof **board, F_SEAL_FUTURE_WRITE, &memory, descriptor);
   if (status == HMC_SUCCESS) *board = memory;
+  return status;
+}
+
+hmc_status_t hmci_shm_need_board(shm_transport_t *transport) {
+  hmc_status_t status = HMC_SUCCESS;
+  pthread_mutex_lock(&transport->lock);
+  if (!atomic_load(&transport->board)) {
+    shm_board_t *board;
+    status = say_once(hmci_shm_board_create(&board, &transport->board_descriptor));
+    if (status == HMC_SUCCESS) atomic_store(&transport->board, board);
+  }
+  pthread_mutex_unlock(&transport->lock);
   return status;
 }
 

@@ -29,7 +29,7 @@ static shm_way_t way_of(const hmci_region_view_t *region) {
 /* ---- the owner's side -------------------------------------------------------------------------------------------- */
 
 static void write_key(shm_transport_t *transport, const hmci_region_view_t *region, hmci_blob_t *key) {
-  atomic_store(&transport->board->generation[region->id], region->generation);
+  atomic_store(&atomic_load(&transport->board)->generation[region->id], region->generation);
   key->size = KEY;
   key->data[0] = (uint8_t)way_of(region);
   hmci_store64(key->data + 1, region->ops->host_accessible && !region->leased ? (uint64_t)(uintptr_t)region->base : 0);
@@ -43,6 +43,8 @@ hmc_status_t hmci_shm_region_export(void *block, hmci_region_view_t *region, hmc
 
 hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *region, hmci_blob_t *key) {
   struct stat file = {0};
+  hmc_status_t status = hmci_shm_need_board(transport);
+  if (status != HMC_SUCCESS) return status;
   write_key(transport, region, key);
   bool writable = region->rights & (HMC_REMOTE_WRITE | HMC_REMOTE_ATOMIC); /* else it must not be had for writing */
   bool found = region->descriptor >= 0 && writable && !region->leased && fstat(region->descriptor, &file) == 0;
@@ -56,7 +58,7 @@ hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *regio
 
 void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   shm_connection_t *connection = block;
-  atomic_store(&connection->transport->board->generation[region->id], 0); /* (c) of board.c */
+  atomic_store(&atomic_load(&connection->transport->board)->generation[region->id], 0); /* (c) of board.c */
   if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
 }
 
@@ -72,7 +74,8 @@ bool hmci_shm_region_is_quiet(void *block, hmci_region_view_t *region) {
 /* Its key may be in hands that have not connected yet. */
 void hmci_shm_region_forget(void *state, hmci_region_view_t *region) {
   shm_transport_t *transport = state;
-  atomic_store(&transport->board->generation[region->id], 0);
+  shm_board_t *board = atomic_load(&transport->board);
+  if (board) atomic_store(&board->generation[region->id], 0);
 }
 
 /* ---- the user's side --------------------------------------------------------------------------------------------- */

@@ -40,32 +40,30 @@ static hmc_status_t probe(char *reason, size_t size) {
   return HMC_SUCCESS;
 }
 
-/* Without it the peers of this host are reached in another way; said once. */
-static hmc_status_t make_board(shm_transport_t *transport) {
-  hmc_status_t status = hmci_shm_board_create(&transport->board, &transport->board_descriptor);
-  static _Atomic bool told;
-  if (status != HMC_SUCCESS && !atomic_exchange(&told, true))
-    hmci_log(HMC_LOG_WARNING, "peers on this host are not reached by shm: %s", hmc_last_error());
+/* What takes a descriptor is made with the first connection: a process may have hundreds of contexts, most of them
+ * without peers. */
+static hmc_status_t prepare(shm_transport_t *transport, hmci_role_t role) {
+  hmc_status_t status = hmci_shm_need_board(transport);
+  if (status != HMC_SUCCESS || role != HMCI_ACCEPTED) return status;
+  pthread_mutex_lock(&transport->lock);
+  if (!transport->listens) status = hmci_shm_listen(transport);
+  transport->listens |= status == HMC_SUCCESS;
+  pthread_mutex_unlock(&transport->lock);
   return status;
 }
 
 static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blob_t *offer) {
   shm_transport_t *transport = self;
   transport->host = host;
+  transport->board_descriptor = -1;
   hmci_list_init(&transport->connections);
   hmci_list_init(&transport->visitors);
   read_host_id(offer->data);
-  hmc_status_t status = make_board(transport);
+  hmc_status_t status = hmci_shm_board_probe();
   if (status != HMC_SUCCESS) return status;
   pthread_mutex_init(&transport->lock, NULL);
   hmci_shm_copiers_open(&transport->copiers, host->settings->service_threads);
-  status = hmci_shm_listen(transport);
-  if (status != HMC_SUCCESS) {
-    hmci_shm_copiers_close(&transport->copiers);
-    pthread_mutex_destroy(&transport->lock);
-    hmci_shm_board_destroy(transport->board, transport->board_descriptor);
-    return status;
-  }
+  hmci_shm_name(transport);
   memcpy(offer->data + HOST_ID, transport->name, NAME);
   offer->size = OFFER;
   return HMC_SUCCESS;
@@ -73,9 +71,10 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
 
 static void close_transport(void *self) {
   shm_transport_t *transport = self;
-  hmci_shm_stop_listening(transport);
+  shm_board_t *board = atomic_load(&transport->board);
+  if (transport->listens) hmci_shm_stop_listening(transport);
   hmci_shm_copiers_close(&transport->copiers);
-  hmci_shm_board_destroy(transport->board, transport->board_descriptor);
+  if (board) hmci_shm_board_destroy(board, transport->board_descriptor);
   pthread_mutex_destroy(&transport->lock);
 }
 
@@ -93,6 +92,8 @@ static hmc_status_t reachable(void *self, const hmci_blob_t *offer) {
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
   shm_connection_t *connection = block;
+  hmc_status_t status = prepare(self, role);
+  if (status != HMC_SUCCESS) return status;
   connection->transport = self;
   connection->role = role;
   connection->ask = connection->peer_pidfd = -1;

@@ -80,7 +80,8 @@ typedef struct shm_transport {
   const hmci_host_t *host;
   char name[40]; /* of the abstract socket */
   int board_descriptor;
-  shm_board_t *board;
+  _Atomic(shm_board_t *) board; /* written under lock; NULL until it is needed */
+  bool listens;                 /* lock */
   hmci_watch_t listener;
   pthread_mutex_t lock;
   hmci_list_t connections; /* lock; accepting halves that wait for their sockets, and all others */
@@ -147,6 +148,7 @@ typedef struct shm_remote {
 } shm_remote_t;
 
 /* socket.c */
+void hmci_shm_name(shm_transport_t *transport); /* 128 random bits, which the offer tells */
 hmc_status_t hmci_shm_listen(shm_transport_t *transport);
 void hmci_shm_stop_listening(shm_transport_t *transport);
 hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint64_t token, uint64_t deadline);
@@ -157,6 +159,10 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
 hmc_status_t hmci_shm_need_stream(shm_connection_t *connection);
 
 /* board.c */
+/* Can there be shared memory in this process at all? */
+hmc_status_t hmci_shm_board_probe(void);
+/* The transport's board is there from now on. */
+hmc_status_t hmci_shm_need_board(shm_transport_t *transport);
 hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor);
 void hmci_shm_board_destroy(shm_board_t *board, int descriptor);
 hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board);

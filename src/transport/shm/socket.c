@@ -422,11 +422,14 @@ static bool on_arrival(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
-hmc_status_t hmci_shm_listen(shm_transport_t *transport) {
+void hmci_shm_name(shm_transport_t *transport) {
   uint64_t random[2];
   hmci_random(random, sizeof random);
   snprintf(transport->name, sizeof transport->name, "hmc-%016llx%016llx", (unsigned long long)random[0],
            (unsigned long long)random[1]);
+}
+
+hmc_status_t hmci_shm_listen(shm_transport_t *transport) {
   struct sockaddr_un address;
   socklen_t size = abstract_address(&address, transport->name);
   int socket_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
