@@ -72,17 +72,27 @@ HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_parse(const char *name, hmc
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_connection_type_probe(hmc_connection_type_t type, char *reason, size_t size);
 
+/* Flags of a context. */
+enum {
+  HMC_CONTEXT_SHARE_THREADS = 1 /* its service threads are those of all contexts of this process that have the flag */
+};
+
 /* Options of a context. Zero in a field: the setting of the same name decides. */
 typedef struct hmc_context_options {
   size_t size;         /* sizeof(hmc_context_options_t) */
   const char *name;    /* for logs and texts; copied; NULL: the program's name */
   uint64_t timeout_ms; /* for each call and operation without its own; 0: HMC_TIMEOUT (30 s) */
   const char *secret;  /* that its peers must know, at most 255 bytes; copied; NULL: as at the head of this file */
+  uint64_t flags;      /* HMC_CONTEXT_* */
 } hmc_context_options_t;
 #define HMC_CONTEXT_OPTIONS_INIT HMC_SIZED_INIT(hmc_context_options_t)
 
 /**
  * Creates a context and starts its service threads.
+ *
+ * With HMC_CONTEXT_SHARE_THREADS a process may have hundreds: such a context costs two descriptors instead of six, and
+ * no thread. Those with the same HMC_SPIN share. Their callbacks run one at a time, and a callback of one of them is one
+ * of all: what may not be called in a callback may not be called for any of these contexts then.
  *
  * Ownership: the context is the caller's until hmc_context_destroy. Threads: any. Never blocks.
  *
@@ -90,6 +100,7 @@ typedef struct hmc_context_options {
  * \param context Gets the context.
  * \return HMC_SUCCESS
  * \return HMC_INVALID_CONFIG A setting does not parse, or others can read the file with the secret.
+ * \return HMC_UNSUPPORT A flag or an option that this version of the library does not know.
  * \return HMC_NO_MEMORY No memory, file descriptors or threads are left.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_context_create(const hmc_context_options_t *options, hmc_context_t **context);

@@ -573,7 +573,7 @@ err_loop:
 }
 
 void hmci_loop_destroy(hmci_loop_t *loop) {
-  if (!loop) return;
+  if (!loop || hmci_loop_leave(loop)) return;
   atomic_store_explicit(&loop->stopping, true, memory_order_release); /* partner: run() */
   hmci_loop_wake(loop);
   pthread_join(loop->thread, NULL);

@@ -60,6 +60,10 @@ typedef struct hmci_kept {
 /* Starts the thread. `spin` in nanoseconds. Errors: HMC_NO_MEMORY. */
 hmc_status_t hmci_loop_create(uint64_t spin, const char *name, hmci_loop_t **loop);
 
+/* The same, or one that this function has made with that `spin` and `index`, for another user in this process; each
+ * user destroys it, and the last one ends the thread. A child of fork() gets loops of its own. */
+hmc_status_t hmci_loop_share(uint64_t spin, const char *name, uint32_t index, hmci_loop_t **loop);
+
 /* Ends the thread; all watches must have been removed. Not from the loop's own thread. */
 void hmci_loop_destroy(hmci_loop_t *loop);
 

@@ -1,4 +1,4 @@
-/* What becomes of service loops in a forked child (see loop.h).
+/* All service loops of a process: what becomes of them in a forked child, and which are shared (see loop.h).
  *
  * Lock order: `all_lock` before the loops' tables; fork() happens with all of them held, so that the child finds the
  * tables whole. */
@@ -52,6 +52,45 @@ void hmci_loop_delist(hmci_loop_t *loop) {
   hmci_list_remove(&loop->all);
   pthread_mutex_unlock(&all_lock);
 }
+
+/* ---- sharing ----------------------------------------------------------------------------------------------------- */
+
+/* Counts one more user of a shared loop; `made` becomes one where there is none yet. NULL: there is none. */
+static hmci_loop_t *join(uint64_t spin, uint32_t index, hmci_loop_t *made) {
+  hmci_loop_t *found = made;
+  pthread_mutex_lock(&all_lock);
+  for (hmci_list_t *link = all.next; link != &all; link = link->next) {
+    hmci_loop_t *loop = HMCI_CONTAINER(link, hmci_loop_t, all);
+    if (loop->users && loop->index == index && loop->spin == spin) found = loop;
+  }
+  if (found) {
+    found->users++;
+    found->index = index;
+  }
+  pthread_mutex_unlock(&all_lock);
+  return found;
+}
+
+hmc_status_t hmci_loop_share(uint64_t spin, const char *name, uint32_t index, hmci_loop_t **loop) {
+  hmci_loop_t *made;
+  *loop = join(spin, index, NULL);
+  if (*loop) return HMC_SUCCESS;
+  hmc_status_t status = hmci_loop_create(spin, name, &made);
+  if (status != HMC_SUCCESS) return status;
+  *loop = join(spin, index, made);
+  if (*loop != made) hmci_loop_destroy(made); /* another thread was faster */
+  return HMC_SUCCESS;
+}
+
+bool hmci_loop_leave(hmci_loop_t *loop) {
+  pthread_mutex_lock(&all_lock);
+  bool others = loop->users > 1;
+  if (loop->users) loop->users--; /* at 0 nobody finds it any more */
+  pthread_mutex_unlock(&all_lock);
+  return others;
+}
+
+/* ---- descriptors that no loop watches ---------------------------------------------------------------------------- */
 
 void hmci_loop_keep(hmci_loop_t *loop, hmci_kept_t *kept, int descriptor) {
   kept->descriptor = descriptor;

@@ -16,9 +16,10 @@ typedef struct slot {
 } slot_t;
 
 struct hmci_loop {
-  hmci_list_t all; /* all_lock */
-  int epoll, bulk; /* bulk: the set of those whose calls take long; lies in the other one */
-  int wake, soon;  /* soon: a timer, set while a watch is due */
+  hmci_list_t all;       /* all_lock */
+  uint32_t users, index; /* all_lock; of one that is shared: who has it, and which one it is; else 0 */
+  int epoll, bulk;       /* bulk: the set of those whose calls take long; lies in the other one */
+  int wake, soon;        /* soon: a timer, set while a watch is due */
   uint64_t spin;
   pthread_t thread;
   _Atomic bool stopping;
@@ -55,6 +56,8 @@ uint64_t hmci_loop_run_timers(hmci_loop_t *loop, uint64_t now);
 /* A forked child closes what the loop has, from enlist to delist. */
 void hmci_loop_enlist(hmci_loop_t *loop);
 void hmci_loop_delist(hmci_loop_t *loop);
+/* True where it was shared, and others use it still. */
+bool hmci_loop_leave(hmci_loop_t *loop);
 void hmci_loop_close_descriptors(hmci_loop_t *loop);
 
 #endif

@@ -190,6 +190,8 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   hmc_context_options_t options;
   hmc_status_t status = hmci_sized_read(&options, sizeof options, given, "hmc_context_options_t");
   if (status != HMC_SUCCESS) return status;
+  if (options.flags & ~(uint64_t)HMC_CONTEXT_SHARE_THREADS)
+    return hmci_fail(HMC_UNSUPPORT, "hmc_context_options_t: flags 0x%llx", (unsigned long long)options.flags);
   hmc_context_t *context = hmci_allocate_aligned(sizeof *context);
   if (!context) return hmci_fail(HMC_NO_MEMORY, "no memory for a context");
   hmci_list_init(&context->link);
@@ -206,6 +208,7 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   context->timeout_ms =
       options.timeout_ms ? options.timeout_ms : context->settings.timeout / NANOSECONDS_PER_MILLISECOND;
   if (!context->timeout_ms) context->timeout_ms = 1;
+  context->shares = options.flags & HMC_CONTEXT_SHARE_THREADS;
   status = make_fork_mark(context);
   if (status != HMC_SUCCESS) goto err_secret;
 

@@ -119,6 +119,7 @@ struct hmc_context {
   hmci_host_t host;      /* what transports see: the first service, whose loop does all but move the others' data */
   hmci_host_t *services; /* of the other services */
   uint32_t service_count;
+  bool shares;                   /* the loops are those of all contexts of the process that share */
   _Atomic uint32_t next_service; /* of the next peer; 0: the first */
   hmci_settings_t settings;
   hmci_staging_t staging;

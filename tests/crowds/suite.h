@@ -22,8 +22,11 @@ void descriptors_raise(void);
 #define REGION_TESTS(X)                                                                                                \
   X(a_hundred_thousand_regions)                                                                                        \
   X(closing_under_readers_that_stand_still)
+#define CONTEXT_TESTS(X)                                                                                               \
+  X(hundreds_of_contexts_share_their_threads)                                                                          \
+  X(contexts_that_share_come_and_go)
 #define IDLE_TESTS(X) X(idle_peers_are_small)
-#define ALL_TESTS(X) CONNECT_TESTS(X) REGION_TESTS(X) IDLE_TESTS(X)
+#define ALL_TESTS(X) CONNECT_TESTS(X) REGION_TESTS(X) CONTEXT_TESTS(X) IDLE_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
 ALL_TESTS(DECLARE_TEST)
