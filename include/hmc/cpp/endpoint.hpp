@@ -132,7 +132,9 @@ class Endpoint {
 public:
   hmc_status_t open() {
     hmc_context_t *context = nullptr;
-    hmc_status_t status = hmc_context_create(nullptr, &context);
+    hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+    options.flags = HMC_CONTEXT_SHARE_THREADS; /* a process may have hundreds of endpoints, and none has callbacks */
+    hmc_status_t status = hmc_context_create(&options, &context);
     if (status != HMC_SUCCESS) return status;
     context_.reset(context);
     timeout_ms_ = default_timeout_ms();
