@@ -80,7 +80,11 @@ static void check_heap(void) {
   CHECK(shmemx_space_of(hinted) == SHMEMX_SPACE_DEVICE);
   expect(hinted, true, 8, me, 77);
   shmem_free(hinted);
+  long *full = shmemx_space_malloc(SHMEMX_SPACE_DEVICE, 1 << 21);
+  fill(full, true, 1 << 18, 78);
+  shmem_free(full);
   long *zeroed = shmemx_space_calloc(SHMEMX_SPACE_DEVICE, 1 << 18, 8);
+  CHECK(zeroed == full);
   for (long i = 0; i < 1 << 18; i += 1021) CHECK(load(&zeroed[i]) == 0);
   shmem_free(zeroed);
   shmem_free(second);
@@ -170,6 +174,13 @@ static void check_order(void) {
     shmem_long_wait_until(&heap[0], SHMEM_CMP_EQ, round);
     CHECK(load(&device[0]) == -round);
     shmem_barrier_all();
+    fill(&device[N], true, 1, round);
+    shmem_long_p(&device[1], round, next);
+    shmem_fence();
+    shmem_long_put(&device[1], &device[N], 1, next); /* which goes another way */
+    shmem_barrier_all();
+    expect(&device[1], true, 1, before, round);
+    shmem_barrier_all();
   }
 }
 
@@ -178,6 +189,8 @@ static void check_order(void) {
 static void check_atomics(void) {
   long zero[8] = {0};
   upload(device, zero, sizeof zero);
+  heap[N] = 99;
+  upload(&device[N + 2], &(long){98}, sizeof(long));
   shmem_barrier_all();
   for (int i = 0; i < 10; i++) shmem_long_atomic_add(&device[0], 1 + me, 0);
   long fetched = shmem_long_atomic_fetch_inc(&device[1], 0);
@@ -186,7 +199,10 @@ static void check_atomics(void) {
   shmem_int32_atomic_add((int32_t *)&device[3] + 1, 5, 0);
   long won = shmem_long_atomic_compare_swap(&device[4], 0, 1 + me, 0), late = -1;
   shmem_long_atomic_fetch_add_nbi(&late, &device[5], 1, 0);
+  shmem_long_atomic_fetch_nbi(&device[N], &heap[N], next); /* into device memory */
+  shmem_long_atomic_fetch_nbi(&device[N + 1], &device[N + 2], next);
   shmem_quiet();
+  CHECK(load(&device[N]) == 99 && load(&device[N + 1]) == 98);
   CHECK(won >= 0 && won <= n && late >= 0 && late < n);
   shmem_double_atomic_set((double *)&device[6], 2.25, next);
   shmem_barrier_all();
@@ -207,16 +223,17 @@ static void check_signals(void) {
       bool from_device = kind & 1, to_device = kind & 2;
       uint64_t *word = kind & 4 ? signal_device : signal_heap;
       long *source = (from_device ? device : heap) + N, *dest = to_device ? device : heap;
-      fill(source, from_device, N, salt);
+      long count = round % 2 ? N : 5;
+      fill(source, from_device, count, salt);
       shmem_barrier_all(); /* the next one has looked at what came before */
       uint64_t goal = round * 4 + kind % 4;
       if (kind % 3) {
-        shmem_putmem_signal(dest, source, N * sizeof *dest, word, goal, SHMEM_SIGNAL_SET, next);
+        shmem_putmem_signal(dest, source, (size_t)count * sizeof *dest, word, goal, SHMEM_SIGNAL_SET, next);
       } else {
-        shmem_long_put_signal_nbi(dest, source, N, word, goal, SHMEM_SIGNAL_SET, next);
+        shmem_long_put_signal_nbi(dest, source, (size_t)count, word, goal, SHMEM_SIGNAL_SET, next);
       }
       CHECK(shmem_signal_wait_until(word, SHMEM_CMP_EQ, goal) == goal && shmem_signal_fetch(word) == goal);
-      expect(dest, to_device, N, before, salt);
+      expect(dest, to_device, count, before, salt);
     }
   }
   shmem_barrier_all();
