@@ -1,7 +1,10 @@
-/* One of each: signals, waits, locks, teams and their contexts, every kind of collective, small. For places where code is
- * slow, such as RDMA in the virtual machine; the other programs have the types and sizes. */
+/* One of each: puts and gets, atomics, signals, waits, locks, teams and their contexts, every kind of collective, small. For
+ * places where code is slow; the other programs have the types and sizes.
+ *
+ * usage: together [few]     few: of the teams only that of all PEs, for RDMA in the virtual machine. */
 #include "check.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { COUNT = 3 };
@@ -23,6 +26,30 @@ static void done(const char *what) {
   shmem_barrier_all();
   if (me == 0) printf("%s\n", what);
   fflush(stdout);
+}
+
+/* Sizes on both sides of what queues copy. */
+static void test_operations(void) {
+  static long word;
+  prepare();
+  shmem_long_put(dest, source, 64 * COUNT, next);
+  shmem_quiet();
+  shmem_barrier_all();
+  int before = (me + n - 1) % n;
+  for (int i = 0; i < 64 * COUNT; i++) CHECK(dest[i] == value_of(before, i));
+  memset(dest, 0, sizeof dest);
+  shmem_long_get_nbi(dest, source, COUNT, next);
+  shmem_quiet();
+  for (int i = 0; i < COUNT; i++) CHECK(dest[i] == value_of(next, i));
+  shmem_long_get(dest, source, 64 * COUNT, next);
+  for (int i = 0; i < 64 * COUNT; i++) CHECK(dest[i] == value_of(next, i));
+  shmem_long_atomic_add(&word, 3, 0);
+  CHECK(shmem_long_atomic_fetch_inc(&word, 0) >= 3);
+  shmem_barrier_all();
+  CHECK(shmem_long_atomic_fetch(&word, 0) == 4 * n && shmem_long_g(&source[1], next) == value_of(next, 1));
+  shmem_barrier_all();
+  if (me == 0) CHECK(shmem_long_atomic_compare_swap(&word, 4 * n, 5, 0) == 4 * n && word == 5);
+  done("operations");
 }
 
 static void test_signals(void) {
@@ -132,7 +159,6 @@ static void test_team(shmem_team_t team, const char *what) {
 
 static void test_teams(void) {
   shmem_team_t reverse, even, row, column;
-  test_team(SHMEM_TEAM_WORLD, "collectives of all");
   CHECK(shmem_team_split_strided(SHMEM_TEAM_WORLD, n - 1, -1, n, NULL, 0, &reverse) == 0);
   test_team(reverse, "collectives of a team in reverse");
   shmem_team_destroy(reverse);
@@ -164,15 +190,18 @@ static void test_active_set(void) {
   done("collectives of an active set");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  bool few = argc > 1 && strcmp(argv[1], "few") == 0;
   shmem_init();
   me = shmem_my_pe();
   n = shmem_n_pes();
   next = (me + 1) % n;
+  test_operations();
   test_signals();
   test_waits();
   test_lock();
-  test_teams();
+  test_team(SHMEM_TEAM_WORLD, "collectives of all");
+  if (!few) test_teams();
   test_active_set();
   shmem_finalize();
   return 0;
