@@ -5,7 +5,7 @@
 # HEADERS_ONLY: the module opens the libraries by itself, and is not linked with them.
 # Built of the sources in src/transport/<name>. Where a library that it needs is not installed, the module is left out, and
 # programs say so when they ask for that transport. HMC_<NAME>: AUTO, ON (it is an error to leave it out) or OFF.
-# The sources are also put into a static library hmc_<name>_objects, for unit tests.
+# The sources are also put into a static library hmc_<name>_objects, for unit tests; without those nothing builds it.
 
 find_package(PkgConfig REQUIRED)
 
@@ -38,6 +38,9 @@ function(hmc_add_module name)
   list(FILTER sources EXCLUDE REGEX "_test\\.c$")
   add_library(hmc_${name}_objects STATIC ${sources})
   set_target_properties(hmc_${name}_objects PROPERTIES POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
+  if(NOT HMC_TESTS)
+    set_target_properties(hmc_${name}_objects PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
   target_include_directories(hmc_${name}_objects PUBLIC include)
   get_target_property(headers PkgConfig::${NAME}_NEEDS INTERFACE_INCLUDE_DIRECTORIES)
   if(NOT headers)
