@@ -20,15 +20,12 @@ LIMITS = {
     "base": 3,
     "ctrl": 5,
     "ctrl/etcd": 4,
-    "memory/cuda": 2,
-    "memory/driver": 2,
-    "memory/sim": 3,
     "nixl": 2,
     "shmem": 16,
     "smem": 10,
     "transport/shm": 5,
     "transport/stream": 6,
-    "transport/ucx": 7,
+    "transport/ucx": 5,
 }
 
 OBJECT = re.compile(r"(.*?)/?CMakeFiles/[^/]+\.dir/(.+)\.o")

@@ -7,6 +7,8 @@
 #ifndef HMCI_CUDA_API_H
 #define HMCI_CUDA_API_H
 
+#include "../memory.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -130,10 +132,10 @@ typedef struct cuda_functions {
 
 extern cuda_functions_t hmci_cuda;
 
-/* gather.c: many small copies by one kernel. HMC_UNSUPPORT: it is not to be used for these. */
-#include "../memory.h"
-hmc_status_t hmci_cuda_gather(int device, const hmci_copy_piece_t *pieces, uint32_t count, void *stream);
 /* An error of the driver's as a status with a text. */
 hmc_status_t hmci_cuda_told(int error, const char *call);
+
+/* gather.c: many small copies by one kernel. HMC_UNSUPPORT: it is not to be used for these. */
+hmc_status_t hmci_cuda_gather(int device, const hmci_copy_piece_t *pieces, uint32_t count, void *stream);
 
 #endif

@@ -13,12 +13,8 @@
 
 enum {
   DONE = 0,
-  OUT_OF_MEMORY = 2,
-  NO_DEVICE = 100,
-  INVALID_DEVICE = 101,
   PEER_ALREADY = 704,
   NOT_READY = 600,
-  ALREADY_REGISTERED = 712,
   NOT_SUPPORTED = 801,
 
   NON_BLOCKING = 1, /* CU_STREAM_NON_BLOCKING */
@@ -52,8 +48,6 @@ enum {
   GATHER_MEAN_MOST = 32 << 10,
   MAX_PITCH = 0x7fffffff,
 };
-
-cuda_functions_t hmci_cuda;
 
 #define SLOT(member) offsetof(cuda_functions_t, member)
 static const hmci_symbol_t symbols[] = {
@@ -128,17 +122,6 @@ static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static device_t gpus[HMCI_DRIVER_DEVICES];
 static hmci_driver_ops_t operations;
 
-hmc_status_t hmci_cuda_told(int error, const char *call) {
-  if (error == DONE) return HMC_SUCCESS;
-  const char *text = NULL;
-  if (hmci_cuda.error_string(error, &text) != DONE) text = NULL;
-  hmc_status_t status = error == OUT_OF_MEMORY                         ? HMC_NO_MEMORY
-                        : error == NO_DEVICE || error == NOT_SUPPORTED ? HMC_UNSUPPORT
-                        : error == INVALID_DEVICE                      ? HMC_NOT_FOUND
-                        : error == ALREADY_REGISTERED                  ? HMC_INVALID_CONFIG
-                                                                       : HMC_ERROR;
-  return hmci_fail(status, "nvidia: %s: %s (error %d)", call, text ? text : "unknown", error);
-}
 #define told hmci_cuda_told
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */

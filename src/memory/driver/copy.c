@@ -4,25 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- spare streams and events ------------------------------------------------------------------------------------ */
-
-hmc_status_t hmci_driver_take_stream(hmci_driver_t *driver, int device, void **stream) {
-  hmci_driver_device_t *pool = &driver->device[device];
-  pthread_mutex_lock(&pool->pool_lock);
-  bool spare = pool->stream_count;
-  if (spare) *stream = pool->streams[--pool->stream_count];
-  pthread_mutex_unlock(&pool->pool_lock);
-  return spare ? HMC_SUCCESS : driver->ops->stream_create(stream);
-}
-
-void hmci_driver_give_stream(hmci_driver_t *driver, int device, void *stream) {
-  hmci_driver_device_t *pool = &driver->device[device];
-  pthread_mutex_lock(&pool->pool_lock);
-  bool kept = pool->stream_count < HMCI_DRIVER_SPARE;
-  if (kept) pool->streams[pool->stream_count++] = stream;
-  pthread_mutex_unlock(&pool->pool_lock);
-  if (!kept) driver->ops->stream_destroy(stream);
-}
+/* ---- spare events ----------------------------------------------------------------------------------------------------- */
 
 static hmc_status_t take_event(hmci_driver_t *driver, int device, void **event) {
   hmci_driver_device_t *pool = &driver->device[device];

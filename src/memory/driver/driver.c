@@ -1,4 +1,4 @@
-/* Drivers: opening, devices, allocations, host memory (see driver.h). */
+/* Drivers: opening, devices, spare streams, allocations, host memory (see driver.h). */
 #include "driver_internal.h"
 
 #include <errno.h>
@@ -125,6 +125,26 @@ bool hmci_driver_forget(hmci_driver_t *driver, const void *base, known_type_t on
   *known = *item;
   free(item);
   return true;
+}
+
+/* ---- spare streams ----------------------------------------------------------------------------------------------- */
+
+hmc_status_t hmci_driver_take_stream(hmci_driver_t *driver, int device, void **stream) {
+  hmci_driver_device_t *pool = &driver->device[device];
+  pthread_mutex_lock(&pool->pool_lock);
+  bool spare = pool->stream_count;
+  if (spare) *stream = pool->streams[--pool->stream_count];
+  pthread_mutex_unlock(&pool->pool_lock);
+  return spare ? HMC_SUCCESS : driver->ops->stream_create(stream);
+}
+
+void hmci_driver_give_stream(hmci_driver_t *driver, int device, void *stream) {
+  hmci_driver_device_t *pool = &driver->device[device];
+  pthread_mutex_lock(&pool->pool_lock);
+  bool kept = pool->stream_count < HMCI_DRIVER_SPARE;
+  if (kept) pool->streams[pool->stream_count++] = stream;
+  pthread_mutex_unlock(&pool->pool_lock);
+  if (!kept) driver->ops->stream_destroy(stream);
 }
 
 /* ---- allocations ------------------------------------------------------------------------------------------------- */

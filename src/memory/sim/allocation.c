@@ -1,11 +1,8 @@
-/* An accelerator in software, for laptops and tests.
+/* The software accelerator's memory: allocations, what of them other processes get, and where a copy's bytes are.
  *
  * A device address lies in a reserved range without any access right, so that a load or store by the host faults. The
  * bytes are in a memfd mapped elsewhere in this process; copies translate. A page that belongs to nobody follows each
  * range, so that two allocations never touch.
- *
- * Each device has one copy engine. A copy occupies it for latency + size / bandwidth from the time when the engine is
- * free; asynchronous ones and streams are in stream.c, pinned host memory and properties in device.c.
  *
  * Invariants: live[i] = [device_address, device_address + size) of each allocation, and holds one of its references; a
  * copy holds one while its bytes move, and who gives back the last unmaps.
@@ -101,7 +98,7 @@ hmc_status_t hmci_sim_check_device(int device) {
   return status;
 }
 
-static hmc_status_t sim_open(int *devices) {
+hmc_status_t hmci_sim_open(int *devices) {
   hmc_status_t status = configure_once();
   if (status != HMC_SUCCESS) {
     return status;
@@ -216,7 +213,7 @@ static bool retire(int device, const void *pointer, bool is_import) {
   return allocation != NULL;
 }
 
-static hmc_status_t sim_allocate(int device, size_t size, void **pointer) {
+hmc_status_t hmci_sim_allocate(int device, size_t size, void **pointer) {
   hmc_status_t status = hmci_sim_check_device(device);
   if (status != HMC_SUCCESS) {
     return status;
@@ -247,11 +244,11 @@ err_close:
   return status;
 }
 
-static hmc_status_t sim_free(int device, void *pointer) {
+hmc_status_t hmci_sim_free(int device, void *pointer) {
   return retire(device, pointer, false) ? HMC_SUCCESS : no_such_start(device, pointer);
 }
 
-static hmc_status_t sim_query(const void *pointer, hmc_memory_info_t *info) {
+hmc_status_t hmci_sim_query(const void *pointer, hmc_memory_info_t *info) {
   hmc_status_t status = HMC_NOT_FOUND;
   take_lock();
   const hmci_range_t *range = hmci_ranges_find(&live, pointer);
@@ -367,37 +364,9 @@ hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer) {
   return status;
 }
 
-/* The time of the host's own copying is part of the engine's time, so the bytes move first. */
-static hmc_status_t copy_and_wait(const hmci_sim_transfer_t *transfer) {
-  uint64_t due;
-  hmc_status_t status = hmci_sim_begin(transfer, &due);
-  if (status == HMC_SUCCESS) {
-    status = hmci_sim_move(transfer);
-  }
-  if (status == HMC_SUCCESS) {
-    hmci_sim_engine_wait(due);
-  }
-  return status;
-}
-
-static hmc_status_t sim_copy_from_host(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(&(hmci_sim_transfer_t){
-      .device = device, .destination = destination, .source = source, .size = size, .is_from_host = true});
-}
-
-static hmc_status_t sim_copy_to_host(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(&(hmci_sim_transfer_t){
-      .device = device, .destination = destination, .source = source, .size = size, .is_to_host = true});
-}
-
-static hmc_status_t sim_copy_within(int device, void *destination, const void *source, size_t size) {
-  return copy_and_wait(
-      &(hmci_sim_transfer_t){.device = device, .destination = destination, .source = source, .size = size});
-}
-
 /* ---- other processes --------------------------------------------------------------------------------------------- */
 
-static hmc_status_t sim_export(int device, void *pointer, size_t size, hmci_memory_export_t *exported) {
+hmc_status_t hmci_sim_export(int device, void *pointer, size_t size, hmci_memory_export_t *exported) {
   hmc_status_t status = HMC_SUCCESS;
   int descriptor = -1;
   place_t place;
@@ -449,7 +418,7 @@ static hmc_status_t check_export(const hmci_memory_export_t *exported, size_t si
   return HMC_SUCCESS;
 }
 
-static hmc_status_t sim_import(int device, const hmci_memory_export_t *exported, size_t size, void **pointer) {
+hmc_status_t hmci_sim_import(int device, const hmci_memory_export_t *exported, size_t size, void **pointer) {
   size_t offset = 0;
   void *start;
   hmc_status_t status = hmci_sim_check_device(device);
@@ -465,7 +434,7 @@ static hmc_status_t sim_import(int device, const hmci_memory_export_t *exported,
   return status;
 }
 
-static void sim_release_import(int device, void *pointer, size_t size) {
+void hmci_sim_release_import(int device, void *pointer, size_t size) {
   if (pointer != NULL && !retire(device, pointer, true)) {
     hmci_log(HMC_LOG_WARNING, "sim:%d: release of %p (%zu B), which is not an import of this device", device, pointer,
              size);
@@ -473,7 +442,7 @@ static void sim_release_import(int device, void *pointer, size_t size) {
 }
 
 /* The memfd stands in for a dma-buf: what reads and writes memory by such a descriptor can be tried out with it. */
-static hmc_status_t sim_export_dmabuf(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset) {
+hmc_status_t hmci_sim_export_dmabuf(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset) {
   hmc_status_t status = HMC_SUCCESS;
   place_t place;
   int copy = -1;
@@ -495,38 +464,3 @@ static hmc_status_t sim_export_dmabuf(int device, void *pointer, size_t size, in
   }
   return status;
 }
-
-const hmci_memory_ops_t hmci_memory_sim = {
-    .kind = HMC_MEMORY_SIM,
-    .name = "sim",
-    .host_accessible = false,
-    .exports_foreign = true,
-    .open = sim_open,
-    .allocate = sim_allocate,
-    .free = sim_free,
-    .copy_from_host = sim_copy_from_host,
-    .copy_to_host = sim_copy_to_host,
-    .copy_within = sim_copy_within,
-    .copy_start = hmci_sim_copy_start,
-    .copy_done = hmci_sim_copy_done,
-    .copy_batch_start = hmci_sim_copy_batch_start,
-    .stream_create = hmci_sim_stream_create,
-    .stream_destroy = hmci_sim_stream_destroy,
-    .stream_wait = hmci_sim_stream_wait,
-    .copy_on_stream = hmci_sim_copy_on_stream,
-    .event_record = hmci_sim_event_record,
-    .event_done = hmci_sim_event_done,
-    .host_allocate = hmci_sim_host_allocate,
-    .host_free = hmci_sim_host_free,
-    .pin = hmci_sim_pin,
-    .unpin = hmci_sim_unpin,
-    .allocate_peerable = sim_allocate,
-    .properties = hmci_sim_properties,
-    .reaches = hmci_sim_reaches,
-    .settle = hmci_sim_settle,
-    .query = sim_query,
-    .export_range = sim_export,
-    .import_range = sim_import,
-    .release_import = sim_release_import,
-    .export_dmabuf = sim_export_dmabuf,
-};

@@ -12,6 +12,7 @@ typedef struct hmci_sim_transfer {
   bool is_to_host, is_from_host;
 } hmci_sim_transfer_t;
 
+/* allocation.c */
 hmc_status_t hmci_sim_check_device(int device);
 /* Does an address lie in a live allocation of any device? */
 bool hmci_sim_is_device(const void *pointer);
@@ -19,6 +20,15 @@ bool hmci_sim_is_device(const void *pointer);
 hmc_status_t hmci_sim_begin(const hmci_sim_transfer_t *transfer, uint64_t *due);
 /* Moves the bytes; what was live when the copy began may be gone. */
 hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer);
+
+hmc_status_t hmci_sim_open(int *devices);
+hmc_status_t hmci_sim_allocate(int device, size_t size, void **pointer);
+hmc_status_t hmci_sim_free(int device, void *pointer);
+hmc_status_t hmci_sim_query(const void *pointer, hmc_memory_info_t *info);
+hmc_status_t hmci_sim_export(int device, void *pointer, size_t size, hmci_memory_export_t *exported);
+hmc_status_t hmci_sim_import(int device, const hmci_memory_export_t *exported, size_t size, void **pointer);
+void hmci_sim_release_import(int device, void *pointer, size_t size);
+hmc_status_t hmci_sim_export_dmabuf(int device, void *pointer, size_t size, int *descriptor, uint64_t *offset);
 
 /* stream.c */
 hmc_status_t hmci_sim_copy_start(int device, void *destination, const void *source, size_t size, bool to_host,

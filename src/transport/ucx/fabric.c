@@ -97,7 +97,7 @@ static ucs_status_t open_interface(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t 
                     UCT_IFACE_PARAM_FIELD_FEATURES,
       .open_mode = UCT_IFACE_OPEN_MODE_DEVICE,
       .mode.device = {.tl_name = transport, .dev_name = device->name + strlen(transport) + 1},
-      .err_handler = hmci_ucx_lane_on_error,
+      .err_handler = fabric->on_error,
       .err_handler_arg = fabric,
       .features = UCT_IFACE_FEATURE_PUT | UCT_IFACE_FEATURE_GET,
   };
@@ -283,8 +283,8 @@ void hmci_ucx_fabric_drop(hmci_ucx_fabric_t *fabric, const hmci_ucx_device_t *de
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 void hmci_ucx_fabric_open(hmci_ucx_fabric_t *fabric, const hmci_ucx_library_t *ucx, const hmci_settings_t *settings,
-                          int events) {
-  *fabric = (hmci_ucx_fabric_t){.ucx = ucx, .settings = settings, .events = events};
+                          int events, uct_error_handler_t on_error) {
+  *fabric = (hmci_ucx_fabric_t){.ucx = ucx, .settings = settings, .events = events, .on_error = on_error};
   pthread_mutex_init(&fabric->lock, NULL);
   for (int i = 0; i < HMCI_UCX_BUCKETS; i++) hmci_list_init(&fabric->registrations[i]);
   hmci_list_init(&fabric->lanes);

@@ -36,7 +36,8 @@ typedef struct hmci_ucx_device {
 typedef struct hmci_ucx_fabric {
   const hmci_ucx_library_t *ucx;
   const hmci_settings_t *settings;
-  int events; /* an epoll set that gets the devices' descriptors */
+  int events;                   /* an epoll set that gets the devices' descriptors */
+  uct_error_handler_t on_error; /* an endpoint on one of them has failed; gets the fabric */
 
   pthread_mutex_t lock;
   ucs_async_context_t *async; /* NULL: no device was opened yet */
@@ -51,7 +52,7 @@ typedef struct hmci_ucx_fabric {
 } hmci_ucx_fabric_t;
 
 void hmci_ucx_fabric_open(hmci_ucx_fabric_t *fabric, const hmci_ucx_library_t *ucx, const hmci_settings_t *settings,
-                          int events);
+                          int events, uct_error_handler_t on_error);
 /* All lanes must be closed. */
 void hmci_ucx_fabric_close(hmci_ucx_fabric_t *fabric);
 

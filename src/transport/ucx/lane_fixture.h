@@ -134,7 +134,8 @@ static inline void open_half(half_t *half, hmci_loop_t *loop) {
   half->library = fake_library_with_lanes();
   half->host = (hmci_host_t){.loop = loop, .settings = &half->settings};
   assert_int_equal(hmci_ucx_worker_open(&half->worker, &half->library, NULL, loop, 0, never_busy, NULL), HMC_SUCCESS);
-  hmci_ucx_fabric_open(&half->fabric, &half->library, &half->settings, half->worker.events.descriptor);
+  hmci_ucx_fabric_open(&half->fabric, &half->library, &half->settings, half->worker.events.descriptor,
+                       hmci_ucx_lane_on_error);
   half->worker.fabric = &half->fabric;
   assert_int_equal(hmci_ucx_pipe_open(&half->worker, &half->pipe), HMC_SUCCESS);
   hmci_ucx_pipe_attend(half->pipe);

@@ -178,7 +178,8 @@ static hmc_status_t make_workers(ucx_transport_t *transport) {
   if (status != HMC_SUCCESS) goto err_context;
   status = hmci_ucx_worker_open(&transport->serve, transport->ucx, transport->context, host->loop, spin, NULL, NULL);
   if (status != HMC_SUCCESS) goto err_request;
-  hmci_ucx_fabric_open(&transport->fabric, transport->ucx, host->settings, transport->request.events.descriptor);
+  hmci_ucx_fabric_open(&transport->fabric, transport->ucx, host->settings, transport->request.events.descriptor,
+                       hmci_ucx_lane_on_error);
   transport->request.fabric = &transport->fabric;
   return HMC_SUCCESS;
 
