@@ -16,7 +16,8 @@ enum {
   TAG = 16,
   EXTRA = HEADER + 1 + TAG,
   WHOLE = DATA + EXTRA,
-  AT_ONCE = 4, /* records per call: enough to keep calls few, and few enough that the other end soon has work */
+  FIRST = 4, /* records of a call, at first: so few that the other end soon has work, */
+  MOST = 16, /* and of those that follow: so many that calls are few, and the cache still has them */
   TYPE = 0x17,
 };
 
@@ -35,7 +36,7 @@ struct hmci_records {
   direction_t out, in;
   size_t plain; /* bytes at in.begin that are opened, before whatever is still sealed */
   size_t gap;   /* bytes between those and what is still sealed: a tag */
-  bool bulk;    /* much comes at a time */
+  size_t bulk;  /* records that a call has room for: the more, the more comes at a time */
   bool drained; /* the last call took all that the socket had */
 };
 
@@ -193,11 +194,11 @@ int hmci_records_flush(hmci_records_t *records) {
   return 0;
 }
 
-/* Seals as many records as one call takes. The bytes taken, or -1. */
-static ssize_t seal_some(hmci_records_t *records, walk_t *walk) {
+/* Seals what one call takes, at most so many records. The bytes taken, or -1. */
+static ssize_t seal_some(hmci_records_t *records, walk_t *walk, size_t count) {
   direction_t *out = &records->out;
   size_t left = walk_left(walk), taken = 0;
-  size_t most = left < AT_ONCE * (size_t)DATA ? left : AT_ONCE * (size_t)DATA;
+  size_t most = left < count * DATA ? left : count * DATA;
   if (!make_room(out, most + (most / DATA + 1) * EXTRA)) {
     errno = ENOMEM;
     return -1;
@@ -218,6 +219,7 @@ static ssize_t seal_some(hmci_records_t *records, walk_t *walk) {
 ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, int count) {
   walk_t walk = {parts, count, 0};
   ssize_t taken = 0, some;
+  size_t at_once = FIRST;
   if (records->broken) {
     errno = EPIPE;
     return -1;
@@ -228,8 +230,9 @@ ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, in
     return -1;
   }
   do {
-    some = seal_some(records, &walk);
+    some = seal_some(records, &walk, at_once);
     if (some > 0) taken += some;
+    if (at_once < MOST) at_once *= 2;
   } while (some > 0 && hmci_records_flush(records) == 0 && walk_left(&walk));
   int error = errno;
   hmci_openssl_release();
@@ -273,7 +276,7 @@ static int open_next(hmci_records_t *records) {
 /* Reads what the socket has, as far as there is room. Bytes, 0 at the end, -1. */
 static ssize_t fill(hmci_records_t *records) {
   direction_t *in = &records->in;
-  size_t used = in->end - in->begin, wanted = records->bulk ? AT_ONCE * (size_t)WHOLE : WHOLE;
+  size_t used = in->end - in->begin, wanted = (records->bulk ? records->bulk : 1) * WHOLE;
   if (!make_room(in, wanted > used ? wanted - used : WHOLE)) {
     errno = ENOMEM;
     return -1;
@@ -284,7 +287,11 @@ static ssize_t fill(hmci_records_t *records) {
   } while (got < 0 && errno == EINTR);
   if (got > 0) {
     records->drained = (size_t)got < in->room - in->end;
-    records->bulk = !records->drained || (records->bulk && got > WHOLE);
+    if (!records->drained) {
+      records->bulk = records->bulk < FIRST ? FIRST : records->bulk < MOST ? 2 * records->bulk : MOST;
+    } else if (got <= WHOLE) {
+      records->bulk = 1;
+    }
     in->end += (size_t)got;
   }
   return got;
