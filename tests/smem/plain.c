@@ -53,7 +53,8 @@ static int32_t copy_somehow(copier_t *copier, char *buffer) {
     return copy(copier->pool, copier->own, copier->other, SIZE, 0);
   }
   if (copier->number == 1) {
-    void *from[2] = {copier->other, copier->other + SIZE}, *to[2] = {copier->own + SIZE, copier->own + 3 * SIZE};
+    void *from[2] = {copier->other + 6 * SIZE, copier->other + 7 * SIZE};
+    void *to[2] = {copier->own + SIZE, copier->own + 3 * SIZE};
     uint64_t sizes[2] = {SIZE / 2, SIZE / 4};
     smem_batch_copy_params params = {.sources = from, .destinations = to, .dataSizes = sizes, .batchSize = 2};
     return smem_bm_copy_batch(copier->pool, &params, SMEMB_COPY_AUTO, 0);
