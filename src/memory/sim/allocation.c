@@ -343,6 +343,21 @@ static void hold(const place_t *place) {
   }
 }
 
+/* As with hardware, an aligned word is one access, and what was written before it is seen with it: programs look at words
+ * of a device while others write them. The other side of the copy is this process's own, or a word in the same way. */
+static void move_bytes(void *to, const void *from, size_t size) {
+  bool is_aligned = size && ((uintptr_t)to | (uintptr_t)from) % size == 0;
+  if (size == 8 && is_aligned) {
+    __atomic_store_n((uint64_t *)to, __atomic_load_n((const uint64_t *)from, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+  } else if (size == 4 && is_aligned) {
+    __atomic_store_n((uint32_t *)to, __atomic_load_n((const uint32_t *)from, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+  } else if (size == 2 && is_aligned) {
+    __atomic_store_n((uint16_t *)to, __atomic_load_n((const uint16_t *)from, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+  } else {
+    memmove(to, from, size);
+  }
+}
+
 /* Translates again: what was live in hmci_sim_begin may have been freed since. */
 hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer) {
   if (transfer->size == 0) {
@@ -357,7 +372,7 @@ hmc_status_t hmci_sim_move(const hmci_sim_transfer_t *transfer) {
   }
   drop_lock();
   if (status == HMC_SUCCESS) {
-    memmove(to.bytes, from.bytes, transfer->size);
+    move_bytes(to.bytes, from.bytes, transfer->size);
     give_back(to.allocation);
     give_back(from.allocation);
   }
