@@ -44,8 +44,7 @@ uint64_t hmci_sim_engine_book(int device, size_t size) {
   return due;
 }
 
-uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size) {
-  uint64_t now = hmci_now();
+uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size, uint64_t now) {
   double left = now < due ? (double)(due - now) / (double)NS_PER_S * (double)atomic_load(&bandwidth) : 0;
   if (now < due && (left <= 0 || left >= (double)size)) return 0;
   return size - (uint64_t)left;

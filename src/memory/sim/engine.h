@@ -16,8 +16,8 @@ void hmci_sim_engine_configure(uint64_t bandwidth, uint64_t latency);
  * Returns when the copy is over on the clock of hmci_now(); 0 where nothing throttles. */
 uint64_t hmci_sim_engine_book(int device, size_t size);
 
-/* How many bytes of what was booked with `size`, and is over at `due`, have had their time. */
-uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size);
+/* How many bytes of what was booked with `size`, and is over at `due`, have had their time at `now`. */
+uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size, uint64_t now);
 
 /* Returns when `due` has passed: sleeps, and spins for the short rest. */
 void hmci_sim_engine_wait(uint64_t due);

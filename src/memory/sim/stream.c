@@ -71,8 +71,9 @@ static hmc_status_t move_until(job_t *job, uint64_t limit) {
 
 /* Moves what is due. HMC_IN_PROGRESS: there is more; that something failed is said at the end. */
 static hmc_status_t move_due(job_t *job) {
-  if (job->due <= hmci_now()) return move_until(job, job->bytes);
-  move_until(job, hmci_sim_engine_moved(job->due, job->bytes));
+  uint64_t now = hmci_now(); /* once: what is said and what is moved must agree */
+  if (job->due <= now) return move_until(job, job->bytes);
+  move_until(job, hmci_sim_engine_moved(job->due, job->bytes, now));
   return HMC_IN_PROGRESS;
 }
 
