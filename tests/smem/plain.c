@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define PART (UINT64_C(2) << 20)
+#define PART (UINT64_C(8) << 20)
 
-enum { SIZE = 4096, COPIERS = 3, POOLS = 15, LIVES = 40, PIECES = 300 };
+enum { SIZE = 4096, COPIERS = 4, POOLS = 15, LIVES = 40, PIECES = 300 };
 
 static void begin(void) {
   smem_bm_config_t config;
@@ -58,6 +58,9 @@ static int32_t copy_somehow(copier_t *copier, char *buffer) {
     uint64_t sizes[2] = {SIZE / 2, SIZE / 4};
     smem_batch_copy_params params = {.sources = from, .destinations = to, .dataSizes = sizes, .batchSize = 2};
     return smem_bm_copy_batch(copier->pool, &params, SMEMB_COPY_AUTO, 0);
+  }
+  if (copier->number == 2) { /* too large to be done while reading */
+    return copy(copier->pool, copier->own + PART / 2, copier->other + PART / 2, PART / 2, 0);
   }
   int32_t code = smem_bm_register_user_mem(copier->pool, (uint64_t)(uintptr_t)buffer, SIZE);
   code = code == 0 ? copy(copier->pool, buffer, copier->other + 4 * SIZE, SIZE, 0) : code;
