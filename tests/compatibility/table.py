@@ -56,8 +56,12 @@ def uses(path, name, is_test):
 
 
 def rows_of(document):
-    rows = {}
+    rows, is_ours = {}, False
     for line in document.read_text(encoding="utf-8").splitlines():
+        if not is_ours:  # other tables have another head
+            is_ours = line.startswith("| name |")
+            continue
+        is_ours = bool(line)
         match = ROW.match(line)
         if match:
             rows.setdefault(match.group(1), []).append(match.groups()[1:])
