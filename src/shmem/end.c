@@ -3,21 +3,8 @@
 #include "state.h"
 
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-void hmci_die(const char *format, ...) {
-  char text[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(text, sizeof text, format, arguments);
-  va_end(arguments);
-  fflush(stdout);
-  fprintf(stderr, "shmem: PE %d: %s\n", hmci_pe.me, text);
-  shmem_global_exit(1);
-}
 
 /* Those of this host learn it from their control blocks when they wait, those of other hosts from the launcher. */
 static void tell_locals(int status) {

@@ -21,8 +21,6 @@
 #define ALIGNMENT (1ull << 30) /* of each PE's own view of its part: the same at all, so that alignments agree */
 #define GRAIN (2ull << 20)     /* of what lies in a part */
 
-hmci_pe_t hmci_pe = {.far_lock = PTHREAD_MUTEX_INITIALIZER};
-
 static hmci_boot_t boot;
 static uint64_t wanted_heap; /* by attributes; 0: the environment decides */
 
@@ -39,47 +37,16 @@ static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / 
 
 /* ---- settings ---------------------------------------------------------------------------------------------------------- */
 
-static const char *setting(const char *name, const char *old_name) {
-  const char *value = getenv(name);
-  return value ? value : old_name ? getenv(old_name) : NULL;
-}
-
-static bool is_on(const char *name, const char *old_name) {
-  const char *value = setting(name, old_name);
-  return value && *value && strcmp(value, "0") != 0;
-}
-
-bool hmci_wants_checks(void) { return is_on("SHMEM_DEBUG", "SMA_DEBUG") || is_on("HMC_SHMEM_CHECK", NULL); }
-
-/* "64M", "1.5G", "1024"; suffixes K, M, G, T as powers of 1024. */
-size_t hmci_size_setting(const char *name, const char *old_name, size_t normal) {
-  const char *text = setting(name, old_name);
-  if (!text || !*text) return normal;
-  char *end;
-  double value = strtod(text, &end);
-  static const char suffixes[] = "KMGT";
-  const char *suffix = *end ? strchr(suffixes, *end & ~0x20) : NULL;
-  if (suffix) {
-    for (const char *at = suffixes; at <= suffix; at++) value *= 1024;
-    end++;
-  }
-  if (*end == 'B' || *end == 'b') end++;
-  bool is_none = normal == 0 && value == 0 && end > text;
-  if (*end || (value < 1 && !is_none) || value > 1e15)
-    hmci_die("%s=%s is not a size: give bytes, or a number with K, M, G or T behind", name, text);
-  return (size_t)value;
-}
-
 static size_t size_of_heap(void) {
   return wanted_heap ? wanted_heap : hmci_size_setting("SHMEM_SYMMETRIC_SIZE", "SMA_SYMMETRIC_SIZE", DEFAULT_HEAP);
 }
 
 static void print_info(void) {
   if (hmci_pe.me != 0) return;
-  if (is_on("SHMEM_VERSION", "SMA_VERSION")) {
+  if (hmci_is_on("SHMEM_VERSION", "SMA_VERSION")) {
     fprintf(stderr, "%s, OpenSHMEM %d.%d\n", SHMEM_VENDOR_STRING, SHMEM_MAJOR_VERSION, SHMEM_MINOR_VERSION);
   }
-  if (is_on("SHMEM_INFO", "SMA_INFO")) {
+  if (hmci_is_on("SHMEM_INFO", "SMA_INFO")) {
     fprintf(stderr,
             "SHMEM_VERSION         print the version at start-up\n"
             "SHMEM_INFO            print this list\n"
@@ -197,25 +164,6 @@ static char *aligned_view(char *from, size_t size) {
   munmap(start + size, (size_t)(room + size + ALIGNMENT - (start + size)));
   madvise(start + hmci_pe.heap_at, size - hmci_pe.heap_at, MADV_HUGEPAGE); /* where the system allows it for memfds */
   return start;
-}
-
-/* A far PE has written to this one, which may be asleep. In a service thread. */
-static void wake_sleeper(void *user) {
-  (void)user;
-  if (!__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) return; /* partner: make_parts */
-  hmci_ring(hmci_pe.me, HMCI_FOR_FLAG);
-  hmci_ring(hmci_pe.me, HMCI_FOR_MEMORY);
-}
-
-void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region) {
-  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
-  options.memory = memory;
-  options.pointer = pointer;
-  options.bytes = size;
-  options.name = name;
-  options.rights = HMC_REMOTE_ALL;
-  options.written = wake_sleeper;
-  expect(hmc_region_create(hmci_pe.context, &options, region), "the symmetric heap");
 }
 
 static void create_region(void *pointer, size_t size, const char *name, hmc_region_t **region) {
@@ -341,6 +289,7 @@ void hmci_end_job(int status) {
 
 int shmem_init_thread(int requested, int *provided) {
   if (hmci_pe.levels++ == 0) {
+    hmci_pe.end = shmem_global_exit;
     hmci_boot_open(&boot);
     join_job();
   }
@@ -364,6 +313,7 @@ int shmem_init_with_attr(const shmem_attr_t *attributes) {
 
 bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap) {
   wanted_heap = heap;
+  hmci_pe.end = shmem_global_exit;
   if (wish) {
     if (!hmci_boot_open_as(&boot, wish)) return false;
   } else {
@@ -396,7 +346,7 @@ static void leave_job(void) {
   boot.close(&boot);
   boot = (hmci_boot_t){0};
   wanted_heap = 0;
-  hmci_pe = (hmci_pe_t){.far_lock = PTHREAD_MUTEX_INITIALIZER};
+  hmci_state_reset();
   hmc_shmem_here = (hmc_shmem_here_t){0};
 }
 

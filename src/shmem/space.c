@@ -29,6 +29,18 @@ size_t hmci_device_wanted(void) {
   return (size + GRAIN - 1) / GRAIN * GRAIN;
 }
 
+void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region) {
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  options.memory = memory;
+  options.pointer = pointer;
+  options.bytes = size;
+  options.name = name;
+  options.rights = HMC_REMOTE_ALL;
+  options.written = hmci_wake_sleeper;
+  if (hmc_region_create(hmci_pe.context, &options, region) != HMC_SUCCESS)
+    hmci_die("the symmetric heap: %s", hmc_last_error());
+}
+
 /* ---- which device ------------------------------------------------------------------------------------------------------ */
 
 static const char *device_wish(void) {

@@ -63,6 +63,7 @@ typedef struct hmci_device {
 } hmci_device_t;
 
 typedef struct hmci_pe {
+  void (*end)(int status); /* ends the job; never returns */
   int me, n;
   int levels;          /* how often init was called and not finalized */
   int thread_level;    /* SHMEM_THREAD_* */
@@ -94,12 +95,13 @@ typedef struct hmci_pe {
 } hmci_pe_t;
 
 extern hmci_pe_t hmci_pe;
+void hmci_state_reset(void); /* as before init */
+
+/* Whether the environment switches something on. `old_name`: NULL, or a name that counts where the other is not set. */
+bool hmci_is_on(const char *name, const char *old_name);
 
 /* A size of the environment, or `normal` where it has none; 0 is a size only where `normal` is. */
 size_t hmci_size_setting(const char *name, const char *old_name, size_t normal);
-
-/* A region of this PE that all others may reach: of `pointer`, or, where that is NULL, of new memory. */
-void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region);
 
 /* Whether the environment asks for checks; `checks` says it while the job runs. */
 bool hmci_wants_checks(void);
@@ -153,6 +155,9 @@ bool hmci_heap_free(void *pointer);
 size_t hmci_heap_size_of(const void *pointer);
 
 /* ---- memory of devices (space.c) ------------------------------------------------------------------------------------ */
+
+/* A region of this PE that all others may reach: of `pointer`, or, where that is NULL, of new memory. */
+void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const char *name, hmc_region_t **region);
 
 /* The bytes of each PE's device heap, by shmemx_set_device_heap or the environment; 0: none. */
 size_t hmci_device_wanted(void);
@@ -317,6 +322,9 @@ void hmci_wake_all_threads(int pe);
 
 /* Wakes those of this host that sleep for that reason; after a change of their words. */
 void hmci_ring_all(hmci_sleep_t reason);
+
+/* Of a region: a far PE has written to this one, which may be asleep. In a service thread. */
+void hmci_wake_sleeper(void *user);
 
 /* Wakes a near PE where it sleeps for that reason; after a change of its words. */
 static inline void hmci_ring(int pe, hmci_sleep_t reason) {

@@ -2,7 +2,7 @@
  *
  * A thread that waits looks at the word for a while, then yields the processor between looks, then sleeps on the futex
  * `bell` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
- * PE where it sleeps. So does the service thread that writes what far PEs send (wake_sleeper in init.c). Stores that
+ * PE where it sleeps. So does the service thread that writes what far PEs send (hmci_wake_sleeper). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
  * short. A PE without near ones does its service thread's work while it waits, and sleeps on its sockets (drive); unless
  * other threads may write what it waits for, and ring. It looks for a while first, where each PE has a processor; another
@@ -143,6 +143,13 @@ void hmci_wake_all_threads(int pe) {
   hmci_wake(pe, HMCI_FOR_MEMORY);
 }
 void hmc_shmem_wake(int pe) { hmci_wake(pe, HMCI_FOR_MEMORY); }
+
+void hmci_wake_sleeper(void *user) {
+  (void)user;
+  if (!__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) return; /* partner: make_parts */
+  hmci_ring(hmci_pe.me, HMCI_FOR_FLAG);
+  hmci_ring(hmci_pe.me, HMCI_FOR_MEMORY);
+}
 
 void hmci_ring_all(hmci_sleep_t reason) {
   atomic_thread_fence(memory_order_seq_cst); /* partner: the store of `asleep` */

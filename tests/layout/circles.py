@@ -21,7 +21,7 @@ LIMITS = {
     "ctrl": 5,
     "ctrl/etcd": 4,
     "nixl": 2,
-    "shmem": 16,
+    "shmem": 12,
     "smem": 10,
     "transport/shm": 5,
     "transport/stream": 6,
