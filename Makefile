@@ -105,7 +105,7 @@ docs:
 
 install:
 	@$(SETUP) build
-	@cmake -S . -B build/installed -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_STATIC_LIB=ON -DHMC_TESTS=OFF
+	@cmake -S . -B build/installed -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBUILD_STATIC_LIB=ON -DHMC_TESTS=OFF -DHMC_EXAMPLES=OFF
 	@cmake --build build/installed -j "$${JOBS:-$$(nproc)}"
 	@cmake --install build/installed --prefix '$(PREFIX)'
 	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" -eq 0 ]; then ldconfig; fi
