@@ -172,8 +172,8 @@ static void test_bounds(MemoryType type) {
     CHECK_STATUS(buffer.copyWithin(0, range[1], range[0]), status_t::OUT_OF_RANGE);
   }
   CHECK(received == std::vector<char>(SIZE + 1, 9));
-  CHECK_OK(buffer.writeFromCpu(nullptr, 0, SIZE));
-  CHECK_OK(buffer.readToGpu(nullptr, 0, SIZE));
+  CHECK_STATUS(buffer.writeFromCpu(nullptr, 0, SIZE), status_t::ERROR); // as the first HMC
+  CHECK_STATUS(buffer.readToGpu(nullptr, 0, SIZE), status_t::ERROR);
   CHECK_STATUS(buffer.writeFromCpu(nullptr, 1), status_t::INVALID_CONFIG);
   CHECK_STATUS(buffer.writeFromGpu(nullptr, 1), status_t::INVALID_CONFIG);
   CHECK_STATUS(buffer.readToGpu(nullptr, 1), status_t::INVALID_CONFIG);
