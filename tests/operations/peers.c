@@ -259,6 +259,10 @@ static int open_hub(void **state) {
       hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "hub", 30000}, &hub.context));
   assert_success(hmc_context_listen(hub.context, "127.0.0.1", 0, &hub.port));
   assert_success(test_buffer_open(&hub.place, hub.context, cpu, PEERS * ROOM, "hub", HMC_REMOTE_ALL, false));
+  target_t target; /* what a context makes with its first peer, is made */
+  target_open(&target);
+  hmc_peer_close(target_dial(&target, 0));
+  target_stop(&target);
   return 0;
 }
 

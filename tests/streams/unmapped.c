@@ -7,15 +7,19 @@
 
 #define SIZE (4 * MIB)
 #define GONE (2 * MIB) /* from here on */
+#define GAP (1024ull * MIB)
 
 typedef struct lent {
   uint8_t *memory;
   hmc_region_t *region;
 } lent_t;
 
+/* With much free room above it: there the kernel puts what is mapped next, and not where this was unmapped. */
 static lent_t registered(hmc_context_t *context, const char *name) {
-  lent_t lent = {mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), NULL};
+  const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  lent_t lent = {mmap(NULL, SIZE + GAP, PROT_READ | PROT_WRITE, flags, -1, 0), NULL};
   assert_true(lent.memory != MAP_FAILED);
+  assert_int_equal(munmap(lent.memory + SIZE, GAP), 0);
   memset(lent.memory, 3, SIZE);
   assert_success(hmc_region_register(context, lent.memory, SIZE, name, name ? HMC_REMOTE_ALL : 0, &lent.region));
   return lent;
