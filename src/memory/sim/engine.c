@@ -44,10 +44,11 @@ uint64_t hmci_sim_engine_book(int device, size_t size) {
   return due;
 }
 
+/* Rounded down: until `due` at least one byte is left. */
 uint64_t hmci_sim_engine_moved(uint64_t due, uint64_t size, uint64_t now) {
-  double left = now < due ? (double)(due - now) / (double)NS_PER_S * (double)atomic_load(&bandwidth) : 0;
-  if (now < due && (left <= 0 || left >= (double)size)) return 0;
-  return size - (uint64_t)left;
+  if (now >= due) return size;
+  double left = (double)(due - now) / (double)NS_PER_S * (double)atomic_load(&bandwidth);
+  return left <= 0 || left >= (double)size - 1 ? 0 : size - (uint64_t)left - 1;
 }
 
 void hmci_sim_engine_wait(uint64_t due) {
