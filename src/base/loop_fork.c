@@ -85,7 +85,7 @@ hmc_status_t hmci_loop_share(uint64_t spin, const char *name, uint32_t index, hm
 bool hmci_loop_leave(hmci_loop_t *loop) {
   pthread_mutex_lock(&all_lock);
   bool others = loop->users > 1;
-  if (loop->users) loop->users--; /* at 0 nobody finds it any more */
+  if (loop->users) loop->users--; /* at 0 it is no longer found */
   pthread_mutex_unlock(&all_lock);
   return others;
 }

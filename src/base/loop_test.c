@@ -313,7 +313,6 @@ static bool see_bulk_calls(hmci_watch_t *watch, uint32_t events) {
   return count_call(watch, events);
 }
 
-/* The machine may be busy: the best of some tries counts. Without turns all tries see all of them pass. */
 /* Its call lets another thread have the processor, which keeps it for some milliseconds. */
 static _Atomic int preempted_calls;
 static bool let_others_run(hmci_watch_t *watch, uint32_t events) {
@@ -366,6 +365,7 @@ static void test_a_preempted_call_is_no_bulk(void **state) {
   assert_false(bulk);
 }
 
+/* The machine may be busy: the best of some tries counts. Without turns all tries see all of them pass. */
 static void test_a_small_message_waits_for_one_bulk_call(void **state) {
   (void)state;
   enum { BULK = 40, TRIES = 30 };

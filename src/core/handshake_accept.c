@@ -271,7 +271,7 @@ static bool is_data(handshake_t *handshake) {
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   handshake_t *handshake = HMCI_CONTAINER(watch, handshake_t, watch);
   if (!events || is_data(handshake)) return false;
-  if (handshake->data_only) { /* nobody listens for peers any more */
+  if (handshake->data_only) { /* the listener has stopped */
     end_handshake(handshake);
     return false;
   }
