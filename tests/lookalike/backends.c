@@ -309,6 +309,14 @@ static void peerable_memory_is_shared(void **state) {
   succeed(hmc_memory_query(pointer, &(hmc_memory_info_t)HMC_MEMORY_INFO_INIT));
 }
 
+/* What adapters wrote is made visible, or needs nothing: never an error. */
+static void writes_are_made_visible(void **state) {
+  (void)state;
+  char *pointer = allocate(0, SIZE);
+  if (ops->settle) succeed(ops->settle(0));
+  succeed(ops->free(0, pointer));
+}
+
 static void dmabufs(void **state) {
   (void)state;
   char *pointer = allocate(0, SIZE);
@@ -362,6 +370,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(streams_of_the_user),
       cmocka_unit_test(host_memory_is_pinned),
       cmocka_unit_test(peerable_memory_is_shared),
+      cmocka_unit_test(writes_are_made_visible),
       cmocka_unit_test(dmabufs),
       cmocka_unit_test(a_child_is_told),
   };

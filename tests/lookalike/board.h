@@ -8,7 +8,8 @@
  * device, a handle opened by the process that made it, a process that forked after it had opened the library. With
  * HMC_LOOKALIKE_TRACE set, each refusal is also written to stderr.
  *
- * Settings: HMC_LOOKALIKE_DEVICES (2). Threads: any, at once. */
+ * Settings: HMC_LOOKALIKE_DEVICES (2), HMC_LOOKALIKE_LONE (devices do not reach each other), HMC_LOOKALIKE_FLUSH (cuda: how
+ * adapters' writes can be flushed; 1). Threads: any, at once. */
 #ifndef LOOKALIKE_BOARD_H
 #define LOOKALIKE_BOARD_H
 

@@ -2,7 +2,7 @@
  *
  * Strict where the real ones are: a device is current in each thread (0 at first); streams and events are used under the
  * device they were made on; a handle is not opened by its own process; an error stays until it is read, and is counted when
- * the next one finds it unread. Included once by each look-alike, which defines API and what differs. Threads: any, at
+ * the next one finds it unread. Included once by each look-alike, which defines API, LAZY_PEERS and what differs. Threads: any, at
  * once. */
 #ifndef LOOKALIKE_RUNTIME_H
 #define LOOKALIKE_RUNTIME_H
@@ -192,7 +192,7 @@ LOOKALIKE_API int API(IpcGetMemHandle)(ipc_handle_t *handle, void *pointer) {
 
 LOOKALIKE_API int API(IpcOpenMemHandle)(void **pointer, ipc_handle_t handle, unsigned flags) {
   board_export_t exported;
-  if (flags != 1) return refuse("opening a handle without lazy peer access");
+  if (flags != LAZY_PEERS) return refuse("opening a handle without lazy peer access");
   memcpy(&exported, &handle, sizeof exported);
   return told(board_import(current, &exported, pointer));
 }

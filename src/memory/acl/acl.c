@@ -109,6 +109,7 @@ static const char *const files[] = {"libascendcl.so", NULL};
 
 static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(void *) contexts[HMCI_DRIVER_DEVICES]; /* the default one of each device; made under the lock, once */
+static _Atomic uint32_t ways[HMCI_DRIVER_DEVICES];    /* devices that each has access to: a bit each; never goes back */
 
 static hmc_status_t told(int error, const char *call) {
   if (error == DONE) return HMC_SUCCESS;
@@ -184,9 +185,24 @@ static hmc_status_t reaches(int device, int other, bool *can) {
   return status;
 }
 
+/* What the current device, `device`, has not yet. */
+static hmc_status_t open_way(int device, int other) {
+  uint32_t bit = UINT32_C(1) << other;
+  if (atomic_load(&ways[device]) & bit) return HMC_SUCCESS;
+  hmc_status_t status = told(acl.enable_peer(other, 0), "aclrtDeviceEnablePeerAccess");
+  if (status == HMC_SUCCESS) atomic_fetch_or(&ways[device], bit);
+  return status;
+}
+
+/* Each call opens one direction, and the bytes of a copy may go in either. */
 static hmc_status_t let_in(int device, int other) {
-  (void)device;
-  return told(acl.enable_peer(other, 0), "aclrtDeviceEnablePeerAccess");
+  void *saved;
+  hmc_status_t status = open_way(device, other);
+  if (status == HMC_SUCCESS) status = enter(other, &saved);
+  if (status != HMC_SUCCESS) return status;
+  status = open_way(other, device);
+  leave(other, saved);
+  return status;
 }
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */

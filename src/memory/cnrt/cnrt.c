@@ -3,8 +3,9 @@
  * A copy between two devices is a call of its own there. Host memory cannot be pinned where it is, only allocated pinned.
  * Handles of exports are given for allocations of our own only, for older drivers give one only once.
  *
- * Prototypes and values: cnrt.h of CNRT 6.14 (Cambricon CNToolkit), as github.com/Cambricon/torch_mlu and the mlu adaptor of
- * github.com/FlagOpen/FlagCX use it. */
+ * Prototypes and values: cnrt.h of CNRT 6.0 and 6.14 (Cambricon CNToolkit), as github.com/Cambricon/torch_mlu and the mlu
+ * adaptor of github.com/FlagOpen/FlagCX use it. The copy on a queue has had three names with one prototype; 6.14 announces the
+ * end of the older two. */
 #include "../driver/table.h"
 
 #include <stdio.h>
@@ -79,7 +80,7 @@ static const hmci_symbol_t symbols[] = {
     {"cnrtHostMalloc", SLOT(host_allocate), HMCI_NEED_HOST},
     {"cnrtFreeHost", SLOT(host_free), HMCI_NEED_HOST},
     {"cnrtPointerGetAttributes", SLOT(attributes), HMCI_NEED_QUERY},
-    {"cnrtMemcpyAsync_V2", SLOT(copy), HMCI_NEED_BASE},
+    {"cnrtMemcpyAsync_V3|cnrtMemcpyAsync_V2|cnrtMemcpyAsync", SLOT(copy), HMCI_NEED_BASE},
     {"cnrtMemcpyPeerAsync", SLOT(copy_between), HMCI_NEED_PEERS},
     {"cnrtMemsetAsync", SLOT(set), HMCI_NEED_BASE},
     {"cnrtQueueCreate", SLOT(queue_create), HMCI_NEED_BASE},
@@ -212,7 +213,7 @@ static hmc_status_t copy(const hmci_driver_copy_t *what, void *queue) {
     return told(cnrt.copy_between(what->destination, what->to_device, from, what->from_device, what->size, queue),
                 "cnrtMemcpyPeerAsync");
   }
-  return told(cnrt.copy(what->destination, from, what->size, queue, directions[what->direction]), "cnrtMemcpyAsync_V2");
+  return told(cnrt.copy(what->destination, from, what->size, queue, directions[what->direction]), "cnrtMemcpyAsync");
 }
 
 /* ---- other processes --------------------------------------------------------------------------------------------- */

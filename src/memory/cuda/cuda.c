@@ -33,9 +33,11 @@ enum {
   HAS_VMM = 102,
   HAS_DESCRIPTORS = 103,
   HAS_RDMA_WITH_VMM = 110,
-  FLUSH_OPTIONS = 117,
+  FLUSH_OPTIONS = 117, /* FLUSH_BY_CALL, or operations of streams only */
   WRITES_ORDERING = 118,
   HAS_DMABUF = 124,
+
+  FLUSH_BY_CALL = 1, /* CU_FLUSH_GPU_DIRECT_RDMA_WRITES_OPTION_HOST */
 
   /* CUpointer_attribute */
   POINTER_MEMORY_TYPE = 2,
@@ -126,10 +128,12 @@ static hmci_driver_ops_t operations;
 
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
-static bool has(int device, int attribute) {
+static int attribute_of(int device, int attribute) {
   int value = 0;
-  return hmci_cuda.device_attribute(&value, attribute, device) == DONE && value;
+  return hmci_cuda.device_attribute(&value, attribute, device) == DONE ? value : 0;
 }
+
+static bool has(int device, int attribute) { return attribute_of(device, attribute) != 0; }
 
 static void look_at(device_t *device) {
   int value = 0;
@@ -137,7 +141,7 @@ static void look_at(device_t *device) {
   device->has_rdma_with_vmm = has(device->handle, HAS_RDMA_WITH_VMM);
   device->has_dmabuf = has(device->handle, HAS_DMABUF);
   device->needs_flush = hmci_cuda.device_attribute(&value, WRITES_ORDERING, device->handle) == DONE && value == 0 &&
-                        has(device->handle, FLUSH_OPTIONS);
+                        attribute_of(device->handle, FLUSH_OPTIONS) & FLUSH_BY_CALL;
 }
 
 static cuda_allocation_t describe_allocation(int device) {

@@ -45,8 +45,8 @@ typedef enum hmci_need {
 } hmci_need_t;
 
 typedef struct hmci_symbol {
-  const char *name;
-  size_t slot; /* offset of the function pointer in the backend's `functions` */
+  const char *name; /* where versions name one call differently: all names, the preferred first, as "new|old" */
+  size_t slot;      /* offset of the function pointer in the backend's `functions` */
   hmci_need_t need;
 } hmci_symbol_t;
 

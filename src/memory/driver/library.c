@@ -26,12 +26,25 @@ static void *open_first(hmci_driver_t *driver, const char *const *files) {
   return NULL;
 }
 
+/* What the library has under the first of these names that it knows. */
+static void *find_symbol(void *library, const char *names) {
+  char name[64];
+  for (const char *at = names; at; at = strchr(at, '|')) {
+    at += *at == '|';
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(at, "|"), at);
+    void *address = dlsym(library, name);
+    if (address) return address;
+  }
+  return NULL;
+}
+
 static hmc_status_t fill_in(hmci_driver_t *driver, void *library) {
   for (const hmci_symbol_t *symbol = driver->ops->symbols; symbol->name; symbol++) {
-    void *address = dlsym(library, symbol->name);
+    void *address = find_symbol(library, symbol->name);
     memcpy((char *)driver->ops->functions + symbol->slot, &address, sizeof address);
     char *lacking = driver->lacking[symbol->need];
-    if (!address && !lacking[0]) snprintf(lacking, sizeof driver->lacking[0], "%s", symbol->name);
+    if (address || lacking[0]) continue;
+    snprintf(lacking, sizeof driver->lacking[0], "%.*s", (int)strcspn(symbol->name, "|"), symbol->name);
   }
   const char *base = driver->lacking[HMCI_NEED_BASE];
   if (!base[0]) return HMC_SUCCESS;

@@ -13,6 +13,7 @@
 
 enum {
   RUNTIME_DONE = 0,
+  RUNTIME_INVALID_VALUE = 1,
   RUNTIME_OUT_OF_MEMORY = 2,
   RUNTIME_NO_DEVICE = 100,
   RUNTIME_INVALID_DEVICE = 101,
@@ -262,10 +263,16 @@ static hmc_status_t runtime_export(void *base, size_t size, uint8_t *handle) {
   if (status == HMC_SUCCESS) memcpy(handle, made.bytes, sizeof made.bytes);
   return status;
 }
+/* hipIpcMemLazyEnablePeerAccess is 0 in the headers of HIP 5, and 1 as the CUDA runtime's later; either refuses the other. */
 static hmc_status_t runtime_import(const uint8_t *handle, void **base) {
   runtime_ipc_handle_t from;
   memcpy(from.bytes, handle, sizeof from.bytes);
-  return runtime_told(runtime.ipc_open(base, from, RUNTIME_LAZY_PEERS), "importing device memory");
+  int error = runtime.ipc_open(base, from, RUNTIME_LAZY_PEERS);
+  if (error == RUNTIME_INVALID_VALUE) {
+    runtime.last_error();
+    error = runtime.ipc_open(base, from, 0);
+  }
+  return runtime_told(error, "importing device memory");
 }
 static void runtime_close_import(void *base, const uint8_t *handle) {
   (void)handle;

@@ -12,7 +12,8 @@ static const hmci_symbol_t symbols[] = {
     RUNTIME_SYMBOL("muMemGetAddressRange_v2", range, HMCI_NEED_RANGE),
     {NULL, 0, 0},
 };
-static const char *const files[] = {"libmusart.so", "libmusart.so.4", "libmusart.so.3", NULL};
+static const char *const files[] = {"libmusart.so",   "libmusart.so.5",   "libmusart.so.4",
+                                    "libmusart.so.3", "libmusart.so.1.5", NULL};
 
 static hmc_status_t start(int *devices, char *version, size_t size) {
   int number = 0;

@@ -245,11 +245,22 @@ static aclError direction_of(aclrtMemcpyKind kind, board_direction_t *direction)
   return ACL_SUCCESS;
 }
 
+/* Peer access has a direction: from the memory that is read to the memory that is written. */
+static aclError check_way(const void *dst, const void *src) {
+  board_range_t to, from;
+  if (!board_find(dst, &to) || !board_find(src, &from) || to.kind != BOARD_DEVICE || from.kind != BOARD_DEVICE ||
+      to.device == from.device || board_peer_enabled(from.device, to.device)) {
+    return ACL_SUCCESS;
+  }
+  return told(board_refuse(BOARD_NO_ACCESS, "a copy whose direction was not opened"));
+}
+
 LOOKALIKE_API aclError aclrtMemcpy(void *dst, size_t destMax, const void *src, size_t count, aclrtMemcpyKind kind) {
   int device;
   board_direction_t direction;
   TRY(here(&device));
   TRY(direction_of(kind, &direction));
+  TRY(check_way(dst, src));
   if (count > destMax) return fail(ACL_ERROR_RT_PARAM_INVALID, "more bytes than the target has");
   return told(board_copy(device, dst, src, count, direction, true));
 }
@@ -260,6 +271,7 @@ LOOKALIKE_API aclError aclrtMemcpyAsync(void *dst, size_t destMax, const void *s
   board_direction_t direction;
   TRY(here(&device));
   TRY(direction_of(kind, &direction));
+  TRY(check_way(dst, src));
   if (count > destMax) return fail(ACL_ERROR_RT_PARAM_INVALID, "more bytes than the target has");
   return told(board_copy_async(device, stream, dst, src, count, direction, true));
 }

@@ -65,7 +65,11 @@ static void misuse_is_refused(void **state) {
   assert_int_equal(aclrtSynchronizeStream(stream), ACL_ERROR_RT_STREAM_CONTEXT);
   assert_int_equal(aclrtMalloc(&other, SIZE, ACL_MEM_MALLOC_HUGE_FIRST), ACL_SUCCESS);
   assert_int_not_equal(aclrtMemcpy(other, SIZE, device, SIZE, ACL_MEMCPY_DEVICE_TO_DEVICE), ACL_SUCCESS);
-  assert_int_equal(aclrtDeviceEnablePeerAccess(0, 0), ACL_SUCCESS);
+  assert_int_equal(aclrtDeviceEnablePeerAccess(0, 0), ACL_SUCCESS); /* one direction only */
+  assert_int_not_equal(aclrtMemcpy(other, SIZE, device, SIZE, ACL_MEMCPY_DEVICE_TO_DEVICE), ACL_SUCCESS);
+  assert_int_equal(aclrtSetDevice(0), ACL_SUCCESS);
+  assert_int_equal(aclrtDeviceEnablePeerAccess(1, 0), ACL_SUCCESS);
+  assert_int_equal(aclrtSetDevice(1), ACL_SUCCESS);
   assert_int_equal(aclrtMemcpy(other, SIZE, device, SIZE, ACL_MEMCPY_DEVICE_TO_DEVICE), ACL_SUCCESS);
   assert_int_equal(aclrtFree(other), ACL_SUCCESS);
   assert_int_equal(aclrtSetDevice(0), ACL_SUCCESS);

@@ -2,7 +2,7 @@
  *
  * Strict where the real one is: a device is current in each thread (0 at first); queues and notifiers are used under the
  * device they were made on; a copy inside one device does not reach another one, cnrtMemcpyPeerAsync does; a handle has
- * eight bytes. LOOKALIKE_OLD: without the calls for pointers and handles. Threads: any, at once. */
+ * eight bytes. LOOKALIKE_OLD: as CNRT 6.0, without the calls for pointers and handles. Threads: any, at once. */
 #include "../board.h"
 
 #include <stdio.h>
@@ -141,12 +141,25 @@ static bool is_here(const void *pointer) {
   return board_find(pointer, &range) && (range.device == current || range.kind == BOARD_IMPORT);
 }
 
-LOOKALIKE_API int cnrtMemcpyAsync_V2(void *to, void *from, size_t size, void *queue, int direction) {
+static int copy_async(void *to, void *from, size_t size, void *queue, int direction) {
   static const board_direction_t directions[] = {BOARD_TO_DEVICE, BOARD_WITHIN, BOARD_TO_HOST, BOARD_HOST};
   if (direction < 0 || direction > 3) return refuse("a direction");
   if (direction == 1 && (!is_here(to) || !is_here(from))) return refuse("a copy inside a device that leaves it");
   return told(board_copy_async(current, queue, to, from, size, directions[direction], false));
 }
+
+/* Three names of one call; the newest is not in older versions. */
+LOOKALIKE_API int cnrtMemcpyAsync(void *to, void *from, size_t size, void *queue, int direction) {
+  return copy_async(to, from, size, queue, direction);
+}
+#ifndef LOOKALIKE_OLD
+LOOKALIKE_API int cnrtMemcpyAsync_V2(void *to, void *from, size_t size, void *queue, int direction) {
+  return copy_async(to, from, size, queue, direction);
+}
+LOOKALIKE_API int cnrtMemcpyAsync_V3(void *to, void *from, size_t size, void *queue, int direction) {
+  return copy_async(to, from, size, queue, direction);
+}
+#endif
 
 LOOKALIKE_API int cnrtMemcpyPeerAsync(void *to, int to_device, void *from, int from_device, size_t size, void *queue) {
   board_range_t target, source;

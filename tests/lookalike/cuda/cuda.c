@@ -140,13 +140,19 @@ LOOKALIKE_API CUresult cuDeviceGetPCIBusId(char *text, int length, CUdevice devi
   return CUDA_SUCCESS;
 }
 
+/* How adapters' writes can be flushed: 1 by a call, 2 by operations of streams. */
+static int flush_options(void) {
+  const char *text = getenv("HMC_LOOKALIKE_FLUSH");
+  return text ? atoi(text) : 1;
+}
+
 LOOKALIKE_API CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice device) {
   if (device < 0 || device >= board_devices()) return CUDA_ERROR_INVALID_DEVICE;
   switch (attribute) {
   case 102: /* virtual memory management */
   case 103: /* descriptors */
-  case 117: /* flushing of writes */
   case 124: /* dma-buf */ *value = 1; return CUDA_SUCCESS;
+  case 117: *value = flush_options(); return CUDA_SUCCESS;
   default: *value = 0; return CUDA_SUCCESS;
   }
 }
@@ -249,6 +255,7 @@ LOOKALIKE_API CUresult cuCtxEnablePeerAccess(CUcontext peer, unsigned flags) {
 NEWER_API CUresult cuFlushGPUDirectRDMAWrites(int target, int scope) {
   int device;
   TRY(here(&device));
+  if (!(flush_options() & 1)) return CUDA_ERROR_NOT_SUPPORTED;
   return target == 0 && (scope == 100 || scope == 200) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 

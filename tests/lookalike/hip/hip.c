@@ -1,7 +1,12 @@
 /* The look-alike of libamdhip64.so, over the board: names and values as in ROCm's hip_runtime_api.h. LOOKALIKE_OLD: as it
- * was before HIP 6, when the kinds of memory had other numbers. */
+ * was before HIP 6, when the kinds of memory had other numbers, and lazy peer access was the flag 0. */
 #define VENDOR "hip"
 #define API(name) hip##name
+#ifdef LOOKALIKE_OLD
+#define LAZY_PEERS 0
+#else
+#define LAZY_PEERS 1
+#endif
 #include "../runtime.h"
 
 #ifdef LOOKALIKE_OLD

@@ -1,6 +1,7 @@
 /* The look-alike of libmusart.so, over the board. LOOKALIKE_OLD: without the driver's call that finds an allocation. */
 #define VENDOR "musa"
 #define API(name) musa##name
+#define LAZY_PEERS 1
 #include "../runtime.h"
 
 enum { HOST = 1, DEVICE = 2 };
