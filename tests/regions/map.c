@@ -176,6 +176,55 @@ void map_of_the_dead(void **state) {
   hmc_peer_close(owner.peer);
 }
 
+/* Reads through a mapping of another process's device memory what its owner wrote, and writes there. */
+static void use_device_mapping(const hmc_mapping_t *mapping, hmc_remote_t *remote, uint64_t offset,
+                               test_buffer_t *near) {
+  uint8_t bytes[1000];
+  const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+  hmc_memory_t device = {hmc_remote_memory(remote).kind, 0};
+  uint8_t *pointer = hmc_mapping_pointer(mapping);
+  assert_success(hmc_memory_copy(bytes, cpu, pointer, device, sizeof bytes));
+  for (size_t i = 0; i < sizeof bytes; i++) assert_int_equal(bytes[i], owner_byte(offset + i));
+  memset(bytes, 0xd7, sizeof bytes);
+  assert_success(hmc_memory_copy(pointer + 100, device, bytes, cpu, 10));
+  assert_success(hmc_get(near->region, 0, remote, offset + 99, 12));
+  test_buffer_load(near, 0, bytes, 12);
+  assert_int_equal(bytes[0], owner_byte(offset + 99));
+  for (size_t i = 1; i <= 10; i++) assert_int_equal(bytes[i], 0xd7);
+  assert_int_equal(bytes[11], owner_byte(offset + 110));
+}
+
+void map_of_device_memory(void **state) {
+  context_pair_t *pair = *state;
+  test_buffer_t near = near_make(pair, PAGE, true);
+  hmc_remote_t *remote;
+  hmc_mapping_t *whole, *part, *placed = NULL;
+  uint8_t *space = reserve(OWNER_DEVICE_BYTES);
+  owner_t owner;
+  owner_start(&owner, pair);
+  assert_success(hmc_remote_open(owner.peer, "device", 0, &remote));
+  if (maps()) {
+    assert_success(hmc_remote_map_range(remote, NULL, &whole));
+    assert_int_equal(hmc_mapping_length(whole), OWNER_DEVICE_BYTES);
+    use_device_mapping(whole, remote, 0, &near);
+    assert_success(map(remote, 5000, 3000, NULL, &part));
+    hmc_mapping_close(whole); /* the other one stays */
+    use_device_mapping(part, remote, 5000, &near);
+    assert_status(map(remote, 0, 0, space, &placed), HMC_UNSUPPORT);
+    assert_status(map(remote, OWNER_DEVICE_BYTES - 8, 9, NULL, &placed), HMC_OUT_OF_RANGE);
+    assert_true(hmc_mapping_is_live(part));
+    owner_kill(&owner);
+    for (uint64_t limit = now_ms() + PATIENCE_MS; hmc_mapping_is_live(part) && now_ms() < limit;) sleep_ms(1);
+    assert_false(hmc_mapping_is_live(part));
+  } else {
+    assert_status(map(remote, 0, 0, NULL, &whole), HMC_UNSUPPORT);
+    owner_kill(&owner);
+  }
+  hmc_peer_close(owner.peer); /* closes the mappings */
+  test_buffer_close(&near);
+  munmap(space, OWNER_DEVICE_BYTES);
+}
+
 /* The first put after the owner has closed the peer does not succeed. */
 void closed_peer_stops_at_once(void **state) {
   enum { ROUNDS = 50 };

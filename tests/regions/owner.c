@@ -1,4 +1,5 @@
-/* An owner in a process of its own: this program again, started with "owner" and the number of a socket. */
+/* An owner in a process of its own: this program again, started with "owner", the number of a socket, and the kind of memory
+ * of its region "device". */
 #include "regions.h"
 
 #include <errno.h>
@@ -25,7 +26,17 @@ typedef struct hello {
   uint8_t descriptor[HMC_REGION_DESCRIPTOR_MAX];
 } hello_t;
 
-static int run(int socket) {
+static bool make_device(hmc_context_t *context, const char *kind) {
+  static uint8_t bytes[OWNER_DEVICE_BYTES];
+  hmc_memory_t memory = {.device = 0}, cpu = {HMC_MEMORY_CPU, 0};
+  hmc_region_t *region;
+  for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = owner_byte(i);
+  return hmc_memory_kind_parse(kind, &memory.kind) == HMC_SUCCESS &&
+         hmc_region_allocate(context, memory, sizeof bytes, "device", HMC_REMOTE_ALL, &region) == HMC_SUCCESS &&
+         hmc_memory_copy(hmc_region_pointer(region), memory, bytes, cpu, sizeof bytes) == HMC_SUCCESS;
+}
+
+static int run(int socket, const char *kind) {
   static uint8_t memory[OWNER_BYTES];
   hmc_context_t *context;
   hmc_region_t *region, *registered;
@@ -39,7 +50,8 @@ static int run(int socket) {
       hmc_context_listen(context, "127.0.0.1", 0, &hello.port) != HMC_SUCCESS ||
       hmc_region_create(context, &options, &region) != HMC_SUCCESS ||
       hmc_region_register(context, memory, sizeof memory, "registered", HMC_REMOTE_ALL, &registered) != HMC_SUCCESS ||
-      hmc_region_export(region, hello.descriptor, sizeof hello.descriptor, &hello.size) != HMC_SUCCESS) {
+      hmc_region_export(region, hello.descriptor, sizeof hello.descriptor, &hello.size) != HMC_SUCCESS ||
+      !make_device(context, kind)) {
     fprintf(stderr, "owner: %s\n", hmc_last_error());
     return 1;
   }
@@ -51,8 +63,8 @@ static int run(int socket) {
 }
 
 void owner_main(int argc, char **argv) {
-  if (argc != 3 || strcmp(argv[1], "owner") != 0) return;
-  _exit(run(atoi(argv[2])));
+  if (argc != 4 || strcmp(argv[1], "owner") != 0) return;
+  _exit(run(atoi(argv[2]), argv[3]));
 }
 
 /* ---- the test's side --------------------------------------------------------------------------------------------- */
@@ -67,7 +79,8 @@ void owner_start(owner_t *owner, context_pair_t *pair) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], 3); /* also where it is 3: the flag goes */
   snprintf(number, sizeof number, "%d", 3);
-  char *arguments[] = {"regions", "owner", number, NULL};
+  const char *kind = stamp_is_host() ? "sim" : hmc_memory_kind_name(stamp.near.kind);
+  char *arguments[] = {"regions", "owner", number, (char *)kind, NULL};
   assert_int_equal(posix_spawn(&owner->process, "/proc/self/exe", &actions, NULL, arguments, environ), 0);
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);

@@ -7,8 +7,12 @@
 
 #define PAGE UINT64_C(4096)
 
-/* An owner in another process: it has an allocated region of OWNER_BYTES, "owned", and one of its own memory, "registered". */
+/* An owner in another process: it has an allocated region of OWNER_BYTES, "owned", one of its own memory, "registered", and
+ * one of device memory, "device": of the stamp's kind, or of the software accelerator where that is host memory. */
 #define OWNER_BYTES (4 * MIB)
+#define OWNER_DEVICE_BYTES (256 * KIB)
+/* What byte i of "device" is. */
+static inline uint8_t owner_byte(uint64_t i) { return (uint8_t)(i * 7 + i / 251); }
 typedef struct owner {
   pid_t process;
   int pipe; /* to it; it ends when this closes */
@@ -52,6 +56,7 @@ bool is_reserved(const uint8_t *address);
   X(map_refused)                                                                                                       \
   X(map_tells_of_the_end)                                                                                              \
   X(map_of_the_dead)                                                                                                   \
+  X(map_of_device_memory)                                                                                              \
   X(closed_peer_stops_at_once)                                                                                         \
   X(registered_puts_of_all_sizes)                                                                                      \
   X(registered_puts_of_many_threads)                                                                                   \
