@@ -269,6 +269,23 @@ HMC_API HMC_CHECKED hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void 
                                                    hmc_remote_t **remote);
 
 /**
+ * hmc_remote_import for many descriptors of one peer's context: all of them, or none. By rdma and ucx one round trip
+ * serves up to 32 of them.
+ *
+ * Ownership, threads and blocking: as hmc_remote_import.
+ *
+ * \param peer The peer whose context exported the regions.
+ * \param descriptors What hmc_region_export gave.
+ * \param bytes The size of each.
+ * \param count How many; 0: nothing is done.
+ * \param remotes Gets the handles; unchanged after a failure.
+ * \return HMC_SUCCESS
+ * \return As hmc_remote_import, for the first one that failed; the text names it.
+ */
+HMC_API HMC_CHECKED hmc_status_t hmc_remote_import_many(hmc_peer_t *peer, const void *const *descriptors,
+                                                        const size_t *bytes, size_t count, hmc_remote_t **remotes);
+
+/**
  * Finds a peer's region by an address in it, as the peer's own process knows it: for programs that exchange plain
  * addresses. Among regions that overlap it finds one that gives peers rights and holds all the bytes; of several, one
  * that begins last. hmc_remote_find_nb does the same as a request.

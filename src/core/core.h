@@ -431,6 +431,14 @@ typedef struct hmci_found {
 hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
 /* Asks for the key of a region that is known by its number; `view` of `found` has it. */
 hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found);
+/* The same for several regions in one round trip: at most HMCI_KEY_QUESTIONS. `*failed` is the first that had no answer. */
+enum { HMCI_KEY_QUESTIONS = 16 };
+typedef struct hmci_key_question {
+  const char *name; /* for texts */
+  hmci_found_t *found;
+} hmci_key_question_t;
+hmc_status_t hmci_session_lookup_keys(hmc_peer_t *peer, const hmci_key_question_t *questions, size_t count,
+                                      uint64_t deadline, size_t *failed);
 /* Asks for a region by an address in it, as its owner knows it; the name and the place in it come too. */
 hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,
                                  hmci_found_t *found);

@@ -10,6 +10,7 @@
 #include "core.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { VERSION = 1 };
@@ -97,27 +98,99 @@ hmc_status_t hmci_region_descriptor_read(const void *bytes, size_t size, hmc_con
   return sound ? HMC_SUCCESS : hmci_fail(HMC_CORRUPT, "%zu B that are not a descriptor of version %d", size, VERSION);
 }
 
+/* Reads a descriptor of the peer's; an unnamed region gets a name for people. */
+static hmc_status_t read_of_peer(hmc_peer_t *peer, const void *bytes, size_t size,
+                                 hmci_region_descriptor_t *descriptor) {
+  if (!bytes) return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_import: descriptor is NULL");
+  hmc_status_t status = hmci_region_descriptor_read(bytes, size, peer->transport->ops->type, descriptor);
+  if (status != HMC_SUCCESS) return status;
+  if (descriptor->incarnation != peer->incarnation)
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_import: that region belongs to another context than %s",
+                     peer->where);
+  if (!descriptor->name[0]) snprintf(descriptor->name, sizeof descriptor->name, "#%u", descriptor->found.view.id);
+  return HMC_SUCCESS;
+}
+
+/* Asks, in one round trip, for the keys that the descriptors lack; `*at` is the one that failed. */
+static hmc_status_t ask_for_keys(hmc_peer_t *peer, hmci_region_descriptor_t *descriptors, size_t count,
+                                 uint64_t deadline, size_t *at) {
+  hmci_key_question_t questions[HMCI_KEY_QUESTIONS];
+  size_t asked = 0, indices[HMCI_KEY_QUESTIONS];
+  if (!peer->transport->ops->region_export) return HMC_SUCCESS;
+  for (size_t i = 0; i < count; i++) {
+    if (descriptors[i].has_key) continue;
+    questions[asked] = (hmci_key_question_t){descriptors[i].name, &descriptors[i].found};
+    indices[asked++] = i;
+  }
+  if (!asked) return HMC_SUCCESS;
+  size_t failed = 0;
+  hmc_status_t status = hmci_context_check_waiting(peer->context, "hmc_remote_import");
+  if (status == HMC_SUCCESS) status = hmci_session_lookup_keys(peer, questions, asked, deadline, &failed);
+  *at = indices[failed];
+  return status;
+}
+
+/* At most HMCI_KEY_QUESTIONS. `*at`: how many were imported. */
+static hmc_status_t import_some(hmc_peer_t *peer, const void *const *bytes, const size_t *sizes, size_t count,
+                                uint64_t deadline, hmc_remote_t **out, size_t *at) {
+  hmci_region_descriptor_t descriptors[HMCI_KEY_QUESTIONS];
+  size_t bad = 0, made = 0;
+  hmc_status_t status = HMC_SUCCESS;
+  for (bad = 0; bad < count; bad++) {
+    status = read_of_peer(peer, bytes[bad], sizes[bad], &descriptors[bad]);
+    if (status != HMC_SUCCESS) break;
+  }
+  if (status == HMC_SUCCESS) status = ask_for_keys(peer, descriptors, count, deadline, &bad);
+  for (; made < count && status == HMC_SUCCESS; made++) {
+    bad = made;
+    status = hmci_remote_create(peer, descriptors[made].name, &descriptors[made].found, deadline, &out[made]);
+    if (status != HMC_SUCCESS) break;
+    hmci_remote_choose(out[made], deadline);
+  }
+  *at = status == HMC_SUCCESS ? count : bad;
+  for (size_t i = 0; i < made && status != HMC_SUCCESS; i++) hmci_remote_release(out[i]);
+  return status;
+}
+
+/* `made` gets all handles, or what it holds is of no use. */
+static hmc_status_t import_all(hmc_peer_t *peer, const void *const *bytes, const size_t *sizes, size_t count,
+                               hmc_remote_t **made) {
+  uint64_t deadline = hmci_context_deadline(peer->context, 0);
+  hmc_status_t status = HMC_SUCCESS;
+  size_t done = 0, at = 0;
+  if (!atomic_load(&peer->connected))
+    return hmci_fail(HMC_PEER_LOST, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
+  while (done < count) {
+    size_t some = count - done < HMCI_KEY_QUESTIONS ? count - done : HMCI_KEY_QUESTIONS;
+    status = import_some(peer, bytes + done, sizes + done, some, deadline, made + done, &at);
+    if (status != HMC_SUCCESS) break;
+    done += some;
+  }
+  if (status != HMC_SUCCESS && count > 1) hmci_fail_prefix(status, "descriptor %zu of %zu: ", done + at, count);
+  for (size_t i = 0; i < done && status != HMC_SUCCESS; i++) hmci_remote_release(made[i]);
+  return status;
+}
+
 hmc_status_t hmc_remote_import(hmc_peer_t *peer, const void *bytes, size_t size, hmc_remote_t **out) {
+  hmc_remote_t *made;
   if (!peer || !bytes || !out)
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_import: peer, descriptor or remote is NULL");
   if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
-  const hmci_transport_ops_t *ops = peer->transport->ops;
-  hmci_region_descriptor_t descriptor;
-  hmc_status_t status = hmci_region_descriptor_read(bytes, size, ops->type, &descriptor);
-  if (status != HMC_SUCCESS) return status;
-  if (descriptor.incarnation != peer->incarnation)
-    return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_import: that region belongs to another context than %s",
-                     peer->where);
-  if (!atomic_load(&peer->connected))
-    return hmci_fail(HMC_PEER_LOST, "%s is gone: %s", peer->where, hmci_peer_lost_reason(peer));
-  char name[HMC_REGION_NAME_SIZE];
-  snprintf(name, sizeof name, descriptor.name[0] ? "%s" : "%s#%u", descriptor.name, descriptor.found.view.id);
-  uint64_t deadline = hmci_context_deadline(peer->context, 0);
-  if (ops->region_export && !descriptor.has_key) {
-    status = hmci_context_check_waiting(peer->context, "hmc_remote_import");
-    if (status == HMC_SUCCESS) status = hmci_session_lookup_key(peer, name, deadline, &descriptor.found);
-  }
-  if (status == HMC_SUCCESS) status = hmci_remote_create(peer, name, &descriptor.found, deadline, out);
-  if (status == HMC_SUCCESS) hmci_remote_choose(*out, deadline);
+  hmc_status_t status = import_all(peer, &bytes, &size, 1, &made);
+  if (status == HMC_SUCCESS) *out = made;
+  return status;
+}
+
+hmc_status_t hmc_remote_import_many(hmc_peer_t *peer, const void *const *descriptors, const size_t *sizes, size_t count,
+                                    hmc_remote_t **remotes) {
+  if (!peer || (count && (!descriptors || !sizes || !remotes)))
+    return hmci_fail(HMC_INVALID_CONFIG, "hmc_remote_import_many: peer, descriptors, bytes or remotes is NULL");
+  if (hmci_context_is_foreign(peer->context)) return HMC_UNSUPPORT;
+  if (!count) return HMC_SUCCESS;
+  hmc_remote_t **made = calloc(count, sizeof *made);
+  if (!made) return hmci_fail(HMC_NO_MEMORY, "hmc_remote_import_many: no memory for %zu handles", count);
+  hmc_status_t status = import_all(peer, descriptors, sizes, count, made);
+  if (status == HMC_SUCCESS) memcpy(remotes, made, count * sizeof *made);
+  free(made);
   return status;
 }

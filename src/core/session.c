@@ -134,35 +134,50 @@ static hmc_status_t wait_for_answer(hmc_peer_t *peer, lookup_t *lookup, uint64_t
   return atomic_load(&peer->connected) ? HMC_TIMEOUT : HMC_PEER_LOST;
 }
 
-/* `text` is the region's name for people. */
-static hmc_status_t look_up(hmc_peer_t *peer, hmci_message_t type, const char *text, const hmci_writer_t *question,
-                            uint64_t deadline, hmci_found_t *found) {
-  lookup_t lookup = {0};
+/* Sends a question. The lookup waits for its answer from now on, also where sending failed: await_answer ends it. */
+static hmc_status_t ask(hmc_peer_t *peer, hmci_message_t type, const hmci_writer_t *question, lookup_t *lookup) {
   pthread_mutex_lock(&peer->lock);
-  lookup.number = ++peer->lookup_count;
-  hmci_list_append(&peer->lookups, &lookup.link);
+  lookup->answered = false;
+  lookup->number = ++peer->lookup_count;
+  hmci_list_append(&peer->lookups, &lookup->link);
   pthread_mutex_unlock(&peer->lock);
 
   uint8_t body[LOOKUP_MAX + 4];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
-  hmci_write_u32(&writer, lookup.number);
+  hmci_write_u32(&writer, lookup->number);
   memcpy(body + writer.size, question->data, question->size);
   writer.size += question->size;
-  hmc_status_t status = atomic_load(&peer->connected)
-                            ? hmci_channel_send(&peer->channel, (uint16_t)type, body, writer.size)
-                            : HMC_PEER_LOST;
+  if (!atomic_load(&peer->connected)) return HMC_PEER_LOST;
+  return hmci_channel_send(&peer->channel, (uint16_t)type, body, writer.size);
+}
+
+/* `asked`: what ask returned; a failure is not waited for. */
+static hmc_status_t await_answer(hmc_peer_t *peer, lookup_t *lookup, hmc_status_t asked, uint64_t deadline) {
   pthread_mutex_lock(&peer->lock);
-  if (status == HMC_SUCCESS) status = wait_for_answer(peer, &lookup, deadline);
-  hmci_list_remove(&lookup.link);
+  hmc_status_t status = asked == HMC_SUCCESS ? wait_for_answer(peer, lookup, deadline) : asked;
+  hmci_list_remove(&lookup->link);
   pthread_mutex_unlock(&peer->lock);
+  return status;
+}
+
+/* The result with its text. `text` is the region's name for people. */
+static hmc_status_t explain(const hmc_peer_t *peer, const lookup_t *lookup, hmc_status_t status, const char *text) {
   switch (status) {
-  case HMC_SUCCESS: *found = lookup.found; return HMC_SUCCESS;
+  case HMC_SUCCESS: return HMC_SUCCESS;
   case HMC_CANCELLED: return hmci_fail(status, "region '%s' of %s: cancelled", text, peer->where);
   case HMC_TIMEOUT: return hmci_fail(status, "region '%s': %s did not answer within the deadline", text, peer->where);
   case HMC_PEER_LOST:
     return hmci_fail(status, "region '%s': %s is gone: %s", text, peer->where, hmci_peer_lost_reason(peer));
-  default: return hmci_fail(status, "region '%s' of %s: %s", text, peer->where, lookup.text);
+  default: return hmci_fail(status, "region '%s' of %s: %s", text, peer->where, lookup->text);
   }
+}
+
+static hmc_status_t look_up(hmc_peer_t *peer, hmci_message_t type, const char *text, const hmci_writer_t *question,
+                            uint64_t deadline, hmci_found_t *found) {
+  lookup_t lookup = {0};
+  hmc_status_t status = await_answer(peer, &lookup, ask(peer, type, question, &lookup), deadline);
+  if (status == HMC_SUCCESS) *found = lookup.found;
+  return explain(peer, &lookup, status, text);
 }
 
 hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
@@ -172,13 +187,32 @@ hmc_status_t hmci_session_lookup(hmc_peer_t *peer, const char *name, uint64_t de
   return look_up(peer, HMCI_LOOKUP, name, &question, deadline, found);
 }
 
-hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
+static hmc_status_t ask_for_key(hmc_peer_t *peer, const hmci_remote_view_t *view, lookup_t *lookup) {
   uint8_t body[LOOKUP_MAX];
   hmci_writer_t question = {.data = body, .capacity = sizeof body};
   hmci_write_text(&question, "");
-  hmci_write_u32(&question, found->view.id);
-  hmci_write_u32(&question, found->view.generation);
-  return look_up(peer, HMCI_LOOKUP, name, &question, deadline, found);
+  hmci_write_u32(&question, view->id);
+  hmci_write_u32(&question, view->generation);
+  return ask(peer, HMCI_LOOKUP, &question, lookup);
+}
+
+hmc_status_t hmci_session_lookup_keys(hmc_peer_t *peer, const hmci_key_question_t *questions, size_t count,
+                                      uint64_t deadline, size_t *failed) {
+  lookup_t lookups[HMCI_KEY_QUESTIONS] = {0};
+  hmc_status_t asked[HMCI_KEY_QUESTIONS], status = HMC_SUCCESS;
+  for (size_t i = 0; i < count; i++) asked[i] = ask_for_key(peer, &questions[i].found->view, &lookups[i]);
+  for (size_t i = 0; i < count; i++) {
+    bool was_good = status == HMC_SUCCESS;
+    status = await_answer(peer, &lookups[i], was_good ? asked[i] : status, deadline);
+    if (was_good) *failed = i;
+    if (status == HMC_SUCCESS) *questions[i].found = lookups[i].found;
+  }
+  return explain(peer, &lookups[*failed], status, questions[*failed].name);
+}
+
+hmc_status_t hmci_session_lookup_key(hmc_peer_t *peer, const char *name, uint64_t deadline, hmci_found_t *found) {
+  size_t failed = 0;
+  return hmci_session_lookup_keys(peer, &(hmci_key_question_t){name, found}, 1, deadline, &failed);
 }
 
 hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t bytes, uint64_t deadline,

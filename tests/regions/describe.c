@@ -64,6 +64,56 @@ void descriptor_of_many(void **state) {
   for (uint64_t i = 0; i < MANY; i++) hmc_region_close(many[i].region);
 }
 
+typedef struct collection {
+  const void *descriptors[300];
+  size_t sizes[300];
+  hmc_remote_t *remotes[300];
+} collection_t;
+
+void descriptors_at_once(void **state) {
+  enum { MANY = 300 };
+  static described_t many[MANY];
+  static collection_t collection;
+  context_pair_t *pair = *state;
+  for (uint64_t i = 0; i < MANY; i++) {
+    many[i] = describe(pair->there, PAGE, HMC_REMOTE_ALL, NULL);
+    collection.descriptors[i] = many[i].bytes;
+    collection.sizes[i] = many[i].size;
+  }
+  assert_success(
+      hmc_remote_import_many(pair->peer, collection.descriptors, collection.sizes, MANY, collection.remotes));
+  for (uint64_t i = 0; i < MANY; i += 23) check(pair, collection.remotes[i], &many[i], i);
+  for (uint64_t i = 0; i < MANY; i++) hmc_remote_close(collection.remotes[i]);
+  assert_success(hmc_remote_import_many(pair->peer, NULL, NULL, 0, NULL)); /* none is not too few */
+  for (uint64_t i = 0; i < MANY; i++) hmc_region_close(many[i].region);
+}
+
+/* One that fails: no handle is left, the outputs are as they were, and the text says which one. */
+void descriptors_all_or_none(void **state) {
+  enum { MANY = 40, BAD = 37 };
+  static described_t many[MANY];
+  static collection_t collection;
+  context_pair_t *pair = *state;
+  hmc_remote_t *const untouched = (hmc_remote_t *)(uintptr_t)8;
+  for (uint64_t i = 0; i < MANY; i++) {
+    many[i] = describe(pair->there, PAGE, HMC_REMOTE_ALL, NULL);
+    collection.descriptors[i] = many[i].bytes;
+    collection.sizes[i] = many[i].size - (i == BAD);
+    collection.remotes[i] = untouched;
+  }
+  uint64_t maps = mappings_of("hmc");
+  hmc_status_t status =
+      hmc_remote_import_many(pair->peer, collection.descriptors, collection.sizes, MANY, collection.remotes);
+  assert_status(status, HMC_CORRUPT);
+  assert_error_names("descriptor 37 of 40");
+  assert_int_equal(mappings_of("hmc"), maps);
+  for (uint64_t i = 0; i < MANY; i++) assert_ptr_equal(collection.remotes[i], untouched);
+  collection.descriptors[0] = NULL;
+  status = hmc_remote_import_many(pair->peer, collection.descriptors, collection.sizes, MANY, collection.remotes);
+  assert_status(status, HMC_INVALID_CONFIG);
+  for (uint64_t i = 0; i < MANY; i++) hmc_region_close(many[i].region);
+}
+
 /* A stopped process answers nothing. */
 void descriptor_needs_no_answer(void **state) {
   context_pair_t *pair = *state;

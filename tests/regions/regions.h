@@ -47,6 +47,8 @@ bool is_reserved(const uint8_t *address);
   X(retained_regions_stay)                                                                                             \
   X(descriptor_opens_a_region)                                                                                         \
   X(descriptor_of_many)                                                                                                \
+  X(descriptors_at_once)                                                                                               \
+  X(descriptors_all_or_none)                                                                                           \
   X(descriptor_needs_no_answer)                                                                                        \
   X(descriptor_goes_stale)                                                                                             \
   X(descriptor_refused)                                                                                                \
