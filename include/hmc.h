@@ -5,6 +5,7 @@
 #ifndef HMC_H
 #define HMC_H
 
+#include <hmc/batch.h>
 #include <hmc/context.h>
 #include <hmc/control.h>
 #include <hmc/export.h>
@@ -17,6 +18,7 @@
 #include <hmc/queue.h>
 #include <hmc/recorder.h>
 #include <hmc/region.h>
+#include <hmc/request.h>
 #include <hmc/settings.h>
 #include <hmc/signal.h>
 #include <hmc/stats.h>
