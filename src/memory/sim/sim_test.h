@@ -5,12 +5,15 @@
 #include "sim.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -81,6 +84,22 @@ static inline int clear_environment(void **state) {
     }
   }
   return 0;
+}
+
+static inline void assert_host_access_faults(char *pointer) {
+  fflush(NULL);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    signal(SIGSEGV, SIG_DFL);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+    *(volatile char *)pointer = 1;
+    _exit(0);
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFSIGNALED(status));
+  assert_int_equal(WTERMSIG(status), SIGSEGV);
 }
 
 #endif

@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PART = 1 << 20 }; /* bytes of a transfer that move at once before its end */
+enum {
+  PART = 1 << 20,   /* bytes of a transfer that move at once before its end */
+  LOOK_NS = 1000000 /* how often a thread that waits moves what has had its time */
+};
 
 typedef struct job {
   struct job *next;
@@ -202,9 +205,13 @@ static uint64_t due_of_next(stream_t *stream) {
   return due;
 }
 
+/* Looks now and then, so that the bytes of a long copy do not all move after its time. */
 static hmc_status_t wait_for(stream_t *stream) {
   hmc_status_t status;
-  while ((status = advance(stream, UINT64_MAX)) == HMC_IN_PROGRESS) hmci_sim_engine_wait(due_of_next(stream));
+  while ((status = advance(stream, UINT64_MAX)) == HMC_IN_PROGRESS) {
+    uint64_t due = due_of_next(stream), soon = hmci_now() + LOOK_NS;
+    hmci_sim_engine_wait(due < soon ? due : soon);
+  }
   return status;
 }
 
