@@ -91,9 +91,9 @@ typedef struct hmc_context_options {
  * Creates a context and starts its service threads.
  *
  * With HMC_CONTEXT_SHARE_THREADS a process may have hundreds: such a context costs no thread, and descriptors only for
- * its listeners, regions and peers. Those with the same HMC_SPIN share. Their callbacks run one at a time, and a callback
- * of one of them is one of all: what may not be called in a callback may not be called for any of these contexts then,
- * and a callback must not wait for an operation on another one of them, whose thread is the one that waits.
+ * its listeners, regions and peers. Those with the same HMC_SPIN share, and their callbacks run one at a time. In a
+ * callback of one of them, what callbacks must not call is forbidden for all of them; and a callback must not wait for an
+ * operation of another one of them, because it would wait for its own thread.
  *
  * Ownership: the context is the caller's until hmc_context_destroy. Threads: any. Never blocks.
  *

@@ -203,7 +203,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_control_receive_struct(hmc_control_t *contr
                                                             size_t size, uint64_t timeout_ms);
 
 /**
- * How a link runs.
+ * The transport of a link.
  *
  * \param control The channel.
  * \param peer_rank The rank.

@@ -12,14 +12,14 @@
 #define HMC_API
 #endif
 
-/* Compilers warn where the status that such a function answers is left unread. */
+/* Compilers warn where the status that such a function returns is not read. */
 #if defined(__GNUC__)
 #define HMC_CHECKED __attribute__((warn_unused_result))
 #else
 #define HMC_CHECKED
 #endif
 
-/* The same of a type's values, in C++. A program that does not look at them may define it as nothing. */
+/* The same for the values of a type, in C++. A program that does not look at them may define it as nothing. */
 #if defined(HMC_CHECKED_TYPE)
 #elif defined(__cplusplus) && (__cplusplus >= 201703L || (defined(__GNUC__) && !defined(__clang__)))
 #define HMC_CHECKED_TYPE [[nodiscard]]

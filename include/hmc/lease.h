@@ -70,7 +70,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_lease_grant(hmc_region_t *region, hmc_peer_
 HMC_API uint64_t hmc_lease_number(const hmc_lease_t *lease);
 
 /**
- * Takes a lease back and frees it. When the call returns, no byte can be written or read under it any more, also when
+ * Revokes a lease and frees it. When the call returns, no byte can be written or read under it any more, also when
  * the peer is stopped, dead or lies; operations under it return HMC_STALE.
  *
  * Threads: any, callbacks included. Blocking: it waits for this process's own service thread only, until that has

@@ -1,4 +1,4 @@
-/* Logging: one line a record, to stderr unless a callback takes it; never to stdout. A line on stderr says when (UTC),
+/* Logging: one line per record, to stderr unless a callback takes it; never to stdout. A line on stderr says when (UTC),
  * by which process and thread, how serious it is, and what happened:
  *
  *     hmc 21:30:01.123456Z 4711/4713 warning: ... */
@@ -31,7 +31,7 @@ typedef enum hmc_log_level {
 typedef void (*hmc_log_callback_t)(hmc_log_level_t level, const char *text, void *user);
 
 /**
- * Sends records to a callback. When the call returns, the former callback has got all earlier records, and does not run
+ * Sends records to a callback. When the call returns, the former callback has received all earlier records, and does not run
  * any more. Threads: any; in the callback itself the call does not wait.
  *
  * \param callback The callback; NULL: records go to stderr again.

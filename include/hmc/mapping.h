@@ -98,8 +98,8 @@ struct hmc_mapping_head {
 };
 
 /**
- * Is the region still open and the peer connected? Costs one load. What was stored shortly before the answer turned 0
- * may or may not have been seen. Threads: any.
+ * Tells whether the region is still open and the peer connected. Costs one load. What was stored shortly before the
+ * answer turned 0 may or may not have been seen. Threads: any.
  *
  * \param mapping The mapping.
  * \return Not 0 while it is.

@@ -216,7 +216,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_memory_event_record(hmc_memory_t memory, hm
                                                          hmc_memory_event_t **event);
 
 /**
- * Has an event come? Never blocks.
+ * Tells whether an event has come. Never blocks.
  *
  * \param event The event.
  * \return HMC_SUCCESS It has come.

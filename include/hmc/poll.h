@@ -76,7 +76,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_poll_kinds(hmc_context_t *context, unsigned
                                                 size_t capacity, size_t *count, uint64_t timeout_ms);
 
 /**
- * Gives the bytes of a notification back.
+ * Frees the bytes of a notification.
  *
  * \param data The `data` of an event; NULL is allowed.
  */

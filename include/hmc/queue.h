@@ -83,7 +83,7 @@ HMC_API void hmc_queue_destroy(hmc_queue_t *queue);
  * \return HMC_DENIED The region does not give HMC_REMOTE_WRITE.
  * \return HMC_STALE The peer closed the region.
  * \return HMC_PEER_LOST The peer is gone.
- * \return HMC_TIMEOUT No operation ended within the deadline to make place for this one.
+ * \return HMC_TIMEOUT No operation ended within the deadline to make room for this one.
  * \return HMC_NO_MEMORY `depth` operations are pending (HMC_QUEUE_NO_WAIT), or no memory is left.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
@@ -161,8 +161,8 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const 
  * Sends a notification that announces all that the queue has done to a peer so far: it waits until those operations are
  * complete, and sends the notification if none of them has failed. The bytes are copied.
  *
- * Completion: at the flush. Blocks for the former operations, and while the peer's application has as many
- * notifications of this context waiting as it takes.
+ * Completion: at the flush. Blocks until the earlier operations are complete, and while the peer's application has as
+ * many notifications of this context waiting as it takes.
  *
  * \param queue The queue.
  * \param peer Who gets it, by hmc_poll or hmc_notification_receive.
@@ -172,7 +172,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_put_signal(hmc_queue_t *queue, const 
  * \return HMC_INVALID_CONFIG NULL, no bytes, or more than HMC_NOTIFICATION_MAX; a peer of another context.
  * \return HMC_UNSUPPORT The transport, or a peer of an older release, carries shorter ones only.
  * \return HMC_TIMEOUT The peer's application took none within the queue's deadline.
- * \return The first error among the former operations, which the flush reports too; nothing is sent then.
+ * \return The first error among the earlier operations, which the flush reports too; nothing is sent then.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t *peer, const void *data, size_t size);
 
@@ -181,7 +181,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_queue_notify(hmc_queue_t *queue, hmc_peer_t
  * after those that came before it. Gets are not ordered; a flush orders them.
  *
  * Where the transport keeps order by itself this costs nothing; elsewhere the next operation to a peer waits until the
- * former ones are complete.
+ * earlier ones are complete.
  *
  * \param queue The queue.
  * \return HMC_SUCCESS

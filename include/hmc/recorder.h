@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef enum hmc_record_kind {
-  HMC_RECORD_CONTEXT = 1, /* a context was made, or destroyed */
+  HMC_RECORD_CONTEXT = 1, /* a context was created, or destroyed */
   HMC_RECORD_PEER = 2,    /* a peer came, or went */
   HMC_RECORD_PUT = 3,     /* an operation ended */
   HMC_RECORD_GET = 4,
@@ -27,7 +27,7 @@ typedef enum hmc_record_kind {
 typedef struct hmc_record {
   size_t size;
   uint64_t nanoseconds; /* when it ended, since 1970 */
-  uint64_t duration;    /* nanoseconds; 0: it is a moment */
+  uint64_t duration;    /* nanoseconds; 0: it has none */
   uint64_t bytes;       /* of an operation */
   hmc_record_kind_t kind;
   hmc_status_t status;

@@ -317,8 +317,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_remote_find(hmc_peer_t *peer, uint64_t addr
                                                  uint64_t timeout_ms, hmc_remote_t **remote, uint64_t *offset);
 
 /**
- * Gives a handle back and closes its mappings (hmc_remote_map_range). Threads: no operation may use it at the same
- * time.
+ * Closes a handle and its mappings (hmc_remote_map_range). Threads: no operation may use it at the same time.
  *
  * \param remote The handle; NULL is allowed.
  */

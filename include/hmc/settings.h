@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* One setting. All texts are static storage, but for `value`. */
+/* One setting. All texts are static storage, except `value`. */
 typedef struct hmc_setting {
   size_t size;               /* sizeof(hmc_setting_t); the caller sets it */
   const char *name;          /* the environment variable: "HMC_TIMEOUT" */

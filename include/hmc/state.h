@@ -32,7 +32,7 @@ typedef void *(*hmc_state_maker_t)(void);
  * Threads: any. Blocking: while another thread makes an object.
  *
  * \param name The name; copied.
- * \param make Makes the object; may itself ask for others. NULL, where it returns that, is not kept.
+ * \param make Makes the object; may itself ask for others. A NULL that it returns is not kept.
  * \return The object, or NULL: there is no memory.
  */
 HMC_API void *hmc_state_object(const char *name, hmc_state_maker_t make);

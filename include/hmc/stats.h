@@ -26,7 +26,7 @@ typedef struct hmc_stats {
   uint64_t gets;
   uint64_t get_bytes;
   uint64_t atomics;       /* signals not among them */
-  uint64_t failures;      /* operations that did not end with HMC_SUCCESS, but for those below */
+  uint64_t failures;      /* operations that did not end with HMC_SUCCESS, except those below */
   uint64_t timeouts;      /* ended by their deadline */
   uint64_t cancellations; /* ended by hmc_request_cancel, or because peer, region or context were closed here */
   uint64_t notifications; /* that came from there */

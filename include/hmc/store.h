@@ -273,7 +273,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_store_lease_create(hmc_store_t *store, uint
 HMC_API uint64_t hmc_store_lease_ttl(const hmc_store_lease_t *lease);
 
 /**
- * Is a lease still held? Never blocks for long.
+ * Tells whether a lease is still held. Never blocks for long.
  *
  * \param lease The lease.
  * \return HMC_SUCCESS It is.
@@ -350,8 +350,8 @@ HMC_API void hmc_store_watch_stop(hmc_store_watch_t *watch);
 /* ---- meeting ----------------------------------------------------------------------------------------------------- */
 
 /**
- * Returns when as many calls have come to the barrier of that name; then the name can be used again. A call that ends
- * by its deadline, and a client that is gone, are taken out again.
+ * Returns when `count` calls have come to the barrier of that name; the name can then be used again. A call whose
+ * deadline passes, or whose client is gone, no longer counts.
  *
  * \param store The client.
  * \param name The barrier's name.
