@@ -49,7 +49,7 @@ def site_faults(out):
             target = link.split("#")[0].split("?")[0]
             if target and not re.match(r"[a-z]+:|/", target) and not (page.parent / target).exists():
                 faults.append(f"{page.relative_to(out)}: {link} leads nowhere")
-    for name in ("index.html", "reference/hmc-operation.html", "troubleshooting.html", "picture.svg"):
+    for name in ("index.html", "reference/hmc-operation.html", "troubleshooting.html", "picture.svg", "bench.svg"):
         if not (out / name).exists():
             faults.append(f"{name} is missing")
     return faults
