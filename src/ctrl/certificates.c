@@ -77,13 +77,19 @@ void hmci_certificates_use(hmci_secret_t *secret, const hmci_certificates_t *cer
 
 /* ---- for OpenSSL ------------------------------------------------------------------------------------------------- */
 
-static hmc_status_t fail_file(const char *what, const char *file) {
+/* `remedy`: what would do instead. */
+static hmc_status_t fail_file(const char *what, const char *file, const char *remedy) {
   unsigned long error = ERR_get_error();
   const char *reason = error != 0 ? ERR_reason_error_string(error) : NULL;
+  if (ERR_SYSTEM_ERROR(error)) {
+    reason = strerror(ERR_GET_REASON(error)); /* OpenSSL 3 leaves these to the system */
+  }
   ERR_clear_error();
-  return hmci_fail(HMC_INVALID_CONFIG, "%s %s cannot be used: %s", what, file,
-                   reason != NULL ? reason : "OpenSSL gives no reason");
+  return hmci_fail(HMC_INVALID_CONFIG, "%s %s cannot be used (%s): %s", what, file,
+                   reason != NULL ? reason : "OpenSSL gives no reason", remedy);
 }
+
+static const char pem_file[] = "give a PEM file that this process may read";
 
 /* Gives each name of a list to `take`; the first status that is not HMC_SUCCESS. */
 static hmc_status_t each_file(const char *list, hmc_status_t (*take)(SSL_CTX *context, const char *file),
@@ -103,14 +109,14 @@ static hmc_status_t each_file(const char *list, hmc_status_t (*take)(SSL_CTX *co
 
 static hmc_status_t take_authority(SSL_CTX *context, const char *file) {
   return SSL_CTX_load_verify_locations(context, file, NULL) == 1 ? HMC_SUCCESS
-                                                                 : fail_file("the authorities' file", file);
+                                                                 : fail_file("the authorities' file", file, pem_file);
 }
 
 static hmc_status_t take_revocations(SSL_CTX *context, const char *file) {
   X509_STORE *store = SSL_CTX_get_cert_store(context);
   X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   if (lookup == NULL || X509_load_crl_file(lookup, file, X509_FILETYPE_PEM) < 1) {
-    return fail_file("the list of revoked certificates", file);
+    return fail_file("the list of revoked certificates", file, pem_file);
   }
   X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
   return HMC_SUCCESS;
@@ -131,17 +137,24 @@ static hmc_status_t take_key(SSL_CTX *context, const hmci_certificates_t *certif
                                             : BIO_new_mem_buf(certificates->key, -1);
   EVP_PKEY *key =
       bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, give_password, (void *)(uintptr_t)certificates) : NULL;
-  bool fits = key != NULL && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+  bool is_read = key != NULL;
+  bool fits = is_read && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
   EVP_PKEY_free(key);
   BIO_free(bio);
-  return fits ? HMC_SUCCESS : fail_file("the private key", name);
+  if (fits) {
+    return HMC_SUCCESS;
+  }
+  return fail_file("the private key", name,
+                   is_read       ? "give the key that the certificate was made for"
+                   : bio == NULL ? pem_file
+                                 : "give it as PEM, and the password that it is encrypted with");
 }
 
 hmc_status_t hmci_certificates_apply(const hmci_certificates_t *certificates, SSL_CTX *context) {
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
   hmc_status_t status = each_file(certificates->authorities, take_authority, context);
   if (status == HMC_SUCCESS && SSL_CTX_use_certificate_chain_file(context, certificates->certificate) != 1) {
-    status = fail_file("the certificate", certificates->certificate);
+    status = fail_file("the certificate", certificates->certificate, pem_file);
   }
   if (status == HMC_SUCCESS) {
     status = take_key(context, certificates);

@@ -144,7 +144,7 @@ static int certificates_let_in(void) {
     SAYS("decrypt");
     ANSWERS(0, smem_set_config_store_tls_key(key, (uint32_t)size, "wrong", 5, NULL));
     ANSWERS(-2000, enter(my_rank, 2));
-    SAYS("private key");
+    SAYS("the password that it is encrypted with");
     ANSWERS(0, smem_set_config_store_tls_key(key, (uint32_t)size, "tfdsfu", 6, decrypt));
   }
   if (my_rank == 0) {
@@ -161,6 +161,9 @@ static int certificates_let_in(void) {
     int32_t code = enter(my_rank, 5);
     CHECK(code == -1 || code == -2004);
     CHECK(my_rank == 3 || code == -1);
+    if (my_rank == 2) {
+      SAYS("both must be signed by an authority");
+    }
   }
   fence();
   smem_bm_uninit(0);
