@@ -2,6 +2,7 @@
 
 import ctypes
 import pathlib
+import sys
 
 from ._library import DECRYPT, HERE, INVALID, LOGGER, last_error, lib, library_path, text
 
@@ -56,17 +57,18 @@ def set_conf_store_tls(enable, tls_info=""):
 
 
 def set_conf_store_tls_key(tls_pk, tls_pk_pw, py_decrypt_func=None):
-    """The private key as PEM text, and its password, which py_decrypt_func(cipher text) turns into plain text."""
+    """The private key as PEM text, and its password, which py_decrypt_func(cipher text) turns into plain text. Where that
+    raises, sys.excepthook shows it, and the call that wanted the key fails."""
 
     def decrypt(cipher, cipher_size, plain, plain_size):
         try:
             made = text(py_decrypt_func(ctypes.string_at(cipher, cipher_size).decode()))
-        except Exception as error:  # a callback of C cannot raise; the call that wanted the key fails, and says so
-            _kept["decrypt_error"] = error
+            if len(made) > plain_size.contents.value:
+                raise ValueError("a password of %d B: up to %d are taken" % (len(made), plain_size.contents.value))
+            ctypes.memmove(plain, made, len(made))
+        except Exception:  # nothing to raise it through: the call that wanted the key fails, and this says why
+            sys.excepthook(*sys.exc_info())
             return -1
-        if len(made) > plain_size.contents.value:
-            return -1
-        ctypes.memmove(plain, made, len(made))
         plain_size.contents.value = len(made)
         return 0
 

@@ -321,4 +321,63 @@ def transfer():
     engine.unInitialize()
 
 
-{"pool": pool, "objects": objects, "first": first, "tensors": tensors, "transfer": transfer}[scenario]()
+# What certificates() tries: certificate, key, authorities, what the decrypt handler makes of "terces", and the code and
+# words that name the remedy.
+REFUSED = [
+    ("own.pem", "own.key", "ca.pem", lambda cipher: "wrong", -2000, "the password that it is encrypted with"),
+    ("own.pem", "own.key", "ca.pem", lambda cipher: None, -1, "the handler does not decrypt"),
+    ("own.pem", "own.key", "ca.pem", lambda cipher: cipher[7], -1, "the handler does not decrypt"),
+    ("own.pem", "own.key", "ca.pem", lambda cipher: "x" * 5000, -1, "the handler does not decrypt"),
+    ("own.pem", "other.key", "ca.pem", lambda cipher: cipher[::-1], -2000, "the key that the certificate was made for"),
+    ("nobody.pem", "own.key", "ca.pem", lambda cipher: cipher[::-1], -2000, "give a PEM file that this process may read"),
+    ("own.pem", "own.key", "nobody.pem", lambda cipher: cipher[::-1], -2000, "give a PEM file that this process may read"),
+    ("expired.pem", "own.key", "ca.pem", lambda cipher: cipher[::-1], -1, "neither may have expired"),
+    ("other.pem", "other.key", "ca.pem", lambda cipher: cipher[::-1], -1, "both must be signed by an authority"),
+    ("own.pem", "own.key", "other_ca.pem", lambda cipher: cipher[::-1], -1, "both must be signed by an authority"),
+]
+
+
+def certificates():
+    """The store's TLS by certificates: rank 0 serves, rank 1 is turned away with all that is wrong, and then let in."""
+    folder = pathlib.Path(sys.argv[5])
+
+    def use(certificate, key, authorities, decrypt):
+        info = "tlsCaPath: %s; tlsCaFile: %s; tlsCert: %s;" % (folder, authorities, folder / certificate)
+        assert mf.set_conf_store_tls(True, info) == 0
+        assert mf.set_conf_store_tls_key((folder / key).read_text(), "terces", decrypt) == 0
+
+    def enter():
+        return mf.bm.initialize(url, count, 0, config_of(mf.bm))
+
+    if rank == 1:
+        eventually("the store", (folder / "served").exists)
+        for certificate, key, authorities, decrypt, code, words in REFUSED:
+            use(certificate, key, authorities, decrypt)
+            assert (enter(), words in mf.get_last_err_msg()) == (code, True), (certificate, key, mf.get_last_err_msg())
+        assert mf.set_conf_store_tls(False) == 0
+        assert enter() == -1 and "certificate" in mf.get_last_err_msg(), mf.get_last_err_msg()
+        option = mf_smem.TlsOption()  # as the first generation names them, by files
+        option.enable_tls, option.tls_top_path, option.tls_ca_file = True, str(folder), {"ca.pem"}
+        option.tls_cert, option.tls_pk, option.tls_pk_pwd = "own.pem", "own.key", "secret"
+        assert mf_smem.set_ssl_option(option) == 0
+    else:
+        use("own.pem", "own.key", "ca.pem", lambda cipher: cipher[::-1])
+    assert enter() == 0, mf.get_last_err_msg()
+    (folder / "served").touch()
+    fence = meeting(mf)
+    memory = mf.bm.create(0, PART, 0)
+    assert memory.join() == 0 and fence.barrier() == 0
+    there = memory.peer_rank_ptr(after, BmMemType.HOST)
+    assert memory.copy_data(pattern(rank, 1000), there, 1000, BmCopyType.H2G) == 0 and fence.barrier() == 0
+    assert (memory.array(1000) == pattern(before, 1000)).all() and fence.barrier() == 0
+    memory.destroy()
+    if rank == 0:
+        eventually("the other one's end", (folder / "gone").exists)  # this process serves the store
+    fence.destroy()
+    mf.bm.uninitialize()
+    mf.shm.uninitialize()
+    (folder / "gone").touch()
+
+
+{"pool": pool, "objects": objects, "certificates": certificates, "first": first,
+ "tensors": tensors, "transfer": transfer}[scenario]()

@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 import re
+import subprocess
 
 from smem_processes import environment, free_port, run_members  # noqa: F401 (a fixture)
 
@@ -51,6 +52,27 @@ def test_certificates_are_checked():
     assert mf_smem.set_conf_store_tls_key("a key", "password", lambda cipher: "plain") == 0
     assert mf_smem.set_conf_store_tls(False, "") == 0 and mf_adapter.set_log_level(2) == 0
     assert mf.create_config_store(url) == 0  # by the secret again
+
+
+def make_certificates(folder):
+    """An authority with a certificate, the same one expired, and another authority with its own; keys by a password."""
+    def openssl(*words):
+        subprocess.run(["openssl", *map(str, words)], cwd=folder, check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    for ca, own in (("ca", "own"), ("other_ca", "other")):
+        openssl("req", "-x509", *curve, "-nodes", "-keyout", ca + ".key", "-out", ca + ".pem", "-days", 2, "-subj", "/CN=" + ca)
+        openssl("req", "-new", *curve, "-passout", "pass:secret", "-keyout", own + ".key", "-out", own + ".csr", "-subj", "/CN=me")
+        for name, days in ((own, 2), ("expired", -1)):
+            if ca == "ca" or days > 0:
+                openssl("x509", "-req", "-in", own + ".csr", "-CA", ca + ".pem", "-CAkey", ca + ".key", "-CAcreateserial",
+                        "-days", days, "-out", name + ".pem")
+
+
+def test_certificates(environment, tmp_path):
+    make_certificates(tmp_path)
+    run_members("certificates", 2, environment, tmp_path)
 
 
 def names():
