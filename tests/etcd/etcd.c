@@ -1,6 +1,6 @@
-/* The store over etcd: every call of hmc/store.h, and a load that may not do anything twice. See etcd.py.
+/* The store over etcd: every call of hmc/store.h, a load that may not do anything twice, and an outage. See etcd.py.
  *
- * usage: etcd_store calls|load ADDRESS */
+ * usage: etcd_store calls|load|outage ADDRESS */
 #include <hmc.h>
 
 #include <pthread.h>
@@ -265,14 +265,116 @@ static void load(void) {
   hmc_store_close(store);
 }
 
+/* ---- an outage --------------------------------------------------------------------------------------------------- */
+
+/* Has etcd.py stop a majority of the cluster, or let it run again. */
+static void ask(const char *what) {
+  char line[16];
+  printf("%s\n", what);
+  fflush(stdout);
+  CHECK(fgets(line, sizeof(line), stdin) != NULL);
+}
+
+/* Passes over what is told of other keys. */
+static void expect_in_time(hmc_store_watch_t *watch, hmc_store_event_kind_t kind, const char *key) {
+  hmc_store_event_t event;
+  do {
+    CHECK(hmc_store_watch_next(watch, &event, PATIENCE_MS) == HMC_SUCCESS);
+  } while (event.kind != kind || strcmp(event.key, key) != 0);
+}
+
+/* No majority for longer than a lease lasts: calls end by their deadlines, and then all goes on. */
+static void a_majority_is_away(hmc_store_t *store, hmc_store_t *other) {
+  hmc_store_lease_t *lease;
+  hmc_store_watch_t *watch;
+  char value[16];
+  size_t size;
+  CHECK(hmc_store_lease_create(store, 2000, 0, &lease) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, "kept/mine", "m", 1, lease, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_watch_start(other, "kept/", 0, &watch) == HMC_SUCCESS);
+  expect_in_time(watch, HMC_STORE_PUT, "kept/mine");
+  ask("stop");
+  CHECK(hmc_store_set(store, "away", "a", 1, NULL, 500) == HMC_TIMEOUT);
+  CHECK(strstr(hmc_last_error(), "etcd") != NULL);
+  sleep(5); /* longer than the lease */
+  CHECK(hmc_store_get(store, "away", value, sizeof(value), &size, 500) == HMC_TIMEOUT);
+  ask("go on");
+  CHECK(hmc_store_set(store, "away", "b", 1, NULL, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_wait(store, "kept/mine", value, sizeof(value), &size, 0) == HMC_SUCCESS);
+  CHECK(hmc_store_lease_state(lease) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, "kept/new", "n", 1, NULL, 0) == HMC_SUCCESS);
+  expect_in_time(watch, HMC_STORE_PUT, "kept/new");
+  hmc_store_lease_release(lease, 0);
+  expect_in_time(watch, HMC_STORE_DELETE, "kept/mine");
+  hmc_store_watch_stop(watch);
+}
+
+/* Holds a key until it is killed, or loses its lease. */
+static _Noreturn void hold(const char *key) {
+  hmc_store_t *store = join_store();
+  hmc_store_lease_t *lease;
+  CHECK(hmc_store_lease_create(store, 2000, 0, &lease) == HMC_SUCCESS);
+  CHECK(hmc_store_set(store, key, "held", 4, lease, 0) == HMC_SUCCESS);
+  while (hmc_store_lease_state(lease) == HMC_SUCCESS) {
+    usleep(20000);
+  }
+  CHECK(hmc_store_lease_state(lease) == HMC_STALE);
+  CHECK(hmc_store_set(store, key, "back", 4, lease, 0) == HMC_STALE);
+  exit(0);
+}
+
+/* Members that stand still for longer than their leases: one is back when it runs again, one hears that its key is
+ * somebody else's. */
+static void who_stood_still_comes_back(hmc_store_t *store, hmc_store_t *other) {
+  static const char *const keys[2] = {"still/a", "still/b"};
+  pid_t members[2];
+  hmc_store_watch_t *watch;
+  char value[16];
+  size_t size;
+  int status = 0;
+  CHECK(hmc_store_watch_start(other, "still/", 0, &watch) == HMC_SUCCESS);
+  for (int i = 0; i < 2; i++) {
+    members[i] = fork();
+    if (members[i] == 0) {
+      hold(keys[i]);
+    }
+    expect_in_time(watch, HMC_STORE_PUT, keys[i]);
+  }
+  for (int i = 0; i < 2; i++) {
+    kill(members[i], SIGSTOP);
+    expect_in_time(watch, HMC_STORE_DELETE, keys[i]);
+  }
+  CHECK(hmc_store_set(store, keys[1], "taken", 5, NULL, 0) == HMC_SUCCESS);
+  expect_in_time(watch, HMC_STORE_PUT, keys[1]);
+  kill(members[0], SIGCONT);
+  expect_in_time(watch, HMC_STORE_PUT, keys[0]);
+  kill(members[1], SIGCONT);
+  CHECK(waitpid(members[1], &status, 0) == members[1] && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(hmc_store_get(store, keys[1], value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 5);
+  kill(members[0], SIGKILL);
+  CHECK(waitpid(members[0], NULL, 0) == members[0]);
+  expect_in_time(watch, HMC_STORE_DELETE, keys[0]);
+  hmc_store_watch_stop(watch);
+}
+
+static void outage(void) {
+  hmc_store_t *store = join_store(), *other = join_store();
+  a_majority_is_away(store, other);
+  who_stood_still_comes_back(store, other);
+  hmc_store_close(store);
+  hmc_store_close(other);
+}
+
 int main(int count, char **arguments) {
   if (count != 3) {
-    fprintf(stderr, "usage: etcd_store calls|load ADDRESS\n");
+    fprintf(stderr, "usage: etcd_store calls|load|outage ADDRESS\n");
     return 2;
   }
   address = arguments[2];
   if (strcmp(arguments[1], "calls") == 0) {
     calls();
+  } else if (strcmp(arguments[1], "outage") == 0) {
+    outage();
   } else {
     load();
   }

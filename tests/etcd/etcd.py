@@ -1,4 +1,5 @@
-"""The store over an etcd cluster of three: every call, clients in processes, and a member of the cluster killed under them.
+"""The store over an etcd cluster of three: every call, clients in processes, an outage, and a member of the cluster killed
+under them.
 
 usage: etcd.py ETCD_STORE SMEM_BM SMEM_SHM
 """
@@ -6,6 +7,7 @@ usage: etcd.py ETCD_STORE SMEM_BM SMEM_SHM
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -58,6 +60,11 @@ class Cluster:
                     sys.exit("etcd does not come up")
                 time.sleep(0.1)
 
+    def send(self, number):
+        """Sends a signal to a majority."""
+        for member in self.members[1:]:
+            member.send_signal(number)
+
     def kill_one(self):
         self.members[0].kill()
         self.members[0].wait()
@@ -85,6 +92,17 @@ def main():
     try:
         cluster.await_health()
         run("every call", [program, "calls", cluster.address("calls")], environment)
+        # Without a majority for a while: the program says when.
+        outage = subprocess.Popen([program, "outage", cluster.address("outage")], env=environment, stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in outage.stdout:
+            print("outage: " + line, end="", flush=True)
+            if line in ("stop\n", "go on\n"):
+                cluster.send(signal.SIGSTOP if line == "stop\n" else signal.SIGCONT)
+                outage.stdin.write("done\n")
+                outage.stdin.flush()
+        if outage.wait(timeout=600) != 0:
+            sys.exit("the outage")
         # Under load one member of the cluster is killed: nothing is done twice, nobody hangs.
         load = subprocess.Popen([program, "load", cluster.address("load")], env=environment, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True)
