@@ -59,6 +59,7 @@ static void free_object(hmci_smem_object_t *object) {
   }
   hmci_smem_layout_leave(object);
   pthread_cond_destroy(&object->changed);
+  pthread_mutex_destroy(&object->turn);
   pthread_mutex_destroy(&object->lock);
   free(object->places);
   free(object);
@@ -87,15 +88,6 @@ static int32_t check_sizes(const smem_bm_create_option_t *option) {
                           (int)option->dataOpType);
   }
   return SM_OK;
-}
-
-/* What the mask leaves of the ways to peers. */
-static hmc_connection_type_t type_of(smem_bm_data_op_type mask) {
-  if (mask == SMEMB_DATA_OP_HOST_TCP) {
-    return HMC_CONNECTION_TCP;
-  }
-  unsigned rdma = SMEMB_DATA_OP_HOST_RDMA | SMEMB_DATA_OP_DEVICE_RDMA;
-  return ((unsigned)mask & ~rdma) == 0 ? HMC_CONNECTION_RDMA : HMC_CONNECTION_AUTO;
 }
 
 static int32_t begin_object(hmci_smem_object_t *object, const smem_bm_create_option_t *option) {
@@ -130,10 +122,11 @@ static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_s
   }
   *object = (hmci_smem_object_t){.id = id,
                                  .world = hmci_smem_bm_world,
-                                 .type = type_of(option->dataOpType),
+                                 .type = hmci_smem_connection_type(option->dataOpType),
                                  .size = {option->localDRAMSize, option->localHBMSize},
                                  .descriptor = -1};
   pthread_mutex_init(&object->lock, NULL);
+  pthread_mutex_init(&object->turn, NULL);
   pthread_cond_init(&object->changed, NULL);
   code = begin_object(object, option);
   if (code != SM_OK) {

@@ -5,7 +5,7 @@
  * object watches them.
  *
  * Locking: `hmci_smem_bm_lock` guards the world pointer and the list of objects. An object's `lock` guards its members and
- * what is in progress. Order: the world's, then an object's.
+ * what is in progress; its `turn` that this member joins or leaves. Order: the world's, then an object's.
  *
  * Copies take neither. They find the object, the far part and registered memory by atomic pointers, while they read
  * (hmci_smem_read_begin); who takes one of these away waits for all who read, and then closes it. A small copy to a member
@@ -91,6 +91,7 @@ typedef struct hmci_smem_object {
   void *pointer[HMCI_SMEM_KINDS];       /* this member's part; of the host kind at its global address */
   int descriptor;                       /* the host part's memfd */
   hmc_region_t *own[HMCI_SMEM_KINDS];   /* for this side's use, while the object lives */
+  pthread_mutex_t turn;                 /* held while this member joins or leaves; guards the two below */
   hmc_region_t *shown[HMCI_SMEM_KINDS]; /* for peers, while joined */
   int has_joined;
   hmc_store_watch_t *watch;
@@ -105,8 +106,6 @@ typedef struct hmci_smem_object {
 
 /* ---- bm_world.c -------------------------------------------------------------------------------------------------- */
 
-extern pthread_mutex_t hmci_smem_bm_lock;
-extern hmci_smem_world_t *hmci_smem_bm_world; /* NULL: none */
 /* Gives the rank back and frees; the world has no objects any more. */
 void hmci_smem_world_free(hmci_smem_world_t *world);
 
@@ -164,6 +163,9 @@ void hmci_smem_nap(void); /* between two looks at what another thread will soon 
 
 /* ---- bm_handle.c ------------------------------------------------------------------------------------------------- */
 
+extern pthread_mutex_t hmci_smem_bm_lock;
+extern hmci_smem_world_t *hmci_smem_bm_world; /* NULL: none */
+
 /* While reading: the object of a handle; NULL: this process has no such object. */
 hmci_smem_object_t *hmci_smem_object_find(smem_bm_t handle);
 /* The same for a call that may last, and destroying it waits for. -2000: no such object; -2008. */
@@ -194,7 +196,7 @@ void hmci_smem_forget_key(const hmci_smem_object_t *object, const char *key, uin
 
 /* ---- bm_join.c --------------------------------------------------------------------------------------------------- */
 
-/* Hides this member's part, where it has joined. */
+/* In this member's turn, or at the object's end: hides this member's part, where it has joined. */
 void hmci_smem_leave(hmci_smem_object_t *object, uint64_t timeout_ms);
 
 /* ---- bm_member.c ------------------------------------------------------------------------------------------------- */

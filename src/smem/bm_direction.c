@@ -1,8 +1,6 @@
 /* The directions of BM's copies: what their ends have to be (see bm.h). */
 #include "bm.h"
 
-#include <inttypes.h>
-
 enum { ANY_POOL = 1, HOST_POOL = 2, LOCAL = 4, HOST = 8 };
 
 static const struct {
@@ -46,12 +44,10 @@ static int32_t check_direction(const hmci_smem_end_t *from, const hmci_smem_end_
 
 int32_t hmci_smem_find_ends(const hmci_smem_object_t *object, const void *source, const void *destination,
                             uint64_t size, smem_bm_copy_type type, hmci_smem_end_t *from, hmci_smem_end_t *to) {
-  if (source == NULL || destination == NULL || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "a copy of %" PRIu64 " B from %p to %p: two addresses and a size above 0 are needed", size,
-                          source, destination);
+  int32_t code = hmci_smem_check_copy(source, destination, size);
+  if (code == SM_OK) {
+    code = hmci_smem_find(object, source, size, from);
   }
-  int32_t code = hmci_smem_find(object, source, size, from);
   if (code == SM_OK) {
     code = hmci_smem_find(object, destination, size, to);
   }

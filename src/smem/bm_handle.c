@@ -4,6 +4,8 @@
  * list, where its id is taken, but no call finds it any more. */
 #include "bm.h"
 
+pthread_mutex_t hmci_smem_bm_lock = PTHREAD_MUTEX_INITIALIZER;
+hmci_smem_world_t *hmci_smem_bm_world;
 static _Atomic(hmci_smem_object_t *) objects;
 
 int hmci_smem_object_has(uint32_t id) {

@@ -4,8 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 static void hide(hmci_smem_object_t *object) {
   for (int kind = 0; kind < HMCI_SMEM_KINDS; kind++) {
@@ -47,22 +45,17 @@ static int32_t show(hmci_smem_object_t *object, uint64_t tag) {
   return SM_OK;
 }
 
-static uint64_t new_tag(const hmci_smem_object_t *object) {
-  static _Atomic uint64_t count;
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  uint64_t mixed = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-  return ((mixed << 8) ^ ((uint64_t)getpid() << 40) ^ ((uint64_t)object->world->rank << 20) ^ ++count) | 1;
-}
-
+/* In this member's turn. */
 static int32_t join(hmci_smem_object_t *object) {
   if (object->has_joined) {
     return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already: smem_bm_leave comes first", object->id);
   }
-  hmci_smem_member_t member = {
-      .tag = new_tag(object), .port = object->world->port, .size = {object->size[0], object->size[1]}};
+  hmci_smem_member_t member = {.port = object->world->port, .size = {object->size[0], object->size[1]}};
   memcpy(member.ip, object->world->ip, sizeof(member.ip));
-  int32_t code = show(object, member.tag);
+  int32_t code = hmci_smem_new_tag(&member.tag);
+  if (code == SM_OK) {
+    code = show(object, member.tag);
+  }
   if (code != SM_OK) {
     return code;
   }
@@ -84,7 +77,9 @@ int32_t smem_bm_join(smem_bm_t handle, uint32_t flags) {
   (void)flags;
   int32_t code = hmci_smem_object_hold(handle, &object);
   if (code == SM_OK) {
+    pthread_mutex_lock(&object->turn);
     code = join(object);
+    pthread_mutex_unlock(&object->turn);
     hmci_smem_object_release(object);
   }
   return code;
@@ -119,11 +114,13 @@ int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags) {
   if (code != SM_OK) {
     return code;
   }
+  pthread_mutex_lock(&object->turn);
   if (object->has_joined) {
     hmci_smem_leave(object, object->world->control_ms);
   } else {
     code = hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: smem_bm_join comes first", object->id);
   }
+  pthread_mutex_unlock(&object->turn);
   hmci_smem_object_release(object);
   return code;
 }

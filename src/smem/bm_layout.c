@@ -134,12 +134,6 @@ typedef struct agreement {
   uint64_t deadline_ms;
 } agreement_t;
 
-static uint64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* A member that makes a layout marks the key meanwhile. */
 static int is_marked(const agreement_t *agreement) { return agreement->size > 0 && agreement->text[0] == '!'; }
 
@@ -295,7 +289,7 @@ static int32_t try_to_agree(agreement_t *agreement, const uint64_t most[HMCI_SME
  * first, and then looks at the layout's. A mark goes with a lease of its own. The users' keys have the layout too, for a
  * store that was restarted. */
 int32_t hmci_smem_layout_agree(hmci_smem_object_t *object, const uint64_t most[HMCI_SMEM_KINDS]) {
-  agreement_t agreement = {.object = object, .deadline_ms = now_ms() + object->world->create_ms};
+  agreement_t agreement = {.object = object, .deadline_ms = hmci_smem_now_ms() + object->world->create_ms};
   int32_t code = SM_OK;
   int is_done = 0;
   snprintf(agreement.key, sizeof(agreement.key), "smem/bm/%u/layout", object->id);
@@ -304,7 +298,7 @@ int32_t hmci_smem_layout_agree(hmci_smem_object_t *object, const uint64_t most[H
   agreement.mark_size = (size_t)snprintf(agreement.mark, sizeof(agreement.mark), "!%u", object->world->rank);
   while (code == SM_OK && !is_done) {
     code = try_to_agree(&agreement, most, &is_done);
-    if (code == SM_OK && !is_done && now_ms() > agreement.deadline_ms) {
+    if (code == SM_OK && !is_done && hmci_smem_now_ms() > agreement.deadline_ms) {
       code = hmci_smem_fail(SM_TIMEOUT, "the members of pool %u did not agree on a layout in time: createTimeout",
                             object->id);
     }

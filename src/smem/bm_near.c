@@ -40,8 +40,7 @@ static int32_t find_in_pool(const hmci_smem_object_t *object, int kind, uint64_t
 /* The registered memory that holds the range, or NULL. */
 static const hmci_smem_user_t *find_user(const hmci_smem_object_t *object, uint64_t address, uint64_t size) {
   const hmci_smem_user_t *at = atomic_load_explicit(&object->users, memory_order_acquire);
-  while (at != NULL &&
-         !(address >= at->address && address - at->address <= at->size && size <= at->size - (address - at->address))) {
+  while (at != NULL && !hmci_smem_holds(at->address, at->size, address, size)) {
     at = atomic_load_explicit(&at->next, memory_order_acquire); /* partner: smem_bm_register_user_mem */
   }
   return at;

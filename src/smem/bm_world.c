@@ -15,8 +15,6 @@
 /* A dead member's rank is free when its lease has ended, and the store has had this long to say so. */
 enum { RANK_PATIENCE_MS = 2000, SECRET_BYTES = 32 };
 
-pthread_mutex_t hmci_smem_bm_lock = PTHREAD_MUTEX_INITIALIZER;
-hmci_smem_world_t *hmci_smem_bm_world;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 /* A child made by fork() is not a member: its world is the parent's, and it may become a member by itself. */
@@ -72,12 +70,6 @@ static void pause_ms(long ms) {
   nanosleep(&pause, NULL);
 }
 
-static uint64_t now_ms(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Tries to take a rank. */
 static int32_t claim(hmci_smem_world_t *made, uint32_t rank, uint64_t timeout_ms, int *has_it) {
   char key[64], text[100];
@@ -92,7 +84,7 @@ static int32_t claim(hmci_smem_world_t *made, uint32_t rank, uint64_t timeout_ms
 static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config) {
   uint64_t timeout_ms = (uint64_t)config->initTimeout * 1000;
   uint64_t patience_ms = hmc_store_lease_ttl(made->lease) + RANK_PATIENCE_MS;
-  uint64_t until = now_ms() + (timeout_ms < patience_ms ? timeout_ms : patience_ms);
+  uint64_t until = hmci_smem_now_ms() + (timeout_ms < patience_ms ? timeout_ms : patience_ms);
   int is_any = is_automatic(config), has_it = 0;
   for (;;) {
     uint32_t rank = is_any ? 0 : config->rankId, end = is_any ? made->size : rank + 1;
@@ -103,7 +95,7 @@ static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config
         return code;
       }
     }
-    if (now_ms() >= until) {
+    if (hmci_smem_now_ms() >= until) {
       return is_any ? hmci_smem_fail(SM_DUPLICATED_OBJECT,
                                      "all %u ranks are taken: start fewer, or give a larger world", made->size)
                     : hmci_smem_fail(SM_DUPLICATED_OBJECT, "rank %u is taken by a member that lives: give another",

@@ -53,6 +53,21 @@ int hmci_smem_is_own(const char *ip);
  * stands in for as many as are named. */
 int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device);
 
+/* ---- common.c ---------------------------------------------------------------------------------------------------- */
+
+uint64_t hmci_smem_now_ms(void); /* of a clock that only goes on */
+/* A random number, not 0, by which memory is named that peers reach: a name is never given twice. -1. */
+int32_t hmci_smem_new_tag(uint64_t *tag);
+/* -2000: no addresses, or no bytes. */
+int32_t hmci_smem_check_copy(const void *source, const void *destination, uint64_t size);
+/* What a mask leaves of the ways to peers. */
+hmc_connection_type_t hmci_smem_connection_type(smem_bm_data_op_type mask);
+
+/* Does [begin, begin + bytes) hold [address, address + size)? */
+static inline int hmci_smem_holds(uint64_t begin, uint64_t bytes, uint64_t address, uint64_t size) {
+  return address - begin <= bytes && size <= bytes - (address - begin); /* below `begin` the difference is huge */
+}
+
 /* As pthread_create, with all signals blocked in the new thread: they are the program's. */
 int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
 

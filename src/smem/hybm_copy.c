@@ -20,10 +20,6 @@ typedef struct end {
 
 /* ---- what an address is ------------------------------------------------------------------------------------------ */
 
-static int holds(uint64_t begin, uint64_t bytes, uint64_t address, uint64_t size) {
-  return address >= begin && address - begin <= bytes && size <= bytes - (address - begin);
-}
-
 static int is_reserved(const hmci_hybm_entity_t *entity, uint64_t address) {
   for (int kind = 0; kind < HMCI_HYBM_KINDS; kind++) {
     if (entity->base[kind] != 0 && address >= entity->base[kind] &&
@@ -37,7 +33,7 @@ static int is_reserved(const hmci_hybm_entity_t *entity, uint64_t address) {
 static int32_t find(const hmci_hybm_entity_t *entity, const void *pointer, uint64_t size, end_t *end) {
   uint64_t address = (uint64_t)(uintptr_t)pointer;
   for (const hmci_hybm_slice_t *at = entity->slices; at != NULL; at = at->next) {
-    if (holds(at->gva, at->size, address, size)) {
+    if (hmci_smem_holds(at->gva, at->size, address, size)) {
       uint64_t offset = address - at->gva;
       *end = (end_t){.kind = at->kind,
                      .scopes = at->is_registered ? LOCAL | GLOBAL : GLOBAL,
@@ -49,7 +45,7 @@ static int32_t find(const hmci_hybm_entity_t *entity, const void *pointer, uint6
     }
   }
   for (const hmci_hybm_import_t *at = entity->imports; at != NULL; at = at->next) {
-    if (holds(at->gva, at->size, address, size)) {
+    if (hmci_smem_holds(at->gva, at->size, address, size)) {
       *end = (end_t){.kind = at->kind, .scopes = GLOBAL, .import = at, .offset = address - at->gva};
       return SM_OK;
     }
@@ -90,12 +86,10 @@ static const struct {
 
 static int32_t find_ends(const hmci_hybm_entity_t *entity, const void *source, const void *target, uint64_t size,
                          hybm_data_copy_direction direction, end_t *from, end_t *to) {
-  if (source == NULL || target == NULL || size == 0) {
-    return hmci_smem_fail(SM_INVALID_PARAM,
-                          "a copy of %" PRIu64 " B from %p to %p: two addresses and a size above 0 are needed", size,
-                          source, target);
+  int32_t code = hmci_smem_check_copy(source, target, size);
+  if (code == SM_OK) {
+    code = find(entity, source, size, from);
   }
-  int32_t code = find(entity, source, size, from);
   if (code == SM_OK) {
     code = find(entity, target, size, to);
   }

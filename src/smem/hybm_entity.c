@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* Where entities reserve addresses: one slot for an id, its first half for host memory. Below SMEM's own windows; the
  * thread sanitizer ends a program that asks for such addresses, and has others. */
@@ -20,8 +19,7 @@
 #endif
 enum { SLOTS = 7, CONTEXT_MOST = 65536 };
 
-static pthread_mutex_t entities_lock = PTHREAD_MUTEX_INITIALIZER;
-static hmci_hybm_entity_t *entities;
+static pthread_mutex_t setup_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned inits;
 static uint16_t device_id;
 
@@ -34,7 +32,7 @@ int32_t hybm_init(uint16_t deviceId, uint64_t flags) {
   if (code != SM_OK) {
     return code;
   }
-  pthread_mutex_lock(&entities_lock);
+  pthread_mutex_lock(&setup_lock);
   if (inits > 0 && deviceId != device_id) {
     code = hmci_smem_fail(SM_INVALID_PARAM, "device %u: this process uses device %u; call hybm_uninit first", deviceId,
                           device_id);
@@ -42,14 +40,14 @@ int32_t hybm_init(uint16_t deviceId, uint64_t flags) {
     device_id = deviceId;
     inits++;
   }
-  pthread_mutex_unlock(&entities_lock);
+  pthread_mutex_unlock(&setup_lock);
   return code;
 }
 
 void hybm_uninit(void) {
-  pthread_mutex_lock(&entities_lock);
+  pthread_mutex_lock(&setup_lock);
   inits -= inits > 0;
-  pthread_mutex_unlock(&entities_lock);
+  pthread_mutex_unlock(&setup_lock);
 }
 
 int32_t hybm_set_extern_logger(void (*logger)(int level, const char *msg)) { return smem_set_extern_logger(logger); }
@@ -67,39 +65,6 @@ const char *hybm_get_error_string(int32_t errCode) {
 }
 
 /* ---- entities ---------------------------------------------------------------------------------------------------- */
-
-int32_t hmci_hybm_entity_of(hybm_entity_t handle, hmci_hybm_entity_t **entity) {
-  pthread_mutex_lock(&entities_lock);
-  hmci_hybm_entity_t *at = entities;
-  while (at != NULL && at != handle) {
-    at = at->next;
-  }
-  pthread_mutex_unlock(&entities_lock);
-  if (at == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "%p is not an entity of hybm_create_entity", handle);
-  }
-  *entity = at;
-  return SM_OK;
-}
-
-static void await(hmc_request_t *request) {
-  if (hmc_request_wait(request) != HMC_SUCCESS) {
-    hmci_smem_log(HMCI_SMEM_DEBUG, "a copy that was started failed: %s", hmc_last_error());
-  }
-}
-
-int32_t hmci_hybm_entity_change(hybm_entity_t handle, hmci_hybm_entity_t **entity) {
-  int32_t code = hmci_hybm_entity_of(handle, entity);
-  if (code == SM_OK) {
-    pthread_rwlock_wrlock(&(*entity)->lock);
-    pthread_mutex_lock(&(*entity)->pending_lock);
-    for (hmci_hybm_pending_t *at = (*entity)->pending; at != NULL; at = at->next) {
-      await(at->request); /* hybm_wait still tells what became of it */
-    }
-    pthread_mutex_unlock(&(*entity)->pending_lock);
-  }
-  return code;
-}
 
 static int32_t check_options(const hybm_options *options) {
   if (options == NULL) {
@@ -159,10 +124,10 @@ static int32_t create(uint16_t id, const hybm_options *options, hmci_hybm_entity
   if (code != SM_OK) {
     return code;
   }
-  pthread_mutex_lock(&entities_lock);
+  pthread_mutex_lock(&setup_lock);
   uint16_t device = device_id;
   int is_ready = inits > 0;
-  pthread_mutex_unlock(&entities_lock);
+  pthread_mutex_unlock(&setup_lock);
   if (!is_ready) {
     return hmci_smem_fail(SM_NOT_INITIALIZED, "hybm_init comes first");
   }
@@ -176,8 +141,8 @@ static int32_t create(uint16_t id, const hybm_options *options, hmci_hybm_entity
                                .type = type_of(options->bmDataOpType),
                                .space = {options->hostVASpace, options->deviceVASpace}};
   code = hmci_smem_choose_device(device, &made->device);
-  if (code == SM_OK && getrandom(&made->tag, sizeof(made->tag), 0) != (ssize_t)sizeof(made->tag)) {
-    code = hmci_smem_fail(SM_ERROR, "no random number for an entity");
+  if (code == SM_OK) {
+    code = hmci_smem_new_tag(&made->tag);
   }
   if (code == SM_OK) {
     hmc_status_t status = hmc_context_create(NULL, &made->context);
@@ -201,10 +166,7 @@ hybm_entity_t hybm_create_entity(uint16_t id, const hybm_options *options, uint3
   if (create(id, options, &made) != SM_OK) {
     return NULL;
   }
-  pthread_mutex_lock(&entities_lock);
-  made->next = entities;
-  entities = made;
-  pthread_mutex_unlock(&entities_lock);
+  hmci_hybm_entity_add(made);
   return made;
 }
 
@@ -219,21 +181,14 @@ static void unreserve(hmci_hybm_entity_t *entity) {
 void hybm_destroy_entity(hybm_entity_t e, uint32_t flags) {
   hmci_hybm_entity_t *entity;
   (void)flags;
-  if (hmci_hybm_entity_of(e, &entity) != SM_OK) {
+  if (hmci_hybm_entity_take(e, &entity) != SM_OK) {
     hmci_smem_log(HMCI_SMEM_WARNING, "hybm_destroy_entity: %s", smem_get_last_err_msg());
     return;
   }
-  pthread_mutex_lock(&entities_lock);
-  hmci_hybm_entity_t **at = &entities;
-  while (*at != entity) {
-    at = &(*at)->next;
-  }
-  *at = entity->next;
-  pthread_mutex_unlock(&entities_lock);
   while (entity->pending != NULL) {
     hmci_hybm_pending_t *pending = entity->pending;
     entity->pending = pending->next;
-    await(pending->request);
+    hmci_hybm_await(pending->request);
     hmc_request_free(pending->request);
     hmc_region_close(pending->lent);
     free(pending);

@@ -1,7 +1,8 @@
 /* HYBM from inside: entities, their slices, and what they have imported.
  *
- * Locking: `entities_lock` (hybm_entity.c) guards the list of entities and the device. An entity's `lock` is held for reading by copies,
- * and for writing by what changes its lists; `pending_lock` guards the copies that were started. */
+ * Locking: `entities_lock` (hybm_handle.c) guards the list of entities, `setup_lock` (hybm_entity.c) the device. An
+ * entity's `lock` is held for reading by copies, and for writing by what changes its lists; `pending_lock` guards the
+ * copies that were started. */
 #ifndef HMCI_SMEM_HYBM_ENTITY_H
 #define HMCI_SMEM_HYBM_ENTITY_H
 
@@ -68,12 +69,17 @@ typedef struct hmci_hybm_entity {
   hmci_hybm_pending_t *pending;
 } hmci_hybm_entity_t;
 
-/* ---- hybm_entity.c ----------------------------------------------------------------------------------------------- */
+/* ---- hybm_handle.c ----------------------------------------------------------------------------------------------- */
 
+void hmci_hybm_entity_add(hmci_hybm_entity_t *entity);
+/* Takes it out of the list, to be destroyed. -2000: it is none. */
+int32_t hmci_hybm_entity_take(hybm_entity_t handle, hmci_hybm_entity_t **entity);
 /* The entity of a handle. -2000. */
 int32_t hmci_hybm_entity_of(hybm_entity_t handle, hmci_hybm_entity_t **entity);
 /* The same, with its lock held for writing, and with nothing pending any more. */
 int32_t hmci_hybm_entity_change(hybm_entity_t handle, hmci_hybm_entity_t **entity);
+/* Waits for a copy that was started, whatever becomes of it. */
+void hmci_hybm_await(hmc_request_t *request);
 
 /* ---- hybm_slice.c ------------------------------------------------------------------------------------------------ */
 

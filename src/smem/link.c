@@ -4,6 +4,7 @@
  * parts that begin at once share one. */
 #include "common.h"
 
+#include <smem/host/smem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,8 @@ int32_t hmci_smem_serve_for_good(const char *text) {
   }
   return SM_OK;
 }
+
+int32_t smem_create_config_store(const char *storeUrl) { return hmci_smem_serve_for_good(storeUrl); }
 
 static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
                     const hmci_smem_security_t *security, hmc_store_t **store) {

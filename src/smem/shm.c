@@ -6,11 +6,9 @@
 #include "shm.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CONTEXT_MOST = 65536 };
@@ -18,15 +16,12 @@ enum { CONTEXT_MOST = 65536 };
 /* What kernels in this process look at: see smem/device/smem_shm_device.h. */
 smem_shm_device_object_t smem_shm_device_objects[SMEM_SHM_DEVICE_OBJECTS];
 
-static pthread_mutex_t shm_lock = PTHREAD_MUTEX_INITIALIZER;
-static hmci_smem_shm_world_t *world;
-static hmci_smem_shm_t *objects[HMCI_SMEM_OBJECTS];
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void forget_world(void) {
-  pthread_mutex_init(&shm_lock, NULL);
-  world = NULL;
-  memset(objects, 0, sizeof(objects));
+  pthread_mutex_init(&hmci_smem_shm_lock, NULL);
+  hmci_smem_shm_world = NULL;
+  memset(hmci_smem_shm_objects, 0, sizeof(hmci_smem_shm_objects));
 }
 static void watch_fork(void) { pthread_atfork(NULL, NULL, forget_world); }
 
@@ -88,8 +83,8 @@ int32_t smem_shm_init(const char *configStoreIpPort, uint32_t worldSize, uint32_
   }
   pthread_once(&fork_once, watch_fork);
   int32_t code = SM_OK;
-  pthread_mutex_lock(&shm_lock);
-  if (world == NULL) {
+  pthread_mutex_lock(&hmci_smem_shm_lock);
+  if (hmci_smem_shm_world == NULL) {
     hmci_smem_shm_world_t *made = calloc(1, sizeof(*made));
     if (made == NULL) {
       code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a world");
@@ -100,13 +95,13 @@ int32_t smem_shm_init(const char *configStoreIpPort, uint32_t worldSize, uint32_
       made->control_ms = (uint64_t)config->controlOperationTimeout * 1000;
       code = enter_world(made, configStoreIpPort, config);
       if (code == SM_OK) {
-        world = made;
+        hmci_smem_shm_world = made;
       } else {
         free_world(made);
       }
     }
   }
-  pthread_mutex_unlock(&shm_lock);
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
   return code;
 }
 
@@ -223,14 +218,10 @@ static int32_t agree(const hmci_smem_shm_t *object, const char *step, int32_t co
 }
 
 static int32_t build(hmci_smem_shm_t *object, card_t *cards) {
-  static atomic_uint count;
-  struct timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
   card_t own = {.bytes = object->bytes, .port = object->world->port};
-  own.tag = ((uint64_t)now.tv_nsec << 32) ^ ((uint64_t)getpid() << 16) ^ (uint64_t)now.tv_sec ^
-            ((uint64_t)object->rank << 48) ^ atomic_fetch_add(&count, 1);
+  own.code = hmci_smem_new_tag(&own.tag);
   memcpy(own.ip, object->world->ip, sizeof(own.ip));
-  if (object->rank == 0) {
+  if (object->rank == 0 && own.code == SM_OK) {
     hmci_smem_shm_forget_exit(object);
     own.code = hmci_smem_reserve_new(object->world->store, object->bytes * object->size, object->world->create_ms,
                                      &object->base);
@@ -269,14 +260,15 @@ static void free_object(hmci_smem_shm_t *object) {
 
 static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes, smem_shm_data_op_type type,
                             void **gva) {
-  if (world == NULL) {
+  if (hmci_smem_shm_world == NULL) {
     return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
   }
-  if (id >= HMCI_SMEM_OBJECTS || rank_size == 0 || rank_size > world->size || rank >= rank_size || gva == NULL) {
+  if (id >= HMCI_SMEM_OBJECTS || rank_size == 0 || rank_size > hmci_smem_shm_world->size || rank >= rank_size ||
+      gva == NULL) {
     return hmci_smem_fail(SM_INVALID_PARAM,
                           "object %u, rank %u of %u, in a world of %u: an id below %d, a rank below the number of "
                           "ranks, and a place for the address, are needed",
-                          id, rank, rank_size, world->size, HMCI_SMEM_OBJECTS);
+                          id, rank, rank_size, hmci_smem_shm_world->size, HMCI_SMEM_OBJECTS);
   }
   if (bytes == 0 || bytes % HMCI_SMEM_PAGE != 0 || bytes > UINT64_C(1) << 41) {
     return hmci_smem_fail(SM_INVALID_PARAM, "parts of %" PRIu64 " B: multiples of 2 MiB are taken", bytes);
@@ -284,7 +276,7 @@ static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint
   if ((int)type <= 0 || (int)type >= 2 * SMEMS_DATA_OP_RDMA) {
     return hmci_smem_fail(SM_INVALID_PARAM, "data op type %d: takes a mask of SMEMS_DATA_OP_*", (int)type);
   }
-  return objects[id] == NULL
+  return hmci_smem_shm_objects[id] == NULL
              ? SM_OK
              : hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has object %u already: destroy it first", id);
 }
@@ -302,7 +294,7 @@ smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint
   hmci_smem_shm_t *object = NULL;
   card_t *cards = NULL;
   (void)flags;
-  pthread_mutex_lock(&shm_lock);
+  pthread_mutex_lock(&hmci_smem_shm_lock);
   int32_t code = check_create(id, rankSize, rankId, symmetricSize, dataOpType, gva);
   if (code != SM_OK) {
     goto out;
@@ -314,7 +306,7 @@ smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint
     code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id);
     goto out;
   }
-  *object = (hmci_smem_shm_t){.world = world,
+  *object = (hmci_smem_shm_t){.world = hmci_smem_shm_world,
                               .id = id,
                               .size = rankSize,
                               .rank = rankId,
@@ -324,43 +316,19 @@ smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint
   pthread_mutex_init(&object->lock, NULL);
   code = object->peers == NULL ? hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id) : build(object, cards);
   if (code == SM_OK) {
-    objects[id] = object;
+    hmci_smem_shm_objects[id] = object;
     tell_kernels(object);
     *gva = object->base;
   } else {
     free_object(object);
   }
 out:
-  pthread_mutex_unlock(&shm_lock);
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
   free(cards);
   return code == SM_OK ? object : NULL;
 }
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */
-
-int32_t hmci_smem_shm_bad_handle(smem_shm_t handle) {
-  if (handle == NULL) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "no object given: smem_shm_create makes one");
-  }
-  pthread_mutex_lock(&shm_lock);
-  int is_there = world != NULL;
-  pthread_mutex_unlock(&shm_lock);
-  return is_there ? hmci_smem_fail(
-                        SM_INVALID_PARAM,
-                        "%p is not an object of this process: give a handle of smem_shm_create that was not destroyed",
-                        handle)
-                  : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
-}
-
-hmci_smem_shm_t *hmci_smem_shm_of(smem_shm_t handle) {
-  hmci_smem_shm_t *found = NULL;
-  pthread_mutex_lock(&shm_lock);
-  for (int id = 0; id < HMCI_SMEM_OBJECTS && handle != NULL; id++) {
-    found = objects[id] == handle ? objects[id] : found;
-  }
-  pthread_mutex_unlock(&shm_lock);
-  return found;
-}
 
 int32_t smem_shm_destroy(smem_shm_t handle, uint32_t flags) {
   hmci_smem_shm_t *object = hmci_smem_shm_of(handle);
@@ -369,12 +337,12 @@ int32_t smem_shm_destroy(smem_shm_t handle, uint32_t flags) {
     return hmci_smem_shm_bad_handle(handle);
   }
   hmci_smem_shm_end_watch(object);
-  pthread_mutex_lock(&shm_lock);
-  objects[object->id] = NULL;
+  pthread_mutex_lock(&hmci_smem_shm_lock);
+  hmci_smem_shm_objects[object->id] = NULL;
   smem_shm_device_object_t *seen = &smem_shm_device_objects[object->id];
   free(seen->context);
   memset(seen, 0, sizeof(*seen));
-  pthread_mutex_unlock(&shm_lock);
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
   free_object(object);
   return SM_OK;
 }
@@ -382,17 +350,17 @@ int32_t smem_shm_destroy(smem_shm_t handle, uint32_t flags) {
 void smem_shm_uninit(uint32_t flags) {
   (void)flags;
   for (int id = 0; id < HMCI_SMEM_OBJECTS; id++) {
-    pthread_mutex_lock(&shm_lock);
-    hmci_smem_shm_t *object = objects[id];
-    pthread_mutex_unlock(&shm_lock);
+    pthread_mutex_lock(&hmci_smem_shm_lock);
+    hmci_smem_shm_t *object = hmci_smem_shm_objects[id];
+    pthread_mutex_unlock(&hmci_smem_shm_lock);
     if (object != NULL) {
       smem_shm_destroy(object, 0);
     }
   }
-  pthread_mutex_lock(&shm_lock);
-  hmci_smem_shm_world_t *ended = world;
-  world = NULL;
-  pthread_mutex_unlock(&shm_lock);
+  pthread_mutex_lock(&hmci_smem_shm_lock);
+  hmci_smem_shm_world_t *ended = hmci_smem_shm_world;
+  hmci_smem_shm_world = NULL;
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
   if (ended != NULL) {
     free_world(ended);
   }
@@ -411,12 +379,12 @@ int32_t smem_shm_set_extra_context(smem_shm_t handle, const void *context, uint3
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a context of %u B", size);
   }
   memcpy(copy, context, size);
-  pthread_mutex_lock(&shm_lock);
+  pthread_mutex_lock(&hmci_smem_shm_lock);
   smem_shm_device_object_t *seen = &smem_shm_device_objects[object->id];
   void *former = seen->context;
   seen->context = copy;
   seen->context_size = size;
-  pthread_mutex_unlock(&shm_lock);
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
   free(former);
   return SM_OK;
 }

@@ -1,4 +1,4 @@
-/* SHM from inside: what shm.c (the world, objects) and shm_group.c (barriers, slots, exits) share.
+/* SHM from inside: what shm.c (the world, objects), shm_group.c (barriers, slots, exits) and shm_handle.c share.
  *
  * Locking: `hmci_smem_shm_lock` guards the world and its objects. An object is constant once it has been made, but for
  * what its own `lock` guards: the exit handler and the slots. */
@@ -46,16 +46,24 @@ typedef struct hmci_smem_shm {
   int has_watcher;
 } hmci_smem_shm_t;
 
-/* The object of a handle, or NULL with a text. */
+/* ---- shm_handle.c ------------------------------------------------------------------------------------------------ */
+
+extern pthread_mutex_t hmci_smem_shm_lock;
+extern hmci_smem_shm_world_t *hmci_smem_shm_world; /* NULL: none */
+extern hmci_smem_shm_t *hmci_smem_shm_objects[HMCI_SMEM_OBJECTS];
+
+/* The object of a handle, or NULL. */
 hmci_smem_shm_t *hmci_smem_shm_of(smem_shm_t handle);
+
+/* -2000 or -2008, with a text, for a handle that is none. */
+int32_t hmci_smem_shm_bad_handle(smem_shm_t handle);
+
+/* ---- shm_group.c ------------------------------------------------------------------------------------------------- */
 
 /* Ends the thread that waits for global exits. */
 void hmci_smem_shm_end_watch(hmci_smem_shm_t *object);
 
 /* Before an object is made: what a former one of that id ended with. */
 void hmci_smem_shm_forget_exit(const hmci_smem_shm_t *object);
-
-/* -2000 or -2008 for a handle that is none. */
-int32_t hmci_smem_shm_bad_handle(smem_shm_t handle);
 
 #endif

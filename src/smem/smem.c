@@ -122,8 +122,6 @@ void smem_uninit(void) {
   pthread_mutex_unlock(&lock);
 }
 
-int32_t smem_create_config_store(const char *storeUrl) { return hmci_smem_serve_for_good(storeUrl); }
-
 /* ---- addresses of hosts ------------------------------------------------------------------------------------------ */
 
 static int is_ip(const char *text) {

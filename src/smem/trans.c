@@ -2,12 +2,10 @@
 #include "trans.h"
 
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MALLOC_MOST (UINT64_C(4) << 40)
 
@@ -86,14 +84,6 @@ static void free_trans(hmci_smem_trans_t *trans) {
   free(trans);
 }
 
-static hmc_connection_type_t type_of(smem_bm_data_op_type mask) {
-  if (mask == SMEMB_DATA_OP_HOST_TCP) {
-    return HMC_CONNECTION_TCP;
-  }
-  unsigned rdma = SMEMB_DATA_OP_HOST_RDMA | SMEMB_DATA_OP_DEVICE_RDMA;
-  return (int)mask > 0 && ((unsigned)mask & ~rdma) == 0 ? HMC_CONNECTION_RDMA : HMC_CONNECTION_AUTO;
-}
-
 /* Tells others that the id is here. A former handle of that id may take a moment to go. */
 static int32_t tell_id(hmci_smem_trans_t *trans) {
   char key[128], text[40];
@@ -116,14 +106,11 @@ static int32_t tell_id(hmci_smem_trans_t *trans) {
 
 static int32_t enter(hmci_smem_trans_t *trans, const char *url, const hmci_smem_url_t *own,
                      const smem_trans_config_t *config) {
-  static atomic_uint count;
-  struct timespec now;
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
-  clock_gettime(CLOCK_REALTIME, &now);
-  trans->tag = ((uint64_t)now.tv_nsec << 32) ^ ((uint64_t)getpid() << 12) ^ (uint64_t)now.tv_sec ^
-               ((uint64_t)atomic_fetch_add(&count, 1) << 50);
-  int32_t code =
-      hmci_smem_choose_device(config->deviceId == UINT32_MAX ? 0 : (uint16_t)config->deviceId, &trans->device);
+  int32_t code = hmci_smem_new_tag(&trans->tag);
+  if (code == SM_OK) {
+    code = hmci_smem_choose_device(config->deviceId == UINT32_MAX ? 0 : (uint16_t)config->deviceId, &trans->device);
+  }
   if (code == SM_OK) {
     code = hmci_smem_link_acquire(url, config->startConfigServer ? HMCI_SMEM_MAY_SERVE : HMCI_SMEM_JOIN,
                                   trans->timeout_ms, &trans->link);
@@ -173,7 +160,7 @@ smem_trans_t smem_trans_create(const char *storeUrl, const char *uniqueId, const
     return NULL;
   }
   trans->role = config->role;
-  trans->type = type_of(config->dataOpType);
+  trans->type = hmci_smem_connection_type(config->dataOpType);
   trans->timeout_ms = (uint64_t)config->initTimeout * 1000;
   snprintf(trans->id, sizeof(trans->id), "%s", uniqueId);
   pthread_rwlock_init(&trans->lock, NULL);
@@ -210,8 +197,7 @@ void smem_trans_destroy(smem_trans_t handle, uint32_t flags) {
 
 const hmci_smem_range_t *hmci_smem_range_find(const hmci_smem_trans_t *trans, uint64_t address, uint64_t size) {
   const hmci_smem_range_t *at = trans->ranges;
-  while (at != NULL &&
-         !(address >= at->address && address - at->address <= at->size && size <= at->size - (address - at->address))) {
+  while (at != NULL && !hmci_smem_holds(at->address, at->size, address, size)) {
     at = at->next;
   }
   return at;
@@ -223,14 +209,17 @@ static void range_key(const hmci_smem_trans_t *trans, uint64_t address, char key
 
 /* Makes the region of a range and tells of it; `size` bytes at `address`, or with address 0 of new memory. */
 static int32_t show_range(hmci_smem_trans_t *trans, uint64_t address, uint64_t size, hmci_smem_range_t **shown) {
-  static atomic_ullong count;
+  uint64_t tag;
   char name[HMC_REGION_NAME_SIZE], key[160], text[64];
   const hmc_memory_t host = {.kind = HMC_MEMORY_CPU, .device = 0};
+  int32_t code = hmci_smem_new_tag(&tag);
+  if (code != SM_OK) {
+    return code;
+  }
   hmci_smem_range_t *range = calloc(1, sizeof(*range));
   if (range == NULL) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory to register memory by");
   }
-  uint64_t tag = trans->tag ^ (atomic_fetch_add(&count, 1) << 20);
   snprintf(name, sizeof(name), "smem-trans/%016" PRIx64, tag);
   range->is_ours = address == 0;
   hmc_status_t status =
@@ -245,7 +234,7 @@ static int32_t show_range(hmci_smem_trans_t *trans, uint64_t address, uint64_t s
     status = hmc_store_set(trans->store, key, text, (size_t)length, trans->lease, trans->timeout_ms);
   }
   if (status != HMC_SUCCESS) {
-    int32_t code = hmci_smem_fail_hmc(status, "%" PRIu64 " B cannot be shown to peers", size);
+    code = hmci_smem_fail_hmc(status, "%" PRIu64 " B cannot be shown to peers", size);
     hmc_region_close(range->region);
     free(range);
     return code;

@@ -117,8 +117,8 @@ static void look_at_range(const char *key, const void *value, size_t value_size,
   char text[64] = "";
   uint64_t tag, size, address = slash != NULL ? strtoull(slash + 1, NULL, 16) : 0;
   memcpy(text, value, value_size < sizeof(text) ? value_size : sizeof(text) - 1);
-  if (sscanf(text, "%16" SCNx64 " %" SCNu64, &tag, &size) == 2 && wish->address >= address &&
-      wish->address - address <= size && wish->size <= size - (wish->address - address)) {
+  if (sscanf(text, "%16" SCNx64 " %" SCNu64, &tag, &size) == 2 &&
+      hmci_smem_holds(address, size, wish->address, wish->size)) {
     *wish = (wish_t){
         .address = wish->address, .size = wish->size, .found = address, .found_size = size, .tag = tag, .is_found = 1};
   }
@@ -171,8 +171,7 @@ static const hmci_smem_remote_t *find_remote(const hmci_smem_trans_t *trans, con
                                              uint64_t size) {
   const hmci_smem_partner_t *partner = find_partner(trans, id);
   const hmci_smem_remote_t *at = partner != NULL ? partner->remotes : NULL;
-  while (at != NULL &&
-         !(address >= at->address && address - at->address <= at->size && size <= at->size - (address - at->address))) {
+  while (at != NULL && !hmci_smem_holds(at->address, at->size, address, size)) {
     at = at->next;
   }
   return at;

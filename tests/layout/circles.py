@@ -22,7 +22,6 @@ LIMITS = {
     "ctrl/etcd": 4,
     "nixl": 2,
     "shmem": 12,
-    "smem": 10,
     "transport/shm": 5,
     "transport/stream": 6,
     "transport/ucx": 5,
