@@ -173,11 +173,13 @@ static bool open_beside(pool_t *pool, smem_shm_t meeting) {
   return status == HMC_SUCCESS;
 }
 
+static int decimals(double microseconds) { return microseconds < 1 ? 4 : 2; }
+
 static void print_result(const pool_t *pool, unsigned type, const pool_result_t *result) {
   const pool_options_t *options = pool->options;
   unsigned pieces = options->kv ? POOL_KV_BLOCKS : (unsigned)options->batch;
   if (options->json) {
-    printf("{\"type\": \"%s\", \"bytes\": %llu, \"pieces\": %u, \"iterations\": %llu, \"latency_us_median\": %.3f, "
+    printf("{\"type\": \"%s\", \"bytes\": %llu, \"pieces\": %u, \"iterations\": %llu, \"latency_us_median\": %.5f, "
            "\"gbytes_per_second\": %.3f, \"of_hmc\": ",
            pool_type_name(type), (unsigned long long)result->bytes, pieces, (unsigned long long)result->iterations,
            result->median_us, result->gbytes_per_second);
@@ -188,9 +190,11 @@ static void print_result(const pool_t *pool, unsigned type, const pool_result_t 
     }
     printf(", \"verified\": %s}\n", result->is_verified ? "true" : "false");
   } else {
-    printf("%-5s %12llu %7u %12.2f %9.3f", pool_type_name(type), (unsigned long long)result->bytes, pieces,
-           result->median_us, result->gbytes_per_second);
-    if (result->put_us > 0) printf(" %12.2f %6.2f", result->put_us, result->put_us / result->median_us);
+    printf("%-5s %12llu %7u %12.*f %9.3f", pool_type_name(type), (unsigned long long)result->bytes, pieces,
+           decimals(result->median_us), result->median_us, result->gbytes_per_second);
+    if (result->put_us > 0) {
+      printf(" %12.*f %6.2f", decimals(result->put_us), result->put_us, result->put_us / result->median_us);
+    }
     printf("%s\n", result->is_verified ? "  verified" : "");
   }
   fflush(stdout);

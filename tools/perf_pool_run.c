@@ -5,7 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-enum { HOST, DEVICE, FAR_HOST, FAR_DEVICE, WARMUP = 3, LEAST_ROUNDS = 5, ROUNDS_MOST = 1 << 20 };
+enum { HOST, DEVICE, FAR_HOST, FAR_DEVICE, WARMUP = 3, LEAST_ROUNDS = 5, ROUNDS_MOST = 1 << 20, REPEATS_MOST = 4096 };
+#define LEAST_SECONDS 10e-6 /* of what is timed: reading the clock takes as long as a copy of 1 KiB */
 enum { KV_LARGE = 128 << 10, KV_SMALL = 16 << 10 };
 
 static const struct {
@@ -164,11 +165,32 @@ static double median(double *times, uint64_t count) {
   return times[count / 2];
 }
 
-static bool time_it(bool (*move)(const pool_t *, unsigned, const list_t *), const pool_t *pool, unsigned type,
-                    const list_t *list, double *seconds) {
+typedef bool move_t(const pool_t *pool, unsigned type, const list_t *list);
+
+/* Seconds of one of `repeats` moves, one behind the other. */
+static bool time_it(move_t *move, const pool_t *pool, unsigned type, const list_t *list, uint64_t repeats,
+                    double *seconds) {
+  bool is_good = true;
   double begin = tool_clock();
-  bool is_good = move(pool, type, list);
-  *seconds = tool_clock() - begin;
+  for (uint64_t i = 0; i < repeats && is_good; i++) is_good = move(pool, type, list);
+  *seconds = (tool_clock() - begin) / (double)repeats;
+  return is_good;
+}
+
+/* Moves that take too little time for the clock are timed several at once; at most as many as are wanted (0: any). */
+static bool warm_up(const pool_t *pool, unsigned type, const list_t *list, bool compares, uint64_t wanted,
+                    uint64_t *repeats) {
+  double seconds = 0, total = 0;
+  bool is_good = true;
+  *repeats = 1;
+  for (int i = 0; i < WARMUP && is_good; i++) is_good = !compares || put_once(pool, type, list);
+  for (int i = 0; i < WARMUP && is_good; i++) is_good = copy_once(pool, type, list);
+  while (is_good && total < LEAST_SECONDS && *repeats < REPEATS_MOST) {
+    *repeats *= 2;
+    is_good = time_it(copy_once, pool, type, list, *repeats, &seconds);
+    total = seconds * (double)*repeats;
+  }
+  if (wanted > 0 && *repeats > wanted) *repeats = wanted;
   return is_good;
 }
 
@@ -176,31 +198,28 @@ bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
   const pool_options_t *options = pool->options;
   bool compares = options->compare && (types[type].from >= FAR_HOST || types[type].to >= FAR_HOST);
   double *times = malloc(2 * ROUNDS_MOST * sizeof(*times)), *puts = times + ROUNDS_MOST;
+  uint64_t rounds = 0, repeats = 1, wanted = options->iterations;
   list_t list;
   if (times == NULL) {
     tool_fail("no memory for figures");
     return false;
   }
-  bool is_good = make_list(pool, type, &list);
-  if (!is_good) {
+  if (!make_list(pool, type, &list)) {
     free(times);
     return false;
   }
-  for (int i = 0; i < WARMUP && is_good; i++) {
-    is_good = copy_once(pool, type, &list) && (!compares || put_once(pool, type, &list));
-  }
-  uint64_t rounds = 0, wanted = options->iterations < ROUNDS_MOST ? options->iterations : ROUNDS_MOST;
+  bool is_good = warm_up(pool, type, &list, compares, wanted, &repeats);
   double end = tool_clock() + options->seconds;
   while (is_good && rounds < ROUNDS_MOST &&
-         (wanted > 0 ? rounds < wanted : rounds < LEAST_ROUNDS || tool_clock() < end)) {
+         (wanted > 0 ? rounds * repeats < wanted : rounds < LEAST_ROUNDS || tool_clock() < end)) {
     /* In turns, and each as often first: what comes second finds the bytes in the processor's cache. */
     bool puts_first = compares && rounds % 2 == 1;
-    is_good = !puts_first || time_it(put_once, pool, type, &list, &puts[rounds]);
-    is_good = is_good && time_it(copy_once, pool, type, &list, &times[rounds]);
-    is_good = is_good && (!compares || puts_first || time_it(put_once, pool, type, &list, &puts[rounds]));
+    is_good = !puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]);
+    is_good = is_good && time_it(copy_once, pool, type, &list, repeats, &times[rounds]);
+    is_good = is_good && (!compares || puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]));
     rounds++;
   }
-  *result = (pool_result_t){.bytes = list.bytes, .iterations = rounds};
+  *result = (pool_result_t){.bytes = list.bytes, .iterations = rounds * repeats};
   if (is_good) {
     double middle = median(times, rounds);
     result->median_us = middle * 1e6;

@@ -37,6 +37,7 @@ typedef struct hmci_smem_far {
   int is_here; /* a member on this host, reached by memory: small copies last no longer than the bytes take */
   hmc_peer_t *peer;
   hmc_remote_t *remote[HMCI_SMEM_KINDS];
+  _Atomic(const hmc_mapping_t *) mapping; /* the place's, of the host part at its global address; NULL: none */
 } hmci_smem_far_t;
 
 /* A rank's place. The mapping belongs to the thread that connects, and to who ends the object; it stays when the member
@@ -119,28 +120,66 @@ typedef struct hmci_smem_way {
   int is_put;
   uint64_t epoch;
   uint64_t source, source_size, destination, destination_size;
+  /* Up to so many bytes go straight: while the mapping is live, addresses plus these are pointers of this process. Both
+   * ranges have as many. 0: none do, and there is no mapping. */
+  uint64_t straight;
+  const hmc_mapping_t *mapping;
+  uint64_t source_shift, destination_shift;
   hmc_region_t *region;
   hmc_remote_t *remote;
 } hmci_smem_way_t;
 
 typedef struct hmci_smem_reader {
   _Alignas(64) _Atomic uint64_t count; /* odd while the thread reads */
+  _Atomic uintptr_t thread;            /* whose it is: hmci_smem_thread; 0: nobody's */
   hmci_smem_way_t way;                 /* its last one */
   struct hmci_smem_reader *next;
-  atomic_int is_taken; /* by a thread that lives */
 } hmci_smem_reader_t;
 
-extern _Thread_local hmci_smem_reader_t *hmci_smem_reader; /* the thread's; NULL: it has not read yet */
+/* Where threads find their counts without the call that a thread-local variable of a library takes. Threads may share a
+ * slot: whose the count in it is says the count itself. Without the kernel's barrier all are empty. */
+enum { HMCI_SMEM_SLOTS = 64, HMCI_SMEM_SLOT_SHIFT = 64 - 6 };
+extern _Atomic(hmci_smem_reader_t *) hmci_smem_reader_slots[HMCI_SMEM_SLOTS];
 extern int hmci_smem_has_barrier;
+/* The thread's, from a thread-local variable, or a new one; and leaves it in the thread's slot. NULL: no memory. */
 hmci_smem_reader_t *hmci_smem_reader_make(void);
 
-/* Between begin and end, what this thread finds by an atomic pointer is not freed. It is short: no waiting for peers of
- * other hosts or for the store, and no hmci_smem_read_wait. NULL: no memory, and nothing has begun. */
-static inline hmci_smem_reader_t *hmci_smem_read_begin(void) {
-  hmci_smem_reader_t *reader = hmci_smem_reader;
-  if (reader == NULL && (reader = hmci_smem_reader_make()) == NULL) {
-    return NULL;
-  }
+/* A number of the calling thread's own, never 0: the address of its control block. */
+static inline uintptr_t hmci_smem_thread(void) {
+#if defined(__x86_64__)
+  uintptr_t self;
+  __asm__("mov %%fs:0, %0" : "=r"(self)); /* System V ABI, x86-64: the block begins with its own address */
+  return self;
+#elif defined(__aarch64__)
+  return (uintptr_t)__builtin_thread_pointer();
+#else
+  return (uintptr_t)pthread_self();
+#endif
+}
+
+/* Control blocks lie one stack and a page apart: multiplying by the golden ratio spreads such numbers evenly. */
+static inline _Atomic(hmci_smem_reader_t *) *hmci_smem_reader_slot(uintptr_t thread) {
+  return &hmci_smem_reader_slots[(uint64_t)(thread >> 6) * 0x9e3779b97f4a7c15u >> HMCI_SMEM_SLOT_SHIFT];
+}
+
+/* NULL: it is not in the thread's slot. */
+static inline hmci_smem_reader_t *hmci_smem_reader_find(void) {
+  uintptr_t self = hmci_smem_thread();
+  hmci_smem_reader_t *reader =
+      atomic_load_explicit(hmci_smem_reader_slot(self), memory_order_acquire); /* partner: hmci_smem_reader_make */
+  /* Nobody but this thread writes its own number there, and nobody but this thread takes it away. */
+  return reader != NULL && atomic_load_explicit(&reader->thread, memory_order_relaxed) == self ? reader : NULL;
+}
+
+/* NULL: no memory. */
+static inline hmci_smem_reader_t *hmci_smem_reader_get(void) {
+  hmci_smem_reader_t *reader = hmci_smem_reader_find();
+  return reader != NULL ? reader : hmci_smem_reader_make();
+}
+
+/* Between enter and leave, what this thread finds by an atomic pointer is not freed. It is short: no waiting for peers of
+ * other hosts or for the store, and no hmci_smem_read_wait. Returns what leave takes. */
+static inline uint64_t hmci_smem_read_enter(hmci_smem_reader_t *reader) {
   uint64_t count = atomic_load_explicit(&reader->count, memory_order_relaxed) + 1; /* this thread's own */
   if (hmci_smem_has_barrier) {
     atomic_store_explicit(&reader->count, count, memory_order_relaxed);
@@ -148,12 +187,32 @@ static inline hmci_smem_reader_t *hmci_smem_read_begin(void) {
   } else {
     atomic_exchange(&reader->count, count); /* partner: what was taken out before hmci_smem_read_wait */
   }
+  return count;
+}
+
+/* The same for a count that was found in a slot. */
+static inline uint64_t hmci_smem_read_enter_found(hmci_smem_reader_t *reader) {
+  uint64_t count = atomic_load_explicit(&reader->count, memory_order_relaxed) + 1;
+  atomic_store_explicit(&reader->count, count, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst); /* partner: the barrier of hmci_smem_read_wait */
+  return count;
+}
+
+static inline void hmci_smem_read_leave(hmci_smem_reader_t *reader, uint64_t count) {
+  atomic_store_explicit(&reader->count, count + 1, memory_order_release); /* partner: hmci_smem_read_wait */
+}
+
+/* The same where the count need not be kept. NULL: no memory, and nothing has begun. */
+static inline hmci_smem_reader_t *hmci_smem_read_begin(void) {
+  hmci_smem_reader_t *reader = hmci_smem_reader_get();
+  if (reader != NULL) {
+    (void)hmci_smem_read_enter(reader);
+  }
   return reader;
 }
 
 static inline void hmci_smem_read_end(hmci_smem_reader_t *reader) {
-  uint64_t count = atomic_load_explicit(&reader->count, memory_order_relaxed) + 1;
-  atomic_store_explicit(&reader->count, count, memory_order_release); /* partner: hmci_smem_read_wait */
+  hmci_smem_read_leave(reader, atomic_load_explicit(&reader->count, memory_order_relaxed));
 }
 
 /* Begins a new epoch, and waits until nobody reads any more who may have found what the caller has taken out of reach. */

@@ -81,6 +81,10 @@ void hmci_smem_far_drop(hmci_smem_object_t *object, const hmci_smem_far_t *far) 
 
 /* With the right to connect, or at the object's end: takes the mapping of a place away. */
 static void unmap(hmci_smem_place_t *place) {
+  if (place->mapping != NULL) {
+    atomic_store(&place->mapped->mapping, NULL);
+    hmci_smem_read_wait(); /* no copy goes by it any more */
+  }
   hmc_mapping_close(place->mapping);
   place->mapping = NULL;
   hmci_smem_far_release(place->mapped);
@@ -103,6 +107,7 @@ static void map(hmci_smem_object_t *object, uint32_t rank, const hmci_smem_membe
     return;
   }
   atomic_fetch_add(&far->references, 1);
+  atomic_store(&far->mapping, place->mapping);
   place->mapped = far;
 }
 

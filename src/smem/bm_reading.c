@@ -6,7 +6,8 @@
  * run one on all processors (membarrier), so that a reader pays for two plain stores. Where the kernel cannot, and under
  * the thread sanitizer, readers have a fence of their own.
  *
- * Invariant: counts are never freed; that of a thread that ended is another one's later.
+ * Invariant: counts are never freed; that of a thread that ended is another one's later. `thread` of a count has a thread's
+ * number only while it is that thread's, so a count in a slot is a thread's own where it has its number.
  * Locking: none; the list is only added to. `hmci_smem_has_barrier` is written before there is a count. */
 #include "bm.h"
 
@@ -19,7 +20,8 @@
 enum { NAP_NS = 20000 };
 
 _Atomic uint64_t hmci_smem_read_epoch;
-_Thread_local hmci_smem_reader_t *hmci_smem_reader;
+_Atomic(hmci_smem_reader_t *) hmci_smem_reader_slots[HMCI_SMEM_SLOTS];
+static _Thread_local hmci_smem_reader_t *own; /* NULL: the thread has not read yet */
 int hmci_smem_has_barrier;
 static _Atomic(hmci_smem_reader_t *) readers;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -30,18 +32,19 @@ static long membarrier(int command) { return syscall(SYS_membarrier, command, 0,
 
 static void give_back(void *argument) {
   hmci_smem_reader_t *reader = argument;
-  hmci_smem_reader = NULL; /* another destructor of this thread may copy */
-  atomic_store(&reader->is_taken, 0);
+  own = NULL; /* another destructor of this thread may copy */
+  atomic_store(&reader->thread, 0);
 }
 
 /* In the child of a fork() there is one thread, and the others' counts stand still. */
 static void forget_others(void) {
   for (hmci_smem_reader_t *at = atomic_load(&readers); at != NULL; at = at->next) {
-    if (at != hmci_smem_reader) {
+    if (at != own) {
       atomic_store(&at->count, 0);
-      atomic_store(&at->is_taken, 0);
+      atomic_store(&at->thread, 0);
     }
   }
+  atomic_fetch_add(&hmci_smem_read_epoch, 1); /* the parent's pools are not the child's, nor are ways to them */
 }
 
 static void set_up(void) {
@@ -62,9 +65,9 @@ __attribute__((destructor)) static void unset(void) {
 /* A count that a thread has left behind, or a new one. */
 static hmci_smem_reader_t *make_reader(void) {
   hmci_smem_reader_t *at = atomic_load(&readers);
-  int free_one = 0;
-  while (at != NULL && !atomic_compare_exchange_strong(&at->is_taken, &free_one, 1)) {
-    free_one = 0;
+  uintptr_t nobody = 0;
+  while (at != NULL && !atomic_compare_exchange_strong(&at->thread, &nobody, hmci_smem_thread())) {
+    nobody = 0;
     at = at->next;
   }
   if (at != NULL) {
@@ -74,7 +77,7 @@ static hmci_smem_reader_t *make_reader(void) {
   if (at == NULL) {
     return NULL;
   }
-  *at = (hmci_smem_reader_t){.is_taken = 1};
+  *at = (hmci_smem_reader_t){.thread = hmci_smem_thread()};
   at->next = atomic_load(&readers);
   while (!atomic_compare_exchange_weak(&readers, &at->next, at)) {
   }
@@ -83,11 +86,16 @@ static hmci_smem_reader_t *make_reader(void) {
 
 hmci_smem_reader_t *hmci_smem_reader_make(void) {
   pthread_once(&once, set_up);
-  hmci_smem_reader = make_reader();
-  if (hmci_smem_reader != NULL && has_key) {
-    pthread_setspecific(key, hmci_smem_reader);
+  if (own == NULL) {
+    own = make_reader();
+    if (own != NULL && has_key) {
+      pthread_setspecific(key, own);
+    }
   }
-  return hmci_smem_reader;
+  if (own != NULL && hmci_smem_has_barrier) { /* partner: hmci_smem_reader_find, of a thread with the same slot */
+    atomic_store_explicit(hmci_smem_reader_slot(hmci_smem_thread()), own, memory_order_release);
+  }
+  return own;
 }
 
 void hmci_smem_nap(void) {

@@ -99,11 +99,55 @@ static void test_a_child_waits_for_nobody(void **state) {
   end_other(&other);
 }
 
+/* More threads than there are slots: each goes on with its own count, whoever used its slot meanwhile. */
+typedef struct crowd {
+  pthread_t thread;
+  pthread_barrier_t *barrier;
+  hmci_smem_reader_t *reader;
+  int is_kept;
+} crowd_t;
+
+enum { CROWD = 3 * HMCI_SMEM_SLOTS, TURNS = 100 };
+
+static void *read_in_a_crowd(void *argument) {
+  crowd_t *one = argument;
+  pthread_barrier_wait(one->barrier);
+  one->reader = hmci_smem_reader_get();
+  one->is_kept = 1;
+  for (int i = 0; i < TURNS; i++) {
+    hmci_smem_reader_t *reader = hmci_smem_read_begin();
+    one->is_kept = one->is_kept && reader == one->reader && atomic_load(&reader->count) % 2 == 1;
+    hmci_smem_read_end(reader);
+  }
+  pthread_barrier_wait(one->barrier); /* so that no count is handed on */
+  return NULL;
+}
+
+static void test_threads_share_slots_but_no_counts(void **state) {
+  static crowd_t crowd[CROWD];
+  pthread_barrier_t barrier;
+  (void)state;
+  assert_int_equal(pthread_barrier_init(&barrier, NULL, CROWD), 0);
+  for (int i = 0; i < CROWD; i++) {
+    crowd[i].barrier = &barrier;
+    assert_int_equal(pthread_create(&crowd[i].thread, NULL, read_in_a_crowd, &crowd[i]), 0);
+  }
+  for (int i = 0; i < CROWD; i++) {
+    assert_int_equal(pthread_join(crowd[i].thread, NULL), 0);
+    assert_true(crowd[i].is_kept);
+    for (int j = 0; j < i; j++) {
+      assert_ptr_not_equal(crowd[i].reader, crowd[j].reader);
+    }
+  }
+  pthread_barrier_destroy(&barrier);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_waits_for_those_who_read),
       cmocka_unit_test(test_a_count_goes_to_another_thread),
       cmocka_unit_test(test_a_child_waits_for_nobody),
+      cmocka_unit_test(test_threads_share_slots_but_no_counts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,8 +8,8 @@
  * Members come and go as they like. A copy to or from a member that has left or died ends with SM_OBJECT_NOT_EXISTS,
  * never with old bytes; its rank can be taken by a new member.
  *
- * Threads: any, except that init, uninit, destroy and leave must not run beside other calls on what they end. Every call
- * ends by the config's timeouts. */
+ * Threads: any. smem_bm_destroy waits for the calls that use the pool, later ones get SM_INVALID_PARAM; uninit must not
+ * run beside init, create or another uninit. Every call ends by the config's timeouts. */
 #ifndef SMEM_BM_H
 #define SMEM_BM_H
 
