@@ -240,6 +240,70 @@ static int one_has_a_pool(void) {
 
 /* ---- two of them ------------------------------------------------------------------------------------------------- */
 
+static uint8_t *device_part(uint32_t rank) {
+  return smem_bm_ptr_by_mem_type(pool, SMEM_MEM_TYPE_DEVICE, (uint16_t)rank);
+}
+static int32_t bm_larger_than_the_others(void) { return make_pool(9, 3 * PART, 0, SMEMB_DATA_OP_SDMA); }
+static int32_t bm_to_one_not_there(void) { return copy(bytes, part(1), 100, SMEMB_COPY_H2G); }
+static int32_t bm_from_one_not_there(void) { return copy(part(1), bytes, 100, SMEMB_COPY_AUTO); }
+static int32_t bm_past_a_smaller_part(void) { return copy(bytes, part(1) + PART - 50, 100, SMEMB_COPY_H2G); }
+static int32_t bm_to_a_part_of_0_bytes(void) { return copy(bytes, device_part(1), 100, SMEMB_COPY_H2G); }
+static int32_t bm_batch_past_a_part(void) {
+  void *from[2] = {bytes, bytes + 100}, *to[2] = {part(1), part(1) + PART - 50};
+  uint64_t sizes[2] = {100, 100};
+  smem_batch_copy_params params = {.sources = from, .destinations = to, .dataSizes = sizes, .batchSize = 2};
+  return smem_bm_copy_batch(pool, &params, SMEMB_COPY_H2G, 0);
+}
+
+/* Rank 0 makes a pool for parts of at most two pages, which rank 1 joins with less. */
+static int pools_of_two(void) {
+  static const refusal_t alone[] = {
+      REFUSAL(-2007, "copy when it is there again", bm_to_one_not_there),
+      REFUSAL(-2007, "copy when it is there again", bm_from_one_not_there),
+  };
+  static const refusal_t both[] = {
+      REFUSAL(-2000, "run past", bm_past_a_smaller_part),
+      REFUSAL(-2000, "runs past", bm_batch_past_a_part),
+      REFUSAL(-2000, "it was created with 0 B of that kind", bm_to_a_part_of_0_bytes),
+  };
+  static const refusal_t late[] = {
+      REFUSAL(NOTHING, "give all the same max sizes", bm_larger_than_the_others),
+  };
+  const smem_bm_create_option_t option = {.maxDramSize = 2 * PART,
+                                          .maxHbmSize = PART,
+                                          .localDRAMSize = my_rank == 0 ? 2 * PART : PART,
+                                          .localHBMSize = my_rank == 0 ? PART : 0,
+                                          .dataOpType = SMEMB_DATA_OP_SDMA,
+                                          .dramShmFd = -1};
+  smem_bm_config_t config;
+  ANSWERS(0, smem_bm_config_init(&config));
+  config.initTimeout = config.createTimeout = config.controlOperationTimeout = PATIENCE_S;
+  config.rankId = (uint16_t)my_rank;
+  ANSWERS(0, smem_bm_init(store_url, 2, 0, &config));
+  if (my_rank == 0) {
+    pool = smem_bm_create2(9, &option);
+    CHECK(pool != NULL);
+    ANSWERS(0, smem_bm_join(pool, 0));
+    TRY_ALL(alone);
+  }
+  fence();
+  if (my_rank == 1) {
+    TRY_ALL(late);
+    pool = smem_bm_create2(9, &option);
+    CHECK(pool != NULL);
+    ANSWERS(0, smem_bm_join(pool, 0));
+  }
+  fence();
+  if (my_rank == 0) {
+    TRY_ALL(both);
+  }
+  fence();
+  smem_bm_destroy(pool);
+  fence();
+  smem_bm_uninit(0);
+  return 0;
+}
+
 static int32_t make_object(uint32_t id, uint32_t rank, uint64_t size, unsigned type, void **gva) {
   return null_is_nothing(smem_shm_create(id, 2, rank, size, (smem_shm_data_op_type)type, 0, gva));
 }
@@ -414,6 +478,7 @@ int main(void) {
   ranks_set_up();
   bool good = ranks_run("nothing is initialised", 1, nothing_is_initialised);
   good = ranks_run("one has a pool", 1, one_has_a_pool) && good;
+  good = ranks_run("pools of two", 2, pools_of_two) && good;
   good = ranks_run("objects of two", 2, objects_of_two) && good;
   good = ranks_run("a rank twice", 2, a_rank_twice) && good;
   good = ranks_run("handles of transfers", 1, handles_of_transfers) && good;
