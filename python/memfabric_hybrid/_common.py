@@ -89,10 +89,10 @@ def set_tls_option(option):
     def path(name):
         return top + name if name else ""
 
-    info = "tlsCert: %s;tlsCaPath: %s;tlsCaFile: %s;" % (path(option.tls_cert), path(option.tls_ca_path),
+    info = "tlsCert: %s;tlsCaPath: %s;tlsCaFile: %s;" % (path(option.tls_cert), top + option.tls_ca_path,
                                                         ",".join(sorted(option.tls_ca_file)))
     if option.tls_crl_file:
-        info += "tlsCrlPath: %s;tlsCrlFile: %s;" % (path(option.tls_crl_path), ",".join(sorted(option.tls_crl_file)))
+        info += "tlsCrlPath: %s;tlsCrlFile: %s;" % (top + option.tls_crl_path, ",".join(sorted(option.tls_crl_file)))
     return lib.smem_set_conf_store_tls_files(option.enable_tls, text(info), text(path(option.tls_pk)),
                                              text(option.tls_pk_pwd))
 
