@@ -99,7 +99,7 @@ static void test_a_child_waits_for_nobody(void **state) {
   end_other(&other);
 }
 
-/* More threads than there are slots: each goes on with its own count, whoever used its slot meanwhile. */
+/* More threads than there are slots: each goes on with its own count, though others used its slot meanwhile. */
 typedef struct crowd {
   pthread_t thread;
   pthread_barrier_t *barrier;

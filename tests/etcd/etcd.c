@@ -275,7 +275,7 @@ static void ask(const char *what) {
   CHECK(fgets(line, sizeof(line), stdin) != NULL);
 }
 
-/* Passes over what is told of other keys. */
+/* Passes over what is reported of other keys. */
 static void expect_in_time(hmc_store_watch_t *watch, hmc_store_event_kind_t kind, const char *key) {
   hmc_store_event_t event;
   do {
