@@ -66,6 +66,25 @@ static bool copy(void *to, const void *from, uint64_t size, bool reads) {
 bool hmci_guarded_read(void *to, const void *doubtful, uint64_t size) { return copy(to, doubtful, size, true); }
 bool hmci_guarded_write(void *doubtful, const void *from, uint64_t size) { return copy(doubtful, from, size, false); }
 
+bool hmci_guarded_gather(void *to, const struct iovec *doubtful, int count) {
+  enum { PARTS = 256 }; /* fewer than the kernel takes at once */
+  for (int first = 0; first < count; first += PARTS) {
+    int some = count - first < PARTS ? count - first : PARTS;
+    uint64_t size = 0;
+    for (int i = first; i < first + some; i++) size += doubtful[i].iov_len;
+    struct iovec here = {to, size};
+    bool whole = !atomic_load_explicit(&by_pipe, memory_order_relaxed) &&
+                 process_vm_readv(getpid(), &here, 1, doubtful + first, (unsigned long)some, 0) == (ssize_t)size;
+    uint8_t *at = to;
+    for (int i = first; i < first + some && !whole; i++) { /* the calls are forbidden, or stopped early */
+      if (!hmci_guarded_read(at, doubtful[i].iov_base, doubtful[i].iov_len)) return false;
+      at += doubtful[i].iov_len;
+    }
+    to = (uint8_t *)to + size;
+  }
+  return true;
+}
+
 /* The kernel adds nothing to the word, atomically, and wakes nobody: an access for writing that changes nothing. */
 bool hmci_guarded_is_word(void *doubtful) {
   int nothing = FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0);
@@ -73,23 +92,20 @@ bool hmci_guarded_is_word(void *doubtful) {
   return syscall(SYS_futex, &mine, FUTEX_WAKE_OP_PRIVATE, 0, 0L, doubtful, nothing) >= 0 || errno != EFAULT;
 }
 
-bool hmci_guarded_is_mapped(const void *doubtful, uint64_t size) {
-  enum { PAGES = 256 };
-  unsigned char resident[PAGES];
-  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = (uintptr_t)doubtful + size;
-  uint64_t at = (uintptr_t)doubtful / page * page;
-  while (size && at < end) {
-    uint64_t length = end - at < PAGES * page ? end - at : PAGES * page;
-    if (mincore((void *)(uintptr_t)at, length, resident) != 0) return errno != ENOMEM;
-    at += length;
-  }
-  return true;
-}
-
 bool hmci_guarded_is_there(const void *doubtful, uint64_t size) {
   uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
   uint8_t byte;
   for (uint64_t at = 0; at < size; at += page - ((uintptr_t)doubtful + at) % page)
     if (!hmci_guarded_read(&byte, (const uint8_t *)doubtful + at, 1)) return false;
+  return true;
+}
+
+bool hmci_guarded_is_writable(void *doubtful, uint64_t size) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+  for (uint64_t at = 0; at < size;) {
+    uint8_t *byte = (uint8_t *)doubtful + at;
+    if (!hmci_guarded_is_word(byte - (uintptr_t)byte % 4)) return false;
+    at += page - (uintptr_t)byte % page;
+  }
   return true;
 }

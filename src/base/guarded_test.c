@@ -26,9 +26,9 @@ static void test_there_and_not(void **state) {
   munmap(memory + 4 * page, page);
   assert_false(hmci_guarded_is_there(memory, size));
   assert_true(hmci_guarded_is_there(memory + 10, 4 * page - 10));
-  assert_true(hmci_guarded_is_mapped(memory + 10, 4 * page - 10));
-  assert_false(hmci_guarded_is_mapped(memory + 10, 4 * page - 9));
-  assert_false(hmci_guarded_is_mapped(memory + 4 * page + 7, 1));
+  assert_false(hmci_guarded_is_there(memory + 10, 4 * page - 9));
+  assert_true(hmci_guarded_is_writable(memory + 3, 4 * page - 3));
+  assert_false(hmci_guarded_is_writable(memory, 4 * page + 1));
   assert_false(hmci_guarded_read(bytes, memory, size));
   assert_false(hmci_guarded_write(memory, bytes, size));
   assert_false(hmci_guarded_read(bytes, memory + 4 * page, 1));
@@ -38,6 +38,15 @@ static void test_there_and_not(void **state) {
   assert_false(hmci_guarded_write(memory, bytes, 1));
   assert_true(hmci_guarded_read(bytes, memory, 1));
   assert_true(hmci_guarded_read(bytes, memory, 0));
+  assert_true(hmci_guarded_is_there(memory, page));
+  assert_false(hmci_guarded_is_writable(memory, page));
+  assert_true(hmci_guarded_is_writable(memory + page, page));
+  mprotect(memory + page, page, PROT_NONE); /* still mapped */
+  assert_false(hmci_guarded_read(bytes, memory + 2 * page - 1, 1));
+  assert_false(hmci_guarded_write(memory + page, bytes, 1));
+  assert_false(hmci_guarded_is_there(memory, 3 * page));
+  assert_false(hmci_guarded_is_writable(memory + page, 1));
+  mprotect(memory + page, page, PROT_READ | PROT_WRITE);
   uint64_t word = 5;
   assert_true(hmci_guarded_is_word(&word));
   assert_int_equal(word, 5);
@@ -49,7 +58,32 @@ static void test_there_and_not(void **state) {
   free(bytes);
 }
 
+static void test_gather(void **state) {
+  (void)state;
+  enum { PARTS = 600 };
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 8 * page;
+  uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t bytes[2 * PARTS];
+  struct iovec parts[PARTS];
+  assert_true(memory != MAP_FAILED);
+  for (int i = 0; i < PARTS; i++) { /* from the end on, of 1, 2, 3, 1, ... bytes */
+    parts[i] = (struct iovec){memory + size - 8 * (size_t)(i + 1), (size_t)i % 3 + 1};
+    memset(parts[i].iov_base, i % 251, parts[i].iov_len);
+  }
+  assert_true(hmci_guarded_gather(bytes, parts, PARTS));
+  const uint8_t *at = bytes;
+  for (int i = 0; i < PARTS; i++) {
+    for (size_t k = 0; k < parts[i].iov_len; k++) assert_int_equal(*at++, i % 251);
+  }
+  assert_true(hmci_guarded_gather(bytes, parts, 0));
+  mprotect(memory + 7 * page, page, PROT_NONE);
+  assert_false(hmci_guarded_gather(bytes, parts, PARTS));
+  assert_false(hmci_guarded_gather(bytes, parts, 1));
+  assert_true(hmci_guarded_gather(bytes, parts + page / 8, 20)); /* below it */
+  munmap(memory, size);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_gather)};
   return cmocka_run_group_tests_name("base.guarded", tests, NULL, NULL);
 }

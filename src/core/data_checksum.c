@@ -13,6 +13,8 @@
  * the phase of its data. */
 #include "request.h"
 
+#include "../base/guarded.h"
+
 #include <sched.h>
 
 enum {
@@ -24,16 +26,24 @@ enum {
 
 /* ---- checksums --------------------------------------------------------------------------------------------------- */
 
+/* Registered memory may be unmapped or protected by its owner. */
+static hmc_status_t to_scratch(const hmci_host_t *host, const hmci_region_view_t *region, uint64_t offset,
+                               uint64_t size) {
+  const uint8_t *from = region->base + offset;
+  if (!region->ops->host_accessible) return region->ops->copy_to_host(region->memory.device, host->scratch, from, size);
+  return hmci_guarded_read(host->scratch, from, size) ? HMC_SUCCESS : HMC_STALE;
+}
+
 /* Continues a checksum over bytes of a region; in the loop's thread, because it uses the scratch memory. */
 static hmc_status_t add_bytes(const hmci_host_t *host, const hmci_region_view_t *region, uint64_t offset,
                               uint64_t length, uint32_t *crc) {
-  if (region->ops->host_accessible) {
+  if (region->ops->host_accessible && region->owned) {
     *crc = hmci_crc32c(*crc, region->base + offset, length);
     return HMC_SUCCESS;
   }
   while (length) {
     uint64_t size = length < HMCI_SCRATCH ? length : HMCI_SCRATCH;
-    hmc_status_t status = region->ops->copy_to_host(region->memory.device, host->scratch, region->base + offset, size);
+    hmc_status_t status = to_scratch(host, region, offset, size);
     if (status != HMC_SUCCESS) return status;
     *crc = hmci_crc32c(*crc, host->scratch, size);
     offset += size;

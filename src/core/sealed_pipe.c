@@ -16,12 +16,19 @@ typedef struct sealed_pipe {
 
 static sealed_pipe_t *of(hmci_pipe_t *pipe) { return HMCI_CONTAINER(pipe, sealed_pipe_t, pipe); }
 
-static ssize_t sealed_send(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
-  sealed_pipe_t *self = of(pipe);
+static ssize_t send_parts(sealed_pipe_t *self, const struct iovec *parts, int count, bool doubtful) {
   pthread_mutex_lock(&self->lock);
-  ssize_t taken = hmci_records_send(self->records, parts, count);
+  ssize_t taken = hmci_records_send(self->records, parts, count, doubtful);
   pthread_mutex_unlock(&self->lock);
   return taken;
+}
+
+static ssize_t sealed_send(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(of(pipe), parts, count, false);
+}
+
+static ssize_t sealed_send_guarded(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(of(pipe), parts, count, true);
 }
 
 static int sealed_flush(hmci_pipe_t *pipe) {
@@ -67,6 +74,7 @@ hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD
   }
   self->pipe = (hmci_pipe_t){
       .send = sealed_send,
+      .send_guarded = sealed_send_guarded,
       .receive = sealed_receive,
       .pending = sealed_pending,
       .flush = sealed_flush,

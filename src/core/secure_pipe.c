@@ -4,6 +4,8 @@
  * yet; they must follow, whatever becomes of the operation they are from, so they must be the pipe's. */
 #include "core.h"
 
+#include "../base/guarded.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,22 +47,42 @@ static int secure_flush(hmci_pipe_t *pipe) {
   return failed;
 }
 
-static ssize_t secure_send(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
-  secure_pipe_t *self = of(pipe);
+/* Fills the record, as far as the parts are there. False: not even the first bytes are. */
+static bool fill_record(secure_pipe_t *self, const struct iovec *parts, int count, bool doubtful) {
+  for (int i = 0; i < count && self->size < sizeof self->record; i++) {
+    size_t room = sizeof self->record - self->size;
+    size_t length = parts[i].iov_len < room ? parts[i].iov_len : room;
+    uint8_t *to = self->record + self->size;
+    if (doubtful && !hmci_guarded_read(to, parts[i].iov_base, length)) return self->size;
+    if (!doubtful) memcpy(to, parts[i].iov_base, length);
+    self->size += length;
+  }
+  return true;
+}
+
+static ssize_t send_parts(secure_pipe_t *self, const struct iovec *parts, int count, bool doubtful) {
   pthread_mutex_lock(&self->lock);
   ssize_t taken = flush_record(self);
+  if (taken == 0 && !fill_record(self, parts, count, doubtful)) {
+    taken = -1;
+    errno = EFAULT;
+  }
   if (taken == 0) {
-    for (int i = 0; i < count && self->size < sizeof self->record; i++) {
-      size_t room = sizeof self->record - self->size;
-      size_t length = parts[i].iov_len < room ? parts[i].iov_len : room;
-      memcpy(self->record + self->size, parts[i].iov_base, length);
-      self->size += length;
-    }
     taken = (ssize_t)self->size;
     if (flush_record(self) && errno != EAGAIN) taken = -1;
   }
+  int error = errno;
   pthread_mutex_unlock(&self->lock);
+  errno = error;
   return taken;
+}
+
+static ssize_t secure_send(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(of(pipe), parts, count, false);
+}
+
+static ssize_t secure_send_guarded(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(of(pipe), parts, count, true);
 }
 
 static ssize_t secure_receive(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
@@ -104,6 +126,7 @@ hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **out) {
   if (!self) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
   self->pipe = (hmci_pipe_t){
       .send = secure_send,
+      .send_guarded = secure_send_guarded,
       .receive = secure_receive,
       .pending = secure_pending,
       .flush = secure_flush,

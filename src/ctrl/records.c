@@ -1,6 +1,7 @@
 /* Sealed records (see records.h). */
 #include "records.h"
 
+#include "../base/guarded.h"
 #include "openssl.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ enum {
   FIRST = 4, /* records of a call, at first: so few that the other end soon has work, */
   MOST = 16, /* and of those that follow: so many that calls are few, and the cache still has them */
   TYPE = 0x17,
+  PARTS = 64, /* that are copied by one call */
 };
 
 /* One direction. */
@@ -100,15 +102,37 @@ static size_t walk_left(const walk_t *walk) {
   return sum - (walk->count ? walk->offset : 0);
 }
 
-/* Seals `size` bytes into one record at `to`. */
+/* Copies `size` bytes that may not be there, as far as they are: false, and the walk stays, where some are not. */
+static bool gather(uint8_t *to, walk_t *walk, size_t size) {
+  const walk_t before = *walk;
+  while (size) {
+    struct iovec parts[PARTS];
+    size_t all = 0, piece;
+    int count = 0;
+    uint8_t *from = NULL;
+    for (; count < PARTS && all < size; all += piece) {
+      piece = walk_next(walk, size - all, &from);
+      parts[count++] = (struct iovec){from, piece};
+    }
+    if (!hmci_guarded_gather(to, parts, count)) {
+      *walk = before;
+      return false;
+    }
+    to += all;
+    size -= all;
+  }
+  return true;
+}
+
+/* Seals `size` bytes into one record at `to`; without a walk those that lie there already. */
 static bool seal(direction_t *out, uint8_t *to, walk_t *walk, size_t size) {
   const uint8_t type = TYPE;
-  uint8_t *from = NULL, *at = to + HEADER;
+  uint8_t *at = to + HEADER, *from = at;
   int length;
   write_header(to, size + 1 + TAG);
   if (!begin_record(out, to, 1)) return false;
-  for (size_t left = size, piece; left; left -= piece, at += piece) {
-    piece = walk_next(walk, left, &from);
+  for (size_t left = size, piece = size; left; left -= piece, at += piece) {
+    if (walk) piece = walk_next(walk, left, &from);
     if (EVP_CipherUpdate(out->cipher, at, &length, from, (int)piece) != 1) return false;
   }
   return EVP_CipherUpdate(out->cipher, at, &length, &type, 1) == 1 &&
@@ -195,7 +219,7 @@ int hmci_records_flush(hmci_records_t *records) {
 }
 
 /* Seals what one call takes, at most so many records. The bytes taken, or -1. */
-static ssize_t seal_some(hmci_records_t *records, walk_t *walk, size_t count) {
+static ssize_t seal_some(hmci_records_t *records, walk_t *walk, size_t count, bool doubtful) {
   direction_t *out = &records->out;
   size_t left = walk_left(walk), taken = 0;
   size_t most = left < count * DATA ? left : count * DATA;
@@ -205,7 +229,11 @@ static ssize_t seal_some(hmci_records_t *records, walk_t *walk, size_t count) {
   }
   while (taken < most) {
     size_t size = most - taken < DATA ? most - taken : DATA;
-    if (!seal(out, out->buffer + out->end, walk, size)) {
+    if (doubtful && !gather(out->buffer + out->end + HEADER, walk, size)) {
+      errno = EFAULT;
+      return taken ? (ssize_t)taken : -1;
+    }
+    if (!seal(out, out->buffer + out->end, doubtful ? NULL : walk, size)) {
       records->broken = true;
       errno = EPIPE;
       return -1;
@@ -216,7 +244,7 @@ static ssize_t seal_some(hmci_records_t *records, walk_t *walk, size_t count) {
   return (ssize_t)taken;
 }
 
-ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, int count) {
+ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, int count, bool doubtful) {
   walk_t walk = {parts, count, 0};
   ssize_t taken = 0, some;
   size_t at_once = FIRST;
@@ -230,15 +258,14 @@ ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, in
     return -1;
   }
   do {
-    some = seal_some(records, &walk, at_once);
+    some = seal_some(records, &walk, at_once, doubtful);
     if (some > 0) taken += some;
     if (at_once < MOST) at_once *= 2;
   } while (some > 0 && hmci_records_flush(records) == 0 && walk_left(&walk));
   int error = errno;
   hmci_openssl_release();
+  if (records->out.end == records->out.begin) give_back(&records->out);
   errno = error;
-  bool full = some < 0 || records->out.end > records->out.begin;
-  if (!full) give_back(&records->out);
   if (taken) return taken;
   return some;
 }

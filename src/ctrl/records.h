@@ -32,8 +32,9 @@ hmc_status_t hmci_records_open(int descriptor, const uint8_t out[HMCI_RECORD_SEC
 void hmci_records_close(hmci_records_t *records);
 
 /* As the calls of a pipe (transport.h): bytes, 0 at the end, or -1 with errno; EBADMSG: the stream was tampered with.
- * What `send` took may wait here until `flush` says 0. */
-ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, int count);
+ * What `send` took may wait here until `flush` says 0. `doubtful`: parts may not be there; -1 with EFAULT where the first
+ * of their bytes are not, else the bytes before the record that could not be read. */
+ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, int count, bool doubtful);
 int hmci_records_flush(hmci_records_t *records);
 ssize_t hmci_records_receive(hmci_records_t *records, const struct iovec *parts, int count);
 /* True where `receive` would give bytes though the socket has none. */

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -52,7 +53,7 @@ static void move(hmci_records_t *from, hmci_records_t *to, size_t size, size_t o
   for (size_t i = 0; i < size; i++) data[i] = value_at(i);
   while (received < size) {
     if (sent < size) {
-      ssize_t done = hmci_records_send(from, parts, cut(data + sent, size - sent, out_step, parts, 64));
+      ssize_t done = hmci_records_send(from, parts, cut(data + sent, size - sent, out_step, parts, 64), sent % 2);
       assert_true(done > 0 || (done < 0 && errno == EAGAIN));
       if (done > 0) sent += (size_t)done;
     } else {
@@ -83,6 +84,42 @@ static void test_all_sizes(void **state) {
   pair_close(&pair);
 }
 
+/* What is there before a hole is sealed; the hole is EFAULT, and the stream goes on behind it. */
+static void test_holes(void **state) {
+  (void)state;
+  enum { BEFORE = 3 * 16384, AFTER = 5000, SIZE = 1 << 20 };
+  pair_t pair;
+  pair_open(&pair);
+  uint8_t *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), head[7] = "header";
+  assert_true(memory != MAP_FAILED);
+  memset(memory, 5, SIZE);
+  assert_int_equal(mprotect(memory + BEFORE, SIZE / 2, PROT_NONE), 0);
+  struct iovec whole = {memory, SIZE};
+  ssize_t taken = hmci_records_send(pair.one, &whole, 1, true);
+  assert_int_equal(taken, BEFORE);
+  struct iovec rest[] = {{head, sizeof head}, {memory + BEFORE, SIZE - BEFORE}};
+  assert_int_equal(hmci_records_send(pair.one, rest, 2, true), -1);
+  assert_int_equal(errno, EFAULT);
+  struct iovec sound[] = {{head, sizeof head}, {memory + SIZE - AFTER, AFTER}};
+  assert_int_equal(hmci_records_send(pair.one, sound, 2, true), sizeof head + AFTER);
+  assert_int_equal(hmci_records_flush(pair.one), 0);
+  uint8_t *got = malloc(SIZE);
+  size_t received = 0, expected = BEFORE + sizeof head + AFTER;
+  while (received < expected) {
+    ssize_t some = hmci_records_receive(pair.two, &(struct iovec){got + received, SIZE - received}, 1);
+    assert_true(some > 0);
+    received += (size_t)some;
+  }
+  assert_int_equal(received, expected);
+  for (size_t i = 0; i < expected; i++) {
+    size_t at = i - BEFORE;
+    assert_int_equal(got[i], i >= BEFORE && at < sizeof head ? head[at] : 5);
+  }
+  free(got);
+  munmap(memory, SIZE);
+  pair_close(&pair);
+}
+
 static void test_ends(void **state) {
   (void)state;
   pair_t pair;
@@ -98,7 +135,7 @@ static void test_ends(void **state) {
 /* What one record of four bytes looks like on the way. */
 static size_t capture(pair_t *pair, uint8_t *wire, size_t room) {
   char text[] = "abc";
-  assert_int_equal(hmci_records_send(pair->one, &(struct iovec){text, sizeof text}, 1), sizeof text);
+  assert_int_equal(hmci_records_send(pair->one, &(struct iovec){text, sizeof text}, 1, false), sizeof text);
   ssize_t got = recv(pair->sockets[1], wire, room, 0);
   assert_true(got > 0);
   return (size_t)got;
@@ -150,10 +187,8 @@ static void test_said_again(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_sizes),
-      cmocka_unit_test(test_ends),
-      cmocka_unit_test(test_changed_bytes),
-      cmocka_unit_test(test_said_again),
+      cmocka_unit_test(test_all_sizes),     cmocka_unit_test(test_holes),      cmocka_unit_test(test_ends),
+      cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_said_again),
   };
   return cmocka_run_group_tests_name("ctrl.records", tests, NULL, NULL);
 }

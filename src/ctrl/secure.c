@@ -241,7 +241,7 @@ static hmc_status_t read_records(hmci_secure_t *stream, void *data, size_t capac
 /* As SSL_write: bytes are done when the socket has them, and the call is repeated with the same ones until then. */
 static hmc_status_t write_records(hmci_secure_t *stream, const void *data, size_t size, size_t *done, short *events) {
   if (stream->taken == 0) {
-    ssize_t taken = hmci_records_send(stream->records, &(struct iovec){(void *)(uintptr_t)data, size}, 1);
+    ssize_t taken = hmci_records_send(stream->records, &(struct iovec){(void *)(uintptr_t)data, size}, 1, false);
     if (taken < 0) {
       return explain_records(stream, POLLOUT, events);
     }

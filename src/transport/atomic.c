@@ -63,7 +63,7 @@ static hmc_status_t apply_on_device(const hmci_region_view_t *region, uint64_t o
   return status;
 }
 
-/* Registered memory may be unmapped by its owner, who is the one to be protected. */
+/* Registered memory may be unmapped or protected by its owner, who is the one to be protected. */
 static bool is_there(const hmci_region_view_t *region, uint64_t offset, unsigned width, hmc_atomic_operation_t what) {
   if (region->owned) return true;
   if (what == HMC_ATOMIC_LOAD) return hmci_guarded_is_there(region->base + offset, width);
@@ -73,10 +73,11 @@ static bool is_there(const hmci_region_view_t *region, uint64_t offset, unsigned
 hmc_status_t hmci_atomic_on_region(const hmci_region_view_t *region, uint64_t offset, unsigned width,
                                    hmci_atomic_t *atomic) {
   if (!region->ops->host_accessible) return apply_on_device(region, offset, width, atomic);
-  if (!is_there(region, offset, width, atomic->operation))
-    return hmci_fail(HMC_STALE, "the memory of the region is not mapped any more");
-  atomic->fetched =
-      hmci_atomic_apply(region->base + offset, width, atomic->operation, atomic->operand, atomic->compare);
+  bool loads = atomic->operation == HMC_ATOMIC_OR && !atomic->operand; /* as a load travels: memory may be read only */
+  hmc_atomic_operation_t operation = loads ? HMC_ATOMIC_LOAD : atomic->operation;
+  if (!is_there(region, offset, width, operation))
+    return hmci_fail(HMC_STALE, "the memory of the region is not mapped any more, or protected");
+  atomic->fetched = hmci_atomic_apply(region->base + offset, width, operation, atomic->operand, atomic->compare);
   hmci_bell_ring();
   return HMC_SUCCESS;
 }

@@ -206,15 +206,22 @@ bool hmci_operation_sleep(hmci_operation_t *operation, uint64_t deadline);
 typedef struct hmci_pipe hmci_pipe_t;
 struct hmci_pipe {
   ssize_t (*send)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
+  /* As `send`, where parts may not be there: -1 and EFAULT then. NULL: `send` itself finds out. */
+  ssize_t (*send_guarded)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
   ssize_t (*receive)(hmci_pipe_t *pipe, const struct iovec *parts, int count);
   bool (*pending)(hmci_pipe_t *pipe); /* bytes wait to be received that the socket does not show; NULL: never */
   int (*flush)(hmci_pipe_t *pipe);    /* what `send` took is on its way: 0, or -1 with errno; NULL: always */
   void (*close)(hmci_pipe_t *pipe);   /* closes the socket and frees */
   int descriptor;
   bool hidden; /* the descriptor never is ready: the pipe calls its reader itself, when bytes or room have come */
-  bool copies; /* moves bytes by plain copies, not by the kernel: who uses it looks first whether memory is there */
+  bool copies; /* `receive` moves bytes by plain copies, not by the kernel: into memory that surely is there only */
   const char *protection; /* of the payload, for hmc_peer_explain: "sent in clear ..." */
 };
+
+/* `doubtful`: some of the parts may not be there. */
+static inline ssize_t hmci_pipe_send(hmci_pipe_t *pipe, const struct iovec *parts, int count, bool doubtful) {
+  return doubtful && pipe->send_guarded ? pipe->send_guarded(pipe, parts, count) : pipe->send(pipe, parts, count);
+}
 
 /* A pipe over a bare socket, which it then owns. */
 hmc_status_t hmci_pipe_open(int descriptor, hmci_pipe_t **pipe);

@@ -59,7 +59,7 @@ shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count) {
     }
     /* Nothing was moved: it is the first one that fails. */
     if (done < 0 && errno == EFAULT)
-      return hmci_guarded_is_there(reads->here, reads->length) ? SHM_FAULT_THERE : SHM_FAULT_HERE;
+      return hmci_guarded_is_writable(reads->here, reads->length) ? SHM_FAULT_THERE : SHM_FAULT_HERE;
     if (done == 0 || errno == ESRCH) return SHM_FAULT_DEAD;
     hmci_fail(HMC_ERROR, "reaching into process %d: %s", process, strerror(errno));
     return SHM_FAULT_OTHER;

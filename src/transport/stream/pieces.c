@@ -42,25 +42,6 @@ void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_curso
   }
 }
 
-/* Both ends of it can be read and all of it is mapped. What has become unreadable in between shows when it is sent. */
-static bool is_mapped(const uint8_t *from, uint64_t length) {
-  uint8_t byte;
-  return hmci_guarded_is_mapped(from, length) && hmci_guarded_read(&byte, from, 1) &&
-         hmci_guarded_read(&byte, from + length - 1, 1);
-}
-
-bool hmci_pieces_are_mapped(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
-                            hmci_cursor_t cursor, uint64_t bytes) {
-  struct iovec part;
-  uint64_t length;
-  while (!region->owned && bytes &&
-         hmci_pieces_next(segments, count, region->base, &cursor, bytes, &part, 1, &length)) {
-    if (!is_mapped(part.iov_base, length)) return false;
-    bytes -= length;
-  }
-  return true;
-}
-
 /* Of registered memory, by way of a buffer. */
 static uint32_t guarded_crc(const uint8_t *from, uint64_t bytes, uint32_t crc) {
   uint8_t buffer[4096];

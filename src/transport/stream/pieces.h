@@ -22,18 +22,14 @@ int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *ba
 /* Moves the cursor `bytes` on. */
 void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_cursor_t *cursor, uint64_t bytes);
 
-/* True where all of `bytes` bytes from `cursor` on of a region in host memory is mapped. */
-bool hmci_pieces_are_mapped(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
-                            hmci_cursor_t cursor, uint64_t bytes);
-
 /* The CRC-32C of `bytes` bytes of a region in host memory from `cursor` on, going on from `crc`; moves the cursor. Some
  * other number where the memory is not there any more. */
 uint32_t hmci_pieces_crc(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
                          hmci_cursor_t *cursor, uint64_t bytes, uint32_t crc);
 
 /* Copies `bytes` bytes between host memory and the pieces from `cursor` on, which it moves: for memory of any kind.
- * HMC_INVALID_CONFIG where the region's memory is not there any more: registered memory may be unmapped by its
- * owner. */
+ * HMC_INVALID_CONFIG where the region's memory is not there any more: registered memory may be unmapped or protected by
+ * its owner. */
 hmc_status_t hmci_pieces_from_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,
                                    hmci_cursor_t *cursor, const uint8_t *from, uint64_t bytes);
 hmc_status_t hmci_pieces_to_host(const hmci_region_view_t *region, const hmci_segment_t *segments, uint32_t count,

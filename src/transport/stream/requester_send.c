@@ -2,7 +2,6 @@
  *
  * A send collects frames from the cursor on, headers and small payloads in a buffer of its own, everything else from
  * where it lies, and notes how far the pipe took them. */
-#include "../../base/guarded.h"
 #include "../../base/socket.h"
 #include "requester_internal.h"
 
@@ -312,16 +311,16 @@ static void advance(hmci_requester_t *requester, const batch_t *batch, uint64_t 
 }
 
 /* Writes to the pipe: the bytes taken, 0 when it is full, -1 when it is broken. */
-static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *parts, int count) {
-  ssize_t sent = requester->pipe->send(requester->pipe, parts, count);
+static ssize_t write_parts(hmci_requester_t *requester, const struct iovec *parts, int count, bool doubtful) {
+  ssize_t sent = hmci_pipe_send(requester->pipe, parts, count, doubtful);
   if (sent >= 0) return sent;
   if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return -1;
   requester->blocked = true;
   return 0;
 }
 
-/* A part of what is sent is not there: memory that was unmapped under an operation. Whose it is shows when the first
- * frame goes alone; that operation ends. True: go on. */
+/* A part of what is sent is not there: memory that was unmapped or protected under an operation. Whose it is shows when
+ * the first frame goes alone; that operation ends. True: go on. */
 static bool blame(hmci_requester_t *requester, bool alone) {
   hmci_operation_t *operation = requester->sending;
   if (!alone) return true;
@@ -347,7 +346,7 @@ static bool send_residue(hmci_requester_t *requester, bool *moved) {
   while (requester->residue) {
     struct iovec part = {requester->residue + requester->residue_sent,
                          requester->residue_size - requester->residue_sent};
-    ssize_t sent = write_parts(requester, &part, 1);
+    ssize_t sent = write_parts(requester, &part, 1, false);
     if (sent < 0) hmci_requester_lose(requester, hmci_socket_loss(errno, "the connection broke while sending"));
     if (sent <= 0) return false;
     *moved = true;
@@ -377,17 +376,14 @@ static void flush(hmci_requester_t *requester) {
   }
 }
 
-/* False where the pipe would copy from memory that is not there. */
-static bool is_mapped(const hmci_requester_t *requester, const batch_t *batch) {
-  bool lent = false;
-  for (int i = 0; i < batch->frame_count && requester->pipe->copies; i++) {
+/* True where some of it comes from memory that may not be there. */
+static bool is_doubtful(const batch_t *batch) {
+  bool doubtful = false;
+  for (int i = 0; i < batch->frame_count; i++) {
     const hmci_operation_t *operation = batch->frames[i].operation;
-    lent |= operation->kind == HMCI_PUT && hmci_stream_is_host(operation) && !operation->local->owned;
+    doubtful |= operation->kind == HMCI_PUT && hmci_stream_is_host(operation) && !operation->local->owned;
   }
-  for (int i = 0; i < batch->part_count && lent; i++) {
-    if (!hmci_guarded_is_mapped(batch->parts[i].iov_base, batch->parts[i].iov_len)) return false;
-  }
-  return true;
+  return doubtful;
 }
 
 /* Leaves out what is over `limit` bytes. */
@@ -427,9 +423,8 @@ static bool send_frames(hmci_requester_t *requester, uint64_t limit) {
     if (!batch.frame_count) return moved; /* what is next waits for an answer */
     if (alone) keep_first(requester, &batch);
     cut(&batch, limit);
-    bool mapped = is_mapped(requester, &batch);
-    ssize_t sent = mapped ? write_parts(requester, batch.parts, batch.part_count) : -1;
-    if (sent < 0 && (!mapped || errno == EFAULT)) {
+    ssize_t sent = write_parts(requester, batch.parts, batch.part_count, is_doubtful(&batch));
+    if (sent < 0 && errno == EFAULT) {
       if (!blame(requester, alone || batch.frame_count == 1)) return true;
       alone = !alone;
       if (!send_residue(requester, &moved)) return moved;

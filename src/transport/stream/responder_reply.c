@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { LAST_COPIED = 64 }; /* bytes of a get's last frame, where its memory may not be there */
+
 /* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 /* Appends the header of a frame. */
@@ -54,10 +56,18 @@ static hmc_status_t add_small_data(hmci_responder_t *responder, hmci_responder_j
   return HMC_SUCCESS;
 }
 
+/* The payload of the next DATA frame from host memory. The last frame says that the get is complete before its bytes are
+ * read: of memory that may go meanwhile it is one that is copied first, so that a NAK can still follow the others. */
+static uint64_t next_length(const hmci_responder_job_t *job) {
+  uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+  bool ends = !job->region->owned && job->last && length == job->left && length > HMCI_STREAM_INLINE;
+  return ends ? length - LAST_COPIED : length;
+}
+
 /* Appends the next DATA frame of a job, of a large one the header: HMC_IN_PROGRESS while the device copies it. */
 static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
   bool host = job->region->ops->host_accessible;
-  uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+  uint64_t length = host ? next_length(job) : 0;
   hmci_stage_slot_t *slot = NULL;
   if (!host) {
     copy_ahead(responder, job);
@@ -74,8 +84,6 @@ static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *
   if (host && length <= HMCI_STREAM_INLINE) {
     return add_small_data(responder, job, &header);
   }
-  /* Before the header goes out: what is promised there has to come. */
-  if (host && !hmci_pieces_are_mapped(job->region, job->entries, job->count, job->cursor, length)) return HMC_STALE;
   if (job->checksum) {
     hmci_cursor_t cursor = job->cursor;
     header.crc = host ? hmci_pieces_crc(job->region, job->entries, job->count, &cursor, length, 0)
@@ -132,8 +140,11 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
   if (responder->rest) {
     parts[used++] = (struct iovec){responder->rest + responder->rest_sent, responder->data_left};
   } else if (!job->region) {
-    uint64_t length = responder->data_left < sizeof zeros ? responder->data_left : sizeof zeros;
-    parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
+    uint64_t left = responder->data_left;
+    for (uint64_t length; left && used < HMCI_RESPONDER_PARTS; left -= length) {
+      length = left < sizeof zeros ? left : sizeof zeros;
+      parts[used++] = (struct iovec){(void *)(uintptr_t)zeros, length};
+    }
   } else if (!job->region->ops->host_accessible) {
     hmci_stage_slot_t *slot = hmci_stage_oldest(&responder->out);
     parts[used++] = (struct iovec){slot->buffer + responder->out_sent, slot->size - responder->out_sent};
@@ -143,6 +154,13 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
                              HMCI_RESPONDER_PARTS - used, &covered);
   }
   return used;
+}
+
+/* True where payload goes out from memory that may not be there. */
+static bool sends_doubtful(const hmci_responder_t *responder) {
+  if (!responder->data_left || responder->rest) return false;
+  const hmci_region_view_t *region = hmci_responder_first_job((hmci_responder_t *)responder)->region;
+  return region && region->ops->host_accessible && !region->owned;
 }
 
 /* Takes note of payload that went out, and ends the job with its last byte. */
@@ -189,13 +207,9 @@ static bool send_replies(hmci_responder_t *responder) {
     }
     struct iovec parts[HMCI_RESPONDER_PARTS];
     int count = reply_parts(responder, parts);
-    ssize_t sent = responder->pipe->send(responder->pipe, parts, count);
-    if (sent < 0 && errno == EFAULT && responder->data_left) { /* its owner has unmapped the memory */
+    ssize_t sent = hmci_pipe_send(responder->pipe, parts, count, sends_doubtful(responder));
+    if (sent < 0 && errno == EFAULT && responder->data_left) { /* its owner has unmapped or protected the memory */
       hmci_responder_job_t *job = hmci_responder_first_job(responder);
-      if (job->last && job->left == responder->data_left) { /* the header has said that these bytes complete the get */
-        hmci_responder_lose(responder, "memory of a region became unreadable while it was being sent");
-        return true;
-      }
       hmci_responder_release(responder, &job->region);
       job->status = HMC_STALE;
       continue;

@@ -78,6 +78,7 @@ hmc_status_t hmci_ucx_pipe_open(hmci_ucx_worker_t *worker, hmci_ucx_pipe_t **out
   if (!pipe) return hmci_fail(HMC_NO_MEMORY, "no memory for a UCX pipe");
   pipe->base = (hmci_pipe_t){
       .send = hmci_ucx_pipe_send,
+      .send_guarded = hmci_ucx_pipe_send_guarded,
       .receive = hmci_ucx_pipe_receive,
       .pending = hmci_ucx_pipe_pending,
       .close = pipe_close,

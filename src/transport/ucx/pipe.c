@@ -1,6 +1,7 @@
 /* A pipe through UCX: messages, frames, credit (see pipe.h). */
 #include "pipe.h"
 
+#include "../../base/guarded.h"
 #include "lane.h"
 #include "listener.h"
 
@@ -247,12 +248,18 @@ typedef struct source {
   size_t left;
 } source_t;
 
-static void gather(source_t *source, uint8_t *to, size_t size) {
+/* Copies the next `size` bytes; false where some are not there, which `doubtful` ones may be. */
+static bool gather(source_t *source, uint8_t *to, size_t size, bool doubtful) {
   source->left -= size;
   while (size) {
     size_t length = source->parts->iov_len - source->offset;
     if (length > size) length = size;
-    memcpy(to, (const uint8_t *)source->parts->iov_base + source->offset, length);
+    const uint8_t *from = (const uint8_t *)source->parts->iov_base + source->offset;
+    if (!doubtful) {
+      memcpy(to, from, length);
+    } else if (!hmci_guarded_read(to, from, length)) {
+      return false;
+    }
     to += length;
     size -= length;
     source->offset += length;
@@ -261,33 +268,52 @@ static void gather(source_t *source, uint8_t *to, size_t size) {
       source->offset = 0;
     }
   }
+  return true;
 }
 
-ssize_t hmci_ucx_pipe_send(hmci_pipe_t *base, const struct iovec *parts, int count) {
+/* Sends the next `size` bytes as one message. False: the pipe has failed, or some bytes are not there. */
+static bool send_frame(hmci_ucx_pipe_t *pipe, source_t *source, size_t size, bool doubtful) {
+  frame_t *frame = take_frame(pipe->worker, HMCI_UCX_HEADER + size);
+  const source_t before = *source;
+  if (!frame) {
+    hmci_ucx_pipe_fail(pipe, "no memory for a message");
+    return false;
+  }
+  if (!gather(source, frame->bytes + HMCI_UCX_HEADER, size, doubtful)) {
+    *source = before;
+    give_frame(frame);
+    return false;
+  }
+  encode(pipe, frame, HMCI_UCX_DATA, pipe->sent);
+  pipe->sent += size;
+  post(pipe, frame, HMCI_UCX_HEADER + size, 0);
+  return true;
+}
+
+static ssize_t send_parts(hmci_pipe_t *base, const struct iovec *parts, int count, bool doubtful) {
   hmci_ucx_pipe_t *pipe = (hmci_ucx_pipe_t *)base;
   hmci_ucx_worker_t *worker = pipe->worker;
   source_t source = {.parts = parts, .count = count};
   for (int i = 0; i < count; i++) source.left += parts[i].iov_len;
   size_t wanted = source.left, size;
+  bool sound = true;
   pthread_mutex_lock(&worker->lock);
   pipe->blocked = false;
-  while (source.left && !pipe->failed && (size = room_to_send(pipe))) {
-    if (size > source.left) size = source.left;
-    frame_t *frame = take_frame(worker, HMCI_UCX_HEADER + size);
-    if (!frame) {
-      hmci_ucx_pipe_fail(pipe, "no memory for a message");
-      break;
-    }
-    encode(pipe, frame, HMCI_UCX_DATA, pipe->sent);
-    gather(&source, frame->bytes + HMCI_UCX_HEADER, size);
-    pipe->sent += size;
-    post(pipe, frame, HMCI_UCX_HEADER + size, 0);
-  }
-  bool failed = pipe->failed;
+  while (source.left && sound && !pipe->failed && (size = room_to_send(pipe)))
+    sound = send_frame(pipe, &source, size < source.left ? size : source.left, doubtful);
+  int error = pipe->failed ? ECONNRESET : sound ? EAGAIN : EFAULT;
   pthread_mutex_unlock(&worker->lock);
   if (source.left < wanted) return (ssize_t)(wanted - source.left);
-  errno = failed ? ECONNRESET : EAGAIN;
+  errno = error;
   return -1;
+}
+
+ssize_t hmci_ucx_pipe_send(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(pipe, parts, count, false);
+}
+
+ssize_t hmci_ucx_pipe_send_guarded(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
+  return send_parts(pipe, parts, count, true);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------------------------- */

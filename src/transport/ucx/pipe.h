@@ -106,6 +106,7 @@ void hmci_ucx_endpoint_close(hmci_ucx_worker_t *worker, ucp_ep_h endpoint);
 /* The pipe is going away: its chunks are freed, and frames that UCX still has forget it. */
 void hmci_ucx_pipe_forget(hmci_ucx_pipe_t *pipe);
 ssize_t hmci_ucx_pipe_send(hmci_pipe_t *pipe, const struct iovec *parts, int count);
+ssize_t hmci_ucx_pipe_send_guarded(hmci_pipe_t *pipe, const struct iovec *parts, int count);
 ssize_t hmci_ucx_pipe_receive(hmci_pipe_t *pipe, const struct iovec *parts, int count);
 bool hmci_ucx_pipe_pending(hmci_pipe_t *pipe);
 /* Frees all frames of a worker that is gone. */

@@ -61,6 +61,9 @@ static hmc_status_t acquire(verbs_connection_t *connection, const verbs_message_
   return HMC_OUT_OF_RANGE;
 }
 
+/* Memory of the owner's that is not there any more is a region of the past to who asks. */
+static hmc_status_t status_of_copy(hmc_status_t status) { return status == HMC_INVALID_CONFIG ? HMC_STALE : status; }
+
 static hmc_status_t do_put(verbs_connection_t *connection, const verbs_message_t *message, const uint8_t *payload) {
   const hmci_host_t *host = connection->transport->host;
   hmci_region_view_t *region;
@@ -70,7 +73,7 @@ static hmc_status_t do_put(verbs_connection_t *connection, const verbs_message_t
   status = hmci_verbs_copy_in(region, region->base + message->offset, payload, message->length);
   if (status == HMC_SUCCESS) hmci_region_tell(region);
   host->region_release(host, region);
-  return status;
+  return status_of_copy(status);
 }
 
 static hmc_status_t do_atomic(verbs_connection_t *connection, const verbs_message_t *message, uint64_t *fetched) {
@@ -132,7 +135,7 @@ static hmc_status_t do_get(verbs_connection_t *connection, const verbs_message_t
   if (status != HMC_SUCCESS) return status;
   status = hmci_verbs_copy_out(region, region->base + message->offset, to, message->length);
   host->region_release(host, region);
-  return status;
+  return status_of_copy(status);
 }
 
 /* Sends the oldest answer. False: no slot is free. */

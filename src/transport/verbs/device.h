@@ -179,7 +179,7 @@ void hmci_verbs_slots_free(verbs_transport_t *transport);
 verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
 void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
 void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index);
-/* Between a slot and memory of any kind. */
+/* Between a slot and memory of any kind. HMC_INVALID_CONFIG where registered memory is not there any more. */
 hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size);
 hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size);
 

@@ -3,6 +3,8 @@
  * context's staging pool. */
 #include "device.h"
 
+#include "../../base/guarded.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -103,14 +105,17 @@ void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot) {
   transport->free_slots = slot;
 }
 
+/* Registered memory may be unmapped or protected by its program meanwhile. */
 hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size) {
   if (!region->ops->host_accessible) return region->ops->copy_to_host(region->memory.device, to_host, from, size);
+  if (!region->owned) return hmci_guarded_read(to_host, from, size) ? HMC_SUCCESS : HMC_INVALID_CONFIG;
   memcpy(to_host, from, size);
   return HMC_SUCCESS;
 }
 
 hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size) {
   if (!region->ops->host_accessible) return region->ops->copy_from_host(region->memory.device, to, from_host, size);
+  if (!region->owned) return hmci_guarded_write(to, from_host, size) ? HMC_SUCCESS : HMC_INVALID_CONFIG;
   memcpy(to, from_host, size);
   return HMC_SUCCESS;
 }
