@@ -66,6 +66,7 @@ bool is_reserved(const uint8_t *address);
   X(registered_put_ends_though_the_owner_stands)                                                                       \
   X(registered_put_ends_when_the_owner_dies)                                                                           \
   X(registered_memory_that_is_unmapped)                                                                                \
+  X(registered_memory_that_is_protected)                                                                               \
   X(registered_batches_need_no_socket)                                                                                 \
   X(registered_puts_tell_after_the_data)                                                                               \
   X(registered_requests_to_unmapped_memory)                                                                            \

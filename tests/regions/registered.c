@@ -179,6 +179,54 @@ void registered_memory_that_is_unmapped(void **state) {
   munmap(ours, room);
 }
 
+static void protect(uint8_t *theirs, uint8_t *ours, uint64_t size, int protection) {
+  assert_int_equal(mprotect(theirs, size, protection), 0);
+  assert_int_equal(mprotect(ours, size, protection), 0);
+}
+
+/* Mapped still, but not to be touched, or not to be written. */
+void registered_memory_that_is_protected(void **state) {
+  context_pair_t *pair = *state;
+  const uint64_t sizes[] = {8, PAGE, 300 * KIB, 2 * MIB};
+  const uint64_t room = 4 * MIB;
+  const int protections[] = {PROT_NONE, PROT_READ};
+  if (!stamp_is("shm")) return;
+  uint8_t *theirs = reserve(room), *ours = reserve(room);
+  hmc_region_t *far, *near;
+  hmc_remote_t *remote;
+  uint64_t word = 0;
+  protect(theirs, ours, room, PROT_READ | PROT_WRITE);
+  memset(theirs, 3, room);
+  memset(ours, 3, room);
+  assert_success(hmc_region_register(pair->there, theirs, room, "protected", HMC_REMOTE_ALL, &far));
+  assert_success(hmc_region_register(pair->here, ours, room, NULL, 0, &near));
+  assert_success(hmc_remote_open(pair->peer, "protected", 0, &remote));
+  far_t sound = far_make(pair, (far_options_t){.name = "sound", .size = room, .registered = true});
+  test_buffer_t local = near_make(pair, room, true);
+  for (size_t k = 0; k < COUNT_OF(protections); k++) {
+    bool readable = protections[k] == PROT_READ;
+    protect(theirs, ours, room, protections[k]);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+      assert_status(hmc_put(local.region, 0, remote, 0, sizes[i]), HMC_STALE);
+      assert_status(hmc_get(local.region, 0, remote, 0, sizes[i]), readable ? HMC_SUCCESS : HMC_STALE);
+      assert_status(hmc_put(near, 0, sound.remote, 0, sizes[i]), readable ? HMC_SUCCESS : HMC_INVALID_CONFIG);
+      assert_status(hmc_get(near, 0, sound.remote, 0, sizes[i]), HMC_INVALID_CONFIG);
+      assert_success(hmc_put(local.region, 0, sound.remote, 0, sizes[i])); /* and all go on */
+    }
+    assert_status(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL), HMC_STALE);
+    assert_status(hmc_atomic(remote, 64, HMC_ATOMIC_LOAD, 8, 0, 0, &word), readable ? HMC_SUCCESS : HMC_STALE);
+  }
+  protect(theirs, ours, room, PROT_READ | PROT_WRITE);
+  assert_success(hmc_put(local.region, 0, remote, 0, room));
+  far_close(&sound);
+  hmc_remote_close(remote);
+  hmc_region_close(far);
+  hmc_region_close(near);
+  test_buffer_close(&local);
+  munmap(theirs, room);
+  munmap(ours, room);
+}
+
 /* Does a thread of that name run in the process? */
 static bool has_thread(pid_t process, const char *name) {
   char path[64], comm[32];

@@ -34,7 +34,12 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
 #define UNMAPPED_TESTS(X)                                                                                              \
   X(unmapped_source_ends_the_operation)                                                                                \
   X(unmapped_sink_ends_the_operation)                                                                                  \
-  X(unmapped_region_ends_the_operation)
+  X(unmapped_region_ends_the_operation)                                                                                \
+  X(protected_source_ends_the_operation)                                                                               \
+  X(protected_sink_ends_the_operation)                                                                                 \
+  X(protected_region_ends_the_operation)                                                                               \
+  X(protected_page_ends_the_operation)                                                                                 \
+  X(protected_again_and_again_ends_the_operation)
 #define STREAM_TESTS(X) SLOW_TESTS(X) CREDIT_TESTS(X) CALL_TESTS(X) LATE_TESTS(X) UNMAPPED_TESTS(X)
 
 #define DECLARE_TEST(name) void name(void **state);
