@@ -1,0 +1,159 @@
+/* hmc-bench-leases: how long an owner waits to take a lease back from a peer that is in the middle of a put.
+ *
+ *   hmc-bench-leases <shm | tcp> <seconds>
+ *
+ * Two processes. The other one keeps two puts of 1 MiB in progress under whatever lease it is given. This one grants a
+ * lease, sees its bytes come, lets a random part of a transfer's time pass, and takes the lease back. Nothing is
+ * pinned. It prints one line:
+ *
+ *   ok <median ns> <p99 ns> <longest ns> <leases> */
+#include <hmc.h>
+
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BULK (1u << 20)
+#define PATIENCE 20000000000u /* nanoseconds until bytes must have come */
+enum { FLIGHTS = 2, SAMPLES_MAX = 1 << 20, PAUSE_MOST = 300000 };
+
+/* Shared by the two. */
+typedef struct shared {
+  _Atomic uint32_t port;
+  _Atomic uint64_t lease; /* 0: none just now */
+} shared_t;
+
+static shared_t *shared;
+static hmc_connection_type_t type;
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void must(hmc_status_t status) {
+  if (status == HMC_SUCCESS) return;
+  printf("error %s\n", hmc_last_error());
+  exit(1);
+}
+
+/* ---- the other process ------------------------------------------------------------------------------------------- */
+
+/* Starts the put of a place again; a lease that is over is its own answer. */
+static void put_again(hmc_region_t *local, hmc_remote_t *pages, hmc_request_t **request) {
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  hmc_request_free(*request);
+  *request = NULL;
+  options.lease = atomic_load(&shared->lease);
+  if (options.lease) HMC_IGNORE(hmc_put_nb(local, 0, pages, 0, BULK, &options, request));
+}
+
+static void hold(void) {
+  hmc_context_t *context = NULL;
+  hmc_region_t *local = NULL;
+  hmc_peer_t *peer = NULL;
+  hmc_remote_t *pages = NULL;
+  hmc_request_t *requests[FLIGHTS] = {NULL};
+  must(hmc_context_create(NULL, &context));
+  must(hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, BULK, NULL, 0, &local));
+  memset(hmc_region_pointer(local), 1, BULK);
+  while (!atomic_load(&shared->port)) usleep(1000);
+  must(hmc_context_connect(context, "127.0.0.1", (uint16_t)atomic_load(&shared->port), type, 0, &peer));
+  must(hmc_remote_open(peer, "pages", 0, &pages));
+  for (;;) {
+    for (int i = 0; i < FLIGHTS; i++) {
+      if (!requests[i] || hmc_request_test(requests[i]) != HMC_IN_PROGRESS) put_again(local, pages, &requests[i]);
+    }
+    if (requests[0]) HMC_IGNORE(hmc_request_wait(requests[0]));
+    if (!requests[0]) sched_yield();
+  }
+}
+
+/* ---- the owner --------------------------------------------------------------------------------------------------- */
+
+static hmc_region_t *make_pages(hmc_context_t *context) {
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  hmc_region_t *region = NULL;
+  options.memory = (hmc_memory_t){HMC_MEMORY_CPU, 0};
+  options.name = "pages";
+  options.bytes = BULK;
+  options.rights = HMC_REMOTE_ALL;
+  options.flags = HMC_REGION_LEASED;
+  must(hmc_region_create(context, &options, &region));
+  return region;
+}
+
+/* The first byte has come. */
+static void await_bytes(_Atomic uint8_t *byte) {
+  uint64_t begun = now_ns();
+  while (!atomic_load(byte)) {
+    if (now_ns() - begun < PATIENCE) continue;
+    printf("error nothing came under a lease\n");
+    exit(1);
+  }
+}
+
+/* Grants a lease and takes it back in the middle of a put; the nanoseconds of that. */
+static uint64_t revoke_once(hmc_region_t *pages, hmc_peer_t *peer, uint64_t pause) {
+  _Atomic uint8_t *byte = hmc_region_pointer(pages);
+  hmc_lease_t *lease = NULL;
+  atomic_store(byte, 0);
+  must(hmc_lease_grant(pages, peer, NULL, &lease));
+  atomic_store(&shared->lease, hmc_lease_number(lease));
+  await_bytes(byte);
+  for (uint64_t until = now_ns() + pause; now_ns() < until;) continue;
+  uint64_t begun = now_ns();
+  hmc_lease_revoke(lease);
+  uint64_t took = now_ns() - begun;
+  atomic_store(&shared->lease, 0);
+  return took;
+}
+
+static int compare(const void *one, const void *two) {
+  const uint64_t *a = one, *b = two;
+  return *a < *b ? -1 : *a > *b;
+}
+
+int main(int argc, char **argv) {
+  double seconds = argc == 3 ? atof(argv[2]) : 0;
+  bool shm = argc == 3 && strcmp(argv[1], "shm") == 0;
+  if (seconds <= 0 || (!shm && strcmp(argv[1], "tcp") != 0)) {
+    fprintf(stderr, "usage: %s shm|tcp SECONDS\n", argv[0]);
+    return 2;
+  }
+  type = shm ? HMC_CONNECTION_SHM : HMC_CONNECTION_TCP;
+  shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  uint64_t *samples = malloc(SAMPLES_MAX * sizeof *samples), count = 0;
+  if (shared == MAP_FAILED || !samples) return 1;
+  pid_t holder = fork();
+  if (holder == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    hold();
+  }
+  uint16_t port = 0;
+  hmc_context_t *context = NULL;
+  hmc_peer_t *peer = NULL;
+  must(hmc_context_create(NULL, &context));
+  hmc_region_t *pages = make_pages(context);
+  must(hmc_context_listen(context, "127.0.0.1", 0, &port));
+  atomic_store(&shared->port, port);
+  must(hmc_context_accept(context, 20000, &peer));
+  unsigned random = 7;
+  for (uint64_t end = now_ns() + (uint64_t)(seconds * 1e9); now_ns() < end && count < SAMPLES_MAX;)
+    samples[count++] = revoke_once(pages, peer, (uint64_t)rand_r(&random) % PAUSE_MOST);
+  qsort(samples, count, sizeof *samples, compare);
+  printf("ok %llu %llu %llu %llu\n", (unsigned long long)samples[count / 2],
+         (unsigned long long)samples[count * 99 / 100], (unsigned long long)samples[count - 1],
+         (unsigned long long)count);
+  kill(holder, SIGKILL);
+  return 0;
+}
