@@ -5,6 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+hmci_boot_t hmci_boot;
+
+void hmci_end_job(int status) {
+  if (hmci_boot.abort) hmci_boot.abort(&hmci_boot, status);
+  fflush(NULL);
+  _exit(status);
+}
 
 static bool number_of(const char *name, int *value) {
   const char *text = getenv(name);

@@ -20,6 +20,8 @@ struct hmci_boot {
   void *state;
 };
 
+extern hmci_boot_t hmci_boot; /* of this job; all zero before init and after finalize, and written by them only */
+
 /* Finds the launcher by the environment and joins; ends the process where that fails. */
 void hmci_boot_open(hmci_boot_t *boot);
 

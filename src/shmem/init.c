@@ -21,7 +21,6 @@
 #define ALIGNMENT (1ull << 30) /* of each PE's own view of its part: the same at all, so that alignments agree */
 #define GRAIN (2ull << 20)     /* of what lies in a part */
 
-static hmci_boot_t boot;
 static uint64_t wanted_heap; /* by attributes; 0: the environment decides */
 
 static void expect(hmc_status_t status, const char *what) {
@@ -29,8 +28,8 @@ static void expect(hmc_status_t status, const char *what) {
 }
 
 static void exchange(const void *mine, size_t bytes, void *all, const char *what) {
-  if (!boot.gather(&boot, mine, bytes, all))
-    hmci_die("%s with the other PEs (%s): %s", what, boot.name, hmc_last_error());
+  if (!hmci_boot.gather(&hmci_boot, mine, bytes, all))
+    hmci_die("%s with the other PEs (%s): %s", what, hmci_boot.name, hmc_last_error());
 }
 
 static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
@@ -93,7 +92,7 @@ static void find_address(uint8_t ip[4]) {
   static const uint8_t loopback[4] = {127, 0, 0, 1};
   memcpy(ip, loopback, 4);
   struct ifaddrs *list;
-  if (boot.one_host || getifaddrs(&list) != 0) return;
+  if (hmci_boot.one_host || getifaddrs(&list) != 0) return;
   for (struct ifaddrs *at = list; at; at = at->ifa_next) {
     if (!at->ifa_addr || at->ifa_addr->sa_family != AF_INET || at->ifa_flags & IFF_LOOPBACK ||
         !(at->ifa_flags & IFF_UP)) {
@@ -117,7 +116,7 @@ static void exchange_cards(void) {
                       .device_grains = (uint32_t)(hmci_device_wanted() / GRAIN)};
   if (!may_share_memory()) card.host += (uint64_t)hmci_pe.me + 1; /* a host of its own */
   find_address(card.ip);
-  expect(hmc_context_listen(hmci_pe.context, boot.one_host ? "127.0.0.1" : "0.0.0.0", 0, &card.port), "listening");
+  expect(hmc_context_listen(hmci_pe.context, hmci_boot.one_host ? "127.0.0.1" : "0.0.0.0", 0, &card.port), "listening");
   hmci_pe.cards = calloc((size_t)hmci_pe.n, sizeof card);
   if (!hmci_pe.cards) hmci_die("no memory for %d PEs", hmci_pe.n);
   exchange(&card, sizeof card, hmci_pe.cards, "exchanging addresses");
@@ -250,7 +249,7 @@ static void open_fast_path(void) {
 
 /* Where PEs share processors, a thread that polls takes its processor from the one that would bring what it polls for. */
 static void create_context(void) {
-  bool crowded = boot.one_host && boot.size > sysconf(_SC_NPROCESSORS_ONLN) && !getenv("HMC_SPIN");
+  bool crowded = hmci_boot.one_host && hmci_boot.size > sysconf(_SC_NPROCESSORS_ONLN) && !getenv("HMC_SPIN");
   if (crowded) setenv("HMC_SPIN", "0", 1);
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
   options.name = "shmem";
@@ -259,8 +258,8 @@ static void create_context(void) {
 }
 
 static void join_job(void) {
-  hmci_pe.me = boot.rank;
-  hmci_pe.n = boot.size;
+  hmci_pe.me = hmci_boot.rank;
+  hmci_pe.n = hmci_boot.size;
   hmci_pe.checks = hmci_wants_checks();
   char *globals = NULL;
   size_t globals_size = hmci_globals_find(&globals);
@@ -281,16 +280,10 @@ static void join_job(void) {
   shmem_sync_all();
 }
 
-void hmci_end_job(int status) {
-  if (boot.abort) boot.abort(&boot, status);
-  fflush(NULL);
-  _exit(status);
-}
-
 int shmem_init_thread(int requested, int *provided) {
   if (hmci_pe.levels++ == 0) {
     hmci_pe.end = shmem_global_exit;
-    hmci_boot_open(&boot);
+    hmci_boot_open(&hmci_boot);
     join_job();
   }
   if (requested > hmci_pe.thread_level) hmci_pe.thread_level = requested;
@@ -315,9 +308,9 @@ bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap) {
   wanted_heap = heap;
   hmci_pe.end = shmem_global_exit;
   if (wish) {
-    if (!hmci_boot_open_as(&boot, wish)) return false;
+    if (!hmci_boot_open_as(&hmci_boot, wish)) return false;
   } else {
-    hmci_boot_open(&boot);
+    hmci_boot_open(&hmci_boot);
   }
   join_job();
   return true;
@@ -343,8 +336,8 @@ static void leave_job(void) {
   free(hmci_pe.cards);
   free(hmci_pe.locals);
   free(hmci_pe.base);
-  boot.close(&boot);
-  boot = (hmci_boot_t){0};
+  hmci_boot.close(&hmci_boot);
+  hmci_boot = (hmci_boot_t){0};
   wanted_heap = 0;
   hmci_state_reset();
   hmc_shmem_here = (hmc_shmem_here_t){0};

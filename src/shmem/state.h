@@ -112,7 +112,7 @@ static inline hmci_control_t *hmci_my_control(void) { return (hmci_control_t *)(
 /* Ends the job with a text on stderr: for calls that cannot return an error. */
 void hmci_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* Ends the job with that exit status; says nothing. */
+/* Ends the job with that exit status; says nothing (boot.c). */
 void hmci_end_job(int status) __attribute__((noreturn));
 
 /* ---- addresses (address.c) ---------------------------------------------------------------------------------------- */
@@ -165,7 +165,9 @@ size_t hmci_device_wanted(void);
 void hmci_device_open(void);
 void hmci_device_close(void);
 
-/* Where this process's bytes lie. Asks the drivers for addresses outside the heaps, so it is slow; without a device heap
+/* Copies, and where bytes lie (copy.c).
+ *
+ * Where this process's bytes lie. Asks the drivers for addresses outside the heaps, so it is slow; without a device heap
  * all is host memory. */
 hmc_memory_t hmci_memory_among_devices(const void *address);
 static inline hmc_memory_t hmci_memory_of(const void *address) {
@@ -239,12 +241,13 @@ typedef struct hmci_team {
   struct hmc_shmem_ctx *contexts; /* the shareable ones, which end with the team */
 } hmci_team_t;
 
-/* NULL for a handle that is none. */
+extern hmci_team_t *hmci_teams[HMCI_TEAMS]; /* by handle (handles.c) */
+/* NULL for a handle that is none (handles.c). */
 hmci_team_t *hmci_team_find(shmem_team_t team);
 void hmci_teams_open(void);
 void hmci_teams_close(void);
 
-/* ---- contexts (context.c) ------------------------------------------------------------------------------------------ */
+/* ---- contexts (handles.c) ------------------------------------------------------------------------------------------ */
 
 /* What a non-blocking atomic will have fetched; the engine writes 8 bytes, the program may want 4. */
 typedef struct hmci_fetch {

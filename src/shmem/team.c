@@ -1,4 +1,4 @@
-/* Teams: handles are places in a table of this PE; slots of the control blocks are agreed upon among a team's members.
+/* Teams: handles are places in a table of this PE (handles.c); slots of the control blocks are agreed upon among a team's members.
  *
  * Locking: teams_lock guards the table; a team itself changes in collective calls only, which one thread at a time may
  * make. */
@@ -9,11 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static hmci_team_t *teams[HMCI_TEAMS]; /* by handle; written under teams_lock */
 static uint64_t free_slots[HMCI_TEAMS / 64];
 static pthread_mutex_t teams_lock = PTHREAD_MUTEX_INITIALIZER;
-
-hmci_team_t *hmci_team_find(shmem_team_t team) { return team < 0 || team >= HMCI_TEAMS ? NULL : teams[team]; }
 
 static void take_slot(int slot) { free_slots[slot / 64] &= ~(1ull << slot % 64); }
 static void give_slot(int slot) { free_slots[slot / 64] |= 1ull << slot % 64; }
@@ -36,8 +33,8 @@ static hmci_team_t *add_team(int me, int n, int start, int stride, int *members,
   choose_ways(&team->group);
   pthread_mutex_lock(&teams_lock);
   int place = 0;
-  while (place < HMCI_TEAMS && teams[place]) place++;
-  if (place < HMCI_TEAMS) teams[place] = team;
+  while (place < HMCI_TEAMS && hmci_teams[place]) place++;
+  if (place < HMCI_TEAMS) hmci_teams[place] = team;
   pthread_mutex_unlock(&teams_lock);
   if (place == HMCI_TEAMS) {
     free(team);
@@ -48,10 +45,10 @@ static hmci_team_t *add_team(int me, int n, int start, int stride, int *members,
 }
 
 static void remove_team(shmem_team_t handle) {
-  hmci_team_t *team = teams[handle];
+  hmci_team_t *team = hmci_teams[handle];
   while (team->contexts) shmem_ctx_destroy(team->contexts);
   pthread_mutex_lock(&teams_lock);
-  teams[handle] = NULL;
+  hmci_teams[handle] = NULL;
   if (team->group.slot >= 0) give_slot(team->group.slot);
   pthread_mutex_unlock(&teams_lock);
   free(team->own_members);
@@ -81,7 +78,7 @@ void hmci_teams_open(void) {
 
 void hmci_teams_close(void) {
   for (int i = 0; i < HMCI_TEAMS; i++) {
-    if (teams[i]) remove_team(i);
+    if (hmci_teams[i]) remove_team(i);
   }
 }
 

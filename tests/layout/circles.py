@@ -21,7 +21,6 @@ LIMITS = {
     "ctrl": 5,
     "ctrl/etcd": 4,
     "nixl": 2,
-    "shmem": 12,
     "transport/shm": 5,
     "transport/stream": 6,
     "transport/ucx": 5,
