@@ -118,6 +118,20 @@ SHMEM_API void *hmc_shmem_near(const void *address, int pe);
 /* The same for copies, whose other side must be host memory. */
 SHMEM_API void *hmc_shmem_near_bytes(const void *address, int pe);
 
+/* Either of them, by its bounds in hmc_shmem_here: inlined here, and in the library for calls that were not. */
+#define HMC_SHMEM_DEFINE_NEAR(KIND, NAME, SIZE, GLOBALS_SIZE)                                                          \
+  KIND void *NAME(const void *address, int pe) {                                                                       \
+    size_t offset = (uintptr_t)address - hmc_shmem_here.heap;                                                          \
+    if (HMC_SHMEM_SELDOM(offset >= hmc_shmem_here.SIZE)) {                                                             \
+      offset = (uintptr_t)address - hmc_shmem_here.globals;                                                            \
+      if (offset >= hmc_shmem_here.GLOBALS_SIZE) return NULL;                                                          \
+      offset += hmc_shmem_here.globals_at;                                                                             \
+    }                                                                                                                  \
+    char *base = hmc_shmem_here.base[pe];                                                                              \
+    return HMC_SHMEM_SELDOM(base == NULL) ? NULL : base + offset;                                                      \
+  }
+#define HMC_SHMEM_SELDOM(condition) __builtin_expect(condition, 0)
+
 /* Wakes a PE of this host that waits for its heap or globals. A part begins with words of 4 bytes, of which this one is 1
  * where its PE does. */
 SHMEM_API void hmc_shmem_wake(int pe);
@@ -127,27 +141,8 @@ SHMEM_API void hmc_shmem_wake(int pe);
 
 #define HMC_SHMEM_INLINE extern inline __attribute__((gnu_inline))
 
-HMC_SHMEM_INLINE void *hmc_shmem_near(const void *address, int pe) {
-  size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
-  if (__builtin_expect(offset >= hmc_shmem_here.size, 0)) {
-    offset = (uintptr_t)address - hmc_shmem_here.globals;
-    if (offset >= hmc_shmem_here.globals_size) return NULL;
-    offset += hmc_shmem_here.globals_at;
-  }
-  char *base = hmc_shmem_here.base[pe];
-  return __builtin_expect(base == NULL, 0) ? NULL : base + offset;
-}
-
-HMC_SHMEM_INLINE void *hmc_shmem_near_bytes(const void *address, int pe) {
-  size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
-  if (__builtin_expect(offset >= hmc_shmem_here.bytes_size, 0)) {
-    offset = (uintptr_t)address - hmc_shmem_here.globals;
-    if (offset >= hmc_shmem_here.bytes_globals_size) return NULL;
-    offset += hmc_shmem_here.globals_at;
-  }
-  char *base = hmc_shmem_here.base[pe];
-  return __builtin_expect(base == NULL, 0) ? NULL : base + offset;
-}
+HMC_SHMEM_DEFINE_NEAR(HMC_SHMEM_INLINE, hmc_shmem_near, size, globals_size)
+HMC_SHMEM_DEFINE_NEAR(HMC_SHMEM_INLINE, hmc_shmem_near_bytes, bytes_size, bytes_globals_size)
 
 /* The scalars are single accesses that no compiler leaves out: a loop around shmem_g sees each change. What fits a
  * register is never seen in halves. */

@@ -12,24 +12,9 @@ size_t hmci_offset(const void *address) {
   return SIZE_MAX;
 }
 
-static void *near(const void *address, int pe, size_t size, size_t globals_size) {
-  size_t offset = (uintptr_t)address - hmc_shmem_here.heap;
-  if (offset >= size) {
-    offset = (uintptr_t)address - hmc_shmem_here.globals;
-    if (offset >= globals_size) return NULL;
-    offset += hmc_shmem_here.globals_at;
-  }
-  char *base = hmc_shmem_here.base[pe];
-  return base ? base + offset : NULL;
-}
-
 /* The library's own copies, for calls that were not inlined. */
-void *hmc_shmem_near(const void *address, int pe) {
-  return near(address, pe, hmc_shmem_here.size, hmc_shmem_here.globals_size);
-}
-void *hmc_shmem_near_bytes(const void *address, int pe) {
-  return near(address, pe, hmc_shmem_here.bytes_size, hmc_shmem_here.bytes_globals_size);
-}
+HMC_SHMEM_DEFINE_NEAR(, hmc_shmem_near, size, globals_size)
+HMC_SHMEM_DEFINE_NEAR(, hmc_shmem_near_bytes, bytes_size, bytes_globals_size)
 
 /* Where what the offset is in ends, and what that is. */
 static size_t end_of(size_t offset, const char **name) {
