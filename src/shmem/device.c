@@ -5,34 +5,38 @@
 #include <shmem/device.h>
 #include <stdlib.h>
 
-static bool is_strided(const hmci_group_t *group, int *start, int *stride) {
+/* Where all PEs share memory, teams come of the world by strides, so they have one. */
+static void find_stride(const hmci_group_t *group, int *start, int *stride) {
   *start = hmci_member(group, 0);
   *stride = group->n > 1 ? hmci_member(group, 1) - *start : 1;
   for (int i = 1; i < group->n; i++) {
-    if (hmci_member(group, i) != *start + i * *stride) return false;
+    if (hmci_member(group, i) != *start + i * *stride)
+      hmci_die("shmem_device_open: the members of the team are not equally far apart: make a view of a team that is");
   }
-  return true;
 }
 
 /* All PEs' device heaps, as this PE's device has them, where kernels can read it; NULL where there are none. By all PEs. */
 static char **list_heaps(void) {
   if (hmci_pe.device.size == 0) return NULL;
   char **heaps = shmem_calloc((size_t)hmci_pe.n, sizeof *heaps);
-  for (int i = 0; heaps && hmci_pe.all_near && i < hmci_pe.n; i++) heaps[i] = hmci_device_base(i);
+  for (int i = 0; heaps && i < hmci_pe.n; i++) heaps[i] = hmci_device_base(i);
   return heaps;
 }
 
 int shmem_device_open(shmem_team_t team, shmem_device_t *view) {
-  if (!view || hmci_pe.levels == 0) return -1;
-  uint64_t *sync = shmem_calloc(2, sizeof *sync); /* by all PEs, members or not */
+  if (hmci_pe.levels == 0) return -1;
+  if (!view) hmci_die("shmem_device_open: there is no place for the view: give a pointer to one");
+  if (!hmci_pe.all_near) return -1;               /* as at all PEs */
+  uint64_t *sync = shmem_calloc(2, sizeof *sync); /* by all PEs, members or not; NULL at all of them or at none */
+  if (!sync) return -1;
   char **heaps = list_heaps();
-  hmci_team_t *found = hmci_team_find(team);
-  int start = 0, stride = 1;
-  if (!sync || !hmci_pe.all_near || (found && !is_strided(&found->group, &start, &stride))) {
-    shmem_free(heaps);
+  if (hmci_pe.device.size && !heaps) {
     shmem_free(sync);
     return -1;
   }
+  hmci_team_t *found = hmci_team_find(team);
+  int start = 0, stride = 1;
+  if (found) find_stride(&found->group, &start, &stride);
   *view = (shmem_device_t){.me = found ? found->group.me : -1,
                            .n = found ? found->group.n : 0,
                            .start = start,

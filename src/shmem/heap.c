@@ -60,10 +60,16 @@ static void bin_remove(heap_t *heap, block_t *block) {
   block->is_free = false;
 }
 
-/* Cuts `block` (in no bin) behind `size` bytes; the rest becomes a block in no bin. NULL without memory for it. */
+/* The other PEs would go on with other books than this one. */
+static block_t *new_block(void) {
+  block_t *block = calloc(1, sizeof *block);
+  if (!block) hmci_die("no memory for the books of the heap");
+  return block;
+}
+
+/* Cuts `block` (in no bin) behind `size` bytes; the rest becomes a block in no bin. */
 static block_t *split(block_t *block, size_t size) {
-  block_t *rest = calloc(1, sizeof *rest);
-  if (!rest) return NULL;
+  block_t *rest = new_block();
   rest->offset = block->offset + size;
   rest->size = block->size - size;
   rest->before = block;
@@ -86,8 +92,7 @@ static void swallow(block_t *block) {
 void hmci_heap_open(shmemx_space_t space, char *start, size_t size) {
   heap_t *heap = &heaps[space];
   heap->start = start;
-  heap->first = calloc(1, sizeof *heap->first);
-  if (!heap->first) hmci_die("no memory for the books of the heap");
+  heap->first = new_block();
   heap->first->size = size / GRAIN * GRAIN;
   bin_insert(heap, heap->first);
 }
@@ -130,13 +135,9 @@ void *hmci_heap_allocate(shmemx_space_t space, size_t size, size_t alignment) {
   if (lead) {
     block_t *rest = split(block, lead);
     bin_insert(heap, block);
-    if (!rest) return NULL;
     block = rest;
   }
-  if (block->size > size) {
-    block_t *rest = split(block, size);
-    if (rest) bin_insert(heap, rest);
-  }
+  if (block->size > size) bin_insert(heap, split(block, size));
   block_t **bucket = bucket_of(heap, block->offset);
   block->chain = *bucket;
   *bucket = block;

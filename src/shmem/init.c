@@ -8,6 +8,7 @@
 #include "state.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -225,13 +226,12 @@ static void make_parts(void) {
 }
 
 static void share_globals(char *start, size_t size) {
-  if (size && hmci_globals_share(start, size, hmci_pe.part + hmci_pe.globals_at)) {
-    hmc_shmem_here.globals = (uintptr_t)start;
-    hmc_shmem_here.globals_size = size;
-  } else {
-    hmc_shmem_here.globals = 0;
-    hmc_shmem_here.globals_size = 0;
+  if (size && !hmci_globals_share(start, size, hmci_pe.part + hmci_pe.globals_at)) {
+    hmci_die("the globals of the executable cannot be mapped from shared memory (%s): HMC_SHMEM_GLOBALS=0, at all PEs, "
+             "starts without",
+             strerror(errno));
   }
+  hmc_shmem_here.globals = (uintptr_t)start; /* NULL with a size of 0 */
 }
 
 static void open_fast_path(void) {
@@ -353,7 +353,8 @@ int shmem_finalize(void) {
   /* All have arrived and none needs another's memory; but the leader's connection serves until all have left. */
   uint8_t done = 1;
   uint8_t *all = calloc((size_t)hmci_pe.n, 1);
-  if (all) exchange(&done, 1, all, "leaving");
+  if (!all) hmci_die("no memory for %d PEs", hmci_pe.n);
+  exchange(&done, 1, all, "leaving");
   free(all);
   leave_job();
   return 0;

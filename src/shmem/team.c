@@ -23,10 +23,14 @@ static void choose_ways(hmci_group_t *group) {
   group->central = group->near && group->n > sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* Enters a team into the table; NULL without memory or a free handle. `members` goes over to it. */
+/* Enters a team into the table; NULL without memory or a free handle, and where `members`, which goes over to it, is the
+ * only thing that could say who they are and is NULL (stride 0). */
 static hmci_team_t *add_team(int me, int n, int start, int stride, int *members, int slot, shmem_team_t *handle) {
-  hmci_team_t *team = calloc(1, sizeof *team);
-  if (!team) return NULL;
+  hmci_team_t *team = members || stride ? calloc(1, sizeof *team) : NULL;
+  if (!team) {
+    free(members);
+    return NULL;
+  }
   team->group = (hmci_group_t){.me = me, .n = n, .start = start, .stride = stride, .members = members, .slot = slot};
   team->own_members = members;
   team->group.rounds = &team->round_count;
@@ -37,6 +41,7 @@ static hmci_team_t *add_team(int me, int n, int start, int stride, int *members,
   if (place < HMCI_TEAMS) hmci_teams[place] = team;
   pthread_mutex_unlock(&teams_lock);
   if (place == HMCI_TEAMS) {
+    free(members);
     free(team);
     return NULL;
   }
@@ -129,15 +134,18 @@ static void and_words(void *into, const void *from, size_t count) {
   for (size_t i = 0; i < count; i++) words[i] &= others[i];
 }
 
-/* The free slots that all members of the parent have in common. */
-static void common_slots(hmci_group_t *parent, uint64_t *common) {
-  memcpy(common, free_slots, sizeof free_slots);
+/* The free slots that all members of the parent have in common. A member that cannot go on says that it has none: so
+ * all of them fail. */
+static void common_slots(hmci_group_t *parent, bool can, uint64_t *common) {
+  uint64_t mine[HMCI_TEAMS / 64] = {0};
+  if (can) memcpy(mine, free_slots, sizeof mine);
+  memcpy(common, mine, sizeof mine);
   if (parent->near) {
-    hmci_group_combine(parent, common, free_slots, sizeof free_slots, HMCI_TEAMS / 64, and_words);
+    hmci_group_combine(parent, common, mine, sizeof mine, HMCI_TEAMS / 64, and_words);
     return;
   }
   hmci_control_t *control = hmci_my_control();
-  memcpy(control->free_slots, free_slots, sizeof free_slots);
+  memcpy(control->free_slots, mine, sizeof mine);
   hmci_group_sync(parent);
   for (int i = 0; i < parent->n; i++) {
     uint64_t theirs[HMCI_TEAMS / 64];
@@ -167,64 +175,79 @@ static void clear_slot(int slot) {
   memset((void *)mine, 0, sizeof *mine);
 }
 
-static bool is_inside(const hmci_group_t *parent, int start, int stride, int size) {
-  if (size < 1 || start < 0 || start >= parent->n || (stride == 0 && size > 1)) return false;
-  long last = start + (long)(size - 1) * stride;
+/* Members of a team to be, as numbers in the parent. */
+typedef struct triplet {
+  int start, stride, size;
+} triplet_t;
+
+static bool is_inside(const hmci_group_t *parent, const triplet_t *of) {
+  if (of->size < 1 || of->start < 0 || of->start >= parent->n || (of->stride == 0 && of->size > 1)) return false;
+  long last = of->start + (long)(of->size - 1) * of->stride;
   return last >= 0 && last < parent->n;
 }
 
 /* This PE's number in the triplet, or -1. */
-static int number_in(const hmci_group_t *parent, int start, int stride, int size) {
-  for (int i = 0; i < size; i++) {
-    if (start + i * stride == parent->me) return i;
+static int number_in(const hmci_group_t *parent, const triplet_t *of) {
+  for (int i = 0; i < of->size; i++) {
+    if (of->start + i * of->stride == parent->me) return i;
   }
   return -1;
 }
 
-static int *list_members(const hmci_group_t *parent, int start, int stride, int size) {
-  int *members = malloc((size_t)size * sizeof *members);
-  for (int i = 0; members && i < size; i++) members[i] = hmci_member(parent, start + i * stride);
+static int *list_members(const hmci_group_t *parent, const triplet_t *of) {
+  int *members = malloc((size_t)of->size * sizeof *members);
+  for (int i = 0; members && i < of->size; i++) members[i] = hmci_member(parent, of->start + i * of->stride);
   return members;
 }
 
-/* The team of a triplet that fits; `me` < 0: only helps to agree. Collective over the parent. */
-static int make_team(hmci_group_t *parent, int me, int start, int stride, int size, shmem_team_t *new_team,
-                     hmci_team_t **made) {
+/* The team of a triplet; NULL: this PE's arguments are bad, so nobody shall get one. Members of the parent that are
+ * not of the triplet help to agree. Collective over the parent: it works at all of them, or at none. */
+static int make_team(hmci_group_t *parent, const triplet_t *of, const shmem_team_config_t *config, long config_mask,
+                     shmem_team_t *new_team) {
+  int me = of ? number_in(parent, of) : -1;
+  hmci_team_t *team = me >= 0 ? add_team(me, of->size, 0, 0, list_members(parent, of), -1, new_team) : NULL;
   uint64_t common[HMCI_TEAMS / 64];
-  common_slots(parent, common);
+  common_slots(parent, of && (me < 0 || team), common);
   int slot = lowest_slot(common);
-  if (slot < 0) return -1;
-  if (me >= 0) clear_slot(slot);
-  int failed = 0;
-  if (me >= 0) {
-    int *members = list_members(parent, start, stride, size);
-    *made = members ? add_team(me, size, 0, 0, members, slot, new_team) : NULL;
-    if (*made) {
-      take_slot(slot);
-    } else {
-      free(members);
-      failed = -1;
-    }
+  if (slot < 0) {
+    if (team) remove_team(*new_team);
+    if (new_team) *new_team = SHMEM_TEAM_INVALID;
+    return -1;
+  }
+  if (team) {
+    clear_slot(slot);
+    take_slot(slot);
+    team->group.slot = slot;
+    if (config && config_mask & SHMEM_TEAM_NUM_CONTEXTS) team->num_contexts = config->num_contexts;
   }
   hmci_group_sync(parent);
-  return failed;
+  return 0;
+}
+
+static void check_place(const char *call, const shmem_team_t *new_team) {
+  if (hmci_pe.checks && !new_team) hmci_die("%s: there is no place for the new team: give a pointer to one", call);
 }
 
 int shmem_team_split_strided(shmem_team_t parent_team, int start, int stride, int size,
                              const shmem_team_config_t *config, long config_mask, shmem_team_t *new_team) {
   if (new_team) *new_team = SHMEM_TEAM_INVALID;
   hmci_team_t *parent = hmci_team_find(parent_team);
-  if (!parent || !new_team || !is_inside(&parent->group, start, stride, size)) return -1;
+  if (!parent) return -1;
+  check_place("shmem_team_split_strided", new_team);
   hmci_agree(&parent->group, &(hmci_collective_t){"shmem_team_split_strided", NULL, NULL, (uint64_t)size, start});
-  hmci_team_t *made = NULL;
-  int me = number_in(&parent->group, start, stride, size);
-  int result = make_team(&parent->group, me, start, stride, size, new_team, &made);
-  if (made && config && config_mask & SHMEM_TEAM_NUM_CONTEXTS) made->num_contexts = config->num_contexts;
-  return result;
+  triplet_t triplet = {start, stride, size};
+  bool is_good = new_team && is_inside(&parent->group, &triplet);
+  return make_team(&parent->group, is_good ? &triplet : NULL, config, config_mask, new_team);
 }
 
-static void set_config(hmci_team_t *team, const shmem_team_config_t *config, long mask) {
-  if (team && config && mask & SHMEM_TEAM_NUM_CONTEXTS) team->num_contexts = config->num_contexts;
+static triplet_t row_of(const hmci_group_t *group, int xrange) {
+  int row = group->me / xrange, last = (group->n - 1) / xrange;
+  return (triplet_t){row * xrange, 1, row == last ? group->n - row * xrange : xrange};
+}
+
+static triplet_t column_of(const hmci_group_t *group, int xrange) {
+  int column = group->me % xrange;
+  return (triplet_t){column, xrange, (group->n - column + xrange - 1) / xrange};
 }
 
 int shmem_team_split_2d(shmem_team_t parent_team, int xrange, const shmem_team_config_t *xaxis_config, long xaxis_mask,
@@ -233,21 +256,16 @@ int shmem_team_split_2d(shmem_team_t parent_team, int xrange, const shmem_team_c
   if (xaxis_team) *xaxis_team = SHMEM_TEAM_INVALID;
   if (yaxis_team) *yaxis_team = SHMEM_TEAM_INVALID;
   hmci_team_t *parent = hmci_team_find(parent_team);
-  if (!parent || !xaxis_team || !yaxis_team || xrange < 1) return -1;
+  if (!parent) return -1;
+  check_place("shmem_team_split_2d", xaxis_team);
+  check_place("shmem_team_split_2d", yaxis_team);
   hmci_group_t *group = &parent->group;
-  if (xrange > group->n) xrange = group->n;
   hmci_agree(group, &(hmci_collective_t){"shmem_team_split_2d", NULL, NULL, (uint64_t)xrange, 0});
-  int row = group->me / xrange, column = group->me % xrange;
-  int row_size = row == (group->n - 1) / xrange ? group->n - row * xrange : xrange;
-  int column_size = (group->n - column + xrange - 1) / xrange;
-  hmci_team_t *made = NULL;
-  int result = make_team(group, column, row * xrange, 1, row_size, xaxis_team, &made);
-  set_config(made, xaxis_config, xaxis_mask);
-  if (result) return result;
-  made = NULL;
-  result = make_team(group, row, column, xrange, column_size, yaxis_team, &made);
-  set_config(made, yaxis_config, yaxis_mask);
-  return result;
+  if (!xaxis_team || !yaxis_team || xrange < 1) return make_team(group, NULL, NULL, 0, NULL);
+  if (xrange > group->n) xrange = group->n;
+  triplet_t row = row_of(group, xrange), column = column_of(group, xrange);
+  if (make_team(group, &row, xaxis_config, xaxis_mask, xaxis_team)) return -1;
+  return make_team(group, &column, yaxis_config, yaxis_mask, yaxis_team);
 }
 
 void shmem_team_destroy(shmem_team_t team) {

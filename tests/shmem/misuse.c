@@ -1,6 +1,7 @@
 /* One misuse, by name: the job must end with a text under HMC_SHMEM_CHECK=1. See misuse.py. */
 #include "check.h"
 
+#include <shmem/device.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +52,8 @@ int main(int argc, char **argv) {
     if (me == 0) shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, 2, NULL, 0, &team);
     if (me != 0) shmem_team_sync(SHMEM_TEAM_WORLD);
   }
+  if (strcmp(which, "place") == 0) shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, 2, NULL, 0, NULL);
+  if (strcmp(which, "view") == 0) shmem_device_open(SHMEM_TEAM_WORLD, NULL);
   if (strcmp(which, "free") == 0) shmem_free((char *)heap + 8);
   if (strcmp(which, "context") == 0) shmem_ctx_long_p(SHMEM_CTX_INVALID, heap, 1, 0);
   if (strcmp(which, "team") == 0) shmem_team_sync(77);

@@ -44,6 +44,8 @@ CASES = {
     "device sync": "shmem_barrier: ",
     "device free": "is not the start of a block",
     "device addresses": "PE 0 gives another address as dest",
+    "place": "shmem_team_split_strided: there is no place for the new team",
+    "view": "shmem_device_open: there is no place for the view",
     "set": "does not fit the 2 PEs",
 }
 

@@ -1,6 +1,9 @@
 /* Teams, contexts and sessions: numbers, translation, splits of splits, many of them one after the other. */
 #include "check.h"
 
+#include <shmem/device.h>
+#include <stdbool.h>
+
 static int me, n;
 
 static long total(shmem_team_t team) {
@@ -95,8 +98,51 @@ static void test_many(void) {
   int made = 0;
   while (made < 300 && shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, &all[made]) == 0) made++;
   CHECK(made >= 200 && made < 300); /* the places are used up: all PEs learn of it */
+  shmem_team_destroy(all[--made]);
+  shmem_team_t row, column = 7; /* a place for one of the two: all get that, and none the other */
+  CHECK(shmem_team_split_2d(SHMEM_TEAM_WORLD, n, NULL, 0, &row, NULL, 0, &column) != 0);
+  CHECK(row != SHMEM_TEAM_INVALID && column == SHMEM_TEAM_INVALID);
+  CHECK(total(row) == (long)n * (n - 1) / 2);
+  shmem_team_destroy(row);
+  CHECK(shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, &all[made]) == 0);
+  CHECK(total(all[made++]) == (long)n * (n - 1) / 2);
   while (made > 0) shmem_team_destroy(all[--made]);
   CHECK(total(SHMEM_TEAM_WORLD) == (long)n * (n - 1) / 2);
+}
+
+/* One member's arguments are bad: all get that answer, and nobody waits for it. */
+static void test_one_refuses(void) {
+  shmem_team_t team = 7, other = 7;
+  bool is_odd_one = me == n - 1;
+  CHECK(shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, is_odd_one ? NULL : &team) != 0);
+  CHECK(is_odd_one || team == SHMEM_TEAM_INVALID);
+  CHECK(shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, is_odd_one ? n + 1 : n, NULL, 0, &team) != 0);
+  CHECK(team == SHMEM_TEAM_INVALID);
+  CHECK(shmem_team_split_2d(SHMEM_TEAM_WORLD, 1, NULL, 0, &other, NULL, 0, is_odd_one ? NULL : &team) != 0);
+  CHECK(team == SHMEM_TEAM_INVALID && other == SHMEM_TEAM_INVALID);
+  CHECK(shmem_team_split_2d(SHMEM_TEAM_WORLD, is_odd_one ? 0 : 1, NULL, 0, &other, NULL, 0, &team) != 0);
+  CHECK(team == SHMEM_TEAM_INVALID && other == SHMEM_TEAM_INVALID);
+  CHECK(total(SHMEM_TEAM_WORLD) == (long)n * (n - 1) / 2);
+}
+
+/* Views for kernels, of teams of several sizes and of none: they are there at all PEs where all share memory, and else at
+ * none. */
+static void test_views(void) {
+  shmem_team_t row, column;
+  CHECK(shmem_team_split_2d(SHMEM_TEAM_WORLD, 2, NULL, 0, &row, NULL, 0, &column) == 0);
+  const shmem_team_t views[] = {SHMEM_TEAM_WORLD, row, me % 2 ? SHMEM_TEAM_INVALID : column, SHMEM_TEAM_SHARED};
+  bool is_near = shmem_team_n_pes(SHMEM_TEAM_SHARED) == n;
+  for (size_t i = 0; i < sizeof views / sizeof views[0]; i++) {
+    shmem_device_t view;
+    CHECK((shmem_device_open(views[i], &view) == 0) == is_near);
+    if (!is_near) continue;
+    CHECK(view.n == (views[i] == SHMEM_TEAM_INVALID ? 0 : shmem_team_n_pes(views[i])));
+    CHECK(view.n == 0 || view.start + view.me * view.stride == me);
+    shmem_device_close(&view);
+  }
+  CHECK(total(SHMEM_TEAM_WORLD) == (long)n * (n - 1) / 2);
+  shmem_team_destroy(row);
+  shmem_team_destroy(column);
 }
 
 static void test_contexts(void) {
@@ -160,6 +206,8 @@ int main(void) {
   test_strided();
   test_rows_and_columns();
   test_many();
+  test_one_refuses();
+  test_views();
   test_contexts();
   test_team_contexts();
   shmem_finalize();
