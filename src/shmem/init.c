@@ -8,6 +8,7 @@
 #include "state.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -280,11 +281,33 @@ static void join_job(void) {
   shmem_sync_all();
 }
 
+static pid_t joined_as; /* a child of fork() has no job to leave */
+
+/* A program may return from main without shmem_finalize: then that is done here. One that ends with a fault does not wait
+ * for the others, which its launcher ends. */
+static void leave_at_exit(int status, void *unused) {
+  (void)unused;
+  if (status || hmci_pe.levels == 0 || getpid() != joined_as) return;
+  fflush(NULL); /* the others may take their time */
+  hmci_pe.levels = 1;
+  shmem_finalize();
+}
+
+/* Once in a process; the library stays loaded for it. */
+static void watch_exit(void) {
+  joined_as = getpid();
+  static bool is_watched;
+  Dl_info info;
+  if (is_watched || !dladdr(&hmci_boot, &info) || !dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE)) return;
+  is_watched = on_exit(leave_at_exit, NULL) == 0;
+}
+
 int shmem_init_thread(int requested, int *provided) {
   if (hmci_pe.levels++ == 0) {
     hmci_pe.end = shmem_global_exit;
     hmci_boot_open(&hmci_boot);
     join_job();
+    watch_exit();
   }
   if (requested > hmci_pe.thread_level) hmci_pe.thread_level = requested;
   if (provided) *provided = SHMEM_THREAD_MULTIPLE;
@@ -313,6 +336,7 @@ bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap) {
     hmci_boot_open(&hmci_boot);
   }
   join_job();
+  watch_exit();
   return true;
 }
 

@@ -58,8 +58,12 @@ def endings():
     for status in (0, 5):
         done = run("-n", "4", PROGRAM, "exit", str(status))
         expect(done.returncode == status, f"shmem_global_exit({status}) gave {done.returncode}", done)
-    done = run("-n", "3", PROGRAM, "status")
-    expect(done.returncode == 7 and re.search(r"rank 2 \(process \d+\) ended with status 7", done.stderr), "status", done)
+    for way in ("status", "fault"):
+        done = run("-n", "3", PROGRAM, way)
+        expect(done.returncode == 7 and re.search(r"rank 2 \(process \d+\) ended with status 7", done.stderr), way, done)
+    for transports in ("", "tcp"):
+        done = run("-n", "3", PROGRAM, "return", HMC_TRANSPORTS=transports)
+        expect(done.returncode == 0, f"ending without shmem_finalize, {transports}", done)
     done = run("-n", "3", PROGRAM, "die")
     expect(done.returncode == 128 + signal.SIGKILL and re.search(r"rank 2 \(process \d+\) died by signal 9", done.stderr),
            "death", done)
