@@ -7,17 +7,17 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { COUNT = 3 };
+enum { COUNT = 3, MOST = 64 /* PEs */ };
 
 static int me, n, next;
 
-static long source[64 * COUNT], dest[64 * COUNT];
+static long source[MOST * COUNT], dest[MOST * (MOST + 1) / 2]; /* PE i brings i + 1 to a collect */
 
 static long value_of(int pe, int i) { return 100 * pe + i + 1; }
 
 static void prepare(void) {
   shmem_barrier_all();
-  for (int i = 0; i < 64 * COUNT; i++) source[i] = value_of(me, i);
+  for (int i = 0; i < MOST * COUNT; i++) source[i] = value_of(me, i);
   memset(dest, 0, sizeof dest);
   shmem_barrier_all();
 }
