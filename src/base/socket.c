@@ -341,15 +341,15 @@ static hmc_status_t connect_failure(int error, const char *where) {
 
 /* Waits for a connect() that is in progress. */
 static hmc_status_t connect_finish(int descriptor, const char *where, uint64_t deadline) {
-  int ready;
+  int ready, error;
   do {
     ready = hmci_stop_poll(descriptor, POLLOUT, hmci_poll_timeout(deadline));
-  } while (ready < 0 && errno == EINTR);
-  if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    error = ready < 0 ? errno : 0;
+    if (hmci_stop_is_wanted()) return hmci_fail(HMC_CANCELLED, "cancelled");
+  } while (error == EINTR);
   if (ready == 0) {
     return hmci_fail(HMC_TIMEOUT, "%s did not answer in time", where);
   }
-  int error = ready < 0 ? errno : 0;
   socklen_t size = sizeof(error);
   if (ready > 0) {
     getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -374,7 +374,7 @@ static hmc_status_t connect_by(int descriptor, const address_t *address, socklen
     if (hmci_now() >= deadline) {
       return hmci_fail(HMC_TIMEOUT, "%s did not take the connection in time", where);
     }
-    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
+    if (hmci_stop_is_wanted()) return hmci_fail(HMC_CANCELLED, "cancelled");
     hmci_stop_poll(-1, 0, RETRY_MS);
   }
 }

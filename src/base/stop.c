@@ -2,10 +2,13 @@
 #include "stop.h"
 
 #include <errno.h>
+#include <hmc/state.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+enum { ASK_MS = 20 }; /* how often a program's own say is asked for */
 
 static _Thread_local hmci_stop_t *followed;
 
@@ -23,10 +26,20 @@ void hmci_stop_follow(hmci_stop_t *stop) { followed = stop; }
 
 bool hmci_stop_is_asked(void) { return followed && atomic_load(&followed->asked); }
 
+bool hmci_stop_is_wanted(void) {
+  if (followed) return hmci_stop_is_asked();
+  bool (*stop)(void) = hmc_state_of_thread()->stop;
+  return stop && stop();
+}
+
 int hmci_stop_poll(int descriptor, short events, int timeout_ms) {
   struct pollfd waits[2] = {{.fd = descriptor, .events = events}, {.fd = -1, .events = POLLIN}};
   if (followed) waits[1].fd = followed->descriptor;
-  return poll(waits, followed ? 2 : 1, timeout_ms);
+  bool is_asking = !followed && hmc_state_of_thread()->stop && (timeout_ms < 0 || timeout_ms > ASK_MS);
+  int ready = poll(waits, followed ? 2 : 1, is_asking ? ASK_MS : timeout_ms);
+  if (ready || !is_asking) return ready;
+  errno = EINTR;
+  return -1;
 }
 
 void hmci_stop_ask(hmci_stop_t *stop) {

@@ -26,8 +26,11 @@ void hmci_stop_close(hmci_stop_t *stop);
 void hmci_stop_follow(hmci_stop_t *stop);
 /* Is the calling thread to give up? */
 bool hmci_stop_is_asked(void);
+/* The same where the thread is its program's own, which may have a say of its own (hmc/state.h). That runs the program's
+ * code, which may wait for other threads: no lock may be held. */
+bool hmci_stop_is_wanted(void);
 /* As poll() for one descriptor (-1: none), with a time in milliseconds; ends early, with any answer, when the stop is
- * asked. */
+ * asked, and now and then, as by a signal, where the thread's program wants to be asked. */
 int hmci_stop_poll(int descriptor, short events, int timeout_ms);
 
 void hmci_stop_ask(hmci_stop_t *stop);

@@ -1,6 +1,8 @@
 /* Ending waits: asked before, asked meanwhile, followed by another thread, used again. */
 #include "stop.h"
 
+#include <errno.h>
+#include <hmc/state.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -58,8 +60,36 @@ static void ends_what_waits_already(void **state) {
   hmci_stop_close(&stop);
 }
 
+static int asks;
+
+static bool wants_after_three(void) { return ++asks > 3; }
+
+/* A program's own say is asked from time to time, and only in threads that follow nothing. */
+static void a_program_has_a_say(void **state) {
+  (void)state;
+  hmci_stop_t stop;
+  assert_false(hmci_stop_is_wanted());
+  hmc_state_of_thread()->stop = wants_after_three;
+  while (!hmci_stop_is_wanted()) {
+    errno = 0;
+    assert_int_equal(hmci_stop_poll(-1, 0, -1), -1);
+    assert_int_equal(errno, EINTR);
+  }
+  assert_int_equal(asks, 4);
+  assert_false(hmci_stop_is_asked());
+  assert_int_equal(hmci_stop_poll(-1, 0, 0), 0); /* a deadline of its own is kept */
+  assert_int_equal(hmci_stop_open(&stop), HMC_SUCCESS);
+  hmci_stop_follow(&stop);
+  assert_false(hmci_stop_is_wanted());
+  assert_int_equal(asks, 4);
+  hmci_stop_follow(NULL);
+  hmci_stop_close(&stop);
+  hmc_state_of_thread()->stop = NULL;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_program_has_a_say),
       cmocka_unit_test(without_one_poll_is_poll),
       cmocka_unit_test(asked_before_it_does_not_wait),
       cmocka_unit_test(ends_what_waits_already),

@@ -1,14 +1,50 @@
 /* Waiting on the control channel: deadlines, who comes late, and the descriptor to poll. */
 #include "control_fixture.h"
 
+#include <arpa/inet.h>
+#include <hmc/state.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 /* That it does not take until the default deadline, half a minute, is all that is certain on a busy machine. */
 static void assert_took(uint64_t start, uint64_t at_least_ms) {
   assert_in_range(hmci_now() - start, at_least_ms * MS, (at_least_ms + PATIENCE_MS) * MS);
+}
+
+static atomic_bool is_asked;
+
+static bool says_stop(void) {
+  atomic_store(&is_asked, true);
+  return true;
+}
+
+/* A thread whose program has a say is not kept: by nobody who listens, and by one who says nothing. */
+static void test_a_program_that_stops_its_dial(void **state) {
+  (void)state;
+  hmc_control_t *control;
+  GOOD(hmc_control_create(&control));
+  int deaf = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof address;
+  assert_int_equal(bind(deaf, (struct sockaddr *)&address, size), 0);
+  assert_int_equal(getsockname(deaf, (struct sockaddr *)&address, &size), 0);
+  hmc_state_of_thread()->stop = says_stop;
+  for (int listens = 0; listens < 2; listens++) {
+    if (listens) assert_int_equal(listen(deaf, 1), 0);
+    atomic_store(&is_asked, false);
+    uint64_t start = hmci_now();
+    assert_int_equal(hmc_control_connect(control, 0, 1, "127.0.0.1", ntohs(address.sin_port), NULL, 1000000),
+                     HMC_CANCELLED);
+    assert_took(start, 0);
+    assert_true(atomic_load(&is_asked));
+  }
+  hmc_state_of_thread()->stop = NULL;
+  close(deaf);
+  hmc_control_destroy(control);
 }
 
 static void test_deadlines(void **state) {
@@ -206,6 +242,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
       TEST(test_deadlines),
+      TEST(test_a_program_that_stops_its_dial),
       TEST(test_the_default_deadline),
       TEST(test_sending_waits_for_the_link),
       TEST(test_a_dial_is_repeated_until_the_peer_listens),

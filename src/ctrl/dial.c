@@ -2,6 +2,7 @@
  *
  * It runs in the caller's thread, which may block until its deadline. A dial is repeated while nobody listens, because
  * ranks come up in any order; what repeating cannot mend (another secret, a bad address) ends it at once. */
+#include "../base/stop.h"
 #include "control_state.h"
 
 #include <stdio.h>
@@ -10,7 +11,7 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-enum { CONNECT_MS = 3000, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 100 };
+enum { CONNECT_MS = 3000, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 50 };
 
 /* What a dial needs to know besides its hmci_dial_t. */
 typedef struct call {
@@ -191,6 +192,9 @@ static hmc_status_t dial_until_up(const call_t *call) {
     hmc_status_t status = try_both(call);
     if (!is_passing(status)) {
       return status;
+    }
+    if (hmci_stop_is_wanted()) {
+      return hmci_fail(HMC_CANCELLED, "cancelled");
     }
     snprintf(last, sizeof(last), "%s",
              status == HMC_IN_PROGRESS ? "it dials this end itself, and that link did not come up" : hmc_last_error());

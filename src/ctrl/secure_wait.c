@@ -6,7 +6,7 @@
 
 /* Waits until the socket is ready; HMC_TIMEOUT at the deadline; HMC_CANCELLED when this thread is to give up. */
 static hmc_status_t wait_ready(const hmci_secure_t *stream, short events, uint64_t deadline) {
-  if (hmci_stop_is_asked()) return HMC_CANCELLED;
+  if (hmci_stop_is_wanted()) return HMC_CANCELLED;
   int ready = hmci_stop_poll(stream->descriptor, events, hmci_poll_timeout(deadline));
   return ready == 0 ? HMC_TIMEOUT : HMC_SUCCESS; /* an error shows in the call that follows; a signal just repeats it */
 }

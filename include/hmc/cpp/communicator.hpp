@@ -345,11 +345,12 @@ public:
   }
 
   /* One number to a rank, and the next one from it: the tag by which programs tell each other what lies where. Both
-   * wait for the link to come up where this side can be dialled, ctrlRecv at most `timeout_ms` (0: HMC_TIMEOUT). Errors:
+   * wait for the link to come up where this side can be dialled, at most `timeout_ms` (0: HMC_TIMEOUT). Errors:
    * ERROR: no link, and none can come up; it was lost; the next message was not a tag, and is gone (see last_status). */
-  status_t ctrlSend(CtrlId peer_id, uint64_t tag) {
+  status_t ctrlSend(CtrlId peer_id, uint64_t tag, uint64_t timeout_ms = 0) {
     note_rank(peer_id);
-    return hmc_detail::answer_error(state_->control->sendU64(peer_id, tag));
+    status_t status = state_->control->sendU64(peer_id, tag, timeout_ms);
+    return timeout_ms && last_status() == status_t::TIMEOUT ? status : hmc_detail::answer_error(status);
   }
   status_t ctrlRecv(CtrlId peer_id, uint64_t *tag, uint64_t timeout_ms = 0) {
     note_rank(peer_id);

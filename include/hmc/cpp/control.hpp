@@ -233,9 +233,10 @@ public:
   CtrlResult recvInt(CtrlId peer_id, int *value) { return receive_typed(peer_id, HMC_CONTROL_INT, value, 4, 0); }
   CtrlResult recvInt(CtrlId peer_id, int &value) { return recvInt(peer_id, &value); }
 
-  CtrlResult sendU64(CtrlId peer_id, uint64_t value) {
-    return call(peer_id,
-                [&](hmc_control_t *control, CtrlId rank) { return hmc_control_send_u64(control, rank, value, 0); });
+  CtrlResult sendU64(CtrlId peer_id, uint64_t value, uint64_t timeout_ms = 0) {
+    return call(peer_id, [&](hmc_control_t *control, CtrlId rank) {
+      return hmc_control_send_u64(control, rank, value, timeout_ms);
+    });
   }
   CtrlResult recvU64(CtrlId peer_id, uint64_t *value, uint64_t timeout_ms = 0) {
     return receive_typed(peer_id, HMC_CONTROL_U64, value, 8, timeout_ms);

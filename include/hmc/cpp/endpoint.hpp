@@ -17,6 +17,7 @@
 #include <hmc/context.h>
 #include <hmc/cpp/mailbox.hpp>
 #include <hmc/cpp/status.hpp>
+#include <hmc/operation.h>
 #include <hmc/region.h>
 #include <hmc/settings.h>
 
@@ -41,6 +42,48 @@ struct CloseHandle {
   void operator()(hmc_region_t *region) const { hmc_region_close(region); }
   void operator()(hmc_peer_t *peer) const { hmc_peer_close(peer); }
 };
+
+/* What a thread that waits here asks now and then: true ends the wait with CANCELLED. For bindings of languages that
+ * handle signals by themselves; NULL, as it is at first: nothing is asked. One for each thread. */
+using StopCheck = bool (*)();
+
+inline StopCheck &stop_check() { return hmc_state_of_thread()->stop; }
+
+inline bool is_stopped() { return stop_check() && stop_check()(); }
+
+/* Waits for a request, and cancels it where is_stopped() says so. */
+inline hmc_status_t wait_or_stop(hmc_request_t *request) {
+  if (!stop_check()) return hmc_request_wait(request);
+  hmc_status_t status;
+  do {
+    status = hmc_request_wait_for(request, 20);
+  } while (status == HMC_IN_PROGRESS && !is_stopped());
+  return status == HMC_IN_PROGRESS ? hmc_request_cancel(request) : status;
+}
+
+inline hmc_status_t finish_setup(hmc_request_t *request) {
+  hmc_status_t status = wait_or_stop(request);
+  hmc_request_free(request);
+  return status;
+}
+
+/* hmc_context_connect and hmc_remote_open, which block the thread in C where nothing is to be asked meanwhile. */
+inline hmc_status_t connect_peer(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                                 hmc_peer_t **peer) {
+  if (!stop_check()) return hmc_context_connect(context, ip, port, type, 0, peer);
+  hmc_request_t *request = nullptr;
+  hmc_status_t status = hmc_context_connect_nb(context, ip, port, type, nullptr, peer, &request);
+  return status == HMC_SUCCESS ? finish_setup(request) : status;
+}
+
+inline hmc_status_t open_remote(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **remote) {
+  if (!stop_check()) return hmc_remote_open(peer, name, timeout_ms, remote);
+  hmc_request_t *request = nullptr;
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.timeout_ms = timeout_ms;
+  hmc_status_t status = hmc_remote_open_nb(peer, name, &options, remote, &request);
+  return status == HMC_SUCCESS ? finish_setup(request) : status;
+}
 
 /* Without the prefix that an IPv4 address has on an IPv6 socket. */
 inline std::string plain_ip(const std::string &ip) {
@@ -106,7 +149,7 @@ public:
       std::lock_guard<std::mutex> lock(mutex_);
       opened = remote_.load(std::memory_order_relaxed); /* written under this lock only */
       if (!opened) {
-        status_t status = check(hmc_remote_open(handle_.get(), buffer_region_name(), 0, &opened));
+        status_t status = check(open_remote(handle_.get(), buffer_region_name(), 0, &opened));
         if (status != status_t::SUCCESS) return status;
         remote_.store(opened, std::memory_order_release);
       }
@@ -192,7 +235,7 @@ public:
     std::shared_ptr<Peer> known = find_dialled(owner, ip, port, type);
     if (known && known->is_connected()) return status_t::SUCCESS;
     hmc_peer_t *handle = nullptr;
-    status_t status = check(hmc_context_connect(context_.get(), ip.c_str(), port, type, 0, &handle));
+    status_t status = check(connect_peer(context_.get(), ip.c_str(), port, type, &handle));
     if (status != status_t::SUCCESS) return status;
     std::unique_ptr<hmc_peer_t, CloseHandle> guard(handle);
     auto peer = std::make_shared<Peer>(std::move(guard), mailbox_, owner, ip, port);

@@ -25,12 +25,6 @@ namespace hmc {
 inline namespace v0 {
 namespace hmc_detail {
 
-/* What a thread that waits here asks now and then: true ends the wait with CANCELLED. For bindings of languages that
- * handle signals by themselves; NULL, as it is at first: nothing is asked. One for each thread. */
-using StopCheck = bool (*)();
-
-inline StopCheck &stop_check() { return hmc_state_of_thread()->stop; }
-
 /* One call of sendDataTo or recvDataFrom. */
 class Exchange {
 public:
@@ -135,8 +129,6 @@ private:
     return fail(status_t::NOT_FOUND, "%s: no connection with %s: call connectTo first", call_, ip_.c_str());
   }
 
-  static bool is_stopped() { return stop_check() && stop_check()(); }
-
   status_t stopped() const { return fail(status_t::CANCELLED, "%s: a signal ended the wait", call_); }
 
   status_t hung_up() const {
@@ -168,7 +160,7 @@ private:
     hmc_request_t *started = nullptr;
     status = check(hmc_put_nb(own_, 0, remote, 0, 0, &options, &started));
     std::unique_ptr<hmc_request_t, FreeRequest> request(started);
-    return status == status_t::SUCCESS ? check(hmc_request_wait(started)) : status;
+    return status == status_t::SUCCESS ? check(wait_or_stop(started)) : status;
   }
 
   status_t wait_for_answer(Peer &peer, uint64_t id, Message *answer) {
@@ -247,7 +239,7 @@ private:
                   static_cast<unsigned long long>(offer.size), capacity);
     if (!offer.size) return status_t::SUCCESS;
     hmc_remote_t *opened = nullptr;
-    status_t status = check(hmc_remote_open(peer.handle(), name_of(offer.id).c_str(), left_ms(), &opened));
+    status_t status = check(open_remote(peer.handle(), name_of(offer.id).c_str(), left_ms(), &opened));
     *is_given_up = status == status_t::NOT_FOUND;
     if (status != status_t::SUCCESS) return status;
     std::unique_ptr<hmc_remote_t, CloseRemote> remote(opened);
@@ -256,7 +248,7 @@ private:
     hmc_request_t *started = nullptr;
     status = check(hmc_get_nb(room, 0, opened, 0, offer.size, &options, &started));
     std::unique_ptr<hmc_request_t, FreeRequest> request(started);
-    return status == status_t::SUCCESS ? check(hmc_request_wait(started)) : status;
+    return status == status_t::SUCCESS ? check(wait_or_stop(started)) : status;
   }
 
   const char *call_;
