@@ -12,6 +12,7 @@ that it does not talk to, and groups of any names live side by side.
 Arrays are numpy arrays, torch tensors of any device, or writable buffers (reductions: the first two); contiguous.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -237,7 +238,8 @@ class ProcessGroup:
     """One of `world` processes that do collective operations together. `init` made it.
 
     All ranks call the same operations in the same order; a rank that another one waits for in vain is named by the
-    DeadlineError or PeerLostError. One thread at a time uses a group.
+    DeadlineError or PeerLostError. One thread at a time uses a group. An operation that ends early, by Ctrl-C too, leaves
+    the ranks out of step: the group then refuses the next ones, and a new group works.
     """
 
     def __init__(self, context, rank, world, entries, name, slot_bytes, timeout, via):
@@ -250,6 +252,7 @@ class ProcessGroup:
         self._taken = [self._region.word(i * _WORDS + 32) for i in range(world)]
         self._sent, self._received = [0] * world, [0] * world
         self._peers, self._remotes = [None] * world, [None] * world
+        self._broken = None
         for step in range(1, world):
             other = (rank + step) % world
             self._connect(other, entries[other], via)
@@ -266,6 +269,19 @@ class ProcessGroup:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
+
+    @contextlib.contextmanager
+    def _in_step(self):
+        """Around what all ranks take part in."""
+        if self._broken is not None:
+            raise errors.OperationCancelledError(
+                status_t.CANCELLED, "group %s: an earlier operation ended early (%s), so the ranks are out of step" %
+                (self.name, self._broken), remedy="Close this group and make a new one by hmc.groups.init on all ranks.")
+        try:
+            yield
+        except BaseException as error:
+            self._broken = type(error).__name__
+            raise
 
     # ---- one piece from one rank to another
 
@@ -330,19 +346,20 @@ class ProcessGroup:
         sends = {other: outgoing(other) for other in self._others()}
         most = max([0] + [len(each) for each in sends.values() if each is not None] +
                    [incoming(other) for other in self._others()])
-        for begin in range(0, most, step):
-            requests = []
-            for other in self._others():
-                data = sends[other]
-                if data is not None and begin < len(data):
-                    requests.append((other, self._send(other, data[begin:begin + step])))
-            for other in self._others():
-                count = incoming(other)
-                if begin < count:
-                    end = min(begin + step, count)
-                    use(other, begin, end, self._receive(other, (end - begin) * itemsize))
-                    self._release(other)
-            self._end_sends(requests)
+        with self._in_step():
+            for begin in range(0, most, step):
+                requests = []
+                for other in self._others():
+                    data = sends[other]
+                    if data is not None and begin < len(data):
+                        requests.append((other, self._send(other, data[begin:begin + step])))
+                for other in self._others():
+                    count = incoming(other)
+                    if begin < count:
+                        end = min(begin + step, count)
+                        use(other, begin, end, self._receive(other, (end - begin) * itemsize))
+                        self._release(other)
+                self._end_sends(requests)
 
     # ---- from one rank to another
 
@@ -351,27 +368,30 @@ class ProcessGroup:
         receive at once, each to or from a rank of its own, while no operation of all ranks is in progress."""
         source = _Array(array, False)
         step = max(1, self._slot_bytes // source.itemsize)
-        for begin in range(0, source.count, step):
-            self._end_sends([(other, self._send(other, source.part(begin, min(begin + step, source.count))))])
+        with self._in_step():
+            for begin in range(0, source.count, step):
+                self._end_sends([(other, self._send(other, source.part(begin, min(begin + step, source.count))))])
 
     def receive(self, array, other):
         """Fills an array with what another rank sends."""
         target = _Array(array, True)
         step = max(1, self._slot_bytes // target.itemsize)
-        for begin in range(0, target.count, step):
-            end = min(begin + step, target.count)
-            target.take(begin, end, self._receive(other, (end - begin) * target.itemsize))
-            self._release(other)
+        with self._in_step():
+            for begin in range(0, target.count, step):
+                end = min(begin + step, target.count)
+                target.take(begin, end, self._receive(other, (end - begin) * target.itemsize))
+                self._release(other)
 
     # ---- operations
 
     def barrier(self):
         """Returns when all ranks have called it."""
-        requests = [(other, self._send(other, b"")) for other in self._others()]
-        for other in self._others():
-            self._receive(other, 0)
-            self._release(other)
-        self._end_sends(requests)
+        with self._in_step():
+            requests = [(other, self._send(other, b"")) for other in self._others()]
+            for other in self._others():
+                self._receive(other, 0)
+                self._release(other)
+            self._end_sends(requests)
 
     def _part(self, count, rank):
         """The elements of a rank's part, where `count` are divided as evenly as they can be."""
