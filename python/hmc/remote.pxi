@@ -248,14 +248,26 @@ cdef class Remote:
 
     def get(self, nbytes=None, offset=0, *, timeout=None):
         """Reads `nbytes` (default: all behind `offset`) as a bytearray."""
+        made = self.room(nbytes, offset)
+        self.get_into(made, offset, timeout=timeout)
+        return made
+
+    def get_nb(self, nbytes=None, offset=0, *, timeout=None):
+        """get() as a Request, whose result is the bytearray."""
+        cdef Request request
+        made = self.room(nbytes, offset)
+        request = self.get_into_nb(made, offset, timeout=timeout)
+        request.value = made
+        return request
+
+    cdef object room(self, object nbytes, object offset):
+        """A bytearray for a get."""
         cdef uint64_t at = whole(offset, "offset")
         cdef uint64_t size = (self.size - at if at < self.size else 0) if nbytes is None else whole(nbytes, "nbytes")
         if size > self.size:
             raise errors.OutOfRangeError(status_t.OUT_OF_RANGE, "get: %d B are more than the %d of %s" %
                                          (size, self.size, self.text), peer=str(self.peer))
-        made = bytearray(size)
-        self.get_into(made, at, timeout=timeout)
-        return made
+        return bytearray(size)
 
     cdef int64_t put_short(self, object data, uint64_t offset) except -2:
         """A short put to a mapped peer, by this thread and under the GIL: its bytes, or -1 where it is not one."""
