@@ -73,8 +73,6 @@ cdef extern from "hmc/context.h" nogil:
     void hmc_context_destroy(hmc_context_t *context)
     hmc_status_t hmc_context_listen(hmc_context_t *context, const char *ip, uint16_t port, uint16_t *bound_port)
     void hmc_context_stop_listening(hmc_context_t *context)
-    hmc_status_t hmc_context_connect(hmc_context_t *context, const char *ip, uint16_t port,
-                                     hmc_connection_type_t type, uint64_t timeout_ms, hmc_peer_t **peer)
     hmc_status_t hmc_context_accept(hmc_context_t *context, uint64_t timeout_ms, hmc_peer_t **peer)
     hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t *needed)
     void hmc_peer_close(hmc_peer_t *peer)
@@ -94,7 +92,6 @@ cdef extern from "hmc/region.h" nogil:
     void *hmc_region_pointer(const hmc_region_t *region)
     size_t hmc_region_size(const hmc_region_t *region)
     hmc_memory_t hmc_region_memory(const hmc_region_t *region)
-    hmc_status_t hmc_remote_open(hmc_peer_t *peer, const char *name, uint64_t timeout_ms, hmc_remote_t **remote)
     void hmc_remote_close(hmc_remote_t *remote)
     size_t hmc_remote_size(const hmc_remote_t *remote)
     hmc_memory_t hmc_remote_memory(const hmc_remote_t *remote)
@@ -169,6 +166,11 @@ cdef extern from "hmc/operation.h" nogil:
     hmc_status_t hmc_request_wait(hmc_request_t *request)
     hmc_status_t hmc_request_cancel(hmc_request_t *request)
     void hmc_request_free(hmc_request_t *request)
+    hmc_status_t hmc_context_connect_nb(hmc_context_t *context, const char *ip, uint16_t port,
+                                        hmc_connection_type_t type, const hmc_operation_options_t *options,
+                                        hmc_peer_t **peer, hmc_request_t **request)
+    hmc_status_t hmc_remote_open_nb(hmc_peer_t *peer, const char *name, const hmc_operation_options_t *options,
+                                    hmc_remote_t **remote, hmc_request_t **request)
     hmc_status_t hmc_peer_flush(hmc_peer_t *peer, uint64_t timeout_ms)
     hmc_status_t hmc_context_event_descriptor(hmc_context_t *context, int *descriptor)
     hmc_status_t hmc_notification_receive(hmc_context_t *context, void *data, size_t capacity, size_t *size,

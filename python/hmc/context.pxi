@@ -146,12 +146,26 @@ cdef class Context:
     cdef inline void leave(self) noexcept:
         self.busy -= 1
 
-    def interruptible(self, call, arguments, undo):
-        """Does a call that blocks in C; where signals are delivered to this thread, in another one, so that they can
-        be. `undo` takes what comes of a call that was abandoned."""
-        if not takes_signals():
-            return call(*arguments)
-        return abandon_on_signal(call, arguments, undo)
+    cdef hmc_status_t finish_setup(self, hmc_request_t *request) except *:
+        """Waits for a request that connects or opens; one that a signal or close() ends is cancelled, and leaves
+        nothing."""
+        cdef hmc_status_t status = HMC_IN_PROGRESS
+        cdef uint64_t waited = 0
+        try:
+            while status == HMC_IN_PROGRESS:
+                with nogil:
+                    status = hmcpy_wait_a_while(request, 0, &waited)
+                if status == HMC_IN_PROGRESS:
+                    if takes_signals():
+                        check_signals()
+                    if self.is_closing:
+                        closed("the context")
+        finally:
+            with nogil:
+                if status == HMC_IN_PROGRESS:
+                    hmc_request_cancel(request)
+                hmc_request_free(request)
+        return status
 
     # ---- listening and connecting
 
@@ -174,7 +188,8 @@ cdef class Context:
         """Accepts nobody any more; peers stay."""
         self.enter()
         try:
-            hmc_context_stop_listening(self.handle)
+            with nogil:
+                hmc_context_stop_listening(self.handle)
             self.listening = []
         finally:
             self.leave()
@@ -194,20 +209,21 @@ cdef class Context:
         Raises NotFoundError (nobody listens there), DeadlineError, DeniedError (the secrets differ), UnsupportedError
         (`via` does not work between the two; the text says why).
         """
-        host, number = parse_address(address, port)
-        return self.interruptible(self._connect, (resolve(host, number), number, <int>parse_connection(via),
-                                                  milliseconds(timeout)), Peer.close)
-
-    def _connect(self, str host, int port, int kind, uint64_t timeout_ms):
         cdef hmc_peer_t *handle = NULL
-        cdef bytes ip = host.encode()
-        cdef const char *c_ip = ip
+        cdef hmc_request_t *request = NULL
+        cdef hmc_operation_options_t options
+        cdef hmc_connection_type_t kind = parse_connection(via)
         cdef hmc_status_t status
+        host, number = parse_address(address, port)
+        cdef bytes ip = host.encode()
+        hmcpy_operation_options(&options)
+        options.timeout_ms = milliseconds(timeout)
         self.enter()
         try:
-            with nogil:
-                status = hmc_context_connect(self.handle, c_ip, port, <hmc_connection_type_t>kind, timeout_ms, &handle)
-            check(status, "%s:%d" % (host, port))
+            status = hmc_context_connect_nb(self.handle, ip, number, kind, &options, &handle, &request)
+            if status == HMC_SUCCESS:
+                status = self.finish_setup(request)
+            check(status, str(Address((host, number))))
             return self.peer_of(handle)
         finally:
             self.leave()
@@ -413,7 +429,8 @@ cdef class Context:
         while self.busy:                # a call that was inside may have started another
             nap(&waited)
             self.cancel_pending(None, None)
-        hmc_context_stop_listening(self.handle)
+        with nogil:
+            hmc_context_stop_listening(self.handle)
         self.listening = []
         self.close_peers()
         for region in list(self.regions) + list(self.lent):
@@ -485,41 +502,6 @@ cdef uint64_t default_timeout_ms() except? 0:
         return max(1, int(float(digits) * unit))
     except ValueError:
         return 30000
-
-
-def abandon_on_signal(call, arguments, undo):
-    """Runs a call in a thread of its own and waits for it; an exception from a signal handler leaves it behind."""
-    outcome = []
-    lock = threading.Lock()
-    abandoned = False
-    finished = threading.Lock()
-    finished.acquire()
-
-    def run():
-        try:
-            outcome.append((True, call(*arguments)))
-        except BaseException as error:
-            outcome.append((False, error))
-        with lock:
-            late = abandoned
-        finished.release()
-        if late and outcome[0][0] and undo is not None:
-            undo(outcome[0][1])
-
-    threading.Thread(target=run, name="hmc", daemon=True).start()
-    try:
-        finished.acquire()
-    except BaseException:
-        with lock:
-            abandoned = True
-            is_made = bool(outcome)
-        if is_made and outcome[0][0] and undo is not None:
-            undo(outcome[0][1])
-        raise
-    worked, value = outcome[0]
-    if worked:
-        return value
-    raise value
 
 
 @cython.final

@@ -145,8 +145,7 @@ cdef class Communicator:
                     status = self.it.sendDataTo(host, port, address, size, kind, way)
                 else:
                     status = self.it.recvDataFrom(host, port, address, size, kind, &came_here, way)
-            hmcpy_watch_signals(False)
-            PyErr_CheckSignals()
+            raise_signal()
             if came != NULL and status == c_status.SUCCESS:
                 came[0] = came_here
         finally:
@@ -172,11 +171,16 @@ cdef class Communicator:
     # ---- the control channel
 
     def ctrlSend(self, uint32_t peer, tag):
-        cdef uint64_t number = whole(tag, "tag")
+        cdef uint64_t number = whole(tag, "tag"), left = timeout_ms(), step
         cdef c_status status
-        with nogil:
-            status = self.it.ctrlSend(peer, number)
-        return answer(status)
+        while True:
+            step = 50 if left > 50 and takes_signals() else left
+            with nogil:
+                status = self.it.ctrlSend(peer, number, step)
+            left -= step
+            if status != c_status.TIMEOUT or not left:
+                return answer(status)
+            PyErr_CheckSignals()
 
     def ctrlRecv(self, uint32_t peer):
         """(status, tag)"""
@@ -206,8 +210,10 @@ cdef class Communicator:
     def connectCtrl(self, uint32_t peer_id, uint32_t self_id, CtrlLink link not None):
         cdef c_Link where = link.link()
         cdef c_status status
+        hmcpy_watch_signals(takes_signals())
         with nogil:
             status = self.it.connectCtrl(peer_id, self_id, where)
+        raise_signal()
         return answer(status)
 
     def closeCtrlPeer(self, uint32_t peer_id):
@@ -263,11 +269,13 @@ cdef class Communicator:
         else:
             host, port, kind = pick(("ip", "port", "connType"), arguments, named, defaults)
         ip, way = text_of(host), way_of(kind)
+        hmcpy_watch_signals(takes_signals())
         with nogil:
             if is_second:
                 status = self.it.connectTo(peer, me, ip, port, where, way)
             else:
                 status = self.it.connectTo(ip, port, way)
+        raise_signal()
         return answer(status)
 
     def closeServer(self):

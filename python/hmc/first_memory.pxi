@@ -137,6 +137,10 @@ cdef class Memory:
         return "<hmc.Memory %s, device %d>" % (self.getMemoryType().name, self.getDeviceId())
 
 
+cdef enum:
+    SLICE_BYTES = 64 << 20      # of a copy between two looks for signals
+
+
 cdef class ConnBuffer:
     """The registered buffer that all transfers of a Communicator go through."""
     cdef shared_ptr[c_ConnBuffer] shared
@@ -168,6 +172,23 @@ cdef class ConnBuffer:
             raise RuntimeError("Buffer overflow")
         return 0
 
+    cdef c_status copy_slices(self, bint is_write, char *host, size_t size, size_t bias) except *:
+        """Between host memory and the buffer, looking for signals on the way."""
+        cdef size_t done = 0, step
+        cdef c_status status
+        while True:
+            step = min(size - done, <size_t>SLICE_BYTES)
+            with nogil:
+                if is_write:
+                    status = self.buffer.writeFromCpu(host + done, step, bias + done)
+                else:
+                    status = self.buffer.readToCpu(host + done, step, bias + done)
+            done += step
+            if status != c_status.SUCCESS or done == size:
+                return status
+            if takes_signals():
+                PyErr_CheckSignals()
+
     def writeFromCpu(self, src, size, bias=0):
         cdef size_t nbytes = whole(size, "size"), at = whole(bias, "bias")
         cdef Py_buffer view
@@ -177,8 +198,7 @@ cdef class ConnBuffer:
             if <size_t>view.len < nbytes:
                 raise RuntimeError("Source buffer too small")
             self.check_range(nbytes, at)
-            with nogil:
-                status = self.buffer.writeFromCpu(view.buf, nbytes, at)
+            status = self.copy_slices(True, <char *>view.buf, nbytes, at)
         finally:
             PyBuffer_Release(&view)
         return answer(status)
@@ -195,8 +215,7 @@ cdef class ConnBuffer:
             if <size_t>view.len < nbytes:
                 raise RuntimeError("Destination buffer too small")
             self.check_range(nbytes, at)
-            with nogil:
-                status = self.buffer.readToCpu(view.buf, nbytes, at)
+            status = self.copy_slices(False, <char *>view.buf, nbytes, at)
         finally:
             PyBuffer_Release(&view)
         return answer(status)

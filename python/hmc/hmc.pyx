@@ -103,7 +103,7 @@ cdef extern from "<hmc.h>" namespace "hmc" nogil:
                               c_connection kind)
         c_status initCtrlServer(string ip, uint16_t port, string uds_path)
         c_status connectCtrl(uint32_t peer, uint32_t me, c_Link link)
-        c_status ctrlSend(uint32_t peer, uint64_t tag)
+        c_status ctrlSend(uint32_t peer, uint64_t tag, uint64_t timeout_ms)
         c_status ctrlRecv(uint32_t peer, uint64_t *tag, uint64_t timeout_ms)
         void closeCtrl()
         void closeCtrlPeer(uint32_t peer)
@@ -203,6 +203,16 @@ def last_error():
 
 
 include "numbers.pxi"
+
+
+cdef int raise_signal() except -1:
+    """After a wait of the C++ face that a signal may have ended: raises what its handler raised."""
+    hmcpy_watch_signals(False)
+    if PyErr_Occurred() != NULL:
+        return -1
+    return PyErr_CheckSignals()
+
+
 include "first_memory.pxi"
 include "first_communicator.pxi"
 include "first_arguments.pxi"

@@ -1,5 +1,8 @@
 # Memories: kinds and devices, allocations, and copies between any two of them.
 
+cdef enum:
+    SLICE_BYTES = 64 << 20      # of a copy between two looks for signals
+
 cdef str kind_name(hmc_memory_t memory):
     name = hmc_memory_kind_name(memory.kind).decode()
     return name if memory.kind == HMC_MEMORY_CPU else "%s:%d" % (name, memory.device)
@@ -118,6 +121,7 @@ def copy(destination, source):
     cdef View to = view_of(destination, True)
     cdef View data = view_of(source, False)
     cdef hmc_memory_info_t to_info, data_info
+    cdef uint64_t done = 0, step
     cdef hmc_status_t status
     if not to.is_contiguous or not data.is_contiguous:
         invalid("copy: both sides must be contiguous")
@@ -128,9 +132,14 @@ def copy(destination, source):
     to_info.size = data_info.size = sizeof(hmc_memory_info_t)
     check(hmc_memory_query(to.pointer, &to_info))
     check(hmc_memory_query(data.pointer, &data_info))
-    with nogil:
-        status = hmc_memory_copy(to.pointer, to_info.memory, data.pointer, data_info.memory, to.nbytes)
-    check(status)
+    while done < <uint64_t>to.nbytes:
+        step = min(<uint64_t>to.nbytes - done, <uint64_t>SLICE_BYTES)
+        with nogil:
+            status = hmc_memory_copy(to.pointer + done, to_info.memory, data.pointer + done, data_info.memory, step)
+        check(status)
+        done += step
+        if takes_signals():
+            check_signals()
 
 
 def memory_of(obj):

@@ -84,18 +84,19 @@ cdef class Peer:
 
         Raises NotFoundError (there is no such region there), DeadlineError, PeerLostError.
         """
-        return self.context.interruptible(self._open, (name, milliseconds(timeout)), Remote.close)
-
-    def _open(self, str name, uint64_t timeout_ms):
         cdef Remote remote = Remote.__new__(Remote)
         cdef hmc_remote_t *handle = NULL
+        cdef hmc_request_t *request = NULL
+        cdef hmc_operation_options_t options
         cdef bytes wanted = name.encode()
-        cdef const char *text = wanted
         cdef hmc_status_t status
+        hmcpy_operation_options(&options)
+        options.timeout_ms = milliseconds(timeout)
         self.enter()
         try:
-            with nogil:
-                status = hmc_remote_open(self.handle, text, timeout_ms, &handle)
+            status = hmc_remote_open_nb(self.handle, wanted, &options, &handle, &request)
+            if status == HMC_SUCCESS:
+                status = self.context.finish_setup(request)
             check(status, self)
             remote.begin(self, handle, name)
         finally:
@@ -104,14 +105,19 @@ cdef class Peer:
 
     def flush(self, *, timeout=None):
         """Waits until every operation that was started to this peer is complete."""
-        self.context.interruptible(self._flush, (milliseconds(timeout),), None)
-
-    def _flush(self, uint64_t timeout_ms):
-        cdef hmc_status_t status
+        cdef uint64_t left = milliseconds(timeout) or default_timeout_ms(), step
+        cdef hmc_status_t status = HMC_TIMEOUT
         self.enter()
         try:
-            with nogil:
-                status = hmc_peer_flush(self.handle, timeout_ms)
+            while status == HMC_TIMEOUT and left:
+                step = left if left < 20 else 20
+                with nogil:
+                    status = hmc_peer_flush(self.handle, step)
+                left -= step
+                if takes_signals():
+                    check_signals()
+                if self.context.is_closing:
+                    closed("the context")
             check(status, self)
         finally:
             self.leave()

@@ -129,8 +129,8 @@ cdef int copy_mapped(Remote remote, Region region, bint is_temporary, uint64_t l
         while True:
             # In one piece where it is refused, so that the text names the whole.
             step = nbytes - done
-            if step > 64 << 20 and distant + nbytes <= remote.size:
-                step = 64 << 20
+            if step > SLICE_BYTES and distant + nbytes <= remote.size:
+                step = SLICE_BYTES
             with nogil:
                 if is_put:
                     status = hmc_put(region.handle, local + done, remote.handle, distant + done, step)
