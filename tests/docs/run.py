@@ -7,9 +7,12 @@ A comment on the line before a block says what becomes of it:
     <!-- run -->                 sh: by bash, stopping at the first failure; c, cpp: compiled and run; python: run
     <!-- run: oshrun -n 4 -->    c: compiled by oshcc and started by that command
     <!-- file: NAME -->          saved as NAME; NAME.sh, .service, .yaml and .json are also checked for their syntax
-    <!-- shown: FILE -->         not run here: FILE of this tree is a program that does what the block shows
+    <!-- shown: FILE -->         not run here: FILE of this tree does what the block shows; of a Makefile, each target is there
+    <!-- test: NAME -->          not run here: the test of that name does what the block shows
+    <!-- text -->                for other machines than this one, or what a program prints
 
-A block without such a comment is a fault, unless it is in no language or in `text`.
+A block is fenced, or indented by four spaces after an empty line. One without such a comment is a fault, unless its fence says that it is
+in no language or in `text`.
 
 The blocks of one document share a folder, which is their HOME too; build/release lies in it, as in the tree. Programs of the build are in PATH under their own
 names, and pkg-config, the compilers and Python find an installation of the build, made for the test.
@@ -24,7 +27,9 @@ import subprocess
 import sys
 import tempfile
 
-BLOCK = re.compile(r"^(?:<!-- (run|file|shown)(?:: *([^>]*?))? -->\n\s*)?```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MARK = r"^(?:<!-- (run|file|shown|test|text)(?:: *([^>]*?))? -->\n\s*?)?"
+BLOCK = re.compile(MARK + r"```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(MARK.replace("^", r"(?:\A|\n)", 1) + r"()\n((?:    .*\n(?:\n+(?=    ))?)+)")
 LIMIT = 600  # seconds; only there to end what hangs
 
 
@@ -102,12 +107,44 @@ def saved(folder, name, code, environment):
     return None
 
 
-def try_block(match, folder, python, environment, root):
+def blocks(text):
+    """The fenced and the indented blocks of a document, in their order."""
+    fenced = list(BLOCK.finditer(text))
+    rest = BLOCK.sub(lambda match: re.sub(r"[^\n]", "-", match[0]), text)
+    indented = [match for match in INDENTED.finditer(rest)]
+    return sorted([(match, False) for match in fenced] + [(match, True) for match in indented],
+                  key=lambda each: each[0].start(4))
+
+
+def shown_fault(path, code):
+    if not path.exists():
+        return f"{path.name} is not there"
+    if path.name != "Makefile":
+        return None
+    targets = re.findall(r"^([\w-]+):", path.read_text(encoding="utf-8"), re.M)
+    missing = [each for each in re.findall(r"\bmake ([\w-]+)", code) if each not in targets]
+    return f"there is no target {', '.join(missing)}" if missing else None
+
+
+def test_fault(build, name):
+    """Whether the build tree has a test of that name."""
+    found = any(re.search(r"add_test\(\[=\[%s\]=\]" % re.escape(name), path.read_text(encoding="utf-8"))
+                for path in build.rglob("CTestTestfile.cmake"))
+    return None if found else f"there is no test {name}"
+
+
+def try_block(match, is_indented, folder, python, environment, root):
     what, argument, language, code = match.groups()
     if what is None:
-        return f"a block of {language} that is not marked" if language not in ("", "text") else None
+        return "a block that is not marked" if is_indented or language not in ("", "text") else None
+    if what == "text":
+        return None
     if what == "shown":
-        return None if (root / argument).exists() else f"{argument} is not there"
+        return shown_fault(root / argument, code)
+    if what == "test":
+        return test_fault(folder / "build/release/", argument)
+    if is_indented:
+        language, code = "sh", "\n".join(line[4:] for line in code.splitlines())
     if what == "file":
         return saved(folder, argument, code, environment)
     if language == "sh":
@@ -144,15 +181,15 @@ def main():
             (folder / "build").mkdir(parents=True)
             (folder / "build/release").symlink_to(build)
             environment["HOME"] = str(folder)
-            for match in BLOCK.finditer(text):
+            for match, is_indented in blocks(text):
                 count += 1
-                fault = try_block(match, folder, python, environment, root)
+                fault = try_block(match, is_indented, folder, python, environment, root)
                 if fault:
                     line = text.count("\n", 0, match.start(4)) + 1
                     faults.append(f"{document.relative_to(root)}:{line}: {fault}")
     if count == 0:
         faults.append("no block is marked")
-    print("\n".join(faults) if faults else f"{count} blocks run")
+    print("\n".join(faults) if faults else f"{count} blocks looked at")
     sys.exit(1 if faults else 0)
 
 
