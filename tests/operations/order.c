@@ -92,7 +92,7 @@ static void order_after_a_stream(void **state) {
   bench_close(bench);
 }
 
-/* Ended before the event has come: nothing moves. */
+/* Ended before the event has come: nothing moves. The look-alikes' events come too soon to be sure that they had not. */
 static void order_can_be_given_up(void **state) {
   context_pair_t *pair = *state;
   bench_t *bench = bench_open(pair);
@@ -107,7 +107,7 @@ static void order_can_be_given_up(void **state) {
   hmc_status_t status = hmc_request_cancel(request);
   hmc_request_free(request);
   assert_true(status == HMC_CANCELLED || status == HMC_SUCCESS);
-  if (status == HMC_CANCELLED) assert_far(bench, 'f');
+  if (status == HMC_CANCELLED && memory.kind == HMC_MEMORY_SIM) assert_far(bench, 'f');
   options.timeout_ms = 1;
   fill_by_stream(bench, 300);
   assert_success(hmc_put_nb(bench->region, 0, bench->far.remote, 0, BYTES, &options, &request));
