@@ -161,6 +161,62 @@ static void copies_between_devices(void **state) {
   succeed(ops->free(1, second));
 }
 
+/* The function of a name in the vendor's library. */
+static void find(const char *name, void *slot) {
+  void *address = dlsym(library, name);
+  assert_non_null(address);
+  memcpy(slot, &address, sizeof address);
+}
+
+/* What HMC has copied between two devices went by peer access: the vendor says that it is enabled already. */
+static void copies_open_the_way(void **state) {
+  (void)state;
+  enum { ALREADY = 704 };
+  const char *vendor = kind == HMC_MEMORY_AMD_GPU ? "hip" : kind == HMC_MEMORY_MOORE_GPU ? "musa" : NULL;
+  char *first = allocate(0, SIZE), *second = allocate(1, SIZE);
+  succeed(ops->copy_within(0, second, first, SIZE));
+  if (vendor) {
+    char name[64];
+    int (*enable)(int peer, unsigned flags);
+    snprintf(name, sizeof name, "%sDeviceEnablePeerAccess", vendor);
+    find(name, &enable);
+    assert_int_equal(enable(1, 0), ALREADY);
+    snprintf(name, sizeof name, "%sGetLastError", vendor);
+    call(name, NULL);
+  }
+  if (kind == HMC_MEMORY_NVIDIA_GPU) {
+    int (*retain)(void **, int), (*push)(void *), (*pop)(void **), (*enable)(void *, unsigned);
+    void *contexts[2], *popped;
+    find("cuDevicePrimaryCtxRetain", &retain);
+    find("cuCtxPushCurrent_v2", &push);
+    find("cuCtxPopCurrent_v2", &pop);
+    find("cuCtxEnablePeerAccess", &enable);
+    for (int i = 0; i < 2; i++) assert_int_equal(retain(&contexts[i], i), 0);
+    assert_int_equal(push(contexts[0]), 0);
+    assert_int_equal(enable(contexts[1], 0), ALREADY);
+    assert_int_equal(pop(&popped), 0);
+  }
+  succeed(ops->free(0, first));
+  succeed(ops->free(1, second));
+}
+
+/* Memory of its own physical pages is for all devices that can reach it. */
+static void peerable_memory_is_for_all_devices(void **state) {
+  (void)state;
+  struct {
+    int type, id;
+  } location = {1, 1};
+  int (*get_access)(unsigned long long *flags, const void *location, void *pointer);
+  unsigned long long flags = 0;
+  void *pointer;
+  if (kind != HMC_MEMORY_NVIDIA_GPU || is_old) return; /* the others have no such memory */
+  succeed(hmc_memory_allocate_peerable(on(0), SIZE, &pointer));
+  find("cuMemGetAccess", &get_access);
+  assert_int_equal(get_access(&flags, &location, pointer), 0);
+  assert_int_equal(flags, 3);
+  succeed(hmc_memory_free(on(0), pointer));
+}
+
 /* ---- copies in the background ------------------------------------------------------------------------------------ */
 
 static void copies_end_in_order(void **state) {
@@ -363,6 +419,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(devices_say_what_they_are),
       cmocka_unit_test(memory_is_zeroed_and_known),
       cmocka_unit_test(bad_copies_change_nothing),
+      cmocka_unit_test(copies_open_the_way), /* the first that copies between devices */
       cmocka_unit_test(copies_between_devices),
       cmocka_unit_test(copies_end_in_order),
       cmocka_unit_test(batches_of_every_shape),
@@ -370,6 +427,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(streams_of_the_user),
       cmocka_unit_test(host_memory_is_pinned),
       cmocka_unit_test(peerable_memory_is_shared),
+      cmocka_unit_test(peerable_memory_is_for_all_devices),
       cmocka_unit_test(writes_are_made_visible),
       cmocka_unit_test(dmabufs),
       cmocka_unit_test(a_child_is_told),

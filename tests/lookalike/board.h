@@ -144,6 +144,7 @@ board_status_t board_unreserve(void *address, size_t size);
 board_status_t board_map(void *address, size_t size, board_physical_t *physical);
 board_status_t board_unmap(void *address);
 board_status_t board_set_access(void *address, int device);
+bool board_has_access(void *address, int device);
 /* What is mapped at an address; counts one more user of it. */
 board_status_t board_physical_retain(void *address, board_physical_t **physical);
 

@@ -513,6 +513,14 @@ board_status_t board_set_access(void *address, int device) {
   return board_refuse(status, "rights to what is not mapped");
 }
 
+bool board_has_access(void *address, int device) {
+  pthread_mutex_lock(&lock);
+  board_area_t *area = find_locked(address);
+  bool has = area && area->kind == BOARD_MAPPED && area->accessible >> device & 1;
+  pthread_mutex_unlock(&lock);
+  return has;
+}
+
 board_status_t board_physical_retain(void *address, board_physical_t **physical) {
   board_status_t status = BOARD_BAD_POINTER;
   pthread_mutex_lock(&lock);

@@ -119,7 +119,8 @@ typedef struct device {
   bool has_vmm, has_rdma_with_vmm, has_dmabuf, needs_flush;
 } device_t;
 
-static bool uses_gather; /* constant after `start` */
+static bool uses_gather; /* constant after `start`, as is gpu_count */
+static int gpu_count;
 static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static device_t gpus[HMCI_DRIVER_DEVICES];
 static hmci_driver_ops_t operations;
@@ -188,7 +189,7 @@ static hmc_status_t start(int *found, char *version, size_t size) {
   find_granule(count);
   uses_gather = wants_gather() && hmci_cuda.module_load && hmci_cuda.module_function && hmci_cuda.launch &&
                 hmci_cuda.host_allocate;
-  *found = count;
+  *found = gpu_count = count;
   return HMC_SUCCESS;
 }
 
@@ -246,6 +247,15 @@ static hmc_status_t reaches(int device, int other, bool *can) {
       told(hmci_cuda.can_access(&answer, gpus[device].handle, gpus[other].handle), "cuDeviceCanAccessPeer");
   *can = answer;
   return status;
+}
+
+/* The program may have done so itself. */
+static hmc_status_t let_in(int device, int other) {
+  (void)device;
+  hmc_status_t status = atomic_load(&gpus[other].context) ? HMC_SUCCESS : retain(&gpus[other]);
+  if (status != HMC_SUCCESS) return status;
+  int error = hmci_cuda.enable_peer(atomic_load(&gpus[other].context), 0);
+  return error == PEER_ALREADY ? HMC_SUCCESS : told(error, "cuCtxEnablePeerAccess");
 }
 
 static hmc_status_t settle(int device) {
@@ -412,6 +422,18 @@ static void close_import(void *base, const uint8_t *handle) {
 
 /* ---- physical memory --------------------------------------------------------------------------------------------- */
 
+/* Peer access does not cover physical memory: each mapping names the devices. What cannot reach it is left out. */
+static void let_others_in(int device, void *address, size_t size) {
+  cuda_access_t access[HMCI_DRIVER_DEVICES];
+  size_t count = 0;
+  for (int i = 0; i < gpu_count && hmci_cuda.can_access; i++) {
+    int can = 0;
+    if (i == device || hmci_cuda.can_access(&can, gpus[i].handle, gpus[device].handle) != DONE || !can) continue;
+    access[count++] = (cuda_access_t){{ON_DEVICE, gpus[i].handle}, READ_WRITE};
+  }
+  if (count) hmci_cuda.set_access(address, size, access, count);
+}
+
 static hmc_status_t map(int device, unsigned long long handle, size_t size, void **pointer) {
   void *address = NULL;
   cuda_access_t access = {{ON_DEVICE, gpus[device].handle}, READ_WRITE};
@@ -421,6 +443,7 @@ static hmc_status_t map(int device, unsigned long long handle, size_t size, void
   if (status != HMC_SUCCESS) goto err_address;
   status = told(hmci_cuda.set_access(address, size, &access, 1), "cuMemSetAccess");
   if (status != HMC_SUCCESS) goto err_map;
+  let_others_in(device, address, size);
   *pointer = address;
   return HMC_SUCCESS;
 
@@ -517,6 +540,7 @@ static hmci_driver_ops_t operations = {
     .describe = describe,
     .pci = pci,
     .reaches = reaches,
+    .let_in = let_in,
     .settle = settle,
 };
 static hmci_driver_t driver = HMCI_DRIVER_INIT(operations);

@@ -77,6 +77,18 @@ static hmc_status_t let_in(hmci_driver_t *driver, int device, int other) {
   return status;
 }
 
+/* The way between two devices. Copies of some vendors go without one, through host memory, where the devices have none. */
+static hmc_status_t open_way(hmci_driver_t *driver, int device, int other) {
+  if (!driver->ops->copies_across) return let_in(driver, device, other);
+  uint32_t bit = UINT32_C(1) << other;
+  if (device == other || atomic_load(&driver->device[device].tried) & bit) return HMC_SUCCESS;
+  if (atomic_fetch_or(&driver->device[device].tried, bit) & bit) return HMC_SUCCESS;
+  bool was_silent = hmci_fail_silently(true);
+  let_in(driver, device, other);
+  hmci_fail_silently(was_silent);
+  return HMC_SUCCESS;
+}
+
 /* Checks a copy, and finds on which device it runs: the one that its memory is on. */
 static hmc_status_t check(hmci_driver_t *driver, int *device, hmci_driver_copy_t *copy) {
   bool across = copy->direction == HMCI_COPY_WITHIN && driver->devices > 1;
@@ -105,9 +117,9 @@ static hmc_status_t check(hmci_driver_t *driver, int *device, hmci_driver_copy_t
 /* Queues a checked copy on a stream of the current device. */
 static hmc_status_t queue(hmci_driver_t *driver, int device, const hmci_driver_copy_t *copy, void *stream) {
   hmc_status_t status = HMC_SUCCESS;
-  if (copy->direction == HMCI_COPY_WITHIN && !driver->ops->copies_across) {
+  if (copy->direction == HMCI_COPY_WITHIN) {
     int other = copy->from_device == device ? copy->to_device : copy->from_device;
-    status = let_in(driver, device, other);
+    status = open_way(driver, device, other);
   }
   return status == HMC_SUCCESS ? driver->ops->copy(copy, stream) : status;
 }
@@ -150,13 +162,16 @@ hmci_copy_direction_t hmci_driver_direction(hmci_driver_t *driver, const void *s
 /* What there is to know of the pieces of a batch. */
 typedef struct survey {
   bool one_device, has_empty;
+  uint32_t others; /* devices besides the one that copies: a bit each */
 } survey_t;
+
+static uint32_t other_bit(int device, int owner) { return owner < 0 || owner == device ? 0 : UINT32_C(1) << owner; }
 
 /* Checks all pieces before one is queued. */
 static hmc_status_t check_all(hmci_driver_t *driver, int *device, const hmci_copy_piece_t *pieces, uint32_t count,
                               hmci_copy_direction_t direction, survey_t *survey) {
   hmc_status_t status = HMC_SUCCESS;
-  *survey = (survey_t){.one_device = true};
+  *survey = (survey_t){.one_device = false};
   for (uint32_t i = 0; i < count && status == HMC_SUCCESS; i++) {
     hmci_driver_copy_t copy = {pieces[i].destination, pieces[i].source, pieces[i].size, direction, -1, -1};
     if (!pieces[i].size) {
@@ -164,9 +179,9 @@ static hmc_status_t check_all(hmci_driver_t *driver, int *device, const hmci_cop
       continue;
     }
     status = check(driver, device, &copy);
-    survey->one_device &=
-        (copy.to_device < 0 || copy.to_device == *device) && (copy.from_device < 0 || copy.from_device == *device);
+    survey->others |= other_bit(*device, copy.to_device) | other_bit(*device, copy.from_device);
   }
+  survey->one_device = !survey->others;
   return status;
 }
 
@@ -189,8 +204,12 @@ static hmc_status_t queue_one_by_one(hmci_driver_t *driver, int device, const hm
 static hmc_status_t queue_all(hmci_driver_t *driver, int device, const hmci_copy_piece_t *pieces, uint32_t count,
                               hmci_copy_direction_t direction, const survey_t *survey, void *stream) {
   hmc_status_t status = HMC_UNSUPPORT;
-  if (count > 1 && driver->ops->batch && !survey->has_empty)
+  if (count > 1 && driver->ops->batch && !survey->has_empty) {
+    for (int other = 0; other < driver->devices; other++) {
+      if (survey->others >> other & 1) open_way(driver, device, other);
+    }
     status = driver->ops->batch(device, pieces, count, direction, survey->one_device, stream);
+  }
   return status == HMC_UNSUPPORT ? queue_one_by_one(driver, device, pieces, count, direction, stream) : status;
 }
 

@@ -68,7 +68,7 @@ typedef struct hmci_driver_ops {
   const char *const *files;     /* names to try, ended by NULL */
   const hmci_symbol_t *symbols; /* ended by a name of NULL */
   void *functions;              /* the struct that `slot` counts in */
-  bool copies_across;           /* copies between two devices need no peer access */
+  bool copies_across;           /* copies between two devices need no peer access, but may be faster with it */
   uint32_t handle_size;         /* of an IPC handle, at most HMCI_DRIVER_HANDLE */
   bool exports_foreign;         /* memory that it did not allocate for HMC can be exported too */
   size_t granule;               /* of physical memory; set by `start` where it has some */
@@ -129,6 +129,7 @@ typedef struct hmci_driver_device {
   void *events[HMCI_DRIVER_SPARE];    /* pool_lock */
   unsigned stream_count, event_count; /* pool_lock */
   _Atomic uint32_t lets_in;           /* devices that it has peer access to: a bit each */
+  _Atomic uint32_t tried;             /* devices that it asked for peer access to, where copies go without it too */
   uint64_t address;                   /* of its PCI address, to know it by in other processes; 0: not known */
 } hmci_driver_device_t;
 

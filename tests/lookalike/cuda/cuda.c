@@ -554,6 +554,11 @@ NEWER_API CUresult cuMemSetAccess(CUdeviceptr address, size_t size, const CUmemA
   return CUDA_SUCCESS;
 }
 
+NEWER_API CUresult cuMemGetAccess(unsigned long long *flags, const CUmemLocation *location, CUdeviceptr address) {
+  *flags = board_has_access(pointer_of(address), location->id) ? 3 : 0;
+  return CUDA_SUCCESS;
+}
+
 NEWER_API CUresult cuMemExportToShareableHandle(void *shareable, CUmemGenericAllocationHandle handle, int type,
                                                 unsigned long long flags) {
   if (type != 1 || flags) return CUDA_ERROR_INVALID_VALUE;
