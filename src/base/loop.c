@@ -416,7 +416,12 @@ static bool shares_processor(hmci_loop_t *loop, uint64_t now) {
   return loop->shared >= 0;
 }
 
-/* Polls until nothing moved for `spin`; not where that keeps what it waits for from coming. */
+/* Another thread takes the events, see hmci_loop_drive. */
+static bool is_driven(const hmci_loop_t *loop, uint64_t now) {
+  return now < atomic_load_explicit(&loop->driven_until, memory_order_relaxed);
+}
+
+/* Polls until nothing moved for `spin`; not where that keeps what it waits for from coming, and not beside a driver. */
 static void spin(hmci_loop_t *loop) {
   if (hmci_processor_is_single()) return;
   uint64_t since = hmci_now(), look_after = hmci_processor_look_after();
@@ -442,7 +447,8 @@ static void spin(hmci_loop_t *loop) {
     now = hmci_now();
     hmci_loop_run_timers(loop, now);
     if (moved || others) until = now + loop->spin;
-  } while (now < until && !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
+  } while (now < until && !is_driven(loop, now) &&
+           !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
            !atomic_load_explicit(&loop->stopping, memory_order_relaxed));
   while (!put_back(loop)) sched_yield();
 }

@@ -463,6 +463,44 @@ static void test_a_child_closes_what_the_loop_has(void **state) {
   close(mine);
 }
 
+static pthread_t driver;
+
+/* Moves at each call of the loop's own thread, which polls it then. */
+static bool move_again(hmci_watch_t *watch, uint32_t events) {
+  bool is_driver = pthread_equal(pthread_self(), driver);
+  probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
+  uint64_t value;
+  if (events & EPOLLIN) assert_int_equal(read(probe->event, &value, sizeof value), sizeof value);
+  if (!is_driver) atomic_fetch_add(&probe->calls, 1);
+  return !is_driver;
+}
+
+/* The loop's thread polls as long as something moves: it leaves that to a thread that drives the loop. */
+static void test_the_thread_does_not_poll_beside_a_driver(void **state) {
+  (void)state;
+  hmci_loop_t *shared = loop;
+  assert_int_equal(hmci_loop_create(100 * PATIENCE, "loop-test", &loop), HMC_SUCCESS);
+  driver = pthread_self();
+  probe_t probe;
+  probe_open_with(&probe, move_again);
+  probe_tell(&probe);
+  uint64_t until = hmci_now() + PATIENCE;
+  while (!atomic_load(&probe.calls) && hmci_now() < until) sched_yield();
+  assert_true(atomic_load(&probe.calls) > 0);
+  int quiet = 0;
+  for (int before = 0; quiet < 200 && hmci_now() < until;) {
+    hmci_loop_drive(loop, 0);
+    int calls = atomic_load(&probe.calls);
+    quiet = calls == before ? quiet + 1 : 0;
+    before = calls;
+    usleep(1000);
+  }
+  assert_int_equal(quiet, 200);
+  probe_close(&probe);
+  hmci_loop_destroy(loop);
+  loop = shared;
+}
+
 static int start(void **state) {
   (void)state;
   return hmci_loop_create(50000, "loop-test", &loop) != HMC_SUCCESS;
@@ -489,6 +527,7 @@ int main(void) {
       cmocka_unit_test(test_a_small_message_waits_for_one_bulk_call),
       cmocka_unit_test(test_a_preempted_call_is_no_bulk),
       cmocka_unit_test(test_two_loops_close_each_others_watches),
+      cmocka_unit_test(test_the_thread_does_not_poll_beside_a_driver),
       cmocka_unit_test(test_a_child_closes_what_the_loop_has),
   };
   return cmocka_run_group_tests(tests, start, stop);
