@@ -298,7 +298,8 @@ static void watch_exit(void) {
   joined_as = getpid();
   static bool is_watched;
   Dl_info info;
-  if (is_watched || !dladdr(&hmci_boot, &info) || !dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE)) return;
+  if (is_watched || !dladdr(&hmci_boot, &info) || !dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE))
+    return;
   is_watched = on_exit(leave_at_exit, NULL) == 0;
 }
 
