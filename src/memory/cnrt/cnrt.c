@@ -160,6 +160,12 @@ static hmc_status_t reaches(int device, int other, bool *can) {
   return status;
 }
 
+/* There is nothing to open, but the runtime copies only between devices that reach each other. */
+static hmc_status_t let_in(int device, int other) {
+  (void)device, (void)other;
+  return HMC_SUCCESS;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static hmc_status_t allocate(size_t size, void **pointer) { return told(cnrt.allocate(pointer, size), "cnrtMalloc"); }
@@ -208,8 +214,6 @@ static hmc_status_t copy(const hmci_driver_copy_t *what, void *queue) {
   static const int directions[] = {HOST_TO_DEVICE, DEVICE_TO_HOST, WITHIN_DEVICE};
   void *from = (void *)what->source;
   if (what->direction == HMCI_COPY_WITHIN && what->to_device != what->from_device) {
-    if (!cnrt.copy_between)
-      return hmci_fail(HMC_UNSUPPORT, "mlu memory cannot copy between devices: the runtime has no cnrtMemcpyPeerAsync");
     return told(cnrt.copy_between(what->destination, what->to_device, from, what->from_device, what->size, queue),
                 "cnrtMemcpyPeerAsync");
   }
@@ -242,7 +246,6 @@ static const hmci_driver_ops_t operations = {
     .files = files,
     .symbols = symbols,
     .functions = &cnrt,
-    .copies_across = true,
     .handle_size = sizeof(void *),
     .start = start,
     .enter = enter,
@@ -267,6 +270,7 @@ static const hmci_driver_ops_t operations = {
     .describe = describe,
     .pci = pci,
     .reaches = reaches,
+    .let_in = let_in,
 };
 static hmci_driver_t driver = HMCI_DRIVER_INIT(operations);
 

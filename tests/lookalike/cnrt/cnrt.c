@@ -167,6 +167,8 @@ LOOKALIKE_API int cnrtMemcpyPeerAsync(void *to, int to_device, void *from, int f
       source.device != from_device) {
     return refuse("a copy between devices that the memory is not on");
   }
+  if (to_device != from_device && !board_peer_possible(to_device, from_device))
+    return refuse("a copy between devices that do not reach each other");
   return told(board_copy_async(current, queue, to, from, size, BOARD_WITHIN, false));
 }
 
