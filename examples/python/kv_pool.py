@@ -8,6 +8,7 @@ examples/smem/kv_pool.c says how the slots are laid out; here numpy arrays are w
 
 import multiprocessing
 import os
+import shutil
 import socket
 import sys
 import time
@@ -114,18 +115,27 @@ def be_member(*arguments):
     member.end()
 
 
-def draw(board, seconds, last, is_first):
-    if not is_first:
-        print("\033[%dA" % (WORLD + 1), end="")
-    print("\033[K%5.1f s  member      here  written  verified  rewritten     gone" % seconds)
-    for rank in range(WORLD):
-        row = board[rank * COLUMNS:(rank + 1) * COLUMNS]
-        done = row[WRITTEN] + row[VERIFIED]
-        kind = "writer" if rank < WRITERS else "reader" if rank < VISITOR else "visitor"
-        print("\033[K         %d %-8s  %-4s %8d  %8d  %9d %8d  %s" % (
-            rank, kind, "yes" if row[HERE] else "no", row[WRITTEN], row[VERIFIED], row[REWRITTEN], row[MISSED],
-            "#" * min(40, (done - last[rank]) // 50)), flush=True)
-        last[rank] = done
+class Picture:
+    """One line for each member, in place of the last picture; bars are parts of the highest rate so far."""
+
+    def __init__(self):
+        self.last, self.before, self.highest = [0] * WORLD, 0.0, 1.0
+
+    def draw(self, board, seconds):
+        room = max(0, min(60, shutil.get_terminal_size((80, 24)).columns - 67))
+        lines = ["  # member   in   written  verified rewritten    gone  blocks/s"]
+        for rank in range(WORLD):
+            row = board[rank * COLUMNS:(rank + 1) * COLUMNS]
+            done = row[WRITTEN] + row[VERIFIED]
+            rate = (done - self.last[rank]) / (seconds - self.before)
+            self.last[rank], self.highest = done, max(self.highest, rate)
+            kind = "writer" if rank < WRITERS else "reader" if rank < VISITOR else "visitor"
+            lines.append("%3d %-7s  %-3s %9d %9d %9d %7d %9.0f  %s" % (
+                rank, kind, "yes" if row[HERE] else "no", row[WRITTEN], row[VERIFIED], row[REWRITTEN], row[MISSED], rate,
+                "#" * int(rate * room / self.highest)))
+        up = "\033[%dA" % len(lines) if self.before else ""
+        self.before = seconds
+        print(up + "\033[?7l" + "".join("\033[K%s\n" % line for line in lines) + "\033[?7h", end="", flush=True)
 
 
 def main():
@@ -140,12 +150,11 @@ def main():
         member.start()
     while sum(board[CAME::COLUMNS]) < WORLD and all(member.is_alive() for member in members):
         time.sleep(0.01)
-    begin, last, is_first = time.monotonic(), [0] * WORLD, True
+    begin, picture = time.monotonic(), Picture()
     while time.monotonic() - begin < seconds and all(member.is_alive() for member in members):
         time.sleep(0.25)
         if os.isatty(1):
-            draw(board, time.monotonic() - begin, last, is_first)
-            is_first = False
+            picture.draw(board, time.monotonic() - begin)
     failed = not all(member.is_alive() for member in members)
     stop.value = 1
     for member in members:

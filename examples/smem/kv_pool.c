@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -148,27 +149,46 @@ static int be_member(void) {
 
 /* ---- the picture ------------------------------------------------------------------------------------------------- */
 
-enum { BAR = 14, FULL_RATE = 16000 }; /* so that a line has 79 columns */
+enum { COLUMNS = 79, BEFORE_BAR = 66, BAR_MOST = 60 };
 
+/* How long a bar can be here: a line has 79 columns, or as many as the terminal. */
+static int bar_room(void) {
+  struct winsize size = {.ws_col = COLUMNS};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) size.ws_col = COLUMNS + 1;
+  int room = size.ws_col - 1 - BEFORE_BAR;
+  return room < 0 ? 0 : room > BAR_MOST ? BAR_MOST : room;
+}
+
+/* One line for each member, in place of the last picture; bars are parts of the highest rate so far. */
 static void draw(double seconds, int is_first) {
   static unsigned long long last[WORLD];
+  static double before, highest = 1;
+  const char line[BAR_MOST + 1] = "############################################################";
+  int room = bar_room();
   if (!is_first) printf("\033[%dA", WORLD + 2);
-  printf("\033[K%6.1f s      %-3s %9s %9s %9s %7s %8s\n", seconds, "in", "written", "verified", "rewritten", "gone",
-         "blocks/s");
+  printf(
+      "\033[?7l\033[K  # member   in   written  verified rewritten    gone  blocks/s\n"); /* ?7l: no line is wrapped */
   for (int i = 0; i < WORLD; i++) {
-    unsigned long long done = board->written[i] + board->verified[i], rate = (done - last[i]) * 4;
-    char bar[BAR + 1] = "";
-    memset(bar, '#', rate > FULL_RATE ? BAR : rate * BAR / FULL_RATE);
-    printf("\033[K%3d  %-7s  %-3s %9llu %9llu %9llu %7llu %8llu %s\n", i,
+    unsigned long long done = board->written[i] + board->verified[i];
+    double rate = (double)(done - last[i]) / (seconds - before);
+    highest = rate > highest ? rate : highest;
+    printf("\033[K%3d %-7s  %-3s %9llu %9llu %9llu %7llu %9.0f  %.*s\n", i,
            i < WRITERS   ? "writer"
            : i < VISITOR ? "reader"
                          : "visitor",
            board->present[i] ? "yes" : "no", board->written[i], board->verified[i], board->torn[i], board->gone[i],
-           rate, bar);
+           rate, (int)(rate * room / highest), line);
     last[i] = done;
   }
-  printf("\033[K          wrong: %llu\n", board->wrong);
+  before = seconds;
+  printf("\033[K%6.1f s; blocks that were wrong: %llu\033[?7h\n", seconds, board->wrong);
   fflush(stdout);
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 static int choose_port(void) {
@@ -203,9 +223,9 @@ int main(int count, char **arguments) {
     if (members[rank] == 0) exit(be_member());
   }
   int bad = 0, ended = 0, is_first = 1;
-  for (double at = 0; at < seconds && ended == 0; at += 0.25) {
+  for (double begin = now(); now() - begin < seconds && ended == 0;) {
     usleep(250000);
-    if (isatty(STDOUT_FILENO)) draw(at, is_first);
+    if (isatty(STDOUT_FILENO)) draw(now() - begin, is_first);
     is_first = 0;
     int status = 0;
     ended = waitpid(-1, &status, WNOHANG); /* a member that fails ends the whole */
