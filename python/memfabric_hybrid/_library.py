@@ -5,6 +5,7 @@ The interpreter's lock is released around every call.
 
 import atexit
 import ctypes
+import operator
 import os
 import pathlib
 
@@ -152,9 +153,29 @@ _CALLS = {
     "smem_trans_batch_read_submit": (c_int32, _MANY + [c_void_p, c_uint32]),
 }
 
+
+
+def whole(value, kind):
+    """A number that fits a type of C, which would else be cut without a word. TypeError, as pybind's classes raise it."""
+    number = operator.index(value)
+    bits = 8 * ctypes.sizeof(kind)
+    if not 0 <= number < 1 << bits:
+        raise TypeError("%d: a number of %d bits, 0 to %d, is taken" % (number, bits, (1 << bits) - 1))
+    return number
+
+
+def _checked(kind):
+    """The type as a parameter that takes only what fits it: ctypes.ArgumentError."""
+    return type("Checked", (), {"from_param": classmethod(lambda cls, value: kind(whole(value, kind)))})
+
+
+_CHECKED = {kind: _checked(kind) for kind in (c_uint16, c_uint32, c_uint64, c_size)}
+
 for _name, (_result, _parameters) in _CALLS.items():
     _call = getattr(lib, _name)
-    _call.restype, _call.argtypes = _result, _parameters
+    _moves = "_copy" in _name or "_read" in _name or "_write" in _name  # their sizes are looked at by the library itself
+    _call.restype = _result
+    _call.argtypes = _parameters if _moves else [_CHECKED.get(kind, kind) for kind in _parameters]
 
 atexit.register(lib.smem_uninit)  # no line of the log comes to an interpreter that has ended
 
@@ -199,7 +220,9 @@ def field(name, convert=lambda value: value):
         return getattr(self._c, name)
 
     def put(self, value):
-        setattr(self._c, name, convert(value))
+        kind = dict(self._c._fields_)[name]
+        value = convert(value)
+        setattr(self._c, name, whole(value, kind) if kind in _CHECKED else value)
 
     return property(get, put)
 

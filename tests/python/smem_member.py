@@ -74,6 +74,11 @@ def pool():
     assert device == memory.peer_rank_ptr(after, BmMemType.DEVICE) and host != device
     assert memory.get_rank_id_by_gva(host) == memory.get_rank_id_by_gva(device) == after
     assert memory.peer_rank_ptr(count) == 0 and "world" in mf.get_last_err_msg()
+    try:
+        memory.peer_rank_ptr(65536 + after)
+        raise AssertionError("a rank cut to 16 bits")
+    except ctypes.ArgumentError:
+        pass
     sent, got = pattern(rank, 100000), numpy.zeros(100000, dtype=numpy.uint8)
     pairs = [(BmCopyType.H2G, BmCopyType.G2H, device), (BmCopyType.H2GH, BmCopyType.GH2H, host + PART // 2),
              (BmCopyType.AUTO, BmCopyType.AUTO, device)]

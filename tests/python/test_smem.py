@@ -1,9 +1,12 @@
 """memfabric_hybrid, mf_smem and mf_adapter: a pool, certificates, and every name of the interface."""
 
+import ctypes
 import importlib
 import pathlib
 import re
 import subprocess
+
+import pytest
 
 from smem_processes import environment, free_port, run_members  # noqa: F401 (a fixture)
 
@@ -52,6 +55,32 @@ def test_certificates_are_checked():
     assert mf_smem.set_conf_store_tls_key("a key", "password", lambda cipher: "plain") == 0
     assert mf_smem.set_conf_store_tls(False, "") == 0 and mf_adapter.set_log_level(2) == 0
     assert mf.create_config_store(url) == 0  # by the secret again
+
+
+def test_numbers_that_do_not_fit():
+    """What pybind's classes refuse is not cut to fewer bits."""
+    import memfabric_hybrid as mf
+    import mf_smem
+    config = mf.bm.BmConfig()
+    for name, wrong in (("init_timeout", -1), ("create_timeout", 2**32), ("operation_timeout", 1.5), ("rank_id", 65536),
+                        ("rank_id", -2), ("flags", "1")):
+        with pytest.raises(TypeError):
+            setattr(config, name, wrong)
+    assert config.init_timeout == config.create_timeout == config.operation_timeout == 120 and config.rank_id == 65535
+    with pytest.raises(TypeError):
+        mf.shm.ShmConfig().init_timeout = -5
+    for call in (lambda: mf.bm.create(2**32, 0, 0), lambda: mf.bm.create(0, -1, 0), lambda: mf.bm.initialize("", 1, 65536, config),
+                 lambda: mf.shm.create(2**32, 1, 0, 0), lambda: mf_smem.shm.initialize("", -1, 0, 0, mf.shm.ShmConfig())):
+        with pytest.raises(ctypes.ArgumentError):
+            call()
+    with pytest.raises(RuntimeError):
+        mf.set_extern_logger(None)
+    with pytest.raises(RuntimeError, match="smem_bm_init comes first"):
+        mf.bm.create(0, 2 << 20, 0)
+    assert mf.bm.initialize("tcp://127.0.0.1:4100", 1, 0, None) == mf.shm.initialize("", 1, 0, 0, None) == -2000
+    engine = mf.TransferEngine()
+    assert engine.register_memory(4096, 4096) == engine.transfer_sync_read("127.0.0.1:4100", 4096, 4096, 1) == -2000
+    engine.destroy()
 
 
 def make_certificates(folder):
