@@ -122,6 +122,10 @@ bool hmci_cache_trim(hmci_cache_t *cache) {
 /* With the memory of a range go its registrations: the idle ones at once, the others with their users. */
 static void forget_range(hmci_cache_t *cache, const uint8_t *base, uint64_t size) {
   pthread_mutex_lock(&cache->lock);
+  for (hmci_list_t *link = cache->making.next; link != &cache->making; link = link->next) {
+    hmci_registration_t *at = HMCI_CONTAINER(link, hmci_registration_t, age);
+    at->gone |= at->base < base + size && base < at->base + at->size;
+  }
   for (size_t i = cache->count; i > 0; i--) { /* what is taken out lies behind those still to be looked at */
     hmci_registration_t *at = cache->sorted[i - 1];
     if (at->base >= base + size || base >= at->base + at->size) continue;
@@ -159,6 +163,7 @@ void hmci_cache_note_freed(hmc_memory_kind_t kind, void *pointer) {
 void hmci_cache_open(hmci_cache_t *cache, const hmci_cache_ops_t *ops, void *owner, uint64_t ceiling) {
   *cache = (hmci_cache_t){.ops = ops, .owner = owner, .ceiling = ceiling};
   hmci_list_init(&cache->idle);
+  hmci_list_init(&cache->making);
   pthread_mutex_init(&cache->lock, NULL);
   pthread_once(&fork_once, watch_fork);
   lock_table();
@@ -175,21 +180,25 @@ void hmci_cache_close(hmci_cache_t *cache) {
   pthread_mutex_destroy(&cache->lock);
 }
 
+/* With the lock held, which it lets go while the owner makes the thing: two threads may make the same one, for two
+ * registrations may overlap. */
 static hmc_status_t make(hmci_cache_t *cache, uint8_t *base, uint64_t size, uint32_t traits,
                          hmci_registration_t **made) {
   hmci_registration_t *registration = calloc(1, sizeof(*registration));
-  if (!registration || !has_room(cache)) {
-    free(registration);
-    return hmci_fail(HMC_NO_MEMORY, "no memory for a registration");
-  }
+  if (!registration) return hmci_fail(HMC_NO_MEMORY, "no memory for a registration");
   *registration = (hmci_registration_t){.base = base, .size = size, .traits = traits};
   hmci_list_init(&registration->age);
+  hmci_list_append(&cache->making, &registration->age);
+  pthread_mutex_unlock(&cache->lock);
   hmc_status_t status = cache->ops->make(cache->owner, base, size, traits, &registration->thing);
+  pthread_mutex_lock(&cache->lock);
+  hmci_list_remove(&registration->age);
   if (status != HMC_SUCCESS) {
     free(registration);
     return status;
   }
-  insert(cache, registration);
+  if (!has_room(cache)) registration->gone = true; /* of use to this user, and to nobody after it */
+  if (!registration->gone) insert(cache, registration);
   *made = registration;
   return HMC_SUCCESS;
 }

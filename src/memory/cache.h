@@ -9,7 +9,8 @@
  * What lets others in, such as a key that peers hold, must end with the region that it was given for: its owner does
  * not share it, and does not keep it here.
  *
- * Threads: any. The callbacks run with the cache's lock held, `drop` in any thread; they must not call the cache. */
+ * Threads: any. `make` takes its time and runs with no lock held; memory may be freed meanwhile. `drop` runs with the
+ * cache's lock held, in any thread, and must not call the cache. */
 #ifndef HMCI_CACHE_H
 #define HMCI_CACHE_H
 
@@ -27,8 +28,8 @@ typedef struct hmci_registration {
   void *thing;     /* what was made */
 
   uint32_t users;  /* the rest is the cache's */
-  bool gone;       /* its memory was freed under its users */
-  hmci_list_t age; /* idle ones: cache->idle */
+  bool gone;       /* its memory was freed under its users, or while it was being made */
+  hmci_list_t age; /* idle ones: cache->idle; those that are being made: cache->making */
 } hmci_registration_t;
 
 typedef struct hmci_cache_ops {
@@ -46,6 +47,7 @@ typedef struct hmci_cache {
   hmci_registration_t **sorted; /* lock, as all below; by base; those whose memory is there */
   size_t count, capacity;
   uint64_t longest; /* none in `sorted` is larger */
+  hmci_list_t making;
   hmci_list_t idle; /* the oldest first */
   uint64_t idle_bytes;
 } hmci_cache_t;

@@ -19,12 +19,15 @@ typedef struct maker {
   _Atomic uint32_t made, live;
   _Atomic uint64_t bytes;
   bool refuses;
+  void *frees; /* meanwhile */
 } maker_t;
 
 static hmc_status_t make(void *owner, uint8_t *base, uint64_t size, uint32_t traits, void **thing) {
   maker_t *maker = owner;
   (void)base;
   if (maker->refuses) return hmci_fail(HMC_UNSUPPORT, "it does not want to");
+  if (maker->frees) assert_int_equal(hmc_memory_free((hmc_memory_t){HMC_MEMORY_CPU, 0}, maker->frees), HMC_SUCCESS);
+  maker->frees = NULL;
   maker->made++;
   maker->live++;
   maker->bytes += size;
@@ -178,6 +181,21 @@ static void test_freeing_under_users(void **state) {
   assert_int_equal(scene->maker.live, 0);
 }
 
+/* No lock is held while it is made, and what is made of memory that is gone by then serves nobody else. */
+static void test_freeing_while_it_is_made(void **state) {
+  scene_t *scene = *state;
+  void *memory = NULL;
+  assert_int_equal(hmc_memory_allocate(cpu, KIB, &memory), HMC_SUCCESS);
+  scene->maker.frees = memory;
+  hmci_registration_t *old = acquire(scene, memory, KIB, 0), *next = acquire(scene, memory, KIB, 0);
+  assert_ptr_not_equal(old, next);
+  assert_int_equal(scene->maker.live, 2);
+  hmci_cache_release(&scene->cache, old);
+  assert_int_equal(scene->maker.live, 1);
+  hmci_cache_release(&scene->cache, next);
+  assert_int_equal(scene->maker.live, 0);
+}
+
 static void test_idle_ones_have_a_ceiling(void **state) {
   scene_t *scene = *state;
   hmci_registration_t *parts[5];
@@ -274,6 +292,7 @@ int main(void) {
       IN_SCENE(test_foreign_memory_is_not_kept),
       IN_SCENE(test_freeing_drops),
       IN_SCENE(test_freeing_under_users),
+      IN_SCENE(test_freeing_while_it_is_made),
       IN_SCENE(test_idle_ones_have_a_ceiling),
       IN_SCENE(test_a_refusal_leaves_nothing),
       IN_SCENE(test_many_threads),
