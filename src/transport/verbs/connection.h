@@ -113,7 +113,7 @@ struct verbs_connection {
   uint32_t in_size;
   uint8_t *out;
   uint32_t out_size, out_room;
-  pthread_cond_t changed; /* a rail's phase or `tried`, `failed`; for who dials */
+  pthread_cond_t changed; /* a rail's phase or `tried`, `failed`, an answered ASK; for who dials, or opens a region */
   hmci_list_t remotes;
   char refusal[VERBS_NOTE_TEXT];
 
@@ -128,7 +128,7 @@ struct verbs_connection {
   hmci_list_t queue;
   hmci_operation_t *next;    /* none before it is to be posted */
   hmci_operation_t *current; /* has begun to go out, or follows on what has: comes first; NULL */
-  uint32_t question;         /* of the last query */
+  uint32_t question;         /* of the last query, or the last ASK */
 
   /* Messages. */
   verbs_request_t requests[VERBS_WINDOW]; /* by number modulo the window */
@@ -152,6 +152,8 @@ typedef struct verbs_remote {
   uint8_t cause;       /* of staging: verbs_cause_t */
   uint8_t way;         /* of the owner's adapters: verbs_way_t */
   char why[VERBS_WHY]; /* not a faster one */
+  uint32_t question;   /* asked for its key, which comes once the owner has registered it; 0: not, or answered */
+  hmc_status_t answer;
   struct {
     bool there; /* the owner's device reaches it */
     uint32_t key;

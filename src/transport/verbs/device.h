@@ -22,9 +22,10 @@ enum {
   VERBS_STRIPE_LEAST = 64 << 10, /* operations of smaller segments are not striped */
   VERBS_WINDOW = 8,              /* messages of a connection that wait for their answers */
   VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
-  VERBS_SLOTS = 32,       /* per context: 4 MiB */
-  VERBS_BUFFERS = 32,     /* of the first device that is used: 4 MiB */
-  VERBS_BUFFERS_MORE = 4, /* of each further one, and the least of all */
+  VERBS_SLOTS = 32,                  /* per context: 4 MiB */
+  VERBS_BUFFERS = 32,                /* of the first device that is used, at first: 4 MiB */
+  VERBS_BUFFERS_MORE = 4,            /* of each further one, and the least of all */
+  VERBS_BUFFERS_EACH = VERBS_WINDOW, /* more with each rail: what its peer may send without waiting */
   VERBS_SLOTS_LEAST = 4,
   VERBS_FLUSH_WORD = 8, /* bytes of it */
   VERBS_BUCKETS = 64,
@@ -37,6 +38,7 @@ enum {
 #define VERBS_RETRY_MOST UINT64_C(1000000000) /* nanoseconds between two attempts to make a queue pair */
 
 typedef struct verbs_transport verbs_transport_t;
+typedef struct verbs_device verbs_device_t;
 typedef struct verbs_connection verbs_connection_t;
 typedef struct verbs_rail verbs_rail_t;
 
@@ -52,12 +54,14 @@ typedef enum verbs_cause {
   VERBS_PIN_LIMIT,
   VERBS_REFUSED_BY_DEVICE,
   VERBS_LEASED, /* what a device may reach cannot be taken back piece by piece */
-  VERBS_CAUSE_LAST = VERBS_LEASED
+  VERBS_LATER,  /* it is being registered: the peer asks again (VERBS_ASK), and is answered when that is done */
+  VERBS_CAUSE_LAST = VERBS_LATER
 } verbs_cause_t;
 
 /* Registered memory of a region: all of it, or a range. */
 typedef struct verbs_memory {
-  hmci_list_t bucket, age; /* of the device; `age`: least recently used first */
+  hmci_list_t bucket, age; /* of the device; `age`: least recently used first, or a list of those that are to go */
+  verbs_device_t *device;
   struct ibv_mr *handle;
   uint32_t region, generation;
   uint8_t *base;
@@ -69,14 +73,38 @@ typedef struct verbs_memory {
   hmci_registration_t *shared; /* whose the handle is, where peers do not have its key; or NULL */
 } verbs_memory_t;
 
+/* A registration that is to be made, by a thread that holds no lock meanwhile (registrar.c). */
+typedef enum verbs_job_phase {
+  VERBS_JOB_WAITS,
+  VERBS_JOB_RUNS,
+  VERBS_JOB_NO_ROOM, /* HMC_RDMA_PINNED_MAX leaves none; stays until the one that wanted it has seen that */
+} verbs_job_phase_t;
+typedef struct verbs_job {
+  hmci_list_t link; /* transport->jobs */
+  verbs_device_t *device;
+  hmci_region_view_t region; /* what there is to know of it: the region itself may close meanwhile. Its descriptor is
+                              * the job's own */
+  uint64_t offset, size;
+  verbs_job_phase_t phase;
+  bool orphan; /* nobody wants it any more: its region is closed, or its device is not used */
+} verbs_job_t;
+
 typedef struct verbs_slot {
   struct verbs_slot *next;
   uint8_t *data; /* VERBS_SLOT bytes */
 } verbs_slot_t;
 
+/* Buffers for messages that arrive, of VERBS_SLOT bytes each. */
+typedef struct verbs_block {
+  uint8_t *data;
+  struct ibv_mr *memory;
+  uint32_t count;
+  bool pooled; /* they come out of the staging pool */
+} verbs_block_t;
+
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
-typedef struct verbs_device {
+struct verbs_device {
   verbs_transport_t *transport;
   struct ibv_context *context;
   struct ibv_device_attr attributes;
@@ -101,16 +129,18 @@ typedef struct verbs_device {
   uint8_t *flush_word; /* what peers read; behind it, where what is read from theirs goes */
   struct ibv_mr *flush_memory;
   uint64_t flush_address; /* what peers call it */
-  uint8_t *buffers;       /* of VERBS_SLOT bytes, for messages that arrive */
-  uint32_t buffer_count;
-  struct ibv_mr *buffer_memory;
-  struct ibv_mr *slot_memory; /* the transport's slots */
+  verbs_block_t *blocks;  /* receive buffers: one block at first, more as there are more rails */
+  uint32_t block_count;
+  uint32_t buffer_count, buffers_most; /* of all blocks; as many as the receive queue has room for */
+  bool buffers_refused;                /* no more of them can be had */
+  struct ibv_mr *slot_memory;          /* the transport's slots */
   hmci_list_t buckets[VERBS_BUCKETS], ages;
   hmci_cache_t cache; /* of registrations that only this side uses */
-  /* Why memory of a kind cannot be registered that way, as errno; 0: it has been, or was not tried. */
-  int no_dmabuf[VERBS_KINDS], no_peer_memory[VERBS_KINDS];
-  bool reached[VERBS_KINDS]; /* device memory of that kind has been registered */
-} verbs_device_t;
+  /* Why memory of a kind cannot be registered that way, as errno; 0: it has been, or was not tried. Written without the
+   * lock. */
+  _Atomic int no_dmabuf[VERBS_KINDS], no_peer_memory[VERBS_KINDS];
+  _Atomic bool reached[VERBS_KINDS]; /* device memory of that kind has been registered */
+};
 
 /* A GID of this side: where it is. */
 typedef struct verbs_port {
@@ -129,7 +159,15 @@ typedef struct verbs_upward {
   bool (*on_event)(hmci_watch_t *watch, uint32_t events);
   void (*take_note)(verbs_connection_t *connection, const verbs_note_t *note);
   void (*settle)(verbs_transport_t *transport);
+  bool (*register_soon)(verbs_transport_t *transport); /* wakes the thread that does jobs. False: there is none */
 } verbs_upward_t;
+
+/* A peer that waits for the key of a region which is being registered. */
+typedef struct verbs_ask {
+  hmci_list_t link; /* transport->asks */
+  verbs_connection_t *connection;
+  uint32_t number, region, generation;
+} verbs_ask_t;
 
 struct verbs_transport {
   const hmci_host_t *host;
@@ -146,10 +184,16 @@ struct verbs_transport {
   hmci_list_t touched;    /* those that may go on */
   verbs_rail_t **numbers; /* by number; what completions name */
   uint32_t number_room;
-  uint32_t expected;       /* operations, jobs */
-  uint32_t asked;          /* messages that wait for their answers */
-  uint64_t next_address;   /* what peers call the next registration; a multiple of a page */
+  uint32_t expected;             /* operations, jobs */
+  uint32_t asked;                /* messages that wait for their answers */
+  _Atomic uint64_t next_address; /* what peers call the next registration; a multiple of a page */
   _Atomic uint64_t pinned; /* bytes registered for regions, all devices; freed memory lets go of it without the lock */
+
+  hmci_list_t jobs, asks;
+  hmci_list_t dropped; /* memory whose last rail is closed: to be deregistered when the lock is free */
+  pthread_t registrar;
+  pthread_cond_t wanted, registered; /* there may be something to register; a job is done */
+  bool registrar_runs, registrar_ends;
 
   uint8_t *slots;
   uint32_t slot_count;
@@ -178,29 +222,46 @@ void hmci_verbs_stage_close(verbs_device_t *device);
 void hmci_verbs_slots_free(verbs_transport_t *transport);
 verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
 void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
-void hmci_verbs_buffer_post(verbs_device_t *device, uint32_t index);
+/* Buffers are named by a number that completions carry. */
+void hmci_verbs_buffer_post(verbs_device_t *device, uint64_t number);
+const uint8_t *hmci_verbs_buffer_data(const verbs_device_t *device, uint64_t number);
+/* Does a device have fewer of them than its rails may need? */
+bool hmci_verbs_buffers_are_short(const verbs_device_t *device);
+/* Adds those; lets go of the lock meanwhile. */
+void hmci_verbs_buffers_add(verbs_device_t *device);
 /* Between a slot and memory of any kind. HMC_INVALID_CONFIG where registered memory is not there any more. */
 hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size);
 hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size);
 
-/* memory.c */
+/* memory.c: what registers and deregisters lets go of the lock meanwhile, or comes without it. */
 /* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the
- * adapter to `write` to. */
-verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
-                                      uint64_t size, bool write);
-/* All of a region, for peers; NULL with the cause. */
+ * adapter to `write` to. HMC_IN_PROGRESS: it is being registered; the connections are touched when that is done. */
+hmc_status_t hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                   uint64_t size, bool write, verbs_memory_t **memory);
+/* All of a region, for peers; NULL with the cause, VERBS_LATER among them. */
 verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
                                          verbs_cause_t *cause);
+/* Does the first of the transport's jobs. False: there is none. Lets go of the lock meanwhile. */
+bool hmci_verbs_memory_work(verbs_transport_t *transport);
 /* Could an adapter reach such memory? */
 bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memory_ops_t *ops);
 /* Says why device memory is not reached by a dma-buf, and why not as peer memory; "" where neither is known. */
 void hmci_verbs_memory_why(const verbs_device_t *device, const hmci_memory_ops_t *ops, char *text, size_t size);
-/* Chooses where the names of registered memory begin. */
-void hmci_verbs_memory_name(verbs_transport_t *transport);
-/* Comes before the others, and after them; close deregisters everything. */
+/* Once per transport: empty lists, and where the names of registered memory begin. */
+void hmci_verbs_memory_begin(verbs_transport_t *transport);
+/* Comes before the others, and after them; close deregisters everything. Without the lock. */
 void hmci_verbs_memory_open(verbs_device_t *device);
 void hmci_verbs_memory_close(verbs_device_t *device);
-/* Deregisters what belongs to a region, or everything (NULL). */
-void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region);
+/* Forgets what belongs to a region, or everything (NULL): it is moved to `dropped`, which memory_free deregisters. */
+void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region, hmci_list_t *dropped);
+/* Without the lock. */
+void hmci_verbs_memory_free(hmci_list_t *dropped);
+/* Deregisters what connections that closed have left. Without the lock. */
+void hmci_verbs_memory_tidy(verbs_transport_t *transport);
+
+/* registrar.c */
+bool hmci_verbs_register_soon(verbs_transport_t *transport);
+/* Ends its thread. Without the lock. */
+void hmci_verbs_registrar_end(verbs_transport_t *transport);
 
 #endif

@@ -31,14 +31,19 @@
  * pairs. Puts and gets may be done twice that way, messages are known by their numbers.
  *
  * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held
- * across posting and polling, across device copies, and across the making of queue pairs; never while anything
- * waits, but for those who wait for the hardware to let go of memory (let_go in recall.c), which takes microseconds. */
+ * across posting and polling, across device copies, and across the making of queue pairs; never while a region's memory
+ * is registered or deregistered (memory.c, registrar.c), and never while anything waits, but for those who wait for the
+ * hardware to let go of memory (let_go in recall.c), which takes microseconds. */
 #ifndef HMCI_VERBS_H
 #define HMCI_VERBS_H
 
 #include "connection.h"
 
 /* region.c */
+/* Tells those peers that asked what their region's key is, where that is known now. With the lock. */
+void hmci_verbs_asks_answer(verbs_transport_t *transport);
+/* A peer that asked is gone. With the lock. */
+void hmci_verbs_asks_forget(verbs_connection_t *connection);
 hmc_status_t hmci_verbs_region_export(void *connection, hmci_region_view_t *region, hmci_blob_t *key);
 void hmci_verbs_region_revoke(void *connection, hmci_region_view_t *region);
 void hmci_verbs_lease_revoke(void *connection, uint64_t number);

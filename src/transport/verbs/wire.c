@@ -50,7 +50,7 @@ hmc_status_t hmci_verbs_note_decode(const uint8_t from[VERBS_NOTE], verbs_note_t
   memcpy(note->gid, from + 56, sizeof note->gid);
   memcpy(note->text, from + 72, sizeof note->text);
   bool connects = note->type == VERBS_CONNECT || note->type == VERBS_CONNECTED;
-  bool sound = note->type >= VERBS_CONNECT && note->type <= VERBS_SETTLE && is_status(note->status) && from[55] == 0 &&
+  bool sound = note->type >= VERBS_CONNECT && note->type <= VERBS_KEY && is_status(note->status) && from[55] == 0 &&
                note->text[VERBS_NOTE_TEXT - 1] == 0;
   if (connects)
     sound = sound && note->mtu >= 1 && note->mtu <= 5 && note->queue_pair <= 0xffffff && note->packet <= 0xffffff;

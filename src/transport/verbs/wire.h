@@ -1,4 +1,4 @@
-/* What two ends of verbs tell each other besides RDMA: all little-endian, of fixed size, version 2 (the connection's
+/* What two ends of verbs tell each other besides RDMA: all little-endian, of fixed size, version 3 (the connection's
  * first byte says so).
  *
  * Notes go over the link, an authenticated pipe that both ends keep open: how queue pairs find each other, and what
@@ -28,7 +28,7 @@
 #include "../transport.h"
 
 enum {
-  VERBS_VERSION = 2,
+  VERBS_VERSION = 3,
   VERBS_NOTE = 256,
   VERBS_NOTE_TEXT = VERBS_NOTE - 72,
   VERBS_HEADER = 48,
@@ -46,6 +46,9 @@ typedef enum verbs_note_type {
   VERBS_QUERY,       /* may the region be reached with these rights? */
   VERBS_VERDICT,     /* answer to the query of that number */
   VERBS_SETTLE,      /* make what was written into the region visible to its device; answered by VERDICT */
+  VERBS_ASK,         /* what is the key of the region, which was being registered? Answered by WAYs and KEY */
+  VERBS_WAY,         /* of one rail: whether its device reaches the region (rights), and the key and address */
+  VERBS_KEY,         /* the rest: status, cause of staging (rights), way (from), settles (to), why (text) */
 } verbs_note_type_t;
 
 typedef struct verbs_note {

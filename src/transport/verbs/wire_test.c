@@ -66,7 +66,7 @@ static void test_malformed_notes_are_refused(void **state) {
   const verbs_note_t verdict = {.type = VERBS_VERDICT, .status = HMC_STALE};
   assert_int_equal(decode_spoilt(&full_note, 0, VERBS_CONNECT), HMC_SUCCESS);
   assert_int_equal(decode_spoilt(&full_note, 0, 0), HMC_CORRUPT);
-  assert_int_equal(decode_spoilt(&full_note, 0, VERBS_SETTLE + 1), HMC_CORRUPT);
+  assert_int_equal(decode_spoilt(&full_note, 0, VERBS_KEY + 1), HMC_CORRUPT);
   assert_int_equal(decode_spoilt(&full_note, 1, 1), HMC_CORRUPT);  /* a type over 255 */
   assert_int_equal(decode_spoilt(&full_note, 27, 1), HMC_CORRUPT); /* a queue pair over 24 bits */
   assert_int_equal(decode_spoilt(&full_note, 31, 1), HMC_CORRUPT); /* a packet number over 24 bits */
