@@ -6,16 +6,26 @@
  * Entries are found by region and generation, never by address: memory that is freed and registered again is another
  * region.
  *
+ * To register a GiB takes a good part of a second, so nothing is registered or deregistered under the transport's lock,
+ * which all peers share, nor in the loop's thread. Who needs memory that is not registered leaves a job, which the
+ * registrar does (registrar.c), and comes again when that is done. Invariant: an entry is in the table once it is
+ * registered, or known to be refused, and has left it before it is deregistered. A job knows all that it needs of its
+ * region, which may close meanwhile: then nobody gets what it makes.
+ *
  * A registration that peers have the key of belongs to one region and ends with it, because that is what keeps peers out.
  * What only this side uses is shared by range, with other regions and with those to come (memory/cache.h).
  *
  * Device memory is registered by a dma-buf, or by its address (peer memory), where it and the adapter can do that;
- * which of the two a kind does not take is remembered.
+ * which of the two a kind does not take is remembered. A region that the program made of a dma-buf's descriptor is host
+ * memory; where the kernel does not pin it by its address it is registered by that descriptor.
+ *
+ * What is registered of a leased region gives peers no rights: they reach it by messages alone (answer.c).
  *
  * `pinned` counts the bytes of entries, of all devices. */
 #include "device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,32 +55,59 @@ static void deregister(verbs_device_t *device, struct ibv_mr *handle, uint64_t s
   device->transport->pinned -= size;
 }
 
-static void drop(verbs_device_t *device, verbs_memory_t *memory) {
+/* Takes an entry out of the table. */
+static void detach(verbs_memory_t *memory, hmci_list_t *dropped) {
   hmci_list_remove(&memory->bucket);
   hmci_list_remove(&memory->age);
+  hmci_list_append(dropped, &memory->age);
+}
+
+static void destroy(verbs_memory_t *memory) {
   if (memory->shared) {
-    hmci_cache_release(&device->cache, memory->shared);
+    hmci_cache_release(&memory->device->cache, memory->shared);
   } else if (memory->handle) {
-    deregister(device, memory->handle, memory->size);
+    deregister(memory->device, memory->handle, memory->size);
   }
   free(memory);
 }
 
-/* Makes room for `size` more pinned bytes. False: there is none. */
+void hmci_verbs_memory_free(hmci_list_t *dropped) {
+  while (!hmci_list_is_empty(dropped)) {
+    verbs_memory_t *memory = HMCI_CONTAINER(dropped->next, verbs_memory_t, age);
+    hmci_list_remove(&memory->age);
+    destroy(memory);
+  }
+}
+
+/* What was used least recently and may go; NULL: nothing. */
+static verbs_memory_t *find_oldest(verbs_device_t *device) {
+  for (hmci_list_t *link = device->ages.next; link != &device->ages; link = link->next) {
+    verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
+    if (memory->handle && !memory->users && !memory->exported) return memory;
+  }
+  return NULL;
+}
+
+/* Makes room for `size` more pinned bytes. False: there is none. Lets go of the lock meanwhile. */
 static bool make_room(verbs_device_t *device, uint64_t size) {
   verbs_transport_t *transport = device->transport;
   uint64_t most = transport->host->settings->verbs_pinned_max;
   if (!most) return true;
-  if (size > most) return false;
-  hmci_list_t *link = device->ages.next;
   while (transport->pinned > most - size) {
-    if (hmci_cache_trim(&device->cache)) continue; /* what nobody needs goes first */
-    if (link == &device->ages) break;
-    verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
-    link = link->next;
-    if (memory->handle && !memory->users && !memory->exported) drop(device, memory);
+    hmci_list_t dropped;
+    hmci_list_init(&dropped);
+    pthread_mutex_unlock(&transport->lock);
+    bool trimmed = hmci_cache_trim(&device->cache); /* what nobody needs goes first */
+    pthread_mutex_lock(&transport->lock);
+    if (trimmed) continue;
+    verbs_memory_t *oldest = find_oldest(device);
+    if (!oldest) return false;
+    detach(oldest, &dropped);
+    pthread_mutex_unlock(&transport->lock);
+    hmci_verbs_memory_free(&dropped);
+    pthread_mutex_lock(&transport->lock);
   }
-  return transport->pinned <= most - size;
+  return true;
 }
 
 static void say_limit(verbs_transport_t *transport, uint64_t size) {
@@ -90,6 +127,17 @@ static struct ibv_mr *register_range(verbs_device_t *device, uint8_t *base, uint
   if (handle || (errno != EFAULT && errno != EACCES && errno != EPERM)) return handle;
   *writable = false; /* memory that may only be read can still be sent */
   return ibv_reg_mr_iova(device->domain, base, size, address, access);
+}
+
+/* Host memory that the kernel does not pin by its address, because a driver has mapped it: by its dma-buf. */
+static struct ibv_mr *register_mapped(const verbs_device_t *device, const hmci_region_view_t *region,
+                                      uint64_t address) {
+  const verbs_transport_t *transport = device->transport;
+  int access = IBV_ACCESS_LOCAL_WRITE | (region->rights & HMC_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0) |
+               (region->rights & HMC_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE : 0);
+  if (region->descriptor < 0 || !transport->register_dmabuf) return NULL;
+  return transport->register_dmabuf(device->domain, region->descriptor_offset, region->size, address,
+                                    region->descriptor, access);
 }
 
 static struct ibv_mr *register_dmabuf(verbs_device_t *device, const hmci_memory_ops_t *ops, int number, uint8_t *base,
@@ -119,7 +167,7 @@ static struct ibv_mr *register_foreign(verbs_device_t *device, const hmci_memory
                                        uint64_t size, uint64_t address, unsigned rights, verbs_way_t *way) {
   int access = IBV_ACCESS_LOCAL_WRITE | (rights & HMC_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0) |
                (rights & HMC_REMOTE_WRITE ? IBV_ACCESS_REMOTE_WRITE : 0);
-  int *no_dmabuf = &device->no_dmabuf[ops->kind], *no_peer_memory = &device->no_peer_memory[ops->kind];
+  _Atomic int *no_dmabuf = &device->no_dmabuf[ops->kind], *no_peer_memory = &device->no_peer_memory[ops->kind];
   struct ibv_mr *handle = NULL;
   if (!*no_dmabuf) {
     *way = VERBS_BY_DMABUF;
@@ -156,10 +204,13 @@ bool hmci_verbs_memory_is_reached(const verbs_device_t *device, const hmci_memor
   return (int)ops->kind < VERBS_KINDS && !(device->no_dmabuf[ops->kind] && device->no_peer_memory[ops->kind]);
 }
 
-void hmci_verbs_memory_name(verbs_transport_t *transport) {
-  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-  hmci_random(&transport->next_address, sizeof transport->next_address);
-  transport->next_address = (transport->next_address >> 2) / page * page; /* the other three quarters are to be used */
+void hmci_verbs_memory_begin(verbs_transport_t *transport) {
+  uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start;
+  hmci_random(&start, sizeof start);
+  transport->next_address = (start >> 2) / page * page; /* the other three quarters are to be used */
+  hmci_list_init(&transport->jobs);
+  hmci_list_init(&transport->asks);
+  hmci_list_init(&transport->dropped);
 }
 
 /* A name for memory towards peers, with the offset in a page that hardware asks for. No two registrations of a context
@@ -167,9 +218,7 @@ void hmci_verbs_memory_name(verbs_transport_t *transport) {
  * on its way to the old one must not fit into the new one. No pointer of ours leaves the process either. */
 static uint64_t take_address(verbs_transport_t *transport, const uint8_t *base, uint64_t size) {
   uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), inside = (uint64_t)(uintptr_t)base & (page - 1);
-  uint64_t address = transport->next_address + inside;
-  transport->next_address += (inside + size + page - 1) / page * page;
-  return address;
+  return atomic_fetch_add(&transport->next_address, (inside + size + page - 1) / page * page) + inside;
 }
 
 static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t size, uint32_t traits, unsigned rights,
@@ -188,6 +237,16 @@ static hmc_status_t register_own(verbs_device_t *device, uint8_t *base, uint64_t
   if (!made->handle) return hmci_fail(HMC_UNSUPPORT, "%s", strerror(errno));
   device->transport->pinned += size;
   return HMC_SUCCESS;
+}
+
+/* A whole region that peers reach, where its address does not do. */
+static bool register_by_descriptor(verbs_device_t *device, const hmci_region_view_t *region, verbs_handle_t *made) {
+  made->handle = register_mapped(device, region, made->address);
+  if (!made->handle) return false;
+  made->way = VERBS_BY_DMABUF;
+  made->writable = true;
+  device->transport->pinned += region->size;
+  return true;
 }
 
 /* ---- what only this side uses, by range -------------------------------------------------------------------------- */
@@ -218,7 +277,10 @@ void hmci_verbs_memory_open(verbs_device_t *device) {
 }
 
 void hmci_verbs_memory_close(verbs_device_t *device) {
-  hmci_verbs_memory_drop(device, NULL);
+  hmci_list_t dropped;
+  hmci_list_init(&dropped);
+  hmci_verbs_memory_drop(device, NULL, &dropped);
+  hmci_verbs_memory_free(&dropped);
   hmci_cache_close(&device->cache);
 }
 
@@ -234,19 +296,41 @@ static hmc_status_t acquire_shared(verbs_device_t *device, uint8_t *base, uint64
 
 /* ---- what belongs to regions ------------------------------------------------------------------------------------- */
 
-/* An entry for [offset, offset + size). One without a handle remembers that the device does not take this region. */
-static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
+static bool is_of(const hmci_region_view_t *region, uint32_t id, uint32_t generation) {
+  return region->id == id && region->generation == generation;
+}
+
+static verbs_memory_t *find(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
+  hmci_list_t *bucket = bucket_of(device, region->id);
+  for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
+    verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, bucket);
+    if (!is_of(region, memory->region, memory->generation)) continue;
+    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size)
+      return memory;
+  }
+  return NULL;
+}
+
+/* Registers [offset, offset + size) of a region, and enters it into nothing yet. What has no handle then remembers that
+ * the device does not take this region. Comes without the lock. */
+static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
   verbs_memory_t *memory = calloc(1, sizeof *memory);
   if (!memory) return NULL;
-  hmci_region_note_reached(region);
-  *memory = (verbs_memory_t){
-      .region = region->id, .generation = region->generation, .base = region->base + offset, .size = size};
+  *memory = (verbs_memory_t){.device = device,
+                             .region = region->id,
+                             .generation = region->generation,
+                             .base = region->base + offset,
+                             .size = size};
+  hmci_list_init(&memory->bucket);
+  hmci_list_init(&memory->age);
   bool whole = offset == 0 && size == region->size,
-       exports = whole && region->rights & (HMC_REMOTE_READ | HMC_REMOTE_WRITE);
+       exports = whole && !region->leased && region->rights & (HMC_REMOTE_READ | HMC_REMOTE_WRITE);
   verbs_handle_t handle = {0};
   uint32_t traits = traits_of(region->memory, region->ops);
   hmc_status_t status = exports ? register_own(device, memory->base, size, traits, region->rights, &handle)
                                 : acquire_shared(device, memory->base, size, traits, memory, &handle);
+  if (status != HMC_SUCCESS && exports && !traits && register_by_descriptor(device, region, &handle))
+    status = HMC_SUCCESS;
   if (status != HMC_SUCCESS) {
     hmci_log(traits ? HMC_LOG_DEBUG : HMC_LOG_WARNING,
              "%llu B of %s memory cannot be registered and will be staged: %s (ulimit -l tells how much may be pinned)",
@@ -256,43 +340,166 @@ static verbs_memory_t *add(verbs_device_t *device, const hmci_region_view_t *reg
   memory->address = handle.address;
   memory->way = handle.way;
   memory->writable = handle.writable;
-  hmci_list_append(bucket_of(device, region->id), &memory->bucket);
-  hmci_list_append(&device->ages, &memory->age);
   return memory;
 }
 
-static verbs_memory_t *find(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
-  hmci_list_t *bucket = bucket_of(device, region->id);
-  for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
-    verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, bucket);
-    if (memory->region != region->id || memory->generation != region->generation) continue;
-    if (memory->base <= region->base + offset && region->base + offset + size <= memory->base + memory->size)
-      return memory;
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+static void end_job(verbs_job_t *job) {
+  hmci_list_remove(&job->link);
+  if (job->region.descriptor >= 0) close(job->region.descriptor);
+  free(job);
+}
+
+static verbs_job_t *find_job(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
+  hmci_list_t *jobs = &device->transport->jobs;
+  for (hmci_list_t *link = jobs->next; link != jobs; link = link->next) {
+    verbs_job_t *job = HMCI_CONTAINER(link, verbs_job_t, link);
+    if (job->device != device || job->orphan || !is_of(region, job->region.id, job->region.generation)) continue;
+    if (job->offset <= offset && offset + size <= job->offset + job->size) return job;
   }
   return NULL;
 }
 
-/* The whole region where it fits, else blocks around the range. */
-static verbs_memory_t *make(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
-  if (make_room(device, region->size)) return add(device, region, 0, region->size);
-  say_limit(device->transport, region->size);
-  uint64_t start = offset / BLOCK * BLOCK, end = (offset + size + BLOCK - 1) / BLOCK * BLOCK;
-  if (end > region->size) end = region->size;
-  return make_room(device, end - start) ? add(device, region, start, end - start) : NULL;
+/* One that stays open though the region closes; -1 where there is none. */
+static int copy_descriptor(const hmci_region_view_t *region) {
+  return region->descriptor >= 0 ? fcntl(region->descriptor, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
-verbs_memory_t *hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
-                                      uint64_t size, bool write) {
-  if (region->anywhere || !hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
+/* Has a range registered. HMC_IN_PROGRESS: it is being done. HMC_UNSUPPORT: there is no room for it, or nobody to do
+ * it. */
+static hmc_status_t want(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
+  verbs_transport_t *transport = device->transport;
+  uint64_t most = transport->host->settings->verbs_pinned_max;
+  if (most && size > most) {
+    say_limit(transport, size);
+    return HMC_UNSUPPORT;
+  }
+  verbs_job_t *job = find_job(device, region, offset, size);
+  if (job && job->phase != VERBS_JOB_NO_ROOM) return HMC_IN_PROGRESS;
+  if (job) {
+    end_job(job);
+    return HMC_UNSUPPORT;
+  }
+  if (!transport->upward->register_soon(transport) || !(job = calloc(1, sizeof *job))) return HMC_UNSUPPORT;
+  hmci_region_note_reached(region);
+  *job = (verbs_job_t){.device = device,
+                       .region = {.base = region->base,
+                                  .size = region->size,
+                                  .memory = region->memory,
+                                  .ops = region->ops,
+                                  .id = region->id,
+                                  .generation = region->generation,
+                                  .rights = region->rights,
+                                  .leased = region->leased,
+                                  .descriptor = copy_descriptor(region),
+                                  .descriptor_offset = region->descriptor_offset},
+                       .offset = offset,
+                       .size = size};
+  hmci_list_append(&transport->jobs, &job->link);
+  return HMC_IN_PROGRESS;
+}
+
+static verbs_job_t *find_waiting(verbs_transport_t *transport) {
+  for (hmci_list_t *link = transport->jobs.next; link != &transport->jobs; link = link->next) {
+    verbs_job_t *job = HMCI_CONTAINER(link, verbs_job_t, link);
+    if (job->phase == VERBS_JOB_WAITS) return job;
+  }
+  return NULL;
+}
+
+/* One that runs stays until it has seen that nobody wants it any more. */
+static void orphan_jobs(verbs_device_t *device, const hmci_region_view_t *region) {
+  hmci_list_t *jobs = &device->transport->jobs, *link = jobs->next;
+  while (link != jobs) {
+    verbs_job_t *job = HMCI_CONTAINER(link, verbs_job_t, link);
+    link = link->next;
+    if (job->device != device || (region && !is_of(region, job->region.id, job->region.generation))) continue;
+    job->orphan = true;
+    if (job->phase != VERBS_JOB_RUNS) end_job(job);
+  }
+}
+
+/* A driver must not be asked about device memory that its owner has freed. */
+static void await_orphans(verbs_device_t *device, const hmci_region_view_t *region) {
+  verbs_transport_t *transport = device->transport;
+  bool some = true;
+  while (some) {
+    some = false;
+    for (hmci_list_t *link = transport->jobs.next; link != &transport->jobs; link = link->next) {
+      const verbs_job_t *job = HMCI_CONTAINER(link, verbs_job_t, link);
+      some |= job->device == device && is_of(region, job->region.id, job->region.generation);
+    }
+    if (some) pthread_cond_wait(&transport->registered, &transport->lock);
+  }
+}
+
+bool hmci_verbs_memory_work(verbs_transport_t *transport) {
+  verbs_job_t *job = find_waiting(transport);
+  if (!job) return false;
+  verbs_device_t *device = job->device;
+  verbs_memory_t *made = NULL;
+  hmci_list_t dropped;
+  hmci_list_init(&dropped);
+  job->phase = VERBS_JOB_RUNS;
+  bool room = make_room(device, job->size);
+  if (room && !job->orphan) {
+    pthread_mutex_unlock(&transport->lock);
+    made = make(device, &job->region, job->offset, job->size);
+    pthread_mutex_lock(&transport->lock);
+  }
+  if (made && job->orphan) {
+    hmci_list_append(&dropped, &made->age);
+  } else if (made) {
+    hmci_list_append(bucket_of(device, made->region), &made->bucket);
+    hmci_list_append(&device->ages, &made->age);
+  }
+  if (made || job->orphan) {
+    end_job(job);
+  } else {
+    job->phase = VERBS_JOB_NO_ROOM;
+    say_limit(transport, job->size);
+  }
+  if (!hmci_list_is_empty(&dropped)) {
+    pthread_mutex_unlock(&transport->lock);
+    hmci_verbs_memory_free(&dropped);
+    pthread_mutex_lock(&transport->lock);
+  }
+  pthread_cond_broadcast(&transport->registered);
+  return true;
+}
+
+/* ---- using ------------------------------------------------------------------------------------------------------- */
+
+/* The whole region where it fits, else blocks around the range. */
+static hmc_status_t want_part(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                              uint64_t size) {
+  hmc_status_t status = want(device, region, 0, region->size);
+  if (status != HMC_UNSUPPORT) return status;
+  uint64_t start = offset / BLOCK * BLOCK, end = (offset + size + BLOCK - 1) / BLOCK * BLOCK;
+  if (end > region->size) end = region->size;
+  return end - start < region->size ? want(device, region, start, end - start) : status;
+}
+
+hmc_status_t hmci_verbs_memory_use(verbs_device_t *device, const hmci_region_view_t *region, uint64_t offset,
+                                   uint64_t size, bool write, verbs_memory_t **used) {
+  *used = NULL;
+  if (region->anywhere || !hmci_verbs_memory_is_reached(device, region->ops)) return HMC_SUCCESS;
   verbs_memory_t *memory = find(device, region, offset, size);
-  if (!memory && !(memory = make(device, region, offset, size))) return NULL;
-  if (!memory->handle || (write && !memory->writable)) return NULL;
+  if (!memory) return want_part(device, region, offset, size) == HMC_IN_PROGRESS ? HMC_IN_PROGRESS : HMC_SUCCESS;
+  if (!memory->handle || (write && !memory->writable)) return HMC_SUCCESS;
   if (device->ages.previous != &memory->age) {
     hmci_list_remove(&memory->age);
     hmci_list_append(&device->ages, &memory->age);
   }
   memory->users++;
-  return memory;
+  *used = memory;
+  return HMC_SUCCESS;
+}
+
+/* What makes puts to memory of a device visible is a read of that memory. */
+static bool cannot_be_flushed(const verbs_device_t *device, const hmci_region_view_t *region) {
+  return !device->stores_at_once && region->rights & HMC_REMOTE_WRITE && !(region->rights & HMC_REMOTE_READ);
 }
 
 verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_region_view_t *region,
@@ -300,30 +507,47 @@ verbs_memory_t *hmci_verbs_memory_export(verbs_device_t *device, const hmci_regi
   bool foreign = !region->ops->host_accessible;
   *cause = VERBS_DEVICE_MEMORY;
   if (!hmci_verbs_memory_is_reached(device, region->ops)) return NULL;
-  /* What makes puts there visible is a read of that memory. */
-  if (foreign && !device->stores_at_once && region->rights & HMC_REMOTE_WRITE && !(region->rights & HMC_REMOTE_READ))
-    return NULL;
+  if (foreign && cannot_be_flushed(device, region)) return NULL;
   verbs_memory_t *memory = find(device, region, 0, region->size);
   if (!memory) {
-    *cause = VERBS_PIN_LIMIT;
-    if (!make_room(device, region->size)) {
-      say_limit(device->transport, region->size);
-      return NULL;
-    }
-    memory = add(device, region, 0, region->size);
+    *cause = want(device, region, 0, region->size) == HMC_IN_PROGRESS ? VERBS_LATER : VERBS_PIN_LIMIT;
+    return NULL;
   }
   *cause = foreign ? VERBS_DEVICE_MEMORY : VERBS_REFUSED_BY_DEVICE;
-  if (!memory || !memory->handle || (region->rights & HMC_REMOTE_WRITE && !memory->writable)) return NULL;
+  if (!memory->handle || (region->rights & HMC_REMOTE_WRITE && !memory->writable)) return NULL;
+  if (memory->way != VERBS_BY_PAGES && cannot_be_flushed(device, region)) return NULL;
   memory->exported = true;
   return memory;
 }
 
-void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region) {
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
+
+void hmci_verbs_memory_drop(verbs_device_t *device, const hmci_region_view_t *region, hmci_list_t *dropped) {
+  orphan_jobs(device, region);
+  if (region && !region->ops->host_accessible) await_orphans(device, region);
   hmci_list_t *link = device->ages.next;
   while (link != &device->ages) {
     verbs_memory_t *memory = HMCI_CONTAINER(link, verbs_memory_t, age);
     link = link->next;
-    if (!region || (memory->region == region->id && memory->generation == region->generation)) drop(device, memory);
+    if (!region || is_of(region, memory->region, memory->generation)) detach(memory, dropped);
   }
-  while (!region && hmci_cache_trim(&device->cache)) continue;
+}
+
+void hmci_verbs_memory_tidy(verbs_transport_t *transport) {
+  hmci_list_t dropped;
+  bool idle[VERBS_DEVICES] = {false};
+  hmci_list_init(&dropped);
+  pthread_mutex_lock(&transport->lock);
+  while (!hmci_list_is_empty(&transport->dropped)) {
+    hmci_list_t *link = transport->dropped.next;
+    hmci_list_remove(link);
+    hmci_list_append(&dropped, link);
+  }
+  for (uint32_t i = 0; i < transport->device_count; i++)
+    idle[i] = transport->devices[i].started && !transport->devices[i].rails;
+  pthread_mutex_unlock(&transport->lock);
+  hmci_verbs_memory_free(&dropped);
+  for (uint32_t i = 0; i < VERBS_DEVICES; i++) {
+    while (idle[i] && hmci_cache_trim(&transport->devices[i].cache)) continue;
+  }
 }

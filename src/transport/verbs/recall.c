@@ -7,6 +7,8 @@
 #include "notes.h"
 #include "pairing.h"
 
+#include <sched.h>
+
 #define HASTE UINT64_C(1000000) /* nanoseconds that the loop's thread waits for the wire: it has others to serve */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
@@ -17,7 +19,7 @@ static void tear_away(verbs_rail_t *rail) {
 }
 
 /* Gets a stopped operation out of the hardware's hands. What is on the wire may end by itself; when it does not, the
- * queue pairs that hold it are failed, which flushes them. */
+ * queue pairs that hold it are failed, which flushes them. Others have the lock between two looks. */
 static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) {
   uint64_t start = hmci_now();
   uint64_t grace = hmci_loop_is_held(connection->transport->host->loop) ? HASTE : VERBS_GRACE;
@@ -33,6 +35,9 @@ static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) 
       }
       if (waited > grace + VERBS_DRAIN) tear_away(rail);
     }
+    pthread_mutex_unlock(&connection->transport->lock);
+    sched_yield();
+    pthread_mutex_lock(&connection->transport->lock);
   }
 }
 

@@ -27,7 +27,8 @@ hmc_status_t hmci_verbs_straight_place(verbs_rail_t *rail, uint8_t copied[VERBS_
     place->piece.addr = (uint64_t)(uintptr_t)copied;
     return hmci_verbs_copy_out(local, bytes, copied, piece->length);
   }
-  place->memory = hmci_verbs_memory_use(rail->device, local, piece->local, piece->length, !put);
+  if (hmci_verbs_memory_use(rail->device, local, piece->local, piece->length, !put, &place->memory) == HMC_IN_PROGRESS)
+    return HMC_IN_PROGRESS;
   if (place->memory) {
     place->piece.addr = place->memory->address + (uint64_t)(bytes - place->memory->base);
     place->piece.lkey = place->memory->handle->lkey;

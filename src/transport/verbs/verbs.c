@@ -75,6 +75,7 @@ static const verbs_upward_t upward = {
     .on_event = hmci_verbs_on_event,
     .take_note = hmci_verbs_take_note,
     .settle = hmci_verbs_settle,
+    .register_soon = hmci_verbs_register_soon,
 };
 
 static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blob_t *offer) {
@@ -87,15 +88,21 @@ static hmc_status_t open_transport(void *self, const hmci_host_t *host, hmci_blo
   hmci_list_init(&transport->connections);
   hmci_list_init(&transport->touched);
   pthread_mutex_init(&transport->lock, NULL);
-  hmci_verbs_memory_name(transport);
+  pthread_cond_init(&transport->wanted, NULL);
+  pthread_cond_init(&transport->registered, NULL);
+  hmci_verbs_memory_begin(transport);
   hmci_verbs_offer_encode(offer, transport->gids, transport->gid_count, (uint8_t)host->settings->verbs_rails);
   return HMC_SUCCESS;
 }
 
 static void close_transport(void *self) {
   verbs_transport_t *transport = self;
+  hmci_verbs_registrar_end(transport);
+  hmci_verbs_memory_tidy(transport);
   hmci_verbs_devices_close(transport);
   free(transport->numbers);
+  pthread_cond_destroy(&transport->registered);
+  pthread_cond_destroy(&transport->wanted);
   pthread_mutex_destroy(&transport->lock);
 }
 
@@ -290,8 +297,10 @@ static void connection_close(void *block) {
   for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_verbs_rail_close(&connection->rails[i]);
   hmci_list_remove(&connection->link);
   hmci_list_remove(&connection->touch);
+  hmci_verbs_asks_forget(connection);
   pthread_mutex_unlock(&transport->lock);
   pthread_cond_destroy(&connection->changed);
+  hmci_verbs_memory_tidy(transport);
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------- */
