@@ -63,6 +63,7 @@ static const struct {
     {"HMC_STORE_CLIENTS", 1, 1048576, "a whole number from 1 to 1048576"},
     {"HMC_SIM_DEVICES", 0, 8, "a whole number from 0 to 8"},
     {"HMC_RDMA_RAILS", 1, 4, "a whole number from 1 to 4"},
+    {"HMC_RDMA_BUFFERS", 4, 65536, "a whole number from 4 to 65536"},
     {"HMC_RDMA_TRAFFIC_CLASS", 0, 255, "a whole number from 0 to 255"},
 };
 

@@ -160,6 +160,15 @@ static hmc_status_t fail(const verbs_device_t *device, const char *what) {
                    strerror(errno));
 }
 
+/* HMC_RDMA_BUFFERS, as far as the device's queues can be so long. */
+static uint32_t find_most_buffers(const verbs_device_t *device) {
+  uint64_t most = device->transport->host->settings->verbs_buffers;
+  uint64_t queue = (uint64_t)device->attributes.max_srq_wr, completions = (uint64_t)device->attributes.max_cqe / 2;
+  if (queue && most > queue) most = queue;
+  if (completions && most > completions) most = completions;
+  return (uint32_t)most;
+}
+
 static hmc_status_t make_queues(verbs_device_t *device) {
   hmc_status_t status = HMC_UNSUPPORT;
   device->channel = ibv_create_comp_channel(device->context);
@@ -168,12 +177,14 @@ static hmc_status_t make_queues(verbs_device_t *device) {
     goto err_channel;
   }
   device->sent = ibv_create_cq(device->context, FIRST_COMPLETIONS, NULL, device->channel, 0);
-  device->received = device->sent ? ibv_create_cq(device->context, 2 * VERBS_BUFFERS, NULL, device->channel, 0) : NULL;
+  uint32_t buffers = find_most_buffers(device);
+  device->received = device->sent ? ibv_create_cq(device->context, 2 * (int)buffers, NULL, device->channel, 0) : NULL;
+  device->buffers_most = buffers;
   if (!device->received) {
     fail(device, "a completion queue");
     goto err_queues;
   }
-  struct ibv_srq_init_attr wanted = {.attr = {.max_wr = VERBS_BUFFERS, .max_sge = 1}};
+  struct ibv_srq_init_attr wanted = {.attr = {.max_wr = buffers, .max_sge = 1}};
   device->receives = ibv_create_srq(device->domain, &wanted);
   if (!device->receives) {
     fail(device, "a receive queue");
@@ -259,11 +270,12 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
     device->completions_room = room;
   }
   device->rails++;
+  if (hmci_verbs_buffers_are_short(device)) device->transport->upward->register_soon(device->transport);
   return HMC_SUCCESS;
 }
 
 void hmci_verbs_device_shrink(verbs_device_t *device) {
-  if (--device->rails == 0) hmci_verbs_memory_drop(device, NULL);
+  if (--device->rails == 0) hmci_verbs_memory_drop(device, NULL, &device->transport->dropped);
 }
 
 /* ---- closing ----------------------------------------------------------------------------------------------------- */

@@ -72,6 +72,7 @@ void hmci_verbs_explain(void *block, char *text, size_t size) {
   add(&sheet, "; %s; queue pairs: %u to this peer, %u in all; ",
       main->peer_stores_at_once ? "what is acknowledged is visible" : "a read behind each put makes it visible",
       count_pairs(connection), count_all_pairs(transport));
+  if (main->device) add(&sheet, "receive buffers: %u; ", main->device->buffer_count);
   add_pinned(&sheet, transport);
   pthread_mutex_unlock(&transport->lock);
 }

@@ -74,18 +74,17 @@ static verbs_rail_t *find_pair(verbs_device_t *device, uint32_t queue_pair) {
 }
 
 static void take_received(verbs_device_t *device, const struct ibv_wc *completion) {
-  uint32_t index = (uint32_t)completion->wr_id;
   verbs_rail_t *rail = completion->status == IBV_WC_SUCCESS ? find_pair(device, completion->qp_num) : NULL;
   verbs_connection_t *connection = rail ? rail->connection : NULL;
   if (connection && !connection->failed && !connection->cut) {
-    const uint8_t *data = device->buffers + (size_t)index * VERBS_SLOT;
+    const uint8_t *data = hmci_verbs_buffer_data(device, completion->wr_id);
     hmci_verbs_pairing_works(rail);
     if (hmci_verbs_answer_take(connection, data, completion->byte_len) != HMC_SUCCESS) {
       hmci_log(HMC_LOG_WARNING, "a connection is closed: %s", hmc_last_error());
       hmci_verbs_lose(connection, "it broke the protocol");
     }
   }
-  hmci_verbs_buffer_post(device, index);
+  hmci_verbs_buffer_post(device, completion->wr_id);
 }
 
 static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
@@ -103,7 +102,7 @@ static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
 
 /* ---- going on ---------------------------------------------------------------------------------------------------- */
 
-static void touch_all(verbs_transport_t *transport) {
+void hmci_verbs_touch_all(verbs_transport_t *transport) {
   transport->starved = false;
   for (hmci_list_t *link = transport->connections.next; link != &transport->connections; link = link->next) {
     hmci_verbs_touch(HMCI_CONTAINER(link, verbs_connection_t, link));
@@ -111,7 +110,7 @@ static void touch_all(verbs_transport_t *transport) {
 }
 
 static void pump_touched(verbs_transport_t *transport) {
-  if (transport->starved && transport->free_slots) touch_all(transport);
+  if (transport->starved && transport->free_slots) hmci_verbs_touch_all(transport);
   while (!hmci_list_is_empty(&transport->touched)) {
     verbs_connection_t *connection = HMCI_CONTAINER(transport->touched.next, verbs_connection_t, touch);
     hmci_list_remove(&connection->touch);

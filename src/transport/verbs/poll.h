@@ -15,6 +15,8 @@ void hmci_verbs_reap(verbs_connection_t *connection);
 void hmci_verbs_settle(verbs_transport_t *transport);
 /* Likewise, but leaves it to the loop to notice what comes within the next 200 us: its caller is likely to wait. */
 void hmci_verbs_settle_soon(verbs_transport_t *transport);
+/* All connections may be able to go on. */
+void hmci_verbs_touch_all(verbs_transport_t *transport);
 void hmci_verbs_look(hmci_timer_t *timer);
 bool hmci_verbs_on_channel(hmci_watch_t *watch, uint32_t events);
 
