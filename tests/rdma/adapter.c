@@ -33,6 +33,7 @@ void nic_port_down(bool down) {
   for (unsigned i = 0; i < NIC_DEVICES; i++) nic_port_down_device(i, down);
 }
 void nic_refuse_memory(bool refuse) { SET(refuse_memory, refuse); }
+void nic_hold_memory(uint64_t least) { SET(hold_memory, least); }
 void nic_delay(unsigned microseconds) { SET(delay, microseconds); }
 void nic_lazy_writes(bool lazy) { SET(lazy, lazy); }
 void nic_in_software(bool software) { SET(hardware, !software); }

@@ -77,6 +77,7 @@ typedef struct nic {
     bool cut[NIC_DEVICES], port_down[NIC_DEVICES];
     bool pause, refuse_memory, can_dmabuf, lazy, hardware;
     unsigned fail_every, delay, inline_most, devices;
+    uint64_t hold_memory;
   } faults;
   uint64_t requests_done;
   held_write_t held[LAZY];

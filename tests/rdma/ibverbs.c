@@ -200,6 +200,9 @@ static struct ibv_mr *add_memory(struct ibv_pd *domain, void *base, size_t size,
                                  uint8_t *bytes) {
   memory_t *memory = NULL;
   pthread_mutex_lock(&nic.lock);
+  nic.counts.waiting++;
+  while (nic.faults.hold_memory && size >= nic.faults.hold_memory) pthread_cond_wait(&nic.wake, &nic.lock);
+  nic.counts.waiting--;
   if (nic.faults.refuse_memory || nic.memory_count + 1 >= MEMORIES) {
     errno = ENOMEM;
   } else if ((memory = calloc(1, sizeof *memory))) {

@@ -31,6 +31,8 @@ void nic_port_down(bool down);
 void nic_port_down_device(unsigned device, bool down);
 /* Memory cannot be registered. */
 void nic_refuse_memory(bool refuse);
+/* Registering at least so many bytes takes until this is 0 again. */
+void nic_hold_memory(uint64_t least);
 /* Device memory can be registered, by a dma-buf; not so at first. */
 void nic_can_dmabuf(bool can);
 /* A work request takes so long. */
@@ -47,6 +49,7 @@ typedef struct nic_counts {
   uint64_t writes, reads, sends, doorbells, completions, events;
   uint32_t queue_pairs, memories, dmabufs; /* that exist now; `memories` counts those of dma-bufs, too */
   uint64_t registered;                     /* bytes, now */
+  uint32_t waiting;                        /* registrations that nic_hold_memory holds */
   uint32_t not_ready;                      /* times that a receiver had no buffer */
 } nic_counts_t;
 nic_counts_t nic_counts(void);

@@ -115,6 +115,7 @@ static int tear_down(void **state) {
   unsetenv("HMC_TRANSPORTS");
   unsetenv("HMC_PEER_TIMEOUT");
   unsetenv("HMC_RDMA_FLUSH");
+  unsetenv("HMC_RDMA_BUFFERS");
   unsetenv("HMC_RDMA_RAILS");
   scene_close(scene);
   nic_counts_t left = nic_counts();

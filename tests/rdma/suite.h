@@ -62,6 +62,9 @@ void assert_says(const char *part);
   X(memory_that_is_refused_is_staged)                                                                                  \
   X(nothing_goes_inline)                                                                                               \
   X(many_peers)                                                                                                        \
+  X(many_that_send_at_once)                                                                                            \
+  X(registering_holds_up_nobody)                                                                                       \
+  X(a_peer_opens_what_is_being_registered)                                                                             \
   X(checksums)                                                                                                         \
   X(device_memory_by_dmabuf)                                                                                           \
   X(device_memory_is_settled)                                                                                          \

@@ -320,6 +320,137 @@ void many_peers(void **state) {
   for (int i = 1; i < PEERS; i += 2) assert_success(hmc_put(scene->local, 0, remotes[i], 0, 60000));
 }
 
+static unsigned buffers_of(hmc_peer_t *peer) {
+  char text[2048];
+  unsigned count = 0;
+  assert_success(hmc_peer_explain(peer, text, sizeof text, NULL));
+  const char *found = strstr(text, "receive buffers: ");
+  assert_non_null(found);
+  assert_int_equal(sscanf(found, "receive buffers: %u", &count), 1);
+  return count;
+}
+
+static void await_buffers(hmc_peer_t *peer, unsigned wanted) {
+  for (uint64_t limit = now_ms() + PATIENCE_MS; buffers_of(peer) < wanted && now_ms() < limit;) sleep_ms(1);
+  assert_int_equal(buffers_of(peer), wanted);
+}
+
+/* Each asks for eight pieces at once, which is as many messages as a peer sends without an answer; all of them together
+ * come while the owner has looked at none. */
+static void get_at_once(scene_t *scene, unsigned buffers) {
+  enum { PEERS = 24 };
+  hmc_peer_t *peers[PEERS];
+  hmc_remote_t *remotes[PEERS];
+  hmc_request_t *requests[PEERS];
+  hmc_region_t *into;
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_SIM);
+  assert_success(hmc_region_allocate(scene->here, (hmc_memory_t){HMC_MEMORY_CPU, 0}, PEERS * MIB, NULL, 0, &into));
+  for (int i = 0; i < PEERS; i++) {
+    assert_success(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 0, &peers[i]));
+    assert_success(hmc_remote_open(peers[i], "there", 0, &remotes[i]));
+  }
+  await_buffers(scene->peer, buffers);
+  await_buffers(scene->back, buffers);
+  pattern_write(scene->far, 0, MIB, 5);
+  nic_pause(true);
+  for (uint64_t i = 0; i < PEERS; i++)
+    assert_success(hmc_get_nb(into, i * MIB, remotes[i], 0, MIB, NULL, &requests[i]));
+  nic_pause(false);
+  for (uint64_t i = 0; i < PEERS; i++) {
+    assert_success(hmc_request_wait(requests[i]));
+    hmc_request_free(requests[i]);
+    assert_true(pattern_is(into, i * MIB, MIB, 5));
+  }
+}
+
+void many_that_send_at_once(void **state) {
+  scene_t *scene = *state;
+  get_at_once(scene, 25 * 8);
+  assert_int_equal(nic_counts().not_ready, 0);
+  scene_close(scene);
+  setenv("HMC_RDMA_BUFFERS", "40", 1); /* fewer than are needed: slower, and nothing is lost */
+  get_at_once(scene, 40);
+}
+
+static void await_held(void) {
+  for (uint64_t limit = now_ms() + PATIENCE_MS; !nic_counts().waiting && now_ms() < limit;) sleep_ms(1);
+  assert_int_equal(nic_counts().waiting, 1);
+}
+
+enum { LARGE = 16 << 20 };
+
+/* All that needs the locks and the loops of both ends goes on. */
+static void assert_all_goes_on(scene_t *scene, hmc_remote_t *beside, hmc_remote_t *backwards) {
+  uint64_t was;
+  for (int i = 0; i < 3; i++) {
+    assert_success(hmc_put(scene->local, 0, beside, 0, MIB));
+    assert_success(hmc_atomic(beside, 0, HMC_ATOMIC_ADD, 8, 1, 0, &was));
+    assert_success(hmc_atomic(backwards, 0, HMC_ATOMIC_ADD, 8, 1, 0, &was));
+  }
+}
+
+void registering_holds_up_nobody(void **state) {
+  scene_t *scene = *state;
+  hmc_peer_t *other;
+  hmc_remote_t *beside, *backwards;
+  hmc_region_t *large;
+  hmc_request_t *request;
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_success(hmc_context_connect(scene->here, "127.0.0.1", scene->port, HMC_CONNECTION_RDMA, 0, &other));
+  assert_success(hmc_remote_open(other, "there", 0, &beside));
+  assert_success(hmc_remote_open(scene->back, "here", 0, &backwards));
+  assert_success(hmc_put(scene->local, 0, scene->remote, 0, MIB)); /* that much is registered from now on */
+  for (int round = 0; round < 2; round++) {
+    assert_success(hmc_region_allocate(scene->here, (hmc_memory_t){HMC_MEMORY_CPU, 0}, LARGE, NULL, 0, &large));
+    pattern_write(large, 0, ROOM, 7);
+    nic_hold_memory(LARGE);
+    assert_success(hmc_put_nb(large, 0, scene->remote, 0, ROOM, NULL, &request));
+    await_held();
+    assert_all_goes_on(scene, beside, backwards);
+    assert_int_equal(hmc_request_test(request), HMC_IN_PROGRESS);
+    if (round == 1) {
+      assert_status(hmc_request_cancel(request), HMC_CANCELLED); /* the region goes while it is being registered */
+      hmc_region_close(large);
+    }
+    nic_hold_memory(0);
+    assert_status(hmc_request_wait(request), round ? HMC_CANCELLED : HMC_SUCCESS);
+    hmc_request_free(request);
+    if (round == 0) assert_true(pattern_is(scene->far, 0, ROOM, 7));
+  }
+}
+
+void a_peer_opens_what_is_being_registered(void **state) {
+  scene_t *scene = *state;
+  hmc_remote_t *backwards, *opened[2];
+  hmc_region_t *regions[2];
+  hmc_request_t *requests[2];
+  static const char *const names[] = {"stays", "closes"};
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  assert_success(hmc_remote_open(scene->back, "here", 0, &backwards));
+  for (int i = 0; i < 2; i++) {
+    hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+    assert_success(hmc_region_allocate(scene->there, cpu, LARGE, names[i], HMC_REMOTE_ALL, &regions[i]));
+  }
+  nic_hold_memory(LARGE);
+  for (int i = 0; i < 2; i++) {
+    assert_success(hmc_remote_open_nb(scene->peer, names[i], NULL, &opened[i], &requests[i]));
+    await_held();
+    assert_all_goes_on(scene, scene->remote, backwards);
+    assert_int_equal(hmc_request_test(requests[i]), HMC_IN_PROGRESS);
+  }
+  hmc_region_close(regions[1]);
+  assert_status(hmc_request_wait(requests[1]), HMC_STALE);
+  assert_int_equal(hmc_request_test(requests[0]), HMC_IN_PROGRESS);
+  nic_hold_memory(0);
+  assert_success(hmc_request_wait(requests[0]));
+  for (int i = 0; i < 2; i++) hmc_request_free(requests[i]);
+  pattern_write(scene->local, 0, ROOM, 9);
+  nic_counts_t before = nic_counts();
+  assert_success(hmc_put(scene->local, 0, opened[0], 0, ROOM));
+  assert_true(pattern_is(regions[0], 0, ROOM, 9));
+  assert_int_equal(nic_counts().sends, before.sends); /* straight, by its key */
+}
+
 void checksums(void **state) {
   scene_t *scene = *state;
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM};

@@ -8,12 +8,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 /* ---- a device that registers everything, or what the test lets it ------------------------------------------------ */
 
 static uint32_t registered, attempts;
-static bool refuse_writing, refuse_all, refuse_foreign;
+static bool refuse_writing, refuse_all, refuse_foreign, refuse_mapped;
 static uint32_t dmabufs, exports;
 static int dmabuf_error; /* 0: they are taken */
 static struct {
@@ -23,12 +24,30 @@ static struct {
   int access;
 } last;
 
+/* What happens while it registers: a look at this lock; and a region that closes. */
+static pthread_mutex_t *watched;
+static uint32_t held;
+static struct scene *closing;
+static const hmci_region_view_t *closing_region;
+static void close_meanwhile(void);
+
+static void look_at_lock(void) {
+  if (!watched) return;
+  if (pthread_mutex_trylock(watched)) {
+    held++;
+  } else {
+    pthread_mutex_unlock(watched);
+  }
+}
+
 #undef ibv_reg_mr_iova
 
 struct ibv_mr *ibv_reg_mr_iova(struct ibv_pd *domain, void *base, size_t size, uint64_t address, int access) {
   (void)domain;
   attempts++;
-  if (refuse_foreign) {
+  look_at_lock();
+  if (closing) close_meanwhile();
+  if (refuse_foreign || (refuse_mapped && base)) {
     errno = EFAULT;
     return NULL;
   }
@@ -53,6 +72,7 @@ struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *domain, void *base, size_t size, 
 }
 
 int ibv_dereg_mr(struct ibv_mr *handle) {
+  look_at_lock();
   registered--;
   free(handle);
   return 0;
@@ -96,26 +116,42 @@ typedef struct scene {
   verbs_device_t *device;
 } scene_t;
 
+static bool register_soon(verbs_transport_t *transport) {
+  (void)transport;
+  return true; /* the tests do the jobs themselves */
+}
+static const verbs_upward_t upward = {.register_soon = register_soon};
+
 static int open_scene(void **state) {
   scene_t *scene = calloc(1, sizeof *scene);
   registered = attempts = 0;
-  refuse_writing = refuse_all = refuse_foreign = false;
+  refuse_writing = refuse_all = refuse_foreign = refuse_mapped = false;
   dmabufs = exports = 0;
   dmabuf_error = 0;
+  watched = NULL;
+  held = 0;
+  closing = NULL;
   scene->host.settings = &scene->settings;
   scene->transport.host = &scene->host;
   scene->device = &scene->transport.devices[0];
   scene->device->transport = &scene->transport;
   scene->settings.registration_cache = 4 * MIB;
-  hmci_verbs_memory_name(&scene->transport);
+  scene->transport.upward = &upward;
+  pthread_mutex_init(&scene->transport.lock, NULL);
+  pthread_cond_init(&scene->transport.registered, NULL);
+  hmci_verbs_memory_begin(&scene->transport);
   hmci_verbs_memory_open(scene->device);
+  pthread_mutex_lock(&scene->transport.lock);
   *state = scene;
   return 0;
 }
 
 static int close_scene(void **state) {
   scene_t *scene = *state;
+  pthread_mutex_unlock(&scene->transport.lock);
   hmci_verbs_memory_close(scene->device);
+  pthread_cond_destroy(&scene->transport.registered);
+  pthread_mutex_destroy(&scene->transport.lock);
   bool clean = registered == 0 && scene->transport.pinned == 0;
   free(scene);
   return clean ? 0 : -1;
@@ -128,11 +164,34 @@ static hmci_region_view_t region_of(uint32_t id, uint64_t size, uint32_t rights)
                               .id = id,
                               .generation = 1,
                               .rights = rights,
+                              .descriptor = -1,
                               .ops = &hmci_memory_host};
 }
 
+static verbs_memory_t *use_to(scene_t *scene, const hmci_region_view_t *region, uint64_t offset, uint64_t size,
+                              bool write) {
+  verbs_memory_t *memory;
+  while (hmci_verbs_memory_use(scene->device, region, offset, size, write, &memory) == HMC_IN_PROGRESS)
+    assert_true(hmci_verbs_memory_work(&scene->transport));
+  return memory;
+}
+
 static verbs_memory_t *use(scene_t *scene, const hmci_region_view_t *region, uint64_t offset, uint64_t size) {
-  return hmci_verbs_memory_use(scene->device, region, offset, size, true);
+  return use_to(scene, region, offset, size, true);
+}
+
+static verbs_memory_t *lend(scene_t *scene, const hmci_region_view_t *region, verbs_cause_t *cause) {
+  verbs_memory_t *memory;
+  while (!(memory = hmci_verbs_memory_export(scene->device, region, cause)) && *cause == VERBS_LATER)
+    assert_true(hmci_verbs_memory_work(&scene->transport));
+  return memory;
+}
+
+static void drop(scene_t *scene, const hmci_region_view_t *region) {
+  hmci_list_t dropped;
+  hmci_list_init(&dropped);
+  hmci_verbs_memory_drop(scene->device, region, &dropped);
+  hmci_verbs_memory_free(&dropped);
 }
 
 static hmci_region_view_t foreign_region(uint32_t id, uint32_t rights) {
@@ -140,6 +199,14 @@ static hmci_region_view_t foreign_region(uint32_t id, uint32_t rights) {
   region.memory = (hmc_memory_t){HMC_MEMORY_NVIDIA_GPU, 0};
   region.ops = &foreign;
   return region;
+}
+
+static void close_meanwhile(void) {
+  scene_t *scene = closing;
+  closing = NULL;
+  pthread_mutex_lock(&scene->transport.lock);
+  drop(scene, closing_region);
+  pthread_mutex_unlock(&scene->transport.lock);
 }
 
 /* ---- tests ------------------------------------------------------------------------------------------------------- */
@@ -163,7 +230,7 @@ static void test_no_pointer_leaves(void **state) {
   scene_t *scene = *state;
   hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
   verbs_cause_t cause;
-  verbs_memory_t *memory = hmci_verbs_memory_export(scene->device, &region, &cause);
+  verbs_memory_t *memory = lend(scene, &region, &cause);
   assert_non_null(memory);
   assert_int_equal(memory->address % 4096, 0x123);
   assert_int_not_equal(memory->address, (uintptr_t)region.base);
@@ -195,7 +262,7 @@ static void test_another_generation_is_another_region(void **state) {
   verbs_memory_t *first = use(scene, &region, 0, 1), *second = use(scene, &again, 0, 1);
   assert_ptr_not_equal(first, second);
   assert_int_equal(registered, 2);
-  hmci_verbs_memory_drop(scene->device, &region);
+  drop(scene, &region);
   assert_int_equal(registered, 1);
   assert_ptr_equal(use(scene, &again, 5, 5), second);
 }
@@ -214,10 +281,10 @@ static void test_what_peers_do_not_reach_is_shared(void **state) {
   assert_ptr_equal(first->handle, third->handle);
   /* the same byte has the same place under the key, whichever region it is named by */
   assert_true(third->address + (uint64_t)(inside.base - third->base) == first->address + 5 * KIB);
-  hmci_verbs_memory_drop(scene->device, &region);
-  hmci_verbs_memory_drop(scene->device, &inside);
+  drop(scene, &region);
+  drop(scene, &inside);
   assert_int_equal(registered, 1);
-  hmci_verbs_memory_drop(scene->device, &same);
+  drop(scene, &same);
   assert_int_equal(registered, 0);
 }
 
@@ -229,11 +296,11 @@ static void test_what_peers_reach_is_not_shared(void **state) {
   verbs_cause_t cause;
   two.base = local.base = one.base;
   assert_non_null(use(scene, &local, 0, 1));
-  verbs_memory_t *first = hmci_verbs_memory_export(scene->device, &one, &cause);
-  verbs_memory_t *second = hmci_verbs_memory_export(scene->device, &two, &cause);
+  verbs_memory_t *first = lend(scene, &one, &cause);
+  verbs_memory_t *second = lend(scene, &two, &cause);
   assert_int_equal(registered, 3);
   assert_int_not_equal(first->handle->rkey, second->handle->rkey);
-  hmci_verbs_memory_drop(scene->device, &one);
+  drop(scene, &one);
   assert_int_equal(registered, 2);
 }
 
@@ -245,12 +312,12 @@ static void test_no_two_regions_are_called_the_same(void **state) {
     hmci_region_view_t region = region_of(1, MIB + round, HMC_REMOTE_ALL);
     region.generation = round;
     verbs_cause_t cause;
-    verbs_memory_t *memory = hmci_verbs_memory_export(scene->device, &region, &cause);
+    verbs_memory_t *memory = lend(scene, &region, &cause);
     assert_non_null(memory);
     assert_true(memory->address >= end); /* all of those before it are below */
     assert_int_equal(memory->address % 4096, (uintptr_t)region.base % 4096);
     end = memory->address + memory->size;
-    hmci_verbs_memory_drop(scene->device, &region);
+    drop(scene, &region);
   }
 }
 
@@ -264,7 +331,7 @@ static void test_a_freed_allocation_is_let_go(void **state) {
   for (uint32_t round = 1; round <= 3; round++) { /* registered again and again, registered once */
     region.generation = round;
     assert_non_null(use(scene, &region, 0, 1));
-    hmci_verbs_memory_drop(scene->device, &region);
+    drop(scene, &region);
     assert_int_equal(registered, 1);
     assert_int_equal(attempts, 1);
   }
@@ -282,7 +349,7 @@ static void test_idle_registrations_make_room(void **state) {
   assert_int_equal(hmc_memory_allocate(cpu, MIB, &memory), HMC_SUCCESS);
   region.base = memory;
   assert_non_null(use(scene, &region, 0, 1));
-  hmci_verbs_memory_drop(scene->device, &region);
+  drop(scene, &region);
   assert_int_equal(registered, 1);
   assert_non_null(use(scene, &other, 0, 1));
   assert_int_equal(registered, 1);
@@ -294,14 +361,14 @@ static void test_read_only_memory_can_be_sent(void **state) {
   scene_t *scene = *state;
   hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_READ);
   refuse_writing = true;
-  assert_null(hmci_verbs_memory_use(scene->device, &region, 0, 1, true));
-  verbs_memory_t *memory = hmci_verbs_memory_use(scene->device, &region, 0, 1, false);
+  assert_null(use(scene, &region, 0, 1));
+  verbs_memory_t *memory = use_to(scene, &region, 0, 1, false);
   assert_non_null(memory);
   assert_int_equal(last.access, IBV_ACCESS_REMOTE_READ);
   verbs_cause_t cause;
-  assert_ptr_equal(hmci_verbs_memory_export(scene->device, &region, &cause), memory);
+  assert_ptr_equal(lend(scene, &region, &cause), memory);
   hmci_region_view_t writable = region_of(2, MIB, HMC_REMOTE_WRITE);
-  assert_null(hmci_verbs_memory_export(scene->device, &writable, &cause));
+  assert_null(lend(scene, &writable, &cause));
   assert_int_equal(cause, VERBS_REFUSED_BY_DEVICE);
 }
 
@@ -343,13 +410,13 @@ static void test_what_is_in_use_or_exported_stays(void **state) {
   hmc_log_level_t level = hmc_log_get_level();
   hmc_log_set_level(HMC_LOG_ERROR);
   assert_non_null(use(scene, &busy, 0, 1));
-  assert_non_null(hmci_verbs_memory_export(scene->device, &known, &cause));
+  assert_non_null(lend(scene, &known, &cause));
   assert_null(use(scene, &third, 0, 1));
-  assert_null(hmci_verbs_memory_export(scene->device, &third, &cause));
+  assert_null(lend(scene, &third, &cause));
   assert_int_equal(cause, VERBS_PIN_LIMIT);
   assert_int_equal(registered, 2);
-  hmci_verbs_memory_drop(scene->device, &known); /* its owner closed it */
-  assert_non_null(hmci_verbs_memory_export(scene->device, &third, &cause));
+  drop(scene, &known); /* its owner closed it */
+  assert_non_null(lend(scene, &third, &cause));
   hmc_log_set_level(level);
 }
 
@@ -375,7 +442,7 @@ static void test_a_large_region_goes_in_blocks(void **state) {
   assert_non_null(end);
   assert_int_equal(end->size, 4 * MIB);
   verbs_cause_t cause;
-  assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+  assert_null(lend(scene, &region, &cause));
   assert_int_equal(cause, VERBS_PIN_LIMIT);
   hmc_log_set_level(level);
 }
@@ -387,7 +454,7 @@ static void test_device_memory_by_dmabuf(void **state) {
   const hmci_memory_ops_t *before = hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, &foreign);
   scene->transport.register_dmabuf = register_dmabuf;
   hmci_region_view_t own = foreign_region(1, 0), lent = foreign_region(2, HMC_REMOTE_READ | HMC_REMOTE_WRITE);
-  verbs_memory_t *used = use(scene, &own, 0, KIB), *exported = hmci_verbs_memory_export(scene->device, &lent, &cause);
+  verbs_memory_t *used = use(scene, &own, 0, KIB), *exported = lend(scene, &lent, &cause);
   assert_non_null(used);
   assert_non_null(exported);
   assert_int_equal(used->way, VERBS_BY_DMABUF);
@@ -397,6 +464,40 @@ static void test_device_memory_by_dmabuf(void **state) {
   hmci_verbs_memory_why(scene->device, &foreign, why, sizeof why);
   assert_string_equal(why, "");
   hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
+/* Its owner uses it, and no key of it lets a peer in. */
+static void test_a_leased_region_gives_no_rights(void **state) {
+  scene_t *scene = *state;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
+  region.leased = true;
+  assert_non_null(use(scene, &region, 0, 1));
+  assert_int_equal(last.access, IBV_ACCESS_LOCAL_WRITE);
+}
+
+/* Host memory that the kernel does not pin by its address, of a region that was made of a dma-buf. */
+static void test_mapped_memory_by_its_descriptor(void **state) {
+  scene_t *scene = *state;
+  verbs_cause_t cause;
+  scene->transport.register_dmabuf = register_dmabuf;
+  refuse_mapped = true;
+  for (int i = 0; i < 2; i++) {
+    hmci_region_view_t region = region_of((uint32_t)i + 1, MIB, i ? HMC_REMOTE_WRITE : HMC_REMOTE_ALL);
+    region.base -= 0x123;
+    region.descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    region.descriptor_offset = 8192;
+    verbs_memory_t *memory = lend(scene, &region, &cause);
+    close(region.descriptor);
+    assert_int_equal(dmabufs, i + 1);
+    assert_int_equal(last.size, MIB);
+    if (i) {
+      assert_null(memory); /* nothing makes visible what is written there */
+    } else {
+      assert_non_null(memory);
+      assert_int_equal(memory->way, VERBS_BY_DMABUF);
+      assert_int_equal(scene->transport.pinned, MIB);
+    }
+  }
 }
 
 /* What a kind does not take is tried once. */
@@ -428,7 +529,7 @@ static void test_device_memory_that_is_not_reached(void **state) {
   assert_true(hmci_verbs_memory_is_reached(scene->device, &foreign));
   for (uint32_t i = 1; i < 4; i++) {
     hmci_region_view_t region = foreign_region(i, HMC_REMOTE_READ);
-    assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+    assert_null(lend(scene, &region, &cause));
     assert_int_equal(cause, VERBS_DEVICE_MEMORY);
   }
   assert_int_equal(attempts, 1);
@@ -447,13 +548,62 @@ static void test_device_memory_later(void **state) {
   refuse_all = true;
   hmci_region_view_t first = foreign_region(1, HMC_REMOTE_READ), second = foreign_region(2, HMC_REMOTE_READ),
                      written = foreign_region(3, HMC_REMOTE_WRITE);
-  assert_null(hmci_verbs_memory_export(scene->device, &first, &cause));
+  assert_null(lend(scene, &first, &cause));
   refuse_all = false;
-  assert_non_null(hmci_verbs_memory_export(scene->device, &second, &cause));
-  assert_null(hmci_verbs_memory_export(scene->device, &written, &cause));
+  assert_non_null(lend(scene, &second, &cause));
+  assert_null(lend(scene, &written, &cause));
   scene->device->stores_at_once = true;
-  assert_non_null(hmci_verbs_memory_export(scene->device, &written, &cause));
+  assert_non_null(lend(scene, &written, &cause));
   hmci_memory_replace(HMC_MEMORY_NVIDIA_GPU, before);
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------- */
+
+/* Is the transport's lock free while the device registers? The stand-in asks. */
+static void test_nothing_is_registered_under_the_lock(void **state) {
+  scene_t *scene = *state;
+  verbs_cause_t cause;
+  hmci_region_view_t local = region_of(1, MIB, 0), lent = region_of(2, MIB, HMC_REMOTE_ALL);
+  watched = &scene->transport.lock;
+  assert_non_null(use(scene, &local, 0, 1));
+  assert_non_null(lend(scene, &lent, &cause));
+  pthread_mutex_unlock(&scene->transport.lock);
+  pthread_mutex_lock(&scene->transport.lock);
+  assert_int_equal(registered, 2);
+  assert_int_equal(held, 0);
+}
+
+static void test_one_job_for_all_who_wait(void **state) {
+  scene_t *scene = *state;
+  verbs_memory_t *memory;
+  verbs_cause_t cause;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
+  for (uint64_t i = 0; i < 3; i++)
+    assert_int_equal(hmci_verbs_memory_use(scene->device, &region, i, 1, true, &memory), HMC_IN_PROGRESS);
+  assert_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+  assert_int_equal(cause, VERBS_LATER);
+  assert_int_equal(attempts, 0);
+  assert_true(hmci_verbs_memory_work(&scene->transport));
+  assert_false(hmci_verbs_memory_work(&scene->transport));
+  assert_int_equal(attempts, 1);
+  assert_non_null(hmci_verbs_memory_export(scene->device, &region, &cause));
+}
+
+/* Before its job began, and while it runs. */
+static void test_a_region_that_closes_meanwhile(void **state) {
+  scene_t *scene = *state;
+  verbs_memory_t *memory;
+  hmci_region_view_t region = region_of(1, MIB, HMC_REMOTE_ALL);
+  assert_int_equal(hmci_verbs_memory_use(scene->device, &region, 0, 1, true, &memory), HMC_IN_PROGRESS);
+  drop(scene, &region);
+  assert_false(hmci_verbs_memory_work(&scene->transport));
+  assert_int_equal(hmci_verbs_memory_use(scene->device, &region, 0, 1, true, &memory), HMC_IN_PROGRESS);
+  closing = scene;
+  closing_region = &region;
+  assert_true(hmci_verbs_memory_work(&scene->transport));
+  assert_int_equal(attempts, 1);
+  assert_int_equal(registered, 0);
+  assert_int_equal(scene->transport.pinned, 0);
 }
 
 int main(void) {
@@ -470,6 +620,8 @@ int main(void) {
       TEST(test_idle_registrations_make_room),
       TEST(test_read_only_memory_can_be_sent),
       TEST(test_a_refusal_is_remembered),
+      TEST(test_a_leased_region_gives_no_rights),
+      TEST(test_mapped_memory_by_its_descriptor),
       TEST(test_device_memory_by_dmabuf),
       TEST(test_device_memory_as_peer_memory),
       TEST(test_device_memory_that_is_not_reached),
@@ -477,6 +629,9 @@ int main(void) {
       TEST(test_the_least_recently_used_makes_room),
       TEST(test_what_is_in_use_or_exported_stays),
       TEST(test_a_large_region_goes_in_blocks),
+      TEST(test_nothing_is_registered_under_the_lock),
+      TEST(test_one_job_for_all_who_wait),
+      TEST(test_a_region_that_closes_meanwhile),
   };
 #undef TEST
   return cmocka_run_group_tests(tests, NULL, NULL);
