@@ -347,6 +347,31 @@ def test_questions_about_a_transfer(backend, pair):
     assert "released=True" in repr(handle)
 
 
+@pytest.mark.parametrize("said, asked, is_measured", [("y", False, True), ("no", True, False)])
+def test_the_environment_decides_about_telemetry(backend, pair, monkeypatch, said, asked, is_measured):
+    monkeypatch.setenv("NIXL_TELEMETRY_ENABLE", said)
+    monkeypatch.delenv("NIXL_TELEMETRY_DIR", raising=False)
+    agent = nixl_agent("by-environment", nixl_agent_config(backends=[backend], capture_telemetry=asked))
+    agent.add_remote_agent(pair.there.agent.get_agent_metadata())
+    memory = numpy.zeros(8, dtype=numpy.uint8)
+    agent.register_memory([(memory.ctypes.data, 8, 0, "")], "DRAM")
+    handle = agent.initialize_xfer("WRITE", agent.get_xfer_descs([(memory.ctypes.data, 8, 0)], "DRAM"),
+                                   agent.get_xfer_descs([(pair.there.address(0), 8, 0)], "DRAM"), "there")
+    assert settle(agent, handle) == "DONE"
+    if is_measured:
+        assert agent.get_xfer_telemetry(handle).totalBytes == 8
+    else:
+        with pytest.raises(bindings.nixlNoTelemetryError):
+            agent.get_xfer_telemetry(handle)
+
+
+def test_a_list_for_which_a_switch_is_a_size():
+    """Older programs say False there, for a list that is not sorted."""
+    made = bindings.nixlRegDList(bindings.DRAM_SEG, False)
+    made.addDesc((4096, 8, 0, "about it"))
+    assert made.descCount() == 1
+
+
 def test_agent_that_was_removed(pair):
     agent = pair.here.agent
     handle = pair.transfer("WRITE", [0], [0])

@@ -6,6 +6,7 @@ registers or transfers. Handles are numbers, as in NIXL; one handle is used by o
 
 import itertools
 import json
+import os
 import struct
 import threading
 import time
@@ -37,12 +38,20 @@ def _bytes(message):
     return message.encode() if isinstance(message, str) else bytes(message)
 
 
-class nixlXferTelemetry:
-    """Times in microseconds; startTime is of the monotonic clock."""
+def _captures(config):
+    """Whether transfers are measured: the environment decides where it says anything, as with NIXL."""
+    said = os.environ.get("NIXL_TELEMETRY_ENABLE")
+    if said is None:
+        return config.captureTelemetry
+    return said.strip().lower() in ("y", "yes", "on", "true", "1", "enable")
 
-    def __init__(self, start, post, took, total, count):
-        self.startTime, self.postDuration, self.xferDuration = start // 1000, post // 1000, took // 1000
-        self.totalBytes, self.descCount = total, count
+
+class nixlXferTelemetry:
+    """Times in microseconds, begun ones counted; startTime is of the monotonic clock."""
+
+    def __init__(self, start, post, took, total, count, backend):
+        self.startTime, self.postDuration, self.xferDuration = start // 1000, -(-post // 1000), -(-took // 1000)
+        self.totalBytes, self.descCount, self.backendName = total, count, backend
 
 
 class _Agent:
@@ -66,7 +75,7 @@ class nixlAgent:
         name = _text(name)
         if not name:
             raise ValueError("Agent needs a non-empty name")
-        self.name, self._config = name, config
+        self.name, self._config, self._captures = name, config, _captures(config)
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._backends = {}     # handle: Backend, in the order they were made
@@ -506,11 +515,11 @@ class nixlAgent:
 
     def getXferTelemetry(self, reqh):
         transfer = self._transfer(reqh)
-        if not self._config.captureTelemetry:
+        if not self._captures:
             raise nixlNoTelemetryError()
         transfer.check()
         return nixlXferTelemetry(transfer.began, transfer.post_ns, transfer.took_ns, transfer.total,
-                                 len(transfer.pieces))
+                                 len(transfer.pieces), transfer.backend.kind)
 
     def queryXferBackend(self, reqh):
         transfer = self._transfer(reqh)

@@ -19,8 +19,8 @@ class _List:
         if isinstance(descs, int):
             descs, init_size = None, descs
         self._type = type
-        self._rows = numpy.zeros((init_size, 3), dtype=numpy.uint64)
-        self._more = self._no_more(init_size)
+        self._rows = numpy.zeros((int(init_size), 3), dtype=numpy.uint64)  # int(): False is taken for 0, as by NIXL
+        self._more = self._no_more(int(init_size))
         if isinstance(descs, numpy.ndarray):
             self._take_array(descs)
         elif descs is not None:
