@@ -112,6 +112,7 @@ def test_one_client_per_peer(any_ends):
     client = here.context.get_transfer_channel_client(there.url)
     assert here.context.get_transfer_channel_client(there.url) is client
     assert here.context.get_num_connected_clients() == 1
+    assert there.context.get_num_connected_clients() == 1   # who was dialled counts the one that dialled
     here.context.remove_transfer_channel_client(there.url)
     here.context.remove_transfer_channel_client(there.url)
     assert here.context.get_num_connected_clients() == 0

@@ -63,16 +63,16 @@ class HmcTransferChannelClient(TransferChannelClient):
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._tasks = {}        # number: (Request or None, places that were asked for, how many there are)
-        self._peer = context.connect(_address(transfer_channel_server_url), via=transport)
+        self.peer = context.connect(_address(transfer_channel_server_url), via=transport)
         try:
-            self._remote = self._peer.open(CACHE)
+            self._remote = self.peer.open(CACHE)
         except BaseException:
-            self._peer.close()
+            self.peer.close()
             raise
 
     @property
     def is_connected(self):
-        return self._peer.is_connected
+        return self.peer.is_connected
 
     def _fits(self, local, remote):
         return local.offset >= 0 and remote.offset >= 0 and local.offset + local.size <= len(self._cache) and \
@@ -117,7 +117,7 @@ class HmcTransferChannelClient(TransferChannelClient):
         """Ends reads that are in progress: when it returns none of them writes to the cache any more."""
         with self._lock:
             self._tasks.clear()
-        self._peer.close()
+        self.peer.close()
 
 
 class HmcTransferChannelContext(TransferChannelContext):
@@ -166,8 +166,22 @@ class HmcTransferChannelContext(TransferChannelContext):
         return [TransferChannelAddress(offset=offset, size=size) for offset, size in lmcache_addresses]
 
     def get_num_connected_clients(self):
+        """How many peers are connected: those that this end has dialled, and those that have dialled it."""
         with self._lock:
-            return sum(client.is_connected for client in self._clients.values())
+            self._take_in()
+            return len({peer.incarnation for peer in self._context.connected if peer.is_connected})
+
+    def _take_in(self):
+        """Accepts who has dialled this end, and forgets those that are gone. self._lock held."""
+        try:
+            while True:
+                self._context.accept(timeout=0.001)
+        except hmc.DeadlineError:
+            pass
+        dialled = {client.peer for client in self._clients.values()}
+        for peer in self._context.connected:
+            if peer not in dialled and not peer.is_connected:
+                peer.close()
 
     def close(self):
         with self._lock:
