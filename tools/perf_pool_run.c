@@ -198,7 +198,7 @@ bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
   const pool_options_t *options = pool->options;
   bool compares = options->compare && (types[type].from >= FAR_HOST || types[type].to >= FAR_HOST);
   double *times = malloc(2 * ROUNDS_MOST * sizeof(*times)), *puts = times + ROUNDS_MOST;
-  uint64_t rounds = 0, repeats = 1, wanted = options->iterations;
+  uint64_t rounds = 0, done = 0, repeats = 1, wanted = options->iterations;
   list_t list;
   if (times == NULL) {
     tool_fail("no memory for figures");
@@ -211,15 +211,17 @@ bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
   bool is_good = warm_up(pool, type, &list, compares, wanted, &repeats);
   double end = tool_clock() + options->seconds;
   while (is_good && rounds < ROUNDS_MOST &&
-         (wanted > 0 ? rounds * repeats < wanted : rounds < LEAST_ROUNDS || tool_clock() < end)) {
+         (wanted > 0 ? done < wanted : rounds < LEAST_ROUNDS || tool_clock() < end)) {
+    if (wanted > 0 && wanted - done < repeats) repeats = wanted - done;
     /* In turns, and each as often first: what comes second finds the bytes in the processor's cache. */
     bool puts_first = compares && rounds % 2 == 1;
     is_good = !puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]);
     is_good = is_good && time_it(copy_once, pool, type, &list, repeats, &times[rounds]);
     is_good = is_good && (!compares || puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]));
     rounds++;
+    done += repeats;
   }
-  *result = (pool_result_t){.bytes = list.bytes, .iterations = rounds * repeats};
+  *result = (pool_result_t){.bytes = list.bytes, .iterations = done};
   if (is_good) {
     double middle = median(times, rounds);
     result->median_us = middle * 1e6;

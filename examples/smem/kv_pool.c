@@ -225,8 +225,12 @@ int main(int count, char **arguments) {
   int bad = 0, ended = 0, is_first = 1;
   for (double begin = now(); now() - begin < seconds && ended == 0;) {
     usleep(250000);
-    if (isatty(STDOUT_FILENO)) draw(now() - begin, is_first);
-    is_first = 0;
+    if (board->came < WORLD) {
+      begin = now(); /* the time begins when all are there */
+    } else if (isatty(STDOUT_FILENO)) {
+      draw(now() - begin, is_first);
+      is_first = 0;
+    }
     int status = 0;
     ended = waitpid(-1, &status, WNOHANG); /* a member that fails ends the whole */
     bad = ended > 0;
