@@ -62,9 +62,10 @@ static int run(int socket, uint16_t port, hmc_connection_type_t type) {
   hmc_remote_t *pages;
   flight_t flights[FLIGHTS] = {{NULL, NULL}};
   task_t task = {0};
+  const hmc_context_options_t options = {.size = sizeof options, .name = "holder", .timeout_ms = 300000};
   char ready = 1;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (hmc_context_create(NULL, &context) != HMC_SUCCESS ||
+  if (hmc_context_create(&options, &context) != HMC_SUCCESS ||
       hmc_context_connect(context, "127.0.0.1", port, type, 0, &peer) != HMC_SUCCESS ||
       hmc_remote_open(peer, "pages", 0, &pages) != HMC_SUCCESS) {
     fprintf(stderr, "holder: %s\n", hmc_last_error());
@@ -120,7 +121,7 @@ void holder_start(holder_t *holder, context_pair_t *pair) {
     running[i] = holder->process;
     break;
   }
-  assert_success(hmc_context_accept(pair->there, 60000, &holder->peer));
+  assert_success(hmc_context_accept(pair->there, 300000, &holder->peer));
   await_byte(holder);
 }
 

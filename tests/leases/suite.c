@@ -1,4 +1,4 @@
-/* The program of the suite: `leases TRANSPORT MEMORY [PATTERN | long]`. */
+/* The program of the suite: `leases TRANSPORT MEMORY [PATTERN | long [ROUNDS]]`. */
 #include "leases.h"
 
 #include <stdio.h>
@@ -51,13 +51,13 @@ static int close_case(void **state) {
 int main(int argc, char **argv) {
   holder_main(argc, argv);
   environment_open();
-  if (argc < 3 || argc > 4 || !stamp_parse(argv[1], argv[2])) {
-    fprintf(stderr, "usage: %s TRANSPORT MEMORY [PATTERN | long]\n", argv[0]);
+  if (argc < 3 || argc > 5 || !stamp_parse(argv[1], argv[2])) {
+    fprintf(stderr, "usage: %s TRANSPORT MEMORY [PATTERN | long [ROUNDS]]\n", argv[0]);
     return 2;
   }
   setenv("HMC_LOG", "error", 1);
-  if (argc == 4 && strcmp(argv[3], "long") == 0) {
-    reuse_rounds = 10000;
+  if (argc >= 4 && strcmp(argv[3], "long") == 0) {
+    reuse_rounds = argc == 5 ? strtoull(argv[4], NULL, 10) : 10000;
     cmocka_set_test_filter("reuse_under_load");
   } else if (argc == 4) {
     cmocka_set_test_filter(argv[3]);

@@ -211,6 +211,53 @@ static void a_rail_is_pulled_and_put_back(void **state) {
   }
 }
 
+/* As many messages as each peer may send before it waits: they all find a buffer, once the target has as many of them. */
+static void many_send_at_once(hmc_remote_t *const remotes[PEERS]) {
+  enum { EACH = 8, ROUNDS = 50 };
+  static const char refused[] = "/sys/class/infiniband/rxe1/ports/1/hw_counters/send_rnr_err";
+  hmc_request_t *requests[PEERS * EACH];
+  bool all_found = false;
+  for (int round = 0; round < ROUNDS && !all_found; round++) {
+    uint64_t before = number_in(refused);
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+      hmc_remote_t *remote = remotes[i / EACH];
+      assert_success(hmc_atomic_nb(remote, 8 * i, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, &requests[i]));
+    }
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+      assert_success(hmc_request_wait(requests[i]));
+      hmc_request_free(requests[i]);
+    }
+    all_found = number_in(refused) == before;
+    if (!all_found) sleep_ms(100); /* it is still adding some */
+  }
+  assert_true(all_found);
+}
+
+/* A region that takes long to register, because all of its pages have to be found first. */
+static void registering_holds_up_nobody(void **state) {
+  enum { LEAST = 10 };
+  wire_t *wire = *state;
+  hmc_region_t *large;
+  hmc_peer_t *other;
+  hmc_remote_t *beside;
+  hmc_request_t *request;
+  int puts = 0;
+  assert_success(hmc_context_connect(wire->context, "127.0.0.1", wire->port, HMC_CONNECTION_RDMA, 0, &other));
+  assert_success(hmc_remote_open(other, "far", 0, &beside));
+  assert_success(exchange(&wire->local, 0, beside, 0, 4 * KIB, 2, 1));
+  assert_success(hmc_region_allocate(wire->context, cpu, 256 * MIB, NULL, 0, &large));
+  memset(hmc_region_pointer(large), 7, 4096);
+  assert_success(hmc_put_nb(large, 0, wire->remote, 0, 4096, NULL, &request));
+  while (hmc_request_test(request) == HMC_IN_PROGRESS) {
+    assert_success(hmc_put(wire->local.region, 8192, beside, 8192, 4096));
+    puts++;
+  }
+  assert_success(hmc_request_wait(request));
+  hmc_request_free(request);
+  printf("  %d puts to another peer meanwhile\n", puts);
+  assert_true(puts >= LEAST);
+}
+
 static void many_peers(void **state) {
   wire_t *wire = *state;
   hmc_peer_t *peers[PEERS];
@@ -231,6 +278,7 @@ static void many_peers(void **state) {
     hmc_request_free(requests[i]);
   }
   target_check_frame(&wire->target, 0, 0, SIZE, 5);
+  many_send_at_once(remotes);
   for (int i = 0; i < PEERS; i += 2) hmc_peer_close(peers[i]);
   for (int i = 1; i < PEERS; i += 2) assert_success(hmc_get(wire->local.region, 0, remotes[i], 0, PEER_ROOM));
 }
@@ -247,6 +295,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test_setup_teardown(cable_out_for_good, open_impatient, close_wire),
       TEST_CASE(one_packet_of_a_hundred_is_lost),
       TEST_CASE(many_peers),
+      TEST_CASE(registering_holds_up_nobody),
       cmocka_unit_test_setup_teardown(a_rail_is_pulled_and_put_back, open_rails, close_wire),
   };
   return cmocka_run_group_tests_name("vm.wire", tests, NULL, NULL) == 0 ? 0 : 1;
