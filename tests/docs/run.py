@@ -128,7 +128,7 @@ def shown_fault(path, code):
 
 def test_fault(build, name):
     """Whether the build tree has a test of that name."""
-    found = any(re.search(r"add_test\(\[=\[%s\]=\]" % re.escape(name), path.read_text(encoding="utf-8"))
+    found = any(re.search(r"add_test\((\[=\[)?%s(\]=\])? " % re.escape(name), path.read_text(encoding="utf-8"))
                 for path in build.rglob("CTestTestfile.cmake"))
     return None if found else f"there is no test {name}"
 
