@@ -260,10 +260,55 @@ static int batches_are_looked_at_first(void) {
   return 0;
 }
 
+typedef struct joiner {
+  pthread_t thread;
+  pthread_barrier_t *barrier;
+  smem_bm_t pool;
+  int32_t joined, left;
+} joiner_t;
+
+static void *join_and_leave(void *argument) {
+  joiner_t *joiner = argument;
+  pthread_barrier_wait(joiner->barrier);
+  joiner->joined = (smem_bm_join)(joiner->pool, 0);
+  pthread_barrier_wait(joiner->barrier);
+  joiner->left = smem_bm_leave(joiner->pool, 0);
+  return NULL;
+}
+
+/* A member joins and leaves once, however many of its threads ask for it. */
+static int threads_take_turns(void) {
+  joiner_t joiners[COPIERS];
+  pthread_barrier_t barrier;
+  begin();
+  smem_bm_t pool = smem_bm_create(80, 0, SMEMB_DATA_OP_SDMA, PART, PART, 0);
+  CHECK(pool != NULL && pthread_barrier_init(&barrier, NULL, COPIERS) == 0);
+  for (int round = 0; round < 20; round++) {
+    int joined = 0, left = 0;
+    for (int i = 0; i < COPIERS; i++) {
+      joiners[i] = (joiner_t){.pool = pool, .barrier = &barrier};
+      CHECK(pthread_create(&joiners[i].thread, NULL, join_and_leave, &joiners[i]) == 0);
+    }
+    for (int i = 0; i < COPIERS; i++) {
+      CHECK(pthread_join(joiners[i].thread, NULL) == 0);
+      CHECK(joiners[i].joined == 0 || joiners[i].joined == -2005);
+      CHECK(joiners[i].left == 0 || joiners[i].left == -2003);
+      joined += joiners[i].joined == 0;
+      left += joiners[i].left == 0;
+    }
+    CHECK(joined == 1 && left == 1);
+  }
+  pthread_barrier_destroy(&barrier);
+  smem_bm_destroy(pool);
+  smem_bm_uninit(0);
+  return 0;
+}
+
 int main(void) {
   ranks_set_up();
   return !(ranks_run("destroyed under copiers", 2, destroyed_under_copiers) &&
            ranks_run("who leaves is not copied", 2, who_leaves_is_not_copied) &&
            ranks_run("ways are kept apart", 2, ways_are_kept_apart) &&
-           ranks_run("batches are looked at first", 2, batches_are_looked_at_first));
+           ranks_run("batches are looked at first", 2, batches_are_looked_at_first) &&
+           ranks_run("threads take turns", 1, threads_take_turns));
 }
