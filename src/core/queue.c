@@ -215,7 +215,11 @@ hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *
                            uint64_t length) {
   if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE))
     return start_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
-  return hmci_put_plain(remote, remote_offset, local, length);
+  if (length != 8) return hmci_put_mapped(remote, remote_offset, local, length);
+  memcpy(remote->mapped + remote_offset, local, 8);
+  hmci_stats_add(&remote->stats->stripes[queue->stripe].words, 1);
+  atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
+  return HMC_SUCCESS;
 }
 
 hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote, uint64_t remote_offset,

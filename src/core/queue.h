@@ -56,6 +56,7 @@ struct hmc_queue {
   /* What a put to mapped memory reads; kept together. */
   hmc_context_t *context;
   uint32_t fences; /* lanes that are fenced */
+  uint32_t stripe; /* of the peers' statistics: what its puts are counted in, as a queue is one thread's at a time */
 
   uint32_t depth, flags, under_way;
   uint64_t timeout_ms, started;

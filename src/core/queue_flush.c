@@ -368,7 +368,9 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
     free(table);
     return hmci_fail(HMC_NO_MEMORY, "no memory for a queue");
   }
+  static _Atomic uint32_t queues;
   queue->context = context;
+  queue->stripe = atomic_fetch_add_explicit(&queues, 1, memory_order_relaxed) % HMCI_STRIPES;
   queue->depth = set.depth ? set.depth : DEFAULT_DEPTH;
   queue->flags = set.flags;
   queue->timeout_ms = set.timeout_ms;
