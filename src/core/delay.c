@@ -4,8 +4,8 @@
  * every millisecond, until the events have come. A request begins in the loop; from then on it is one like any other,
  * but that those who wait for it sleep.
  *
- * Locking: `delay.lock` guards the list, and is held while a request begins, so that the thread that ends a request
- * finds that it has begun or that it has not. */
+ * Locking: `delay.lock` guards the list, and is held while a request begins or ends here, so that a thread that
+ * ends one finds that it has begun, that it has not, or that another thread has ended it. */
 #include "request.h"
 
 #include <string.h>
@@ -64,18 +64,22 @@ void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay, void (*be
   hmci_loop_set_timer(context->loop, &context->delay.timer, 0);
 }
 
-bool hmci_delay_take(hmc_request_t *request) {
-  hmc_context_t *context = request->context;
-  pthread_mutex_lock(&context->delay.lock);
-  bool waits = !hmci_list_is_empty(&request->delay.link);
-  if (waits) take_out(request);
-  pthread_mutex_unlock(&context->delay.lock);
-  return waits;
-}
-
 static void complete_all(hmc_request_t *request, hmc_status_t status) {
   uint32_t count = request->count;
   for (uint32_t i = 0; i < count; i++) hmci_operation_complete(&request->chain[i], status);
+}
+
+bool hmci_delay_end(hmc_request_t *request, hmc_status_t status) {
+  hmc_context_t *context = request->context;
+  pthread_mutex_lock(&context->delay.lock);
+  bool waits = !hmci_list_is_empty(&request->delay.link);
+  if (waits) {
+    take_out(request);
+    complete_all(request, status);
+  }
+  bool over = waits || hmci_request_is_complete(request);
+  pthread_mutex_unlock(&context->delay.lock);
+  return over;
 }
 
 /* Begins a request whose event has come; what has become of the far end meanwhile counts. */

@@ -184,8 +184,8 @@ hmc_status_t hmci_delay_prepare(const hmc_operation_options_t *options, hmci_del
 void hmci_delay_drop(hmci_delay_t *delay);
 /* Lets the request begin once the events have come, which it takes: by `begin`, with delay.lock held. */
 void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay, void (*begin)(hmc_request_t *request));
-/* True: it had not begun, and is the caller's to complete. */
-bool hmci_delay_take(hmc_request_t *request);
+/* Ends a request that has not begun. True: it is complete, by this call or by another thread; false: it has begun. */
+bool hmci_delay_end(hmc_request_t *request, hmc_status_t status);
 
 /* data_checksum.c */
 /* Adds the result to a chain that is complete otherwise. */

@@ -31,11 +31,7 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
     hmci_setup_end(request, status);
     return;
   }
-  if (request->delayed && hmci_delay_take(request)) {
-    uint32_t count = request->count;
-    for (uint32_t i = 0; i < count; i++) hmci_operation_complete(&request->chain[i], status);
-    return;
-  }
+  if (request->delayed && hmci_delay_end(request, status)) return;
   if (request->working && hmci_work_stop(&request->work, status)) return;
   if (request->checksummed) {
     end_checked(request, status);
