@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -19,15 +20,15 @@ typedef struct maker {
   _Atomic uint32_t made, live;
   _Atomic uint64_t bytes;
   bool refuses;
-  void *frees; /* meanwhile */
+  void *_Atomic frees; /* meanwhile */
 } maker_t;
 
 static hmc_status_t make(void *owner, uint8_t *base, uint64_t size, uint32_t traits, void **thing) {
   maker_t *maker = owner;
   (void)base;
   if (maker->refuses) return hmci_fail(HMC_UNSUPPORT, "it does not want to");
-  if (maker->frees) assert_int_equal(hmc_memory_free((hmc_memory_t){HMC_MEMORY_CPU, 0}, maker->frees), HMC_SUCCESS);
-  maker->frees = NULL;
+  void *freed = atomic_exchange(&maker->frees, NULL);
+  if (freed) assert_int_equal(hmc_memory_free((hmc_memory_t){HMC_MEMORY_CPU, 0}, freed), HMC_SUCCESS);
   maker->made++;
   maker->live++;
   maker->bytes += size;
