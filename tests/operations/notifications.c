@@ -191,10 +191,13 @@ void notification_queue_has_a_limit(void **state) {
                                        .notification = "over",
                                        .notification_size = 4,
                                        .timeout_ms = 100};
-    uint64_t start = now_ms();
-    assert_status(put_with(&local, 300, far.remote, 300, 2000, &options), HMC_TIMEOUT);
-    assert_took(start, 100, 100);
-    assert_string_not_equal(hmc_last_error(), "");
+    do { /* a busy machine may not even move the bytes in that time */
+      uint64_t start = now_ms();
+      assert_status(put_with(&local, 300, far.remote, 300, 2000, &options), HMC_TIMEOUT);
+      assert_took(start, options.timeout_ms, 100);
+      assert_string_not_equal(hmc_last_error(), "");
+      options.timeout_ms *= 2;
+    } while (word_load(&words.place, 8) < round && options.timeout_ms < 60000);
     assert_int_equal(owner_frame_check(&far.place, 300, 2000, round), PATTERN_SAME);
     assert_int_equal(word_load(&words.place, 8), round);
   }
