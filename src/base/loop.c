@@ -447,8 +447,7 @@ static void spin(hmci_loop_t *loop) {
     now = hmci_now();
     hmci_loop_run_timers(loop, now);
     if (moved || others) until = now + loop->spin;
-  } while (now < until && !is_driven(loop, now) &&
-           !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
+  } while (now < until && !is_driven(loop, now) && !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
            !atomic_load_explicit(&loop->stopping, memory_order_relaxed));
   while (!put_back(loop)) sched_yield();
 }
