@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 
 enum { BYTES_PER_NANOSECOND = 4, PATIENT_BYTES = 4 << 20 };
+enum { LAST_LOOKS = 64 };         /* at the answers of a peer that is gone; one takes 8 KiB of them */
 enum { QUEUE_BEFORE_SEND = 100 }; /* small operations kept back while earlier ones are unacknowledged */
 
 /* Ends everything: the devices finish, all operations get `status`, the loop looks no more. */
@@ -244,8 +245,14 @@ out:
   pthread_mutex_unlock(&requester->lock);
 }
 
+/* What the peer answered before it went counts, though its session's end was seen first: that goes by another socket. */
+static void take_last_answers(hmci_requester_t *requester) {
+  for (int i = 0; i < LAST_LOOKS && !requester->failed && hmci_requester_receive(requester); i++) continue;
+}
+
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status) {
   enter(requester);
+  if (status == HMC_PEER_LOST) take_last_answers(requester);
   if (!requester->failed) requester->failed = status;
   end_all(requester, status);
   pthread_mutex_unlock(&requester->lock);

@@ -1,6 +1,7 @@
 /* The requesting end of a stream, whose peer is the test. */
 #include "requester.h"
 #include "stream_fixture.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -62,7 +63,41 @@ static void test_sends_all_without_events(void **state) {
   stand_close(&stand);
 }
 
+/* The session's end may be seen before an answer that came earlier by the data's own socket. */
+static void test_last_answers_count(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  stand_open(&stand, LENGTH);
+  hmci_requester_t requester;
+  assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  requester.drivers++; /* so that nobody but the end looks */
+  hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+  hmci_operation_t puts[2];
+  for (int i = 0; i < 2; i++) {
+    puts[i] = (hmci_operation_t){.kind = HMCI_PUT,
+                                 .local = &stand.region,
+                                 .remote = &remote,
+                                 .segments = &puts[i].single,
+                                 .segment_count = 1,
+                                 .deadline = UINT64_MAX,
+                                 .awaited = true,
+                                 .single = {0, 0, 64}};
+    assert_int_equal(hmci_requester_submit(&requester, &puts[i], 1), HMC_SUCCESS);
+  }
+  uint8_t answer[HMCI_REPLY_HEADER];
+  hmci_reply_encode(answer, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = 1});
+  assert_int_equal(send(stand.far, answer, sizeof answer, MSG_NOSIGNAL), sizeof answer);
+  hmci_requester_fail(&requester, HMC_PEER_LOST);
+  assert_true(hmci_operation_is_complete(&puts[0]));
+  assert_int_equal(puts[0].status, HMC_SUCCESS);
+  assert_true(hmci_operation_is_complete(&puts[1]));
+  assert_int_equal(puts[1].status, HMC_PEER_LOST);
+  hmci_requester_close(&requester);
+  stand_close(&stand);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events),
+                                     cmocka_unit_test(test_last_answers_count)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }
