@@ -254,8 +254,9 @@ void hmci_copy_mapped(hmci_operation_kind_t kind, const hmc_region_t *local, con
 }
 
 /* Out of line, so that a put that is plain has no registers to save. */
-__attribute__((noinline)) static hmc_status_t transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset,
-                                                       hmc_remote_t *remote, uint64_t remote_offset, uint64_t length) {
+__attribute__((noinline)) hmc_status_t hmci_transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset,
+                                                     hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
+                                                     uint64_t timeout_ms) {
   hmc_status_t status = hmci_operation_check(kind, local, offset, remote, remote_offset, length);
   if (status != HMC_SUCCESS || length == 0) return status;
   hmci_segment_t segment = {offset, remote_offset, length};
@@ -267,7 +268,7 @@ __attribute__((noinline)) static hmc_status_t transfer(hmci_operation_kind_t kin
   uint64_t begun = hmci_now();
   hmci_operation_t operation;
   remote = hmci_remote_for_data(remote);
-  hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, 0));
+  hmci_operation_prepare(&operation, kind, local, remote, hmci_context_deadline(remote->peer->context, timeout_ms));
   operation.single = segment;
   status = run(remote->peer, local, &operation);
   uint64_t took = hmci_now() - begun;
@@ -294,7 +295,7 @@ hmc_status_t hmci_put_mapped(const hmc_remote_t *remote, uint64_t offset, const 
 hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                      uint64_t length) {
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_WRITE)) {
-    return transfer(HMCI_PUT, local, offset, remote, remote_offset, length);
+    return hmci_transfer(HMCI_PUT, local, offset, remote, remote_offset, length, 0);
   }
   return hmci_put_plain(remote, remote_offset, local->view.base + offset, length);
 }
@@ -302,7 +303,7 @@ hmc_status_t hmc_put(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
 hmc_status_t hmc_get(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote, uint64_t remote_offset,
                      uint64_t length) {
   if (!is_plain(local, offset, remote, remote_offset, length, HMC_REMOTE_READ)) {
-    return transfer(HMCI_GET, local, offset, remote, remote_offset, length);
+    return hmci_transfer(HMCI_GET, local, offset, remote, remote_offset, length, 0);
   }
   atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   memcpy(local->view.base + offset, remote->mapped + remote_offset, length);

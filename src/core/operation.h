@@ -19,6 +19,10 @@ hmc_status_t hmci_operation_check(hmci_operation_kind_t kind, const hmc_region_t
 hmc_status_t hmci_remote_check(hmci_operation_kind_t kind, const hmc_remote_t *remote, uint64_t offset,
                                uint64_t length);
 
+/* A put or get that the caller waits for, with a deadline of its own (0: the context's). */
+hmc_status_t hmci_transfer(hmci_operation_kind_t kind, hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                           uint64_t remote_offset, uint64_t length, uint64_t timeout_ms);
+
 /* Sets the text of a failed operation and returns its status. */
 hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t status, const hmc_remote_t *remote,
                                     uint64_t length);
