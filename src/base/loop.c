@@ -229,7 +229,8 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
     polled ? loop->polled_count++ : loop->polled_count--;
   }
   pthread_mutex_unlock(&loop->table);
-  if (changed && polled && own_loop != loop) hmci_loop_wake(loop);
+  if (changed && polled && (own_loop != loop || driving))
+    hmci_loop_wake(loop); /* a driver takes events, and polls not */
 }
 
 void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
@@ -480,10 +481,8 @@ bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
 static bool leave_to_driver(hmci_loop_t *loop, uint64_t deadline) {
   uint64_t until = atomic_load_explicit(&loop->driven_until, memory_order_relaxed), now;
   if (HMCI_LIKELY(!until)) return false;
-  if ((now = hmci_now()) >= until) {
-    atomic_compare_exchange_strong(&loop->driven_until, &until, 0); /* unless a driver has just come */
-    return false;
-  }
+  /* A driver that has just come wakes nobody, because it found that one was there: not a time to wait for events. */
+  if ((now = hmci_now()) >= until) return !atomic_compare_exchange_strong(&loop->driven_until, &until, 0);
   if (deadline < until) until = deadline;
   struct pollfd set = {.fd = loop->wake, .events = POLLIN};
   struct timespec limit = time_of(until > now ? until - now : 0);

@@ -501,6 +501,36 @@ static void test_the_thread_does_not_poll_beside_a_driver(void **state) {
   loop = shared;
 }
 
+/* What a driver takes is to be polled, which is the loop's thread's. */
+static bool want_polling(hmci_watch_t *watch, uint32_t events) {
+  probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
+  bool is_driver = pthread_equal(pthread_self(), driver);
+  uint64_t value;
+  if (events & EPOLLIN && read(probe->event, &value, sizeof value) < 0) return false; /* the other thread had it */
+  hmci_loop_set_polled(loop, watch, is_driver);
+  if (!is_driver) atomic_fetch_add(&probe->calls, 1);
+  return false;
+}
+
+/* It is woken for that, however long it would have left the loop to the driver. */
+static void test_the_thread_polls_what_a_driver_leaves_to_it(void **state) {
+  (void)state;
+  hmci_loop_t *shared = loop;
+  assert_int_equal(hmci_loop_create(0, "loop-test", &loop), HMC_SUCCESS);
+  driver = pthread_self();
+  probe_t probe;
+  probe_open_with(&probe, want_polling);
+  for (int round = 1; round <= 3; round++) {
+    int before = atomic_load(&probe.calls);
+    probe_tell(&probe);
+    hmci_loop_drive(loop, 2 * PATIENCE); /* returns at once, and has said until when it may come back */
+    await(&probe.calls, before + 1);
+  }
+  probe_close(&probe);
+  hmci_loop_destroy(loop);
+  loop = shared;
+}
+
 static int start(void **state) {
   (void)state;
   return hmci_loop_create(50000, "loop-test", &loop) != HMC_SUCCESS;
@@ -528,6 +558,7 @@ int main(void) {
       cmocka_unit_test(test_a_preempted_call_is_no_bulk),
       cmocka_unit_test(test_two_loops_close_each_others_watches),
       cmocka_unit_test(test_the_thread_does_not_poll_beside_a_driver),
+      cmocka_unit_test(test_the_thread_polls_what_a_driver_leaves_to_it),
       cmocka_unit_test(test_a_child_closes_what_the_loop_has),
   };
   return cmocka_run_group_tests(tests, start, stop);
