@@ -273,6 +273,7 @@ static void join_job(void) {
   share_globals(globals, globals_size);
   hmci_heap_open(SHMEMX_SPACE_HOST, hmci_pe.part + hmci_pe.heap_at, hmci_pe.heap_size);
   hmci_device_open();
+  if (hmci_pe.device.size) meet_all(false, "making the device heap"); /* others look for it from now on */
   hmci_contexts_open();
   hmci_teams_open();
   open_fast_path();
