@@ -435,6 +435,7 @@ cdef class Context:
         self.close_peers()
         for region in list(self.regions) + list(self.lent):
             (<Region>region).end()
+        drain(&self.busy)               # regions and requests that other threads are giving back
         self.finish()
 
     cdef int close_peers(self) except -1:

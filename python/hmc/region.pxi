@@ -41,8 +41,10 @@ cdef class Region:
         if handle != NULL and self.context is not None and self.context.handle != NULL and \
                 self.context.generation == generation:
             self.handle = NULL
+            self.context.busy += 1
             with nogil:
                 hmc_region_close(handle)
+            self.context.busy -= 1
 
     cdef int enter(self) except -1:
         self.context.enter()
@@ -74,8 +76,10 @@ cdef class Region:
         if handle == NULL or (self.exports and self.view is None):
             return 0
         self.handle = NULL
+        self.context.busy += 1          # close() in another thread waits for this
         with nogil:
             hmc_region_close(handle)
+        self.context.busy -= 1
         if not self.exports:
             self.view = None
         return 0

@@ -34,8 +34,10 @@ cdef class Request:
         if self.context is not None and self.context.handle != NULL and self.context.generation == generation:
             if handle != NULL:
                 self.handle = NULL
+                self.context.busy += 1  # close() in another thread waits for this
                 with nogil:
                     hmc_request_free(handle)
+                self.context.busy -= 1
             if self.batch != NULL:
                 hmc_batch_free(self.batch)
 
