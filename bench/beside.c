@@ -6,16 +6,13 @@
  * connections; and this one, which puts 8 B again and again. Nothing is pinned. It prints one line:
  *
  *   ok <median ns> <p99 ns> <longest ns> <puts> <bulk bytes per second> */
-#include <hmc.h>
+#include "alone.h"
 
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BULK (1u << 20)
@@ -29,18 +26,6 @@ typedef struct shared {
 } shared_t;
 
 static shared_t *shared;
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void must(hmc_status_t status) {
-  if (status == HMC_SUCCESS) return;
-  printf("error %s\n", hmc_last_error());
-  exit(1);
-}
 
 static hmc_context_t *make_context(void) {
   hmc_context_t *context = NULL;

@@ -7,18 +7,15 @@
  * pinned. It prints one line:
  *
  *   ok <median ns> <p99 ns> <longest ns> <leases> */
-#include <hmc.h>
+#include "alone.h"
 
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BULK (1u << 20)
@@ -33,18 +30,6 @@ typedef struct shared {
 
 static shared_t *shared;
 static hmc_connection_type_t type;
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void must(hmc_status_t status) {
-  if (status == HMC_SUCCESS) return;
-  printf("error %s\n", hmc_last_error());
-  exit(1);
-}
 
 /* ---- the other process ------------------------------------------------------------------------------------------- */
 

@@ -481,7 +481,7 @@ bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
 static bool leave_to_driver(hmci_loop_t *loop, uint64_t deadline) {
   uint64_t until = atomic_load_explicit(&loop->driven_until, memory_order_relaxed), now;
   if (HMCI_LIKELY(!until)) return false;
-  /* A driver that has just come wakes nobody, because it found that one was there: not a time to wait for events. */
+  /* Where a driver has just come, it did not wake this thread, because `driven_until` was still set: look again. */
   if ((now = hmci_now()) >= until) return !atomic_compare_exchange_strong(&loop->driven_until, &until, 0);
   if (deadline < until) until = deadline;
   struct pollfd set = {.fd = loop->wake, .events = POLLIN};

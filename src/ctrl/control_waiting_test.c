@@ -22,7 +22,7 @@ static bool says_stop(void) {
   return true;
 }
 
-/* A thread whose program has a say is not kept: by nobody who listens, and by one who says nothing. */
+/* A thread can stop its dial, whether nobody listens at the other end or the listener never answers. */
 static void test_a_program_that_stops_its_dial(void **state) {
   (void)state;
   hmc_control_t *control;

@@ -197,7 +197,7 @@ static hmc_status_t make(hmci_cache_t *cache, uint8_t *base, uint64_t size, uint
     free(registration);
     return status;
   }
-  if (!has_room(cache)) registration->gone = true; /* of use to this user, and to nobody after it */
+  if (!has_room(cache)) registration->gone = true; /* for this user alone */
   if (!registration->gone) insert(cache, registration);
   *made = registration;
   return HMC_SUCCESS;

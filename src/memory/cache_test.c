@@ -182,7 +182,7 @@ static void test_freeing_under_users(void **state) {
   assert_int_equal(scene->maker.live, 0);
 }
 
-/* No lock is held while it is made, and what is made of memory that is gone by then serves nobody else. */
+/* No lock is held while it is made. If its memory is freed meanwhile, no other user gets it. */
 static void test_freeing_while_it_is_made(void **state) {
   scene_t *scene = *state;
   void *memory = NULL;
