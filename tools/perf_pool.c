@@ -249,15 +249,20 @@ static int be_member(const pool_options_t *options) {
 
 /* ---- two members here -------------------------------------------------------------------------------------------- */
 
+/* A port that is free now and that the kernel gives nobody before the first member listens there: below its range for
+ * port 0 and connections. */
 static bool choose_store(char url[64]) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof(address);
-  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  bool is_good = descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, size) == 0 &&
-                 getsockname(descriptor, (struct sockaddr *)&address, &size) == 0;
-  if (descriptor >= 0) close(descriptor);
-  snprintf(url, 64, "tcp://127.0.0.1:%u", ntohs(address.sin_port));
-  return is_good;
+  for (unsigned i = 0; i < 100; i++) {
+    unsigned port = 10000 + ((unsigned)getpid() * 7 + i) % 20000;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_free = descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (descriptor >= 0) close(descriptor);
+    snprintf(url, 64, "tcp://127.0.0.1:%u", port);
+    if (is_free) return true;
+  }
+  return false;
 }
 
 static int run_both(pool_options_t *options) {

@@ -9,7 +9,6 @@ examples/smem/kv_pool.c says how the slots are laid out; here numpy arrays are w
 import multiprocessing
 import os
 import shutil
-import socket
 import sys
 import time
 
@@ -140,9 +139,8 @@ class Picture:
 
 def main():
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = "tcp://127.0.0.1:%d" % free.getsockname()[1]
+    # Below the range from which the kernel serves port 0, so that no other program is given it meanwhile.
+    url = "tcp://127.0.0.1:%d" % (10000 + os.getpid() * 7 % 20000)
     context = multiprocessing.get_context("spawn")
     board, stop, wrong = context.Array("q", WORLD * COLUMNS, lock=False), context.Value("i", 0), context.Value("q", 0)
     members = [context.Process(target=be_member, args=(rank, url, board, stop, wrong)) for rank in range(WORLD)]

@@ -191,17 +191,19 @@ static double now(void) {
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
+/* A port that is free now and below the range from which the kernel serves port 0, so that nobody is given it meanwhile. */
 static int choose_port(void) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof(address);
-  int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  if (descriptor < 0 || bind(descriptor, (struct sockaddr *)&address, size) != 0 ||
-      getsockname(descriptor, (struct sockaddr *)&address, &size) != 0) {
-    return 0;
+  for (int i = 0; i < 100; i++) {
+    int port = 10000 + ((int)getpid() * 7 + i) % 20000;
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    int is_free = descriptor >= 0 && bind(descriptor, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (descriptor >= 0) close(descriptor);
+    snprintf(url, sizeof(url), "tcp://127.0.0.1:%d", port);
+    if (is_free) return 1;
   }
-  close(descriptor);
-  snprintf(url, sizeof(url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
-  return 1;
+  return 0;
 }
 
 static unsigned long long sum(const atomic_ullong *counts) {

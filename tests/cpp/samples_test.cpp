@@ -5,6 +5,7 @@
  * `first` and `second` are the generations of Communicator, TYPE the connection that the sample requires. Where the
  * machine cannot have it, the sample must end well all the same, and nothing may arrive. */
 #include "check.hpp"
+#include "port.h"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -53,18 +54,6 @@ static void set_port(const char *name, uint16_t port) {
   ports.push_back(std::string(name) + '=' + std::to_string(port));
 }
 
-static uint16_t free_port() {
-  struct sockaddr_in address = {};
-  socklen_t size = sizeof address;
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_ANY);
-  int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  CHECK(descriptor >= 0 && bind(descriptor, reinterpret_cast<struct sockaddr *>(&address), size) == 0);
-  CHECK(getsockname(descriptor, reinterpret_cast<struct sockaddr *>(&address), &size) == 0);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
-
 /* True where the buffer starts with `size` bytes of one value, and all others are as the server left them. */
 static bool holds(ConnBuffer &buffer, size_t size, char value) {
   std::vector<char> bytes(buffer.buffer_size), expected(buffer.buffer_size, '\xff');
@@ -100,7 +89,7 @@ int main(int argc, char **argv) {
   if (what == "memory") {
     CHECK(run(argv[1]).empty());
   } else if (what == "control") {
-    set_port("SEED_CTRL_PORT", free_port());
+    set_port("SEED_CTRL_PORT", free_port(AF_INET));
     CHECK(run(argv[1]) == "Received control value: 42\n");
   } else {
     CHECK(argc == 4 && (what == "first" || what == "second"));

@@ -8,30 +8,23 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
+
 PATIENCE = 120
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 class Cluster:
     def __init__(self, folder):
         program = shutil.which("etcd") or "/usr/bin/etcd"
-        ports = free_ports(6)
+        ports = [free_port() for _ in range(6)]
         self.clients, peers = ports[:3], ports[3:]
         initial = ",".join("m%d=http://127.0.0.1:%d" % (i, peers[i]) for i in range(3))
         self.members = []

@@ -2,7 +2,8 @@
 
 import gc
 import os
-import socket
+import pathlib
+import sys
 import time
 
 import numpy
@@ -10,11 +11,9 @@ import pytest
 
 from ends import BLOCK, PATIENCE, End, bindings, nixl_agent, nixl_agent_config, settle
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from ports import free_port  # noqa: E402
 
 
 class Listener:

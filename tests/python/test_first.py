@@ -15,19 +15,13 @@ import pytest
 
 import hmc
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
+
 HERE = pathlib.Path(__file__).parent
 IP = "127.0.0.1"
 WAY = hmc.ConnType.UCX if hmc.connection_types()["ucx"][0] else hmc.ConnType.TCP
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind((IP, 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def find(path):
@@ -54,7 +48,7 @@ def test_names(path, names):
 
 class Pair:
     def __init__(self, way=WAY):
-        self.ucx, self.rdma, self.ctrl = free_ports(3)
+        self.ucx, self.rdma, self.ctrl = (free_port() for _ in range(3))
         self.way = way
         self.server = hmc.create_session(buffer_size=1 << 20, local_ip=IP)
         self.server.init_server(bind_ip=IP, ucx_port=self.ucx, rdma_port=self.rdma, ctrl_tcp_port=self.ctrl, self_id=0)
@@ -224,7 +218,7 @@ def test_memory():
 def test_communicators_of_both_generations():
     a, b = hmc.ConnBuffer(0, 4096, hmc.MemoryType.CPU), hmc.ConnBuffer(0, 4096, hmc.MemoryType.CPU)
     server, client = hmc.Communicator(a), hmc.Communicator(b, 1)
-    port, = free_ports(1)
+    port = free_port()
     tcp = hmc.ConnType.TCP
     assert server.initServer(IP, port, tcp) == hmc.status_t.SUCCESS
     assert client.connectTo(IP, port, tcp) == hmc.status_t.SUCCESS
@@ -274,7 +268,7 @@ def sample(name, ports):
 
 def test_samples(tmp_path):
     """The guide's programs as they are, but for addresses; this machine's ports, and its way where there is no UCX."""
-    ports = free_ports(3)
+    ports = [free_port() for _ in range(3)]
     server = subprocess.Popen([sys.executable, "-u", "-c", sample("server", ports) + textwrap.dedent("""
         sys = __import__("sys"); sys.stdin.readline()
         """) + sample("receive_tag", ports) + "print('got', bytes(sess.buf.buffer_get_cpu(nbytes=9)), flush=True)\n"

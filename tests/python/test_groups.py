@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -11,13 +10,16 @@ import pytest
 
 import hmc
 
+TESTS = str(pathlib.Path(__file__).resolve().parents[1])
+sys.path.insert(0, TESTS)
+
+from ports import free_port  # noqa: E402
+
 HERE = pathlib.Path(__file__).parent
 
 
 def start(world, *command):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     return [subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                              env=dict(os.environ, RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
                                       MASTER_PORT=str(port))) for rank in range(world)]
@@ -100,10 +102,8 @@ torch = types.ModuleType("torch"); torch.distributed = dist
 torch.Tensor = type("Tensor", (), {})
 sys.modules.update({"torch": torch, "torch.distributed": dist})
 
-import socket
-def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0)); return probe.getsockname()[1]
+sys.path.insert(0, TESTS)
+from ports import free_port as port
 sess = hmc.create_session(buffer_size=1 << 20, local_ip="127.0.0.1")
 group = hmc.collective.init_group(session=sess, my_ip="127.0.0.1", port_ucx=port(), port_rdma=port(), port_ctrl=port(),
                                   ctrl_uds_dir="/tmp/hmc-test-none" if False else "")
@@ -131,5 +131,5 @@ print("done")
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_alltoall_of_the_first_api(world):
-    for out, err, status in finish(start(world, "-c", ALLTOALL)):
+    for out, err, status in finish(start(world, "-c", ALLTOALL.replace("TESTS", repr(TESTS)))):
         assert status == 0 and out == "done\n", err

@@ -5,12 +5,18 @@ nothing comes of the calls by itself.
 """
 
 import os
+import pathlib
 import socket
 import subprocess
 import sys
 import textwrap
 
 import pytest
+
+TESTS = str(pathlib.Path(__file__).resolve().parents[1])
+sys.path.insert(0, TESTS)
+
+from ports import free_port  # noqa: E402
 
 LIMIT = 20  # seconds from the signal to the exception; 0.1 s on a machine of one's own, which the program prints
 
@@ -115,20 +121,19 @@ end()
 SESSIONS = """
 sess = hmc.create_session(buffer_size=1 << 20, local_ip="127.0.0.1")
 other = hmc.create_session(buffer_size=1 << 20, local_ip="127.0.0.1")
-def free():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0)); return probe.getsockname()[1]
-ucx, rdma, ctrl = free(), free(), free()
+sys.path.insert(0, TESTS)
+from ports import free_port
+ucx, rdma, ctrl = free_port(), free_port(), free_port()
 deaf, port = nobody()
 auto = hmc.ConnType.AUTO
-link = hmc.CtrlLink(); link.ip, link.port = "127.0.0.1", free()
+link = hmc.CtrlLink(); link.ip, link.port = "127.0.0.1", free_port()
 mute = hmc.CtrlLink(); mute.ip, mute.port = "127.0.0.1", port
 interrupted("connectTo", lambda: sess.comm.connectTo("127.0.0.1", port, auto))
 interrupted("connectCtrl to nobody", lambda: sess.comm.connectCtrl(1, 0, link))
 interrupted("connectCtrl to one that says nothing", lambda: sess.comm.connectCtrl(1, 0, mute))
 interrupted("connectTo with a link", lambda: sess.comm.connectTo(1, 0, "127.0.0.1", port, mute, auto))
 interrupted("Session.connect", lambda: sess.connect(peer_id=1, self_id=0, peer_ip="127.0.0.1", data_port=ucx,
-                                                    ctrl_tcp_port=free(), uds_dir="/tmp/hmc-test-none", conn=auto))
+                                                    ctrl_tcp_port=free_port(), uds_dir="/tmp/hmc-test-none", conn=auto))
 other.init_server(bind_ip="127.0.0.1", ucx_port=ucx, rdma_port=rdma, ctrl_tcp_port=ctrl, self_id=1, ctrl_uds_dir="")
 interrupted("recv_data_from", lambda: other.recv_data_from("127.0.0.1", 0, bytearray(8), 8, hmc.MemoryType.CPU, None, auto))
 interrupted("ctrl_recv", lambda: other.ctrl_recv(0))
@@ -194,14 +199,12 @@ def test_objects(via):
 
 
 def test_sessions():
-    assert run(SESSIONS).startswith("interrupted")
+    assert run(SESSIONS.replace("TESTS", repr(TESTS))).startswith("interrupted")
 
 
 def test_groups():
     """A rank that waits for others in vain; the group is out of step, and a new one works."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ranks = [subprocess.Popen([sys.executable, "-c", BEGIN.replace("LIMIT", str(LIMIT)) + RANK], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                               env=dict(os.environ, RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",

@@ -2,9 +2,12 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 PROGRAM = """
 import numpy, shmem
@@ -39,9 +42,7 @@ def test_one_pe(tmp_path):
 
 
 def test_two_pes_as_torchrun_starts_them(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     jobs = [subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=str(tmp_path), text=True, stdout=subprocess.PIPE,
                              env=environment_of(tmp_path, RANK=str(i), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
                                                 MASTER_PORT=port, SHMEM_MASTER_PORT=port)) for i in range(2)]

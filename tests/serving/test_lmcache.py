@@ -4,14 +4,18 @@
 
 import importlib.util
 import os
+import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import numpy
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 OURS = [("hmc", {}), ("hmc", {"transport": "tcp"})]
 THEIRS = []
@@ -36,16 +40,10 @@ SIZE, PAGE = 1 << 20, 4096
 PATIENCE = 60
 
 
-def free_url():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % probe.getsockname()[1]
-
-
 class End:
     def __init__(self, channel="hmc", **more):
         self.memory = numpy.zeros(SIZE, dtype=numpy.uint8)
-        self.url = free_url()
+        self.url = "127.0.0.1:%d" % free_port()
         self.context = create_transfer_channel_context(
             channel, l1_memory_desc=L1MemoryDesc(ptr=self.memory.ctypes.data, size=SIZE, align_bytes=PAGE),
             listen_url=self.url, advertise_url=self.url, **more)

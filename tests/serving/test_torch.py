@@ -2,13 +2,16 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import pytest
 
 import hmc
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 PROGRAM = pathlib.Path(__file__).with_name("torch_program.py")
 PACKAGES = pathlib.Path(hmc.__file__).resolve().parent.parent
@@ -35,9 +38,7 @@ def python(tmp_path_factory):
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_operations(python, world):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ranks = []
     try:
         for rank in range(world):

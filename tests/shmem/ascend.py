@@ -4,21 +4,19 @@ usage: ascend.py HMCRUN PROGRAM
 """
 
 import os
-import socket
+import pathlib
 import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 
 def environment_of(folder):
     names = ("HMC_JOB_DIR", "HMC_JOB_RANK", "HMC_JOB_SIZE", "HMC_SECRET", "MASTER_ADDR", "PMIX_RANK")
     return dict({name: value for name, value in os.environ.items() if name not in names}, HOME=folder)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run_pes(program, n, environment, way, last):

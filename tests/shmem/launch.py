@@ -12,6 +12,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
+
 HMCRUN, OSHRUN, PROGRAM = sys.argv[1:4]
 ENVIRONMENT = dict(os.environ, SHMEM_SYMMETRIC_SIZE="16M")
 for name in ("HMC_JOB_DIR", "HMC_JOB_RANK", "HMC_SECRET"):
@@ -95,10 +99,7 @@ def signals():
 
 def by_address(program):
     """torchrun's environment, on a free port."""
-    import socket
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     jobs = [subprocess.Popen([program], stdout=subprocess.PIPE, universal_newlines=True,
                              env=dict(ENVIRONMENT, RANK=str(i), WORLD_SIZE="3", MASTER_ADDR="127.0.0.1",
                                       MASTER_PORT=str(port), SHMEM_MASTER_PORT=str(port))) for i in range(3)]

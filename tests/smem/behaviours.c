@@ -1,5 +1,6 @@
 /* What programs that were written for MemFabric Hybrid rely on beside results: defaults, what calls answer before init and
  * for a second time, the limits of sizes, flags, forms of URLs. */
+#include "port.h"
 #include "ranks.h"
 
 #include <hybm/hybm.h>
@@ -8,10 +9,7 @@
 #include <smem/host/smem_shm.h>
 #include <smem/host/smem_trans.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -212,23 +210,6 @@ static int objects_behave(void) {
 }
 
 /* ---- transfers, forms of addresses -------------------------------------------------------------------------------- */
-
-/* A free port of that family; 0: this host does not have it. */
-static unsigned free_port(int family) {
-  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-  struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  struct sockaddr *address = family == AF_INET6 ? (struct sockaddr *)&six : (struct sockaddr *)&four;
-  socklen_t size = family == AF_INET6 ? sizeof(six) : sizeof(four);
-  int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  unsigned port = 0;
-  if (descriptor >= 0 && bind(descriptor, address, size) == 0 && getsockname(descriptor, address, &size) == 0) {
-    port = ntohs(family == AF_INET6 ? six.sin6_port : four.sin_port);
-  }
-  if (descriptor >= 0) {
-    close(descriptor);
-  }
-  return port;
-}
 
 static int transfers_behave(void) {
   smem_trans_config_t config;

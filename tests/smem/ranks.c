@@ -1,13 +1,12 @@
 /* Processes that are ranks (see ranks.h). */
 #include "ranks.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "port.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,13 +51,9 @@ void ranks_set_up(void) {
 static void choose_store(void) {
   static unsigned runs;
   const char *given = getenv("HMC_TEST_STORE");
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof(address);
-  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  CHECK(bind(descriptor, (struct sockaddr *)&address, size) == 0);
-  CHECK(getsockname(descriptor, (struct sockaddr *)&address, &size) == 0);
-  close(descriptor);
-  snprintf(unserved_url, sizeof(unserved_url), "tcp://127.0.0.1:%u", ntohs(address.sin_port));
+  unsigned port = free_port(AF_INET);
+  CHECK(port != 0);
+  snprintf(unserved_url, sizeof(unserved_url), "tcp://127.0.0.1:%u", port);
   if (given != NULL) {
     CHECK(snprintf(store_url, sizeof(store_url), "%s-%d-%u", given, (int)getpid(), runs++) < (int)sizeof(store_url));
   } else {

@@ -1,6 +1,7 @@
 /* What SMEM refuses, as a table: the call, the code of the list in smem.h, and words of the text that name the remedy.
  *
  * Each table is run by one process: before anything was initialised, in a world of its own, and by two ranks. */
+#include "port.h"
 #include "ranks.h"
 
 #include <hmc.h>
@@ -9,9 +10,6 @@
 #include <smem/host/smem_shm.h>
 #include <smem/host/smem_trans.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -396,15 +394,11 @@ static int a_rank_twice(void) {
   return 0;
 }
 
-/* A free port, which the handle takes in a moment. */
+/* With a port that the handle takes in a moment. */
 static void make_id(char id[32]) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof(address);
-  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  CHECK(bind(descriptor, (struct sockaddr *)&address, size) == 0 &&
-        getsockname(descriptor, (struct sockaddr *)&address, &size) == 0);
-  close(descriptor);
-  snprintf(id, 32, "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+  unsigned port = free_port(AF_INET);
+  CHECK(port != 0);
+  snprintf(id, 32, "127.0.0.1:%u", port);
 }
 
 static int32_t transfer(const char *id, const void *from, void *to, size_t size, uint32_t flags) {

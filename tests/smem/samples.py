@@ -4,18 +4,20 @@ usage: samples.py bm|shm PROGRAM
 """
 
 import os
-import socket
+import pathlib
 import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 PATIENCE = 250
 
 
 def free_url():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return "tcp://127.0.0.1:%d" % free.getsockname()[1]
+    return "tcp://127.0.0.1:%d" % free_port()
 
 
 def run(commands, environment, said, times):

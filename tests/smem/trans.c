@@ -1,13 +1,11 @@
 /* Tests of TRANS: transfers by unique id and raw pointers, batches, streams, what is not registered, and peers that go. */
+#include "port.h"
 #include "ranks.h"
 
 #include <hmc.h>
 #include <smem/host/smem_trans.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -16,15 +14,11 @@ enum { SIZE = 200001 };
 
 static char ids[2][64];
 
-/* A free port, which the handle takes in a moment. */
+/* A port that the handle takes in a moment. */
 static void make_id(uint32_t rank) {
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t size = sizeof(address);
-  int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  CHECK(bind(descriptor, (struct sockaddr *)&address, size) == 0 &&
-        getsockname(descriptor, (struct sockaddr *)&address, &size) == 0);
-  close(descriptor);
-  atomic_store(&shared->words[60 + rank], ntohs(address.sin_port));
+  unsigned port = free_port(AF_INET);
+  CHECK(port != 0);
+  atomic_store(&shared->words[60 + rank], port);
 }
 
 static smem_trans_t begin(void) {

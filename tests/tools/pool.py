@@ -1,9 +1,14 @@
 """hmc-perf pool: every direction, single, as a batch and as the block list of a KV cache, and what it refuses."""
 
 import json
-import socket
+import pathlib
+import sys
 
 from program import ProgramTest, main
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 TYPES = ["H2D", "D2H", "H2RD", "H2RH", "D2RH", "D2RD", "RH2D", "RH2H", "RD2D", "RD2H"]
 
@@ -33,9 +38,7 @@ class Pool(ProgramTest):
         self.assertRegex(out, r"H2RH +12288 +3 .* verified")
 
     def test_members_started_by_hand(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            url = "tcp://127.0.0.1:%d" % free.getsockname()[1]
+        url = "tcp://127.0.0.1:%d" % free_port()
         common = ["pool", "--store", url, "--world", "3", "--type", "H2RH", "--iterations", "5", "--format", "json"]
         members = [self.start(*common, "--rank", str(rank)) for rank in range(3)]
         outs = [member.communicate(timeout=200) for member in members]
