@@ -1,7 +1,8 @@
 /* Copies to and from memory that may not be there (see guarded.h).
  *
- * By process_vm_readv and process_vm_writev on this very process, which needs no right; where the system forbids those
- * calls, through a pipe of this thread's own, for read() and write() answer EFAULT as well. */
+ * By process_vm_readv and process_vm_writev on this very process, which needs no right. What they do not reach goes
+ * through a pipe of this thread's own: read() and write() answer EFAULT as well. That is all memory where the system
+ * forbids those calls, and memory that a driver has mapped (a dma-buf) or that is secret (memfd_secret). */
 #include "guarded.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ static bool copy(void *to, const void *from, uint64_t size, bool reads) {
     ssize_t done = reads ? process_vm_readv(getpid(), &here, 1, &there, 1, 0)
                          : process_vm_writev(getpid(), &here, 1, &there, 1, 0);
     if (done < 0 && is_forbidden()) break;
-    if (done <= 0) return false;
+    if (done <= 0) break;
     to = (uint8_t *)to + done;
     from = (const uint8_t *)from + done;
     size -= (uint64_t)done;

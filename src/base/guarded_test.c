@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -58,6 +59,38 @@ static void test_there_and_not(void **state) {
   free(bytes);
 }
 
+/* What other calls than read() and write() do not reach, with a gap behind it. Ordinary memory where there is none. */
+static void test_secret(void **state) {
+  (void)state;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 40 * page;
+  uint8_t *memory = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t *bytes = malloc(size + page);
+  int descriptor = (int)syscall(447, 0); /* memfd_secret */
+  assert_true(memory != MAP_FAILED && bytes);
+  if (descriptor >= 0 && ftruncate(descriptor, (off_t)size) == 0) {
+    void *there = mmap(memory, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0);
+    assert_ptr_equal(there, memory);
+  }
+  close(descriptor);
+  for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(i % 251);
+  assert_true(hmci_guarded_write(memory, bytes, size));
+  assert_memory_equal(memory, bytes, size);
+  memset(bytes, 0, size);
+  assert_true(hmci_guarded_read(bytes, memory, size));
+  assert_memory_equal(memory, bytes, size);
+  struct iovec parts[2] = {{memory + page, 100}, {memory + 5, page}};
+  assert_true(hmci_guarded_gather(bytes, parts, 2));
+  assert_memory_equal(bytes, memory + page, 100);
+  assert_memory_equal(bytes + 100, memory + 5, page);
+  assert_true(hmci_guarded_is_there(memory, size));
+  assert_true(hmci_guarded_is_writable(memory, size));
+  munmap(memory + size, page);
+  assert_false(hmci_guarded_read(bytes, memory, size + 1));
+  assert_false(hmci_guarded_write(memory, bytes, size + 1));
+  munmap(memory, size);
+  free(bytes);
+}
+
 static void test_gather(void **state) {
   (void)state;
   enum { PARTS = 600 };
@@ -84,6 +117,6 @@ static void test_gather(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_gather)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_secret), cmocka_unit_test(test_gather)};
   return cmocka_run_group_tests_name("base.guarded", tests, NULL, NULL);
 }

@@ -55,6 +55,7 @@ typedef struct hmci_region_view {
   hmc_region_written_t written; /* NULL: nobody is informed */
   void *written_user;
   _Atomic uint32_t users;
+  _Atomic bool unreadable; /* as a local side: found to be memory that other processes cannot read */
   _Atomic bool reached; /* a peer has asked for it, or a transport keeps something of it: its end is to be reported */
 } hmci_region_view_t;
 

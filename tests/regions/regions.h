@@ -73,7 +73,9 @@ bool is_reserved(const uint8_t *address);
   X(registered_requests_end_though_the_owner_stands)                                                                   \
   X(registered_requests_end_with_their_peer)                                                                           \
   X(registered_queues_need_no_socket)                                                                                  \
-  X(registered_queues_end_with_their_peer)
+  X(registered_queues_end_with_their_peer)                                                                             \
+  X(unreadable_memory_here)                                                                                            \
+  X(unreadable_memory_there)
 #define DECLARE(name) void name(void **state);
 REGION_TESTS(DECLARE)
 #undef DECLARE

@@ -35,18 +35,27 @@
 
 /* ---- taking away ------------------------------------------------------------------------------------------------- */
 
-/* These calls answer EPERM from now on. */
-static bool forbid(const int *calls, size_t count) {
+/* These calls answer `error` from now on, in all threads. */
+static bool answer(const int *calls, size_t count, unsigned error) {
   struct sock_filter program[32];
   unsigned short used = 0;
   program[used++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)offsetof(struct seccomp_data, nr));
   for (size_t i = 0; i < count; i++) {
     program[used++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
-    program[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    program[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
   }
   program[used++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
   struct sock_fprog filter = {used, program};
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
+}
+
+static bool forbid(const int *calls, size_t count) { return answer(calls, count, EPERM); }
+
+/* As of memory that a driver has mapped. */
+static bool make_unreadable(void) {
+  const int reads[] = {SYS_process_vm_readv, SYS_process_vm_writev};
+  return answer(reads, COUNT_OF(reads), EFAULT);
 }
 
 static bool hide_proc(void) {
@@ -85,7 +94,8 @@ static int exchange_with(hmc_region_t *local, hmc_remote_t *remote, uint8_t valu
   return 0;
 }
 
-static int use(uint8_t *registered) {
+/* `unreadable`: once the two are connected, no memory is to be read from outside any more. */
+static int use(uint8_t *registered, bool unreadable) {
   hmc_context_t *here, *there;
   hmc_peer_t *peer, *back;
   hmc_region_t *owned, *given, *local, *read_only;
@@ -101,6 +111,7 @@ static int use(uint8_t *registered) {
   CHECK(hmc_region_allocate(there, host, BYTES, "read-only", HMC_REMOTE_READ, &read_only));
   CHECK(hmc_region_register(there, registered, BYTES, "registered", HMC_REMOTE_ALL, &given));
   CHECK(hmc_region_allocate(here, host, BYTES, NULL, 0, &local));
+  if (unreadable && !make_unreadable()) return 1;
   CHECK(hmc_remote_open(peer, "owned", 0, &remote));
   if (exchange_with(local, remote, 1)) return 1;
   CHECK(hmc_remote_open(peer, "registered", 0, &remote));
@@ -118,7 +129,8 @@ static int run(const char *what) {
     fprintf(stderr, "failed: taking away %s: %s\n", what, strerror(errno));
     return 1;
   }
-  return use(registered) || use(registered); /* the second time says nothing that the first has said */
+  if (strstr(what, "reading")) return use(registered, true);
+  return use(registered, false) || use(registered, false); /* the second time says nothing that the first has said */
 }
 
 /* ---- the test ---------------------------------------------------------------------------------------------------- */
@@ -180,6 +192,13 @@ static void test_without_attaching(void **state) {
   assert_int_equal(lines_with(text, "attaching does not work"), 1);
 }
 
+static void test_without_reading(void **state) {
+  (void)state;
+  char text[8192];
+  run_without("reading", text);
+  assert_string_equal(text, "");
+}
+
 static void test_without_proc(void **state) {
   (void)state;
   char text[8192];
@@ -198,8 +217,8 @@ int main(int argc, char **argv) {
   environment_open();
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_with_everything),   cmocka_unit_test(test_without_memfd),
-      cmocka_unit_test(test_without_attaching), cmocka_unit_test(test_without_proc),
-      cmocka_unit_test(test_without_any),
+      cmocka_unit_test(test_without_attaching), cmocka_unit_test(test_without_reading),
+      cmocka_unit_test(test_without_proc),      cmocka_unit_test(test_without_any),
   };
   return cmocka_run_group_tests_name("regions.sandbox", tests, NULL, NULL);
 }

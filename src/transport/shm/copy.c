@@ -4,7 +4,10 @@
 #include <poll.h>
 #include <stdio.h>
 
-enum { PIECE = 4 << 20 }; /* bytes that one announced access moves at most */
+enum {
+  PIECE = 4 << 20, /* bytes that one announced access moves at most */
+  NAP = 10000000,  /* nanoseconds until who waits for the stream looks again whether it is to end */
+};
 
 /* ---- reading registered memory ----------------------------------------------------------------------------------- */
 
@@ -14,6 +17,7 @@ bool hmci_shm_is_alive(const shm_connection_t *connection) {
   return poll(&dead, 1, 0) == 0;
 }
 
+/* HMC_UNSUPPORT: the peer's memory is none, or no other process can read it. */
 static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *reads, uint32_t count) {
   if (!hmci_shm_is_alive(connection)) return HMC_PEER_LOST;
   shm_fault_t fault = hmci_shm_read(connection->peer_process, reads, count);
@@ -21,7 +25,7 @@ static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *re
   switch (fault) {
   case SHM_FAULT_NONE: return HMC_SUCCESS;
   case SHM_FAULT_HERE: return HMC_INVALID_CONFIG;
-  case SHM_FAULT_THERE: return HMC_STALE;
+  case SHM_FAULT_THERE: return HMC_UNSUPPORT;
   case SHM_FAULT_DEAD: return HMC_PEER_LOST;
   case SHM_FAULT_OTHER: break;
   }
@@ -142,18 +146,73 @@ static hmc_status_t read_segments(shm_connection_t *connection, const hmci_opera
   return status;
 }
 
-bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
+/* ---- memory that no other process can read ----------------------------------------------------------------------- */
+
+/* Not noted of plain addresses: they are of all sorts. */
+static void note_local(const shm_connection_t *connection, const hmci_region_view_t *local) {
+  hmci_region_view_t *noted = (hmci_region_view_t *)(uintptr_t)local;
+  if (local->anywhere || atomic_exchange(&noted->unreadable, true)) return;
+  hmci_log(HMC_LOG_INFO, "process %d cannot read the memory at %p: what it gets from there goes through a socket",
+           connection->peer_process, (void *)local->base);
+}
+
+static void note_remote(const shm_connection_t *connection, shm_remote_t *remote) {
+  if (atomic_exchange(&remote->unreadable, true)) return;
+  hmci_log(HMC_LOG_INFO, "a region of process %d cannot be read from here: what is read goes through a socket",
+           connection->peer_process);
+}
+
+static bool is_unreadable(const hmci_operation_t *operation) {
   const shm_remote_t *remote = operation->remote_state;
+  const _Atomic bool *noted = operation->kind == HMCI_PUT ? &operation->local->unreadable : &remote->unreadable;
+  return atomic_load_explicit(noted, memory_order_relaxed);
+}
+
+/* Moves some parts of an operation by the stream, as an operation of their own, and waits for them. */
+static hmc_status_t stream_parts(shm_connection_t *connection, const hmci_operation_t *whole,
+                                 const hmci_segment_t *segments, uint32_t count) {
+  uint64_t spin = connection->transport->host->settings->spin;
+  hmci_operation_t own = {.kind = whole->kind,
+                          .local = whole->local,
+                          .remote = whole->remote,
+                          .remote_state = whole->remote_state,
+                          .segments = segments,
+                          .segment_count = count,
+                          .deadline = whole->deadline,
+                          .awaited = true};
+  hmc_status_t status = hmci_shm_need_stream(connection);
+  if (status == HMC_SUCCESS) status = hmci_requester_submit(&connection->requester, &own, 1);
+  if (status != HMC_SUCCESS) return status;
+  while (!hmci_operation_is_complete(&own)) {
+    status = hmci_requester_wait(&connection->requester, &own, spin);
+    bool stops = atomic_load(&whole->stop);
+    if (status == HMC_TIMEOUT || stops)
+      hmci_requester_cancel(&connection->requester, &own, stops ? HMC_CANCELLED : HMC_TIMEOUT);
+    uint64_t until = hmci_now() + NAP;
+    hmci_operation_sleep(&own, until < whole->deadline ? until : whole->deadline);
+  }
+  return own.status;
+}
+
+/* ---- the table's entries ----------------------------------------------------------------------------------------- */
+
+bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
+  shm_remote_t *remote = operation->remote_state;
   if (operation->kind != HMCI_PUT && operation->kind != HMCI_GET)
     return false;                        /* the owner's thread does those, in order */
   if (operation->checksum) return false; /* the stream has checksums */
   if (hmci_shm_pull(connection, operation, status)) return true;
+  if (*status == HMC_INVALID_CONFIG) note_local(connection, operation->local);
   if (!hmci_shm_remote_is_direct(connection, operation->remote_state, operation->local->ops, operation->kind))
     return false;
   atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   *status = HMC_SUCCESS;
   bool attached = remote->way == SHM_ATTACH;
   if (attached) *status = read_segments(connection, operation, operation->segments, operation->segment_count);
+  if (attached && *status == HMC_UNSUPPORT) {
+    note_remote(connection, remote);
+    return false;
+  }
   bool by_device = remote->way == SHM_IMPORT && hmci_shm_copy_by_device(connection, operation, remote, status);
   for (uint32_t i = 0; i < operation->segment_count && *status == HMC_SUCCESS && !by_device && !attached; i++) {
     *status = copy_segment(connection, operation, remote, &operation->segments[i]);
@@ -167,15 +226,24 @@ bool hmci_shm_moves(void *block, void *state, const hmci_memory_ops_t *local, hm
   const shm_connection_t *connection = block;
   const shm_remote_t *remote = state;
   if (kind == HMCI_PUT) return length >= SHM_PULL_LEAST && hmci_shm_is_pulled(connection, remote, local);
-  return kind == HMCI_GET && length >= SHM_READ_LEAST && remote->way == SHM_ATTACH && local->host_accessible;
+  return kind == HMCI_GET && length >= SHM_READ_LEAST && hmci_shm_remote_is_direct(block, state, local, kind) &&
+         remote->way == SHM_ATTACH;
 }
 
 hmc_status_t hmci_shm_move(void *block, const hmci_operation_t *operation, const hmci_segment_t *segments,
                            uint32_t count) {
   shm_connection_t *connection = block;
+  bool put = operation->kind == HMCI_PUT, streams = is_unreadable(operation);
+  hmc_status_t status = HMC_SUCCESS;
   atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
-  hmc_status_t status = operation->kind == HMCI_PUT ? hmci_shm_pull_parts(connection, operation, segments, count)
-                                                    : read_segments(connection, operation, segments, count);
+  if (!streams)
+    status = put ? hmci_shm_pull_parts(connection, operation, segments, count)
+                 : read_segments(connection, operation, segments, count);
+  if (status == (put ? HMC_INVALID_CONFIG : HMC_UNSUPPORT)) {
+    put ? note_local(connection, operation->local) : note_remote(connection, operation->remote_state);
+    streams = true;
+  }
+  if (streams) status = stream_parts(connection, operation, segments, count);
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   bool closed = status == HMC_PEER_LOST && atomic_load(&connection->failed); /* maybe by this side */
   return closed ? (hmc_status_t)atomic_load(&connection->failure) : status;

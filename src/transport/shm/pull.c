@@ -346,14 +346,15 @@ bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *
 
 bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status) {
   bool fits = operation->kind == HMCI_PUT && operation->awaited && !operation->checksum;
-  if (!fits || !hmci_shm_is_pulled(connection, operation->remote_state, operation->local->ops)) return false;
+  if (!fits || atomic_load_explicit(&operation->local->unreadable, memory_order_relaxed)) return false;
+  if (!hmci_shm_is_pulled(connection, operation->remote_state, operation->local->ops)) return false;
   if (hmci_loop_is_own(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
   window_t window;
   window.connection = connection;
   window.operation = operation;
   if (!take_pulls(&window, operation->segments, operation->segment_count)) return false;
   *status = pull_segments(&window, operation->segments, operation->segment_count);
-  return true;
+  return *status != HMC_INVALID_CONFIG;
 }
 
 hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,

@@ -241,6 +241,10 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   case SHM_MAP: snprintf(text, size, "mapped here: a put is a copy by the calling thread"); break;
   case SHM_IMPORT: snprintf(text, size, "imported here: the device copies, started by the calling thread"); break;
   case SHM_ATTACH:
+    if (atomic_load(&remote->unreadable)) {
+      snprintf(text, size, "staged through a UNIX socket, for no other process can read its memory");
+      break;
+    }
     snprintf(text, size, "copied by process_vm_readv: gets by the calling thread, puts by the owner's service thread");
     break;
   case SHM_STREAM:
@@ -256,5 +260,6 @@ bool hmci_shm_remote_is_direct(void *block, void *state, const hmci_memory_ops_t
   (void)block;
   const shm_remote_t *remote = state;
   bool attached = remote->way == SHM_ATTACH && local->host_accessible && kind == HMCI_GET; /* put: see shm.h */
+  attached = attached && !atomic_load_explicit(&remote->unreadable, memory_order_relaxed);
   return remote->way == SHM_MAP || remote->way == SHM_IMPORT || attached;
 }

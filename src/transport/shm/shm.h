@@ -9,6 +9,8 @@
  *   attach   registered host memory: gets by process_vm_readv, by the calling thread; puts by the same call of the
  *   owner's service thread (pull.c). Of operations that nobody waits for, a thread of the core's does the caller's part;
  *   small puts of that sort go by the stream
+ *   Memory that no other process can read (a dma-buf, memfd_secret) is found when that fails with EFAULT: what could not
+ *   be read goes by the stream, and so does all that comes later from that region
  *   stream   all else: the stream protocol over a UNIX socket made when first needed; the peer's service thread does
  *   its half */
 #ifndef HMCI_SHM_H
@@ -144,6 +146,7 @@ typedef struct shm_remote {
   uint64_t mapped; /* map: bytes, a whole number of pages */
   uint64_t size;
   uint32_t id, generation, rights;
+  _Atomic bool unreadable; /* attach: found to be memory that other processes cannot read */
   shm_source_t source;
 } shm_remote_t;
 
@@ -229,11 +232,12 @@ uint32_t hmci_shm_next_parts(shm_cursor_t *cursor, hmci_segment_t *parts, uint32
 shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count);
 
 /* pull.c */
-/* True where the owner has done the put, or it failed; `status` has the outcome. Blocks. */
+/* True where the owner has done the put, or it failed; `status` has the outcome. False, too, where the owner could not
+ * read the bytes; some may be there then. Blocks. */
 bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
 /* Could the owner do the puts to that region from such local memory? */
 bool hmci_shm_is_pulled(const shm_connection_t *connection, const shm_remote_t *remote, const hmci_memory_ops_t *local);
-/* Has the owner do some parts of a put; blocks. Not in the loop's thread. */
+/* Has the owner do some parts of a put; blocks. Not in the loop's thread. HMC_INVALID_CONFIG: it could not read them. */
 hmc_status_t hmci_shm_pull_parts(shm_connection_t *connection, const hmci_operation_t *operation,
                                  const hmci_segment_t *segments, uint32_t count);
 /* The owner's side: does what is posted now. Several threads may do so at a time. */
