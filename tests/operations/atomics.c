@@ -70,7 +70,7 @@ static void step_run(const step_t *step, hmc_remote_t *remote, uint64_t *fetched
 void words_follow_a_model(void **state) {
   context_pair_t *pair = *state;
   static uint8_t model[WORDS_SIZE], seen[WORDS_SIZE];
-  const int steps = SANITIZED ? 600 : 3000;
+  const int steps = SANITIZED ? 600 : 1500;
   for (int registered = 0; registered < 2; registered++) {
     far_t far = far_make(
         pair,
@@ -149,10 +149,7 @@ static void *count_up(void *argument) {
 
 /* Every hand adds 1; each number must have been fetched by exactly one of them. */
 static void count_together(context_pair_t *pair, bool registered, unsigned width) {
-  const uint64_t times = SANITIZED          ? 400
-                         : stamp_is_plain() ? 1500
-                                            : 1000,
-                 start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
+  const uint64_t times = SANITIZED ? 400 : 600, start = UINT32_MAX - 1000; /* 4 B wrap around on the way */
   far_t far = far_make(pair, (far_options_t){.name = "counted", .size = WORDS_SIZE, .registered = registered});
   size_t count = stamp_is_host() ? HANDS + 1 : HANDS;
   uint64_t total = count * times, *notes = calloc(total, sizeof *notes);
@@ -195,7 +192,7 @@ static void *swap_tokens(void *argument) {
 /* Every hand puts in tokens of its own: each comes out once, but for the one that stays. */
 void words_lose_no_token(void **state) {
   context_pair_t *pair = *state;
-  const uint64_t times = SANITIZED ? 300 : stamp_is_plain() ? 2000 : 800, total = HANDS * times;
+  const uint64_t times = SANITIZED ? 300 : 800, total = HANDS * times;
   far_t far = far_make(pair, (far_options_t){.name = "tokens", .size = WORDS_SIZE, .registered = true});
   uint64_t *notes = calloc(total, sizeof *notes);
   uint8_t *seen = calloc(total + 1, 1);
@@ -234,7 +231,7 @@ static void *own_a_bit(void *argument) {
 
 void words_bits_are_their_owners(void **state) {
   context_pair_t *pair = *state;
-  const uint64_t times = SANITIZED ? 100 : stamp_is_plain() ? 500 : 200, others = UINT64_C(0xf000000000000000);
+  const uint64_t times = SANITIZED ? 100 : 200, others = UINT64_C(0xf000000000000000);
   for (unsigned width = 4; width <= 8; width += 4) {
     far_t far = far_make(pair, (far_options_t){.name = "bits", .size = WORDS_SIZE, .registered = width == 4});
     uint64_t wrong[HANDS] = {0};
@@ -327,7 +324,7 @@ void words_with_all_options(void **state) {
   for (int registered = 0; registered < 2; registered++) {
     far_t far = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = registered});
     far_t others = far_make(pair, (far_options_t){.name = "others", .size = WORDS_SIZE, .registered = !registered});
-    for (uint64_t round = 1; round <= (SANITIZED ? 200 : 1000); round++) {
+    for (uint64_t round = 1; round <= (SANITIZED ? 200 : 400); round++) {
       hmc_signal_t signal = {others.remote, 8, HMC_ATOMIC_SWAP, round};
       hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
                                          .signal = round % 3 ? &signal : NULL,

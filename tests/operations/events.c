@@ -209,7 +209,7 @@ void callback_starts_the_next(void **state) {
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);
-  relay_t relay = {.local = &local, .remotes = {far.remote, made.remote}, .most = SANITIZED ? 300 : 2000};
+  relay_t relay = {.local = &local, .remotes = {far.remote, made.remote}, .most = SANITIZED ? 300 : 1000};
   hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t), .callback = run_on, .user = &relay};
   bytes_fill(&local, 0, LENGTH, 0x5a);
   assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 16, &options, &relay.last));
@@ -240,7 +240,7 @@ static void on_promise(hmc_request_t *request, hmc_status_t status, void *user) 
 /* Once hmc_request_free has returned, the callback neither comes nor is still running. */
 void callback_not_after_free(void **state) {
   context_pair_t *pair = *state;
-  const size_t rounds = SANITIZED ? 1500 : 10000;
+  const size_t rounds = SANITIZED ? 1500 : 4000;
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = 64});
   test_buffer_t local = near_make(pair, 64, false);
@@ -278,7 +278,7 @@ static void free_at_once(hmc_request_t *request, hmc_status_t status, void *user
 
 void callback_may_free(void **state) {
   context_pair_t *pair = *state;
-  const uint32_t rounds = SANITIZED ? 500 : 3000;
+  const uint32_t rounds = SANITIZED ? 500 : 1500;
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = LENGTH, .registered = true});
   far_t made = far_make(pair, (far_options_t){.name = "made", .size = LENGTH});
   test_buffer_t local = near_make(pair, LENGTH, false);

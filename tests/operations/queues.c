@@ -156,7 +156,7 @@ static void await_seen(watcher_t *watcher, uint64_t round) {
 
 /* Data of several puts, then a flag; `with_signal`: the last put's own. */
 static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool with_signal) {
-  const uint64_t rounds = stamp_is_plain() ? 60 : 20, length = 256 * KIB;
+  const uint64_t rounds = 20, length = 256 * KIB;
   far_t data = far_make(pair, (far_options_t){.name = "data", .size = length, .registered = lend_data});
   far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .registered = lend_flag});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);

@@ -41,11 +41,11 @@ static void watched_rounds(distant_t *distant, const test_buffer_t *local, hmc_r
   assert_int_equal(answer.value, 0);
 }
 
-/* 20,000 rounds, and 4,000 where the same code has a setting more; on a machine that is busy with something else, as
+/* 5,000 rounds, and 2,000 where the same code has a setting more; on a machine that is busy with something else, as
  * many as some seconds bring. */
 void signal_never_early_across_processes(void **state) {
   context_pair_t *pair = *state;
-  const uint64_t bursts = SANITIZED ? 2 : stamp_is_plain() ? 40 : 8, limit = now_ms() + 4000;
+  const uint64_t bursts = SANITIZED ? 2 : stamp_is_plain() ? 10 : 4, limit = now_ms() + 4000;
   distant_t distant;
   distant_start(&distant, pair);
   test_buffer_t local = near_make(pair, WORDS_SIZE, false);
@@ -116,7 +116,7 @@ static hmc_status_t put_round(const test_buffer_t *local, hmc_remote_t *data, ui
 
 /* Data and word in regions that are reached in different ways. */
 static void signal_rounds(context_pair_t *pair, bool lend_data, bool lend_words) {
-  const uint64_t rounds = SANITIZED ? 20 : stamp_is_plain() ? 60 : 25;
+  const uint64_t rounds = 20; /* four of them large */
   far_t data = far_make(pair, (far_options_t){.name = "data", .size = LARGE + 1024, .registered = lend_data});
   far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = lend_words});
   test_buffer_t local = near_make(pair, LARGE + 1024, lend_words);
@@ -174,12 +174,7 @@ void signal_after_a_get(void **state) {
     far_t data = far_make(pair, (far_options_t){.name = "data", .size = length + 1024, .registered = registered});
     far_t words = far_make(pair, (far_options_t){.name = "words", .size = WORDS_SIZE, .registered = !registered});
     test_buffer_t local = near_make(pair, length + 1024, false);
-    eraser_t eraser = {.data = &data.place,
-                       .words = &words.place,
-                       .rounds = SANITIZED          ? 10
-                                 : stamp_is_plain() ? 40
-                                                    : 15,
-                       .length = length};
+    eraser_t eraser = {.data = &data.place, .words = &words.place, .rounds = SANITIZED ? 10 : 15, .length = length};
     assert_int_equal(pthread_create(&eraser.thread, NULL, erase_rounds, &eraser), 0);
     uint64_t wrong = 0;
     hmc_status_t status = HMC_SUCCESS;
@@ -304,7 +299,7 @@ void signal_undone_when_cancelled(void **state) {
   (void)state;
   static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", NULL};
   const uint64_t length = 4 * MIB;
-  const int rounds = SANITIZED ? 30 : stamp_is_plain() ? 150 : 50;
+  const int rounds = SANITIZED ? 30 : 50;
   context_pair_t pair;
   context_pair_open(&pair, narrow);
   far_t words = far_make(&pair, (far_options_t){.name = "words", .size = WORDS_SIZE});

@@ -118,128 +118,134 @@ uint64_t draw(uint64_t *state);
 uint64_t now_ns(void);
 void spin_ns(uint64_t nanoseconds);
 
+/* ---- the cases
+
+ * MEMORY: what it looks at may depend on the kind of memory, or on how its bytes are copied: runs in each stamp.
+ * ENGINE: setups, waits, bounds, ends and texts, which no memory has a part in: runs in the stamps of host memory, so
+ * once for each transport. */
+
 #define WORD_TESTS(X)                                                                                                  \
-  X(words_follow_a_model)                                                                                              \
-  X(words_lose_no_increment)                                                                                           \
-  X(words_lose_no_token)                                                                                               \
-  X(words_bits_are_their_owners)                                                                                       \
-  X(words_refused)                                                                                                     \
-  X(words_fetched_until_complete)                                                                                      \
-  X(words_with_all_options)
+  X(words_follow_a_model, MEMORY)                                                                                      \
+  X(words_lose_no_increment, MEMORY)                                                                                   \
+  X(words_lose_no_token, MEMORY)                                                                                       \
+  X(words_bits_are_their_owners, MEMORY)                                                                               \
+  X(words_refused, MEMORY)                                                                                             \
+  X(words_fetched_until_complete, MEMORY)                                                                              \
+  X(words_with_all_options, MEMORY)
 #define SIGNAL_TESTS(X)                                                                                                \
-  X(signal_never_early_across_processes)                                                                               \
-  X(signal_after_many_frames)                                                                                          \
-  X(signal_after_a_get)                                                                                                \
-  X(signal_undone_when_refused)                                                                                        \
-  X(signal_undone_when_stale)                                                                                          \
-  X(signal_undone_when_cancelled)                                                                                      \
-  X(written_is_told)
+  X(signal_never_early_across_processes, MEMORY)                                                                       \
+  X(signal_after_many_frames, MEMORY)                                                                                  \
+  X(signal_after_a_get, MEMORY)                                                                                        \
+  X(signal_undone_when_refused, ENGINE)                                                                                \
+  X(signal_undone_when_stale, MEMORY)                                                                                  \
+  X(signal_undone_when_cancelled, MEMORY)                                                                              \
+  X(written_is_told, MEMORY)
 #define NOTIFICATION_TESTS(X)                                                                                          \
-  X(notification_after_data_and_signal)                                                                                \
-  X(notification_after_a_get)                                                                                          \
-  X(notification_names_its_sender)                                                                                     \
-  X(notification_stays_until_it_fits)                                                                                  \
-  X(notification_queue_has_a_limit)                                                                                    \
-  X(notification_receivers_share)                                                                                      \
-  X(notification_refused)
+  X(notification_after_data_and_signal, MEMORY)                                                                        \
+  X(notification_after_a_get, MEMORY)                                                                                  \
+  X(notification_names_its_sender, ENGINE)                                                                             \
+  X(notification_stays_until_it_fits, ENGINE)                                                                          \
+  X(notification_queue_has_a_limit, ENGINE)                                                                            \
+  X(notification_receivers_share, ENGINE)                                                                              \
+  X(notification_refused, ENGINE)
 #define QUEUE_TESTS(X)                                                                                                 \
-  X(queue_moves_any_memory)                                                                                            \
-  X(queue_copies_what_is_small)                                                                                        \
-  X(queue_fetches_words)                                                                                               \
-  X(queue_fence_orders)                                                                                                \
-  X(queue_signals_after_the_data)                                                                                      \
-  X(queue_has_a_bound)                                                                                                 \
-  X(queue_has_deadlines)                                                                                               \
-  X(queue_reports_the_first_error)                                                                                     \
-  X(queue_notifies_after_all)                                                                                          \
-  X(queue_survives_its_peers)                                                                                          \
-  X(queue_refuses)
+  X(queue_moves_any_memory, MEMORY)                                                                                    \
+  X(queue_copies_what_is_small, MEMORY)                                                                                \
+  X(queue_fetches_words, MEMORY)                                                                                       \
+  X(queue_fence_orders, MEMORY)                                                                                        \
+  X(queue_signals_after_the_data, MEMORY)                                                                              \
+  X(queue_has_a_bound, ENGINE)                                                                                         \
+  X(queue_has_deadlines, ENGINE)                                                                                       \
+  X(queue_reports_the_first_error, MEMORY)                                                                             \
+  X(queue_notifies_after_all, MEMORY)                                                                                  \
+  X(queue_survives_its_peers, ENGINE)                                                                                  \
+  X(queue_refuses, ENGINE)
 #define POLL_TESTS(X)                                                                                                  \
-  X(poll_tells_in_order)                                                                                               \
-  X(poll_gives_out_requests)                                                                                           \
-  X(poll_has_a_descriptor)                                                                                             \
-  X(poll_ends_when_interrupted)                                                                                        \
-  X(progress_answers_peers)                                                                                            \
-  X(poll_refuses)
+  X(poll_tells_in_order, ENGINE)                                                                                       \
+  X(poll_gives_out_requests, ENGINE)                                                                                   \
+  X(poll_has_a_descriptor, ENGINE)                                                                                     \
+  X(poll_ends_when_interrupted, ENGINE)                                                                                \
+  X(progress_answers_peers, MEMORY)                                                                                    \
+  X(poll_refuses, ENGINE)
 #define SETUP_TESTS(X)                                                                                                 \
-  X(setup_connects_and_opens)                                                                                          \
-  X(setup_of_many_at_once)                                                                                             \
-  X(setup_can_be_ended)                                                                                                \
-  X(setup_ends_with_its_peer)                                                                                          \
-  X(setup_ended_at_any_moment)                                                                                         \
-  X(setup_refuses)                                                                                                     \
-  X(find_by_address)                                                                                                   \
-  X(find_asks_again)                                                                                                   \
-  X(regions_overlap)
+  X(setup_connects_and_opens, ENGINE)                                                                                  \
+  X(setup_of_many_at_once, ENGINE)                                                                                     \
+  X(setup_can_be_ended, ENGINE)                                                                                        \
+  X(setup_ends_with_its_peer, ENGINE)                                                                                  \
+  X(setup_ended_at_any_moment, ENGINE)                                                                                 \
+  X(setup_refuses, ENGINE)                                                                                             \
+  X(find_by_address, MEMORY)                                                                                           \
+  X(find_asks_again, MEMORY)                                                                                           \
+  X(regions_overlap, MEMORY)
 #define ENDING_TESTS(X)                                                                                                \
-  X(large_requests_can_be_ended)                                                                                       \
-  X(large_requests_tell_after_the_data)                                                                                \
-  X(calls_have_deadlines_of_their_own)                                                                                 \
-  X(requests_have_a_bound)                                                                                             \
-  X(callbacks_are_called_exactly_once)                                                                                 \
-  X(callbacks_may_not_connect)                                                                                         \
-  X(closing_a_local_region_ends_its_operations)
+  X(large_requests_can_be_ended, ENGINE)                                                                               \
+  X(large_requests_tell_after_the_data, MEMORY)                                                                        \
+  X(calls_have_deadlines_of_their_own, ENGINE)                                                                         \
+  X(requests_have_a_bound, ENGINE)                                                                                     \
+  X(callbacks_are_called_exactly_once, MEMORY)                                                                         \
+  X(callbacks_may_not_connect, ENGINE)                                                                                 \
+  X(closing_a_local_region_ends_its_operations, MEMORY)
 #define BATCH_TESTS(X)                                                                                                 \
-  X(batch_random_lists)                                                                                                \
-  X(batch_adjacent_pieces)                                                                                             \
-  X(batch_of_single_bytes)                                                                                             \
-  X(batch_of_a_cache)                                                                                                  \
-  X(batch_random_blocks)                                                                                               \
-  X(batch_over_many_regions)                                                                                           \
-  X(batch_over_peers_that_fail)                                                                                        \
-  X(batch_restarted)                                                                                                   \
-  X(batch_bounds)                                                                                                      \
-  X(batch_of_nothing)                                                                                                  \
-  X(batch_strides_overflow)                                                                                            \
-  X(batch_with_all_options)
+  X(batch_random_lists, MEMORY)                                                                                        \
+  X(batch_adjacent_pieces, MEMORY)                                                                                     \
+  X(batch_of_single_bytes, MEMORY)                                                                                     \
+  X(batch_of_a_cache, MEMORY)                                                                                          \
+  X(batch_random_blocks, MEMORY)                                                                                       \
+  X(batch_over_many_regions, MEMORY)                                                                                   \
+  X(batch_over_peers_that_fail, MEMORY)                                                                                \
+  X(batch_restarted, MEMORY)                                                                                           \
+  X(batch_bounds, ENGINE)                                                                                              \
+  X(batch_of_nothing, ENGINE)                                                                                          \
+  X(batch_strides_overflow, ENGINE)                                                                                    \
+  X(batch_with_all_options, MEMORY)
 #define CHECKSUM_TESTS(X)                                                                                              \
-  X(checksum_of_good_data)                                                                                             \
-  X(checksum_finds_damage)
+  X(checksum_of_good_data, MEMORY)                                                                                     \
+  X(checksum_finds_damage, MEMORY)
 #define WAITING_TESTS(X)                                                                                               \
-  X(wait_in_order)                                                                                                     \
-  X(wait_ends_at_deadlines)                                                                                            \
-  X(wait_across_contexts)                                                                                              \
-  X(deadline_shorter_than_the_context)                                                                                 \
-  X(deadline_of_a_moment)                                                                                              \
-  X(flush_sees_everything)                                                                                             \
-  X(flush_has_a_deadline)
+  X(wait_in_order, ENGINE)                                                                                             \
+  X(wait_ends_at_deadlines, ENGINE)                                                                                    \
+  X(wait_across_contexts, ENGINE)                                                                                      \
+  X(deadline_shorter_than_the_context, ENGINE)                                                                         \
+  X(deadline_of_a_moment, MEMORY)                                                                                      \
+  X(flush_sees_everything, MEMORY)                                                                                     \
+  X(flush_has_a_deadline, ENGINE)
 #define EVENT_TESTS(X)                                                                                                 \
-  X(event_descriptor_polls)                                                                                            \
-  X(callback_once_by_the_service_thread)                                                                               \
-  X(callback_starts_the_next)                                                                                          \
-  X(callback_not_after_free)                                                                                           \
-  X(callback_may_free)                                                                                                 \
-  X(callback_waits_for_operations)                                                                                     \
-  X(callback_waits_for_nobody_else)
+  X(event_descriptor_polls, MEMORY)                                                                                    \
+  X(callback_once_by_the_service_thread, MEMORY)                                                                       \
+  X(callback_starts_the_next, MEMORY)                                                                                  \
+  X(callback_not_after_free, MEMORY)                                                                                   \
+  X(callback_may_free, MEMORY)                                                                                         \
+  X(callback_waits_for_operations, MEMORY)                                                                             \
+  X(callback_waits_for_nobody_else, ENGINE)
 #define QUIET_TESTS(X)                                                                                                 \
-  X(quiet_after_cancelled_puts)                                                                                        \
-  X(quiet_after_cancelled_gets)                                                                                        \
-  X(quiet_after_timeouts)                                                                                              \
-  X(quiet_batches)
+  X(quiet_after_cancelled_puts, MEMORY)                                                                                \
+  X(quiet_after_cancelled_gets, MEMORY)                                                                                \
+  X(quiet_after_timeouts, MEMORY)                                                                                      \
+  X(quiet_batches, MEMORY)
 #define CLOSING_TESTS(X)                                                                                               \
-  X(closing_a_peer_wakes_those_who_wait)                                                                               \
-  X(destroying_a_context_wakes_those_who_wait)
+  X(closing_a_peer_wakes_those_who_wait, ENGINE)                                                                       \
+  X(destroying_a_context_wakes_those_who_wait, ENGINE)
 #define LIFETIME_TESTS(X)                                                                                              \
-  X(two_callbacks_close_each_others)                                                                                   \
-  X(peers_that_hang_up_at_once)                                                                                        \
-  X(hosts_that_hang_up_at_once)                                                                                        \
-  X(a_child_connects_or_is_told_why)                                                                                   \
-  X(a_child_keeps_no_peer_alive)                                                                                       \
-  X(the_environment_is_read_once)                                                                                      \
-  X(destroying_a_context_ends_accept)
+  X(two_callbacks_close_each_others, ENGINE)                                                                           \
+  X(peers_that_hang_up_at_once, ENGINE)                                                                                \
+  X(hosts_that_hang_up_at_once, ENGINE)                                                                                \
+  X(a_child_connects_or_is_told_why, ENGINE)                                                                           \
+  X(a_child_keeps_no_peer_alive, ENGINE)                                                                               \
+  X(the_environment_is_read_once, ENGINE)                                                                              \
+  X(destroying_a_context_ends_accept, ENGINE)
 #define TEXT_TESTS(X)                                                                                                  \
-  X(text_of_a_request_names_both_ends)                                                                                 \
-  X(text_of_a_refusal_says_what_is_missing)                                                                            \
-  X(text_of_a_batch_has_its_size)                                                                                      \
-  X(text_explains_puts_and_gets)                                                                                       \
-  X(unmapped_memory_is_told_at_once)
+  X(text_of_a_request_names_both_ends, ENGINE)                                                                         \
+  X(text_of_a_refusal_says_what_is_missing, ENGINE)                                                                    \
+  X(text_of_a_batch_has_its_size, ENGINE)                                                                              \
+  X(text_explains_puts_and_gets, MEMORY)                                                                               \
+  X(unmapped_memory_is_told_at_once, MEMORY)
 #define STATS_TESTS(X)                                                                                                 \
-  X(stats_count_what_is_done)                                                                                          \
-  X(latencies_are_of_what_took_time)                                                                                   \
-  X(stats_outlive_their_peer)                                                                                          \
-  X(metrics_are_text_for_prometheus)                                                                                   \
-  X(signal_wait_sleeps_until_it_comes)                                                                                 \
-  X(signal_wait_compares_and_ends)
+  X(stats_count_what_is_done, MEMORY)                                                                                  \
+  X(latencies_are_of_what_took_time, MEMORY)                                                                           \
+  X(stats_outlive_their_peer, ENGINE)                                                                                  \
+  X(metrics_are_text_for_prometheus, ENGINE)                                                                           \
+  X(signal_wait_sleeps_until_it_comes, MEMORY)                                                                         \
+  X(signal_wait_compares_and_ends, MEMORY)
 #define ALL_TESTS(X)                                                                                                   \
   SETUP_TESTS(X)                                                                                                       \
   ENDING_TESTS(X)                                                                                                      \
@@ -252,7 +258,7 @@ void spin_ns(uint64_t nanoseconds);
   BATCH_TESTS(X)                                                                                                       \
   CHECKSUM_TESTS(X) WAITING_TESTS(X) EVENT_TESTS(X) QUIET_TESTS(X) CLOSING_TESTS(X) LIFETIME_TESTS(X) TEXT_TESTS(X)
 
-#define DECLARE_TEST(name) void name(void **state);
+#define DECLARE_TEST(name, scope) void name(void **state);
 ALL_TESTS(DECLARE_TEST)
 #undef DECLARE_TEST
 

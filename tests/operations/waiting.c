@@ -238,7 +238,7 @@ void deadline_of_a_moment(void **state) {
   hurry_t hurries[4];
   for (size_t i = 0; i < COUNT_OF(hurries); i++) {
     hurries[i] =
-        (hurry_t){.local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 1000};
+        (hurry_t){.local = &local, .remote = far.remote, .offset = i * HURRY_LENGTH, .rounds = SANITIZED ? 150 : 400};
     assert_int_equal(pthread_create(&hurries[i].thread, NULL, hurry_on, &hurries[i]), 0);
   }
   for (size_t i = 0; i < COUNT_OF(hurries); i++) pthread_join(hurries[i].thread, NULL);
