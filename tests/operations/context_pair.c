@@ -1,6 +1,7 @@
 /* What the programs of this suite share: pairs, the distant end, and small things (see suite.h). */
 #include "suite.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,23 @@ void context_pair_open(context_pair_t *pair, const char *const *settings) {
 void context_pair_close(context_pair_t *pair) {
   context_end(pair->here);
   context_end(pair->there);
+}
+
+int pair_case_open(void **state) {
+  static context_pair_t pair;
+  crash_handlers_set();
+  watch(program_invocation_short_name, 600);
+  pair = (context_pair_t){0};
+  context_pair_open(&pair, NULL);
+  *state = &pair;
+  return 0;
+}
+
+int pair_case_close(void **state) {
+  (void)state;
+  context_pairs_end();
+  watch_end();
+  return 0;
 }
 
 far_t far_make(context_pair_t *pair, far_options_t options) {

@@ -261,13 +261,6 @@ static int open_case(void **state) {
   return 0;
 }
 
-static int close_case(void **state) {
-  (void)state;
-  context_pairs_end();
-  watch_end();
-  return 0;
-}
-
 int main(int argc, char **argv) {
   (void)argv;
   count_begin_early();
@@ -275,8 +268,8 @@ int main(int argc, char **argv) {
   if (argc == 2) _exit(run_traced()); /* no leak check: that one traces, too */
   environment_open();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(small_put_allocates_and_locks_nothing, open_case, close_case),
-      cmocka_unit_test_setup_teardown(small_put_makes_no_system_call, open_case, close_case),
+      cmocka_unit_test_setup_teardown(small_put_allocates_and_locks_nothing, open_case, pair_case_close),
+      cmocka_unit_test_setup_teardown(small_put_makes_no_system_call, open_case, pair_case_close),
   };
   return _cmocka_run_group_tests("operations.shm.fast_path", tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
 }

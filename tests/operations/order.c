@@ -141,22 +141,6 @@ static void order_refuses(void **state) {
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */
 
-static context_pair_t pair;
-
-static int open_case(void **state) {
-  watch("order", 200);
-  context_pair_open(&pair, NULL);
-  *state = &pair;
-  return 0;
-}
-
-static int close_case(void **state) {
-  (void)state;
-  context_pairs_end();
-  watch_end();
-  return 0;
-}
-
 int main(int argc, char **argv) {
   target_main(argc, argv);
   environment_open();
@@ -165,10 +149,10 @@ int main(int argc, char **argv) {
   if (argc != 3 || !stamp_parse(argv[1], argv[2])) return 2;
   memory = stamp.near;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test_setup_teardown(order_after_an_event, open_case, close_case),
-      cmocka_unit_test_setup_teardown(order_after_a_stream, open_case, close_case),
-      cmocka_unit_test_setup_teardown(order_can_be_given_up, open_case, close_case),
-      cmocka_unit_test_setup_teardown(order_refuses, open_case, close_case),
+      cmocka_unit_test_setup_teardown(order_after_an_event, pair_case_open, pair_case_close),
+      cmocka_unit_test_setup_teardown(order_after_a_stream, pair_case_open, pair_case_close),
+      cmocka_unit_test_setup_teardown(order_can_be_given_up, pair_case_open, pair_case_close),
+      cmocka_unit_test_setup_teardown(order_refuses, pair_case_open, pair_case_close),
   };
   return cmocka_run_group_tests_name("operations.order", tests, NULL, NULL) == 0 ? 0 : 1;
 }

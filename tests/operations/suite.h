@@ -52,6 +52,10 @@ void context_pair_close(context_pair_t *pair);
 /* Closes what a test that failed has left open. */
 void context_pairs_end(void);
 
+/* Set-up and tear-down for programs of a few cases: the watchdog, and a pair in *state. */
+int pair_case_open(void **state);
+int pair_case_close(void **state);
+
 /* A region of the stamp's memory at the far end, and the same as seen from here. Asserts. */
 typedef struct far {
   test_buffer_t place;
@@ -118,9 +122,9 @@ uint64_t draw(uint64_t *state);
 uint64_t now_ns(void);
 void spin_ns(uint64_t nanoseconds);
 
-/* ---- the cases
+/* ---- the cases */
 
- * MEMORY: what it looks at may depend on the kind of memory, or on how its bytes are copied: runs in each stamp.
+/* MEMORY: what it looks at may depend on the kind of memory, or on how its bytes are copied: runs in each stamp.
  * ENGINE: setups, waits, bounds, ends and texts, which no memory has a part in: runs in the stamps of host memory, so
  * once for each transport. */
 

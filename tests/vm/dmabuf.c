@@ -108,29 +108,12 @@ static void it_is_a_source_and_a_sink(void **state) {
   test_buffer_close(&far);
 }
 
-static int open_case(void **state) {
-  static context_pair_t pair;
-  crash_handlers_set();
-  watch("a dma-buf", 600);
-  pair = (context_pair_t){0};
-  *state = &pair;
-  context_pair_open(&pair, NULL);
-  return 0;
-}
-
-static int close_case(void **state) {
-  (void)state;
-  context_pairs_end();
-  watch_end();
-  return 0;
-}
-
 int main(int argc, char **argv) {
   environment_open();
   setenv("HMC_LOG", "error", 1); /* that it is staged is meant */
   int failed = 0;
   static const char *const transports[] = {"shm", "shm_staged", "tcp", "verbs"};
-#define TEST_CASE(name) cmocka_unit_test_setup_teardown(name, open_case, close_case)
+#define TEST_CASE(name) cmocka_unit_test_setup_teardown(name, pair_case_open, pair_case_close)
   const struct CMUnitTest tests[] = {TEST_CASE(bytes_go_both_ways), TEST_CASE(it_is_a_source_and_a_sink)};
   (void)argv;
   for (size_t i = 0; i < COUNT_OF(transports) && argc == 1; i++) {
