@@ -112,6 +112,8 @@ void hmci_smem_world_free(hmci_smem_world_t *world);
 
 /* ---- bm_reading.c ------------------------------------------------------------------------------------------------ */
 
+#define HMCI_SMEM_NO_EPOCH UINT64_MAX
+
 /* What a copy that was done while reading has found out about its ends: the same holds for others between the same ranges,
  * as long as `epoch` is the present one. Both ranges begin at offset 0 of a region or part. */
 typedef struct hmci_smem_way {
@@ -123,6 +125,9 @@ typedef struct hmci_smem_way {
   /* Up to so many bytes go straight: while the mapping is live, addresses plus these are pointers of this process. Both
    * ranges have as many. 0: none do, and there is no mapping. */
   uint64_t straight;
+  /* The same for words of 8 bytes, which may begin so far into either range. The epoch is HMCI_SMEM_NO_EPOCH where they
+   * do not go straight: one look for both. */
+  uint64_t word_epoch, source_word, destination_word;
   const hmc_mapping_t *mapping;
   uint64_t source_shift, destination_shift;
   hmc_region_t *region;
@@ -159,7 +164,7 @@ static inline uintptr_t hmci_smem_thread(void) {
 
 /* Control blocks lie one stack and a page apart: multiplying by the golden ratio spreads such numbers evenly. */
 static inline _Atomic(hmci_smem_reader_t *) *hmci_smem_reader_slot(uintptr_t thread) {
-  return &hmci_smem_reader_slots[(uint64_t)(thread >> 6) * 0x9e3779b97f4a7c15u >> HMCI_SMEM_SLOT_SHIFT];
+  return &hmci_smem_reader_slots[(uint64_t)thread * 0x9e3779b97f4a7c15u >> HMCI_SMEM_SLOT_SHIFT];
 }
 
 /* NULL: it is not in the thread's slot. */

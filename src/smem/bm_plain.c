@@ -42,6 +42,13 @@ static inline int fits_straight(const hmci_smem_way_t *way, const copy_t *copy) 
          copy->destination - way->destination <= way->destination_size - copy->size;
 }
 
+/* The same for a word. */
+static inline int fits_word(const hmci_smem_way_t *way, const copy_t *copy) {
+  return way->word_epoch == atomic_load_explicit(&hmci_smem_read_epoch, memory_order_acquire) &&
+         way->handle == copy->handle && way->type == copy->type && copy->source - way->source <= way->source_word &&
+         copy->destination - way->destination <= way->destination_word;
+}
+
 /* The far part that an end lies in, where copies are done by this thread; else NULL. */
 static hmci_smem_far_t *find_far(const hmci_smem_object_t *object, const hmci_smem_end_t *end) {
   hmci_smem_far_t *far =
@@ -59,6 +66,11 @@ static void straighten(hmci_smem_way_t *way, hmci_smem_far_t *far, const hmci_sm
       hmc_remote_map(far->remote[HMCI_SMEM_HOST], &mapped) == HMC_SUCCESS) {
     uint64_t most = way->source_size < way->destination_size ? way->source_size : way->destination_size;
     way->straight = most < STRAIGHT_BYTES ? most : STRAIGHT_BYTES;
+    if (most >= sizeof(uint64_t)) {
+      way->word_epoch = way->epoch;
+      way->source_word = way->source_size - sizeof(uint64_t);
+      way->destination_word = way->destination_size - sizeof(uint64_t);
+    }
     way->mapping = mapping;
     way->source_shift = way->is_put ? 0 : (uint64_t)(uintptr_t)mapped - way->source;
     way->destination_shift = way->is_put ? (uint64_t)(uintptr_t)mapped - way->destination : 0;
@@ -70,7 +82,7 @@ static verdict_t find_way_of(hmci_smem_way_t *way, const copy_t *copy, int32_t *
   hmci_smem_end_t from, to;
   uint64_t epoch = atomic_load_explicit(&hmci_smem_read_epoch, memory_order_acquire); /* before what it stands for */
   const hmci_smem_object_t *object = hmci_smem_object_find(copy->handle);
-  way->handle = NULL;
+  *way = (hmci_smem_way_t){.word_epoch = HMCI_SMEM_NO_EPOCH}; /* nor does a copy without a handle find the former one */
   if (object == NULL) {
     return NOT_PLAIN;
   }
@@ -94,6 +106,7 @@ static verdict_t find_way_of(hmci_smem_way_t *way, const copy_t *copy, int32_t *
                            .type = copy->type,
                            .is_put = is_put,
                            .epoch = epoch,
+                           .word_epoch = HMCI_SMEM_NO_EPOCH,
                            .source = copy->source - from.offset,
                            .source_size = from.room,
                            .destination = copy->destination - to.offset,
@@ -194,16 +207,16 @@ __attribute__((noinline)) static int32_t copy_in_turn(smem_bm_t handle, const vo
   return hmci_smem_copy(handle, source, destination, size, type, flags);
 }
 
-/* The rest of a straight copy. */
-__attribute__((noinline)) static int32_t end_straight(hmci_smem_reader_t *reader, uint64_t count, uint64_t destination,
-                                                      uint64_t source, uint64_t size) {
+/* The rest of a straight copy; the count is this thread's own. */
+__attribute__((noinline)) static int32_t end_straight(hmci_smem_reader_t *reader, uint64_t destination, uint64_t source,
+                                                      uint64_t size) {
   move_bytes(destination, source, size);
-  hmci_smem_read_leave(reader, count);
+  hmci_smem_read_end(reader);
   return SM_OK;
 }
 
 /* What goes straight by the last way of this thread is done here, in as few instructions as a put is: there is no call but
- * at the ends, so that no register has to be saved; and 8 bytes are one load and one store. */
+ * at the ends, so that no register has to be saved; and a word is one load and one store. */
 __attribute__((always_inline)) static inline int32_t copy_it(smem_bm_t handle, const void *from, void *to,
                                                              uint64_t size, smem_bm_copy_type type, uint32_t flags) {
   hmci_smem_reader_t *reader = hmci_smem_reader_find();
@@ -217,13 +230,14 @@ __attribute__((always_inline)) static inline int32_t copy_it(smem_bm_t handle, c
                        .destination = (uint64_t)(uintptr_t)to,
                        .size = size};
   uint64_t count = hmci_smem_read_enter_found(reader);
-  if (!fits_straight(way, &copy) || !hmc_mapping_is_live(way->mapping)) {
+  int is_word = size == sizeof(uint64_t);
+  if (!(is_word ? fits_word(way, &copy) : fits_straight(way, &copy)) || !hmc_mapping_is_live(way->mapping)) {
     hmci_smem_read_leave(reader, count);
     return copy_in_turn(handle, from, to, size, type, flags);
   }
   uint64_t source = copy.source + way->source_shift, destination = copy.destination + way->destination_shift;
-  if (size != sizeof(uint64_t)) {
-    return end_straight(reader, count, destination, source, size);
+  if (!is_word) {
+    return end_straight(reader, destination, source, size);
   }
   move_bytes(destination, source, sizeof(uint64_t));
   hmci_smem_read_leave(reader, count);

@@ -77,7 +77,7 @@ static hmci_smem_reader_t *make_reader(void) {
   if (at == NULL) {
     return NULL;
   }
-  *at = (hmci_smem_reader_t){.thread = hmci_smem_thread()};
+  *at = (hmci_smem_reader_t){.thread = hmci_smem_thread(), .way.word_epoch = HMCI_SMEM_NO_EPOCH};
   at->next = atomic_load(&readers);
   while (!atomic_compare_exchange_weak(&readers, &at->next, at)) {
   }

@@ -9,7 +9,7 @@
 
 #define PART (UINT64_C(8) << 20)
 
-enum { SIZE = 4096, COPIERS = 4, POOLS = 15, LIVES = 40, PIECES = 300 };
+enum { SIZE = 4096, WORD = sizeof(uint64_t), COPIERS = 4, POOLS = 15, LIVES = 40, PIECES = 300 };
 
 static void begin(void) {
   smem_bm_config_t config;
@@ -50,7 +50,7 @@ typedef struct copier {
 /* One round of what a thread copies, by its number. */
 static int32_t copy_somehow(copier_t *copier, char *buffer) {
   if (copier->number == 0) {
-    return copy(copier->pool, copier->own, copier->other, SIZE, 0);
+    return copy(copier->pool, copier->own, copier->other, copier->done % 2 ? WORD : SIZE, 0);
   }
   if (copier->number == 1) {
     void *from[2] = {copier->other + 6 * SIZE, copier->other + 7 * SIZE};
@@ -131,14 +131,14 @@ enum {
 }; /* words; rank 1 is in the pool in phases 0, 4, ..., and not in phases 2, 6, ... */
 
 /* What one copy has to bring, where the phase was the same all the time. */
-static void look_once(smem_bm_t pool, const char *from, char *to) {
+static void look_once(smem_bm_t pool, const char *from, char *to, uint64_t size) {
   unsigned long long before = atomic_load(&shared->words[PHASE]);
-  int32_t code = copy(pool, from, to, SIZE, 0);
+  int32_t code = copy(pool, from, to, size, 0);
   if (before % 2 == 1 || atomic_load(&shared->words[PHASE]) != before) {
     CHECK(code == 0 || code == -2007);
   } else if (before % 4 == 0) {
     ANSWERS(0, code);
-    CHECK(is_filled(to, SIZE, before));
+    CHECK(is_filled(to, size, before));
   } else {
     ANSWERS(-2007, code);
   }
@@ -148,7 +148,7 @@ static void look_once(smem_bm_t pool, const char *from, char *to) {
 static void *look_until_the_end(void *argument) {
   copier_t *copier = argument;
   while (!atomic_load(&shared->words[END])) {
-    look_once(copier->pool, copier->other, copier->own + copier->number * SIZE);
+    look_once(copier->pool, copier->other, copier->own + copier->number * SIZE, copier->number % 2 ? WORD : SIZE);
   }
   return NULL;
 }
@@ -202,33 +202,51 @@ static int who_leaves_is_not_copied(void) {
 
 /* ---- what a thread keeps ----------------------------------------------------------------------------------------- */
 
+typedef struct pools {
+  smem_bm_t first, second;
+  char *own, *other, *there; /* parts: of the first, of the second at the other member */
+} pools_t;
+
 /* A thread keeps the way of its last copy; another direction, pool, range or member is another one. */
+static void change_ways(const pools_t *pools, uint64_t size) {
+  char *own = pools->own, *other = pools->other, *here = part_of(pools->second, my_rank) + SIZE;
+  memset(own + SIZE, 0, SIZE);
+  memset(here, 0, SIZE);
+  ANSWERS(0, copy(pools->first, other, own + SIZE, size, 0));
+  CHECK(is_filled(own + SIZE, size, 10 + (1 - my_rank)) && own[SIZE + size] == 0);
+  ANSWERS(0, copy(pools->second, pools->there, here, size, 0));
+  CHECK(is_filled(here, size, 20 + (1 - my_rank)) && here[size] == 0);
+  smem_copy_params params = {.src = other, .dest = own + SIZE, .dataSize = size};
+  ANSWERS(-2000, (smem_bm_copy)(pools->first, &params, SMEMB_COPY_H2G, 0));
+  ANSWERS(-2000, copy(pools->second, other, own + SIZE, size, 0)); /* of the other pool: it is anybody's memory here */
+  ANSWERS(0, copy(pools->first, other, own + SIZE, size, 0));
+  ANSWERS(-2000, copy(pools->first, other, own + PART - size / 2, size, 0));
+  SAYS("ends within the part");
+  ANSWERS(-2000, copy(NULL, other, own + SIZE, size, 0)); /* what failed leaves no way that this one could take */
+  ANSWERS(0, copy(pools->first, other + PART - size, own + PART - size, size, 0));
+  ANSWERS(-2000, copy(pools->first, other + PART - size / 2, own, size, 0));
+  ANSWERS(-2000, copy(pools->first, other, own, 0, 0));
+}
+
 static int ways_are_kept_apart(void) {
   begin();
-  smem_bm_t first = enter(60), second = enter(61);
-  fill(part_of(first, my_rank), SIZE, 10 + my_rank);
-  fill(part_of(second, my_rank), SIZE, 20 + my_rank);
+  pools_t pools = {.first = enter(60), .second = enter(61)};
+  pools.own = part_of(pools.first, my_rank);
+  pools.other = part_of(pools.first, 1 - my_rank);
+  pools.there = part_of(pools.second, 1 - my_rank);
+  fill(pools.own, SIZE, 10 + my_rank);
+  fill(part_of(pools.second, my_rank), SIZE, 20 + my_rank);
   fence();
-  char *own = part_of(first, my_rank), *other = part_of(first, 1 - my_rank), *there = part_of(second, 1 - my_rank);
   for (int round = 0; round < 3; round++) {
-    ANSWERS(0, copy(first, other, own + SIZE, SIZE, 0));
-    CHECK(is_filled(own + SIZE, SIZE, 10 + (1 - my_rank)));
-    ANSWERS(0, copy(second, there, part_of(second, my_rank) + SIZE, SIZE, 0));
-    CHECK(is_filled(part_of(second, my_rank) + SIZE, SIZE, 20 + (1 - my_rank)));
-    smem_copy_params params = {.src = other, .dest = own + SIZE, .dataSize = SIZE};
-    ANSWERS(-2000, (smem_bm_copy)(first, &params, SMEMB_COPY_H2G, 0));
-    ANSWERS(-2000, copy(second, other, own + SIZE, SIZE, 0)); /* of the other pool: it is anybody's memory here */
-    ANSWERS(-2000, copy(first, other, own + PART - SIZE / 2, SIZE, 0));
-    SAYS("ends within the part");
-    ANSWERS(-2000, copy(first, other + PART - SIZE / 2, own, SIZE, 0));
-    ANSWERS(-2000, copy(first, other, own, 0, 0));
+    change_ways(&pools, WORD);
+    change_ways(&pools, SIZE / 2);
   }
   fence();
-  smem_bm_destroy(first);
-  ANSWERS(-2000, copy(first, other, own + SIZE, SIZE, 0));
-  ANSWERS(0, copy(second, there, part_of(second, my_rank) + SIZE, SIZE, 0));
+  smem_bm_destroy(pools.first);
+  ANSWERS(-2000, copy(pools.first, pools.other, pools.own + SIZE, SIZE, 0));
+  ANSWERS(0, copy(pools.second, pools.there, part_of(pools.second, my_rank) + SIZE, SIZE, 0));
   fence();
-  smem_bm_destroy(second);
+  smem_bm_destroy(pools.second);
   smem_bm_uninit(0);
   return 0;
 }
