@@ -184,7 +184,7 @@ static void print_result(const pool_t *pool, unsigned type, const pool_result_t 
            pool_type_name(type), (unsigned long long)result->bytes, pieces, (unsigned long long)result->iterations,
            result->median_us, result->gbytes_per_second);
     if (result->put_us > 0) {
-      printf("%.3f", result->put_us / result->median_us);
+      printf("%.3f", result->of_hmc);
     } else {
       printf("null");
     }
@@ -193,7 +193,7 @@ static void print_result(const pool_t *pool, unsigned type, const pool_result_t 
     printf("%-5s %12llu %7u %12.*f %9.3f", pool_type_name(type), (unsigned long long)result->bytes, pieces,
            decimals(result->median_us), result->median_us, result->gbytes_per_second);
     if (result->put_us > 0) {
-      printf(" %12.*f %6.2f", decimals(result->put_us), result->put_us, result->put_us / result->median_us);
+      printf(" %12.*f %6.2f", decimals(result->put_us), result->put_us, result->of_hmc);
     }
     printf("%s\n", result->is_verified ? "  verified" : "");
   }

@@ -197,7 +197,8 @@ static bool warm_up(const pool_t *pool, unsigned type, const list_t *list, bool 
 bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
   const pool_options_t *options = pool->options;
   bool compares = options->compare && (types[type].from >= FAR_HOST || types[type].to >= FAR_HOST);
-  double *times = malloc(2 * ROUNDS_MOST * sizeof(*times)), *puts = times + ROUNDS_MOST;
+  double *times = malloc(3 * ROUNDS_MOST * sizeof(*times));
+  double *puts = times + ROUNDS_MOST, *ratios = puts + ROUNDS_MOST;
   uint64_t rounds = 0, done = 0, repeats = 1, wanted = options->iterations;
   list_t list;
   if (times == NULL) {
@@ -218,6 +219,7 @@ bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
     is_good = !puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]);
     is_good = is_good && time_it(copy_once, pool, type, &list, repeats, &times[rounds]);
     is_good = is_good && (!compares || puts_first || time_it(put_once, pool, type, &list, repeats, &puts[rounds]));
+    if (is_good && compares) ratios[rounds] = puts[rounds] / times[rounds];
     rounds++;
     done += repeats;
   }
@@ -227,6 +229,7 @@ bool pool_measure(pool_t *pool, unsigned type, pool_result_t *result) {
     result->median_us = middle * 1e6;
     result->gbytes_per_second = (double)list.bytes / middle / 1e9;
     result->put_us = compares ? median(puts, rounds) * 1e6 : 0;
+    result->of_hmc = compares ? median(ratios, rounds) : 0;
   }
   if (is_good && options->verify) is_good = result->is_verified = fill_and_look(pool, type, &list);
   free_list(&list);

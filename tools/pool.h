@@ -30,6 +30,7 @@ typedef struct pool_result {
   uint64_t bytes, iterations;
   double median_us, gbytes_per_second;
   double put_us; /* the same bytes by hmc_put or a batch, in turns with the copies; 0: not asked, or there is none */
+  double of_hmc; /* its time over the copy's, of each turn, in which the machine is equally fast for both; the median */
   bool is_verified;
 } pool_result_t;
 
