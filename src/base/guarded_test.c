@@ -117,6 +117,7 @@ static void test_gather(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_secret), cmocka_unit_test(test_gather)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_secret),
+                                     cmocka_unit_test(test_gather)};
   return cmocka_run_group_tests_name("base.guarded", tests, NULL, NULL);
 }

@@ -1,9 +1,13 @@
 /* The answering end of a stream: the service (see responder.h). */
 #include "responder_internal.h"
 
+#include "../../base/futex.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+
+enum { TURNS = 4, TURN = 500000 }; /* how often the loop's thread lets others go first, and for how many nanoseconds */
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
   hmci_responder_release(responder, &job->region);
@@ -68,10 +72,30 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   if (responder->out.depth && hmci_list_is_empty(&responder->jobs)) hmci_stage_release(&responder->out);
 }
 
+/* ---- whose turn it is -------------------------------------------------------------------------------------------- */
+
+static void take_first(hmci_responder_t *responder) {
+  atomic_fetch_add(&responder->callers, 1); /* partner: hmci_responder_is_wanted */
+  pthread_mutex_lock(&responder->lock);
+}
+
+static void leave(hmci_responder_t *responder) {
+  pthread_mutex_unlock(&responder->lock);
+  if (atomic_fetch_sub(&responder->callers, 1) == 1) hmci_futex_wake(&responder->callers, HMCI_FUTEX_PRIVATE);
+}
+
+/* In the loop's thread: the others go first. Not for ever, should many of them come. */
+static void take_last(hmci_responder_t *responder) {
+  uint32_t callers;
+  for (int i = 0; i < TURNS && (callers = atomic_load(&responder->callers)) > 0; i++)
+    hmci_futex_wait(&responder->callers, callers, TURN, HMCI_FUTEX_PRIVATE);
+  pthread_mutex_lock(&responder->lock);
+}
+
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_responder_t *responder = HMCI_CONTAINER(watch, hmci_responder_t, watch);
   bool moved = false;
-  pthread_mutex_lock(&responder->lock);
+  take_last(responder);
   if (!responder->failed) {
     bool was_blocked = responder->blocked, was_paused = responder->paused;
     if (!responder->paused) moved = hmci_responder_receive(responder);
@@ -144,19 +168,19 @@ static bool drop_source(hmci_responder_t *responder, hmci_responder_job_t *job) 
 
 void hmci_responder_revoke(hmci_responder_t *responder, hmci_region_view_t *region) {
   if (!responder->pipe) return;
-  pthread_mutex_lock(&responder->lock);
+  take_first(responder);
   if (!responder->failed && !finish_chunks(responder, region)) hmci_responder_break_off(responder);
   if (responder->region == region) drop_sink(responder);
   for (hmci_list_t *link = responder->jobs.next; link != &responder->jobs; link = link->next) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
     if (job->region && job->region == region && !drop_source(responder, job)) break;
   }
-  pthread_mutex_unlock(&responder->lock);
+  leave(responder);
 }
 
 void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease) {
   if (!responder->pipe) return;
-  pthread_mutex_lock(&responder->lock);
+  take_first(responder);
   bool sink = responder->region && responder->request.lease == lease;
   if (!responder->failed && !finish_chunks(responder, sink ? responder->region : NULL))
     hmci_responder_break_off(responder);
@@ -165,7 +189,7 @@ void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease) {
     hmci_responder_job_t *job = HMCI_CONTAINER(link, hmci_responder_job_t, link);
     if (job->region && job->lease == lease && !drop_source(responder, job)) break;
   }
-  pthread_mutex_unlock(&responder->lock);
+  leave(responder);
 }
 
 hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection,
@@ -183,9 +207,9 @@ hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t 
 
 void hmci_responder_fail(hmci_responder_t *responder) {
   if (!responder->pipe) return;
-  pthread_mutex_lock(&responder->lock);
+  take_first(responder);
   if (!responder->failed) stop(responder);
-  pthread_mutex_unlock(&responder->lock);
+  leave(responder);
 }
 
 void hmci_responder_close(hmci_responder_t *responder) {

@@ -10,7 +10,10 @@
  * comes. A peer that goes far over them, with JOBS answers unsent, is not read from until it has taken some: that holds
  * nobody but itself. Answers to small requests go out many at a time.
  *
- * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Every frame that
+ * Locking: `lock` guards all; the loop's thread takes it, and others do to revoke a region or to fail. Those go first: the
+ * loop's thread looks at `callers` between two system calls, lets `lock` go, and sleeps until they are done, so that its
+ * processor is theirs; a mutex alone would be taken again before they are awake. A system call moves at most
+ * HMCI_RESPONDER_LEASED bytes under a lease. Every frame that
  * touches a region counts among its users, and revoke ends that at once: what still comes in is dropped, what still
  * goes out is zeros and a NAK, or, of a frame
  * that was announced as the last one, what was there at that moment. */
@@ -34,6 +37,7 @@ typedef struct hmci_responder {
   hmci_watch_t watch;
 
   pthread_mutex_t lock;
+  _Atomic uint32_t callers; /* threads beside the loop's that have `lock` or wait for it; a futex */
   bool failed, blocked, paused;
 
   /* The request frame being received: header, table, payload. */

@@ -5,9 +5,10 @@
 #include "responder.h"
 
 enum {
-  HMCI_RESPONDER_JOBS = 16384,    /* answers waiting to be sent; more than credits allow a peer */
-  HMCI_RESPONDER_ROUND = 1 << 20, /* bytes served before other watches get their turn */
-  HMCI_RESPONDER_PARTS = 66,      /* of one system call */
+  HMCI_RESPONDER_JOBS = 16384,       /* answers waiting to be sent; more than credits allow a peer */
+  HMCI_RESPONDER_LEASED = 128 << 10, /* bytes that one system call moves under a lease */
+  HMCI_RESPONDER_ROUND = 1 << 20,    /* bytes served before other watches get their turn */
+  HMCI_RESPONDER_PARTS = 66,         /* of one system call */
 };
 
 /* A get that waits for its answer, the result of an atomic, or a refusal. */
@@ -34,6 +35,11 @@ static inline hmci_responder_job_t *hmci_responder_first_job(hmci_responder_t *r
 static inline void hmci_responder_release(hmci_responder_t *responder, hmci_region_view_t **region) {
   if (*region) responder->host->region_release(responder->host, *region);
   *region = NULL;
+}
+
+/* Another thread has `lock` to be let to. */
+static inline bool hmci_responder_is_wanted(const hmci_responder_t *responder) {
+  return atomic_load(&responder->callers) > 0; /* partner: take_first */
 }
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job);

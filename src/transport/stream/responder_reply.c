@@ -150,7 +150,9 @@ static int reply_parts(hmci_responder_t *responder, struct iovec *parts) {
     parts[used++] = (struct iovec){slot->buffer + responder->out_sent, slot->size - responder->out_sent};
   } else {
     hmci_cursor_t cursor = job->cursor;
-    used += hmci_pieces_next(job->entries, job->count, job->region->base, &cursor, responder->data_left, parts + used,
+    uint64_t most =
+        job->lease && responder->data_left > HMCI_RESPONDER_LEASED ? HMCI_RESPONDER_LEASED : responder->data_left;
+    used += hmci_pieces_next(job->entries, job->count, job->region->base, &cursor, most, parts + used,
                              HMCI_RESPONDER_PARTS - used, &covered);
   }
   return used;
@@ -200,7 +202,7 @@ static bool send_replies(hmci_responder_t *responder) {
   for (;;) {
     while (!responder->data_left && has_room(responder) && next_reply(responder)) continue;
     if (!responder->replies_size && !responder->data_left) break;
-    if (round >= HMCI_RESPONDER_ROUND) {
+    if (round >= HMCI_RESPONDER_ROUND || (round && hmci_responder_is_wanted(responder))) {
       responder->blocked = true; /* others first; a socket, being writable, makes the next event */
       if (responder->pipe->hidden) hmci_loop_call_soon(responder->host->loop, &responder->watch);
       break;

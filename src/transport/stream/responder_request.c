@@ -367,7 +367,7 @@ typedef struct aim {
 /* Payload: to its place in the region, with the scratch for what follows behind it; into a chunk for a device; or
  * through the scratch. */
 static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
-  uint64_t left = responder->payload_left;
+  uint64_t left = responder->payload_left, most = responder->request.lease ? HMCI_RESPONDER_LEASED : left;
   if (hmci_responder_is_staged(responder)) {
     if (!(aim->chunk = open_chunk(responder))) return 0;
     uint64_t room = responder->in.chunk - aim->chunk->size;
@@ -379,7 +379,7 @@ static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
   if (responder->region && responder->region->ops->host_accessible && !guarded) {
     hmci_cursor_t cursor = responder->cursor;
     aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor,
-                                  left, aim->parts, HMCI_RESPONDER_PARTS - 1, &aim->direct);
+                                  left < most ? left : most, aim->parts, HMCI_RESPONDER_PARTS - 1, &aim->direct);
     if (aim->direct < left) return 0;
     return responder->bulk ? HMCI_REQUEST_HEADER : LOOK_AHEAD;
   }
@@ -432,7 +432,7 @@ bool hmci_responder_receive(hmci_responder_t *responder) {
     hmci_responder_break_off(responder);
     return true;
   }
-  while (round < HMCI_RESPONDER_ROUND) {
+  while (round < HMCI_RESPONDER_ROUND && !hmci_responder_is_wanted(responder)) {
     responder->paused = responder->job_count >= HMCI_RESPONDER_JOBS;
     if (responder->paused) break;
     aim_next(responder, &aim);
