@@ -4,6 +4,10 @@
  *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking
  * sockets tcp_get    8-byte header, answered by the bytes
  *
+ *   store      8 bytes into shared memory by a function that is called, which checks place, right and an end mark and counts:
+ *              what a put to mapped memory cannot be without. depth: of so many words, in turn
+ *   store_two  the same by two threads, each with words and a counter of its own; the time is for one store of either
+ *
  * The other end is a forked process on another processor; between requests it sleeps. */
 #include "bench.h"
 
@@ -11,6 +15,7 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,6 +28,7 @@
 #include <unistd.h>
 
 #define BYTES_MAX (64ull << 20)
+#define WINDOW (1u << 20)
 #define SPIN_SECONDS 10.0 /* an end that waits longer has lost the other */
 
 /* The header of a message to the other end: what to do, and with how many bytes. */
@@ -37,9 +43,20 @@ typedef struct lines {
   _Alignas(256) atomic_uint_fast64_t to_parent;
 } lines_t;
 
+/* What a put has to look at, and what it changes. */
+typedef struct window {
+  _Alignas(256) unsigned char *bytes;
+  uint64_t size;
+  unsigned rights;
+  const atomic_uint *word; /* another process's: what it holds while the window is open */
+  unsigned value;
+  _Alignas(256) atomic_uint_fast64_t count;
+} window_t;
+
 typedef struct ends {
   int socket;
-  unsigned char *bytes; /* 8 for a header, then BYTES_MAX */
+  unsigned char *window; /* two of WINDOW bytes, shared */
+  unsigned char *bytes;  /* 8 for a header, then BYTES_MAX */
   lines_t *lines;
   uint64_t round; /* of the ping-pong, counted alike at both ends */
 } ends_t;
@@ -145,6 +162,60 @@ static bool pingpong(void *state, const bench_request_t *request, uint64_t count
   return true;
 }
 
+/* ---- stores ------------------------------------------------------------------------------------------------------ */
+
+__attribute__((noinline)) static int store(window_t *window, const void *from, uint64_t offset, uint64_t length) {
+  if (offset > window->size || length > window->size - offset || !(window->rights & 2)) return 1;
+  if (atomic_load_explicit(window->word, memory_order_relaxed) != window->value) return 2;
+  if (length != 8) return 3;
+  memcpy(window->bytes + offset, from, 8);
+  uint64_t count = atomic_load_explicit(&window->count, memory_order_relaxed);
+  atomic_store_explicit(&window->count, count + 1, memory_order_relaxed);
+  atomic_thread_fence(memory_order_release);
+  return 0;
+}
+
+typedef struct storer {
+  window_t window;
+  uint64_t count;
+  unsigned depth;
+  bool good;
+} storer_t;
+
+static void *run_storer(void *argument) {
+  static const unsigned char bytes[8] = {1};
+  storer_t *storer = argument;
+  storer->good = true;
+  for (uint64_t i = 0; i < storer->count;) {
+    uint64_t until = i + storer->depth < storer->count ? i + storer->depth : storer->count;
+    for (uint64_t offset = 0; i < until; i++, offset += 8)
+      storer->good &= store(&storer->window, bytes, offset, 8) == 0;
+  }
+  return NULL;
+}
+
+static void *run_second(void *argument) {
+  bench_pin(1);
+  return run_storer(argument);
+}
+
+static bool stores(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  static storer_t storers[2];
+  static atomic_uint word = 1;
+  const ends_t *ends = state;
+  bool two = strcmp(request->what, "store_two") == 0;
+  pthread_t thread;
+  for (int i = 0; i < 2; i++) {
+    unsigned char *bytes = ends->window + (size_t)i * WINDOW;
+    storers[i] = (storer_t){
+        .window = {bytes, WINDOW, 3, &word, 1, 0}, .count = two ? count / 2 : count, .depth = request->depth};
+  }
+  if (two && pthread_create(&thread, NULL, run_second, &storers[1]) != 0) return bench_fail(result, "no thread");
+  run_storer(&storers[0]);
+  if (two) pthread_join(thread, NULL);
+  return storers[0].good || bench_fail(result, "a store failed");
+}
+
 static bool measure(void *state, const bench_request_t *request, bench_result_t *result) {
   ends_t *ends = state;
   uint64_t header = HEADER_SLEEP;
@@ -154,6 +225,10 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
     good = bench_repeat(tcp_put, ends, request, 1, result);
   } else if (strcmp(request->what, "tcp_get") == 0) {
     good = bench_repeat(tcp_get, ends, request, 1, result);
+  } else if (strcmp(request->what, "store") == 0 || strcmp(request->what, "store_two") == 0) {
+    if (request->depth * 8ull > WINDOW) return bench_fail(result, "so many words are too many");
+    good = bench_repeat(stores, ends, request, strcmp(request->what, "store") == 0 ? 16 * request->depth : 1 << 24,
+                        result);
   } else if (strcmp(request->what, "pingpong") == 0) {
     good = bench_repeat_counted(pingpong, ends, request, result);
     result->median_ns /= 2;
@@ -184,7 +259,8 @@ int main(void) {
   int sockets[2];
   ends_t ends = {0};
   ends.lines = mmap(NULL, sizeof *ends.lines, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (ends.lines == MAP_FAILED || !connect_ends(sockets)) {
+  ends.window = mmap(NULL, 2 * WINDOW, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (ends.lines == MAP_FAILED || (void *)ends.window == MAP_FAILED || !connect_ends(sockets)) {
     perror("hmc-bench-limits");
     return 1;
   }

@@ -370,7 +370,8 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
   }
   static _Atomic uint32_t queues;
   queue->context = context;
-  queue->stripe = atomic_fetch_add_explicit(&queues, 1, memory_order_relaxed) % HMCI_STRIPES;
+  /* Not next to the one before: processors fetch a neighbouring line along. */
+  queue->stripe = atomic_fetch_add_explicit(&queues, 1, memory_order_relaxed) * 5 % HMCI_STRIPES;
   queue->depth = set.depth ? set.depth : DEFAULT_DEPTH;
   queue->flags = set.flags;
   queue->timeout_ms = set.timeout_ms;
