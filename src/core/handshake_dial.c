@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { HANG_UPS = 4 };           /* attempts of a data connection that the peer ends before it answered */
 #define FIRST_PAUSE 5000000u     /* nanoseconds before a listener is dialled again; each pause is twice as long */
 #define LONGEST_PAUSE 320000000u /* ... up to this */
 
@@ -370,7 +371,8 @@ static hmc_status_t move_bytes(int descriptor, uint8_t *bytes, size_t size, bool
   return HMC_SUCCESS;
 }
 
-/* Shows the ticket and hears the answer. `busy`: the listener has no room just now. */
+/* Shows the ticket and hears the answer. `busy`: the listener has no room just now. HMC_PEER_LOST: it hung up before it
+ * answered, as it does where this process stood still for longer than it waits for a proof. */
 static hmc_status_t show_ticket(const hmc_peer_t *peer, int descriptor, uint32_t purpose, uint64_t deadline, bool *busy,
                                 hmci_pipe_t **pipe) {
   hmci_ticket_t ticket = {peer->token, peer->context->host.incarnation, purpose};
@@ -392,7 +394,7 @@ static hmc_status_t show_ticket(const hmc_peer_t *peer, int descriptor, uint32_t
 
 static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe) {
   uint64_t pause = FIRST_PAUSE;
-  for (;;) {
+  for (int tries = 1;; tries++) {
     int descriptor;
     bool busy = false;
     hmci_kept_t kept;
@@ -404,6 +406,7 @@ static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t 
     hmci_loop_drop(peer->context->loop, &kept);
     if (status == HMC_SUCCESS) return status;
     close(descriptor);
+    busy = busy || (status == HMC_PEER_LOST && tries < HANG_UPS);
     if (!busy || !pause_dialling(&pause, deadline)) return status;
   }
 }

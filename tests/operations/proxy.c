@@ -27,7 +27,7 @@ struct proxy {
   way_t ways[2 * LINKS];
   size_t count;
   _Atomic bool stopping;
-  _Atomic uint32_t marks_left, chunk, damages;
+  _Atomic uint32_t marks_left, chunk, damages, skipped, hang_ups;
   uint8_t data[CHUNK];
 };
 
@@ -37,9 +37,23 @@ static int loopback_socket(struct sockaddr_in *address, uint16_t port) {
   return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
+static bool must_hang_up(proxy_t *proxy) {
+  if (atomic_load(&proxy->skipped) > 0) {
+    atomic_fetch_sub(&proxy->skipped, 1);
+    return false;
+  }
+  if (atomic_load(&proxy->hang_ups) == 0) return false;
+  atomic_fetch_sub(&proxy->hang_ups, 1);
+  return true;
+}
+
 static void take_connection(proxy_t *proxy) {
   struct sockaddr_in address;
   int near = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC);
+  if (must_hang_up(proxy)) {
+    close(near);
+    return;
+  }
   int far = loopback_socket(&address, proxy->to);
   if (near < 0 || far < 0 || proxy->count + 2 > COUNT_OF(proxy->ways) ||
       connect(far, (struct sockaddr *)&address, sizeof address) != 0) {
@@ -141,3 +155,8 @@ void proxy_stop(proxy_t *proxy) {
 void proxy_damage_marked(proxy_t *proxy, uint32_t count) { atomic_store(&proxy->marks_left, count); }
 void proxy_damage_chunk(proxy_t *proxy, uint32_t size) { atomic_store(&proxy->chunk, size); }
 uint32_t proxy_damages(const proxy_t *proxy) { return atomic_load(&proxy->damages); }
+
+void proxy_hang_up(proxy_t *proxy, uint32_t skip, uint32_t count) {
+  atomic_store(&proxy->skipped, skip);
+  atomic_store(&proxy->hang_ups, count);
+}

@@ -20,6 +20,8 @@ void proxy_stop(proxy_t *proxy);
 void proxy_damage_marked(proxy_t *proxy, uint32_t count);
 /* Flips one byte of the next chunk of at least `size` bytes, whatever it is. */
 void proxy_damage_chunk(proxy_t *proxy, uint32_t size);
+/* Of the connections that come from now on, `skip` are forwarded; the next `count` are accepted and hung up on. */
+void proxy_hang_up(proxy_t *proxy, uint32_t skip, uint32_t count);
 /* How often it has damaged something so far. */
 uint32_t proxy_damages(const proxy_t *proxy);
 

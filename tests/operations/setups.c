@@ -1,4 +1,5 @@
 /* Connecting, opening and finding as requests; finding regions by address; regions that overlap. */
+#include "proxy.h"
 #include "suite.h"
 
 #include <arpa/inet.h>
@@ -64,6 +65,31 @@ void setup_connects_and_opens(void **state) {
   assert_success(finish(request));
   use(pair, remote, 128, &far.place);
   hmc_peer_close(peer);
+  far_close(&far);
+}
+
+/* A listener that hangs up on a data connection, as one does that a dialler kept waiting for too long, is dialled again;
+ * one that always does is not dialled for ever. */
+void setup_dials_again(void **state) {
+  if (!stamp_is("tcp") && !stamp_is("tcp_streams") && !stamp_is("tcp_encrypted"))
+    return; /* what has data connections */
+  context_pair_t *pair = *state;
+  uint16_t port;
+  hmc_peer_t *peer = NULL, *back = NULL;
+  hmc_remote_t *remote = NULL;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
+  proxy_t *proxy = proxy_start(pair->port, &port);
+  proxy_hang_up(proxy, 1, 2);
+  assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer));
+  assert_success(hmc_context_accept(pair->there, 0, &back));
+  assert_success(hmc_remote_open(peer, "far", 0, &remote));
+  use(pair, remote, 128, &far.place);
+  hmc_peer_close(peer);
+  hmc_peer_close(back);
+  proxy_hang_up(proxy, 1, UINT32_MAX);
+  assert_status(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer), HMC_PEER_LOST);
+  assert_error_names("data connection");
+  proxy_stop(proxy);
   far_close(&far);
 }
 

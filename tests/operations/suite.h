@@ -174,6 +174,7 @@ void spin_ns(uint64_t nanoseconds);
 #define SETUP_TESTS(X)                                                                                                 \
   X(setup_connects_and_opens, ENGINE)                                                                                  \
   X(setup_of_many_at_once, ENGINE)                                                                                     \
+  X(setup_dials_again, ENGINE)                                                                                         \
   X(setup_can_be_ended, ENGINE)                                                                                        \
   X(setup_ends_with_its_peer, ENGINE)                                                                                  \
   X(setup_ended_at_any_moment, ENGINE)                                                                                 \
