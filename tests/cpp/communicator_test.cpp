@@ -395,6 +395,21 @@ static void test_unsupported(Process &server) {
   server.join();
 }
 
+/* The first failure is also logged, because programs written for the first HMC do not read what connectTo answers. */
+static void count_line(hmc_log_level_t level, const char *text, void *user) {
+  if (level == HMC_LOG_WARNING && std::strstr(text, "failed: "))
+    static_cast<std::vector<std::string> *>(user)->push_back(text);
+}
+
+static void test_failure_is_logged_once() {
+  std::vector<std::string> lines;
+  Communicator comm(make_buffer(client_memory));
+  hmc_log_set_callback(count_line, &lines);
+  for (int i = 0; i < 3; i++) CHECK_STATUS(comm.connectTo(LOOPBACK, 1, connection), status_t::NOT_FOUND);
+  hmc_log_set_callback(nullptr, nullptr); /* has had all by then */
+  CHECK(lines.size() == 1 && lines[0].find("connectTo(127.0.0.1, 1) failed: ") != std::string::npos);
+}
+
 static void test_without_buffer() {
   Communicator none(nullptr);
   CHECK_STATUS(none.connectTo(LOOPBACK, 1), status_t::INVALID_CONFIG);
@@ -421,6 +436,7 @@ int main(int argc, char **argv) {
   test_threads(threads);
   test_hang_up_in_flight(in_flight);
   test_unsupported(unsupported);
+  test_failure_is_logged_once();
   test_without_buffer();
   return 0;
 }
