@@ -107,7 +107,7 @@ static int32_t begin_object(hmci_smem_object_t *object, const smem_bm_create_opt
 /* With the world's lock held. */
 static int32_t create(uint32_t id, const smem_bm_create_option_t *option, hmci_smem_object_t **created) {
   if (hmci_smem_bm_world == NULL) {
-    return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
+    return hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_bm_init first");
   }
   if (hmci_smem_object_has(id)) {
     return hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has pool %u already: destroy it first", id);

@@ -37,7 +37,7 @@ static int32_t fail_handle(smem_bm_t handle) {
                                     "%p is not a pool of this process: give a handle of smem_bm_create that was not "
                                     "destroyed",
                                     handle)
-                   : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
+                   : hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_bm_init first");
 }
 
 int32_t hmci_smem_object_hold(smem_bm_t handle, hmci_smem_object_t **held) {

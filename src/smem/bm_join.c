@@ -39,7 +39,7 @@ static int32_t show(hmci_smem_object_t *object, uint64_t tag) {
     hmc_status_t status = object->size[kind] == 0 ? HMC_SUCCESS : show_kind(object, kind, name);
     if (status != HMC_SUCCESS) {
       hide(object);
-      return hmci_smem_fail_hmc(status, "this member's part of pool %u cannot be shown", object->id);
+      return hmci_smem_fail_hmc(status, "this member's part of pool %u cannot be offered to peers", object->id);
     }
   }
   return SM_OK;
@@ -48,7 +48,7 @@ static int32_t show(hmci_smem_object_t *object, uint64_t tag) {
 /* In this member's turn. */
 static int32_t join(hmci_smem_object_t *object) {
   if (object->has_joined) {
-    return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already: smem_bm_leave comes first", object->id);
+    return hmci_smem_fail(SM_REPEAT_CALL, "this member is in pool %u already: call smem_bm_leave first", object->id);
   }
   hmci_smem_member_t member = {.port = object->world->port, .size = {object->size[0], object->size[1]}};
   memcpy(member.ip, object->world->ip, sizeof(member.ip));
@@ -118,7 +118,7 @@ int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags) {
   if (object->has_joined) {
     hmci_smem_leave(object, object->world->control_ms);
   } else {
-    code = hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: smem_bm_join comes first", object->id);
+    code = hmci_smem_fail(SM_NOT_STARTED, "this member is not in pool %u: call smem_bm_join first", object->id);
   }
   pthread_mutex_unlock(&object->turn);
   hmci_smem_object_release(object);

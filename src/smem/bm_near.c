@@ -149,7 +149,7 @@ int32_t smem_bm_register_user_mem(smem_bm_t handle, uint64_t addr, uint64_t size
   } else if (known->size != size) {
     code = hmci_smem_fail(SM_ERROR,
                           "0x%" PRIx64 " is registered with %" PRIu64 " B, not %" PRIu64
-                          ": smem_bm_unregister_user_mem comes first",
+                          ": call smem_bm_unregister_user_mem first",
                           addr, known->size, size);
   }
   pthread_mutex_unlock(&object->lock);

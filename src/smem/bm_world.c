@@ -236,7 +236,7 @@ uint32_t smem_bm_get_rank_id(void) {
   uint32_t rank = hmci_smem_bm_world != NULL ? hmci_smem_bm_world->rank : UINT32_MAX;
   pthread_mutex_unlock(&hmci_smem_bm_lock);
   if (rank == UINT32_MAX) {
-    hmci_smem_fail(SM_NOT_INITIALIZED, "smem_bm_init comes first");
+    hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_bm_init first");
   }
   return rank;
 }

@@ -129,7 +129,7 @@ static int32_t create(uint16_t id, const hybm_options *options, hmci_hybm_entity
   int is_ready = inits > 0;
   pthread_mutex_unlock(&setup_lock);
   if (!is_ready) {
-    return hmci_smem_fail(SM_NOT_INITIALIZED, "hybm_init comes first");
+    return hmci_smem_fail(SM_NOT_INITIALIZED, "call hybm_init first");
   }
   hmci_hybm_entity_t *made = calloc(1, sizeof(*made));
   if (made == NULL) {
@@ -212,7 +212,7 @@ void hybm_destroy_entity(hybm_entity_t e, uint32_t flags) {
 static int32_t reserve(hmci_hybm_entity_t *entity) {
   if (entity->is_reserved) {
     return hmci_smem_fail(SM_REPEAT_CALL,
-                          "the addresses of entity %u are reserved already: hybm_unreserve_mem_space comes first",
+                          "the addresses of entity %u are reserved already: call hybm_unreserve_mem_space first",
                           entity->id);
   }
   entity->is_reserved = 1;
@@ -250,7 +250,7 @@ int32_t hybm_unreserve_mem_space(hybm_entity_t e, uint32_t flags) {
     return code;
   }
   if (!entity->is_reserved) {
-    code = hmci_smem_fail(SM_NOT_STARTED, "entity %u has reserved no addresses: hybm_reserve_mem_space comes first",
+    code = hmci_smem_fail(SM_NOT_STARTED, "entity %u has reserved no addresses: call hybm_reserve_mem_space first",
                           entity->id);
   } else if (entity->slices != NULL || entity->imports != NULL) {
     code =

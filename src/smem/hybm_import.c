@@ -173,8 +173,8 @@ static int32_t check_slice(const hmci_hybm_entity_t *entity, const description_t
   }
   return hmci_smem_fail(SM_INVALID_PARAM,
                         "a slice of rank %u, %" PRIu64 " B at 0x%" PRIx64
-                        ", is outside that rank's addresses: all entities "
-                        "need the same options, and hybm_reserve_mem_space comes first",
+                        ", is outside that rank's addresses: give all "
+                        "entities the same options, and call hybm_reserve_mem_space before hybm_import",
                         what->rank, what->size, what->gva);
 }
 
@@ -346,7 +346,7 @@ int32_t hybm_remove_imported(hybm_entity_t e, uint32_t rank, uint32_t flags) {
   if (peer != NULL) {
     hmci_hybm_peer_forget(entity, peer);
   } else {
-    code = hmci_smem_fail(SM_INVALID_PARAM, "nothing of rank %u is imported into entity %u: hybm_import comes first",
+    code = hmci_smem_fail(SM_INVALID_PARAM, "nothing of rank %u is imported into entity %u: call hybm_import first",
                           rank, entity->id);
   }
   pthread_rwlock_unlock(&entity->lock);

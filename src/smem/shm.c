@@ -153,7 +153,9 @@ static int32_t show_part(hmci_smem_shm_t *object, uint64_t tag) {
   options.name = name;
   options.rights = HMC_REMOTE_ALL;
   hmc_status_t status = hmc_region_create(object->world->context, &options, &object->region);
-  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "object %u: the part cannot be shown", object->id);
+  return status == HMC_SUCCESS
+             ? SM_OK
+             : hmci_smem_fail_hmc(status, "object %u: the part cannot be offered to peers", object->id);
 }
 
 /* Connects to a rank, and maps its part where it is on this host. */
@@ -261,7 +263,7 @@ static void free_object(hmci_smem_shm_t *object) {
 static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes, smem_shm_data_op_type type,
                             void **gva) {
   if (hmci_smem_shm_world == NULL) {
-    return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
+    return hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_shm_init first");
   }
   if (id >= HMCI_SMEM_OBJECTS || rank_size == 0 || rank_size > hmci_smem_shm_world->size || rank >= rank_size ||
       gva == NULL) {

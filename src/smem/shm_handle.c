@@ -16,7 +16,7 @@ int32_t hmci_smem_shm_bad_handle(smem_shm_t handle) {
                         SM_INVALID_PARAM,
                         "%p is not an object of this process: give a handle of smem_shm_create that was not destroyed",
                         handle)
-                  : hmci_smem_fail(SM_NOT_INITIALIZED, "smem_shm_init comes first");
+                  : hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_shm_init first");
 }
 
 hmci_smem_shm_t *hmci_smem_shm_of(smem_shm_t handle) {

@@ -60,7 +60,7 @@ hmci_smem_trans_t *hmci_smem_trans_of(smem_trans_t handle, int32_t *code) {
   pthread_mutex_unlock(&trans_lock);
   if (at == NULL) {
     *code = handle != NULL && !is_there
-                ? hmci_smem_fail(SM_NOT_INITIALIZED, "smem_trans_init comes first")
+                ? hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_trans_init first")
                 : hmci_smem_fail(SM_INVALID_PARAM, "%p is not a handle of smem_trans_create that was not destroyed",
                                  handle);
   }
@@ -140,7 +140,7 @@ static int32_t check_create(const char *id, const smem_trans_config_t *config, h
   int is_ready = is_initialized;
   pthread_mutex_unlock(&trans_lock);
   if (!is_ready) {
-    return hmci_smem_fail(SM_NOT_INITIALIZED, "smem_trans_init comes first");
+    return hmci_smem_fail(SM_NOT_INITIALIZED, "call smem_trans_init first");
   }
   if (config == NULL || config->initTimeout == 0 || (int)config->role < SMEM_TRANS_NONE ||
       config->role >= SMEM_TRANS_BUTT) {
@@ -234,7 +234,7 @@ static int32_t show_range(hmci_smem_trans_t *trans, uint64_t address, uint64_t s
     status = hmc_store_set(trans->store, key, text, (size_t)length, trans->lease, trans->timeout_ms);
   }
   if (status != HMC_SUCCESS) {
-    code = hmci_smem_fail_hmc(status, "%" PRIu64 " B cannot be shown to peers", size);
+    code = hmci_smem_fail_hmc(status, "%" PRIu64 " B cannot be offered to peers", size);
     hmc_region_close(range->region);
     free(range);
     return code;

@@ -75,7 +75,7 @@ def test_numbers_that_do_not_fit():
             call()
     with pytest.raises(RuntimeError):
         mf.set_extern_logger(None)
-    with pytest.raises(RuntimeError, match="smem_bm_init comes first"):
+    with pytest.raises(RuntimeError, match="call smem_bm_init first"):
         mf.bm.create(0, 2 << 20, 0)
     assert mf.bm.initialize("tcp://127.0.0.1:4100", 1, 0, None) == mf.shm.initialize("", 1, 0, 0, None) == -2000
     engine = mf.TransferEngine()

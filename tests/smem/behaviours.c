@@ -220,7 +220,7 @@ static int transfers_behave(void) {
   config.startConfigServer = true;
   snprintf(id, sizeof(id), "127.0.0.1:%u", free_port(AF_INET));
   CHECK(smem_trans_create(store_url, id, &config) == NULL);
-  SAYS("smem_trans_init comes first");
+  SAYS("call smem_trans_init first");
   ANSWERS(0, smem_trans_init(&config));
   ANSWERS(0, smem_trans_init(&config));
   CHECK(smem_trans_create(store_url, "127.0.0.1:1024", &config) == NULL);

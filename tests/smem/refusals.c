@@ -108,9 +108,9 @@ static int32_t no_key(void) { return smem_set_config_store_tls_key(NULL, 0, NULL
 
 static int nothing_is_initialised(void) {
   static const refusal_t table[] = {
-      REFUSAL(NOTHING, "smem_bm_init comes first", bm_before_init),
-      REFUSAL(-2008, "smem_bm_init comes first", bm_join_before_init),
-      REFUSAL(NOTHING, "smem_bm_init comes first", bm_rank_before_init),
+      REFUSAL(NOTHING, "call smem_bm_init first", bm_before_init),
+      REFUSAL(-2008, "call smem_bm_init first", bm_join_before_init),
+      REFUSAL(NOTHING, "call smem_bm_init first", bm_rank_before_init),
       REFUSAL(-2000, "tcp://IP:PORT", bm_no_url),
       REFUSAL(-2000, "IP:PORT", bm_typo_of_the_documents),
       REFUSAL(-2000, "from 1025 on", bm_low_port),
@@ -120,12 +120,12 @@ static int nothing_is_initialised(void) {
       REFUSAL(-2004, "rank 0 or hmc-store serves it", bm_no_store),
       REFUSAL(-2000, "a config are needed", bm_no_config),
       REFUSAL(-2000, "63 bytes", bm_endless_nic),
-      REFUSAL(NOTHING, "smem_shm_init comes first", shm_before_init),
-      REFUSAL(-2008, "smem_shm_init comes first", shm_barrier_before_init),
+      REFUSAL(NOTHING, "call smem_shm_init first", shm_before_init),
+      REFUSAL(-2008, "call smem_shm_init first", shm_barrier_before_init),
       REFUSAL(-2004, "rank 0 or hmc-store serves it", shm_no_store),
       REFUSAL(-2000, "without a timeout of 0", shm_no_time),
       REFUSAL(-2000, "a rank in it", shm_rank_outside),
-      REFUSAL(-2008, "smem_trans_init comes first", trans_before_init),
+      REFUSAL(-2008, "call smem_trans_init first", trans_before_init),
       REFUSAL(-2000, "smem_trans_config_init", trans_no_config),
       REFUSAL(-1, "192.0.2.1", serve_nowhere),
       REFUSAL(-2000, "tcp://IP:PORT", serve_no_url),
@@ -209,8 +209,8 @@ static int one_has_a_pool(void) {
       REFUSAL(NOTHING, "smem_bm_create2 needs them", bm_no_option),
       REFUSAL(-2000, "a handle of smem_bm_create that was not destroyed", bm_stale_handle),
       REFUSAL(-2000, "smem_bm_create makes one", bm_no_handle),
-      REFUSAL(-2005, "smem_bm_leave comes first", bm_join_twice),
-      REFUSAL(-2003, "smem_bm_join comes first", bm_leave_twice),
+      REFUSAL(-2005, "call smem_bm_leave first", bm_join_twice),
+      REFUSAL(-2003, "call smem_bm_join first", bm_leave_twice),
       REFUSAL(-2000, "ends within the part", bm_past_the_part),
       REFUSAL(-2000, "ends within the part", bm_beyond_the_part),
       REFUSAL(-2000, "smem_bm_ptr", bm_outside_the_pool),
@@ -224,7 +224,7 @@ static int one_has_a_pool(void) {
       REFUSAL(NOTHING, "smem_bm_ptr", bm_pointer_of_nobody),
       REFUSAL(NOTHING, "ranks begin at 0", bm_pointer_of_rank_9),
       REFUSAL(NOTHING, "takes SMEM_MEM_TYPE_DEVICE or SMEM_MEM_TYPE_HOST", bm_pointer_of_a_local_type),
-      REFUSAL(-1, "smem_bm_unregister_user_mem comes first", bm_registered_with_another_size),
+      REFUSAL(-1, "call smem_bm_unregister_user_mem first", bm_registered_with_another_size),
       REFUSAL(-2000, "a size above 0", bm_registered_without_size),
   };
   ANSWERS(0, enter_bm(store_url, 1, 0, 0, true));
