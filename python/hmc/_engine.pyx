@@ -36,17 +36,12 @@ import weakref
 from . import errors
 from .enums import MemoryType, status_t
 
-cdef extern from "pythread.h" nogil:
-    unsigned long PyThread_get_thread_ident()
-
-cdef unsigned long main_thread = threading.main_thread().ident
 cdef long generation = 0        # of this process: one more after each fork
 
 
 def _after_fork():
-    global generation, main_thread
+    global generation
     generation += 1
-    main_thread = PyThread_get_thread_ident()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -63,6 +58,7 @@ cdef class Batch
 cdef class MultiBatch
 cdef class View
 
+include "signals.pxi"
 include "failure.pxi"
 include "numbers.pxi"
 include "memory.pxi"

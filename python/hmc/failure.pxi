@@ -39,10 +39,6 @@ cdef inline int check_signals() except -1:
     return PyErr_CheckSignals()
 
 
-cdef inline bint takes_signals() noexcept:
-    return PyThread_get_thread_ident() == main_thread
-
-
 cdef uint64_t milliseconds(object seconds) except? 0xffffffffffffffff:
     """A timeout in seconds as the C API takes it: 0 is the context's, and what is shorter than a millisecond is one."""
     if seconds is None:

@@ -137,10 +137,6 @@ cdef class Memory:
         return "<hmc.Memory %s, device %d>" % (self.getMemoryType().name, self.getDeviceId())
 
 
-cdef enum:
-    SLICE_BYTES = 64 << 20      # of a copy between two looks for signals
-
-
 cdef class ConnBuffer:
     """The registered buffer that all transfers of a Communicator go through."""
     cdef shared_ptr[c_ConnBuffer] shared

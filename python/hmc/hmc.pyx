@@ -19,13 +19,11 @@ from libcpp.memory cimport make_shared, shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
+import os
 import threading
 
 from . import errors
 from .enums import ConnType, CtrlTransport, MemoryType, status_t
-
-cdef extern from "pythread.h" nogil:
-    unsigned long PyThread_get_thread_ident()
 
 cdef extern from "<hmc.h>" namespace "hmc" nogil:
     cdef enum class c_status "hmc::status_t":
@@ -126,16 +124,7 @@ cdef extern from *:
 cdef extern from "glue.h" nogil:
     void hmcpy_nap(uint64_t *waited_ns)
 
-cdef unsigned long main_thread = threading.main_thread().ident
-
-
-def _after_fork():
-    global main_thread
-    main_thread = PyThread_get_thread_ident()
-
-
-import os
-os.register_at_fork(after_in_child=_after_fork)
+include "signals.pxi"
 
 # The values of the enumerations, as names of this module.
 for _enum in (status_t, MemoryType, ConnType, CtrlTransport):
@@ -161,10 +150,6 @@ cdef c_connection way_of(object connType) except *:
 
 cdef string text_of(object text) except *:
     return text if isinstance(text, bytes) else str(text).encode()
-
-
-cdef inline bint takes_signals() noexcept:
-    return PyThread_get_thread_ident() == main_thread
 
 
 cdef void *pointer_of(object where, Py_buffer *buffer, bint is_written) except? NULL:

@@ -1,8 +1,5 @@
 # Memories: kinds and devices, allocations, and copies between any two of them.
 
-cdef enum:
-    SLICE_BYTES = 64 << 20      # of a copy between two looks for signals
-
 cdef str kind_name(hmc_memory_t memory):
     name = hmc_memory_kind_name(memory.kind).decode()
     return name if memory.kind == HMC_MEMORY_CPU else "%s:%d" % (name, memory.device)
