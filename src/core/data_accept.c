@@ -56,7 +56,7 @@ static void end_caller(caller_t *caller) {
 }
 
 static void turn_away(caller_t *caller) {
-  hmci_log(HMC_LOG_WARNING, "%s was turned away: %s", caller->from, hmc_last_error());
+  hmci_handshake_log_refusal(caller->from);
   end_caller(caller);
 }
 

@@ -137,3 +137,9 @@ hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uin
   pthread_mutex_unlock(&context->lock);
   return found;
 }
+
+void hmci_handshake_log_refusal(const char *from) {
+  const char *why = hmc_last_error();
+  bool names = strncmp(why, from, strlen(from)) == 0;
+  hmci_log(HMC_LOG_WARNING, "turned away: %s%s%s", names ? "" : from, names ? "" : ": ", why);
+}

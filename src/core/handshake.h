@@ -24,6 +24,9 @@ hmc_status_t hmci_ticket_pipe(const hmc_peer_t *peer, int descriptor, const uint
 /* The peer a data connection belongs to: one in its handshake, or a published one. In the loop's thread. */
 hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uint64_t incarnation);
 
+/* Logs that a caller was turned away, and why: the text of this thread's error, which mostly begins with its name. */
+void hmci_handshake_log_refusal(const char *from);
+
 /* data_accept.c: does a socket begin as a data connection? HMC_SUCCESS: its hello is there, HMC_IN_PROGRESS: not all of
  * it, HMC_NOT_FOUND: it is something else. */
 hmc_status_t hmci_data_knocks(int descriptor);

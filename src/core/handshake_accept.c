@@ -288,9 +288,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
     hmci_loop_modify(handshake->context->loop, watch, blocked ? EPOLLOUT : EPOLLIN);
   }
   if (status == HMC_IN_PROGRESS) return false;
-  if (status != HMC_SUCCESS && status != HMC_PEER_LOST) {
-    hmci_log(HMC_LOG_WARNING, "%s was turned away: %s", handshake->from, hmc_last_error());
-  }
+  if (status != HMC_SUCCESS && status != HMC_PEER_LOST) hmci_handshake_log_refusal(handshake->from);
   end_handshake(handshake);
   return false;
 }

@@ -141,6 +141,34 @@ static void any_failure_falls_back(void **state) {
   hmc_context_destroy(there);
 }
 
+/* The owner learns who was refused and why, and the text names the caller once. */
+static void a_refusal_is_logged(void **state) {
+  (void)state;
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  hmc_context_t *here = NULL, *there = NULL;
+  hmc_peer_t *peer = NULL;
+  uint16_t port = 0;
+  options.timeout_ms = PATIENCE_MS;
+  options.secret = "a secret of the one end";
+  assert_success(hmc_context_create(&options, &there));
+  options.secret = "and one of the other end";
+  assert_success(hmc_context_create(&options, &here));
+  assert_success(hmc_context_listen(there, "127.0.0.1", 0, &port));
+  hmc_log_set_callback(on_line, NULL);
+  atomic_store(&warnings, 0);
+  memset(warning, 0, sizeof warning);
+  assert_status(hmc_context_connect(here, "127.0.0.1", port, HMC_CONNECTION_AUTO, 0, &peer), HMC_DENIED);
+  for (uint64_t start = now_ms(); !atomic_load(&warnings) && now_ms() - start < PATIENCE_MS;) usleep(1000);
+  hmc_log_set_callback(NULL, NULL);
+  assert_int_equal(atomic_load(&warnings), 1);
+  const char begin[] = "turned away: 127.0.0.1:";
+  assert_memory_equal(warning, begin, sizeof begin - 1);
+  assert_null(strstr(warning + sizeof begin, "127.0.0.1:"));
+  assert_non_null(strstr(warning, "has another secret"));
+  hmc_context_destroy(here);
+  hmc_context_destroy(there);
+}
+
 static int open_case(void **state) {
   (void)state;
   crash_handlers_set();
@@ -159,6 +187,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(slower_way_is_told_once, open_case, close_case),
       cmocka_unit_test_setup_teardown(any_failure_falls_back, open_case, close_case),
+      cmocka_unit_test_setup_teardown(a_refusal_is_logged, open_case, close_case),
   };
   return _cmocka_run_group_tests("operations.downgrade", tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
 }
