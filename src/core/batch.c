@@ -246,7 +246,7 @@ static hmc_status_t check(hmci_operation_kind_t kind, const hmc_batch_t *batch) 
 }
 
 static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const hmc_operation_options_t *options,
-                          hmc_request_t **request) {
+                          bool awaited, hmc_request_t **request) {
   hmc_status_t status = check(kind, batch);
   if (status != HMC_SUCCESS) return status;
   hmci_start_t what = {.kind = kind,
@@ -255,6 +255,7 @@ static hmc_status_t start(hmci_operation_kind_t kind, hmc_batch_t *batch, const 
                        .segments = batch->segments,
                        .count = batch->count,
                        .length = batch->size,
+                       .awaited = awaited,
                        .options = options};
   return hmci_request_start(&what, request);
 }
@@ -303,7 +304,7 @@ static hmc_status_t run(hmci_operation_kind_t kind, hmc_batch_t *batch) {
     if (status == HMC_SUCCESS) copy(kind, batch);
     return status;
   }
-  hmc_status_t status = start(kind, batch, NULL, &request);
+  hmc_status_t status = start(kind, batch, NULL, true, &request);
   if (status != HMC_SUCCESS) return status;
   status = hmc_request_wait(request);
   hmc_request_free(request);
@@ -314,9 +315,9 @@ hmc_status_t hmc_batch_put(hmc_batch_t *batch) { return run(HMCI_PUT, batch); }
 hmc_status_t hmc_batch_get(hmc_batch_t *batch) { return run(HMCI_GET, batch); }
 
 hmc_status_t hmc_batch_put_nb(hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request) {
-  return start(HMCI_PUT, batch, options, request);
+  return start(HMCI_PUT, batch, options, false, request);
 }
 
 hmc_status_t hmc_batch_get_nb(hmc_batch_t *batch, const hmc_operation_options_t *options, hmc_request_t **request) {
-  return start(HMCI_GET, batch, options, request);
+  return start(HMCI_GET, batch, options, false, request);
 }

@@ -63,6 +63,7 @@ static void add_data(hmc_request_t *request, const hmci_start_t *what, uint64_t 
   operation->single = what->single;
   operation->lease = lease_of(what->remote, what->options);
   operation->atomic = what->atomic;
+  operation->awaited = what->awaited;
   operation->checksum = what->options && what->options->flags & HMC_OPERATION_CHECKSUM;
   if (what->segments) {
     operation->segments = what->segments;

@@ -121,6 +121,7 @@ typedef struct hmci_start {
   hmci_atomic_t atomic;
   uint64_t *fetched;
   uint64_t length; /* bytes in all */
+  bool awaited;    /* the caller waits for it at once */
   const hmc_operation_options_t *options;
   hmc_request_t *parent; /* NULL: none */
 } hmci_start_t;
