@@ -1,5 +1,8 @@
 /* tcp: one-sided operations over TCP sockets; works between any two hosts.
  *
+ * What goes over a stream, from the request to its acknowledgement, is in ../stream: the requester is the end that asks, the
+ * responder the owner's. Here are only the sockets.
+ *
  * A connection has one or more streams in each direction, each a socket of its own, so that the answers to one side's
  * operations never wait behind the other side's payload. The dialling half opens all of them: purpose 2 i is its i-th
  * requester, 2 i + 1 its i-th responder, and the other way round at the accepting half. Of one stream in each direction
