@@ -3,9 +3,10 @@
 PREFIX ?= /usr/local
 SETUP ?= scripts/setup
 HOURS ?= 1
+PAGES ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-packages test-rdma test-gpu test-vllm soak bench bench-plot bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
+.PHONY: help demo test test-all test-packages test-rdma test-leases test-gpu test-vllm soak bench bench-plot bench-rdma wheel dist deb run-packages docs install format check-format tidy clean
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
@@ -13,6 +14,7 @@ help:
 	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
 	@echo 'make test-packages       what compiles all again: packages, other interpreters and architectures, the site'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
+	@echo 'make test-leases [PAGES=] leased pages that are used again over RDMA, 10,000 of them, in that machine'
 	@echo 'make test-gpu            suites and figures on a machine with an NVIDIA GPU, within eight minutes'
 	@echo 'make test-vllm           vLLM and LMCache themselves over HMC, on the CPU (installs 6 GB into build/vllm)'
 	@echo 'make soak [HOURS=1]       everything at once: deaths, cancels, strangers, 200 peers, every byte verified'
@@ -61,6 +63,12 @@ test-vllm:
 	@$(SETUP) build test python
 	@scripts/build release
 	@scripts/test-vllm
+
+# Not part of any other target: it takes ten minutes, most of which an emulated processor needs.
+test-leases:
+	@$(SETUP) build test vm
+	@scripts/build release tests/vm/vm_leases
+	@tests/vm/run -t 3600 -w . -k vgem -- tests/vm/leases build/release/tests/vm/vm_leases $(PAGES)
 
 soak:
 	@$(SETUP) build test
