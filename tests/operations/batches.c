@@ -128,7 +128,7 @@ void batch_random_lists(void **state) {
     reference_t reference;
     uint64_t random = 5 + (uint64_t)registered;
     reference_open(&reference, *state, room + MOST * gap + 1, registered);
-    for (uint64_t round = 0; round < (SANITIZED ? 5 : 15); round++) {
+    for (uint64_t round = 0; round < (SANITIZED ? 5 : 9); round++) {
       size_t count = draw_lengths(pieces, round % 3 ? MOST : 8, room, &random);
       lay_out(pieces, count, true, gap, &random);
       lay_out(pieces, count, false, gap, &random);
@@ -242,7 +242,7 @@ void batch_random_blocks(void **state) {
     reference_t reference;
     uint64_t random = 11 + (uint64_t)registered;
     reference_open(&reference, *state, 2 * MIB, registered);
-    for (uint64_t round = 0; round < (SANITIZED ? 8 : 25); round++) {
+    for (uint64_t round = 0; round < (SANITIZED ? 8 : 12); round++) {
       hmc_strided_t shape = {.element = elements[draw(&random) % COUNT_OF(elements)],
                              .count = {draw(&random) % 20, draw(&random) % 16, round % 2 ? draw(&random) % 5 : 0},
                              .local_offset = draw(&random) % 100,

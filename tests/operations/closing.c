@@ -86,7 +86,7 @@ static void waiters_end(waiter_t *waiters, size_t count) {
 }
 
 void closing_a_peer_wakes_those_who_wait(void **state) {
-  enum { PEERS = SANITIZED ? 20 : 40 };
+  enum { PEERS = 20 };
   context_pair_t *pair = *state;
   hmc_peer_t *peers[PEERS];
   hmc_remote_t *remotes[PEERS];

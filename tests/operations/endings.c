@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#define LARGE (SANITIZED ? 32 * MIB : 128 * MIB)
+#define LARGE (SANITIZED ? 32 * MIB : 64 * MIB)
 
 /* A large request ends when it is cancelled or its time is over, wherever its bytes are copied; what comes later is not
  * disturbed, and the caller's memory is not read any more. */
