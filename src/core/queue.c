@@ -201,10 +201,11 @@ static hmc_status_t run(hmc_queue_t *queue, const start_t *what) {
   return start_flight(queue, lane, &rest, &flight);
 }
 
-/* A put or a get that is not plain. Out of line, so that one that is has no registers to save. */
-__attribute__((noinline)) static hmc_status_t start_transfer(hmci_operation_kind_t kind, hmc_queue_t *queue,
-                                                             const void *local, hmc_remote_t *remote, uint64_t offset,
-                                                             uint64_t length) {
+/* A put or a get that is not plain. Out of line, and with its parameters where those of the calls are, so that one that
+ * is plain has no registers to save or to move. */
+__attribute__((noinline)) static hmc_status_t start_transfer(hmc_queue_t *queue, const void *local,
+                                                             hmc_remote_t *remote, uint64_t offset, uint64_t length,
+                                                             hmci_operation_kind_t kind) {
   hmc_status_t status = check_transfer(kind, queue, local, remote, offset, length);
   if (status != HMC_SUCCESS || !length) return status;
   start_t what = {.kind = kind, .remote = remote, .local = local, .offset = offset, .length = length};
@@ -214,7 +215,7 @@ __attribute__((noinline)) static hmc_status_t start_transfer(hmci_operation_kind
 hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
                            uint64_t length) {
   if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE))
-    return start_transfer(HMCI_PUT, queue, local, remote, remote_offset, length);
+    return start_transfer(queue, local, remote, remote_offset, length, HMCI_PUT);
   if (length != 8) return hmci_put_mapped(remote, remote_offset, local, length);
   memcpy(remote->mapped + remote_offset, local, 8);
   hmci_stats_add(&remote->stats->stripes[queue->stripe].words, 1);
@@ -225,7 +226,7 @@ hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *
 hmc_status_t hmc_queue_get(hmc_queue_t *queue, void *local, hmc_remote_t *remote, uint64_t remote_offset,
                            uint64_t length) {
   if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_READ))
-    return start_transfer(HMCI_GET, queue, local, remote, remote_offset, length);
+    return start_transfer(queue, local, remote, remote_offset, length, HMCI_GET);
   atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   memcpy(local, remote->mapped + remote_offset, length);
   hmci_stats_get(remote->stats, length);
