@@ -35,8 +35,11 @@
   X(TEXT, transports, "HMC_TRANSPORTS", "",                                                                            \
     "Ways to reach peers that may be used, separated by commas: shm, rdma, tcp, ucx; empty: all.")                     \
   X(SWITCH, encrypt, "HMC_ENCRYPT", "no",                                                                              \
-    "Encrypts and authenticates the payload of tcp data connections too, by AES-128-GCM with keys of the TLS 1.3 "     \
+    "Encrypts and authenticates the payload of tcp data connections too, by AES-128 with keys of the TLS 1.3 "         \
     "handshake; RDMA and UCX, which cannot, are not used then. One end that wants it is enough.")                      \
+  X(TEXT, cipher, "HMC_CIPHER", "auto",                                                                                \
+    "What seals encrypted payload: gcm (AES-128-GCM), ocb (AES-128-OCB), or auto, the one that is faster here; ocb "   \
+    "where both ends have it, else gcm.")                                                                              \
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
     "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
   X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \

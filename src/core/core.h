@@ -388,8 +388,9 @@ enum {
   HMCI_FEATURE_GRANTS = 1 << 2, /* notifications go by credits (post.h), and may be long */
   HMCI_FEATURE_LOCATE = 1 << 3, /* regions can be found by an address */
   HMCI_FEATURE_SECOND = 1 << 4, /* READY may name the peer whose second connection this is */
-  HMCI_FEATURES =
-      HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE | HMCI_FEATURE_SECOND,
+  HMCI_FEATURE_OCB = 1 << 5,    /* encrypted data connections by AES-128-OCB: where it is the faster one at both ends */
+  HMCI_FEATURES =               /* that every end of this release has */
+  HMCI_FEATURE_TICKETS | HMCI_FEATURE_RESEAL | HMCI_FEATURE_GRANTS | HMCI_FEATURE_LOCATE | HMCI_FEATURE_SECOND,
 };
 
 /* data_late.c: data connections that a peer is made without. `want` is the transports' (hmci_host_t); the others take
@@ -447,7 +448,8 @@ void hmci_peer_stir(hmc_peer_t *peer);
 
 /* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. */
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
-                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_pipe_t **pipe);
+                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_record_cipher_t cipher,
+                                   hmci_pipe_t **pipe);
 /* The same over a secure stream, which it then owns: with peers of the first release. */
 hmc_status_t hmci_secure_pipe_open(hmci_secure_t *stream, hmci_pipe_t **pipe);
 

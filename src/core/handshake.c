@@ -8,6 +8,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* What this end has. The other end may want encryption though this one does not, so that the ciphers are always looked at. */
+static uint64_t features_of(const hmc_context_t *context) {
+  const char *cipher = context->settings.cipher;
+  bool ocb = strcmp(cipher, "auto") == 0 ? hmci_records_faster() == HMCI_RECORD_OCB : strcmp(cipher, "ocb") == 0;
+  return HMCI_FEATURES | (ocb && !context->secret.insecure ? HMCI_FEATURE_OCB : 0);
+}
+
 void hmci_handshake_write_hello(const hmc_context_t *context, hmci_writer_t *writer) {
   char host[HMCI_NAME_SIZE] = "";
   gethostname(host, sizeof host - 1);
@@ -27,7 +34,7 @@ void hmci_handshake_write_hello(const hmc_context_t *context, hmci_writer_t *wri
   }
   hmci_write_u16(writer, HMCI_PROTOCOL_LEAST);
   hmci_write_u16(writer, HMCI_PROTOCOL_MOST);
-  hmci_write_u64(writer, HMCI_FEATURES);
+  hmci_write_u64(writer, features_of(context));
 }
 
 /* What the first release does not say: it speaks version 1 and has no features. More may follow, from a newer end. */
@@ -35,7 +42,7 @@ static hmc_status_t read_abilities(hmc_peer_t *peer, hmci_reader_t *reader) {
   peer->features = 0;
   if (reader->failed || reader->position == reader->size) return HMC_SUCCESS;
   uint16_t least = hmci_read_u16(reader), most = hmci_read_u16(reader);
-  peer->features = hmci_read_u64(reader) & HMCI_FEATURES;
+  peer->features = hmci_read_u64(reader) & features_of(peer->context);
   if (reader->failed || (least <= HMCI_PROTOCOL_MOST && most >= HMCI_PROTOCOL_LEAST)) return HMC_SUCCESS;
   return hmci_fail(HMC_UNSUPPORT,
                    "it speaks versions %u to %u of the protocol of peers, this end %u to %u: update the older", least,
@@ -111,7 +118,8 @@ hmc_status_t hmci_ticket_pipe(const hmc_peer_t *peer, int descriptor, const uint
   if (!peer->encrypt || peer->context->secret.insecure) return hmci_pipe_open(descriptor, pipe);
   status = hmci_ticket_secrets(peer->ticket_key, hello, challenge, dialler, acceptor);
   if (status == HMC_SUCCESS)
-    status = hmci_sealed_pipe_open(descriptor, dialled ? dialler : acceptor, dialled ? acceptor : dialler, pipe);
+    status = hmci_sealed_pipe_open(descriptor, dialled ? dialler : acceptor, dialled ? acceptor : dialler,
+                                   peer->features & HMCI_FEATURE_OCB ? HMCI_RECORD_OCB : HMCI_RECORD_GCM, pipe);
   explicit_bzero(dialler, sizeof dialler);
   explicit_bzero(acceptor, sizeof acceptor);
   return status;

@@ -63,11 +63,17 @@ static void sealed_close(hmci_pipe_t *pipe) {
   free(self);
 }
 
+static const char *const protections[] = {
+    [HMCI_RECORD_GCM] = "encrypted and authenticated by AES-128-GCM, with keys of the peers' TLS 1.3 handshake",
+    [HMCI_RECORD_OCB] = "encrypted and authenticated by AES-128-OCB, with keys of the peers' TLS 1.3 handshake",
+};
+
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
-                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_pipe_t **opened) {
+                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_record_cipher_t cipher,
+                                   hmci_pipe_t **opened) {
   sealed_pipe_t *self = calloc(1, sizeof *self);
   if (!self) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
-  hmc_status_t status = hmci_records_open(descriptor, out, in, &self->records);
+  hmc_status_t status = hmci_records_open(descriptor, out, in, cipher, &self->records);
   if (status != HMC_SUCCESS) {
     free(self);
     return status;
@@ -81,7 +87,7 @@ hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD
       .close = sealed_close,
       .descriptor = descriptor,
       .copies = true,
-      .protection = "encrypted and authenticated by AES-128-GCM, with keys of the peers' TLS 1.3 handshake",
+      .protection = protections[cipher],
   };
   pthread_mutex_init(&self->lock, NULL);
   *opened = &self->pipe;

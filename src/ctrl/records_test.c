@@ -19,10 +19,12 @@ typedef struct pair {
   hmci_records_t *one, *two;
 } pair_t;
 
+static hmci_record_cipher_t cipher; /* of the pairs that are opened */
+
 static void pair_open(pair_t *pair) {
   assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair->sockets), 0);
-  assert_int_equal(hmci_records_open(pair->sockets[0], there, back, &pair->one), HMC_SUCCESS);
-  assert_int_equal(hmci_records_open(pair->sockets[1], back, there, &pair->two), HMC_SUCCESS);
+  assert_int_equal(hmci_records_open(pair->sockets[0], there, back, cipher, &pair->one), HMC_SUCCESS);
+  assert_int_equal(hmci_records_open(pair->sockets[1], back, there, cipher, &pair->two), HMC_SUCCESS);
 }
 
 static void pair_close(pair_t *pair) {
@@ -185,10 +187,43 @@ static void test_said_again(void **state) {
   pair_close(&pair);
 }
 
+/* What one cipher has sealed the other one does not open, although key and nonce are the same. */
+static void test_ciphers_differ(void **state) {
+  (void)state;
+  uint8_t by_gcm[64], by_ocb[64];
+  pair_t pair;
+  cipher = HMCI_RECORD_OCB;
+  pair_open(&pair);
+  size_t size = capture(&pair, by_ocb, sizeof by_ocb);
+  pair_close(&pair);
+  cipher = HMCI_RECORD_GCM;
+  pair_open(&pair);
+  assert_int_equal(capture(&pair, by_gcm, sizeof by_gcm), size);
+  assert_int_equal(send(pair.sockets[0], by_ocb, size, 0), (ssize_t)size);
+  expect_broken(&pair);
+  pair_close(&pair);
+  hmci_record_cipher_t first = hmci_records_faster();
+  assert_true(first == HMCI_RECORD_GCM || first == HMCI_RECORD_OCB);
+  assert_int_equal(hmci_records_faster(), first);
+}
+
+static int use_ocb(void **state) {
+  (void)state;
+  cipher = HMCI_RECORD_OCB;
+  return 0;
+}
+
+static int use_gcm(void **state) {
+  (void)state;
+  cipher = HMCI_RECORD_GCM;
+  return 0;
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_all_sizes),     cmocka_unit_test(test_holes),      cmocka_unit_test(test_ends),
-      cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_said_again),
+      cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_said_again), cmocka_unit_test(test_ciphers_differ),
   };
-  return cmocka_run_group_tests_name("ctrl.records", tests, NULL, NULL);
+  return cmocka_run_group_tests_name("ctrl.records, gcm", tests, use_gcm, NULL) |
+         cmocka_run_group_tests_name("ctrl.records, ocb", tests, use_ocb, NULL);
 }

@@ -201,7 +201,7 @@ hmc_status_t hmci_secure_reseal(hmci_secure_t *stream) {
   }
   if (status == HMC_SUCCESS) {
     status = hmci_records_open(stream->descriptor, is_client ? client : server, is_client ? server : client,
-                               &stream->records);
+                               HMCI_RECORD_GCM, &stream->records);
   }
   if (status == HMC_SUCCESS && hmci_openssl_acquire()) { /* without it OpenSSL keeps what it has */
     SSL_free(stream->ssl);

@@ -207,10 +207,10 @@ void bad_regions_are_refused(void **state) {
 
 void bad_settings_are_refused(void **state) {
   (void)state;
-  static const char *const bad[][2] = {{"HMC_TIMEOUT", "soon"},          {"HMC_TIMEOUT", "-5s"},
-                                       {"HMC_SPIN", "7 apples"},         {"HMC_TCP_STREAMS", "several"},
-                                       {"HMC_ENCRYPT", "maybe"},         {"HMC_TCP_BUFFER", "99999999999999999999G"},
-                                       {"HMC_TCP_CONGESTION", "wishes"}, {"HMC_TRANSPORTS", "tcp,telepathy"}};
+  static const char *const bad[][2] = {
+      {"HMC_TIMEOUT", "soon"},          {"HMC_TIMEOUT", "-5s"},   {"HMC_SPIN", "7 apples"},
+      {"HMC_TCP_STREAMS", "several"},   {"HMC_ENCRYPT", "maybe"}, {"HMC_TCP_BUFFER", "99999999999999999999G"},
+      {"HMC_TCP_CONGESTION", "wishes"}, {"HMC_CIPHER", "rot13"},  {"HMC_TRANSPORTS", "tcp,telepathy"}};
   for (size_t i = 0; i < COUNT_OF(bad); i++) {
     hmc_context_t *context = NULL;
     char former[64] = "";

@@ -61,14 +61,14 @@ static void read_ticket(input_t *input) {
   free(verdict);
 }
 
-static void read_records(input_t *input) {
+static void read_records(input_t *input, hmci_record_cipher_t cipher) {
   static const uint8_t secret[HMCI_RECORD_SECRET];
   hmci_records_t *records;
   int ends[2];
   uint8_t got[300];
   size_t taken;
   MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-  MUST(hmci_records_open(ends[0], secret, secret, &records) == HMC_SUCCESS);
+  MUST(hmci_records_open(ends[0], secret, secret, cipher, &records) == HMC_SUCCESS);
   const uint8_t *bytes = take_some(input, SIZE_MAX, &taken);
   if (taken) MUST(send(ends[1], bytes, taken, 0) >= 0);
   shutdown(ends[1], SHUT_WR);
@@ -80,11 +80,12 @@ static void read_records(input_t *input) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   input_t input = {data, size};
-  switch (take(&input) % 4) {
+  switch (take(&input) % 5) {
   case 0: read_frame(&input); break;
   case 1: read_stream(&input); break;
   case 2: read_ticket(&input); break;
-  default: read_records(&input); break;
+  case 3: read_records(&input, HMCI_RECORD_GCM); break;
+  default: read_records(&input, HMCI_RECORD_OCB); break;
   }
   return 0;
 }
