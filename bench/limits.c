@@ -3,6 +3,8 @@
  *   pingpong   one cache line each way between two processes; the time is for one way
  *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking
  * sockets tcp_get    8-byte header, answered by the bytes
+ *   tcp_gcm    AES-128-GCM and the socket alone: the bytes in records of 16 KiB, sealed, sent, opened and then copied to
+ *              where they belong, `depth` times `bytes` on the way; tcp_ocb: the same by AES-128-OCB
  *
  *   store      8 bytes into shared memory by a function that is called, which checks place, right and an end mark and counts:
  *              what a put to mapped memory cannot be without. depth: of so many words, in turn
@@ -14,6 +16,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,7 +38,11 @@
 #define HEADER_GET (1ull << 63)
 #define HEADER_SLEEP (1ull << 62)    /* no answer: sleep until the next header */
 #define HEADER_PINGPONG (1ull << 61) /* so many rounds over shared memory; no answer */
-#define HEADER_COUNT (HEADER_PINGPONG - 1)
+#define HEADER_SEALED (1ull << 60)   /* of so many bytes each, sealed; how many, and how, follows in two words */
+#define HEADER_COUNT (HEADER_SEALED - 1)
+
+/* A sealed record: how many bytes follow (2, big-endian), those, and a tag. */
+enum { RECORD = 16 << 10, PREFIX = 2, TAG = 16, WHOLE = PREFIX + RECORD + TAG, AT_ONCE = 32, KEY = 16, NONCE = 12 };
 
 /* Each word has a cache line, and the neighbour that prefetchers take along, to itself. */
 typedef struct lines {
@@ -104,6 +111,110 @@ static bool answer_pingpong(ends_t *ends, uint64_t rounds) {
   return true;
 }
 
+/* ---- sealed ------------------------------------------------------------------------------------------------------ */
+
+/* One end of a stream of records. Nothing is secret here: keys and nonces come again with the next stream. */
+typedef struct sealer {
+  EVP_CIPHER_CTX *cipher;
+  uint64_t number;
+  unsigned char *buffer;
+} sealer_t;
+
+static bool open_sealer(sealer_t *sealer, uint64_t ocb, int seals) {
+  static const unsigned char key[KEY];
+  *sealer = (sealer_t){.cipher = EVP_CIPHER_CTX_new(), .buffer = malloc((size_t)AT_ONCE * WHOLE)};
+  EVP_CIPHER *kind = EVP_CIPHER_fetch(NULL, ocb ? "AES-128-OCB" : "AES-128-GCM", NULL);
+  bool good =
+      kind && sealer->cipher && sealer->buffer && EVP_CipherInit_ex(sealer->cipher, kind, NULL, key, NULL, seals) == 1;
+  EVP_CIPHER_free(kind);
+  return good;
+}
+
+static void close_sealer(sealer_t *sealer) {
+  EVP_CIPHER_CTX_free(sealer->cipher);
+  free(sealer->buffer);
+}
+
+static bool next_nonce(sealer_t *sealer, int seals) {
+  unsigned char nonce[NONCE] = {0};
+  memcpy(nonce, &sealer->number, sizeof sealer->number);
+  sealer->number++;
+  return EVP_CipherInit_ex(sealer->cipher, NULL, NULL, NULL, nonce, seals) == 1;
+}
+
+static bool seal(sealer_t *sealer, unsigned char *to, const unsigned char *from, size_t size) {
+  int some, rest;
+  to[0] = (unsigned char)(size >> 8);
+  to[1] = (unsigned char)size;
+  return next_nonce(sealer, 1) && EVP_CipherUpdate(sealer->cipher, to + PREFIX, &some, from, (int)size) == 1 &&
+         EVP_CipherFinal_ex(sealer->cipher, to + PREFIX + some, &rest) == 1 &&
+         EVP_CIPHER_CTX_ctrl(sealer->cipher, EVP_CTRL_AEAD_GET_TAG, TAG, to + PREFIX + size) == 1;
+}
+
+static bool unseal(sealer_t *sealer, unsigned char *record, size_t size) {
+  int some, rest;
+  unsigned char *at = record + PREFIX;
+  return next_nonce(sealer, 0) && EVP_CipherUpdate(sealer->cipher, at, &some, at, (int)size) == 1 &&
+         EVP_CIPHER_CTX_ctrl(sealer->cipher, EVP_CTRL_AEAD_SET_TAG, TAG, at + size) == 1 &&
+         EVP_CipherFinal_ex(sealer->cipher, at + some, &rest) == 1;
+}
+
+static bool send_sealed(int socket, sealer_t *sealer, const unsigned char *from, uint64_t length) {
+  while (length > 0) {
+    size_t used = 0;
+    for (int i = 0; i < AT_ONCE && length > 0; i++) {
+      size_t size = length < RECORD ? (size_t)length : RECORD;
+      if (!seal(sealer, sealer->buffer + used, from, size)) return false;
+      used += PREFIX + size + TAG;
+      from += size;
+      length -= size;
+    }
+    if (!send_all(socket, sealer->buffer, used)) return false;
+  }
+  return true;
+}
+
+/* Opens the whole records of `have` bytes, and copies what they hold. Returns what they take; 0: none is whole; -1. */
+static ssize_t take_records(sealer_t *sealer, size_t have, unsigned char *to, uint64_t *placed) {
+  size_t used = 0;
+  while (have - used >= PREFIX) {
+    unsigned char *record = sealer->buffer + used;
+    size_t size = (size_t)record[0] << 8 | record[1];
+    if (size > RECORD || have - used < PREFIX + size + TAG) break;
+    if (!unseal(sealer, record, size)) return -1;
+    memcpy(to + *placed, record + PREFIX, size);
+    *placed += size;
+    used += PREFIX + size + TAG;
+  }
+  return (ssize_t)used;
+}
+
+/* The other end: `count` times `bytes`, each answered by 8 bytes. They never share a record. */
+static bool answer_sealed(ends_t *ends, uint64_t bytes) {
+  uint64_t order[2], slots = BYTES_MAX / bytes, placed = 0, done = 0;
+  sealer_t sealer;
+  if (!receive_all(ends->socket, order, sizeof order)) return false;
+  bool good = open_sealer(&sealer, order[1], 0);
+  for (size_t have = 0; good && done < order[0];) {
+    uint64_t left = bytes - placed, records = left / RECORD + (left % RECORD != 0),
+             most = left + records * (PREFIX + TAG);
+    if (most > (uint64_t)AT_ONCE * WHOLE) most = (uint64_t)AT_ONCE * WHOLE;
+    ssize_t got = recv(ends->socket, sealer.buffer + have, most - have, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    have += got > 0 ? (size_t)got : 0;
+    ssize_t used = got > 0 ? take_records(&sealer, have, ends->bytes + done % slots * bytes, &placed) : -1;
+    good = used >= 0;
+    if (used > 0) memmove(sealer.buffer, sealer.buffer + used, have -= (size_t)used);
+    if (good && placed == bytes) {
+      placed = 0;
+      done++;
+      good = send_all(ends->socket, &done, sizeof done);
+    }
+  }
+  close_sealer(&sealer);
+  return good;
+}
+
 /* The child's life, until the socket closes. */
 static void answer(ends_t *ends) {
   bool asleep = true;
@@ -117,6 +228,8 @@ static void answer(ends_t *ends) {
       asleep = true;
     else if (header & HEADER_PINGPONG)
       good = answer_pingpong(ends, header & HEADER_COUNT);
+    else if (header & HEADER_SEALED)
+      good = answer_sealed(ends, header & HEADER_COUNT);
     else if (header & HEADER_GET)
       good = send_all(ends->socket, ends->bytes + sizeof header, header & HEADER_COUNT);
     else
@@ -147,6 +260,33 @@ static bool tcp_get(void *state, const bench_request_t *request, uint64_t count,
         !receive_all(ends->socket, ends->bytes + sizeof header, request->bytes))
       return lost(result);
   return true;
+}
+
+static bool tcp_sealed(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  uint64_t ocb = strcmp(request->what, "tcp_ocb") == 0, slots = BYTES_MAX / request->bytes, answer;
+  const uint64_t order[3] = {HEADER_SEALED | request->bytes, count, ocb};
+  sealer_t sealer;
+  if (!open_sealer(&sealer, ocb, 1)) {
+    close_sealer(&sealer);
+    return bench_fail(result, "OpenSSL here does not have that cipher");
+  }
+  char pacing[16] = "";
+  socklen_t size = sizeof pacing;
+  getsockopt(ends->socket, IPPROTO_TCP, TCP_CONGESTION, pacing, &size);
+  setsockopt(ends->socket, IPPROTO_TCP, TCP_CONGESTION, "reno", 4); /* which does not pace, as HMC within a host */
+  bool good = send_all(ends->socket, order, sizeof order);
+  for (uint64_t sent = 0, done = 0; good && done < count;) {
+    if (sent < count && sent - done < request->depth) {
+      good = send_sealed(ends->socket, &sealer, ends->bytes + sent++ % slots * request->bytes, request->bytes);
+    } else {
+      good = receive_all(ends->socket, &answer, sizeof answer);
+      done++;
+    }
+  }
+  setsockopt(ends->socket, IPPROTO_TCP, TCP_CONGESTION, pacing, strnlen(pacing, size));
+  close_sealer(&sealer);
+  return good || lost(result);
 }
 
 static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
@@ -229,6 +369,9 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
     if (request->depth * 8ull > WINDOW) return bench_fail(result, "so many words are too many");
     good = bench_repeat(stores, ends, request, strcmp(request->what, "store") == 0 ? 16 * request->depth : 1 << 24,
                         result);
+  } else if (strcmp(request->what, "tcp_gcm") == 0 || strcmp(request->what, "tcp_ocb") == 0) {
+    uint64_t least = request->bytes > 1 << 20 ? request->depth : 16 * request->depth; /* as hmc-bench-engine's */
+    good = bench_repeat(tcp_sealed, ends, request, least, result);
   } else if (strcmp(request->what, "pingpong") == 0) {
     good = bench_repeat_counted(pingpong, ends, request, result);
     result->median_ns /= 2;
