@@ -168,7 +168,8 @@ void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t k
   operation->segment_count = 1;
   operation->deadline = deadline;
   operation->lease = 0;
-  operation->awaited = operation->held = operation->checksum = operation->chained = operation->quiet = false;
+  operation->awaited = operation->held = operation->easy = operation->checksum = operation->chained = operation->quiet =
+      false;
   atomic_store_explicit(&operation->stop, false, memory_order_relaxed); /* nobody else knows it yet */
   operation->completed = NULL;
   operation->waitset = NULL;

@@ -64,6 +64,12 @@ static hmci_operation_t *add_operation(hmci_flight_t *flight, hmci_operation_kin
   return operation;
 }
 
+/* Nobody waits for its answer soon. */
+static bool is_easy(const hmc_queue_t *queue, const start_t *what) {
+  if (!(queue->flags & HMC_QUEUE_SELDOM_FLUSHED) || what->awaited || what->fetched) return false;
+  return what->kind == HMCI_ATOMIC || (what->kind == HMCI_PUT && what->length <= HMC_QUEUE_COPIED);
+}
+
 /* The bytes of a put or a get as the operation's local side; a small put's are copied. */
 static void set_local(hmci_flight_t *flight, hmci_operation_t *operation, const start_t *what) {
   const void *local = what->local;
@@ -135,6 +141,7 @@ static hmc_status_t start_flight(hmc_queue_t *queue, hmci_lane_t *lane, const st
     hmci_operation_t *operation = add_operation(flight, what->kind, what->remote, deadline);
     operation->awaited = what->awaited;
     operation->held = !what->awaited;
+    operation->easy = is_easy(queue, what);
     if (what->kind == HMCI_ATOMIC) {
       operation->single = (hmci_segment_t){.remote = what->offset, .length = what->length};
       operation->atomic = what->atomic;
@@ -144,6 +151,7 @@ static hmc_status_t start_flight(hmc_queue_t *queue, hmci_lane_t *lane, const st
     }
   }
   if (what->signal) add_signal(flight, what->signal, deadline);
+  if (what->signal) hmci_flight_last(flight)->easy = queue->flags & HMC_QUEUE_SELDOM_FLUSHED;
   *out = flight;
   return launch(queue, flight);
 }

@@ -359,7 +359,7 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
   hmc_queue_options_t set;
   hmc_status_t status = hmci_sized_read(&set, sizeof set, options, "hmc_queue_options_t");
   if (status != HMC_SUCCESS) return status;
-  if (set.flags & ~(unsigned)HMC_QUEUE_NO_WAIT)
+  if (set.flags & ~(unsigned)(HMC_QUEUE_NO_WAIT | HMC_QUEUE_SELDOM_FLUSHED))
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_create: unknown flags 0x%x", set.flags);
   hmc_queue_t *queue = calloc(1, sizeof *queue);
   hmci_lane_t **table = calloc(FIRST_BUCKETS, sizeof(*table));

@@ -144,6 +144,7 @@ typedef struct hmci_operation {
   uint64_t deadline;
   bool awaited;  /* the submitter waits for it at once: nobody else needs to be woken to move it on */
   bool held;     /* more follow at once, or a wait: it may be kept back for them, HMCI_SOON at most */
+  bool easy;     /* its completion may be reported late: by an answer that others share, HMCI_SOON at most */
   bool checksum; /* put, get: verify end to end */
   /* Comes after the operation before it in the array it is submitted with: begins once that one's effect is visible,
    * and ends with that one's status, without any effect, where that failed. */

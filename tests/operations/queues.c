@@ -241,6 +241,29 @@ void queue_has_a_bound(void **state) {
   distant_end(&distant);
 }
 
+/* What is seldom flushed is done as soon as anything, and a flush ends it. */
+void queue_is_seldom_flushed(void **state) {
+  context_pair_t *pair = *state;
+  distant_t distant;
+  distant_start(&distant, pair);
+  uint64_t before = distant_word(&distant);
+  hmc_queue_t *queue = queue_make(pair->here, 0, HMC_QUEUE_SELDOM_FLUSHED, 0);
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < 100; i++) assert_success(add(queue, &distant));
+    while (hmc_queue_pending(queue)) sched_yield(); /* without a flush too */
+    assert_int_equal(distant_word(&distant), before + 100 * (uint64_t)(2 * round + 1));
+    for (int i = 0; i < 100; i++) assert_success(add(queue, &distant));
+    assert_success(hmc_queue_flush(queue, round ? distant.peer : NULL, 0));
+    assert_int_equal(hmc_queue_pending(queue), 0);
+    assert_int_equal(distant_word(&distant), before + 200 * (uint64_t)(round + 1));
+  }
+  hmc_queue_destroy(queue);
+  hmc_queue_options_t unknown = HMC_QUEUE_OPTIONS_INIT;
+  unknown.flags = HMC_QUEUE_SELDOM_FLUSHED << 1;
+  assert_status(hmc_queue_create(pair->here, &unknown, &queue), HMC_INVALID_CONFIG);
+  distant_end(&distant);
+}
+
 void queue_has_deadlines(void **state) {
   context_pair_t *pair = *state;
   distant_t distant;

@@ -159,6 +159,7 @@ void spin_ns(uint64_t nanoseconds);
   X(queue_fence_orders, MEMORY)                                                                                        \
   X(queue_signals_after_the_data, MEMORY)                                                                              \
   X(queue_has_a_bound, ENGINE)                                                                                         \
+  X(queue_is_seldom_flushed, ENGINE)                                                                                   \
   X(queue_has_deadlines, ENGINE)                                                                                       \
   X(queue_reports_the_first_error, MEMORY)                                                                             \
   X(queue_notifies_after_all, MEMORY)                                                                                  \

@@ -112,9 +112,16 @@ static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   hmci_stream_state_t *state = hmci_stream_state(operation);
   *state = (hmci_stream_state_t){.sequence = ++requester->sequence};
   hmci_list_append(&requester->queue, &state->link);
+  operation->easy = operation->easy && requester->takes_easy;
   if (!requester->sending) {
     hmci_requester_send_next(requester, operation);
   }
+}
+
+/* Nothing is in progress whose answer will come soon, and send what waits for company. */
+static bool is_idle(const hmci_requester_t *requester) {
+  if (hmci_list_is_empty(&requester->queue)) return true;
+  return !requester->sending && hmci_stream_operation(requester->queue.previous)->easy;
 }
 
 /* A small operation waits for company while earlier ones are unacknowledged: their acknowledgement, or a waiting
@@ -140,7 +147,7 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
     pthread_mutex_unlock(&requester->lock);
     return hmci_fail(status, "the peer is gone");
   }
-  bool idle = hmci_list_is_empty(&requester->queue), awaited = operations[0].awaited;
+  bool idle = is_idle(requester), awaited = operations[0].awaited;
   for (uint32_t i = 0; i < count; i++) enqueue(requester, &operations[i]);
   if (hmci_operation_is_told(&operations[count - 1])) requester->told = true;
   bool waits = may_wait(requester, &operations[0], idle);
@@ -217,7 +224,10 @@ bool hmci_requester_has_work(hmci_requester_t *requester) {
 
 void hmci_requester_progress(hmci_requester_t *requester) {
   if (pthread_mutex_trylock(&requester->lock)) return;
-  if (is_busy(requester)) move(requester);
+  bool moved = false;
+  if (requester->sending && !requester->blocked) /* what was kept back goes first: the other end may wait for it */
+    moved = hmci_requester_send(requester, HMCI_REQUESTER_ROUND);
+  if (!moved && is_busy(requester)) move(requester);
   if (requester->armed) settle(requester, false);
   pthread_mutex_unlock(&requester->lock);
 }

@@ -60,6 +60,7 @@ typedef struct hmci_requester {
   _Atomic uint32_t callers; /* threads that wait for `lock`: who moves in a loop lets them go first */
   bool armed, blocked;
   bool yielded;        /* blocked, though the pipe has room */
+  bool takes_easy;     /* the peer knows FLAG_EASY; set before the first operation */
   bool told;           /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
 

@@ -124,6 +124,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   if (frame.last) header.flags |= HMCI_FLAG_LAST;
   if (operation->chained) header.flags |= HMCI_FLAG_CHAINED;
   if (operation->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
+  if (operation->easy) header.flags |= HMCI_FLAG_EASY;
   hmci_request_encode(to, &header);
   frame.header = HMCI_REQUEST_HEADER + (header.entries - 1u) * HMCI_REQUEST_ENTRY;
   frame.size = frame.header + frame.payload;

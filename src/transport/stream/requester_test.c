@@ -96,8 +96,39 @@ static void test_last_answers_count(void **state) {
   stand_close(&stand);
 }
 
+/* A peer of an earlier release takes a flag that it does not know for a broken stream. */
+static void test_easy_ones_only_where_known(void **state) {
+  (void)state;
+  for (int known = 0; known < 2; known++) {
+    stream_stand_t stand;
+    stand_open(&stand, LENGTH);
+    hmci_requester_t requester;
+    assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+    requester.takes_easy = known;
+    hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+    hmci_operation_t add = {.kind = HMCI_ATOMIC,
+                            .remote = &remote,
+                            .segments = &add.single,
+                            .segment_count = 1,
+                            .deadline = UINT64_MAX,
+                            .easy = true,
+                            .atomic = {HMC_ATOMIC_ADD, false, 1, 0, 0},
+                            .single = {0, 0, 8}};
+    assert_int_equal(hmci_requester_submit(&requester, &add, 1), HMC_SUCCESS);
+    uint8_t frame[HMCI_REQUEST_HEADER];
+    hmci_request_header_t header;
+    assert_int_equal(recv(stand.far, frame, sizeof frame, MSG_WAITALL), sizeof frame);
+    assert_int_equal(hmci_request_decode(frame, &header), HMC_SUCCESS);
+    assert_int_equal(header.flags, HMCI_FLAG_LAST | (known ? HMCI_FLAG_EASY : 0));
+    hmci_requester_fail(&requester, HMC_PEER_LOST);
+    hmci_requester_close(&requester);
+    stand_close(&stand);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events),
-                                     cmocka_unit_test(test_last_answers_count)};
+                                     cmocka_unit_test(test_last_answers_count),
+                                     cmocka_unit_test(test_easy_ones_only_where_known)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }

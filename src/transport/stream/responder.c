@@ -64,6 +64,7 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   if (was_blocked != responder->blocked || was_paused != responder->paused) {
     hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
   }
+  if (responder->ack_sent < responder->ack_due && !responder->ack_presses) hmci_loop_call_soon(loop, &responder->watch);
   bool polled = has_to_poll(responder);
   if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
   responder->polled = polled;
@@ -92,6 +93,13 @@ static void take_last(hmci_responder_t *responder) {
   pthread_mutex_lock(&responder->lock);
 }
 
+/* Acknowledges what has waited since the last such call; while more comes, it comes with that. */
+static void press(hmci_responder_t *responder) {
+  uint64_t due = responder->ack_due;
+  if (responder->ack_sent < due && due == responder->ack_seen) responder->ack_presses = true;
+  responder->ack_seen = due;
+}
+
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_responder_t *responder = HMCI_CONTAINER(watch, hmci_responder_t, watch);
   bool moved = false;
@@ -99,6 +107,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   if (!responder->failed) {
     bool was_blocked = responder->blocked, was_paused = responder->paused;
     if (!responder->paused) moved = hmci_responder_receive(responder);
+    if (events & HMCI_SOON) press(responder);
     if (!responder->failed) moved |= hmci_responder_send(responder);
     if (!responder->failed && responder->paused && responder->job_count < HMCI_RESPONDER_JOBS) {
       responder->paused = false; /* there is room again; what waits in the socket makes the next event */

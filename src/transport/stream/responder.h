@@ -62,6 +62,8 @@ typedef struct hmci_responder {
 
   /* Answers. */
   uint64_t ack_due, ack_sent;
+  uint64_t ack_seen;                       /* what was due when the loop was last asked to look after it */
+  bool ack_presses;                        /* some of what is due is not FLAG_EASY, or it has waited */
   hmci_list_t jobs;                        /* gets and NAKs, oldest first */
   uint32_t job_count, refusals;            /* refusals: jobs that are nothing but a NAK */
   uint8_t replies[HMCI_RESPONDER_REPLIES]; /* small frames, and the header of a large one */

@@ -9,6 +9,7 @@ enum {
   HMCI_RESPONDER_LEASED = 128 << 10, /* bytes that one system call moves under a lease */
   HMCI_RESPONDER_ROUND = 1 << 20,    /* bytes served before other watches get their turn */
   HMCI_RESPONDER_PARTS = 66,         /* of one system call */
+  HMCI_RESPONDER_EASY = 64,          /* operations that may wait for one acknowledgement */
 };
 
 /* A get that waits for its answer, the result of an atomic, or a refusal. */

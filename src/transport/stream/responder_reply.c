@@ -98,6 +98,7 @@ static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *
 static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
   if (responder->ack_sent >= sequence) return false;
   responder->ack_sent = sequence;
+  if (sequence == responder->ack_due) responder->ack_presses = false;
   add_reply(responder, &(hmci_reply_header_t){.type = HMCI_WIRE_ACK, .sequence = sequence});
   return true;
 }
@@ -105,7 +106,7 @@ static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
 /* Appends the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
  * what it would cover; what was done before that is acknowledged before it. */
 static bool next_reply(hmci_responder_t *responder) {
-  if (!responder->refusals && acknowledge(responder, responder->ack_due)) return true;
+  if (!responder->refusals && responder->ack_presses && acknowledge(responder, responder->ack_due)) return true;
   if (hmci_list_is_empty(&responder->jobs)) return false;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
   if (!job->count && acknowledge(responder, job->done)) return true;

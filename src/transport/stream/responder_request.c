@@ -63,10 +63,11 @@ void hmci_responder_refuse(hmci_responder_t *responder, hmc_status_t status) {
 }
 
 /* Ends an operation that needs no answer but an acknowledgement, or a refusal. */
-static bool end_sequence(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status) {
+static bool end_sequence(hmci_responder_t *responder, uint64_t sequence, hmc_status_t status, bool easy) {
   responder->last_status = status;
   if (status != HMC_SUCCESS && !add_refusal(responder, sequence, status)) return false;
   responder->ack_due = sequence;
+  if (!easy || sequence - responder->ack_sent >= HMCI_RESPONDER_EASY) responder->ack_presses = true;
   return true;
 }
 
@@ -74,7 +75,7 @@ static bool end_sequence(hmci_responder_t *responder, uint64_t sequence, hmc_sta
 static bool end_operation(hmci_responder_t *responder) {
   hmc_status_t status = responder->refused_status;
   responder->refused_status = HMC_SUCCESS;
-  return end_sequence(responder, responder->request.sequence, status);
+  return end_sequence(responder, responder->request.sequence, status, responder->request.flags & HMCI_FLAG_EASY);
 }
 
 /* ---- chunks on their way into device memory ---------------------------------------------------------------------- */
@@ -94,7 +95,7 @@ static bool end_chunk(hmci_responder_t *responder) {
   if (slot->sequence == responder->chunk_sequence && status == HMC_SUCCESS) status = responder->chunk_status;
   responder->chunk_sequence = slot->sequence;
   responder->chunk_status = status;
-  bool sound = !slot->last || end_sequence(responder, slot->sequence, status);
+  bool sound = !slot->last || end_sequence(responder, slot->sequence, status, false);
   hmci_stage_pop(&responder->in);
   return sound;
 }

@@ -21,16 +21,20 @@ static int unread(int descriptor) {
   return bytes;
 }
 
-static void send_request(int descriptor, const hmci_request_header_t *header) {
-  uint8_t frame[HMCI_REQUEST_HEADER];
-  hmci_request_encode(frame, header);
+static void send_all(int descriptor, const uint8_t *bytes, size_t size) {
   int waited = 0;
-  for (size_t sent = 0; sent < sizeof frame;) {
-    ssize_t done = send(descriptor, frame + sent, sizeof frame - sent, MSG_NOSIGNAL);
+  for (size_t sent = 0; sent < size;) {
+    ssize_t done = send(descriptor, bytes + sent, size - sent, MSG_NOSIGNAL);
     if (done > 0) sent += (size_t)done;
     assert_true(waited < 20000);
     if (done < 0) wait_a_moment(), waited++;
   }
+}
+
+static void send_request(int descriptor, const hmci_request_header_t *header) {
+  uint8_t frame[HMCI_REQUEST_HEADER];
+  hmci_request_encode(frame, header);
+  send_all(descriptor, frame, sizeof frame);
 }
 
 /* Gets whose answers nobody takes: what comes behind them is read all the same. */
@@ -57,7 +61,61 @@ static void test_reads_though_nothing_goes_out(void **state) {
   stand_close(&stand);
 }
 
+static void send_add(int descriptor, uint64_t sequence, uint8_t flags) {
+  uint8_t table[(HMCI_ATOMIC_ENTRIES - 1) * HMCI_REQUEST_ENTRY];
+  hmci_request_encode_entry(table, HMC_ATOMIC_ADD, 1);
+  hmci_request_encode_entry(table + HMCI_REQUEST_ENTRY, 0, 0);
+  send_request(descriptor, &(hmci_request_header_t){.type = HMCI_WIRE_ATOMIC,
+                                                    .flags = HMCI_FLAG_LAST | flags,
+                                                    .entries = HMCI_ATOMIC_ENTRIES,
+                                                    .region = 1,
+                                                    .generation = 1,
+                                                    .sequence = sequence,
+                                                    .length = 8});
+  send_all(descriptor, table, sizeof table);
+}
+
+/* The next answer, which is an ACK: up to where. */
+static uint64_t next_ack(int descriptor) {
+  uint8_t frame[HMCI_REPLY_HEADER];
+  hmci_reply_header_t reply;
+  for (size_t got = 0; got < sizeof frame;) {
+    struct pollfd set = {.fd = descriptor, .events = POLLIN};
+    assert_int_equal(poll(&set, 1, 120000), 1);
+    ssize_t done = recv(descriptor, frame + got, sizeof frame - got, 0);
+    assert_true(done > 0);
+    got += (size_t)done;
+  }
+  assert_int_equal(hmci_reply_decode(frame, &reply), HMC_SUCCESS);
+  assert_int_equal(reply.type, HMCI_WIRE_ACK);
+  return reply.sequence;
+}
+
+/* Operations whose answers nobody waits for share one: with the first that is waited for, and at the latest when no more
+ * come. */
+static void test_easy_ones_share_an_answer(void **state) {
+  (void)state;
+  enum { EASY = 1000 };
+  stream_stand_t stand;
+  hmci_responder_t responder;
+  stand_open(&stand, 4096);
+  assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  uint64_t answers = 0, acknowledged = 0;
+  for (uint64_t i = 1; i <= EASY; i++) send_add(stand.far, i, HMCI_FLAG_EASY);
+  for (; acknowledged < EASY; answers++) acknowledged = next_ack(stand.far); /* the last one comes by itself */
+  assert_true(answers <= EASY / 4);
+  const _Atomic uint64_t *word = (const _Atomic uint64_t *)(const void *)stand.region.base;
+  assert_int_equal(atomic_load(word), EASY);
+  send_add(stand.far, EASY + 1, HMCI_FLAG_EASY);
+  send_add(stand.far, EASY + 2, 0);
+  while (acknowledged < EASY + 2) acknowledged = next_ack(stand.far);
+  assert_int_equal(acknowledged, EASY + 2);
+  hmci_responder_close(&responder);
+  stand_close(&stand);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out),
+                                     cmocka_unit_test(test_easy_ones_share_an_answer)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }

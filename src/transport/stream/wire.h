@@ -13,7 +13,8 @@
  *   64  { u64 offset, u64 length } ...              the further ones
  * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to
  * operation. FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed.
- * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC.
+ * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC. FLAG_EASY, of what a bare ACK answers and only to
+ * peers that know it: the ACK may wait for those that follow, but not for long.
  * An atomic has three entries: { offset, width }, { operation, operand }, { compare, 1 when the old word is wanted }.
  * A notification has one: { 0, size }, and its message as payload; region and generation are 0.
  *
@@ -53,7 +54,8 @@ typedef enum hmci_wire_type {
   HMCI_WIRE_RESULT = 68,
 } hmci_wire_type_t;
 
-enum { HMCI_FLAG_LAST = 1, HMCI_FLAG_CHAINED = 2, HMCI_FLAG_CHECKSUM = 4, HMCI_FLAGS = 7, HMCI_ATOMIC_ENTRIES = 3 };
+enum { HMCI_FLAG_LAST = 1, HMCI_FLAG_CHAINED = 2, HMCI_FLAG_CHECKSUM = 4, HMCI_FLAG_EASY = 8, HMCI_FLAGS = 15 };
+enum { HMCI_ATOMIC_ENTRIES = 3 };
 
 typedef struct hmci_request_header {
   uint8_t type, flags;

@@ -65,7 +65,7 @@ static void test_requests_that_are_none(void **state) {
     uint16_t entries;
     uint32_t crc;
   } wrong[] = {
-      {HMCI_WIRE_PUT, 8, 1, 0},    {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
+      {HMCI_WIRE_PUT, 16, 1, 0},   {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
       {HMCI_WIRE_PUT, 0, 0, 0},    {HMCI_WIRE_GET, 0, HMCI_FRAME_ENTRIES + 1, 0},
       {HMCI_WIRE_ATOMIC, 0, 2, 0}, {HMCI_WIRE_ATOMIC, 0, 4, 0},
       {HMCI_WIRE_NOTIFY, 0, 2, 0},

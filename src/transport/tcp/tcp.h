@@ -63,6 +63,8 @@ void hmci_tcp_held_add(tcp_connection_t *connection, hmci_operation_t *operation
 bool hmci_tcp_is_whole(tcp_connection_t *connection);
 /* True where `transport`'s peer of that offer makes its connections with the dialling half's requests alone. */
 bool hmci_tcp_may_be_late(const hmci_blob_t *offer);
+/* True where the peer of that offer knows HMCI_FLAG_EASY. */
+bool hmci_tcp_takes_easy(const hmci_blob_t *offer);
 void hmci_tcp_late_offer(hmci_blob_t *offer);
 /* A stream has come; with hold_lock. */
 void hmci_tcp_late_note(tcp_connection_t *connection);
