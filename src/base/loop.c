@@ -27,6 +27,7 @@ enum { POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
 enum { BULK_COST = 40000, EXPRESS_COST = 15000, COST_MOST = 1000000 }; /* nanoseconds of a call */
 enum { MOVES_IN_A_ROW = 32 };                                          /* of the hot watch, before it is set aside */
 enum { SOON_NANOSECONDS = 200000, SHARED_NANOSECONDS = 1000000 };
+enum { DRIVER_POLLS = 3 };            /* of the hot watch, between two looks at all */
 enum { DRIVEN_NANOSECONDS = 200000 }; /* after a call that drives the loop; a program that waits calls again before */
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
@@ -470,8 +471,13 @@ bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
   if (!atomic_exchange_explicit(&loop->driven_until, until, memory_order_relaxed)) hmci_loop_wake(loop);
   own_loop = loop;
   driving = true;
-  if (nanoseconds) wait_for_events(loop, nanoseconds);
-  bool moved = dispatch_events(loop, 0);
+  bool moved = false;
+  for (int i = 0; i < DRIVER_POLLS && !moved; i++) moved = poll_hot(loop);
+  if (!moved || atomic_fetch_add_explicit(&loop->driven_in_a_row, 1, memory_order_relaxed) >= MOVES_IN_A_ROW) {
+    atomic_store_explicit(&loop->driven_in_a_row, 0, memory_order_relaxed); /* the others have their turn */
+    if (nanoseconds && !moved) wait_for_events(loop, nanoseconds);
+    moved |= dispatch_events(loop, 0);
+  }
   driving = false;
   own_loop = before;
   return moved;

@@ -28,23 +28,24 @@ struct hmci_loop {
   pthread_mutex_t dispatch;
   _Atomic(const void *) holder; /* of dispatch: the mark of its thread */
   pthread_mutex_t table;
-  pthread_cond_t called;         /* with table: `outside` has changed */
-  slot_t *slots;                 /* table; slot 0 is never used */
-  uint32_t slot_count;           /* table */
-  uint32_t free_slot;            /* table; 0: none */
-  _Atomic uint32_t polled_count; /* written under table */
-  hmci_list_t polled, due, kept; /* table */
-  bool soon_is_set;              /* table */
-  _Atomic uint64_t driven_until; /* until then another thread takes the events (hmci_loop_drive) */
-  hmci_list_t timers;            /* table; by deadline */
-  uint64_t clock;                /* table; when the timers were looked at last */
-  hmci_timer_t *outside;         /* table; the one that runs without dispatch */
-  _Atomic uint64_t earliest;     /* written under table; the first timer's deadline */
-  hmci_watch_t *hot;             /* dispatch; the watch that moved last */
-  long preempted;                /* the loop's thread, as the next ones: how often others took its processor */
-  int shared;                    /* the descriptor whose other end was seen on this processor, */
-  uint64_t shared_until;         /* and how long that is believed */
-  hmci_watch_t *aside;           /* table; a watch that epoll does not have while spin() polls it */
+  pthread_cond_t called;            /* with table: `outside` has changed */
+  slot_t *slots;                    /* table; slot 0 is never used */
+  uint32_t slot_count;              /* table */
+  uint32_t free_slot;               /* table; 0: none */
+  _Atomic uint32_t polled_count;    /* written under table */
+  hmci_list_t polled, due, kept;    /* table */
+  bool soon_is_set;                 /* table */
+  _Atomic uint64_t driven_until;    /* until then another thread takes the events (hmci_loop_drive) */
+  _Atomic uint32_t driven_in_a_row; /* times that such threads have moved the hot watch alone */
+  hmci_list_t timers;               /* table; by deadline */
+  uint64_t clock;                   /* table; when the timers were looked at last */
+  hmci_timer_t *outside;            /* table; the one that runs without dispatch */
+  _Atomic uint64_t earliest;        /* written under table; the first timer's deadline */
+  hmci_watch_t *hot;                /* dispatch; the watch that moved last */
+  long preempted;                   /* the loop's thread, as the next ones: how often others took its processor */
+  int shared;                       /* the descriptor whose other end was seen on this processor, */
+  uint64_t shared_until;            /* and how long that is believed */
+  hmci_watch_t *aside;              /* table; a watch that epoll does not have while spin() polls it */
 };
 
 /* Around one callback, in the loop's thread: lets others that wait for `dispatch` go first. */
