@@ -8,7 +8,7 @@ import ctypes
 
 import numpy
 
-from ._library import Attr, lib
+from ._library import Attr, apart, check, lib
 
 SIGNAL_SET, SIGNAL_ADD = 0, 1
 CMP_EQ, CMP_NE, CMP_GT, CMP_GE, CMP_LT, CMP_LE = range(6)
@@ -33,12 +33,12 @@ def init(heap_size=0, device_size=0, device=None):
     device_size: bytes of the heap in the memory of a device ("nvidia", "sim:0"), 0: SHMEM_DEVICE_SIZE, which may be none.
     """
     lib.shmemx_set_device_heap(device_size, device.encode() if device else None)
-    if lib.shmem_init_with_attr(ctypes.byref(Attr(heap_size))) != 0:
+    if apart(lib.shmem_init_with_attr, ctypes.byref(Attr(heap_size))) != 0:
         raise RuntimeError("shmem is initialised already")
 
 
 def finalize():
-    lib.shmem_finalize()
+    apart(lib.shmem_finalize)
 
 
 def n_pes():
@@ -280,7 +280,7 @@ def _typed(array_like, name, result, *parameters):
     if call is None:
         raise TypeError(f"SHMEM has no {name} on {array_like.dtype}")
     kinds = {"T": c_type, "P": ctypes.c_void_p, "i": ctypes.c_int, "z": ctypes.c_size_t, None: None}
-    call.restype, call.argtypes = kinds[result], [kinds[kind] for kind in parameters]
+    call.restype, call.argtypes, call.errcheck = kinds[result], [kinds[kind] for kind in parameters], check
     return call
 
 

@@ -3,7 +3,7 @@
 import ctypes
 import enum
 
-from ._library import CInitAttr, CUniqueId, LOGGER, OptionalAttr, lib
+from ._library import CInitAttr, CUniqueId, LOGGER, OptionalAttr, apart, lib
 
 _DEFAULT, _MPI, _UNIQUEID = 1, 2, 8
 _keep = []  # what the library points to: a logger, a unique id
@@ -63,7 +63,7 @@ def aclshmem_init(attributes):
     attr = CInitAttr(my_pe=attributes.my_rank, n_pes=attributes.n_ranks, ip_port=attributes.ip_port.encode(),
                      local_mem_size=attributes.local_mem_size)
     attr.option_attr = attributes.option_attr
-    return lib.aclshmemx_init_attr(_DEFAULT, ctypes.byref(attr))
+    return apart(lib.aclshmemx_init_attr, _DEFAULT, ctypes.byref(attr))
 
 
 def aclshmem_get_unique_id():
@@ -80,11 +80,11 @@ def aclshmem_init_using_unique_id(mype, npes, mem_size, uid):
     c_uid = CUniqueId.from_buffer_copy(uid)
     attr = CInitAttr()
     status = lib.aclshmemx_set_attr_uniqueid_args(mype, npes, mem_size, ctypes.byref(c_uid), ctypes.byref(attr))
-    return status or lib.aclshmemx_init_attr(_UNIQUEID, ctypes.byref(attr))
+    return status or apart(lib.aclshmemx_init_attr, _UNIQUEID, ctypes.byref(attr))
 
 
 def aclshmem_finalize():
-    return lib.aclshmem_finalize()
+    return apart(lib.aclshmem_finalize)
 
 
 aclshmem_finialize = aclshmem_finalize  # the name that the package has

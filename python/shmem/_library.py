@@ -4,6 +4,8 @@ import ctypes
 import ctypes.util
 import os
 import pathlib
+import threading
+import time
 
 c_int, c_long, c_size, c_void_p = ctypes.c_int, ctypes.c_long, ctypes.c_size_t, ctypes.c_void_p
 
@@ -118,6 +120,8 @@ _CALLS = {
     "aclshmemx_set_log_level": (ctypes.c_int32, [c_int]),
     "aclshmemx_set_extern_logger": (ctypes.c_int32, [LOGGER]),
     "hmc_shmem_init_status": (c_int, []),
+    "hmc_shmem_interrupt": (None, []),
+    "hmc_shmem_set_interrupt_hook": (None, [ctypes.CFUNCTYPE(c_int)]),
     "hmc_shmem_side_malloc": (c_void_p, [c_size, c_int]),
     "hmc_shmem_side_calloc": (c_void_p, [c_size, c_size, c_int]),
     "hmc_shmem_side_align": (c_void_p, [c_size, c_size, c_int]),
@@ -128,6 +132,71 @@ _CALLS = {
     "util_get_ffts_config": (ctypes.c_uint64, []),
 }
 
+# ---- Ctrl-C
+#
+# A thread that waits in the library calls the hook, in which the interpreter runs the handlers of signals: what they raise
+# ends the call, and is raised by it. Joining and leaving a job have no such hook on their whole way, and take their time
+# anyway: they run in a thread of their own.
+
+HOOK = ctypes.CFUNCTYPE(c_int)
+_raised = []
+
+
+def _ask():
+    """What each call yields: 1 where the handler of a signal has raised something. A generator, because the interpreter runs
+    the handlers where Python code goes on, which must be inside the `try`: a function would begin before it."""
+    result = 0
+    while True:
+        try:
+            yield result
+            time.sleep(0)
+            result = 0
+        except GeneratorExit:
+            return
+        except BaseException as error:  # pylint: disable=broad-except
+            _raised.append(error)
+            result = 1
+
+
+_asking = _ask()
+next(_asking)
+_hook = HOOK(_asking.__next__)
+
+
+def check(result, _call, _arguments):
+    """After each call: an exception that ended it."""
+    if _raised and threading.current_thread() is threading.main_thread():
+        raise _raised.pop()
+    return result
+
+
+def apart(call, *arguments):
+    """call(*arguments) in a thread of its own: what a signal's handler raises comes here at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return call(*arguments)
+    done, results = threading.Event(), []
+
+    def run():
+        try:
+            results.append((call(*arguments), None))
+        except BaseException as error:  # pylint: disable=broad-except
+            results.append((None, error))
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        done.wait()
+    except BaseException:
+        lib.hmc_shmem_interrupt()
+        raise
+    result, error = results[0]
+    if error is not None:
+        raise error
+    return result
+
+
 for _name, (_result, _parameters) in _CALLS.items():
     _call = getattr(lib, _name)
-    _call.restype, _call.argtypes = _result, _parameters
+    _call.restype, _call.argtypes, _call.errcheck = _result, _parameters, check
+
+lib.hmc_shmem_set_interrupt_hook(_hook)

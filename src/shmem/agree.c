@@ -64,6 +64,7 @@ void hmci_agree(hmci_group_t *group, const hmci_collective_t *collective) {
   void *own = hmci_my_control()->slots[group->slot].own[(*group->rounds + 1) & 1].data;
   memcpy(own, &mine, sizeof mine);
   hmci_group_sync(group);
+  if (hmci_is_interrupted()) return;
   read_first(group, own, &theirs);
   theirs.call[sizeof theirs.call - 1] = 0;
   compare(collective->call, &mine, &theirs, hmci_member(group, 0));

@@ -80,6 +80,7 @@ static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
   if (!(*ctx)->queue) {
     hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
     options.depth = DEPTH;
+    if (*ctx == hmci_own_context()) options.flags = HMC_QUEUE_SELDOM_FLUSHED; /* no quiet waits for it */
     expect(hmc_queue_create(hmci_pe.context, &options, &(*ctx)->queue), "a queue of", hmci_pe.me);
   }
   return (*ctx)->queue;
@@ -94,8 +95,24 @@ static void leave_under_way(struct hmc_shmem_ctx *ctx, int pe) {
   leave(ctx);
 }
 
-static void flush(hmc_queue_t *queue, hmc_peer_t *peer, int pe) {
-  expect(hmc_queue_flush(queue, peer, 0), "completing operations at", pe);
+/* Waits in slices where somebody may interrupt. What is in progress then is cancelled, and the program's memory left
+ * alone: the queue goes. */
+static hmc_status_t flush_queue(struct hmc_shmem_ctx *ctx, hmc_peer_t *peer) {
+  if (!hmci_may_be_interrupted()) return hmc_queue_flush(ctx->queue, peer, 0);
+  for (;;) {
+    uint64_t begin = hmci_now_ns();
+    hmc_status_t status = hmc_queue_flush(ctx->queue, peer, HMCI_SLICE);
+    bool is_slice = status == HMC_TIMEOUT && hmci_now_ns() - begin >= HMCI_SLICE * UINT64_C(1000000);
+    if (!is_slice || !hmc_queue_pending(ctx->queue)) return status; /* else an operation's own deadline */
+    if (hmci_is_interrupted()) break;
+  }
+  hmc_queue_destroy(ctx->queue);
+  ctx->queue = NULL;
+  return HMC_SUCCESS;
+}
+
+static void flush(struct hmc_shmem_ctx *ctx, hmc_peer_t *peer, int pe) {
+  expect(flush_queue(ctx, peer), "completing operations at", pe);
 }
 
 /* Hands out what atomics at that PE have fetched, at all with -1. They are complete. */
@@ -114,7 +131,7 @@ static void give_fetched(struct hmc_shmem_ctx *ctx, int pe) {
 }
 
 static void flush_all(struct hmc_shmem_ctx *ctx) {
-  hmc_status_t status = hmc_queue_flush(ctx->queue, NULL, 0);
+  hmc_status_t status = flush_queue(ctx, NULL);
   if (status != HMC_SUCCESS) hmci_die("a pending operation: %s (%s)", hmc_status_text(status), hmc_last_error());
   give_fetched(ctx, -1);
   ctx->has_near = false;
@@ -130,7 +147,8 @@ void hmci_far_quiet(struct hmc_shmem_ctx *ctx) {
 void hmci_far_quiet_pe(struct hmc_shmem_ctx *ctx, int pe) {
   hmci_far_t *far = ctx->queue ? __atomic_load_n(&hmci_pe.far[pe], __ATOMIC_ACQUIRE) : NULL;
   if (!far) return;
-  flush(enter(&ctx), far->peer, pe);
+  enter(&ctx);
+  flush(ctx, far->peer, pe);
   give_fetched(ctx, pe);
   leave(ctx);
 }
@@ -234,7 +252,7 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
   }
   hmc_queue_t *queue = enter(&ctx);
   expect(hmc_queue_put(queue, source, to.remote, to.offset, size), "a put to", pe);
-  if (wait && size > HMC_QUEUE_COPIED) flush(queue, to.far->peer, pe); /* else the source is free already */
+  if (wait && size > HMC_QUEUE_COPIED) flush(ctx, to.far->peer, pe); /* else the source is free already */
   leave_under_way(ctx, pe);
 }
 
@@ -247,7 +265,7 @@ void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const
                        .operation = add ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP,
                        .value = signal};
   expect(hmc_queue_put_signal(queue, source, to.remote, to.offset, size, &word), "a put with a signal to", pe);
-  if (wait && size > HMC_QUEUE_COPIED) flush(queue, to.far->peer, pe);
+  if (wait && size > HMC_QUEUE_COPIED) flush(ctx, to.far->peer, pe);
   leave_under_way(ctx, pe);
   if (!(ctx->session & SHMEM_CTX_SESSION_BATCH)) hmci_far_push(ctx); /* somebody may be waiting for it */
 }
@@ -270,14 +288,14 @@ void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, 
     return;
   }
   hmc_queue_t *queue = enter(&ctx);
-  if (wait && is_word(from.offset, size)) {
+  if (wait && is_word(from.offset, size) && !hmci_may_be_interrupted()) {
     uint64_t word = 0;
     expect(hmc_queue_atomic_fetch(queue, from.remote, from.offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
            "a get from", pe);
     memcpy(dest, &word, size);
   } else {
     expect(hmc_queue_get(queue, dest, from.remote, from.offset, size), "a get from", pe);
-    if (wait) flush(queue, from.far->peer, pe);
+    if (wait) flush(ctx, from.far->peer, pe);
   }
   leave(ctx);
 }
@@ -287,10 +305,13 @@ uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_a
   target_t at = by_engine(pe, offset);
   hmc_queue_t *queue = enter(&ctx);
   uint64_t fetched = 0;
+  bool slices = fetch && hmci_may_be_interrupted();
   hmc_status_t status =
-      fetch ? hmc_queue_atomic_fetch(queue, at.remote, at.offset, operation, width, operand, compare, &fetched)
-            : hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, NULL);
+      fetch && !slices
+          ? hmc_queue_atomic_fetch(queue, at.remote, at.offset, operation, width, operand, compare, &fetched)
+          : hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, slices ? &fetched : NULL);
   expect(status, "an atomic at", pe);
+  if (slices) flush(ctx, at.far->peer, pe);
   leave_under_way(ctx, pe);
   return fetched;
 }

@@ -377,11 +377,7 @@ int shmem_finalize(void) {
   }
   shmem_barrier_all();
   /* All have arrived and none needs another's memory; but the leader's connection serves until all have left. */
-  uint8_t done = 1;
-  uint8_t *all = calloc((size_t)hmci_pe.n, 1);
-  if (!all) hmci_die("no memory for %d PEs", hmci_pe.n);
-  exchange(&done, 1, all, "leaving");
-  free(all);
+  if (!hmci_is_interrupted()) meet_all(false, "leaving");
   leave_job();
   return 0;
 }

@@ -73,7 +73,7 @@
     for (;;) {                                                                                                         \
       size_t found = NAME##_first(&search);                                                                            \
       if (found != SIZE_MAX) return found;                                                                             \
-      hmci_wait(NAME##_any, &search);                                                                                  \
+      if (!hmci_wait(NAME##_any, &search)) return SIZE_MAX;                                                            \
     }                                                                                                                  \
   }                                                                                                                    \
   static size_t NAME##_wait_some(NAME##_search_t search, size_t *indices) {                                            \
@@ -82,7 +82,7 @@
     for (;;) {                                                                                                         \
       size_t count = NAME##_list(&search, indices);                                                                    \
       if (count) return count;                                                                                         \
-      hmci_wait(NAME##_any, &search);                                                                                  \
+      if (!hmci_wait(NAME##_any, &search)) return 0;                                                                   \
     }                                                                                                                  \
   }                                                                                                                    \
                                                                                                                        \
@@ -158,7 +158,7 @@ uint64_t shmem_signal_wait_until(uint64_t *sig_addr, int cmp, uint64_t cmp_value
   for (;;) {
     uint64_t now = shmem_signal_fetch(sig_addr);
     if (uint64_compares(now, cmp, cmp_value)) return now;
-    hmci_wait(uint64_all, &search);
+    if (!hmci_wait(uint64_all, &search)) return now;
   }
 }
 

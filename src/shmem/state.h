@@ -313,8 +313,16 @@ void hmci_quiet(struct hmc_shmem_ctx *ctx);
 
 typedef bool (*hmci_condition_t)(const void *argument);
 
-/* Returns when the condition, on the heap or globals, holds. It looks again and again: spins, yields, then sleeps. */
-void hmci_wait(hmci_condition_t holds, const void *argument);
+/* Returns when the condition, on the heap or globals, holds. It looks again and again: spins, yields, then sleeps. False
+ * where this PE was interrupted. */
+bool hmci_wait(hmci_condition_t holds, const void *argument);
+
+/* Interrupts: see hmc_shmem_set_interrupt_hook. Whether a call that waits must return; asks the hook at times. */
+bool hmci_is_interrupted(void);
+extern _Atomic bool hmci_interrupted; /* what that has found so far; only set */
+bool hmci_may_be_interrupted(void);
+uint64_t hmci_now_ns(void); /* on the monotonic clock */
+#define HMCI_SLICE 50       /* ms: the longest wait without asking, where there is a hook */
 
 /* Waits until the word, of the control block, is at least `value`; words that only grow. */
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);

@@ -59,7 +59,8 @@ static bool drive(long nanoseconds) {
   return true;
 }
 
-static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
+/* False where it was interrupted. */
+static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   hmci_control_t *mine = hmci_my_control();
   _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers[reason] : NULL;
   long pause = FIRST_SLEEP;
@@ -72,49 +73,46 @@ static void sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
     if (!is_met && !drive(pause)) sleep_unless_rung(&mine->bell, seen, pause);
     if (atomic_fetch_sub(&here[reason], 1) == 1) atomic_store(&mine->asleep[reason], 0);
     if (sleepers) atomic_fetch_sub(sleepers, 1);
-    if (is_met || holds(argument)) return;
+    if (is_met || holds(argument)) return true;
+    if (hmci_is_interrupted()) return false;
     leave_where_the_job_ends();
     if (pause < LONGEST_SLEEP) pause *= 2;
   }
-}
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* True where the condition holds. What comes from far PEs takes a network's time; where this thread does not take it
  * itself, another one of this process does, which gets the processor by each yield. */
 static bool yield_until(hmci_condition_t holds, const void *argument) {
   bool patient = !hmci_pe.all_near && (hmci_pe.is_roomy || (is_driver() && !hmci_pe.oversubscribed));
-  uint64_t until = patient ? now_ns() + YIELD_FAR : 0;
+  uint64_t until = patient ? hmci_now_ns() + YIELD_FAR : 0;
   int yields = hmci_pe.all_near ? YIELDS : YIELDS_FAR;
-  for (int i = 0; i < yields || (patient && now_ns() < until); i++) {
+  for (int i = 0; i < yields || (patient && hmci_now_ns() < until); i++) {
     if (!drive(0)) sched_yield();
     if (holds(argument)) return true;
   }
   return false;
 }
 
-static void wait_for(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
+static bool wait_for(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   if (!hmci_pe.all_near) {
     hmci_far_push(hmci_context(SHMEM_CTX_DEFAULT, NULL));
     hmci_far_push(NULL);
   }
   int spins = hmci_pe.oversubscribed || !hmci_pe.all_near ? SPINS_CROWDED : SPINS;
+  if (is_driver()) spins = 1; /* nothing comes but by its own hands */
+  if (atomic_load_explicit(&hmci_interrupted, memory_order_relaxed)) return holds(argument);
   for (int i = 0; i < spins; i++) {
-    if (holds(argument)) return;
+    if (holds(argument)) return true;
     if (i == SPINS_ALONE)
       hmci_ring_all(HMCI_FOR_MEMORY); /* of the stores before this wait, somebody may be waiting for one */
     relax();
   }
-  if (yield_until(holds, argument)) return;
+  if (yield_until(holds, argument)) return true;
   leave_where_the_job_ends();
-  sleep_until(holds, argument, reason);
+  return sleep_until(holds, argument, reason);
 }
 
-void hmci_wait(hmci_condition_t holds, const void *argument) { wait_for(holds, argument, HMCI_FOR_MEMORY); }
+bool hmci_wait(hmci_condition_t holds, const void *argument) { return wait_for(holds, argument, HMCI_FOR_MEMORY); }
 
 typedef struct growing {
   _Atomic uint64_t *word;
