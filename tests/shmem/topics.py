@@ -1,13 +1,19 @@
 """Compiles a program, or all of a folder, by oshcc, as users do, and runs each as jobs of several sizes and over tcp.
 
-usage: topics.py FOLDER_OR_FILE TOOLS NUMBER...
+usage: topics.py FOLDER_OR_FILE TOOLS NUMBER... [--list FILE]
+
+--list: every example of the specification that the file names has a program here, which makes the calls that the example
+is about.
 """
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
+
+EXAMPLES = 54  # of the specification, in C
 
 
 def run(command, environment):
@@ -16,11 +22,32 @@ def run(command, environment):
     return f"{command} ended with {done.returncode}:\n{done.stdout}" if done.returncode else ""
 
 
+def missing(place, names):
+    """What examples of the list have no program, or none that makes their calls."""
+    faults, seen = [], set()
+    for line in pathlib.Path(names).read_text(encoding="utf-8").splitlines():
+        if not line or line.startswith("#"):
+            continue
+        example, program, *calls = line.split()
+        seen.add(example)
+        source = place / f"{program}.c"
+        text = re.sub(r"/\*.*?\*/", "", source.read_text(encoding="utf-8"), flags=re.DOTALL) if source.exists() else ""
+        faults += [f"{example}: {source} does not call shmem_{call}" for call in calls
+                   if not re.search(rf"\bp?shmem_(?:\w+_)?{call}\(", text)]
+    if len(seen) < EXAMPLES:
+        faults.append(f"{names} has {len(seen)} examples: the specification has {EXAMPLES}")
+    return faults
+
+
 def main():
-    place, tools, numbers = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    arguments, names = sys.argv[1:], None
+    if "--list" in arguments:
+        names = arguments.pop(arguments.index("--list") + 1)
+        arguments.remove("--list")
+    place, tools, numbers = pathlib.Path(arguments[0]), arguments[1], arguments[2:]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HMC_", "SHMEM_"))}
     environment["SHMEM_SYMMETRIC_SIZE"] = "64M"
-    faults = []
+    faults = missing(place, names) if names else []
     programs = sorted(place.glob("*.c")) if place.is_dir() else [place]
     with tempfile.TemporaryDirectory(prefix="hmc-test-topics-") as out:
         environment["HOME"] = out

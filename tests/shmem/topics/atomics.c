@@ -11,7 +11,8 @@ int main(void) {
   int me = shmem_my_pe(), n = shmem_n_pes();
   int seen = shmem_atomic_fetch_inc(&count, 0);
   CHECK(seen >= 0 && seen < 12 * n);
-  shmem_atomic_add(&count, 10, 0);
+  shmem_atomic_add(&count, 9, 0);
+  shmem_atomic_inc(&count, 0);
   CHECK(shmem_atomic_fetch_add(&count, 1, 0) >= 11);
   shmem_atomic_or(&flags, 1u << (me % 32), 0);
   CHECK(shmem_atomic_fetch(&flags, 0) & 1u << (me % 32));

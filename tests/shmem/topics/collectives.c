@@ -20,6 +20,21 @@ static void old_calls(int n) {
   shmem_barrier(0, 0, n, sync_words);
 }
 
+/* me + 1 longs of each at PE 0, one after the other. */
+static void gather_at_the_first(long *from, long *to, int me, int n) {
+  static size_t place;
+  for (int i = 0; i <= me; i++) from[i] = me;
+  place = (size_t)me + 1;
+  shmem_team_sync(SHMEM_TEAM_WORLD);
+  CHECK(shmem_sum_exscan(SHMEM_TEAM_WORLD, &place, &place, 1) == 0);
+  shmem_putmem(&to[place], from, ((size_t)me + 1) * sizeof *from, 0);
+  shmem_quiet();
+  shmem_team_sync(SHMEM_TEAM_WORLD);
+  for (int pe = 0, at = 0; me == 0 && pe < n; pe++) {
+    for (int i = 0; i <= pe; i++) CHECK(to[at++] == pe);
+  }
+}
+
 int main(void) {
   shmem_init();
   int me = shmem_my_pe(), n = shmem_n_pes();
@@ -48,6 +63,12 @@ int main(void) {
   CHECK(shmem_max_reduce(SHMEM_TEAM_WORLD, to, from, 1) == 0 && to[0] == (n - 1) * 100);
   CHECK(shmem_sum_inscan(SHMEM_TEAM_WORLD, to, from, 1) == 0 && to[0] == 100L * me * (me + 1) / 2);
   CHECK(shmem_sum_exscan(SHMEM_TEAM_WORLD, to, from, 1) == 0 && to[0] == 100L * me * (me - 1) / 2);
+  shmem_sync_all();
+  from[0] = 1L << me % 32;
+  CHECK(shmem_sum_reduce(SHMEM_TEAM_WORLD, to, from, 1) == 0 && (n > 32 || to[0] == (1L << n) - 1));
+  CHECK(shmem_or_reduce(SHMEM_TEAM_WORLD, (unsigned long *)to, (const unsigned long *)from, 1) == 0);
+  CHECK(to[0] == (n >= 32 ? 0xffffffffL : (1L << n) - 1));
+  gather_at_the_first(from, to, me, n);
   shmem_sync_all();
   shmem_free(from);
   shmem_free(to);

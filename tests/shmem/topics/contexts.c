@@ -55,13 +55,14 @@ static void context_of_team(int me, int n) {
 }
 
 static void session(int n) {
-  static uint64_t table[64];
+  static uint64_t table[64], scratch[64];
   shmem_ctx_t ctx;
   CHECK(shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
   shmem_ctx_session_config_t config;
   config.total_ops = 2000;
   shmem_ctx_session_start(ctx, SHMEM_CTX_SESSION_BATCH, &config, SHMEM_CTX_SESSION_TOTAL_OPS);
   for (unsigned i = 0; i < 2000; i++) shmem_ctx_uint64_atomic_add(ctx, &table[i % 64], 1, (int)(i % (unsigned)n));
+  for (unsigned i = 0; i < 128; i++) shmem_uint64_atomic_xor(&scratch[i % 64], 1, (int)(i % (unsigned)n));
   shmem_ctx_session_stop(ctx);
   shmem_ctx_quiet(ctx);
   shmem_sync_all();
@@ -73,8 +74,39 @@ static void session(int n) {
   shmem_ctx_destroy(ctx);
 }
 
+/* Numbers that all PEs draw from counters, first from their own; each is drawn once. */
+static void draw_numbers(int me, int n) {
+  static long counter, drawn, sum;
+  enum { NUMBERS = 50 };
+  shmem_ctx_t ctx;
+  CHECK(shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
+  for (int i = 0; i < n; i++) {
+    while (shmem_atomic_fetch_inc(ctx, &counter, (me + i) % n) < NUMBERS) drawn++;
+  }
+  shmem_ctx_destroy(ctx);
+  shmem_sync_all();
+  CHECK(shmem_sum_reduce(SHMEM_TEAM_WORLD, &sum, &drawn, 1) == 0 && sum == (long)NUMBERS * n);
+}
+
+/* A library's thread has a context of its own, where there is one. */
+static _Thread_local shmem_ctx_t own = SHMEM_CTX_INVALID;
+
+static void put_by_own(int me, int n) {
+  static long to[64];
+  if (shmem_ctx_create(SHMEM_CTX_PRIVATE, &own) && shmem_ctx_create(0, &own)) own = SHMEM_CTX_DEFAULT;
+  long word = me + 1;
+  for (int pe = 0; pe < n; pe++) shmem_ctx_putmem(own, &to[me], &word, sizeof word, pe);
+  shmem_ctx_quiet(own);
+  if (own != SHMEM_CTX_DEFAULT) shmem_ctx_destroy(own);
+  shmem_sync_all();
+  for (int pe = 0; pe < n; pe++) CHECK(to[pe] == pe + 1);
+}
+
 int main(void) {
-  shmem_init();
+  int provided;
+  CHECK(shmem_init_thread(SHMEM_THREAD_MULTIPLE, &provided) == 0 && provided == SHMEM_THREAD_MULTIPLE);
+  draw_numbers(shmem_my_pe(), shmem_n_pes());
+  put_by_own(shmem_my_pe(), shmem_n_pes());
   pipelined_sum(shmem_my_pe(), shmem_n_pes());
   context_of_team(shmem_my_pe(), shmem_n_pes());
   session(shmem_n_pes());

@@ -23,6 +23,9 @@ int main(void) {
   shmem_quiet();
   CHECK(back[2] == previous * 10 + 2);
   shmem_barrier_all();
+  shmem_put_nbi(&target[9], &source[9], 1, me);
+  shmem_quiet();
+  CHECK(target[9] == me * 10 + 9);
   short five[5] = {1, 2, 3, 4, 5}, got[5];
   shmem_iput(strided, five, 2, 1, 5, next); /* to every second place */
   shmem_barrier_all();
@@ -38,6 +41,12 @@ int main(void) {
   shmem_put_signal_nbi(target, source, 10, &signals, 2, SHMEM_SIGNAL_ADD, next);
   shmem_signal_wait_until(&signals, SHMEM_CMP_GE, 7);
   CHECK(shmem_signal_fetch(&signals) == 7);
+  static uint64_t passed; /* around the ring: each goes on with what came */
+  shmem_barrier_all();
+  if (me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
+  shmem_putmem_signal(target, source, sizeof source, &passed, 1, SHMEM_SIGNAL_SET, next);
+  if (!me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
+  CHECK(target[9] == previous * 10 + 9);
   shmem_finalize();
   return 0;
 }
