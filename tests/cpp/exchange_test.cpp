@@ -185,6 +185,20 @@ static void serve_quietly(Process &parent) {
   parent.receive<char>();
 }
 
+/* Waits until that thread of this process waits for something itself, however long it takes to get there. */
+static void await_sleep(const std::atomic<pid_t> &thread) {
+  for (int looks = 0; looks < 10; usleep(5000)) {
+    char state = 0;
+    std::string name = "/proc/self/task/" + std::to_string(thread.load()) + "/stat";
+    FILE *file = thread.load() ? fopen(name.c_str(), "r") : nullptr;
+    if (file) {
+      CHECK(fscanf(file, "%*d (%*[^)]) %c", &state) == 1);
+      fclose(file);
+    }
+    looks = state == 'S' ? looks + 1 : 0;
+  }
+}
+
 /* A call whose other half does not come ends at its deadline. */
 static void test_deadline(Process &receiver) {
   receiver.start();
@@ -215,9 +229,12 @@ static void test_deadline(Process &receiver) {
 
   std::vector<std::thread> senders;
   for (size_t size : {400, 401}) {
-    senders.emplace_back(
-        [&, size] { CHECK_OK(patient.sendDataTo(LOOPBACK, port, block.at(size), size, send_memory)); });
-    usleep(50000);
+    std::atomic<pid_t> thread{0};
+    senders.emplace_back([&, size] {
+      thread = gettid();
+      CHECK_OK(patient.sendDataTo(LOOPBACK, port, block.at(size), size, send_memory));
+    });
+    await_sleep(thread); /* its offer is on its way */
   }
   receiver.send('o');
   receiver.receive<char>();

@@ -242,7 +242,7 @@ void hmci_shm_remote_explain(void *block, void *state, char *text, size_t size) 
   case SHM_IMPORT: snprintf(text, size, "imported here: the device copies, started by the calling thread"); break;
   case SHM_ATTACH:
     if (atomic_load(&remote->unreadable)) {
-      snprintf(text, size, "staged through a UNIX socket, for no other process can read its memory");
+      snprintf(text, size, "staged through a UNIX socket, because no other process can read its memory");
       break;
     }
     snprintf(text, size, "copied by process_vm_readv: gets by the calling thread, puts by the owner's service thread");
