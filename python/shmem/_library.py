@@ -1,5 +1,6 @@
 """libshmem.so by ctypes: where it lies, and the calls that the package uses, with their types."""
 
+import atexit
 import ctypes
 import ctypes.util
 import os
@@ -200,3 +201,4 @@ for _name, (_result, _parameters) in _CALLS.items():
     _call.restype, _call.argtypes, _call.errcheck = _result, _parameters, check
 
 lib.hmc_shmem_set_interrupt_hook(_hook)
+atexit.register(lib.hmc_shmem_set_interrupt_hook, HOOK())  # the library leaves the job when no interpreter is there to ask
