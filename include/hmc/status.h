@@ -23,7 +23,7 @@ extern "C" {
   X(PEER_LOST, 7, "the peer is gone")                                                                                  \
   X(CANCELLED, 8, "cancelled")                                                                                         \
   X(OUT_OF_RANGE, 9, "outside the region")                                                                             \
-  X(STALE, 10, "the region was closed, or its lease is over")                                                            \
+  X(STALE, 10, "the region was closed, or its lease is over")                                                          \
   X(CORRUPT, 11, "data or protocol corrupted")                                                                         \
   X(DENIED, 12, "not allowed")                                                                                         \
   X(NO_MEMORY, 13, "out of memory or of another resource")                                                             \
