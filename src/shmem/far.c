@@ -252,7 +252,7 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
   }
   hmc_queue_t *queue = enter(&ctx);
   expect(hmc_queue_put(queue, source, to.remote, to.offset, size), "a put to", pe);
-  if (wait && size > HMC_QUEUE_COPIED) flush(ctx, to.far->peer, pe); /* else the source is free already */
+  if (wait && size > HMC_QUEUE_COPIED) flush(ctx, far_of(pe)->peer, pe); /* else the source is free already */
   leave_under_way(ctx, pe);
 }
 
@@ -295,7 +295,7 @@ void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, 
     memcpy(dest, &word, size);
   } else {
     expect(hmc_queue_get(queue, dest, from.remote, from.offset, size), "a get from", pe);
-    if (wait) flush(ctx, from.far->peer, pe);
+    if (wait) flush(ctx, far_of(pe)->peer, pe);
   }
   leave(ctx);
 }
