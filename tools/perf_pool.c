@@ -249,8 +249,8 @@ static int be_member(const pool_options_t *options) {
 
 /* ---- two members here -------------------------------------------------------------------------------------------- */
 
-/* A port that is free now and that the kernel gives nobody before the first member listens there: below its range for
- * port 0 and connections. */
+/* A free port below the range that the kernel hands out for port 0 and for connections, so that no other program gets it
+ * before the first member listens there. */
 static bool choose_store(char url[64]) {
   for (unsigned i = 0; i < 100; i++) {
     unsigned port = 10000 + ((unsigned)getpid() * 7 + i) % 20000;

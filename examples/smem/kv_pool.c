@@ -191,7 +191,7 @@ static double now(void) {
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* A port that is free now and below the range from which the kernel serves port 0, so that nobody is given it meanwhile. */
+/* A free port below the range that the kernel hands out for port 0, so that no other program gets it meanwhile. */
 static int choose_port(void) {
   for (int i = 0; i < 100; i++) {
     int port = 10000 + ((int)getpid() * 7 + i) % 20000;

@@ -1,4 +1,4 @@
-"""Checks that a status which nobody reads draws a warning, of the C API and of the C++ classes, and that HMC_IGNORE silences it.
+"""Checks that the compiler warns of a status that is not read, in C and with the C++ classes, and that HMC_IGNORE silences it.
 
 usage: unread.py INCLUDE_FOLDER C_COMPILER CXX_COMPILER
 """
