@@ -2,8 +2,7 @@
 
 usage: topics.py FOLDER_OR_FILE TOOLS NUMBER... [--list FILE]
 
---list: every example of the specification that the file names has a program here, which makes the calls that the example
-is about.
+--list: every example of the specification that the file names has a program here, which makes the calls of the example.
 """
 
 import os
@@ -13,13 +12,27 @@ import subprocess
 import sys
 import tempfile
 
-EXAMPLES = 54  # of the specification, in C
+EXAMPLES = 56  # of the specification, in C
+TYPES = ("float double longdouble char schar short int long longlong ptrdiff uchar ushort uint ulong ulonglong size int8 int16 "
+         "int32 int64 uint8 uint16 uint32 uint64").split()
 
 
 def run(command, environment):
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           universal_newlines=True, timeout=250, check=False)
     return f"{command} ended with {done.returncode}:\n{done.stdout}" if done.returncode else ""
+
+
+def text_of(source):
+    return re.sub(r"/\*.*?\*/", "", source.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def pattern_of(call):
+    """A call of that routine, for any type where the list leaves the type out."""
+    if call.startswith("pshmem_"):
+        return rf"\b{call}\("
+    context = "ctx_" if call.startswith("ctx_") else ""
+    return rf"\bshmem_{context}(?:(?:{'|'.join(TYPES)})_)?{call[len(context):]}\("
 
 
 def missing(place, names):
@@ -31,9 +44,9 @@ def missing(place, names):
         example, program, *calls = line.split()
         seen.add(example)
         source = place / f"{program}.c"
-        text = re.sub(r"/\*.*?\*/", "", source.read_text(encoding="utf-8"), flags=re.DOTALL) if source.exists() else ""
-        faults += [f"{example}: {source} does not call shmem_{call}" for call in calls
-                   if not re.search(rf"\bp?shmem_(?:\w+_)?{call}\(", text)]
+        text = text_of(source) + text_of(place / "topic.h") if source.exists() else ""
+        faults += [f"{example}: {source} does not call {call}" for call in calls or ["anything"]
+                   if not re.search(pattern_of(call), text)]
     if len(seen) < EXAMPLES:
         faults.append(f"{names} has {len(seen)} examples: the specification has {EXAMPLES}")
     return faults

@@ -5,9 +5,12 @@
 #include <stdlib.h>
 
 static long sync_words[SHMEM_REDUCE_SYNC_SIZE];
+static long lock;
 static int work[SHMEM_REDUCE_MIN_WRKDATA_SIZE + 4];
 
 static void old_calls(int n) {
+  static long sync_of_evens[SHMEM_BARRIER_SYNC_SIZE];
+  for (size_t i = 0; i < SHMEM_BARRIER_SYNC_SIZE; i++) sync_of_evens[i] = SHMEM_SYNC_VALUE;
   static int from[4], to[4];
   for (size_t i = 0; i < SHMEM_REDUCE_SYNC_SIZE; i++) sync_words[i] = SHMEM_SYNC_VALUE;
   for (int i = 0; i < 4; i++) from[i] = shmem_my_pe() + i;
@@ -18,6 +21,12 @@ static void old_calls(int n) {
   shmem_broadcast32(to, from, 4, 0, 0, 0, n, sync_words);
   if (shmem_my_pe()) CHECK(to[0] == 0 && to[3] == 3);
   shmem_barrier(0, 0, n, sync_words);
+  static int passed; /* among the PEs of even number alone */
+  int me = shmem_my_pe(), evens = (n + 1) / 2;
+  if (me % 2) return;
+  shmem_p(&passed, me + 1, (me + 2) % (2 * evens));
+  shmem_barrier(0, 1, evens, sync_of_evens);
+  CHECK(passed == (me + 2 * evens - 2) % (2 * evens) + 1);
 }
 
 /* me + 1 longs of each at PE 0, one after the other. */
@@ -45,11 +54,14 @@ int main(void) {
   shmem_sync_all();
   CHECK(shmem_broadcast(SHMEM_TEAM_WORLD, to, from, 2, n - 1) == 0);
   CHECK(to[0] == (n - 1) * 100 && to[1] == (n - 1) * 100 + 1);
-  shmem_sync_all();
+  shmem_sync(SHMEM_TEAM_WORLD);
   CHECK(shmem_collect(SHMEM_TEAM_WORLD, to, from, (size_t)me + 1) == 0); /* 1, 2, 3, ... elements */
   for (int pe = 0, at = 0; pe < n; pe++) {
     for (int i = 0; i <= pe; i++) CHECK(to[at++] == pe * 100 + i);
   }
+  shmem_set_lock(&lock); /* so that what they print would not mix */
+  CHECK(shmem_test_lock(&lock) == 1);
+  shmem_clear_lock(&lock);
   shmem_sync_all();
   CHECK(shmem_fcollect(SHMEM_TEAM_WORLD, to, from, 1) == 0);
   for (int pe = 0; pe < n; pe++) CHECK(to[pe] == pe * 100);

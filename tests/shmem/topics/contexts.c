@@ -1,6 +1,8 @@
 /* Topics: contexts, an invalid one, a reduction in a pipeline over two of them, contexts of teams, and sessions. */
 #include "topic.h"
 
+#include <pthread.h>
+
 enum { LENGTH = 2048, STAGE = 256 };
 static int in[LENGTH], out[LENGTH], value;
 
@@ -44,6 +46,11 @@ static void context_of_team(int me, int n) {
     shmem_ctx_quiet(ctx);
     shmem_team_sync(evens);
     CHECK(value == (mine + shmem_team_n_pes(evens) - 1) % shmem_team_n_pes(evens));
+    static int sum; /* at the team's first member */
+    shmem_ctx_int_atomic_add(ctx, &sum, value, 0);
+    shmem_ctx_quiet(ctx);
+    shmem_team_sync(evens);
+    if (mine == 0) CHECK(sum == shmem_team_n_pes(evens) * (shmem_team_n_pes(evens) - 1) / 2);
     shmem_ctx_destroy(ctx);
     shmem_team_destroy(evens);
   } else {
@@ -55,14 +62,16 @@ static void context_of_team(int me, int n) {
 }
 
 static void session(int n) {
-  static uint64_t table[64], scratch[64];
+  uint64_t *table = shmem_calloc(64, sizeof *table), *bits = shmem_calloc(64, sizeof *bits);
   shmem_ctx_t ctx;
-  CHECK(shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
+  CHECK(table && bits && shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
   shmem_ctx_session_config_t config;
   config.total_ops = 2000;
   shmem_ctx_session_start(ctx, SHMEM_CTX_SESSION_BATCH, &config, SHMEM_CTX_SESSION_TOTAL_OPS);
   for (unsigned i = 0; i < 2000; i++) shmem_ctx_uint64_atomic_add(ctx, &table[i % 64], 1, (int)(i % (unsigned)n));
-  for (unsigned i = 0; i < 128; i++) shmem_uint64_atomic_xor(&scratch[i % 64], 1, (int)(i % (unsigned)n));
+  uint64_t mine = UINT64_C(1) << shmem_my_pe() % 64;
+  for (unsigned i = 0; i < 64u * (unsigned)n; i++)
+    shmem_ctx_uint64_atomic_xor(ctx, &bits[i / (unsigned)n], mine, (int)(i % (unsigned)n));
   shmem_ctx_session_stop(ctx);
   shmem_ctx_quiet(ctx);
   shmem_sync_all();
@@ -71,19 +80,39 @@ static void session(int n) {
     for (int pe = 0; pe < n; pe++) sum += shmem_g(&table[i], pe);
   }
   CHECK(sum == 2000u * (unsigned)n);
+  for (int i = 0; i < 64; i++) CHECK(bits[i] == (n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1));
   shmem_ctx_destroy(ctx);
+  shmem_free(bits);
+  shmem_free(table);
 }
 
-/* Numbers that all PEs draw from counters, first from their own; each is drawn once. */
-static void draw_numbers(int me, int n) {
-  static long counter, drawn, sum;
-  enum { NUMBERS = 50 };
+enum { NUMBERS = 50 };
+
+/* One thread of a PE, with a context of its own. Returns how many it drew. */
+static void *draw_in_thread(void *unused) {
+  static long counter;
+  int me = shmem_my_pe(), n = shmem_n_pes();
+  intptr_t drawn = 0;
   shmem_ctx_t ctx;
   CHECK(shmem_ctx_create(SHMEM_CTX_PRIVATE, &ctx) == 0);
   for (int i = 0; i < n; i++) {
     while (shmem_atomic_fetch_inc(ctx, &counter, (me + i) % n) < NUMBERS) drawn++;
   }
   shmem_ctx_destroy(ctx);
+  (void)unused;
+  return (void *)drawn;
+}
+
+/* Numbers that the threads of all PEs draw from counters, first from their own; each is drawn once. */
+static void draw_numbers(int n) {
+  static long drawn, sum;
+  pthread_t threads[3];
+  for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, draw_in_thread, NULL) == 0);
+  for (int i = 0; i < 3; i++) {
+    void *some;
+    CHECK(pthread_join(threads[i], &some) == 0);
+    drawn += (long)(intptr_t)some;
+  }
   shmem_sync_all();
   CHECK(shmem_sum_reduce(SHMEM_TEAM_WORLD, &sum, &drawn, 1) == 0 && sum == (long)NUMBERS * n);
 }
@@ -92,7 +121,8 @@ static void draw_numbers(int me, int n) {
 static _Thread_local shmem_ctx_t own = SHMEM_CTX_INVALID;
 
 static void put_by_own(int me, int n) {
-  static long to[64];
+  long *to = shmem_calloc((size_t)n, sizeof *to);
+  CHECK(to);
   if (shmem_ctx_create(SHMEM_CTX_PRIVATE, &own) && shmem_ctx_create(0, &own)) own = SHMEM_CTX_DEFAULT;
   long word = me + 1;
   for (int pe = 0; pe < n; pe++) shmem_ctx_putmem(own, &to[me], &word, sizeof word, pe);
@@ -100,12 +130,13 @@ static void put_by_own(int me, int n) {
   if (own != SHMEM_CTX_DEFAULT) shmem_ctx_destroy(own);
   shmem_sync_all();
   for (int pe = 0; pe < n; pe++) CHECK(to[pe] == pe + 1);
+  shmem_free(to);
 }
 
 int main(void) {
   int provided;
   CHECK(shmem_init_thread(SHMEM_THREAD_MULTIPLE, &provided) == 0 && provided == SHMEM_THREAD_MULTIPLE);
-  draw_numbers(shmem_my_pe(), shmem_n_pes());
+  draw_numbers(shmem_n_pes());
   put_by_own(shmem_my_pe(), shmem_n_pes());
   pipelined_sum(shmem_my_pe(), shmem_n_pes());
   context_of_team(shmem_my_pe(), shmem_n_pes());

@@ -1,4 +1,5 @@
-/* Topics: shmem_global_exit by one PE while the others wait for it, and shmem_query_interoperability. */
+/* Topics: shmem_global_exit by one PE while the others wait for it, shmem_query_interoperability, and a word that a PE
+ * looks at again and again while another sets it. */
 #include "topic.h"
 
 #include <stdlib.h>
@@ -9,6 +10,11 @@ int main(void) {
   shmem_init();
   int progress = shmem_query_interoperability(SHMEM_PROGRESS_MPI);
   CHECK(progress == 0 || progress == 1);
+  static int there;
+  if (shmem_my_pe() == shmem_n_pes() - 1) shmem_int_atomic_set(&there, 1, 0);
+  if (shmem_my_pe() == 0) {
+    while (shmem_int_atomic_fetch(&there, 0) != 1) continue;
+  }
   shmem_barrier_all();
   if (shmem_my_pe() == 0) {
     FILE *input = fopen("/nonexistent/input.txt", "r");

@@ -3,18 +3,19 @@
 #include "topic.h"
 
 enum { MOST = 64 };
-static int other_of[MOST], pe_of[MOST], mine;
+static int pe_of[MOST], mine;
 
 /* As a library would that counts from the last PE down. */
 static int other_number(int me, int n) { return n - 1 - me; }
 
 static void over_all(int me, int n) {
   mine = other_number(me, n);
-  shmem_sync_all();
-  CHECK(shmem_collect(SHMEM_TEAM_WORLD, other_of, &mine, 1) == 0); /* by PE */
+  int *other_of = shmem_calloc((size_t)n, sizeof *other_of); /* by PE */
+  CHECK(other_of && shmem_collect(SHMEM_TEAM_WORLD, other_of, &mine, 1) == 0);
   for (int pe = 0; pe < n; pe++) pe_of[other_of[pe]] = pe;
   for (int number = 0; number < n; number++) CHECK(other_of[pe_of[number]] == number);
   CHECK(pe_of[mine] == me);
+  shmem_free(other_of);
 }
 
 /* A team of every second PE: its numbers to those of the world. */

@@ -1,9 +1,50 @@
-/* Topics: put, get, p, g, strided, in blocks, non-blocking, put with a signal, fence and quiet, shmem_local memory. */
+/* Topics: put, get, p, g, strided, in blocks, non-blocking, put with a signal, fence, quiet and barrier, what PEs print one
+ * after the other. */
 #include "topic.h"
 
 static short strided[20];
 static long target[10], flag;
 static uint64_t signals;
+
+/* From PE 0 around the ring and back to it: each goes on with what came. */
+static void around_the_ring(int me, int next) {
+  enum { COUNT = 300 };
+  static uint64_t passed;
+  uint64_t first[COUNT];
+  for (int i = 0; i < COUNT; i++) first[i] = (uint64_t)i + 7;
+  uint64_t *data = shmem_calloc(COUNT, sizeof *data);
+  CHECK(data);
+  if (me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
+  shmem_put_signal(data, me ? data : first, COUNT, &passed, 1, SHMEM_SIGNAL_SET, next);
+  if (!me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
+  for (int i = 0; i < COUNT; i++) CHECK(data[i] == (uint64_t)i + 7);
+  shmem_free(data);
+}
+
+/* From PE 0 to all others, each of which looks at it while no other does. */
+static void to_all(int me, int n) {
+  static short values[16];
+  static long lock;
+  static int looks;
+  double *number = shmem_malloc(sizeof *number);
+  CHECK(number);
+  *number = 0;
+  shmem_barrier_all();
+  short words[16];
+  for (short i = 0; i < 16; i++) words[i] = i;
+  for (int pe = 1; me == 0 && pe < n; pe++) {
+    shmem_put(values, words, 16, pe);
+    shmem_p(number, 2.5, pe);
+  }
+  shmem_barrier_all();
+  shmem_set_lock(&lock);
+  shmem_p(&looks, shmem_g(&looks, 0) + 1, 0);
+  for (short i = 0; me && i < 16; i++) CHECK(values[i] == i && *number == 2.5);
+  shmem_clear_lock(&lock);
+  shmem_barrier_all();
+  if (me == 0) CHECK(looks == n);
+  shmem_free(number);
+}
 
 int main(void) {
   shmem_init();
@@ -41,12 +82,8 @@ int main(void) {
   shmem_put_signal_nbi(target, source, 10, &signals, 2, SHMEM_SIGNAL_ADD, next);
   shmem_signal_wait_until(&signals, SHMEM_CMP_GE, 7);
   CHECK(shmem_signal_fetch(&signals) == 7);
-  static uint64_t passed; /* around the ring: each goes on with what came */
-  shmem_barrier_all();
-  if (me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
-  shmem_putmem_signal(target, source, sizeof source, &passed, 1, SHMEM_SIGNAL_SET, next);
-  if (!me) shmem_wait_until(&passed, SHMEM_CMP_EQ, 1);
-  CHECK(target[9] == previous * 10 + 9);
+  around_the_ring(me, next);
+  to_all(me, n);
   shmem_finalize();
   return 0;
 }

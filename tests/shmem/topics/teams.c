@@ -1,6 +1,23 @@
 /* Topics: shmem_team_split_strided, shmem_team_split_2d, shmem_team_translate_pe, shmem_team_sync, shmem_sync_all. */
 #include "topic.h"
 
+/* Every second PE from the third on writes to the next of them. */
+static void pass_in_a_team(int me, int n) {
+  static int word = -1;
+  shmem_team_t team = SHMEM_TEAM_INVALID;
+  if (n > 2) shmem_team_split_strided(SHMEM_TEAM_WORLD, 2, 2, (n - 1) / 2, NULL, 0, &team);
+  if (team == SHMEM_TEAM_INVALID) {
+    CHECK(word == -1);
+    return;
+  }
+  int mine = shmem_team_my_pe(team), members = shmem_team_n_pes(team);
+  shmem_p(&word, mine, shmem_team_translate_pe(team, (mine + 1) % members, SHMEM_TEAM_WORLD));
+  shmem_quiet();
+  shmem_sync(team);
+  CHECK(me == 2 * mine + 2 && word == (mine + members - 1) % members);
+  shmem_team_destroy(team);
+}
+
 int main(void) {
   shmem_init();
   int me = shmem_my_pe(), n = shmem_n_pes();
@@ -18,6 +35,7 @@ int main(void) {
       shmem_team_destroy(odds);
     }
   }
+  pass_in_a_team(me, n);
   shmem_sync_all();
   CHECK(shmem_team_split_2d(SHMEM_TEAM_WORLD, 2, NULL, 0, &row, NULL, 0, &column) == 0);
   CHECK(shmem_team_my_pe(row) == me % 2 && shmem_team_my_pe(column) == me / 2);
