@@ -1,7 +1,9 @@
 """Checks that every routine of OpenSHMEM 1.6 (routines.txt) is there with its prototype: in C as a function that the
-library exports under both names, in C11 and C++ under its generic name for each type.
+library exports under both names, in C11 and C++ under its generic name for each type; and that a test calls it.
 
-usage: routines.py ROUTINES LIBRARY READELF INCLUDE C_COMPILER CXX_COMPILER
+usage: routines.py ROUTINES LIBRARY READELF INCLUDE C_COMPILER CXX_COMPILER sanitizer=[NAME] TEST...
+
+TEST: the programs that check what the routines do.
 """
 
 import re
@@ -119,31 +121,37 @@ def compile_and_run(compiler, language, standard, program, include, library, wha
             sys.exit(f"{what}: the program failed")
 
 
-def exported(readelf, library):
-    listed = subprocess.run([readelf, "--wide", "--dyn-syms", library], stdout=subprocess.PIPE, universal_newlines=True,
+def symbols(readelf, file):
+    """What a file shows, by name: the address. And the names that it uses of others."""
+    listed = subprocess.run([readelf, "--wide", "--dyn-syms", file], stdout=subprocess.PIPE, universal_newlines=True,
                             check=True).stdout
-    return {line.split()[7].partition("@")[0] for line in listed.splitlines()
-            if len(line.split()) >= 8 and line.split()[6] != "UND"}
+    rows = [line.split() for line in listed.splitlines() if len(line.split()) >= 8]
+    names = [(row[7].partition("@")[0], row) for row in rows]
+    return ({name: row[1] for name, row in names if row[6] != "UND"}, {name for name, row in names if row[6] == "UND"})
 
 
 def main():
     path, library, readelf, include, c_compiler, cxx_compiler = sys.argv[1:7]
-    is_sanitized = len(sys.argv) > 7 and sys.argv[7]  # a sanitized library needs a sanitized program
+    is_sanitized, tests = sys.argv[7] != "sanitizer=", sys.argv[8:]  # a sanitized library needs a sanitized program
     plain, generic = [], []
     for table, kind, returns, name, parameters in read(path):
         (plain if kind == "c" else generic).extend(expand(table, returns, name, parameters))
     generic = [entry for entry in generic if entry[1] != "shmem_global_exit"]
-    shown = exported(readelf, library)
-    missing = [name for _, name, _ in plain if name not in shown or "p" + name not in shown]
+    shown, _ = symbols(readelf, library)
+    missing = [name for _, name, _ in plain if name not in shown or shown[name] != shown.get("p" + name)]
     if missing:
-        sys.exit(f"not exported, or without a profiling name: {' '.join(missing)}")
+        sys.exit(f"not exported, or not the same function under its profiling name: {' '.join(missing)}")
+    called = set().union(*(symbols(readelf, test)[1] for test in tests))
+    untested = [name for _, name, _ in plain if name not in called]
+    if untested:
+        sys.exit(f"no test calls: {' '.join(untested)}")
     if len(plain) < 1800 or len(generic) < 1500:
         sys.exit(f"the list has {len(plain)} functions and {len(generic)} generic calls: it is cut off")
     compile_and_run(c_compiler, "c", "c11", plain_program(plain), include, library, "prototypes", not is_sanitized)
     compile_and_run(c_compiler, "c", "c11", generic_program(generic), include, library, "generic names of C11", False)
     overloads = [entry for entry in generic if "_Complex" not in entry[2]]
     compile_and_run(cxx_compiler, "c++", "c++14", generic_program(overloads), include, library, "overloads of C++", False)
-    print(f"checked {len(plain)} functions, their profiling names, and {len(generic)} generic calls")
+    print(f"checked {len(plain)} functions, their profiling names and tests, and {len(generic)} generic calls")
 
 
 main()
