@@ -103,7 +103,7 @@ typedef void *aclrtStream;
 typedef struct aclshmem_init_optional_attr_t {
   int version;
   data_op_engine_type_t data_op_engine_type;
-  uint32_t shm_init_timeout; /* seconds */
+  uint32_t shm_init_timeout; /* seconds for all PEs to meet; DEFAULT_TIMEOUT: HMC_TIMEOUT says how long */
   uint32_t shm_create_timeout;
   uint32_t control_operation_timeout;
   int32_t sockFd;

@@ -38,6 +38,10 @@ static bool take_named_interface(char ip[INET_ADDRSTRLEN]) {
     found = inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)at->ifa_addr)->sin_addr, ip, INET_ADDRSTRLEN) != NULL;
   }
   freeifaddrs(list);
+  if (!found && wish)
+    fprintf(stderr,
+            "shmem: SHMEM_UID_SOCK_IFNAME=%s: there is no such interface here that is up and has an IPv4 address\n",
+            wish);
   return found || !wish;
 }
 
@@ -122,6 +126,8 @@ int aclshmemx_init_attr(aclshmemx_bootstrap_t bootstrap_flags, aclshmemx_init_at
   if (fault) return fault;
   const char *address = bootstrap_flags == ACLSHMEMX_INIT_WITH_MPI ? NULL : address_of(bootstrap_flags, attributes);
   hmci_boot_wish_t wish = {.rank = attributes->my_pe, .size = attributes->n_pes, .address = address};
+  uint32_t seconds = attributes->option_attr.shm_init_timeout;
+  wish.timeout_ms = seconds == DEFAULT_TIMEOUT ? 0 : (uint64_t)seconds * 1000;
   if (attributes->n_pes > 1 && !address && !hmci_boot_is_launched()) return ACLSHMEM_INVALID_PARAM;
   bool by_launcher = attributes->n_pes > 1 && !address;
   return hmci_join_as(by_launcher ? NULL : &wish, attributes->local_mem_size) ? ACLSHMEM_SUCCESS

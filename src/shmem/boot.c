@@ -70,8 +70,8 @@ static bool by_hmcrun(hmci_boot_t *boot) {
   snprintf(address, sizeof address, "unix:%s/boot", folder);
   if (size == 1) {
     be_alone(boot);
-  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address)) {
-    hmci_die("joining the job of hmcrun: %s", hmc_last_error());
+  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address, 0)) {
+    hmci_die("the job of hmcrun does not start");
   }
   boot->one_host = true;
   boot->abort = abort_by_file;
@@ -94,8 +94,9 @@ static bool by_torchrun(hmci_boot_t *boot) {
   snprintf(address, sizeof address, "tcp://%s:%d", ip, own_port);
   if (size == 1) {
     be_alone(boot);
-  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address)) {
-    hmci_die("joining the job of torchrun at %s: %s", address, hmc_last_error());
+  } else if (!hmci_boot_by_rendezvous(boot, rank, size, address, 0)) {
+    hmci_die("the job of torchrun does not start; its PEs meet at port SHMEM_MASTER_PORT (default: MASTER_PORT + %d)",
+             TORCHRUN_PORT_OFFSET);
   }
   boot->name = "torchrun";
   return true;
@@ -110,7 +111,7 @@ void hmci_boot_open(hmci_boot_t *boot) {
 }
 
 bool hmci_boot_open_as(hmci_boot_t *boot, const hmci_boot_wish_t *wish) {
-  if (wish->size > 1) return hmci_boot_by_rendezvous(boot, wish->rank, wish->size, wish->address);
+  if (wish->size > 1) return hmci_boot_by_rendezvous(boot, wish->rank, wish->size, wish->address, wish->timeout_ms);
   be_alone(boot);
   return true;
 }

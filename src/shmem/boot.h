@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct hmci_boot hmci_boot_t;
 
@@ -29,11 +30,12 @@ void hmci_boot_open(hmci_boot_t *boot);
 typedef struct hmci_boot_wish {
   int rank, size;
   const char *address; /* "tcp://ip:port": the first PE serves there; NULL with size 1 */
+  uint64_t timeout_ms; /* for all to meet; 0: that of HMC_TIMEOUT */
 } hmci_boot_wish_t;
 bool hmci_boot_open_as(hmci_boot_t *boot, const hmci_boot_wish_t *wish);
 
 /* Listens for a job whose first PE this process will be; writes the address for the others. For the next
- * hmci_boot_open_as with that address and rank 0. False with a text in hmc_last_error. */
+ * hmci_boot_open_as with that address and rank 0. False with a text on stderr. */
 bool hmci_boot_prepare(const char *wish, char *address, size_t size);
 
 /* True where the environment says that a launcher has started this process. */
@@ -46,7 +48,8 @@ bool hmci_join_as(const hmci_boot_wish_t *wish, size_t heap);
 /* The ways; each returns false where it does not apply. */
 bool hmci_boot_by_pmix(hmci_boot_t *boot);
 
-/* Serves at `address` where rank is 0 and joins; "unix:/path" or "tcp://ip:port". */
-bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *address);
+/* Serves at `address` where rank is 0 and joins; "unix:/path" or "tcp://ip:port". `timeout_ms` is for all to meet; 0: that
+ * of HMC_TIMEOUT. False with a text on stderr. */
+bool hmci_boot_by_rendezvous(hmci_boot_t *boot, int rank, int size, const char *address, uint64_t timeout_ms);
 
 #endif

@@ -103,6 +103,7 @@ const hmc_store_certificates_t *hmci_certificates(void) {
 typedef struct meeting {
   hmc_store_server_t *server; /* at rank 0 */
   hmc_store_t *store;
+  uint64_t timeout_ms;
   int gathers; /* each has a name of its own */
 } meeting_t;
 
@@ -124,8 +125,8 @@ static bool gather(hmci_boot_t *boot, const void *mine, size_t bytes, void *all)
   meeting_t *meeting = boot->state;
   char name[32];
   snprintf(name, sizeof name, "shmem.%d", meeting->gathers++);
-  return hmc_store_gather(meeting->store, name, (uint32_t)boot->size, (uint32_t)boot->rank, mine, bytes, all, 0) ==
-         HMC_SUCCESS;
+  return hmc_store_gather(meeting->store, name, (uint32_t)boot->size, (uint32_t)boot->rank, mine, bytes, all,
+                          meeting->timeout_ms) == HMC_SUCCESS;
 }
 
 static void abort_nobody(hmci_boot_t *boot, int status) {
@@ -165,10 +166,11 @@ static bool agree_on_secret(hmci_boot_t *boot) {
   return works && setenv("HMC_SECRET", text, 1) == 0;
 }
 
-bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, uint16_t port) {
+bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, uint16_t port, uint64_t timeout_ms) {
   meeting_t *meeting = calloc(1, sizeof *meeting);
   if (!meeting) return false;
-  if (rank == 0 && !prepared && !hmci_store_prepare(ip, &port)) goto err_meeting;
+  meeting->timeout_ms = timeout_ms;
+  if (rank == 0 && !prepared && !hmci_store_prepare(ip, &port)) goto err_server;
   if (rank == 0) {
     meeting->server = prepared;
     prepared = NULL;
@@ -177,7 +179,7 @@ bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, u
   snprintf(address, sizeof address, "tcp://%s:%u", ip, (unsigned)port);
   hmc_store_options_t options = HMC_STORE_OPTIONS_INIT;
   options.certificates = hmci_certificates();
-  if (hmc_store_connect(address, &options, 0, &meeting->store) != HMC_SUCCESS) goto err_server;
+  if (hmc_store_connect(address, &options, timeout_ms, &meeting->store) != HMC_SUCCESS) goto err_server;
   *boot = (hmci_boot_t){.name = "certificates",
                         .rank = rank,
                         .size = size,
@@ -185,14 +187,19 @@ bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, u
                         .abort = abort_nobody,
                         .close = leave,
                         .state = meeting};
-  if (agree_on_secret(boot)) return true;
+  if (agree_on_secret(boot)) {
+    meeting->timeout_ms = 0;
+    return true;
+  }
   hmc_store_close(meeting->store);
 
 err_server:
-  fprintf(stderr, "shmem: PE %d does not meet the others at %s:%u by certificates: %s\n", rank, ip, (unsigned)port,
-          hmc_last_error());
+  fprintf(stderr,
+          "shmem: PE %d of %d does not meet the others at %s:%u by certificates: %s: PE 0 serves that port, and each "
+          "PE needs "
+          "a number of its own and a certificate of the same authority\n",
+          rank, size, ip, (unsigned)port, hmc_last_error());
   hmc_store_server_stop(meeting->server);
-err_meeting:
   free(meeting);
   *boot = (hmci_boot_t){0};
   return false;

@@ -23,7 +23,8 @@ const hmc_store_certificates_t *hmci_certificates(void);
 /* Serves a store at ip:port (0: a free one, which it gets) for the next hmci_boot_by_store of rank 0. */
 bool hmci_store_prepare(const char *ip, uint16_t *port);
 
-/* Meets over a store of the engine at rank 0, authenticated by the certificates; agrees on the job's secret there. */
-bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, uint16_t port);
+/* Meets over a store of the engine at rank 0, authenticated by the certificates; agrees on the job's secret there. False
+ * with a text on stderr, by the timeout. */
+bool hmci_boot_by_store(hmci_boot_t *boot, int rank, int size, const char *ip, uint16_t port, uint64_t timeout_ms);
 
 #endif
