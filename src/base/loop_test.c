@@ -153,9 +153,9 @@ static void runner_start(runner_t *runner) {
     assert_true(hmci_now() < until);
 }
 
-/* The loop's thread has none of the processors, and waits for none: 'S' behind its name says so. */
-static bool loop_sleeps(void) {
-  bool sleeps = false;
+/* No loop's thread has a processor or waits for one: 'S' behind their names says so. */
+static bool loops_sleep(void) {
+  bool awake = false;
   DIR *tasks = opendir("/proc/self/task");
   assert_non_null(tasks);
   for (struct dirent *task; (task = readdir(tasks));) {
@@ -165,19 +165,23 @@ static bool loop_sleeps(void) {
     if (file < 0) continue;
     ssize_t got = read(file, text, sizeof text - 1);
     close(file);
-    sleeps |= got > 0 && strstr(text, "(loop-test) S");
+    awake |= got > 0 && strstr(text, "(loop-test)") && !strstr(text, "(loop-test) S");
   }
   closedir(tasks);
-  return sleeps;
+  return !awake;
+}
+
+static void await_sleep(void) {
+  for (uint64_t until = hmci_now() + PATIENCE; !loops_sleep();) {
+    assert_true(hmci_now() < until);
+    usleep(1000);
+  }
 }
 
 /* Waits until the loop sleeps again. */
 static void runner_rest(runner_t *runner) {
   atomic_store(&runner->busy, false);
-  for (uint64_t until = hmci_now() + PATIENCE; !loop_sleeps();) {
-    assert_true(hmci_now() < until);
-    usleep(1000);
-  }
+  await_sleep();
 }
 
 static void test_a_runner_is_told_when_it_rests(void **state) {
@@ -522,6 +526,7 @@ static void test_the_thread_polls_what_a_driver_leaves_to_it(void **state) {
   probe_open_with(&probe, want_polling);
   for (int round = 1; round <= 3; round++) {
     int before = atomic_load(&probe.calls);
+    await_sleep(); /* else it may take the event, and the driver waits in vain */
     probe_tell(&probe);
     hmci_loop_drive(loop, 2 * PATIENCE); /* returns at once, and has said until when it may come back */
     await(&probe.calls, before + 1);
