@@ -463,6 +463,7 @@ struct hmc_remote {
   const _Atomic uint32_t *here;       /* the context's word */
   const hmc_context_t *context;
   hmci_stats_t *stats; /* the peer's */
+  uint64_t words_end;  /* puts of 8 bytes to mapped memory begin before it; 0 where none are allowed */
   hmci_remote_view_t view;
 
   hmc_peer_t *peer;

@@ -62,12 +62,17 @@ hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *oper
 static inline bool hmci_is_mapped(const hmc_region_t *local, const hmc_remote_t *remote) {
   return local && remote->mapped && local->view.ops->host_accessible;
 }
+/* True where the peer of a mapped region is connected, this process made the context, and the region is open. Both words
+ * are 1 or 0, so that one look does; where a peer writes another value into its own, the long way finds out. */
+static inline bool hmci_remote_is_open(const hmc_remote_t *remote) {
+  return HMCI_LIKELY(atomic_load_explicit(remote->connected, memory_order_relaxed) &
+                     atomic_load_explicit(remote->here, memory_order_relaxed)) &&
+         HMCI_LIKELY(atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation);
+}
 /* True where nothing stands against plain loads and stores of that range, by this thread and right away. */
 static inline bool hmci_remote_is_plain(const hmc_remote_t *remote, uint64_t offset, uint64_t length, unsigned right) {
   return remote->mapped && remote->view.rights & right && hmci_range_fits(offset, length, remote->view.size) &&
-         atomic_load_explicit(remote->connected, memory_order_relaxed) &&
-         atomic_load_explicit(remote->here, memory_order_relaxed) &&
-         atomic_load_explicit(remote->generation, memory_order_acquire) == remote->view.generation;
+         hmci_remote_is_open(remote);
 }
 
 /* A put of 8 bytes into mapped memory is one store; a call, here the copy's or the bookkeeping's, would cost more than the

@@ -26,7 +26,7 @@ typedef struct start {
 /* True where nothing stands against copying right away. */
 static inline bool is_plain(const hmc_queue_t *queue, const void *local, const hmc_remote_t *remote, uint64_t offset,
                             uint64_t length, unsigned right) {
-  return HMCI_LIKELY(queue && local && remote && remote->context == queue->context && !queue->fences &&
+  return HMCI_LIKELY(queue && local && remote && remote->context == queue->plain &&
                      hmci_remote_is_plain(remote, offset, length, right));
 }
 
@@ -220,13 +220,23 @@ __attribute__((noinline)) static hmc_status_t start_transfer(hmc_queue_t *queue,
   return run(queue, &what);
 }
 
+/* A put that is not of 8 bytes, or not plain. Its parameters are where those of the call are, as above. */
+__attribute__((noinline)) static hmc_status_t put_other(hmc_queue_t *queue, const void *local, hmc_remote_t *remote,
+                                                        uint64_t remote_offset, uint64_t length) {
+  if (is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE))
+    return hmci_put_mapped(remote, remote_offset, local, length);
+  return start_transfer(queue, local, remote, remote_offset, length, HMCI_PUT);
+}
+
 hmc_status_t hmc_queue_put(hmc_queue_t *queue, const void *local, hmc_remote_t *remote, uint64_t remote_offset,
                            uint64_t length) {
-  if (!is_plain(queue, local, remote, remote_offset, length, HMC_REMOTE_WRITE))
-    return start_transfer(queue, local, remote, remote_offset, length, HMCI_PUT);
-  if (length != 8) return hmci_put_mapped(remote, remote_offset, local, length);
+  if (HMCI_UNLIKELY(length != 8 || !queue || !local || !remote))
+    return put_other(queue, local, remote, remote_offset, length);
+  if (HMCI_UNLIKELY(remote->context != queue->plain || remote_offset >= remote->words_end ||
+                    !hmci_remote_is_open(remote)))
+    return put_other(queue, local, remote, remote_offset, length);
   memcpy(remote->mapped + remote_offset, local, 8);
-  hmci_stats_add(&remote->stats->stripes[queue->stripe].words, 1);
+  hmci_stats_add(&((hmci_stripe_t *)((char *)remote->stats->stripes + queue->stripe))->words, 1);
   atomic_thread_fence(memory_order_release); /* partner: whatever tells the target to look */
   return HMC_SUCCESS;
 }
@@ -397,7 +407,7 @@ hmc_status_t hmc_queue_fence(hmc_queue_t *queue) {
     hmci_lane_reap(queue, lane);
     if (hmci_list_is_empty(&lane->flights) || lane->fenced) continue;
     lane->fenced = true;
-    queue->fences++;
+    hmci_queue_fenced(queue, 1);
   }
   return HMC_SUCCESS;
 }

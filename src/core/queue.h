@@ -54,10 +54,13 @@ struct hmci_lane {
 
 struct hmc_queue {
   /* What a put to mapped memory reads; kept together. */
+  const hmc_context_t
+      *plain; /* the context while no lane is fenced, else NULL: one look sees that a put need not wait */
+  size_t
+      stripe; /* of the peers' statistics, in bytes: what its puts are counted in, as a queue is one thread's at a time */
+
   hmc_context_t *context;
   uint32_t fences; /* lanes that are fenced */
-  uint32_t stripe; /* of the peers' statistics: what its puts are counted in, as a queue is one thread's at a time */
-
   uint32_t depth, flags, under_way;
   uint64_t timeout_ms, started;
   hmci_lane_t *last; /* the lane that was used last, or NULL */
@@ -78,6 +81,12 @@ extern const hmci_region_view_t hmci_anywhere;
 extern const hmci_region_view_t hmci_copied; /* likewise; the bytes are HMC's, so they are there */
 static inline uint64_t hmci_anywhere_offset(const void *pointer) {
   return (uint64_t)(uintptr_t)pointer - HMCI_ANYWHERE_BASE;
+}
+
+/* One lane more is fenced, or one less. */
+static inline void hmci_queue_fenced(hmc_queue_t *queue, int change) {
+  queue->fences += (uint32_t)change;
+  queue->plain = queue->fences ? NULL : queue->context;
 }
 
 /* queue_flush.c */

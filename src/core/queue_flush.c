@@ -124,7 +124,7 @@ void hmci_flight_give(hmc_queue_t *queue, hmci_flight_t *flight) {
   queue->under_way--;
   if (lane->fenced && hmci_list_is_empty(&lane->flights)) {
     lane->fenced = false;
-    queue->fences--;
+    hmci_queue_fenced(queue, -1);
   }
 }
 
@@ -361,7 +361,7 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
   if (status != HMC_SUCCESS) return status;
   if (set.flags & ~(unsigned)(HMC_QUEUE_NO_WAIT | HMC_QUEUE_SELDOM_FLUSHED))
     return hmci_fail(HMC_INVALID_CONFIG, "hmc_queue_create: unknown flags 0x%x", set.flags);
-  hmc_queue_t *queue = calloc(1, sizeof *queue);
+  hmc_queue_t *queue = hmci_allocate_aligned(sizeof *queue); /* no line that two queues share */
   hmci_lane_t **table = calloc(FIRST_BUCKETS, sizeof(*table));
   if (!queue || !table) {
     free(queue);
@@ -369,9 +369,10 @@ hmc_status_t hmc_queue_create(hmc_context_t *context, const hmc_queue_options_t 
     return hmci_fail(HMC_NO_MEMORY, "no memory for a queue");
   }
   static _Atomic uint32_t queues;
-  queue->context = context;
+  queue->plain = queue->context = context;
   /* Not next to the one before: processors fetch a neighbouring line along. */
-  queue->stripe = atomic_fetch_add_explicit(&queues, 1, memory_order_relaxed) * 5 % HMCI_STRIPES;
+  queue->stripe =
+      atomic_fetch_add_explicit(&queues, 1, memory_order_relaxed) * 5 % HMCI_STRIPES * sizeof(hmci_stripe_t);
   queue->depth = set.depth ? set.depth : DEFAULT_DEPTH;
   queue->flags = set.flags;
   queue->timeout_ms = set.timeout_ms;

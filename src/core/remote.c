@@ -29,6 +29,8 @@ hmc_status_t hmci_remote_create(hmc_peer_t *peer, const char *name, const hmci_f
       return hmci_fail_prefix(status, "region '%s' of %s: ", name, peer->where);
     }
     remote->mapped = mapped;
+    if (mapped && remote->view.rights & HMC_REMOTE_WRITE && remote->view.size >= 8)
+      remote->words_end = remote->view.size - 7;
   }
   pthread_mutex_lock(&peer->lock);
   hmci_list_append(&peer->remotes, &remote->link);

@@ -154,9 +154,11 @@ static void await_seen(watcher_t *watcher, uint64_t round) {
   while (atomic_load(&watcher->seen) < round && now_ms() < limit) sched_yield();
 }
 
-/* Data of several puts, then a flag; `with_signal`: the last put's own. */
-static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool with_signal) {
-  const uint64_t rounds = 20, length = 256 * KIB;
+typedef enum how { BY_ATOMIC, BY_PUT, BY_SIGNAL } how_t;
+
+/* Data of several puts, then a flag behind a fence, or by the last put's own signal. */
+static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, how_t how) {
+  const uint64_t rounds = 100, length = 256 * KIB;
   far_t data = far_make(pair, (far_options_t){.name = "data", .size = length, .registered = lend_data});
   far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .registered = lend_flag});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
@@ -169,13 +171,15 @@ static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool 
   for (uint64_t round = 1; round <= rounds && status == HMC_SUCCESS; round++) {
     hmc_signal_t signal = {flag.remote, 0, HMC_ATOMIC_SWAP, round};
     memset(bytes, (int)round, length);
-    if (with_signal) {
+    if (how == BY_SIGNAL) {
       status = hmc_queue_put_signal(queue, bytes, data.remote, 0, length, &signal);
     } else {
       status = hmc_queue_put(queue, bytes, data.remote, 0, length / 2);
       if (status == HMC_SUCCESS) status = hmc_queue_put(queue, bytes, data.remote, length / 2, length / 2);
       if (status == HMC_SUCCESS) status = hmc_queue_fence(queue);
-      if (status == HMC_SUCCESS) status = hmc_queue_atomic(queue, flag.remote, 0, HMC_ATOMIC_STORE, 8, round, 0, NULL);
+      if (status == HMC_SUCCESS && how == BY_PUT) status = hmc_queue_put(queue, &round, flag.remote, 0, sizeof round);
+      if (status == HMC_SUCCESS && how == BY_ATOMIC)
+        status = hmc_queue_atomic(queue, flag.remote, 0, HMC_ATOMIC_STORE, 8, round, 0, NULL);
     }
     if (status == HMC_SUCCESS) status = hmc_queue_flush(queue, NULL, 0);
     await_seen(&watcher, round);
@@ -191,11 +195,11 @@ static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, bool 
 }
 
 void queue_fence_orders(void **state) {
-  for (int way = 0; way < 4; way++) announce(*state, way & 1, way & 2, false);
+  for (int way = 0; way < 8; way++) announce(*state, way & 1, way & 2, way & 4 ? BY_PUT : BY_ATOMIC);
 }
 
 void queue_signals_after_the_data(void **state) {
-  for (int way = 0; way < 4; way++) announce(*state, way & 1, way & 2, true);
+  for (int way = 0; way < 4; way++) announce(*state, way & 1, way & 2, BY_SIGNAL);
 }
 
 /* ---- bounds, deadlines, ends */
@@ -385,6 +389,7 @@ void queue_refuses(void **state) {
   uint8_t bytes[64] = {0};
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64});
   far_t shut = far_make(pair, (far_options_t){.name = "shut", .size = 64, .rights = HMC_REMOTE_READ});
+  far_t small = far_make(pair, (far_options_t){.name = "small", .size = 7});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0), *none = NULL, *other = queue_make(pair->there, 0, 0, 0);
   hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
   assert_status(hmc_queue_create(NULL, NULL, &none), HMC_INVALID_CONFIG);
@@ -401,7 +406,10 @@ void queue_refuses(void **state) {
   assert_success(hmc_queue_put(queue, NULL, far.remote, 64, 0));
   assert_status(hmc_queue_put(other, bytes, far.remote, 0, 8), HMC_INVALID_CONFIG);
   assert_error_names("context");
-  assert_status(hmc_queue_put(queue, bytes, far.remote, 60, 8), HMC_OUT_OF_RANGE);
+  assert_success(hmc_queue_put(queue, bytes, far.remote, 56, 8));
+  assert_status(hmc_queue_put(queue, bytes, far.remote, 57, 8), HMC_OUT_OF_RANGE);
+  assert_status(hmc_queue_put(queue, bytes, far.remote, UINT64_MAX - 7, 8), HMC_OUT_OF_RANGE);
+  assert_status(hmc_queue_put(queue, bytes, small.remote, 0, 8), HMC_OUT_OF_RANGE);
   assert_status(hmc_queue_get(queue, bytes, far.remote, UINT64_MAX, 2), HMC_OUT_OF_RANGE);
   assert_status(hmc_queue_put(queue, bytes, shut.remote, 0, 8), HMC_DENIED);
   assert_status(hmc_queue_atomic(queue, shut.remote, 0, HMC_ATOMIC_LOAD, 8, 0, 0, &word), HMC_DENIED);
@@ -418,6 +426,7 @@ void queue_refuses(void **state) {
   hmc_queue_destroy(queue);
   hmc_queue_destroy(other);
   hmc_queue_destroy(NULL);
+  far_close(&small);
   far_close(&shut);
   far_close(&far);
 }
