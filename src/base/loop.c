@@ -26,7 +26,7 @@ enum { EVENTS_AT_ONCE = 64, CALLED_AT_ONCE = 64, BULK_AT_ONCE = 16 };
 enum { POLLS_PER_LOOK = 8, FIRST_SLOTS = 16 };
 enum { BULK_COST = 40000, EXPRESS_COST = 15000, COST_MOST = 1000000 }; /* nanoseconds of a call */
 enum { MOVES_IN_A_ROW = 32 };                                          /* of the hot watch, before it is set aside */
-enum { SOON_NANOSECONDS = 200000, SHARED_NANOSECONDS = 1000000 };
+enum { SOON_NANOSECONDS = 200000, LATER_NANOSECONDS = 2000000, SHARED_NANOSECONDS = 1000000 };
 enum { DRIVER_POLLS = 3 };            /* of the hot watch, between two looks at all */
 enum { DRIVEN_NANOSECONDS = 200000 }; /* after a call that drives the loop; a program that waits calls again before */
 
@@ -234,18 +234,22 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
     hmci_loop_wake(loop); /* a driver takes events, and polls not */
 }
 
-void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
+static void call_within(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t nanoseconds) {
   pthread_mutex_lock(&loop->table);
   if (watch->slot && !watch->due) {
     watch->due = true;
     hmci_list_append(&loop->due, &watch->due_link);
   }
-  if (watch->due && !loop->soon_is_set) {
-    struct itimerspec soon = {.it_value.tv_nsec = SOON_NANOSECONDS};
-    loop->soon_is_set = timerfd_settime(loop->soon, 0, &soon, NULL) == 0;
+  if (watch->due && (!loop->soon_set || nanoseconds < loop->soon_set)) {
+    struct itimerspec soon = {.it_value.tv_nsec = nanoseconds};
+    if (timerfd_settime(loop->soon, 0, &soon, NULL) == 0) loop->soon_set = nanoseconds;
   }
   pthread_mutex_unlock(&loop->table);
 }
+
+void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) { call_within(loop, watch, SOON_NANOSECONDS); }
+
+void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch) { call_within(loop, watch, LATER_NANOSECONDS); }
 
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
@@ -336,7 +340,7 @@ static bool dispatch_due(hmci_loop_t *loop) {
   drain(loop->soon);
   do {
     pthread_mutex_lock(&loop->table);
-    loop->soon_is_set = false;
+    loop->soon_set = 0;
     count = take_keys(loop, true, keys);
     pthread_mutex_unlock(&loop->table);
     for (uint32_t i = 0; i < count; i++) moved |= call_watch(loop, keys[i], HMCI_SOON);

@@ -77,6 +77,9 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled);
 /* Calls the watch within 200 us, with HMCI_SOON: for work that is the loop's only where nobody else has done it by
  * then. Costs no thread switch by itself, and next to nothing while such a call is due. */
 void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch);
+/* The same within 2 ms: where the last such call came in vain. A timer that is set, fires and wakes the loop's thread costs
+ * tens of microseconds of the processor that it is to relieve, most of all in a virtual machine. */
+void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch);
 /* Calls the watches that are ready, in the calling thread, which is not the loop's own; waits for one at most that long.
  * The loop's thread leaves them alone meanwhile and for 200 us after the last such call, and goes on with its timers. True
  * where something moved. */

@@ -57,7 +57,11 @@ static void settle(hmci_requester_t *requester, bool prompt) {
   if (hmci_list_is_empty(&requester->queue)) requester->told = false;
   bool keeps_back = requester->sending && !requester->blocked;
   if (needed && !requester->armed && !requester->told && !keeps_back && !prompt) {
-    hmci_loop_call_soon(requester->host->loop, &requester->watch);
+    if (atomic_load(&requester->vain)) {
+      hmci_loop_call_later(requester->host->loop, &requester->watch);
+    } else {
+      hmci_loop_call_soon(requester->host->loop, &requester->watch);
+    }
     return;
   }
   if (needed) {
@@ -89,10 +93,14 @@ static bool move(hmci_requester_t *requester) {
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_requester_t *requester = HMCI_CONTAINER(watch, hmci_requester_t, watch);
   bool moved = false;
-  if (pthread_mutex_trylock(&requester->lock)) { /* the thread that has it moves it, but may have finished already */
-    if (events & HMCI_SOON) hmci_loop_call_soon(requester->host->loop, watch);
+  if (pthread_mutex_trylock(&requester->lock)) { /* the thread that has it moves it, but may have finished already, */
+    /* unless it is a driver: that one asks the loop to look once it leaves, which is still to come as it counts here */
+    bool driven = atomic_load(&requester->drivers);
+    if (events & HMCI_SOON) atomic_store(&requester->vain, driven);
+    if (events & HMCI_SOON && !driven) hmci_loop_call_soon(requester->host->loop, watch);
     return false;
   }
+  if (events & HMCI_SOON) atomic_store(&requester->vain, requester->drivers > 0);
   if (!requester->drivers && !requester->failed) {
     bool was_blocked = requester->blocked;
     moved = move(requester);

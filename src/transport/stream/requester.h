@@ -4,7 +4,7 @@
  * network round trip and no thread switch. Only while operations are in progress that no thread waits for is the socket
  * armed in the loop; at once where a callback or a descriptor will tell of them, or something small is kept back; else
  * within HMCI_SOON, because a program that starts many and waits for one after the other is soon back, and the loop's
- * thread would only take its processor. Invariant, whenever `lock` is free: armed implies (busy && drivers == 0 && not
+ * thread would only take its processor; within 2 ms where the loop's last look found such a program. Invariant, whenever `lock` is free: armed implies (busy && drivers == 0 && not
  * failed), which implies armed or due in the loop; busy means that operations are queued, or that something of ended
  * ones still comes in or has to go out.
  *
@@ -56,8 +56,9 @@ typedef struct hmci_requester {
   uint64_t sequence;        /* of the last operation submitted */
   uint64_t owed;            /* an ended operation up to which answers may still come; 0: none */
   uint64_t owed_from;       /* the oldest of those */
-  uint32_t drivers;         /* threads that poll the socket in hmci_requester_wait */
+  _Atomic uint32_t drivers; /* threads that poll the socket in hmci_requester_wait; changes under `lock` only */
   _Atomic uint32_t callers; /* threads that wait for `lock`: who moves in a loop lets them go first */
+  _Atomic bool vain;        /* the loop looked last while a driver was here: the next look may come later */
   bool armed, blocked;
   bool yielded;        /* blocked, though the pipe has room */
   bool takes_easy;     /* the peer knows FLAG_EASY; set before the first operation */

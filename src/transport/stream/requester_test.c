@@ -126,9 +126,55 @@ static void test_easy_ones_only_where_known(void **state) {
   }
 }
 
+static _Atomic int looks;
+static bool (*look)(hmci_watch_t *watch, uint32_t events);
+
+static bool count_look(hmci_watch_t *watch, uint32_t events) {
+  bool moved = look(watch, events);
+  atomic_fetch_add(&looks, 1);
+  return moved;
+}
+
+static void await_looks(int count) {
+  for (int i = 0; i < 60000 && atomic_load(&looks) < count; i++) poll(NULL, 0, 1);
+  assert_true(atomic_load(&looks) >= count);
+}
+
+/* The loop does not look again and again at what a waiting thread moves: each look takes the processor from that one. It
+ * does where the lock's owner may be about to leave without asking for a look. */
+static void test_no_looks_beside_a_driver(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  stand_open(&stand, LENGTH);
+  hmci_requester_t requester;
+  assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  look = requester.watch.ready;
+  requester.watch.ready = count_look;
+  pthread_mutex_lock(&requester.lock);
+  hmci_loop_call_soon(stand.host.loop, &requester.watch);
+  await_looks(5);
+  assert_false(atomic_load(&requester.vain));
+  requester.drivers = 1;
+  int before = -1;
+  for (int i = 0; i < 100 && before != atomic_load(&looks); i++) {
+    before = atomic_load(&looks);
+    poll(NULL, 0, 50);
+  }
+  assert_int_equal(atomic_load(&looks), before); /* they came to an end */
+  assert_true(atomic_load(&requester.vain));
+  requester.drivers = 0;
+  pthread_mutex_unlock(&requester.lock);
+  hmci_loop_call_soon(stand.host.loop, &requester.watch);
+  await_looks(atomic_load(&looks) + 1);
+  assert_false(atomic_load(&requester.vain));
+  hmci_requester_fail(&requester, HMC_PEER_LOST);
+  hmci_requester_close(&requester);
+  stand_close(&stand);
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events),
-                                     cmocka_unit_test(test_last_answers_count),
-                                     cmocka_unit_test(test_easy_ones_only_where_known)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_sends_all_without_events), cmocka_unit_test(test_last_answers_count),
+      cmocka_unit_test(test_easy_ones_only_where_known), cmocka_unit_test(test_no_looks_beside_a_driver)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }
