@@ -48,6 +48,12 @@ static void await_bytes(const pages_t *pages, uint64_t page, uint8_t value) {
   fail_msg("nothing came to page %d", (int)page);
 }
 
+static void say_how_far(uint64_t pages, uint64_t longest_ns) {
+  printf("  %llu pages, revoke took %llu us at most\n", (unsigned long long)pages,
+         (unsigned long long)(longest_ns / 1000));
+  fflush(stdout);
+}
+
 void reuse_under_load(void **state) {
   context_pair_t *pair = *state;
   pages_t pages = pages_make(pair, PAGES * PAGE_BYTES);
@@ -79,6 +85,7 @@ void reuse_under_load(void **state) {
                                        .offset = page_of[i] * PAGE_BYTES,
                                        .length = PAGE_BYTES,
                                        .value = (uint8_t)(1 + round % 200)});
+    if (round % 1000 == 999) say_how_far(round + 1, longest); /* where code is emulated that takes minutes */
   }
   printf("  %llu pages; bytes of the holder were there in %llu; revoke took %llu us on average, %llu us at most\n",
          (unsigned long long)reuse_rounds, (unsigned long long)landed,
