@@ -131,7 +131,7 @@ void target_killed_during_batches(void **state) {
 }
 
 #define IN_FLIGHT 64u
-#define PIECE (256 * KIB)
+#define PIECE (REGION_SIZE / 96)
 
 static hmc_status_t launch(scene_t *scene, uint64_t number, hmc_request_t **request) {
   uint64_t offset = number % (REGION_SIZE / PIECE) * PIECE;
@@ -184,6 +184,7 @@ static void on_end(hmc_request_t *request, hmc_status_t status, void *user) {
 /* A callback comes for those too that ended because the peer died, and waiters of every kind are woken. */
 void target_killed_wakes_everyone(void **state) {
   scene_t *scene = *state;
+  const uint64_t size = 4 * PIECE;
   hmc_request_t *requests[16] = {NULL};
   told_t told = {0};
   killer_t killer;
@@ -193,7 +194,7 @@ void target_killed_wakes_everyone(void **state) {
   side_stop(&scene->subject);
   for (; started < COUNT_OF(requests); started++)
     assert_success(
-        hmc_put_nb(scene->local.region, 0, scene->subject.remote, started * MIB, MIB, &options, &requests[started]));
+        hmc_put_nb(scene->local.region, 0, scene->subject.remote, started * size, size, &options, &requests[started]));
   killer_start(&killer, scene->subject.target.process, 30);
   hmc_status_t any = hmc_request_wait_any(requests, started, &index), all = hmc_request_wait_all(requests, started);
   assert_success(hmc_peer_flush(scene->subject.peer, 0));

@@ -275,9 +275,9 @@ void destroyed_with_requests_outstanding(void **state) {
   assert_success(hmc_put(local.region, 0, remote, 0, 64));
   side_stop(&scene->subject);
   for (uint64_t i = 0; i < 12; i++) {
-    uint64_t offset = i * 2 * MIB;
-    assert_success(i % 2 ? hmc_put_nb(local.region, offset, remote, offset, 2 * MIB, NULL, &request)
-                         : hmc_get_nb(local.region, offset, remote, offset, 2 * MIB, NULL, &request));
+    uint64_t length = REGION_SIZE / 12, offset = i * length;
+    assert_success(i % 2 ? hmc_put_nb(local.region, offset, remote, offset, length, NULL, &request)
+                         : hmc_get_nb(local.region, offset, remote, offset, length, NULL, &request));
   }
   uint64_t start = now_ms();
   hmc_context_destroy(context);

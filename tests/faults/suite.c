@@ -138,11 +138,11 @@ static int open_scene(void **state) {
   assert_non_null(scene);
   scene->test = test;
   *state = scene;
+  side_start(&scene->subject, 0, REGION_SIZE, NULL); /* before there is much memory to fork with */
+  side_start(&scene->bystander, 0, REGION_SIZE, NULL);
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS}, &scene->context));
   assert_success(test_buffer_open(&scene->local, scene->context, cpu, REGION_SIZE, NULL, 0, stamp.registered));
-  side_start(&scene->subject, 0, REGION_SIZE, NULL);
-  side_start(&scene->bystander, 0, REGION_SIZE, NULL);
   side_join(scene, &scene->subject);
   side_join(scene, &scene->bystander);
   return 0;
