@@ -64,11 +64,11 @@ test-vllm:
 	@scripts/build release
 	@scripts/test-vllm
 
-# Not part of any other target: it takes ten minutes, most of which an emulated processor needs.
+# Not part of any other target: it takes ten to fifteen minutes, which an emulated processor needs.
 test-leases:
 	@$(SETUP) build test vm
 	@scripts/build release tests/vm/vm_leases
-	@tests/vm/run -t 3600 -w . -k vgem -- tests/vm/leases build/release/tests/vm/vm_leases $(PAGES)
+	@tests/vm/run -t 3600 -w . -k vgem -- build/release/tests/vm/vm_leases verbs cpu long $(PAGES)
 
 soak:
 	@$(SETUP) build test

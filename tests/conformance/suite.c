@@ -1,9 +1,10 @@
-/* The program of the conformance suite: `conformance TRANSPORT LOCAL-REMOTE [PATTERN]`.
+/* The program of the conformance suite: `conformance TRANSPORT LOCAL-REMOTE [PATTERN...]`.
  *
- * PATTERN picks tests by name, with * and ?. Each test gets a target and a connection of its own, so that one that
+ * PATTERNs pick tests by name, with * and ?; each has to fit one. Each test gets a target and a connection of its own, so that one that
  * fails leaves nothing to the next. */
 #include "suite.h"
 
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,22 +106,45 @@ static int close_pair(void **state) {
   return ended ? 0 : -1;
 }
 
+static bool any_fits(const struct CMUnitTest *tests, size_t count, const char *pattern) {
+  for (size_t i = 0; i < count; i++)
+    if (fnmatch(pattern, tests[i].name, 0) == 0) return true;
+  return false;
+}
+
+/* Keeps the tests that a pattern fits and returns how many; 0 where one fits none, because that would test nothing. */
+static size_t tests_pick(struct CMUnitTest *tests, size_t count, char *const *patterns) {
+  size_t kept = 0;
+  for (char *const *pattern = patterns; *pattern; pattern++) {
+    if (any_fits(tests, count, *pattern)) continue;
+    fprintf(stderr, "no test is called %s\n", *pattern);
+    return 0;
+  }
+  for (size_t i = 0; i < count; i++) {
+    bool fits = false;
+    for (char *const *pattern = patterns; *pattern && !fits; pattern++) fits = any_fits(&tests[i], 1, *pattern);
+    if (fits) tests[kept++] = tests[i];
+  }
+  return kept;
+}
+
 int main(int argc, char **argv) {
   target_main(argc, argv);
   environment_open();
-  if (argc < 3 || argc > 4 || !transport_parse(argv[1], &stamp.type) || !parse_memories(argv[2])) {
-    fprintf(stderr, "usage: %s TRANSPORT LOCAL-REMOTE [PATTERN]\n", argv[0]);
+  if (argc < 3 || !transport_parse(argv[1], &stamp.type) || !parse_memories(argv[2])) {
+    fprintf(stderr, "usage: %s TRANSPORT LOCAL-REMOTE [PATTERN...]\n", argv[0]);
     return 2;
   }
   stamp.transport = argv[1];
-  if (argc == 4) cmocka_set_test_filter(argv[3]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {ALL_TESTS(TEST_CASE)};
 #undef TEST_CASE
   struct CMUnitTest tests[COUNT_OF(cases)];
   for (size_t i = 0; i < COUNT_OF(cases); i++)
     tests[i] = (struct CMUnitTest){cases[i].name, run_case, open_pair, close_pair, &cases[i]};
+  size_t count = argc > 3 ? tests_pick(tests, COUNT_OF(tests), argv + 3) : COUNT_OF(tests);
+  if (count == 0) return 2;
   char title[128];
   snprintf(title, sizeof title, "conformance.%s.%s", argv[1], argv[2]);
-  return _cmocka_run_group_tests(title, tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
+  return _cmocka_run_group_tests(title, tests, count, NULL, NULL) == 0 ? 0 : 1;
 }
