@@ -12,9 +12,11 @@ extern "C" {
 
 /* What the classes know of a thread. It only grows at its end. */
 typedef struct hmc_state_thread {
-  int status;         /* of the thread's last failure in the classes */
-  char text[512];     /* of that failure; "": hmc_last_error has it */
-  bool (*stop)(void); /* what a waiting thread asks now and then: true ends the wait; NULL: nothing is asked */
+  int status;     /* of the thread's last failure in the classes */
+  char text[512]; /* of that failure; "": hmc_last_error has it */
+  /* Asked now and then while the thread waits in a blocking call for a peer or a store: true ends the call, with
+   * HMC_CANCELLED. NULL: nothing is asked. */
+  bool (*stop)(void);
 } hmc_state_thread_t;
 
 /**

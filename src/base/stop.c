@@ -8,7 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { ASK_MS = 20 }; /* how often a program's own say is asked for */
+enum { ASK_MS = HMCI_STOP_ASK_NS / 1000000 }; /* how often a program's own say is asked for */
 
 static _Thread_local hmci_stop_t *followed;
 
@@ -31,6 +31,8 @@ bool hmci_stop_is_wanted(void) {
   bool (*stop)(void) = hmc_state_of_thread()->stop;
   return stop && stop();
 }
+
+bool hmci_stop_is_possible(void) { return followed || hmc_state_of_thread()->stop; }
 
 int hmci_stop_poll(int descriptor, short events, int timeout_ms) {
   struct pollfd waits[2] = {{.fd = descriptor, .events = events}, {.fd = -1, .events = POLLIN}};

@@ -29,6 +29,10 @@ bool hmci_stop_is_asked(void);
 /* The same where the thread is its program's own, which may have a say of its own (hmc/state.h). That runs the program's
  * code, which may wait for other threads: no lock may be held. */
 bool hmci_stop_is_wanted(void);
+/* May the calling thread's waits be ended at all? Those that cannot sleep by hmci_stop_poll then ask hmci_stop_is_wanted so
+ * often. */
+bool hmci_stop_is_possible(void);
+#define HMCI_STOP_ASK_NS UINT64_C(20000000)
 /* As poll() for one descriptor (-1: none), with a time in milliseconds; ends early, with any answer, when the stop is
  * asked, and now and then, as by a signal, where the thread's program wants to be asked. */
 int hmci_stop_poll(int descriptor, short events, int timeout_ms);

@@ -2,6 +2,7 @@
  * store_session.c. */
 #include "store_client.h"
 
+#include "../base/stop.h"
 #include "../base/thread.h"
 
 #include <errno.h>
@@ -32,6 +33,23 @@ static hmc_status_t wait_until(pthread_cond_t *condition, pthread_mutex_t *lock,
   int result =
       deadline == HMCI_NEVER ? pthread_cond_wait(condition, lock) : pthread_cond_timedwait(condition, lock, &until);
   return result == ETIMEDOUT ? HMC_TIMEOUT : HMC_SUCCESS;
+}
+
+/* The same for a call, which also ends where the thread's program wants that (HMC_CANCELLED). It is asked without the
+ * lock. */
+static hmc_status_t wait_or_stop(pthread_cond_t *condition, pthread_mutex_t *lock, uint64_t deadline) {
+  if (!hmci_stop_is_possible()) {
+    return wait_until(condition, lock, deadline);
+  }
+  uint64_t next = hmci_now() + HMCI_STOP_ASK_NS;
+  hmc_status_t status = wait_until(condition, lock, next < deadline ? next : deadline);
+  if (status != HMC_TIMEOUT || next >= deadline) {
+    return status;
+  }
+  pthread_mutex_unlock(lock);
+  bool is_wanted = hmci_stop_is_wanted();
+  pthread_mutex_lock(lock);
+  return is_wanted ? HMC_CANCELLED : HMC_SUCCESS;
 }
 
 /* ---- calls ------------------------------------------------------------------------------------------------------- */
@@ -92,8 +110,8 @@ void hmci_store_call_end(hmci_store_call_t *call, hmc_status_t status, const cha
   pthread_cond_signal(&call->done);
 }
 
-/* The call has not ended in time: nobody waits for its answer any more. */
-static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call) {
+/* The call has not ended in time, or was cancelled: nobody waits for its answer any more. */
+static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call, hmc_status_t status) {
   hmci_list_remove(&call->member);
   if (call->sent_on != 0 && (call->type == HMCI_STORE_WAIT || call->type == HMCI_STORE_ARRIVE)) {
     hmci_store_message_t cancel = {.type = HMCI_STORE_CANCEL, .number = (int64_t)call->sequence};
@@ -102,6 +120,9 @@ static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call
   }
   if (call->result != NULL) {
     hmci_store_map_clear(&call->result->entries);
+  }
+  if (status == HMC_CANCELLED) {
+    return hmci_fail(status, "the call of the store at %s was cancelled", client->address);
   }
   return client->is_up ? hmci_fail(HMC_TIMEOUT, "the store at %s did not answer in time", client->address)
                        : hmci_fail(HMC_TIMEOUT, "the store at %s is away: %s", client->address, client->why);
@@ -112,10 +133,10 @@ static hmc_status_t finish(hmci_store_client_t *client, hmci_store_call_t *call,
   hmc_status_t status = HMC_SUCCESS;
   hmci_store_client_wake(client);
   while (!call->is_done && status == HMC_SUCCESS) {
-    status = wait_until(&call->done, &client->lock, deadline);
+    status = wait_or_stop(&call->done, &client->lock, deadline);
   }
   if (!call->is_done) {
-    status = give_up(client, call);
+    status = give_up(client, call, status);
   } else if (call->status != HMC_SUCCESS) {
     status = hmci_fail(call->status, "%s", call->text != NULL ? call->text : "the store refused the request");
     if (call->result != NULL) {
