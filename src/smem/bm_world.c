@@ -101,6 +101,9 @@ static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config
                     : hmci_smem_fail(SM_DUPLICATED_OBJECT, "rank %u is taken by a member that lives: give another",
                                      config->rankId);
     }
+    if (hmci_smem_is_interrupted()) {
+      return hmci_smem_fail(SM_ERROR, "taking a rank was interrupted");
+    }
     pause_ms(50);
   }
 }

@@ -68,6 +68,9 @@ static inline int hmci_smem_holds(uint64_t begin, uint64_t bytes, uint64_t addre
   return address - begin <= bytes && size <= bytes - (address - begin); /* below `begin` the difference is huge */
 }
 
+/* Has somebody asked for the end of this thread's calls? For waits that HMC does not do (interrupt.c). */
+bool hmci_smem_is_interrupted(void);
+
 /* As pthread_create, with all signals blocked in the new thread: they are the program's. */
 int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
 

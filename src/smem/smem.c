@@ -97,6 +97,8 @@ const char *smem_get_and_clear_last_err_msg(void) {
   return taken;
 }
 
+void hmc_smem_set_last_err_msg(const char *text) { snprintf(last_error, sizeof(last_error), "%s", text); }
+
 int32_t smem_set_extern_logger(void (*func)(int level, const char *msg)) {
   if (func == NULL) {
     return hmci_smem_fail(SM_INVALID_PARAM, "no function given for the log: give one; smem_uninit takes it back");

@@ -72,6 +72,15 @@ SMEM_API const char *smem_get_last_err_msg(void);
 /* The same, and "" from then on. */
 SMEM_API const char *smem_get_and_clear_last_err_msg(void);
 
+/* For languages whose programs may be interrupted (Ctrl-C), as the Python packages: they make the calls that wait for others
+ * in a thread of its own. Once `*asked` is not 0, the calls of this thread that wait for the store or for another member end
+ * soon, and fail; what they had begun is undone. The word stays the caller's, and is valid until the thread ends or calls this
+ * with NULL: nobody asks, the default. Another thread changes it atomically. Never blocks. */
+SMEM_API void hmc_smem_interruptible(const int32_t *asked);
+
+/* Makes `text` what smem_get_last_err_msg returns in this thread: that of a call that another thread made for it. Copied. */
+SMEM_API void hmc_smem_set_last_err_msg(const char *text);
+
 /* Serves the store of `storeUrl` ("tcp://ip:port" with a port from 1025 on, "tcp://[ipv6]:port", "tcp6://[ipv6]:port")
  * in this process, until it ends. Errors: -2000 (the URL), -1 (it cannot listen there). */
 SMEM_API int32_t smem_create_config_store(const char *storeUrl);
