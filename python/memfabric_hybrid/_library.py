@@ -8,6 +8,9 @@ import ctypes
 import operator
 import os
 import pathlib
+import threading
+
+import hmc_waits
 
 c_bool, c_int, c_int32, c_uint16, c_uint32 = (ctypes.c_bool, ctypes.c_int, ctypes.c_int32, ctypes.c_uint16,
                                               ctypes.c_uint32)
@@ -99,6 +102,8 @@ _CALLS = {
     "smem_set_log_level": (c_int32, [c_int]),
     "smem_get_last_err_msg": (c_char_p, []),
     "smem_get_and_clear_last_err_msg": (c_char_p, []),
+    "hmc_smem_interruptible": (None, [ctypes.POINTER(c_int32)]),
+    "hmc_smem_set_last_err_msg": (None, [c_char_p]),
     "smem_create_config_store": (c_int32, [c_char_p]),
     "smem_set_conf_store_tls": (c_int32, [c_bool, c_char_p, c_uint32]),
     "smem_set_conf_store_tls_files": (c_int32, [c_bool, c_char_p, c_char_p, c_char_p]),
@@ -154,7 +159,6 @@ _CALLS = {
 }
 
 
-
 def whole(value, kind):
     """A number that fits a type of C, which would else be cut without a word. TypeError, as pybind's classes raise it."""
     number = operator.index(value)
@@ -176,6 +180,35 @@ for _name, (_result, _parameters) in _CALLS.items():
     _moves = "_copy" in _name or "_read" in _name or "_write" in _name  # their sizes are looked at by the library itself
     _call.restype = _result
     _call.argtypes = _parameters if _moves else [_CHECKED.get(kind, kind) for kind in _parameters]
+
+PATIENCE = 0.5  # seconds that an interrupted call is given to undo what it has begun
+
+
+def apart(call, *arguments, undo=None):
+    """A call that waits for the store or for other members, which Ctrl-C ends: see hmc_waits. undo(result) where it was
+    interrupted and yet came to its end."""
+    if threading.current_thread() is not threading.main_thread():
+        return call(*arguments)
+    asked = c_int32(0)
+
+    def run():
+        lib.hmc_smem_interruptible(asked)
+        try:
+            result = call(*arguments)
+            if asked.value and undo is not None:
+                undo(result)
+            return result, lib.smem_get_last_err_msg()
+        finally:
+            lib.hmc_smem_interruptible(None)
+
+    def end():
+        asked.value = 1
+
+    result, said = hmc_waits.apart(run, end=end, patience=PATIENCE)
+    if said:
+        lib.hmc_smem_set_last_err_msg(said)
+    return result
+
 
 atexit.register(lib.smem_uninit)  # no line of the log comes to an interpreter that has ended
 

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 
-from ._library import CTransConfig, INVALID, address, c_size, lib, pointers, stream_of, text
+from ._library import CTransConfig, INVALID, address, apart, c_size, lib, pointers, stream_of, text
 
 __all__ = ["TransferEngine", "TransferOpcode", "TransDataOpType", "Read", "Write", "SDMA", "DEVICE_RDMA"]
 
@@ -64,11 +64,13 @@ class TransferEngine:
             code = lib.smem_trans_init(config) if TransferEngine._engines == 0 else 0
             if code != 0:
                 return code
-            self._handle = lib.smem_trans_create(text(store_url), text(session_id), config)
-            if not self._handle:
-                self._handle = None
-                if TransferEngine._engines == 0:
+            try:
+                self._handle = apart(lib.smem_trans_create, text(store_url), text(session_id), config,
+                                     undo=lambda handle: lib.smem_trans_destroy(handle, 0) if handle else None) or None
+            finally:
+                if self._handle is None and TransferEngine._engines == 0:
                     lib.smem_trans_uninit(0)
+            if self._handle is None:
                 return -1
             TransferEngine._engines += 1
         self._port = int(session_id.rpartition(":")[2])

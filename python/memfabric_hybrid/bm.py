@@ -6,7 +6,7 @@ memory, without a copy.
 
 import enum
 
-from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, c_uint64, field, last_error, lib,
+from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, apart, c_uint64, field, last_error, lib,
                        pointers, text)
 from ._views import array_at, tensor_at
 
@@ -103,7 +103,8 @@ class CopyData2DParams:
 
 def initialize(store_url, world_size, device_id, config):
     """Makes this process a member. 0, -2000, -2004 (nobody serves the store), -2006 (the rank is taken), -1."""
-    return lib.smem_bm_init(text(store_url), world_size, device_id, config._c if config is not None else None)
+    return apart(lib.smem_bm_init, text(store_url), world_size, device_id, config._c if config is not None else None,
+                 undo=lambda code: lib.smem_bm_uninit(0) if code == 0 else None)
 
 
 def uninitialize(flags=0):
@@ -116,7 +117,8 @@ def bm_rank_id():
 
 
 def _create(cls, id, local_dram_size, local_hbm_size, data_op_type, flags):
-    handle = lib.smem_bm_create(id, 0, int(data_op_type), local_dram_size, local_hbm_size, flags)
+    handle = apart(lib.smem_bm_create, id, 0, int(data_op_type), local_dram_size, local_hbm_size, flags,
+                   undo=lambda handle: lib.smem_bm_destroy(handle) if handle else None)
     if not handle:
         raise RuntimeError("create bm handle failed. " + last_error())
     return cls(handle)
@@ -138,11 +140,11 @@ class BigMemory:
 
     def join(self, flags=0):
         """Shows this member's part to the others."""
-        return lib.smem_bm_join(self._handle, flags)
+        return apart(lib.smem_bm_join, self._handle, flags)
 
     def leave(self, flags=0):
         """Takes it back: when it returns nobody copies to or from it."""
-        return lib.smem_bm_leave(self._handle, flags)
+        return apart(lib.smem_bm_leave, self._handle, flags)
 
     def local_mem_size(self, mem_type=BmMemType.DEVICE):
         return lib.smem_bm_get_local_mem_size_by_mem_type(self._handle, mem_type)

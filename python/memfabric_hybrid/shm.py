@@ -3,7 +3,7 @@
 import ctypes
 import enum
 
-from ._library import CShmConfig, c_uint32, c_void_p, field, last_error, lib, text
+from ._library import CShmConfig, apart, c_uint32, c_void_p, field, last_error, lib, text
 from ._views import array_at, tensor_at
 
 __all__ = ["ShmConfig", "ShmDataOpType", "ShareMemory", "initialize", "uninitialize", "create"]
@@ -32,7 +32,8 @@ class ShmConfig:
 
 def initialize(store_url, world_size, rank_id, device_id, config):
     """Joins the world of the store. 0, -2000, -2004 (nobody serves the store), -1."""
-    return lib.smem_shm_init(text(store_url), world_size, rank_id, device_id, config._c if config is not None else None)
+    return apart(lib.smem_shm_init, text(store_url), world_size, rank_id, device_id,
+                 config._c if config is not None else None, undo=lambda code: lib.smem_shm_uninit(0) if code == 0 else None)
 
 
 def uninitialize(flags=0):
@@ -41,7 +42,8 @@ def uninitialize(flags=0):
 
 def _create(cls, id, rank_size, rank_id, local_mem_size, data_op_type, flags):
     base = c_void_p()
-    handle = lib.smem_shm_create(id, rank_size, rank_id, local_mem_size, int(data_op_type), flags, base)
+    handle = apart(lib.smem_shm_create, id, rank_size, rank_id, local_mem_size, int(data_op_type), flags, base,
+                   undo=lambda handle: lib.smem_shm_destroy(handle, 0) if handle else None)
     if not handle:
         raise RuntimeError("create shm failed! " + last_error())
     return cls(handle, base.value, local_mem_size)
@@ -68,13 +70,13 @@ class ShareMemory:
         return lib.smem_shm_query_support_data_operation()
 
     def barrier(self):
-        return lib.smem_shm_control_barrier(self._handle)
+        return apart(lib.smem_shm_control_barrier, self._handle)
 
     def all_gather(self, local_data):
         """The bytes of all ranks, one behind the other. RuntimeError: it failed."""
         size = len(local_data) * self.rank_size
         room = ctypes.create_string_buffer(size)
-        code = lib.smem_shm_control_allgather(self._handle, local_data, len(local_data), room, size)
+        code = apart(lib.smem_shm_control_allgather, self._handle, local_data, len(local_data), room, size)
         if code != 0:
             raise RuntimeError("all gather failed: %d %s" % (code, last_error()))
         return room.raw

@@ -8,6 +8,8 @@ import pathlib
 import threading
 import time
 
+import hmc_waits
+
 c_int, c_long, c_size, c_void_p = ctypes.c_int, ctypes.c_long, ctypes.c_size_t, ctypes.c_void_p
 
 
@@ -173,27 +175,7 @@ def check(result, _call, _arguments):
 
 def apart(call, *arguments):
     """call(*arguments) in a thread of its own: what a signal's handler raises comes here at once."""
-    if threading.current_thread() is not threading.main_thread():
-        return call(*arguments)
-    done, results = threading.Event(), []
-
-    def run():
-        try:
-            results.append((call(*arguments), None))
-        except BaseException as error:  # pylint: disable=broad-except
-            results.append((None, error))
-        done.set()
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        done.wait()
-    except BaseException:
-        lib.hmc_shmem_interrupt()
-        raise
-    result, error = results[0]
-    if error is not None:
-        raise error
-    return result
+    return hmc_waits.apart(lambda: call(*arguments), end=lib.hmc_shmem_interrupt)
 
 
 for _name, (_result, _parameters) in _CALLS.items():
