@@ -5,6 +5,7 @@
 #include "operation.h"
 
 #include "../base/recorder.h"
+#include "../base/stop.h"
 
 #include <sched.h>
 #include <string.h>
@@ -148,14 +149,33 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
+/* Moves it on as long as there is something to move: HMC_IN_PROGRESS where it goes on by itself. */
+static hmc_status_t move_on(const hmc_peer_t *peer, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_status_t status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
   /* In a callback there is nobody else to move it on. */
   while (status == HMC_IN_PROGRESS && hmci_loop_is_own(peer->context->loop))
     status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
+  return status;
+}
+
+hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
+  hmc_status_t status = move_on(peer, operation);
   if (status != HMC_IN_PROGRESS) return status;
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+}
+
+/* The same, with HMC_CANCELLED where the thread's program wants the call to end (hmc/state.h), which it is asked only once
+ * there is nothing left to do but sleep. */
+static hmc_status_t await_or_stop(const hmc_peer_t *peer, hmci_operation_t *operation) {
+  hmc_status_t status = move_on(peer, operation);
+  while (status == HMC_IN_PROGRESS) {
+    uint64_t next = hmci_now() + HMCI_STOP_ASK_NS, deadline = operation->deadline;
+    if (hmci_operation_sleep(operation, next < deadline ? next : deadline)) return HMC_SUCCESS;
+    if (next >= deadline) return HMC_TIMEOUT;
+    if (hmci_stop_is_wanted()) return HMC_CANCELLED;
+  }
+  return status;
 }
 
 void hmci_operation_prepare(hmci_operation_t *operation, hmci_operation_kind_t kind, hmc_region_t *local,
@@ -209,8 +229,9 @@ static hmc_status_t run(hmc_peer_t *peer, const hmc_region_t *local, hmci_operat
   hmc_status_t status = ops->submit(peer->connection->state, operation, 1);
   if (status == HMC_SUCCESS && !hmci_operation_is_complete(operation)) {
     note_submitted(peer->context, &blocking);
-    if (hmci_operation_await(peer, operation) == HMC_TIMEOUT)
-      ops->cancel(peer->connection->state, operation, HMC_TIMEOUT);
+    hmc_status_t waited =
+        hmci_stop_is_possible() ? await_or_stop(peer, operation) : hmci_operation_await(peer, operation);
+    if (waited == HMC_TIMEOUT || waited == HMC_CANCELLED) ops->cancel(peer->connection->state, operation, waited);
   }
   list_blocking(peer->context, &blocking, false);
   return status == HMC_SUCCESS ? operation->status : status;

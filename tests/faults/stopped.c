@@ -4,6 +4,7 @@
  * Where a put or get needs nothing from the target's process (stamp.direct) it succeeds instead, which is as good. */
 #include "suite.h"
 
+#include <hmc/state.h>
 #include <signal.h>
 
 #define DEADLINE_MS 250u
@@ -203,6 +204,37 @@ void stopped_get_is_cancelled(void **state) {
   stop_subject(scene);
   assert_success(hmc_get_nb(scene->local.region, 0, scene->subject.remote, 0, REGION_SIZE, NULL, &request));
   expect_local_quiet(scene, cancel_now(scene, request));
+}
+
+/* What a thread's program may want of its blocking calls: false for a while. */
+static int asked;
+static bool ends_at_the_third_time(void) { return ++asked == 3; }
+
+typedef hmc_status_t (*blocking_call_t)(hmc_region_t *local, uint64_t offset, hmc_remote_t *remote,
+                                        uint64_t remote_offset, uint64_t length);
+
+static hmc_status_t end_by_asking(scene_t *scene, blocking_call_t call) {
+  stop_subject(scene);
+  asked = 0;
+  hmc_state_of_thread()->stop = ends_at_the_third_time;
+  uint64_t start = now_ms();
+  hmc_status_t status = call(scene->local.region, 0, scene->subject.remote, 0, REGION_SIZE);
+  hmc_state_of_thread()->stop = NULL;
+  assert_took(start, 0, 0);
+  assert_int_equal(asked, status == HMC_SUCCESS ? 0 : 3);
+  if (status != HMC_SUCCESS) assert_text();
+  expect_ended(scene, status, HMC_CANCELLED);
+  return status;
+}
+
+void stopped_blocking_put_ends_when_asked(void **state) {
+  scene_t *scene = *state;
+  expect_target_whole(scene, end_by_asking(scene, hmc_put));
+}
+
+void stopped_blocking_get_ends_when_asked(void **state) {
+  scene_t *scene = *state;
+  expect_local_quiet(scene, end_by_asking(scene, hmc_get));
 }
 
 /* ---- what is not an operation ------------------------------------------------------------------------------------ */

@@ -112,6 +112,8 @@ void assert_gone(hmc_peer_t *peer);
   X(stopped_waits_of_all_kinds_end)                                                                                    \
   X(stopped_peer_does_not_hold_a_start)                                                                                \
   X(stopped_blocking_call_times_out)                                                                                   \
+  X(stopped_blocking_put_ends_when_asked)                                                                              \
+  X(stopped_blocking_get_ends_when_asked)                                                                              \
   X(stopped_polling_times_out)                                                                                         \
   X(stopped_peer_opens_nothing)                                                                                        \
   X(stopped_initiator_does_not_hold_a_region)                                                                          \

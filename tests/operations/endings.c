@@ -2,6 +2,7 @@
  * that close under them. */
 #include "suite.h"
 
+#include <hmc/state.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -237,5 +238,37 @@ void closing_a_local_region_ends_its_operations(void **state) {
   assert_success(finish(kept));
   test_buffer_close(&local);
   test_buffer_close(&other);
+  distant_end(&distant);
+}
+
+static int asked;
+static bool ends_at_the_third_time(void) { return ++asked == 3; }
+
+/* A thread's program may end its blocking calls, and nothing of the caller's memory is read afterwards. */
+void blocking_calls_end_when_asked(void **state) {
+  context_pair_t *pair = *state;
+  if (stamp_is("shm") && !stamp_is_host())
+    return; /* this side's device moves the bytes: a stopped peer holds up none */
+  static const uint64_t lengths[] = {8, 2 * MIB};
+  distant_t distant;
+  distant_start(&distant, pair);
+  test_buffer_t local = near_make(pair, 2 * MIB, true);
+  bytes_fill(&local, 0, 2 * MIB, 0x11);
+  assert_success(hmc_put(local.region, 0, distant.remote, 0, 2 * MIB));
+  for (size_t i = 0; i < COUNT_OF(lengths); i++) {
+    distant_stop(&distant);
+    asked = 0;
+    hmc_state_of_thread()->stop = ends_at_the_third_time;
+    hmc_status_t status = hmc_put(local.region, 0, distant.remote, 0, lengths[i]);
+    hmc_state_of_thread()->stop = NULL;
+    assert_status(status, HMC_CANCELLED);
+    assert_int_equal(asked, 3);
+    bytes_fill(&local, 0, 2 * MIB, 0x22);
+    distant_continue(&distant);
+    sleep_ms(50);
+    assert_success(hmc_get(local.region, 0, distant.remote, 0, 2 * MIB));
+    assert_int_equal(bytes_other(&local, 0, 2 * MIB, 0x11, 0x11), 0);
+  }
+  test_buffer_close(&local);
   distant_end(&distant);
 }

@@ -190,7 +190,8 @@ void spin_ns(uint64_t nanoseconds);
   X(requests_have_a_bound, ENGINE)                                                                                     \
   X(callbacks_are_called_exactly_once, MEMORY)                                                                         \
   X(callbacks_may_not_connect, ENGINE)                                                                                 \
-  X(closing_a_local_region_ends_its_operations, MEMORY)
+  X(closing_a_local_region_ends_its_operations, MEMORY)                                                                \
+  X(blocking_calls_end_when_asked, MEMORY)
 #define BATCH_TESTS(X)                                                                                                 \
   X(batch_random_lists, MEMORY)                                                                                        \
   X(batch_adjacent_pieces, MEMORY)                                                                                     \

@@ -1,6 +1,8 @@
 /* Moving bytes by the calling thread: mapped, imported and attached regions. */
 #include "shm.h"
 
+#include "../../base/stop.h"
+
 #include <poll.h>
 #include <stdio.h>
 
@@ -185,7 +187,7 @@ static hmc_status_t stream_parts(shm_connection_t *connection, const hmci_operat
   if (status != HMC_SUCCESS) return status;
   while (!hmci_operation_is_complete(&own)) {
     status = hmci_requester_wait(&connection->requester, &own, spin);
-    bool stops = atomic_load(&whole->stop);
+    bool stops = atomic_load(&whole->stop) || (hmci_stop_is_possible() && hmci_stop_is_wanted());
     if (status == HMC_TIMEOUT || stops)
       hmci_requester_cancel(&connection->requester, &own, stops ? HMC_CANCELLED : HMC_TIMEOUT);
     uint64_t until = hmci_now() + NAP;

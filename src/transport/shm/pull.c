@@ -22,6 +22,7 @@
 
 #include "../../base/futex.h"
 #include "../../base/processor.h"
+#include "../../base/stop.h"
 
 #include <sched.h>
 
@@ -195,13 +196,21 @@ void hmci_shm_fail_pulls(shm_connection_t *connection) {
     hmci_futex_wake(&connection->accesses->pulls[connection->role][i].state, HMCI_FUTEX_SHARED);
 }
 
+/* Does the program of the thread that puts want it to end? It is asked now and then while the thread sleeps. */
+static bool is_given_up(uint64_t now, uint64_t *asked) {
+  if (now - *asked < HMCI_STOP_ASK_NS) return false;
+  *asked = now;
+  return hmci_stop_is_wanted();
+}
+
 /* Waits until the owner is done, has not begun when the deadline has come or it is stopped, or the connection fails;
  * `ends`: only until the owner is done, if it has begun. `limit`: 0, or when that takes too long. */
 static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const hmci_operation_t *operation, bool ends,
                           uint64_t *limit) {
   uint64_t deadline = operation->deadline;
   uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
-  uint64_t begun = 0;
+  uint64_t begun = 0, asked = 0;
+  bool may_stop = hmci_stop_is_possible(), given_up = false;
   for (uint32_t looks = 1;; looks++) {
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
@@ -210,8 +219,9 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
       continue;
     }
     uint64_t now = hmci_now();
-    if (!begun) begun = now;
-    bool stops = atomic_load(&operation->stop);
+    if (!begun) begun = asked = now;
+    if (may_stop && !given_up) given_up = is_given_up(now, &asked);
+    bool stops = given_up || atomic_load(&operation->stop);
     ends = ends || now >= deadline || stops || atomic_load(&connection->failed);
     uint32_t posted = POSTED;
     if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
