@@ -71,6 +71,8 @@ def main():
         print("%-44s %15s %15s   %s" % ("", "Python", "C", "ratio (range), difference"))
     with hmc.Context("here") as here, hmc.Context("there") as there:
         there.allocate(64 << 20, name="far")
+        memory = bytearray(1 << 20)
+        there.register(memory, name="owned")
         address = str(there.listen("127.0.0.1:0"))
         for via in ("shm", "tcp"):
             remote = here.connect(address, via=via).open("far")
@@ -80,6 +82,10 @@ def main():
                  lambda: _engine._measure_c(remote, local, 8, count))
             line("%s: put of 8 B, from bytes" % via, rounds, lambda: per_call(lambda: remote.put(b"12345678"), seconds),
                  lambda: _engine._measure_c(remote, local, 8, count))
+            if via == "shm":
+                owned = here.connect(address, via=via).open("owned")
+                line("shm: put of 8 B, registered memory", rounds, lambda: per_call(lambda: owned.put(small), seconds),
+                     lambda: _engine._measure_c(owned, local, 8, 5000))
             line("%s: put of 64 MiB, a numpy array" % via, rounds, lambda: per_call(lambda: remote.put(array), seconds),
                  lambda: _engine._measure_c(remote, local, 64 << 20, 10))
             pieces = [(i * 70000, i * 90000, 65536) for i in range(122)]

@@ -14,6 +14,8 @@ Cycles. What __dealloc__ gives back it finds by the object's attributes, so the 
 its sets can be cleared, and one of them is in every cycle of these classes.
 
 Signals. In the thread that Python delivers signals to, no wait is longer than a few milliseconds at a time: see glue.h.
+A short blocking put or get makes no request: the library moves it in the calling thread, and asks now and then (hmc/state.h)
+whether it should go on. So do close() and the handlers of signals end it.
 """
 cimport cython
 from cpython.buffer cimport (PyBUF_FULL_RO, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release,

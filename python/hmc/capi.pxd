@@ -181,6 +181,12 @@ cdef extern from "glue.h" nogil:
                                       hmc_context_t **context)
     hmc_status_t hmcpy_peer_info(hmc_peer_t *peer, hmc_peer_info_t *info)
     void hmcpy_operation_options(hmc_operation_options_t *options)
+    ctypedef struct hmcpy_call_t:
+        const int *stop
+        int (*ask)() noexcept nogil
+    hmc_status_t hmcpy_transfer(const hmcpy_call_t *call, int is_put, hmc_region_t *local, uint64_t offset,
+                                hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
+                                const hmc_operation_options_t *options)
     hmc_status_t hmcpy_glance(hmc_request_t *request)
     hmc_status_t hmcpy_wait_a_while(hmc_request_t *request, uint64_t most_ns, uint64_t *waited_ns)
     void hmcpy_wait_any_a_while(hmc_request_t *const *requests, size_t count, uint64_t most_ns, uint64_t *waited_ns,

@@ -90,6 +90,7 @@ cdef class Context:
     cdef set regions                    # those with a name, which live until they are closed
     cdef object lent                    # WeakSet of the others
     cdef set pending                    # Requests that are not known to be complete
+    cdef set direct                     # Requests that a blocking call stands for, and has no handle of
     cdef size_t reap_at
     cdef hmc_region_t *scratch          # where short payloads of mapped peers pass through, under the GIL
     cdef char *scratch_pointer
@@ -114,6 +115,7 @@ cdef class Context:
         self.regions = set()
         self.lent = weakref.WeakSet()
         self.pending = set()
+        self.direct = set()
         self.reap_at = 64
         self.listening = []
         self.arrived = []
@@ -397,6 +399,9 @@ cdef class Context:
         for each in list(self.pending):
             if (peer is None or (<Request>each).is_with(peer)) and (region is None or (<Request>each).uses(region)):
                 (<Request>each).cancel()
+        for each in list(self.direct):
+            if (peer is None or (<Request>each).is_with(peer)) and (region is None or (<Request>each).uses(region)):
+                (<Request>each).is_stopped = 1
         return 0
 
     def flush(self, *, timeout=None):

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <hmc/context.h>
 #include <hmc/operation.h>
+#include <hmc/state.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -79,6 +81,35 @@ static inline void hmcpy_wait_any_a_while(hmc_request_t *const *requests, size_t
   hmc_status_t status = hmc_request_wait_any_for(requests, count, index, hmcpy_round_ms(most_ns, *waited_ns));
   (void)status; /* each request has its own */
   *waited_ns += hmcpy_now_ns() - begin;
+}
+
+/* A blocking call in the making. The library asks, while it sleeps, whether it should go on. */
+typedef struct hmcpy_call {
+  const int *stop;  /* not 0: another thread closes what it uses */
+  int (*ask)(void); /* not 0: the handler of a signal has raised something; NULL in threads that handle none */
+} hmcpy_call_t;
+
+static __thread const hmcpy_call_t *hmcpy_current;
+
+static inline bool hmcpy_stops(void) {
+  const hmcpy_call_t *call = hmcpy_current;
+  return __atomic_load_n(call->stop, __ATOMIC_RELAXED) || (call->ask && call->ask());
+}
+
+/* A put or get by this thread, without a request. The handler of a signal may make one inside another. */
+static inline hmc_status_t hmcpy_transfer(const hmcpy_call_t *call, int is_put, hmc_region_t *local, uint64_t offset,
+                                          hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
+                                          const hmc_operation_options_t *options) {
+  hmc_state_thread_t *thread = hmc_state_of_thread();
+  bool (*former_stop)(void) = thread->stop;
+  const hmcpy_call_t *former = hmcpy_current;
+  hmcpy_current = call;
+  thread->stop = hmcpy_stops;
+  hmc_status_t status = is_put ? hmc_put_with(local, offset, remote, remote_offset, length, options)
+                               : hmc_get_with(local, offset, remote, remote_offset, length, options);
+  thread->stop = former_stop;
+  hmcpy_current = former;
+  return status;
 }
 
 /* Looks at a request for a moment: what is about to be complete costs an event loop less so than by a descriptor. */

@@ -117,6 +117,9 @@ cdef class Remote:
         for each in list(self.context.pending):
             if (<Request>each).is_at(self):
                 (<Request>each).cancel()
+        for each in list(self.context.direct):
+            if (<Request>each).is_at(self):
+                (<Request>each).is_stopped = 1
         drain(&self.busy)
         handle, self.handle = self.handle, NULL
         hmc_remote_close(handle)

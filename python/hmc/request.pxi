@@ -24,6 +24,7 @@ cdef class Request:
     cdef View target                    # where a part of the scratch goes when a get is done
     cdef uint64_t fetched
     cdef bint is_atomic
+    cdef int is_stopped                 # one of Context.direct is to end
     cdef int waiters
     cdef str failure
     cdef list callbacks

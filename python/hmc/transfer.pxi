@@ -101,6 +101,9 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
                 request.state = HMC_SUCCESS
                 request.release()
                 return request
+            if is_blocking and 0 < nbytes <= DIRECT_BYTES and signal is None and notify is None and not checksum:
+                move_directly(request, local.base, distant.base, is_put, &options.options)
+                return request
             status = start_plain(remote, region, &local, &distant, nbytes, is_put, &options.options, &request.handle)
         else:
             status = start_scattered(request, remote, region, &local, &distant, nbytes, is_put, &options.options)
@@ -117,6 +120,51 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
     if is_blocking:
         wait_or_cancel(request)
     return request
+
+
+cdef enum:
+    DIRECT_BYTES = 128 << 10    # what a blocking call moves itself (hmc_put_with); more is a request's
+
+cdef list raised = []       # by handlers that ran while the main thread was in a call of the library
+
+
+cdef int ask_signals() noexcept with gil:
+    """Runs the handlers; for the library, which asks while it sleeps in the main thread."""
+    try:
+        check_signals()
+    except BaseException as error:
+        raised.append(error)
+        return 1
+    return 0
+
+
+cdef int move_directly(Request request, uint64_t local, uint64_t distant, bint is_put,
+                       hmc_operation_options_t *options) except -1:
+    """A short put or get by this thread. Close of what it uses, and the handlers of signals, end it as a request."""
+    cdef Region region = request.region
+    cdef Remote remote = request.remote
+    cdef hmc_status_t status
+    cdef hmcpy_call_t call
+    cdef uint64_t nbytes = request.nbytes
+    cdef bint takes = takes_signals()
+    call.stop = &request.is_stopped
+    call.ask = NULL
+    if takes:
+        call.ask = ask_signals
+    region.busy += 1
+    remote.context.direct.add(request)
+    with nogil:
+        status = hmcpy_transfer(&call, is_put, region.handle, local, remote.handle, distant, nbytes, options)
+    remote.context.direct.discard(request)
+    region.busy -= 1
+    request.state = status
+    try:
+        if takes and raised:
+            raise raised.pop()
+        check(status, remote.peer)
+    finally:
+        request.release()
+    return 0
 
 
 cdef int copy_mapped(Remote remote, Region region, bint is_temporary, uint64_t local, uint64_t distant,

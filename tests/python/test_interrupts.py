@@ -66,6 +66,22 @@ def stand_still(process):
     while any(map(is_running, os.listdir("/proc/%d/task" % process))):
         time.sleep(0.01)
 
+def ends_when_closed(call, what):
+    # Another thread's short call ends when what it uses is closed here.
+    ended = []
+    def run():
+        try:
+            call()
+        except hmc.HMCStatusError as error:
+            ended.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.1)
+    begin = time.monotonic()
+    what.close()
+    thread.join()
+    assert ended and time.monotonic() - begin < LIMIT, ended
+
 def end():
     late = {name: round(seconds, 3) for name, seconds in took.items()}
     print("interrupted", len(took), "latest", max(late.items(), key=lambda each: each[1]), late, flush=True)
@@ -80,6 +96,7 @@ deaf, port = nobody()
 interrupted("connect to nobody who answers", lambda: context.connect("127.0.0.1", port))
 peer = context.connect(address, via=via)
 remotes = {name: peer.open(name) for name in ("far", "registered")}
+spare = {name: peer.open(name) for name in ("far", "registered")}
 own = context.allocate(4 << 20)
 big = bytearray(4 << 20)
 word = context.allocate(64).word(0)
@@ -94,12 +111,14 @@ for remote in slow:
     blocks = remote.batch(own, [(0, 0, 1 << 20), (2 << 20, 2 << 20, 1 << 20)])
     several = context.batch([own], [remote], [(0, 0, 0, 0, 4 << 20)])
     interrupted("put " + remote.name, lambda: remote.put(big))
+    interrupted("short put " + remote.name, lambda: remote.put(b"12345678"))
     interrupted("progress " + remote.name, lambda: remote[0:len(big)].put(big, progress=lambda done: None))
     interrupted("batch.put " + remote.name, lambda: blocks.put())
     interrupted("batch of several " + remote.name, lambda: several.start())
     if via == "tcp":    # within a host the caller reads by itself, whatever the owner does
         interrupted("get " + remote.name, lambda: remote.get(4 << 20))
         interrupted("get_into " + remote.name, lambda: remote.get_into(big))
+        interrupted("short get " + remote.name, lambda: remote.get(8))
         interrupted("fetch_add " + remote.name, lambda: remote.fetch_add(0, 1))
     request = remote.put_nb(big)
     interrupted("wait " + remote.name, lambda: request.wait())
@@ -109,6 +128,7 @@ for remote in slow:
     interrupted("flush " + remote.name, lambda: context.flush())
     interrupted("peer.flush " + remote.name, lambda: peer.flush())
     assert request.cancel()
+    ends_when_closed(lambda: spare[remote.name].put(b"12345678"), spare[remote.name])
 os.kill(victim, signal.SIGCONT)
 for remote in remotes.values():
     remote.put(b"still usable")
