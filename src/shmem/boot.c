@@ -71,6 +71,7 @@ static bool by_hmcrun(hmci_boot_t *boot) {
   if (size == 1) {
     be_alone(boot);
   } else if (!hmci_boot_by_rendezvous(boot, rank, size, address, 0)) {
+    hmci_pe.me = rank; /* for the text */
     hmci_die("the job of hmcrun does not start");
   }
   boot->one_host = true;
@@ -95,6 +96,7 @@ static bool by_torchrun(hmci_boot_t *boot) {
   if (size == 1) {
     be_alone(boot);
   } else if (!hmci_boot_by_rendezvous(boot, rank, size, address, 0)) {
+    hmci_pe.me = rank; /* for the text */
     hmci_die("the job of torchrun does not start; its PEs meet at port SHMEM_MASTER_PORT (default: MASTER_PORT + %d)",
              TORCHRUN_PORT_OFFSET);
   }
