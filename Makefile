@@ -10,7 +10,7 @@ PAGES ?= 10000
 
 help:
 	@echo 'make demo [FILE=...]     send a file between two accelerators of two processes, and check what arrived'
-	@echo 'make test                build and test, in a quarter of an hour (PRESETS="release asan": those, the whole suite)'
+	@echo 'make test                build and test, in ten minutes (PRESETS="release asan": those, the whole suite)'
 	@echo 'make test-all            the rest: long tests, all of the sanitizers and the virtual machine, clang, lint'
 	@echo 'make test-packages       what compiles all again: packages, other interpreters and architectures, the site'
 	@echo 'make test-rdma           RDMA only, in a virtual machine with Soft-RoCE devices (part of make test)'
