@@ -163,8 +163,11 @@ static void announce(context_pair_t *pair, bool lend_data, bool lend_flag, how_t
   far_t flag = far_make(pair, (far_options_t){.name = "flag", .size = 64, .registered = lend_flag});
   hmc_queue_t *queue = queue_make(pair->here, 0, 0, 0);
   uint8_t *bytes = malloc(length);
+  void *mapped = NULL;
   assert_non_null(bytes);
   word_store(&flag.place, 0, 0);
+  if (how == BY_PUT && hmc_remote_map(flag.remote, &mapped) != HMC_SUCCESS)
+    how = BY_ATOMIC; /* what the owner receives into a word that it watches is a race, and not one store */
   watcher_t watcher = {.data = &data.place, .flag = &flag.place, .rounds = rounds, .length = length};
   assert_int_equal(pthread_create(&watcher.thread, NULL, watch_rounds, &watcher), 0);
   hmc_status_t status = HMC_SUCCESS;
