@@ -133,8 +133,9 @@ hmc_status_t hmci_loop_add(hmci_loop_t *loop, hmci_watch_t *watch, int descripto
 
 void hmci_loop_modify(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t events) {
   pthread_mutex_lock(&loop->table);
+  bool changes = watch->events != events || events & EPOLLONESHOT; /* one of those has to be armed again */
   watch->events = events;
-  if (is_in_set(loop, watch)) {
+  if (changes && is_in_set(loop, watch)) {
     struct epoll_event event = {.events = events, .data.u64 = watch_key(loop, watch->slot)};
     epoll_ctl(set_of(loop, watch), EPOLL_CTL_MOD, watch->descriptor, &event);
   }

@@ -29,6 +29,14 @@ typedef struct probe {
 
 static hmci_loop_t *loop;
 
+/* Stands before the C library's, and counts. */
+static _Atomic int changes; /* that epoll was asked for by EPOLL_CTL_MOD */
+
+int epoll_ctl(int epoll, int what, int descriptor, struct epoll_event *event) {
+  if (what == EPOLL_CTL_MOD) atomic_fetch_add(&changes, 1);
+  return (int)syscall(SYS_epoll_ctl, epoll, what, descriptor, event);
+}
+
 static bool count_call(hmci_watch_t *watch, uint32_t events) {
   probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
   uint64_t value;
@@ -73,6 +81,27 @@ static void test_events_are_told(void **state) {
     await(&probe.calls, round);
   }
   assert_int_equal(probe.soon, 0);
+  probe_close(&probe);
+}
+
+/* A caller who says at each turn what it waits for costs a system call only where that is something else. */
+static void test_asking_for_the_same_is_free(void **state) {
+  (void)state;
+  probe_t probe;
+  probe_open(&probe);
+  int before = atomic_load(&changes);
+  for (int i = 0; i < 100; i++) hmci_loop_modify(loop, &probe.watch, EPOLLIN);
+  assert_int_equal(atomic_load(&changes), before);
+  hmci_loop_modify(loop, &probe.watch, 0);
+  probe_tell(&probe);
+  hmci_loop_modify(loop, &probe.watch, EPOLLIN); /* what came meanwhile is still there */
+  await(&probe.calls, 1);
+  assert_int_equal(atomic_load(&changes), before + 2);
+  for (int round = 2; round <= 3; round++) { /* each event uses the wish up */
+    hmci_loop_modify(loop, &probe.watch, EPOLLIN | EPOLLONESHOT);
+    probe_tell(&probe);
+    await(&probe.calls, round);
+  }
   probe_close(&probe);
 }
 
@@ -570,6 +599,7 @@ static int stop(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_events_are_told),
+      cmocka_unit_test(test_asking_for_the_same_is_free),
       cmocka_unit_test(test_soon_comes_once),
       cmocka_unit_test(test_later_gives_way_to_soon),
       cmocka_unit_test(test_many_are_due),
