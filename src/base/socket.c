@@ -542,6 +542,11 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
+void hmci_socket_delay_acks(int descriptor) {
+  int none = 0;
+  setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, &none, sizeof none);
+}
+
 void hmci_socket_let_be_slow(int descriptor) {
   unsigned none = 0;
   setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &none, sizeof(none));

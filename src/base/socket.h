@@ -44,6 +44,10 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms);
  * long, does not end them. */
 void hmci_socket_let_be_slow(int descriptor);
 
+/* Takes what comes for a conversation, so that the kernel waits for data to send its acknowledgements with: one for two
+ * small messages that were read, instead of one for each. The kernel forgets it after a while. Nothing on other sockets. */
+void hmci_socket_delay_acks(int descriptor);
+
 /* The other host has acknowledged nothing for `timeout_ms` of what it was sent. Windows of zero are answers, too. */
 bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms);
 

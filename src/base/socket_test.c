@@ -12,9 +12,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
@@ -92,6 +92,17 @@ static int accept_one(int listener, char peer[HMCI_ADDRESS_TEXT]) {
   assert_int_equal(hmci_socket_accept(listener, &descriptor, peer), HMC_SUCCESS);
   assert_flags(descriptor);
   return descriptor;
+}
+
+/* Both ends of a connection within this host. */
+static void connect_pair(int ends[2]) {
+  int listener;
+  uint16_t port;
+  char peer[HMCI_ADDRESS_TEXT];
+  assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, soon(), &ends[0]), HMC_SUCCESS);
+  ends[1] = accept_one(listener, peer);
+  close(listener);
 }
 
 /* ---- addresses --------------------------------------------------------------------------------------------------- */
@@ -508,9 +519,38 @@ static void test_connecting_to_a_unix_socket_fails_in_time(void **state) {
   close(listener);
 }
 
+/* Packets that this end has sent, those without data included. */
+static uint32_t packets_sent(int descriptor) {
+  struct tcp_info info;
+  socklen_t size = sizeof info;
+  assert_int_equal(getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  return info.tcpi_segs_out;
+}
+
+/* Small messages one way, each read before the next one goes: without the wish each has an answer of its own. */
+static void test_delayed_acks(void **state) {
+  (void)state;
+  enum { MESSAGES = 400, AGAIN = 20 };
+  int ends[2];
+  connect_pair(ends);
+  uint32_t before = packets_sent(ends[1]);
+  for (int i = 0; i < MESSAGES; i++) {
+    char message[64] = "";
+    struct pollfd wait = {.fd = ends[1], .events = POLLIN};
+    if (i % AGAIN == 0) hmci_socket_delay_acks(ends[1]);
+    assert_int_equal(send(ends[0], message, sizeof message, MSG_NOSIGNAL), sizeof message);
+    assert_int_equal(poll(&wait, 1, 5000), 1);
+    assert_int_equal(recv(ends[1], message, sizeof message, 0), sizeof message);
+  }
+  assert_true(packets_sent(ends[1]) - before < MESSAGES * 3 / 4);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
+      TEST(test_delayed_acks),
       TEST(test_address_texts),
       TEST(test_tcp),
       TEST(test_a_port_in_use),

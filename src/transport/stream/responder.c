@@ -2,11 +2,13 @@
 #include "responder_internal.h"
 
 #include "../../base/futex.h"
+#include "../../base/socket.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
+enum { DELAY_ACKS = 32 };          /* turns of the loop without an answer, between two such wishes */
 enum { TURNS = 4, TURN = 500000 }; /* how often the loop's thread lets others go first, and for how many nanoseconds */
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
@@ -64,7 +66,10 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   if (was_blocked != responder->blocked || was_paused != responder->paused) {
     hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
   }
-  if (responder->ack_sent < responder->ack_due && !responder->ack_presses) hmci_loop_call_soon(loop, &responder->watch);
+  if (responder->ack_sent < responder->ack_due && !responder->ack_presses) {
+    hmci_loop_call_soon(loop, &responder->watch);
+    if (responder->unanswered++ % DELAY_ACKS == 0) hmci_socket_delay_acks(responder->pipe->descriptor);
+  }
   bool polled = has_to_poll(responder);
   if (polled != responder->polled) hmci_loop_set_polled(loop, &responder->watch, polled);
   responder->polled = polled;

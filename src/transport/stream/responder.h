@@ -64,6 +64,7 @@ typedef struct hmci_responder {
   uint64_t ack_due, ack_sent;
   uint64_t ack_seen;                       /* what was due when the loop was last asked to look after it */
   bool ack_presses;                        /* some of what is due is not FLAG_EASY, or it has waited */
+  uint32_t unanswered;                     /* turns that took something and answered nothing */
   hmci_list_t jobs;                        /* gets and NAKs, oldest first */
   uint32_t job_count, refusals;            /* refusals: jobs that are nothing but a NAK */
   uint8_t replies[HMCI_RESPONDER_REPLIES]; /* small frames, and the header of a large one */

@@ -3,14 +3,25 @@
 #include "wire.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <cmocka.h>
 
 enum { ASKED = 2000 };
 #define LENGTH (64u << 10)
+
+/* Stands before the C library's, and counts. */
+static _Atomic int wishes; /* for fewer acknowledgements of the kernel's */
+
+int setsockopt(int descriptor, int level, int name, const void *value, socklen_t size) {
+  if (level == IPPROTO_TCP && name == TCP_QUICKACK) atomic_fetch_add(&wishes, 1);
+  return (int)syscall(SYS_setsockopt, descriptor, level, name, value, size);
+}
 
 static void wait_a_moment(void) { poll(NULL, 0, 1); }
 
@@ -114,8 +125,32 @@ static void test_easy_ones_share_an_answer(void **state) {
   stand_close(&stand);
 }
 
+/* Where no answers go back, the kernel would acknowledge each small message by a packet of its own. */
+static void test_the_kernel_acknowledges_less(void **state) {
+  (void)state;
+  enum { TURNS = 100 };
+  for (int easy = 0; easy < 2; easy++) {
+    stream_stand_t stand;
+    hmci_responder_t responder;
+    stand_open(&stand, 4096);
+    assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+    const _Atomic uint64_t *word = (const _Atomic uint64_t *)(const void *)stand.region.base;
+    int before = atomic_load(&wishes);
+    for (uint64_t i = 1; i <= TURNS; i++) {
+      send_add(stand.far, i, easy ? HMCI_FLAG_EASY : 0);
+      for (int waited = 0; atomic_load(word) < i && waited < 20000; waited++) wait_a_moment();
+      assert_int_equal(atomic_load(word), i);
+    }
+    hmci_responder_close(&responder);
+    int made = atomic_load(&wishes) - before;
+    assert_true(easy ? made > 0 && made < TURNS / 4 : made == 0);
+    stand_close(&stand);
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out),
-                                     cmocka_unit_test(test_easy_ones_share_an_answer)};
+                                     cmocka_unit_test(test_easy_ones_share_an_answer),
+                                     cmocka_unit_test(test_the_kernel_acknowledges_less)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }
