@@ -488,6 +488,11 @@ bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
   return moved;
 }
 
+void hmci_loop_hand_back(hmci_loop_t *loop) {
+  if (HMCI_LIKELY(!atomic_load_explicit(&loop->driven_until, memory_order_relaxed))) return;
+  if (atomic_exchange(&loop->driven_until, 0)) hmci_loop_wake(loop); /* which sleeps until then */
+}
+
 /* Another thread takes the events: sleeps until it has not for a while, a timer is due, or the loop is woken. */
 static bool leave_to_driver(hmci_loop_t *loop, uint64_t deadline) {
   uint64_t until = atomic_load_explicit(&loop->driven_until, memory_order_relaxed), now;

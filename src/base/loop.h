@@ -84,6 +84,9 @@ void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch);
  * The loop's thread leaves them alone meanwhile and for 200 us after the last such call, and goes on with its timers. True
  * where something moved. */
 bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds);
+/* The calling thread, which may have driven the loop, is going to sleep until the loop brings something: the loop's thread
+ * takes the events from now on. */
+void hmci_loop_hand_back(hmci_loop_t *loop);
 /* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
 

@@ -585,6 +585,45 @@ static void test_the_thread_polls_what_a_driver_leaves_to_it(void **state) {
   loop = shared;
 }
 
+static bool count_if_told(hmci_watch_t *watch, uint32_t events) {
+  probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
+  uint64_t value;
+  (void)events;
+  if (read(probe->event, &value, sizeof value) < 0) return false; /* the other thread had it */
+  atomic_fetch_add(&probe->calls, 1);
+  return false;
+}
+
+static _Atomic bool told_enough;
+
+static void *tell_now_and_then(void *probe) {
+  while (!atomic_load(&told_enough)) {
+    usleep(10000);
+    probe_tell(probe);
+  }
+  return NULL;
+}
+
+/* It goes on at once where the driver says that it will not be back, whatever that one has said before. */
+static void test_the_thread_goes_on_for_a_driver_that_leaves(void **state) {
+  (void)state;
+  probe_t probe;
+  pthread_t teller;
+  probe_open_with(&probe, count_if_told);
+  hmci_loop_hand_back(loop); /* nobody drives */
+  assert_int_equal(pthread_create(&teller, NULL, tell_now_and_then, &probe), 0);
+  while (atomic_load(&probe.calls) < 3) hmci_loop_drive(loop, 2 * PATIENCE); /* returns with each event */
+  atomic_store(&told_enough, true);
+  pthread_join(teller, NULL);
+  int before = atomic_load(&probe.calls);
+  hmci_loop_hand_back(loop);
+  probe_tell(&probe);
+  uint64_t until = hmci_now() + PATIENCE;
+  while (atomic_load(&probe.calls) == before && hmci_now() < until) usleep(100);
+  assert_true(atomic_load(&probe.calls) > before);
+  probe_close(&probe);
+}
+
 static int start(void **state) {
   (void)state;
   return hmci_loop_create(50000, "loop-test", &loop) != HMC_SUCCESS;
@@ -615,6 +654,7 @@ int main(void) {
       cmocka_unit_test(test_two_loops_close_each_others_watches),
       cmocka_unit_test(test_the_thread_does_not_poll_beside_a_driver),
       cmocka_unit_test(test_the_thread_polls_what_a_driver_leaves_to_it),
+      cmocka_unit_test(test_the_thread_goes_on_for_a_driver_that_leaves),
       cmocka_unit_test(test_a_child_closes_what_the_loop_has),
   };
   return cmocka_run_group_tests(tests, start, stop);

@@ -190,6 +190,9 @@ bool hmci_context_is_foreign(const hmc_context_t *context);
 uint64_t hmci_context_deadline(const hmc_context_t *context, uint64_t timeout_ms);
 /* HMC_UNSUPPORT, with a text, in a callback, where `call` would wait for the thread that runs the callback. */
 hmc_status_t hmci_context_check_waiting(const hmc_context_t *context, const char *call);
+/* The thread goes to sleep until the service threads bring something: it leaves to them what it did in
+ * hmc_context_progress. */
+void hmci_context_hand_back(const hmc_context_t *context);
 
 /* ---- regions ----------------------------------------------------------------------------------------------------- */
 

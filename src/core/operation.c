@@ -162,6 +162,7 @@ static hmc_status_t move_on(const hmc_peer_t *peer, hmci_operation_t *operation)
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
   hmc_status_t status = move_on(peer, operation);
   if (status != HMC_IN_PROGRESS) return status;
+  hmci_context_hand_back(peer->context);
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }
 

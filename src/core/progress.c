@@ -16,3 +16,8 @@ hmc_status_t hmc_context_progress(hmc_context_t *context, uint64_t timeout_us) {
   moved |= hmci_loop_drive(context->loop, nanoseconds);
   return moved ? HMC_SUCCESS : HMC_TIMEOUT;
 }
+
+void hmci_context_hand_back(const hmc_context_t *context) {
+  hmci_loop_hand_back(context->loop);
+  for (uint32_t i = 0; i < context->service_count; i++) hmci_loop_hand_back(context->services[i].loop);
+}

@@ -172,6 +172,7 @@ static void await_briefly(hmc_peer_t *peer, hmci_operation_t *operation, uint64_
     uint64_t now = hmci_now();
     if (hmci_operation_is_complete(operation) || now >= deadline) return;
     if (now < until || hmci_loop_is_own(context->loop)) continue;
+    hmci_context_hand_back(context);
     hmci_operation_sleep(operation, deadline);
     return;
   }

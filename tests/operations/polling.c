@@ -270,6 +270,35 @@ void progress_answers_peers(void **state) {
   far_close(&far);
 }
 
+static void *ask_in_a_moment(void *user) {
+  hmc_peer_t *peer = user;
+  hmc_remote_t *remote = NULL;
+  sleep_ms(100);
+  if (hmc_remote_open(peer, "nothing", 0, &remote) == HMC_SUCCESS) hmc_remote_close(remote);
+  return NULL;
+}
+
+/* A thread that did the service thread's work goes on with a call that sleeps: nothing keeps the answer from it. */
+void progress_ends_with_the_thread(void **state) {
+  (void)state;
+  context_pair_t pair;
+  context_pair_open(&pair, (const char *const[]){"HMC_SPIN", "0", NULL});
+  far_t far = far_make(&pair, (far_options_t){.name = "far", .size = 64});
+  test_buffer_t local = near_make(&pair, 64, false);
+  pthread_t thread;
+  assert_int_equal(pthread_create(&thread, NULL, ask_in_a_moment, pair.back), 0);
+  /* Returns with that question, and was to do the work for much longer. */
+  hmc_status_t status = hmc_context_progress(pair.here, 4 * PATIENCE_MS * UINT64_C(1000));
+  assert_true(status == HMC_SUCCESS || status == HMC_TIMEOUT);
+  uint64_t start = now_ms();
+  assert_success(hmc_get(local.region, 0, far.remote, 0, 64));
+  assert_took(start, 0, PATIENCE_MS / 2);
+  pthread_join(thread, NULL);
+  test_buffer_close(&local);
+  far_close(&far);
+  context_pair_close(&pair);
+}
+
 void poll_refuses(void **state) {
   context_pair_t *pair = *state;
   hmc_event_t event = HMC_EVENT_INIT;

@@ -171,6 +171,7 @@ void spin_ns(uint64_t nanoseconds);
   X(poll_has_a_descriptor, ENGINE)                                                                                     \
   X(poll_ends_when_interrupted, ENGINE)                                                                                \
   X(progress_answers_peers, MEMORY)                                                                                    \
+  X(progress_ends_with_the_thread, ENGINE)                                                                             \
   X(poll_refuses, ENGINE)
 #define SETUP_TESTS(X)                                                                                                 \
   X(setup_connects_and_opens, ENGINE)                                                                                  \
