@@ -220,17 +220,13 @@ static bool loops_sleep(void) {
   return !awake;
 }
 
-static void await_sleep(void) {
+/* Waits until the loop sleeps again. */
+static void runner_rest(runner_t *runner) {
+  atomic_store(&runner->busy, false);
   for (uint64_t until = hmci_now() + PATIENCE; !loops_sleep();) {
     assert_true(hmci_now() < until);
     usleep(1000);
   }
-}
-
-/* Waits until the loop sleeps again. */
-static void runner_rest(runner_t *runner) {
-  atomic_store(&runner->busy, false);
-  await_sleep();
 }
 
 static void test_a_runner_is_told_when_it_rests(void **state) {
@@ -554,12 +550,58 @@ static void test_the_thread_does_not_poll_beside_a_driver(void **state) {
   loop = shared;
 }
 
+/* An event goes to the driver or to the loop's thread, whichever is there first: told of again and again, a driver that
+ * waits gets one at last. */
+typedef struct teller {
+  probe_t *probe;
+  _Atomic bool enough;
+  pthread_t thread;
+} teller_t;
+
+static void *tell_now_and_then(void *argument) {
+  teller_t *teller = argument;
+  while (!atomic_load(&teller->enough)) {
+    usleep(10000);
+    probe_tell(teller->probe);
+  }
+  return NULL;
+}
+
+static void teller_start(teller_t *teller, probe_t *probe) {
+  teller->probe = probe;
+  atomic_init(&teller->enough, false);
+  assert_int_equal(pthread_create(&teller->thread, NULL, tell_now_and_then, teller), 0);
+}
+
+static void teller_stop(teller_t *teller) {
+  atomic_store(&teller->enough, true);
+  pthread_join(teller->thread, NULL);
+}
+
+static void await_more(_Atomic int *count, int before) {
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(count) == before;) {
+    assert_true(hmci_now() < until);
+    usleep(100);
+  }
+}
+
+typedef struct polled_probe {
+  probe_t probe;
+  bool is_taken; /* by the driver; its thread's */
+  int before;    /* calls until then */
+} polled_probe_t;
+
 /* What a driver takes is to be polled, which is the loop's thread's. */
 static bool want_polling(hmci_watch_t *watch, uint32_t events) {
   probe_t *probe = HMCI_CONTAINER(watch, probe_t, watch);
   bool is_driver = pthread_equal(pthread_self(), driver);
   uint64_t value;
   if (events & EPOLLIN && read(probe->event, &value, sizeof value) < 0) return false; /* the other thread had it */
+  if (is_driver) {
+    polled_probe_t *polled = HMCI_CONTAINER(probe, polled_probe_t, probe);
+    polled->is_taken = true;
+    polled->before = atomic_load(&probe->calls);
+  }
   hmci_loop_set_polled(loop, watch, is_driver);
   if (!is_driver) atomic_fetch_add(&probe->calls, 1);
   return false;
@@ -571,16 +613,17 @@ static void test_the_thread_polls_what_a_driver_leaves_to_it(void **state) {
   hmci_loop_t *shared = loop;
   assert_int_equal(hmci_loop_create(0, "loop-test", &loop), HMC_SUCCESS);
   driver = pthread_self();
-  probe_t probe;
-  probe_open_with(&probe, want_polling);
+  polled_probe_t polled;
+  probe_open_with(&polled.probe, want_polling);
   for (int round = 1; round <= 3; round++) {
-    int before = atomic_load(&probe.calls);
-    await_sleep(); /* else it may take the event, and the driver waits in vain */
-    probe_tell(&probe);
-    hmci_loop_drive(loop, 2 * PATIENCE); /* returns at once, and has said until when it may come back */
-    await(&probe.calls, before + 1);
+    teller_t teller;
+    teller_start(&teller, &polled.probe);
+    for (polled.is_taken = false; !polled.is_taken;)
+      hmci_loop_drive(loop, 2 * PATIENCE); /* returns with each event, and has said until when it may come back */
+    teller_stop(&teller);
+    await_more(&polled.probe.calls, polled.before);
   }
-  probe_close(&probe);
+  probe_close(&polled.probe);
   hmci_loop_destroy(loop);
   loop = shared;
 }
@@ -594,33 +637,20 @@ static bool count_if_told(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
-static _Atomic bool told_enough;
-
-static void *tell_now_and_then(void *probe) {
-  while (!atomic_load(&told_enough)) {
-    usleep(10000);
-    probe_tell(probe);
-  }
-  return NULL;
-}
-
 /* It goes on at once where the driver says that it will not be back, whatever that one has said before. */
 static void test_the_thread_goes_on_for_a_driver_that_leaves(void **state) {
   (void)state;
   probe_t probe;
-  pthread_t teller;
+  teller_t teller;
   probe_open_with(&probe, count_if_told);
   hmci_loop_hand_back(loop); /* nobody drives */
-  assert_int_equal(pthread_create(&teller, NULL, tell_now_and_then, &probe), 0);
+  teller_start(&teller, &probe);
   while (atomic_load(&probe.calls) < 3) hmci_loop_drive(loop, 2 * PATIENCE); /* returns with each event */
-  atomic_store(&told_enough, true);
-  pthread_join(teller, NULL);
+  teller_stop(&teller);
   int before = atomic_load(&probe.calls);
   hmci_loop_hand_back(loop);
   probe_tell(&probe);
-  uint64_t until = hmci_now() + PATIENCE;
-  while (atomic_load(&probe.calls) == before && hmci_now() < until) usleep(100);
-  assert_true(atomic_load(&probe.calls) > before);
+  await_more(&probe.calls, before);
   probe_close(&probe);
 }
 
