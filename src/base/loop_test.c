@@ -550,7 +550,7 @@ static void test_the_thread_does_not_poll_beside_a_driver(void **state) {
   loop = shared;
 }
 
-/* An event goes to the driver or to the loop's thread, whichever is there first: told of again and again, a driver that
+/* An event goes to the driver or to the loop's thread, whichever is there first: with event after event, a driver that
  * waits gets one at last. */
 typedef struct teller {
   probe_t *probe;

@@ -14,8 +14,10 @@ EXAMPLES = SOURCE / "examples/python"
 
 
 def run(name, *arguments):
+    # Unbuffered, a line and its end are two writes, and the lines of two processes mix.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run([sys.executable, str(EXAMPLES / name), *map(str, arguments)], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=120)
+                          stderr=subprocess.PIPE, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
