@@ -29,6 +29,7 @@ enum { MOVES_IN_A_ROW = 32 };                                          /* of the
 enum { SOON_NANOSECONDS = 200000, LATER_NANOSECONDS = 2000000, SHARED_NANOSECONDS = 1000000 };
 enum { DRIVER_POLLS = 3 };            /* of the hot watch, between two looks at all */
 enum { DRIVEN_NANOSECONDS = 200000 }; /* after a call that drives the loop; a program that waits calls again before */
+enum { EARLY_NANOSECONDS = 1000000 }; /* what waking the loop's thread is worth */
 
 /* What epoll knows the loop's own descriptors by: no watch has slot 0. */
 #define WAKE_KEY UINT64_C(0)
@@ -470,6 +471,15 @@ static void wait_for_events(const hmci_loop_t *loop, uint64_t nanoseconds) {
   ppoll(&set, 1, &limit, NULL);
 }
 
+/* A driver is back that said it might be away until then: the loop's thread sleeps as long, and is called where that is
+ * far off. */
+static void come_back(hmci_loop_t *loop, uint64_t until) {
+  uint64_t end = hmci_now() + DRIVEN_NANOSECONDS;
+  if (end + EARLY_NANOSECONDS > until) return;
+  atomic_store_explicit(&loop->driven_until, end, memory_order_relaxed);
+  hmci_loop_wake(loop);
+}
+
 bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
   const hmci_loop_t *before = own_loop;
   uint64_t until = hmci_now() + nanoseconds + DRIVEN_NANOSECONDS;
@@ -483,6 +493,7 @@ bool hmci_loop_drive(hmci_loop_t *loop, uint64_t nanoseconds) {
     if (nanoseconds && !moved) wait_for_events(loop, nanoseconds);
     moved |= dispatch_events(loop, 0);
   }
+  if (HMCI_UNLIKELY(nanoseconds > EARLY_NANOSECONDS)) come_back(loop, until);
   driving = false;
   own_loop = before;
   return moved;
