@@ -44,7 +44,8 @@ PROFILED(shmem_ctx_fence);
  *
  * The lock's word at its home, PE 0, holds the last PE of the queue, plus one. Each PE's own copy of the word has its
  * upper half for who comes after it, plus one, and bit 0 of the lower half for "wait". At the home both are in one long:
- * the lower 32 bits are for the home's own place in the queue, the upper for the tail. */
+ * the lower 32 bits are for the home's own place in the queue, the upper for the tail. A copy is 0 while its PE is not in
+ * the queue, so that who tests the lock leaves its own alone: it may be the holder's. */
 
 typedef struct lock_words {
   int32_t *place; /* this PE's: the next PE plus one, shifted by 1, and the wait bit */
@@ -81,7 +82,6 @@ int shmem_test_lock(long *lock) {
   lock_words_t words = words_of(lock);
   hmci_check("shmem_test_lock", lock, sizeof *lock, LOCK_HOME);
   hmci_check_host("shmem_test_lock", lock);
-  __atomic_store_n(words.place, 0, __ATOMIC_SEQ_CST);
   return shmem_int32_atomic_compare_swap(words.tail, 0, hmci_pe.me + 1, LOCK_HOME) != 0;
 }
 
@@ -92,7 +92,7 @@ void shmem_clear_lock(long *lock) {
   shmem_quiet();
   if (shmem_int32_atomic_compare_swap(words.tail, hmci_pe.me + 1, 0, LOCK_HOME) == hmci_pe.me + 1) return;
   hmci_wait(has_next, words.place);
-  int next = (__atomic_load_n(words.place, __ATOMIC_ACQUIRE) >> 1) - 1;
+  int next = (__atomic_exchange_n(words.place, 0, __ATOMIC_SEQ_CST) >> 1) - 1;
   shmem_int32_atomic_add(words.place, -IS_WAITING, next);
 }
 

@@ -132,6 +132,7 @@ static void test_locks(void) {
       shmem_set_lock(&lock);
     }
     long now = shmem_long_g(&counter, n - 1);
+    CHECK(shmem_test_lock(&lock) == 1); /* the holder may ask, too, while others come to wait */
     shmem_long_p(&counter, now + 1, n - 1);
     shmem_clear_lock(&lock);
   }
