@@ -195,7 +195,8 @@ static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uin
   if (sound) {
     hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received,
                      slot->size, false);
-  } else {
+  } else { /* fails the operation when its turn comes; until then further frames count on what has come */
+    hmci_pieces_skip(sink->segments, sink->segment_count, &hmci_stream_state(sink)->received, slot->size);
     slot->started = true;
     slot->status = HMC_CORRUPT;
   }
