@@ -192,7 +192,8 @@ static bool send_ready(const hmci_meeting_t *meeting, uint64_t until);
 
 static bool receive_all(const hmci_meeting_t *meeting, uint64_t until) {
   guests_t guests = {.meeting = meeting, .until = until, .hellos = calloc((size_t)meeting->size, sizeof(hello_t))};
-  bool works = guests.hellos || hmci_meeting_fails(meeting, "there is no memory for %d PEs", meeting->size);
+  if (!guests.hellos) return hmci_meeting_fails(meeting, "there is no memory for %d PEs", meeting->size);
+  bool works = true;
   for (int pe = 1; works && pe < meeting->size; pe++) works = take_in(&guests, pe);
   int both = works ? find_double(&guests, meeting->size, true) : 0;
   if (both) {
@@ -328,7 +329,7 @@ static bool find_parent(const hmci_meeting_t *meeting, const listener_t *place, 
 static bool be_guest(const hmci_meeting_t *meeting) {
   uint64_t until = now_ms() + meeting->timeout_ms;
   hello_t hello;
-  welcome_t welcome;
+  welcome_t welcome = {.number = {0}};
   if (!say_hello(meeting, until, &hello) || !hear(meeting, 0, WELCOME, &welcome, sizeof welcome, until)) return false;
   if (memcmp(welcome.number, hello.number, sizeof hello.number) != 0)
     return hmci_meeting_fails(meeting, "another process says that it is PE %d too. Give each a number of its own",
