@@ -388,7 +388,7 @@ static int fork_server(const perf_options_t *options, pid_t *child, uint16_t *po
 }
 
 static int run_self(perf_options_t *options) {
-  pid_t children[PERF_PEERS_MAX];
+  pid_t children[PERF_PEERS_MAX] = {0};
   unsigned started = 0;
   int code = tool_make_secret() ? TOOL_DONE : tool_fail("the server could not be started");
   while (code == TOOL_DONE && started < options->peers) {

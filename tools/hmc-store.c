@@ -264,7 +264,7 @@ static int read_order(int count, char **arguments, order_t *order, bool *is_done
 }
 
 int main(int count, char **arguments) {
-  order_t order = {.server = HMC_STORE_SERVER_OPTIONS_INIT, .timeout_ms = 30000};
+  order_t order = {.server = HMC_STORE_SERVER_OPTIONS_INIT, .timeout_ms = 30000, .words = {"", "", ""}};
   bool is_done = false;
   tool_begin("hmc-store");
   int code = read_order(count, arguments, &order, &is_done);

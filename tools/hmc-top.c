@@ -126,7 +126,7 @@ static void show(top_table_t *now, const top_table_t *before, double seconds) {
   printf("%s%-*s %-5s %7s %7s %7s %7s %6s %6s %5s%s\n", tool_color(TOOL_BOLD), width - 58, "context and peer", "route",
          put, seconds > 0 ? "B/s" : "B", get, seconds > 0 ? "B/s" : "B", "p50", "p99", "fail", tool_color(TOOL_PLAIN));
   for (size_t i = 0; i < now->count; i++)
-    show_row(&now->rows[i], seconds > 0 ? find(before, &now->rows[i]) : NULL, seconds, width);
+    show_row(&now->rows[i], before && seconds > 0 ? find(before, &now->rows[i]) : NULL, seconds, width);
   if (!now->count) printf("no peers\n");
   fflush(stdout);
 }

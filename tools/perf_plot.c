@@ -103,8 +103,8 @@ static void format_tick(char *text, size_t size, double value, bool latency) {
 
 static void draw_axes(FILE *file, const panel_t *panel) {
   fprintf(file, "<text x=\"%.0f\" y=\"%d\" class=\"title\">%s</text>\n", panel->x, TOP - 18, panel->title);
-  for (double e = panel->low; e <= panel->high; e++) {
-    double y = y_of(panel, pow(10, e));
+  for (int i = 0; panel->low + i <= panel->high; i++) {
+    double e = panel->low + i, y = y_of(panel, pow(10, e));
     char tick[32];
     format_tick(tick, sizeof tick, pow(10, e), panel->latency);
     fprintf(file, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" class=\"grid\"/>\n", panel->x, y,
@@ -113,7 +113,8 @@ static void draw_axes(FILE *file, const panel_t *panel) {
             tick);
   }
   double step = ceil((panel->right - panel->left) / 8);
-  for (double e = panel->left; e <= panel->right; e += step) {
+  for (int i = 0; panel->left + i * step <= panel->right; i++) {
+    double e = panel->left + i * step;
     char size[32];
     tool_format_bytes((uint64_t)pow(2, e), size, sizeof size);
     double x = x_of(panel, pow(2, e));

@@ -265,23 +265,24 @@ static bool choose_store(char url[64]) {
   return false;
 }
 
-static int run_both(pool_options_t *options) {
+static int run_both(const pool_options_t *wanted) {
   char url[64];
+  pool_options_t options = *wanted;
   if (!tool_make_secret() || !choose_store(url)) return tool_fail("two members cannot be started here");
-  options->store = url;
+  options.store = url;
   fflush(NULL);
   pid_t parent = getpid(), other = fork();
   if (other < 0) return tool_fail("the other member cannot be started");
   if (other == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(TOOL_FAILED);
-    options->rank = 1;
-    int code = be_member(options);
+    options.rank = 1;
+    int code = be_member(&options);
     fflush(NULL);
     _exit(code);
   }
-  options->rank = 0;
-  int code = be_member(options), status = 0;
+  options.rank = 0;
+  int code = be_member(&options), status = 0;
   if (code != TOOL_DONE) kill(other, SIGKILL);
   waitpid(other, &status, 0);
   bool is_good = WIFEXITED(status) && WEXITSTATUS(status) == TOOL_DONE;

@@ -81,7 +81,7 @@ static bool is_width(uint64_t bytes) { return bytes == 1 || bytes == 2 || bytes 
 static bool payload_matches(const verbs_message_t *message, size_t payload) {
   switch (message->type) {
   case VERBS_PUT:
-  case VERBS_DATA: return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
+  case VERBS_DATA:
   case VERBS_NOTIFY: return message->length > 0 && message->length <= VERBS_STAGE && message->length == payload;
   case VERBS_GET: return message->length > 0 && message->length <= VERBS_STAGE && payload == 0;
   case VERBS_ATOMIC: return is_width(message->length) && message->offset % message->length == 0 && payload == 0;
