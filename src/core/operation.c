@@ -149,20 +149,21 @@ hmc_status_t hmci_operation_explain(hmci_operation_kind_t kind, hmc_status_t sta
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-/* Moves it on as long as there is something to move: HMC_IN_PROGRESS where it goes on by itself. */
+/* Moves it on as long as there is something to move: HMC_IN_PROGRESS where it goes on by itself, and
+ * the caller is going to sleep. */
 static hmc_status_t move_on(const hmc_peer_t *peer, hmci_operation_t *operation) {
   const hmci_transport_ops_t *ops = peer->transport->ops;
   hmc_status_t status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
   /* In a callback there is nobody else to move it on. */
   while (status == HMC_IN_PROGRESS && hmci_loop_is_own(peer->context->loop))
     status = ops->wait(peer->connection->state, operation, peer->context->settings.spin);
+  if (status == HMC_IN_PROGRESS) hmci_context_hand_back(peer->context);
   return status;
 }
 
 hmc_status_t hmci_operation_await(const hmc_peer_t *peer, hmci_operation_t *operation) {
   hmc_status_t status = move_on(peer, operation);
   if (status != HMC_IN_PROGRESS) return status;
-  hmci_context_hand_back(peer->context);
   return hmci_operation_sleep(operation, operation->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
 }
 
