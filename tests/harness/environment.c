@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -45,8 +46,8 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 
 static void remove_home(void) { nftw(home, remove_entry, 8, FTW_DEPTH | FTW_PHYS); }
 
-static void *watchdog(void *unused) {
-  (void)unused;
+static void *watchdog(void *started) {
+  sem_post(started);
   for (;;) {
     sleep_ms(1000);
     uint64_t deadline = atomic_load(&watch_deadline);
@@ -66,13 +67,18 @@ void watch(const char *what, unsigned seconds) {
 
 void watch_end(void) { atomic_store(&watch_deadline, 0); }
 
+/* Returns when the thread runs: one that is still starting may hold the allocator's lock of a sanitizer, and a test that
+ * forks then has a child whose first allocation waits forever. */
 void watchdog_start(bool in_target) {
+  static sem_t started;
   pthread_t thread;
   is_target = in_target;
-  if (pthread_create(&thread, NULL, watchdog, NULL) != 0) {
+  if (sem_init(&started, 0, 0) != 0 || pthread_create(&thread, NULL, watchdog, &started) != 0) {
     perror("watchdog");
     _exit(1);
   }
+  while (sem_wait(&started) != 0)
+    ;
   pthread_detach(thread);
 }
 
