@@ -15,6 +15,7 @@ enum {
   FRAMES = 128,                    /* of one send */
   AHEAD = 64 * HMCI_FRAME_ENTRIES, /* pieces that a get asks for beyond those that have come */
   FEW = 16,                        /* operations in progress when one begins that asks by many frames */
+  SMALL_REST = 16,                 /* of what a call may send, the part by which it may be exceeded to finish */
 };
 
 static hmci_operation_t *operation_before(hmci_requester_t *requester, hmci_operation_t *operation) {
@@ -387,8 +388,11 @@ static bool is_doubtful(const batch_t *batch) {
   return doubtful;
 }
 
-/* Leaves out what is over `limit` bytes. */
+/* Leaves out what is over `limit` bytes; not a small rest, which would cost as much as a call of its own. */
 static void cut(batch_t *batch, uint64_t limit) {
+  uint64_t total = 0, small = limit / SMALL_REST;
+  for (int i = 0; i < batch->part_count; i++) total += batch->parts[i].iov_len;
+  if (total <= limit + small) return;
   for (int i = 0; i < batch->part_count; i++) {
     if (batch->parts[i].iov_len >= limit) {
       batch->parts[i].iov_len = limit;
