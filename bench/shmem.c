@@ -6,7 +6,7 @@
  *   p, g       shmem_long_p in a stream, with a quiet at its end; shmem_long_g
  *   fetch_add  shmem_long_atomic_fetch_add
  *   random     shmem_long_atomic_add on random words of 8 MiB
- *   barrier    shmem_barrier_all
+ *   barrier    shmem_barrier_all; barrier1: each timed by itself, for networks, whose round trips are timed so
  *   sum8       a sum of one double over all; sum1m: of 1 MiB
  *   put1m      shmem_putmem of 1 MiB with its quiet; copy1m: memcpy onto the same pages
  *   start      nothing: starting and ending is what is measured from outside
@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCHES = 101, MIB = 1 << 20, TABLE = MIB, DOUBLES = MIB / 8 };
+enum { BATCHES = 101, SINGLES = 20001, MIB = 1 << 20, TABLE = MIB, DOUBLES = MIB / 8 };
 
 static struct {
   long *word, *table;
@@ -128,18 +128,20 @@ static const struct {
   void (*run)(long count);
   long count;  /* of a batch */
   double each; /* operations that one stands for */
+  int batches;
 } operations[] = {
-    {"line", line, 2000, 2},
-    {"put", put, 500, 2},
-    {"p", p, 10000, 1},
-    {"g", g, 5000, 1},
-    {"fetch_add", fetch_add, 3000, 1},
-    {"random", add_at_random, 5000, 1},
-    {"barrier", barrier, 300, 1},
-    {"sum8", sum8, 200, 1},
-    {"sum1m", sum1m, 3, 1},
-    {"put1m", put1m, 5, 1},
-    {"copy1m", copy1m, 5, 1},
+    {"line", line, 2000, 2, BATCHES},
+    {"put", put, 500, 2, BATCHES},
+    {"p", p, 10000, 1, BATCHES},
+    {"g", g, 5000, 1, BATCHES},
+    {"fetch_add", fetch_add, 3000, 1, BATCHES},
+    {"random", add_at_random, 5000, 1, BATCHES},
+    {"barrier", barrier, 300, 1, BATCHES},
+    {"barrier1", barrier, 1, 1, SINGLES},
+    {"sum8", sum8, 200, 1, BATCHES},
+    {"sum1m", sum1m, 3, 1, BATCHES},
+    {"put1m", put1m, 5, 1, BATCHES},
+    {"copy1m", copy1m, 5, 1, BATCHES},
 };
 
 static double now(void) {
@@ -153,19 +155,20 @@ static int compare(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void measure(void (*run)(long), long count, double each) {
-  double took[BATCHES], total = 0;
+static void measure(void (*run)(long), long count, double each, int batches) {
+  static double took[SINGLES];
+  double total = 0;
   run(count); /* connections are made, pages touched */
-  for (int i = 0; i < BATCHES; i++) {
-    shmem_barrier_all();
+  for (int i = 0; i < batches; i++) {
+    if (count > 1) shmem_barrier_all(); /* a single barrier begins when the one before has ended */
     double before = now();
     run(count);
     took[i] = (now() - before) / ((double)count * each);
     total += took[i];
   }
   shmem_barrier_all();
-  qsort(took, BATCHES, sizeof *took, compare);
-  if (bench.me == 0) printf("ok %.4f %.4f %ld\n", took[BATCHES / 2], total / BATCHES, count * BATCHES);
+  qsort(took, (size_t)batches, sizeof *took, compare);
+  if (bench.me == 0) printf("ok %.4f %.4f %ld\n", took[batches / 2], total / batches, count * batches);
 }
 
 static void prepare(void) {
@@ -196,7 +199,7 @@ int main(int argc, char **argv) {
     prepare();
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
       if (strcmp(what, operations[i].name) != 0) continue;
-      measure(operations[i].run, operations[i].count, operations[i].each);
+      measure(operations[i].run, operations[i].count, operations[i].each, operations[i].batches);
       found = 1;
     }
   }
