@@ -1,6 +1,8 @@
 /* hmc-bench-limits: what the machine itself gives, without any library.
  *
  *   pingpong   one cache line each way between two processes; the time is for one way
+ *   pull       a cache line to the other process, which reads the bytes from this one by process_vm_readv, and one back:
+ *              what a put into memory that only its owner may write cannot be without
  *   tcp_put    8-byte header and the bytes over a loopback socket, answered by 8 bytes; both ends poll non-blocking
  * sockets tcp_get    8-byte header, answered by the bytes
  *   tcp_gcm    AES-128-GCM and the socket alone: the bytes in records of 16 KiB, sealed, sent, opened and then copied to
@@ -27,6 +29,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,7 +42,8 @@
 #define HEADER_SLEEP (1ull << 62)    /* no answer: sleep until the next header */
 #define HEADER_PINGPONG (1ull << 61) /* so many rounds over shared memory; no answer */
 #define HEADER_SEALED (1ull << 60)   /* of so many bytes each, sealed; how many, and how, follows in two words */
-#define HEADER_COUNT (HEADER_SEALED - 1)
+#define HEADER_PULL (1ull << 59)     /* so many pulls; their size and the address follow in two words; no answer */
+#define HEADER_COUNT (HEADER_PULL - 1)
 
 /* A sealed record: how many bytes follow (2, big-endian), those, and a tag. */
 enum { RECORD = 16 << 10, PREFIX = 2, TAG = 16, WHOLE = PREFIX + RECORD + TAG, AT_ONCE = 32, KEY = 16, NONCE = 12 };
@@ -106,6 +110,21 @@ static bool answer_pingpong(ends_t *ends, uint64_t rounds) {
   for (uint64_t i = 0; i < rounds; i++) {
     ends->round++;
     if (!await_word(&ends->lines->to_child, ends->round)) return false;
+    atomic_store_explicit(&ends->lines->to_parent, ends->round, memory_order_release); /* partner: await_word */
+  }
+  return true;
+}
+
+/* Each round brings the bytes at `order[1]` of the other process here. */
+static bool answer_pull(ends_t *ends, uint64_t rounds) {
+  uint64_t order[2];
+  if (!receive_all(ends->socket, order, sizeof order)) return false;
+  pid_t parent = getppid();
+  for (uint64_t i = 0; i < rounds; i++) {
+    struct iovec here = {ends->bytes, order[0]}, there = {(void *)(uintptr_t)order[1], order[0]};
+    ends->round++;
+    if (!await_word(&ends->lines->to_child, ends->round)) return false;
+    if (process_vm_readv(parent, &here, 1, &there, 1, 0) != (ssize_t)order[0]) return false;
     atomic_store_explicit(&ends->lines->to_parent, ends->round, memory_order_release); /* partner: await_word */
   }
   return true;
@@ -228,6 +247,8 @@ static void answer(ends_t *ends) {
       asleep = true;
     else if (header & HEADER_PINGPONG)
       good = answer_pingpong(ends, header & HEADER_COUNT);
+    else if (header & HEADER_PULL)
+      good = answer_pull(ends, header & HEADER_COUNT);
     else if (header & HEADER_SEALED)
       good = answer_sealed(ends, header & HEADER_COUNT);
     else if (header & HEADER_GET)
@@ -289,17 +310,26 @@ static bool tcp_sealed(void *state, const bench_request_t *request, uint64_t cou
   return good || lost(result);
 }
 
-static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
-  ends_t *ends = state;
-  uint64_t header = HEADER_PINGPONG | count;
-  (void)request;
-  if (!send_all(ends->socket, &header, sizeof header)) return lost(result);
-  for (uint64_t i = 0; i < count; i++) {
+static bool play(ends_t *ends, uint64_t rounds, bench_result_t *result) {
+  for (uint64_t i = 0; i < rounds; i++) {
     ends->round++;
     atomic_store_explicit(&ends->lines->to_child, ends->round, memory_order_release); /* partner: await_word */
     if (!await_word(&ends->lines->to_parent, ends->round)) return lost(result);
   }
   return true;
+}
+
+static bool pingpong(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  uint64_t header = HEADER_PINGPONG | count;
+  (void)request;
+  return send_all(ends->socket, &header, sizeof header) ? play(ends, count, result) : lost(result);
+}
+
+static bool pull(void *state, const bench_request_t *request, uint64_t count, bench_result_t *result) {
+  ends_t *ends = state;
+  const uint64_t order[3] = {HEADER_PULL | count, request->bytes, (uint64_t)(uintptr_t)ends->bytes};
+  return send_all(ends->socket, order, sizeof order) ? play(ends, count, result) : lost(result);
 }
 
 /* ---- stores ------------------------------------------------------------------------------------------------------ */
@@ -372,6 +402,8 @@ static bool measure(void *state, const bench_request_t *request, bench_result_t 
   } else if (strcmp(request->what, "tcp_gcm") == 0 || strcmp(request->what, "tcp_ocb") == 0) {
     uint64_t least = request->bytes > 1 << 20 ? request->depth : 16 * request->depth; /* as hmc-bench-engine's */
     good = bench_repeat(tcp_sealed, ends, request, least, result);
+  } else if (strcmp(request->what, "pull") == 0) {
+    good = bench_repeat_counted(pull, ends, request, result);
   } else if (strcmp(request->what, "pingpong") == 0) {
     good = bench_repeat_counted(pingpong, ends, request, result);
     result->median_ns /= 2;
@@ -413,8 +445,9 @@ int main(void) {
     perror("hmc-bench-limits");
     return 1;
   }
-  ends.bytes = aligned_alloc(4096, BYTES_MAX + 4096); /* after the fork: each end has its own pages */
+  ends.bytes = aligned_alloc(2 << 20, BYTES_MAX + (2 << 20)); /* after the fork: each end has its own pages */
   if (!ends.bytes) return 1;
+  madvise(ends.bytes, BYTES_MAX + 4096, MADV_HUGEPAGE); /* as hmc-bench-engine's */
   memset(ends.bytes, 1, BYTES_MAX + 4096);
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);

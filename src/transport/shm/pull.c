@@ -30,8 +30,10 @@ enum {
   PIECE = 1 << 20,    /* bytes of one pull */
   LINGER = 2000,      /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
   LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
-  NAP = 20000000,     /* nanoseconds that who puts sleeps at most, to see that the connection failed */
-  SURE = 1000000,     /* nanoseconds in which no process ends and its number comes round */
+  LOOK_AT_ALL = 8,    /* looks of the owner at the pull that came last between two at all of them */
+  LOOKS_PER_PAUSE = 4,
+  NAP = 20000000,           /* nanoseconds that who puts sleeps at most, to see that the connection failed */
+  SURE = 1000000,           /* nanoseconds in which no process ends and its number comes round */
   SHARED_LEAST = 256 << 10, /* bytes of a pull that is worth waking a copier */
   WINDOW = 4,               /* pulls of one put at a time */
   COPYING = 400000,         /* nanoseconds that who puts polls beyond HMC_SPIN for a piece that is being copied */
@@ -133,11 +135,18 @@ static bool serve_posted(shm_connection_t *connection, uint64_t *done) {
   bool moved = false;
   for (uint32_t looks = 0; looks < SHM_PULLS && *done < PIECE; looks++) {
     uint64_t some = serve_pull(connection, connection->next_pull, true);
+    if (some) connection->last_pull = connection->next_pull;
     connection->next_pull = (connection->next_pull + 1) % SHM_PULLS;
     moved = moved || some;
     *done += some;
   }
   return moved;
+}
+
+/* A look costs less where it is at the pull that who puts one by one uses again and again. */
+static bool is_last_posted(const shm_connection_t *connection) {
+  const shm_pull_t *pull = &connection->accesses->pulls[!connection->role][connection->last_pull];
+  return atomic_load_explicit(&pull->state, memory_order_relaxed) == POSTED;
 }
 
 /* Does pulls and waits a little for more, until others shall have their turn. True when there were some; `more`: there
@@ -147,6 +156,10 @@ static bool serve_for_a_while(shm_connection_t *connection, bool *more) {
   bool moved = false;
   atomic_store_explicit(&connection->accesses->processor[connection->role], own_processor(), memory_order_relaxed);
   for (uint32_t looks = 0;; looks++) {
+    if (looks % LOOK_AT_ALL && !is_last_posted(connection)) {
+      if (looks % LOOKS_PER_PAUSE == 1) hmci_pause();
+      continue;
+    }
     if (serve_posted(connection, &done)) {
       moved = true;
       until = 0;
@@ -215,7 +228,7 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
     if (looks % LOOK_AT_CLOCK && spin && !ends) {
-      hmci_pause();
+      if (looks % LOOKS_PER_PAUSE == 0) hmci_pause();
       continue;
     }
     uint64_t now = hmci_now();
@@ -308,7 +321,7 @@ static hmc_status_t run_window(window_t *window) {
     lost |= ended == HMC_IN_PROGRESS;
     if (ended == HMC_SUCCESS) {
       ended = (hmc_status_t)pull->status;
-      atomic_store(&pull->state, FREE);
+      atomic_store_explicit(&pull->state, FREE, memory_order_release); /* partner: take_pull, or the next post */
     }
     if (status == HMC_SUCCESS) status = ended;
     window->first = (window->first + 1) % window->count;
@@ -339,7 +352,8 @@ static hmc_status_t pull_segments(window_t *window, const hmci_segment_t *segmen
   window->first = window->posted = 0;
   hmc_status_t status = run_window(window);
   if (status != HMC_IN_PROGRESS) {
-    for (uint32_t i = 0; i < window->count; i++) atomic_store(&connection->pulling[window->slots[i]], false);
+    for (uint32_t i = 0; i < window->count; i++) /* partner: take_pull */
+      atomic_store_explicit(&connection->pulling[window->slots[i]], false, memory_order_release);
     return status;
   }
   /* The pulls stay taken: the owner may go on with them. */

@@ -111,7 +111,7 @@ typedef struct shm_connection {
   _Atomic bool
       announcing[SHM_ACCESSES];    /* slots of this end in use: what stands in the page may be a lie of the peer */
   _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
-  uint32_t next_pull;              /* loop's thread, as the next ones: whose turn it is */
+  uint32_t next_pull, last_pull;   /* loop's thread, as the next ones: whose turn it is, and whose was the last one */
   bool attentive;                  /* this end polls for pulls */
   uint64_t looked;                 /* when it looked at them last */
   uint64_t attentive_until;
