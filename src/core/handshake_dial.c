@@ -1,6 +1,8 @@
 /* The dialling side of a handshake: in the caller's thread, blocking, with a deadline.
  *
- * A listener that is busy, and one that hangs up though both ends know the secret, is dialled again until the deadline.
+ * A listener that is busy, and one that hangs up though both ends know the secret, is dialled again until the deadline:
+ * it has given up on a side that stood still, as sides do on a busy host. Which is dialled again, the data connection or
+ * the whole peer, is seen by the session: once that has ended, the listener knows no data connection of this peer.
  * A transport that fails, however it fails, is followed by the next one; only where the handshake's own stream fails is
  * there nobody left to agree with. */
 #include "handshake.h"
@@ -16,7 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HANG_UPS = 4 };           /* attempts of a data connection that the peer ends before it answered */
+enum { HANG_UPS = 4 };           /* attempts of a data connection that the peer ends at once, before it answered */
+#define AT_ONCE 500000000u       /* nanoseconds; a peer that hangs up later than that has waited in vain */
 #define FIRST_PAUSE 5000000u     /* nanoseconds before a listener is dialled again; each pause is twice as long */
 #define LONGEST_PAUSE 320000000u /* ... up to this */
 
@@ -148,6 +151,12 @@ static hmc_status_t open_there(hmc_peer_t *peer, dialogue_t *dialogue, const hmc
   return reader.failed ? hmci_fail(HMC_CORRUPT, "malformed answer") : HMC_SUCCESS;
 }
 
+/* Has the listener given up on the peer? What it sent before does not matter. */
+static bool session_has_ended(const hmc_peer_t *peer) {
+  struct pollfd look = {.fd = hmci_secure_descriptor(peer->channel.stream), .events = POLLRDHUP};
+  return poll(&look, 1, 0) > 0;
+}
+
 /* Tries one transport, at most until `limit`; on failure the connection is undone and the text says why. */
 static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, dialogue_t *dialogue,
                                   const hmci_blob_t *offer, bool slow, uint64_t limit, uint64_t deadline) {
@@ -166,6 +175,7 @@ static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot,
     char text[HMCI_ERROR_TEXT];
     snprintf(text, sizeof text, "%s", hmc_last_error());
     snprintf(dialogue->given_up, sizeof dialogue->given_up, "%.*s", HMCI_REASON_SIZE - 1, opened ? text : "");
+    dialogue->over = dialogue->over || (status == HMC_PEER_LOST && session_has_ended(peer));
     hmci_peer_detach(peer);
     hmci_fail(status, "%s", text);
   }
@@ -372,7 +382,7 @@ static hmc_status_t move_bytes(int descriptor, uint8_t *bytes, size_t size, bool
 }
 
 /* Shows the ticket and hears the answer. `busy`: the listener has no room just now. HMC_PEER_LOST: it hung up before it
- * answered, as it does where this process stood still for longer than it waits for a proof. */
+ * answered, as it does where this process stood still for longer than it waits for a proof, or for the peer. */
 static hmc_status_t show_ticket(const hmc_peer_t *peer, int descriptor, uint32_t purpose, uint64_t deadline, bool *busy,
                                 hmci_pipe_t **pipe) {
   hmci_ticket_t ticket = {peer->token, peer->context->host.incarnation, purpose};
@@ -394,7 +404,8 @@ static hmc_status_t show_ticket(const hmc_peer_t *peer, int descriptor, uint32_t
 
 static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t deadline, hmci_pipe_t **pipe) {
   uint64_t pause = FIRST_PAUSE;
-  for (int tries = 1;; tries++) {
+  for (int hang_ups = 0;;) {
+    uint64_t since = hmci_now();
     int descriptor;
     bool busy = false;
     hmci_kept_t kept;
@@ -406,8 +417,9 @@ static hmc_status_t dial_by_ticket(hmc_peer_t *peer, uint32_t purpose, uint64_t 
     hmci_loop_drop(peer->context->loop, &kept);
     if (status == HMC_SUCCESS) return status;
     close(descriptor);
-    busy = busy || (status == HMC_PEER_LOST && tries < HANG_UPS);
-    if (!busy || !pause_dialling(&pause, deadline)) return status;
+    hang_ups += !busy && hmci_now() - since < AT_ONCE;
+    bool again = busy || (status == HMC_PEER_LOST && hang_ups < HANG_UPS);
+    if (!again || !pause_dialling(&pause, deadline)) return status;
   }
 }
 

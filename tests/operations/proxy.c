@@ -27,7 +27,8 @@ struct proxy {
   way_t ways[2 * LINKS];
   size_t count;
   _Atomic bool stopping;
-  _Atomic uint32_t marks_left, chunk, damages, skipped, hang_ups;
+  _Atomic uint32_t marks_left, chunk, damages, skipped, hang_ups, pause_ms;
+  _Atomic bool ends_all;
   uint8_t data[CHUNK];
 };
 
@@ -47,11 +48,26 @@ static bool must_hang_up(proxy_t *proxy) {
   return true;
 }
 
+static void end_way(way_t *way) {
+  if (way->from < 0) return;
+  shutdown(way->to, SHUT_WR);
+  shutdown(way->from, SHUT_RD);
+  way->from = -1;
+}
+
+static void hang_up(proxy_t *proxy, int descriptor) {
+  if (atomic_load(&proxy->ends_all)) {
+    for (size_t i = 0; i < proxy->count; i++) end_way(&proxy->ways[i]);
+  }
+  sleep_ms(atomic_load(&proxy->pause_ms));
+  close(descriptor);
+}
+
 static void take_connection(proxy_t *proxy) {
   struct sockaddr_in address;
   int near = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC);
   if (must_hang_up(proxy)) {
-    close(near);
+    hang_up(proxy, near);
     return;
   }
   int far = loopback_socket(&address, proxy->to);
@@ -91,12 +107,6 @@ static void damage(proxy_t *proxy, way_t *way, uint8_t *data, size_t size) {
       way->matched = data[i] == (uint8_t)PROXY_MARK[0];
     }
   }
-}
-
-static void end_way(way_t *way) {
-  shutdown(way->to, SHUT_WR);
-  shutdown(way->from, SHUT_RD);
-  way->from = -1;
 }
 
 static void forward(proxy_t *proxy, way_t *way) {
@@ -156,7 +166,11 @@ void proxy_damage_marked(proxy_t *proxy, uint32_t count) { atomic_store(&proxy->
 void proxy_damage_chunk(proxy_t *proxy, uint32_t size) { atomic_store(&proxy->chunk, size); }
 uint32_t proxy_damages(const proxy_t *proxy) { return atomic_load(&proxy->damages); }
 
-void proxy_hang_up(proxy_t *proxy, uint32_t skip, uint32_t count) {
+void proxy_hang_up_late(proxy_t *proxy, uint32_t skip, uint32_t count, uint32_t pause_ms, bool all) {
+  atomic_store(&proxy->pause_ms, pause_ms);
+  atomic_store(&proxy->ends_all, all);
   atomic_store(&proxy->skipped, skip);
   atomic_store(&proxy->hang_ups, count);
 }
+
+void proxy_hang_up(proxy_t *proxy, uint32_t skip, uint32_t count) { proxy_hang_up_late(proxy, skip, count, 0, false); }

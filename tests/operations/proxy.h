@@ -1,4 +1,4 @@
-/* A proxy between two peers on tcp, which damages what goes through it. */
+/* A proxy between two peers on tcp, which damages what goes through it, and hangs up. */
 #ifndef TESTS_OPERATIONS_PROXY_H
 #define TESTS_OPERATIONS_PROXY_H
 
@@ -22,6 +22,8 @@ void proxy_damage_marked(proxy_t *proxy, uint32_t count);
 void proxy_damage_chunk(proxy_t *proxy, uint32_t size);
 /* Of the connections that come from now on, `skip` are forwarded; the next `count` are accepted and hung up on. */
 void proxy_hang_up(proxy_t *proxy, uint32_t skip, uint32_t count);
+/* The same. Each hang-up comes after `pause_ms`, in which the proxy stands still; `all`: it ends all other connections first. */
+void proxy_hang_up_late(proxy_t *proxy, uint32_t skip, uint32_t count, uint32_t pause_ms, bool all);
 /* How often it has damaged something so far. */
 uint32_t proxy_damages(const proxy_t *proxy);
 

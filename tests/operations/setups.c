@@ -68,11 +68,14 @@ void setup_connects_and_opens(void **state) {
   far_close(&far);
 }
 
+static bool has_data_connections(void) {
+  return stamp_is("tcp") || stamp_is("tcp_streams") || stamp_is("tcp_encrypted");
+}
+
 /* A listener that hangs up on a data connection, as one does that a dialler kept waiting for too long, is dialled again;
  * one that always does is not dialled for ever. */
 void setup_dials_again(void **state) {
-  if (!stamp_is("tcp") && !stamp_is("tcp_streams") && !stamp_is("tcp_encrypted"))
-    return; /* what has data connections */
+  if (!has_data_connections()) return;
   context_pair_t *pair = *state;
   uint16_t port;
   hmc_peer_t *peer = NULL, *back = NULL;
@@ -89,6 +92,30 @@ void setup_dials_again(void **state) {
   proxy_hang_up(proxy, 1, UINT32_MAX);
   assert_status(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer), HMC_PEER_LOST);
   assert_error_names("data connection");
+  proxy_stop(proxy);
+  far_close(&far);
+}
+
+/* On a host that is busy without end a listener gives up again and again, each time after a while: on data connections,
+ * and on the whole peer, whose data connections it does not know then. The dialler's deadline alone ends that. */
+void setup_dials_until_its_deadline(void **state) {
+  enum { WHILE_MS = 700, TIMES = 5 };
+  if (!has_data_connections()) return;
+  context_pair_t *pair = *state;
+  uint16_t port;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
+  proxy_t *proxy = proxy_start(pair->port, &port);
+  for (int whole = 0; whole < 2; whole++) {
+    hmc_peer_t *peer = NULL, *back = NULL;
+    hmc_remote_t *remote = NULL;
+    proxy_hang_up_late(proxy, 1, whole ? 1 : TIMES, whole ? 0 : WHILE_MS, whole);
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer));
+    assert_success(hmc_context_accept(pair->there, 0, &back));
+    assert_success(hmc_remote_open(peer, "far", 0, &remote));
+    use(pair, remote, 128, &far.place);
+    hmc_peer_close(peer);
+    hmc_peer_close(back);
+  }
   proxy_stop(proxy);
   far_close(&far);
 }

@@ -177,6 +177,7 @@ void spin_ns(uint64_t nanoseconds);
   X(setup_connects_and_opens, ENGINE)                                                                                  \
   X(setup_of_many_at_once, ENGINE)                                                                                     \
   X(setup_dials_again, ENGINE)                                                                                         \
+  X(setup_dials_until_its_deadline, ENGINE)                                                                            \
   X(setup_can_be_ended, ENGINE)                                                                                        \
   X(setup_ends_with_its_peer, ENGINE)                                                                                  \
   X(setup_ended_at_any_moment, ENGINE)                                                                                 \
