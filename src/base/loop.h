@@ -97,6 +97,8 @@ void hmci_loop_drop(hmci_loop_t *loop, hmci_kept_t *kept);
 /* Sets or moves a timer; the struct must have been initialised with hmci_timer_init. Any thread. */
 void hmci_timer_init(hmci_timer_t *timer, void (*expired)(hmci_timer_t *timer));
 void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadline);
+/* For the timer's callback: by how many nanoseconds it is late, because the loop's thread or its whole host stood still. */
+uint64_t hmci_timer_lateness(const hmci_timer_t *timer);
 /* When it returns, the timer's callback does not run and will not. */
 void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer);
 

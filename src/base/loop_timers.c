@@ -41,6 +41,11 @@ void hmci_loop_set_timer(hmci_loop_t *loop, hmci_timer_t *timer, uint64_t deadli
   if (sooner && !hmci_loop_is_own(loop)) hmci_loop_wake(loop);
 }
 
+uint64_t hmci_timer_lateness(const hmci_timer_t *timer) {
+  uint64_t now = hmci_now();
+  return now > timer->deadline ? now - timer->deadline : 0;
+}
+
 void hmci_loop_clear_timer(hmci_loop_t *loop, hmci_timer_t *timer) {
   bool runs;
   do {

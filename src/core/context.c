@@ -141,6 +141,7 @@ static void init_state(hmc_context_t *context) {
   hmci_list_init(&context->accept.callers);
   hmci_list_init(&context->accept.handshakes);
   context->accept.stranger_room = count_stranger_room();
+  context->accept.times = (hmci_accept_times_t)HMCI_ACCEPT_TIMES;
   hmci_list_init(&context->peers);
   hmci_list_init(&context->lease.list);
   hmci_requests_open(context);

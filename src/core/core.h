@@ -58,6 +58,15 @@ typedef struct hmci_shard {
   uint64_t count;              /* lock; started so far */
 } hmci_shard_t;
 
+/* How long a connection that is not a peer's yet may take, in nanoseconds. Tests have less patience. */
+typedef struct hmci_accept_times {
+  uint64_t stranger;  /* from accept to the end of the secure handshake, once nothing moves */
+  uint64_t handshake; /* ... and from there to the end of the handshake */
+  uint64_t proof;     /* from a data connection's hello to its proof; on a busy host a peer may take seconds */
+} hmci_accept_times_t;
+#define HMCI_ACCEPT_TIMES                                                                                              \
+  { 5000000000u, 30000000000u, 10000000000u }
+
 /* Connections that are not peers yet. */
 typedef struct hmci_accepting {
   hmci_list_t listeners; /* the context's lock; the rest is the loop's thread's */
@@ -65,6 +74,7 @@ typedef struct hmci_accepting {
   uint32_t caller_count;
   hmci_list_t strangers, handshakes; /* before and after they have authenticated */
   uint32_t stranger_count, stranger_room;
+  hmci_accept_times_t times;
   hmci_timer_t timer;  /* listening goes on then */
   hmci_timer_t stop;   /* what was stopped looks whether it may close */
   uint64_t stop_pause; /* nanoseconds between two looks; with `dispatch` held */

@@ -2,7 +2,7 @@
  * loop's thread, nothing blocks.
  *
  * Until its hello is there a connection is a stranger, and counted among those. The hello names a peer that is here, and
- * who dialled has TIME to prove that it belongs to that one. At most CALLERS do so at a time. */
+ * who dialled has some time (times.proof) to prove that it belongs to that one. At most CALLERS do so at a time. */
 #include "handshake.h"
 
 #include "../base/socket.h"
@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 enum { CALLERS = 16384 };
-#define TIME 10000000000u /* nanoseconds from the hello to the proof; on a busy host a peer may take seconds */
 
 typedef struct caller {
   hmci_list_t link; /* context->accept.callers */
@@ -57,12 +56,6 @@ static void end_caller(caller_t *caller) {
 
 static void turn_away(caller_t *caller) {
   hmci_handshake_log_refusal(caller->from);
-  end_caller(caller);
-}
-
-static void on_timeout(hmci_timer_t *timer) {
-  caller_t *caller = HMCI_CONTAINER(timer, caller_t, timer);
-  hmci_log(HMC_LOG_INFO, "%s did not prove in time which peer it belongs to", caller->from);
   end_caller(caller);
 }
 
@@ -119,6 +112,25 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
+static void set_timer(caller_t *caller) {
+  hmc_context_t *context = caller->context;
+  hmci_loop_set_timer(context->loop, &caller->timer, hmci_now() + context->accept.times.proof);
+}
+
+/* Where this process was the slow one, the proof may wait in the socket, or come yet. */
+static void on_timeout(hmci_timer_t *timer) {
+  caller_t *caller = HMCI_CONTAINER(timer, caller_t, timer);
+  if (hmci_handshake_stood_still(timer)) {
+    set_timer(caller);
+  } else if (hmci_handshake_has_bytes(caller->descriptor)) {
+    set_timer(caller); /* on_ready may leave it waiting for the rest */
+    on_ready(&caller->watch, EPOLLIN);
+  } else {
+    hmci_log(HMC_LOG_INFO, "%s did not prove in time which peer it belongs to", caller->from);
+    end_caller(caller);
+  }
+}
+
 static hmc_status_t begin(caller_t *caller) {
   hmc_context_t *context = caller->context;
   if (recv(caller->descriptor, caller->hello, sizeof caller->hello, MSG_DONTWAIT) != (ssize_t)sizeof caller->hello)
@@ -131,7 +143,7 @@ static hmc_status_t begin(caller_t *caller) {
   if (status != HMC_SUCCESS) return status;
   if (!say(caller, caller->challenge, sizeof caller->challenge))
     return hmci_fail(HMC_PEER_LOST, "a data connection took no answer");
-  hmci_loop_set_timer(context->loop, &caller->timer, hmci_now() + TIME);
+  set_timer(caller);
   return hmci_loop_add(context->loop, &caller->watch, caller->descriptor, EPOLLIN);
 }
 

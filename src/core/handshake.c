@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define STOOD_STILL 1000000000u /* nanoseconds that a timer is late at least, where it was not only busy */
+
 /* What this end has. The other end may want encryption though this one does not, so that the ciphers are always looked at. */
 static uint64_t features_of(const hmc_context_t *context) {
   const char *cipher = context->settings.cipher;
@@ -144,6 +146,13 @@ hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uin
   }
   pthread_mutex_unlock(&context->lock);
   return found;
+}
+
+bool hmci_handshake_stood_still(const hmci_timer_t *timer) { return hmci_timer_lateness(timer) > STOOD_STILL; }
+
+bool hmci_handshake_has_bytes(int descriptor) {
+  char byte;
+  return recv(descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 void hmci_handshake_log_refusal(const char *from) {

@@ -27,6 +27,12 @@ hmc_peer_t *hmci_handshake_find_peer(hmc_context_t *context, uint64_t token, uin
 /* Logs that a caller was turned away, and why: the text of this thread's error, which mostly begins with its name. */
 void hmci_handshake_log_refusal(const char *from);
 
+/* For the callback of a timer that ends such a connection: this process stood still meanwhile, so that the connection has
+ * to get its time again. */
+bool hmci_handshake_stood_still(const hmci_timer_t *timer);
+/* Bytes wait in the socket to be looked at. */
+bool hmci_handshake_has_bytes(int descriptor);
+
 /* data_accept.c: does a socket begin as a data connection? HMC_SUCCESS: its hello is there, HMC_IN_PROGRESS: not all of
  * it, HMC_NOT_FOUND: it is something else. */
 hmc_status_t hmci_data_knocks(int descriptor);

@@ -1,10 +1,11 @@
 /* The accepting side of a handshake: all in the loop's thread, nothing blocks.
  *
- * What has not authenticated is bounded: `stranger_room` connections, STRANGER_TIME each, a few hundred bytes until the
+ * What has not authenticated is bounded: `stranger_room` connections, times.stranger each, a few hundred bytes until the
  * first byte comes, and no frame is read before the secure handshake is through. Who has authenticated may take
- * HANDSHAKE_TIME: making a connection can be much work on a busy host. When there is no room left, the oldest connection
+ * times.handshake: making a connection can be much work on a busy host. When there is no room left, the oldest connection
  * that has not shown that it knows the secret is asked to dial again, provided that it had SHOW_TIME to do so;
- * meanwhile listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away. */
+ * meanwhile listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away.
+ * Time in which this process stood still is nobody else's fault: all get theirs again after it. */
 #include "handshake.h"
 
 #include "../base/socket.h"
@@ -17,9 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SHOW_TIME 300000000u        /* nanoseconds that a stranger has in any case */
-#define STRANGER_TIME 5000000000u   /* ... from accept to the end of the secure handshake, once nothing moves */
-#define HANDSHAKE_TIME 30000000000u /* ... and from there to the end of the handshake */
+#define SHOW_TIME 300000000u /* nanoseconds that a stranger has in any case */
 
 typedef struct handshake {
   hmci_list_t link; /* context->accept.strangers, or context->accept.handshakes */
@@ -49,17 +48,16 @@ static bool has_proved(const handshake_t *handshake) {
   return handshake->peer && hmci_secure_has_proved(handshake->peer->channel.stream);
 }
 
-/* Bytes of it wait to be looked at. */
-static bool has_bytes(const handshake_t *handshake) {
-  char byte;
-  int descriptor = handshake->peer ? hmci_secure_descriptor(handshake->peer->channel.stream) : handshake->descriptor;
-  return recv(descriptor, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+static int descriptor_of(const handshake_t *handshake) {
+  return handshake->peer ? hmci_secure_descriptor(handshake->peer->channel.stream) : handshake->descriptor;
 }
+
+/* Bytes of it wait to be looked at. */
+static bool has_bytes(const handshake_t *handshake) { return hmci_handshake_has_bytes(descriptor_of(handshake)); }
 
 /* Tells an honest peer, which may be among them, to dial again. */
 static void send_away(handshake_t *handshake) {
-  hmci_secure_send_busy(handshake->peer ? hmci_secure_descriptor(handshake->peer->channel.stream)
-                                        : handshake->descriptor);
+  hmci_secure_send_busy(descriptor_of(handshake));
   end_handshake(handshake);
 }
 
@@ -248,7 +246,7 @@ static hmc_status_t authenticate(handshake_t *handshake) {
     context->accept.stranger_count--;
     hmci_list_remove(&handshake->link);
     hmci_list_append(&context->accept.handshakes, &handshake->link);
-    hmci_loop_set_timer(context->loop, &handshake->timer, hmci_now() + HANDSHAKE_TIME);
+    hmci_loop_set_timer(context->loop, &handshake->timer, hmci_now() + context->accept.times.handshake);
     hmci_loop_modify(context->loop, &handshake->watch, EPOLLIN);
   }
   return status;
@@ -293,17 +291,29 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   return false;
 }
 
-/* On a busy host the answer may have come, and wait in the socket. */
+/* On a busy host the answer may have come, and wait in the socket; that goes on for so long only. */
+static bool may_stay(const handshake_t *handshake) {
+  uint64_t most = handshake->context->accept.times.handshake * (handshake->authenticated ? 2 : 1);
+  if (hmci_now() - handshake->since >= most) return false;
+  return has_bytes(handshake) || (!handshake->authenticated && has_proved(handshake));
+}
+
 static void on_timeout(hmci_timer_t *timer) {
   handshake_t *handshake = HMCI_CONTAINER(timer, handshake_t, timer);
-  if (!handshake->authenticated && !has_proved(handshake) && !has_bytes(handshake)) {
-    hmci_log(HMC_LOG_INFO, "%s did not authenticate in time", handshake->from);
-    send_away(handshake);
-  } else if (!handshake->authenticated && hmci_now() - handshake->since < HANDSHAKE_TIME) {
-    hmci_loop_set_timer(handshake->context->loop, timer, hmci_now() + STRANGER_TIME);
-  } else {
+  const hmci_accept_times_t *times = &handshake->context->accept.times;
+  uint64_t now = hmci_now();
+  if (hmci_handshake_stood_still(timer)) {
+    handshake->since = now;
+    hmci_loop_set_timer(handshake->context->loop, timer,
+                        now + (handshake->authenticated ? times->handshake : times->stranger));
+  } else if (may_stay(handshake)) {
+    hmci_loop_set_timer(handshake->context->loop, timer, now + times->stranger);
+  } else if (handshake->authenticated || has_proved(handshake)) {
     hmci_log(HMC_LOG_INFO, "%s did not finish its handshake in time", handshake->from);
     end_handshake(handshake);
+  } else {
+    hmci_log(HMC_LOG_INFO, "%s did not authenticate in time", handshake->from);
+    send_away(handshake);
   }
 }
 
@@ -339,7 +349,7 @@ void hmci_handshake_accept(hmc_context_t *context, int descriptor, const char *f
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
   hmci_list_append(&context->accept.strangers, &handshake->link);
   context->accept.stranger_count++;
-  hmci_loop_set_timer(context->loop, &handshake->timer, handshake->since + STRANGER_TIME);
+  hmci_loop_set_timer(context->loop, &handshake->timer, handshake->since + context->accept.times.stranger);
   if (hmci_loop_add(context->loop, &handshake->watch, descriptor, EPOLLIN) != HMC_SUCCESS) send_away(handshake);
 }
 

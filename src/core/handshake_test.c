@@ -1,5 +1,5 @@
-/* Handshakes with peers that are not like us: of the first release, of a later one, and of one that lies. The test plays
- * the dialling side by hand; the other one is a context. */
+/* Handshakes with peers that are not like us: of the first release, of a later one, and of one that lies; and with a
+ * listener that stands still meanwhile. The test plays the dialling side by hand; the other one is a context. */
 #include "handshake.h"
 
 #include "../base/socket.h"
@@ -250,12 +250,119 @@ static void test_ready_without_streams(void **state) {
   }
 }
 
+/* ---- a listener that stands still -------------------------------------------------------------------------------- */
+
+enum { SHORT_MS = 4000, LATE_MS = 1500 }; /* LATE_MS: more than a timer is late on a host that is only busy */
+
+static const hmci_accept_times_t usual = HMCI_ACCEPT_TIMES;
+static const hmci_accept_times_t less = {SHORT_MS * 1000000u, SHORT_MS * 1000000u, SHORT_MS * 1000000u};
+
+static void set_times(scene_t *scene, hmci_accept_times_t times) {
+  hmci_loop_lock(scene->context->loop);
+  scene->context->accept.times = times;
+  hmci_loop_unlock(scene->context->loop);
+}
+
+static void sleep_ms(int milliseconds) { poll(NULL, 0, milliseconds); }
+
+static void receive(int descriptor, uint8_t *bytes, size_t size) {
+  while (size) {
+    struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 20000), 1);
+    ssize_t some = recv(descriptor, bytes, size, MSG_DONTWAIT);
+    assert_true(some > 0);
+    bytes += some;
+    size -= (size_t)some;
+  }
+}
+
+/* A data connection that waits for its proof. */
+typedef struct caller {
+  int descriptor;
+  uint8_t proof[HMCI_TICKET_MAC];
+} caller_t;
+
+static void call(scene_t *scene, uint32_t purpose, caller_t *caller) {
+  uint8_t key[HMCI_TICKET_KEY], hello[HMCI_TICKET_HELLO], challenge[HMCI_TICKET_CHALLENGE];
+  const hmci_ticket_t ticket = {scene->token, incarnation, purpose};
+  assert_int_equal(hmci_secure_export(scene->channel.stream, HMCI_TICKET_LABEL, key, sizeof key), HMC_SUCCESS);
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", scene->port, soon(), &caller->descriptor), HMC_SUCCESS);
+  hmci_ticket_hello(&ticket, hello);
+  assert_int_equal(send(caller->descriptor, hello, sizeof hello, MSG_NOSIGNAL), sizeof hello);
+  receive(caller->descriptor, challenge, sizeof challenge);
+  assert_int_equal(hmci_ticket_prove(key, hello, challenge, caller->proof), HMC_SUCCESS);
+}
+
+static void prove(const caller_t *caller) {
+  assert_int_equal(send(caller->descriptor, caller->proof, sizeof caller->proof, MSG_NOSIGNAL), sizeof caller->proof);
+}
+
+static void expect_answer(const caller_t *caller) {
+  uint8_t answer[HMCI_TICKET_ANSWER];
+  receive(caller->descriptor, answer, sizeof answer);
+  assert_int_equal(hmci_ticket_judged(answer), HMC_SUCCESS);
+}
+
+/* It stands still until all whom it waits for are late. They get their time again: a stranger, a peer in its handshake,
+ * a data connection. */
+static void test_a_listener_that_stands_still(void **state) {
+  (void)state;
+  scene_t scene;
+  caller_t caller;
+  hmc_peer_t *peer;
+  hmci_secure_t *stream;
+  int stranger;
+  open_scene(&scene);
+  set_times(&scene, less);
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", scene.port, soon(), &stranger), HMC_SUCCESS);
+  assert_int_equal(say_hello(&scene, (abilities_t){true, 1, 1, HMCI_FEATURE_TICKETS, false}), HMC_SUCCESS);
+  open_tcp(&scene);
+  call(&scene, 0, &caller);
+  set_times(&scene, usual);
+  hmci_loop_lock(scene.context->loop);
+  sleep_ms(SHORT_MS + LATE_MS);
+  hmci_loop_unlock(scene.context->loop);
+  sleep_ms(300); /* all timers have fired */
+  prove(&caller);
+  expect_answer(&caller);
+  assert_int_equal(say_ready(&scene), HMC_SUCCESS);
+  assert_int_equal(hmc_context_accept(scene.context, 20000, &peer), HMC_SUCCESS);
+  assert_int_equal(hmci_secure_open(&scene.context->secret, stranger, HMCI_SECURE_CLIENT, "the context", &stream),
+                   HMC_SUCCESS);
+  assert_int_equal(hmci_secure_handshake_wait(stream, soon()), HMC_SUCCESS);
+  hmci_secure_close(stream);
+  close(caller.descriptor);
+  close_scene(&scene);
+}
+
+/* What came in time is not thrown away because the listener looks at its timers first. */
+static void test_a_proof_that_waits(void **state) {
+  (void)state;
+  scene_t scene;
+  caller_t caller;
+  open_scene(&scene);
+  assert_int_equal(say_hello(&scene, (abilities_t){true, 1, 1, HMCI_FEATURE_TICKETS, false}), HMC_SUCCESS);
+  open_tcp(&scene);
+  set_times(&scene, less);
+  call(&scene, 0, &caller);
+  sleep_ms(300); /* the loop's thread sleeps */
+  hmci_loop_lock(scene.context->loop);
+  sleep_ms(SHORT_MS); /* it is at the timer */
+  prove(&caller);
+  hmci_loop_unlock(scene.context->loop);
+  expect_answer(&caller);
+  close(caller.descriptor);
+  close_scene(&scene);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_first_release),
       cmocka_unit_test(test_a_later_release),
       cmocka_unit_test(test_a_release_that_is_too_late),
       cmocka_unit_test(test_ready_without_streams),
+      cmocka_unit_test(test_a_listener_that_stands_still),
+      cmocka_unit_test(test_a_proof_that_waits),
   };
   return cmocka_run_group_tests_name("core.handshake", tests, NULL, NULL);
 }
