@@ -202,21 +202,29 @@ static void has_ended(int number, pid_t process, int how) {
         WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
   }
   if (job.is_ending) return;
-  if (wanted >= 0) {
-    end_all(wanted);
-  } else if (WIFSIGNALED(how)) {
+  if (WIFSIGNALED(how)) { /* before what others want, who may have seen it earlier */
     say("rank %d (process %d) died by signal %d (%s); the others end with it", number, (int)process, WTERMSIG(how),
         strsignal(WTERMSIG(how)));
     end_all(128 + WTERMSIG(how));
+  } else if (wanted >= 0) {
+    end_all(wanted);
   } else if (WEXITSTATUS(how)) {
     say("rank %d (process %d) ended with status %d; the others end with it", number, (int)process, WEXITSTATUS(how));
     end_all(WEXITSTATUS(how));
   }
 }
 
+/* All that have ended up to now, those first that died by a signal: others end because of them. */
 static void collect_ended(void) {
   int how;
+  siginfo_t ended;
   pid_t process;
+  for (int i = 0; i < job.options.n; i++) {
+    process = job.ranks[i].process;
+    ended.si_pid = 0;
+    if (!process || waitid(P_PID, (id_t)process, &ended, WEXITED | WNOHANG | WNOWAIT) || !ended.si_pid) continue;
+    if (ended.si_code != CLD_EXITED && waitpid(process, &how, 0) == process) has_ended(i, process, how);
+  }
   while ((process = waitpid(-1, &how, WNOHANG)) > 0) {
     for (int i = 0; i < job.options.n; i++) {
       if (job.ranks[i].process == process) has_ended(i, process, how);
