@@ -50,8 +50,9 @@ typedef struct hmci_slot {
 typedef struct hmci_control {
   /* By hmci_sleep_t: 1 where threads of this PE sleep for that reason. First, for the inlined forms: see atomics.h. */
   _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t asleep[3];
-  _Atomic uint32_t bell;        /* the futex they sleep on; one more with each ring */
-  _Atomic uint32_t ended;       /* the job ends with status - 1 */
+  _Atomic uint32_t bell; /* the futex they sleep on; one more with each ring */
+  /* Not 0: the job ends. The lower half is its status plus 1, the upper one the PE that was lost, plus 1, or 0. */
+  _Atomic uint64_t verdict;
   _Atomic uint32_t sleepers[3]; /* at the first PE of a host: how many threads sleep there, for each reason */
   _Alignas(HMCI_CACHE_LINE) uint64_t free_slots[HMCI_TEAMS / 64]; /* agreed upon at a split */
   hmci_slot_t slots[HMCI_TEAMS];

@@ -2,23 +2,10 @@
 #include "alias.h"
 #include "state.h"
 
-#include <signal.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Those of this host learn it from their control blocks when they wait, those of other hosts from the launcher. */
-static void tell_locals(int status) {
-  for (int i = 0; i < hmci_pe.n_locals; i++) {
-    int pe = hmci_pe.locals[i];
-    if (pe != hmci_pe.me && hmci_pe.base[pe]) {
-      atomic_store(&hmci_control_of(pe)->ended, (uint32_t)(status & 0xff) + 1);
-      hmci_wake_all_threads(pe);
-    }
-  }
-}
 
 void shmem_global_exit(int status) {
-  if (hmci_pe.levels > 0 && hmci_pe.part) tell_locals(status);
+  if (hmci_pe.levels > 0 && hmci_pe.part) hmci_tell_end(status);
   hmci_end_job(status);
 }
 

@@ -18,6 +18,7 @@
 #define DEPTH 4096 /* operations in progress per context: a stream of small puts seldom waits for the other end */
 
 static void expect(hmc_status_t status, const char *what, int pe) {
+  if (status == HMC_PEER_LOST) hmci_end_without(pe, hmc_last_error());
   if (status != HMC_SUCCESS) hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
 }
 
@@ -38,7 +39,9 @@ static hmci_far_t *meet(int pe) {
   const hmci_card_t *card = &hmci_pe.cards[pe];
   char ip[INET_ADDRSTRLEN];
   inet_ntop(AF_INET, card->ip, ip, sizeof ip);
-  expect(hmc_context_connect(hmci_pe.context, ip, card->port, HMC_CONNECTION_AUTO, 0, &far->peer), "connecting to", pe);
+  hmc_status_t status = hmc_context_connect(hmci_pe.context, ip, card->port, HMC_CONNECTION_AUTO, 0, &far->peer);
+  if (status == HMC_NOT_FOUND) hmci_end_without(pe, hmc_last_error()); /* it has listened, hence it is gone */
+  expect(status, "connecting to", pe);
   bool is_near = hmci_pe.base[pe];
   if (!is_near) expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
   if (hmci_pe.device.size) meet_device(far, pe, is_near);
@@ -132,6 +135,7 @@ static void give_fetched(struct hmc_shmem_ctx *ctx, int pe) {
 
 static void flush_all(struct hmc_shmem_ctx *ctx) {
   hmc_status_t status = flush_queue(ctx, NULL);
+  if (status == HMC_PEER_LOST) hmci_end_without(hmci_pe.me, hmc_last_error());
   if (status != HMC_SUCCESS) hmci_die("a pending operation: %s (%s)", hmc_status_text(status), hmc_last_error());
   give_fetched(ctx, -1);
   ctx->has_near = false;

@@ -253,7 +253,9 @@ static void create_context(void) {
   bool crowded = hmci_boot.one_host && hmci_boot.size > sysconf(_SC_NPROCESSORS_ONLN) && !getenv("HMC_SPIN");
   if (crowded) setenv("HMC_SPIN", "0", 1);
   hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
-  options.name = "shmem";
+  char name[32];
+  hmci_name_context(name, sizeof name);
+  options.name = name;
   expect(hmc_context_create(&options, &hmci_pe.context), "starting");
   if (crowded) unsetenv("HMC_SPIN");
 }
@@ -280,6 +282,7 @@ static void join_job(void) {
   hmci_pe.levels = 1;
   print_info();
   shmem_sync_all();
+  hmci_look_for_lost(); /* all have arrived by now */
 }
 
 static pid_t joined_as; /* a child of fork() has no job to leave */

@@ -115,6 +115,25 @@ void hmci_die(const char *format, ...) __attribute__((format(printf, 1, 2), nore
 /* Ends the job with that exit status; says nothing (boot.c). */
 void hmci_end_job(int status) __attribute__((noreturn));
 
+/* ---- the end before its time (lost.c) ----------------------------------------------------------------------------- */
+
+/* Tells the PEs that this one knows that the job ends with that status. */
+void hmci_tell_end(int status);
+
+/* Ends the job, with a text, because a PE is gone; this PE's own number: one of those that it has dialled. `why`: what showed
+ * it. Returns where none of them is gone. */
+void hmci_end_without(int pe, const char *why);
+
+/* Ends this PE where another one has said that the job ends. */
+void hmci_heed_verdict(void);
+
+/* Ends the job where a PE is gone; for init, and for a PE that waits. */
+void hmci_look_for_lost(void);
+void hmci_look_at_times(void);
+
+/* A name for this PE's context, by which others know whose connection has ended. */
+void hmci_name_context(char *name, size_t size);
+
 /* ---- addresses (address.c) ---------------------------------------------------------------------------------------- */
 
 #define HMCI_IN_DEVICE ((size_t)1 << 63) /* in an offset: of the device heap */
@@ -327,9 +346,8 @@ uint64_t hmci_now_ns(void); /* on the monotonic clock */
 /* Waits until the word, of the control block, is at least `value`; words that only grow. */
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value);
 
-/* Wakes the threads of `pe` that sleep for that reason, and for any. Near PEs only. */
+/* Wakes the threads of `pe` that sleep for that reason. Near PEs only. */
 void hmci_wake(int pe, hmci_sleep_t reason);
-void hmci_wake_all_threads(int pe);
 
 /* Wakes those of this host that sleep for that reason; after a change of their words. */
 void hmci_ring_all(hmci_sleep_t reason);

@@ -37,11 +37,6 @@ static inline void relax(void) {
 #endif
 }
 
-static void leave_where_the_job_ends(void) {
-  uint32_t ended = atomic_load_explicit(&hmci_my_control()->ended, memory_order_relaxed);
-  if (ended) _exit((int)ended - 1);
-}
-
 static _Atomic int here[3]; /* threads of this process that sleep, by hmci_sleep_t */
 
 static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanoseconds) {
@@ -75,7 +70,8 @@ static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
     if (sleepers) atomic_fetch_sub(sleepers, 1);
     if (is_met || holds(argument)) return true;
     if (hmci_is_interrupted()) return false;
-    leave_where_the_job_ends();
+    hmci_heed_verdict();
+    hmci_look_at_times();
     if (pause < LONGEST_SLEEP) pause *= 2;
   }
 }
@@ -108,7 +104,7 @@ static bool wait_for(hmci_condition_t holds, const void *argument, hmci_sleep_t 
     relax();
   }
   if (yield_until(holds, argument)) return true;
-  leave_where_the_job_ends();
+  hmci_heed_verdict();
   return sleep_until(holds, argument, reason);
 }
 
@@ -136,10 +132,6 @@ static void wake(hmci_control_t *control, hmci_sleep_t reason) {
 }
 
 void hmci_wake(int pe, hmci_sleep_t reason) { wake(hmci_control_of(pe), reason); }
-void hmci_wake_all_threads(int pe) {
-  hmci_wake(pe, HMCI_FOR_FLAG);
-  hmci_wake(pe, HMCI_FOR_MEMORY);
-}
 void hmc_shmem_wake(int pe) { hmci_wake(pe, HMCI_FOR_MEMORY); }
 
 void hmci_wake_sleeper(void *user) {

@@ -1,0 +1,74 @@
+/* A PE that dies while the others wait for it; see deaths.py.
+ *
+ * usage: deaths WAY PE     WAY: what the others do meanwhile; "exit": the PE calls shmem_global_exit(5) instead */
+#include "check.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MANY = 1000 };
+
+static long word, words[MANY], lock;
+
+static void wait_for_all(int victim) {
+  (void)victim;
+  shmem_barrier_all();
+}
+
+static void wait_for_word(int victim) {
+  (void)victim;
+  shmem_long_wait_until(&word, SHMEM_CMP_EQ, 1);
+}
+
+static void put_and_quiet(int victim) {
+  for (;;) {
+    shmem_long_put(words, words, MANY, victim);
+    for (int i = 0; i < MANY; i++) shmem_long_put_nbi(&words[i], &word, 1, victim);
+    shmem_quiet();
+    if (shmem_ptr(words, victim)) shmem_barrier_all(); /* memory that is mapped remains */
+  }
+}
+
+static void add_up(int victim) {
+  (void)victim;
+  shmem_long_sum_reduce(SHMEM_TEAM_WORLD, words, &word, 1);
+}
+
+static void wait_for_lock(int victim) {
+  (void)victim;
+  shmem_set_lock(&lock);
+}
+
+static void fetch(int victim) {
+  for (;;) {
+    shmem_long_atomic_fetch_add(&word, 1, victim);
+    if (shmem_ptr(&word, victim)) shmem_barrier_all();
+  }
+}
+
+static const struct {
+  const char *name;
+  void (*wait)(int victim);
+} ways[] = {{"barrier", wait_for_all}, {"wait", wait_for_word}, {"quiet", put_and_quiet}, {"sum", add_up},
+            {"lock", wait_for_lock},   {"fetch", fetch},        {"exit", wait_for_all}};
+
+int main(int argc, char **argv) {
+  if (argc != 3) return 2;
+  shmem_init();
+  int victim = atoi(argv[2]);
+  bool is_victim = shmem_my_pe() == victim, exits = strcmp(argv[1], "exit") == 0;
+  if (is_victim && strcmp(argv[1], "lock") == 0) shmem_set_lock(&lock);
+  shmem_barrier_all();
+  if (is_victim) {
+    usleep(200000); /* the others wait by then */
+    if (exits) shmem_global_exit(5);
+    raise(SIGKILL);
+  }
+  for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+    if (strcmp(argv[1], ways[i].name) == 0) ways[i].wait(victim);
+  }
+  return 2; /* nobody comes here */
+}
