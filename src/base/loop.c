@@ -80,6 +80,10 @@ void hmci_loop_wake(hmci_loop_t *loop) {
   (void)written; /* a full counter wakes as well */
 }
 
+static struct timespec time_of(uint64_t nanoseconds) {
+  return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
 /* ---- watches ----------------------------------------------------------------------------------------------------- */
 
 /* The epoll set that a watch is in. */
@@ -236,22 +240,32 @@ void hmci_loop_set_polled(hmci_loop_t *loop, hmci_watch_t *watch, bool polled) {
     hmci_loop_wake(loop); /* a driver takes events, and polls not */
 }
 
-static void call_within(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t nanoseconds) {
+/* With `table` held. */
+static void set_soon(hmci_loop_t *loop, uint64_t at, uint64_t now) {
+  struct itimerspec soon = {.it_value = time_of(at > now ? at - now : 1)};
+  if (timerfd_settime(loop->soon, 0, &soon, NULL) == 0) loop->soon_at = at;
+}
+
+void hmci_loop_call_within(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t nanoseconds) {
+  uint64_t now = hmci_now(), at = now + nanoseconds;
   pthread_mutex_lock(&loop->table);
   if (watch->slot && !watch->due) {
     watch->due = true;
+    watch->due_at = at;
     hmci_list_append(&loop->due, &watch->due_link);
   }
-  if (watch->due && (!loop->soon_set || nanoseconds < loop->soon_set)) {
-    struct itimerspec soon = {.it_value.tv_nsec = nanoseconds};
-    if (timerfd_settime(loop->soon, 0, &soon, NULL) == 0) loop->soon_set = nanoseconds;
-  }
+  if (watch->due && at < watch->due_at) watch->due_at = at;
+  if (watch->due && (!loop->soon_at || watch->due_at < loop->soon_at)) set_soon(loop, watch->due_at, now);
   pthread_mutex_unlock(&loop->table);
 }
 
-void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) { call_within(loop, watch, SOON_NANOSECONDS); }
+void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch) {
+  hmci_loop_call_within(loop, watch, SOON_NANOSECONDS);
+}
 
-void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch) { call_within(loop, watch, LATER_NANOSECONDS); }
+void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch) {
+  hmci_loop_call_within(loop, watch, LATER_NANOSECONDS);
+}
 
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch) {
   pthread_mutex_lock(&loop->table);
@@ -299,24 +313,38 @@ static void drain(int descriptor) {
   (void)got;
 }
 
-/* The keys of the first watches of a list, at most CALLED_AT_ONCE; `due`: they are taken out, else they go to its end.
- * By key, because one may go while another one is called. */
-static uint32_t take_keys(hmci_loop_t *loop, bool due, uint64_t keys[CALLED_AT_ONCE]) {
-  hmci_list_t *list = due ? &loop->due : &loop->polled, *last = list->previous;
+/* The keys of the first watches that are polled, at most CALLED_AT_ONCE, which go to the end of their list. By key, because
+ * one may go while another one is called. With `table` held. */
+static uint32_t take_polled(hmci_loop_t *loop, uint64_t keys[CALLED_AT_ONCE]) {
+  hmci_list_t *list = &loop->polled, *last = list->previous;
   uint32_t count = 0;
   while (count < CALLED_AT_ONCE && !hmci_list_is_empty(list)) {
     hmci_list_t *link = list->next;
-    hmci_watch_t *watch =
-        due ? HMCI_CONTAINER(link, hmci_watch_t, due_link) : HMCI_CONTAINER(link, hmci_watch_t, polled_link);
     hmci_list_remove(link);
-    if (due) {
-      watch->due = false;
-    } else {
-      hmci_list_append(list, link);
-    }
-    keys[count++] = watch_key(loop, watch->slot);
+    hmci_list_append(list, link);
+    keys[count++] = watch_key(loop, HMCI_CONTAINER(link, hmci_watch_t, polled_link)->slot);
     if (link == last) break; /* all had their turn */
   }
+  return count;
+}
+
+/* Those whose time has come, which leave the list; the timer is set for the first of the others. With `table` held. */
+static uint32_t take_due(hmci_loop_t *loop, uint64_t keys[CALLED_AT_ONCE]) {
+  uint64_t now = hmci_now(), first = HMCI_NEVER;
+  uint32_t count = 0;
+  for (hmci_list_t *link = loop->due.next, *next; link != &loop->due; link = next) {
+    hmci_watch_t *watch = HMCI_CONTAINER(link, hmci_watch_t, due_link);
+    next = link->next;
+    if (watch->due_at > now || count == CALLED_AT_ONCE) {
+      if (watch->due_at < first) first = watch->due_at;
+      continue;
+    }
+    hmci_list_remove(link);
+    watch->due = false;
+    keys[count++] = watch_key(loop, watch->slot);
+  }
+  loop->soon_at = 0;
+  if (first != HMCI_NEVER) set_soon(loop, first, now);
   return count;
 }
 
@@ -342,8 +370,7 @@ static bool dispatch_due(hmci_loop_t *loop) {
   drain(loop->soon);
   do {
     pthread_mutex_lock(&loop->table);
-    loop->soon_set = 0;
-    count = take_keys(loop, true, keys);
+    count = take_due(loop, keys);
     pthread_mutex_unlock(&loop->table);
     for (uint32_t i = 0; i < count; i++) moved |= call_watch(loop, keys[i], HMCI_SOON);
   } while (count == CALLED_AT_ONCE);
@@ -400,7 +427,7 @@ static bool poll_hot(hmci_loop_t *loop) {
 static bool dispatch_polled(hmci_loop_t *loop) {
   uint64_t keys[CALLED_AT_ONCE];
   pthread_mutex_lock(&loop->table);
-  uint32_t count = take_keys(loop, false, keys);
+  uint32_t count = take_polled(loop, keys);
   pthread_mutex_unlock(&loop->table);
   bool moved = false;
   for (uint32_t i = 0; i < count; i++) {
@@ -458,10 +485,6 @@ static void spin(hmci_loop_t *loop) {
   } while (now < until && !is_driven(loop, now) && !atomic_load_explicit(&loop->polled_count, memory_order_relaxed) &&
            !atomic_load_explicit(&loop->stopping, memory_order_relaxed));
   while (!put_back(loop)) sched_yield();
-}
-
-static struct timespec time_of(uint64_t nanoseconds) {
-  return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u), .tv_nsec = (long)(nanoseconds % 1000000000u)};
 }
 
 /* Waits for events without taking any. */

@@ -38,6 +38,7 @@ struct hmci_watch {
   bool polled, due, bulk, silent;    /* the loop's */
   uint32_t cost;                     /* the loop's; nanoseconds of a call, smoothed */
   hmci_list_t polled_link, due_link; /* the loop's */
+  uint64_t due_at;                   /* the loop's */
 };
 
 /* What `ready` gets for a call that hmci_loop_call_soon asked for; no event of epoll. */
@@ -80,6 +81,8 @@ void hmci_loop_call_soon(hmci_loop_t *loop, hmci_watch_t *watch);
 /* The same within 2 ms: where the last such call came in vain. A timer that is set, fires and wakes the loop's thread costs
  * tens of microseconds of the processor that it is to relieve, most of all in a virtual machine. */
 void hmci_loop_call_later(hmci_loop_t *loop, hmci_watch_t *watch);
+/* The same within a time of the caller's. */
+void hmci_loop_call_within(hmci_loop_t *loop, hmci_watch_t *watch, uint32_t nanoseconds);
 /* Calls the watches that are ready, in the calling thread, which is not the loop's own; waits for one at most that long.
  * The loop's thread leaves them alone meanwhile and for 200 us after the last such call, and goes on with its timers. True
  * where something moved. */

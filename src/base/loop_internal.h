@@ -34,7 +34,7 @@ struct hmci_loop {
   uint32_t free_slot;               /* table; 0: none */
   _Atomic uint32_t polled_count;    /* written under table */
   hmci_list_t polled, due, kept;    /* table */
-  uint32_t soon_set;                /* table; nanoseconds that the timer was set to, 0 where it is not */
+  uint64_t soon_at;                 /* table; when the timer `soon` fires, 0 where it is not set */
   _Atomic uint64_t driven_until;    /* until then another thread takes the events (hmci_loop_drive) */
   _Atomic uint32_t driven_in_a_row; /* times that such threads have moved the hot watch alone */
   hmci_list_t timers;               /* table; by deadline */

@@ -145,6 +145,27 @@ static void test_later_gives_way_to_soon(void **state) {
   probe_close(&probe);
 }
 
+/* The time of one is not that of another, which the same timer serves. */
+static void test_each_has_its_time(void **state) {
+  (void)state;
+  enum { TIME = 30000000 };
+  probe_t hasty, patient;
+  probe_open(&hasty);
+  probe_open(&patient);
+  for (int round = 1, calls = 0; round <= 3; round++) {
+    uint64_t begin = hmci_now();
+    hmci_loop_call_within(loop, &patient.watch, TIME);
+    for (int i = 0; i < 10; i++) {
+      hmci_loop_call_soon(loop, &hasty.watch);
+      await(&hasty.soon, ++calls);
+    }
+    await(&patient.soon, round);
+    assert_true(hmci_now() - begin >= TIME);
+  }
+  probe_close(&hasty);
+  probe_close(&patient);
+}
+
 static void test_many_are_due(void **state) {
   (void)state;
   enum { MANY = 200 };
@@ -671,6 +692,7 @@ int main(void) {
       cmocka_unit_test(test_asking_for_the_same_is_free),
       cmocka_unit_test(test_soon_comes_once),
       cmocka_unit_test(test_later_gives_way_to_soon),
+      cmocka_unit_test(test_each_has_its_time),
       cmocka_unit_test(test_many_are_due),
       cmocka_unit_test(test_removed_watches_are_left_alone),
       cmocka_unit_test(test_a_runner_is_told_when_it_rests),
