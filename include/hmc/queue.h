@@ -33,7 +33,7 @@ typedef struct hmc_queue hmc_queue_t;
 enum {
   /* A call that finds `depth` operations pending returns HMC_NO_MEMORY and does not wait. */
   HMC_QUEUE_NO_WAIT = 1,
-  /* Puts of at most HMC_QUEUE_COPIED bytes and atomics that fetch nothing may count as pending for a millisecond after
+  /* Puts of at most HMC_QUEUE_COPIED bytes and atomics that fetch nothing may count as pending for 20 milliseconds after
    * they have been done: then the peer need not answer each of them. Their effect is as early as ever. For a queue that is
    * flushed seldom; a flush of it may last that much longer. */
   HMC_QUEUE_SELDOM_FLUSHED = 2,

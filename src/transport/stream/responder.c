@@ -8,7 +8,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { DELAY_ACKS = 32 };          /* turns of the loop without an answer, between two such wishes */
+enum {
+  EASY_NANOSECONDS = 20000000
+};                        /* until operations that nobody waits for are acknowledged: an answer costs what they do */
+enum { DELAY_ACKS = 32 }; /* turns of the loop without an answer, between two such wishes */
 enum { TURNS = 4, TURN = 500000 }; /* how often the loop's thread lets others go first, and for how many nanoseconds */
 
 void hmci_responder_free_job(hmci_responder_t *responder, hmci_responder_job_t *job) {
@@ -67,7 +70,7 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
     hmci_loop_modify(loop, &responder->watch, (responder->paused ? 0 : EPOLLIN) | (responder->blocked ? EPOLLOUT : 0));
   }
   if (responder->ack_sent < responder->ack_due && !responder->ack_presses) {
-    hmci_loop_call_soon(loop, &responder->watch);
+    hmci_loop_call_within(loop, &responder->watch, EASY_NANOSECONDS);
     if (responder->unanswered++ % DELAY_ACKS == 0) hmci_socket_delay_acks(responder->pipe->descriptor);
   }
   bool polled = has_to_poll(responder);
@@ -98,13 +101,6 @@ static void take_last(hmci_responder_t *responder) {
   pthread_mutex_lock(&responder->lock);
 }
 
-/* Acknowledges what has waited since the last such call; while more comes, it comes with that. */
-static void press(hmci_responder_t *responder) {
-  uint64_t due = responder->ack_due;
-  if (responder->ack_sent < due && due == responder->ack_seen) responder->ack_presses = true;
-  responder->ack_seen = due;
-}
-
 static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   hmci_responder_t *responder = HMCI_CONTAINER(watch, hmci_responder_t, watch);
   bool moved = false;
@@ -112,7 +108,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
   if (!responder->failed) {
     bool was_blocked = responder->blocked, was_paused = responder->paused;
     if (!responder->paused) moved = hmci_responder_receive(responder);
-    if (events & HMCI_SOON) press(responder);
+    if (events & HMCI_SOON && responder->ack_sent < responder->ack_due) responder->ack_presses = true;
     if (!responder->failed) moved |= hmci_responder_send(responder);
     if (!responder->failed && responder->paused && responder->job_count < HMCI_RESPONDER_JOBS) {
       responder->paused = false; /* there is room again; what waits in the socket makes the next event */

@@ -62,7 +62,6 @@ typedef struct hmci_responder {
 
   /* Answers. */
   uint64_t ack_due, ack_sent;
-  uint64_t ack_seen;                       /* what was due when the loop was last asked to look after it */
   bool ack_presses;                        /* some of what is due is not FLAG_EASY, or it has waited */
   uint32_t unanswered;                     /* turns that took something and answered nothing */
   hmci_list_t jobs;                        /* gets and NAKs, oldest first */

@@ -125,6 +125,25 @@ static void test_easy_ones_share_an_answer(void **state) {
   stand_close(&stand);
 }
 
+/* Those that come one by one share answers too. */
+static void test_easy_ones_wait_for_others(void **state) {
+  (void)state;
+  enum { EASY = 40, GAP = 1000000, WAIT = 20000000 };
+  stream_stand_t stand;
+  hmci_responder_t responder;
+  stand_open(&stand, 4096);
+  assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  uint64_t answers = 0, acknowledged = 0, begin = hmci_now();
+  for (uint64_t i = 1; i <= EASY; i++) {
+    send_add(stand.far, i, HMCI_FLAG_EASY);
+    for (uint64_t until = hmci_now() + GAP; hmci_now() < until;) wait_a_moment();
+  }
+  for (; acknowledged < EASY; answers++) acknowledged = next_ack(stand.far);
+  assert_in_range(answers, 1, (hmci_now() - begin) / WAIT);
+  hmci_responder_close(&responder);
+  stand_close(&stand);
+}
+
 /* Where no answers go back, the kernel would acknowledge each small message by a packet of its own. */
 static void test_the_kernel_acknowledges_less(void **state) {
   (void)state;
@@ -149,8 +168,8 @@ static void test_the_kernel_acknowledges_less(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out),
-                                     cmocka_unit_test(test_easy_ones_share_an_answer),
-                                     cmocka_unit_test(test_the_kernel_acknowledges_less)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_reads_though_nothing_goes_out), cmocka_unit_test(test_easy_ones_share_an_answer),
+      cmocka_unit_test(test_easy_ones_wait_for_others), cmocka_unit_test(test_the_kernel_acknowledges_less)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }
