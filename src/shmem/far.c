@@ -42,6 +42,7 @@ static hmci_far_t *meet(int pe) {
   hmc_status_t status = hmc_context_connect(hmci_pe.context, ip, card->port, HMC_CONNECTION_AUTO, 0, &far->peer);
   if (status == HMC_NOT_FOUND) hmci_end_without(pe, hmc_last_error()); /* it has listened, hence it is gone */
   expect(status, "connecting to", pe);
+  hmci_note_transport(far->peer);
   bool is_near = hmci_pe.base[pe];
   if (!is_near) expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
   if (hmci_pe.device.size) meet_device(far, pe, is_near);

@@ -128,12 +128,19 @@ static int pe_of(hmc_peer_t *peer) {
   return pe >= 0 && pe < hmci_pe.n && hmci_pe.cards[pe].process == info.process ? pe : -1;
 }
 
+void hmci_note_transport(hmc_peer_t *peer) {
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
+  if (hmc_peer_get_info(peer, &info) == HMC_SUCCESS && info.type != HMC_CONNECTION_TCP)
+    atomic_store(&hmci_pe.written_silently, true);
+}
+
 /* Takes arrivals too: the engine drops, without a word, a peer that is gone before it was taken. */
 void hmci_look_for_lost(void) {
   unsigned kinds = HMC_EVENT_BIT(HMC_EVENT_PEER_LOST) | HMC_EVENT_BIT(HMC_EVENT_ARRIVAL);
   hmc_event_t event = HMC_EVENT_INIT;
   size_t count;
   while (hmc_poll_kinds(hmci_pe.context, kinds, &event, 1, &count, HMC_NO_WAIT) == HMC_SUCCESS) {
+    if (event.kind == HMC_EVENT_ARRIVAL) hmci_note_transport(event.peer);
     int pe = event.kind == HMC_EVENT_PEER_LOST ? pe_of(event.peer) : -1;
     if (pe >= 0) hmci_end_without(pe, "it ended without shmem_finalize");
   }

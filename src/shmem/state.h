@@ -65,12 +65,14 @@ typedef struct hmci_device {
 typedef struct hmci_pe {
   void (*end)(int status); /* ends the job; never returns */
   int me, n;
-  int levels;          /* how often init was called and not finalized */
-  int thread_level;    /* SHMEM_THREAD_* */
-  bool checks;         /* misuse is looked for */
-  bool oversubscribed; /* more PEs than processors on this host */
-  bool is_roomy;       /* each PE has a processor for its service thread too */
-  hmci_card_t *cards;  /* by PE */
+  int levels;                    /* how often init was called and not finalized */
+  int thread_level;              /* SHMEM_THREAD_* */
+  bool checks;                   /* misuse is looked for */
+  bool oversubscribed;           /* more PEs than processors on this host */
+  bool crowded;                  /* more than two to a processor */
+  _Atomic bool written_silently; /* by an adapter: no service thread sees what some far PEs write; only set */
+  bool is_roomy;                 /* each PE has a processor for its service thread too */
+  hmci_card_t *cards;            /* by PE */
 
   hmc_context_t *context;
   hmc_region_t *region;  /* the arena at a leader, the part at a far PE; NULL elsewhere */
@@ -130,6 +132,9 @@ void hmci_heed_verdict(void);
 /* Ends the job where a PE is gone; for init, and for a PE that waits. */
 void hmci_look_for_lost(void);
 void hmci_look_at_times(void);
+
+/* Takes note of how a far PE is reached. */
+void hmci_note_transport(hmc_peer_t *peer);
 
 /* A name for this PE's context, by which others know whose connection has ended. */
 void hmci_name_context(char *name, size_t size);

@@ -4,8 +4,8 @@
  * `bell` of its control block. Operations that go through a call (atomics, signals, flags, quiet) ring: they wake the
  * PE where it sleeps. So does the service thread that writes what far PEs send (hmci_wake_sleeper). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
- * short. A PE without near ones does its service thread's work while it waits, and sleeps on its sockets (drive); unless
- * other threads may write what it waits for, and ring. It looks for a while first, where each PE has a processor; another
+ * short, unless nobody but the service thread can write it. A PE without near ones does its service thread's work while it
+ * waits, and sleeps on its sockets (drive); unless other threads may write what it waits for, and ring, or there are many PEs. It looks for a while first, where each PE has a processor; another
  * PE that waits for far ones only where each has two: its service thread needs one.
  * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
  * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
@@ -28,6 +28,8 @@
 #define YIELD_FAR 100000  /* ns of yields in all, where far PEs may write and there are processors enough */
 #define FIRST_SLEEP 50000 /* ns */
 #define LONGEST_SLEEP 1000000
+#define FIRST_SLEEP_RUNG 1000000 /* where each change rings: only a look for the end of the job */
+#define LONGEST_SLEEP_RUNG 16000000
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -45,7 +47,14 @@ static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanose
 }
 
 /* True where nothing but the network, and no other thread, can bring what this one waits for. */
-static bool is_driver(void) { return hmci_pe.n_locals <= 1 && hmci_pe.thread_level != SHMEM_THREAD_MULTIPLE; }
+static bool waits_for_network(void) { return hmci_pe.n_locals <= 1 && hmci_pe.thread_level != SHMEM_THREAD_MULTIPLE; }
+
+/* True where this thread takes that itself. Not with many PEs to a processor: there it would seldom have one within the time
+ * after which the service thread takes over, and the two would wake each other without end. */
+static bool is_driver(void) { return waits_for_network() && !hmci_pe.crowded; }
+
+/* True where the service thread writes all that this one waits for, and rings. */
+static bool is_always_rung(void) { return waits_for_network() && hmci_pe.crowded && !hmci_pe.written_silently; }
 
 /* Takes from the network itself what it waits for. False where something else can bring it. */
 static bool drive(long nanoseconds) {
@@ -58,7 +67,8 @@ static bool drive(long nanoseconds) {
 static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep_t reason) {
   hmci_control_t *mine = hmci_my_control();
   _Atomic uint32_t *sleepers = hmci_pe.n_locals > 0 ? &hmci_control_of(hmci_pe.locals[0])->sleepers[reason] : NULL;
-  long pause = FIRST_SLEEP;
+  bool rung = is_always_rung();
+  long pause = rung ? FIRST_SLEEP_RUNG : FIRST_SLEEP, longest = rung ? LONGEST_SLEEP_RUNG : LONGEST_SLEEP;
   for (;;) {
     if (sleepers) atomic_fetch_add(sleepers, 1);
     atomic_fetch_add(&here[reason], 1);
@@ -72,7 +82,7 @@ static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
     if (hmci_is_interrupted()) return false;
     hmci_heed_verdict();
     hmci_look_at_times();
-    if (pause < LONGEST_SLEEP) pause *= 2;
+    if (pause < longest) pause *= 2;
   }
 }
 
@@ -81,7 +91,7 @@ static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
 static bool yield_until(hmci_condition_t holds, const void *argument) {
   bool patient = !hmci_pe.all_near && (hmci_pe.is_roomy || (is_driver() && !hmci_pe.oversubscribed));
   uint64_t until = patient ? hmci_now_ns() + YIELD_FAR : 0;
-  int yields = hmci_pe.all_near ? YIELDS : YIELDS_FAR;
+  int yields = hmci_pe.all_near ? YIELDS : hmci_pe.crowded ? 0 : YIELDS_FAR;
   for (int i = 0; i < yields || (patient && hmci_now_ns() < until); i++) {
     if (!drive(0)) sched_yield();
     if (holds(argument)) return true;
