@@ -6,6 +6,8 @@
  *   p, g       shmem_long_p in a stream, with a quiet at its end; shmem_long_g
  *   fetch_add  shmem_long_atomic_fetch_add
  *   random     shmem_long_atomic_add on random words of 8 MiB
+ *   stores, xadd, random_xadd
+ *              the same as p, fetch_add and random by the processor's own instructions on the same memory
  *   barrier    shmem_barrier_all; barrier1: each timed by itself, for networks, whose round trips are timed so
  *   sum8       a sum of one double over all; sum1m: of 1 MiB
  *   put1m      shmem_putmem of 1 MiB with its quiet; copy1m: memcpy onto the same pages
@@ -66,15 +68,42 @@ static void fetch_add(long count) {
   for (long i = 0; i < count; i++) bench.turn += shmem_long_atomic_fetch_add(bench.word, 1, 1);
 }
 
+static uint64_t next_random(void) {
+  bench.seed ^= bench.seed << 13;
+  bench.seed ^= bench.seed >> 7;
+  bench.seed ^= bench.seed << 17;
+  return bench.seed;
+}
+
 static void add_at_random(long count) {
   if (bench.me) return;
-  for (long i = 0; i < count; i++) {
-    bench.seed ^= bench.seed << 13;
-    bench.seed ^= bench.seed >> 7;
-    bench.seed ^= bench.seed << 17;
-    shmem_long_atomic_add(&bench.table[bench.seed % TABLE], 1, 1);
-  }
+  for (long i = 0; i < count; i++) shmem_long_atomic_add(&bench.table[next_random() % TABLE], 1, 1);
   shmem_quiet();
+}
+
+static long *mapped(long *mine) {
+  long *theirs = shmem_ptr(mine, bench.other);
+  if (!theirs) exit(3);
+  return theirs;
+}
+
+static void stores(long count) {
+  volatile long *theirs = mapped(bench.table);
+  if (bench.me) return;
+  for (long i = 0; i < count; i++) theirs[i & 1023] = i;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void xadd(long count) {
+  long *theirs = mapped(bench.word);
+  if (bench.me) return;
+  for (long i = 0; i < count; i++) bench.turn += __atomic_fetch_add(theirs, 1, __ATOMIC_SEQ_CST);
+}
+
+static void random_xadd(long count) {
+  long *theirs = mapped(bench.table);
+  if (bench.me) return;
+  for (long i = 0; i < count; i++) __atomic_fetch_add(&theirs[next_random() % TABLE], 1, __ATOMIC_SEQ_CST);
 }
 
 static void barrier(long count) {
@@ -136,6 +165,9 @@ static const struct {
     {"g", g, 5000, 1, BATCHES},
     {"fetch_add", fetch_add, 3000, 1, BATCHES},
     {"random", add_at_random, 5000, 1, BATCHES},
+    {"stores", stores, 10000, 1, BATCHES},
+    {"xadd", xadd, 3000, 1, BATCHES},
+    {"random_xadd", random_xadd, 5000, 1, BATCHES},
     {"barrier", barrier, 300, 1, BATCHES},
     {"barrier1", barrier, 1, 1, SINGLES},
     {"sum8", sum8, 200, 1, BATCHES},

@@ -71,12 +71,17 @@ SHMEM_API uint64_t shmem_signal_fetch(const uint64_t *sig_addr);
 
 #ifdef HMC_SHMEM_INLINE
 
-/* Behind an atomic: wakes the PE where it waits for its memory. */
-HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
+/* The words at the start of a near PE's part. An atomic asks for them first: behind it, the loads that lead to them would
+ * wait until it is done. */
+HMC_SHMEM_INLINE const uint32_t *hmc_shmem_words(int pe) {
+  return (const uint32_t *)(const void *)hmc_shmem_here.base[pe];
+}
+
+/* Behind an atomic: wakes the PE, whose words they are, where it waits for its memory. */
+HMC_SHMEM_INLINE void hmc_shmem_ring(const uint32_t *words, int pe) {
 #ifndef __x86_64__ /* there a seq_cst operation is a fence */
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif
-  const uint32_t *words = (const uint32_t *)(const void *)hmc_shmem_here.base[pe];
   if (__builtin_expect(__atomic_load_n(&words[HMC_SHMEM_FOR_MEMORY], __ATOMIC_RELAXED) != 0, 0)) hmc_shmem_wake(pe);
 }
 
@@ -85,8 +90,9 @@ HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
   HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_##operation(TYPE *dest, TYPE value, int pe) {                            \
     TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
     if (!at) return shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                         \
+    const uint32_t *words = hmc_shmem_words(pe);                                                                       \
     value = builtin(at, value, __ATOMIC_SEQ_CST);                                                                      \
-    hmc_shmem_ring(pe);                                                                                                \
+    hmc_shmem_ring(words, pe);                                                                                         \
     return value;                                                                                                      \
   }
 
@@ -94,8 +100,9 @@ HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
   HMC_SHMEM_INLINE void shmem_##NAME##_atomic_##operation(TYPE *dest, TYPE value, int pe) {                            \
     TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
     if (at) {                                                                                                          \
+      const uint32_t *words = hmc_shmem_words(pe);                                                                     \
       (void)builtin(at, value, __ATOMIC_SEQ_CST);                                                                      \
-      hmc_shmem_ring(pe);                                                                                              \
+      hmc_shmem_ring(words, pe);                                                                                       \
     } else {                                                                                                           \
       shmem_ctx_##NAME##_atomic_##operation(SHMEM_CTX_DEFAULT, dest, value, pe);                                       \
     }                                                                                                                  \
@@ -118,8 +125,9 @@ HMC_SHMEM_INLINE void hmc_shmem_ring(int pe) {
   HMC_SHMEM_INLINE TYPE shmem_##NAME##_atomic_compare_swap(TYPE *dest, TYPE cond, TYPE value, int pe) {                \
     TYPE *at = (TYPE *)hmc_shmem_near(dest, pe);                                                                       \
     if (!at) return shmem_ctx_##NAME##_atomic_compare_swap(SHMEM_CTX_DEFAULT, dest, cond, value, pe);                  \
+    const uint32_t *words = hmc_shmem_words(pe);                                                                       \
     __atomic_compare_exchange_n(at, &cond, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                              \
-    hmc_shmem_ring(pe);                                                                                                \
+    hmc_shmem_ring(words, pe);                                                                                         \
     return cond;                                                                                                       \
   }
 HMC_SHMEM_AMO_TYPES(HMC_SHMEM_INLINE_AMO, )
