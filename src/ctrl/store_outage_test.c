@@ -128,34 +128,51 @@ static void each_request_takes_effect_once(void **state) {
   forget_journal();
 }
 
-/* A process with a leased key; it says so by a byte, and then waits to be killed. */
-static pid_t spawn_member(const char *key) {
-  int pipes[2];
-  char byte;
-  assert_int_equal(pipe(pipes), 0);
+typedef struct member {
+  pid_t process;
+  int orders, answers; /* pipes */
+} member_t;
+
+/* A process that will hold a leased key. Made before this one has threads: the allocator of a sanitizer does not survive
+ * a fork beside them. */
+static member_t fork_member(const char *key) {
+  int orders[2], answers[2];
+  assert_true(pipe(orders) == 0 && pipe(answers) == 0);
   pid_t child = fork();
+  assert_true(child >= 0);
   if (child == 0) {
     hmc_store_t *store = NULL;
     hmc_store_lease_t *lease = NULL;
-    if (hmc_store_connect(address, NULL, PATIENCE_MS, &store) != HMC_SUCCESS ||
+    if (read(orders[0], address, sizeof(address)) != sizeof(address) ||
+        hmc_store_connect(address, NULL, PATIENCE_MS, &store) != HMC_SUCCESS ||
         hmc_store_lease_create(store, 1500, 0, &lease) != HMC_SUCCESS ||
-        hmc_store_set(store, key, "child", 5, lease, 0) != HMC_SUCCESS || write(pipes[1], "x", 1) != 1) {
+        hmc_store_set(store, key, "child", 5, lease, 0) != HMC_SUCCESS || write(answers[1], "x", 1) != 1) {
       _exit(1);
     }
     for (;;) {
       pause();
     }
   }
-  close(pipes[1]);
-  assert_int_equal(read(pipes[0], &byte, 1), 1);
-  close(pipes[0]);
-  return child;
+  close(orders[0]);
+  close(answers[1]);
+  return (member_t){child, orders[1], answers[0]};
+}
+
+/* It joins the store that is served now, and has its key when this returns. */
+static pid_t start_member(const member_t *member) {
+  char byte;
+  assert_int_equal(write(member->orders, address, sizeof(address)), sizeof(address));
+  assert_int_equal(read(member->answers, &byte, 1), 1);
+  close(member->orders);
+  close(member->answers);
+  return member->process;
 }
 
 static void who_dies_is_noticed(void **state) {
   (void)state;
+  member_t member = fork_member("d/1");
   hmc_store_server_t *server = serve(0, NULL);
-  pid_t child = spawn_member("d/1");
+  pid_t child = start_member(&member);
   hmc_store_t *store = join();
   assert_value(store, "d/1", "child");
   kill(child, SIGKILL);
@@ -167,8 +184,9 @@ static void who_dies_is_noticed(void **state) {
 
 static void who_was_stopped_takes_its_keys_up_again(void **state) {
   (void)state;
+  member_t member = fork_member("s/1");
   hmc_store_server_t *server = serve(0, NULL);
-  pid_t child = spawn_member("s/1");
+  pid_t child = start_member(&member);
   hmc_store_t *store = join();
   char value[8];
   kill(child, SIGSTOP);

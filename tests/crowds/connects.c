@@ -1,6 +1,7 @@
 /* Connections by the hundred: all that know the secret get in, no matter who else connects.
  *
  * The diallers are processes of their own, with a thread per connection, so that all begin at the same moment. */
+#include "rest.h"
 #include "suite.h"
 
 #include <arpa/inet.h>
@@ -84,7 +85,7 @@ static void expect_all(uint32_t count, void (*meanwhile)(uint16_t port)) {
   assert_int_equal(pipe(ports), 0);
   fflush(NULL);
   for (int i = 0; i < DIALLERS; i++) {
-    diallers[i] = fork();
+    diallers[i] = fork_at_rest();
     assert_true(diallers[i] >= 0);
     if (diallers[i]) continue;
     uint16_t port;

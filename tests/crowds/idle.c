@@ -1,5 +1,6 @@
 /* Ten thousand peers of one context that have nothing to say: what each of them costs here. `make test-idle` runs it
  * where there are descriptors enough for all; on a slow machine it takes minutes, and says how far it is. */
+#include "rest.h"
 #include "suite.h"
 
 #include <pthread.h>
@@ -140,7 +141,7 @@ void idle_peers_are_small(void **state) {
   assert_true(pipe(names) == 0 && pipe(up) == 0 && pipe(go) == 0);
   fflush(NULL);
   for (int i = 0; i < DIALLERS; i++) { /* before this process has threads */
-    diallers[i] = fork();
+    diallers[i] = fork_at_rest();
     assert_true(diallers[i] >= 0);
     if (diallers[i]) continue;
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -1,8 +1,9 @@
 /* The store over etcd: every call of hmc/store.h, a load that may not do anything twice, and an outage. See etcd.py.
  *
  * usage: etcd_store calls|load|outage ADDRESS */
-#include <hmc.h>
+#include "rest.h"
 
+#include <hmc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -124,7 +125,7 @@ static void leases(hmc_store_t *store, hmc_store_t *other) {
   sleep(4); /* longer than the lease: it is kept */
   CHECK(hmc_store_lease_state(lease) == HMC_SUCCESS);
   CHECK(hmc_store_watch_next(watch, &event, 100) == HMC_TIMEOUT);
-  pid_t child = fork();
+  pid_t child = fork_at_rest();
   if (child == 0) {
     hold_and_die();
   }
@@ -166,7 +167,7 @@ static void *come_too_early(void *argument) {
 /* A caller whose deadline passes, and one that dies, are taken out again. */
 static void who_goes_is_not_counted(hmc_store_t *store, hmc_store_t *other) {
   CHECK(hmc_store_barrier(store, "three", 3, 500) == HMC_TIMEOUT);
-  pid_t child = fork();
+  pid_t child = fork_at_rest();
   if (child == 0) {
     alarm(3); /* dies while it waits */
     HMC_IGNORE(hmc_store_barrier(join_store(), "three", 3, PATIENCE_MS));
@@ -202,7 +203,7 @@ static void calls(void) {
   waits(store, other);
   leases(store, other);
   for (uint32_t i = 0; i < MEETERS; i++) {
-    children[i] = fork();
+    children[i] = fork_at_rest();
     if (children[i] == 0) {
       meet(i);
     }
@@ -251,7 +252,7 @@ static void load(void) {
   atomic_int *done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK(done != MAP_FAILED);
   for (uint32_t i = 0; i < CLIENTS; i++) {
-    children[i] = fork();
+    children[i] = fork_at_rest();
     if (children[i] == 0) {
       add_and_meet(i, done);
     }
@@ -334,7 +335,7 @@ static void who_stood_still_comes_back(hmc_store_t *store, hmc_store_t *other) {
   int status = 0;
   CHECK(hmc_store_watch_start(other, "still/", 0, &watch) == HMC_SUCCESS);
   for (int i = 0; i < 2; i++) {
-    members[i] = fork();
+    members[i] = fork_at_rest();
     if (members[i] == 0) {
       hold(keys[i]);
     }

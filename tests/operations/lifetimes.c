@@ -1,5 +1,6 @@
 /* When contexts and peers begin and end: in callbacks of other contexts, at once, in a forked child, under threads that
  * wait for a peer. */
+#include "rest.h"
 #include "suite.h"
 
 #include <pthread.h>
@@ -191,8 +192,7 @@ void a_child_connects_or_is_told_why(void **state) {
   int status;
   assert_success(hmc_context_listen(pair->here, "127.0.0.1", 0, &port));
   fflush(NULL);
-  sleep_ms(SANITIZED ? 300 : 0); /* a sanitizer's allocator does not survive a fork while other threads allocate */
-  pid_t child = fork();
+  pid_t child = fork_at_rest();
   assert_true(child >= 0);
   if (child == 0) {
     hmc_context_t *context = NULL;

@@ -279,10 +279,30 @@ def test_close_under_busy_threads():
             assert len(ended) == 4
 
 
+def others_sleep():
+    """Whether no other thread of this process has a processor, or waits for one."""
+    states = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            with open("/proc/self/task/%s/stat" % thread) as file:
+                states.append(int(thread) == threading.get_native_id() or file.read().rpartition(")")[2].split()[0] == "S")
+        except OSError:
+            pass  # it has ended
+    return all(states)
+
+
+def fork_at_rest():
+    """The allocator of a sanitizer does not survive a fork while another thread is in it."""
+    deadline = time.monotonic() + 10
+    while not others_sleep() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return os.fork()
+
+
 def test_fork(tcp_couple):
     region, remote = tcp_couple.far(4096)
     remote.put(b"before")
-    child = os.fork()
+    child = fork_at_rest()
     if not child:
         status = 1
         try:
