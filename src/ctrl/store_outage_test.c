@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static void forget_journal(void) { unlink(journal); }
@@ -141,6 +142,7 @@ static member_t fork_member(const char *key) {
   pid_t child = fork();
   assert_true(child >= 0);
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     hmc_store_t *store = NULL;
     hmc_store_lease_t *lease = NULL;
     if (read(orders[0], address, sizeof(address)) != sizeof(address) ||
@@ -197,6 +199,55 @@ static void who_was_stopped_takes_its_keys_up_again(void **state) {
   waitpid(child, NULL, 0);
   hmc_store_close(store);
   hmc_store_server_stop(server);
+}
+
+/* A process that serves a store, until it is killed. Made before this one has threads, as above. */
+static pid_t fork_server(void) {
+  int answers[2];
+  assert_int_equal(pipe(answers), 0);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    serve(0, NULL);
+    if (write(answers[1], address, sizeof(address)) != sizeof(address)) {
+      _exit(1);
+    }
+    for (;;) {
+      pause();
+    }
+  }
+  close(answers[1]);
+  assert_int_equal(read(answers[0], address, sizeof(address)), sizeof(address));
+  close(answers[0]);
+  return child;
+}
+
+/* What the clients sent while the server was stopped counts when it goes on. */
+static void a_server_that_was_stopped_ends_no_leases(void **state) {
+  (void)state;
+  pid_t server = fork_server();
+  hmc_store_t *store = join(), *other = join();
+  hmc_store_lease_t *lease = NULL;
+  hmc_store_watch_t *watch = NULL;
+  hmc_store_event_t event;
+  GOOD(hmc_store_lease_create(store, 1000, 0, &lease));
+  set(store, "p/1", "x", lease);
+  GOOD(hmc_store_watch_start(other, "p/", 0, &watch));
+  assert_event(watch, HMC_STORE_PUT, "p/1", "x");
+  assert_event(watch, HMC_STORE_SYNCED, NULL, NULL);
+  for (int i = 0; i < 3; i++) {
+    kill(server, SIGSTOP);
+    sleep_ms(1500);
+    kill(server, SIGCONT);
+    sleep_ms(200);
+  }
+  FAILS(hmc_store_watch_next(watch, &event, 500), HMC_TIMEOUT, "p/");
+  hmc_store_watch_stop(watch);
+  hmc_store_close(store);
+  hmc_store_close(other);
+  kill(server, SIGKILL);
+  assert_int_equal(waitpid(server, NULL, 0), server);
 }
 
 static void a_lease_whose_key_was_taken_is_lost(void **state) {
@@ -263,6 +314,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(each_request_takes_effect_once, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_dies_is_noticed, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_was_stopped_takes_its_keys_up_again, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_server_that_was_stopped_ends_no_leases, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_lease_whose_key_was_taken_is_lost, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_torn_journal_is_read_as_far_as_it_is_whole, set_up, tear_down),
   };

@@ -30,6 +30,9 @@ enum {
   HANDSHAKE_MS = 5000,
   SILENT_MS = 250,
   PAUSE_MS = 20, /* of the listener, when it must not or cannot accept */
+  LATE_MS = 100, /* a look at the leases that comes so much later found this process standing still */
+  EXCUSED_MS = 5000,
+  EXCUSES = 5, /* in a row */
   ACCEPTS_AT_ONCE = 16,
   REQUESTS_AT_ONCE = 64,
   OUT_MAX = 128 << 20,     /* bytes that a client may leave unread */
@@ -47,6 +50,8 @@ struct hmc_store_server {
   uint16_t port;
   hmci_watch_t watch;
   hmci_timer_t pause, expiry;
+  uint64_t expires; /* when `expiry` is due; HMCI_NEVER: not at all */
+  unsigned excuses; /* how often `expires` was put off */
   hmci_list_t handshakes, clients, busy;
   unsigned handshake_count, client_count;
   bool has_parted; /* a client lost its connection: its time runs */
@@ -160,10 +165,30 @@ static void compact(hmc_store_server_t *server) {
   server->compact_at = four_times > COMPACT_FROM ? four_times : COMPACT_FROM;
 }
 
+/* Who stood still, as a process that was stopped or a machine that was moved, has not read what clients sent meanwhile,
+ * and clients of the same machine could not send: they have as much time again. */
+static bool must_excuse(hmc_store_server_t *server, uint64_t now) {
+  if (server->excuses > 0 && now < server->expires) {
+    return true;
+  }
+  if (server->expires == HMCI_NEVER || now < server->expires + LATE_MS * NS_PER_MS || server->excuses == EXCUSES) {
+    return false;
+  }
+  uint64_t late = now - server->expires, most = EXCUSED_MS * NS_PER_MS;
+  server->excuses++;
+  server->expires = now + (late < most ? late : most);
+  return true;
+}
+
+/* Ends what is over, and sets the timer for what ends next. */
 static void set_expiry(hmc_store_server_t *server) {
-  uint64_t next = hmci_store_expire(&server->state, hmci_now());
-  if (next != HMCI_NEVER) {
-    hmci_loop_set_timer(server->loop, &server->expiry, next);
+  uint64_t now = hmci_now();
+  if (!must_excuse(server, now)) {
+    server->excuses = 0;
+    server->expires = hmci_store_expire(&server->state, now);
+  }
+  if (server->expires != HMCI_NEVER) {
+    hmci_loop_set_timer(server->loop, &server->expiry, server->expires);
   }
 }
 
@@ -422,6 +447,7 @@ static void init_server(hmc_store_server_t *server) {
   server->watch.ready = on_connection;
   hmci_timer_init(&server->pause, on_pause_over);
   hmci_timer_init(&server->expiry, on_expiry);
+  server->expires = HMCI_NEVER;
   hmci_list_init(&server->handshakes);
   hmci_list_init(&server->clients);
   hmci_list_init(&server->busy);
