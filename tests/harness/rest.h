@@ -1,5 +1,5 @@
-/* Forking in a process that has threads. The allocator of a sanitizer does not survive a fork while another thread is in
- * it: the child's first allocation waits forever. So a child that allocates is forked while all other threads sleep. */
+/* Waiting until the other threads of this process sleep, and forking then. The allocator of a sanitizer does not survive
+ * a fork while another thread is in it: the child's first allocation waits forever. */
 #ifndef HMC_TESTS_REST_H
 #define HMC_TESTS_REST_H
 
@@ -31,9 +31,13 @@ static inline bool others_sleep(void) {
   return sleep;
 }
 
-/* fork(), once the other threads sleep; after ten seconds in any case. */
-static inline pid_t fork_at_rest(void) {
+/* Waits until the other threads sleep; ten seconds at most. */
+static inline void await_rest(void) {
   for (int i = 0; i < 10000 && !others_sleep(); i++) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+static inline pid_t fork_at_rest(void) {
+  await_rest();
   return fork();
 }
 

@@ -1,4 +1,5 @@
 /* Waiting for one, any, some and all; deadlines; flush. The distant end can be stopped, so that nothing moves. */
+#include "rest.h"
 #include "suite.h"
 
 #include <pthread.h>
@@ -106,6 +107,7 @@ void wait_ends_at_deadlines(void **state) {
   /* one that nobody asked about has ended, too, and never happens later */
   hmc_request_t *forgotten = start_word(&distant, 100);
   sleep_ms(250);
+  await_rest(); /* the service thread has done what was due */
   distant_continue(&distant);
   assert_status(hmc_request_test(forgotten), HMC_TIMEOUT);
   assert_success(hmc_request_wait(requests[4]));

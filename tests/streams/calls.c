@@ -78,7 +78,7 @@ void calls_to_others_go_on_when_a_striped_put_is_cut_off(void **state) {
   distant_stop(&distant);
   assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &hasty, &cut));
   sleep_ms(150); /* its deadline is a timer of the service thread */
-  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = 4000};
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = SLACK_MS};
   for (int i = 0; i < 20; i++) {
     assert_success(hmc_put_nb(local.region, 0, far.remote, 0, MIB, &patient, &request));
     assert_success(finish(request));
