@@ -136,7 +136,6 @@ static void find_locals(void) {
   int here = 0; /* PEs that share this processor's host, whether or not they share memory */
   for (int i = 0; i < hmci_pe.n; i++) here += memcmp(hmci_pe.cards[i].ip, hmci_pe.cards[hmci_pe.me].ip, 4) == 0;
   hmci_pe.oversubscribed = here > sysconf(_SC_NPROCESSORS_ONLN);
-  hmci_pe.crowded = here > 2 * sysconf(_SC_NPROCESSORS_ONLN);
   hmci_pe.is_roomy = 2 * here <= sysconf(_SC_NPROCESSORS_ONLN);
 }
 

@@ -69,7 +69,6 @@ typedef struct hmci_pe {
   int thread_level;              /* SHMEM_THREAD_* */
   bool checks;                   /* misuse is looked for */
   bool oversubscribed;           /* more PEs than processors on this host */
-  bool crowded;                  /* more than two to a processor */
   _Atomic bool written_silently; /* by an adapter: no service thread sees what some far PEs write; only set */
   bool is_roomy;                 /* each PE has a processor for its service thread too */
   hmci_card_t *cards;            /* by PE */

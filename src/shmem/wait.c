@@ -5,7 +5,7 @@
  * PE where it sleeps. So does the service thread that writes what far PEs send (hmci_wake_sleeper). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
  * short, unless nobody but the service thread can write it. A PE without near ones does its service thread's work while it
- * waits, and sleeps on its sockets (drive); unless other threads may write what it waits for, and ring, or there are many PEs. It looks for a while first, where each PE has a processor; another
+ * waits, and sleeps on its sockets (drive); unless other threads may write what it waits for, and ring, or there are more PEs than processors. It looks for a while first, where each PE has a processor; another
  * PE that waits for far ones only where each has two: its service thread needs one.
  * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
  * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
@@ -49,12 +49,12 @@ static void sleep_unless_rung(_Atomic uint32_t *bell, uint32_t seen, long nanose
 /* True where nothing but the network, and no other thread, can bring what this one waits for. */
 static bool waits_for_network(void) { return hmci_pe.n_locals <= 1 && hmci_pe.thread_level != SHMEM_THREAD_MULTIPLE; }
 
-/* True where this thread takes that itself. Not with many PEs to a processor: there it would seldom have one within the time
+/* True where this thread takes that itself. Not with more PEs than processors: there it may not have one within the time
  * after which the service thread takes over, and the two would wake each other without end. */
-static bool is_driver(void) { return waits_for_network() && !hmci_pe.crowded; }
+static bool is_driver(void) { return waits_for_network() && !hmci_pe.oversubscribed; }
 
 /* True where the service thread writes all that this one waits for, and rings. */
-static bool is_always_rung(void) { return waits_for_network() && hmci_pe.crowded && !hmci_pe.written_silently; }
+static bool is_always_rung(void) { return waits_for_network() && hmci_pe.oversubscribed && !hmci_pe.written_silently; }
 
 /* Takes from the network itself what it waits for. False where something else can bring it. */
 static bool drive(long nanoseconds) {
@@ -89,9 +89,9 @@ static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
 /* True where the condition holds. What comes from far PEs takes a network's time; where this thread does not take it
  * itself, another one of this process does, which gets the processor by each yield. */
 static bool yield_until(hmci_condition_t holds, const void *argument) {
-  bool patient = !hmci_pe.all_near && (hmci_pe.is_roomy || (is_driver() && !hmci_pe.oversubscribed));
+  bool patient = !hmci_pe.all_near && (hmci_pe.is_roomy || is_driver());
   uint64_t until = patient ? hmci_now_ns() + YIELD_FAR : 0;
-  int yields = hmci_pe.all_near ? YIELDS : hmci_pe.crowded ? 0 : YIELDS_FAR;
+  int yields = hmci_pe.all_near ? YIELDS : hmci_pe.oversubscribed ? 0 : YIELDS_FAR;
   for (int i = 0; i < yields || (patient && hmci_now_ns() < until); i++) {
     if (!drive(0)) sched_yield();
     if (holds(argument)) return true;
