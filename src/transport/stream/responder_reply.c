@@ -104,12 +104,13 @@ static bool acknowledge(hmci_responder_t *responder, uint64_t sequence) {
 }
 
 /* Appends the next frame. False when there is nothing to say. An ACK overtakes the bytes of gets, but not a NAK of
- * what it would cover; what was done before that is acknowledged before it. */
+ * what it would cover. What was done before an answer is acknowledged before it: that costs no message of its own, and a
+ * flush that waits for a get waits for that too. */
 static bool next_reply(hmci_responder_t *responder) {
   if (!responder->refusals && responder->ack_presses && acknowledge(responder, responder->ack_due)) return true;
   if (hmci_list_is_empty(&responder->jobs)) return false;
   hmci_responder_job_t *job = hmci_responder_first_job(responder);
-  if (!job->count && acknowledge(responder, job->done)) return true;
+  if (acknowledge(responder, job->done)) return true;
   if (job->status == HMC_SUCCESS && job->count) {
     hmc_status_t status = add_data(responder, job);
     if (status == HMC_SUCCESS || status == HMC_IN_PROGRESS) return status == HMC_SUCCESS;

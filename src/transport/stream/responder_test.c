@@ -144,6 +144,30 @@ static void test_easy_ones_wait_for_others(void **state) {
   stand_close(&stand);
 }
 
+/* A get's answer brings theirs along: who waits for all of them waits no longer than for the get. */
+static void test_easy_ones_go_with_a_get(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  hmci_responder_t responder;
+  stand_open(&stand, 4096);
+  assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  for (uint64_t i = 1; i <= 9; i += 2) {
+    uint8_t data[HMCI_REPLY_HEADER + 8];
+    send_add(stand.far, i, HMCI_FLAG_EASY);
+    send_request(stand.far, &(hmci_request_header_t){.type = HMCI_WIRE_GET,
+                                                     .flags = HMCI_FLAG_LAST,
+                                                     .entries = 1,
+                                                     .region = 1,
+                                                     .generation = 1,
+                                                     .sequence = i + 1,
+                                                     .length = 8});
+    assert_int_equal(next_ack(stand.far), i);
+    assert_int_equal(recv(stand.far, data, sizeof data, MSG_WAITALL), sizeof data);
+  }
+  hmci_responder_close(&responder);
+  stand_close(&stand);
+}
+
 /* Where no answers go back, the kernel would acknowledge each small message by a packet of its own. */
 static void test_the_kernel_acknowledges_less(void **state) {
   (void)state;
@@ -170,6 +194,7 @@ static void test_the_kernel_acknowledges_less(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_reads_though_nothing_goes_out), cmocka_unit_test(test_easy_ones_share_an_answer),
-      cmocka_unit_test(test_easy_ones_wait_for_others), cmocka_unit_test(test_the_kernel_acknowledges_less)};
+      cmocka_unit_test(test_easy_ones_wait_for_others), cmocka_unit_test(test_easy_ones_go_with_a_get),
+      cmocka_unit_test(test_the_kernel_acknowledges_less)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }
