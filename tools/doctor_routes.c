@@ -107,9 +107,12 @@ static void context_pair_close(context_pair_t *pair) {
 }
 
 void doctor_check_routes(void) {
-  static const hmc_connection_type_t types[] = {HMC_CONNECTION_SHM, HMC_CONNECTION_RDMA, HMC_CONNECTION_UCX,
-                                                HMC_CONNECTION_TCP};
-  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+  static const hmc_connection_type_t types[] = {
+#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
+      HMC_CONNECTION_LIST(TYPE)
+#undef TYPE
+  };
+  for (size_t i = 1; i < sizeof types / sizeof types[0]; i++) { /* the first one is AUTO */
     context_pair_t pair;
     char reason[512] = "";
     if (hmc_connection_type_probe(types[i], reason, sizeof reason) != HMC_SUCCESS) {

@@ -13,7 +13,7 @@
  *
  * Results that all operations share:
  *   HMC_OUT_OF_RANGE    offset + length runs past one of the regions
- *   HMC_STALE           the peer closed its region
+ *   HMC_STALE           the peer closed its region, unmapped its memory, or revoked the lease
  *   HMC_DENIED          the region does not give the right
  *   HMC_TIMEOUT         the deadline passed
  *   HMC_PEER_LOST       the peer is gone

@@ -1,6 +1,6 @@
 /* Status codes and the error text.
  *
- * One list gives the codes, their names and their texts. The C++ enumeration and the Python exceptions derive from it.
+ * One list gives the codes, their names and their texts. The C++ enumeration derives from it; layout.lists compares Python's with it.
  */
 #ifndef HMC_STATUS_H
 #define HMC_STATUS_H
@@ -23,7 +23,7 @@ extern "C" {
   X(PEER_LOST, 7, "the peer is gone")                                                                                  \
   X(CANCELLED, 8, "cancelled")                                                                                         \
   X(OUT_OF_RANGE, 9, "outside the region")                                                                             \
-  X(STALE, 10, "the region was closed, or its lease is over")                                                          \
+  X(STALE, 10, "the region was closed, or a lease is over")                                                            \
   X(CORRUPT, 11, "data or protocol corrupted")                                                                         \
   X(DENIED, 12, "not allowed")                                                                                         \
   X(NO_MEMORY, 13, "out of memory or of another resource")                                                             \
