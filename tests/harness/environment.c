@@ -1,9 +1,16 @@
 /* The surroundings of a test program: an empty home, no settings, a watchdog, and looks at the process itself.
  *
  * The watchdog is one thread that reads two atomics; the thread that runs a test sets them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include "harness.h"
 
 #include <dirent.h>
+#include <fnmatch.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -80,6 +87,18 @@ void watchdog_start(bool in_target) {
   while (sem_wait(&started) != 0)
     ;
   pthread_detach(thread);
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
+
+void pick_cases(const char *pattern, const struct CMUnitTest *tests, size_t count) {
+  if (!pattern) return;
+  cmocka_set_test_filter(pattern);
+  for (size_t i = 0; i < count; i++)
+    if (fnmatch(pattern, tests[i].name, 0) == 0) return;
+  fprintf(stderr, "no case is called %s; there are:\n", pattern);
+  for (size_t i = 0; i < count; i++) fprintf(stderr, "  %s\n", tests[i].name);
+  exit(2);
 }
 
 /* ---- environment ------------------------------------------------------------------------------------------------- */

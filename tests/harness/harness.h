@@ -56,6 +56,10 @@ void sleep_ms(uint64_t milliseconds);
 void watch(const char *what, unsigned seconds);
 void watch_end(void);
 void watchdog_start(bool in_target);
+struct CMUnitTest;
+/* Of a program's cases, those whose names fit the pattern (fnmatch) run; NULL: all. Ends the program, with their names, where
+ * none fits. */
+void pick_cases(const char *pattern, const struct CMUnitTest *tests, size_t count);
 
 /* From now on a crash ends the program and says where it was. Comes first in every test, because cmocka sets its own.
  */

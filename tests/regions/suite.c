@@ -58,13 +58,13 @@ int main(int argc, char **argv) {
     return 2;
   }
   setenv("HMC_LOG", "error", 1);
-  if (argc == 4) cmocka_set_test_filter(argv[3]);
 #define TEST_CASE(name) {#name, name},
   static test_case_t cases[] = {REGION_TESTS(TEST_CASE)};
 #undef TEST_CASE
   struct CMUnitTest tests[COUNT_OF(cases)];
   for (size_t i = 0; i < COUNT_OF(cases); i++)
     tests[i] = (struct CMUnitTest){cases[i].name, run_case, open_case, close_case, &cases[i]};
+  pick_cases(argc == 4 ? argv[3] : NULL, tests, COUNT_OF(tests));
   char title[128];
   snprintf(title, sizeof title, "regions.%s.%s", argv[1], argv[2]);
   return _cmocka_run_group_tests(title, tests, COUNT_OF(tests), NULL, NULL) == 0 ? 0 : 1;
