@@ -516,20 +516,16 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
   return HMC_SUCCESS;
 }
 
-static bool is_loopback(const address_t *address) {
-  return ntohl(address->v4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
-}
-
-/* Whatever addresses of the loopback network they have: who dials another one of those keeps 127.0.0.1. */
-bool hmci_socket_stays_here(int descriptor) {
+/* True for a connection of this host to itself. */
+static bool is_within_host(int descriptor) {
   address_t here = {0}, there = {0};
-  socklen_t here_size = sizeof here, there_size = sizeof there;
-  if (getsockname(descriptor, &here.any, &here_size) != 0 || getpeername(descriptor, &there.any, &there_size) != 0)
+  socklen_t size = sizeof(here), peer_size = sizeof(there);
+  if (getsockname(descriptor, &here.any, &size) != 0 || getpeername(descriptor, &there.any, &peer_size) != 0)
     return false;
   if (here.any.sa_family != there.any.sa_family) return false;
-  if (here.any.sa_family == AF_INET)
-    return here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr || (is_loopback(&here) && is_loopback(&there));
-  return here.any.sa_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&here.v6.sin6_addr, &there.v6.sin6_addr);
+  if (here.any.sa_family == AF_INET) return here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr;
+  return here.any.sa_family == AF_INET6 &&
+         memcmp(&here.v6.sin6_addr, &there.v6.sin6_addr, sizeof(here.v6.sin6_addr)) == 0;
 }
 
 /* Idle connections are probed after a third of the time, and again after each further third; TCP_USER_TIMEOUT ends both
@@ -538,7 +534,7 @@ void hmci_socket_set_liveness(int descriptor, uint64_t timeout_ms) {
   unsigned timeout = timeout_ms > UINT_MAX ? UINT_MAX : (unsigned)timeout_ms;
   int one = 1, third = (int)(timeout / 3000), probes = 2;
   third = third < 1 ? 1 : third > 32767 ? 32767 : third; /* seconds; the kernel's upper bound */
-  if (hmci_socket_stays_here(descriptor)) return;
+  if (is_within_host(descriptor)) return;
   setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
   setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &third, sizeof(third));
   setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &third, sizeof(third));
@@ -568,6 +564,16 @@ bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms) {
 const char *hmci_socket_loss(int error, const char *otherwise) {
   bool silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
   return silent ? "its host has acknowledged nothing for the time of HMC_PEER_TIMEOUT" : otherwise;
+}
+
+bool hmci_socket_stays_here(int descriptor) {
+  address_t here = {0}, there = {0};
+  socklen_t here_size = sizeof here, there_size = sizeof there;
+  if (getsockname(descriptor, &here.any, &here_size) != 0 || getpeername(descriptor, &there.any, &there_size) != 0)
+    return false;
+  if (here.any.sa_family != there.any.sa_family) return false;
+  if (here.any.sa_family == AF_INET) return here.v4.sin_addr.s_addr == there.v4.sin_addr.s_addr;
+  return here.any.sa_family == AF_INET6 && IN6_ARE_ADDR_EQUAL(&here.v6.sin6_addr, &there.v6.sin6_addr);
 }
 
 hmc_status_t hmci_socket_set_congestion(int descriptor, const char *name) {

@@ -54,7 +54,7 @@ bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms);
 /* Why a connection broke, from errno: `otherwise`, or a text that names the setting that decided it. */
 const char *hmci_socket_loss(int error, const char *otherwise);
 
-/* True where both ends of a connected socket have one address, this host's, or are in its loopback network. */
+/* True where both ends of a connected socket have one address, this host's. */
 bool hmci_socket_stays_here(int descriptor);
 
 /* The congestion control of a TCP socket, by the kernel's name. HMC_INVALID_CONFIG: it has none of that name, or not
