@@ -5,8 +5,9 @@
  * PE where it sleeps. So does the service thread that writes what far PEs send (hmci_wake_sleeper). Stores that
  * were inlined ring when their PE waits itself, or not at all, as what an RDMA adapter writes: therefore each sleep is
  * short, unless nobody but the service thread can write it. A PE without near ones does its service thread's work while it
- * waits, and sleeps on its sockets (drive); unless other threads may write what it waits for, and ring, or there are more PEs than processors. It looks for a while first, where each PE has a processor; another
- * PE that waits for far ones only where each has two: its service thread needs one.
+ * waits, and sleeps on its sockets (drive); unless other threads may write what it waits for, and ring, or there are more
+ * PEs than processors. It looks for a while first, where each PE has a processor; another PE that waits for far ones only
+ * where each has two: its service thread needs one.
  * A thread that sleeps reads `bell`, sets `asleep` and looks once more (seq_cst, partner: the fence in hmci_ring), so no
  * ring is lost. Several threads of a PE may sleep for one reason: a ring wakes them all, and each that goes on waiting
  * says again that it sleeps. The last one to leave takes the word back. */
