@@ -32,6 +32,7 @@ enum {
   LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
   LOOK_AT_ALL = 8,    /* looks of the owner at the pull that came last between two at all of them */
   LOOKS_PER_PAUSE = 4,
+  HEAD_START = 8,           /* pauses before who puts looks, see await: no call of the kernel ends sooner */
   NAP = 20000000,           /* nanoseconds that who puts sleeps at most, to see that the connection failed */
   SURE = 1000000,           /* nanoseconds in which no process ends and its number comes round */
   SHARED_LEAST = 256 << 10, /* bytes of a pull that is worth waking a copier */
@@ -224,6 +225,8 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
   uint64_t spin = shares_processor(connection) ? 0 : connection->transport->host->settings->spin;
   uint64_t begun = 0, asked = 0;
   bool may_stop = hmci_stop_is_possible(), given_up = false;
+  /* A look takes the line of the state away from the owner, who has to fetch it again to write there. */
+  for (int i = 0; spin && i < HEAD_START; i++) hmci_pause();
   for (uint32_t looks = 1;; looks++) {
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
