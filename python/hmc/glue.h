@@ -96,7 +96,7 @@ static inline bool hmcpy_stops(void) {
   return __atomic_load_n(call->stop, __ATOMIC_RELAXED) || (call->ask && call->ask());
 }
 
-/* A put or get by this thread, without a request. The handler of a signal may make one inside another. */
+/* A put or get by this thread, without a request; `options` may be NULL. The handler of a signal may make one inside another. */
 static inline hmc_status_t hmcpy_transfer(const hmcpy_call_t *call, int is_put, hmc_region_t *local, uint64_t offset,
                                           hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
                                           const hmc_operation_options_t *options) {
@@ -105,8 +105,14 @@ static inline hmc_status_t hmcpy_transfer(const hmcpy_call_t *call, int is_put, 
   const hmcpy_call_t *former = hmcpy_current;
   hmcpy_current = call;
   thread->stop = hmcpy_stops;
-  hmc_status_t status = is_put ? hmc_put_with(local, offset, remote, remote_offset, length, options)
-                               : hmc_get_with(local, offset, remote, remote_offset, length, options);
+  hmc_status_t status;
+  if (!options) {
+    status = is_put ? hmc_put(local, offset, remote, remote_offset, length)
+                    : hmc_get(local, offset, remote, remote_offset, length);
+  } else {
+    status = is_put ? hmc_put_with(local, offset, remote, remote_offset, length, options)
+                    : hmc_get_with(local, offset, remote, remote_offset, length, options);
+  }
   thread->stop = former_stop;
   hmcpy_current = former;
   return status;

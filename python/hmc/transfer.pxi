@@ -101,8 +101,9 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
                 request.state = HMC_SUCCESS
                 request.release()
                 return request
-            if is_blocking and 0 < nbytes <= DIRECT_BYTES and signal is None and notify is None and not checksum:
-                move_directly(request, local.base, distant.base, is_put, &options.options)
+            if is_blocking and 0 < nbytes <= (DIRECT_BYTES_WITH if options.is_set else DIRECT_BYTES) and signal is None \
+                    and notify is None and not checksum:
+                move_directly(request, local.base, distant.base, is_put, &options.options if options.is_set else NULL)
                 return request
             status = start_plain(remote, region, &local, &distant, nbytes, is_put, &options.options, &request.handle)
         else:
@@ -123,7 +124,8 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
 
 
 cdef enum:
-    DIRECT_BYTES = 128 << 10    # what a blocking call moves itself (hmc_put_with); more is a request's
+    DIRECT_BYTES = 4 << 20          # what a blocking call moves itself; more is a request's, which ends sooner
+    DIRECT_BYTES_WITH = 128 << 10   # the same with options, where hmc_put_with makes a request of more
 
 cdef list raised = []       # by handlers that ran while the main thread was in a call of the library
 
