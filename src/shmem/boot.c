@@ -50,16 +50,19 @@ static void be_alone(hmci_boot_t *boot) {
 
 /* ---- hmcrun ---------------------------------------------------------------------------------------------------------- */
 
-/* hmcrun looks for this file when a PE ends: then all end, with the status in it. */
+/* hmcrun looks for the file `exit` when a PE ends: then all end, with the status in it. Several PEs may write it, the first
+ * one's stays, and none is seen half written. */
 static void abort_by_file(hmci_boot_t *boot, int status) {
-  (void)boot;
   const char *folder = getenv("HMC_JOB_DIR");
-  char path[512];
+  char path[512], own[540];
   if (!folder || snprintf(path, sizeof path, "%s/exit", folder) >= (int)sizeof path) return;
-  FILE *file = fopen(path, "w");
+  snprintf(own, sizeof own, "%s.%d", path, boot->rank);
+  FILE *file = fopen(own, "w");
   if (!file) return;
   fprintf(file, "%d\n", status);
   fclose(file);
+  HMC_IGNORE(link(own, path)); /* it fails where another one was first */
+  unlink(own);
 }
 
 static bool by_hmcrun(hmci_boot_t *boot) {

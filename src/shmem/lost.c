@@ -20,6 +20,7 @@
 #define LOOK_EVERY 50000000 /* ns */
 #define NAPS 200            /* of a millisecond, until the engine says which peer it was */
 #define TELL 100            /* ms; a PE that stands still does not answer */
+#define GRACE 300           /* ms in which a verdict may come: the PE that is gone may have heard of it first */
 #define LINGER 500          /* ms; others learn of it meanwhile, and see no loss of this PE before that */
 
 /* ---- telling ----------------------------------------------------------------------------------------------------------- */
@@ -100,8 +101,8 @@ void hmci_heed_verdict(void) {
   int lost = (int)(verdict >> 32) - 1, status = (int)(verdict & 0xffffffff) - 1;
   if (lost >= 0 && lost < hmci_pe.n) end_without(lost, "another PE said so");
   be_the_one();
-  tell_far(verdict);
-  _exit(status);
+  tell(verdict);
+  hmci_end_job(status); /* the launcher may not have heard of it yet from the PE that ended the job */
 }
 
 void hmci_end_without(int pe, const char *why) {
@@ -113,7 +114,12 @@ void hmci_end_without(int pe, const char *why) {
     if (gone >= 0) pe = gone;
     if (gone < 0) nap(1); /* data connections end a little before the peer does */
   }
-  if (pe != hmci_pe.me) end_without(pe, text);
+  if (pe == hmci_pe.me) return;
+  for (int i = 0; i < GRACE; i++) {
+    hmci_heed_verdict();
+    nap(1);
+  }
+  end_without(pe, text);
 }
 
 /* ---- looking ----------------------------------------------------------------------------------------------------------- */
