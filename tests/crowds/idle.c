@@ -157,7 +157,7 @@ void idle_peers_are_small(void **state) {
   assert_success(hmc_context_create(&options, &context));
   assert_success(hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, 64, "words", HMC_REMOTE_ALL, &words));
   for (int i = 0; i < DIALLERS; i++) {
-    snprintf(addresses[i].ip, sizeof addresses[i].ip, "127.0.0.%d", i + 1);
+    snprintf(addresses[i].ip, sizeof addresses[i].ip, "127.0.0.%d", (uint8_t)(i + 1));
     assert_success(hmc_context_listen(context, addresses[i].ip, 0, &addresses[i].port));
   }
   uint64_t bytes = resident(), files = open_files(), kernel = kernel_kib(), since = now_ms();
