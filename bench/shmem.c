@@ -32,9 +32,14 @@ static struct {
   uint64_t seed;
 } bench;
 
-static void line(long count) {
-  volatile long *mine = bench.word, *theirs = shmem_ptr(bench.word, bench.other);
+static long *mapped(long *mine) {
+  long *theirs = shmem_ptr(mine, bench.other);
   if (!theirs) exit(3);
+  return theirs;
+}
+
+static void line(long count) {
+  volatile long *mine = bench.word, *theirs = mapped(bench.word);
   for (long i = 0; i < count; i++) {
     long turn = ++bench.turn;
     if (bench.me == 0) *theirs = turn;
@@ -79,12 +84,6 @@ static void add_at_random(long count) {
   if (bench.me) return;
   for (long i = 0; i < count; i++) shmem_long_atomic_add(&bench.table[next_random() % TABLE], 1, 1);
   shmem_quiet();
-}
-
-static long *mapped(long *mine) {
-  long *theirs = shmem_ptr(mine, bench.other);
-  if (!theirs) exit(3);
-  return theirs;
 }
 
 static void stores(long count) {
@@ -155,25 +154,24 @@ static void copy1m(long count) {
 static const struct {
   const char *name;
   void (*run)(long count);
-  long count;  /* of a batch */
+  long count;  /* of a batch; 1: many single ones */
   double each; /* operations that one stands for */
-  int batches;
 } operations[] = {
-    {"line", line, 2000, 2, BATCHES},
-    {"put", put, 500, 2, BATCHES},
-    {"p", p, 10000, 1, BATCHES},
-    {"g", g, 5000, 1, BATCHES},
-    {"fetch_add", fetch_add, 3000, 1, BATCHES},
-    {"random", add_at_random, 5000, 1, BATCHES},
-    {"stores", stores, 10000, 1, BATCHES},
-    {"xadd", xadd, 3000, 1, BATCHES},
-    {"random_xadd", random_xadd, 5000, 1, BATCHES},
-    {"barrier", barrier, 300, 1, BATCHES},
-    {"barrier1", barrier, 1, 1, SINGLES},
-    {"sum8", sum8, 200, 1, BATCHES},
-    {"sum1m", sum1m, 3, 1, BATCHES},
-    {"put1m", put1m, 5, 1, BATCHES},
-    {"copy1m", copy1m, 5, 1, BATCHES},
+    {"line", line, 2000, 2},
+    {"put", put, 500, 2},
+    {"p", p, 10000, 1},
+    {"g", g, 5000, 1},
+    {"fetch_add", fetch_add, 3000, 1},
+    {"random", add_at_random, 5000, 1},
+    {"stores", stores, 10000, 1},
+    {"xadd", xadd, 3000, 1},
+    {"random_xadd", random_xadd, 5000, 1},
+    {"barrier", barrier, 300, 1},
+    {"barrier1", barrier, 1, 1},
+    {"sum8", sum8, 200, 1},
+    {"sum1m", sum1m, 3, 1},
+    {"put1m", put1m, 5, 1},
+    {"copy1m", copy1m, 5, 1},
 };
 
 static double now(void) {
@@ -187,7 +185,8 @@ static int compare(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static void measure(void (*run)(long), long count, double each, int batches) {
+static void measure(void (*run)(long), long count, double each) {
+  const int batches = count == 1 ? SINGLES : BATCHES;
   static double took[SINGLES];
   double total = 0;
   run(count); /* connections are made, pages touched */
@@ -231,7 +230,7 @@ int main(int argc, char **argv) {
     prepare();
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
       if (strcmp(what, operations[i].name) != 0) continue;
-      measure(operations[i].run, operations[i].count, operations[i].each, operations[i].batches);
+      measure(operations[i].run, operations[i].count, operations[i].each);
       found = 1;
     }
   }

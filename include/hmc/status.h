@@ -1,6 +1,6 @@
 /* Status codes and the error text.
  *
- * One list gives the codes, their names and their texts. The C++ enumeration derives from it; layout.lists compares Python's with it.
+ * One list gives codes, names and texts. The C++ enumeration derives from it, and layout.lists compares Python's.
  */
 #ifndef HMC_STATUS_H
 #define HMC_STATUS_H

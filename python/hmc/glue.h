@@ -96,7 +96,8 @@ static inline bool hmcpy_stops(void) {
   return __atomic_load_n(call->stop, __ATOMIC_RELAXED) || (call->ask && call->ask());
 }
 
-/* A put or get by this thread, without a request; `options` may be NULL. The handler of a signal may make one inside another. */
+/* A put or get by this thread, without a request; `options` may be NULL. The handler of a signal may make one inside
+ * another. */
 static inline hmc_status_t hmcpy_transfer(const hmcpy_call_t *call, int is_put, hmc_region_t *local, uint64_t offset,
                                           hmc_remote_t *remote, uint64_t remote_offset, uint64_t length,
                                           const hmc_operation_options_t *options) {

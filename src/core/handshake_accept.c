@@ -5,7 +5,7 @@
  * times.handshake: making a connection can be much work on a busy host. When there is no room left, the oldest connection
  * that has not shown that it knows the secret is asked to dial again, provided that it had SHOW_TIME to do so;
  * meanwhile listening pauses. So silent connections lock nobody out, and who knows the secret is never sent away.
- * Time in which this process stood still is nobody else's fault: all get theirs again after it. */
+ * Where this process itself stood still, all get their time again. */
 #include "handshake.h"
 
 #include "../base/socket.h"

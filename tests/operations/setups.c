@@ -72,23 +72,29 @@ static bool has_data_connections(void) {
   return stamp_is("tcp") || stamp_is("tcp_streams") || stamp_is("tcp_encrypted");
 }
 
+/* Connects through a proxy, moves some bytes, and parts again. */
+static void use_once(context_pair_t *pair, uint16_t port, const far_t *far) {
+  hmc_peer_t *peer = NULL, *back = NULL;
+  hmc_remote_t *remote = NULL;
+  assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer));
+  assert_success(hmc_context_accept(pair->there, 0, &back));
+  assert_success(hmc_remote_open(peer, "far", 0, &remote));
+  use(pair, remote, 128, &far->place);
+  hmc_peer_close(peer);
+  hmc_peer_close(back);
+}
+
 /* A listener that hangs up on a data connection, as one does that a dialler kept waiting for too long, is dialled again;
  * one that always does is not dialled for ever. */
 void setup_dials_again(void **state) {
   if (!has_data_connections()) return;
   context_pair_t *pair = *state;
   uint16_t port;
-  hmc_peer_t *peer = NULL, *back = NULL;
-  hmc_remote_t *remote = NULL;
+  hmc_peer_t *peer = NULL;
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
   proxy_t *proxy = proxy_start(pair->port, &port);
   proxy_hang_up(proxy, 1, 2);
-  assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer));
-  assert_success(hmc_context_accept(pair->there, 0, &back));
-  assert_success(hmc_remote_open(peer, "far", 0, &remote));
-  use(pair, remote, 128, &far.place);
-  hmc_peer_close(peer);
-  hmc_peer_close(back);
+  use_once(pair, port, &far);
   proxy_hang_up(proxy, 1, UINT32_MAX);
   assert_status(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer), HMC_PEER_LOST);
   assert_error_names("data connection");
@@ -106,15 +112,8 @@ void setup_dials_until_its_deadline(void **state) {
   far_t far = far_make(pair, (far_options_t){.name = "far", .size = FAR_SIZE});
   proxy_t *proxy = proxy_start(pair->port, &port);
   for (int whole = 0; whole < 2; whole++) {
-    hmc_peer_t *peer = NULL, *back = NULL;
-    hmc_remote_t *remote = NULL;
     proxy_hang_up_late(proxy, 1, whole ? 1 : TIMES, whole ? 0 : WHILE_MS, whole);
-    assert_success(hmc_context_connect(pair->here, "127.0.0.1", port, stamp.type, 0, &peer));
-    assert_success(hmc_context_accept(pair->there, 0, &back));
-    assert_success(hmc_remote_open(peer, "far", 0, &remote));
-    use(pair, remote, 128, &far.place);
-    hmc_peer_close(peer);
-    hmc_peer_close(back);
+    use_once(pair, port, &far);
   }
   proxy_stop(proxy);
   far_close(&far);
