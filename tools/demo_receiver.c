@@ -9,13 +9,7 @@
 enum { ROUNDS = 5, ROUNDS_MAX = 1000 };
 #define ENOUGH_SECONDS 2.0 /* no further round of a row after that, unless the rounds were asked for */
 
-/* The first one is AUTO, which is passed over, as are those that do not work here: the table of modes says why. */
-static const hmc_connection_type_t routes[] = {
-#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
-    HMC_CONNECTION_LIST(TYPE)
-#undef TYPE
-};
-enum { ROUTES = sizeof routes / sizeof routes[0], EXPLAINED = 2048 };
+enum { EXPLAINED = 2048 };
 
 int demo_order(demo_receiver_t *receiver, const demo_message_t *order, demo_message_t *done) {
   demo_message_t answer;
@@ -178,7 +172,7 @@ static int run_route(demo_receiver_t *receiver, hmc_connection_type_t route, cha
 }
 
 static int run(demo_receiver_t *receiver) {
-  static char explained[ROUTES][EXPLAINED];
+  static char explained[TOOL_TYPES][EXPLAINED];
   hmc_memory_t from, to;
   hmc_status_t status = tool_choose_devices(receiver->options->kind, &from, &to);
   if (status != HMC_SUCCESS) return tool_fail_hmc("the memory", status);
@@ -187,10 +181,11 @@ static int run(demo_receiver_t *receiver) {
   if (code != TOOL_DONE) return code;
   print_file(receiver);
   demo_print_header("op");
-  for (size_t i = 1; i < ROUTES && code == TOOL_DONE; i++) code = run_route(receiver, routes[i], explained[i]);
+  /* Those that do not work here are passed over: the table of modes says why. */
+  for (size_t i = 1; i < TOOL_TYPES && code == TOOL_DONE; i++) code = run_route(receiver, tool_types[i], explained[i]);
   if (code == TOOL_DONE) code = demo_run_modes(receiver);
-  for (size_t i = 1; i < ROUTES && code == TOOL_DONE; i++)
-    if (explained[i][0]) print_explained(routes[i], explained[i]);
+  for (size_t i = 1; i < TOOL_TYPES && code == TOOL_DONE; i++)
+    if (explained[i][0]) print_explained(tool_types[i], explained[i]);
   return code;
 }
 

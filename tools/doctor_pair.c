@@ -187,14 +187,9 @@ void doctor_check_pair(const char *where) {
     doctor_say(DOCTOR_FAIL, "pair", NULL, "%s", hmc_last_error());
     return;
   }
-  static const hmc_connection_type_t types[] = {
-#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
-      HMC_CONNECTION_LIST(TYPE)
-#undef TYPE
-  };
   if (check_secret(context, host, (uint16_t)number)) {
-    for (size_t i = 1; i < sizeof types / sizeof types[0]; i++) /* the first one is AUTO */
-      check_type(context, host, (uint16_t)number, types[i]);
+    for (size_t i = 1; i < TOOL_TYPES; i++) /* the first one is AUTO */
+      check_type(context, host, (uint16_t)number, tool_types[i]);
   }
   hmc_context_destroy(context);
 }

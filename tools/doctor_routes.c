@@ -107,25 +107,20 @@ static void context_pair_close(context_pair_t *pair) {
 }
 
 void doctor_check_routes(void) {
-  static const hmc_connection_type_t types[] = {
-#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
-      HMC_CONNECTION_LIST(TYPE)
-#undef TYPE
-  };
-  for (size_t i = 1; i < sizeof types / sizeof types[0]; i++) { /* the first one is AUTO */
+  for (size_t i = 1; i < TOOL_TYPES; i++) { /* the first one is AUTO */
     context_pair_t pair;
     char reason[512] = "";
-    if (hmc_connection_type_probe(types[i], reason, sizeof reason) != HMC_SUCCESS) {
+    if (hmc_connection_type_probe(tool_types[i], reason, sizeof reason) != HMC_SUCCESS) {
       if (!strstr(reason, "libhmc-"))
-        doctor_say(DOCTOR_NOTE, "route", NULL, "%s is not possible here: %s", hmc_connection_type_name(types[i]),
+        doctor_say(DOCTOR_NOTE, "route", NULL, "%s is not possible here: %s", hmc_connection_type_name(tool_types[i]),
                    reason);
       continue;
     }
-    if (context_pair_open(&pair, types[i]) == HMC_SUCCESS)
+    if (context_pair_open(&pair, tool_types[i]) == HMC_SUCCESS)
       doctor_try_peer("route", pair.near, pair.peer, cpu);
     else
-      doctor_say(DOCTOR_FAIL, "route", tool_type_remedy(types[i]), "%s: %s", hmc_connection_type_name(types[i]),
-                 hmc_last_error());
+      doctor_say(DOCTOR_FAIL, "route", tool_type_remedy(tool_types[i]), "%s: %s",
+                 hmc_connection_type_name(tool_types[i]), hmc_last_error());
     context_pair_close(&pair);
   }
 }

@@ -64,13 +64,6 @@ static const hmc_memory_kind_t kinds[] = {
 #undef KIND
 };
 
-/* The first one is AUTO, which is not shown. */
-static const hmc_connection_type_t types[] = {
-#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
-    HMC_CONNECTION_LIST(TYPE)
-#undef TYPE
-};
-
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* One kind of memory as asked at present. */
@@ -148,10 +141,10 @@ static void show_machine(void) {
   }
   info_show_devices();
   printf("\nConnection types (auto takes the fastest that both ends have)\n");
-  for (size_t i = 1; i < COUNT(types); i++) {
+  for (size_t i = 1; i < TOOL_TYPES; i++) {
     char reason[512] = "";
-    hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
-    show_line(hmc_connection_type_name(types[i]), status == HMC_SUCCESS ? "yes" : "no", reason);
+    hmc_status_t status = hmc_connection_type_probe(tool_types[i], reason, sizeof reason);
+    show_line(hmc_connection_type_name(tool_types[i]), status == HMC_SUCCESS ? "yes" : "no", reason);
   }
   show_secret();
 }
@@ -220,11 +213,11 @@ static void json_machine(void) {
     printf("}");
   }
   printf("],\"connection_types\":[");
-  for (size_t i = 1; i < COUNT(types); i++) {
+  for (size_t i = 1; i < TOOL_TYPES; i++) {
     char reason[512] = "";
-    hmc_status_t status = hmc_connection_type_probe(types[i], reason, sizeof reason);
+    hmc_status_t status = hmc_connection_type_probe(tool_types[i], reason, sizeof reason);
     printf("%s{", i > 1 ? "," : "");
-    json_text("type", hmc_connection_type_name(types[i]));
+    json_text("type", hmc_connection_type_name(tool_types[i]));
     printf(",\"works\":%s,", status == HMC_SUCCESS ? "true" : "false");
     json_text("reason", reason);
     printf("}");

@@ -13,6 +13,12 @@
 
 static const char *program = "hmc";
 
+const hmc_connection_type_t tool_types[TOOL_TYPES] = {
+#define TYPE(NAME, value, name) HMC_CONNECTION_##NAME,
+    HMC_CONNECTION_LIST(TYPE)
+#undef TYPE
+};
+
 void tool_begin(const char *name) { program = name; }
 
 /* One write per line, so that lines of two processes do not mix. */

@@ -19,6 +19,12 @@ extern "C" {
 
 enum { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_INTERRUPTED = 130 };
 
+/* The types of connection, in the order in which people see them; the first one is AUTO. */
+#define TOOL_ONE(NAME, value, name) +1
+enum { TOOL_TYPES = 0 HMC_CONNECTION_LIST(TOOL_ONE) };
+#undef TOOL_ONE
+extern const hmc_connection_type_t tool_types[TOOL_TYPES];
+
 /* Names the program in its messages; `name` must stay valid. */
 void tool_begin(const char *name);
 
