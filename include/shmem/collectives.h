@@ -36,6 +36,7 @@ SHMEM_API int shmem_alltoallmem(shmem_team_t team, void *dest, const void *sourc
 SHMEM_API int shmem_alltoallsmem(shmem_team_t team, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst,
                                  size_t nelems);
 
+/* Sums and products of integers wrap around, of those with a sign too. */
 #define HMC_SHMEM_DECLARE_REDUCE(operation, NAME, TYPE)                                                                \
   SHMEM_API int shmem_##NAME##_##operation##_reduce(shmem_team_t team, TYPE *dest, const TYPE *source, size_t nreduce);
 HMC_SHMEM_BITWISE_REDUCE_TYPES(HMC_SHMEM_DECLARE_REDUCE, and)

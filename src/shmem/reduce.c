@@ -109,13 +109,24 @@ void hmci_scan(hmci_group_t *group, void *dest, const void *source, size_t count
 
 /* ---- the operations --------------------------------------------------------------------------------------------------- */
 
+/* What arithmetic on an integer works with: signed ones wrap around, as the same bits without a sign do; narrower ones would
+ * become int. */
+#define WRAPPING(a)                                                                                                    \
+  _Generic((a), short                                                                                                  \
+           : (unsigned)(a), unsigned short                                                                             \
+           : (unsigned)(a), int                                                                                        \
+           : (unsigned)(a), long                                                                                       \
+           : (unsigned long)(a), long long                                                                             \
+           : (unsigned long long)(a), default                                                                          \
+           : (a))
+
 #define EXPRESSION_and(a, b) (a) & (b)
 #define EXPRESSION_or(a, b) (a) | (b)
 #define EXPRESSION_xor(a, b) (a) ^ (b)
 #define EXPRESSION_max(a, b) (a) > (b) ? (a) : (b)
 #define EXPRESSION_min(a, b) (a) < (b) ? (a) : (b)
-#define EXPRESSION_sum(a, b) (a) + (b)
-#define EXPRESSION_prod(a, b) (a) * (b)
+#define EXPRESSION_sum(a, b) WRAPPING(a) + WRAPPING(b)
+#define EXPRESSION_prod(a, b) WRAPPING(a) * WRAPPING(b)
 
 #define DEFINE_COMBINE(operation, NAME, TYPE)                                                                          \
   static void NAME##_##operation(void *into, const void *from, size_t count) {                                         \

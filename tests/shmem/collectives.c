@@ -1,6 +1,7 @@
 /* Collectives of every type, over all PEs, over teams, and over active sets. */
 #include "check.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,15 +51,17 @@ static int me, n;
   }
 HMC_SHMEM_RMA_TYPES(DEFINE_MOVING, )
 
-/* A reduction: PE p's element j is 1 + (p + j) % 3, so products stay small. What comes out is computed one by one. */
+/* A reduction: PE p's element j is 1 + (p + j) % 3, so that products of floats are exact; those of integers wrap around
+ * where many PEs multiply. What comes out is computed one by one. */
 #define ELEMENT(pe, j) (1 + ((pe) + (int)(j)) % 3)
-#define FOLD_and(a, b) ((a) & (b))
-#define FOLD_or(a, b) ((a) | (b))
-#define FOLD_xor(a, b) ((a) ^ (b))
-#define FOLD_max(a, b) ((a) > (b) ? (a) : (b))
-#define FOLD_min(a, b) ((a) < (b) ? (a) : (b))
-#define FOLD_sum(a, b) ((a) + (b))
-#define FOLD_prod(a, b) ((a) * (b))
+#define IS_INTEGER(TYPE) ((TYPE)0.5 == 0)
+#define FOLD_and(TYPE, a, b) ((a) & (b))
+#define FOLD_or(TYPE, a, b) ((a) | (b))
+#define FOLD_xor(TYPE, a, b) ((a) ^ (b))
+#define FOLD_max(TYPE, a, b) ((a) > (b) ? (a) : (b))
+#define FOLD_min(TYPE, a, b) ((a) < (b) ? (a) : (b))
+#define FOLD_sum(TYPE, a, b) (IS_INTEGER(TYPE) ? (TYPE)((uint64_t)(a) + (uint64_t)(b)) : (a) + (b))
+#define FOLD_prod(TYPE, a, b) (IS_INTEGER(TYPE) ? (TYPE)((uint64_t)(a) * (uint64_t)(b)) : (a) * (b))
 
 #define DEFINE_REDUCE(operation, NAME, TYPE)                                                                           \
   static void NAME##_##operation##_test(shmem_team_t team, size_t count) {                                             \
@@ -71,7 +74,7 @@ HMC_SHMEM_RMA_TYPES(DEFINE_MOVING, )
       CHECK(shmem_##NAME##_##operation##_reduce(team, to, source, count) == 0);                                        \
       for (size_t j = 0; j < count; j++) {                                                                             \
         TYPE wanted = (TYPE)ELEMENT(0, j);                                                                             \
-        for (int pe = 1; pe < size; pe++) wanted = (TYPE)FOLD_##operation(wanted, (TYPE)ELEMENT(pe, j));               \
+        for (int pe = 1; pe < size; pe++) wanted = (TYPE)FOLD_##operation(TYPE, wanted, (TYPE)ELEMENT(pe, j));         \
         CHECK(to[j] == wanted);                                                                                        \
       }                                                                                                                \
     }                                                                                                                  \
@@ -110,6 +113,34 @@ HMC_SHMEM_ARITHMETIC_REDUCE_TYPES(DEFINE_REDUCE, prod)
     shmem_free(source);                                                                                                \
   }
 HMC_SHMEM_ARITHMETIC_REDUCE_TYPES(DEFINE_SCAN, )
+
+/* Integers wrap around, those with a sign too: each PE brings the greatest one. */
+#define DEFINE_WRAPPING(a, NAME, TYPE)                                                                                 \
+  static void NAME##_wrapping_test(void) {                                                                             \
+    static TYPE source, dest;                                                                                          \
+    bool has_sign = (TYPE)-1 < (TYPE)1;                                                                                \
+    uint64_t greatest = UINT64_MAX >> (64 - 8 * sizeof(TYPE) + has_sign), sum = 0, product = 1;                        \
+    for (int pe = 0; pe < n; pe++) {                                                                                   \
+      sum += greatest;                                                                                                 \
+      product *= greatest;                                                                                             \
+    }                                                                                                                  \
+    source = (TYPE)greatest;                                                                                           \
+    CHECK(shmem_##NAME##_sum_reduce(SHMEM_TEAM_WORLD, &dest, &source, 1) == 0 && dest == (TYPE)sum);                   \
+    shmem_sync_all();                                                                                                  \
+    CHECK(shmem_##NAME##_prod_reduce(SHMEM_TEAM_WORLD, &dest, &source, 1) == 0 && dest == (TYPE)product);              \
+    shmem_sync_all();                                                                                                  \
+    CHECK(shmem_##NAME##_sum_inscan(SHMEM_TEAM_WORLD, &dest, &source, 1) == 0);                                        \
+    CHECK(dest == (TYPE)(greatest * ((uint64_t)me + 1)));                                                              \
+    shmem_sync_all();                                                                                                  \
+  }
+HMC_SHMEM_SIGNED_TYPES(DEFINE_WRAPPING, )
+HMC_SHMEM_BITWISE_TYPES(DEFINE_WRAPPING, )
+
+static void test_wrapping(void) {
+#define WRAP(a, NAME, TYPE) NAME##_wrapping_test();
+  HMC_SHMEM_SIGNED_TYPES(WRAP, )
+  HMC_SHMEM_BITWISE_TYPES(WRAP, )
+}
 
 static void over_team(shmem_team_t team, size_t count) {
 #define MOVE(a, NAME, TYPE) NAME##_moving(team, count);
@@ -194,7 +225,7 @@ DEFINE_ACTIVE(64)
     shmem_##NAME##_##operation##_to_all(dest, source, 7, start, log_stride, size, work, next_sync());                  \
     for (int j = 0; j < 7; j++) {                                                                                      \
       TYPE wanted = (TYPE)ELEMENT(0, j);                                                                               \
-      for (int pe = 1; pe < size; pe++) wanted = (TYPE)FOLD_##operation(wanted, (TYPE)ELEMENT(pe, j));                 \
+      for (int pe = 1; pe < size; pe++) wanted = (TYPE)FOLD_##operation(TYPE, wanted, (TYPE)ELEMENT(pe, j));           \
       CHECK(dest[j] == wanted);                                                                                        \
     }                                                                                                                  \
     shmem_barrier(start, log_stride, size, next_sync());                                                               \
@@ -251,6 +282,7 @@ int main(void) {
   complexf_sum_test(SHMEM_TEAM_WORLD, LARGE);
   long_scan_test(SHMEM_TEAM_WORLD, LARGE);
   test_bytes();
+  test_wrapping();
   over_active_set(0, 0, n);
   shmem_barrier_all();
   over_active_set(n > 1, 0, n > 1 ? n - 1 : 1);
