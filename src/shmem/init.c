@@ -281,8 +281,8 @@ static void join_job(void) {
   open_fast_path();
   hmci_pe.levels = 1;
   print_info();
+  hmci_watch_begin();
   shmem_sync_all();
-  hmci_look_for_lost(); /* all have arrived by now */
 }
 
 static pid_t joined_as; /* a child of fork() has no job to leave */
@@ -379,6 +379,7 @@ int shmem_finalize(void) {
     return 0;
   }
   shmem_barrier_all();
+  hmci_watch_end(); /* whose connections end from now on has left */
   /* All have arrived and none needs another's memory; but the leader's connection serves until all have left. */
   if (!hmci_is_interrupted()) meet_all(false, "leaving");
   leave_job();

@@ -1,10 +1,11 @@
 /* The end of a job before its time: by shmem_global_exit, or by a PE that is gone without having left.
  *
- * SHMEM has no way to go on without a PE: the others would wait for it without end. The engine reports peers that are gone,
- * and a PE that waits asks it at times. A PE that hears of one tells all that it knows, by the verdict in their control
- * blocks, and those tell others, so that all name the PE that was lost and not one that ended for it. Nobody is overlooked:
- * in init's last barrier each far PE was dialled by those 1, 2, 4, ... before it, and each near one has dialled the first of
- * its host. Then each gives the launcher a moment, which knows how that PE ended, and ends.
+ * SHMEM has no way to go on without a PE: the others would wait for it without end, in a call or in a loop of their own. A
+ * thread of each PE sleeps until the engine reports a peer that is gone, so that it does not matter what the program does
+ * meanwhile. A PE that hears of one tells all that it knows, by the verdict in their control blocks, and those tell others,
+ * so that all name the PE that was lost and not one that ended for it. Nobody is overlooked: in init's last barrier each far
+ * PE was dialled by those 1, 2, 4, ... before it, and each near one has dialled the first of its host. Then each gives the
+ * launcher a moment, which knows how that PE ended, and ends. The thread stops before any PE leaves in order.
  *
  * Locking: none; the first thread that ends the job does it alone. */
 #include "boot.h"
@@ -12,16 +13,16 @@
 
 #include <arpa/inet.h>
 #include <hmc/poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#define LOOK_EVERY 50000000 /* ns */
-#define NAPS 200            /* of a millisecond, until the engine says which peer it was */
-#define TELL 100            /* ms; a PE that stands still does not answer */
-#define GRACE 300           /* ms in which a verdict may come: the PE that is gone may have heard of it first */
-#define LINGER 500          /* ms; others learn of it meanwhile, and see no loss of this PE before that */
+#define NAPS 200   /* of a millisecond, until the engine says which peer it was */
+#define TELL 100   /* ms; a PE that stands still does not answer */
+#define GRACE 300  /* ms in which a verdict may come: the PE that is gone may have heard of it first */
+#define LINGER 500 /* ms; others learn of it meanwhile, and see no loss of this PE before that */
 
 /* ---- telling ----------------------------------------------------------------------------------------------------------- */
 
@@ -140,20 +141,40 @@ void hmci_note_transport(hmc_peer_t *peer) {
     atomic_store(&hmci_pe.written_silently, true);
 }
 
-/* Takes arrivals too: the engine drops, without a word, a peer that is gone before it was taken. */
-void hmci_look_for_lost(void) {
+/* Takes arrivals too: the engine drops, without a word, a peer that is gone before it was taken, unless somebody waits for
+ * it. False where it was interrupted. */
+static bool look(void) {
   unsigned kinds = HMC_EVENT_BIT(HMC_EVENT_PEER_LOST) | HMC_EVENT_BIT(HMC_EVENT_ARRIVAL);
   hmc_event_t event = HMC_EVENT_INIT;
   size_t count;
-  while (hmc_poll_kinds(hmci_pe.context, kinds, &event, 1, &count, HMC_NO_WAIT) == HMC_SUCCESS) {
-    if (event.kind == HMC_EVENT_ARRIVAL) hmci_note_transport(event.peer);
-    int pe = event.kind == HMC_EVENT_PEER_LOST ? pe_of(event.peer) : -1;
-    if (pe >= 0) hmci_end_without(pe, "it ended without shmem_finalize");
-  }
+  if (hmc_poll_kinds(hmci_pe.context, kinds, &event, 1, &count, HMC_FOREVER) != HMC_SUCCESS) return false;
+  if (event.kind == HMC_EVENT_ARRIVAL) hmci_note_transport(event.peer);
+  int pe = event.kind == HMC_EVENT_PEER_LOST ? pe_of(event.peer) : -1;
+  if (pe >= 0) hmci_end_without(pe, "it ended without shmem_finalize");
+  return true;
 }
 
-void hmci_look_at_times(void) {
-  static _Atomic uint64_t next;
-  uint64_t now = hmci_now_ns(), due = atomic_load_explicit(&next, memory_order_relaxed);
-  if (now >= due && atomic_compare_exchange_strong(&next, &due, now + LOOK_EVERY)) hmci_look_for_lost();
+static pthread_t watcher;
+static bool is_watching;
+
+static void *watch(void *unused) {
+  while (look()) continue;
+  return unused;
+}
+
+void hmci_watch_begin(void) {
+  if (hmci_pe.n == 1) return;
+  sigset_t all, before; /* the program's signals are for its own threads */
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  is_watching = pthread_create(&watcher, NULL, watch, NULL) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (!is_watching) hmci_die("no thread can be started: raise the limit of threads or of memory");
+}
+
+void hmci_watch_end(void) {
+  if (!is_watching) return;
+  hmc_context_interrupt(hmci_pe.context);
+  pthread_join(watcher, NULL);
+  is_watching = false;
 }

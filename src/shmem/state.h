@@ -128,9 +128,10 @@ void hmci_end_without(int pe, const char *why);
 /* Ends this PE where another one has said that the job ends. */
 void hmci_heed_verdict(void);
 
-/* Ends the job where a PE is gone; for init, and for a PE that waits. */
-void hmci_look_for_lost(void);
-void hmci_look_at_times(void);
+/* A thread that ends the job when a PE is gone, whatever the program is doing. It must have ended when the first PE
+ * leaves the job in order. */
+void hmci_watch_begin(void);
+void hmci_watch_end(void);
 
 /* Takes note of how a far PE is reached. */
 void hmci_note_transport(hmc_peer_t *peer);

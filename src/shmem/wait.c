@@ -82,7 +82,6 @@ static bool sleep_until(hmci_condition_t holds, const void *argument, hmci_sleep
     if (is_met || holds(argument)) return true;
     if (hmci_is_interrupted()) return false;
     hmci_heed_verdict();
-    hmci_look_at_times();
     if (pause < longest) pause *= 2;
   }
 }

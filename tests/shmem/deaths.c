@@ -1,6 +1,7 @@
 /* A PE that dies while the others wait for it; see deaths.py.
  *
- * usage: deaths WAY PE     WAY: what the others do meanwhile; "exit": the PE calls shmem_global_exit(5) instead */
+ * usage: deaths WAY PE     WAY: what the others do meanwhile; "exit...": the PE calls shmem_global_exit(5)
+ * instead */
 #include "check.h"
 
 #include <signal.h>
@@ -49,17 +50,34 @@ static void fetch(int victim) {
   }
 }
 
+/* Loops of a program's own, in which it never waits in a call. */
+static void test_again(int victim) {
+  (void)victim;
+  while (!shmem_long_test_all(words, MANY, NULL, SHMEM_CMP_EQ, 1)) continue;
+}
+
+static void swap_again(int victim) {
+  int home = victim == 0; /* another PE, which lives on */
+  while (shmem_long_atomic_compare_swap(&lock, 2, 3, home) != 2) continue;
+}
+
+static void look_again(int victim) {
+  (void)victim;
+  while (!*(volatile long *)&word) continue;
+}
+
 static const struct {
   const char *name;
   void (*wait)(int victim);
 } ways[] = {{"barrier", wait_for_all}, {"wait", wait_for_word}, {"quiet", put_and_quiet}, {"sum", add_up},
-            {"lock", wait_for_lock},   {"fetch", fetch},        {"exit", wait_for_all}};
+            {"lock", wait_for_lock},   {"fetch", fetch},        {"exit", wait_for_all},   {"test", test_again},
+            {"swap", swap_again},      {"look", look_again},    {"exit-look", look_again}};
 
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   shmem_init();
   int victim = atoi(argv[2]);
-  bool is_victim = shmem_my_pe() == victim, exits = strcmp(argv[1], "exit") == 0;
+  bool is_victim = shmem_my_pe() == victim, exits = strncmp(argv[1], "exit", 4) == 0;
   if (is_victim && strcmp(argv[1], "lock") == 0) shmem_set_lock(&lock);
   shmem_barrier_all();
   if (is_victim) {

@@ -1,4 +1,5 @@
-"""A PE that is killed while the others wait for it: they end soon, with a text that names it, by shared memory and by tcp.
+"""A PE that is killed while the others wait for it, or are in a loop of their own: they end soon, with a text that names it,
+by shared memory and by tcp.
 
 usage: deaths.py HMCRUN PROGRAM NUMBER WAY...     so many PEs; what the others do, as deaths.c names it
 
@@ -78,7 +79,7 @@ def main():
     n, faults, runs = int(number), [], 0
     with tempfile.TemporaryDirectory(prefix="hmc-test-deaths-") as home:
         for way in ways:
-            status = 5 if way == "exit" else -signal.SIGKILL
+            status = 5 if way.startswith("exit") else -signal.SIGKILL
             for transports in ("", "tcp"):
                 for victim in (0, n // 2):
                     environment = environment_of(home, transports)
