@@ -62,6 +62,7 @@ bool is_reserved(const uint8_t *address);
   X(closed_peer_stops_at_once)                                                                                         \
   X(registered_puts_of_all_sizes)                                                                                      \
   X(registered_puts_of_many_threads)                                                                                   \
+  X(registered_put_comes_after_cancelled_ones)                                                                         \
   X(registered_puts_are_shared_by_copiers)                                                                             \
   X(registered_put_ends_though_the_owner_stands)                                                                       \
   X(registered_put_ends_when_the_owner_dies)                                                                           \

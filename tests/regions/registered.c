@@ -73,6 +73,31 @@ void registered_puts_of_many_threads(void **state) {
   test_buffer_close(&near);
 }
 
+/* Small requests go by a socket and may be there, unread, when they are cancelled. A put that the owner does by itself
+ * must not come before them: it would be overwritten. */
+void registered_put_comes_after_cancelled_ones(void **state) {
+  enum { ROUNDS = 3000, REQUESTS = 8 };
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "registered", .size = PAGE, .registered = true});
+  test_buffer_t near = near_make(pair, 2 * PAGE, true);
+  hmc_operation_options_t checked = HMC_OPERATION_OPTIONS_INIT;
+  checked.flags = HMC_OPERATION_CHECKSUM; /* by the socket, behind what lies there */
+  for (uint64_t round = 1; round <= ROUNDS; round++) {
+    uint64_t before = 2 * round, after = before + 1;
+    hmc_request_t *requests[REQUESTS];
+    test_buffer_store(&near, 0, &before, sizeof before);
+    for (int i = 0; i < REQUESTS; i++)
+      assert_success(hmc_put_nb(near.region, 0, far.remote, 0, PAGE, NULL, &requests[i]));
+    for (int i = 0; i < REQUESTS; i++) hmc_request_free(requests[i]); /* cancels it */
+    test_buffer_store(&near, 0, &after, sizeof after);
+    assert_success(hmc_put(near.region, 0, far.remote, 0, sizeof after));
+    assert_success(hmc_get_with(near.region, PAGE, far.remote, 0, sizeof after, &checked));
+    assert_int_equal(word_load(&far.place, 0), after);
+  }
+  far_close(&far);
+  test_buffer_close(&near);
+}
+
 /* A context whose operations end soon, and its peer. */
 typedef struct brief {
   hmc_context_t *context;

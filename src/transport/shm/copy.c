@@ -235,7 +235,8 @@ bool hmci_shm_moves(void *block, void *state, const hmci_memory_ops_t *local, hm
 hmc_status_t hmci_shm_move(void *block, const hmci_operation_t *operation, const hmci_segment_t *segments,
                            uint32_t count) {
   shm_connection_t *connection = block;
-  bool put = operation->kind == HMCI_PUT, streams = is_unreadable(operation);
+  bool put = operation->kind == HMCI_PUT;
+  bool streams = is_unreadable(operation) || (put && hmci_shm_goes_behind(connection));
   hmc_status_t status = HMC_SUCCESS;
   atomic_thread_fence(memory_order_acquire); /* partner: what made this thread look */
   if (!streams)

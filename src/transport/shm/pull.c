@@ -375,6 +375,7 @@ bool hmci_shm_pull(shm_connection_t *connection, const hmci_operation_t *operati
   bool fits = operation->kind == HMCI_PUT && operation->awaited && !operation->checksum;
   if (!fits || atomic_load_explicit(&operation->local->unreadable, memory_order_relaxed)) return false;
   if (!hmci_shm_is_pulled(connection, operation->remote_state, operation->local->ops)) return false;
+  if (hmci_shm_goes_behind(connection)) return false;
   if (hmci_loop_is_own(connection->transport->host->loop)) return false; /* a callback: the peer may be this context */
   window_t window;
   window.connection = connection;

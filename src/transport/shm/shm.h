@@ -160,6 +160,8 @@ hmc_status_t hmci_shm_ask_region(shm_connection_t *connection, uint32_t id, uint
                                  hmci_memory_export_t *exported, uint64_t *offset);
 /* Makes the stream for what this end requests, once; does not wait for the peer. */
 hmc_status_t hmci_shm_need_stream(shm_connection_t *connection);
+/* A put that was cancelled may still come out of the stream: what is put now goes behind it. */
+bool hmci_shm_goes_behind(const shm_connection_t *connection);
 
 /* board.c */
 /* Can there be shared memory in this process at all? */

@@ -185,6 +185,11 @@ hmc_status_t hmci_shm_need_stream(shm_connection_t *connection) {
   return status;
 }
 
+bool hmci_shm_goes_behind(const shm_connection_t *connection) {
+  return atomic_load_explicit(&connection->has_requester, memory_order_acquire) && /* partner: the store above */
+         hmci_requester_is_late(&connection->requester);
+}
+
 void hmci_shm_ring(shm_connection_t *connection) {
   message_t bell = {.type = BELL};
   send_message(connection->ask, &bell, -1); /* a packet is whole, so no lock; a full socket wakes the peer as well */

@@ -230,6 +230,10 @@ bool hmci_requester_has_work(hmci_requester_t *requester) {
   return work;
 }
 
+bool hmci_requester_is_late(const hmci_requester_t *requester) {
+  return atomic_load_explicit(&requester->late, memory_order_relaxed) != 0; /* who asks has seen that operation end */
+}
+
 void hmci_requester_progress(hmci_requester_t *requester) {
   if (pthread_mutex_trylock(&requester->lock)) return;
   bool moved = false;

@@ -56,6 +56,7 @@ typedef struct hmci_requester {
   uint64_t sequence;        /* of the last operation submitted */
   uint64_t owed;            /* an ended operation up to which answers may still come; 0: none */
   uint64_t owed_from;       /* the oldest of those */
+  _Atomic uint64_t late;    /* a put or atomic that ended before its answer and may still be done; 0: none */
   _Atomic uint32_t drivers; /* threads that poll the socket in hmci_requester_wait; changes under `lock` only */
   _Atomic uint32_t callers; /* threads that wait for `lock`: who moves in a loop lets them go first */
   _Atomic bool vain;        /* the loop looked last while a driver was here: the next look may come later */
@@ -97,6 +98,9 @@ hmc_status_t hmci_requester_submit(hmci_requester_t *requester, hmci_operation_t
 hmc_status_t hmci_requester_wait(hmci_requester_t *requester, hmci_operation_t *operation, uint64_t spin);
 /* True while operations are in progress, or something of ended ones still comes. */
 bool hmci_requester_has_work(hmci_requester_t *requester);
+/* True while a put or atomic that has ended may still be done: what goes another way than by the stream could be done
+ * before it. */
+bool hmci_requester_is_late(const hmci_requester_t *requester);
 void hmci_requester_progress(hmci_requester_t *requester);
 void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
 void hmci_requester_fail(hmci_requester_t *requester, hmc_status_t status);

@@ -30,6 +30,7 @@ void hmci_requester_abandon(hmci_requester_t *requester, hmci_operation_t *opera
   const hmci_operation_t *sending = requester->sending;
   bool begun = !sending || sequence < hmci_stream_state(requester->sending)->sequence ||
                (operation == sending && (requester->frame_sent || requester->cursor.index || requester->cursor.offset));
+  if (begun && operation->kind != HMCI_GET && requester->late < sequence) requester->late = sequence;
   if (!begun || !hmci_stream_is_answered(operation)) return;
   if (!requester->owed) requester->owed_from = sequence;
   if (requester->owed < sequence) requester->owed = sequence;
@@ -57,8 +58,15 @@ static void drop_sink(hmci_requester_t *requester) {
   if (!hmci_stage_is_empty(in)) hmci_stage_newest(in)->started = true;
 }
 
+/* The peer has done all up to `sequence`, and will do none of it later. */
+static void settle_late(hmci_requester_t *requester, uint64_t sequence) {
+  uint64_t late = requester->late;
+  if (late && late <= sequence) requester->late = 0;
+}
+
 /* The peer has done all up to that sequence: their operations are complete. */
 static void take_ack(hmci_requester_t *requester, uint64_t sequence) {
+  settle_late(requester, sequence);
   hmci_list_t *link = requester->queue.next;
   while (link != &requester->queue) {
     hmci_operation_t *operation = hmci_stream_operation(link);
@@ -77,6 +85,7 @@ static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_
   if (operation == requester->sink) drop_sink(requester);
   fail(requester, operation, status);
   settle_debts(requester, sequence, true);
+  settle_late(requester, sequence);
 }
 
 static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t value) {
