@@ -43,7 +43,9 @@ static const tool_usage_t usage = {
     .stops_at_words = true, /* values may begin with a dash */
 };
 
-enum { MOST_WORDS = 3 };
+enum { MOST_WORDS = 3, CLIENTS_MOST = 1 << 20 }; /* as HMC_STORE_CLIENTS takes */
+#define MEMORY_LEAST UINT64_C(4096)              /* as HMC_STORE_MEMORY takes */
+#define MEMORY_MOST (UINT64_C(64) << 40)
 
 typedef struct order {
   hmc_store_server_options_t server;
@@ -79,7 +81,7 @@ static int add(const order_t *order, hmc_store_t *store) {
   long long sum_before = strtoll(order->words[2], &end, 10);
   int64_t sum = 0;
   if (end == order->words[2] || *end != '\0') {
-    return tool_usage_error("\"%s\" is not a number", order->words[2]);
+    return tool_usage_error("add '%s': a whole number is expected", order->words[2]);
   }
   hmc_status_t status = hmc_store_add(store, order->words[1], sum_before, &sum, order->timeout_ms);
   if (status != HMC_SUCCESS) {
@@ -129,7 +131,7 @@ static int watch(const order_t *order, hmc_store_t *store) {
 static int barrier(const order_t *order, hmc_store_t *store) {
   uint64_t count;
   if (!tool_parse_count(order->words[2], 1, UINT32_MAX, &count)) {
-    return tool_usage_error("\"%s\" is not a count", order->words[2]);
+    return tool_usage_error("barrier '%s': the number of calls that meet there is expected", order->words[2]);
   }
   hmc_status_t status = hmc_store_barrier(store, order->words[1], (uint32_t)count, order->timeout_ms);
   return status == HMC_SUCCESS ? TOOL_DONE : fail(order, status);
@@ -161,20 +163,25 @@ static int run_command(const order_t *order, hmc_store_t *store) {
 /* False, with a text, where the command is none or has the wrong number of arguments. */
 static bool check_command(const order_t *order) {
   static const struct {
-    const char *name;
+    const char *name, *form;
     int least, most;
-  } commands[] = {{"get", 2, 2},  {"set", 3, 3},  {"delete", 2, 2}, {"add", 3, 3},
-                  {"wait", 2, 2}, {"list", 1, 2}, {"watch", 1, 2},  {"barrier", 3, 3}};
+  } commands[] = {{"get", "get KEY", 2, 2},          {"set", "set KEY VALUE", 3, 3},
+                  {"delete", "delete KEY", 2, 2},    {"add", "add KEY NUMBER", 3, 3},
+                  {"wait", "wait KEY", 2, 2},        {"list", "list [PREFIX]", 1, 2},
+                  {"watch", "watch [PREFIX]", 1, 2}, {"barrier", "barrier NAME COUNT", 3, 3}};
   for (size_t i = 0; order->word_count > 0 && i < sizeof(commands) / sizeof(commands[0]); i++) {
     if (strcmp(order->words[0], commands[i].name) == 0) {
       if (order->word_count >= commands[i].least && order->word_count <= commands[i].most) {
         return true;
       }
-      tool_usage_error("%s takes %d to %d arguments", commands[i].name, commands[i].least - 1, commands[i].most - 1);
+      tool_usage_error("%d arguments of '%s': '%s' is expected", order->word_count - 1, commands[i].name,
+                       commands[i].form);
       return false;
     }
   }
-  tool_usage_error("\"%s\" is not a command: get, set, delete, add, wait, list, watch or barrier is expected",
+  tool_usage_error(order->word_count > 0 ? "'%s': get, set, delete, add, wait, list, watch or barrier is expected"
+                                         : "--at URL goes with a command%s: get, set, delete, add, wait, list, watch "
+                                           "or barrier",
                    order->word_count > 0 ? order->words[0] : "");
   return false;
 }
@@ -201,7 +208,9 @@ static int serve(const order_t *order) {
   const char *ip = order->server.ip != NULL ? order->server.ip : "127.0.0.1";
   hmc_status_t status = hmc_store_server_start(&order->server, &server);
   if (status != HMC_SUCCESS) {
-    return tool_fail_hmc("no store", status);
+    return status == HMC_ADDRESS_IN_USE && order->server.journal == NULL
+               ? tool_fail("%s: choose another port with --port, or --port 0 for a free one", hmc_last_error())
+               : tool_fail_hmc("no store", status);
   }
   printf(strchr(ip, ':') != NULL ? "tcp://[%s]:%u\n" : "tcp://%s:%u\n", ip, hmc_store_server_port(server));
   int code = tool_finish_output();
@@ -215,29 +224,47 @@ static int serve(const order_t *order) {
 
 /* ---- the command line -------------------------------------------------------------------------------------------- */
 
-static int take_option(int option, const char *value, order_t *order) {
+/* The name of an option, for texts. */
+static const char *name_of(int letter) {
+  const tool_option_t *option = options;
+  while (option->letter != letter) option++;
+  return option->name;
+}
+
+static bool take_count(int letter, const char *value, order_t *order) {
   uint64_t count;
+  if (!tool_read_count(name_of(letter), value, letter == 'c', letter == 'c' ? CLIENTS_MOST : UINT16_MAX, &count)) {
+    return false;
+  }
+  if (letter == 'c') {
+    order->server.clients_max = count;
+  } else {
+    order->server.port = (uint16_t)count;
+  }
+  return true;
+}
+
+static bool take_memory(const char *value, order_t *order) {
+  uint64_t *most = &order->server.memory_max;
+  if (tool_parse_size(value, most) && *most >= MEMORY_LEAST && *most <= MEMORY_MOST) {
+    return true;
+  }
+  tool_usage_error("--memory '%s': a size from 4K to 64T is expected", value);
+  return false;
+}
+
+static int take_option(int option, const char *value, order_t *order) {
   double seconds;
   switch (option) {
   case 'i': order->server.ip = value; return TOOL_DONE;
   case 'j': order->server.journal = value; return TOOL_DONE;
   case 'a': order->at = value; return TOOL_DONE;
   case 'p':
-    if (!tool_parse_count(value, 0, UINT16_MAX, &count)) {
-      return tool_usage_error("\"%s\" is not a port", value);
-    }
-    order->server.port = (uint16_t)count;
-    return TOOL_DONE;
-  case 'c':
-    return tool_parse_count(value, 1, UINT32_MAX, &order->server.clients_max)
-               ? TOOL_DONE
-               : tool_usage_error("\"%s\" is not a number of clients", value);
-  case 'm':
-    return tool_parse_size(value, &order->server.memory_max) ? TOOL_DONE
-                                                             : tool_usage_error("\"%s\" is not a size", value);
+  case 'c': return take_count(option, value, order) ? TOOL_DONE : TOOL_USAGE;
+  case 'm': return take_memory(value, order) ? TOOL_DONE : TOOL_USAGE;
   default:
-    if (!tool_parse_seconds(value, &seconds)) {
-      return tool_usage_error("\"%s\" is not a number of seconds", value);
+    if (!tool_read_seconds(name_of(option), value, &seconds)) {
+      return TOOL_USAGE;
     }
     *(option == 'g' ? &order->server.grace_ms : &order->timeout_ms) = (uint64_t)(seconds * 1000);
     return TOOL_DONE;
@@ -253,12 +280,12 @@ static int read_order(int count, char **arguments, order_t *order, bool *is_done
   }
   for (; optind < count && code == TOOL_DONE; optind++) {
     if (order->word_count == MOST_WORDS) {
-      return tool_usage_error("\"%s\" is one argument too many", arguments[optind]);
+      return tool_usage_error("'%s' is one argument too many", arguments[optind]);
     }
     order->words[order->word_count++] = arguments[optind];
   }
   if (code == TOOL_DONE && order->at == NULL && order->word_count > 0) {
-    return tool_usage_error("\"%s\" is a command: --at URL says for which store", order->words[0]);
+    return tool_usage_error("'%s' is a command of a client: --at URL says for which store", order->words[0]);
   }
   return code;
 }

@@ -125,7 +125,10 @@ static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call
     return hmci_fail(status, "the call of the store at %s was cancelled", client->address);
   }
   return client->is_up ? hmci_fail(HMC_TIMEOUT, "the store at %s did not answer in time", client->address)
-                       : hmci_fail(HMC_TIMEOUT, "the store at %s is away: %s", client->address, client->why);
+                       : hmci_fail(HMC_TIMEOUT, "the store at %s is away: %s", client->address,
+                                   client->why[0] != '\0' ? client->why
+                                                          : "no answer so far: check that a store listens there, and "
+                                                            "not another program");
 }
 
 /* With the lock held: waits for the end of a call that has begun, and frees what it holds. */

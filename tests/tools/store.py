@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 from program import ProgramTest, main
 
@@ -62,13 +63,28 @@ class Store(ProgramTest):
         _, err = self.run_program("--at", "tcp://127.0.0.1:1", "--timeout", "0.2", "list", expect=1)
         self.assertIn("away", err)
 
+    def test_something_else_is_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+            _, err = self.run_program("--at", url, "--timeout", "0.2", "list", expect=1)
+        self.assertIn("not another program", err)
+
+    def test_a_port_in_use(self):
+        _, url = self.serve()
+        _, err = self.run_program("--port", url.rsplit(":", 1)[1], expect=1)
+        self.assertIn("--port 0", err)
+
     def test_wrong_command_lines(self):
         self.check_refusal(["list"], "--at")
         self.check_refusal(["--at", "tcp://127.0.0.1:1", "lst"], "lst")
-        self.check_refusal(["--at", "tcp://127.0.0.1:1", "get"], "get takes")
-        self.check_refusal(["--port", "70000"], "70000")
-        self.check_refusal(["--grace", "soon"], "soon")
-        self.check_refusal(["--clients", "0"], "0")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1"], "goes with a command")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "get"], "'get KEY' is expected")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "set", "key"], "'set KEY VALUE' is expected")
+        self.check_refusal(["--port", "70000"], "--port '70000'", "65535")
+        self.check_refusal(["--grace", "soon"], "--grace 'soon'")
+        self.check_refusal(["--timeout", "0"], "--timeout '0'")
+        self.check_refusal(["--clients", "0"], "--clients '0'")
+        self.check_refusal(["--memory", "3"], "--memory '3'", "from 4K to 64T")
         self.check_refusal(["--jornal", "x"], "--jornal")
 
 
