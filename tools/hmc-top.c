@@ -189,6 +189,10 @@ int main(int count, char **arguments) {
   size_t address_count = optind < count ? (size_t)(count - optind) : 1;
   if (!addresses[0] || !addresses[0][0])
     return tool_usage_error("an address is expected: what HMC_METRICS says in the process to look at");
+  for (size_t i = 0; i < address_count; i++) {
+    if (!top_is_address(addresses[i]))
+      return tool_usage_error("'%s': unix:PATH or HOST:PORT is expected, as HMC_METRICS has it", addresses[i]);
+  }
   tool_catch_interrupts();
   static top_table_t table;
   int code;

@@ -25,6 +25,9 @@ typedef struct top_table {
   top_row_t rows[TOP_ROWS];
 } top_table_t;
 
+/* True where a text has the form unix:PATH or HOST:PORT. */
+bool top_is_address(const char *text);
+
 /* Asks the process that shows its counters at `where` (unix:PATH or HOST:PORT) and adds its rows. False, with a text in
  * `problem`, where nobody answers. */
 bool top_fetch(const char *where, top_table_t *table, char *problem, size_t size);

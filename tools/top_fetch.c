@@ -140,12 +140,21 @@ static void take_line(top_table_t *table, const char *process, const char *line)
     take_bucket(put ? &row->put : &row->get, line, value);
 }
 
+bool top_is_address(const char *text) {
+  const char *colon = strrchr(text, ':');
+  return colon && colon > text && colon[1];
+}
+
 bool top_fetch(const char *where, top_table_t *table, char *problem, size_t size) {
   char *text = ask(where);
   char *body = text ? strstr(text, "\r\n\r\n") : NULL;
-  if (!body) {
-    bool nobody = errno == ENOENT || errno == ECONNREFUSED;
-    snprintf(problem, size, "%s: %s%s", where, errno ? strerror(errno) : "this is not HMC_METRICS of a process",
+  if (!body || !strstr(body, "\n# HELP hmc_")) { /* which HMC_METRICS begins with, and shows without a peer too */
+    int error = text ? 0 : errno;
+    bool nobody = error == ENOENT || error == ECONNREFUSED;
+    snprintf(problem, size, "%s: %s%s", where,
+             error == EINVAL ? "no host of that name, or not a port"
+             : error         ? strerror(error)
+                             : "what answers there is not HMC_METRICS of a process",
              nobody ? " (does the process run, and was it started with this HMC_METRICS?)" : "");
     free(text);
     return false;

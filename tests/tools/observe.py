@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 
 import program
@@ -58,7 +59,23 @@ class Observe(program.ProgramTest):
         self.assertLessEqual(max(map(len, out.splitlines())), 80)
         out, _ = self.run_program("--totals", HMC_METRICS=f"unix:{path}")
         self.assertNotIn("/s", out)
-        self.run_program("--once", "unix:/nowhere", expect=1)
+        _, err = self.run_program("--once", "unix:/nowhere", expect=1)
+        self.assertIn("was it started with this HMC_METRICS?", err)
+
+    def test_a_server_of_something_else(self):
+        def answer(listener):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.0 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such page\n")
+
+        self.program = TOP
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=answer, args=(listener,))
+            thread.start()
+            _, err = self.run_program("--once", "127.0.0.1:%d" % listener.getsockname()[1], expect=1)
+            thread.join()
+        self.assertIn("not HMC_METRICS", err)
 
     def test_only_this_host_may_look(self):
         self.program = PERF
@@ -106,6 +123,7 @@ class Observe(program.ProgramTest):
         self.check_help("hmc-top")
         self.check_refusal([], "HMC_METRICS")
         self.check_refusal(["--interval", "soon"], "--interval 'soon'")
+        self.check_refusal(["node7"], "'node7': unix:PATH or HOST:PORT is expected")
         page, _ = self.run_program("--help-man")
         with open(os.path.join(os.path.dirname(__file__), "../../man/hmc-top.1"), encoding="utf-8") as file:
             self.assertEqual(page, file.read(), "hmc-top --help-man > man/hmc-top.1")
