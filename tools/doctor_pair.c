@@ -145,12 +145,27 @@ static bool check_secret(hmc_context_t *context, const char *host, uint16_t port
     hmc_peer_close(peer);
     return true;
   }
+  const char *text = hmc_last_error();
   doctor_say(DOCTOR_FAIL, "pair",
-             status == HMC_DENIED
+             strstr(text, "is not HMC: ") ? "correct the port, or start 'hmc-doctor --listen' there at another one"
+             : status == HMC_DENIED
                  ? "copy this end's ~/.hmc/secret to the other, mode 600, or set HMC_SECRET_FILE at both"
                  : "see the text",
-             "%s", hmc_last_error());
+             "%s", text);
   return false;
+}
+
+/* Another program with HMC has no region to try, by no type. */
+static bool check_region(hmc_context_t *context, const char *host, uint16_t port) {
+  hmc_peer_t *peer = NULL;
+  hmc_remote_t *remote = NULL;
+  hmc_status_t status = hmc_context_connect(context, host, port, HMC_CONNECTION_AUTO, 0, &peer);
+  if (status == HMC_SUCCESS) status = hmc_remote_open(peer, DOCTOR_REGION, 0, &remote);
+  if (status == HMC_NOT_FOUND)
+    doctor_say(DOCTOR_NOTE, "pair", NULL,
+               "no transfers are tried, because that is another program with HMC: 'hmc-doctor --listen' takes them");
+  hmc_peer_close(peer);
+  return status != HMC_NOT_FOUND;
 }
 
 /* "node7:2025", "[fe80::1]:2025", "node7", "fe80::1", ":2025"; the parts that are missing stay as they are. */
@@ -187,7 +202,7 @@ void doctor_check_pair(const char *where) {
     doctor_say(DOCTOR_FAIL, "pair", NULL, "%s", hmc_last_error());
     return;
   }
-  if (check_secret(context, host, (uint16_t)number)) {
+  if (check_secret(context, host, (uint16_t)number) && check_region(context, host, (uint16_t)number)) {
     for (size_t i = 1; i < TOOL_TYPES; i++) /* the first one is AUTO */
       check_type(context, host, (uint16_t)number, tool_types[i]);
   }
@@ -214,7 +229,11 @@ int doctor_listen(const char *where) {
                                &region);
   if (status == HMC_SUCCESS) status = hmc_context_listen(context, host, (uint16_t)number, &bound);
   if (status != HMC_SUCCESS) {
-    tool_fail_hmc("listening", status);
+    if (status == HMC_ADDRESS_IN_USE)
+      tool_fail("listening: %s: choose another port with --listen HOST:PORT, or port 0 for a free one",
+                hmc_last_error());
+    else
+      tool_fail_hmc("listening", status);
     hmc_context_destroy(context);
     return TOOL_FAILED;
   }

@@ -139,6 +139,8 @@ int main(int count, char **arguments) {
   const char *where = optind < count ? arguments[optind] : NULL;
   if (optind + 1 < count) return tool_usage_error("one host is expected: what is '%s'?", arguments[optind + 1]);
   if (listen) return doctor_listen(where);
+  if (where && !*where)
+    return tool_usage_error("'': HOST or HOST:PORT is expected; without one, this machine is looked at");
   hmc_log_set_level(HMC_LOG_NONE); /* what is wrong here is what this program is asked for */
   check_all(where);
   if (as_json) {

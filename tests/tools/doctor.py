@@ -4,11 +4,14 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import program
@@ -219,8 +222,45 @@ class Doctor(program.ProgramTest):
         checks, _ = self.examine("no-such-host.invalid")
         self.finding(checks, "host", "failure", "no-such-host.invalid")
 
+    def test_something_else_is_there(self):
+        where = self.listen()
+        _, err = self.run_program("--listen", where.replace("localhost", "127.0.0.1"), expect=1)
+        self.assertIn("choose another port", err)
+        perf = pathlib.Path(self.program).with_name("hmc-perf")
+        server = subprocess.Popen([perf, "--port", "0"], env=self.environment, text=True, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE)
+        self.addCleanup(self.end_server, server)
+        checks, code = self.examine("127.0.0.1:" + re.search(r"port (\d+)", server.stderr.readline()).group(1))
+        self.finding(checks, "pair", "note", "another program with HMC", "hmc-doctor --listen")
+        self.assertEqual(code, 0, checks)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=self.greet, args=(listener,))
+            thread.start()
+            checks, code = self.examine(f"127.0.0.1:{listener.getsockname()[1]}")
+            listener.shutdown(socket.SHUT_RDWR)  # ends accept() in the thread
+            thread.join()
+        self.finding(checks, "pair", "failure", "is not HMC", "correct the port")
+        self.assertEqual(code, 1)
+
+    @staticmethod
+    def end_server(server):
+        server.kill()
+        server.wait()
+        server.stderr.close()
+
+    @staticmethod
+    def greet(listener):
+        """A mail server, which speaks first, to each who connects, until nobody can."""
+        while True:
+            try:
+                with listener.accept()[0] as connection:
+                    connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            except OSError:
+                return
+
     def test_command_line(self):
         self.check_help("hmc-doctor")
+        self.check_refusal([""], "HOST or HOST:PORT")
         self.check_refusal(["--jsn"], "did you mean '--json'?")
         self.check_refusal(["one", "two"], "'two'")
         for shell, word in (("bash", "complete -o default"), ("zsh", "#compdef hmc-doctor"), ("fish", "complete -c")):
