@@ -11,7 +11,7 @@
 #include <hwloc.h>
 #endif
 
-enum { IGNORED = 256 };
+enum { IGNORED = 256, ELSEWHERE };
 
 static const tool_option_t options_table[] = {
     {'n', "np", "N", NULL, "how many ranks (one per processor)"},
@@ -26,6 +26,11 @@ static const tool_option_t options_table[] = {
     {'b', "bind-to-core", NULL, NULL, NULL},
     {IGNORED, "oversubscribe", NULL, NULL, NULL},
     {IGNORED, "allow-run-as-root", NULL, NULL, NULL},
+    {ELSEWHERE, "host", "LIST", NULL, NULL},
+    {ELSEWHERE, "H", "LIST", NULL, NULL},
+    {ELSEWHERE, "hosts", "LIST", NULL, NULL},
+    {ELSEWHERE, "hostfile", "FILE", NULL, NULL},
+    {ELSEWHERE, "machinefile", "FILE", NULL, NULL},
     {0, NULL, NULL, NULL, NULL},
 };
 
@@ -85,6 +90,9 @@ static bool take_option(int letter, hmcrun_options_t *options) {
   case 'x':
     if (set_variable(optarg)) return true;
     tool_usage_error("-x '%s': NAME=VALUE is expected", optarg);
+    return false;
+  case ELSEWHERE:
+    tool_usage_error("hosts '%s': all ranks start on this host; on several, srun or mpirun starts them", optarg);
     return false;
   default: return true;
   }

@@ -74,7 +74,7 @@ size_t tool_word_distance(const char *a, const char *b) {
 
 static const char *closest_option(const char *word, const struct option *options) {
   const char *best = NULL;
-  size_t distance = strlen(word) < 5 ? 2 : 3; /* further away is a guess, not a correction */
+  size_t length = strlen(word), distance = length < 2 ? 0 : length < 5 ? 2 : 3; /* further is a guess, no correction */
   for (const struct option *option = options; option->name; option++) {
     size_t d = tool_word_distance(word, option->name);
     if (d < distance) {
@@ -101,16 +101,17 @@ int tool_option_error(int answer, char *const *arguments, const struct option *o
   if (name) /* known, so it was refused for a value that it does not take */
     return tool_usage_error("option '--%s' takes no value", name);
   if (optopt && isprint(optopt)) return tool_usage_error("unknown option '-%c'", optopt);
-  char word[64];
-  snprintf(word, sizeof word, "%s", arguments[optind - 1] + strspn(arguments[optind - 1], "-"));
-  word[strcspn(word, "=")] = '\0';
+  char typed[64];
+  snprintf(typed, sizeof typed, "%s", arguments[optind - 1]);
+  typed[strcspn(typed, "=")] = '\0';
+  const char *word = typed + strspn(typed, "-");
   size_t meant = 0, length = strlen(word);
   for (const struct option *option = options; option->name; option++)
     meant += length > 0 && strncmp(option->name, word, length) == 0;
-  if (meant > 1) return tool_usage_error("option '--%s' is ambiguous: write it in full", word);
+  if (meant > 1) return tool_usage_error("option '%s' is ambiguous: write it in full", typed);
   const char *near = closest_option(word, options);
-  return near ? tool_usage_error("unknown option '--%s'; did you mean '--%s'?", word, near)
-              : tool_usage_error("unknown option '--%s'", word);
+  return near ? tool_usage_error("unknown option '%s'; did you mean '--%s'?", typed, near)
+              : tool_usage_error("unknown option '%s'", typed);
 }
 
 int tool_finish_output(void) {

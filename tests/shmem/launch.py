@@ -45,6 +45,10 @@ def numbers():
     expect(done.stdout == "PE 0 of 1\n", "without a launcher")
     for words in (["-n", "0", PROGRAM], ["-n", "x", PROGRAM], ["--what", PROGRAM], []):
         expect(run(*words).returncode == 2, f"{words} was taken")
+    for words, text in ((["--npp", "2"], "unknown option '--npp'; did you mean '--np'?"), (["-Z", "2"], "unknown option '-Z'\n"),
+                        (["-hostfile", "hosts"], "on several, srun or mpirun"), (["-H", "a,b"], "on several, srun or mpirun")):
+        done = run(*words, PROGRAM)
+        expect(done.returncode == 2 and text in done.stderr, f"{words}", done)
     expect(run("-n", "2", "/no/such/program").returncode == 127, "a program that is not there")
 
 
