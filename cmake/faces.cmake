@@ -32,7 +32,7 @@ function(hmc_add_face name)
     target_link_options(${name} PRIVATE "-Wl,--no-undefined")
   endif()
   set_target_properties(${name} PROPERTIES OUTPUT_NAME "${face_OUTPUT}" SOVERSION 1 VERSION "1.${PROJECT_VERSION}"
-    LINKER_LANGUAGE C LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN")
+    LINKER_LANGUAGE C LINK_DEPENDS "${map}" INSTALL_RPATH "$ORIGIN" BUILD_WITH_INSTALL_RPATH ON) # the wheel takes it as it is
   add_library(hmc::${name} ALIAS ${name})
 
   install(TARGETS ${name} EXPORT hmcTargets LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")

@@ -36,6 +36,9 @@ assert sess.buf.put(b"abc") == 3
 print(hmc.version(), *hmc.connection_types())
 """
 
+# Each in an interpreter of its own, in which nothing else has loaded the engine before.
+FACES = ("shmem", "mf_smem", "memfabric_hybrid", "mf_adapter")
+
 
 def run(*command, **more):
     done = subprocess.run([str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -80,6 +83,10 @@ def try_one(python, source, build, is_whole, folder):
                                    "--config-settings=cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O0"]
     run(*pip, "install", "--upgrade", "pip")
     run(*pip, "install", source, *options, env=dict(os.environ, TMPDIR=str(folder)))
+    if is_whole:
+        run(*pip, "install", "numpy")  # which shmem's arrays are
+    for face in FACES if is_whole else ():
+        run(venv / "bin/python", "-c", "import " + face, cwd=str(folder), env=dict(os.environ, HOME=str(folder)))
     # Warnings are errors: what this version warns of, a later one no longer has.
     return run(venv / "bin/python", "-W", "error", "-c", TRY, cwd=str(folder), env=dict(os.environ, HOME=str(folder))).strip()
 

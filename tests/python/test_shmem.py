@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -39,6 +40,17 @@ def test_one_pe(tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment_of(tmp_path), cwd=str(tmp_path), text=True,
                           stdout=subprocess.PIPE, timeout=120, check=True)
     check(done.stdout, 0, 1)
+
+
+def test_the_library_is_looked_for_beside_itself(tmp_path):
+    """In no folder of the build tree, which is gone, or somebody else's by now, and not in the working one."""
+    import hmc
+
+    folder = pathlib.Path(hmc.__file__).parent / "lib"
+    for path in [folder / "libshmem.so.1", folder / "libmf_smem.so.1", *folder.glob("hmc/*.so")]:
+        said = subprocess.run(["readelf", "-d", str(path)], text=True, stdout=subprocess.PIPE, check=True).stdout
+        paths = [where for line in re.findall(r"(?:RUNPATH|RPATH).*\[(.*)\]", said) for where in line.split(":")]
+        assert paths and all(where.startswith("$ORIGIN") for where in paths), (path.name, paths)
 
 
 def test_two_pes_as_torchrun_starts_them(tmp_path):
