@@ -53,4 +53,5 @@ _SUBMODULES = frozenset(("hmc", "session", "collective", "groups", "aio", "compa
 
 
 def __dir__():
-    return sorted(set(globals()) | set(__all__) | _SUBMODULES)
+    # Without torch_backend: help() imports all that is listed, and that one needs torch.
+    return sorted(set(globals()) | set(__all__) | _SUBMODULES - {"torch_backend"})

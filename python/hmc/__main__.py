@@ -97,7 +97,7 @@ def main(arguments=None):
     try:
         options.do(options)
     except HMCStatusError as error:
-        sys.exit("python -m hmc: %s\n%s" % (error, error.remedy))
+        sys.exit("python -m hmc: %s" % error)
     except KeyboardInterrupt:
         sys.exit(130)
 

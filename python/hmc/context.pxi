@@ -36,7 +36,8 @@ cdef hmc_connection_type_t parse_connection(object via) except? HMC_CONNECTION_A
         return HMC_CONNECTION_AUTO
     if not isinstance(via, str):
         via = via.name.lower()
-    check(hmc_connection_type_parse(via.encode(), &kind))
+    if hmc_connection_type_parse(via.encode(), &kind) != HMC_SUCCESS:
+        no_such_name()
     return kind
 
 

@@ -18,6 +18,12 @@ cdef int invalid(str text) except -1:
     raise errors.InvalidError(status_t.INVALID_CONFIG, text)
 
 
+cdef int no_such_name() except -1:
+    """For a word that the engine did not know: its text names those that it does."""
+    raise errors.NotFoundError(status_t.NOT_FOUND, hmc_last_error().decode("utf-8", "replace"),
+                               remedy="Give one of the names that the text lists.")
+
+
 cdef int closed(str what) except -1:
     raise errors.ClosedError(status_t.CANCELLED, "%s was closed" % what)
 

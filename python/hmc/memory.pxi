@@ -19,7 +19,7 @@ cdef int parse_memory(object memory, hmc_memory_t *parsed) except -1:
             device = int(number)
         memory = {"cuda": "nvidia", "hip": "amd", "rocm": "amd", "musa": "moore", "npu": "ascend"}.get(memory, memory)
         if hmc_memory_kind_parse(memory.encode(), &kind) != HMC_SUCCESS:
-            check(HMC_NOT_FOUND)
+            no_such_name()
         parsed.kind = kind
     else:
         parsed.kind = <hmc_memory_kind_t><int>index_of(memory, "a kind of memory that is not a text")

@@ -333,7 +333,7 @@ cdef class Remote:
 
     def notify(self, data, *, timeout=None):
         """Sends a notification (1 byte to 1 MiB; over RDMA 128 KiB) to the owner's queue."""
-        begin_transfer(self, None, 0, b"", True, timeout, None, bytes(data), False, True)
+        begin_transfer(self, None, 0, b"", True, timeout, None, bytes_of(data, "a notification"), False, True)
 
     cdef object atomic(self, object where, hmc_atomic_operation_t operation, object value, object compare,
                        object size):
