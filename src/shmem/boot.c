@@ -69,6 +69,8 @@ static bool by_hmcrun(hmci_boot_t *boot) {
   int rank, size;
   const char *folder = getenv("HMC_JOB_DIR");
   if (!folder || !number_of("HMC_JOB_RANK", &rank) || !number_of("HMC_JOB_SIZE", &size)) return false;
+  if (rank >= size)
+    hmci_die("HMC_JOB_RANK=%d of HMC_JOB_SIZE=%d: ranks are numbered from 0 to %d", rank, size, size - 1);
   char address[512];
   snprintf(address, sizeof address, "unix:%s/boot", folder);
   if (size == 1) {
@@ -92,6 +94,7 @@ static bool by_torchrun(hmci_boot_t *boot) {
   if (!ip || !number_of("RANK", &rank) || !number_of("WORLD_SIZE", &size) || !number_of("MASTER_PORT", &port)) {
     return false;
   }
+  if (rank >= size) hmci_die("RANK=%d of WORLD_SIZE=%d: ranks are numbered from 0 to %d", rank, size, size - 1);
   char address[300];
   int own_port;
   if (!number_of("SHMEM_MASTER_PORT", &own_port)) own_port = port + TORCHRUN_PORT_OFFSET;

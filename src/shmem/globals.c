@@ -61,6 +61,8 @@ static int look_at_executable(struct dl_phdr_info *info, size_t size, void *argu
 
 size_t hmci_globals_find(char **start) {
   const char *wish = getenv("HMC_SHMEM_GLOBALS");
+  if (wish && *wish && strcmp(wish, "0") != 0 && strcmp(wish, "1") != 0)
+    hmci_die("HMC_SHMEM_GLOBALS=%s: takes 0 (globals are not symmetric) or 1 (they are)", wish);
   if (wish && strcmp(wish, "0") == 0) return 0;
   segment_t segment = {0};
   dl_iterate_phdr(look_at_executable, &segment);

@@ -37,7 +37,7 @@ void hmci_region_create(void *pointer, size_t size, hmc_memory_t memory, const c
   options.rights = HMC_REMOTE_ALL;
   options.written = hmci_wake_sleeper;
   if (hmc_region_create(hmci_pe.context, &options, region) != HMC_SUCCESS)
-    hmci_die("the symmetric heap: %s", hmc_last_error());
+    hmci_die("the symmetric heap (SHMEM_SYMMETRIC_SIZE; a device's: SHMEM_DEVICE_SIZE): %s", hmc_last_error());
 }
 
 /* ---- which device ------------------------------------------------------------------------------------------------------ */

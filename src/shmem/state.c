@@ -41,8 +41,12 @@ static const char *setting(const char *name, const char *old_name) {
 }
 
 bool hmci_is_on(const char *name, const char *old_name) {
+  static const char *const offs[] = {"", "0", "no", "off", "false"};
   const char *value = setting(name, old_name);
-  return value && *value && strcmp(value, "0") != 0;
+  for (size_t i = 0; value && i < sizeof offs / sizeof offs[0]; i++) {
+    if (strcmp(value, offs[i]) == 0) return false;
+  }
+  return value;
 }
 
 bool hmci_wants_checks(void) { return hmci_is_on("SHMEM_DEBUG", "SMA_DEBUG") || hmci_is_on("HMC_SHMEM_CHECK", NULL); }

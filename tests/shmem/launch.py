@@ -52,6 +52,20 @@ def numbers():
     expect(run("-n", "2", "/no/such/program").returncode == 127, "a program that is not there")
 
 
+def settings():
+    """What does not fit is said with the variable's name."""
+    by_hand = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT="30001", WORLD_SIZE="2")
+    for variables, text in ((dict(RANK="5", **by_hand), "RANK=5 of WORLD_SIZE=2"), (dict(RANK="x", **by_hand), "RANK=x is not"),
+                            (dict(HMC_SHMEM_GLOBALS="maybe"), "HMC_SHMEM_GLOBALS=maybe: takes 0"),
+                            (dict(SHMEM_SYMMETRIC_SIZE="900T"), "(SHMEM_SYMMETRIC_SIZE; a device's")):
+        done = subprocess.run([PROGRAM], env=dict(ENVIRONMENT, **variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=60, check=False)
+        expect(done.returncode == 1 and text in done.stderr, f"{variables}", done)
+    for value, expected in (("1", True), ("yes", True), ("0", False), ("no", False), ("off", False)):
+        done = run("-n", "1", PROGRAM, SHMEM_VERSION=value)
+        expect(("OpenSHMEM" in done.stderr) == expected, f"SHMEM_VERSION={value}", done)
+
+
 def output():
     done = run("-n", "3", "-l", PROGRAM)
     expect(sorted(done.stdout.splitlines()) == [f"[{i}] PE {i} of 3" for i in range(3)], "labels", done)
@@ -116,6 +130,7 @@ def main():
         ENVIRONMENT["TMPDIR"] = folder
         ENVIRONMENT["HOME"] = folder
         numbers()
+        settings()
         output()
         endings()
         by_address(PROGRAM)
