@@ -1,7 +1,8 @@
 /* OpenSHMEM 1.6 over HMC: a partitioned global address space of N processing elements (PEs).
  *
  * Include this header alone. It gives the C interface, in C11 the generic names (shmem_put and its kin), in C++ their
- * overloads, and in C++ also the host interface of SHMEM for Ascend (aclshmem_*, <shmem/ascend.hpp>). Every routine also exists under its profiling name (pshmem_*, <shmem/profiling.h>).
+ * overloads, and in C++ also the host interface of SHMEM for Ascend (aclshmem_*, <shmem/ascend.hpp>). Every routine also
+ * exists under its profiling name (pshmem_*, <shmem/profiling.h>).
  *
  * What goes for all routines: PEs are numbered from 0 to shmem_n_pes() - 1; a symmetric address is one inside the
  * symmetric heap or of a global or static variable of the executable; misuse is undefined behaviour, and ends the job

@@ -16,7 +16,7 @@ for word in "$@"; do
   -uttests) tests=ON ;;
   -DSHMEM_RDMA=ON) settings+=(-DHMC_VERBS=ON) ;;
   -D*) settings+=("$word") ;;
-  *) echo "build.sh: $word is no option (-python_extension, -uttests, -DNAME=VALUE)" >&2; exit 2 ;;
+  *) echo "build.sh: $word is not an option (-python_extension, -uttests, -DNAME=VALUE)" >&2; exit 2 ;;
   esac
 done
 groups=(build)

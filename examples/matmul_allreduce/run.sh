@@ -11,7 +11,7 @@ while [ $# -gt 1 ]; do
   -K) K=$2 ;;
   -N) N=$2 ;;
   -bits) bits=$2 ;;
-  *) echo "run.sh: $1 is no option (-ranks, -M, -K, -N, -bits)" >&2; exit 2 ;;
+  *) echo "run.sh: $1 is not an option (-ranks, -M, -K, -N, -bits)" >&2; exit 2 ;;
   esac
   shift 2
 done

@@ -11,7 +11,7 @@ while [ $# -gt 1 ]; do
   case $1 in
   -ranks) ranks=$2 ;;
   -size) size=$2 ;;
-  *) echo "run.sh: $1 is no option (-ranks, -size)" >&2; exit 2 ;;
+  *) echo "run.sh: $1 is not an option (-ranks, -size)" >&2; exit 2 ;;
   esac
   shift 2
 done

@@ -15,7 +15,8 @@ static double error_of(const double *cells, int first, int each) {
   double worst = 0;
   for (int i = 1; i <= each; i++) {
     double wanted = 100.0 * (1 - (double)(first + i) / (CELLS + 1));
-    worst = fmax(worst, fabs(cells[i] - wanted));
+    double error = fabs(cells[i] - wanted);
+    if (error > worst) worst = error;
   }
   return worst;
 }

@@ -18,11 +18,12 @@ extern "C" {
  * which. */
 HYBM_API hybm_entity_t hybm_create_entity(uint16_t id, const hybm_options *options, uint32_t flags);
 
-/* Frees an entity with all it has; peers' copies to and from its slices end with -2007. Another pointer is logged, and nothing more. */
+/* Frees an entity with all it has; peers' copies to and from its slices end with -2007. A pointer that is not an entity is
+ * logged, and nothing more happens. */
 HYBM_API void hybm_destroy_entity(hybm_entity_t e, uint32_t flags);
 
 /* Reserves the addresses of all ranks, at the same place in every process: rank r's device memory begins at the range's
- * base + deviceVASpace * r. Errors: -2005 (it has), -2001 (the addresses are in use in this process, or too many). */
+ * base + deviceVASpace * r. Errors: -2005 (it has them already), -2001 (the addresses are in use in this process, or too many). */
 HYBM_API int32_t hybm_reserve_mem_space(hybm_entity_t e, uint32_t flags);
 
 /* Takes that back. Errors: -2009 (slices or imports are left), -2003 (nothing is reserved). */

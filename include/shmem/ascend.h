@@ -159,11 +159,11 @@ typedef struct aclshmem_instance_ctx {
 SHMEM_API int aclshmemx_init_attr(aclshmemx_bootstrap_t bootstrap_flags, aclshmemx_init_attr_t *attributes);
 SHMEM_API aclshmemx_init_status_t hmc_shmem_init_status(void);
 
-/* For languages whose programs may be interrupted (Ctrl-C), as the Python package: while the thread that has set it sleeps
- * in a call of SHMEM, it asks `hook` about ten times a second. Where it returns something else than 0, or hmc_shmem_interrupt is called, all
- * calls of this PE that wait for others return, and what they should have brought is undefined: such a PE must end, after
- * shmem_finalize or without, and its launcher ends the job. NULL, the default: nothing interrupts. Threads: before
- * shmem_init the hook, any the interrupt. Never blocks. */
+/* For languages whose programs may be interrupted (Ctrl-C), as the Python package does it: while the thread that has set it
+ * sleeps in a call of SHMEM, it calls `hook` about ten times a second. Where that returns anything but 0, or
+ * hmc_shmem_interrupt is called, all calls of this PE that wait for others return, and what they should have brought is
+ * undefined: such a PE must end, after shmem_finalize or without, and its launcher ends the job. NULL, the default: nothing
+ * interrupts. Threads: the hook is set before shmem_init; any thread may interrupt. Never blocks. */
 typedef int (*hmc_shmem_hook_t)(void);
 SHMEM_API void hmc_shmem_set_interrupt_hook(hmc_shmem_hook_t hook);
 SHMEM_API void hmc_shmem_interrupt(void);

@@ -39,6 +39,9 @@ SHMEM_API int shmem_team_create_ctx(shmem_team_t team, long options, shmem_ctx_t
 
 /* Completes what was started on the context and ends it. SHMEM_CTX_INVALID does nothing. */
 SHMEM_API void shmem_ctx_destroy(shmem_ctx_t ctx);
+
+/* The team that a context was made over; SHMEM_TEAM_WORLD for the default one. 0, or non-zero and SHMEM_TEAM_INVALID for
+ * SHMEM_CTX_INVALID. */
 SHMEM_API int shmem_ctx_get_team(shmem_ctx_t ctx, shmem_team_t *team);
 
 /* Hints that many small operations follow, which may wait for company on their way to other hosts. Completion and

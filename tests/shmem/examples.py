@@ -38,7 +38,7 @@ def single_files(root, tools, environment, out):
     for name, (n, expected) in EXPECTED.items():
         program = f"{out}/{name}"
         run([f"{tools}/oshcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", f"{root}/examples/shmem/{name}.c", "-o",
-             program, "-lm"], environment, out)
+             program], environment, out)
         said = run([f"{tools}/oshrun", "-n", str(n), program], environment, out)
         if said != expected:
             sys.exit(f"{name} printed {said!r}, not {expected!r}")

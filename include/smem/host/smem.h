@@ -4,8 +4,8 @@
  * objects with barrier and allgather) and TRANS (smem_trans.h: transfers to memory that a peer registered). Names,
  * values and return codes are those of MemFabric Hybrid, in all its generations.
  *
- * Calls that return int32_t answer 0 or one of SMEM_ERROR_LIST; smem_get_last_err_msg has a text with the cause and the
- * remedy. Threads: any, unless a comment says otherwise. */
+ * Calls that return int32_t answer 0 or one of SMEM_ERROR_LIST, which comments name by its number; smem_get_last_err_msg
+ * has a text with the cause and the remedy. Threads: any, unless a comment says otherwise. */
 #ifndef SMEM_SMEM_H
 #define SMEM_SMEM_H
 
@@ -72,8 +72,8 @@ SMEM_API const char *smem_get_last_err_msg(void);
 /* The same, and "" from then on. */
 SMEM_API const char *smem_get_and_clear_last_err_msg(void);
 
-/* For languages whose programs may be interrupted (Ctrl-C), as the Python packages: they make the calls that wait for others
- * in a thread of its own. Once `*asked` is not 0, the calls of this thread that wait for the store or for another member end
+/* For languages whose programs may be interrupted (Ctrl-C), such as Python: its packages make the calls that wait for others
+ * in a thread of their own. Once `*asked` is not 0, the calls of this thread that wait for the store or for another member end
  * soon, and fail; what they had begun is undone. The word stays the caller's, and is valid until the thread ends or calls this
  * with NULL: nobody asks, the default. Another thread changes it atomically. Never blocks. */
 SMEM_API void hmc_smem_interruptible(const int32_t *asked);

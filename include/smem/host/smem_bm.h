@@ -29,10 +29,10 @@ SMEM_API int32_t smem_bm_config_init(smem_bm_config_t *config);
 SMEM_API int32_t smem_bm_init(const char *storeURL, uint32_t worldSize, uint16_t deviceId,
                               const smem_bm_config_t *config);
 
-/* Leaves everything and gives the rank back. */
+/* Leaves and destroys all pools of this process, and gives the rank back. `flags` is not used. */
 SMEM_API void smem_bm_uninit(uint32_t flags);
 
-/* This member's rank; UINT32_MAX before init. */
+/* This member's rank; UINT32_MAX before smem_bm_init. */
 SMEM_API uint32_t smem_bm_get_rank_id(void);
 
 /* Makes the pool object `id` here: reserves its addresses and allocates this member's part. Sizes are multiples of 2
@@ -45,10 +45,11 @@ SMEM_API smem_bm_t smem_bm_create2(uint32_t id, const smem_bm_create_option_t *o
 /* Leaves it and frees this member's part. Anything but a handle is only logged. */
 SMEM_API void smem_bm_destroy(smem_bm_t handle);
 
-/* Shows this member's part to the others; from then on they can copy to and from it. */
+/* Shows this member's part to the others; from then on they can copy to and from it. Errors: -2000 (no pool), -2004. */
 SMEM_API int32_t smem_bm_join(smem_bm_t handle, uint32_t flags);
 
-/* Takes it back: when it returns nobody reads or writes it any more. */
+/* Takes this member's part back: when it returns nobody reads or writes it any more. Errors: -2000 (no pool),
+ * -2003 (it has not joined). */
 SMEM_API int32_t smem_bm_leave(smem_bm_t handle, uint32_t flags);
 
 /* Bytes of this member's part: the device part where it has one, else the host part; or that of one kind. 0: none. */
@@ -89,8 +90,9 @@ SMEM_API int32_t smem_bm_copy_2d(smem_bm_t handle, smem_copy_2d_params *params, 
 /* Waits for all copies of the object that were started with ASYNC_COPY_FLAG; the first error among them. */
 SMEM_API int32_t smem_bm_wait(smem_bm_t handle);
 
-/* Memory of this process that copies will often name is pinned once. Again with the same size: 0, with another: -1.
- * What is not known: 0. */
+/* Registers memory of this process that copies will often name, so that it is pinned once. Registering it again with the
+ * same size answers 0, with another size -1. It stays the caller's, and must be unregistered before it is freed;
+ * unregistering what is not registered answers 0. Errors: -2000 (NULL, no bytes, no pool). */
 SMEM_API int32_t smem_bm_register_user_mem(smem_bm_t handle, uint64_t addr, uint64_t size);
 SMEM_API int32_t smem_bm_unregister_user_mem(smem_bm_t handle, uint64_t addr);
 

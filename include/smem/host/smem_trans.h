@@ -17,12 +17,17 @@ extern "C" {
 /* Fills in the defaults: SENDER, 120 s, deviceId UINT32_MAX, flags 0; dataOpType stays as it is. -2000: NULL. */
 SMEM_API int32_t smem_trans_config_init(smem_trans_config_t *config);
 
+/* Begins TRANS in this process: before smem_trans_create. Again: 0. Errors: -2000 (NULL). */
 SMEM_API int32_t smem_trans_init(const smem_trans_config_t *config);
+
+/* Destroys all points that are left, and ends TRANS. `flags` is not used. */
 SMEM_API void smem_trans_uninit(uint32_t flags);
 
 /* Makes a point of transfers. uniqueId: "ip:port" or "[ipv6]:port" of this host, port above 1024: peers connect to it
  * there. NULL: it failed (before smem_trans_init; the URL; a port in use; no store). */
 SMEM_API smem_trans_t smem_trans_create(const char *storeUrl, const char *uniqueId, const smem_trans_config_t *config);
+
+/* Takes back all memory that was registered there, and frees the point. Anything but a handle is only logged. */
 SMEM_API void smem_trans_destroy(smem_trans_t handle, uint32_t flags);
 
 /* Lets peers reach memory of this process, of any kind. It works when the call returns. Errors: -2000 (NULL, no bytes, an
@@ -36,6 +41,8 @@ SMEM_API int32_t smem_trans_deregister_mem(smem_trans_t handle, void *address);
 
 /* Host memory that peers can reach without more, and on the same host fastest. NULL: there is not so much. */
 SMEM_API void *smem_trans_malloc(smem_trans_t handle, size_t capacity);
+
+/* Frees memory of smem_trans_malloc, which peers cannot reach any more when it returns. Errors: -2000 (it is none). */
 SMEM_API int32_t smem_trans_free(smem_trans_t handle, void *address);
 
 /* Writes to a peer's memory, or reads from it; when it returns 0 the bytes are there. flags: 0 or COPY_EXTEND_FLAG.
