@@ -130,9 +130,28 @@ static bool has_grown(const void *argument) {
   return atomic_load_explicit(growing->word, memory_order_acquire) >= growing->value; /* partner: who writes the word */
 }
 
+/* What this process waits for, where only one thread may: the service thread wakes it when it is there, and not for each of
+ * several messages before. Seq_cst: a service thread that sees `asleep` set for a wait sees what it is for. */
+static _Atomic(_Atomic uint64_t *) awaited;
+static _Atomic uint64_t awaited_value;
+
+static void await(const growing_t *growing) {
+  if (hmci_pe.thread_level == SHMEM_THREAD_MULTIPLE) growing = NULL;
+  if (growing) atomic_store(&awaited_value, growing->value);
+  atomic_store(&awaited, growing ? growing->word : NULL);
+}
+
+static bool is_awaited(void) {
+  _Atomic uint64_t *word = atomic_load(&awaited);
+  return !word || atomic_load(word) >= atomic_load(&awaited_value);
+}
+
 void hmci_wait_word(_Atomic uint64_t *word, uint64_t value) {
   growing_t growing = {word, value};
-  if (!has_grown(&growing)) wait_for(has_grown, &growing, HMCI_FOR_FLAG);
+  if (has_grown(&growing)) return;
+  await(&growing);
+  wait_for(has_grown, &growing, HMCI_FOR_FLAG);
+  await(NULL);
 }
 
 static void wake(hmci_control_t *control, hmci_sleep_t reason) {
@@ -147,7 +166,8 @@ void hmc_shmem_wake(int pe) { hmci_wake(pe, HMCI_FOR_MEMORY); }
 void hmci_wake_sleeper(void *user) {
   (void)user;
   if (!__atomic_load_n(&hmci_pe.part, __ATOMIC_ACQUIRE)) return; /* partner: make_parts */
-  hmci_ring(hmci_pe.me, HMCI_FOR_FLAG);
+  atomic_thread_fence(memory_order_seq_cst);                     /* partner: the store of `asleep` */
+  if (atomic_load(&hmci_my_control()->asleep[HMCI_FOR_FLAG]) && is_awaited()) hmci_wake(hmci_pe.me, HMCI_FOR_FLAG);
   hmci_ring(hmci_pe.me, HMCI_FOR_MEMORY);
 }
 
