@@ -1,9 +1,11 @@
 /* Synchronising a group, with and without data.
  *
- * Three ways: by one counter (more PEs than processors: each PE waits once, and the last one wakes all), by a
- * dissemination of flags (log2 n rounds, each over one pair; far PEs too), and by the caller's pSync for active sets.
+ * Four ways: by one counter (more PEs than processors: each PE waits once, and the last one wakes all), by a
+ * dissemination of flags (log2 n rounds, each over one pair; far PEs too), by a tree (tree.c: more PEs than processors, some
+ * far; or far ones with data), and by the caller's pSync for active sets.
  * Flags and counters hold the number of the round, so they are never reset. */
 #include "state.h"
+#include "tree.h"
 
 #include <string.h>
 
@@ -87,6 +89,10 @@ void hmci_group_sync(hmci_group_t *group) {
     sync_by_array(group);
     return;
   }
+  if (group->by_tree) {
+    hmci_tree_sync(group);
+    return;
+  }
   uint64_t round = ++*group->rounds;
   if (!group->near || !group->central) {
     sync_by_flags(group, round);
@@ -132,6 +138,10 @@ void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_
     hmci_group_sync(group);
     return;
   }
+  if (!group->near) {
+    hmci_tree_combine(group, into, from, size, count, combine);
+    return;
+  }
   uint64_t round = ++*group->rounds;
   memcpy(my_slot(group)->own[round & 1].data, from, size);
   if (group->central) {
@@ -144,15 +154,8 @@ void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_
 /* ---- prefix sums -------------------------------------------------------------------------------------------------- */
 
 static void send_sum(const hmci_group_t *group, int to, int i, uint64_t round, uint64_t value) {
-  int pe = hmci_member(group, to);
-  hmci_slot_t *slot = my_slot(group);
-  if (hmci_pe.base[pe]) {
-    slot_of(group, to)->sums[i].value = value;
-  } else {
-    hmci_far_put(NULL, pe, (size_t)((char *)&slot->sums[i].value - hmci_pe.part), &value, sizeof value, true);
-    hmci_far_fence(NULL);
-  }
-  set_word(pe, &slot->sums[i].round, round);
+  slot_of(group, to)->sums[i].value = value;
+  set_word(hmci_member(group, to), &my_slot(group)->sums[i].round, round);
 }
 
 /* Without a slot, hence without a place for values: each reads what the members before it have in their sync[2]. */

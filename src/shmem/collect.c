@@ -1,7 +1,9 @@
-/* Moving collectives. All push: who has data puts them where they belong, and a sync ends the call. The caller has seen
- * to it that `dest` is ready everywhere, as the specification demands. */
+/* Moving collectives. All push: who has data puts them where they belong, and a sync ends the call. Little that goes to all
+ * goes along a tree where some are far. The caller has seen to it that `dest` is ready everywhere, as the specification
+ * demands. */
 #include "collect.h"
 #include "alias.h"
+#include "tree.h"
 
 #include <string.h>
 
@@ -27,16 +29,39 @@ void hmci_broadcast(hmci_group_t *group, void *dest, const void *source, size_t 
   complete(group);
 }
 
-void hmci_fcollect(hmci_group_t *group, void *dest, const void *source, size_t size) {
-  char *mine = (char *)dest + (size_t)group->me * size;
-  for (int i = 0; i < group->n; i++) push(group, (group->me + i) % group->n, mine, source, size);
+static void push_to_all(hmci_group_t *group, void *dest, const void *source, size_t size) {
+  for (int i = 0; size && i < group->n; i++) push(group, (group->me + i) % group->n, dest, source, size);
   complete(group);
 }
 
+#define FEW_BYTES 16384 /* in all; more are not passed on by others */
+
+static bool has_tree(const hmci_group_t *group) { return !group->near && group->slot >= 0; }
+
+static bool goes_by_tree(const hmci_group_t *group, const void *dest, uint64_t all) {
+  return has_tree(group) && all && all <= FEW_BYTES && !hmci_is_device(dest);
+}
+
+void hmci_fcollect(hmci_group_t *group, void *dest, const void *source, size_t size) {
+  if (goes_by_tree(group, dest, size * (uint64_t)group->n)) {
+    hmci_blocks_t blocks = hmci_tree_equal_blocks(group, size);
+    hmci_tree_collect(group, dest, source, &blocks);
+  } else {
+    push_to_all(group, (char *)dest + (size_t)group->me * size, source, size);
+  }
+}
+
 void hmci_collect(hmci_group_t *group, void *dest, const void *source, size_t size) {
-  char *mine = (char *)dest + hmci_group_before(group, size);
-  for (int i = 0; size && i < group->n; i++) push(group, (group->me + i) % group->n, mine, source, size);
-  complete(group);
+  if (!has_tree(group)) {
+    push_to_all(group, (char *)dest + hmci_group_before(group, size), source, size);
+    return;
+  }
+  hmci_blocks_t blocks = hmci_tree_blocks(group, size);
+  if (goes_by_tree(group, dest, blocks.all)) {
+    hmci_tree_collect(group, dest, source, &blocks);
+  } else {
+    push_to_all(group, (char *)dest + blocks.before, source, size);
+  }
 }
 
 void hmci_alltoall(hmci_group_t *group, void *dest, const void *source, size_t size) {

@@ -15,6 +15,7 @@
 #define HMCI_TEAMS 256      /* slots */
 #define HMCI_ROUNDS 24      /* of a dissemination: 2^24 PEs */
 #define HMCI_SLOT_BYTES 256 /* of data that go with a synchronisation */
+#define HMCI_FAN 8          /* children of a node in a tree */
 #define HMCI_CACHE_LINE 64
 
 /* Why a PE sleeps. Those who change a word wake only PEs that wait for one of its kind: a PE in a barrier sleeps on while
@@ -25,7 +26,7 @@ typedef enum hmci_sleep {
 } hmci_sleep_t;
 
 typedef struct hmci_slot {
-  /* One counter for all: used at the team's first PE. */
+  /* One counter for all: used at the team's first PE. In a team with far PEs: at each, for its children in the tree. */
   _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t arrived;
   _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t released; /* the rounds that all have reached */
 
@@ -43,8 +44,10 @@ typedef struct hmci_slot {
     _Alignas(HMCI_CACHE_LINE) _Atomic uint64_t round;
     _Alignas(16) uint8_t data[HMCI_SLOT_BYTES]; /* of any type */
   } own[2];
-  /* What they come to; at the team's first PE, by the last one that arrived. */
+  /* What they come to; at the team's first PE, by the last one that arrived. In a tree: by the parent. */
   _Alignas(HMCI_CACHE_LINE) uint8_t result[2][HMCI_SLOT_BYTES];
+  /* By the children in a tree. */
+  _Alignas(HMCI_CACHE_LINE) uint8_t inbox[HMCI_FAN][HMCI_SLOT_BYTES];
 } hmci_slot_t;
 
 typedef struct hmci_control {
@@ -54,7 +57,6 @@ typedef struct hmci_control {
   /* Not 0: the job ends. The lower half is its status plus 1, the upper one the PE that was lost, plus 1, or 0. */
   _Atomic uint64_t verdict;
   _Atomic uint32_t sleepers[3]; /* at the first PE of a host: how many threads sleep there, for each reason */
-  _Alignas(HMCI_CACHE_LINE) uint64_t free_slots[HMCI_TEAMS / 64]; /* agreed upon at a split */
   hmci_slot_t slots[HMCI_TEAMS];
 } hmci_control_t;
 

@@ -176,23 +176,26 @@ static char *allocate_region(size_t size, const char *name) {
   return hmc_region_pointer(hmci_pe.region);
 }
 
-/* Waits for all PEs. True where one of them says yes. */
-static bool meet_all(bool mine, const char *what) {
-  uint8_t word = mine;
+enum { SHARES_MEMORY = 1, IS_CROWDED = 2 };
+
+/* Waits for all PEs. What any of them says, in bits. */
+static unsigned meet_all(unsigned mine, const char *what) {
+  uint8_t word = (uint8_t)mine;
   uint8_t *words = calloc((size_t)hmci_pe.n, 1);
   if (!words) hmci_die("no memory for %d PEs", hmci_pe.n);
   exchange(&word, 1, words, what);
-  bool any = memchr(words, 1, (size_t)hmci_pe.n);
+  unsigned any = 0;
+  for (int i = 0; i < hmci_pe.n; i++) any |= words[i];
   free(words);
   return any;
 }
 
-/* The arena is there when all have met. True where some PEs of the job share memory: these do. */
-static bool meet_at_arena(void) {
+/* The arena is there when all have met. */
+static unsigned meet_at_arena(unsigned mine) {
   int leader = hmci_pe.locals[0];
   char *arena = NULL;
   if (leader == hmci_pe.me) arena = allocate_region((size_t)hmci_pe.n_locals * hmci_pe.part_size, "shmem.arena");
-  meet_all(true, "meeting");
+  unsigned any = meet_all(mine | SHARES_MEMORY, "meeting");
   if (leader != hmci_pe.me) {
     hmc_status_t status = hmc_context_connect(hmci_pe.context, "127.0.0.1", hmci_pe.cards[leader].port,
                                               HMC_CONNECTION_SHM, 0, &hmci_pe.leader);
@@ -206,24 +209,26 @@ static bool meet_at_arena(void) {
   for (int i = 0; i < hmci_pe.n_locals; i++) {
     hmci_pe.base[hmci_pe.locals[i]] = arena + (size_t)i * hmci_pe.part_size;
   }
-  return true;
+  return any;
 }
 
-static bool be_far(void) {
+static unsigned be_far(unsigned mine) {
   hmci_pe.base[hmci_pe.me] = hmci_pe.parts = allocate_region(hmci_pe.part_size, "shmem");
-  return meet_all(false, "meeting");
+  return meet_all(mine, "meeting");
 }
 
 static void make_parts(void) {
-  bool some_share = hmci_pe.n_locals > 1 ? meet_at_arena() : be_far();
+  unsigned mine = hmci_pe.oversubscribed ? IS_CROWDED : 0;
+  unsigned any = hmci_pe.n_locals > 1 ? meet_at_arena(mine) : be_far(mine);
+  hmci_pe.is_crowded = any & IS_CROWDED;
   hmci_pe.all_near = hmci_pe.n_locals == hmci_pe.n;
   char *part = aligned_view(hmci_pe.base[hmci_pe.me], hmci_pe.part_size);
   hmci_pe.base[hmci_pe.me] = part;
   __atomic_store_n(&hmci_pe.part, part, __ATOMIC_RELEASE); /* partner: wake_sleeper */
-  if (hmci_pe.all_near || !some_share) return;
+  if (hmci_pe.all_near || !(any & SHARES_MEMORY)) return;
   /* PEs of other hosts may ask for a part as soon as they have started. */
   if (hmci_pe.n_locals > 1) create_region(part, hmci_pe.part_size, "shmem", &hmci_pe.exposed);
-  meet_all(true, "exposing the heap");
+  meet_all(0, "exposing the heap");
 }
 
 static void share_globals(char *start, size_t size) {
@@ -275,7 +280,7 @@ static void join_job(void) {
   share_globals(globals, globals_size);
   hmci_heap_open(SHMEMX_SPACE_HOST, hmci_pe.part + hmci_pe.heap_at, hmci_pe.heap_size);
   hmci_device_open();
-  if (hmci_pe.device.size) meet_all(false, "making the device heap"); /* others look for it from now on */
+  if (hmci_pe.device.size) meet_all(0, "making the device heap"); /* others look for it from now on */
   hmci_contexts_open();
   hmci_teams_open();
   open_fast_path();
@@ -381,7 +386,7 @@ int shmem_finalize(void) {
   shmem_barrier_all();
   hmci_watch_end(); /* whose connections end from now on has left */
   /* All have arrived and none needs another's memory; but the leader's connection serves until all have left. */
-  if (!hmci_is_interrupted()) meet_all(false, "leaving");
+  if (!hmci_is_interrupted()) meet_all(0, "leaving");
   leave_job();
   return 0;
 }

@@ -1,11 +1,12 @@
 /* Reductions and scans.
  *
- * Small ones over near teams go with the synchronisation itself. Large ones: each member reduces its share of the
+ * Small ones over teams go with the synchronisation itself. Large ones: each member reduces its share of the
  * elements, reading all sources and writing all dests; as nobody else touches that share, it works in place too. Where
  * members are far, or elements lie in memory of devices, the share is read whole before anybody writes. All add in the order of the members, so all get the
  * same result. */
 #include "alias.h"
 #include "collect.h"
+#include "tree.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,18 +85,34 @@ void hmci_reduce(hmci_group_t *group, void *dest, const void *source, size_t cou
   size_t size = count * unit;
   if (group->n == 1) {
     if (dest != source) hmci_move(dest, source, size);
-  } else if (!group->near || hmci_is_device(dest) || hmci_is_device(source)) {
+  } else if (hmci_is_device(dest) || hmci_is_device(source)) {
     reduce_far(group, dest, source, count, unit, combine);
   } else if (group->slot >= 0 && size <= HMCI_SLOT_BYTES) {
     hmci_group_combine(group, dest, source, size, count, combine);
+  } else if (!group->near) {
+    reduce_far(group, dest, source, count, unit, combine);
   } else {
     reduce_near(group, dest, source, count, unit, combine);
   }
 }
 
+static void scan_by_tree(hmci_group_t *group, void *dest, const void *source, size_t count, size_t bytes,
+                         hmci_combine_t combine, bool inclusive) {
+  _Alignas(16) uint8_t before[HMCI_SLOT_BYTES], mine[HMCI_SLOT_BYTES];
+  memcpy(mine, source, bytes);
+  hmci_tree_scan(group, before, mine, bytes, count, combine);
+  if (inclusive && group->me > 0) combine(before, mine, count);
+  memcpy(dest, inclusive && group->me == 0 ? mine : before, bytes);
+}
+
 void hmci_scan(hmci_group_t *group, void *dest, const void *source, size_t count, size_t unit, hmci_combine_t combine,
                bool inclusive) {
   size_t bytes = count * unit;
+  bool is_small = bytes && bytes <= HMCI_SLOT_BYTES && !hmci_is_device(dest) && !hmci_is_device(source);
+  if (is_small && !group->near && group->slot >= 0) {
+    scan_by_tree(group, dest, source, count, bytes, combine, inclusive);
+    return;
+  }
   int members = group->me + (inclusive ? 1 : 0);
   char *buffer = allocate(bytes * (size_t)(members ? members : 1));
   hmci_group_sync(group);

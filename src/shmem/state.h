@@ -69,6 +69,7 @@ typedef struct hmci_pe {
   int thread_level;              /* SHMEM_THREAD_* */
   bool checks;                   /* misuse is looked for */
   bool oversubscribed;           /* more PEs than processors on this host */
+  bool is_crowded;               /* the same on one of the hosts; equal at all PEs */
   _Atomic bool written_silently; /* by an adapter: no service thread sees what some far PEs write; only set */
   bool is_roomy;                 /* each PE has a processor for its service thread too */
   hmci_card_t *cards;            /* by PE */
@@ -219,8 +220,10 @@ typedef struct hmci_group {
   int slot;
   long *sync;
   uint64_t *rounds; /* how many synchronisations there were; the team's */
+  uint64_t *climbs; /* and how many collectives along the tree */
   bool near;        /* all members' parts are mapped */
   bool central;     /* one counter serves better than a flag per pair: more PEs than processors */
+  bool by_tree;     /* the same where some are far: a tree serves better */
 } hmci_group_t;
 
 static inline int hmci_member(const hmci_group_t *group, int number) {
@@ -231,12 +234,12 @@ static inline int hmci_member(const hmci_group_t *group, int number) {
 void hmci_group_sync(hmci_group_t *group);
 
 /* Like a sync, and combines `size` bytes (at most HMCI_SLOT_BYTES) of each: combine(into, from, count), in the order of
- * the members. Only where `near` holds and the group is a team. */
+ * the members. Only where the group is a team. */
 typedef void (*hmci_combine_t)(void *into, const void *from, size_t count);
 void hmci_group_combine(hmci_group_t *group, void *into, const void *from, size_t size, size_t count,
                         hmci_combine_t combine);
 
-/* The sum of `value` over the members before this one, and over all up to it; the caller syncs before the next. */
+/* The sum of `value` over the members before this one; the caller syncs before the next. Not of a team with far PEs. */
 uint64_t hmci_group_before(hmci_group_t *group, uint64_t value);
 
 /* ---- agreement (agree.c) ------------------------------------------------------------------------------------------- */
@@ -260,7 +263,7 @@ void hmci_agree_all(const hmci_collective_t *collective);
 typedef struct hmci_team {
   hmci_group_t group;
   int *own_members;
-  uint64_t round_count;
+  uint64_t round_count, climb_count;
   int32_t num_contexts;
   struct hmc_shmem_ctx *contexts; /* the shareable ones, which end with the team */
 } hmci_team_t;

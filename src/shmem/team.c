@@ -21,6 +21,7 @@ static void choose_ways(hmci_group_t *group) {
   group->near = true;
   for (int i = 0; i < group->n; i++) group->near = group->near && hmci_pe.base[hmci_member(group, i)];
   group->central = group->near && group->n > sysconf(_SC_NPROCESSORS_ONLN);
+  group->by_tree = !group->near && hmci_pe.is_crowded;
 }
 
 /* Enters a team into the table; NULL without memory or a free handle, and where `members`, which goes over to it, is the
@@ -34,6 +35,7 @@ static hmci_team_t *add_team(int me, int n, int start, int stride, int *members,
   team->group = (hmci_group_t){.me = me, .n = n, .start = start, .stride = stride, .members = members, .slot = slot};
   team->own_members = members;
   team->group.rounds = &team->round_count;
+  team->group.climbs = &team->climb_count;
   choose_ways(&team->group);
   pthread_mutex_lock(&teams_lock);
   int place = 0;
@@ -140,25 +142,7 @@ static void common_slots(hmci_group_t *parent, bool can, uint64_t *common) {
   uint64_t mine[HMCI_TEAMS / 64] = {0};
   if (can) memcpy(mine, free_slots, sizeof mine);
   memcpy(common, mine, sizeof mine);
-  if (parent->near) {
-    hmci_group_combine(parent, common, mine, sizeof mine, HMCI_TEAMS / 64, and_words);
-    return;
-  }
-  hmci_control_t *control = hmci_my_control();
-  memcpy(control->free_slots, mine, sizeof mine);
-  hmci_group_sync(parent);
-  for (int i = 0; i < parent->n; i++) {
-    uint64_t theirs[HMCI_TEAMS / 64];
-    int pe = hmci_member(parent, i);
-    size_t offset = (size_t)((char *)control->free_slots - hmci_pe.part);
-    if (hmci_pe.base[pe]) {
-      memcpy(theirs, hmci_pe.base[pe] + offset, sizeof theirs);
-    } else {
-      hmci_far_get(NULL, pe, offset, theirs, sizeof theirs, true);
-    }
-    and_words(common, theirs, HMCI_TEAMS / 64);
-  }
-  hmci_group_sync(parent);
+  hmci_group_combine(parent, common, mine, sizeof mine, HMCI_TEAMS / 64, and_words);
 }
 
 static int lowest_slot(const uint64_t *common) {
