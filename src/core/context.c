@@ -262,7 +262,10 @@ static hmc_peer_t *take_peer(hmc_context_t *context) {
 void hmc_context_destroy(hmc_context_t *context) {
   if (!context) return;
   if (hmci_context_is_foreign(context)) return; /* all of it is the parent's; its descriptors close with exec or exit */
-  if (hmci_context_check_waiting(context, "hmc_context_destroy") != HMC_SUCCESS) {
+  hmc_status_t status = hmci_context_check_waiting(context, "hmc_context_destroy");
+  if (status == HMC_SUCCESS && hmci_context_is_calling_back(context))
+    status = hmci_fail(HMC_UNSUPPORT, "hmc_context_destroy in a callback would free its request: call it elsewhere");
+  if (status != HMC_SUCCESS) {
     hmci_log(HMC_LOG_ERROR, "%s", hmc_last_error());
     return;
   }

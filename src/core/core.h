@@ -526,6 +526,8 @@ void hmci_requests_close(hmc_context_t *context);
 void hmci_requests_destroy(hmc_context_t *context);
 void hmci_requests_expire(hmci_timer_t *timer);
 void hmci_requests_call_back(hmci_timer_t *timer);
+/* True in a callback of the context's requests, whichever thread runs it. */
+bool hmci_context_is_calling_back(const hmc_context_t *context);
 
 void hmci_delays_run(hmci_timer_t *timer);
 /* Ends the requests of a peer that have not begun. */

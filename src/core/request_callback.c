@@ -83,15 +83,27 @@ static hmc_request_t *next_callback(hmc_context_t *context) {
   return request;
 }
 
-/* True in a thread that runs a callback: it must not wait for another one. */
-static _Thread_local bool calling;
+/* A callback that runs: one that frees a request may call another one's. */
+typedef struct call {
+  const hmc_context_t *context;
+  const struct call *outer;
+} call_t;
+
+/* In a thread that runs a callback: it must not wait for another one. */
+static _Thread_local const call_t *calling;
+
+bool hmci_context_is_calling_back(const hmc_context_t *context) {
+  const call_t *call = calling;
+  while (call && call->context != context) call = call->outer;
+  return call;
+}
 
 static void call_back(hmc_request_t *request) {
-  bool before = calling;
+  const call_t call = {request->context, calling};
   while (!hmci_request_is_complete(request)) hmci_pause(); /* the completing thread is a few instructions from it */
-  calling = true;
+  calling = &call;
   request->callback(request, hmci_request_status(request), request->user);
-  calling = before;
+  calling = call.outer;
 }
 
 /* Some at a time: a callback that starts the next operation, which is complete at once, must not keep the thread. */
@@ -124,7 +136,7 @@ bool hmci_request_await_callback(hmc_request_t *request) {
   hmci_list_remove(&request->due);
   bool inside = hmci_loop_is_own(context->loop); /* the callback itself frees */
   while (!due && !inside && !left && context->callback.running == request) {
-    left = context->callback.is_orphan = calling;
+    left = context->callback.is_orphan = calling != NULL;
     pthread_mutex_unlock(&context->callback.lock);
     if (!left) sched_yield();
     pthread_mutex_lock(&context->callback.lock);

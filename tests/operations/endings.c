@@ -198,6 +198,30 @@ void callbacks_may_not_connect(void **state) {
   far_close(&far);
 }
 
+static void destroy_in_callback(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request, (void)status;
+  hmc_context_destroy(user);
+}
+
+/* Neither in the service thread nor where hmc_request_free calls them. */
+void callbacks_may_not_destroy(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
+  test_buffer_t local = near_make(pair, 64, false);
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .callback = destroy_in_callback, .user = pair->here};
+  for (int i = 0; i < 100; i++) {
+    hmc_request_t *request = NULL;
+    assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &request));
+    assert_success(hmc_request_wait(request));
+    if (i == 0) sleep_ms(20); /* the service thread calls */
+    hmc_request_free(request);
+  }
+  assert_success(hmc_put(local.region, 0, far.remote, 0, 8));
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
 /* ---- local regions */
 
 typedef struct putter {

@@ -191,6 +191,7 @@ void spin_ns(uint64_t nanoseconds);
   X(calls_have_deadlines_of_their_own, ENGINE)                                                                         \
   X(requests_have_a_bound, ENGINE)                                                                                     \
   X(callbacks_are_called_exactly_once, MEMORY)                                                                         \
+  X(callbacks_may_not_destroy, MEMORY)                                                                                 \
   X(callbacks_may_not_connect, ENGINE)                                                                                 \
   X(closing_a_local_region_ends_its_operations, MEMORY)                                                                \
   X(blocking_calls_end_when_asked, MEMORY)
