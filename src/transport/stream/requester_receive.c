@@ -96,17 +96,21 @@ static void take_result(hmci_requester_t *requester, uint64_t sequence, uint64_t
   hmci_stream_complete(operation, HMC_SUCCESS);
 }
 
+/* All bytes of a get have come. */
+static void end_get(hmci_requester_t *requester, hmci_operation_t *operation) {
+  bool damaged = hmci_stream_state(operation)->damaged;
+  hmci_requester_finish(requester, operation, damaged ? HMC_CORRUPT : HMC_SUCCESS);
+}
+
 /* The DATA frame is complete. */
 static void end_data(hmci_requester_t *requester) {
   hmci_operation_t *operation = requester->sink;
   requester->sink = NULL;
   settle_debts(requester, requester->data_sequence, requester->data_last);
   if (!operation) return;
-  if (requester->data_checked && requester->data_crc != requester->data_crc_due) {
-    fail(requester, operation, HMC_CORRUPT);
-  } else if (requester->data_last) {
-    hmci_stream_complete(operation, HMC_SUCCESS);
-  }
+  if (requester->data_checked && requester->data_crc != requester->data_crc_due)
+    hmci_stream_state(operation)->damaged = true;
+  if (requester->data_last) end_get(requester, operation);
 }
 
 static uint64_t bytes_expected(const hmci_operation_t *operation) {
@@ -159,7 +163,7 @@ static void end_chunk(hmci_requester_t *requester) {
     if (operation == requester->sink) drop_sink(requester);
     fail(requester, operation, slot->status);
   } else if (operation && slot->last) {
-    hmci_stream_complete(operation, HMC_SUCCESS);
+    end_get(requester, operation);
   }
   hmci_stage_pop(&requester->in);
 }
@@ -204,10 +208,10 @@ static void fill_chunk(hmci_requester_t *requester, hmci_stage_slot_t *slot, uin
   if (sound) {
     hmci_stage_start(slot, sink->local, sink->segments, sink->segment_count, &hmci_stream_state(sink)->received,
                      slot->size, false);
-  } else { /* fails the operation when its turn comes; until then further frames count on what has come */
+  } else { /* not copied, but it has come */
     hmci_pieces_skip(sink->segments, sink->segment_count, &hmci_stream_state(sink)->received, slot->size);
     slot->started = true;
-    slot->status = HMC_CORRUPT;
+    hmci_stream_state(sink)->damaged = true;
   }
   if (requester->data_left) return;
   requester->sink = NULL;
