@@ -3,10 +3,13 @@
 #include "options.h"
 #include "top.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+static const double FIRST_PATIENCE_S = 2;
 
 static const tool_option_t options[] = {
     {'i', "interval", "SECONDS", NULL, "seconds between updates (1)"},
@@ -131,13 +134,16 @@ static void show(top_table_t *now, const top_table_t *before, double seconds) {
   fflush(stdout);
 }
 
-static bool fetch_all(char *const *addresses, size_t count, top_table_t *table) {
+/* The rows of all that answer. Says why others do not; where nobody is there (yet) it only sets `absent`, unless NULL. */
+static bool fetch_all(char *const *addresses, size_t count, top_table_t *table, bool *absent) {
   char problem[256];
   bool some = false;
   table->count = 0;
   for (size_t i = 0; i < count; i++) {
     if (top_fetch(addresses[i], table, problem, sizeof problem))
       some = true;
+    else if (absent && (errno == ENOENT || errno == ECONNREFUSED))
+      *absent = true;
     else
       tool_fail("%s", problem);
   }
@@ -149,17 +155,26 @@ static void sleep_for(double seconds) {
   nanosleep(&time, NULL);
 }
 
+/* Asks until one answers, for a moment: programs that were started just before this one need it to open their sockets. */
+static bool fetch_first(char *const *addresses, size_t count, top_table_t *table) {
+  for (double end = tool_clock() + FIRST_PATIENCE_S; tool_clock() < end && !tool_interrupted; sleep_for(0.05)) {
+    bool absent = false, some = fetch_all(addresses, count, table, &absent);
+    if (!absent) return some;
+  }
+  return fetch_all(addresses, count, table, NULL);
+}
+
 static int watch(char *const *addresses, size_t count, double interval, bool once) {
   static top_table_t tables[2];
   int current = 0;
+  if (!fetch_first(addresses, count, &tables[current])) return TOOL_FAILED;
   double since = tool_clock();
-  if (!fetch_all(addresses, count, &tables[current])) return TOOL_FAILED;
   while (!tool_interrupted) {
     sleep_for(interval);
     if (tool_interrupted) break;
     current = !current;
     double now = tool_clock();
-    if (!fetch_all(addresses, count, &tables[current])) return TOOL_FAILED;
+    if (!fetch_all(addresses, count, &tables[current], NULL)) return TOOL_FAILED;
     if (!once && isatty(STDOUT_FILENO)) printf("\033[H\033[2J");
     show(&tables[current], &tables[!current], now - since);
     since = now;
@@ -197,7 +212,7 @@ int main(int count, char **arguments) {
   static top_table_t table;
   int code;
   if (totals) {
-    code = fetch_all(addresses, address_count, &table) ? TOOL_DONE : TOOL_FAILED;
+    code = fetch_first(addresses, address_count, &table) ? TOOL_DONE : TOOL_FAILED;
     if (code == TOOL_DONE) show(&table, NULL, 0);
   } else {
     code = watch(addresses, address_count, interval, once);

@@ -29,7 +29,7 @@ typedef struct top_table {
 bool top_is_address(const char *text);
 
 /* Asks the process that shows its counters at `where` (unix:PATH or HOST:PORT) and adds its rows. False, with a text in
- * `problem`, where nobody answers. */
+ * `problem` and the cause in errno (0: another program answers), where it does not. */
 bool top_fetch(const char *where, top_table_t *table, char *problem, size_t size);
 
 #endif

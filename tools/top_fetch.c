@@ -157,6 +157,7 @@ bool top_fetch(const char *where, top_table_t *table, char *problem, size_t size
                              : "what answers there is not HMC_METRICS of a process",
              nobody ? " (does the process run, and was it started with this HMC_METRICS?)" : "");
     free(text);
+    errno = error;
     return false;
   }
   char *rest = body + 4;

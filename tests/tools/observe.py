@@ -62,6 +62,22 @@ class Observe(program.ProgramTest):
         _, err = self.run_program("--once", "unix:/nowhere", expect=1)
         self.assertIn("was it started with this HMC_METRICS?", err)
 
+    def test_a_program_that_has_just_been_started(self):
+        """As the documents have it: 'HMC_METRICS=unix:/tmp/hmc.%p ./program & hmc-top unix:/tmp/hmc.$!'."""
+        self.program = TOP
+        path = f"{self.home}/late"
+        text = b"HTTP/1.0 200 OK\r\n\r\n# HELP hmc_operations_total Operations.\n"
+        with self.start("--totals", f"unix:{path}") as top, socket.socket(socket.AF_UNIX) as listener:
+            time.sleep(0.3)
+            self.assertIsNone(top.poll())
+            listener.bind(path)
+            listener.listen()
+            with listener.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(text)
+            out, err = top.communicate(timeout=100)
+        self.assertEqual((top.returncode, err), (0, ""), out)
+
     def test_a_server_of_something_else(self):
         def answer(listener):
             connection, _ = listener.accept()
