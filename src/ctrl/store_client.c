@@ -110,6 +110,15 @@ void hmci_store_call_end(hmci_store_call_t *call, hmc_status_t status, const cha
   pthread_cond_signal(&call->done);
 }
 
+/* Why a call that the store has, and has not answered, is still pending. */
+static const char *pending_for(uint16_t type) {
+  switch (type) {
+  case HMCI_STORE_WAIT: return "nobody has set the key";
+  case HMCI_STORE_ARRIVE: return "not all have come to the barrier";
+  default: return "the store has not answered";
+  }
+}
+
 /* The call has not ended in time, or was cancelled: nobody waits for its answer any more. */
 static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call, hmc_status_t status) {
   hmci_list_remove(&call->member);
@@ -124,7 +133,7 @@ static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call
   if (status == HMC_CANCELLED) {
     return hmci_fail(status, "the call of the store at %s was cancelled", client->address);
   }
-  return client->is_up ? hmci_fail(HMC_TIMEOUT, "the store at %s did not answer in time", client->address)
+  return client->is_up ? hmci_fail(HMC_TIMEOUT, "store at %s: %s in time", client->address, pending_for(call->type))
                        : hmci_fail(HMC_TIMEOUT, "the store at %s is away: %s", client->address,
                                    client->why[0] != '\0' ? client->why
                                                           : "no answer so far: check that a store listens there, and "

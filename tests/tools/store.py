@@ -30,7 +30,9 @@ class Store(ProgramTest):
         self.assertIn("a/1", err)
         self.run_program("--at", url, "barrier", "b", "1")
         _, err = self.run_program("--at", url, "--timeout", "0.1", "barrier", "b", "2", expect=1)
-        self.assertIn("in time", err)
+        self.assertIn("not all have come to the barrier in time", err)
+        _, err = self.run_program("--at", url, "--timeout", "0.1", "wait", "missing", expect=1)
+        self.assertIn("nobody has set the key in time", err)
         server.send_signal(signal.SIGTERM)
         self.assertEqual(server.wait(timeout=60), 0)
 
