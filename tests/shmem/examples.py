@@ -34,6 +34,13 @@ def python_with_numpy():
     sys.exit("the data of matmul_allreduce need numpy (Debian: python3-numpy)")
 
 
+def compilers(tools):
+    for name in ("oshcc", "oshc++"):
+        done = subprocess.run([f"{tools}/{name}"], stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 1 or f"{name}: name the files to compile" not in done.stderr:
+            sys.exit(f"{name} without arguments: {done.returncode} {done.stderr!r}")
+
+
 def single_files(root, tools, environment, out):
     for name, (n, expected) in EXPECTED.items():
         program = f"{out}/{name}"
