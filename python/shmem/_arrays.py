@@ -38,30 +38,37 @@ def init(heap_size=0, device_size=0, device=None):
 
 
 def finalize():
+    """Completes all operations, waits for all PEs, and leaves the job. Collective."""
     apart(lib.shmem_finalize)
 
 
 def n_pes():
+    """How many PEs the job has."""
     return lib.shmem_n_pes()
 
 
 def barrier_all():
+    """Returns when all PEs have called it and all their operations are complete. Collective."""
     lib.shmem_barrier_all()
 
 
 def sync_all():
+    """Returns when all PEs have called it; operations may still be pending. Collective."""
     lib.shmem_sync_all()
 
 
 def quiet():
+    """Returns when all operations that this PE has started are complete and visible."""
     lib.shmem_quiet()
 
 
 def fence():
+    """What this PE has started to a PE arrives there before what it starts afterwards."""
     lib.shmem_fence()
 
 
 def global_exit(status=0):
+    """Ends all PEs of the job with `status`."""
     lib.shmem_global_exit(status)
 
 
@@ -75,9 +82,11 @@ class Team:
         return self.handle
 
     def my_pe(self):
+        """This PE's number in the team, or -1."""
         return lib.shmem_team_my_pe(self.handle)
 
     def n_pes(self):
+        """How many PEs the team has."""
         return lib.shmem_team_n_pes(self.handle)
 
     def translate_pe(self, pe=None, team=None):
@@ -101,12 +110,15 @@ class Team:
         return Team(row.value), Team(column.value)
 
     def sync(self):
+        """Returns when all PEs of the team have called it."""
         lib.shmem_team_sync(self.handle)
 
     def barrier(self):
+        """sync(), with all operations of its PEs complete."""
         lib.hmc_shmem_team_barrier(self.handle)
 
     def destroy(self):
+        """Ends the team. Collective over it."""
         lib.shmem_team_destroy(self.handle)
         self.handle = -1
 
@@ -116,6 +128,10 @@ TEAM_WORLD, TEAM_SHARED = Team(0), Team(1)
 
 def _handle(team):
     return 0 if team is None else int(team)
+
+
+def _members(team):
+    return (TEAM_WORLD if team is None else team).n_pes()
 
 
 # ---- arrays
@@ -134,14 +150,17 @@ def empty(shape, dtype=float):
 
 
 def zeros(shape, dtype=float):
+    """A symmetric array of zeros. Collective."""
     return full(shape, 0, dtype)
 
 
 def ones(shape, dtype=float):
+    """A symmetric array of ones. Collective."""
     return full(shape, 1, dtype)
 
 
 def full(shape, fill_value, dtype=None):
+    """A symmetric array of one value. Collective."""
     made = empty(shape, numpy.asarray(fill_value).dtype if dtype is None else dtype)
     made.fill(fill_value)
     barrier_all()
@@ -245,18 +264,22 @@ def _move(call, target, source, pe):
 
 
 def put(target, source, pe):
+    """Copies `source` into the symmetric array `target` at `pe`; it is there after the next quiet() or barrier_all()."""
     _move(lib.shmem_putmem, target, source, pe)
 
 
 def get(target, source, pe):
+    """Copies the symmetric array `source` of `pe` into `target`, which has it when this returns."""
     _move(lib.shmem_getmem, target, source, pe)
 
 
 def put_nbi(target, source, pe):
+    """put() that returns at once; `source` must stay as it is until the next quiet()."""
     _move(lib.shmem_putmem_nbi, target, source, pe)
 
 
 def get_nbi(target, source, pe):
+    """get() that returns at once; `target` has the elements after the next quiet()."""
     _move(lib.shmem_getmem_nbi, target, source, pe)
 
 
@@ -267,6 +290,7 @@ def put_signal(target, source, signal, value, operation, pe):
 
 
 def signal_wait(signal, cmp, value):
+    """Waits until the first element of `signal` compares as CMP_* says with `value`; returns that element."""
     return lib.shmem_signal_wait_until(signal.ctypes.data, cmp, value)
 
 
@@ -285,53 +309,66 @@ def _typed(array_like, name, result, *parameters):
 
 
 def atomic_fetch(source, pe):
+    """The first element of `source` at `pe`."""
     return _typed(source, "atomic_fetch", "T", "P", "i")(source.ctypes.data, pe)
 
 
 def atomic_set(target, value, pe):
+    """Sets the first element of `target` at `pe`."""
     _typed(target, "atomic_set", None, "P", "T", "i")(target.ctypes.data, value, pe)
 
 
 def atomic_swap(target, value, pe):
+    """Sets the first element of `target` at `pe`, and returns what it was."""
     return _typed(target, "atomic_swap", "T", "P", "T", "i")(target.ctypes.data, value, pe)
 
 
 def atomic_compare_swap(target, cond, value, pe):
+    """Sets the first element of `target` at `pe` where it equals `cond`; returns what it was."""
     return _typed(target, "atomic_compare_swap", "T", "P", "T", "T", "i")(target.ctypes.data, cond, value, pe)
 
 
 def atomic_inc(target, pe):
+    """Adds 1 to the first element of `target` at `pe`."""
     _typed(target, "atomic_inc", None, "P", "i")(target.ctypes.data, pe)
 
 
 def atomic_fetch_inc(target, pe):
+    """Adds 1 to the first element of `target` at `pe`, and returns what it was."""
     return _typed(target, "atomic_fetch_inc", "T", "P", "i")(target.ctypes.data, pe)
 
 
 def atomic_add(target, value, pe):
+    """Adds `value` to the first element of `target` at `pe`."""
     _typed(target, "atomic_add", None, "P", "T", "i")(target.ctypes.data, value, pe)
 
 
 def atomic_fetch_add(target, value, pe):
+    """Adds `value` to the first element of `target` at `pe`, and returns what it was."""
     return _typed(target, "atomic_fetch_add", "T", "P", "T", "i")(target.ctypes.data, value, pe)
 
 
 def wait_until(ivar, cmp, value):
+    """Waits until the first element of this PE's `ivar` compares as CMP_* says with `value`."""
     _typed(ivar, "wait_until", None, "P", "i", "T")(ivar.ctypes.data, cmp, value)
 
 
 def test(ivar, cmp, value):
+    """Whether the first element of this PE's `ivar` compares as CMP_* says with `value`."""
     return bool(_typed(ivar, "test", "i", "P", "i", "T")(ivar.ctypes.data, cmp, value))
 
 
 # ---- collectives
 
 
-def _both(target, source):
+def _both(target, source, times=None):
+    """Both arrays with their addresses; `target` must hold `source` so many times."""
     target, to = _address(target, True, "target")
     source, from_ = _address(source, False, "source")
     if target.dtype != source.dtype:
         raise ValueError(f"target is of {target.dtype}, source of {source.dtype}")
+    if times is not None and target.size < source.size * times:
+        raise ValueError(f"target has {target.size} elements, and {source.size * times} go into it")
     return target, to, source, from_
 
 
@@ -343,63 +380,74 @@ def _reduce(operation, target, source, team):
 
 
 def sum_reduce(target, source, team=None):
+    """In `target` at all PEs: the sum of `source` over the PEs, element by element. Collective over the team."""
     _reduce("sum", target, source, team)
 
 
 def prod_reduce(target, source, team=None):
+    """In `target` at all PEs: the product of `source` over the PEs, element by element. Collective over the team."""
     _reduce("prod", target, source, team)
 
 
 def max_reduce(target, source, team=None):
+    """In `target` at all PEs: the largest of `source` over the PEs, element by element. Collective over the team."""
     _reduce("max", target, source, team)
 
 
 def min_reduce(target, source, team=None):
+    """In `target` at all PEs: the smallest of `source` over the PEs, element by element. Collective over the team."""
     _reduce("min", target, source, team)
 
 
 def and_reduce(target, source, team=None):
+    """In `target` at all PEs: the bitwise and of `source` over the PEs, element by element. Collective over the team."""
     _reduce("and", target, source, team)
 
 
 def or_reduce(target, source, team=None):
+    """In `target` at all PEs: the bitwise or of `source` over the PEs, element by element. Collective over the team."""
     _reduce("or", target, source, team)
 
 
 def xor_reduce(target, source, team=None):
+    """In `target` at all PEs: the bitwise exclusive or of `source` over the PEs, element by element. Collective over the team."""
     _reduce("xor", target, source, team)
 
 
 def sum_inscan(target, source, team=None):
-    target, to, source, from_ = _both(target, source)
+    """In `target`: the sums of `source` over the PEs up to this one, this one included. Collective over the team."""
+    target, to, source, from_ = _both(target, source, 1)
     _typed(target, "sum_inscan", "i", "i", "P", "P", "z")(_handle(team), to, from_, source.size)
 
 
 def sum_exscan(target, source, team=None):
-    target, to, source, from_ = _both(target, source)
+    """In `target`: the sums of `source` over the PEs before this one. Collective over the team."""
+    target, to, source, from_ = _both(target, source, 1)
     _typed(target, "sum_exscan", "i", "i", "P", "P", "z")(_handle(team), to, from_, source.size)
 
 
 def broadcast(target, source, root=0, team=None):
-    _, to, source, from_ = _both(target, source)
+    """In `target` at all PEs: `source` of the PE `root`. Collective over the team."""
+    _, to, source, from_ = _both(target, source, 1)
     lib.shmem_broadcastmem(_handle(team), to, from_, source.nbytes, root)
 
 
 def collect(target, source, team=None):
+    """In `target`: the `source` of all PEs, one behind the other; they may differ in length. Collective over the team."""
     _, to, source, from_ = _both(target, source)
     lib.shmem_collectmem(_handle(team), to, from_, source.nbytes)
 
 
 def fcollect(target, source, team=None):
-    _, to, source, from_ = _both(target, source)
+    """In `target`: the `source` of all PEs, one behind the other, all of one length. Collective over the team."""
+    _, to, source, from_ = _both(target, source, _members(team))
     lib.shmem_fcollectmem(_handle(team), to, from_, source.nbytes)
 
 
 def alltoall(target, source, team=None):
     """Block i of `source`, cut into as many as the team has PEs, goes to PE i."""
-    _, to, source, from_ = _both(target, source)
-    members = TEAM_WORLD.n_pes() if team is None else team.n_pes()
-    lib.shmem_alltoallmem(_handle(team), to, from_, source.nbytes // members)
+    _, to, source, from_ = _both(target, source, 1)
+    lib.shmem_alltoallmem(_handle(team), to, from_, source.nbytes // _members(team))
 
 
 class Lock:
@@ -409,12 +457,14 @@ class Lock:
         self.word = zeros(1, numpy.int64)
 
     def acquire(self, blocking=True):
+        """Takes the lock, in the order of asking; blocking=False: whether it could be had at once."""
         if blocking:
             lib.shmem_set_lock(self.word.ctypes.data)
             return True
         return lib.shmem_test_lock(self.word.ctypes.data) == 0
 
     def release(self):
+        """Gives the lock back, with the holder's operations complete."""
         lib.shmem_clear_lock(self.word.ctypes.data)
 
     def __enter__(self):

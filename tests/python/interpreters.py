@@ -83,8 +83,6 @@ def try_one(python, source, build, is_whole, folder):
                                    "--config-settings=cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O0"]
     run(*pip, "install", "--upgrade", "pip")
     run(*pip, "install", source, *options, env=dict(os.environ, TMPDIR=str(folder)))
-    if is_whole:
-        run(*pip, "install", "numpy")  # which shmem's arrays are
     for face in FACES if is_whole else ():
         run(venv / "bin/python", "-c", "import " + face, cwd=str(folder), env=dict(os.environ, HOME=str(folder)))
     # Warnings are errors: what this version warns of, a later one no longer has.

@@ -53,6 +53,32 @@ def test_the_library_is_looked_for_beside_itself(tmp_path):
         assert paths and all(where.startswith("$ORIGIN") for where in paths), (path.name, paths)
 
 
+ALONE = """
+import inspect, numpy, shmem
+from shmem import _arrays
+for name, call in vars(_arrays).items():
+    assert name.startswith("_") or getattr(call, "__module__", "") != _arrays.__name__ or inspect.getdoc(call), name
+shmem.init()
+small, large = shmem.zeros(2), shmem.zeros(3)
+for call in (shmem.broadcast, shmem.sum_inscan, shmem.sum_exscan, shmem.fcollect, shmem.alltoall):
+    call(large, small)
+    try:
+        call(small, large)
+    except ValueError as error:
+        assert "3 go into it" in str(error), error
+    else:
+        raise AssertionError(call)
+print("done")
+"""
+
+
+def test_targets_that_are_too_small(tmp_path):
+    """They are refused: the call would write behind the array. And each name has its line of help."""
+    done = subprocess.run([sys.executable, "-c", ALONE], env=environment_of(tmp_path), cwd=str(tmp_path), text=True,
+                          stdout=subprocess.PIPE, timeout=120, check=True)
+    assert done.stdout == "done\n"
+
+
 def test_two_pes_as_torchrun_starts_them(tmp_path):
     port = str(free_port())
     jobs = [subprocess.Popen([sys.executable, "-c", PROGRAM], cwd=str(tmp_path), text=True, stdout=subprocess.PIPE,
