@@ -70,14 +70,17 @@ class Group:
         self._linked = set()
 
     def peer(self, r):
+        """The member of rank `r`, counted around."""
         return self.members[r % self.world]
 
     @property
     def right(self):
+        """The member of the next rank."""
         return self.peer(self.rank + 1)
 
     @property
     def left(self):
+        """The member of the rank before."""
         return self.peer(self.rank - 1)
 
     def __repr__(self):

@@ -165,14 +165,17 @@ class IOBuffer:
 
     @property
     def mem_type(self):
+        """The kind of its memory."""
         return MemoryType._from_core(self.core.mem_type)
 
     @property
     def device_id(self):
+        """The number of its device."""
         return self.core.device_id
 
     @property
     def size(self):
+        """Its bytes."""
         return self.core.buffer_size
 
     # ---- host memory
@@ -192,6 +195,7 @@ class IOBuffer:
         _check(self.core.readToCpu(view, _whole(nbytes), _whole(offset)), "ConnBuffer.readToCpu")
 
     def buffer_get_cpu(self, *, nbytes, offset=0):
+        """A bytearray with `nbytes` from `offset` on."""
         made = bytearray(_whole(nbytes))
         if nbytes:
             _check(self.core.readToCpu(made, _whole(nbytes), _whole(offset)), "ConnBuffer.readToCpu")
@@ -200,9 +204,11 @@ class IOBuffer:
     # ---- device memory
 
     def buffer_put_gpu_ptr(self, src_ptr, *, nbytes, offset=0):
+        """Copies `nbytes` from a device's address to `offset`."""
         _check(self.core.writeFromGpu(int(src_ptr), _whole(nbytes), _whole(offset)), "ConnBuffer.writeFromGpu")
 
     def buffer_get_gpu_ptr(self, dst_ptr, *, nbytes, offset=0):
+        """Copies `nbytes` from `offset` on to a device's address."""
         _check(self.core.readToGpu(int(dst_ptr), _whole(nbytes), _whole(offset)), "ConnBuffer.readToGpu")
 
     def buffer_put_cuda(self, t, *, nbytes=None, offset=0):
@@ -304,9 +310,11 @@ class Session:
         self.id = None
 
     def set_local_ip(self, ip):
+        """The address of this side, which connect() compares with the peer's to see whether both are on one host."""
         self.local_ip = ip
 
     def set_ctrl_uds_dir(self, d):
+        """The folder of UNIX sockets for control messages."""
         self.ctrl_uds_dir = d
 
     # ---- connecting
@@ -331,6 +339,7 @@ class Session:
         self.id = _whole(self_id)
 
     def close_server(self):
+        """Stops accepting peers; connected ones stay."""
         _check(self.comm.closeServer(), "Communicator.closeServer")
 
     def connect(self, *, peer_id, self_id, peer_ip, data_port, ctrl_tcp_port, uds_dir=None, conn=ConnType.RDMA):
@@ -353,9 +362,11 @@ class Session:
                "Communicator.connectTo")
 
     def disconnect(self, ip, port, conn=ConnType.RDMA):
+        """Ends the connection to a peer."""
         _check(self.comm.disConnect(ip, _port(port), conn), "Communicator.disConnect")
 
     def check_conn(self, ip, port, conn=ConnType.RDMA):
+        """Whether that peer is connected."""
         return self.comm.checkConn(ip, _port(port), conn) == status_t.SUCCESS
 
     # ---- transfers
@@ -366,6 +377,7 @@ class Session:
                "Communicator.put")
 
     def get_remote(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
+        """Reads bytes of the peer's buffer into the local one, which has them when this returns."""
         _check(self.comm.get(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn),
                "Communicator.get")
 
@@ -376,6 +388,7 @@ class Session:
         return wr_id
 
     def get_nb(self, ip, port, local_off, remote_off, nbytes, conn=ConnType.RDMA):
+        """Starts a get; gives the id for wait()."""
         status, wr_id = self.comm.getNB(ip, _port(port), _whole(local_off), _whole(remote_off), _whole(nbytes), conn)
         _check(status, "Communicator.getNB")
         return wr_id
