@@ -343,8 +343,8 @@ static void test_hang_up_in_flight(Process &server) {
   CHECK_OK(comm.put(LOOPBACK, port, 0, 0, 1));
   server.stop();
   uint64_t waited, unwaited;
-  CHECK_OK(comm.putNB(LOOPBACK, port, 0, 0, SIZE, &waited));
-  CHECK_OK(comm.putNB(LOOPBACK, port, 0, 0, SIZE, &unwaited));
+  CHECK_OK(comm.putNB(LOOPBACK, port, 0, 0, SIZE / 2, &waited));
+  CHECK_OK(comm.putNB(LOOPBACK, port, SIZE / 2, SIZE / 2, SIZE / 2, &unwaited));
   status_t ended = status_t::ERROR;
   std::thread waiter([&] {
     ended = comm.wait(waited);
