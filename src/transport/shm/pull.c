@@ -7,8 +7,8 @@
  * the owner's copiers share (copiers.c); many small parts are one pull, of a list that the owner reads from the peer as
  * well.
  *
- * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), FREE (who puts);
- * or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
+ * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), POSTED (who puts)
+ * and so on; or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
  * takes the pull back, or waits until the owner, which is copying at most a piece, is done.
  *
  * Waking each other. The owner polls the page for a while after a pull and says so in `attentive`; it clears that (a) and
@@ -81,17 +81,17 @@ static hmc_status_t copy_pulled(const shm_connection_t *connection, const hmci_r
   }
 }
 
-static hmc_status_t perform(shm_connection_t *connection, const shm_pull_t *pull) {
-  const hmci_host_t *host = connection->transport->host;
+static hmc_status_t copy_to(shm_connection_t *connection, const hmci_region_view_t *region, const shm_pull_t *pull) {
   shm_pull_part_t parts[SHM_READS];
   uint32_t count;
-  hmci_region_view_t *region;
-  hmc_status_t status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
-  if (status != HMC_SUCCESS) return status;
-  status = region->ops->host_accessible ? find_parts(connection, pull, parts, &count) : HMC_UNSUPPORT;
-  if (status == HMC_SUCCESS) status = copy_pulled(connection, region, parts, count);
-  host->region_release(host, region);
-  return status;
+  hmc_status_t status = region->ops->host_accessible ? find_parts(connection, pull, parts, &count) : HMC_UNSUPPORT;
+  return status == HMC_SUCCESS ? copy_pulled(connection, region, parts, count) : status;
+}
+
+static void answer(shm_pull_t *pull, hmc_status_t status) {
+  pull->status = (uint32_t)status;
+  atomic_store(&pull->state, DONE);
+  if (atomic_load(&pull->sleepers)) hmci_futex_wake(&pull->state, HMCI_FUTEX_SHARED);
 }
 
 /* Copiers take part where there are large ones beside that one. */
@@ -113,17 +113,22 @@ static bool is_sure(shm_connection_t *connection, bool looks) {
   return sure;
 }
 
-/* Does a pull if it is posted; returns its bytes, and 1. `shares`: copiers are called for what is large. */
+/* Does a pull if it is posted; returns its bytes, and 1. `shares`: copiers are called for what is large. Who puts goes on
+ * before this end has left the region. */
 static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares) {
+  const hmci_host_t *host = connection->transport->host;
   shm_pull_t *pulls = connection->accesses->pulls[!connection->role], *pull = &pulls[i];
   uint32_t posted = POSTED;
   if (atomic_load_explicit(&pull->state, memory_order_relaxed) != POSTED) return 0;
   if (!atomic_compare_exchange_strong(&pull->state, &posted, BUSY)) return 0;
   uint64_t length = pull->length;
   if (shares && length >= SHARED_LEAST) share_posted(connection, pulls, i);
-  pull->status = (uint32_t)(is_sure(connection, shares) ? perform(connection, pull) : HMC_PEER_LOST);
-  atomic_store(&pull->state, DONE);
-  if (atomic_load(&pull->sleepers)) hmci_futex_wake(&pull->state, HMCI_FUTEX_SHARED);
+  hmci_region_view_t *region = NULL;
+  hmc_status_t status = is_sure(connection, shares) ? HMC_SUCCESS : HMC_PEER_LOST;
+  if (status == HMC_SUCCESS)
+    status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
+  answer(pull, region ? copy_to(connection, region, pull) : status);
+  if (region) host->region_release(host, region);
   return (length < PIECE ? length : PIECE) + 1;
 }
 
@@ -131,50 +136,38 @@ void hmci_shm_copy_posted(shm_connection_t *connection) {
   for (uint32_t i = 0; i < SHM_PULLS; i++) serve_pull(connection, i, false);
 }
 
-/* Does what is posted, each in its turn, until that has been about a piece's bytes. True where there was something. */
-static bool serve_posted(shm_connection_t *connection, uint64_t *done) {
-  bool moved = false;
-  for (uint32_t looks = 0; looks < SHM_PULLS && *done < PIECE; looks++) {
+/* Does what is posted, each in its turn, until that has been about a piece's bytes; returns those. */
+static uint64_t serve_posted(shm_connection_t *connection) {
+  uint64_t done = 0;
+  for (uint32_t looks = 0; looks < SHM_PULLS && done < PIECE; looks++) {
     uint64_t some = serve_pull(connection, connection->next_pull, true);
     if (some) connection->last_pull = connection->next_pull;
     connection->next_pull = (connection->next_pull + 1) % SHM_PULLS;
-    moved = moved || some;
-    *done += some;
+    done += some;
   }
-  return moved;
-}
-
-/* A look costs less where it is at the pull that who puts one by one uses again and again. */
-static bool is_last_posted(const shm_connection_t *connection) {
-  const shm_pull_t *pull = &connection->accesses->pulls[!connection->role][connection->last_pull];
-  return atomic_load_explicit(&pull->state, memory_order_relaxed) == POSTED;
+  return done;
 }
 
 /* Does pulls and waits a little for more, until others shall have their turn. True when there were some; `more`: there
- * may be more. */
+ * may be more. Most looks are at the pull that came last: who puts one by one uses it again and again. */
 static bool serve_for_a_while(shm_connection_t *connection, bool *more) {
   uint64_t until = 0, done = 0;
-  bool moved = false;
   atomic_store_explicit(&connection->accesses->processor[connection->role], own_processor(), memory_order_relaxed);
   for (uint32_t looks = 0;; looks++) {
-    if (looks % LOOK_AT_ALL && !is_last_posted(connection)) {
-      if (looks % LOOKS_PER_PAUSE == 1) hmci_pause();
-      continue;
-    }
-    if (serve_posted(connection, &done)) {
-      moved = true;
-      until = 0;
-      looks = 0;
-    }
+    uint64_t some =
+        looks % LOOK_AT_ALL ? serve_pull(connection, connection->last_pull, true) : serve_posted(connection);
+    done += some;
     *more = done >= PIECE;
-    if (*more || !moved) return moved;
-    if (looks % LOOK_AT_CLOCK) {
-      hmci_pause();
-      continue;
+    if (*more || !done) return done;
+    if (some) {
+      until = 0;
+    } else if (looks % LOOK_AT_CLOCK) {
+      if (looks % LOOKS_PER_PAUSE == 1) hmci_pause();
+    } else {
+      uint64_t now = hmci_now();
+      if (!until) until = now + LINGER;
+      if (now >= until) return true;
     }
-    uint64_t now = hmci_now();
-    if (!until) until = now + LINGER;
-    if (now >= until) return true;
   }
 }
 
@@ -322,10 +315,7 @@ static hmc_status_t run_window(window_t *window) {
     shm_pull_t *pull = window->pulls[window->first];
     hmc_status_t ended = await(window->connection, pull, window->operation, status != HMC_SUCCESS, &limit);
     lost |= ended == HMC_IN_PROGRESS;
-    if (ended == HMC_SUCCESS) {
-      ended = (hmc_status_t)pull->status;
-      atomic_store_explicit(&pull->state, FREE, memory_order_release); /* partner: take_pull, or the next post */
-    }
+    if (ended == HMC_SUCCESS) ended = (hmc_status_t)pull->status;
     if (status == HMC_SUCCESS) status = ended;
     window->first = (window->first + 1) % window->count;
     window->posted--;
