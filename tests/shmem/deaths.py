@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from ports import free_port  # noqa: E402
 
-SOON = 15  # seconds, start included, on a busy machine; the engine's own deadline is 30
+SOON = 25  # seconds, start included, on a busy machine; the engine's own deadline is 30
 
 
 def environment_of(home, transports):
