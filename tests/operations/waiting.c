@@ -177,7 +177,10 @@ void deadline_shorter_than_the_context(void **state) {
   assert_success(hmc_peer_get_info(distant.peer, &info));
   assert_success(hmc_context_connect(hasty, "127.0.0.1", info.port, stamp.type, PATIENCE_MS, &peer));
   assert_success(hmc_remote_open(peer, "distant", PATIENCE_MS, &remote));
-  assert_success(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = PATIENCE_MS};
+  hmc_request_t *request = NULL;
+  assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL, &patient, &request));
+  assert_success(finish(request));
   uint64_t before = distant_word(&distant);
   distant_stop(&distant);
   uint64_t start = now_ms(); /* shorter than its context's */
@@ -186,13 +189,11 @@ void deadline_shorter_than_the_context(void **state) {
   start = now_ms(); /* the context's, blocking and not */
   assert_status(hmc_atomic(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL), HMC_TIMEOUT);
   assert_took(start, 200, 200);
-  hmc_request_t *request = NULL;
   start = now_ms();
   assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, NULL, &request));
   assert_status(finish(request), HMC_TIMEOUT);
   assert_took(start, 200, 200);
   /* and longer than the context's: it lives to see the peer go on */
-  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = PATIENCE_MS};
   assert_success(hmc_atomic_nb(remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, NULL, &patient, &request));
   sleep_ms(400);
   assert_status(hmc_request_test(request), HMC_IN_PROGRESS);
