@@ -128,7 +128,7 @@ static int32_t connect_far(hmci_smem_object_t *object, uint32_t rank, const hmci
   atomic_init(&far->references, 1);
   far->rank = rank;
   far->tag = member->tag;
-  hmc_status_t status = hmc_context_connect(world->context, member->ip, member->port, object->type, 0, &far->peer);
+  hmc_status_t status = hmci_smem_connect(world->context, member->ip, member->port, object->type, &far->peer);
   for (int kind = 0; kind < HMCI_SMEM_KINDS && status == HMC_SUCCESS; kind++) {
     if (member->size[kind] > 0) {
       char name[HMC_REGION_NAME_SIZE];

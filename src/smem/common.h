@@ -49,6 +49,11 @@ void hmci_smem_own_ip(const char *ip, char own[64]);
 /* True where `ip` is an address of this host. */
 int hmci_smem_is_own(const char *ip);
 
+/* Connects to a process whose address the store has. HMC_PEER_LOST also where another program answers there: the process
+ * proved the secret to the store, so it has ended, and its port is another one's. */
+hmc_status_t hmci_smem_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                               hmc_peer_t **peer);
+
 /* The accelerator that device memory is of: the default one's device `device_id`, else the software accelerator, which
  * stands in for as many as are named. */
 int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device);

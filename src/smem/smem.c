@@ -241,6 +241,12 @@ int hmci_smem_is_own(const char *ip) {
   return is_own;
 }
 
+hmc_status_t hmci_smem_connect(hmc_context_t *context, const char *ip, uint16_t port, hmc_connection_type_t type,
+                               hmc_peer_t **peer) {
+  hmc_status_t status = hmc_context_connect(context, ip, port, type, 0, peer);
+  return status == HMC_DENIED ? HMC_PEER_LOST : status;
+}
+
 /* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 int32_t hmci_smem_choose_device(uint16_t device_id, hmc_memory_t *device) {

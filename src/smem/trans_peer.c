@@ -73,7 +73,7 @@ static int32_t connect_partner(hmci_smem_trans_t *trans, const char *id, uint64_
   }
   snprintf(partner->id, sizeof(partner->id), "%s", id);
   partner->tag = tag;
-  hmc_status_t status = hmc_context_connect(trans->context, url.ip, url.port, trans->type, 0, &partner->peer);
+  hmc_status_t status = hmci_smem_connect(trans->context, url.ip, url.port, trans->type, &partner->peer);
   if (status != HMC_SUCCESS) {
     free(partner);
     return hmci_smem_fail_hmc(status, "%s cannot be reached", id);

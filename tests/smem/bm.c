@@ -1,9 +1,11 @@
 /* Tests of BM: every direction, batches, rows, members that join, leave and die, and bad input. */
+#include "port.h"
 #include "ranks.h"
 
 #include <hmc.h>
 #include <smem/host/smem_bm.h>
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -17,15 +19,21 @@ enum { SIZE = 300001 };
 static const hmc_memory_t cpu = {.kind = HMC_MEMORY_CPU, .device = 0};
 static const hmc_memory_t sim = {.kind = HMC_MEMORY_SIM, .device = 0};
 
-static void begin(uint32_t rank) {
+/* Listens for the other members at `port`; 0: at one that the kernel chooses. */
+static void begin_at(uint32_t rank, uint16_t port) {
   smem_bm_config_t config;
   ANSWERS(0, smem_init(0));
   ANSWERS(0, smem_bm_config_init(&config));
   config.initTimeout = config.createTimeout = config.controlOperationTimeout = PATIENCE_S;
   config.rankId = (uint16_t)rank;
+  if (port != 0) {
+    snprintf(config.hcomUrl, sizeof(config.hcomUrl), "tcp://127.0.0.1:%u", port);
+  }
   ANSWERS(0, smem_bm_init(store_url, rank_count, (uint16_t)rank, &config));
   CHECK(smem_bm_get_rank_id() == rank);
 }
+
+static void begin(uint32_t rank) { begin_at(rank, 0); }
 
 static smem_bm_t enter(uint32_t id, uint64_t host, uint64_t device) {
   smem_bm_t pool = smem_bm_create(id, 0, SMEMB_DATA_OP_SDMA, host, device, 0);
@@ -359,6 +367,87 @@ static int the_dead_are_noticed(void) {
   return 0;
 }
 
+_Noreturn static int be_a_victim_at_a_port(void) {
+  begin_at(2, (uint16_t)atomic_load(&shared->words[2]));
+  enter(4, PART, PART);
+  atomic_fetch_add(&shared->words[1], 1);
+  for (;;) {
+    pause();
+  }
+}
+
+/* Turns down all who come, as a program does that knows nothing of pools. */
+static void *be_a_stranger(void *listener) {
+  static const char text[] = "HTTP/1.0 400 Bad Request\r\n\r\n";
+  for (int client; (client = accept(*(int *)listener, NULL, NULL)) >= 0; close(client)) {
+    CHECK(send(client, text, sizeof(text) - 1, MSG_NOSIGNAL) == (ssize_t)sizeof(text) - 1);
+    shutdown(client, SHUT_WR);
+    while (recv(client, &(char[1024]){0}, 1024, 0) > 0) {
+    }
+  }
+  return NULL;
+}
+
+static int listen_at(uint16_t port) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+  CHECK(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
+  CHECK(bind(listener, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(listener, 16) == 0);
+  return listener;
+}
+
+static void *let_the_store_go_on(void *argument) {
+  (void)argument;
+  sleep_ms(500);
+  kill(atomic_load(&shared->processes[0]), SIGCONT);
+  return NULL;
+}
+
+static void copy_to_the_dead(smem_bm_t pool) {
+  uint8_t bytes[1000] = {0};
+  pthread_t stranger, waker;
+  int listener = listen_at((uint16_t)atomic_load(&shared->words[2]));
+  CHECK(pthread_create(&stranger, NULL, be_a_stranger, &listener) == 0);
+  CHECK(pthread_create(&waker, NULL, let_the_store_go_on, NULL) == 0);
+  ANSWERS(-2007, copy(pool, bytes, host_of(pool, 2), sizeof(bytes), SMEMB_COPY_H2G));
+  pthread_join(waker, NULL);
+  shutdown(listener, SHUT_RDWR);
+  pthread_join(stranger, NULL);
+  close(listener);
+}
+
+/* A member has died, the store does not know it yet, and another program has got its port. */
+static int a_port_of_the_dead(void) {
+  smem_bm_t pool = NULL;
+  if (my_rank < 2) {
+    begin(my_rank);
+    pool = enter(4, PART, PART);
+    fence();
+  } else {
+    atomic_store(&shared->words[2], free_port(AF_INET));
+    pid_t store = atomic_load(&shared->processes[0]), victim = ranks_spawn(2, be_a_victim_at_a_port);
+    while (atomic_load(&shared->words[1]) == 0) {
+      CHECK(waitpid(victim, NULL, WNOHANG) == 0);
+      sleep_ms(1);
+    }
+    fence();
+    kill(store, SIGSTOP);
+    kill(victim, SIGKILL);
+    waitpid(victim, NULL, 0);
+    atomic_store(&shared->words[3], 1);
+  }
+  while (my_rank == 1 && atomic_load(&shared->words[3]) == 0) {
+    sleep_ms(1);
+  }
+  if (my_rank == 1) {
+    copy_to_the_dead(pool);
+  }
+  fence();
+  smem_bm_uninit(0);
+  return 0;
+}
+
 _Noreturn static int be_stopped(void) {
   setenv("HMC_STORE_LEASE", "300ms", 1);
   be_a_victim();
@@ -534,6 +623,7 @@ int main(void) {
   good = ranks_run("batches and rows", 3, batches_and_rows) && good;
   good = ranks_run("who leaves is not read", 3, who_leaves_is_not_read) && good;
   good = ranks_run("the dead are noticed", 3, the_dead_are_noticed) && good;
+  good = ranks_run("a port of the dead", 3, a_port_of_the_dead) && good;
   good = ranks_run("the stopped are noticed", 3, the_stopped_are_noticed) && good;
   return good ? 0 : 1;
 }
