@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define NS_PER_S UINT64_C(1000000000)
+#define WITHDRAWAL UINT64_C(300000000) /* ns that a cancelled call waits for the server to take it back */
 
 static hmci_store_client_t *client_of(hmc_store_t *store) { return HMCI_CONTAINER(store, hmci_store_client_t, base); }
 
@@ -119,14 +120,29 @@ static const char *pending_for(uint16_t type) {
   }
 }
 
+/* Has the server take a call back that it keeps until something happens. */
+static void withdraw(hmci_store_client_t *client, hmci_store_call_t *call) {
+  if (call->sent_on != 0 && (call->type == HMCI_STORE_WAIT || call->type == HMCI_STORE_ARRIVE)) {
+    hmci_store_message_t cancel = {.type = HMCI_STORE_CANCEL, .number = (int64_t)call->sequence};
+    hmc_status_t status = hmci_store_call_detached(client, &cancel); /* else it stays until the client goes */
+    call->withdrawal = status == HMC_SUCCESS ? cancel.sequence : 0;
+    hmci_store_client_wake(client);
+  }
+}
+
+/* Until the server has taken the call back, or has answered it before: others who hear of the end of a cancelled barrier
+ * must not meet it there. */
+static void await_withdrawal(hmci_store_client_t *client, hmci_store_call_t *call) {
+  uint64_t limit = hmci_now() + WITHDRAWAL;
+  hmc_status_t status = HMC_SUCCESS;
+  while (call->withdrawal != 0 && client->is_up && !call->is_done && status == HMC_SUCCESS) {
+    status = wait_until(&call->done, &client->lock, limit);
+  }
+}
+
 /* The call has not ended in time, or was cancelled: nobody waits for its answer any more. */
 static hmc_status_t give_up(hmci_store_client_t *client, hmci_store_call_t *call, hmc_status_t status) {
   hmci_list_remove(&call->member);
-  if (call->sent_on != 0 && (call->type == HMCI_STORE_WAIT || call->type == HMCI_STORE_ARRIVE)) {
-    hmci_store_message_t cancel = {.type = HMCI_STORE_CANCEL, .number = (int64_t)call->sequence};
-    (void)hmci_store_call_detached(client, &cancel); /* else it stays until the client goes */
-    hmci_store_client_wake(client);
-  }
   if (call->result != NULL) {
     hmci_store_map_clear(&call->result->entries);
   }
@@ -146,6 +162,12 @@ static hmc_status_t finish(hmci_store_client_t *client, hmci_store_call_t *call,
   hmci_store_client_wake(client);
   while (!call->is_done && status == HMC_SUCCESS) {
     status = wait_or_stop(&call->done, &client->lock, deadline);
+  }
+  if (!call->is_done) {
+    withdraw(client, call);
+  }
+  if (!call->is_done && status == HMC_CANCELLED) {
+    await_withdrawal(client, call);
   }
   if (!call->is_done) {
     status = give_up(client, call, status);

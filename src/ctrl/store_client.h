@@ -21,8 +21,9 @@ typedef struct hmci_store_call {
   uint64_t sequence;
   uint64_t sent_on; /* the connection that it was sent on; 0: none */
   uint16_t type;
-  uint64_t lease; /* of a LEASE or RESTORE that is sent after an outage */
-  uint64_t since; /* when it was first sent */
+  uint64_t lease;      /* of a LEASE or RESTORE that is sent after an outage */
+  uint64_t since;      /* when it was first sent */
+  uint64_t withdrawal; /* the CANCEL that takes this one back, and is not answered; 0: none */
   uint8_t *frame;
   size_t frame_size;
   bool is_detached; /* on the heap; its answer frees it */

@@ -229,7 +229,21 @@ static void lose_lease(hmci_store_client_t *client, uint64_t id, const hmci_stor
   (void)hmci_store_call_detached(client, &revoke); /* else it ends by its TTL */
 }
 
+/* The server has taken a call back: who waits for that goes on. */
+static void note_withdrawn(const hmci_store_client_t *client, uint64_t withdrawal) {
+  for (hmci_list_t *at = client->calls.next; at != &client->calls; at = at->next) {
+    hmci_store_call_t *call = HMCI_CONTAINER(at, hmci_store_call_t, member);
+    if (call->withdrawal == withdrawal) {
+      call->withdrawal = 0;
+      pthread_cond_signal(&call->done);
+    }
+  }
+}
+
 static void take_detached(hmci_store_client_t *client, hmci_store_call_t *call, const hmci_store_message_t *answer) {
+  if (call->type == HMCI_STORE_CANCEL) {
+    note_withdrawn(client, call->sequence);
+  }
   if (answer->status != HMC_SUCCESS && call->lease != 0 && call->type != HMCI_STORE_REVOKE) {
     lose_lease(client, call->lease, answer);
   }

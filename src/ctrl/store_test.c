@@ -1,6 +1,8 @@
 /* Tests of the store: what one server and a few clients do, without outages (those are in store_outage_test.c). */
 #include "store_fixture.h"
 
+#include <hmc/state.h>
+
 static void keys_are_set_read_and_removed(void **state) {
   (void)state;
   hmc_store_server_t *server = serve(0, NULL);
@@ -222,6 +224,26 @@ static void who_gives_up_is_not_counted(void **state) {
   hmc_store_server_stop(server);
 }
 
+static bool always(void) { return true; }
+
+/* Not even by one that comes as soon as the call has ended. */
+static void who_is_cancelled_is_not_counted(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  hmc_store_t *one = join(), *two = join();
+  for (int round = 0; round < 30; round++) {
+    char name[16];
+    snprintf(name, sizeof(name), "b%d", round);
+    hmc_state_of_thread()->stop = always;
+    FAILS(hmc_store_barrier(one, name, 2, PATIENCE_MS), HMC_CANCELLED, "cancelled");
+    hmc_state_of_thread()->stop = NULL;
+    FAILS(hmc_store_barrier(two, name, 2, 20), HMC_TIMEOUT, "in time");
+  }
+  hmc_store_close(one);
+  hmc_store_close(two);
+  hmc_store_server_stop(server);
+}
+
 static void a_watch_tells_what_is_and_what_comes(void **state) {
   (void)state;
   hmc_store_server_t *server = serve(0, NULL);
@@ -364,6 +386,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_wait_ends_when_the_key_comes, set_up, tear_down),
       cmocka_unit_test_setup_teardown(all_meet_at_barriers_and_gathers, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_gives_up_is_not_counted, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_is_cancelled_is_not_counted, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_watch_tells_what_is_and_what_comes, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_lease_ends_with_its_release_or_its_client, set_up, tear_down),
       cmocka_unit_test_setup_teardown(others_are_turned_away, set_up, tear_down),
