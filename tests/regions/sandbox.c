@@ -52,10 +52,10 @@ static bool answer(const int *calls, size_t count, unsigned error) {
 
 static bool forbid(const int *calls, size_t count) { return answer(calls, count, EPERM); }
 
-/* As of memory that a driver has mapped. */
-static bool make_unreadable(void) {
+/* EFAULT: as of memory that a driver has mapped. EPERM: as of a program that puts itself into a sandbox. */
+static bool make_unreadable(unsigned error) {
   const int reads[] = {SYS_process_vm_readv, SYS_process_vm_writev};
-  return answer(reads, COUNT_OF(reads), EFAULT);
+  return answer(reads, COUNT_OF(reads), error);
 }
 
 static bool hide_proc(void) {
@@ -94,8 +94,8 @@ static int exchange_with(hmc_region_t *local, hmc_remote_t *remote, uint8_t valu
   return 0;
 }
 
-/* `unreadable`: once the two are connected, no memory is to be read from outside any more. */
-static int use(uint8_t *registered, bool unreadable) {
+/* `error`: what reading memory from outside answers once the two are connected; 0: as before. */
+static int use(uint8_t *registered, unsigned error) {
   hmc_context_t *here, *there;
   hmc_peer_t *peer, *back;
   hmc_region_t *owned, *given, *local, *read_only;
@@ -111,7 +111,7 @@ static int use(uint8_t *registered, bool unreadable) {
   CHECK(hmc_region_allocate(there, host, BYTES, "read-only", HMC_REMOTE_READ, &read_only));
   CHECK(hmc_region_register(there, registered, BYTES, "registered", HMC_REMOTE_ALL, &given));
   CHECK(hmc_region_allocate(here, host, BYTES, NULL, 0, &local));
-  if (unreadable && !make_unreadable()) return 1;
+  if (error && !make_unreadable(error)) return 1;
   CHECK(hmc_remote_open(peer, "owned", 0, &remote));
   if (exchange_with(local, remote, 1)) return 1;
   CHECK(hmc_remote_open(peer, "registered", 0, &remote));
@@ -129,8 +129,9 @@ static int run(const char *what) {
     fprintf(stderr, "failed: taking away %s: %s\n", what, strerror(errno));
     return 1;
   }
-  if (strstr(what, "reading")) return use(registered, true);
-  return use(registered, false) || use(registered, false); /* the second time says nothing that the first has said */
+  if (strstr(what, "reading")) return use(registered, EFAULT);
+  if (strstr(what, "permission")) return use(registered, EPERM);
+  return use(registered, 0) || use(registered, 0); /* the second time says nothing that the first has said */
 }
 
 /* ---- the test ---------------------------------------------------------------------------------------------------- */
@@ -199,6 +200,13 @@ static void test_without_reading(void **state) {
   assert_string_equal(text, "");
 }
 
+static void test_without_permission(void **state) {
+  (void)state;
+  char text[8192];
+  run_without("permission", text);
+  assert_string_equal(text, "");
+}
+
 static void test_without_proc(void **state) {
   (void)state;
   char text[8192];
@@ -216,9 +224,10 @@ int main(int argc, char **argv) {
   if (argc == 3 && strcmp(argv[1], "without") == 0) return run(argv[2]);
   environment_open();
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_with_everything),   cmocka_unit_test(test_without_memfd),
-      cmocka_unit_test(test_without_attaching), cmocka_unit_test(test_without_reading),
-      cmocka_unit_test(test_without_proc),      cmocka_unit_test(test_without_any),
+      cmocka_unit_test(test_with_everything),    cmocka_unit_test(test_without_memfd),
+      cmocka_unit_test(test_without_attaching),  cmocka_unit_test(test_without_reading),
+      cmocka_unit_test(test_without_permission), cmocka_unit_test(test_without_proc),
+      cmocka_unit_test(test_without_any),
   };
   return cmocka_run_group_tests_name("regions.sandbox", tests, NULL, NULL);
 }

@@ -61,8 +61,9 @@ shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count) {
     if (done < 0 && errno == EFAULT)
       return hmci_guarded_is_writable(reads->here, reads->length) ? SHM_FAULT_THERE : SHM_FAULT_HERE;
     if (done == 0 || errno == ESRCH) return SHM_FAULT_DEAD;
+    bool denied = errno == EPERM || errno == EACCES || errno == ENOSYS;
     hmci_fail(HMC_ERROR, "reaching into process %d: %s", process, strerror(errno));
-    return SHM_FAULT_OTHER;
+    return denied ? SHM_FAULT_DENIED : SHM_FAULT_OTHER;
   }
   return SHM_FAULT_NONE;
 }

@@ -27,7 +27,8 @@ static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *re
   switch (fault) {
   case SHM_FAULT_NONE: return HMC_SUCCESS;
   case SHM_FAULT_HERE: return HMC_INVALID_CONFIG;
-  case SHM_FAULT_THERE: return HMC_UNSUPPORT;
+  case SHM_FAULT_THERE:
+  case SHM_FAULT_DENIED: return HMC_UNSUPPORT;
   case SHM_FAULT_DEAD: return HMC_PEER_LOST;
   case SHM_FAULT_OTHER: break;
   }

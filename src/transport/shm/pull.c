@@ -57,7 +57,9 @@ static hmc_status_t find_parts(const shm_connection_t *connection, const shm_pul
   }
   if (*count > SHM_READS) return HMC_CORRUPT;
   shm_read_t list = {(uint8_t *)parts, parts[0].address, *count * sizeof(*parts)};
-  if (hmci_shm_read(connection->peer_process, &list, 1) != SHM_FAULT_NONE) return HMC_PEER_LOST;
+  shm_fault_t fault = hmci_shm_read(connection->peer_process, &list, 1);
+  if (fault == SHM_FAULT_DENIED) return HMC_INVALID_CONFIG;
+  if (fault != SHM_FAULT_NONE) return HMC_PEER_LOST;
   /* Who puts leaves its list only after it has closed the connection. */
   return atomic_load(&connection->accesses->open) ? HMC_SUCCESS : HMC_PEER_LOST;
 }
@@ -76,7 +78,8 @@ static hmc_status_t copy_pulled(const shm_connection_t *connection, const hmci_r
   switch (hmci_shm_read(connection->peer_process, reads, count)) {
   case SHM_FAULT_NONE: return HMC_SUCCESS;
   case SHM_FAULT_HERE: return HMC_STALE;
-  case SHM_FAULT_THERE: return HMC_INVALID_CONFIG;
+  case SHM_FAULT_THERE:
+  case SHM_FAULT_DENIED: return HMC_INVALID_CONFIG;
   default: return HMC_PEER_LOST;
   }
 }

@@ -214,12 +214,14 @@ typedef struct shm_read {
   uint8_t *here;
   uint64_t there, length; /* not 0 */
 } shm_read_t;
-/* Why a process could not be read from: the memory here, or there, is none; it is dead; else, with a text. */
+/* Why a process could not be read from: the memory here, or there, is none; it is dead; it may not be read from (any more: a
+ * filter of system calls, another user), or else, these with a text. */
 typedef enum shm_fault {
   SHM_FAULT_NONE = 0,
   SHM_FAULT_HERE,
   SHM_FAULT_THERE,
   SHM_FAULT_DEAD,
+  SHM_FAULT_DENIED,
   SHM_FAULT_OTHER
 } shm_fault_t;
 /* Where somebody is in a list of segments. */
