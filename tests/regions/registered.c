@@ -144,6 +144,31 @@ void registered_put_ends_though_the_owner_stands(void **state) {
   owner_kill(&owner);
 }
 
+/* Each put rings for its owner, which does not hear it; what is asked of the owner next must still find room. */
+void registered_puts_leave_room_for_questions(void **state) {
+  enum { PUTS_IN_VAIN = 1000 };
+  context_pair_t *pair = *state;
+  brief_t brief;
+  owner_t owner;
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t hasty = HMC_OPERATION_OPTIONS_INIT;
+  hasty.timeout_ms = 1;
+  if (!stamp_is("shm")) return;
+  owner_start(&owner, pair);
+  brief_open(&brief, &owner, PATIENCE_MS);
+  owner_stop(&owner);
+  for (int i = 0; i < PUTS_IN_VAIN; i++)
+    assert_status(hmc_put_with(brief.region, 0, brief.remote, 0, 8, &hasty), HMC_TIMEOUT);
+  assert_success(
+      hmc_put_nb(brief.region, 0, brief.remote, 0, 8, NULL, &request)); /* by a stream, which is made for it */
+  owner_continue(&owner);
+  assert_success(hmc_request_wait(request));
+  hmc_request_free(request);
+  hmc_context_destroy(brief.context);
+  hmc_peer_close(owner.peer);
+  owner_kill(&owner);
+}
+
 typedef struct last_put {
   brief_t *brief;
   hmc_status_t status;

@@ -13,7 +13,8 @@
  *
  * Waking each other. The owner polls the page for a while after a pull and says so in `attentive`; it clears that (a) and
  * looks at the pulls once more (b), while who puts posts (c) and then looks at `attentive` (d); all sequentially
- * consistent, so one of the two sees the other, and the bell, a message on the link, is rung when needed. Who puts polls
+ * consistent, so one of the two sees the other, and the bell, a message on the link, is rung when needed: once (e) until the owner has heard it (f), after which it looks at
+ * the pulls. Who puts polls
  * for HMC_SPIN, unless the owner runs on this very processor, and sleeps on the pull's state then.
  *
  * What the page holds may be a lie: fields are read once, and name nothing but the liar's own memory and a region that is

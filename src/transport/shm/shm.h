@@ -52,7 +52,12 @@ typedef struct shm_pull_part {
 } shm_pull_part_t;
 
 /* What an end does for the other one: in `pulls_for`. */
-enum { SHM_PULLS_NONE = 0, SHM_PULLS_SINGLE, SHM_PULLS_LISTS };
+enum {
+  SHM_PULLS_NONE = 0,
+  SHM_PULLS_SINGLE,
+  SHM_PULLS_LISTS,
+  SHM_PULLS_RUNG /* and says when it has heard the bell */
+};
 
 /* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none).
  * Index: the end. */
@@ -64,6 +69,7 @@ typedef struct shm_accesses {
   _Atomic uint32_t pulls_for[2]; /* SHM_PULLS_* */
   _Atomic uint32_t attentive[2]; /* 1: this end looks at the pulls by itself */
   _Atomic uint32_t processor[2]; /* that this end ran on last, and 1 */
+  _Atomic uint32_t rung[2];      /* 1: this end has rung the bell, and the other one has not heard it yet */
   _Alignas(HMCI_CACHE_LINE) shm_pull_t pulls[2][SHM_PULLS];
 } shm_accesses_t;
 _Static_assert(sizeof(shm_accesses_t) <= 4096, "one page, whatever an older peer made of it");

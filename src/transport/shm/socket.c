@@ -192,7 +192,12 @@ bool hmci_shm_goes_behind(const shm_connection_t *connection) {
 
 void hmci_shm_ring(shm_connection_t *connection) {
   message_t bell = {.type = BELL};
-  send_message(connection->ask, &bell, -1); /* a packet is whole, so no lock; a full socket wakes the peer as well */
+  shm_accesses_t *accesses = connection->accesses;
+  bool hears = atomic_load_explicit(&accesses->pulls_for[!connection->role], memory_order_relaxed) >= SHM_PULLS_RUNG;
+  _Atomic uint32_t *rung = &accesses->rung[connection->role];
+  if (hears && atomic_exchange(rung, 1)) return; /* (e) one is enough: many would fill the socket */
+  /* A packet is whole, so no lock; a full socket wakes the peer as well. */
+  if (send_message(connection->ask, &bell, -1) != HMC_SUCCESS) atomic_store(rung, 0);
 }
 
 /* ---- answering --------------------------------------------------------------------------------------------------- */
@@ -308,6 +313,7 @@ static bool on_question(hmci_watch_t *watch, uint32_t events) {
     connection->transport->host->connection_lost(connection->transport->host, connection, reason);
     return false;
   }
+  if (connection->accesses) atomic_store(&connection->accesses->rung[!connection->role], 0); /* (f) */
   return hmci_shm_serve_pulls(connection);
 }
 
