@@ -83,13 +83,12 @@ static void reduce_far(hmci_group_t *group, void *dest, const void *source, size
 void hmci_reduce(hmci_group_t *group, void *dest, const void *source, size_t count, size_t unit,
                  hmci_combine_t combine) {
   size_t size = count * unit;
+  bool on_device = hmci_is_device(dest) || hmci_is_device(source);
   if (group->n == 1) {
     if (dest != source) hmci_move(dest, source, size);
-  } else if (hmci_is_device(dest) || hmci_is_device(source)) {
-    reduce_far(group, dest, source, count, unit, combine);
-  } else if (group->slot >= 0 && size <= HMCI_SLOT_BYTES) {
+  } else if (!on_device && group->slot >= 0 && size <= HMCI_SLOT_BYTES) {
     hmci_group_combine(group, dest, source, size, count, combine);
-  } else if (!group->near) {
+  } else if (on_device || !group->near) {
     reduce_far(group, dest, source, count, unit, combine);
   } else {
     reduce_near(group, dest, source, count, unit, combine);
