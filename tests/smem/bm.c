@@ -307,8 +307,9 @@ static int who_leaves_is_not_read(void) {
   return 0;
 }
 
+/* At the port in words[2]; 0: at any. */
 _Noreturn static int be_a_victim(void) {
-  begin(2);
+  begin_at(2, (uint16_t)atomic_load(&shared->words[2]));
   smem_bm_t pool = enter(4, PART, PART);
   fill(host_of(pool, 2), 1000, atomic_fetch_add(&shared->words[0], 1) + 200);
   atomic_fetch_add(&shared->words[1], 1);
@@ -367,15 +368,6 @@ static int the_dead_are_noticed(void) {
   return 0;
 }
 
-_Noreturn static int be_a_victim_at_a_port(void) {
-  begin_at(2, (uint16_t)atomic_load(&shared->words[2]));
-  enter(4, PART, PART);
-  atomic_fetch_add(&shared->words[1], 1);
-  for (;;) {
-    pause();
-  }
-}
-
 /* Turns down all who come, as a program does that knows nothing of pools. */
 static void *be_a_stranger(void *listener) {
   static const char text[] = "HTTP/1.0 400 Bad Request\r\n\r\n";
@@ -426,7 +418,7 @@ static int a_port_of_the_dead(void) {
     fence();
   } else {
     atomic_store(&shared->words[2], free_port(AF_INET));
-    pid_t store = atomic_load(&shared->processes[0]), victim = ranks_spawn(2, be_a_victim_at_a_port);
+    pid_t store = atomic_load(&shared->processes[0]), victim = ranks_spawn(2, be_a_victim);
     while (atomic_load(&shared->words[1]) == 0) {
       CHECK(waitpid(victim, NULL, WNOHANG) == 0);
       sleep_ms(1);
