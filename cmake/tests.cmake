@@ -96,7 +96,8 @@ function(hmc_add_python_test name)
   endforeach()
   hmc_add_test(${name} ${extra} LABELS python ${test_LABELS}
     COMMAND "${PROJECT_BINARY_DIR}/python/venv/bin/python" -m pytest -q -p no:cacheprovider ${files})
-  set(environment "PYTHONDONTWRITEBYTECODE=1" "HMC_SOURCE=${PROJECT_SOURCE_DIR}" "HMC_BUILD=${PROJECT_BINARY_DIR}")
+  # No name of these begins with HMC_: the library warns of a setting that it does not have.
+  set(environment "PYTHONDONTWRITEBYTECODE=1" "TESTED_SOURCE=${PROJECT_SOURCE_DIR}" "TESTED_BUILD=${PROJECT_BINARY_DIR}")
   if(HMC_SANITIZE STREQUAL "address")
     execute_process(COMMAND ${CMAKE_C_COMPILER} -print-file-name=libasan.so OUTPUT_VARIABLE asan
       OUTPUT_STRIP_TRAILING_WHITESPACE)
@@ -104,7 +105,7 @@ function(hmc_add_python_test name)
       OUTPUT_STRIP_TRAILING_WHITESPACE)
     # An interpreter keeps much until its end, and never frees it. Every call comes from it, so leaks are told apart by
     # the one function that allocated. Its own allocator hides pointers to what is in use.
-    list(APPEND environment "LD_PRELOAD=${asan}:${cxx}" "HMC_SANITIZED=1" "PYTHONMALLOC=malloc"
+    list(APPEND environment "LD_PRELOAD=${asan}:${cxx}" "TESTED_SANITIZED=1" "PYTHONMALLOC=malloc"
       "ASAN_OPTIONS=detect_leaks=1:malloc_context_size=2:intercept_tls_get_addr=0"
       "LSAN_OPTIONS=print_suppressions=0:suppressions=${PROJECT_SOURCE_DIR}/tests/python/leaks.txt")
   endif()

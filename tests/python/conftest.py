@@ -8,7 +8,7 @@ import pytest
 
 import hmc
 
-SOURCE = pathlib.Path(os.environ.get("HMC_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
+SOURCE = pathlib.Path(os.environ.get("TESTED_SOURCE", pathlib.Path(__file__).resolve().parents[2]))
 WAYS = [way for way in ("shm", "tcp", "ucx") if hmc.connection_types()[way][0]]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import hmc
 
-SANITIZED = "HMC_SANITIZED" in os.environ
+SANITIZED = "TESTED_SANITIZED" in os.environ
 SESSIONS = 100 if SANITIZED else 1000
 PAGES = 1 << 17 if SANITIZED else 1 << 14   # the address sanitizer keeps 256 MiB of freed memory aside, and looks for leaks
 PATIENCE = 60

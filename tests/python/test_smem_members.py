@@ -48,7 +48,7 @@ def test_adapter_serves_the_store(environment):
 
 @pytest.mark.parametrize("how", [[], ["auto"]])
 def test_sample_over_the_vendors_runtime(environment, how):
-    library = pathlib.Path(os.environ["HMC_BUILD"]) / "lookalike/libascendcl.so"
+    library = pathlib.Path(os.environ["TESTED_BUILD"]) / "lookalike/libascendcl.so"
     environment = {**environment, "HMC_ACL_LIBRARY": str(library), "PYTHONPATH": str(HERE / "npu")}
     texts = run_ranks(lambda rank, url: [str(HERE / "samples/smem_bm.py"), "2", str(rank), url, *how], 2, environment)
     assert "".join(texts).count("all copies are right") == 2
