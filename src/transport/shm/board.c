@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static hmc_status_t make_shared(const char *name, size_t size, int seals, void **memory, int *descriptor) {
+hmc_status_t hmci_shm_memory_create(const char *name, size_t size, int seals, void **memory, int *descriptor) {
   int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
   void *address = MAP_FAILED;
@@ -43,18 +43,6 @@ bool hmci_shm_is_sound(int descriptor, uint64_t size) {
   return seals >= 0 && seals & F_SEAL_SHRINK && (uint64_t)file.st_size >= size;
 }
 
-/* Maps what a peer sent. It must have the size that is expected and be sealed: a thread that touches a file that was
- * cut off dies of it. */
-static hmc_status_t map_shared(int descriptor, size_t size, size_t least, int protection, void **memory) {
-  if (!hmci_shm_is_sound(descriptor, least)) {
-    return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B, sealed against shrinking", size);
-  }
-  void *address = mmap(NULL, size, protection, MAP_SHARED, descriptor, 0);
-  if (address == MAP_FAILED) return hmci_fail(HMC_NO_MEMORY, "mapping %zu B of the peer: %s", size, strerror(errno));
-  *memory = address;
-  return HMC_SUCCESS;
-}
-
 /* Without shared memory the peers of this host are reached in another way; said once. */
 static hmc_status_t say_once(hmc_status_t status) {
   static _Atomic bool told;
@@ -72,7 +60,7 @@ hmc_status_t hmci_shm_board_probe(void) {
 
 hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor) {
   void *memory;
-  hmc_status_t status = make_shared("hmc-board", sizeof **board, F_SEAL_FUTURE_WRITE, &memory, descriptor);
+  hmc_status_t status = hmci_shm_memory_create("hmc-board", sizeof **board, F_SEAL_FUTURE_WRITE, &memory, descriptor);
   if (status == HMC_SUCCESS) *board = memory;
   return status;
 }
@@ -94,21 +82,32 @@ void hmci_shm_board_destroy(shm_board_t *board, int descriptor) {
   if (descriptor >= 0) close(descriptor);
 }
 
-/* The board of release 0.3 is shorter: behind it all words are 0, and no region is open. */
-hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
+/* Maps what a peer sent, which must be sealed: a thread that touches a file that was cut off dies of it. What an older
+ * peer sends may be shorter, of `least` bytes; behind those there are zeros of this process, and `*whole` is false. */
+static hmc_status_t map_shared(int descriptor, size_t size, size_t least, int protection, void **memory, bool *whole) {
   struct stat file;
-  size_t size = sizeof **board, least = SHM_REGIONS_BEFORE * sizeof(uint32_t);
   if (!hmci_shm_is_sound(descriptor, least) || fstat(descriptor, &file))
-    return hmci_fail(HMC_CORRUPT, "the peer sent no board, sealed against shrinking");
-  size_t there = (uint64_t)file.st_size < size ? least : size;
-  void *memory = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED || mmap(memory, there, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED) {
-    hmc_status_t status = hmci_fail(HMC_NO_MEMORY, "mapping the peer's board: %s", strerror(errno));
-    if (memory != MAP_FAILED) munmap(memory, size);
+    return hmci_fail(HMC_CORRUPT, "the peer sent no shared memory of %zu B, sealed against shrinking", least);
+  *whole = (uint64_t)file.st_size >= size;
+  void *address = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED ||
+      mmap(address, *whole ? size : least, protection, MAP_SHARED | MAP_FIXED, descriptor, 0) == MAP_FAILED) {
+    hmc_status_t status = hmci_fail(HMC_NO_MEMORY, "mapping %zu B of the peer: %s", size, strerror(errno));
+    if (address != MAP_FAILED) munmap(address, size);
     return status;
   }
-  *board = memory;
+  *memory = address;
   return HMC_SUCCESS;
+}
+
+/* The board of release 0.3 is shorter: behind it all words are 0, and no region is open. */
+hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board) {
+  void *memory;
+  bool whole;
+  hmc_status_t status =
+      map_shared(descriptor, sizeof **board, SHM_REGIONS_BEFORE * sizeof(uint32_t), PROT_READ, &memory, &whole);
+  if (status == HMC_SUCCESS) *board = memory;
+  return status;
 }
 
 /* One step for those who look meanwhile. By its number: a thread sanitizer takes the call for a plain write. */
@@ -120,17 +119,17 @@ void hmci_shm_board_blank(shm_board_t *board) {
 
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor) {
   void *memory;
-  hmc_status_t status = make_shared("hmc-accesses", sizeof **accesses, 0, &memory, descriptor);
+  hmc_status_t status = hmci_shm_memory_create("hmc-accesses", sizeof **accesses, 0, &memory, descriptor);
   if (status != HMC_SUCCESS) return status;
   *accesses = memory;
   atomic_store(&(*accesses)->open, 1);
   return status;
 }
 
-hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses) {
+hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses, bool *carries) {
   void *memory;
   size_t least = offsetof(shm_accesses_t, open); /* release 0.3 has no more; the rest of the page is there */
-  hmc_status_t status = map_shared(descriptor, sizeof **accesses, least, PROT_READ | PROT_WRITE, &memory);
+  hmc_status_t status = map_shared(descriptor, sizeof **accesses, least, PROT_READ | PROT_WRITE, &memory, carries);
   if (status != HMC_SUCCESS) return status;
   *accesses = memory;
   atomic_store(&(*accesses)->open, 1);

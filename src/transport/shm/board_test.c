@@ -22,12 +22,13 @@ static void test_unsealed_files_are_refused(void **state) {
   (void)state;
   shm_board_t *board;
   shm_accesses_t *accesses;
+  bool carries;
   int open = make_file(sizeof *board, 0), growing = make_file(sizeof *board, F_SEAL_GROW);
   int sealed = make_file(sizeof *board, F_SEAL_SHRINK), small = make_file(100, F_SEAL_SHRINK);
   const int bad[] = {open, growing, small, -1, 10000};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     assert_int_equal(hmci_shm_board_map(bad[i], &board), HMC_CORRUPT);
-    assert_int_equal(hmci_shm_accesses_map(bad[i], &accesses), HMC_CORRUPT);
+    assert_int_equal(hmci_shm_accesses_map(bad[i], &accesses, &carries), HMC_CORRUPT);
     assert_false(hmci_shm_is_sound(bad[i], sizeof *board));
   }
   assert_int_equal(hmci_shm_board_map(sealed, &board), HMC_SUCCESS);
@@ -37,6 +38,28 @@ static void test_unsealed_files_are_refused(void **state) {
   close(open);
   close(growing);
   close(small);
+}
+
+/* An older peer's page ends before the bytes of small puts. What lies behind it is nobody else's, and readable. */
+static void test_a_short_page_carries_nothing(void **state) {
+  (void)state;
+  shm_accesses_t *accesses;
+  bool carries;
+  int old = make_file(offsetof(shm_accesses_t, bytes), F_SEAL_SHRINK),
+      whole = make_file(sizeof *accesses, F_SEAL_SHRINK);
+  assert_int_equal(hmci_shm_accesses_map(whole, &accesses, &carries), HMC_SUCCESS);
+  assert_true(carries);
+  hmci_shm_accesses_unmap(accesses);
+  assert_int_equal(hmci_shm_accesses_map(old, &accesses, &carries), HMC_SUCCESS);
+  assert_false(carries);
+  accesses->bytes[1][SHM_PULLS - 1][SHM_PULL_BYTES - 1] = 1;
+  atomic_store(&accesses->attentive[1], 1);
+  uint32_t seen = 0;
+  assert_int_equal(pread(old, &seen, sizeof seen, offsetof(shm_accesses_t, attentive[1])), sizeof seen);
+  assert_int_equal(seen, 1);
+  hmci_shm_accesses_unmap(accesses);
+  close(old);
+  close(whole);
 }
 
 /* A peer that fills this end's slots of announcements keeps nobody waiting. */
@@ -81,6 +104,7 @@ static void test_ready_without_a_link(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_unsealed_files_are_refused),
+      cmocka_unit_test(test_a_short_page_carries_nothing),
       cmocka_unit_test(test_announcing_needs_nothing_of_the_peer),
       cmocka_unit_test(test_ready_without_a_link),
   };

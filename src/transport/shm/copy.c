@@ -53,9 +53,9 @@ void hmci_shm_probe_attach(shm_connection_t *connection) {
     connection->attach = true;
   }
   static _Atomic bool told; /* a downgrade is logged once */
+  uint32_t pulls = connection->carries ? SHM_PULLS_CARRIED : SHM_PULLS_RUNG;
   if (connection->accesses)
-    atomic_store(&connection->accesses->pulls_for[connection->role],
-                 connection->attach ? SHM_PULLS_RUNG : SHM_PULLS_NONE);
+    atomic_store(&connection->accesses->pulls_for[connection->role], connection->attach ? pulls : SHM_PULLS_NONE);
   if (!connection->attach && connection->transport->host->settings->shm_cma && !atomic_exchange(&told, true)) {
     hmci_log(HMC_LOG_WARNING,
              "registered memory of processes on this host goes through sockets, because attaching does not work: %s",

@@ -5,7 +5,7 @@
  * the region and counts among its users, reads the bytes from the peer's process by process_vm_readv; memory that is
  * unmapped at either end is an answer of the kernel, not a signal. Large puts are posted in pieces, some at a time, which
  * the owner's copiers share (copiers.c); many small parts are one pull, of a list that the owner reads from the peer as
- * well.
+ * well. The bytes of a small put travel in the page itself (carry.c).
  *
  * States of a pull, each a step of the end named: FREE, POSTED (who puts), BUSY (owner), DONE (owner), POSTED (who puts)
  * and so on; or POSTED, FREE: cancelled. Between POSTED and DONE the memory of who puts stays; so an operation that ends early
@@ -13,9 +13,9 @@
  *
  * Waking each other. The owner polls the page for a while after a pull and says so in `attentive`; it clears that (a) and
  * looks at the pulls once more (b), while who puts posts (c) and then looks at `attentive` (d); all sequentially
- * consistent, so one of the two sees the other, and the bell, a message on the link, is rung when needed: once (e) until the owner has heard it (f), after which it looks at
- * the pulls. Who puts polls
- * for HMC_SPIN, unless the owner runs on this very processor, and sleeps on the pull's state then.
+ * consistent, so one of the two sees the other, and the bell, a message on the link, is rung when needed: once (e) until
+ * the owner has heard it (f), after which it looks at the pulls. Who puts polls for HMC_SPIN, unless the owner runs on
+ * this very processor, and sleeps on the pull's state then.
  *
  * What the page holds may be a lie: fields are read once, and name nothing but the liar's own memory and a region that is
  * checked. */
@@ -28,14 +28,14 @@
 #include <sched.h>
 
 enum {
-  PIECE = 1 << 20,    /* bytes of one pull */
-  LINGER = 2000,      /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
-  LOOK_AT_CLOCK = 64, /* looks at the state between two at the clock */
-  LOOK_AT_ALL = 8,    /* looks of the owner at the pull that came last between two at all of them */
-  LOOKS_PER_PAUSE = 4,
-  HEAD_START = 8,           /* pauses before who puts looks, see await: no call of the kernel ends sooner */
-  NAP = 20000000,           /* nanoseconds that who puts sleeps at most, to see that the connection failed */
-  SURE = 1000000,           /* nanoseconds in which no process ends and its number comes round */
+  PIECE = 1 << 20,     /* bytes of one pull */
+  LINGER = 2000,       /* nanoseconds that the owner's callback looks for the next pull before others get their turn */
+  LOOK_AT_CLOCK = 64,  /* looks at the state between two at the clock */
+  LOOK_AT_ALL = 8,     /* looks of the owner at the pull that came last between two at all of them */
+  LOOKS_PER_PAUSE = 4, /* of the owner */
+  HEAD_START = 10,     /* pauses before who puts looks, see await: no call of the kernel ends sooner */
+  NAP = 20000000,      /* nanoseconds that who puts sleeps at most, to see that the connection failed */
+  SURE = 1000000,      /* nanoseconds in which no process ends and its number comes round */
   SHARED_LEAST = 256 << 10, /* bytes of a pull that is worth waking a copier */
   WINDOW = 4,               /* pulls of one put at a time */
   COPYING = 400000,         /* nanoseconds that who puts polls beyond HMC_SPIN for a piece that is being copied */
@@ -47,10 +47,9 @@ static uint32_t own_processor(void) { return (uint32_t)sched_getcpu() + 1; }
 
 /* ---- the owner --------------------------------------------------------------------------------------------------- */
 
-/* The parts of a pull; a list of them is read from the peer. */
-static hmc_status_t find_parts(const shm_connection_t *connection, const shm_pull_t *pull,
+/* The parts of a pull, so many as it says; a list of them is read from the peer. */
+static hmc_status_t find_parts(const shm_connection_t *connection, const volatile shm_pull_t *pull,
                                shm_pull_part_t parts[SHM_READS], uint32_t *count) {
-  *count = pull->count;
   parts[0] = (shm_pull_part_t){pull->address, pull->offset, pull->length};
   if (!*count) {
     *count = 1;
@@ -85,10 +84,20 @@ static hmc_status_t copy_pulled(const shm_connection_t *connection, const hmci_r
   }
 }
 
-static hmc_status_t copy_to(shm_connection_t *connection, const hmci_region_view_t *region, const shm_pull_t *pull) {
+static hmc_status_t copy_carried(shm_connection_t *connection, const hmci_region_view_t *region, uint32_t pull,
+                                 uint64_t offset, uint64_t length) {
+  if (!connection->carries) return HMC_CORRUPT;
+  if (!length || length > SHM_PULL_BYTES || !hmci_range_fits(offset, length, region->size)) return HMC_OUT_OF_RANGE;
+  return hmci_shm_unload(connection, pull, region->base + offset, length) ? HMC_SUCCESS : HMC_STALE;
+}
+
+static hmc_status_t copy_to(shm_connection_t *connection, const hmci_region_view_t *region, uint32_t i) {
+  const volatile shm_pull_t *pull = &connection->accesses->pulls[!connection->role][i]; /* each field is read once */
   shm_pull_part_t parts[SHM_READS];
-  uint32_t count;
-  hmc_status_t status = region->ops->host_accessible ? find_parts(connection, pull, parts, &count) : HMC_UNSUPPORT;
+  uint32_t count = pull->count;
+  if (!region->ops->host_accessible) return HMC_UNSUPPORT;
+  if (count == SHM_CARRIED) return copy_carried(connection, region, i, pull->offset, pull->length);
+  hmc_status_t status = find_parts(connection, pull, parts, &count);
   return status == HMC_SUCCESS ? copy_pulled(connection, region, parts, count) : status;
 }
 
@@ -124,6 +133,7 @@ static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares
   shm_pull_t *pulls = connection->accesses->pulls[!connection->role], *pull = &pulls[i];
   uint32_t posted = POSTED;
   if (atomic_load_explicit(&pull->state, memory_order_relaxed) != POSTED) return 0;
+  if (connection->carries) __builtin_prefetch(connection->accesses->bytes[!connection->role][i]);
   if (!atomic_compare_exchange_strong(&pull->state, &posted, BUSY)) return 0;
   uint64_t length = pull->length;
   if (shares && length >= SHARED_LEAST) share_posted(connection, pulls, i);
@@ -131,7 +141,7 @@ static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares
   hmc_status_t status = is_sure(connection, shares) ? HMC_SUCCESS : HMC_PEER_LOST;
   if (status == HMC_SUCCESS)
     status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
-  answer(pull, region ? copy_to(connection, region, pull) : status);
+  answer(pull, region ? copy_to(connection, region, i) : status);
   if (region) host->region_release(host, region);
   return (length < PIECE ? length : PIECE) + 1;
 }
@@ -228,7 +238,7 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
     uint32_t state = atomic_load(&pull->state);
     if (state == DONE) return HMC_SUCCESS;
     if (looks % LOOK_AT_CLOCK && spin && !ends) {
-      if (looks % LOOKS_PER_PAUSE == 0) hmci_pause();
+      hmci_pause();
       continue;
     }
     uint64_t now = hmci_now();
@@ -274,11 +284,10 @@ typedef struct window {
 static bool post_next(window_t *window) {
   const hmci_operation_t *operation = window->operation;
   const shm_remote_t *remote = operation->remote_state;
-  const shm_connection_t *connection = window->connection;
-  bool lists = atomic_load_explicit(&connection->accesses->pulls_for[!connection->role], memory_order_relaxed) >=
-               SHM_PULLS_LISTS;
+  shm_connection_t *connection = window->connection;
+  uint32_t does = atomic_load_explicit(&connection->accesses->pulls_for[!connection->role], memory_order_relaxed);
   hmci_segment_t segments[SHM_READS];
-  uint32_t count = hmci_shm_next_parts(&window->cursor, segments, lists ? SHM_READS : 1, PIECE);
+  uint32_t count = hmci_shm_next_parts(&window->cursor, segments, does >= SHM_PULLS_LISTS ? SHM_READS : 1, PIECE);
   if (!count) return false;
   uint32_t place = (window->first + window->posted++) % window->count;
   shm_pull_part_t *parts = window->parts[place];
@@ -294,6 +303,9 @@ static bool post_next(window_t *window) {
   pull->count = count > 1 ? count : 0;
   pull->address = count > 1 ? (uint64_t)(uintptr_t)parts : parts[0].address;
   pull->offset = parts[0].offset;
+  bool small = count == 1 && parts[0].length <= SHM_PULL_BYTES && does >= SHM_PULLS_CARRIED && connection->carries;
+  const uint8_t *first = operation->local->base + segments[0].local;
+  if (small && hmci_shm_load(connection, window->slots[place], first, parts[0].length)) pull->count = SHM_CARRIED;
   atomic_store_explicit(&pull->sleepers, 0, memory_order_relaxed);
   atomic_store(&pull->state, POSTED); /* (c) */
   return true;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ static int set_up(void **state) {
   memset(&page, 0, sizeof page);
   atomic_store(&page.open, 1);
   region = (hmci_region_view_t){.base = memory, .size = BYTES, .ops = &host_memory};
-  connection = (shm_connection_t){.transport = &transport, .role = HMCI_DIALLED, .accesses = &page};
+  connection = (shm_connection_t){.transport = &transport, .role = HMCI_DIALLED, .accesses = &page, .carries = true};
   connection.peer_process = getpid();
   connection.peer_pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
   assert_true(connection.peer_pidfd >= 0);
@@ -74,6 +75,15 @@ static hmc_status_t post(uint32_t count, const void *address, uint64_t offset, u
   assert_int_equal(atomic_load(&pull->state), 3); /* done */
   atomic_store(&pull->state, 0);
   return (hmc_status_t)pull->status;
+}
+
+/* The same where the bytes are in the pages. */
+static hmc_status_t post_carried(const uint8_t *bytes, uint64_t offset, uint64_t length) {
+  uint32_t last = SHM_PULLS - 1;
+  connection.role = !connection.role; /* who puts */
+  bool loaded = hmci_shm_load(&connection, last, bytes, length < SHM_PULL_BYTES ? length : SHM_PULL_BYTES);
+  connection.role = !connection.role;
+  return loaded ? post(SHM_CARRIED, NULL, offset, length) : HMC_INVALID_CONFIG;
 }
 
 static shm_pull_part_t part(uint64_t from, uint64_t to, uint64_t length) {
@@ -109,7 +119,7 @@ static void test_lies_move_nothing(void **state) {
   shm_pull_part_t parts[SHM_READS + 1];
   for (uint32_t i = 0; i <= SHM_READS; i++) parts[i] = part(i, i, 1);
   assert_int_equal(post_list(parts, SHM_READS + 1), HMC_CORRUPT);
-  assert_int_equal(post_list(parts, UINT32_MAX), HMC_CORRUPT);
+  assert_int_equal(post_list(parts, SHM_CARRIED - 1), HMC_CORRUPT);
   assert_int_equal(post(2, NULL, 0, 1), HMC_PEER_LOST); /* there is no list */
   assert_int_equal(post(0, sent, BYTES, 1), HMC_OUT_OF_RANGE);
   assert_int_equal(post(0, sent, 1, UINT64_MAX), HMC_OUT_OF_RANGE);
@@ -127,6 +137,51 @@ static void test_lies_move_nothing(void **state) {
   assert_int_equal(post_list(parts, 2), HMC_OUT_OF_RANGE); /* more than one piece */
   assert_int_equal(post(0, sent, 0, (1 << 20) + 1), HMC_OUT_OF_RANGE);
   assert_true(is_untouched());
+}
+
+static void test_bytes_are_carried(void **state) {
+  (void)state;
+  const uint64_t lengths[] = {1, 8, 16, 17, 64, SHM_PULL_BYTES};
+  for (uint32_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+    uint64_t at = i * 1000;
+    assert_int_equal(post_carried(sent + i, at, lengths[i]), HMC_SUCCESS);
+    assert_memory_equal(memory + at, sent + i, lengths[i]);
+    assert_int_equal(memory[at + lengths[i]], 0);
+  }
+  for (uint32_t i = 0; i < SHM_BOUNCES; i++) atomic_store(&transport.bounce.taken[i], true); /* by others */
+  assert_int_equal(post_carried(sent, BYTES - 100, 100), HMC_SUCCESS);
+  assert_memory_equal(memory + BYTES - 100, sent, 100);
+  for (uint32_t i = 0; i < SHM_BOUNCES; i++) atomic_store(&transport.bounce.taken[i], false);
+}
+
+static void test_carried_lies_move_nothing(void **state) {
+  (void)state;
+  assert_int_equal(post_carried(sent, BYTES - 7, 8), HMC_OUT_OF_RANGE);
+  assert_int_equal(post_carried(sent, 0, SHM_PULL_BYTES + 1), HMC_OUT_OF_RANGE);
+  assert_int_equal(post_carried(sent, 0, UINT64_MAX), HMC_OUT_OF_RANGE);
+  assert_int_equal(post(SHM_CARRIED, NULL, 0, 0), HMC_OUT_OF_RANGE);
+  connection.carries = false; /* the pages end before the bytes */
+  assert_int_equal(post_carried(sent, 0, 8), HMC_CORRUPT);
+  assert_true(is_untouched());
+}
+
+/* Memory that is none, at either end: the kernel says so. */
+static void test_nothing_to_carry_from_or_to(void **state) {
+  (void)state;
+  size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+  uint8_t *two = mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  assert_ptr_not_equal(two, MAP_FAILED);
+  assert_int_equal(mprotect(two + page_size, page_size, PROT_NONE), 0);
+  assert_int_equal(post_carried(two + page_size - 8, 0, 8), HMC_SUCCESS);
+  assert_int_equal(post_carried(two + page_size - 8, 0, 9), HMC_INVALID_CONFIG);
+  assert_int_equal(post_carried(two + page_size, 0, 1), HMC_INVALID_CONFIG);
+  region.base = two;
+  region.size = 2 * page_size;
+  assert_int_equal(post_carried(sent, page_size - 8, 8), HMC_SUCCESS);
+  assert_memory_equal(two + page_size - 8, sent, 8);
+  assert_int_equal(post_carried(sent, page_size - 8, 9), HMC_STALE);
+  assert_int_equal(post_carried(sent, page_size, 100), HMC_STALE);
+  assert_int_equal(munmap(two, 2 * page_size), 0);
 }
 
 /* Who put has given up and closed the connection: its list is not to be trusted any more. */
@@ -157,6 +212,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       CASE(test_pulls_are_done),
       CASE(test_lies_move_nothing),
+      CASE(test_bytes_are_carried),
+      CASE(test_carried_lies_move_nothing),
+      CASE(test_nothing_to_carry_from_or_to),
       CASE(test_a_list_that_was_left_is_not_used),
       CASE(test_the_dead_are_not_read),
   };

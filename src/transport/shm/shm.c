@@ -74,6 +74,7 @@ static void close_transport(void *self) {
   shm_board_t *board = atomic_load(&transport->board);
   if (transport->listens) hmci_shm_stop_listening(transport);
   hmci_shm_copiers_close(&transport->copiers);
+  hmci_shm_bounce_close(&transport->bounce);
   if (board) hmci_shm_board_destroy(board, transport->board_descriptor);
   pthread_mutex_destroy(&transport->lock);
 }

@@ -7,7 +7,7 @@
  *   import   device memory whose kind has IPC handles, registered memory where the kind exports it: the device's copy
  *   engine, by the calling thread (device.c)
  *   attach   registered host memory: gets by process_vm_readv, by the calling thread; puts by the same call of the
- *   owner's service thread (pull.c). Of operations that nobody waits for, a thread of the core's does the caller's part;
+ *   owner's service thread (pull.c), or, of small ones, through pages that both map (carry.c). Of operations that nobody waits for, a thread of the core's does the caller's part;
  *   small puts of that sort go by the stream
  *   Memory that no other process can read (a dma-buf, memfd_secret) is found when that fails with EFAULT: what could not
  *   be read goes by the stream, and so does all that comes later from that region
@@ -24,6 +24,8 @@ enum {
   SHM_REGIONS_BEFORE = 1 << 16, /* of release 0.3 */
   SHM_ACCESSES = 64,            /* accesses to registered or imported memory that one end has in progress at a time */
   SHM_PULLS = 16,               /* puts that one end has asked the other to do at a time */
+  SHM_PULL_BYTES = 512,         /* of a put that travel in the pages of both ends: more come faster by a call */
+  SHM_BOUNCES = 8,              /* threads that write such bytes at a time */
   SHM_COPIERS = 3,              /* threads of a context that copy beside its service thread */
   SHM_READS = 64,               /* places that one call of the kernel's reads */
   SHM_PULL_LEAST = 16 << 10,    /* bytes from which on a put that nobody waits for is not the stream's */
@@ -42,8 +44,9 @@ typedef struct shm_pull {
   _Alignas(HMCI_CACHE_LINE) _Atomic uint32_t state; /* a futex; see pull.c */
   _Atomic uint32_t sleepers;
   uint32_t region, generation, status;
-  uint32_t count;                   /* of the parts that `address` lists; 0: `address` is where the bytes are */
+  uint32_t count; /* of the parts that `address` lists; 0: `address` is where the bytes are, or SHM_CARRIED */
   uint64_t address, offset, length; /* from there in the process that puts; to there in the region; all bytes */
+  uint8_t bytes[16];                /* that are carried, where they are no more */
 } shm_pull_t;
 
 /* One of several parts of a pull. The list lies in the memory of who puts. */
@@ -51,12 +54,15 @@ typedef struct shm_pull_part {
   uint64_t address, offset, length;
 } shm_pull_part_t;
 
+enum { SHM_CARRIED = UINT32_MAX }; /* the bytes are in the pages */
+
 /* What an end does for the other one: in `pulls_for`. */
 enum {
   SHM_PULLS_NONE = 0,
   SHM_PULLS_SINGLE,
   SHM_PULLS_LISTS,
-  SHM_PULLS_RUNG /* and says when it has heard the bell */
+  SHM_PULLS_RUNG,   /* and says when it has heard the bell */
+  SHM_PULLS_CARRIED /* and takes bytes out of the pages */
 };
 
 /* Says, to the owner of memory that this end reaches by itself, which regions it is touching right now (ids; 0: none).
@@ -71,8 +77,18 @@ typedef struct shm_accesses {
   _Atomic uint32_t processor[2]; /* that this end ran on last, and 1 */
   _Atomic uint32_t rung[2];      /* 1: this end has rung the bell, and the other one has not heard it yet */
   _Alignas(HMCI_CACHE_LINE) shm_pull_t pulls[2][SHM_PULLS];
+
+  /* Bytes of small puts, of each pull. An older peer's file ends before them; then they are nobody's. */
+  _Alignas(4096) uint8_t bytes[2][SHM_PULLS][SHM_PULL_BYTES];
 } shm_accesses_t;
-_Static_assert(sizeof(shm_accesses_t) <= 4096, "one page, whatever an older peer made of it");
+_Static_assert(offsetof(shm_accesses_t, bytes) == 4096, "one page, whatever an older peer made of it");
+
+/* Memory that a descriptor reads as well: from there the kernel writes where a plain copy might end the process. */
+typedef struct shm_bounce {
+  int descriptor; /* written under the transport's lock, before `bytes` */
+  _Atomic(uint8_t *) bytes;
+  _Atomic bool taken[SHM_BOUNCES];
+} shm_bounce_t;
 
 /* Threads that copy beside the service thread: see copiers.c. */
 typedef struct shm_copiers {
@@ -96,6 +112,7 @@ typedef struct shm_transport {
   hmci_list_t visitors;    /* loop's thread */
   uint32_t visitor_count;
   shm_copiers_t copiers;
+  shm_bounce_t bounce;
 } shm_transport_t;
 
 typedef struct shm_connection {
@@ -114,6 +131,7 @@ typedef struct shm_connection {
 
   shm_board_t *peer_board;
   shm_accesses_t *accesses;
+  bool carries; /* its `bytes` are there */
   _Atomic bool
       announcing[SHM_ACCESSES];    /* slots of this end in use: what stands in the page may be a lie of the peer */
   _Atomic bool pulling[SHM_PULLS]; /* of this end, in use */
@@ -170,6 +188,8 @@ hmc_status_t hmci_shm_need_stream(shm_connection_t *connection);
 bool hmci_shm_goes_behind(const shm_connection_t *connection);
 
 /* board.c */
+/* Shared memory that keeps its size, with other seals too, and its descriptor; both are the caller's. */
+hmc_status_t hmci_shm_memory_create(const char *name, size_t size, int seals, void **memory, int *descriptor);
 /* Can there be shared memory in this process at all? */
 hmc_status_t hmci_shm_board_probe(void);
 /* The transport's board is there from now on. */
@@ -178,7 +198,8 @@ hmc_status_t hmci_shm_board_create(shm_board_t **board, int *descriptor);
 void hmci_shm_board_destroy(shm_board_t *board, int descriptor);
 hmc_status_t hmci_shm_board_map(int descriptor, shm_board_t **board);
 hmc_status_t hmci_shm_accesses_create(shm_accesses_t **accesses, int *descriptor);
-hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses);
+/* `carries`: all of it is the peer's, `bytes` too. */
+hmc_status_t hmci_shm_accesses_map(int descriptor, shm_accesses_t **accesses, bool *carries);
 void hmci_shm_accesses_unmap(shm_accesses_t *accesses);
 /* The peer is gone: from now on all its regions look closed. */
 void hmci_shm_board_blank(shm_board_t *board);
@@ -240,6 +261,13 @@ typedef struct shm_cursor {
 uint32_t hmci_shm_next_parts(shm_cursor_t *cursor, hmci_segment_t *parts, uint32_t most, uint64_t bytes);
 /* Copies from that process's memory; uses up the list. */
 shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count);
+
+/* carry.c */
+/* Puts the bytes of a put into the pages, for the other end. False: not all of them can be read. */
+bool hmci_shm_load(shm_connection_t *connection, uint32_t pull, const uint8_t *from, uint64_t length);
+/* Writes bytes that the other end has put there where a region says that there is memory; false: there is none. */
+bool hmci_shm_unload(shm_connection_t *connection, uint32_t pull, uint8_t *to, uint64_t length);
+void hmci_shm_bounce_close(shm_bounce_t *bounce);
 
 /* pull.c */
 /* True where the owner has done the put, or it failed; `status` has the outcome. False, too, where the owner could not

@@ -281,7 +281,7 @@ static hmc_status_t take_question(shm_connection_t *connection, const message_t 
     return hmci_shm_board_map(*descriptor, &connection->peer_board);
   case ACCESSES:
     if (connection->accesses) break;
-    status = hmci_shm_accesses_map(*descriptor, &connection->accesses);
+    status = hmci_shm_accesses_map(*descriptor, &connection->accesses, &connection->carries);
     return status == HMC_SUCCESS ? finish_accept(connection) : status;
   case REGION: return answer_region(connection, message);
   case STREAM: return answer_stream(connection, message, descriptor);
@@ -518,6 +518,7 @@ hmc_status_t hmci_shm_dial(shm_connection_t *connection, const char *name, uint6
   }
   status = hmci_shm_accesses_create(&connection->accesses, &accesses);
   if (status != HMC_SUCCESS) goto out;
+  connection->carries = true;
   status = greet(connection, token, ends[1], accesses, deadline);
   close(accesses);
   if (status == HMC_SUCCESS) {
