@@ -5,6 +5,7 @@
 #   hmc_python_extension(<package> <module> <source.pyx> [CXX] [LIBRARIES <target>...] [SOURCES <file>...])
 #   hmc_python_library(<target> [MODULE] [OUTPUT <its name>] [FILE <in the build tree>] [FOLDER <in the wheel>])
 #                                  puts a library of the tree into the wheel, or one that is loaded: a module of libhmc
+#   hmc_python_tool(<program>)     puts a command line tool of the tree into hmc/bin of the wheel
 #
 # An extension finds its libraries by $ORIGIN, wherever the package is installed. In the build tree the packages lie in
 # python/packages, ready to be imported from there.
@@ -109,6 +110,28 @@ function(hmc_python_library target)
     COMMAND ${CMAKE_COMMAND} -E make_directory "${HMC_PYTHON_TREE}/${folder}"
     COMMAND ${CMAKE_COMMAND} -E copy_if_different "$<TARGET_FILE:${target}>" "${HMC_PYTHON_TREE}/${folder}/${name}")
   add_dependencies(hmc_python hmc_python_library_${target})
+endfunction()
+
+# A tool finds the wheel's libraries in the folder beside its own.
+function(hmc_python_tool program)
+  if(HMC_BUILT_IN)
+    set(file "${HMC_BUILT_IN}/tools/${program}")
+    if(NOT EXISTS "${file}")
+      message(FATAL_ERROR "There is no tools/${program} in ${HMC_BUILT_IN}. Build it first.")
+    endif()
+    file(COPY "${file}" DESTINATION "${HMC_PYTHON_TREE}/hmc/bin")
+    install(PROGRAMS "${file}" DESTINATION hmc/bin COMPONENT python EXCLUDE_FROM_ALL)
+    return()
+  endif()
+  get_target_property(paths ${program} INSTALL_RPATH)
+  list(APPEND paths "$ORIGIN/../lib")
+  list(REMOVE_DUPLICATES paths)
+  set_target_properties(${program} PROPERTIES INSTALL_RPATH "${paths}")
+  install(TARGETS ${program} RUNTIME DESTINATION hmc/bin COMPONENT python EXCLUDE_FROM_ALL)
+  add_custom_target(hmc_python_tool_${program}
+    COMMAND ${CMAKE_COMMAND} -E make_directory "${HMC_PYTHON_TREE}/hmc/bin"
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different "$<TARGET_FILE:${program}>" "${HMC_PYTHON_TREE}/hmc/bin/${program}")
+  add_dependencies(hmc_python hmc_python_tool_${program})
 endfunction()
 
 function(hmc_python_package name)

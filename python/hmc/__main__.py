@@ -1,106 +1,87 @@
-"""python -m hmc info | perf | demo: what is here, how fast it is, and a transfer to look at."""
+"""python -m hmc TOOL [OPTION]...: the tools of HMC, which the package brings along. `python -m hmc info` is `hmc-info`."""
 
-import argparse
+import difflib
 import os
+import shutil
 import sys
-import time
 
-from . import _engine
-from .enums import MemoryType
-from .errors import HMCStatusError
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-
-def info(_):
-    """Says what works here, and what is missing."""
-    print("hmc %s, library %s" % (_engine.version(), os.path.join(os.path.dirname(__file__), "lib")))
-    print("python %s" % sys.version.split()[0])
-    for name, (works, reason) in _engine.connection_types().items():
-        print("%-5s %-4s %s" % (name, "yes" if works else "no", reason))
-    for kind in MemoryType:
-        if kind not in (MemoryType.DEFAULT, MemoryType.SIM):
-            count = _engine.devices(kind)
-            print("%-18s %d device%s" % (kind.name.lower(), count, "" if count == 1 else "s"))
+# As users call them: (the program, what it is for).
+TOOLS = {
+    "info": ("hmc-info", "what this machine has: memories, devices, connection types, settings"),
+    "doctor": ("hmc-doctor", "what is wrong with it, or with the way to another one, and what to do"),
+    "perf": ("hmc-perf", "how fast it is: between two programs, here or on two hosts"),
+    "top": ("hmc-top", "what programs that run move at the moment"),
+    "store": ("hmc-store", "a store of keys, counters and barriers, and its client"),
+    "run": ("hmcrun", "start the ranks of a program on this host"),
+    "demo": ("hmc-demo", "send a file between two accelerators, and check what arrived"),
+}
 
 
-def perf(options):
-    """Times blocking puts and gets between two contexts of this process."""
-    with _engine.Context("perf-here") as here, _engine.Context("perf-there") as there:
-        peer = here.connect(str(there.listen("127.0.0.1:0")), via=options.via)
-        there.allocate(options.most, name="perf", memory=options.memory)
-        remote, local = peer.open("perf"), here.allocate(options.most)
-        print("by %s, %s memory" % (peer.via, remote.memory))
-        print("%12s %14s %14s %10s" % ("bytes", "put us", "get us", "put GB/s"))
-        size = 8
-        while size <= options.most:
-            part = local[0:size]
-            put, get = (_time(operation, part, options.seconds) for operation in (remote.put, remote.get_into))
-            print("%12d %14.2f %14.2f %10.2f" % (size, put * 1e6, get * 1e6, size / put / 1e9))
-            size *= 8
+def usage():
+    lines = ["Usage: python -m hmc TOOL [OPTION]...", "       python -m hmc --version", ""]
+    lines += ["  %-8s%s (%s)" % (word, purpose, program) for word, (program, purpose) in TOOLS.items()]
+    lines += ["", "`python -m hmc TOOL --help` has the options of each. Installed by pip, the tools are commands under their own names, too.",
+              "`python -m hmc.compat` is for programs written for NIXL or Mooncake."]
+    return "\n".join(lines)
 
 
-def _time(operation, part, seconds):
-    """Seconds of one call, of as many as fit."""
-    operation(part)
-    count, begin = 0, time.perf_counter()
-    while True:
-        for _ in range(10):
-            operation(part)
-        count += 10
-        spent = time.perf_counter() - begin
-        if spent > seconds:
-            return spent / count
+def find(program):
+    """The package's own program; where it has none, as in Debian's package, the system's."""
+    own = os.path.join(FOLDER, "bin", program)
+    if os.access(own, os.X_OK):
+        return own
+    for folder in os.get_exec_path():
+        path = shutil.which(program, path=folder)
+        if path and _is_binary(path):
+            return path
+    return None
 
 
-def demo(options):
-    """Sends a message to a context of another process and reads it back."""
-    import multiprocessing
-
-    from . import _demo
-
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_demo.target, args=(theirs,), daemon=True)
-    process.start()
-    address = ours.recv()
-    with _engine.Context("demo") as context:
-        peer = context.connect(address, via=options.via)
-        remote = peer.open("demo")
-        text = options.text.encode()
-        remote[0:len(text)].put(text, notify=b"look")
-        print("process %d has %r" % (process.pid, ours.recv()))
-        print("and gives back %r, by %s" % (bytes(remote[0:len(text)].get()).decode(), peer.via))
-    process.join()
+def _is_binary(path):
+    """Not pip's script of the same name, which leads back to here."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def start(word, arguments):
+    """Becomes that tool: signals and the exit status are its own."""
+    program = TOOLS[word][0]
+    path = find(program)
+    if path is None:
+        sys.exit("python -m hmc: %s is neither in %s nor in a folder of PATH: install the package again, or HMC's tools"
+                 % (program, os.path.join(FOLDER, "bin")))
+    sys.stdout.flush()
+    os.execv(path, [program, *arguments])
+
+
+def command():
+    """What pip installs as hmc-info, hmc-perf and so on."""
+    name = os.path.basename(sys.argv[0])
+    start(next(word for word, (program, _) in TOOLS.items() if program == name), sys.argv[1:])
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m hmc", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help=info.__doc__).set_defaults(do=info)
-    command = commands.add_parser("perf", help=perf.__doc__)
-    command.add_argument("--via", default="auto", help="auto, shm, tcp, rdma or ucx")
-    command.add_argument("--memory", default="cpu", help="of the target: cpu, nvidia, sim, ...")
-    command.add_argument("--most", type=positive, default=16 << 20, help="largest size in bytes")
-    command.add_argument("--seconds", type=float, default=0.2, help="for each line")
-    command.set_defaults(do=perf)
-    command = commands.add_parser("demo", help=demo.__doc__)
-    command.add_argument("text", nargs="?", default="hello hmc")
-    command.add_argument("--via", default="auto")
-    command.set_defaults(do=demo)
-    options = parser.parse_args(arguments)
-    try:
-        options.do(options)
-    except HMCStatusError as error:
-        sys.exit("python -m hmc: %s" % error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments:
+        print(usage(), file=sys.stderr)
+        return 2
+    word = arguments[0]
+    if word in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if word in ("-V", "--version"):
+        from . import _engine
+        print("hmc %s, library %s, python %s" % (_engine.version(), os.path.join(FOLDER, "lib"), sys.version.split()[0]))
+        return 0
+    if word not in TOOLS:
+        near = difflib.get_close_matches(word, TOOLS, 1)
+        print("python -m hmc: there is no tool %r%s\n%s" % (word, "; did you mean %r?" % near[0] if near else "",
+                                                            "`python -m hmc --help` lists them all."), file=sys.stderr)
+        return 2
+    return start(word, arguments[1:])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,7 +32,8 @@ def fingerprint(source, build, sanitizer):
     digest = hashlib.sha256(("%s %s" % (sanitizer, sys.version)).encode())
     files = [path for name in MADE_OF for path in
              ([source / name] if (source / name).is_file() else sorted((source / name).rglob("*"))) if path.is_file()]
-    libraries = sorted(build.glob("lib*.so*")) + sorted(build.glob("hmc/*.so")) + sorted(build.glob("nixl/*.so"))
+    libraries = sorted(build.glob("lib*.so*")) + sorted(build.glob("hmc/*.so")) + sorted(build.glob("nixl/*.so")) + \
+        sorted(path for path in build.glob("tools/hmc*") if path.is_file())
     for path in files:
         if "__pycache__" not in path.parts:
             digest.update(str(path).encode() + path.read_bytes())

@@ -83,6 +83,9 @@ def try_one(python, source, build, is_whole, folder):
                                    "--config-settings=cmake.define.CMAKE_CXX_FLAGS_RELEASE=-O0"]
     run(*pip, "install", "--upgrade", "pip")
     run(*pip, "install", source, *options, env=dict(os.environ, TMPDIR=str(folder)))
+    for tool in ("-m", "hmc", "info"), ("-m", "hmc", "perf", "--self", "-n", "10"):     # with the package's libraries
+        run(venv / "bin/python", *tool, cwd=str(folder), env=dict(os.environ, HOME=str(folder)))
+    run(venv / "bin/hmc-doctor", cwd=str(folder), env=dict(os.environ, HOME=str(folder)))
     for face in FACES if is_whole else ():
         run(venv / "bin/python", "-c", "import " + face, cwd=str(folder), env=dict(os.environ, HOME=str(folder)))
     # Warnings are errors: what this version warns of, a later one no longer has.

@@ -426,16 +426,40 @@ def test_import_is_light():
     assert min(took) < (1 if SANITIZED else 0.06), took
 
 
-def test_main():
-    def run(*arguments, **variables):
-        return subprocess.check_output([sys.executable, "-m", "hmc", *arguments], env={**os.environ, **variables}, text=True,
-                                       timeout=100)
+def run_main(*words):
+    return subprocess.run([sys.executable, "-m", "hmc", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=100)
 
-    out = run("info")
-    assert hmc.version() in out and "tcp   yes" in out and "cpu                1 device\n" in out
-    assert "0 devices\n" in run("info", HMC_CUDA_LIBRARY="none")
-    assert "by tcp" in run("perf", "--via", "tcp", "--most", "64", "--seconds", "0.01")
-    assert "'over the wire'" in run("demo", "over the wire", "--via", "tcp")
+
+def test_main():
+    """`python -m hmc TOOL` is that tool, with its options and its exit status."""
+    for tool, program in (("info", "hmc-info"), ("doctor", "hmc-doctor"), ("perf", "hmc-perf"), ("top", "hmc-top"),
+                          ("store", "hmc-store"), ("demo", "hmc-demo"), ("run", "hmcrun")):
+        done = run_main(tool, "--version")
+        assert (done.returncode, done.stdout, done.stderr) == (0, hmc.version() + "\n", "")
+        command = os.path.join(os.path.dirname(sys.executable), program)    # as pip installs it
+        assert subprocess.check_output([command, "--version"], text=True, timeout=100) == done.stdout
+        assert "%s)" % program in run_main("--help").stdout
+    assert "tcp      yes" in run_main("info").stdout and "cpu      1 device\n" in run_main("info").stdout
+    assert "HMC_TIMEOUT" in run_main("info", "--config").stdout
+    assert run_main("run", "-n", "2", "sh", "-c", "exit 7").returncode == 7
+    assert "hmc %s, library " % hmc.version() in run_main("--version").stdout
+
+
+def test_main_without_tools(tmp_path):
+    """Where the package has no tools of its own, the system's serve, but never pip's scripts, which lead back."""
+    from hmc import __main__
+    here, __main__.FOLDER = __main__.FOLDER, str(tmp_path)
+    path = os.environ["PATH"]
+    try:
+        os.environ["PATH"] = os.path.dirname(sys.executable)
+        assert __main__.find("hmc-info") is None
+        with pytest.raises(SystemExit, match="hmc-info is neither in .* nor in a folder of PATH"):
+            __main__.start("info", [])
+        os.environ["PATH"] += os.pathsep + os.path.join(here, "bin")
+        assert __main__.find("hmc-info") == os.path.join(here, "bin", "hmc-info")
+    finally:
+        os.environ["PATH"], __main__.FOLDER = path, here
 
 
 def test_help():
@@ -445,18 +469,16 @@ def test_help():
 
 
 def test_main_without_traceback():
-    """What is mistyped or does not work here is said in a line or two; Ctrl-C ends it quietly."""
-    for words, text in ((["perf", "--via", "smh"], "no connection type 'smh'"), (["perf", "--most", "-5"], "invalid positive value"),
-                        (["perf", "--memory", "sim:77"], "sim memory has no device 77"), (["inof"], "invalid choice: 'inof'")):
-        done = subprocess.run([sys.executable, "-m", "hmc", *words], stderr=subprocess.PIPE, text=True, timeout=100)
-        assert done.returncode in (1, 2) and text in done.stderr and "Traceback" not in done.stderr, done.stderr
-        assert done.returncode == 2 or len(done.stderr.splitlines()) == 1, done.stderr
-    command = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from hmc.__main__ import main; " \
-        "main(['perf', '--via', 'tcp', '--seconds', '100'])"
-    with subprocess.Popen([sys.executable, "-u", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
-        other.stdout.readline()         # "by tcp, ..."
+    """What is mistyped or does not work here is said in a line or two; Ctrl-C ends it as it ends the tool."""
+    for words, code, text in ((["inof"], 2, "there is no tool 'inof'; did you mean 'info'?"), ([], 2, "Usage: python -m hmc TOOL"),
+                              (["perf", "--self", "--transport", "smh"], 2, "smh"), (["info", "--conifg"], 2, "--conifg"),
+                              (["perf", "--self", "--memory", "sim:77"], 1, "sim memory has no device 77")):
+        done = run_main(*words)
+        assert done.returncode == code and text in done.stderr and "Traceback" not in done.stderr, (words, done)
+    with subprocess.Popen([sys.executable, "-m", "hmc", "store"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()         # its address
         other.send_signal(signal.SIGINT)
-        assert "Traceback" not in other.communicate(timeout=100)[1] and other.returncode == 130
+        assert "Traceback" not in other.communicate(timeout=100)[1] and other.returncode == 0
 
 
 def test_log(caplog):
