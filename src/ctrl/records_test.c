@@ -2,6 +2,7 @@
 #include "records.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -207,6 +208,66 @@ static void test_ciphers_differ(void **state) {
   assert_int_equal(hmci_records_faster(), first);
 }
 
+/* OpenSSL's memory in this test: each piece has a fence behind it, and one allocation can be made to fail. */
+enum { HEAD = 16, FENCE = 512, FENCE_BYTE = 0xA5 };
+static long allocations_left; /* the one that counts down to 0 fails */
+static bool fence_broken;
+
+static void *fenced(size_t size) {
+  uint8_t *piece = --allocations_left == 0 ? NULL : malloc(HEAD + size + FENCE);
+  if (!piece) return NULL;
+  memcpy(piece, &size, sizeof size);
+  memset(piece + HEAD + size, FENCE_BYTE, FENCE);
+  return piece + HEAD;
+}
+
+static size_t fenced_size(const uint8_t *bytes) {
+  size_t size;
+  memcpy(&size, bytes - HEAD, sizeof size);
+  return size;
+}
+
+static void fenced_free(void *bytes, const char *file, int line) {
+  (void)file, (void)line;
+  if (!bytes) return;
+  const uint8_t *fence = (uint8_t *)bytes + fenced_size(bytes);
+  for (int i = 0; i < FENCE; i++) fence_broken |= fence[i] != FENCE_BYTE;
+  free((uint8_t *)bytes - HEAD);
+}
+
+static void *fenced_malloc(size_t size, const char *file, int line) {
+  (void)file, (void)line;
+  return size ? fenced(size) : NULL;
+}
+
+static void *fenced_realloc(void *bytes, size_t size, const char *file, int line) {
+  void *more = fenced(size);
+  if (more && bytes) memcpy(more, bytes, fenced_size(bytes) < size ? fenced_size(bytes) : size);
+  if (more) fenced_free(bytes, file, line);
+  return more;
+}
+
+/* Whichever allocation fails while records are sealed and opened, the streams end with an error and no memory is hurt. */
+static void test_no_memory(void **state) {
+  (void)state;
+  uint8_t data[32 << 10] = {0}, got[32 << 10];
+  bool failed = true;
+  for (long which = 1; failed; which++) {
+    pair_t pair;
+    pair_open(&pair);
+    struct iovec from = {data, sizeof data}, to = {got, sizeof got};
+    allocations_left = which;
+    ssize_t sent = hmci_records_send(pair.one, &from, 1, false), received = -1;
+    if (sent == (ssize_t)sizeof data) received = hmci_records_receive(pair.two, &to, 1);
+    failed = allocations_left <= 0;
+    allocations_left = 0;
+    if (!failed) assert_int_equal(received, sizeof data);
+    pair_close(&pair);
+    assert_false(fence_broken);
+    assert_true(which < 1000);
+  }
+}
+
 static int use_ocb(void **state) {
   (void)state;
   cipher = HMCI_RECORD_OCB;
@@ -220,9 +281,11 @@ static int use_gcm(void **state) {
 }
 
 int main(void) {
+  if (!CRYPTO_set_mem_functions(fenced_malloc, fenced_realloc, fenced_free)) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_sizes),     cmocka_unit_test(test_holes),      cmocka_unit_test(test_ends),
-      cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_said_again), cmocka_unit_test(test_ciphers_differ),
+      cmocka_unit_test(test_all_sizes),      cmocka_unit_test(test_holes),      cmocka_unit_test(test_ends),
+      cmocka_unit_test(test_changed_bytes),  cmocka_unit_test(test_said_again), cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_ciphers_differ), /* leaves another cipher behind */
   };
   return cmocka_run_group_tests_name("ctrl.records, gcm", tests, use_gcm, NULL) |
          cmocka_run_group_tests_name("ctrl.records, ocb", tests, use_ocb, NULL);
