@@ -4,7 +4,7 @@
  * objects with barrier and allgather) and TRANS (smem_trans.h: transfers to memory that a peer registered). Names,
  * values and return codes are those of MemFabric Hybrid, in all its generations.
  *
- * Calls that return int32_t answer 0 or one of SMEM_ERROR_LIST, which comments name by its number; smem_get_last_err_msg
+ * Calls that return int32_t answer SM_OK (0) or another code of SMEM_ERROR_LIST, which is below 0; smem_get_last_err_msg then
  * has a text with the cause and the remedy. Threads: any, unless a comment says otherwise. */
 #ifndef SMEM_SMEM_H
 #define SMEM_SMEM_H
@@ -53,49 +53,105 @@ typedef enum {
 extern "C" {
 #endif
 
-/* Reads the settings. flags: none are known. Returns 0. */
+/**
+ * Reads the settings.
+ *
+ * \param flags None are known: 0.
+ * \return SM_OK
+ */
 SMEM_API int32_t smem_init(uint32_t flags);
 
-/* Ends what smem_init began: the log goes where it went before smem_set_extern_logger. The parts have uninit calls of
- * their own, which come before. */
+/**
+ * Ends what smem_init began: the log goes where it went before smem_set_extern_logger. The parts have uninit calls of
+ * their own, which come before.
+ */
 SMEM_API void smem_uninit(void);
 
-/* Sends log lines to `func` (level: 0 debug, 1 info, 2 warning, 3 error) from now on. Errors: -2000 (NULL). */
+/**
+ * Sends log lines to a function from now on.
+ *
+ * \param func The function; `level` is 0 debug, 1 info, 2 warning or 3 error.
+ * \return SM_OK
+ * \return SM_INVALID_PARAM NULL.
+ */
 SMEM_API int32_t smem_set_extern_logger(void (*func)(int level, const char *msg));
 
-/* What is logged: 0 debug, 1 info, 2 warning, 3 error. Errors: -2000 (another value). */
+/**
+ * Sets what is logged.
+ *
+ * \param level 0 debug, 1 info, 2 warning or 3 error, and what is graver.
+ * \return SM_OK
+ * \return SM_INVALID_PARAM Another value.
+ */
 SMEM_API int32_t smem_set_log_level(int level);
 
-/* The text of the last call of this thread that failed, or "". It is the thread's, until its next failing call. */
+/**
+ * The text of this thread's last call that failed.
+ *
+ * \return The text, or "". It is the thread's, until its next failing call.
+ */
 SMEM_API const char *smem_get_last_err_msg(void);
 
-/* The same, and "" from then on. */
+/**
+ * As smem_get_last_err_msg, which returns "" from then on.
+ *
+ * \return The text, or "".
+ */
 SMEM_API const char *smem_get_and_clear_last_err_msg(void);
 
-/* For languages whose programs may be interrupted (Ctrl-C), such as Python: its packages make the calls that wait for others
- * in a thread of their own. Once `*asked` is not 0, the calls of this thread that wait for the store or for another member end
- * soon, and fail; what they had begun is undone. The word stays the caller's, and is valid until the thread ends or calls this
- * with NULL: nobody asks, the default. Another thread changes it atomically. Never blocks. */
+/**
+ * For languages whose programs may be interrupted (Ctrl-C), such as Python: its packages make the calls that wait for
+ * others in a thread of their own. Once `*asked` is not 0, the calls of this thread that wait for the store or for
+ * another member end soon, and fail; what they had begun is undone. Never blocks.
+ *
+ * \param asked A word that another thread changes atomically. It stays the caller's, and valid until the thread ends
+ *   or calls this with NULL: nobody asks, the default.
+ */
 SMEM_API void hmc_smem_interruptible(const int32_t *asked);
 
-/* Makes `text` what smem_get_last_err_msg returns in this thread: that of a call that another thread made for it. Copied. */
+/**
+ * Sets what smem_get_last_err_msg returns in this thread: the text of a call that another thread made for it.
+ *
+ * \param text The text; copied.
+ */
 SMEM_API void hmc_smem_set_last_err_msg(const char *text);
 
-/* Serves the store of `storeUrl` ("tcp://ip:port" with a port from 1025 on, "tcp://[ipv6]:port", "tcp6://[ipv6]:port")
- * in this process, until it ends. Errors: -2000 (the URL), -1 (it cannot listen there). */
+/**
+ * Serves a store in this process, until it ends.
+ *
+ * \param storeUrl Where: "tcp://ip:port" with a port from 1025 on, "tcp://[ipv6]:port" or "tcp6://[ipv6]:port".
+ * \return SM_OK
+ * \return SM_INVALID_PARAM The URL.
+ * \return SM_ERROR It cannot listen there.
+ */
 SMEM_API int32_t smem_create_config_store(const char *storeUrl);
 
 /* ---- TLS of the store -------------------------------------------------------------------------------------------- */
 
-/* Connections to the store are always authenticated and encrypted. Without these calls, by the job's secret (HMC_SECRET,
- * HMC_SECRET_FILE, ~/.hmc/secret), with nothing to set up. By certificates where `tls_info` names them:
- * "key: value;" pairs with the keys tlsCaPath, tlsCert, tlsCaFile (needed), tlsCrlPath, tlsCrlFile, packagePath (the
- * last is taken and not used); lists are separated by commas. `enable` false turns certificates off again, not the
- * secret. To be called before a store is served or joined. Errors: -2000. */
+/**
+ * Chooses how connections to the store are authenticated; call it before a store is served or joined. They are always
+ * authenticated and encrypted: by the job's secret (HMC_SECRET, HMC_SECRET_FILE, ~/.hmc/secret) unless this call
+ * names certificates.
+ *
+ * \param enable false turns certificates off again, not the secret.
+ * \param tls_info "key: value;" pairs with the keys tlsCaPath, tlsCert, tlsCaFile (needed), tlsCrlPath, tlsCrlFile
+ *   and packagePath (taken and not used); lists are separated by commas.
+ * \param tls_info_len Its bytes.
+ * \return SM_OK
+ * \return SM_INVALID_PARAM The text, or a file that cannot be used.
+ */
 SMEM_API int32_t smem_set_conf_store_tls(bool enable, const char *tls_info, const uint32_t tls_info_len);
 
-/* As smem_set_conf_store_tls, with the private key in a file and its password as it is; NULL: no password. What
- * smem_set_ssl_option of the first generation stands on. */
+/**
+ * As smem_set_conf_store_tls, with the private key in a file and its password as it is. smem_set_ssl_option of the
+ * first generation uses it.
+ *
+ * \param enable As there.
+ * \param tls_info As there.
+ * \param key_file The private key's file.
+ * \param key_password Its password; NULL: none.
+ * \return As smem_set_conf_store_tls.
+ */
 SMEM_API int32_t smem_set_conf_store_tls_files(bool enable, const char *tls_info, const char *key_file,
                                                const char *key_password);
 
@@ -109,8 +165,17 @@ typedef int (*smem_decrypt_handler)(const char *cipherText, size_t cipherTextLen
                                     size_t *plainTextLen);
 #endif
 
-/* The private key that goes with tlsCert, in PEM form, and its password; `h`, where given, decrypts the password when it
- * is needed. All is copied. Errors: -2000. */
+/**
+ * Gives the private key that goes with tlsCert, and its password. All is copied.
+ *
+ * \param tls_pk The key in PEM form.
+ * \param tls_pk_len Its bytes.
+ * \param tls_pk_pw The password.
+ * \param tls_pk_pw_len Its bytes.
+ * \param h Decrypts the password when it is needed; NULL: it is plain text.
+ * \return SM_OK
+ * \return SM_INVALID_PARAM The key or the password cannot be used.
+ */
 SMEM_API int32_t smem_set_config_store_tls_key(const char *tls_pk, const uint32_t tls_pk_len, const char *tls_pk_pw,
                                                const uint32_t tls_pk_pw_len, const smem_decrypt_handler h);
 
