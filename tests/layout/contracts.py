@@ -1,6 +1,8 @@
 """Checks that the contract of every public C function stands before it in the form that tools read: a comment that begins
 with /**, one \\param for each parameter in their order, \\return where it returns something, and nothing of these else.
 
+These are the engine's (include/hmc) and SMEM's (include/smem/host). What SHMEM's calls do, their specification says.
+
 usage: contracts.py INCLUDE_FOLDER
 """
 
@@ -10,13 +12,14 @@ import sys
 
 from report import finish
 
-FUNCTION = re.compile(r"^HMC_API\s+([^;{]*?)\b(hmc_\w+)\s*\(([^;]*)\);", re.MULTILINE)
+FUNCTION = re.compile(r"^(?:HMC|SMEM)_API\s+([^;{]*?)\b((?:hmc_|smem_)\w+)\s*\((?!\*)([^;]*)\);", re.MULTILINE)
 COMMENT = re.compile(r"/\*\*\n(?: \*[^\n]*\n)+? \*/\n\Z")
 
 
 def names_of(parameters):
-    """The names in a list of parameters; no public function takes a function type by itself."""
-    text = " ".join(parameters.split())
+    """The names in a list of parameters; a pointer to a function has its own in (*name)."""
+    text = re.sub(r"\(\*(\w+)\)\([^)]*\)", r"\1", " ".join(parameters.split()))
+    text = text.replace(" SMEM_TRANS_DEFAULT_FLAGS", "")
     return [] if text == "void" else [re.search(r"(\w+)(?:\[\w*\])?$", part.strip()).group(1) for part in text.split(",")]
 
 
@@ -36,7 +39,8 @@ def faults_of(name, returned, parameters, before):
 def main():
     faults = []
     count = 0
-    for header in sorted((pathlib.Path(sys.argv[1]) / "hmc").glob("*.h")):
+    include = pathlib.Path(sys.argv[1])
+    for header in [*sorted((include / "hmc").glob("*.h")), *sorted((include / "smem/host").glob("*.h"))]:
         text = header.read_text(encoding="utf-8")
         for match in FUNCTION.finditer(text):
             count += 1
