@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # A line of a comment that begins with one of these begins a paragraph; so does an error or a parameter.
 LABEL = re.compile(r"^(Completion|Ownership|Threads|Blocking|Errors|Order|Results|HMC_[A-Z_]+|[a-z_]+): ")
-ERROR = re.compile(r"^(HMC_[A-Z_]+|SM_[A-Z_]+)$")
+RESULT = re.compile(r"^((HMC|SM)_[A-Z_]+|NULL)$")   # what a line of results may begin with, apart from its text
 
 
 # ---- the filter
@@ -138,7 +138,8 @@ class Text:
                     parameters += value
                 elif kind == "return":
                     word, _, rest = value[0].partition(" ")
-                    returns.append((word.replace("\\", ""), rest))
+                    term = word.replace("\\", "").rstrip(":")
+                    returns.append((term, rest) if RESULT.match(term) else ("", value[0]))
                 elif match and re.match(r"(HMC|SM)", match.group(1)):
                     returns.append((match.group(1).replace("\\", ""), match.group(2)))
                 elif match and match.group(1).replace("\\", "") in names_of(member):
@@ -228,7 +229,7 @@ def first_sentence(parts):
 def man_rows(title, rows):
     lines = [f".SH {title}"] if rows else []
     for name, said in rows:
-        lines += [".TP", f".B {name}", guard(said or "Done.")]
+        lines += [".TP", f".B {name}", guard(said or "Done.")] if name else [".PP", guard(said)]
     return lines
 
 
@@ -284,7 +285,7 @@ def site_blocks(parts):
 def site_table(title, rows):
     if not rows:
         return ""
-    body = "".join(f"| `{name}` | {said.replace('|', chr(92) + '|')} |\n" for name, said in rows)
+    body = "".join(f"| {f'`{name}`' if name else ''} | {said.replace('|', chr(92) + '|')} |\n" for name, said in rows)
     return f"| {title} | |\n| --- | --- |\n{body}\n"
 
 

@@ -34,6 +34,10 @@ def manual_faults(root, out):
                               stderr=subprocess.STDOUT, check=False, universal_newlines=True).stdout
         if said:
             faults.append(said.strip())
+        results = re.search(r"^\.SH RETURN VALUE\n(.*?)^\.SH", page.read_text(encoding="utf-8"), re.M | re.S)
+        for term in re.findall(r"^\.B (.*)", results.group(1), re.M) if results else ():
+            if not re.fullmatch(r"(HMC|SM)_[A-Z_]+|NULL", term):
+                faults.append(f"{page.name}: {term} is not a result")
         if not re.search(r"^\S+ \\- \S", page.read_text(encoding="utf-8"), re.M):
             faults.append(f"{page.name} does not say in a line what it is")
     return faults, len(declared)
