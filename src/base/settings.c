@@ -49,7 +49,7 @@ static const struct {
     {"HMC_TIMEOUT", 1, UINT64_MAX, "a time above 0 with its unit such as 30s, 5ms, 20us or 100ns"},
     {"HMC_SERVICE_THREADS", 1, 64, "a whole number from 1 to 64, or 0"},
     {"HMC_TCP_STREAMS", 1, 16, "a whole number from 1 to 16"},
-    {"HMC_TCP_BUFFER", UINT64_C(16) << 10, UINT64_C(1) << 30, "a size in bytes from 16K to 1G, or 0"},
+    {"HMC_TCP_BUFFER", UINT64_C(64) << 10, UINT64_C(1) << 30, "a size in bytes from 64K to 1G, or 0"},
     {"HMC_STAGING", UINT64_C(1) << 20, UINT64_C(1) << 40, "a size in bytes from 1M to 1T"},
     {"HMC_CHUNK", UINT64_C(64) << 10, UINT64_C(1) << 20, "a size in bytes from 64K to 1M, or 0"},
     {"HMC_DEPTH", 1, 8, "a whole number from 1 to 8"},

@@ -43,7 +43,7 @@
   X(COUNT, tcp_streams, "HMC_TCP_STREAMS", "1",                                                                        \
     "Sockets per peer and direction that large tcp transfers are spread over (1 to 16).")                              \
   X(SIZE, tcp_buffer, "HMC_TCP_BUFFER", "0",                                                                           \
-    "Kernel socket buffer of tcp data connections (16K to 1G); 0 leaves it to the kernel.")                            \
+    "Kernel socket buffer of tcp data connections (64K to 1G); 0 leaves it to the kernel.")                            \
   X(TEXT, tcp_congestion, "HMC_TCP_CONGESTION", "auto",                                                                \
     "Congestion control of tcp data connections, by the kernel's name for it; auto: the system's, but reno, which "    \
     "does not pace, where both ends are on this host.")                                                                \

@@ -152,9 +152,9 @@ static void test_sizes_have_ranges(void **state) {
   assert_refused("HMC_CHUNK", "1048577", "from 64K to 1M, or 0");
   assert_refused("HMC_STAGING", "0", "from 1M to 1T");
   assert_int_equal(read_with("HMC_TCP_BUFFER", "0").tcp_buffer, 0);
-  assert_int_equal(read_with("HMC_TCP_BUFFER", "16K").tcp_buffer, 16 << 10);
-  assert_refused("HMC_TCP_BUFFER", "16383", "from 16K to 1G, or 0");
-  assert_refused("HMC_TCP_BUFFER", "2G", "from 16K to 1G, or 0");
+  assert_int_equal(read_with("HMC_TCP_BUFFER", "64K").tcp_buffer, 64 << 10);
+  assert_refused("HMC_TCP_BUFFER", "65535", "from 64K to 1G, or 0");
+  assert_refused("HMC_TCP_BUFFER", "2G", "from 64K to 1G, or 0");
 }
 
 static void test_times_have_ranges(void **state) {

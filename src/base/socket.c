@@ -563,6 +563,7 @@ bool hmci_socket_is_deserted(int descriptor, uint64_t timeout_ms) {
 
 const char *hmci_socket_loss(int error, const char *otherwise) {
   bool silent = error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+  if (error == EBADMSG) return "a sealed record failed its check: its bytes were changed on the way";
   return silent ? "its host has acknowledged nothing for the time of HMC_PEER_TIMEOUT" : otherwise;
 }
 

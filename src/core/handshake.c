@@ -120,8 +120,9 @@ hmc_status_t hmci_ticket_pipe(const hmc_peer_t *peer, int descriptor, const uint
   if (!peer->encrypt || peer->context->secret.insecure) return hmci_pipe_open(descriptor, pipe);
   status = hmci_ticket_secrets(peer->ticket_key, hello, challenge, dialler, acceptor);
   if (status == HMC_SUCCESS)
-    status = hmci_sealed_pipe_open(descriptor, dialled ? dialler : acceptor, dialled ? acceptor : dialler,
-                                   peer->features & HMCI_FEATURE_OCB ? HMCI_RECORD_OCB : HMCI_RECORD_GCM, pipe);
+    status =
+        hmci_sealed_pipe_open(descriptor, dialled ? dialler : acceptor, dialled ? acceptor : dialler,
+                              peer->features & HMCI_FEATURE_OCB ? HMCI_RECORD_OCB : HMCI_RECORD_GCM, peer->where, pipe);
   explicit_bzero(dialler, sizeof dialler);
   explicit_bzero(acceptor, sizeof acceptor);
   return status;

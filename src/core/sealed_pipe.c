@@ -3,8 +3,11 @@
  * Locking: `lock` guards the records, which take one call at a time for each direction. */
 #include "core.h"
 
+#include "../base/socket.h"
 #include "../ctrl/records.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -12,6 +15,8 @@ typedef struct sealed_pipe {
   hmci_pipe_t pipe;
   pthread_mutex_t lock;
   hmci_records_t *records;
+  bool damaged; /* and the log says so */
+  char where[HMCI_WHERE_SIZE];
 } sealed_pipe_t;
 
 static sealed_pipe_t *of(hmci_pipe_t *pipe) { return HMCI_CONTAINER(pipe, sealed_pipe_t, pipe); }
@@ -39,11 +44,17 @@ static int sealed_flush(hmci_pipe_t *pipe) {
   return failed;
 }
 
+/* The other end sees no more than that this one hangs up, so this one's log is where people find the cause. */
 static ssize_t sealed_receive(hmci_pipe_t *pipe, const struct iovec *parts, int count) {
   sealed_pipe_t *self = of(pipe);
   pthread_mutex_lock(&self->lock);
   ssize_t got = hmci_records_receive(self->records, parts, count);
+  int error = errno;
+  bool found = got < 0 && error == EBADMSG && !self->damaged;
+  if (found) self->damaged = true;
   pthread_mutex_unlock(&self->lock);
+  if (found) hmci_log(HMC_LOG_WARNING, "%s: %s", self->where, hmci_socket_loss(error, ""));
+  errno = error;
   return got;
 }
 
@@ -69,7 +80,7 @@ static const char *const protections[] = {
 };
 
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
-                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_record_cipher_t cipher,
+                                   const uint8_t in[HMCI_RECORD_SECRET], hmci_record_cipher_t cipher, const char *where,
                                    hmci_pipe_t **opened) {
   sealed_pipe_t *self = calloc(1, sizeof *self);
   if (!self) return hmci_fail(HMC_NO_MEMORY, "no memory for a connection");
@@ -89,6 +100,7 @@ hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD
       .copies = true,
       .protection = protections[cipher],
   };
+  snprintf(self->where, sizeof self->where, "%s", where);
   pthread_mutex_init(&self->lock, NULL);
   *opened = &self->pipe;
   return HMC_SUCCESS;

@@ -162,7 +162,7 @@ void batch_adjacent_pieces(void **state) {
 /* Thousands of pieces of one byte, through sockets that hold few of them. */
 void batch_of_single_bytes(void **state) {
   (void)state;
-  static const char *const narrow[] = {"HMC_TCP_BUFFER", "16K", NULL};
+  static const char *const narrow[] = {"HMC_TCP_BUFFER", "64K", NULL};
   size_t count = stamp_is_host() ? 12000 : 4000;
   if (SANITIZED) count /= 2;
   hmc_segment_t *pieces = calloc(count, sizeof *pieces);

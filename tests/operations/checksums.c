@@ -198,6 +198,9 @@ static void damage_encrypted(context_pair_t *pair) {
   proxy_damage_chunk(detour.proxy, 8192);
   assert_status(move_marked(&detour, true, false, VICTIM_SIZE, 50, NULL, 2), HMC_PEER_LOST);
   assert_int_equal(proxy_damages(detour.proxy), 1);
+  char text[4096]; /* the end that found it knows why */
+  assert_success(hmc_peer_explain(detour.back, text, sizeof text, NULL));
+  assert_non_null(strstr(text, "changed on the way"));
   assert_success(put_with(&detour.local, 0, detour.victim.remote, 0, VICTIM_SIZE, &checked));
   assert_true(is_same(&detour, VICTIM_SIZE));
   detour_close(&detour);

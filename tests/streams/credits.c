@@ -66,7 +66,7 @@ void credits_bound_a_batch_of_pieces(void **state) {
   enum { PIECES = 50000, PIECE = 16 };
   static hmc_segment_t pieces[PIECES];
   context_pair_t pair;
-  context_pair_open(&pair, (const char *const[]){"HMC_TCP_BUFFER", "16K", NULL});
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_BUFFER", "64K", NULL});
   far_t far = far_make(&pair, (far_options_t){.name = "pieces", .size = PIECES * PIECE * 2, .registered = true});
   test_buffer_t local = near_make(&pair, PIECES * PIECE * 2, true);
   for (uint64_t i = 0; i < PIECES; i++) pieces[i] = (hmc_segment_t){i * PIECE * 2, i * PIECE * 2, PIECE};
