@@ -4,13 +4,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Appends a line; `used` counts on past the end of the room. */
+/* Appends a line; `used` counts on past the end of the room. Peers choose their names, and those of their regions: what
+ * would move a terminal's cursor is not shown. */
 static void HMCI_PRINTF(4, 5) append(char *text, size_t size, size_t *used, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);
   bool room = text && *used < size;
   int length = vsnprintf(room ? text + *used : NULL, room ? size - *used : 0, format, arguments);
   va_end(arguments);
+  for (char *at = room ? text + *used : NULL; at && *at; at++) {
+    bool ends_line = *at == '\n' && !at[1];
+    if (((unsigned char)*at < 0x20 && !ends_line) || *at == 0x7f) *at = ' ';
+  }
   if (length > 0) *used += (size_t)length;
 }
 

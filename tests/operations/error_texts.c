@@ -76,9 +76,9 @@ void text_of_a_batch_has_its_size(void **state) {
 void text_explains_puts_and_gets(void **state) {
   context_pair_t *pair = *state;
   char text[4096];
-  far_t far = far_make(pair, (far_options_t){.name = "lent here", .size = 4 * KIB, .registered = true});
+  far_t far = far_make(pair, (far_options_t){.name = "lent\033[2J\nhere", .size = 4 * KIB, .registered = true});
   assert_success(hmc_peer_explain(pair->peer, text, sizeof text, NULL));
-  const char *line = strstr(text, "'lent here'");
+  const char *line = strstr(text, "'lent [2J here'");
   assert_non_null(line);
   bool apart = strstr(line, "put: the peer's service thread") != NULL;
   assert_int_equal(apart, stamp_is("shm") && stamp_is_host());
