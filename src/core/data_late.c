@@ -25,7 +25,7 @@ static void refuse(hmc_peer_t *peer, uint32_t purpose, hmc_status_t status) {
   hmci_write_text(&writer, hmc_last_error());
   if (hmci_channel_send(&peer->channel, HMCI_UNDIALLED, body, writer.size) != HMC_SUCCESS)
     /* its deadline ends what waits */
-    hmci_log(HMC_LOG_INFO, "%s does not hear of it: %s", peer->where, hmc_last_error());
+    hmci_log(HMC_LOG_INFO, "%s cannot be informed of that: %s", peer->where, hmc_last_error());
 }
 
 /* In a setup's thread; closing the peer waits for it. */
@@ -45,7 +45,7 @@ static void drop_nothing(const hmci_setup_result_t *result) { (void)result; }
 
 hmc_status_t hmci_data_dial(hmc_peer_t *peer, hmci_reader_t *reader) {
   uint32_t purpose = hmci_read_u32(reader);
-  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed wish for a data connection");
+  if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed request for a data connection");
   if (peer->role != HMCI_DIALLED || !peer->transport->ops->dial_late)
     return hmci_fail(HMC_CORRUPT, "a data connection is wanted where none is missing");
   if (atomic_exchange(&peer->dials_late, true)) return HMC_SUCCESS; /* it comes */
@@ -72,7 +72,7 @@ hmc_status_t hmci_data_undialled(hmc_peer_t *peer, hmci_reader_t *reader) {
   uint32_t purpose = hmci_read_u32(reader), result = hmci_read_u32(reader);
   hmci_read_text(reader, text, sizeof text);
   if (reader->failed || result == HMC_SUCCESS || peer->role != HMCI_ACCEPTED || !peer->transport->ops->dial_failed)
-    return hmci_fail(HMC_CORRUPT, "malformed answer to a wish for a data connection");
+    return hmci_fail(HMC_CORRUPT, "malformed answer to a request for a data connection");
   hmci_log(HMC_LOG_WARNING, "%s cannot make the data connection that carries what goes there: %s", peer->where, text);
   peer->transport->ops->dial_failed(peer->connection->state, purpose, hmci_status_known(result));
   return HMC_SUCCESS;

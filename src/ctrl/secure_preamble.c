@@ -122,7 +122,7 @@ static hmc_status_t judge_preamble(hmci_secure_t *stream) {
     return hmci_secure_deny_kind(stream, stream->in[5]);
   }
   if (stream->in[4] != preamble_versions[stream->kind]) {
-    return hmci_fail(HMC_DENIED, "%s greets by version %u, this end by version %u: use one HMC at both ends",
+    return hmci_fail(HMC_DENIED, "%s speaks version %u of the greeting, this end version %u: use one HMC at both ends",
                      stream->name, stream->in[4], preamble_versions[stream->kind]);
   }
   if (stream->answer == HMCI_ANSWER_OTHER_USER) {

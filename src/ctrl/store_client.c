@@ -425,7 +425,8 @@ static hmc_status_t parse_address(const char *text, hmci_store_client_t *client)
   unsigned long port = colon != NULL ? strtoul(colon + 1, &rest, 10) : 0;
   if (colon == NULL || rest == colon + 1 || *rest != '\0' || port == 0 || port > UINT16_MAX || end == begin ||
       (size_t)(end - begin) >= sizeof(client->ip)) {
-    return hmci_fail(HMC_INVALID_CONFIG, "\"%.80s\" is not the address of a store: tcp://IP:PORT is", text);
+    return hmci_fail(HMC_INVALID_CONFIG,
+                     "\"%.80s\" is not the address of a store: tcp://IP:PORT and etcd://HOST:PORT,... are", text);
   }
   memcpy(client->ip, begin, (size_t)(end - begin));
   client->port = (uint16_t)port;

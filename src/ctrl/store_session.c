@@ -70,7 +70,8 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
       }
     }
     if (status == HMC_IN_PROGRESS && hmci_now() >= deadline) {
-      return hmci_fail(HMC_TIMEOUT, "%s does not say welcome: it is not a store, or it hangs", client->address);
+      return hmci_fail(HMC_TIMEOUT, "%s does not answer as a store does: it is another program, or it hangs",
+                       client->address);
     }
     struct pollfd wait = {.fd = hmci_secure_descriptor(client->stream.secure), .events = events};
     poll(&wait, 1, hmci_poll_timeout(deadline));

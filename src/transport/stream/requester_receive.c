@@ -136,7 +136,7 @@ static bool take_header(hmci_requester_t *requester) {
       bool wanted = requester->sink->kind == HMCI_GET && !(last && requester->sink == requester->sending);
       uint64_t expected = wanted ? bytes_expected(requester->sink) : 0;
       if (!wanted || reply.length > expected || last != (reply.length == expected)) {
-        hmci_fail(HMC_CORRUPT, "a get got %llu B where %llu B are due", (unsigned long long)reply.length,
+        hmci_fail(HMC_CORRUPT, "a get brought %llu B where %llu B are due", (unsigned long long)reply.length,
                   (unsigned long long)expected);
         return false;
       }
