@@ -80,8 +80,9 @@ void hmci_alltoalls(hmci_group_t *group, void *dest, const void *source, ptrdiff
   for (int i = 0; i < group->n; i++) {
     int to = (group->me + i) % group->n;
     const char *block = (const char *)source + (ptrdiff_t)to * (ptrdiff_t)nelems * from_step;
-    for (ptrdiff_t j = 0; j < (ptrdiff_t)nelems; j++) push(group, to, mine + j * to_step, block + j * from_step, unit);
+    hmci_put_blocks(SHMEM_CTX_DEFAULT, mine, block, to_step, from_step, unit, nelems, hmci_member(group, to));
   }
+  hmci_strided_end(hmci_context(SHMEM_CTX_DEFAULT, NULL));
   complete(group);
 }
 

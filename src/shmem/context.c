@@ -45,9 +45,7 @@ void shmem_ctx_destroy(shmem_ctx_t ctx) {
   }
   hmci_quiet(ctx);
   unlink_context(ctx);
-  hmc_queue_destroy(ctx->queue);
-  free(ctx->fetches);
-  pthread_mutex_destroy(&ctx->lock);
+  hmci_context_empty(ctx);
   free(ctx);
 }
 

@@ -17,7 +17,7 @@
 
 #define DEPTH 4096 /* operations in progress per context: a stream of small puts seldom waits for the other end */
 
-static void expect(hmc_status_t status, const char *what, int pe) {
+void hmci_far_expect(hmc_status_t status, const char *what, int pe) {
   if (status == HMC_PEER_LOST) hmci_end_without(pe, hmc_last_error());
   if (status != HMC_SUCCESS) hmci_die("%s PE %d: %s (%s)", what, pe, hmc_status_text(status), hmc_last_error());
 }
@@ -25,11 +25,11 @@ static void expect(hmc_status_t status, const char *what, int pe) {
 /* ---- connections --------------------------------------------------------------------------------------------------- */
 
 static void meet_device(hmci_far_t *far, int pe, bool is_near) {
-  expect(hmc_remote_open(far->peer, "shmem.device", 0, &far->device), "opening the device heap of", pe);
+  hmci_far_expect(hmc_remote_open(far->peer, "shmem.device", 0, &far->device), "opening the device heap of", pe);
   if (!is_near || hmc_remote_map_range(far->device, NULL, &far->mapping) != HMC_SUCCESS) return;
   /* This process may number devices in another way than the owner. */
   hmc_memory_info_t info = HMC_MEMORY_INFO_INIT;
-  expect(hmc_memory_query(hmc_mapping_pointer(far->mapping), &info), "looking at the device heap of", pe);
+  hmci_far_expect(hmc_memory_query(hmc_mapping_pointer(far->mapping), &info), "looking at the device heap of", pe);
   far->mapped_memory = info.memory;
 }
 
@@ -41,10 +41,10 @@ static hmci_far_t *meet(int pe) {
   inet_ntop(AF_INET, card->ip, ip, sizeof ip);
   hmc_status_t status = hmc_context_connect(hmci_pe.context, ip, card->port, HMC_CONNECTION_AUTO, 0, &far->peer);
   if (status == HMC_NOT_FOUND) hmci_end_without(pe, hmc_last_error()); /* it has listened, hence it is gone */
-  expect(status, "connecting to", pe);
+  hmci_far_expect(status, "connecting to", pe);
   hmci_note_transport(far->peer);
   bool is_near = hmci_pe.base[pe];
-  if (!is_near) expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
+  if (!is_near) hmci_far_expect(hmc_remote_open(far->peer, "shmem", 0, &far->remote), "opening the memory of", pe);
   if (hmci_pe.device.size) meet_device(far, pe, is_near);
   return far;
 }
@@ -61,6 +61,8 @@ static hmci_far_t *far_of(int pe) {
   pthread_mutex_unlock(&hmci_pe.far_lock);
   return far;
 }
+
+hmc_remote_t *hmci_far_remote(int pe) { return far_of(pe)->remote; }
 
 void hmci_far_close(void) {
   for (int i = 0; hmci_pe.far && i < hmci_pe.n; i++) {
@@ -85,7 +87,7 @@ static hmc_queue_t *enter(struct hmc_shmem_ctx **ctx) {
     hmc_queue_options_t options = HMC_QUEUE_OPTIONS_INIT;
     options.depth = DEPTH;
     if (*ctx == hmci_own_context()) options.flags = HMC_QUEUE_SELDOM_FLUSHED; /* no quiet waits for it */
-    expect(hmc_queue_create(hmci_pe.context, &options, &(*ctx)->queue), "a queue of", hmci_pe.me);
+    hmci_far_expect(hmc_queue_create(hmci_pe.context, &options, &(*ctx)->queue), "a queue of", hmci_pe.me);
   }
   return (*ctx)->queue;
 }
@@ -116,7 +118,7 @@ static hmc_status_t flush_queue(struct hmc_shmem_ctx *ctx, hmc_peer_t *peer) {
 }
 
 static void flush(struct hmc_shmem_ctx *ctx, hmc_peer_t *peer, int pe) {
-  expect(flush_queue(ctx, peer), "completing operations at", pe);
+  hmci_far_expect(flush_queue(ctx, peer), "completing operations at", pe);
 }
 
 /* Hands out what atomics at that PE have fetched, at all with -1. They are complete. */
@@ -165,7 +167,7 @@ void hmci_far_fence(struct hmc_shmem_ctx *ctx) {
   if (ctx->has_near) { /* stores to a near one's host memory, which may follow, do not go by the queue */
     flush_all(ctx);
   } else {
-    expect(hmc_queue_fence(queue), "ordering the operations of", hmci_pe.me);
+    hmci_far_expect(hmc_queue_fence(queue), "ordering the operations of", hmci_pe.me);
   }
   leave(ctx);
 }
@@ -219,8 +221,8 @@ static hmc_region_t *region_around(const void *bytes, size_t size, uint64_t *at)
   }
   hmc_region_t *region;
   *at = 0;
-  expect(hmc_region_register(hmci_pe.context, (void *)(uintptr_t)bytes, size, NULL, 0, &region), "device memory of",
-         hmci_pe.me);
+  hmci_far_expect(hmc_region_register(hmci_pe.context, (void *)(uintptr_t)bytes, size, NULL, 0, &region),
+                  "device memory of", hmci_pe.me);
   return region;
 }
 
@@ -229,7 +231,7 @@ static void move_from_device(struct hmc_shmem_ctx *ctx, const target_t *target, 
   uint64_t at;
   hmc_region_t *region = region_around(source, size, &at);
   hmci_far_quiet_pe(ctx ? ctx : hmci_own_context(), pe);
-  expect(hmc_put(region, at, target->remote, target->offset, size), "a put to", pe);
+  hmci_far_expect(hmc_put(region, at, target->remote, target->offset, size), "a put to", pe);
   if (region != hmci_pe.device.region) hmc_region_close(region);
 }
 
@@ -237,7 +239,7 @@ static void move_to_device(struct hmc_shmem_ctx *ctx, const target_t *target, in
   uint64_t at;
   hmc_region_t *region = region_around(dest, size, &at);
   hmci_far_quiet_pe(ctx ? ctx : hmci_own_context(), pe);
-  expect(hmc_get(region, at, target->remote, target->offset, size), "a get from", pe);
+  hmci_far_expect(hmc_get(region, at, target->remote, target->offset, size), "a get from", pe);
   if (region != hmci_pe.device.region) hmc_region_close(region);
 }
 
@@ -256,7 +258,7 @@ void hmci_far_put(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const void *
     return;
   }
   hmc_queue_t *queue = enter(&ctx);
-  expect(hmc_queue_put(queue, source, to.remote, to.offset, size), "a put to", pe);
+  hmci_far_expect(hmc_queue_put(queue, source, to.remote, to.offset, size), "a put to", pe);
   if (wait && size > HMC_QUEUE_COPIED) flush(ctx, far_of(pe)->peer, pe); /* else the source is free already */
   leave_under_way(ctx, pe);
 }
@@ -269,7 +271,7 @@ void hmci_far_put_signal(struct hmc_shmem_ctx *ctx, int pe, size_t offset, const
                        .offset = signalled.offset,
                        .operation = add ? HMC_ATOMIC_ADD : HMC_ATOMIC_SWAP,
                        .value = signal};
-  expect(hmc_queue_put_signal(queue, source, to.remote, to.offset, size, &word), "a put with a signal to", pe);
+  hmci_far_expect(hmc_queue_put_signal(queue, source, to.remote, to.offset, size, &word), "a put with a signal to", pe);
   if (wait && size > HMC_QUEUE_COPIED) flush(ctx, to.far->peer, pe);
   leave_under_way(ctx, pe);
   if (!(ctx->session & SHMEM_CTX_SESSION_BATCH)) hmci_far_push(ctx); /* somebody may be waiting for it */
@@ -295,11 +297,12 @@ void hmci_far_get(struct hmc_shmem_ctx *ctx, int pe, size_t offset, void *dest, 
   hmc_queue_t *queue = enter(&ctx);
   if (wait && is_word(from.offset, size) && !hmci_may_be_interrupted()) {
     uint64_t word = 0;
-    expect(hmc_queue_atomic_fetch(queue, from.remote, from.offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
-           "a get from", pe);
+    hmci_far_expect(
+        hmc_queue_atomic_fetch(queue, from.remote, from.offset, HMC_ATOMIC_LOAD, (unsigned)size, 0, 0, &word),
+        "a get from", pe);
     memcpy(dest, &word, size);
   } else {
-    expect(hmc_queue_get(queue, dest, from.remote, from.offset, size), "a get from", pe);
+    hmci_far_expect(hmc_queue_get(queue, dest, from.remote, from.offset, size), "a get from", pe);
     if (wait) flush(ctx, far_of(pe)->peer, pe);
   }
   leave(ctx);
@@ -315,7 +318,7 @@ uint64_t hmci_far_atomic(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_a
       fetch && !slices
           ? hmc_queue_atomic_fetch(queue, at.remote, at.offset, operation, width, operand, compare, &fetched)
           : hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, slices ? &fetched : NULL);
-  expect(status, "an atomic at", pe);
+  hmci_far_expect(status, "an atomic at", pe);
   if (slices) flush(ctx, at.far->peer, pe);
   leave_under_way(ctx, pe);
   return fetched;
@@ -330,7 +333,7 @@ void hmci_far_fetch(struct hmc_shmem_ctx *ctx, int pe, size_t offset, hmc_atomic
   if (ctx->n_fetches == HMCI_FETCHES) flush_all(ctx);
   hmci_fetch_t *fetch = &ctx->fetches[ctx->n_fetches++];
   *fetch = (hmci_fetch_t){.into = into, .width = width, .pe = pe};
-  expect(hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, &fetch->word),
-         "an atomic at", pe);
+  hmci_far_expect(hmc_queue_atomic(queue, at.remote, at.offset, operation, width, operand, compare, &fetch->word),
+                  "an atomic at", pe);
   leave_under_way(ctx, pe);
 }

@@ -17,11 +17,16 @@ static void open_context(struct hmc_shmem_ctx *context) {
   pthread_mutex_init(&context->lock, NULL);
 }
 
-static void close_context(struct hmc_shmem_ctx *context) {
-  hmc_queue_destroy(context->queue);
-  context->queue = NULL;
-  free(context->fetches);
-  pthread_mutex_destroy(&context->lock);
+void hmci_context_empty(struct hmc_shmem_ctx *ctx) {
+  hmc_queue_destroy(ctx->queue);
+  ctx->queue = NULL;
+  hmc_region_close(ctx->slots_region);
+  ctx->slots_region = NULL;
+  free(ctx->slots);
+  ctx->slots = NULL;
+  free(ctx->fetches);
+  ctx->fetches = NULL;
+  pthread_mutex_destroy(&ctx->lock);
 }
 
 void hmci_contexts_open(void) {
@@ -30,8 +35,8 @@ void hmci_contexts_open(void) {
 }
 
 void hmci_contexts_close(void) {
-  close_context(&default_context);
-  close_context(&own_context);
+  hmci_context_empty(&default_context);
+  hmci_context_empty(&own_context);
 }
 
 struct hmc_shmem_ctx *hmci_own_context(void) {

@@ -50,20 +50,57 @@ void hmci_get(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int 
 
 /* ---- strided, in blocks of `block` bytes, `dst` and `sst` bytes from one to the next -------------------------------- */
 
-static void strided_put(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
-                        size_t count, int pe) {
+/* Starts it as a list where that serves. */
+static bool start_list(const char *call, shmem_ctx_t ctx, const void *there, hmci_strided_t *what, int pe) {
+  if (!what->block || !what->count) return true;
+  const char *last = (const char *)there + (ptrdiff_t)(what->count - 1) * what->there;
+  place_t place = find(call, ctx, there, what->block, pe);
+  what->pe = place.pe;
+  what->offset = place.offset;
+  if (!hmci_strided_fits(what)) return false;
+  if (hmci_offset(last) - place.offset != (size_t)(last - (const char *)there)) return false; /* not of one area */
+  for (size_t i = 0; hmci_pe.checks && i < what->count; i++) {
+    hmci_check(call, (const char *)there + (ptrdiff_t)i * what->there, what->block, place.pe);
+  }
+  hmci_strided_start(place.ctx, what);
+  return true;
+}
+
+void hmci_put_blocks(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
+                     size_t count, int pe) {
+  hmci_strided_t list = {.local = (char *)(uintptr_t)source, .there = dst, .here = sst, .block = block, .count = count};
+  if (start_list("shmem_put", ctx, dest, &list, pe)) return;
   for (size_t i = 0; i < count; i++) {
     hmci_put(ctx, (char *)dest + (ptrdiff_t)i * dst, (const char *)source + (ptrdiff_t)i * sst, block, pe, false);
   }
-  if (count) hmci_far_quiet(hmci_context(ctx, &pe)); /* the source can be used again */
+}
+
+static void get_blocks(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
+                       size_t count, int pe) {
+  hmci_strided_t list = {.is_get = true, .local = dest, .there = sst, .here = dst, .block = block, .count = count};
+  if (start_list("shmem_get", ctx, source, &list, pe)) return;
+  for (size_t i = 0; i < count; i++) {
+    hmci_get(ctx, (char *)dest + (ptrdiff_t)i * dst, (const char *)source + (ptrdiff_t)i * sst, block, pe, false);
+  }
+}
+
+/* The local bytes are the program's again. */
+static void end_blocks(shmem_ctx_t ctx) {
+  struct hmc_shmem_ctx *found = hmci_context(ctx, NULL);
+  hmci_strided_end(found);
+  hmci_far_quiet(found);
+}
+
+static void strided_put(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
+                        size_t count, int pe) {
+  hmci_put_blocks(ctx, dest, source, dst, sst, block, count, pe);
+  if (count) end_blocks(ctx);
 }
 
 static void strided_get(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
                         size_t count, int pe) {
-  for (size_t i = 0; i < count; i++) {
-    hmci_get(ctx, (char *)dest + (ptrdiff_t)i * dst, (const char *)source + (ptrdiff_t)i * sst, block, pe, false);
-  }
-  if (count) hmci_far_quiet(hmci_context(ctx, &pe));
+  get_blocks(ctx, dest, source, dst, sst, block, count, pe);
+  if (count) end_blocks(ctx);
 }
 
 /* ---- with a signal -------------------------------------------------------------------------------------------------- */

@@ -296,6 +296,8 @@ struct hmc_shmem_ctx {
   bool has_near;         /* operations on device heaps of near PEs may be pending in it */
   hmci_fetch_t *fetches; /* HMCI_FETCHES of them, or NULL */
   size_t n_fetches;
+  struct hmci_slots *slots; /* strided.c; NULL until the first strided transfer with a far PE, as what it uses */
+  hmc_region_t *slots_region;
   struct hmc_shmem_ctx *next;
 };
 
@@ -304,6 +306,8 @@ struct hmc_shmem_ctx *hmci_context(shmem_ctx_t ctx, int *pe);
 /* The context of the library's own operations. */
 struct hmc_shmem_ctx *hmci_own_context(void);
 void hmci_contexts_open(void);
+/* Frees what a context has, but not the context; nothing is in progress. */
+void hmci_context_empty(struct hmc_shmem_ctx *ctx);
 void hmci_contexts_close(void);
 
 /* ---- far PEs, and device heaps (far.c): the job's numbers of PEs, offsets of hmci_offset ------------------------------- */
@@ -326,12 +330,39 @@ void hmci_far_fence(struct hmc_shmem_ctx *ctx);
 /* Sends what is kept back for company. NULL, here and above: the library's own operations. Waits for nothing. */
 void hmci_far_push(struct hmc_shmem_ctx *ctx);
 void hmci_far_close(void);
+/* The region of a far PE's part; makes the connection. */
+hmc_remote_t *hmci_far_remote(int pe);
+/* Ends the job where an operation has failed: "`what` PE `pe`: ...". */
+void hmci_far_expect(hmc_status_t status, const char *what, int pe);
+
+/* ---- strided transfers with far PEs (strided.c) ----------------------------------------------------------------------- */
+
+/* `count` blocks of `block` bytes. */
+typedef struct hmci_strided {
+  bool is_get;
+  int pe;                /* the job's number */
+  size_t offset;         /* of the first block there */
+  char *local;           /* and here; a put only reads it */
+  ptrdiff_t there, here; /* bytes from one block to the next */
+  size_t block, count;
+} hmci_strided_t;
+
+/* Whether a list serves: the blocks are small, and in host memory at both ends. */
+bool hmci_strided_fits(const hmci_strided_t *what);
+/* Starts a transfer that fits, after what the context has pending at that PE. The local bytes are the caller's again when
+ * hmci_strided_end has returned, and all is complete then. */
+void hmci_strided_start(struct hmc_shmem_ctx *ctx, const hmci_strided_t *what);
+void hmci_strided_end(struct hmc_shmem_ctx *ctx);
 
 /* ---- the calls without types --------------------------------------------------------------------------------------- */
 
 /* rma.c: on a context's PE number. */
 void hmci_put(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait);
 void hmci_get(shmem_ctx_t ctx, void *dest, const void *source, size_t size, int pe, bool wait);
+/* Blocks that lie `dst` and `sst` bytes from one to the next. Complete when hmci_strided_end and, where some went by
+ * themselves, a quiet have returned. */
+void hmci_put_blocks(shmem_ctx_t ctx, void *dest, const void *source, ptrdiff_t dst, ptrdiff_t sst, size_t block,
+                     size_t count, int pe);
 
 /* order.c */
 void hmci_quiet(struct hmc_shmem_ctx *ctx);
