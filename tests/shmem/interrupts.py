@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 PROGRAM = """
-import os, signal, sys, threading, time
+import ctypes, os, signal, sys, threading, time
 import numpy, shmem
 
 def interrupted(call):
@@ -27,6 +27,10 @@ def interrupted(call):
         sys.exit(77)
     sys.exit("the call came back")
 
+def strided():
+    shmem._library.lib.shmem_long_iget(ctypes.c_void_p(big.ctypes.data), ctypes.c_void_p(words.ctypes.data), 2, 2, 4, 1)
+    shmem.barrier_all() # raises what has ended the call before
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
 case, me = sys.argv[1], int(os.environ["HMC_JOB_RANK"])
 if case == "init":
@@ -40,12 +44,12 @@ if me:
         shmem.quiet()
         shmem.put(words, numpy.ones(8, dtype="i8"), 0)
         shmem.quiet()
-    if case == "get":
+    if case in ("get", "iget"):
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(600)
 if case == "lock":
     while words[0] == 0: time.sleep(0.01)
-if case == "get":
+if case in ("get", "iget"):
     time.sleep(0.5)
 big = numpy.zeros(8, dtype="i8")
 interrupted({
@@ -57,11 +61,12 @@ interrupted({
     "wait": lambda: shmem._library.lib.shmem_signal_wait_until(words.ctypes.data, 0, 5),
     "lock": lambda: shmem._library.lib.shmem_set_lock(lock.ctypes.data),
     "get": lambda: shmem.get(big, words, 1),
+    "iget": strided,
 }[case])
 """
 
 CASES = {"": ["init", "barrier", "sync", "finalize", "malloc", "reduce", "wait", "lock"],
-         "tcp": ["barrier", "wait", "lock", "get"]}
+         "tcp": ["barrier", "wait", "lock", "get", "iget"]}
 
 
 def main():
