@@ -123,10 +123,6 @@ function(hmc_python_tool program)
     install(PROGRAMS "${file}" DESTINATION hmc/bin COMPONENT python EXCLUDE_FROM_ALL)
     return()
   endif()
-  get_target_property(paths ${program} INSTALL_RPATH)
-  list(APPEND paths "$ORIGIN/../lib")
-  list(REMOVE_DUPLICATES paths)
-  set_target_properties(${program} PROPERTIES INSTALL_RPATH "${paths}")
   install(TARGETS ${program} RUNTIME DESTINATION hmc/bin COMPONENT python EXCLUDE_FROM_ALL)
   add_custom_target(hmc_python_tool_${program}
     COMMAND ${CMAKE_COMMAND} -E make_directory "${HMC_PYTHON_TREE}/hmc/bin"

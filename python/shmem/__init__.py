@@ -21,4 +21,8 @@ except ModuleNotFoundError as _error:  # without numpy there are no arrays; the 
     if _error.name != "numpy":
         raise
 
+    def __getattr__(name):
+        raise AttributeError("module 'shmem' has no attribute %r%s" % (
+            name, "" if name.startswith("_") else ": arrays, and the calls that take them, need numpy, which is not installed"))
+
 __version__ = "1.6.0"

@@ -185,4 +185,5 @@ if IS_OURS:
         plugin = ctypes.CDLL(os.path.join(run("plugin").stdout.strip(), "libplugin_HMC.so"))
         assert plugin.nixl_plugin_init and plugin.nixl_plugin_fini
         wrong = run("pigeon")
-        assert wrong.returncode == 1 and "mooncake, nixl" in wrong.stderr and "Traceback" not in wrong.stderr
+        assert wrong.returncode == 2 and "mooncake and nixl" in wrong.stderr and "Traceback" not in wrong.stderr
+        assert run("--help").returncode == 0 and "hmc.compat plugin" in run("--help").stdout

@@ -47,10 +47,17 @@ def test_the_library_is_looked_for_beside_itself(tmp_path):
     import hmc
 
     folder = pathlib.Path(hmc.__file__).parent / "lib"
-    for path in [folder / "libshmem.so.1", folder / "libmf_smem.so.1", *folder.glob("hmc/*.so")]:
+    for path in [folder / "libshmem.so.1", folder / "libmf_smem.so.1", *folder.glob("hmc/*.so"), *folder.parent.glob("bin/hmc*")]:
         said = subprocess.run(["readelf", "-d", str(path)], text=True, stdout=subprocess.PIPE, check=True).stdout
         paths = [where for line in re.findall(r"(?:RUNPATH|RPATH).*\[(.*)\]", said) for where in line.split(":")]
         assert paths and all(where.startswith("$ORIGIN") for where in paths), (path.name, paths)
+
+
+def test_without_numpy():
+    """What needs numpy says so; the rest works."""
+    code = "import sys; sys.modules['numpy'] = None; import shmem; shmem.init(); shmem.barrier_all(); shmem.zeros"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1 and "need numpy, which is not installed" in done.stderr, done.stderr
 
 
 ALONE = """

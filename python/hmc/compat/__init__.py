@@ -25,7 +25,7 @@ def folder(*names):
     """What to place on PYTHONPATH, so that programs find those libraries ("mooncake", "nixl"; default: both) in HMC."""
     for name in names:
         if name not in _NAMES:
-            raise ValueError("there is no %r; there are %s" % (name, ", ".join(_NAMES)))
+            raise ValueError("%r is not one of the libraries: %s are" % (name, " and ".join(_NAMES)))
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "path")
     return os.pathsep.join(os.path.join(here, name) for name in names or _NAMES)
 
