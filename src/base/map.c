@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -56,4 +57,13 @@ void hmci_unmap(void *pointer, uint64_t length, bool placed) {
   } else {
     munmap(pointer, length);
   }
+}
+
+int hmci_map_resize(int descriptor, uint64_t size) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur) {
+    errno = EFBIG;
+    return -1;
+  }
+  return ftruncate(descriptor, (off_t)size);
 }

@@ -89,8 +89,9 @@ static hmc_status_t open_file(hmc_region_t *region, uint64_t page) {
     }
     return HMC_SUCCESS;
   }
-  if (ftruncate(view->descriptor, (off_t)region->mapped)) {
-    return hmci_fail(HMC_NO_MEMORY, "%llu B of shared memory: %s", (unsigned long long)view->size, strerror(errno));
+  if (hmci_map_resize(view->descriptor, region->mapped)) {
+    return hmci_fail(HMC_NO_MEMORY, "%llu B of shared memory: %s%s", (unsigned long long)view->size, strerror(errno),
+                     errno == EFBIG ? " for this process (ulimit -f)" : "");
   }
   fcntl(view->descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
   return HMC_SUCCESS;

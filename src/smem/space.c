@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -71,13 +72,23 @@ int32_t hmci_smem_reserve_new(hmc_store_t *store, uint64_t size, uint64_t timeou
                         size);
 }
 
+/* A file above the limit of the process (ulimit -f) is an error here; the kernel would end the process by SIGXFSZ. */
+static int resize(int file, uint64_t size) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur) {
+    errno = EFBIG;
+    return -1;
+  }
+  return ftruncate(file, (off_t)size);
+}
+
 int32_t hmci_smem_map_own(void *address, uint64_t size, int given, int *descriptor) {
   struct stat file;
   int made = given >= 0 ? fcntl(given, F_DUPFD_CLOEXEC, 0) : memfd_create("smem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (made < 0) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no descriptor for %" PRIu64 " B: %s", size, strerror(errno));
   }
-  if ((given < 0 && ftruncate(made, (off_t)size) != 0) || fstat(made, &file) != 0 || (uint64_t)file.st_size < size) {
+  if ((given < 0 && resize(made, size) != 0) || fstat(made, &file) != 0 || (uint64_t)file.st_size < size) {
     close(made);
     return hmci_smem_fail(SM_MALLOC_FAILED, "%" PRIu64 " B of shared memory could not be made: %s", size,
                           given >= 0 ? "the given file is smaller" : strerror(errno));

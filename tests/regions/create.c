@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define HEAP (16 * 1024 * MIB)
@@ -212,6 +213,24 @@ void create_refuses(void **state) {
   close(open);
   close(sealed);
   munmap(range, 16 * MIB);
+}
+
+/* The kernel ends who makes a file above the limit, and shared memory is a file. */
+void create_under_a_limit_of_files(void **state) {
+  context_pair_t *pair = *state;
+  hmc_region_t *region = NULL;
+  hmc_region_options_t options = named("limited", MIB);
+  struct rlimit before, tight;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  tight = before;
+  tight.rlim_cur = MIB - 1;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  hmc_status_t status = hmc_region_create(pair->there, &options, &region);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_status(status, HMC_NO_MEMORY);
+  assert_error_names("ulimit -f");
+  assert_success(hmc_region_create(pair->there, &options, &region));
+  hmc_region_close(region);
 }
 
 void create_for_older_programs(void **state) {

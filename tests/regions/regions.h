@@ -43,6 +43,7 @@ bool is_reserved(const uint8_t *address);
   X(create_on_nodes_and_pages)                                                                                         \
   X(create_commits)                                                                                                    \
   X(create_refuses)                                                                                                    \
+  X(create_under_a_limit_of_files)                                                                                     \
   X(create_for_older_programs)                                                                                         \
   X(retained_regions_stay)                                                                                             \
   X(descriptor_opens_a_region)                                                                                         \

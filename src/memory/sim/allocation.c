@@ -12,6 +12,7 @@
  * atomic, and are taken under `lock` only. */
 #include "sim.h"
 
+#include "../../base/map.h"
 #include "../../base/settings.h"
 #include "../ranges.h"
 #include "engine.h"
@@ -228,7 +229,7 @@ hmc_status_t hmci_sim_allocate(int device, size_t size, void **pointer) {
     return no_room(device, size);
   }
   /* Sealed, so that a process that it is exported to cannot take the pages away. */
-  if (ftruncate(descriptor, (off_t)mapped) != 0 ||
+  if (hmci_map_resize(descriptor, mapped) != 0 ||
       fcntl(descriptor, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     status = no_room(device, size);
     goto err_close;
