@@ -6,6 +6,8 @@
  * their memory is HMC's, and a late copy lands in pages nobody else has. */
 #include "shm.h"
 
+#include "../../base/map.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -20,7 +22,7 @@ hmc_status_t hmci_shm_memory_create(const char *name, size_t size, int seals, vo
   int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) return hmci_fail(HMC_NO_MEMORY, "memfd_create failed: %s", strerror(errno));
   void *address = MAP_FAILED;
-  if (ftruncate(file, (off_t)size) == 0) address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (hmci_map_resize(file, size) == 0) address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (address == MAP_FAILED || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | seals)) {
     hmc_status_t status = hmci_fail(HMC_NO_MEMORY, "%zu B of shared memory: %s", size, strerror(errno));
     if (address != MAP_FAILED) munmap(address, size);

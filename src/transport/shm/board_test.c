@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -90,6 +91,21 @@ static void test_announcing_needs_nothing_of_the_peer(void **state) {
   free(connection);
 }
 
+/* The pages are files: the kernel ends who makes one above the limit (ulimit -f). */
+static void test_under_a_limit_of_files(void **state) {
+  (void)state;
+  shm_board_t *board;
+  int descriptor;
+  struct rlimit before, tight;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+  tight = before;
+  tight.rlim_cur = sizeof *board - 1;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  hmc_status_t status = hmci_shm_board_create(&board, &descriptor);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+  assert_int_equal(status, HMC_NO_MEMORY);
+}
+
 /* A dialler that says that it is done, and never linked. */
 static void test_ready_without_a_link(void **state) {
   (void)state;
@@ -106,6 +122,7 @@ int main(void) {
       cmocka_unit_test(test_unsealed_files_are_refused),
       cmocka_unit_test(test_a_short_page_carries_nothing),
       cmocka_unit_test(test_announcing_needs_nothing_of_the_peer),
+      cmocka_unit_test(test_under_a_limit_of_files),
       cmocka_unit_test(test_ready_without_a_link),
   };
   return cmocka_run_group_tests_name("transport.shm.board", tests, NULL, NULL);
