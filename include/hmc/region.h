@@ -238,6 +238,7 @@ HMC_API hmc_memory_t hmc_region_memory(const hmc_region_t *region);
  * \param remote Gets the handle.
  * \return HMC_SUCCESS
  * \return HMC_NOT_FOUND The peer has no region of that name.
+ * \return HMC_STALE Its owner closed the region at the same time.
  * \return HMC_TIMEOUT The peer did not answer in time.
  * \return HMC_PEER_LOST The peer is gone.
  * \return HMC_INVALID_CONFIG NULL.

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PART_MOST (UINT64_C(1) << 41)
 enum { CONTEXT_MOST = 65536 };
 
 /* What kernels in this process look at: see smem/device/smem_shm_device.h. */
@@ -272,8 +273,9 @@ static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint
                           "ranks, and a place for the address, are needed",
                           id, rank, rank_size, hmci_smem_shm_world->size, HMCI_SMEM_OBJECTS);
   }
-  if (bytes == 0 || bytes % HMCI_SMEM_PAGE != 0 || bytes > UINT64_C(1) << 41) {
-    return hmci_smem_fail(SM_INVALID_PARAM, "parts of %" PRIu64 " B: multiples of 2 MiB are taken", bytes);
+  if (bytes == 0 || bytes % HMCI_SMEM_PAGE != 0 || bytes > PART_MOST) {
+    return hmci_smem_fail(SM_INVALID_PARAM, "parts of %" PRIu64 " B: multiples of 2 MiB up to %" PRIu64 " B are taken",
+                          bytes, PART_MOST);
   }
   if ((int)type <= 0 || (int)type >= 2 * SMEMS_DATA_OP_RDMA) {
     return hmci_smem_fail(SM_INVALID_PARAM, "data op type %d: takes a mask of SMEMS_DATA_OP_*", (int)type);

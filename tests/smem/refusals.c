@@ -346,7 +346,7 @@ static int32_t shm_no_handler(void) { return smem_shm_register_exit(object, NULL
 static int objects_of_two(void) {
   static const refusal_t table[] = {
       REFUSAL(NOTHING, "an id below 64", shm_large_id),
-      REFUSAL(NOTHING, "multiples of 2 MiB", shm_odd_size),
+      REFUSAL(NOTHING, "multiples of 2 MiB up to", shm_odd_size),
       REFUSAL(NOTHING, "a rank below the number of ranks", shm_rank_2_of_2),
       REFUSAL(NOTHING, "a place for the address", shm_no_place),
       REFUSAL(NOTHING, "SMEMS_DATA_OP_", shm_no_type),

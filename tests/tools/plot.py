@@ -47,7 +47,7 @@ class Plot(unittest.TestCase):
                                 [row("shmem", "fetch-add", "Open MPI OSHMEM", 2)])
         for text in ("as UCX", "4.0×", "2.0×", "as Open MPI OSHMEM", "0.50×"):
             self.assertIn(text, texts)
-        self.assertTrue(any(re.search(r"A & B, 2 processors, \d{4}-\d\d-\d\d\. Made by", text) for text in texts), texts)
+        self.assertTrue(any(re.search(r"A & B, 2 processors, \d{4}-\d\d-\d\d, one round\. Made by", text) for text in texts), texts)
         self.assertEqual(len(bars), 3)
         self.assertAlmostEqual(bars[0], 2 * bars[1], delta=0.3)
         self.assertAlmostEqual(bars[1], bars[2], delta=0.3)
