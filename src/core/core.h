@@ -220,13 +220,15 @@ struct hmc_region {
 };
 
 typedef struct hmci_region_slot {
-  hmc_region_t *region; /* NULL: free */
+  hmc_region_t *region; /* NULL: free, or its region is ending */
   uint32_t next_free;
 } hmci_region_slot_t;
 
 /* Gives the region its number and generation; takes it out, so that no peer finds it any more. */
 hmc_status_t hmci_region_enter(hmc_region_t *region);
 void hmci_region_leave(hmc_region_t *region);
+/* The number may be another region's: this one has ended. */
+void hmci_region_free_id(const hmc_region_t *region);
 /* Ends all that are left, and the table. */
 void hmci_regions_close(hmc_context_t *context);
 hmc_status_t hmci_region_acquire(const hmci_host_t *host, uint32_t id, uint32_t generation, uint32_t rights,

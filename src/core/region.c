@@ -241,9 +241,9 @@ static void end(hmc_region_t *region) {
   bool reached = atomic_load(&region->view.reached);
   if (reached) revoke_everywhere(region);
   while (atomic_load_explicit(&region->view.users, memory_order_acquire)) sched_yield(); /* partner: release */
-  if (!reached) return;
-  revoke_everywhere(region);
-  await_copies(region);
+  if (reached) revoke_everywhere(region);
+  if (reached) await_copies(region);
+  hmci_region_free_id(region);
 }
 
 static void destroy(hmc_region_t *region) {

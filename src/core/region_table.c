@@ -1,7 +1,8 @@
 /* The table of a context's regions, by number and by name.
  *
  * An id is a slot of the table and is used again; the generation never is (a 32-bit count from a random start, skipping
- * 0). Users are counted under `region_lock`, so that a region that was taken out of the table gets no new ones, and so
+ * 0). The slot is free when no transport has anything more to do with the number: what one notes of a region that
+ * ends, in shm's board for instance, would otherwise hit the next one. Users are counted under `region_lock`, so that a region that was taken out of the table gets no new ones, and so
  * is noted that a peer has reached for it. `region_lock` guards all and is held for a few instructions, the doubling of
  * the table apart. */
 #include "core.h"
@@ -65,11 +66,18 @@ hmc_status_t hmci_region_enter(hmc_region_t *region) {
 void hmci_region_leave(hmc_region_t *region) {
   hmc_context_t *context = region->context;
   pthread_mutex_lock(&context->region_lock);
-  context->regions[region->view.id] = (hmci_region_slot_t){.next_free = context->free_region};
-  context->free_region = region->view.id;
+  context->regions[region->view.id].region = NULL;
   hmci_leases_end_locked(region);
   if (region->view.rights) hmci_intervals_remove(&context->region_places, &region->place);
   if (region->name[0]) hmci_table_remove(&context->region_names, &region->by_name);
+  pthread_mutex_unlock(&context->region_lock);
+}
+
+void hmci_region_free_id(const hmc_region_t *region) {
+  hmc_context_t *context = region->context;
+  pthread_mutex_lock(&context->region_lock);
+  context->regions[region->view.id].next_free = context->free_region;
+  context->free_region = region->view.id;
   pthread_mutex_unlock(&context->region_lock);
 }
 

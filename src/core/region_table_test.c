@@ -1,6 +1,8 @@
 /* The table of regions: slots are used again, generations are not, and rights are looked at before anything is given. */
 #include "core.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,6 +49,31 @@ static void test_a_slot_is_used_again_with_another_generation(void **state) {
   assert_int_not_equal(second->view.generation, generation);
   assert_int_equal(acquire(*state, id, generation, HMC_REMOTE_READ), HMC_STALE);
   assert_int_equal(acquire(*state, id, second->view.generation, HMC_REMOTE_READ), HMC_SUCCESS);
+  hmc_region_close(second);
+}
+
+static void *close_region(void *region) {
+  hmc_region_close(region);
+  return NULL;
+}
+
+/* Until a region has ended, transports take notes under its number: a new region must not have that. */
+static void test_the_id_of_an_ending_region_is_not_free(void **state) {
+  const hmci_host_t host = {.owner = *state};
+  hmci_region_view_t *used = NULL;
+  pthread_t closer;
+  hmc_region_t *first = make_region(*state, "a", HMC_REMOTE_READ);
+  uint32_t id = first->view.id, generation = first->view.generation;
+  assert_int_equal(hmci_region_acquire(&host, id, generation, HMC_REMOTE_READ, &used), HMC_SUCCESS);
+  assert_int_equal(pthread_create(&closer, NULL, close_region, first), 0);
+  while (acquire(*state, id, generation, HMC_REMOTE_READ) != HMC_STALE) sched_yield(); /* it waits for its user now */
+  hmc_region_t *second = make_region(*state, "a", HMC_REMOTE_READ);
+  assert_int_not_equal(second->view.id, id);
+  hmci_region_release(&host, used);
+  assert_int_equal(pthread_join(closer, NULL), 0);
+  hmc_region_t *third = make_region(*state, "b", HMC_REMOTE_READ);
+  assert_int_equal(third->view.id, id);
+  hmc_region_close(third);
   hmc_region_close(second);
 }
 
@@ -103,6 +130,7 @@ static void test_a_name_is_given_once(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_a_slot_is_used_again_with_another_generation, make_context, destroy_context),
+      cmocka_unit_test_setup_teardown(test_the_id_of_an_ending_region_is_not_free, make_context, destroy_context),
       cmocka_unit_test_setup_teardown(test_rights_are_looked_at, make_context, destroy_context),
       cmocka_unit_test_setup_teardown(test_ids_that_nobody_has, make_context, destroy_context),
       cmocka_unit_test_setup_teardown(test_it_grows, make_context, destroy_context),
