@@ -461,8 +461,8 @@ hmc_status_t hmci_session_locate(hmc_peer_t *peer, uint64_t address, uint64_t by
 /* Lets those who ask look whether they are to give up. */
 void hmci_peer_stir(hmc_peer_t *peer);
 
-/* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. `where`: the
- * peer, for the log. */
+/* A pipe that encrypts, over a socket, which it then owns; see ctrl/records.h for the secrets. `where`
+ * names the peer in the log. */
 hmc_status_t hmci_sealed_pipe_open(int descriptor, const uint8_t out[HMCI_RECORD_SECRET],
                                    const uint8_t in[HMCI_RECORD_SECRET], hmci_record_cipher_t cipher, const char *where,
                                    hmci_pipe_t **pipe);

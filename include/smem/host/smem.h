@@ -105,7 +105,7 @@ SMEM_API const char *smem_get_and_clear_last_err_msg(void);
  * another member end soon, and fail; what they had begun is undone. Never blocks.
  *
  * \param asked A word that another thread changes atomically. It stays the caller's, and valid until the thread ends
- *   or calls this with NULL: nobody asks, the default.
+ *   or calls this with NULL, which is the default and means that no call is interrupted.
  */
 SMEM_API void hmc_smem_interruptible(const int32_t *asked);
 

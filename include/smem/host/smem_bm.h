@@ -107,7 +107,7 @@ SMEM_API void smem_bm_destroy(smem_bm_t handle);
 SMEM_API int32_t smem_bm_join(smem_bm_t handle, uint32_t flags);
 
 /**
- * Takes this member's part back: when it returns, nobody reads or writes it any more.
+ * Takes this member's part back: no member can read or write it after the call returns.
  *
  * \param handle The pool.
  * \param flags Not used.

@@ -125,7 +125,7 @@ SMEM_API int32_t smem_trans_free(smem_trans_t handle, void *address);
  * \param dataSize How many bytes.
  * \param flags 0 or COPY_EXTEND_FLAG.
  * \return SM_OK
- * \return SM_INVALID_PARAM NULL, no bytes, unknown flags, an id that nobody has, or an address that its owner has not
+ * \return SM_INVALID_PARAM NULL, no bytes, unknown flags, an unknown id, or an address that its owner has not
  *   registered.
  * \return SM_NOT_INITIALIZED smem_trans_init comes first.
  * \return SM_TIMEOUT The deadline passed.

@@ -41,7 +41,7 @@ static void test_unsealed_files_are_refused(void **state) {
   close(small);
 }
 
-/* An older peer's page ends before the bytes of small puts. What lies behind it is nobody else's, and readable. */
+/* An older peer's page ends before the bytes of small puts. The memory behind it is this process's own. */
 static void test_a_short_page_carries_nothing(void **state) {
   (void)state;
   shm_accesses_t *accesses;

@@ -78,7 +78,7 @@ typedef struct shm_accesses {
   _Atomic uint32_t rung[2];      /* 1: this end has rung the bell, and the other one has not heard it yet */
   _Alignas(HMCI_CACHE_LINE) shm_pull_t pulls[2][SHM_PULLS];
 
-  /* Bytes of small puts, of each pull. An older peer's file ends before them; then they are nobody's. */
+  /* Bytes of small puts, of each pull. An older peer's file ends before them, and they are not used. */
   _Alignas(4096) uint8_t bytes[2][SHM_PULLS][SHM_PULL_BYTES];
 } shm_accesses_t;
 _Static_assert(offsetof(shm_accesses_t, bytes) == 4096, "one page, whatever an older peer made of it");
@@ -263,7 +263,7 @@ uint32_t hmci_shm_next_parts(shm_cursor_t *cursor, hmci_segment_t *parts, uint32
 shm_fault_t hmci_shm_read(int process, shm_read_t *reads, uint32_t count);
 
 /* carry.c */
-/* Puts the bytes of a put into the pages, for the other end. False: not all of them can be read. */
+/* Copies the bytes of a put into the pages. False: not all of them can be read. */
 bool hmci_shm_load(shm_connection_t *connection, uint32_t pull, const uint8_t *from, uint64_t length);
 /* Writes bytes that the other end has put there where a region says that there is memory; false: there is none. */
 bool hmci_shm_unload(shm_connection_t *connection, uint32_t pull, uint8_t *to, uint64_t length);
