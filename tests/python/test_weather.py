@@ -198,11 +198,15 @@ class Victim:
         self.process.kill()
         self.process.communicate()
 
+    def stand_still(self):
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
 
 def test_a_peer_that_dies():
     with Victim() as victim, hmc.Context("here", timeout=20) as context:
         remote = context.connect(victim.address, via="tcp").open("far")
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        victim.stand_still()
         requests = [remote.put_nb(np.zeros(1 << 20, np.uint8), i << 20) for i in range(32)]
         assert not all(each.done() for each in requests)
         victim.process.kill()
@@ -215,7 +219,7 @@ def test_a_peer_that_dies():
 def test_deadlines_and_cancel():
     with Victim() as victim, hmc.Context("here", timeout=20) as context:
         remote = context.connect(victim.address, via="tcp").open("far")
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        victim.stand_still()
         big = np.zeros(64 << 20, np.uint8)
         with pytest.raises(hmc.DeadlineError) as caught:
             remote.put(big, timeout=0.1)
@@ -234,7 +238,7 @@ def test_close_under_a_waiting_thread():
     with Victim() as victim:
         context = hmc.Context("here", timeout=60)
         remote = context.connect(victim.address, via="tcp").open("far")
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        victim.stand_still()
         seen = []
 
         def wait():

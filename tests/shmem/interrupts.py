@@ -27,6 +27,13 @@ def interrupted(call):
         sys.exit(77)
     sys.exit("the call came back")
 
+def await_standing(process):
+    def is_running(task):
+        with open("/proc/%d/task/%s/stat" % (process, task)) as file:
+            return file.read().rpartition(")")[2].split()[0] != "T"
+    while any(map(is_running, os.listdir("/proc/%d/task" % process))):
+        time.sleep(0.01)
+
 def strided():
     shmem._library.lib.shmem_long_iget(ctypes.c_void_p(big.ctypes.data), ctypes.c_void_p(words.ctypes.data), 2, 2, 4, 1)
     shmem.barrier_all() # raises what has ended the call before
@@ -45,12 +52,14 @@ if me:
         shmem.put(words, numpy.ones(8, dtype="i8"), 0)
         shmem.quiet()
     if case in ("get", "iget"):
+        shmem.put(words, numpy.full(8, os.getpid(), dtype="i8"), 0)
+        shmem.quiet()
         os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(600)
-if case == "lock":
+if case in ("lock", "get", "iget"):
     while words[0] == 0: time.sleep(0.01)
 if case in ("get", "iget"):
-    time.sleep(0.5)
+    await_standing(words[0])
 big = numpy.zeros(8, dtype="i8")
 interrupted({
     "barrier": shmem.barrier_all,
