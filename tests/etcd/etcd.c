@@ -1,6 +1,6 @@
 /* The store over etcd: every call of hmc/store.h, a load that may not do anything twice, and an outage. See etcd.py.
  *
- * usage: etcd_store calls|load|outage ADDRESS */
+ * usage: etcd_store calls|rolling|load|outage ADDRESS */
 #include "rest.h"
 
 #include <hmc.h>
@@ -266,9 +266,50 @@ static void load(void) {
   hmc_store_close(store);
 }
 
+/* ---- a rolling restart ------------------------------------------------------------------------------------------- */
+
+static void ask(const char *what);
+
+/* Adds, sets and looks until *is_over. */
+static _Noreturn void go_on(uint32_t index, const atomic_int *is_over, atomic_int *added) {
+  hmc_store_t *store = join_store();
+  char name[32], value[4];
+  size_t size;
+  snprintf(name, sizeof(name), "mine/%u", index);
+  while (atomic_load(is_over) == 0) {
+    CHECK(hmc_store_add(store, "rolled", 1, NULL, 0) == HMC_SUCCESS);
+    atomic_fetch_add(added, 1);
+    CHECK(hmc_store_set(store, name, "x", 1, NULL, 0) == HMC_SUCCESS);
+    CHECK(hmc_store_get(store, name, value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 1);
+  }
+  hmc_store_close(store);
+  exit(0);
+}
+
+/* Each member of the cluster is shut down in order and comes back, as for an upgrade: no call notices. */
+static void rolling(void) {
+  pid_t children[CLIENTS];
+  atomic_int *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  CHECK(counts != MAP_FAILED);
+  for (uint32_t i = 0; i < CLIENTS; i++) {
+    children[i] = fork_at_rest();
+    if (children[i] == 0) {
+      go_on(i, &counts[0], &counts[1]);
+    }
+  }
+  ask("restart");
+  atomic_store(&counts[0], 1);
+  await_all(children, CLIENTS);
+  hmc_store_t *store = join_store();
+  int64_t sum = 0;
+  CHECK(hmc_store_add(store, "rolled", 0, &sum, 0) == HMC_SUCCESS);
+  CHECK(sum == atomic_load(&counts[1]));
+  hmc_store_close(store);
+}
+
 /* ---- an outage --------------------------------------------------------------------------------------------------- */
 
-/* Has etcd.py stop a majority of the cluster, or let it run again. */
+/* Has etcd.py stop a majority of the cluster, let it run again, or restart one member after the other. */
 static void ask(const char *what) {
   char line[16];
   printf("%s\n", what);
@@ -368,7 +409,7 @@ static void outage(void) {
 
 int main(int count, char **arguments) {
   if (count != 3) {
-    fprintf(stderr, "usage: etcd_store calls|load|outage ADDRESS\n");
+    fprintf(stderr, "usage: etcd_store calls|rolling|load|outage ADDRESS\n");
     return 2;
   }
   address = arguments[2];
@@ -376,6 +417,8 @@ int main(int count, char **arguments) {
     calls();
   } else if (strcmp(arguments[1], "outage") == 0) {
     outage();
+  } else if (strcmp(arguments[1], "rolling") == 0) {
+    rolling();
   } else {
     load();
   }

@@ -23,19 +23,21 @@ PATIENCE = 120
 
 class Cluster:
     def __init__(self, folder):
-        program = shutil.which("etcd") or "/usr/bin/etcd"
+        self.folder = folder
         ports = [free_port() for _ in range(6)]
-        self.clients, peers = ports[:3], ports[3:]
-        initial = ",".join("m%d=http://127.0.0.1:%d" % (i, peers[i]) for i in range(3))
-        self.members = []
-        for i in range(3):
-            log = open(folder / ("etcd%d.log" % i), "wb")
-            here, there = "http://127.0.0.1:%d" % self.clients[i], "http://127.0.0.1:%d" % peers[i]
-            self.members.append(subprocess.Popen(
-                [program, "--name", "m%d" % i, "--data-dir", str(folder / ("data%d" % i)), "--listen-client-urls", here,
+        self.clients, self.peers = ports[:3], ports[3:]
+        self.members = [self.start(i) for i in range(3)]
+
+    def start(self, i):
+        here, there = ["http://127.0.0.1:%d" % ports[i] for ports in (self.clients, self.peers)]
+        initial = ",".join("m%d=http://127.0.0.1:%d" % (i, self.peers[i]) for i in range(3))
+        with open(self.folder / ("etcd%d.log" % i), "ab") as log:
+            return subprocess.Popen(
+                [shutil.which("etcd") or "/usr/bin/etcd", "--name", "m%d" % i,
+                 "--data-dir", str(self.folder / ("data%d" % i)), "--listen-client-urls", here,
                  "--advertise-client-urls", here, "--listen-peer-urls", there, "--initial-advertise-peer-urls", there,
                  "--initial-cluster", initial, "--initial-cluster-state", "new", "--heartbeat-interval", "200",
-                 "--election-timeout", "2000"], stdout=log, stderr=subprocess.STDOUT))
+                 "--election-timeout", "2000"], stdout=log, stderr=subprocess.STDOUT)
 
     def address(self, prefix):
         return "etcd://%s/%s" % (",".join("127.0.0.1:%d" % port for port in self.clients), prefix)
@@ -63,6 +65,13 @@ class Cluster:
         for member in self.members[1:]:
             member.send_signal(signal.SIGCONT)
 
+    def restart_each(self):
+        for i, member in enumerate(self.members):
+            member.terminate()
+            member.wait()
+            self.members[i] = self.start(i)
+            self.await_health()
+
     def kill_one(self):
         self.members[0].kill()
         self.members[0].wait()
@@ -82,6 +91,21 @@ def run(name, command, environment):
         sys.exit("%s failed" % name)
 
 
+def converse(cluster, command, environment):
+    """Runs a program that says what is to be done to the cluster, and when."""
+    steps = {"stop\n": cluster.stop_majority, "go on\n": cluster.continue_majority, "restart\n": cluster.restart_each}
+    asking = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+    for line in asking.stdout:
+        print("%s: %s" % (command[1], line), end="", flush=True)
+        if line in steps:
+            steps[line]()
+            asking.stdin.write("done\n")
+            asking.stdin.flush()
+    if asking.wait(timeout=600) != 0:
+        sys.exit("%s failed" % command[1])
+
+
 def main():
     program, bm, shm = sys.argv[1:]
     folder = pathlib.Path(tempfile.mkdtemp(prefix="hmc-test-etcd-"))
@@ -90,18 +114,8 @@ def main():
     try:
         cluster.await_health()
         run("every call", [program, "calls", cluster.address("calls")], environment)
-        # Without a majority for a while: the program says when.
-        outage = subprocess.Popen([program, "outage", cluster.address("outage")], env=environment, stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for line in outage.stdout:
-            print("outage: " + line, end="", flush=True)
-            step = {"stop\n": cluster.stop_majority, "go on\n": cluster.continue_majority}.get(line)
-            if step is not None:
-                step()
-                outage.stdin.write("done\n")
-                outage.stdin.flush()
-        if outage.wait(timeout=600) != 0:
-            sys.exit("the outage")
+        converse(cluster, [program, "outage", cluster.address("outage")], environment)
+        converse(cluster, [program, "rolling", cluster.address("rolling")], environment)
         # Under load one member of the cluster is killed: nothing is done twice, nobody hangs.
         load = subprocess.Popen([program, "load", cluster.address("load")], env=environment, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True)

@@ -132,13 +132,15 @@ static hmc_status_t judge(hmci_text_t *answer, long code) {
     snprintf(text, sizeof(text), "%.*s", (int)(answer->size < 200 ? answer->size : 200),
              answer->data != NULL ? answer->data : "");
   }
+  bool is_too_busy = strstr(text, "too many requests") != NULL; /* of the same code: the disk's quota is used up */
   switch (hmci_json_number(hmci_json_get(error, "code"))) {
   case NOT_FOUND: return hmci_fail(HMC_NOT_FOUND, "etcd says: %s", text);
-  case EXHAUSTED: return hmci_fail(HMC_NO_MEMORY, "etcd says: %s", text);
+  case EXHAUSTED: return hmci_fail(is_too_busy ? HMC_PEER_LOST : HMC_NO_MEMORY, "etcd says: %s", text);
   case 3: /* an invalid argument: among them a request that is too large */
   case 11: return hmci_fail(HMC_OUT_OF_RANGE, "etcd says: %s", text);
   case 7:
   case 16: return hmci_fail(HMC_DENIED, "etcd says: %s", text);
+  case 1: /* a member that is shut down */
   case 2: /* what the leader lost on its way */
   case 4:
   case UNAVAILABLE: return hmci_fail(HMC_PEER_LOST, "etcd says: %s", text);
