@@ -38,13 +38,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)   # a program in the ba
 took = {}
 
 def interrupted(name, call):
-    sent = []
+    sent, begun = [], threading.Event()
     def interrupt():
+        begun.wait()
         time.sleep(0.1)
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt).start()
     try:
+        begun.set()     # the signal may come from here on, and not while the thread starts
         call()
     except KeyboardInterrupt:
         took[name] = time.monotonic() - sent[0]

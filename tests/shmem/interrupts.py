@@ -16,11 +16,14 @@ import ctypes, os, signal, sys, threading, time
 import numpy, shmem
 
 def interrupted(call):
+    begun = threading.Event()
     def interrupt():
+        begun.wait()
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=interrupt).start()
     try:
+        begun.set() # the signal may come from here on, and not while the thread starts
         call()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
