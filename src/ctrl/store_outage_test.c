@@ -10,8 +10,8 @@ static void forget_journal(void) { unlink(journal); }
 
 static void with_a_journal_all_is_back(void **state) {
   (void)state;
-  hmc_store_server_t *server = serve(0, NULL);
-  uint16_t port = hmc_store_server_port(server);
+  uint16_t port = lasting_port();
+  hmc_store_server_t *server = serve(port, NULL);
   hmc_store_server_stop(server);
   server = serve(port, journal);
   hmc_store_t *store = join();
@@ -39,8 +39,8 @@ static void with_a_journal_all_is_back(void **state) {
 
 static void without_a_journal_leases_are_put_back(void **state) {
   (void)state;
-  hmc_store_server_t *server = serve(0, NULL);
-  uint16_t port = hmc_store_server_port(server);
+  uint16_t port = lasting_port();
+  hmc_store_server_t *server = serve(port, NULL);
   hmc_store_t *one = join(), *two = join();
   hmc_store_lease_t *lease = NULL, *other = NULL;
   hmc_store_watch_t *watch = NULL;
@@ -99,8 +99,8 @@ static void *work(void *argument) {
 /* Every addition counts once, and no gather is torn, although the server goes away again and again under them. */
 static void each_request_takes_effect_once(void **state) {
   (void)state;
-  hmc_store_server_t *server = serve(0, NULL);
-  uint16_t port = hmc_store_server_port(server);
+  uint16_t port = lasting_port();
+  hmc_store_server_t *server = serve(port, NULL);
   hmc_store_server_stop(server);
   server = serve(port, journal);
   worker_t workers[WORKERS] = {0};
@@ -252,8 +252,8 @@ static void a_server_that_was_stopped_ends_no_leases(void **state) {
 
 static void a_lease_whose_key_was_taken_is_lost(void **state) {
   (void)state;
-  hmc_store_server_t *server = serve(0, NULL);
-  uint16_t port = hmc_store_server_port(server);
+  uint16_t port = lasting_port();
+  hmc_store_server_t *server = serve(port, NULL);
   hmc_store_t *store = join();
   hmc_store_lease_t *lease = NULL;
   GOOD(hmc_store_lease_create(store, 2000, 0, &lease));

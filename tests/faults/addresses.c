@@ -1,4 +1,5 @@
 /* Listening and connecting where that cannot work: what it answers, and how soon. */
+#include "port.h"
 #include "suite.h"
 
 #include <arpa/inet.h>
@@ -29,11 +30,11 @@ static void expect_taken(hmc_context_t *context, uint16_t port) {
 
 void port_taken(void **state) {
   scene_t *scene = *state;
-  uint16_t port = 0, own = 0;
+  uint16_t port = 0, own = free_port(AF_INET); /* it listens there twice */
   int foreign = foreign_socket(&port, true);
   expect_taken(scene->context, port);
   expect_taken(scene->context, scene->subject.port);
-  assert_success(hmc_context_listen(scene->context, "127.0.0.1", 0, &own));
+  assert_success(hmc_context_listen(scene->context, "127.0.0.1", own, NULL));
   expect_taken(scene->context, own);
   close(foreign);
   hmc_context_stop_listening(scene->context);

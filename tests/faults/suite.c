@@ -1,6 +1,7 @@
 /* The program of the fault suite: `faults TRANSPORT [PATTERN [MEMORY]]`; PATTERN picks tests by name, with * and ?; MEMORY is
  * that of the targets, cpu unless given. */
 #include "suite.h"
+#include "port.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -40,9 +41,7 @@ void side_drop(side_t *side) {
 void side_stop(side_t *side) {
   int status = 0;
   assert_int_equal(kill(side->target.process, SIGSTOP), 0);
-  for (int i = 0; i < 5000 && !WIFSTOPPED(status); i++) {
-    if (waitpid(side->target.process, &status, WUNTRACED | WNOHANG) == 0) sleep_ms(1);
-  }
+  assert_int_equal(waitpid(side->target.process, &status, WUNTRACED), side->target.process);
   assert_true(WIFSTOPPED(status));
 }
 
@@ -138,7 +137,8 @@ static int open_scene(void **state) {
   assert_non_null(scene);
   scene->test = test;
   *state = scene;
-  side_start(&scene->subject, 0, REGION_SIZE, NULL); /* before there is much memory to fork with */
+  /* Before there is much memory to fork with. The subject's successor listens at its port. */
+  side_start(&scene->subject, free_port(AF_INET), REGION_SIZE, NULL);
   side_start(&scene->bystander, 0, REGION_SIZE, NULL);
   assert_success(hmc_context_create(
       &(hmc_context_options_t){.size = sizeof(hmc_context_options_t), "survivor", PATIENCE_MS}, &scene->context));

@@ -4,13 +4,15 @@
 #define HMC_TESTS_PORT_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* On the loopback of `family`; 0: this host does not have the family. */
+/* On the loopback of `family`, another one for each call; 0: this host does not have the family. */
 static inline uint16_t free_port(int family) {
+  static bool given[65536];
   for (int i = 0; i < 1000; i++) {
     struct sockaddr_in four = {};
     struct sockaddr_in6 six = {};
@@ -27,7 +29,9 @@ static inline uint16_t free_port(int family) {
     int failed = family == AF_INET6 ? bind(descriptor, (struct sockaddr *)&six, sizeof six)
                                     : bind(descriptor, (struct sockaddr *)&four, sizeof four);
     close(descriptor);
-    if (!failed) return port;
+    if (failed || given[port]) continue;
+    given[port] = true;
+    return port;
   }
   return 0;
 }

@@ -1,5 +1,6 @@
 /* When contexts and peers begin and end: in callbacks of other contexts, at once, in a forked child, under threads that
  * wait for a peer. */
+#include "port.h"
 #include "rest.h"
 #include "suite.h"
 
@@ -159,13 +160,13 @@ void live_as_parent(uint16_t port, int ready) {
   hmc_context_t *context = NULL;
   hmc_peer_t *peer = NULL;
   hmc_region_t *region = NULL;
-  uint16_t own = 0;
+  uint16_t own = free_port(AF_INET); /* where its successor listens */
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (hmc_context_create(&(hmc_context_options_t){.size = sizeof(hmc_context_options_t), .name = "parent"}, &context) !=
           HMC_SUCCESS ||
       hmc_region_allocate(context, (hmc_memory_t){HMC_MEMORY_CPU, 0}, LENGTH, "parent's", HMC_REMOTE_ALL, &region) !=
           HMC_SUCCESS ||
-      hmc_context_listen(context, "127.0.0.1", 0, &own) != HMC_SUCCESS ||
+      hmc_context_listen(context, "127.0.0.1", own, NULL) != HMC_SUCCESS ||
       hmc_context_connect(context, "127.0.0.1", port, stamp.type, 0, &peer) != HMC_SUCCESS)
     syscall(SYS_exit_group, 1);
   if (fork() == 0) { /* which has let go of the sockets when it gets here, and not before */

@@ -1,10 +1,16 @@
 """hmc-store: serving, the commands of a client, a kill and a restart with a journal, and wrong command lines."""
 
 import os
+import pathlib
 import signal
 import socket
+import sys
 
 from program import ProgramTest, main
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from ports import free_port  # noqa: E402
 
 
 class Store(ProgramTest):
@@ -50,12 +56,13 @@ class Store(ProgramTest):
 
     def test_killed_and_restarted(self):
         journal = os.path.join(self.home, "journal")
-        server, url = self.serve("--journal", journal)
+        port = str(free_port())  # which nobody gets while it is away
+        server, url = self.serve("--journal", journal, "--port", port)
         self.run_program("--at", url, "set", "k", "kept")
         server.kill()
         server.wait()
         self.assertEqual(os.stat(journal).st_mode & 0o777, 0o600)
-        server, url = self.serve("--journal", journal, "--port", url.rsplit(":", 1)[1])
+        server, url = self.serve("--journal", journal, "--port", port)
         self.assertEqual(self.run_program("--at", url, "get", "k")[0], "kept\n")
         _, err = self.run_program("--journal", journal, expect=1)
         self.assertIn("another server", err)
