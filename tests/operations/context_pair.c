@@ -195,8 +195,7 @@ void distant_start(distant_t *distant, context_pair_t *pair) {
 void distant_stop(distant_t *distant) {
   int status = 0;
   assert_int_equal(kill(distant->target.process, SIGSTOP), 0);
-  for (int i = 0; i < 5000 && !WIFSTOPPED(status); i++)
-    if (waitpid(distant->target.process, &status, WUNTRACED | WNOHANG) == 0) sleep_ms(1);
+  assert_int_equal(waitpid(distant->target.process, &status, WUNTRACED), distant->target.process);
   assert_true(WIFSTOPPED(status));
 }
 
