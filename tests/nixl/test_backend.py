@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ends import End, bindings, nixl_agent, nixl_agent_config
+from ends import PATIENCE, End, bindings, nixl_agent, nixl_agent_config
 
 
 def make(name, **parameters):
@@ -35,7 +35,10 @@ def test_idle_agents_use_no_processor():
     ends = [End("idle %d" % number, "HMC") for number in range(2)]
     ends[0].agent.add_remote_agent(ends[1].agent.get_agent_metadata())
     ends[0].agent.make_connection("idle 1")
-    before = time.process_time()
-    time.sleep(2)
-    assert time.process_time() - before < 0.1, "two idle agents"
+    used, deadline = 1, time.monotonic() + PATIENCE    # a busy machine is late with what there is to do after connecting
+    while used >= 0.1 and time.monotonic() < deadline:
+        before = time.process_time()
+        time.sleep(2)
+        used = time.process_time() - before
+    assert used < 0.1, "two idle agents"
     del ends

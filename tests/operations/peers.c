@@ -75,19 +75,23 @@ static void idle_peer_uses_no_processor(void **state) {
   (void)state;
   const uint64_t quiet_ms = SANITIZED ? 2000 : 10000, most_us = SANITIZED ? 50000 : 5000;
   target_t target;
+  answer_t answer;
+  uint64_t own, limit = now_ms() + PATIENCE_MS; /* a busy machine is late with what there is to do after traffic */
   target_open(&target);
   target_dial(&target, 0);
   target_exchange(&target, 0, 0);
   sleep_ms(200); /* polling after traffic ends */
-  target_send(&target, &(command_t){.verb = VERB_CPU_TIME, .value = quiet_ms});
-  sleep_ms(10); /* it sleeps */
-  uint64_t before = processor_us();
-  sleep_ms(quiet_ms - 20);
-  uint64_t own = processor_us() - before;
-  answer_t answer = target_receive(&target);
-  assert_int_equal(answer.status, HMC_SUCCESS);
-  print_message("idle for %d ms: %d us of processor time at one end, %d us at the other\n", (int)quiet_ms, (int)own,
-                (int)answer.value);
+  do {
+    target_send(&target, &(command_t){.verb = VERB_CPU_TIME, .value = quiet_ms});
+    sleep_ms(10); /* it sleeps */
+    uint64_t before = processor_us();
+    sleep_ms(quiet_ms - 20);
+    own = processor_us() - before;
+    answer = target_receive(&target);
+    assert_int_equal(answer.status, HMC_SUCCESS);
+    print_message("idle for %d ms: %d us of processor time at one end, %d us at the other\n", (int)quiet_ms, (int)own,
+                  (int)answer.value);
+  } while ((own >= most_us || answer.value >= most_us) && now_ms() < limit);
   assert_true(own < most_us);
   assert_true(answer.value < most_us);
   target_exchange(&target, 0, 0); /* and is awake at once */

@@ -203,10 +203,13 @@ def test_two_contexts_in_one_process(couple):
 
 def test_idle_uses_no_processor(couple):
     couple.far(64)[1].put(b"warm")
-    time.sleep(0.3)
-    before = time.process_time()
-    time.sleep(1)
-    assert time.process_time() - before < 0.2
+
+    def is_idle():
+        before = time.process_time()
+        time.sleep(1)
+        return time.process_time() - before < 0.2
+
+    until(is_idle)      # a busy machine is late with what there is to do after traffic
 
 
 # ---- regions
