@@ -40,6 +40,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmdParameters=config_overrides
 ReturnToService=2
+MessageTimeout=60
+TCPTimeout=60
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
@@ -91,7 +93,7 @@ class Slurm:
         self.start("munged", "--foreground", f"--key-file={key}", f"--socket={folder}/munge.sock",
                    f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log",
                    f"--seed-file={folder}/munge.seed", "--force")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while not (folder / "munge.sock").exists():
             self.wait(deadline, "munged")
         self.start("slurmctld", "-D", "-f", str(self.configuration))

@@ -20,7 +20,7 @@ class Bench(unittest.TestCase):
         if path is not None:
             environment["PATH"] = path
         done = subprocess.run([sys.executable, RUN, *arguments], env=environment, stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=280, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=850, check=False)
         self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
         return done.stdout, done.stderr
 
