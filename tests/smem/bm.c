@@ -440,11 +440,6 @@ static int a_port_of_the_dead(void) {
   return 0;
 }
 
-_Noreturn static int be_stopped(void) {
-  setenv("HMC_STORE_LEASE", "300ms", 1);
-  be_a_victim();
-}
-
 /* A member that stands still keeps its connections; only its lease ends. Its rank is free then. */
 static int the_stopped_are_noticed(void) {
   pid_t members[2] = {0, 0};
@@ -457,7 +452,7 @@ static int the_stopped_are_noticed(void) {
   for (uint64_t round = 0; round < 2; round++) {
     uint8_t bytes[1000];
     if (my_rank == 2) {
-      members[round] = ranks_spawn(2, round == 0 ? be_stopped : be_a_victim);
+      members[round] = ranks_spawn(2, be_a_victim);
       while (atomic_load(&shared->words[1]) < round + 1) {
         CHECK(waitpid(members[round], NULL, WNOHANG) == 0);
         sleep_ms(1);
