@@ -290,7 +290,7 @@ struct hmc_peer {
 
   hmci_transport_slot_t *transport; /* NULL until attached */
   hmci_connection_t *connection;
-  char *refused[HMCI_TRANSPORTS]; /* why not this one; NULL for the one taken and those behind it */
+  char *refused[HMCI_TRANSPORTS]; /* why not this one, or not at first; NULL: it was taken at once, or not tried */
 
   /* Routes by a second transport (route.c). `first`: of a peer that no program sees, the one that it belongs to;
    * constant from its publication on, NULL of all others. */

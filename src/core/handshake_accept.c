@@ -115,6 +115,9 @@ static hmc_status_t take_open(handshake_t *handshake, hmci_reader_t *reader) {
   theirs.size = hmci_read_blob(reader, theirs.data, sizeof theirs.data);
   if (reader->failed) return hmci_fail(HMC_CORRUPT, "malformed choice of a transport");
   give_up(peer, reader);
+  handshake->since = hmci_now(); /* each attempt has the whole time of a handshake */
+  hmci_loop_set_timer(handshake->context->loop, &handshake->timer,
+                      handshake->since + handshake->context->accept.times.handshake);
   hmc_status_t status = HMC_SUCCESS;
   hmci_transport_slot_t *slot = hmci_transport_find(handshake->context, name, reason, sizeof reason);
   if (!slot) {

@@ -4,7 +4,8 @@
  * it has given up on a side that stood still, as sides do on a busy host. Which is dialled again, the data connection or
  * the whole peer, is seen by the session: once that has ended, the listener knows no data connection of this peer.
  * A transport that fails, however it fails, is followed by the next one; only where the handshake's own stream fails is
- * there nobody left to agree with. */
+ * there nobody left to agree with. One that was required is asked for once more where it says that its failure may pass:
+ * both ends make another connection of it, as they would of the next transport, so a peer of any release takes part. */
 #include "handshake.h"
 
 #include "../base/resolve.h"
@@ -22,6 +23,7 @@ enum { HANG_UPS = 4 };           /* attempts of a data connection that the peer 
 #define AT_ONCE 500000000u       /* nanoseconds; a peer that hangs up later than that has waited in vain */
 #define FIRST_PAUSE 5000000u     /* nanoseconds before a listener is dialled again; each pause is twice as long */
 #define LONGEST_PAUSE 320000000u /* ... up to this */
+#define LEAST_HALF 1000000000u   /* nanoseconds; an attempt gets half of the time that is left, where that is more */
 
 /* Waits before the next attempt, a little longer each time, and not all diallers alike. False: no time is left. */
 static bool pause_dialling(uint64_t *pause, uint64_t deadline) {
@@ -110,6 +112,7 @@ typedef struct dialogue {
   hmci_blob_t offers[HMCI_TRANSPORTS];
   bool offered[HMCI_TRANSPORTS];
   bool over;                       /* the stream failed: there is nobody left to agree with */
+  bool transient;                  /* the last attempt failed for a reason that another one may not meet */
   char given_up[HMCI_REASON_SIZE]; /* why the transport that the accepting side still has is not used after all */
 } dialogue_t;
 
@@ -160,6 +163,7 @@ static bool session_has_ended(const hmc_peer_t *peer) {
 /* Tries one transport, at most until `limit`; on failure the connection is undone and the text says why. */
 static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot, dialogue_t *dialogue,
                                   const hmci_blob_t *offer, bool slow, uint64_t limit, uint64_t deadline) {
+  dialogue->transient = false;
   if (!slot->state) return hmci_fail(HMC_UNSUPPORT, "%s", slot->reason);
   hmc_status_t status = slot->ops->reachable(slot->state, offer);
   if (status == HMC_SUCCESS && !slow && slot->ops->suits_auto) status = slot->ops->suits_auto(slot->state, offer);
@@ -176,10 +180,41 @@ static hmc_status_t try_transport(hmc_peer_t *peer, hmci_transport_slot_t *slot,
     snprintf(text, sizeof text, "%s", hmc_last_error());
     snprintf(dialogue->given_up, sizeof dialogue->given_up, "%.*s", HMCI_REASON_SIZE - 1, opened ? text : "");
     dialogue->over = dialogue->over || (status == HMC_PEER_LOST && session_has_ended(peer));
+    dialogue->transient = opened && !dialogue->over && status != HMC_CANCELLED && slot->ops->is_transient &&
+                          slot->ops->is_transient(peer->connection->state);
     hmci_peer_detach(peer);
     hmci_fail(status, "%s", text);
   }
   return status;
+}
+
+/* What a required transport failed of after some attempts; one that was cut off says less than one before it that failed. */
+static hmc_status_t explain_attempts(hmc_status_t status, unsigned attempts, const char *failure) {
+  char text[HMCI_ERROR_TEXT];
+  snprintf(text, sizeof text, "%s", hmc_last_error());
+  if (status == HMC_TIMEOUT && failure[0])
+    return hmci_fail(status, "%s, the last of %u attempts; one before: %s", text, attempts, failure);
+  return hmci_fail(status, "%s; tried %u times", text, attempts);
+}
+
+/* Tries a required transport until it works, another attempt is of no use, or the deadline comes. */
+static hmc_status_t try_required(hmc_peer_t *peer, size_t index, dialogue_t *dialogue, bool slow, uint64_t deadline) {
+  hmci_transport_slot_t *slot = &peer->context->transports[index];
+  uint64_t pause = FIRST_PAUSE;
+  char failure[HMCI_REASON_SIZE] = "";
+  for (unsigned attempts = 1;; attempts++) {
+    uint64_t now = hmci_now(), half = deadline > now ? (deadline - now) / 2 : 0;
+    uint64_t limit = slot->ops->is_transient && half > LEAST_HALF ? now + half : deadline;
+    hmc_status_t status = try_transport(peer, slot, dialogue, &dialogue->offers[index], slow, limit, deadline);
+    if (status == HMC_SUCCESS) return status;
+    if (dialogue->transient) {
+      hmci_log(HMC_LOG_INFO, "%s is not reached by %s yet: %s", peer->where, slot->ops->name, hmc_last_error());
+      hmci_peer_refuse(peer, index, hmc_last_error());
+      if (status != HMC_TIMEOUT) snprintf(failure, sizeof failure, "%s", hmc_last_error());
+    }
+    if (!dialogue->transient || !pause_dialling(&pause, deadline))
+      return attempts > 1 ? explain_attempts(status, attempts, failure) : status;
+  }
 }
 
 /* A faster way that should have worked and did not is worth a warning, once; one that could not work is not. */
@@ -209,10 +244,12 @@ static hmc_status_t try_all(hmc_peer_t *peer, hmc_connection_type_t type, dialog
     }
     /* Where others may follow, one that hangs leaves them half of the time. */
     uint64_t now = hmci_now(), half = deadline > now ? now + (deadline - now) / 2 : deadline;
-    uint64_t limit = type == HMC_CONNECTION_AUTO ? half : deadline;
-    status = offered[i] || !slot->state
-                 ? try_transport(peer, slot, dialogue, &dialogue->offers[i], slow, limit, deadline)
-                 : hmci_fail(HMC_UNSUPPORT, "the peer has no %s", hmci_transport_text(slot->ops));
+    if (!offered[i] && slot->state)
+      status = hmci_fail(HMC_UNSUPPORT, "the peer has no %s", hmci_transport_text(slot->ops));
+    else if (type != HMC_CONNECTION_AUTO)
+      status = try_required(peer, i, dialogue, slow, deadline);
+    else
+      status = try_transport(peer, slot, dialogue, &dialogue->offers[i], slow, half, deadline);
     if (status == HMC_SUCCESS) return HMC_SUCCESS;
     hmci_peer_refuse(peer, i, hmc_last_error());
     if (dialogue->over) return status;

@@ -89,12 +89,14 @@ static hmc_status_t say_hello(scene_t *scene, abilities_t abilities) {
   return hear(&scene->channel, HMCI_HELLO, &reader);
 }
 
-static void open_tcp(scene_t *scene) {
+/* `why` is what the transport before it failed of; NULL: there was none. */
+static void ask_for_tcp(scene_t *scene, const char *why) {
   uint8_t body[128], data[HMCI_BLOB_MAX];
   hmci_writer_t writer = {.data = body, .capacity = sizeof body};
   hmci_reader_t reader;
   hmci_write_text(&writer, "tcp");
   hmci_write_blob(&writer, "\1", 1);
+  if (why) hmci_write_text(&writer, why);
   say(&scene->channel, HMCI_OPEN, &writer);
   assert_int_equal(hear(&scene->channel, HMCI_OPENED, &reader), HMC_SUCCESS);
   assert_int_equal(result_of(&reader), HMC_SUCCESS);
@@ -102,6 +104,8 @@ static void open_tcp(scene_t *scene) {
   scene->token = hmci_read_u64(&reader);
   assert_false(reader.failed);
 }
+
+static void open_tcp(scene_t *scene) { ask_for_tcp(scene, NULL); }
 
 /* A data connection as the first release makes it: with a handshake of its own. */
 static int open_stream(const scene_t *scene, uint32_t purpose) {
@@ -335,6 +339,36 @@ static void test_a_listener_that_stands_still(void **state) {
   close_scene(&scene);
 }
 
+/* The dialling side asks for the same transport once more, as where its connection broke: the half that stands goes, and the
+ * new one has the whole time of a handshake. */
+static void test_a_transport_that_is_asked_for_again(void **state) {
+  (void)state;
+  scene_t scene;
+  hmci_remote_view_t view;
+  hmc_peer_t *peer;
+  char text[2048];
+  open_scene(&scene);
+  set_times(&scene, less);
+  assert_int_equal(say_hello(&scene, (abilities_t){0}), HMC_SUCCESS);
+  open_tcp(&scene);
+  int before = open_stream(&scene, 0);
+  set_times(&scene, usual);
+  ask_for_tcp(&scene, "its link broke");
+  sleep_ms(SHORT_MS + 300);
+  int asks = open_stream(&scene, 0), serves = open_stream(&scene, 1);
+  assert_int_equal(say_ready(&scene), HMC_SUCCESS);
+  assert_int_equal(hmc_context_accept(scene.context, 20000, &peer), HMC_SUCCESS);
+  assert_int_equal(hmc_peer_explain(peer, text, sizeof text, NULL), HMC_SUCCESS);
+  assert_non_null(strstr(text, "not at first by tcp: its link broke"));
+  assert_int_equal(recv(before, &(char){0}, 1, 0), 0); /* closed */
+  look_up(&scene, &view);
+  put_by_hand(&scene, asks, &view);
+  close(before);
+  close(asks);
+  close(serves);
+  close_scene(&scene);
+}
+
 /* What came in time is not thrown away because the listener looks at its timers first. */
 static void test_a_proof_that_waits(void **state) {
   (void)state;
@@ -362,6 +396,7 @@ int main(void) {
       cmocka_unit_test(test_a_release_that_is_too_late),
       cmocka_unit_test(test_ready_without_streams),
       cmocka_unit_test(test_a_listener_that_stands_still),
+      cmocka_unit_test(test_a_transport_that_is_asked_for_again),
       cmocka_unit_test(test_a_proof_that_waits),
   };
   return cmocka_run_group_tests_name("core.handshake", tests, NULL, NULL);

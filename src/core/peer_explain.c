@@ -105,8 +105,9 @@ hmc_status_t hmc_peer_explain(hmc_peer_t *peer, char *text, size_t size, size_t 
   if (!atomic_load(&peer->connected)) append(text, size, &used, "  it is gone: %s\n", hmci_peer_lost_reason(peer));
   explain_remotes(peer, text, size, &used);
   for (size_t i = 0; i < hmci_transport_count; i++) {
+    const char *when = hmci_transports[i] == peer->transport->ops ? " at first" : "";
     if (peer->refused[i])
-      append(text, size, &used, "  not by %s: %s\n", hmci_transport_text(hmci_transports[i]), peer->refused[i]);
+      append(text, size, &used, "  not%s by %s: %s\n", when, hmci_transport_text(hmci_transports[i]), peer->refused[i]);
   }
   if (needed) *needed = used + 1;
   return HMC_SUCCESS;

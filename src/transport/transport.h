@@ -304,6 +304,9 @@ typedef struct hmci_transport_ops {
   /* The dialling half gets the accepting half's data and finishes the connection. May block until `deadline`. */
   hmc_status_t (*connection_dial)(void *connection, const hmci_blob_t *offer, const hmci_blob_t *peer_data,
                                   uint64_t deadline);
+  /* At the dialling half, where its connection failed or connection_dial got no answer: may another attempt, with another
+   * connection, get through? Any thread. NULL: it is of no use. */
+  bool (*is_transient)(void *connection);
   /* A pipe that the dialling half asked for by host->dial. In the loop's thread. The transport owns the pipe on
    * success. */
   hmc_status_t (*adopt)(void *connection, uint32_t purpose, hmci_pipe_t *pipe);

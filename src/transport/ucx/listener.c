@@ -92,7 +92,7 @@ void hmci_ucx_worker_on_error(void *argument, ucp_ep_h endpoint, ucs_status_t st
   hmci_ucx_stranger_refuse(worker, endpoint);
   for (uint32_t i = 0; i < worker->pipe_room; i++) {
     hmci_ucx_pipe_t *pipe = worker->pipes[i];
-    if (pipe && pipe->endpoint == endpoint) hmci_ucx_pipe_fail(pipe, worker->ucx->ucs_status_string(status));
+    if (pipe && pipe->endpoint == endpoint) hmci_ucx_pipe_break(pipe, status);
   }
 }
 

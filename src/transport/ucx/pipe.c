@@ -45,6 +45,25 @@ void hmci_ucx_pipe_fail(hmci_ucx_pipe_t *pipe, const char *reason) {
   make_ready(pipe);
 }
 
+/* Connections of UCX are reset and time out on a busy host. What it says of its settings and devices stays true. */
+static bool is_transient(ucs_status_t status) {
+  switch (status) {
+  case UCS_ERR_UNREACHABLE:
+  case UCS_ERR_UNSUPPORTED:
+  case UCS_ERR_NOT_IMPLEMENTED:
+  case UCS_ERR_NO_DEVICE:
+  case UCS_ERR_INVALID_ADDR:
+  case UCS_ERR_INVALID_PARAM: return false;
+  default: return true;
+  }
+}
+
+void hmci_ucx_pipe_break(hmci_ucx_pipe_t *pipe, ucs_status_t status) {
+  if (pipe->failed) return;
+  pipe->transient = is_transient(status);
+  hmci_ucx_pipe_fail(pipe, pipe->worker->ucx->ucs_status_string(status));
+}
+
 void hmci_ucx_pipe_called(hmci_ucx_pipe_t *pipe, bool moved) {
   if (has_news(pipe) && (moved || pipe->stubborn)) make_ready(pipe);
 }
@@ -167,7 +186,7 @@ static void on_sent(void *request, ucs_status_t status, void *argument) {
   worker->ucx->ucp_request_free(request);
   if (pipe) {
     pipe->held--;
-    if (status != UCS_OK) hmci_ucx_pipe_fail(pipe, worker->ucx->ucs_status_string(status));
+    if (status != UCS_OK) hmci_ucx_pipe_break(pipe, status);
   }
   wake_writers(worker, pipe);
 }
@@ -191,7 +210,7 @@ static void post(hmci_ucx_pipe_t *pipe, frame_t *frame, size_t size, uint32_t fl
     return;
   }
   give_frame(frame);
-  if (UCS_PTR_IS_ERR(request)) hmci_ucx_pipe_fail(pipe, worker->ucx->ucs_status_string(UCS_PTR_STATUS(request)));
+  if (UCS_PTR_IS_ERR(request)) hmci_ucx_pipe_break(pipe, UCS_PTR_STATUS(request));
 }
 
 static void encode(hmci_ucx_pipe_t *pipe, frame_t *frame, hmci_ucx_type_t type, uint64_t position) {
@@ -446,6 +465,13 @@ bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe) {
   bool failed = pipe->failed;
   pthread_mutex_unlock(&pipe->worker->lock);
   return failed;
+}
+
+bool hmci_ucx_pipe_is_transient(hmci_ucx_pipe_t *pipe) {
+  pthread_mutex_lock(&pipe->worker->lock);
+  bool transient = pipe->failed ? pipe->transient : pipe->endpoint != NULL;
+  pthread_mutex_unlock(&pipe->worker->lock);
+  return transient;
 }
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */

@@ -51,6 +51,7 @@ struct hmci_ucx_pipe {
   bool blocked;      /* the writer found no room */
   bool starved;      /* ... because of the worker's limit */
   bool failed;
+  bool transient; /* ... for a reason that another pipe may not meet */
   char failure[96];
 
   uint64_t sent, acknowledged;        /* bytes of the stream out of here; those the other end has taken */
@@ -84,6 +85,8 @@ void hmci_ucx_pipe_set_lane(hmci_ucx_pipe_t *pipe, hmci_ucx_lane_t *lane);
 void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe);
 bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe);
+/* For the end that connects: may another pipe get through where this one has failed or got no answer? */
+bool hmci_ucx_pipe_is_transient(hmci_ucx_pipe_t *pipe);
 /* The reader is not called any more. */
 void hmci_ucx_pipe_mute(hmci_ucx_pipe_t *pipe);
 
@@ -92,9 +95,10 @@ void hmci_ucx_pipe_called(hmci_ucx_pipe_t *pipe, bool moved);
 /* UCX's handler of active messages; `worker` is the argument. */
 ucs_status_t hmci_ucx_pipe_on_message(void *worker, const void *header, size_t header_size, void *data, size_t size,
                                       const ucp_am_recv_param_t *param);
-/* For endpoint.c and listener.c. With the worker's lock held: ends the pipe for good; says HELLO; looks at what UCX has
- * chosen for it. */
+/* For endpoint.c and listener.c. With the worker's lock held: ends the pipe for good, for a reason of ours or for UCX's;
+ * says HELLO; looks at what UCX has chosen for it. */
 void hmci_ucx_pipe_fail(hmci_ucx_pipe_t *pipe, const char *reason);
+void hmci_ucx_pipe_break(hmci_ucx_pipe_t *pipe, ucs_status_t status);
 void hmci_ucx_pipe_hello(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_look(hmci_ucx_pipe_t *pipe);
 /* With the worker's lock held: sends a message that is none of the stream's. */

@@ -258,6 +258,33 @@ static void no_way_is_said(void **state) {
   pipe->base.close(&pipe->base);
 }
 
+/* Another attempt is of use where UCX's connection broke or nobody answered; not where UCX has no way, or we are at fault. */
+static void some_failures_may_pass(void **state) {
+  pair_t *pair = *state;
+  static const struct {
+    ucs_status_t status; /* UCS_OK: a reason of ours */
+    bool transient;
+  } cases[] = {{UCS_ERR_CONNECTION_RESET, true}, {UCS_ERR_ENDPOINT_TIMEOUT, true}, {UCS_ERR_TIMED_OUT, true},
+               {UCS_ERR_UNREACHABLE, false},     {UCS_ERR_UNSUPPORTED, false},     {UCS_OK, false}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    hmci_ucx_pipe_t *pipe;
+    assert_int_equal(hmci_ucx_pipe_open(&pair->here, &pipe), HMC_SUCCESS);
+    assert_false(hmci_ucx_pipe_is_transient(pipe)); /* it has not even tried */
+    assert_int_equal(hmci_ucx_pipe_connect(pipe, (hmci_ucx_end_t){77, 78}, &pair->address), HMC_SUCCESS);
+    assert_true(hmci_ucx_pipe_is_transient(pipe));
+    pthread_mutex_lock(&pair->here.lock);
+    if (cases[i].status == UCS_OK) {
+      hmci_ucx_pipe_fail(pipe, "no memory");
+    } else {
+      hmci_ucx_worker_on_error(&pair->here, pipe->endpoint, cases[i].status);
+    }
+    pthread_mutex_unlock(&pair->here.lock);
+    assert_true(hmci_ucx_pipe_has_failed(pipe));
+    assert_int_equal(hmci_ucx_pipe_is_transient(pipe), cases[i].transient);
+    pipe->base.close(&pipe->base);
+  }
+}
+
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
 static void bytes_come_in_order(void **state) {
@@ -547,6 +574,7 @@ int main(void) {
       PAIR_TEST(foreign_messages_are_dropped),
       PAIR_TEST(nobody_answers),
       PAIR_TEST(no_way_is_said),
+      PAIR_TEST(some_failures_may_pass),
       PAIR_TEST(bytes_come_in_order),
       PAIR_TEST(a_mix_up_on_the_way_is_put_right),
       PAIR_TEST(what_comes_twice_ends_the_pipe),

@@ -362,6 +362,11 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
   return status;
 }
 
+static bool is_transient(void *block) {
+  ucx_connection_t *connection = block;
+  return hmci_ucx_pipe_is_transient(connection->request_pipe) && hmci_ucx_pipe_is_transient(connection->serve_pipe);
+}
+
 static void connection_fail(void *block, hmc_status_t status) {
   ucx_connection_t *connection = block;
   hmci_ucx_pipe_mute(connection->request_pipe);
@@ -554,6 +559,7 @@ static const hmci_transport_ops_t table = {
     .connection_open = connection_open,
     .connection_accept = connection_accept,
     .connection_dial = connection_dial,
+    .is_transient = is_transient,
     .adopt = adopt,
     .connection_fail = connection_fail,
     .connection_close = connection_close,
