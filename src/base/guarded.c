@@ -67,23 +67,37 @@ static bool copy(void *to, const void *from, uint64_t size, bool reads) {
 bool hmci_guarded_read(void *to, const void *doubtful, uint64_t size) { return copy(to, doubtful, size, true); }
 bool hmci_guarded_write(void *doubtful, const void *from, uint64_t size) { return copy(doubtful, from, size, false); }
 
-bool hmci_guarded_gather(void *to, const struct iovec *doubtful, int count) {
+/* `one`: the bytes of all parts, one behind the other. */
+static bool copy_parts(const struct iovec *doubtful, int count, void *one, bool reads) {
   enum { PARTS = 256 }; /* fewer than the kernel takes at once */
+  uint8_t *at = one;
   for (int first = 0; first < count; first += PARTS) {
-    int some = count - first < PARTS ? count - first : PARTS;
+    unsigned long some = count - first < PARTS ? (unsigned long)(count - first) : PARTS;
     uint64_t size = 0;
-    for (int i = first; i < first + some; i++) size += doubtful[i].iov_len;
-    struct iovec here = {to, size};
-    bool whole = !atomic_load_explicit(&by_pipe, memory_order_relaxed) &&
-                 process_vm_readv(getpid(), &here, 1, doubtful + first, (unsigned long)some, 0) == (ssize_t)size;
-    uint8_t *at = to;
-    for (int i = first; i < first + some && !whole; i++) { /* the calls are forbidden, or stopped early */
-      if (!hmci_guarded_read(at, doubtful[i].iov_base, doubtful[i].iov_len)) return false;
-      at += doubtful[i].iov_len;
+    for (unsigned long i = 0; i < some; i++) size += doubtful[first + (int)i].iov_len;
+    struct iovec here = {at, size};
+    bool whole = false;
+    if (!atomic_load_explicit(&by_pipe, memory_order_relaxed)) {
+      ssize_t done = reads ? process_vm_readv(getpid(), &here, 1, doubtful + first, some, 0)
+                           : process_vm_writev(getpid(), &here, 1, doubtful + first, some, 0);
+      whole = done == (ssize_t)size;
     }
-    to = (uint8_t *)to + size;
+    for (unsigned long i = 0; i < some; i++) { /* the calls are forbidden, or stopped early */
+      const struct iovec *part = &doubtful[first + (int)i];
+      void *to = reads ? at : part->iov_base;
+      if (!whole && !copy(to, reads ? part->iov_base : at, part->iov_len, reads)) return false;
+      at += part->iov_len;
+    }
   }
   return true;
+}
+
+bool hmci_guarded_gather(void *to, const struct iovec *doubtful, int count) {
+  return copy_parts(doubtful, count, to, true);
+}
+
+bool hmci_guarded_scatter(const struct iovec *doubtful, int count, const void *from) {
+  return copy_parts(doubtful, count, (void *)(uintptr_t)from, false);
 }
 
 /* The kernel adds nothing to the word, atomically, and wakes nobody: an access for writing that changes nothing. */

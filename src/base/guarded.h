@@ -16,8 +16,9 @@
 bool hmci_guarded_read(void *to, const void *doubtful, uint64_t size);
 bool hmci_guarded_write(void *doubtful, const void *from, uint64_t size);
 
-/* The same of all bytes of some parts, in their order, into one place. */
+/* The same of all bytes of some parts, in their order, into one place, or from one. */
 bool hmci_guarded_gather(void *to, const struct iovec *doubtful, int count);
+bool hmci_guarded_scatter(const struct iovec *doubtful, int count, const void *from);
 
 /* True where an atomic may change an aligned word of 4 bytes or more. */
 bool hmci_guarded_is_word(void *doubtful);

@@ -116,8 +116,33 @@ static void test_gather(void **state) {
   munmap(memory, size);
 }
 
+static void test_scatter(void **state) {
+  (void)state;
+  enum { PARTS = 600 };
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 8 * page;
+  uint8_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t bytes[2 * PARTS], *at = bytes;
+  struct iovec parts[PARTS];
+  assert_true(memory != MAP_FAILED);
+  for (int i = 0; i < PARTS; i++) { /* from the end on, of 1, 2, 3, 1, ... bytes */
+    parts[i] = (struct iovec){memory + size - 8 * (size_t)(i + 1), (size_t)i % 3 + 1};
+    for (size_t k = 0; k < parts[i].iov_len; k++) *at++ = (uint8_t)(i % 250 + 1);
+  }
+  assert_true(hmci_guarded_scatter(parts, PARTS, bytes));
+  for (int i = 0; i < PARTS; i++) {
+    const uint8_t *part = parts[i].iov_base;
+    for (size_t k = 0; k < 8; k++) assert_int_equal(part[k], k < parts[i].iov_len ? i % 250 + 1 : 0);
+  }
+  assert_true(hmci_guarded_scatter(parts, 0, bytes));
+  mprotect(memory + 7 * page, page, PROT_READ);
+  assert_false(hmci_guarded_scatter(parts, PARTS, bytes));
+  assert_false(hmci_guarded_scatter(parts, 1, bytes));
+  assert_true(hmci_guarded_scatter(parts + page / 8, 20, bytes)); /* below it */
+  munmap(memory, size);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_there_and_not), cmocka_unit_test(test_secret),
-                                     cmocka_unit_test(test_gather)};
+                                     cmocka_unit_test(test_gather), cmocka_unit_test(test_scatter)};
   return cmocka_run_group_tests_name("base.guarded", tests, NULL, NULL);
 }

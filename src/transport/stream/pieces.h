@@ -6,7 +6,10 @@
 
 #include <sys/uio.h>
 
-enum { HMCI_STREAM_INLINE = 512 }; /* a payload of host memory up to this is copied behind its header */
+enum {
+  HMCI_STREAM_INLINE = 512, /* a payload of host memory up to this is copied behind its header */
+  HMCI_STREAM_FINE = 256,   /* so are pieces that are smaller on average */
+};
 
 /* A place in the payload of a list of segments: `offset` bytes into segment `index`; index == count at the end. */
 typedef struct hmci_cursor {
@@ -15,9 +18,14 @@ typedef struct hmci_cursor {
 } hmci_cursor_t;
 
 /* Describes at most `bytes` bytes from `cursor` on as parts of `base` (their `local` offsets) and moves the cursor past
- * them. Stops early when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
+ * them. What lies one behind the other is one part. Stops early when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
 int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor,
                      uint64_t bytes, struct iovec *parts, int room, uint64_t *covered);
+
+/* Whether pieces are so many and so small that it costs less to copy them than to name each one to the kernel. */
+static inline bool hmci_pieces_are_fine(uint64_t count, uint64_t bytes) {
+  return count > 1 && bytes / HMCI_STREAM_FINE < count;
+}
 
 /* Moves the cursor `bytes` on. */
 void hmci_pieces_skip(const hmci_segment_t *segments, uint32_t count, hmci_cursor_t *cursor, uint64_t bytes);

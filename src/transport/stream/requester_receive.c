@@ -1,7 +1,7 @@
 /* The requesting end of a stream: receiving replies.
  *
  * The bytes of a get go from the socket to their place by the call that reads them; small replies come many at a time
- * through a buffer. */
+ * through a buffer, and so do the bytes of small pieces. */
 #include "../../base/socket.h"
 #include "requester_internal.h"
 
@@ -113,13 +113,6 @@ static void end_data(hmci_requester_t *requester) {
   if (requester->data_last) end_get(requester, operation);
 }
 
-static uint64_t bytes_expected(const hmci_operation_t *operation) {
-  const hmci_stream_state_t *state = (const hmci_stream_state_t *)(const void *)operation->transport;
-  uint64_t sum = 0;
-  for (uint32_t i = state->received.index; i < operation->segment_count; i++) sum += operation->segments[i].length;
-  return sum - state->received.offset;
-}
-
 /* Begins with a reply whose header is complete. False when the stream is broken. */
 static bool take_header(hmci_requester_t *requester) {
   hmci_reply_header_t reply;
@@ -134,12 +127,13 @@ static bool take_header(hmci_requester_t *requester) {
     if (requester->sink) {
       bool last = reply.flags & HMCI_FLAG_LAST;
       bool wanted = requester->sink->kind == HMCI_GET && !(last && requester->sink == requester->sending);
-      uint64_t expected = wanted ? bytes_expected(requester->sink) : 0;
+      uint64_t expected = wanted ? hmci_stream_state(requester->sink)->due : 0;
       if (!wanted || reply.length > expected || last != (reply.length == expected)) {
         hmci_fail(HMC_CORRUPT, "a get brought %llu B where %llu B are due", (unsigned long long)reply.length,
                   (unsigned long long)expected);
         return false;
       }
+      hmci_stream_state(requester->sink)->due -= reply.length;
     }
     requester->data_left = reply.length;
     requester->data_sequence = reply.sequence;
@@ -283,6 +277,7 @@ static uint64_t aim_payload(hmci_requester_t *requester, uint8_t *buffer, aim_t 
   hmci_operation_t *sink = requester->sink;
   uint64_t left = requester->data_left;
   bool guarded = sink && requester->pipe->copies && !sink->local->owned; /* goes by way of the buffer */
+  if (sink && hmci_stream_is_host(sink) && hmci_stream_state(sink)->is_fine) return BUFFER;
   if (sink && hmci_stream_is_host(sink) && !guarded) {
     hmci_cursor_t cursor = hmci_stream_state(sink)->received;
     aim->count = hmci_pieces_next(sink->segments, sink->segment_count, sink->local->base, &cursor, left, aim->parts, 63,
@@ -314,7 +309,8 @@ static void aim_next(hmci_requester_t *requester, uint8_t *buffer, aim_t *aim) {
     buffered = aim_payload(requester, buffer, aim);
   } else if (!hmci_list_is_empty(&requester->queue)) {
     hmci_operation_t *oldest = hmci_stream_operation(requester->queue.next);
-    bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || bytes_expected(oldest) > BULK);
+    const hmci_stream_state_t *state = hmci_stream_state(oldest);
+    bool bulk = oldest->kind == HMCI_GET && (!hmci_stream_is_host(oldest) || (state->due > BULK && !state->is_fine));
     if (bulk) buffered = HMCI_REPLY_HEADER - requester->header_size; /* what follows goes to its place without a copy */
   }
   if (buffered) aim->parts[aim->count++] = (struct iovec){buffer, buffered};

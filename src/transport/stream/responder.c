@@ -78,6 +78,7 @@ static void settle(hmci_responder_t *responder, bool was_blocked, bool was_pause
   responder->polled = polled;
   if (responder->in.depth && hmci_stage_is_empty(&responder->in) && !responder->payload_left)
     hmci_stage_release(&responder->in);
+  if (hmci_list_is_empty(&responder->jobs)) hmci_responder_narrow(responder);
   if (responder->out.depth && hmci_list_is_empty(&responder->jobs)) hmci_stage_release(&responder->out);
 }
 
@@ -205,6 +206,7 @@ void hmci_responder_revoke_lease(hmci_responder_t *responder, uint64_t lease) {
 hmc_status_t hmci_responder_open(hmci_responder_t *responder, const hmci_host_t *host, void *connection,
                                  hmci_pipe_t *pipe) {
   *responder = (hmci_responder_t){.host = host, .connection = connection, .pipe = pipe, .watch.ready = on_ready};
+  responder->replies = responder->narrow;
   hmci_list_init(&responder->jobs);
   pthread_mutex_init(&responder->lock, NULL);
   hmc_status_t status = hmci_loop_add(host->loop, &responder->watch, pipe->descriptor, EPOLLIN);
@@ -228,6 +230,8 @@ void hmci_responder_close(hmci_responder_t *responder) {
   hmci_loop_remove(responder->host->loop, &responder->watch);
   responder->pipe->close(responder->pipe);
   responder->pipe = NULL;
+  responder->replies_size = 0;
+  hmci_responder_narrow(responder);
   free(responder->table);
   free(responder->entries);
   free(responder->message);

@@ -26,7 +26,7 @@
 
 #pragma GCC visibility push(default) /* modules call these: see hmc.map */
 
-enum { HMCI_RESPONDER_REPLIES = 2048 };
+enum { HMCI_RESPONDER_REPLIES = 2048, HMCI_RESPONDER_WIDE = 32 << 10 };
 
 typedef struct hmci_responder_job hmci_responder_job_t;
 
@@ -50,6 +50,7 @@ typedef struct hmci_responder {
   hmci_cursor_t cursor;
   uint64_t payload_left;
   hmci_region_view_t *region; /* the sink; NULL: payload is dropped */
+  bool is_fine;               /* its pieces are: see hmci_pieces_are_fine */
   bool bulk;                  /* the last frame was large: the next one probably is */
   uint8_t *message;           /* of a notification; `message_room` bytes, kept while they are few */
   uint64_t message_room;
@@ -62,12 +63,14 @@ typedef struct hmci_responder {
 
   /* Answers. */
   uint64_t ack_due, ack_sent;
-  bool ack_presses;                        /* some of what is due is not FLAG_EASY, or it has waited */
-  uint32_t unanswered;                     /* turns that took something and answered nothing */
-  hmci_list_t jobs;                        /* gets and NAKs, oldest first */
-  uint32_t job_count, refusals;            /* refusals: jobs that are nothing but a NAK */
-  uint8_t replies[HMCI_RESPONDER_REPLIES]; /* small frames, and the header of a large one */
+  bool ack_presses;             /* some of what is due is not FLAG_EASY, or it has waited */
+  uint32_t unanswered;          /* turns that took something and answered nothing */
+  hmci_list_t jobs;             /* gets and NAKs, oldest first */
+  uint32_t job_count, refusals; /* refusals: jobs that are nothing but a NAK */
+  uint8_t *replies; /* small frames, and the header of a large one: in `narrow`, or, while gets of fine pieces wait for
+                       their answers, in HMCI_RESPONDER_WIDE bytes of their own */
   uint32_t replies_size, replies_sent;
+  uint8_t narrow[HMCI_RESPONDER_REPLIES];
   uint64_t data_left; /* payload that follows them, of the oldest job */
   uint8_t *rest;      /* that payload, where its region went away behind the header of its last frame; else NULL */
   uint64_t rest_sent;

@@ -19,6 +19,7 @@ struct hmci_responder_job {
   hmc_status_t status; /* not HMC_SUCCESS: a NAK */
   bool last;           /* the operation ends with this job */
   bool checksum;
+  bool is_fine;   /* of host memory, in pieces that are copied: see hmci_pieces_are_fine */
   uint64_t value; /* of a result */
   uint64_t done;  /* what was done and is due to be acknowledged before it: a chain ends with its last operation */
   hmci_region_view_t *region;
@@ -60,6 +61,8 @@ bool hmci_responder_end_chunks(hmci_responder_t *responder, bool wait, bool *mov
 
 /* Sends answers until all are gone, the pipe is full, or a device has to copy first. True when something moved. */
 bool hmci_responder_send(hmci_responder_t *responder);
+/* Gives up the room for answers in fine pieces, where nothing lies in it. */
+void hmci_responder_narrow(hmci_responder_t *responder);
 /* Drops the chunks of the oldest job; the device has finished when it returns. */
 void hmci_responder_drop_chunks(hmci_responder_t *responder);
 

@@ -15,8 +15,26 @@ static void add_reply(hmci_responder_t *responder, const hmci_reply_header_t *he
   responder->replies_size += HMCI_REPLY_HEADER;
 }
 
+static uint32_t room_of(const hmci_responder_t *responder) {
+  return (responder->replies == responder->narrow ? HMCI_RESPONDER_REPLIES : HMCI_RESPONDER_WIDE) -
+         responder->replies_size;
+}
+
 static bool has_room(const hmci_responder_t *responder) {
-  return responder->replies_size + HMCI_REPLY_HEADER + HMCI_STREAM_INLINE <= sizeof responder->replies;
+  return room_of(responder) >= HMCI_REPLY_HEADER + HMCI_STREAM_INLINE;
+}
+
+void hmci_responder_narrow(hmci_responder_t *responder) {
+  if (responder->replies == responder->narrow || responder->replies_size) return;
+  free(responder->replies);
+  responder->replies = responder->narrow;
+}
+
+/* Many answers in fine pieces go out by one call where there is memory for them. */
+static void widen(hmci_responder_t *responder) {
+  if (responder->replies != responder->narrow || responder->replies_size) return;
+  uint8_t *wide = malloc(HMCI_RESPONDER_WIDE);
+  if (wide) responder->replies = wide;
 }
 
 /* Lets the device copy ahead for a job, as far as there are buffers. */
@@ -58,8 +76,12 @@ static hmc_status_t add_small_data(hmci_responder_t *responder, hmci_responder_j
 
 /* The payload of the next DATA frame from host memory. The last frame says that the get is complete before its bytes are
  * read: of memory that may go meanwhile it is one that is copied first, so that a NAK can still follow the others. */
-static uint64_t next_length(const hmci_responder_job_t *job) {
+static uint64_t next_length(const hmci_responder_t *responder, const hmci_responder_job_t *job) {
   uint64_t length = job->left < HMCI_FRAME_PAYLOAD ? job->left : HMCI_FRAME_PAYLOAD;
+  if (job->is_fine) { /* copied as well, as much as there is room for */
+    uint64_t room = room_of(responder) - HMCI_REPLY_HEADER;
+    return length < room ? length : room;
+  }
   bool ends = !job->region->owned && job->last && length == job->left && length > HMCI_STREAM_INLINE;
   return ends ? length - LAST_COPIED : length;
 }
@@ -67,7 +89,8 @@ static uint64_t next_length(const hmci_responder_job_t *job) {
 /* Appends the next DATA frame of a job, of a large one the header: HMC_IN_PROGRESS while the device copies it. */
 static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *job) {
   bool host = job->region->ops->host_accessible;
-  uint64_t length = host ? next_length(job) : 0;
+  if (job->is_fine) widen(responder);
+  uint64_t length = host ? next_length(responder, job) : 0;
   hmci_stage_slot_t *slot = NULL;
   if (!host) {
     copy_ahead(responder, job);
@@ -81,7 +104,7 @@ static hmc_status_t add_data(hmci_responder_t *responder, hmci_responder_job_t *
   hmci_reply_header_t header = {.type = HMCI_WIRE_DATA, .sequence = job->sequence, .length = length};
   if (job->last && length == job->left) header.flags |= HMCI_FLAG_LAST;
   if (job->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
-  if (host && length <= HMCI_STREAM_INLINE) {
+  if (job->is_fine || (host && length <= HMCI_STREAM_INLINE)) {
     return add_small_data(responder, job, &header);
   }
   if (job->checksum) {

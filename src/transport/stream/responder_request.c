@@ -1,7 +1,7 @@
 /* The answering end of a stream: taking requests.
  *
  * Bytes come to where they belong by the call that reads them, or through the loop's scratch, where small frames come
- * many at a time. */
+ * many at a time, and small pieces. */
 #include "../../base/socket.h"
 #include "responder_internal.h"
 
@@ -52,6 +52,7 @@ static bool add_get(hmci_responder_t *responder, const hmci_segment_t *entries, 
   job->left = job->to_copy = total;
   memcpy(job->entries, entries, request->entries * sizeof *entries);
   job->lease = request->lease;
+  job->is_fine = responder->region->ops->host_accessible && hmci_pieces_are_fine(request->entries, total);
   job->region = responder->region; /* its use goes over to the job */
   responder->region = NULL;
   return true;
@@ -277,7 +278,8 @@ static bool take_request(hmci_responder_t *responder) {
   responder->cursor = (hmci_cursor_t){0};
   responder->payload_left = total;
   responder->crc = 0;
-  responder->bulk = total >= BULK;
+  responder->is_fine = hmci_pieces_are_fine(request->entries, total);
+  responder->bulk = total >= BULK && !responder->is_fine;
   return true;
 }
 
@@ -377,6 +379,7 @@ static uint64_t aim_payload(hmci_responder_t *responder, aim_t *aim) {
     return 0;
   }
   bool guarded = responder->region && responder->pipe->copies && !responder->region->owned; /* goes by the scratch */
+  guarded = guarded || responder->is_fine;
   if (responder->region && responder->region->ops->host_accessible && !guarded) {
     hmci_cursor_t cursor = responder->cursor;
     aim->count = hmci_pieces_next(entries_of(responder), responder->request.entries, responder->region->base, &cursor,
