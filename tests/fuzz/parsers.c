@@ -45,8 +45,12 @@ static void read_stream(input_t *input) {
   if (hmci_request_decode(bytes, &request) == HMC_SUCCESS) {
     hmci_segment_t segments[HMCI_FRAME_ENTRIES];
     uint64_t total;
-    uint8_t *table = copy_of(input, (request.entries - 1u) * HMCI_REQUEST_ENTRY + 1);
-    if (hmci_request_decode_entries(&request, table, segments, &total) == HMC_SUCCESS) MUST(total > 0);
+    uint8_t *table = copy_of(input, hmci_request_table(&request) + 1);
+    if (hmci_request_decode_entries(&request, table, segments, &total) == HMC_SUCCESS) {
+      MUST(total > 0);
+      for (unsigned i = 0; request.flags & HMCI_FLAG_RUN && i < request.entries; i++)
+        MUST(segments[i].length <= UINT64_MAX - segments[i].local && segments[i].local >= request.offset);
+    }
     free(table);
   }
   free(bytes);

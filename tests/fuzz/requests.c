@@ -11,18 +11,25 @@ enum { SIZE = 8192 };
 
 static size_t put_frame(input_t *input, uint8_t *to) {
   hmci_request_header_t header = {.type = 1 + take(input) % 4,
-                                  .flags = take(input) % 16,
+                                  .flags = take(input) % 32,
                                   .entries = 1 + take(input) % 4,
                                   .region = take(input) < 240,
                                   .generation = 1,
                                   .sequence = take(input),
                                   .offset = (uint64_t)take(input) * 33,
                                   .length = (uint64_t)take(input) * (take(input) % 2 ? 33 : 1)};
+  if (header.type > HMCI_WIRE_GET) header.flags &= (uint8_t)~HMCI_FLAG_RUN;
+  if (header.flags & HMCI_FLAG_RUN) { /* many small ones, near the end of the region, and strides that overflow */
+    header.entries = 1 + take(input);
+    header.length %= 256;
+    header.stride = take(input);
+    if (take(input) % 16 == 0) header.stride = (UINT64_MAX >> take(input) % 64) - header.stride;
+  }
   if (header.type == HMCI_WIRE_ATOMIC) header.entries = 3;
   if (header.type == HMCI_WIRE_NOTIFY) header.entries = 1;
   hmci_request_encode(to, &header);
   size_t size = HMCI_REQUEST_HEADER;
-  for (int i = 1; i < header.entries; i++, size += HMCI_REQUEST_ENTRY)
+  for (int i = 1; i < header.entries && hmci_request_table(&header); i++, size += HMCI_REQUEST_ENTRY)
     hmci_request_encode_entry(to + size, take(input) % 64 * (i == 1 && header.type == HMCI_WIRE_ATOMIC ? 1 : 128),
                               take(input));
   return size;

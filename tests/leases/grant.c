@@ -231,6 +231,50 @@ void leases_by_the_thousand(void **state) {
   stand_close(&stand);
 }
 
+/* Elements at equal distances, `count` of them from `offset` on, under a lease. */
+static hmc_status_t put_run(stand_t *stand, uint64_t offset, uint64_t count, uint64_t number) {
+  hmc_strided_t shape = {
+      .element = 4, .count = {1, count, 1}, .local_stride = {4}, .remote_offset = offset, .remote_stride = {16}};
+  hmc_operation_options_t options = under(number);
+  hmc_batch_t *batch;
+  hmc_request_t *request;
+  assert_success(hmc_batch_create_strided(stand->near.region, stand->remote, &shape, &batch));
+  assert_success(hmc_batch_put_nb(batch, &options, &request));
+  hmc_status_t status = finish(request);
+  hmc_batch_free(batch);
+  return status;
+}
+
+/* Each element has to lie in the lease: one that does not, at either end or in a gap, and nothing is written. */
+void lease_of_runs(void **state) {
+  context_pair_t *pair = *state;
+  stand_t stand = stand_make(pair);
+  const hmc_range_t ranges[] = {{4096, 1600}, {5704, 2488}}; /* between them 8 bytes that are another's */
+  hmc_lease_options_t options = HMC_LEASE_OPTIONS_INIT;
+  hmc_lease_t *lease, *all;
+  options.ranges = ranges;
+  options.range_count = COUNT_OF(ranges);
+  assert_success(hmc_lease_grant(stand.region, pair->back, &options, &lease));
+  assert_success(hmc_lease_grant(stand.region, pair->back, NULL, &all));
+  uint64_t number = hmc_lease_number(lease), whole = hmc_lease_number(all);
+  bytes_fill(&stand.near, 0, BYTES, 1);
+  assert_success(put(&stand, 0, BYTES, whole));
+  bytes_fill(&stand.near, 0, BYTES, 9);
+  assert_status(put_run(&stand, 4096 - 16, 100, number), HMC_OUT_OF_RANGE);
+  assert_status(put_run(&stand, 4096, 101, number), HMC_OUT_OF_RANGE); /* the last one is in the gap */
+  assert_status(put_run(&stand, 4096, 200, number), HMC_OUT_OF_RANGE);
+  assert_status(put_run(&stand, 6144, 129, number), HMC_OUT_OF_RANGE);
+  assert_success(get(&stand, 0, BYTES, whole));
+  assert_int_equal(bytes_other(&stand.near, 0, BYTES, 1, 1), 0);
+  bytes_fill(&stand.near, 0, BYTES, 9);
+  assert_success(put_run(&stand, 4096, 100, number));
+  assert_success(put_run(&stand, 4096 + 8, 200, number)); /* steps over the gap */
+  hmc_lease_revoke(lease);
+  assert_status(put_run(&stand, 4096, 100, number), HMC_STALE);
+  hmc_lease_revoke(all);
+  stand_close(&stand);
+}
+
 void lease_outlives_region_and_peer(void **state) {
   context_pair_t *pair = *state;
   stand_t stand = stand_make(pair);

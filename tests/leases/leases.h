@@ -48,6 +48,7 @@ hmc_region_t *leased_make(context_pair_t *pair, const char *name, uint64_t bytes
   X(leases_by_the_thousand)                                                                                            \
   X(lease_outlives_region_and_peer)                                                                                    \
   X(lease_under_signals_and_batches)                                                                                   \
+  X(lease_of_runs)                                                                                                     \
   X(reuse_under_load)                                                                                                  \
   X(reuse_while_stopped)                                                                                               \
   X(reuse_after_death)                                                                                                 \

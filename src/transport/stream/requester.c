@@ -118,7 +118,7 @@ static bool on_ready(hmci_watch_t *watch, uint32_t events) {
 
 static void enqueue(hmci_requester_t *requester, hmci_operation_t *operation) {
   hmci_stream_state_t *state = hmci_stream_state(operation);
-  *state = (hmci_stream_state_t){.sequence = ++requester->sequence};
+  *state = (hmci_stream_state_t){.sequence = ++requester->sequence, .takes_runs = requester->takes_runs};
   if (operation->kind == HMCI_GET) {
     for (uint32_t i = 0; i < operation->segment_count; i++) state->due += operation->segments[i].length;
     state->is_fine = hmci_pieces_are_fine(operation->segment_count, state->due);

@@ -63,6 +63,7 @@ typedef struct hmci_requester {
   bool armed, blocked;
   bool yielded;        /* blocked, though the pipe has room */
   bool takes_easy;     /* the peer knows FLAG_EASY; set before the first operation */
+  bool takes_runs;     /* the same of FLAG_RUN */
   bool told;           /* something queued has a callback, or a descriptor that tells of it */
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
 

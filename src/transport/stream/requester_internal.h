@@ -11,6 +11,7 @@ typedef struct hmci_stream_state {
   hmci_cursor_t received; /* of a get */
   uint64_t due;           /* of a get: bytes that no DATA frame has announced yet */
   bool is_fine;           /* of a get: what comes is copied to its pieces from a buffer; see hmci_pieces_are_fine */
+  bool takes_runs;        /* the peer knows FLAG_RUN */
   bool damaged;           /* of a get: a checksum did not fit. Its end, or the NAK that explains it, decides */
 } hmci_stream_state_t;
 _Static_assert(sizeof(hmci_stream_state_t) <= HMCI_OPERATION_STATE, "an operation has room for the stream's state");

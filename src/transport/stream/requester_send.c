@@ -15,6 +15,7 @@ enum {
   FRAMES = 128,                    /* of one send */
   AHEAD = 64 * HMCI_FRAME_ENTRIES, /* pieces that a get asks for beyond those that have come */
   FEW = 16,                        /* operations in progress when one begins that asks by many frames */
+  LEAST_OF_RUN = 8,                /* segments that are worth a frame of their own */
   SMALL_REST = 16,                 /* of what a call may send, the part by which it may be exceeded to finish */
 };
 
@@ -93,6 +94,30 @@ static uint64_t plan_segments(const hmci_operation_t *operation, hmci_cursor_t *
   return total;
 }
 
+/* Fills the header with a run of segments: of one length, one stride from one to the next, at most `limit` bytes. Moves
+ * the cursor and returns their bytes; 0 where they are not a run. One that would end before the frame or the operation is
+ * full is none: the peer has to keep each frame of a get. */
+static uint64_t plan_run(const hmci_operation_t *operation, hmci_cursor_t *cursor, uint64_t limit,
+                         hmci_request_header_t *header) {
+  const hmci_segment_t *first = &operation->segments[cursor->index];
+  uint32_t most = operation->segment_count - cursor->index, count = 1;
+  if (cursor->offset || most < LEAST_OF_RUN || first[1].remote <= first->remote || !first->length) return 0;
+  if (most > HMCI_FRAME_ENTRIES) most = HMCI_FRAME_ENTRIES;
+  if (most > limit / first->length) most = (uint32_t)(limit / first->length);
+  uint64_t stride = first[1].remote - first->remote;
+  while (count < most && first[count].length == first->length &&
+         first[count].remote - first[count - 1].remote == stride)
+    count++;
+  if (count < most || count < LEAST_OF_RUN) return 0;
+  header->flags |= HMCI_FLAG_RUN;
+  header->entries = (uint16_t)count;
+  header->offset = first->remote;
+  header->length = first->length;
+  header->stride = stride;
+  cursor->index += count;
+  return count * first->length;
+}
+
 /* Writes the header and table of the frame that starts at `start` to `to` (room for one of full size) and plans it; its
  * CRC comes later. */
 static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint8_t *to) {
@@ -100,6 +125,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   hmci_request_header_t header = {.type = wire_types[operation->kind],
                                   .sequence = hmci_stream_state(operation)->sequence};
   uint8_t *table = to + HMCI_REQUEST_HEADER;
+  bool runs = hmci_stream_state(operation)->takes_runs;
   if (operation->remote) {
     header.region = operation->remote->id;
     header.generation = operation->remote->generation;
@@ -107,13 +133,17 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   }
   switch (operation->kind) {
   case HMCI_PUT:
-    frame.payload =
-        plan_segments(operation, &frame.end,
-                      hmci_stream_is_staged(operation) ? operation->local->chunk : HMCI_FRAME_PAYLOAD, &header, table);
+    if (hmci_stream_is_staged(operation)) {
+      frame.payload = plan_segments(operation, &frame.end, operation->local->chunk, &header, table);
+    } else {
+      if (runs) frame.payload = plan_run(operation, &frame.end, HMCI_FRAME_PAYLOAD, &header);
+      if (!frame.payload) frame.payload = plan_segments(operation, &frame.end, HMCI_FRAME_PAYLOAD, &header, table);
+    }
     frame.last = frame.end.index == operation->segment_count;
     break;
   case HMCI_GET:
-    plan_segments(operation, &frame.end, UINT64_MAX, &header, table);
+    if (!runs || !plan_run(operation, &frame.end, UINT64_MAX, &header))
+      plan_segments(operation, &frame.end, UINT64_MAX, &header, table);
     frame.last = frame.end.index == operation->segment_count;
     break;
   case HMCI_ATOMIC: plan_atomic(operation, &header, table); break;
@@ -127,7 +157,7 @@ static frame_t plan_frame(hmci_operation_t *operation, hmci_cursor_t start, uint
   if (operation->checksum) header.flags |= HMCI_FLAG_CHECKSUM;
   if (operation->easy) header.flags |= HMCI_FLAG_EASY;
   hmci_request_encode(to, &header);
-  frame.header = HMCI_REQUEST_HEADER + (header.entries - 1u) * HMCI_REQUEST_ENTRY;
+  frame.header = HMCI_REQUEST_HEADER + hmci_request_table(&header);
   frame.size = frame.header + frame.payload;
   return frame;
 }

@@ -126,6 +126,54 @@ static void test_easy_ones_only_where_known(void **state) {
   }
 }
 
+/* The frames of a list of elements at equal distances: runs where the peer knows them, and lists where it does not, or
+ * where a run would end before the frame is full: a get may not become more frames by them. */
+static void test_runs_only_where_known(void **state) {
+  (void)state;
+  enum { COUNT = HMCI_FRAME_ENTRIES + 100, ELEMENT = 4, STRIDE = 12, SECOND = 100 };
+  for (int known = 0; known < 2; known++) {
+    for (int broken = 0; broken < 2; broken++) {
+      stream_stand_t stand;
+      stand_open(&stand, LENGTH);
+      hmci_requester_t requester;
+      assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+      requester.takes_runs = known;
+      hmci_segment_t segments[COUNT];
+      for (uint64_t i = 0; i < COUNT; i++)
+        segments[i] = (hmci_segment_t){i * ELEMENT, 1000 + i * STRIDE + (broken && i >= SECOND), ELEMENT};
+      hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+      hmci_operation_t get = {.kind = HMCI_GET,
+                              .local = &stand.region,
+                              .remote = &remote,
+                              .segments = segments,
+                              .segment_count = COUNT,
+                              .deadline = UINT64_MAX};
+      assert_int_equal(hmci_requester_submit(&requester, &get, 1), HMC_SUCCESS);
+      for (uint64_t first = 0; first < COUNT;) {
+        uint8_t frame[HMCI_REQUEST_HEADER], table[HMCI_FRAME_TABLE];
+        hmci_request_header_t header;
+        hmci_segment_t seen[HMCI_FRAME_ENTRIES];
+        uint64_t total;
+        assert_int_equal(recv(stand.far, frame, sizeof frame, MSG_WAITALL), sizeof frame);
+        assert_int_equal(hmci_request_decode(frame, &header), HMC_SUCCESS);
+        bool is_run = known && (!broken || first >= SECOND);
+        assert_int_equal(!!(header.flags & HMCI_FLAG_RUN), is_run);
+        uint32_t rest = hmci_request_table(&header);
+        if (rest) assert_int_equal(recv(stand.far, table, rest, MSG_WAITALL), rest);
+        assert_int_equal(hmci_request_decode_entries(&header, table, seen, &total), HMC_SUCCESS);
+        assert_int_equal(header.entries, first ? COUNT - HMCI_FRAME_ENTRIES : HMCI_FRAME_ENTRIES);
+        for (uint64_t i = 0; i < header.entries; i++)
+          assert_true(seen[i].local == segments[first + i].remote && seen[i].length == ELEMENT);
+        first += header.entries;
+        assert_int_equal(!!(header.flags & HMCI_FLAG_LAST), first == COUNT);
+      }
+      hmci_requester_fail(&requester, HMC_PEER_LOST);
+      hmci_requester_close(&requester);
+      stand_close(&stand);
+    }
+  }
+}
+
 static _Atomic int looks;
 static bool (*look)(hmci_watch_t *watch, uint32_t events);
 
@@ -175,6 +223,7 @@ static void test_no_looks_beside_a_driver(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sends_all_without_events), cmocka_unit_test(test_last_answers_count),
-      cmocka_unit_test(test_easy_ones_only_where_known), cmocka_unit_test(test_no_looks_beside_a_driver)};
+      cmocka_unit_test(test_easy_ones_only_where_known), cmocka_unit_test(test_runs_only_where_known),
+      cmocka_unit_test(test_no_looks_beside_a_driver)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }

@@ -346,10 +346,10 @@ static bool consume(hmci_responder_t *responder, const uint8_t *data, uint64_t s
       if (responder->header_size == HMCI_REQUEST_HEADER) {
         if (hmci_request_decode(responder->header, &responder->request) != HMC_SUCCESS) return false;
         if (responder->request.entries > 1 && !make_table(responder)) return false;
-        if (responder->request.entries == 1 && !take_request(responder)) return false;
+        if (!hmci_request_table(&responder->request) && !take_request(responder)) return false;
       }
     } else {
-      uint32_t need = (responder->request.entries - 1u) * HMCI_REQUEST_ENTRY;
+      uint32_t need = hmci_request_table(&responder->request);
       length = gather(responder->table, &responder->table_size, need, data, size);
       if (responder->table_size == need && !take_request(responder)) return false;
     }

@@ -191,10 +191,116 @@ static void test_the_kernel_acknowledges_less(void **state) {
   }
 }
 
+static void read_all(int descriptor, void *to, size_t size) {
+  for (size_t got = 0; got < size;) {
+    struct pollfd set = {.fd = descriptor, .events = POLLIN};
+    assert_int_equal(poll(&set, 1, 120000), 1);
+    ssize_t done = recv(descriptor, (uint8_t *)to + got, size - got, 0);
+    assert_true(done > 0);
+    got += (size_t)done;
+  }
+}
+
+static hmci_reply_header_t next_reply(int descriptor) {
+  uint8_t frame[HMCI_REPLY_HEADER];
+  hmci_reply_header_t reply;
+  read_all(descriptor, frame, sizeof frame);
+  assert_int_equal(hmci_reply_decode(frame, &reply), HMC_SUCCESS);
+  return reply;
+}
+
+enum { RUN = 200, ELEMENT = 4 };
+
+static hmci_request_header_t run_of(uint8_t type, uint64_t sequence, uint64_t offset, uint64_t stride) {
+  return (hmci_request_header_t){.type = type,
+                                 .flags = HMCI_FLAG_LAST | HMCI_FLAG_RUN,
+                                 .entries = RUN,
+                                 .region = 1,
+                                 .generation = 1,
+                                 .sequence = sequence,
+                                 .offset = offset,
+                                 .length = ELEMENT,
+                                 .stride = stride};
+}
+
+/* A run goes to its places and comes from there. One whose last element is over the end of the region writes nothing. */
+static void test_runs(void **state) {
+  (void)state;
+  enum { SIZE = 8192, AT = 5, STRIDE = 11 };
+  uint8_t sent[RUN * ELEMENT], got[RUN * ELEMENT];
+  for (size_t i = 0; i < sizeof sent; i++) sent[i] = (uint8_t)(1 + i % 250);
+  for (int owned = 0; owned < 2; owned++) {
+    stream_stand_t stand;
+    hmci_responder_t responder;
+    stand_open(&stand, SIZE);
+    stand.region.owned = owned;
+    assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+    const uint8_t *memory = stand.region.base;
+    const uint64_t over = SIZE - (RUN - 1) * STRIDE - ELEMENT;
+    hmci_request_header_t put = run_of(HMCI_WIRE_PUT, 1, over + 1, STRIDE);
+    send_request(stand.far, &put);
+    send_all(stand.far, sent, sizeof sent);
+    hmci_reply_header_t reply = next_reply(stand.far);
+    assert_int_equal(reply.type, HMCI_WIRE_NAK);
+    assert_int_equal(reply.status, HMC_OUT_OF_RANGE);
+    for (size_t i = 0; i < SIZE; i++) assert_int_equal(memory[i], 0);
+
+    put = run_of(HMCI_WIRE_PUT, 2, AT, STRIDE);
+    send_request(stand.far, &put);
+    send_all(stand.far, sent, sizeof sent);
+    while (next_ack(stand.far) < 2) continue;
+    for (size_t i = 0; i < SIZE; i++) {
+      size_t element = i < AT ? RUN : (i - AT) / STRIDE, byte = (i - AT) % STRIDE;
+      bool is_one = element < RUN && byte < ELEMENT;
+      assert_int_equal(memory[i], is_one ? sent[element * ELEMENT + byte] : 0);
+    }
+    hmci_request_header_t get = run_of(HMCI_WIRE_GET, 3, AT, STRIDE);
+    send_request(stand.far, &get);
+    uint64_t taken = 0;
+    for (bool last = false; !last;) {
+      reply = next_reply(stand.far);
+      assert_int_equal(reply.type, HMCI_WIRE_DATA);
+      assert_true(reply.length <= sizeof got - taken);
+      read_all(stand.far, got + taken, reply.length);
+      taken += reply.length;
+      last = reply.flags & HMCI_FLAG_LAST;
+    }
+    assert_int_equal(taken, sizeof got);
+    assert_memory_equal(got, sent, sizeof got);
+    get = run_of(HMCI_WIRE_GET, 4, over + 1, STRIDE);
+    send_request(stand.far, &get);
+    assert_int_equal(next_reply(stand.far).status, HMC_OUT_OF_RANGE);
+    hmci_responder_close(&responder);
+    assert_int_equal(atomic_load(&stand.region.users), 0);
+    stand_close(&stand);
+  }
+}
+
+/* A stride that would come round to where the region is breaks the protocol. */
+static void test_runs_that_overflow(void **state) {
+  (void)state;
+  for (int type = HMCI_WIRE_PUT; type <= HMCI_WIRE_GET; type++) {
+    stream_stand_t stand;
+    hmci_responder_t responder;
+    stand_open(&stand, 8192);
+    assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+    hmci_request_header_t request = run_of((uint8_t)type, 1, 4096, UINT64_MAX - 15); /* 16 bytes back each time */
+    send_request(stand.far, &request);
+    for (int i = 0; i < 20000 && !atomic_load(&stand.lost); i++) wait_a_moment();
+    assert_int_equal(atomic_load(&stand.lost), 1);
+    for (size_t i = 0; i < 8192; i++) assert_int_equal(stand.region.base[i], 0);
+    hmci_responder_close(&responder);
+    stand_close(&stand);
+  }
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_reads_though_nothing_goes_out), cmocka_unit_test(test_easy_ones_share_an_answer),
-      cmocka_unit_test(test_easy_ones_wait_for_others), cmocka_unit_test(test_easy_ones_go_with_a_get),
-      cmocka_unit_test(test_the_kernel_acknowledges_less)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out),
+                                     cmocka_unit_test(test_easy_ones_share_an_answer),
+                                     cmocka_unit_test(test_easy_ones_wait_for_others),
+                                     cmocka_unit_test(test_easy_ones_go_with_a_get),
+                                     cmocka_unit_test(test_the_kernel_acknowledges_less),
+                                     cmocka_unit_test(test_runs),
+                                     cmocka_unit_test(test_runs_that_overflow)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-enum { LEASE = 40, USED = 48 }; /* bytes of a request header with a meaning */
-_Static_assert(USED + 16 == HMCI_REQUEST_HEADER, "two words of 0 fill it up");
+enum { LEASE = 40, STRIDE = 48, USED = 56 }; /* bytes of a request header with a meaning */
+_Static_assert(USED + 8 == HMCI_REQUEST_HEADER, "a word of 0 fills it up");
 
 void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   to[0] = header->type;
@@ -16,6 +16,7 @@ void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header) {
   hmci_store64(to + 16, header->sequence);
   hmci_request_encode_entry(to + 24, header->offset, header->length);
   hmci_store64(to + LEASE, header->lease);
+  hmci_store64(to + STRIDE, header->stride);
   memset(to + USED, 0, HMCI_REQUEST_HEADER - USED);
 }
 
@@ -36,13 +37,16 @@ hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *hea
       .offset = hmci_load64(from + 24),
       .length = hmci_load64(from + 32),
       .lease = hmci_load64(from + LEASE),
+      .stride = hmci_load64(from + STRIDE),
   };
   bool known = header->type >= HMCI_WIRE_PUT && header->type <= HMCI_WIRE_NOTIFY;
   if (!known || header->flags & ~HMCI_FLAGS || (header->crc && !(header->flags & HMCI_FLAG_CHECKSUM))) {
     return hmci_fail(HMC_CORRUPT, "request of unknown type %u, flags %u", header->type, header->flags);
   }
-  bool notifies = header->type == HMCI_WIRE_NOTIFY;
-  if (hmci_load64(from + USED) || hmci_load64(from + USED + 8) || (notifies && header->lease)) {
+  bool notifies = header->type == HMCI_WIRE_NOTIFY, is_run = header->flags & HMCI_FLAG_RUN;
+  bool may_run = header->type == HMCI_WIRE_PUT || header->type == HMCI_WIRE_GET;
+  bool is_out_of_place = is_run ? !may_run : header->stride != 0;
+  if (hmci_load64(from + USED) || is_out_of_place || (notifies && header->lease)) {
     return hmci_fail(HMC_CORRUPT, "request with something where nothing belongs");
   }
   uint16_t least = header->type == HMCI_WIRE_ATOMIC ? HMCI_ATOMIC_ENTRIES : 1;
@@ -62,12 +66,27 @@ static bool is_atomic(const hmci_segment_t *segments) {
          segments[1].local <= HMC_ATOMIC_COMPARE_SWAP && segments[2].length <= 1;
 }
 
+/* Writes out a run, and sums it. */
+static hmc_status_t decode_run(const hmci_request_header_t *header, hmci_segment_t *segments, uint64_t *sum) {
+  uint64_t last;
+  if (__builtin_mul_overflow(header->stride, header->entries - 1u, &last) ||
+      __builtin_add_overflow(last, header->offset, &last) || __builtin_add_overflow(last, header->length, &last) ||
+      __builtin_mul_overflow(header->length, header->entries, sum)) {
+    return hmci_fail(HMC_CORRUPT, "the offsets or lengths of a run overflow");
+  }
+  for (uint32_t i = 0; i < header->entries; i++)
+    segments[i] = (hmci_segment_t){.local = header->offset + i * header->stride, .length = header->length};
+  return HMC_SUCCESS;
+}
+
 hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table,
                                          hmci_segment_t *segments, uint64_t *total) {
   uint64_t sum = header->length;
   bool atomic = header->type == HMCI_WIRE_ATOMIC;
+  bool is_run = header->flags & HMCI_FLAG_RUN;
+  if (is_run && decode_run(header, segments, &sum) != HMC_SUCCESS) return HMC_CORRUPT;
   segments[0] = (hmci_segment_t){.local = header->offset, .length = header->length};
-  for (uint32_t i = 1; i < header->entries; i++, table += HMCI_REQUEST_ENTRY) {
+  for (uint32_t i = 1; i < header->entries && !is_run; i++, table += HMCI_REQUEST_ENTRY) {
     segments[i] = (hmci_segment_t){.local = hmci_load64(table), .length = hmci_load64(table + 8)};
     if (atomic) continue;
     if (segments[i].length > UINT64_MAX - sum) return hmci_fail(HMC_CORRUPT, "the lengths of a request overflow");

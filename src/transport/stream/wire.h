@@ -9,11 +9,14 @@
  *    0  u8 type   1  u8 flags   2  u16 entries (1 .. 256)   4  u32 CRC-32C of the payload with FLAG_CHECKSUM, else 0
  *    8  u32 region   12  u32 generation   16  u64 sequence
  *   24  u64 offset   32  u64 length                 the first entry
- *   40  u64 number of the lease that a put, get or atomic is under, or 0   48  16 bytes of 0
+ *   40  u64 number of the lease that a put, get or atomic is under, or 0
+ *   48  u64 stride with FLAG_RUN, else 0   56  8 bytes of 0
  *   64  { u64 offset, u64 length } ...              the further ones
  * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to
  * operation. FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed.
- * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC. FLAG_EASY, of what a bare ACK answers and only to
+ * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC. FLAG_RUN, of a put or get
+ * and only to peers that know it: all entries have the length of the first one, and lie `stride` bytes from one to the
+ * next; there is no table. FLAG_EASY, of what a bare ACK answers and only to
  * peers that know it: the ACK may wait for those that follow, but not for long.
  * An atomic has three entries: { offset, width }, { operation, operand }, { compare, 1 when the old word is wanted }.
  * A notification has one: { 0, size }, and its message as payload; region and generation are 0.
@@ -54,15 +57,27 @@ typedef enum hmci_wire_type {
   HMCI_WIRE_RESULT = 68,
 } hmci_wire_type_t;
 
-enum { HMCI_FLAG_LAST = 1, HMCI_FLAG_CHAINED = 2, HMCI_FLAG_CHECKSUM = 4, HMCI_FLAG_EASY = 8, HMCI_FLAGS = 15 };
+enum {
+  HMCI_FLAG_LAST = 1,
+  HMCI_FLAG_CHAINED = 2,
+  HMCI_FLAG_CHECKSUM = 4,
+  HMCI_FLAG_EASY = 8,
+  HMCI_FLAG_RUN = 16,
+  HMCI_FLAGS = 31
+};
 enum { HMCI_ATOMIC_ENTRIES = 3 };
 
 typedef struct hmci_request_header {
   uint8_t type, flags;
   uint16_t entries;
   uint32_t crc, region, generation;
-  uint64_t sequence, offset, length, lease;
+  uint64_t sequence, offset, length, lease, stride;
 } hmci_request_header_t;
+
+/* Bytes of the table behind the header. */
+static inline uint32_t hmci_request_table(const hmci_request_header_t *header) {
+  return header->flags & HMCI_FLAG_RUN ? 0 : (header->entries - 1u) * HMCI_REQUEST_ENTRY;
+}
 
 typedef struct hmci_reply_header {
   uint8_t type, flags;
@@ -73,12 +88,12 @@ typedef struct hmci_reply_header {
 
 void hmci_request_encode(uint8_t *to, const hmci_request_header_t *header);
 void hmci_request_encode_entry(uint8_t *to, uint64_t offset, uint64_t length);
-/* HMC_CORRUPT: unknown type or flags, or a number of entries that does not belong to the type. */
+/* HMC_CORRUPT: unknown type or flags, or a number of entries or a stride that does not belong to them. */
 hmc_status_t hmci_request_decode(const uint8_t *from, hmci_request_header_t *header);
 
 /* Decodes the entries of a request (the header's first one and `table` for the others) into `segments` (offset in
- * `local`) and sums the lengths to move. HMC_CORRUPT: the sum is 0 or overflows, a put's or a notification's is over
- * its limit, or an atomic that is none. */
+ * `local`) and sums the lengths to move. HMC_CORRUPT: the sum is 0 or overflows, an offset of a run does, a put's or a
+ * notification's sum is over its limit, or an atomic that is none. */
 hmc_status_t hmci_request_decode_entries(const hmci_request_header_t *header, const uint8_t *table,
                                          hmci_segment_t *segments, uint64_t *total);
 

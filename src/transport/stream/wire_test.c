@@ -65,10 +65,16 @@ static void test_requests_that_are_none(void **state) {
     uint16_t entries;
     uint32_t crc;
   } wrong[] = {
-      {HMCI_WIRE_PUT, 16, 1, 0},   {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
-      {HMCI_WIRE_PUT, 0, 0, 0},    {HMCI_WIRE_GET, 0, HMCI_FRAME_ENTRIES + 1, 0},
-      {HMCI_WIRE_ATOMIC, 0, 2, 0}, {HMCI_WIRE_ATOMIC, 0, 4, 0},
+      {HMCI_WIRE_PUT, 32, 1, 0},
+      {HMCI_WIRE_PUT, 0, 1, 7}, /* a CRC without its flag */
+      {HMCI_WIRE_PUT, 0, 0, 0},
+      {HMCI_WIRE_GET, 0, HMCI_FRAME_ENTRIES + 1, 0},
+      {HMCI_WIRE_ATOMIC, 0, 2, 0},
+      {HMCI_WIRE_ATOMIC, 0, 4, 0},
       {HMCI_WIRE_NOTIFY, 0, 2, 0},
+      {HMCI_WIRE_ATOMIC, HMCI_FLAG_RUN, 3, 0},
+      {HMCI_WIRE_NOTIFY, HMCI_FLAG_RUN, 1, 0},
+      {HMCI_WIRE_GET, HMCI_FLAG_RUN, HMCI_FRAME_ENTRIES + 1, 0},
   };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
     header = (hmci_request_header_t){
@@ -109,6 +115,59 @@ static void test_entries_are_summed(void **state) {
                    HMC_SUCCESS);
   assert_int_equal(decode_entries(HMCI_WIRE_PUT, PAIR(0, HMCI_FRAME_PAYLOAD), PAIR(0, 1), PAIR(0, 0), &total),
                    HMC_CORRUPT);
+}
+
+/* The entries of a run. */
+static hmc_status_t decode_run(uint8_t type, uint16_t entries, hmci_segment_t first, uint64_t stride,
+                               hmci_segment_t *segments, uint64_t *total) {
+  uint8_t bytes[HMCI_REQUEST_HEADER];
+  hmci_request_header_t header = {.type = type,
+                                  .flags = HMCI_FLAG_RUN,
+                                  .entries = entries,
+                                  .offset = first.local,
+                                  .length = first.length,
+                                  .stride = stride};
+  hmci_request_encode(bytes, &header);
+  hmc_status_t status = hmci_request_decode(bytes, &header);
+  assert_int_equal(hmci_request_table(&header), 0);
+  return status == HMC_SUCCESS ? hmci_request_decode_entries(&header, NULL, segments, total) : status;
+}
+
+static void test_runs_are_written_out(void **state) {
+  (void)state;
+  static const uint16_t counts[] = {1, 2, 255, HMCI_FRAME_ENTRIES};
+  static const uint64_t strides[] = {0, 1, 3, 4, 4096, UINT64_C(1) << 40};
+  hmci_segment_t segments[HMCI_FRAME_ENTRIES];
+  uint64_t total;
+  for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    for (size_t s = 0; s < sizeof strides / sizeof *strides; s++) {
+      assert_int_equal(decode_run(HMCI_WIRE_PUT, counts[c], PAIR(77, 3), strides[s], segments, &total), HMC_SUCCESS);
+      assert_int_equal(total, 3 * counts[c]);
+      for (uint64_t i = 0; i < counts[c]; i++)
+        assert_true(segments[i].local == 77 + i * strides[s] && segments[i].length == 3);
+    }
+  }
+}
+
+/* No offset of a run, no end and no sum may overflow, not by one. */
+static void test_runs_that_are_none(void **state) {
+  (void)state;
+  enum { PUT = HMCI_WIRE_PUT, GET = HMCI_WIRE_GET };
+  const uint64_t most = UINT64_MAX, half = UINT64_C(1) << 63;
+  hmci_segment_t segments[HMCI_FRAME_ENTRIES];
+  uint64_t total;
+  assert_int_equal(decode_run(PUT, 2, PAIR(0, 1), most - 1, segments, &total), HMC_SUCCESS);
+  assert_int_equal(decode_run(PUT, 2, PAIR(0, 1), most, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(PUT, 2, PAIR(1, 1), most - 1, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(PUT, 2, PAIR(5, 1), most - 1, segments, &total), HMC_CORRUPT); /* comes round to 3 */
+  assert_int_equal(decode_run(PUT, 3, PAIR(0, 1), half, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(GET, 256, PAIR(0, 1), most / 255 + 1, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(GET, 2, PAIR(0, half), 1, segments, &total), HMC_CORRUPT); /* the sum */
+  assert_int_equal(decode_run(GET, 3, PAIR(0, half + 1), 1, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(GET, 2, PAIR(0, half - 1), 1, segments, &total), HMC_SUCCESS);
+  assert_int_equal(decode_run(GET, 9, PAIR(0, 0), 1, segments, &total), HMC_CORRUPT);
+  assert_int_equal(decode_run(PUT, 256, PAIR(0, HMCI_FRAME_PAYLOAD / 256), 1, segments, &total), HMC_SUCCESS);
+  assert_int_equal(decode_run(PUT, 256, PAIR(0, HMCI_FRAME_PAYLOAD / 256 + 1), 1, segments, &total), HMC_CORRUPT);
 }
 
 static void test_atomics_are_checked(void **state) {
@@ -170,6 +229,8 @@ int main(void) {
       cmocka_unit_test(test_requests_come_back),
       cmocka_unit_test(test_requests_that_are_none),
       cmocka_unit_test(test_entries_are_summed),
+      cmocka_unit_test(test_runs_are_written_out),
+      cmocka_unit_test(test_runs_that_are_none),
       cmocka_unit_test(test_atomics_are_checked),
       cmocka_unit_test(test_replies),
   };

@@ -13,15 +13,16 @@
  * sees it true finds the stream, and overtakes nothing. */
 #include "tcp.h"
 
-enum { MAY_BE_LATE = 1, TAKES_EASY = 2 }; /* in an offer */
+enum { MAY_BE_LATE = 1, TAKES_EASY = 2, TAKES_RUNS = 4 }; /* in an offer */
 
 void hmci_tcp_late_offer(hmci_blob_t *offer) {
   offer->size = 1;
-  offer->data[0] = MAY_BE_LATE | TAKES_EASY;
+  offer->data[0] = MAY_BE_LATE | TAKES_EASY | TAKES_RUNS;
 }
 
 bool hmci_tcp_may_be_late(const hmci_blob_t *offer) { return offer->size && offer->data[0] & MAY_BE_LATE; }
 bool hmci_tcp_takes_easy(const hmci_blob_t *offer) { return offer->size && offer->data[0] & TAKES_EASY; }
+bool hmci_tcp_takes_runs(const hmci_blob_t *offer) { return offer->size && offer->data[0] & TAKES_RUNS; }
 
 bool hmci_tcp_is_whole(tcp_connection_t *connection) {
   return atomic_load_explicit(&connection->whole, memory_order_acquire); /* partner: hmci_tcp_late_note */

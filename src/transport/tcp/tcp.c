@@ -118,8 +118,10 @@ static hmc_status_t connection_dial(void *block, const hmci_blob_t *offer, const
   hmc_status_t status = HMC_SUCCESS;
   for (uint32_t purpose = 0; purpose < purposes && status == HMC_SUCCESS; purpose++)
     status = dial_stream(connection, purpose, deadline);
-  for (uint32_t i = 0; i < connection->count && status == HMC_SUCCESS; i++)
+  for (uint32_t i = 0; i < connection->count && status == HMC_SUCCESS; i++) {
     connection->requesters[i].takes_easy = hmci_tcp_takes_easy(offer);
+    connection->requesters[i].takes_runs = hmci_tcp_takes_runs(offer);
+  }
   return status;
 }
 

@@ -65,6 +65,8 @@ bool hmci_tcp_is_whole(tcp_connection_t *connection);
 bool hmci_tcp_may_be_late(const hmci_blob_t *offer);
 /* True where the peer of that offer knows HMCI_FLAG_EASY. */
 bool hmci_tcp_takes_easy(const hmci_blob_t *offer);
+/* The same of HMCI_FLAG_RUN. */
+bool hmci_tcp_takes_runs(const hmci_blob_t *offer);
 void hmci_tcp_late_offer(hmci_blob_t *offer);
 /* A stream has come; with hold_lock. */
 void hmci_tcp_late_note(tcp_connection_t *connection);
