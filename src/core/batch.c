@@ -6,10 +6,20 @@
 
 #include <stdlib.h>
 
+enum { RESERVED = 1 << 16 }; /* pieces of a block that there is room for at once */
+
 typedef struct list {
   hmci_segment_t *segments;
   size_t count, room;
 } list_t;
+
+static bool reserve(list_t *list, size_t room) {
+  hmci_segment_t *segments = room <= UINT32_MAX ? realloc(list->segments, room * sizeof *segments) : NULL;
+  if (!segments) return false;
+  list->segments = segments;
+  list->room = room;
+  return true;
+}
 
 /* Adds a piece; joins it with the one before where it goes on from there at both ends. False: no memory. */
 static bool add(list_t *list, hmci_segment_t piece) {
@@ -19,13 +29,7 @@ static bool add(list_t *list, hmci_segment_t piece) {
     last->length += piece.length;
     return true;
   }
-  if (list->count == list->room) {
-    size_t room = list->room ? list->room * 2 : 16;
-    hmci_segment_t *segments = room <= UINT32_MAX ? realloc(list->segments, room * sizeof *segments) : NULL;
-    if (!segments) return false;
-    list->segments = segments;
-    list->room = room;
-  }
+  if (list->count == list->room && !reserve(list, list->room ? list->room * 2 : 16)) return false;
   list->segments[list->count++] = piece;
   return true;
 }
@@ -92,36 +96,64 @@ static bool row_offset(uint64_t start, const uint64_t stride[2], uint64_t y, uin
   return place(y, stride[0], start, offset) && place(z, stride[1], *offset, offset);
 }
 
-/* Row (y, z) of a block as a piece; its bounds are checked. */
-static hmc_status_t row_piece(const hmc_region_t *local, const hmc_remote_t *remote, const hmc_strided_t *shape,
-                              size_t index, uint64_t y, uint64_t z, hmci_segment_t *piece) {
-  if (!row_offset(shape->local_offset, shape->local_stride, y, z, &piece->local) ||
-      !row_offset(shape->remote_offset, shape->remote_stride, y, z, &piece->remote)) {
+/* Whether row (y, z) of a block, the last one, lies within both regions: then all do, because no stride is negative. */
+static hmc_status_t check_last_row(const hmc_region_t *local, const hmc_remote_t *remote, const hmc_strided_t *shape,
+                                   uint64_t length, uint64_t y, uint64_t z, size_t index) {
+  hmci_segment_t piece = {.length = length};
+  if (!row_offset(shape->local_offset, shape->local_stride, y, z, &piece.local) ||
+      !row_offset(shape->remote_offset, shape->remote_stride, y, z, &piece.remote)) {
     return hmci_fail(HMC_OUT_OF_RANGE, "batch: the offset of piece %zu, a row of a block, overflows", index);
   }
-  return check_piece(local, remote, index, piece);
+  return check_piece(local, remote, index, &piece);
+}
+
+/* Lists rows that do not go on from one to the next at both ends, the first one being the list's last. False: no
+ * memory. */
+static bool list_others(list_t *list, const hmc_strided_t *shape, hmci_segment_t first, uint64_t rows) {
+  for (uint64_t y = 1; y < rows;) {
+    if (list->count == list->room && !reserve(list, list->room * 2)) return false;
+    uint64_t some = list->room - list->count < rows - y ? list->room - list->count : rows - y;
+    hmci_segment_t *to = list->segments + list->count;
+    for (uint64_t end = y + some; y < end; y++, to++) {
+      to->local = first.local + y * shape->local_stride[0];
+      to->remote = first.remote + y * shape->remote_stride[0];
+      to->length = first.length;
+    }
+    list->count += some;
+  }
+  return true;
+}
+
+/* Lists the rows of a block whose last one fits. False: no memory. */
+static bool list_rows(list_t *list, const hmc_strided_t *shape, uint64_t length, uint64_t rows, uint64_t planes) {
+  bool is_whole = shape->local_stride[0] == length && shape->remote_stride[0] == length; /* a plane is one piece */
+  uint64_t listed = is_whole ? 1 : rows, all = listed * planes;
+  if (!reserve(list, all < RESERVED ? all : RESERVED)) return false;
+  hmci_segment_t piece = {shape->local_offset, shape->remote_offset, length * (rows / listed)};
+  for (uint64_t z = 0; z < planes; z++) {
+    if (!add(list, piece) || !list_others(list, shape, piece, listed)) return false;
+    piece.local += shape->local_stride[1];
+    piece.remote += shape->remote_stride[1];
+  }
+  return true;
 }
 
 hmc_status_t hmc_batch_create_strided(hmc_region_t *local, hmc_remote_t *remote, const hmc_strided_t *shape,
                                       hmc_batch_t **out) {
   hmc_status_t status = check_ends(local, remote, shape, out);
   if (status != HMC_SUCCESS) return status;
-  uint64_t count[3], rows;
-  hmci_segment_t piece = {0};
+  uint64_t count[3], rows, length;
   for (int i = 0; i < 3; i++) count[i] = shape->count[i] ? shape->count[i] : 1;
-  if (!place(count[0], shape->element, 0, &piece.length))
+  if (!place(count[0], shape->element, 0, &length))
     return hmci_fail(HMC_OUT_OF_RANGE, "batch: the rows of a block overflow");
-  if (!piece.length) count[1] = count[2] = 1; /* nothing, however often */
+  if (!length) count[1] = count[2] = 1; /* nothing, however often */
   if (__builtin_mul_overflow(count[1], count[2], &rows) || rows > UINT32_MAX) {
     return hmci_fail(HMC_NO_MEMORY, "batch: a block of more than %u rows", UINT32_MAX);
   }
-  status = row_piece(local, remote, shape, rows - 1, count[1] - 1, count[2] - 1,
-                     &piece); /* the farthest one, before listing any */
+  status = check_last_row(local, remote, shape, length, count[1] - 1, count[2] - 1, rows - 1);
   list_t list = {0};
-  for (uint64_t row = 0; row < rows && status == HMC_SUCCESS; row++) {
-    status = row_piece(local, remote, shape, row, row % count[1], row / count[1], &piece);
-    if (status == HMC_SUCCESS && !add(&list, piece)) status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
-  }
+  if (status == HMC_SUCCESS && !list_rows(&list, shape, length, count[1], count[2]))
+    status = hmci_fail(HMC_NO_MEMORY, "no memory for a batch");
   if (status == HMC_SUCCESS) return make_batch(local, remote, &list, out);
   free(list.segments);
   return status;

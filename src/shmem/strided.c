@@ -26,7 +26,6 @@ struct hmci_slots {
   hmc_region_t *region; /* the context's `slots_region` */
   unsigned next;        /* the one to be used next: the one that has been in progress the longest */
   slot_t slots[SLOTS];
-  hmc_segment_t list[SLOT_BLOCKS];
 };
 
 static void open_slots(struct hmc_shmem_ctx *ctx) {
@@ -44,16 +43,26 @@ static char *bytes_of(const struct hmci_slots *slots, const slot_t *slot) {
 
 /* ---- one slot ------------------------------------------------------------------------------------------------------- */
 
-static void pack(char *bytes, const hmci_strided_t *part) {
-  for (size_t i = 0; i < part->count; i++) {
-    memcpy(bytes + i * part->block, part->local + (ptrdiff_t)i * part->here, part->block);
+/* Copies blocks from one stride to another. Words have loops of their own: the block's size is known there. */
+static void move(char *to, ptrdiff_t to_step, const char *from, ptrdiff_t from_step, size_t block, size_t count) {
+  switch (block) {
+  case 4:
+    for (size_t i = 0; i < count; i++) memcpy(to + (ptrdiff_t)i * to_step, from + (ptrdiff_t)i * from_step, 4);
+    break;
+  case 8:
+    for (size_t i = 0; i < count; i++) memcpy(to + (ptrdiff_t)i * to_step, from + (ptrdiff_t)i * from_step, 8);
+    break;
+  default:
+    for (size_t i = 0; i < count; i++) memcpy(to + (ptrdiff_t)i * to_step, from + (ptrdiff_t)i * from_step, block);
   }
 }
 
+static void pack(char *bytes, const hmci_strided_t *part) {
+  move(bytes, (ptrdiff_t)part->block, part->local, part->here, part->block, part->count);
+}
+
 static void spread(const char *bytes, const hmci_strided_t *part) {
-  for (size_t i = 0; i < part->count; i++) {
-    memcpy(part->local + (ptrdiff_t)i * part->here, bytes + i * part->block, part->block);
-  }
+  move(part->local, part->here, bytes, (ptrdiff_t)part->block, part->block, part->count);
 }
 
 /* Waits in slices where somebody may interrupt: then what is in progress is cancelled, as a queue's is. */
@@ -81,15 +90,15 @@ static void end_slot(const struct hmci_slots *slots, slot_t *slot) {
 
 static void start_slot(struct hmci_slots *slots, slot_t *slot, hmc_remote_t *remote, const hmci_strided_t *part) {
   slot->part = *part;
-  uint64_t start = (uint64_t)(slot - slots->slots) * SLOT_BYTES;
-  for (size_t i = 0; i < part->count; i++) {
-    slots->list[i] = (hmc_segment_t){.local_offset = start + i * part->block,
-                                     .remote_offset = part->offset + (uint64_t)((ptrdiff_t)i * part->there),
-                                     .length = part->block};
-  }
+  hmc_strided_t shape = {.element = part->block,
+                         .count = {1, part->count, 1},
+                         .local_offset = (uint64_t)(slot - slots->slots) * SLOT_BYTES,
+                         .local_stride = {part->block},
+                         .remote_offset = part->offset,
+                         .remote_stride = {(uint64_t)part->there}};
   if (!part->is_get) pack(bytes_of(slots, slot), part);
-  hmci_far_expect(hmc_batch_create(slots->region, remote, slots->list, part->count, &slot->batch),
-                  "a strided transfer with", part->pe);
+  hmci_far_expect(hmc_batch_create_strided(slots->region, remote, &shape, &slot->batch), "a strided transfer with",
+                  part->pe);
   hmci_far_expect(part->is_get ? hmc_batch_get_nb(slot->batch, NULL, &slot->request)
                                : hmc_batch_put_nb(slot->batch, NULL, &slot->request),
                   "a strided transfer with", part->pe);
@@ -99,7 +108,7 @@ static void start_slot(struct hmci_slots *slots, slot_t *slot, hmc_remote_t *rem
 
 bool hmci_strided_fits(const hmci_strided_t *what) {
   bool is_far_host = !hmci_pe.base[what->pe] && !(what->offset & HMCI_IN_DEVICE);
-  return is_far_host && what->block && what->block <= MOST_BYTES && what->count > 1 &&
+  return is_far_host && what->block && what->block <= MOST_BYTES && what->count > 1 && what->there > 0 &&
          hmci_is_host(hmci_memory_of(what->local));
 }
 

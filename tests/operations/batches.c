@@ -261,6 +261,41 @@ void batch_random_blocks(void **state) {
   }
 }
 
+/* Elements of 1 to 16 bytes at equal distances: as many as a frame of a stream holds, fewer, more, one short of a frame. */
+void batch_runs(void **state) {
+  static const uint64_t counts[] = {1, 2, 7, 8, 9, 255, 256, 257, 600, 1024};
+  enum { GAPS = 4 };
+  for (int registered = 0; registered < 2; registered++) {
+    reference_t reference;
+    uint64_t seed = 1000;
+    reference_open(&reference, *state, 64 * KIB, registered);
+    for (uint64_t element = 1; element <= 16; element++) {
+      for (uint64_t i = 0; i < COUNT_OF(counts); i++, seed++) {
+        uint64_t gap = (element + i) % GAPS * 7 % 11; /* 0: they are one piece there */
+        hmc_strided_t shape = {.element = element,
+                               .count = {1, counts[i], 1},
+                               .local_offset = seed % 5,
+                               .local_stride = {element + (seed % 3 ? 0 : 5)},
+                               .remote_offset = seed % 7,
+                               .remote_stride = {element + gap}};
+        try_block(&reference, &shape, true, seed);
+      }
+    }
+    /* what is not one run: rows of some hundred bytes and planes, and a last element of its own */
+    hmc_strided_t planes = {.element = 3, .count = {1, 300, 7}, .local_stride = {4, 1300}, .remote_stride = {7, 2111}};
+    try_block(&reference, &planes, true, seed);
+    hmc_segment_t pieces[513];
+    for (uint64_t i = 0; i < COUNT_OF(pieces); i++) pieces[i] = (hmc_segment_t){4 * i, 9 * i, 4};
+    pieces[511].remote_offset += 1;
+    pieces[512].length = 3;
+    try_list(&reference, pieces, COUNT_OF(pieces), seed);
+    for (uint64_t i = 0; i < COUNT_OF(pieces); i++)
+      pieces[i].remote_offset = 9 * (COUNT_OF(pieces) - i); /* backwards */
+    try_list(&reference, pieces, COUNT_OF(pieces), seed + 1);
+    reference_close(&reference);
+  }
+}
+
 /* ---- again and again */
 
 #define AT_ONCE 8u

@@ -201,6 +201,7 @@ void spin_ns(uint64_t nanoseconds);
   X(batch_of_single_bytes, MEMORY)                                                                                     \
   X(batch_of_a_cache, MEMORY)                                                                                          \
   X(batch_random_blocks, MEMORY)                                                                                       \
+  X(batch_runs, MEMORY)                                                                                                \
   X(batch_over_many_regions, MEMORY)                                                                                   \
   X(batch_over_peers_that_fail, MEMORY)                                                                                \
   X(batch_restarted, MEMORY)                                                                                           \
