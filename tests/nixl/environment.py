@@ -6,10 +6,13 @@ without what only a GPU needs.
 Does nothing where it is there already.
 """
 
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
+
+os.environ.update(PIP_RETRIES="8", PIP_DEFAULT_TIMEOUT="60")  # a network that is away for a moment
 
 
 def run(*command):

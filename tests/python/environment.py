@@ -16,6 +16,7 @@ import subprocess
 import sys
 
 TOOLS = ["cython>=3.0,<4", "scikit-build-core>=0.10", "pytest", "numpy"]
+os.environ.update(PIP_RETRIES="8", PIP_DEFAULT_TIMEOUT="60")  # a network that is away for a moment
 MADE_OF = ["pyproject.toml", "cmake/python.cmake", "cmake/compiler.cmake", "python", "include"]
 
 
