@@ -63,14 +63,14 @@ static void test_shared_is_seen(void **state) {
   uint16_t port;
   char text[HMCI_ADDRESS_TEXT], byte = 1;
   assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
-  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, hmci_deadline(5000), &here), HMC_SUCCESS);
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, hmci_deadline(60000), &here), HMC_SUCCESS);
   struct pollfd wait = {.fd = listener, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(hmci_socket_accept(listener, &there, text), HMC_SUCCESS);
   run_on(nth(0));
   assert_int_equal(send(here, &byte, 1, 0), 1);
   wait = (struct pollfd){.fd = there, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(recv(there, &byte, 1, 0), 1);
   assert_true(hmci_processor_is_shared(there));
   if (nth(1) >= 0) {

@@ -65,7 +65,7 @@ static int tear_down(void **state) {
   return clean ? 0 : -1;
 }
 
-static uint64_t soon(void) { return hmci_deadline(5000); }
+static uint64_t soon(void) { return hmci_deadline(60000); }
 
 static void assert_says(const char *part) {
   if (strstr(hmc_last_error(), part) == NULL) {
@@ -88,7 +88,7 @@ static int nodelay(int descriptor) {
 static int accept_one(int listener, char peer[HMCI_ADDRESS_TEXT]) {
   int descriptor = -1;
   struct pollfd wait = {.fd = listener, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(hmci_socket_accept(listener, &descriptor, peer), HMC_SUCCESS);
   assert_flags(descriptor);
   return descriptor;
@@ -166,7 +166,7 @@ static void talk(const char *ip, const char *shown) {
   assert_int_equal(nodelay(there), 1);
   assert_int_equal(send(here, "x", 1, 0), 1);
   struct pollfd wait = {.fd = there, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(recv(there, &byte, 1, 0), 1);
   assert_int_equal(byte, 'x');
   close(here);
@@ -210,7 +210,7 @@ static void test_a_restarted_server_gets_its_port_back(void **state) {
   there = accept_one(listener, peer);
   close(there); /* the server's end first */
   struct pollfd wait = {.fd = here, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(recv(here, &byte, 1, 0), 0);
   close(here);
   close(listener);
@@ -354,7 +354,7 @@ static void test_out_of_descriptors(void **state) {
   assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
   assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, soon(), &here), HMC_SUCCESS);
   struct pollfd wait = {.fd = listener, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   getrlimit(RLIMIT_NOFILE, &before);
   none = before;
   none.rlim_cur = 0;
@@ -539,7 +539,7 @@ static void test_delayed_acks(void **state) {
     struct pollfd wait = {.fd = ends[1], .events = POLLIN};
     if (i % AGAIN == 0) hmci_socket_delay_acks(ends[1]);
     assert_int_equal(send(ends[0], message, sizeof message, MSG_NOSIGNAL), sizeof message);
-    assert_int_equal(poll(&wait, 1, 5000), 1);
+    assert_int_equal(poll(&wait, 1, 60000), 1);
     assert_int_equal(recv(ends[1], message, sizeof message, 0), sizeof message);
   }
   assert_true(packets_sent(ends[1]) - before < MESSAGES * 3 / 4);

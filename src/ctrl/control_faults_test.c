@@ -32,7 +32,7 @@ static child_t make_child(void) {
       _exit(1);
     }
     for (uint64_t i = 1; i <= 3; i++) {
-      HMC_IGNORE(hmc_control_send_u64(control, 1, i, 5000));
+      HMC_IGNORE(hmc_control_send_u64(control, 1, i, PATIENCE_MS));
     }
     (void)!write(ports[1], &byte, 1);
     sleep_ms(20000);
@@ -58,18 +58,18 @@ static void lose_peer(way_t way) {
   const char *transport;
   uint64_t value = 0;
   GOOD(hmc_control_connect(control, 0, 1, way == BY_TCP ? "127.0.0.1" : NULL, child.port, way == BY_UDS ? path : NULL,
-                           5000));
-  GOOD(hmc_control_receive_u64(control, 0, &value, 5000));
+                           PATIENCE_MS));
+  GOOD(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS));
   assert_true(value == 1);
   assert_true(is_readable(child.sent, PATIENCE_MS)); /* all three have been sent */
   kill_child(&child);
-  GOOD(hmc_control_receive_u64(control, 0, &value, 5000)); /* what had arrived is read */
+  GOOD(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS)); /* what had arrived is read */
   assert_true(value == 2);
-  GOOD(hmc_control_receive_u64(control, 0, &value, 5000));
+  GOOD(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS));
   assert_true(value == 3);
-  FAILS(hmc_control_receive_u64(control, 0, &value, 5000), HMC_PEER_LOST, "rank 0");
-  FAILS(hmc_control_receive_u64(control, 0, &value, 5000), HMC_PEER_LOST, "rank 0");
-  FAILS(hmc_control_send_u64(control, 0, 1, 5000), HMC_PEER_LOST, "rank 0");
+  FAILS(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS), HMC_PEER_LOST, "rank 0");
+  FAILS(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS), HMC_PEER_LOST, "rank 0");
+  FAILS(hmc_control_send_u64(control, 0, 1, PATIENCE_MS), HMC_PEER_LOST, "rank 0");
   FAILS(hmc_control_transport(control, 0, &transport), HMC_PEER_LOST, "rank 0");
   hmc_control_destroy(control);
   unlink(path);
@@ -93,9 +93,9 @@ static void test_a_killed_peer_wakes_the_receiver(void **state) {
   hmc_control_t *control = make();
   pthread_t thread;
   uint64_t value;
-  GOOD(hmc_control_connect(control, 0, 1, "127.0.0.1", child.port, NULL, 5000));
+  GOOD(hmc_control_connect(control, 0, 1, "127.0.0.1", child.port, NULL, PATIENCE_MS));
   for (int i = 0; i < 3; i++) {
-    GOOD(hmc_control_receive_u64(control, 0, &value, 5000));
+    GOOD(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS));
   }
   assert_int_equal(pthread_create(&thread, NULL, kill_soon, &child), 0);
   FAILS(hmc_control_receive_u64(control, 0, &value, 10000), HMC_PEER_LOST, "rank 0");
@@ -111,8 +111,8 @@ static void test_a_killed_peer_is_noticed_by_itself(void **state) {
   hmc_control_t *control = make();
   const char *transport;
   uint64_t value;
-  GOOD(hmc_control_connect(control, 0, 1, "127.0.0.1", child.port, NULL, 5000));
-  GOOD(hmc_control_receive_u64(control, 0, &value, 5000));
+  GOOD(hmc_control_connect(control, 0, 1, "127.0.0.1", child.port, NULL, PATIENCE_MS));
+  GOOD(hmc_control_receive_u64(control, 0, &value, PATIENCE_MS));
   kill_child(&child);
   hmc_status_t status = HMC_SUCCESS;
   for (int i = 0; i < PATIENCE_MS / 5 && status == HMC_SUCCESS; i++) {
@@ -156,9 +156,9 @@ static void test_reconnecting(void **state) {
     GOOD(hmc_control_send_u64(pair.one, 0, 7, 0)); /* is not read before the new link comes */
     dial(&pair, i % 2 ? BY_TCP : BY_UDS);
     GOOD(hmc_control_send_u64(pair.one, 0, 8, 0));
-    GOOD(hmc_control_receive_u64(pair.zero, 1, &value, 5000));
+    GOOD(hmc_control_receive_u64(pair.zero, 1, &value, PATIENCE_MS));
     assert_true(value == 7);
-    GOOD(hmc_control_receive_u64(pair.zero, 1, &value, 5000));
+    GOOD(hmc_control_receive_u64(pair.zero, 1, &value, PATIENCE_MS));
     assert_true(value == 8);
     talk(pair.one, 1, pair.zero, 0);
   }
@@ -174,14 +174,14 @@ static void test_a_restarted_peer(void **state) {
   sleep_ms(30);
   pair.one = make();
   dial(&pair, BY_TCP);
-  GOOD(hmc_control_receive_u64(pair.zero, 1, &value, 5000)); /* from the one before */
+  GOOD(hmc_control_receive_u64(pair.zero, 1, &value, PATIENCE_MS)); /* from the one before */
   assert_true(value == 7);
   talk(pair.one, 1, pair.zero, 0);
 
   hmc_control_t *twin = make(); /* while the one before is alive: the newer one is kept */
-  GOOD(hmc_control_connect(twin, 0, 1, "127.0.0.1", pair.port, NULL, 5000));
+  GOOD(hmc_control_connect(twin, 0, 1, "127.0.0.1", pair.port, NULL, PATIENCE_MS));
   talk(twin, 1, pair.zero, 0);
-  FAILS(hmc_control_receive_u64(pair.one, 0, &value, 5000), HMC_PEER_LOST, "rank 0");
+  FAILS(hmc_control_receive_u64(pair.one, 0, &value, PATIENCE_MS), HMC_PEER_LOST, "rank 0");
   hmc_control_destroy(twin);
   destroy_pair(&pair);
 }
@@ -277,7 +277,7 @@ static void test_a_channel_does_not_link_to_itself(void **state) {
   hmc_control_t *control = make();
   uint16_t port;
   GOOD(hmc_control_listen(control, "127.0.0.1", 0, NULL, &port));
-  FAILS(hmc_control_connect(control, 1, 0, "127.0.0.1", port, NULL, 5000), HMC_INVALID_CONFIG, "own");
+  FAILS(hmc_control_connect(control, 1, 0, "127.0.0.1", port, NULL, PATIENCE_MS), HMC_INVALID_CONFIG, "own");
   hmc_control_destroy(control);
 }
 
@@ -371,7 +371,7 @@ static void test_destroying_with_strangers_at_the_door(void **state) {
     pair_t pair = make_pair(BY_TCP);
     int strangers[10];
     for (int j = 0; j < 10; j++) {
-      GOOD(hmci_socket_connect_tcp("127.0.0.1", pair.port, hmci_deadline(5000), &strangers[j]));
+      GOOD(hmci_socket_connect_tcp("127.0.0.1", pair.port, hmci_deadline(PATIENCE_MS), &strangers[j]));
     }
     sleep_ms(i);
     destroy_pair(&pair);
@@ -411,7 +411,7 @@ static void test_fork(void **state) {
   assert_int_equal(waitpid(child, &status, 0), child);
   assert_true(WIFEXITED(status));
   assert_int_equal(WEXITSTATUS(status), 0);
-  GOOD(hmc_control_receive_u64(pair.zero, 1, &value, 5000));
+  GOOD(hmc_control_receive_u64(pair.zero, 1, &value, PATIENCE_MS));
   assert_true(value == 17);
   talk(pair.one, 1, pair.zero, 0);
   dial(&pair, BY_UDS); /* the socket file is there still */

@@ -38,7 +38,7 @@
 #endif
 
 /* For what comes soon, on a machine that has other things to do. */
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 60000 };
 
 static char folder[64], path[96];
 
@@ -111,7 +111,7 @@ typedef struct pair {
 
 static inline void dial(pair_t *pair, way_t way) {
   GOOD(hmc_control_connect(pair->one, 0, 1, way == BY_TCP ? "127.0.0.1" : NULL, pair->port, way == BY_UDS ? path : NULL,
-                           5000));
+                           PATIENCE_MS));
 }
 
 static inline pair_t make_pair(way_t way) {
@@ -130,11 +130,11 @@ static inline void destroy_pair(pair_t *pair) {
 static inline void talk(hmc_control_t *here, uint32_t here_rank, hmc_control_t *there, uint32_t there_rank) {
   uint64_t value = 0;
   static uint64_t number = 1000;
-  GOOD(hmc_control_send_u64(here, there_rank, ++number, 5000));
-  GOOD(hmc_control_receive_u64(there, here_rank, &value, 5000));
+  GOOD(hmc_control_send_u64(here, there_rank, ++number, PATIENCE_MS));
+  GOOD(hmc_control_receive_u64(there, here_rank, &value, PATIENCE_MS));
   assert_true(value == number);
-  GOOD(hmc_control_send_u64(there, here_rank, ++number, 5000));
-  GOOD(hmc_control_receive_u64(here, there_rank, &value, 5000));
+  GOOD(hmc_control_send_u64(there, here_rank, ++number, PATIENCE_MS));
+  GOOD(hmc_control_receive_u64(here, there_rank, &value, PATIENCE_MS));
   assert_true(value == number);
 }
 
@@ -176,7 +176,7 @@ typedef struct waiter {
 static inline void *wait_for_value(void *argument) {
   waiter_t *waiter = argument;
   atomic_store(&waiter->thread, gettid());
-  waiter->status = hmc_control_receive_u64(waiter->control, waiter->rank, &waiter->value, 5000);
+  waiter->status = hmc_control_receive_u64(waiter->control, waiter->rank, &waiter->value, PATIENCE_MS);
   return NULL;
 }
 
@@ -186,7 +186,7 @@ static inline void talk_to_waiter(hmc_control_t *from, uint32_t from_rank, hmc_c
   pthread_t thread;
   assert_int_equal(pthread_create(&thread, NULL, wait_for_value, &waiter), 0);
   await_asleep(&waiter.thread);
-  GOOD(hmc_control_send_u64(from, to_rank, 31, 5000));
+  GOOD(hmc_control_send_u64(from, to_rank, 31, PATIENCE_MS));
   pthread_join(thread, NULL);
   assert_int_equal(waiter.status, HMC_SUCCESS);
   assert_true(waiter.value == 31);

@@ -23,8 +23,8 @@ static void test_another_secret_is_denied(void **state) {
   atomic_store(&warnings, 0);
   hmc_log_set_callback(count_warnings, NULL);
   hmc_log_set_level(HMC_LOG_WARNING);
-  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, 5000), HMC_DENIED, "HMC_SECRET_FILE");
-  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, 5000), HMC_DENIED,
+  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, PATIENCE_MS), HMC_DENIED, "HMC_SECRET_FILE");
+  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, PATIENCE_MS), HMC_DENIED,
         "looked for here is HMC_SECRET.");
   for (int i = 0; i < PATIENCE_MS / 5 && atomic_load(&warnings) == 0; i++) {
     sleep_ms(5);
@@ -34,16 +34,16 @@ static void test_another_secret_is_denied(void **state) {
   assert_int_equal(atomic_load(&warnings), 1); /* the listener's user is informed, but not each time */
   talk(pair.one, 1, pair.zero, 0);
   /* The same user of the same host, at the customary path: as another rank, and in the place of one that is linked. */
-  FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, 5000), HMC_DENIED, "has another secret");
-  FAILS(hmc_control_connect(stranger, 0, 1, NULL, 0, path, 5000), HMC_DENIED, "HMC_SECRET_FILE");
+  FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, PATIENCE_MS), HMC_DENIED, "has another secret");
+  FAILS(hmc_control_connect(stranger, 0, 1, NULL, 0, path, PATIENCE_MS), HMC_DENIED, "HMC_SECRET_FILE");
   talk(pair.one, 1, pair.zero, 0);
   talk(pair.zero, 0, pair.one, 1);
   hmc_control_destroy(stranger);
 
   setenv("HMC_INSECURE", "1", 1);
   stranger = make();
-  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, 5000), HMC_DENIED, "HMC_INSECURE");
-  FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, 5000), HMC_DENIED, "HMC_INSECURE");
+  FAILS(hmc_control_connect(stranger, 0, 2, "127.0.0.1", pair.port, NULL, PATIENCE_MS), HMC_DENIED, "HMC_INSECURE");
+  FAILS(hmc_control_connect(stranger, 0, 2, NULL, 0, path, PATIENCE_MS), HMC_DENIED, "HMC_INSECURE");
   hmc_control_destroy(stranger);
   destroy_pair(&pair);
 }
@@ -70,9 +70,9 @@ static void test_strangers_do_not_disturb(void **state) {
   for (int i = 0; i < STRANGERS; i++) {
     const char *text = i >= SILENT ? words[i % 4] : i % 2 ? "" : "\x16\x03\x01\x02";
     if (i % 10 == 9) {
-      GOOD(hmci_socket_connect_unix(path, hmci_deadline(5000), &strangers[i]));
+      GOOD(hmci_socket_connect_unix(path, hmci_deadline(PATIENCE_MS), &strangers[i]));
     } else {
-      GOOD(hmci_socket_connect_tcp("127.0.0.1", pair.port, hmci_deadline(5000), &strangers[i]));
+      GOOD(hmci_socket_connect_tcp("127.0.0.1", pair.port, hmci_deadline(PATIENCE_MS), &strangers[i]));
     }
     (void)!send(strangers[i], text, strlen(text), MSG_NOSIGNAL);
     if (i % 25 == 0) {
@@ -80,7 +80,7 @@ static void test_strangers_do_not_disturb(void **state) {
     }
   }
   hmc_control_t *two = make();
-  GOOD(hmc_control_connect(two, 0, 2, "127.0.0.1", pair.port, NULL, 5000));
+  GOOD(hmc_control_connect(two, 0, 2, "127.0.0.1", pair.port, NULL, PATIENCE_MS));
   talk(two, 2, pair.zero, 0);
   talk(pair.one, 1, pair.zero, 0);
   int turned_away = 0;
@@ -146,9 +146,9 @@ static void test_bytes_that_are_no_message(void **state) {
   send_all(stream, frame, sizeof(frame));
   frame[sizeof(frame) - 1] ^= 1;
   send_all(stream, frame, sizeof(frame));
-  GOOD(hmc_control_receive_int(pair.zero, 5, &value, 5000));
+  GOOD(hmc_control_receive_int(pair.zero, 5, &value, PATIENCE_MS));
   assert_int_equal(value, 31);
-  FAILS(hmc_control_receive_int(pair.zero, 5, &value, 5000), HMC_PEER_LOST, "CRC");
+  FAILS(hmc_control_receive_int(pair.zero, 5, &value, PATIENCE_MS), HMC_PEER_LOST, "CRC");
   assert_hung_up(stream);
 
   /* The dial of a channel that comes after a newer one of it is turned down. */
@@ -213,7 +213,7 @@ static void test_a_peer_that_sleeps_gets_what_was_sent(void **state) {
   }
   assert_in_range(sent, 2, 1000);
   assert_int_equal(read_messages(stream, sizeof(data), sent), sent);
-  GOOD(hmc_control_send(pair.zero, 5, 256, data, sizeof(data), 5000));
+  GOOD(hmc_control_send(pair.zero, 5, 256, data, sizeof(data), PATIENCE_MS));
   assert_int_equal(read_messages(stream, sizeof(data), 1), 1);
   hmci_secure_close(stream);
   destroy_pair(&pair);
@@ -236,11 +236,11 @@ static void cross(uint64_t incarnation, hmci_link_hello_kind_t expected) {
   pthread_barrier_init(&barrier, NULL, 1);
   GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &dialler.port));
   assert_int_equal(pthread_create(&thread, NULL, dial_peer, &dialler), 0);
-  assert_true(is_readable(listener, 5000));
+  assert_true(is_readable(listener, PATIENCE_MS));
   GOOD(hmci_socket_accept(listener, &descriptor, address));
   GOOD(hmci_secure_open(&no_secret, descriptor, HMCI_SECURE_SERVER, "the dialler", &theirs));
-  GOOD(hmci_secure_handshake_wait(theirs, hmci_deadline(5000)));
-  GOOD(hmci_secure_read_wait(theirs, frame, HMCI_FRAME_HEADER + 27, hmci_deadline(5000)));
+  GOOD(hmci_secure_handshake_wait(theirs, hmci_deadline(PATIENCE_MS)));
+  GOOD(hmci_secure_read_wait(theirs, frame, HMCI_FRAME_HEADER + 27, hmci_deadline(PATIENCE_MS)));
 
   hmci_secure_t *ours = pose_as_peer(pair.port);
   say_hello(ours, &hello, &answer);
@@ -252,7 +252,7 @@ static void cross(uint64_t incarnation, hmci_link_hello_kind_t expected) {
   bool by_ours = expected == HMCI_LINK_HELLO_WELCOME;
   assert_int_equal(answer.serial != 0, by_ours);
   assert_hung_up(by_ours ? theirs : ours);
-  GOOD(hmc_control_send_u64(pair.zero, 5, 1, 5000));
+  GOOD(hmc_control_send_u64(pair.zero, 5, 1, PATIENCE_MS));
   assert_int_equal(read_messages(by_ours ? ours : theirs, 8, 1), 1);
   hmci_secure_close(by_ours ? ours : theirs);
   pthread_barrier_destroy(&barrier);
@@ -287,12 +287,12 @@ static void test_dials_to_one_rank_take_turns(void **state) {
     char address[HMCI_ADDRESS_TEXT];
     uint8_t frame[HMCI_HELLO_FRAME];
     hmci_link_hello_t welcome = {.kind = HMCI_LINK_HELLO_WELCOME, .rank = 5, .incarnation = 55};
-    assert_true(is_readable(listener, 5000));
+    assert_true(is_readable(listener, PATIENCE_MS));
     GOOD(hmci_socket_accept(listener, &descriptor, address));
     assert_false(is_readable(listener, 30));
     GOOD(hmci_secure_open(&no_secret, descriptor, HMCI_SECURE_SERVER, "the dialler", &streams[i]));
-    GOOD(hmci_secure_handshake_wait(streams[i], hmci_deadline(5000)));
-    GOOD(hmci_secure_read_wait(streams[i], frame, HMCI_FRAME_HEADER + 27, hmci_deadline(5000)));
+    GOOD(hmci_secure_handshake_wait(streams[i], hmci_deadline(PATIENCE_MS)));
+    GOOD(hmci_secure_read_wait(streams[i], frame, HMCI_FRAME_HEADER + 27, hmci_deadline(PATIENCE_MS)));
     send_all(streams[i], frame, hmci_link_hello_encode(&welcome, frame));
   }
   for (int i = 0; i < 2; i++) {

@@ -146,7 +146,7 @@ static void *send_many(void *argument) {
     for (size_t j = 0; j < 50; j++) {
       message[j] = worker->number * EACH + i;
     }
-    worker->status = hmc_control_send(worker->control, worker->rank, 256, message, sizeof(message), 5000);
+    worker->status = hmc_control_send(worker->control, worker->rank, 256, message, sizeof(message), PATIENCE_MS);
   }
   return NULL;
 }
@@ -156,7 +156,8 @@ static void *receive_many(void *argument) {
   uint32_t message[50], last[THREADS] = {0};
   while (atomic_fetch_sub(worker->left, 1) > 0) {
     size_t size = 0;
-    worker->status = hmc_control_receive(worker->control, worker->rank, NULL, message, sizeof(message), &size, 5000);
+    worker->status =
+        hmc_control_receive(worker->control, worker->rank, NULL, message, sizeof(message), &size, PATIENCE_MS);
     for (size_t j = 1; j < 50; j++) {
       if (message[j] != message[0]) {
         worker->status = HMC_CORRUPT;
@@ -230,10 +231,10 @@ static void test_the_unix_socket_is_taken_on_one_host(void **state) {
   uint16_t port;
   char nowhere[128];
   GOOD(hmc_control_listen(zero, "127.0.0.1", 0, path, &port));
-  GOOD(hmc_control_connect(one, 0, 1, "127.0.0.1", port, path, 5000));
+  GOOD(hmc_control_connect(one, 0, 1, "127.0.0.1", port, path, PATIENCE_MS));
   assert_transport(one, 0, "uds");
   snprintf(nowhere, sizeof(nowhere), "%s/nobody", folder);
-  GOOD(hmc_control_connect(one, 0, 1, "127.0.0.1", port, nowhere, 5000)); /* cannot be reached by it */
+  GOOD(hmc_control_connect(one, 0, 1, "127.0.0.1", port, nowhere, PATIENCE_MS)); /* cannot be reached by it */
   assert_transport(one, 0, "tcp");
   talk(one, 1, zero, 0);
   hmc_control_close(one, 0);
@@ -250,15 +251,15 @@ static void test_a_forced_transport(void **state) {
   GOOD(hmc_control_listen(zero, "127.0.0.1", 0, path, &port));
   setenv("CTRL_TRANSPORT", "tcp", 1);
   hmc_control_t *tcp = make();
-  GOOD(hmc_control_connect(tcp, 0, 1, "127.0.0.1", port, path, 5000));
+  GOOD(hmc_control_connect(tcp, 0, 1, "127.0.0.1", port, path, PATIENCE_MS));
   assert_transport(tcp, 0, "tcp");
-  FAILS(hmc_control_connect(tcp, 0, 1, NULL, 0, path, 5000), HMC_INVALID_CONFIG, "CTRL_TRANSPORT=tcp");
+  FAILS(hmc_control_connect(tcp, 0, 1, NULL, 0, path, PATIENCE_MS), HMC_INVALID_CONFIG, "CTRL_TRANSPORT=tcp");
 
   setenv("CTRL_TRANSPORT", "uds", 1);
   hmc_control_t *uds = make();
-  GOOD(hmc_control_connect(uds, 0, 2, "192.0.2.1", port, path, 5000)); /* the address does not count */
+  GOOD(hmc_control_connect(uds, 0, 2, "192.0.2.1", port, path, PATIENCE_MS)); /* the address does not count */
   assert_transport(uds, 0, "uds");
-  FAILS(hmc_control_connect(uds, 0, 2, "127.0.0.1", port, "", 5000), HMC_INVALID_CONFIG, "CTRL_TRANSPORT=uds");
+  FAILS(hmc_control_connect(uds, 0, 2, "127.0.0.1", port, "", PATIENCE_MS), HMC_INVALID_CONFIG, "CTRL_TRANSPORT=uds");
   FAILS(hmc_control_connect(uds, 1, 2, "127.0.0.1", port, "/no/such/socket", 30), HMC_TIMEOUT, "/no/such/socket");
   talk(tcp, 1, zero, 0);
   talk(uds, 2, zero, 0);
@@ -329,7 +330,7 @@ static void test_stop_listening(void **state) {
 
 static void *find_late(void *argument) {
   uint32_t rank = 99;
-  return hmc_control_find(argument, "127.0.0.1", 5000, &rank) == HMC_SUCCESS && rank == 1 ? argument : NULL;
+  return hmc_control_find(argument, "127.0.0.1", PATIENCE_MS, &rank) == HMC_SUCCESS && rank == 1 ? argument : NULL;
 }
 
 static void test_finding_a_rank_by_its_address(void **state) {
@@ -345,7 +346,7 @@ static void test_finding_a_rank_by_its_address(void **state) {
   dial(&pair, BY_TCP);
   pthread_join(thread, &result);
   assert_non_null(result);
-  GOOD(hmc_control_connect(two, 0, 2, NULL, 0, path, 5000));
+  GOOD(hmc_control_connect(two, 0, 2, NULL, 0, path, PATIENCE_MS));
   talk(two, 2, pair.zero, 0);
   GOOD(hmc_control_find(pair.zero, "127.0.0.1", 100, &rank)); /* the oldest of two */
   assert_int_equal(rank, 1);

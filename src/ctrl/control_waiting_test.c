@@ -77,7 +77,8 @@ static void test_the_default_deadline(void **state) {
 static void *connect_late(void *argument) {
   pair_t *pair = argument;
   sleep_ms(30);
-  return hmc_control_connect(pair->one, 0, 1, "127.0.0.1", pair->port, NULL, 5000) == HMC_SUCCESS ? argument : NULL;
+  return hmc_control_connect(pair->one, 0, 1, "127.0.0.1", pair->port, NULL, PATIENCE_MS) == HMC_SUCCESS ? argument
+                                                                                                         : NULL;
 }
 
 static void test_sending_waits_for_the_link(void **state) {
@@ -88,8 +89,8 @@ static void test_sending_waits_for_the_link(void **state) {
   uint64_t value = 0;
   GOOD(hmc_control_listen(pair.zero, "127.0.0.1", 0, NULL, &pair.port));
   assert_int_equal(pthread_create(&thread, NULL, connect_late, &pair), 0);
-  GOOD(hmc_control_send_u64(pair.zero, 1, 4321, 5000));
-  GOOD(hmc_control_receive_u64(pair.one, 0, &value, 5000));
+  GOOD(hmc_control_send_u64(pair.zero, 1, 4321, PATIENCE_MS));
+  GOOD(hmc_control_receive_u64(pair.one, 0, &value, PATIENCE_MS));
   assert_true(value == 4321);
   pthread_join(thread, &result);
   assert_non_null(result);
@@ -107,7 +108,7 @@ static void test_a_dial_is_repeated_until_the_peer_listens(void **state) {
   pthread_t thread;
   void *result;
   assert_int_equal(pthread_create(&thread, NULL, listen_late, zero), 0);
-  GOOD(hmc_control_connect(one, 0, 1, NULL, 0, path, 5000));
+  GOOD(hmc_control_connect(one, 0, 1, NULL, 0, path, PATIENCE_MS));
   pthread_join(thread, &result);
   assert_non_null(result);
   talk(one, 1, zero, 0);
@@ -137,11 +138,11 @@ static void test_both_ends_send_first(void **state) {
   uint8_t *data = malloc(SIZE), *got = malloc(SIZE);
   for (size_t i = 0; i < 3; i++) {
     fill(data, SIZE, i);
-    GOOD(hmc_control_send(pair.zero, 1, 256, data, SIZE, 5000));
-    GOOD(hmc_control_send(pair.one, 0, 256, data, SIZE, 5000));
-    GOOD(hmc_control_receive(pair.zero, 1, NULL, got, SIZE, NULL, 5000));
+    GOOD(hmc_control_send(pair.zero, 1, 256, data, SIZE, PATIENCE_MS));
+    GOOD(hmc_control_send(pair.one, 0, 256, data, SIZE, PATIENCE_MS));
+    GOOD(hmc_control_receive(pair.zero, 1, NULL, got, SIZE, NULL, PATIENCE_MS));
     assert_int_equal(memcmp(data, got, SIZE), 0);
-    GOOD(hmc_control_receive(pair.one, 0, NULL, got, SIZE, NULL, 5000));
+    GOOD(hmc_control_receive(pair.one, 0, NULL, got, SIZE, NULL, PATIENCE_MS));
     assert_int_equal(memcmp(data, got, SIZE), 0);
     talk_to_waiter(pair.one, 1, pair.zero, 0);
     talk_to_waiter(pair.zero, 0, pair.one, 1);
@@ -171,7 +172,7 @@ static void test_a_peer_that_sends_too_much_is_held_back(void **state) {
   assert_in_range(sent, LEAST, MOST - 1);
   for (uint32_t i = 0; i < sent; i++) {
     size_t size = 0;
-    GOOD(hmc_control_receive(pair.zero, 1, NULL, data, SIZE, &size, 5000));
+    GOOD(hmc_control_receive(pair.zero, 1, NULL, data, SIZE, &size, PATIENCE_MS));
     assert_int_equal(size, SIZE);
     assert_int_equal(data[0], i);
     assert_int_equal(data[SIZE / 4 - 1], i);

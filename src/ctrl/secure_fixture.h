@@ -24,7 +24,7 @@
 static hmci_secret_t ours = {.key = {1, 2, 3}, .source = "/home/me/.hmc/secret"};
 static hmci_secret_t insecure = {.insecure = true, .source = "HMC_INSECURE"};
 
-static inline uint64_t soon(void) { return hmci_deadline(5000); }
+static inline uint64_t soon(void) { return hmci_deadline(60000); }
 
 static inline void tcp_pair(int ends[2]) {
   int listener;
@@ -33,7 +33,7 @@ static inline void tcp_pair(int ends[2]) {
   assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
   assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", port, soon(), &ends[0]), HMC_SUCCESS);
   struct pollfd wait = {.fd = listener, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(hmci_socket_accept(listener, &ends[1], peer), HMC_SUCCESS);
   close(listener);
 }

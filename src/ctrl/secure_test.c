@@ -91,7 +91,7 @@ static void test_tls_hides_what_it_carries(void **state) {
   good_pair(&pair, &ours, false);
   assert_int_equal(hmci_secure_write_wait(pair.client, text, sizeof(text), soon()), HMC_SUCCESS);
   struct pollfd wait = {.fd = hmci_secure_descriptor(pair.server), .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   ssize_t size = recv(wait.fd, raw, sizeof(raw), MSG_PEEK);
   assert_true(size > (ssize_t)sizeof(text));
   assert_memory_equal(raw, "\x17\x03\x03", 3);
@@ -125,12 +125,12 @@ static void detach_pair(const hmci_secret_t *secret, bool is_unix) {
   assert_memory_equal(received, "inside", 6);
   int server = hmci_secure_detach(pair.server);
   struct pollfd wait = {.fd = server, .events = POLLIN};
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(recv(server, received, sizeof(received), 0), 8);
   assert_string_equal(received, "outside");
   assert_int_equal(send(server, "back", 5, 0), 5);
   wait.fd = client;
-  assert_int_equal(poll(&wait, 1, 5000), 1);
+  assert_int_equal(poll(&wait, 1, 60000), 1);
   assert_int_equal(recv(client, received, sizeof(received), 0), 5);
   assert_string_equal(received, "back");
   close(client);
