@@ -139,8 +139,12 @@ void accept_gives_each_peer_once(void **state) {
   assert_null(none);
 
   hmc_context_stop_listening(pair->context);
-  command_t again = {
-      .verb = VERB_CONNECT, .slot = 4, .text = "127.0.0.1", .value = port, .type = stamp.type, .timeout_ms = 5000};
+  command_t again = {.verb = VERB_CONNECT,
+                     .slot = 4,
+                     .text = "127.0.0.1",
+                     .value = port,
+                     .type = stamp.type,
+                     .timeout_ms = PATIENCE_MS};
   assert_int_equal(target_call(&pair->target, again).status, HMC_NOT_FOUND);
   target_do(&pair->target, (command_t){.verb = VERB_PLACE,
                                        .slot = 1,

@@ -139,7 +139,7 @@ void listener_answers_nonsense(void **state) {
     answerers[i].listener = foreign_socket(&port, true);
     assert_int_equal(pthread_create(&answerers[i].thread, NULL, answer_once, &answerers[i]), 0);
     uint64_t start = now_ms();
-    hmc_status_t status = hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, 5000, &peer);
+    hmc_status_t status = hmc_context_connect(scene->context, "127.0.0.1", port, stamp.type, PATIENCE_MS, &peer);
     pthread_join(answerers[i].thread, NULL);
     close(answerers[i].listener);
     if (status != HMC_PEER_LOST && status != HMC_CORRUPT) assert_status(status, HMC_DENIED);

@@ -113,7 +113,8 @@ void stopped_waits_of_all_kinds_end(void **state) {
   assert_success(hmc_put_nb(local, MIB, remote, MIB, REGION_SIZE - MIB, &hasty, &requests[0]));
   assert_success(hmc_atomic_nb(remote, 8, HMC_ATOMIC_ADD, 8, 1, 0, &fetched, &hasty, &requests[2]));
   status = hmc_peer_flush(scene->subject.peer, DEADLINE_MS / 2);
-  assert_status(status, stamp.direct && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);
+  bool all_end = stamp.direct || now_ms() - start >= DEADLINE_MS; /* a busy machine comes to the flush late */
+  assert_status(status, all_end && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);
   assert_took(start, status == HMC_SUCCESS ? 0 : DEADLINE_MS / 2, DEADLINE_MS / 2);
   status = hmc_request_wait_any(requests, 3, &index);
   assert_status(status, stamp.direct && status == HMC_SUCCESS ? HMC_SUCCESS : HMC_TIMEOUT);

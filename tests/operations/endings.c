@@ -99,6 +99,7 @@ void calls_have_deadlines_of_their_own(void **state) {
   distant_continue(&distant);
   assert_success(hmc_request_wait_for(requests[0], 0));
   assert_success(hmc_request_wait_all_for(requests, 3, HMC_FOREVER));
+  brief.timeout_ms = PATIENCE_MS;
   assert_success(hmc_put_with(local.region, 0, distant.remote, 4096, 4096, &brief));
   assert_success(hmc_get_with(local.region, 0, distant.remote, 4096, 4096, NULL));
   for (size_t i = 0; i < 2; i++) hmc_request_free(requests[i]);
