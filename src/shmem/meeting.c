@@ -76,18 +76,25 @@ static const char *time_of(uint64_t ms, char text[24]) {
 static uint64_t now_ms(void) { return hmci_now_ns() / 1000000; }
 static uint64_t left(uint64_t until) { return now_ms() < until ? until - now_ms() : 1; }
 
-/* "30s" or "1500ms", as the settings show a time; whole milliseconds, at least one. */
+/* "30s", "1500ms", "20us" or "100ns", as the settings show a time; whole milliseconds, at least one. */
 static uint64_t milliseconds_of(const char *text) {
   char *unit;
   uint64_t value = strtoull(text, &unit, 10);
-  uint64_t ms = strcmp(unit, "s") == 0 ? value * 1000 : strcmp(unit, "ms") == 0 ? value : value / 1000000;
+  uint64_t ms = value;
+  switch (*unit | 0x20) { /* the settings take either case */
+  case 's': ms = value * 1000; break;
+  case 'u': ms = value / 1000; break;
+  case 'n': ms = value / 1000000; break;
+  }
   return ms ? ms : 1;
 }
 
+/* A value that does not parse is named when the control channel is made. */
 uint64_t hmci_meeting_timeout(void) {
   hmc_setting_t setting = HMC_SETTING_INIT;
-  for (size_t i = 0; hmc_settings_get(i, &setting) != HMC_OUT_OF_RANGE; i++) {
-    if (strcmp(setting.name, "HMC_TIMEOUT") == 0) return milliseconds_of(setting.value);
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    if (hmc_settings_get(i, &setting) == HMC_SUCCESS && strcmp(setting.name, "HMC_TIMEOUT") == 0)
+      return milliseconds_of(setting.value);
   }
   return 30000;
 }

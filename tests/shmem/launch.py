@@ -61,6 +61,9 @@ def settings():
         done = subprocess.run([PROGRAM], env=dict(ENVIRONMENT, **variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               universal_newlines=True, timeout=60, check=False)
         expect(done.returncode == 1 and text in done.stderr, f"{variables}", done)
+    for value, status, text in (("1y", 1, "HMC_TIMEOUT=1y: takes a time"), ("60S", 0, ""), ("60000000us", 0, "")):
+        done = run("-n", "2", PROGRAM, HMC_TIMEOUT=value)
+        expect(done.returncode == status and text in done.stderr, f"HMC_TIMEOUT={value}", done)
     for value, expected in (("1", True), ("yes", True), ("0", False), ("no", False), ("off", False)):
         done = run("-n", "1", PROGRAM, SHMEM_VERSION=value)
         expect(("OpenSHMEM" in done.stderr) == expected, f"SHMEM_VERSION={value}", done)
