@@ -16,7 +16,7 @@ void doctor_say(doctor_level_t level, const char *check, const char *remedy, con
     __attribute__((format(printf, 4, 5)));
 
 /* doctor_host.c: the machine and this process's place in it. */
-void doctor_check_settings(void);
+bool doctor_check_settings(void); /* false: one holds what is not understood */
 void doctor_check_secret(void);
 void doctor_check_limits(void);
 void doctor_check_attach(void);

@@ -24,9 +24,9 @@ enum { MIB = 1 << 20, PINNED = 64 * MIB, SHARED_LEAST = 64 * MIB, FILES_LEAST = 
 
 /* ---- settings and secret ----------------------------------------------------------------------------------------- */
 
-void doctor_check_settings(void) {
+bool doctor_check_settings(void) {
   char text[256];
-  size_t wrong = 0, set = 0;
+  size_t failed = 0, unknown = 0, set = 0;
   for (size_t i = 0; i < hmc_settings_count(); i++) {
     hmc_setting_t setting = HMC_SETTING_INIT;
     if (hmc_settings_get(i, &setting) == HMC_SUCCESS) {
@@ -34,11 +34,13 @@ void doctor_check_settings(void) {
       continue;
     }
     doctor_say(DOCTOR_FAIL, "settings", "correct the variable; hmc-info --config lists them", "%s", hmc_last_error());
-    wrong++;
+    failed++;
   }
-  for (size_t i = 0; hmc_settings_unknown(i, text, sizeof text) == HMC_SUCCESS; i++, wrong++)
+  for (; hmc_settings_unknown(unknown, text, sizeof text) == HMC_SUCCESS; unknown++)
     doctor_say(DOCTOR_WARN, "settings", "correct its name, or unset it", "%s", text);
-  if (!wrong) doctor_say(DOCTOR_OK, "settings", NULL, "%zu of %zu set, all understood", set, hmc_settings_count());
+  if (!failed && !unknown)
+    doctor_say(DOCTOR_OK, "settings", NULL, "%zu of %zu set, all understood", set, hmc_settings_count());
+  return !failed;
 }
 
 static bool is_set(const char *name) {

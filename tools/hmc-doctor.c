@@ -106,8 +106,10 @@ static const tool_usage_t usage = {
 };
 
 static void check_all(const char *where) {
-  doctor_check_settings();
-  doctor_check_secret();
+  if (doctor_check_settings())
+    doctor_check_secret();
+  else
+    doctor_say(DOCTOR_NOTE, "secret", NULL, "not looked for: no program starts with the settings above");
   doctor_check_limits();
   doctor_check_attach();
   doctor_check_memory();

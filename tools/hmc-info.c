@@ -105,6 +105,17 @@ static bool find_setting(size_t index, hmc_setting_t *setting, char *problem, si
   return false;
 }
 
+/* Says which variables hold what is not understood. */
+static int check_settings(void) {
+  int code = TOOL_DONE;
+  for (size_t i = 0; i < hmc_settings_count(); i++) {
+    hmc_setting_t setting;
+    char problem[512];
+    if (find_setting(i, &setting, problem, sizeof problem)) code = tool_fail("%s", problem);
+  }
+  return code;
+}
+
 /* What a program will meet before all else. */
 static void show_secret(void) {
   char source[300];
@@ -126,7 +137,7 @@ static void show_line(const char *name, const char *answer, const char *reason) 
   printf("\n");
 }
 
-static void show_machine(void) {
+static int show_machine(void) {
   char memory[32];
   find_default(memory, sizeof memory);
   printf("hmc %s\n\nMemories (default: %s)\n", hmc_version_text(), memory);
@@ -147,6 +158,7 @@ static void show_machine(void) {
     show_line(hmc_connection_type_name(tool_types[i]), status == HMC_SUCCESS ? "yes" : "no", reason);
   }
   show_secret();
+  return check_settings();
 }
 
 static void show_wrapped(const char *text, int indent) {
@@ -297,7 +309,7 @@ int main(int count, char **arguments) {
   else if (config)
     code = show_settings();
   else
-    show_machine();
+    code = show_machine();
   if (!recorder) show_unknown();
   int output = tool_finish_output();
   return code == TOOL_DONE ? output : code;

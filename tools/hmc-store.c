@@ -3,6 +3,7 @@
 #include "options.h"
 #include "tool.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -43,8 +44,8 @@ static const tool_usage_t usage = {
     .stops_at_words = true, /* values may begin with a dash */
 };
 
-enum { MOST_WORDS = 3, CLIENTS_MOST = 1 << 20 }; /* as HMC_STORE_CLIENTS takes */
-#define MEMORY_LEAST UINT64_C(4096)              /* as HMC_STORE_MEMORY takes */
+enum { MOST_WORDS = 3, MOMENT_MS = 1000, CLIENTS_MOST = 1 << 20 }; /* as HMC_STORE_CLIENTS takes */
+#define MEMORY_LEAST UINT64_C(4096)                                /* as HMC_STORE_MEMORY takes */
 #define MEMORY_MOST (UINT64_C(64) << 40)
 
 typedef struct order {
@@ -53,6 +54,7 @@ typedef struct order {
   uint64_t timeout_ms;
   const char *words[MOST_WORDS]; /* the command and its arguments */
   int word_count;
+  int64_t number; /* of add and barrier */
 } order_t;
 
 /* ---- a client ---------------------------------------------------------------------------------------------------- */
@@ -77,13 +79,8 @@ static int print_value(const order_t *order, hmc_store_t *store, bool waits) {
 }
 
 static int add(const order_t *order, hmc_store_t *store) {
-  char *end;
-  long long sum_before = strtoll(order->words[2], &end, 10);
   int64_t sum = 0;
-  if (end == order->words[2] || *end != '\0') {
-    return tool_usage_error("add '%s': a whole number is expected", order->words[2]);
-  }
-  hmc_status_t status = hmc_store_add(store, order->words[1], sum_before, &sum, order->timeout_ms);
+  hmc_status_t status = hmc_store_add(store, order->words[1], order->number, &sum, order->timeout_ms);
   if (status != HMC_SUCCESS) {
     return fail(order, status);
   }
@@ -129,11 +126,7 @@ static int watch(const order_t *order, hmc_store_t *store) {
 }
 
 static int barrier(const order_t *order, hmc_store_t *store) {
-  uint64_t count;
-  if (!tool_parse_count(order->words[2], 1, UINT32_MAX, &count)) {
-    return tool_usage_error("barrier '%s': the number of calls that meet there is expected", order->words[2]);
-  }
-  hmc_status_t status = hmc_store_barrier(store, order->words[1], (uint32_t)count, order->timeout_ms);
+  hmc_status_t status = hmc_store_barrier(store, order->words[1], (uint32_t)order->number, order->timeout_ms);
   return status == HMC_SUCCESS ? TOOL_DONE : fail(order, status);
 }
 
@@ -174,8 +167,8 @@ static bool check_command(const order_t *order) {
       if (order->word_count >= commands[i].least && order->word_count <= commands[i].most) {
         return true;
       }
-      tool_usage_error("%d arguments of '%s': '%s' is expected", order->word_count - 1, commands[i].name,
-                       commands[i].form);
+      tool_usage_error("'%s' with %d argument%s: '%s' is expected", commands[i].name, order->word_count - 1,
+                       order->word_count == 2 ? "" : "s", commands[i].form);
       return false;
     }
   }
@@ -186,12 +179,45 @@ static bool check_command(const order_t *order) {
   return false;
 }
 
-static int be_client(const order_t *order) {
+/* Reads the number that add and barrier take. False, with a text, where there is another word. */
+static bool read_number(order_t *order) {
+  const char *command = order->words[0], *word = order->words[2];
+  char *end;
+  if (strcmp(command, "add") == 0) {
+    errno = 0;
+    order->number = strtoll(word, &end, 10);
+    if (end != word && *end == '\0' && errno == 0) {
+      return true;
+    }
+    tool_usage_error("add '%s': a whole number is expected", word);
+    return false;
+  }
+  uint64_t count = 0;
+  if (strcmp(command, "barrier") == 0 && !tool_parse_count(word, 1, UINT32_MAX, &count)) {
+    tool_usage_error("barrier '%s': the number of calls that meet there is expected", word);
+    return false;
+  }
+  order->number = (int64_t)count;
+  return true;
+}
+
+/* Says what is waited for, once that takes longer than a moment. */
+static hmc_status_t reach(const order_t *order, hmc_store_t **store) {
+  uint64_t moment = order->timeout_ms < MOMENT_MS ? order->timeout_ms : MOMENT_MS;
+  hmc_status_t status = hmc_store_connect(order->at, NULL, moment, store);
+  if (status != HMC_TIMEOUT || moment == order->timeout_ms) {
+    return status;
+  }
+  fprintf(stderr, "hmc-store: waiting, up to --timeout: %s\n", hmc_last_error());
+  return hmc_store_connect(order->at, NULL, order->timeout_ms - moment, store);
+}
+
+static int be_client(order_t *order) {
   hmc_store_t *store;
-  if (!check_command(order)) {
+  if (!check_command(order) || !read_number(order)) {
     return TOOL_USAGE;
   }
-  hmc_status_t status = hmc_store_connect(order->at, NULL, order->timeout_ms, &store);
+  hmc_status_t status = reach(order, &store);
   if (status != HMC_SUCCESS) {
     return tool_fail_hmc(order->at, status);
   }

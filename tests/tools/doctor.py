@@ -100,6 +100,7 @@ class Doctor(program.ProgramTest):
     def test_a_value_that_does_not_fit(self):
         checks, code = self.examine(HMC_TIMEOUT="5")
         self.finding(checks, "settings", "failure", "5s or 5ms")
+        self.finding(checks, "secret", "note", "not looked for")
         self.assertEqual(code, 1)
 
     def test_a_secret_that_others_can_read(self):

@@ -60,6 +60,9 @@ class Info(ProgramTest):
         out, err = self.run_program("--config", HMC_TIMEOUT="soon", expect=1)
         self.assertIn("HMC_TIMEOUT", err)
         self.assertIn("HMC_LOG", out)
+        out, err = self.run_program(HMC_TIMEOUT="soon", expect=1)
+        self.assertEqual(err.count("HMC_TIMEOUT=soon: takes a time"), 1)
+        self.assertIn("Connection types", out)
 
     def test_mistyped_setting(self):
         _, err = self.run_program("--config", HMC_TIMOUT="5s", HMC_PIGEONS="2", HMC_LOG="none")

@@ -78,6 +78,15 @@ class Store(ProgramTest):
         _, err = self.run_program("--at", "tcp://127.0.0.1:1", "--timeout", "0.2", "list", expect=1)
         self.assertIn("away", err)
 
+    def test_says_what_it_waits_for(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        client = self.start("--at", f"tcp://127.0.0.1:{port}", "list")
+        line = client.stderr.readline()
+        self.assertIn(f"waiting, up to --timeout: the store at 127.0.0.1:{port} is away: nobody listens", line)
+        self.start("--port", str(port))
+        self.assertEqual(client.wait(timeout=60), 0)
+
     def test_something_else_is_there(self):
         with socket.create_server(("127.0.0.1", 0)) as silent:
             url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
@@ -95,6 +104,8 @@ class Store(ProgramTest):
         self.check_refusal(["--at", "tcp://127.0.0.1:1"], "goes with a command")
         self.check_refusal(["--at", "tcp://127.0.0.1:1", "get"], "'get KEY' is expected")
         self.check_refusal(["--at", "tcp://127.0.0.1:1", "set", "key"], "'set KEY VALUE' is expected")
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "add", "key", "one"], "add 'one'")  # before it looks for the store
+        self.check_refusal(["--at", "tcp://127.0.0.1:1", "barrier", "key", "0"], "barrier '0'")
         self.check_refusal(["--port", "70000"], "--port '70000'", "65535")
         self.check_refusal(["--grace", "soon"], "--grace 'soon'")
         self.check_refusal(["--timeout", "0"], "--timeout '0'")
