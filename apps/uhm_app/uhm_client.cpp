@@ -183,6 +183,6 @@ int main(int argc, char **argv) try {
   client.connect();
   return client.measure() ? EXIT_DONE : EXIT_FAILED;
 } catch (const std::runtime_error &error) {
-  tool_fail("%s", error.what()); /* memory of a kind that does not exist here */
+  tool_fail("%s: %s", error.what(), last_error()); /* memory of a kind that does not exist here */
   return EXIT_UNSUPPORTED;
 }

@@ -115,6 +115,12 @@ class Uhm(unittest.TestCase):
         self.assertRegex(client.stderr.readline(), "^uhm_client: waiting for uhm_server at 127.0.0.1, port 1, control port 2")
         self.end(client)
 
+    def test_memory_that_is_not_here(self):
+        """The text names the cause beside the kind."""
+        code, out, err = self.finish(self.start(SERVER, "--memory", "mlu"))
+        self.assertEqual((code, out), (3, ""))
+        self.assertRegex(err, "^uhm_server: Cambricon MLU is not supported: mlu memory: .+")
+
     def test_g2h2g(self):
         self.check_mode("g2h2g")
 
