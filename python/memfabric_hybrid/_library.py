@@ -217,7 +217,20 @@ atexit.register(lib.smem_uninit)  # no line of the log comes to an interpreter t
 
 
 def text(value):
-    return value.encode() if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value.encode()
+    if value is None or isinstance(value, bytes):
+        return value
+    raise TypeError("a text is expected, not %r" % (value,))
+
+
+def fields(config, kind):
+    """The C struct of a config, or None."""
+    if config is None:
+        return None
+    if not isinstance(config, kind):
+        raise TypeError("a %s is expected, not %r" % (kind.__name__, config))
+    return config._c
 
 
 def address(value):

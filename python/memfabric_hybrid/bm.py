@@ -6,7 +6,7 @@ memory, without a copy.
 
 import enum
 
-from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, apart, c_uint64, field, last_error, lib,
+from ._library import (CBmConfig, CCopy, CCopy2D, CCopyBatch, INVALID, address, apart, c_uint64, field, fields, last_error, lib,
                        pointers, text)
 from ._views import array_at, tensor_at
 
@@ -48,6 +48,8 @@ def _rank(value):
 
 class BmConfig:
     """Timeouts in seconds. rank_id -1 or 65535, or auto_ranking: the store gives the rank."""
+
+    __slots__ = ("_c",)  # a mistyped name is an AttributeError
 
     init_timeout = field("initTimeout")
     create_timeout = field("createTimeout")
@@ -97,13 +99,15 @@ def _set_tls(tls, fields):
 class CopyData2DParams:
     """`height` rows of `width` bytes, every spitch to every dpitch bytes."""
 
+    __slots__ = ("src", "spitch", "dest", "dpitch", "width", "height")
+
     def __init__(self):
         self.src = self.spitch = self.dest = self.dpitch = self.width = self.height = 0
 
 
 def initialize(store_url, world_size, device_id, config):
     """Makes this process a member. 0, -2000, -2004 (nobody serves the store), -2006 (the rank is taken), -1."""
-    return apart(lib.smem_bm_init, text(store_url), world_size, device_id, config._c if config is not None else None,
+    return apart(lib.smem_bm_init, text(store_url), world_size, device_id, fields(config, BmConfig),
                  undo=lambda code: lib.smem_bm_uninit(0) if code == 0 else None)
 
 

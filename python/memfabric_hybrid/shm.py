@@ -3,7 +3,7 @@
 import ctypes
 import enum
 
-from ._library import CShmConfig, apart, c_uint32, c_void_p, field, last_error, lib, text
+from ._library import CShmConfig, apart, c_uint32, c_void_p, field, fields, last_error, lib, text
 from ._views import array_at, tensor_at
 
 __all__ = ["ShmConfig", "ShmDataOpType", "ShareMemory", "initialize", "uninitialize", "create"]
@@ -19,6 +19,8 @@ class ShmDataOpType(enum.IntFlag):
 class ShmConfig:
     """Timeouts in seconds."""
 
+    __slots__ = ("_c",)  # a mistyped name is an AttributeError
+
     init_timeout = field("shmInitTimeout")
     create_timeout = field("shmCreateTimeout")
     operation_timeout = field("controlOperationTimeout")
@@ -33,7 +35,7 @@ class ShmConfig:
 def initialize(store_url, world_size, rank_id, device_id, config):
     """Joins the world of the store. 0, -2000, -2004 (nobody serves the store), -1."""
     return apart(lib.smem_shm_init, text(store_url), world_size, rank_id, device_id,
-                 config._c if config is not None else None, undo=lambda code: lib.smem_shm_uninit(0) if code == 0 else None)
+                 fields(config, ShmConfig), undo=lambda code: lib.smem_shm_uninit(0) if code == 0 else None)
 
 
 def uninitialize(flags=0):

@@ -99,6 +99,20 @@ def make_certificates(folder):
                         "-days", days, "-out", name + ".pem")
 
 
+def test_what_is_mistyped():
+    """A name that a config does not have, and arguments of other types, are named."""
+    import memfabric_hybrid as mf
+    for made in (mf.bm.BmConfig(), mf.shm.ShmConfig(), mf.bm.CopyData2DParams()):
+        with pytest.raises(AttributeError, match="rank_idd"):
+            made.rank_idd = 3
+    config = mf.bm.BmConfig()
+    for call, said in ((lambda: mf.bm.initialize(5, 1, 0, config), "a text is expected, not 5"),
+                       (lambda: mf.bm.initialize("tcp://127.0.0.1:1", 1, 0, 5), "a BmConfig is expected, not 5"),
+                       (lambda: mf.shm.initialize("tcp://127.0.0.1:1", 1, 0, 0, config), "a ShmConfig is expected")):
+        with pytest.raises(TypeError, match=said):
+            call()
+
+
 def test_certificates(environment, tmp_path):
     make_certificates(tmp_path)
     run_members("certificates", 2, environment, tmp_path)
