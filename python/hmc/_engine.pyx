@@ -36,7 +36,7 @@ import threading
 import weakref
 
 from . import errors
-from .enums import MemoryType, status_t
+from .enums import ConnType, MemoryType, status_t
 
 cdef long generation = 0        # of this process: one more after each fork
 

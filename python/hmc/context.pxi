@@ -35,6 +35,8 @@ cdef hmc_connection_type_t parse_connection(object via) except? HMC_CONNECTION_A
     if via is None:
         return HMC_CONNECTION_AUTO
     if not isinstance(via, str):
+        if not isinstance(via, ConnType):
+            raise TypeError('via is "auto", "shm", "tcp", "rdma", "ucx" or a ConnType, not %r' % (via,))
         via = via.name.lower()
     if hmc_connection_type_parse(via.encode(), &kind) != HMC_SUCCESS:
         no_such_name()

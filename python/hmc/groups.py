@@ -42,6 +42,8 @@ def init(rank=None, world=None, *, meet=None, name="default", ip=None, slot_byte
         slot_bytes: how much travels at a time to each rank.
         via: "shm", "tcp", "rdma", "ucx"; default: the best between each two.
     """
+    if not isinstance(name, str):
+        raise TypeError("the name of a group is a str, not %s" % type(name).__name__)
     dist = _distributed() if rank is None and meet is None else None
     if dist is not None:
         rank, world = dist.get_rank(), dist.get_world_size()

@@ -24,6 +24,8 @@ def log_to(logger=None, level="warning"):
         return
     import logging
     levels = {"error": HMC_LOG_ERROR, "warning": HMC_LOG_WARNING, "info": HMC_LOG_INFO, "debug": HMC_LOG_DEBUG}
+    if logger is not None and not hasattr(logger, "log"):
+        raise TypeError("a logger has the method log, which %s has not" % type(logger).__name__)
     if level not in levels:
         invalid("level is one of %s, not %r" % (", ".join(levels), level))
     log_target = logging.getLogger("hmc") if logger is None else logger

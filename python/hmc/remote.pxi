@@ -327,8 +327,8 @@ cdef class Remote:
         made.remote = self
         made.offset = whole(offset, "offset")
         made.operation = HMC_ATOMIC_ADD if set is None else HMC_ATOMIC_SWAP
-        made.value = index_of((1 if add is None else add) if set is None else set,
-                              "the signal's value") & 0xffffffffffffffff
+        made.value = word_of((1 if add is None else add) if set is None else set, "the signal's value",
+                             0xffffffffffffffff)
         return made
 
     def notify(self, data, *, timeout=None):
@@ -340,7 +340,7 @@ cdef class Remote:
         cdef uint64_t offset = whole(where, "offset")
         cdef unsigned width = min(whole(size, "width"), 99)
         cdef uint64_t mask = 0xffffffff if width == 4 else 0xffffffffffffffff
-        cdef uint64_t operand = index_of(value, "value") & mask, c_compare = index_of(compare, "compare") & mask
+        cdef uint64_t operand = word_of(value, "value", mask), c_compare = word_of(compare, "compare", mask)
         cdef uint64_t fetched = 0
         cdef hmc_status_t status
         cdef Request request
@@ -386,6 +386,9 @@ cdef class Remote:
 
     def batch(self, region, pieces):
         """Prepares a list of (local offset, remote offset, length) between a Region and this one: see Batch."""
+        if not isinstance(region, Region):
+            raise TypeError("a batch takes a Region, as register and allocate of a context give it, not %s" %
+                            type(region).__name__)
         return make_batch(self, region, pieces)
 
     def __repr__(self):

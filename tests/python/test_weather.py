@@ -132,6 +132,19 @@ def test_whole_numbers(couple):
         with pytest.raises(hmc.InvalidError, match="64-bit integers"):
             make()
     remote.batch(local, array.astype(np.int64)).put()
+    for call in (lambda: remote.fetch_add(8, 1 << 64), lambda: remote.fetch_add(8, -(1 << 63) - 1),
+                 lambda: remote.swap(8, 1 << 32, width=4), lambda: remote.compare_swap(8, -(1 << 31) - 1, 1, width=4),
+                 lambda: remote.signal(8, set=1 << 64)):
+        with pytest.raises(hmc.OutOfRangeError, match="does not fit into [48] bytes"):
+            call()
+    remote.swap(8, -1)
+    assert remote.swap(8, -(1 << 31), width=4) == (1 << 32) - 1 and remote.fetch_add(8, 1 << 63) == (1 << 64) - (1 << 31)
+    for call, text in ((lambda: remote.batch(bytearray(8), []), "takes a Region, .* not bytearray"),
+                       (lambda: couple.here.connect("127.0.0.1:1", via=3), "or a ConnType, not 3"),
+                       (lambda: hmc.log_to("hmc"), "method log, which str has not"),
+                       (lambda: hmc.groups.init(name=5), "a str, not int")):
+        with pytest.raises(TypeError, match=text):
+            call()
     remote.put(b"ab", np.int32(5))  # what has __index__ is a number
     assert remote[np.int64(5):np.int8(7)].get() == b"ab"
 
