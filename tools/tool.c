@@ -208,8 +208,11 @@ bool tool_parse_seconds(const char *text, double *seconds) {
 
 bool tool_read_count(const char *name, const char *text, uint64_t minimum, uint64_t maximum, uint64_t *count) {
   if (tool_parse_count(text, minimum, maximum, count)) return true;
-  tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
-                   (unsigned long long)maximum);
+  if (maximum >= INT64_MAX)
+    tool_usage_error("--%s '%s': a number of at least %llu is expected", name, text, (unsigned long long)minimum);
+  else
+    tool_usage_error("--%s '%s': a number from %llu to %llu is expected", name, text, (unsigned long long)minimum,
+                     (unsigned long long)maximum);
   return false;
 }
 

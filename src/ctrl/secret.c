@@ -45,7 +45,7 @@ static hmc_status_t check_strength(const uint8_t *data, size_t size) {
     return HMC_SUCCESS;
   }
   return hmci_fail(HMC_INVALID_CONFIG,
-                   "it is too easy to guess (%zu bytes, %u of them different; it takes at least %d bytes, %d of them "
+                   "it is too easy to guess (length %zu, %u different bytes; it takes at least %d bytes, %d of them "
                    "different): make one by 'openssl rand -hex 16'",
                    size, values, LEAST_SIZE, LEAST_VALUES);
 }

@@ -94,8 +94,9 @@ class Observe(program.ProgramTest):
 
     def test_only_this_host_may_look(self):
         self.program = PERF
-        _, err = self.run_program("--self", "--size", "8", "--seconds", "0.01", HMC_METRICS="0.0.0.0:9400", HMC_LOG="warning")
-        self.assertIn("HMC_METRICS=0.0.0.0:9400: nothing is shown there", err)
+        for where in ("0.0.0.0:9400", "127.0.0.1"):
+            _, err = self.run_program("--self", "--size", "8", "--seconds", "0.01", HMC_METRICS=where, HMC_LOG="warning")
+            self.assertIn(f"HMC_METRICS={where}: nothing is shown there", err)
 
     def test_the_recorder_survives(self):
         path = f"{self.home}/last"
