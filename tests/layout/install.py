@@ -22,6 +22,10 @@ project(user LANGUAGES {language})
 find_package(hmc {version} REQUIRED)
 add_executable(shared main.{suffix})
 target_link_libraries(shared PRIVATE hmc::hmc)
+foreach(face smem shmem)
+  add_executable(${{face}} main.{suffix})
+  target_link_libraries(${{face}} PRIVATE hmc::${{face}})
+endforeach()
 if(TARGET hmc::hmc_static)
   add_executable(static main.{suffix})
   target_link_libraries(static PRIVATE hmc::hmc_static)
@@ -78,7 +82,8 @@ def by_find_package(arguments, folder, prefix, library_dir, environment):
             f"-DCMAKE_{language}_COMPILER={compiler}", f"-DCMAKE_{language}_FLAGS={' '.join(arguments.flags)}",
             env=environment)
         run(arguments.cmake, "--build", home / "build", "-j", "2", env=environment)
-        expect(arguments, home / "build" / "shared", environment)
+        for name in ("shared", "smem", "shmem"):
+            expect(arguments, home / "build" / name, environment)
         if (library_dir / "libhmc.a").is_file():
             expect(arguments, home / "build" / "static", environment)
 
