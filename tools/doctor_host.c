@@ -24,6 +24,20 @@ enum { MIB = 1 << 20, PINNED = 64 * MIB, SHARED_LEAST = 64 * MIB, FILES_LEAST = 
 
 /* ---- settings and secret ----------------------------------------------------------------------------------------- */
 
+/* False, with a finding, where a context does not take values that parse: names of transports, for one. */
+static bool makes_context(void) {
+  hmc_context_t *context;
+  hmc_context_options_t options = HMC_CONTEXT_OPTIONS_INIT;
+  options.name = "hmc-doctor";
+  options.secret = "hmc-doctor's own, for its settings";
+  hmc_status_t status = hmc_context_create(&options, &context);
+  if (status == HMC_SUCCESS) hmc_context_destroy(context);
+  if (status != HMC_INVALID_CONFIG) return true;
+  doctor_say(DOCTOR_FAIL, "settings", "correct the variable; hmc-info --config says what it takes", "%s",
+             hmc_last_error());
+  return false;
+}
+
 bool doctor_check_settings(void) {
   char text[256];
   size_t failed = 0, unknown = 0, set = 0;
@@ -38,7 +52,7 @@ bool doctor_check_settings(void) {
   }
   for (; hmc_settings_unknown(unknown, text, sizeof text) == HMC_SUCCESS; unknown++)
     doctor_say(DOCTOR_WARN, "settings", "correct its name, or unset it", "%s", text);
-  if (!failed && !unknown)
+  if (!failed && makes_context() && !unknown)
     doctor_say(DOCTOR_OK, "settings", NULL, "%zu of %zu set, all understood", set, hmc_settings_count());
   return !failed;
 }

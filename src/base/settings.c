@@ -72,6 +72,7 @@ static const struct {
   const char *variable, *words[4], *takes;
 } choices[] = {
     {"HMC_RDMA_FLUSH", {"auto", "yes", "no"}, "auto, yes or no"},
+    {"HMC_CIPHER", {"auto", "gcm", "ocb"}, "auto, gcm or ocb"},
 };
 
 typedef struct unit {

@@ -181,6 +181,7 @@ static void test_words(void **state) {
   assert_string_equal(read_with("HMC_RDMA_FLUSH", "no").verbs_flush, "no");
   assert_refused("HMC_RDMA_FLUSH", "never", "auto, yes or no");
   assert_refused("HMC_RDMA_FLUSH", "yess", "auto, yes or no");
+  assert_refused("HMC_CIPHER", "rot13", "auto, gcm or ocb");
 }
 
 static bool is_taken(const char *variable, const char *value) {

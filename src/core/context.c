@@ -52,11 +52,6 @@ static hmc_status_t check_congestion(const char *name) {
   return status;
 }
 
-static hmc_status_t check_cipher(const char *name) {
-  if (strcmp(name, "auto") == 0 || strcmp(name, "gcm") == 0 || strcmp(name, "ocb") == 0) return HMC_SUCCESS;
-  return hmci_fail(HMC_INVALID_CONFIG, "HMC_CIPHER is '%s': auto, gcm or ocb", name);
-}
-
 static void connection_lost(const hmci_host_t *host, void *connection, const char *reason) {
   (void)host;
   hmci_connection_lose(HMCI_CONTAINER(connection, hmci_connection_t, state), reason);
@@ -206,7 +201,6 @@ hmc_status_t hmc_context_create(const hmc_context_options_t *given, hmc_context_
   if (status == HMC_SUCCESS) status = set_secret(&context->settings, options.secret);
   if (status == HMC_SUCCESS) status = hmci_transports_check(context->settings.transports);
   if (status == HMC_SUCCESS) status = check_congestion(context->settings.tcp_congestion);
-  if (status == HMC_SUCCESS) status = check_cipher(context->settings.cipher);
   if (status == HMC_SUCCESS && context->settings.recorder[0]) status = hmci_recorder_open(context->settings.recorder);
   if (status != HMC_SUCCESS) goto err_free;
   status = hmci_secret_load(&context->settings, &context->secret);

@@ -102,6 +102,9 @@ class Doctor(program.ProgramTest):
         self.finding(checks, "settings", "failure", "5s or 5ms")
         self.finding(checks, "secret", "note", "not looked for")
         self.assertEqual(code, 1)
+        checks, code = self.examine(HMC_TRANSPORTS="tpc")
+        self.finding(checks, "settings", "failure", "'tpc' is none of shm")
+        self.assertEqual(code, 1)
 
     def test_a_secret_that_others_can_read(self):
         os.mkdir(f"{self.home}/.hmc", 0o700)
