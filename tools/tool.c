@@ -279,7 +279,7 @@ bool tool_fits_host(uint64_t bytes) {
   char wanted[32], there[32];
   tool_format_bytes(bytes, wanted, sizeof wanted);
   tool_format_bytes(tool_host_bytes(), there, sizeof there);
-  tool_fail("%s of memory are needed in all, and this host has %s", wanted, there);
+  tool_fail("%s of memory is needed in all, and this host has %s", wanted, there);
   return false;
 }
 

@@ -65,6 +65,9 @@ static void make_way(const char *path) {
 static hmc_status_t map_file(const char *path) {
   make_way(path);
   int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0 && errno == EEXIST)
+    return hmci_fail(HMC_INVALID_CONFIG, "HMC_RECORDER=%s: it is there and not a recorder's file: name another one",
+                     path);
   if (file < 0) return hmci_fail(HMC_INVALID_CONFIG, "HMC_RECORDER=%s: it cannot be made: %s", path, strerror(errno));
   /* Its room is taken now: a full disk must not end the program later. */
   int error = posix_fallocate(file, 0, sizeof(ring_file_t));

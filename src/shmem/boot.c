@@ -20,7 +20,7 @@ static bool number_of(const char *name, int *value) {
   if (!text || !*text) return false;
   char *end;
   long number = strtol(text, &end, 10);
-  if (*end || number < 0 || number > 1 << 24) hmci_die("%s=%s is not the number of a PE", name, text);
+  if (*end || number < 0 || number > 1 << 24) hmci_die("%s=%s is not a number from 0 to %d", name, text, 1 << 24);
   *value = (int)number;
   return true;
 }

@@ -176,7 +176,7 @@ class Uhm(unittest.TestCase):
         self.assertRegex(err, f"^uhm_client: connecting: .*:{ports[1]}: start uhm_server first")
         code, out, err = self.finish(self.start(SERVER, "--mode", "g2h2g", "--buffer", "4096T"))
         self.assertEqual((code, out), (1, ""))
-        self.assertRegex(err, "^uhm_server: .* of memory are needed in all, and this host has ")
+        self.assertRegex(err, "^uhm_server: .* of memory is needed in all, and this host has ")
 
     def test_refusals(self):
         for arguments, text in ((["--mode", "fast"], "rdma_cpu"), (["--port"], "needs a value"),

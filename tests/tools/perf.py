@@ -363,7 +363,7 @@ class Perf(ProgramTest):
         for arguments in (["--size", "4096T"], ["--size", "8", "--region", "4096T"]):
             out, err = self.run_program("--self", "--iterations", "1", *arguments, expect=1)
             self.assertEqual(out, "")
-            self.assertRegex(err, r"[\d.]+ TiB of memory are needed in all, and this host has [\d.]+ [GMT]iB")
+            self.assertRegex(err, r"[\d.]+ TiB of memory is needed in all, and this host has [\d.]+ [GMT]iB")
 
     def test_mistyped(self):
         self.check_refusal(["--sise", "8"], "unknown option '--sise'; did you mean '--size'?")
