@@ -10,12 +10,12 @@
 
 hmc_status_t hmci_digest(const uint8_t key[32], const void *data, size_t size, uint8_t digest[HMCI_DIGEST]) {
   unsigned made = 0;
-  bool done = false;
-  if (hmci_openssl_acquire()) {
-    done = HMAC(EVP_sha256(), key, 32, data, size, digest, &made) && made == HMCI_DIGEST;
-    ERR_clear_error();
-    hmci_openssl_release();
+  if (!hmci_openssl_acquire()) {
+    return hmci_openssl_fail();
   }
+  bool done = HMAC(EVP_sha256(), key, 32, data, size, digest, &made) && made == HMCI_DIGEST;
+  ERR_clear_error();
+  hmci_openssl_release();
   return done ? HMC_SUCCESS : hmci_fail(HMC_ERROR, "OpenSSL computes no HMAC-SHA256 here");
 }
 

@@ -10,9 +10,12 @@
 #include "../base/base.h"
 
 /* Around all calls of OpenSSL's, except for sizes and names that are constant. False: OpenSSL is no more, because the
- * process is ending; nothing of it may be called or freed. What stands between the two must not wait for anything.
- * Nests. */
+ * process is ending, or it could not start; nothing of it may be called or freed. What stands between the two must not
+ * wait for anything. Nests. */
 bool hmci_openssl_acquire(void);
 void hmci_openssl_release(void);
+
+/* Why acquire was false: HMC_ERROR, HMC_NO_MEMORY. */
+hmc_status_t hmci_openssl_fail(void);
 
 #endif

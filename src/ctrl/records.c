@@ -231,7 +231,7 @@ hmc_status_t hmci_records_open(int descriptor, const uint8_t out[HMCI_RECORD_SEC
   records->descriptor = descriptor;
   if (!hmci_openssl_acquire()) {
     free(records);
-    return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
+    return hmci_openssl_fail();
   }
   bool done = direction_open(&records->out, out, cipher, true) && direction_open(&records->in, in, cipher, false);
   if (!done) {

@@ -67,7 +67,7 @@ static hmc_status_t make_key(const uint8_t *data, size_t size, uint8_t key[32]) 
     return strength;
   }
   if (!hmci_openssl_acquire()) {
-    return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
+    return hmci_openssl_fail();
   }
   EVP_MD_CTX *digest = EVP_MD_CTX_new();
   bool done = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
@@ -197,17 +197,22 @@ static void copy_path(char *to, size_t size, const char *path) {
   }
 }
 
-static void find_homes(homes_t *homes) {
-  struct passwd entry, *found = NULL;
-  char buffer[4096];
-  getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found);
-  copy_path(homes->named, sizeof(homes->named), getenv("HOME"));
-  copy_path(homes->own, sizeof(homes->own), found != NULL ? found->pw_dir : NULL);
-}
-
 static bool belongs_to_another(const char *directory) {
   struct stat status;
   return stat(directory, &status) == 0 && status.st_uid != geteuid();
+}
+
+/* `own` only where `named` is missing or another user's: looking a user up may ask a server, and the C library ends the
+ * process when it has no memory for its first look. */
+static void find_homes(homes_t *homes) {
+  homes->own[0] = '\0';
+  copy_path(homes->named, sizeof(homes->named), getenv("HOME"));
+  if (homes->named[0] == '\0' || belongs_to_another(homes->named)) {
+    struct passwd entry, *found = NULL;
+    char buffer[4096];
+    getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &found);
+    copy_path(homes->own, sizeof(homes->own), found != NULL ? found->pw_dir : NULL);
+  }
 }
 
 /* Loads the secret of a directory, which is made on first use. `usable`: what is there, or the attempt to make it, is to
@@ -244,10 +249,8 @@ static hmc_status_t load_own(hmci_secret_t *secret) {
   bool usable = false;
   find_homes(&homes);
   const char *runtime = getenv("XDG_RUNTIME_DIR");
-  bool foreign = homes.named[0] != '\0' && belongs_to_another(homes.named);
   if (homes.named[0] != '\0') snprintf(places[0], sizeof(places[0]), "%s/.hmc", homes.named);
-  if (homes.own[0] != '\0' && (foreign || homes.named[0] == '\0'))
-    snprintf(places[1], sizeof(places[1]), "%s/.hmc", homes.own);
+  if (homes.own[0] != '\0') snprintf(places[1], sizeof(places[1]), "%s/.hmc", homes.own);
   if (runtime != NULL && runtime[0] == '/' && strlen(runtime) < sizeof(homes.own))
     snprintf(places[2], sizeof(places[2]), "%s/hmc", runtime);
   for (int i = 0; i < 3 && !usable; i++) {

@@ -73,7 +73,7 @@ hmc_status_t hmci_secure_open(const hmci_secret_t *secret, int descriptor, hmci_
 hmc_status_t hmci_secure_check(const hmci_secret_t *secret, hmci_secure_role_t role) {
   hmci_tls_t *tls;
   if (!hmci_openssl_acquire()) {
-    return hmci_fail(HMC_ERROR, "this process is ending, and OpenSSL has ended already");
+    return hmci_openssl_fail();
   }
   hmc_status_t status = hmci_tls_acquire(secret, role, &tls);
   if (status == HMC_SUCCESS) {
