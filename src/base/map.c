@@ -1,10 +1,11 @@
 /* Mapping files where a program wants them (see map.h). */
 #include "map.h"
 
+#include "file_limit.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -60,10 +61,5 @@ void hmci_unmap(void *pointer, uint64_t length, bool placed) {
 }
 
 int hmci_map_resize(int descriptor, uint64_t size) {
-  struct rlimit limit;
-  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && size > limit.rlim_cur) {
-    errno = EFBIG;
-    return -1;
-  }
-  return ftruncate(descriptor, (off_t)size);
+  return hmci_file_may_have(size) ? ftruncate(descriptor, (off_t)size) : -1;
 }

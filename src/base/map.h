@@ -21,8 +21,7 @@ hmc_status_t hmci_map(int descriptor, uint64_t offset, uint64_t length, uint64_t
 /* Undoes it; `placed`: it was made at an address of the program's choice, which is reserved again. */
 void hmci_unmap(void *pointer, uint64_t length, bool placed);
 
-/* As ftruncate, but EFBIG is an answer: the kernel ends a process that makes a file larger than its limit (ulimit -f, which
- * counts for a memfd too) by SIGXFSZ. */
+/* As ftruncate, but EFBIG is an answer (file_limit.h); a memfd counts as a file. */
 int hmci_map_resize(int descriptor, uint64_t size);
 
 #endif

@@ -4,6 +4,8 @@
  * looks at each by itself. Locking: `lock` guards the opening; writers share nothing but the counter. */
 #include "recorder.h"
 
+#include "file_limit.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -70,11 +72,14 @@ static hmc_status_t map_file(const char *path) {
                      path);
   if (file < 0) return hmci_fail(HMC_INVALID_CONFIG, "HMC_RECORDER=%s: it cannot be made: %s", path, strerror(errno));
   /* Its room is taken now: a full disk must not end the program later. */
-  int error = posix_fallocate(file, 0, sizeof(ring_file_t));
+  int error = hmci_file_may_have(sizeof(ring_file_t)) ? posix_fallocate(file, 0, sizeof(ring_file_t)) : errno;
   void *memory = error ? MAP_FAILED : mmap(NULL, sizeof(ring_file_t), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (!error && memory == MAP_FAILED) error = errno;
   close(file);
-  if (error) return hmci_fail(HMC_INVALID_CONFIG, "HMC_RECORDER=%s: %s", path, strerror(error));
+  if (error) {
+    unlink(path); /* an empty file is in the way of the next one */
+    return hmci_fail(HMC_INVALID_CONFIG, "HMC_RECORDER=%s: %s", path, strerror(error));
+  }
   ring_file_t *ring = memory;
   ring->version = VERSION;
   ring->slot_size = sizeof(slot_t);

@@ -8,6 +8,7 @@
  * stack. */
 #include "secret.h"
 
+#include "../base/file_limit.h"
 #include "openssl.h"
 
 #include <errno.h>
@@ -149,7 +150,8 @@ static hmc_status_t write_fresh(const char *path) {
   do {
     hmci_random(data, sizeof(data));
   } while (data[MADE_SIZE - 1] == '\n'); /* would be taken for a line end */
-  bool done = fchmod(file, S_IRUSR | S_IWUSR) == 0 && write(file, data, sizeof(data)) == MADE_SIZE && fsync(file) == 0;
+  bool done = hmci_file_may_have(MADE_SIZE) && fchmod(file, S_IRUSR | S_IWUSR) == 0 &&
+              write(file, data, sizeof(data)) == MADE_SIZE && fsync(file) == 0;
   int error = errno;
   explicit_bzero(data, sizeof(data));
   done = close(file) == 0 && done;

@@ -2,6 +2,8 @@
  * descriptor stands at their end. */
 #include "store_journal.h"
 
+#include "../base/file_limit.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -120,7 +122,7 @@ static hmc_status_t read_all(hmci_store_journal_t *journal, uint64_t end, hmci_s
 }
 
 static hmc_status_t start_file(hmci_store_journal_t *journal) {
-  if (pwrite(journal->descriptor, magic, MAGIC, 0) != MAGIC) {
+  if (!hmci_file_may_have(MAGIC) || pwrite(journal->descriptor, magic, MAGIC, 0) != MAGIC) {
     return fail_file(journal->path, "written");
   }
   journal->size = MAGIC;
@@ -169,6 +171,9 @@ hmc_status_t hmci_store_journal_open(const char *path, hmci_store_replay_t repla
 /* Writes both parts; a record that the disk takes in part only is taken back. */
 static bool write_parts(hmci_store_journal_t *journal, struct iovec parts[2]) {
   uint64_t size = parts[0].iov_len + parts[1].iov_len, written = 0;
+  if (!hmci_file_may_have(journal->size + size)) {
+    return false;
+  }
   while (written < size) {
     ssize_t done = pwritev(journal->descriptor, parts, 2, (off_t)(journal->size + written));
     if (done < 0 && errno == EINTR) {
@@ -213,8 +218,18 @@ hmc_status_t hmci_store_journal_begin(hmci_store_journal_t *journal, hmci_store_
   if (length < 0 || (size_t)length >= sizeof(path)) {
     return hmci_fail(HMC_INVALID_CONFIG, "the journal's path is too long: %s", journal->path);
   }
-  hmc_status_t status = open_file(path, O_TRUNC, fresh);
-  return status == HMC_SUCCESS ? start_file(*fresh) : status;
+  hmci_store_journal_t *made;
+  hmc_status_t status = open_file(path, O_TRUNC, &made);
+  if (status == HMC_SUCCESS) {
+    status = start_file(made);
+    if (status != HMC_SUCCESS) {
+      unlink(path);
+      hmci_store_journal_close(made);
+      return status;
+    }
+    *fresh = made;
+  }
+  return status;
 }
 
 hmc_status_t hmci_store_journal_end(hmci_store_journal_t **journal, hmci_store_journal_t *fresh, bool keep) {

@@ -31,8 +31,6 @@ typedef struct meeting {
   char name[];
 } meeting_t;
 
-enum { PAIR = 16 }; /* bytes of session and sequence in a record */
-
 /* ---- waits for keys ---------------------------------------------------------------------------------------------- */
 
 void hmci_store_await(hmci_store_session_t *session, const hmci_store_message_t *request) {
@@ -220,12 +218,12 @@ static hmc_status_t record_meeting(hmci_store_state_t *state, const meeting_t *m
   if (state->journal == NULL) {
     return HMC_SUCCESS;
   }
-  size_t pairs = (size_t)meeting->arrived * PAIR, size = pairs + all->size;
+  size_t pairs = (size_t)meeting->arrived * HMCI_STORE_PAIR, size = pairs + all->size;
   uint8_t *value = malloc(size), *to = value;
   if (value == NULL) {
     return hmci_fail(HMC_NO_MEMORY, "the store has no memory for a record");
   }
-  for (hmci_list_t *at = meeting->arrivals.next; at != &meeting->arrivals; at = at->next, to += PAIR) {
+  for (hmci_list_t *at = meeting->arrivals.next; at != &meeting->arrivals; at = at->next, to += HMCI_STORE_PAIR) {
     const arrival_t *arrival = HMCI_CONTAINER(at, arrival_t, member);
     hmci_store64(to, arrival->session->id);
     hmci_store64(to + 8, arrival->sequence);
@@ -239,7 +237,7 @@ static hmc_status_t record_meeting(hmci_store_state_t *state, const meeting_t *m
 }
 
 hmc_status_t hmci_store_replay_meeting(hmci_store_state_t *state, const hmci_store_message_t *record) {
-  uint64_t pairs = (uint64_t)record->index * PAIR;
+  uint64_t pairs = (uint64_t)record->index * HMCI_STORE_PAIR;
   if (pairs > record->value_size) {
     return hmci_fail(HMC_CORRUPT, "a record of a meeting of %u in %u B", record->index, record->value_size);
   }
@@ -250,9 +248,10 @@ hmc_status_t hmci_store_replay_meeting(hmci_store_state_t *state, const hmci_sto
     memcpy(all->data, value + pairs, all->size);
   }
   for (uint32_t i = 0; i < record->index && status == HMC_SUCCESS; i++) {
-    hmci_store_session_t *session = hmci_store_session(state, hmci_load64(value + (size_t)i * PAIR));
-    status = session != NULL ? hmci_store_keep_reply(session, hmci_load64(value + (size_t)i * PAIR + 8), 0, all)
-                             : hmci_fail(HMC_NO_MEMORY, "no memory for a client of the journal");
+    hmci_store_session_t *session = hmci_store_session(state, hmci_load64(value + (size_t)i * HMCI_STORE_PAIR));
+    status = session != NULL
+                 ? hmci_store_keep_reply(session, hmci_load64(value + (size_t)i * HMCI_STORE_PAIR + 8), 0, all)
+                 : hmci_fail(HMC_NO_MEMORY, "no memory for a client of the journal");
   }
   hmci_store_shared_release(all);
   return status;

@@ -1,9 +1,13 @@
 /* Tests of the store in bad weather: it goes and comes back, with a journal and without; clients die or are stopped. */
 #include "store_fixture.h"
 
+#include "../base/descriptors_fixture.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static void forget_journal(void) { unlink(journal); }
@@ -75,20 +79,19 @@ typedef struct worker {
   char text[200];
 } worker_t;
 
-enum { WORKERS = 4, ROUNDS = 60 };
+enum { WORKERS = 4, ROUNDS = 60, WORDS = 16 }; /* pieces so large that a journal has the answer once for all */
 
 static void *work(void *argument) {
   worker_t *worker = argument;
   hmc_store_t *store = join();
   for (uint32_t round = 0; round < ROUNDS && worker->status == HMC_SUCCESS; round++) {
-    uint32_t all[WORKERS], piece = worker->index + round;
+    uint32_t all[WORKERS * WORDS], piece[WORDS] = {worker->index + round};
     worker->status = hmc_store_add(store, "work", 1, NULL, PATIENCE_MS);
     if (worker->status == HMC_SUCCESS) {
-      worker->status =
-          hmc_store_gather(store, "round", WORKERS, worker->index, &piece, sizeof(piece), all, PATIENCE_MS);
+      worker->status = hmc_store_gather(store, "round", WORKERS, worker->index, piece, sizeof(piece), all, PATIENCE_MS);
     }
     for (uint32_t i = 0; i < WORKERS && worker->status == HMC_SUCCESS; i++) {
-      worker->status = all[i] == i + round ? HMC_SUCCESS : HMC_CORRUPT;
+      worker->status = all[(size_t)i * WORDS] == i + round ? HMC_SUCCESS : HMC_CORRUPT;
     }
   }
   snprintf(worker->text, sizeof(worker->text), "%.199s", hmc_last_error());
@@ -307,6 +310,110 @@ static void a_torn_journal_is_read_as_far_as_it_is_whole(void **state) {
   forget_journal();
 }
 
+static off_t size_of_journal(void) {
+  struct stat file;
+  assert_int_equal(stat(journal, &file), 0);
+  return file.st_size;
+}
+
+enum { GATHERERS = 16, PIECE = 32 << 10 };
+
+static void *gather(void *index) {
+  hmc_store_t *store = join();
+  static const char piece[PIECE];
+  char *all = malloc(GATHERERS * PIECE);
+  hmc_status_t status =
+      hmc_store_gather(store, "g", GATHERERS, (uint32_t)(uintptr_t)index, piece, PIECE, all, PATIENCE_MS);
+  free(all);
+  hmc_store_close(store);
+  return (void *)(uintptr_t)status;
+}
+
+/* Who got an answer may ask for it again: it is kept, once for all of them. */
+static void what_many_gathered_is_written_once(void **state) {
+  (void)state;
+  pthread_t threads[GATHERERS];
+  snprintf(journal, sizeof(journal), "%s/journal", folder);
+  hmc_store_server_t *server = serve(0, journal);
+  for (uintptr_t i = 0; i < GATHERERS; i++) {
+    assert_int_equal(pthread_create(&threads[i], NULL, gather, (void *)i), 0);
+  }
+  for (int i = 0; i < GATHERERS; i++) {
+    void *status = NULL;
+    pthread_join(threads[i], &status);
+    assert_null(status);
+  }
+  hmc_store_server_stop(server);
+  assert_true(size_of_journal() >= GATHERERS * PIECE);
+  for (int i = 0; i < 2; i++) { /* it is written again when the server starts */
+    server = serve(0, journal);
+    hmc_store_server_stop(server);
+    assert_in_range(size_of_journal(), GATHERERS * PIECE, GATHERERS * PIECE * 2);
+  }
+  forget_journal();
+}
+
+static void limit_files(rlim_t bytes) {
+  struct rlimit limit;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* As a disk that is full does, but without ending this process by SIGXFSZ. */
+static void a_full_disk_refuses_what_it_cannot_keep(void **state) {
+  (void)state;
+  enum { LIMIT = 64 << 10, VALUE = 1000, KEPT = 40 };
+  static const char value[LIMIT];
+  char key[16];
+  snprintf(journal, sizeof(journal), "%s/journal", folder);
+  hmc_store_server_t *server = serve(0, journal);
+  hmc_store_t *store = join();
+  int descriptors = open_descriptors();
+  limit_files(LIMIT);
+  for (int i = 0; i < 10 * LIMIT / VALUE; i++) { /* what is written over makes room */
+    GOOD(hmc_store_set(store, "again", value, VALUE, NULL, PATIENCE_MS));
+  }
+  for (int i = 0; i < KEPT; i++) {
+    snprintf(key, sizeof(key), "%d", i);
+    GOOD(hmc_store_set(store, key, value, VALUE, NULL, PATIENCE_MS));
+  }
+  FAILS(hmc_store_set(store, "large", value, LIMIT, NULL, PATIENCE_MS), HMC_ERROR, "takes no record: File too large");
+  assert_absent(store, "large");
+  set(store, "small", "fits", NULL);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  limit_files(size_of_journal() / 2); /* it can be read, but not written again */
+  server = serve(0, journal);
+  store = join();
+  assert_int_equal(open_descriptors(), descriptors);
+  assert_value(store, "small", "fits");
+  FAILS(hmc_store_set(store, "more", value, 1, NULL, PATIENCE_MS), HMC_ERROR, "takes no record: File too large");
+  FAILS(hmc_store_delete(store, "0", PATIENCE_MS), HMC_ERROR, "takes no record: File too large");
+  limit_files(4);
+  hmc_store_server_options_t options = HMC_STORE_SERVER_OPTIONS_INIT;
+  hmc_store_server_t *second = NULL;
+  char fresh[96];
+  snprintf(fresh, sizeof(fresh), "%s/fresh", folder);
+  options.journal = fresh;
+  FAILS(hmc_store_server_start(&options, &second), HMC_INVALID_CONFIG, "cannot be written: File too large");
+  unlink(fresh);
+  assert_int_equal(open_descriptors(), descriptors);
+  limit_files(RLIM_INFINITY);
+  set(store, "more", "fits", NULL);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  limit_files(4); /* not even the head of a new one */
+  server = serve(0, journal);
+  store = join();
+  assert_int_equal(open_descriptors(), descriptors);
+  assert_value(store, "more", "fits");
+  limit_files(RLIM_INFINITY);
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  forget_journal();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(with_a_journal_all_is_back, set_up, tear_down),
@@ -317,6 +424,8 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_server_that_was_stopped_ends_no_leases, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_lease_whose_key_was_taken_is_lost, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_torn_journal_is_read_as_far_as_it_is_whole, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(what_many_gathered_is_written_once, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_full_disk_refuses_what_it_cannot_keep, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,10 @@
  * store_state.h). */
 #include "store_state.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+enum { SHARED_FROM = 256 }; /* bytes of an answer that is worth being written once for all who got it */
 
 static hmc_status_t replay_change(hmci_store_session_t *session, const hmci_store_message_t *record) {
   hmci_store_state_t *state = session->state;
@@ -58,6 +61,67 @@ hmc_status_t hmci_store_replay(hmci_store_state_t *state, const hmci_store_messa
   }
 }
 
+static bool is_shared(const hmci_store_reply_t *reply) {
+  return reply->value != NULL && reply->value->size >= SHARED_FROM;
+}
+
+/* How many replies have this value; who they are goes to `pairs`, unless it is NULL. */
+static uint32_t find_holders(const hmci_store_state_t *state, const hmci_store_shared_t *value, uint8_t *pairs) {
+  uint32_t count = 0;
+  for (hmci_list_t *at = state->sessions.next; at != &state->sessions; at = at->next) {
+    const hmci_store_session_t *session = HMCI_CONTAINER(at, hmci_store_session_t, member);
+    for (hmci_list_t *item = session->replies.next; item != &session->replies; item = item->next) {
+      const hmci_store_reply_t *reply = HMCI_CONTAINER(item, hmci_store_reply_t, member);
+      if (reply->value == value && pairs != NULL) {
+        hmci_store64(pairs + (size_t)count * HMCI_STORE_PAIR, session->id);
+        hmci_store64(pairs + (size_t)count * HMCI_STORE_PAIR + 8, reply->sequence);
+      }
+      count += reply->value == value;
+    }
+  }
+  return count;
+}
+
+/* What a meeting answered, as one record: a thousand clients that each got a MiB are not a GiB of journal. */
+static hmc_status_t dump_shared(const hmci_store_state_t *state, hmci_store_shared_t *value,
+                                hmci_store_journal_t *journal) {
+  uint32_t count = find_holders(state, value, NULL);
+  size_t pairs = (size_t)count * HMCI_STORE_PAIR;
+  uint8_t *all = malloc(pairs + value->size);
+  if (all == NULL) {
+    return hmci_fail(HMC_NO_MEMORY, "the store has no memory for a record");
+  }
+  find_holders(state, value, all);
+  memcpy(all + pairs, value->data, value->size);
+  const hmci_store_message_t record = {
+      .type = HMCI_STORE_ARRIVE, .index = count, .value = all, .value_size = (uint32_t)(pairs + value->size)};
+  hmc_status_t status = hmci_store_journal_write(journal, &record);
+  free(all);
+  value->is_marked = true;
+  return status;
+}
+
+static hmc_status_t dump_all_shared(const hmci_store_state_t *state, hmci_store_journal_t *journal) {
+  hmc_status_t status = HMC_SUCCESS;
+  for (int is_writing = 1; is_writing >= 0; is_writing--) { /* the second time takes the marks away */
+    for (hmci_list_t *at = state->sessions.next; at != &state->sessions; at = at->next) {
+      const hmci_store_session_t *session = HMCI_CONTAINER(at, hmci_store_session_t, member);
+      for (hmci_list_t *item = session->replies.next; item != &session->replies; item = item->next) {
+        const hmci_store_reply_t *reply = HMCI_CONTAINER(item, hmci_store_reply_t, member);
+        if (!is_shared(reply)) {
+          continue;
+        }
+        if (!is_writing) {
+          reply->value->is_marked = false;
+        } else if (!reply->value->is_marked && status == HMC_SUCCESS) {
+          status = dump_shared(state, reply->value, journal);
+        }
+      }
+    }
+  }
+  return status;
+}
+
 static hmc_status_t dump_session(const hmci_store_session_t *session, hmci_store_journal_t *journal) {
   hmc_status_t status = HMC_SUCCESS;
   for (hmci_list_t *at = session->leases.next; at != &session->leases && status == HMC_SUCCESS; at = at->next) {
@@ -70,6 +134,9 @@ static hmc_status_t dump_session(const hmci_store_session_t *session, hmci_store
   }
   for (hmci_list_t *at = session->replies.next; at != &session->replies && status == HMC_SUCCESS; at = at->next) {
     const hmci_store_reply_t *reply = HMCI_CONTAINER(at, hmci_store_reply_t, member);
+    if (is_shared(reply)) {
+      continue;
+    }
     const hmci_store_message_t record = {.type = HMCI_STORE_ANSWER,
                                          .floor = session->id,
                                          .sequence = reply->sequence,
@@ -81,8 +148,8 @@ static hmc_status_t dump_session(const hmci_store_session_t *session, hmci_store
   return status;
 }
 
-hmc_status_t hmci_store_dump(const hmci_store_state_t *state, hmci_store_journal_t *journal) {
-  hmc_status_t status = HMC_SUCCESS;
+hmc_status_t hmci_store_dump(hmci_store_state_t *state, hmci_store_journal_t *journal) {
+  hmc_status_t status = dump_all_shared(state, journal);
   for (hmci_list_t *at = state->sessions.next; at != &state->sessions && status == HMC_SUCCESS; at = at->next) {
     status = dump_session(HMCI_CONTAINER(at, hmci_store_session_t, member), journal);
   }

@@ -36,7 +36,8 @@ enum {
   ACCEPTS_AT_ONCE = 16,
   REQUESTS_AT_ONCE = 64,
   OUT_MAX = 128 << 20,     /* bytes that a client may leave unread */
-  COMPACT_FROM = 16 << 20, /* a journal of that size is written again once it is four times what it must be */
+  COMPACT_FROM = 16 << 20, /* a journal of that size is written again */
+  COMPACT_GROWN = 4,       /* once it is so many times what it was after the last time */
 };
 
 struct hmc_store_server {
@@ -45,7 +46,7 @@ struct hmc_store_server {
   hmci_certificates_t *certificates; /* the secret's, or NULL */
   hmci_loop_t *loop;
   hmci_store_state_t state;
-  uint64_t clients_max, next_warning, compact_at;
+  uint64_t clients_max, next_warning, compacted; /* the size of the journal when it was last written again */
   int descriptor;
   uint16_t port;
   hmci_watch_t watch;
@@ -131,8 +132,6 @@ static void cut(hmci_store_session_t *session) {
   }
 }
 
-static const hmci_store_wires_t wires = {.send = send_to, .cut = cut};
-
 /* Sends what is queued, and waits for what the socket must become ready for. */
 static void pump_out(connection_t *connection) {
   short events = 0;
@@ -161,9 +160,26 @@ static void compact(hmc_store_server_t *server) {
   if (status != HMC_SUCCESS) {
     hmci_log(HMC_LOG_WARNING, "store: the journal was not written again: %s", hmc_last_error());
   }
-  uint64_t four_times = 4 * hmci_store_journal_size(state->journal);
-  server->compact_at = four_times > COMPACT_FROM ? four_times : COMPACT_FROM;
+  server->compacted = hmci_store_journal_size(state->journal); /* also where that failed: not each time again */
 }
+
+static bool must_compact(const hmc_store_server_t *server) {
+  uint64_t size = server->state.journal != NULL ? hmci_store_journal_size(server->state.journal) : 0;
+  return size > COMPACT_FROM && size > COMPACT_GROWN * server->compacted;
+}
+
+/* The disk takes no more of it: half of it or more is what later records have made useless, or it is not tried. */
+static bool make_room(hmci_store_state_t *state) {
+  hmc_store_server_t *server = HMCI_CONTAINER(state, hmc_store_server_t, state);
+  uint64_t size = hmci_store_journal_size(state->journal);
+  if (size < 2 * server->compacted) {
+    return false;
+  }
+  compact(server);
+  return hmci_store_journal_size(state->journal) < size;
+}
+
+static const hmci_store_wires_t wires = {.send = send_to, .cut = cut, .make_room = make_room};
 
 /* Who stood still, as a process that was stopped or a machine that was moved, has not read what clients sent meanwhile,
  * and clients of the same machine could not send: they have as much time again. */
@@ -204,7 +220,7 @@ static void settle(hmc_store_server_t *server) {
     hmci_list_remove(&connection->busy);
     pump_out(connection);
   }
-  if (server->state.journal != NULL && hmci_store_journal_size(server->state.journal) > server->compact_at) {
+  if (must_compact(server)) {
     compact(server);
   }
 }

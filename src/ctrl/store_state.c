@@ -99,7 +99,17 @@ static void drop_replies(hmci_store_session_t *session, uint64_t floor) {
 }
 
 hmc_status_t hmci_store_record(hmci_store_state_t *state, const hmci_store_message_t *record) {
-  return state->journal != NULL ? hmci_store_journal_write(state->journal, record) : HMC_SUCCESS;
+  if (state->journal == NULL) {
+    return HMC_SUCCESS;
+  }
+  hmc_status_t status = hmci_store_journal_write(state->journal, record);
+  if (status == HMC_SUCCESS) {
+    return status;
+  }
+  char text[HMCI_ERROR_TEXT];
+  snprintf(text, sizeof(text), "%s", hmc_last_error());
+  return state->wires->make_room(state) ? hmci_store_journal_write(state->journal, record)
+                                        : hmci_fail(status, "%s", text);
 }
 
 /* ---- changing keys ----------------------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@
 
 #define HMCI_STORE_NS_PER_MS UINT64_C(1000000)
 
-enum { HMCI_STORE_BUCKETS = 1024 };
+enum { HMCI_STORE_BUCKETS = 1024, HMCI_STORE_PAIR = 16 }; /* bytes of session and sequence in a record */
 
 typedef struct hmci_store_state hmci_store_state_t;
 
@@ -30,10 +30,12 @@ typedef struct hmci_store_session {
   hmci_list_t leases, replies, watches;
 } hmci_store_session_t;
 
-/* How the state reaches clients. `send` may drop what does not fit; `cut` hangs up, but not before it returns. */
+/* What the state asks its server for. `send` may drop what does not fit; `cut` hangs up, but not before it returns;
+ * `make_room` writes the journal again: false where it is not smaller then. */
 typedef struct hmci_store_wires {
   void (*send)(hmci_store_session_t *session, const hmci_store_message_t *message, hmci_store_shared_t *shared);
   void (*cut)(hmci_store_session_t *session);
+  bool (*make_room)(hmci_store_state_t *state);
 } hmci_store_wires_t;
 
 struct hmci_store_state {
@@ -68,7 +70,7 @@ uint64_t hmci_store_expire(hmci_store_state_t *state, uint64_t now);
 hmc_status_t hmci_store_replay(hmci_store_state_t *state, const hmci_store_message_t *record);
 
 /* Writes all that a journal must hold into `journal`. */
-hmc_status_t hmci_store_dump(const hmci_store_state_t *state, hmci_store_journal_t *journal);
+hmc_status_t hmci_store_dump(hmci_store_state_t *state, hmci_store_journal_t *journal);
 
 /* ---- between the files of the state ------------------------------------------------------------------------------ */
 
@@ -125,7 +127,7 @@ hmc_status_t hmci_store_keep_reply(hmci_store_session_t *session, uint64_t seque
                                    hmci_store_shared_t *value);
 /* Sends it. */
 void hmci_store_send_reply(hmci_store_session_t *session, const hmci_store_reply_t *reply);
-/* Writes a record where there is a journal. HMC_ERROR. */
+/* Writes a record where there is a journal, written again where it is full. HMC_ERROR. */
 hmc_status_t hmci_store_record(hmci_store_state_t *state, const hmci_store_message_t *record);
 
 #endif

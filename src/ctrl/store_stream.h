@@ -11,6 +11,7 @@
 /* Bytes that several streams send, counted. Not thread-safe: its streams belong to one thread. */
 typedef struct hmci_store_shared {
   unsigned references;
+  bool is_marked; /* the state's, while it writes a journal */
   uint32_t size;
   uint8_t data[];
 } hmci_store_shared_t;
