@@ -116,6 +116,14 @@ static int wanted_status(void) {
 
 /* ---- starting --------------------------------------------------------------------------------------------------------- */
 
+/* What keeps one rank from starting mostly keeps all: it is said once. */
+static bool is_first_to_fail(void) {
+  char path[128];
+  snprintf(path, sizeof path, "%s/failed", job.folder);
+  int made = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  return made >= 0 || errno != EEXIST;
+}
+
 static void become_rank(int number, int pipes[2][2], const sigset_t *mask) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigprocmask(SIG_SETMASK, mask, NULL);
@@ -132,7 +140,8 @@ static void become_rank(int number, int pipes[2][2], const sigset_t *mask) {
   }
   if (job.options.bind) hmcrun_bind(number);
   execvp(job.options.program[0], job.options.program);
-  fprintf(stderr, "hmcrun: %s: %s\n", job.options.program[0], strerror(errno));
+  int error = errno;
+  if (is_first_to_fail()) fprintf(stderr, "hmcrun: %s: %s\n", job.options.program[0], strerror(error));
   _exit(127);
 }
 

@@ -49,7 +49,9 @@ def numbers():
                         (["-hostfile", "hosts"], "on several, srun or mpirun"), (["-H", "a,b"], "on several, srun or mpirun")):
         done = run(*words, PROGRAM)
         expect(done.returncode == 2 and text in done.stderr, f"{words}", done)
-    expect(run("-n", "2", "/no/such/program").returncode == 127, "a program that is not there")
+    done = run("-n", "3", "/no/such/program")
+    expect(done.returncode == 127, "a program that is not there", done)
+    expect((done.stderr or done.stdout).count("No such file") == 1, "it is said once", done)
 
 
 def settings():
