@@ -28,18 +28,19 @@ cdef class Batch:
             notify = bytes_of(notify, "notify")
         self.remote.enter()
         try:
-            if self.region.handle == NULL:
-                closed("the region %s of the batch" % self.region.text)
+            self.region.check_open()
             set_options(&options, timeout, signal, notify, checksum)
             request = new_request(self.remote, self.region, False, hmc_batch_size(self.handle))
             request.prepared = self
             if signal is not None:
                 request.signalled = signal.remote
+            self.region.busy += 1
             with nogil:
                 if is_put:
                     status = hmc_batch_put_nb(self.handle, &options.options, &request.handle)
                 else:
                     status = hmc_batch_get_nb(self.handle, &options.options, &request.handle)
+            self.region.busy -= 1
             if status != HMC_SUCCESS:
                 request.handle = NULL
                 request.state = status
@@ -62,6 +63,9 @@ cdef class Batch:
 
     def get_nb(self, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         return self.start(False, timeout, signal, notify, checksum)
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         return "<hmc.Batch of %d pieces, %d B, %r with %r>" % (self.count, self.nbytes, self.region.text,
@@ -90,8 +94,7 @@ cdef Batch make_batch(Remote remote, Region region, object pieces):
         count = len(pieces)
     remote.enter()
     try:
-        if region.handle == NULL:
-            closed("the region %s" % region.text)
+        region.check_open()
         if view is None:
             segments = <hmc_segment_t *>PyMem_Malloc((count or 1) * sizeof(hmc_segment_t))
             if segments == NULL:
@@ -103,8 +106,11 @@ cdef Batch make_batch(Remote remote, Region region, object pieces):
                     segments[i].local_offset = whole(here, "a piece's local offset")
                     segments[i].remote_offset = whole(there, "a piece's remote offset")
                     segments[i].length = whole(size, "a piece's length")
+            region.check_open()
+            region.busy += 1
             with nogil:
                 status = hmc_batch_create(region.handle, remote.handle, segments, count, &batch.handle)
+            region.busy -= 1
         finally:
             if view is None:
                 PyMem_Free(segments)

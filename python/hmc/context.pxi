@@ -139,12 +139,15 @@ cdef class Context:
 
     # ---- who is inside
 
+    cdef inline bint is_foreign(self) noexcept:
+        """This process was forked from the one that made the context: who was inside then never leaves."""
+        return self.generation != generation
+
     cdef inline int enter(self) except -1:
         if self.is_closing or self.handle == NULL:
             closed("the context")
-        if self.generation != generation:
-            raise errors.ForkedError(status_t.UNSUPPORT, "the context belongs to the process that this one was forked "
-                                     "from")
+        if self.is_foreign():
+            forked()
         self.busy += 1
         return 0
 
@@ -398,17 +401,29 @@ cdef class Context:
             self.reap_at = max(64, 2 * len(self.pending))
         return 0
 
-    cdef int cancel_pending(self, Peer peer, Region region) except -1:
+    cdef int cancel_pending(self, Peer peer, Region region, Remote remote) except -1:
         for each in list(self.pending):
-            if (peer is None or (<Request>each).is_with(peer)) and (region is None or (<Request>each).uses(region)):
+            if (<Request>each).goes_by(peer, region, remote):
                 (<Request>each).cancel()
         for each in list(self.direct):
-            if (peer is None or (<Request>each).is_with(peer)) and (region is None or (<Request>each).uses(region)):
+            if (<Request>each).goes_by(peer, region, remote):
                 (<Request>each).is_stopped = 1
+        return 0
+
+    cdef int end_calls(self, Peer peer, Region region, Remote remote, int *busy) except -1:
+        """Cancels what uses the one that is given, until no call is inside it any more: one that was may have started
+        another. None can come in, as that one is closing."""
+        cdef uint64_t waited = 0
+        self.cancel_pending(peer, region, remote)
+        while busy[0]:
+            nap(&waited)
+            self.cancel_pending(peer, region, remote)
         return 0
 
     def flush(self, *, timeout=None):
         """Waits until everything that was started from this context is complete."""
+        if self.is_foreign() and self.handle != NULL:
+            forked()
         for each in list(self.pending):
             (<Request>each).wait_done(timeout)
 
@@ -423,20 +438,16 @@ cdef class Context:
 
         Memory of regions that arrays still show stays until the last of them goes.
         """
-        cdef uint64_t waited = 0
         if self.handle == NULL:
             return
         self.is_closing = True
-        if self.generation != generation:
+        if self.is_foreign():
             self.handle = NULL      # the parent's
             return
         bridges, self._bridges = self._bridges, None
         for bridge in list((bridges or {}).values()):
             bridge.close()
-        self.cancel_pending(None, None)
-        while self.busy:                # a call that was inside may have started another
-            nap(&waited)
-            self.cancel_pending(None, None)
+        self.end_calls(None, None, None, &self.busy)
         with nogil:
             hmc_context_stop_listening(self.handle)
         self.listening = []
@@ -494,6 +505,9 @@ cdef class Context:
         """Notifications as they come, by `async for` in a running loop, without end until the context closes."""
         from . import aio
         return aio.notifications(self)
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         if self.is_closed:

@@ -132,6 +132,12 @@ _CLASSES = {
 }
 
 
+def not_pickled(thing):
+    """For what copy and pickle would take a pointer of."""
+    raise TypeError("an hmc.%s belongs to its process and cannot be copied or pickled: make one where it is used, and send "
+                    "addresses and names there" % type(thing).__name__)
+
+
 def from_status(status, text, peer=None):
     """The exception for a status of the engine and its text."""
     try:

@@ -28,6 +28,15 @@ cdef int closed(str what) except -1:
     raise errors.ClosedError(status_t.CANCELLED, "%s was closed" % what)
 
 
+cdef int forked() except -1:
+    raise errors.ForkedError(status_t.UNSUPPORT, "the context belongs to the process that this one was forked from")
+
+
+cdef int not_an_array(str text) except -1:
+    """For numpy, which would make an object of each byte."""
+    raise TypeError("the bytes of %r are at its owner: get() or get_into() brings them here" % text)
+
+
 cdef int read_only(object where) except -1:
     raise errors.InvalidError(status_t.INVALID_CONFIG, "%s is read-only, and bytes would be written to it" %
                               type(where).__name__, remedy="Pass a writable buffer, such as a bytearray or a copy of "

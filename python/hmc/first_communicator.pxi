@@ -325,5 +325,8 @@ cdef class Communicator:
             said = self.it.explain(host, port, way)
         return said.decode("utf-8", "replace")
 
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         return "<hmc.Communicator of %r>" % self.buffer

@@ -243,5 +243,8 @@ cdef class ConnBuffer:
             status = self.buffer.copyWithin(to, source, nbytes)
         return answer(status)
 
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         return "<hmc.ConnBuffer %d B of %s, device %d>" % (self.buffer_size, self.mem_type.name, self.device_id)

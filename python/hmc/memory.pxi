@@ -88,6 +88,12 @@ cdef class DeviceBuffer:
     def __len__(self):
         return self.nbytes
 
+    def __array__(self, *arguments, **keywords):
+        raise BufferError("a DeviceBuffer is not an array: hmc.copy brings %s memory into one" % kind_name(self.handle))
+
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         return "<hmc.DeviceBuffer %d B of %s at 0x%x>" % (self.nbytes, kind_name(self.handle), <uintptr_t>self.pointer)
 

@@ -34,10 +34,9 @@ cdef class MultiBatch:
 
     cdef int check_open(self) except -1:
         for region in self.regions:
-            if (<Region>region).handle == NULL:
-                closed("the region %s of the batch" % (<Region>region).text)
+            (<Region>region).check_open()
         for remote in self.remotes:
-            if (<Remote>remote).handle == NULL or (<Remote>remote).peer.handle == NULL:
+            if (<Remote>remote).handle == NULL or (<Remote>remote).is_closing or (<Remote>remote).peer.handle == NULL:
                 closed("the remote region %s of the batch" % (<Remote>remote).text)
         return 0
 
@@ -87,6 +86,9 @@ cdef class MultiBatch:
     def start(self, *, timeout=None, Signal signal=None, notify=None, checksum=False):
         """Moves all pieces; complete when all are."""
         wait_or_cancel(self.start_nb(timeout=timeout, signal=signal, notify=notify, checksum=checksum))
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         return "<hmc.MultiBatch of %d pieces, %d B, %d regions with %d>" % (self.count, self.nbytes, len(self.regions),

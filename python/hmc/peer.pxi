@@ -65,16 +65,18 @@ cdef class Peer:
 
     @property
     def is_connected(self):
-        return self.handle != NULL and self.info().state == HMC_PEER_CONNECTED
+        return self.handle != NULL and not self.context.is_foreign() and self.info().state == HMC_PEER_CONNECTED
 
     def explain(self):
         """How the peer is reached, and why not by a faster way, as lines of text."""
         cdef size_t needed = 0
+        cdef hmc_peer_t *handle
         self.enter()
         try:
-            check(hmc_peer_explain(self.handle, NULL, 0, &needed))
+            handle = self.handle        # close() in another thread waits for this, but takes it away at once
+            check(hmc_peer_explain(handle, NULL, 0, &needed))
             text = bytearray(needed + 1)
-            check(hmc_peer_explain(self.handle, <char *>text, needed + 1, NULL))
+            check(hmc_peer_explain(handle, <char *>text, needed + 1, NULL))
         finally:
             self.leave()
         return text.split(b"\0")[0].decode("utf-8", "replace")
@@ -107,17 +109,19 @@ cdef class Peer:
         """Waits until every operation that was started to this peer is complete."""
         cdef uint64_t left = milliseconds(timeout) or default_timeout_ms(), step
         cdef hmc_status_t status = HMC_TIMEOUT
+        cdef hmc_peer_t *handle
         self.enter()
         try:
+            handle = self.handle
             while status == HMC_TIMEOUT and left:
                 step = left if left < 20 else 20
                 with nogil:
-                    status = hmc_peer_flush(self.handle, step)
+                    status = hmc_peer_flush(handle, step)
                 left -= step
                 if takes_signals():
                     check_signals()
-                if self.context.is_closing:
-                    closed("the context")
+                if self.context.is_closing or self.handle == NULL:
+                    closed("the peer %s" % self.address)
             check(status, self)
         finally:
             self.leave()
@@ -127,11 +131,13 @@ cdef class Peer:
         cdef hmc_peer_t *handle = self.handle
         if handle == NULL or self.context.handle == NULL:
             return
+        if self.context.is_foreign():
+            self.handle = NULL
+            return
         self.context.enter()
         try:
             self.handle = NULL
-            self.context.cancel_pending(self, None)
-            drain(&self.busy)
+            self.context.end_calls(self, None, None, &self.busy)
             for remote in list(self.remotes):
                 (<Remote>remote).forget()
             self.context.peers.pop(<uintptr_t>handle, None)
@@ -149,7 +155,12 @@ cdef class Peer:
     def __str__(self):
         return self.address
 
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         if self.handle == NULL or self.context.handle == NULL:
             return "<hmc.Peer %s, closed>" % self.address
+        if self.context.is_foreign():
+            return "<hmc.Peer %s, of the parent process>" % self.address
         return "<hmc.Peer %s by %s%s>" % (self.address, self.via, "" if self.is_connected else ", gone")

@@ -32,6 +32,7 @@ cdef class Region:
     cdef Py_ssize_t size
     cdef hmc_memory_t memory_handle
     cdef int busy
+    cdef bint is_closing
     cdef int exports
     cdef Py_ssize_t shape[1]
     cdef object __weakref__
@@ -46,11 +47,16 @@ cdef class Region:
                 hmc_region_close(handle)
             self.context.busy -= 1
 
+    cdef int check_open(self) except -1:
+        if self.handle == NULL or self.is_closing:
+            closed("the region %s" % (self.text or "without name"))
+        return 0
+
     cdef int enter(self) except -1:
         self.context.enter()
-        if self.handle == NULL:
+        if self.handle == NULL or self.is_closing:
             self.context.leave()
-            closed("the region %s" % (self.text or "without name"))
+            self.check_open()
         self.busy += 1
         return 0
 
@@ -91,11 +97,14 @@ cdef class Region:
         """
         if self.handle == NULL or self.context.handle == NULL:
             return
+        if self.context.is_foreign():
+            self.handle = NULL
+            return
         if self.exports and self.view is None:
             raise BufferError("region %r is still shown by %d buffers; let go of the arrays made of it first" %
                               (self.text, self.exports))
-        self.context.cancel_pending(None, self)
-        drain(&self.busy)
+        self.is_closing = True
+        self.context.end_calls(None, self, None, &self.busy)
         self.context.regions.discard(self)
         self.end()
 
@@ -124,7 +133,7 @@ cdef class Region:
 
     @property
     def is_closed(self):
-        return self.handle == NULL or self.context.is_closing
+        return self.handle == NULL or self.is_closing or self.context.is_closing
 
     def __len__(self):
         return self.size
@@ -141,7 +150,7 @@ cdef class Region:
         return part
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        if self.handle == NULL:
+        if self.handle == NULL or self.is_closing:
             raise BufferError("the region is closed")
         if self.memory_handle.kind != HMC_MEMORY_CPU:
             raise BufferError("the region is %s memory, which the host cannot read; use hmc.copy" % self.memory)
@@ -159,6 +168,11 @@ cdef class Region:
             self.end()
             self.context.finish()
 
+    def __array__(self, *arguments, **keywords):
+        """For numpy, where the buffer protocol has failed: else it would make an object of each byte."""
+        self.check_open()
+        raise BufferError("the region is %s memory, which the host cannot read; use hmc.copy" % self.memory)
+
     @property
     def __cuda_array_interface__(self):
         if self.memory_handle.kind == HMC_MEMORY_CPU:
@@ -168,6 +182,9 @@ cdef class Region:
     def word(self, offset=0, width=8):
         """The word of `width` (4 or 8) bytes that peers change by signals and atomics: see Word."""
         return make_word(self, offset, width)
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         if self.handle == NULL or self.context.handle == NULL:
@@ -185,6 +202,12 @@ cdef class RegionPart:
 
     def __len__(self):
         return self.length
+
+    def __reduce__(self):
+        errors.not_pickled(self)
+
+    def __array__(self, *arguments, **keywords):
+        raise TypeError("a part of a region is for operations; numpy.asarray(region)[a:b] shows its bytes")
 
     def __repr__(self):
         return "<hmc.Region %r [%d:%d]>" % (self.region.text, self.offset, self.offset + self.length)

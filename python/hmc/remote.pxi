@@ -8,6 +8,9 @@ cdef class Signal:
     cdef readonly uint64_t value
     cdef hmc_atomic_operation_t operation
 
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         return "<hmc.Signal %s %d at %s[%d]>" % ("set" if self.operation == HMC_ATOMIC_SWAP else "add", self.value,
                                                  self.remote.text, self.offset)
@@ -73,6 +76,7 @@ cdef class Remote:
     cdef str text
     cdef uint64_t size
     cdef bint is_mapped                 # a put is a copy by this thread
+    cdef bint is_closing
     cdef int busy
     cdef object __weakref__
 
@@ -99,7 +103,7 @@ cdef class Remote:
 
     cdef int enter(self) except -1:
         self.peer.enter()
-        if self.handle == NULL:
+        if self.handle == NULL or self.is_closing:
             self.peer.leave()
             closed("the remote region %s" % self.text)
         self.busy += 1
@@ -114,15 +118,14 @@ cdef class Remote:
         cdef hmc_remote_t *handle
         if self.handle == NULL or self.context.handle == NULL:
             return
-        for each in list(self.context.pending):
-            if (<Request>each).is_at(self):
-                (<Request>each).cancel()
-        for each in list(self.context.direct):
-            if (<Request>each).is_at(self):
-                (<Request>each).is_stopped = 1
-        drain(&self.busy)
+        if self.context.is_foreign():
+            self.handle = NULL
+            return
+        self.is_closing = True
+        self.context.end_calls(None, None, self, &self.busy)
         handle, self.handle = self.handle, NULL
-        hmc_remote_close(handle)
+        if handle != NULL:              # another thread may have been here, or closed the peer
+            hmc_remote_close(handle)
 
     def __enter__(self):
         return self
@@ -391,6 +394,12 @@ cdef class Remote:
                             type(region).__name__)
         return make_batch(self, region, pieces)
 
+    def __array__(self, *arguments, **keywords):
+        not_an_array(self.text)
+
+    def __reduce__(self):
+        errors.not_pickled(self)
+
     def __repr__(self):
         if self.handle == NULL or self.context.handle == NULL:
             return "<hmc.Remote %r, closed>" % self.text
@@ -465,6 +474,12 @@ cdef class Slice:
 
     def __len__(self):
         return self.nbytes
+
+    def __array__(self, *arguments, **keywords):
+        not_an_array(self.remote.text)
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         return "<hmc.Slice of %r, %d B from %d on%s>" % (self.remote.text, self.nbytes, self.layout.base,

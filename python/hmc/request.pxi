@@ -52,6 +52,11 @@ cdef class Request:
         return self.remote is remote or self.signalled is remote or \
             self.spread is not None and remote in self.spread.remotes
 
+    cdef bint goes_by(self, Peer peer, Region region, Remote remote):
+        """Whether it uses those that are not None."""
+        return (peer is None or self.is_with(peer)) and (region is None or self.uses(region)) and \
+            (remote is None or self.is_at(remote))
+
     cdef int begin(self) except -1:
         """After the start; `handle` is set."""
         if not self.poll():
@@ -154,6 +159,8 @@ cdef class Request:
         return 0
 
     cdef object outcome(self):
+        if self.state == HMC_UNSUPPORT and self.context.is_foreign():
+            forked()
         if self.state != HMC_SUCCESS:
             fail(self.state, self.failure, self.peer)
         if self.is_atomic:
@@ -248,6 +255,9 @@ cdef class Request:
             return over_now(self)
         from . import aio
         return aio.wait(self.context, self).__await__()
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         return "<hmc.Request %d B with %s: %s>" % (self.nbytes, self.peer, status_t(<int>self.state).name)

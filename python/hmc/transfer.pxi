@@ -53,8 +53,7 @@ cdef Region local_side(Remote remote, object data, bint is_written, Layout *layo
         nbytes[0] = layout.run
         if region.context is not remote.context:
             invalid("the region %r is of another context than the remote region" % region.text)
-        if region.handle == NULL:
-            closed("the region %s" % (region.text or "without name"))
+        region.check_open()
         if is_written and region.view is not None and region.view.is_read_only:
             read_only(region.memory_owner)
         return region
@@ -78,7 +77,7 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
     cdef bint is_temporary = False
     cdef Options options
     cdef Request request
-    cdef Region region
+    cdef Region region = None
     cdef hmc_status_t status
     if notify is not None:
         notify = bytes_of(notify, "notify")
@@ -86,6 +85,8 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
     try:
         set_options(&options, timeout, signal, notify, checksum)
         region = local_side(remote, data, not is_put, &local, &nbytes, &is_temporary)
+        if region is not None:
+            region.busy += 1            # close() in another thread waits until it has been started
         if part is not None:
             distant = part.layout
         else:
@@ -117,6 +118,8 @@ cdef Request begin_transfer(Remote remote, Slice part, uint64_t offset, object d
                 request.release()
         request.begin()
     finally:
+        if region is not None:
+            region.busy -= 1
         remote.leave()
     if is_blocking:
         wait_or_cancel(request)
@@ -192,8 +195,8 @@ cdef int copy_mapped(Remote remote, Region region, bint is_temporary, uint64_t l
                 break
             if takes_signals():
                 check_signals()
-            if remote.context.is_closing or remote.handle == NULL or remote.peer.handle == NULL:
-                closed("the context or the peer")
+            if remote.context.is_closing or remote.is_closing or region.is_closing or remote.peer.handle == NULL:
+                closed("the context, the peer or the region")
     finally:
         region.busy -= 1
         if is_temporary:

@@ -41,9 +41,13 @@ cdef class Word:
                     check_signals()
                 if self.region.context.is_closing:
                     closed("the context")
+                self.region.check_open()
         finally:
             self.region.leave()
         return self.value
+
+    def __reduce__(self):
+        errors.not_pickled(self)
 
     def __repr__(self):
         return "<hmc.Word at %d of %r>" % (self.offset, self.region.text)

@@ -1,13 +1,16 @@
 """What happens to programs: closed objects, wrong arguments, signals, forks, dead peers, threads, and leaks."""
 
+import copy
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import traceback
 
 import numpy as np
 import pytest
@@ -299,6 +302,46 @@ def test_close_under_busy_threads():
             assert len(ended) == 4
 
 
+def test_close_beside_busy_threads(tcp_couple):
+    """A close of a remote region, a region or a peer ends, and lets nobody in, although threads go on using it."""
+    region, remote = tcp_couple.far(4096)
+    mine = tcp_couple.here.allocate(4096)
+    batch = remote.batch(mine, [(0, 0, 8)])
+    ended = []
+
+    def go_on(call):
+        try:
+            while True:
+                call()
+        except hmc.HMCStatusError as error:
+            ended.append(error)
+
+    def use(*calls):
+        del ended[:]
+        threads = [threading.Thread(target=go_on, args=(call,)) for call in calls * 4]
+        for each in threads:
+            each.start()
+        time.sleep(0.1)
+        return threads
+
+    def close(thing, threads):
+        begin = time.monotonic()
+        thing.close()
+        for each in threads:
+            each.join(30)
+        assert len(ended) == len(threads) and all(isinstance(each, hmc.ClosedError) or isinstance(
+            each, hmc.OperationCancelledError) for each in ended), ended
+        assert time.monotonic() - begin < 20
+
+    close(mine, use(lambda: remote.put(mine), batch.put, lambda: mine.word(0).wait(1, timeout=60),
+                    lambda: remote.put_nb(mine).wait()))
+    close(remote, use(lambda: remote.put(b"x"), lambda: remote.get(100), lambda: remote.fetch_add(0, 1),
+                      lambda: remote.put_nb(b"x" * 100000).wait() if remote.nbytes > 99999 else remote.notify(b"x")))
+    peer = tcp_couple.peer
+    close(peer, use(lambda: peer.open("far").put(b"x"), peer.flush, peer.explain))
+    assert mine.is_closed and not peer.is_connected
+
+
 def others_sleep():
     """Whether no other thread of this process has a processor, or waits for one."""
     states = []
@@ -338,6 +381,71 @@ def test_fork(tcp_couple):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 if hasattr(os, "waitstatus_to_exitcode") else True
     remote.put(b"after!")
     assert remote[0:6].get() == b"after!"
+
+
+def test_fork_while_others_are_inside(tcp_couple):
+    """Who was inside in the parent never leaves in the child: nothing there waits for that, and all can be shown."""
+    region, remote = tcp_couple.far(4096)
+    mine, here, peer = tcp_couple.here.allocate(64), tcp_couple.here, tcp_couple.peer
+    seen = []
+
+    def wait():
+        try:
+            mine.word(0).wait(1, timeout=60)
+        except hmc.HMCError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.05)
+    child = fork_at_rest()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(20)
+            shown = repr([here, peer, region, remote, mine])
+            assert "of the parent process" in shown and not peer.is_connected, shown
+            with pytest.raises(hmc.ForkedError):
+                here.flush()
+            for each in (mine, remote, peer, here):
+                each.close()
+                each.close()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    remote.put(b"goes on")
+    mine.close()
+    thread.join(30)
+    assert len(seen) == 1 and isinstance(seen[0], hmc.ClosedError)
+
+
+def test_nothing_is_copied_or_pickled(couple):
+    region, remote = couple.far(4096)
+    mine = couple.here.allocate(64)
+    session = hmc.create_session(buffer_size=4096)
+    things = [couple.here, couple.peer, region, remote, mine, remote.batch(mine, [(0, 0, 8)]), remote[0:8], mine[0:8],
+              couple.here.batch([mine], [remote], [(0, 0, 0, 0, 8)]), remote.put_nb(b"x"), remote.signal(0), mine.word(0),
+              hmc.allocate(64, "cpu"), session.buf, session]
+    for each in things:
+        for way in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError, match="cannot be copied or pickled: make one where it is used"):
+                way(each)
+
+
+def test_no_arrays_of_objects(couple):
+    """numpy makes an object of each byte of what has a length and no buffer."""
+    region, remote = couple.far(4096)
+    device, gone = couple.here.allocate(64, memory="sim"), couple.here.allocate(64)
+    gone.close()
+    for kind, text, thing in ((TypeError, "at its owner", remote), (TypeError, "at its owner", remote[0:8]),
+                              (TypeError, "for operations", region[0:8]), (BufferError, "use hmc.copy", device),
+                              (BufferError, "hmc.copy brings sim:0", hmc.allocate(64, "sim")), (hmc.ClosedError, "closed", gone)):
+        with pytest.raises(kind, match=text):
+            print(np.asarray(thing))
+    assert np.asarray(region).nbytes == 4096
 
 
 def test_many_threads(couple):
