@@ -33,6 +33,19 @@ typedef struct frame {
 
 static bool has_news(const hmci_ucx_pipe_t *pipe) { return pipe->stored || pipe->failed; }
 
+/* UCX holds as many bytes of the worker's pipes as it may. */
+static bool is_full(const hmci_ucx_pipe_t *pipe) { return pipe->worker->staged >= HMCI_UCX_STAGE_LIMIT && pipe->held; }
+
+/* How many bytes may go in the next message. */
+static size_t room_of(const hmci_ucx_pipe_t *pipe) {
+  uint64_t window = HMCI_UCX_WINDOW - (pipe->sent - pipe->acknowledged);
+  if (!pipe->open || pipe->held >= HMCI_UCX_HELD || is_full(pipe)) return 0;
+  return window < pipe->frame_room ? window : pipe->frame_room;
+}
+
+/* There is something for its reader: news, or room where the last send found none. */
+static bool calls_for_reader(const hmci_ucx_pipe_t *pipe) { return has_news(pipe) || (pipe->blocked && room_of(pipe)); }
+
 static void make_ready(hmci_ucx_pipe_t *pipe) {
   if (pipe->attended || pipe->muted || !pipe->reader || !hmci_list_is_empty(&pipe->ready)) return;
   hmci_list_append(&pipe->worker->ready, &pipe->ready);
@@ -98,7 +111,7 @@ void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe) {
   pthread_mutex_lock(&worker->lock);
   pipe->attended--;
   worker->drivers--;
-  if (has_news(pipe)) make_ready(pipe);
+  if (calls_for_reader(pipe)) make_ready(pipe); /* room that came under a driver was reported to nobody */
   hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
 }
@@ -247,15 +260,12 @@ void hmci_ucx_pipe_hello(hmci_ucx_pipe_t *pipe) { say(pipe, HMCI_UCX_HELLO); }
 
 /* How many bytes may go in the next message; 0: none, and `blocked` says that somebody waits for it. */
 static size_t room_to_send(hmci_ucx_pipe_t *pipe) {
-  hmci_ucx_worker_t *worker = pipe->worker;
-  uint64_t window = HMCI_UCX_WINDOW - (pipe->sent - pipe->acknowledged);
-  bool full = worker->staged >= HMCI_UCX_STAGE_LIMIT && pipe->held;
-  if (pipe->open && window && pipe->held < HMCI_UCX_HELD && !full)
-    return window < pipe->frame_room ? window : pipe->frame_room;
+  size_t room = room_of(pipe);
+  if (room) return room;
   pipe->blocked = true;
-  if (full && !pipe->starved) {
+  if (is_full(pipe) && !pipe->starved) {
     pipe->starved = true;
-    worker->starved++;
+    pipe->worker->starved++;
   }
   return 0;
 }
@@ -458,6 +468,13 @@ bool hmci_ucx_pipe_pending(hmci_pipe_t *base) {
   bool pending = has_news(pipe);
   pthread_mutex_unlock(&pipe->worker->lock);
   return pending;
+}
+
+bool hmci_ucx_pipe_calls_for_reader(hmci_ucx_pipe_t *pipe) {
+  pthread_mutex_lock(&pipe->worker->lock);
+  bool calls = calls_for_reader(pipe);
+  pthread_mutex_unlock(&pipe->worker->lock);
+  return calls;
 }
 
 bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe) {

@@ -11,7 +11,7 @@
  *
  * A reader is a watch (of a requester or responder) whose `ready` is called in the loop's thread when bytes have come
  * or room has; there is no descriptor that shows it. While a thread attends the pipe, polling it itself, the reader is
- * not called. */
+ * not called; what came meanwhile and is still there calls it once the last of them leaves. */
 #ifndef HMCI_UCX_PIPE_H
 #define HMCI_UCX_PIPE_H
 
@@ -84,6 +84,9 @@ void hmci_ucx_pipe_set_lane(hmci_ucx_pipe_t *pipe, hmci_ucx_lane_t *lane);
 /* The calling thread polls the pipe from now on, or does so no more. */
 void hmci_ucx_pipe_attend(hmci_ucx_pipe_t *pipe);
 void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe);
+/* There is something for its reader, which a thread that attends the pipe has to call itself: bytes, the end, or room
+ * where the last send found none. */
+bool hmci_ucx_pipe_calls_for_reader(hmci_ucx_pipe_t *pipe);
 bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe);
 /* For the end that connects: may another pipe get through where this one has failed or got no answer? */
 bool hmci_ucx_pipe_is_transient(hmci_ucx_pipe_t *pipe);

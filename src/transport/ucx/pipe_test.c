@@ -542,6 +542,30 @@ static void a_writer_without_room_is_called(void **state) {
   hmci_ucx_pipe_attend(pair->near);
 }
 
+/* Room that came while a thread polled the pipe for something else, as for a lane: the thread may ask for it, and nobody
+ * else would look once it has left. */
+static void room_that_came_under_a_driver_is_not_forgotten(void **state) {
+  pair_t *pair = *state;
+  reader_t writer = {.watch.ready = read_bytes, .pipe = pair->near};
+  hmci_ucx_pipe_set_reader(pair->near, &writer.watch, true);
+  assert_int_equal(send_pattern(pair->near, 0, HMCI_UCX_WINDOW), HMCI_UCX_WINDOW);
+  assert_int_equal(send_pattern(pair->near, HMCI_UCX_WINDOW, 10), -1);
+  pump(pair);
+  assert_false(hmci_ucx_pipe_calls_for_reader(pair->near));
+  receive_all(pair, pair->far, 0, HMCI_UCX_WINDOW);
+  pump(pair); /* the credit comes */
+  assert_true(hmci_ucx_pipe_calls_for_reader(pair->near));
+  assert_int_equal(atomic_load(&writer.calls), 0);
+  hmci_ucx_pipe_leave(pair->near);
+  for (int i = 0; i < 2000 && !atomic_load(&writer.calls); i++) nanosleep(&(struct timespec){0, 1000000}, NULL);
+  assert_int_equal(atomic_load(&writer.calls), 1);
+  nanosleep(&(struct timespec){0, 20000000}, NULL);
+  assert_int_equal(atomic_load(&writer.calls), 1); /* it did not want the room */
+  hmci_ucx_pipe_attend(pair->near);
+  assert_int_equal(send_pattern(pair->near, HMCI_UCX_WINDOW, 10), 10);
+  assert_false(hmci_ucx_pipe_calls_for_reader(pair->near));
+}
+
 static void an_idle_worker_rests(void **state) {
   pair_t *pair = *state;
   reader_t reader = {.watch.ready = read_bytes, .pipe = pair->far};
@@ -590,6 +614,7 @@ int main(void) {
       PAIR_TEST(what_nobody_waits_for_is_moved_soon),
       PAIR_TEST(a_busy_reader_is_called_again),
       PAIR_TEST(a_writer_without_room_is_called),
+      PAIR_TEST(room_that_came_under_a_driver_is_not_forgotten),
       PAIR_TEST(an_idle_worker_rests),
   };
 #undef PAIR_TEST

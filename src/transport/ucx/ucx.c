@@ -503,7 +503,7 @@ static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_
     pthread_mutex_lock(&worker->lock);
     bool moved = hmci_ucx_worker_poll(worker);
     pthread_mutex_unlock(&worker->lock);
-    if (hmci_ucx_pipe_pending(&connection->request_pipe->base)) hmci_requester_progress(&connection->requester);
+    if (hmci_ucx_pipe_calls_for_reader(connection->request_pipe)) hmci_requester_progress(&connection->requester);
     uint64_t now = hmci_now();
     if (moved) idle_since = now;
     if (now >= operation->deadline) {
