@@ -127,6 +127,14 @@ static int open_slow(void **state, bool dial) {
 static int open_dialling_slow(void **state) { return open_slow(state, true); }
 static int open_accepting_slow(void **state) { return open_slow(state, false); }
 
+/* A thread that waits polls until the operation is over, also while the lane breaks: without it most sleep by then. */
+static int open_polling(void **state) {
+  setenv("HMC_SPIN", "300ms", 1);
+  int result = open_scene(state, true);
+  unsetenv("HMC_SPIN");
+  return result;
+}
+
 static int close_scene(void **state) {
   scene_t *scene = *state;
   test_buffer_close(&scene->local);
@@ -212,6 +220,7 @@ typedef struct mover {
   pthread_t thread;
   scene_t *scene;
   uint64_t number;
+  hmc_remote_t *doomed;
   hmc_status_t status;
 } mover_t;
 
@@ -326,6 +335,33 @@ static void a_region_closes_under_way(void **state) {
 
 static void a_region_of_who_has_dialled_closes(void **state) { a_region_closes_under_way(state); }
 
+static void *put_until_it_fails(void *argument) {
+  mover_t *mover = argument;
+  while (mover->status == HMC_SUCCESS) mover->status = hmc_put(mover->scene->local.region, 0, mover->doomed, 0, GROUP);
+  return NULL;
+}
+
+/* What a lane gives back is more than goes in messages at once; the thread that waits has to send the rest. */
+static void a_region_closes_under_a_thread_that_polls(void **state) {
+  scene_t *scene = *state;
+  uint64_t before = atomic_load(&broken);
+  for (uint64_t round = 0; round < 20 && atomic_load(&broken) == before; round++) {
+    mover_t mover = {.scene = scene};
+    place_at_target(scene, 1, "doomed", &mover.doomed);
+    assert_int_equal(pthread_create(&mover.thread, NULL, put_until_it_fails, &mover), 0);
+    sleep_ms(100 + 20 * round);
+    target_do(&scene->target, (command_t){.verb = VERB_WITHDRAW, .slot = 1});
+    uint64_t closed = now_ms();
+    pthread_join(mover.thread, NULL);
+    assert_status(mover.status, HMC_STALE);
+    assert_in_range(now_ms() - closed, 0, PATIENCE_MS / 2);
+    hmc_remote_close(mover.doomed);
+    target_do(&scene->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = 1});
+    await_lane(scene);
+  }
+  assert_in_range(atomic_load(&broken), before + 1, before + 20);
+}
+
 /* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
 /* Gives the number of those that were cancelled. The last one has more pieces than go at a time, so that its end is
@@ -427,6 +463,7 @@ int main(int argc, char **argv) {
       TEST_CASE(threads_share_it, open_dialling),
       SLOW_TEST_CASE(a_region_closes_under_way, open_dialling),
       SLOW_TEST_CASE(a_region_of_who_has_dialled_closes, open_accepting),
+      TEST_CASE(a_region_closes_under_a_thread_that_polls, open_polling),
       SLOW_TEST_CASE(cancelled_puts_leave_the_memory_alone, open_dialling),
       SLOW_TEST_CASE(a_stopped_peer_is_written_to, open_dialling),
       SLOW_TEST_CASE(a_killed_peer_is_lost, open_dialling),
