@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE_MS = 60000, CLIENTS = 4, ADDS = 60, MEETERS = 6 };
+enum { PATIENCE_MS = 60000, CLIENTS = 4, ADDS = 60, MEETERS = 6, LEASES = 16 };
 
 static const char *address;
 
@@ -270,23 +270,32 @@ static void load(void) {
 
 static void ask(const char *what);
 
-/* Adds, sets and looks until *is_over. */
+/* Holds leases, adds, sets and looks until *is_over. */
 static _Noreturn void go_on(uint32_t index, const atomic_int *is_over, atomic_int *added) {
   hmc_store_t *store = join_store();
-  char name[32], value[4];
+  hmc_store_lease_t *leases[LEASES];
+  char name[32], held[32], value[4];
   size_t size;
   snprintf(name, sizeof(name), "mine/%u", index);
+  for (int i = 0; i < LEASES; i++) {
+    snprintf(held, sizeof(held), "held/%u/%d", index, i);
+    CHECK(hmc_store_lease_create(store, 5000, 0, &leases[i]) == HMC_SUCCESS);
+    CHECK(hmc_store_set(store, held, "h", 1, leases[i], 0) == HMC_SUCCESS);
+  }
   while (atomic_load(is_over) == 0) {
     CHECK(hmc_store_add(store, "rolled", 1, NULL, 0) == HMC_SUCCESS);
     atomic_fetch_add(added, 1);
     CHECK(hmc_store_set(store, name, "x", 1, NULL, 0) == HMC_SUCCESS);
     CHECK(hmc_store_get(store, name, value, sizeof(value), &size, 0) == HMC_SUCCESS && size == 1);
   }
+  for (int i = 0; i < LEASES; i++) {
+    CHECK(hmc_store_lease_state(leases[i]) == HMC_SUCCESS);
+  }
   hmc_store_close(store);
   exit(0);
 }
 
-/* Each member of the cluster is shut down in order and comes back, as for an upgrade: no call notices. */
+/* Each member of the cluster is shut down in order and comes back, as for an upgrade: no call and no lease notices. */
 static void rolling(void) {
   pid_t children[CLIENTS];
   atomic_int *counts = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
