@@ -242,10 +242,18 @@ static bool poll_locked(hmci_ucx_fabric_t *fabric) {
 }
 
 bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric) {
-  if (pthread_mutex_trylock(&fabric->lock)) return false; /* the thread that has it moves them */
+  if (pthread_mutex_trylock(&fabric->lock)) return false; /* who polls comes again */
   bool moved = fabric->worker && poll_locked(fabric);
   pthread_mutex_unlock(&fabric->lock);
   return moved;
+}
+
+bool hmci_ucx_lanes_arm(hmci_ucx_fabric_t *fabric, bool *moved) {
+  pthread_mutex_lock(&fabric->lock);
+  bool armed = hmci_ucx_fabric_arm(fabric);
+  *moved = armed && atomic_load(&fabric->busy) && poll_locked(fabric);
+  pthread_mutex_unlock(&fabric->lock);
+  return armed && !*moved;
 }
 
 bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane) {

@@ -139,5 +139,9 @@ bool hmci_ucx_lane_is_waiting(const hmci_ucx_lane_t *lane);
 
 /* Moves what can move on all lanes; true when something did. Takes the fabric's lock. */
 bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric);
+/* Makes the devices wake the epoll set with the next completion. What came just before wakes nobody: it is moved here,
+ * which waits for the fabric's lock, as the thread that has it need not move anything. False: they are not armed, or
+ * something `moved`. */
+bool hmci_ucx_lanes_arm(hmci_ucx_fabric_t *fabric, bool *moved);
 
 #endif

@@ -124,6 +124,56 @@ static void a_read_follows_a_put(void **state) {
   assert_int_equal(fake_lanes.reads, 1);
 }
 
+/* ---- arming ------------------------------------------------------------------------------------------------------ */
+
+/* Another thread has the fabric's lock, as where it registers memory: from when the devices are armed. */
+static struct holder {
+  pthread_t thread;
+  half_t *half;
+  _Atomic bool holds, released;
+} holder;
+
+static void *hold_fabric(void *argument) {
+  (void)argument;
+  pthread_mutex_lock(&holder.half->fabric.lock);
+  atomic_store(&holder.holds, true);
+  while (!atomic_load(&holder.released)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  pthread_mutex_unlock(&holder.half->fabric.lock);
+  return NULL;
+}
+
+static ucs_status_t arm_beside_holder(ucp_worker_h worker) {
+  (void)worker;
+  assert_int_equal(pthread_create(&holder.thread, NULL, hold_fabric, NULL), 0);
+  while (!atomic_load(&holder.holds)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  return UCS_OK;
+}
+
+static ucs_status_t arm_blindly(uct_iface_h interface, unsigned events) {
+  (void)interface, (void)events;
+  return UCS_OK;
+}
+
+static void what_came_before_arming_is_moved(void **state) {
+  pair_t *pair = *state;
+  half_t *here = &pair->here;
+  static hmci_operation_t operation;
+  const hmci_ucx_library_t library = here->library;
+  holder = (struct holder){.half = here};
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, HMCI_UCX_PIECE)));
+  here->library.uct_iface_event_arm = arm_blindly;
+  here->library.ucp_worker_arm = arm_beside_holder;
+  bool armed = false;
+  pthread_mutex_lock(&here->worker.lock);
+  for (int i = 0; i < 4 && !armed; i++) armed = hmci_ucx_worker_arm(&here->worker);
+  here->library = library;
+  pthread_mutex_unlock(&here->worker.lock);
+  atomic_store(&holder.released, true);
+  pthread_join(holder.thread, NULL);
+  assert_true(armed);
+  expect_end(&operation, HMC_SUCCESS);
+}
+
 /* ---- breaking ---------------------------------------------------------------------------------------------------- */
 
 /* The owner's device refuses, and all that was in progress goes in messages once both ends are gone. */
@@ -231,6 +281,7 @@ int main(void) {
       LANE_TEST(a_full_device_is_asked_again),
       LANE_TEST(the_rest_is_for_the_stream),
       LANE_TEST(a_read_follows_a_put),
+      LANE_TEST(what_came_before_arming_is_moved),
       LANE_TEST(what_broke_goes_in_messages),
       LANE_TEST(a_failed_connection_ends_all),
       LANE_TEST(a_cancel_waits_for_its_pieces),

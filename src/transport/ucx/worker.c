@@ -54,15 +54,17 @@ static void restore(hmci_ucx_worker_t *worker) {
   set_signalled(worker, (attention && !worker->armed) || !hmci_list_is_empty(&worker->ready));
 }
 
-static bool arm_fabric(hmci_ucx_fabric_t *fabric) {
-  pthread_mutex_lock(&fabric->lock);
-  bool armed = hmci_ucx_fabric_arm(fabric);
-  pthread_mutex_unlock(&fabric->lock);
+static bool arm_fabric(hmci_ucx_worker_t *worker) {
+  bool moved = false, armed = hmci_ucx_lanes_arm(worker->fabric, &moved);
+  if (moved) {
+    worker->moves++;
+    worker->moved_at = hmci_now();
+  }
   return armed;
 }
 
 bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker) {
-  if (worker->fabric && !arm_fabric(worker->fabric)) return worker->armed = false;
+  if (worker->fabric && !arm_fabric(worker)) return worker->armed = false;
   if (worker->ucx->ucp_worker_arm(worker->handle) != UCS_OK) return worker->armed = false;
   worker->armed = true;
   if (hmci_ucx_worker_poll(worker)) worker->moved_at = hmci_now();
