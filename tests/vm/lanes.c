@@ -222,6 +222,7 @@ typedef struct mover {
   uint64_t number;
   hmc_remote_t *doomed;
   hmc_status_t status;
+  _Atomic bool over;
 } mover_t;
 
 /* Blocks of nearly 1 MiB, in a part of either side's memory that nobody else uses. */
@@ -362,6 +363,50 @@ static void a_region_closes_under_a_thread_that_polls(void **state) {
   assert_in_range(atomic_load(&broken), before + 1, before + 20);
 }
 
+static void put_in_callback(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request;
+  mover_t *mover = user;
+  mover->status = status;
+  while (mover->number && mover->status == HMC_SUCCESS) {
+    hmc_request_t *put = NULL;
+    size_t index;
+    mover->status = hmc_put_nb(mover->scene->local.region, 0, mover->doomed, 0, GROUP, NULL, &put);
+    if (mover->status == HMC_SUCCESS) mover->status = hmc_request_wait_any(&put, 1, &index);
+    hmc_request_free(put);
+  }
+  put_until_it_fails(mover);
+  atomic_store(&mover->over, true);
+}
+
+/* The thread that would give the operation to the messages is the one that waits for it. */
+static void close_under_callback(scene_t *scene, bool by_request) {
+  uint64_t before = atomic_load(&broken);
+  for (uint64_t round = 0; round < 20 && atomic_load(&broken) == before; round++) {
+    mover_t mover = {.scene = scene, .number = by_request};
+    hmc_request_t *request = NULL;
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .callback = put_in_callback, .user = &mover};
+    place_at_target(scene, 1, "doomed", &mover.doomed);
+    assert_success(hmc_put_nb(scene->local.region, 0, scene->remote, 0, 64, &options, &request));
+    sleep_ms(100 + 20 * round);
+    target_do(&scene->target, (command_t){.verb = VERB_WITHDRAW, .slot = 1});
+    uint64_t closed = now_ms();
+    while (!atomic_load(&mover.over) && now_ms() - closed < 2 * PATIENCE_MS) sleep_ms(1);
+    assert_status(mover.status, HMC_STALE);
+    assert_in_range(now_ms() - closed, 0, PATIENCE_MS / 2);
+    hmc_request_free(request);
+    hmc_remote_close(mover.doomed);
+    target_do(&scene->target, (command_t){.verb = VERB_PLACE_CLOSE, .slot = 1});
+    await_lane(scene);
+  }
+  assert_in_range(atomic_load(&broken), before + 1, before + 20);
+}
+
+static void a_region_closes_under_a_callback(void **state) {
+  close_under_callback(*state, false);
+  close_under_callback(*state, true);
+}
+
 /* ---- cancel ------------------------------------------------------------------------------------------------------ */
 
 /* Gives the number of those that were cancelled. The last one has more pieces than go at a time, so that its end is
@@ -464,6 +509,7 @@ int main(int argc, char **argv) {
       SLOW_TEST_CASE(a_region_closes_under_way, open_dialling),
       SLOW_TEST_CASE(a_region_of_who_has_dialled_closes, open_accepting),
       TEST_CASE(a_region_closes_under_a_thread_that_polls, open_polling),
+      TEST_CASE(a_region_closes_under_a_callback, open_dialling),
       SLOW_TEST_CASE(cancelled_puts_leave_the_memory_alone, open_dialling),
       SLOW_TEST_CASE(a_stopped_peer_is_written_to, open_dialling),
       SLOW_TEST_CASE(a_killed_peer_is_lost, open_dialling),

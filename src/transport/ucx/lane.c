@@ -189,6 +189,7 @@ void hmci_ucx_lane_lose(hmci_ucx_lane_t *lane) {
     hmci_log(HMC_LOG_INFO, "UCX: the connection of %s broke; pending operations go in messages", lane->device->name);
   }
   hmci_ucx_lane_disconnect(lane, !ended);
+  lane->silent = !ended;
   if (!ended) renew(lane, 0);
 }
 
@@ -333,6 +334,15 @@ static void on_turn(hmci_timer_t *timer) {
 static void on_renewal(hmci_timer_t *timer) {
   hmci_ucx_lane_t *lane = HMCI_CONTAINER(timer, hmci_ucx_lane_t, renewal);
   lane->go_on(lane->connection);
+}
+
+bool hmci_ucx_lane_stand_in(hmci_ucx_lane_t *lane) {
+  pthread_mutex_lock(&lane->fabric->lock);
+  bool parting = lane->parting, silent = parting && lane->silent, back = !hmci_list_is_empty(&lane->back);
+  pthread_mutex_unlock(&lane->fabric->lock);
+  if (silent) on_renewal(&lane->renewal);
+  if (back) on_turn(&lane->turn);
+  return parting;
 }
 
 static bool is_among(hmci_list_t *list, const hmci_operation_t *operation) {

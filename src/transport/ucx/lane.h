@@ -74,6 +74,7 @@ struct hmci_ucx_lane {
   hmci_list_t remotes, spare;
   uint32_t under_way; /* pieces */
   hmci_ucx_piece_t pieces[HMCI_UCX_PIECES];
+  bool silent;          /* `parting`, and the peer has not heard of it */
   hmci_timer_t turn;    /* gives `back` to the stream */
   hmci_timer_t renewal; /* calls `go_on` */
   uint64_t patience;    /* nanoseconds that the peer has for the pieces of a cancelled operation */
@@ -136,6 +137,10 @@ bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hm
 bool hmci_ucx_lane_is_busy(const hmci_ucx_lane_t *lane);
 /* Some of its operations are not all with the device: they go on only while somebody moves them. */
 bool hmci_ucx_lane_is_waiting(const hmci_ucx_lane_t *lane);
+
+/* Does what the loop's timers would do now to end a lane that broke: for the loop's own thread, which runs none while it
+ * waits for an operation in a callback. Without locks. True: the peer's word is awaited, by the pipe of requests. */
+bool hmci_ucx_lane_stand_in(hmci_ucx_lane_t *lane);
 
 /* Moves what can move on all lanes; true when something did. Takes the fabric's lock. */
 bool hmci_ucx_lanes_poll(hmci_ucx_fabric_t *fabric);

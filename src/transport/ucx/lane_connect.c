@@ -95,6 +95,7 @@ void hmci_ucx_lane_go_on(hmci_ucx_lane_t *lane, hmci_ucx_pipe_t *pipe) {
   pthread_mutex_lock(&lane->fabric->lock);
   bool parting = lane->parting;
   uint64_t number = lane->number;
+  lane->silent = false;
   pthread_mutex_unlock(&lane->fabric->lock);
   if (parting) {
     hmci_ucx_pipe_tell(pipe, HMCI_UCX_LOST, number, NULL, 0);

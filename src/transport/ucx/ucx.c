@@ -515,9 +515,20 @@ static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_
   return hmci_operation_is_complete(operation) ? HMC_SUCCESS : status;
 }
 
+/* In a callback this is the loop's own thread, and nobody else ends a lane that broke. */
+static void stand_in_for_loop(ucx_connection_t *connection) {
+  hmci_ucx_worker_t *worker = &connection->transport->request;
+  if (!hmci_loop_is_own(worker->loop) || !hmci_ucx_lane_stand_in(&connection->lane)) return;
+  pthread_mutex_lock(&worker->lock);
+  hmci_ucx_worker_poll(worker);
+  hmci_ucx_worker_update(worker);
+  pthread_mutex_unlock(&worker->lock);
+}
+
 static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uint64_t spin) {
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = &connection->transport->request;
+  stand_in_for_loop(connection); /* a callback comes here again and again */
   hmci_ucx_pipe_attend(connection->request_pipe);
   hmc_status_t status = hmci_ucx_lane_is_busy(&connection->lane)
                             ? wait_with_lane(connection, operation, spin)
@@ -535,6 +546,7 @@ static hmc_status_t wait_operation(void *block, hmci_operation_t *operation, uin
 
 static void progress(void *block) {
   ucx_connection_t *connection = block;
+  stand_in_for_loop(connection);
   hmci_requester_progress(&connection->requester);
   if (hmci_ucx_lane_is_busy(&connection->lane)) hmci_ucx_lanes_poll(&connection->transport->fabric);
 }
