@@ -18,7 +18,8 @@ typedef struct hmci_cursor {
 } hmci_cursor_t;
 
 /* Describes at most `bytes` bytes from `cursor` on as parts of `base` (their `local` offsets) and moves the cursor past
- * them. What lies one behind the other is one part. Stops early when `room` parts are used. Returns the number of parts; `*covered` gets the bytes they cover. */
+ * them. What lies one behind the other is one part. Stops early when `room` parts are used. Returns the number of parts;
+ * `*covered` gets the bytes they cover. */
 int hmci_pieces_next(const hmci_segment_t *segments, uint32_t count, uint8_t *base, hmci_cursor_t *cursor,
                      uint64_t bytes, struct iovec *parts, int room, uint64_t *covered);
 

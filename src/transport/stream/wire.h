@@ -14,10 +14,9 @@
  *   64  { u64 offset, u64 length } ...              the further ones
  * An operation is one or more frames of the same sequence; the last one has FLAG_LAST. Sequences grow from operation to
  * operation. FLAG_CHAINED: without effect, and refused with the same status, where the operation before it failed.
- * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC. FLAG_RUN, of a put or get
- * and only to peers that know it: all entries have the length of the first one, and lie `stride` bytes from one to the
- * next; there is no table. FLAG_EASY, of what a bare ACK answers and only to
- * peers that know it: the ACK may wait for those that follow, but not for long.
+ * FLAG_CHECKSUM: the payload, or the answers to a get, carry a CRC. Two only to peers that know them: FLAG_EASY, of what a
+ * bare ACK answers: the ACK may wait for those that follow, but not for long. FLAG_RUN, of a put or get: all entries have
+ * the length of the first one and lie `stride` bytes from one to the next; there is no table.
  * An atomic has three entries: { offset, width }, { operation, operand }, { compare, 1 when the old word is wanted }.
  * A notification has one: { 0, size }, and its message as payload; region and generation are 0.
  *
