@@ -109,7 +109,7 @@ static hmc_status_t listen_at(const char *where) {
     return status;
   }
   exporter.path[0] = '\0';
-  bool is_ipv4 = strncmp(where, "127.", 4) == 0 && strchr(where, ':'); /* without a port nobody would find it */
+  bool is_ipv4 = strncmp(where, "127.", 4) == 0 && strchr(where, ':'); /* a scraper has to know the port */
   if (!is_ipv4 && strncmp(where, "[::1]:", 6) != 0 && strncmp(where, "localhost:", 10) != 0)
     return hmci_fail(HMC_INVALID_CONFIG, "takes unix:PATH or an address of the loopback, such as 127.0.0.1:9400");
   return hmci_socket_listen_tcp(where, 0, &exporter.listener, NULL);

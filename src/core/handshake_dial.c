@@ -4,7 +4,7 @@
  * it has given up on a side that stood still, as sides do on a busy host. Which is dialled again, the data connection or
  * the whole peer, is seen by the session: once that has ended, the listener knows no data connection of this peer.
  * A transport that fails, however it fails, is followed by the next one; only where the handshake's own stream fails is
- * there nobody left to agree with. One that was required is asked for once more where it says that its failure may pass:
+ * there nobody left to agree with. A required one is tried again where it says that its failure may pass:
  * both ends make another connection of it, as they would of the next transport, so a peer of any release takes part. */
 #include "handshake.h"
 

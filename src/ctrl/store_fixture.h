@@ -2,26 +2,12 @@
 #ifndef HMCI_STORE_FIXTURE_H
 #define HMCI_STORE_FIXTURE_H
 
-#include "../base/socket.h"
+#include "../../tests/harness/port.h"
 #include "control_fixture.h"
 
 #include <hmc/store.h>
-#include <sys/random.h>
 
 static char address[64], journal[96];
-
-/* A port for a server that goes away and comes back: outside the range from which the kernel serves port 0 and every
- * connection, so that nobody gets it meanwhile. */
-static inline uint16_t lasting_port(void) {
-  int listener = -1;
-  uint16_t port = 0;
-  do {
-    assert_int_equal(getrandom(&port, sizeof(port), 0), sizeof(port));
-    port = (uint16_t)(10000 + port % 22768);
-  } while (hmci_socket_listen_tcp("127.0.0.1", port, &listener, NULL) != HMC_SUCCESS);
-  close(listener);
-  return port;
-}
 
 static inline hmc_store_server_t *serve(uint16_t port, const char *file) {
   hmc_store_server_options_t options = HMC_STORE_SERVER_OPTIONS_INIT;

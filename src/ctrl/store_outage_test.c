@@ -14,7 +14,7 @@ static void forget_journal(void) { unlink(journal); }
 
 static void with_a_journal_all_is_back(void **state) {
   (void)state;
-  uint16_t port = lasting_port();
+  uint16_t port = free_port(AF_INET);
   hmc_store_server_t *server = serve(port, NULL);
   hmc_store_server_stop(server);
   server = serve(port, journal);
@@ -43,7 +43,7 @@ static void with_a_journal_all_is_back(void **state) {
 
 static void without_a_journal_leases_are_put_back(void **state) {
   (void)state;
-  uint16_t port = lasting_port();
+  uint16_t port = free_port(AF_INET);
   hmc_store_server_t *server = serve(port, NULL);
   hmc_store_t *one = join(), *two = join();
   hmc_store_lease_t *lease = NULL, *other = NULL;
@@ -102,7 +102,7 @@ static void *work(void *argument) {
 /* Every addition counts once, and no gather is torn, although the server goes away again and again under them. */
 static void each_request_takes_effect_once(void **state) {
   (void)state;
-  uint16_t port = lasting_port();
+  uint16_t port = free_port(AF_INET);
   hmc_store_server_t *server = serve(port, NULL);
   hmc_store_server_stop(server);
   server = serve(port, journal);
@@ -255,7 +255,7 @@ static void a_server_that_was_stopped_ends_no_leases(void **state) {
 
 static void a_lease_whose_key_was_taken_is_lost(void **state) {
   (void)state;
-  uint16_t port = lasting_port();
+  uint16_t port = free_port(AF_INET);
   hmc_store_server_t *server = serve(port, NULL);
   hmc_store_t *store = join();
   hmc_store_lease_t *lease = NULL;

@@ -111,7 +111,7 @@ void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe) {
   pthread_mutex_lock(&worker->lock);
   pipe->attended--;
   worker->drivers--;
-  if (calls_for_reader(pipe)) make_ready(pipe); /* room that came under a driver was reported to nobody */
+  if (calls_for_reader(pipe)) make_ready(pipe); /* the reader has not seen room that came under a driver */
   hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
 }
