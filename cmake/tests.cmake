@@ -40,7 +40,8 @@ function(hmc_add_test name)
   endif()
 endfunction()
 
-# src/<folder>/X_test.c becomes the test unit.<folder>.X; it sees the hidden symbols of the library.
+# src/<folder>/X_test.c becomes the test unit.<folder>.X; it sees the hidden symbols of the library, and the
+# headers of tests/harness as <name.h>.
 function(hmc_add_unit_tests)
   set(src "${PROJECT_SOURCE_DIR}/src")
   add_custom_target(hmc_unit_tests)
@@ -62,6 +63,7 @@ function(hmc_add_unit_tests)
     string(REPLACE "/" "." name "${name}")
     add_executable(${name} "${src}/${source}")
     target_compile_options(${name} PRIVATE -UNDEBUG)
+    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/harness")
     if(TARGET "${module}")
       target_link_libraries(${name} PRIVATE ${module})
     endif()

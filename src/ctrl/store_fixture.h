@@ -2,10 +2,10 @@
 #ifndef HMCI_STORE_FIXTURE_H
 #define HMCI_STORE_FIXTURE_H
 
-#include "../../tests/harness/port.h"
 #include "control_fixture.h"
 
 #include <hmc/store.h>
+#include <port.h>
 
 static char address[64], journal[96];
 
