@@ -25,10 +25,10 @@ static size_t end_of(size_t offset, const char **name) {
 }
 
 void hmci_check(const char *call, const void *address, size_t size, int pe) {
-  if (!hmci_pe.checks) return;
+  bool is_pe = pe >= 0 && pe < hmci_pe.n;
+  if (is_pe && !hmci_pe.checks) return;
   if (hmci_pe.levels == 0) hmci_die("%s: called before shmem_init or after shmem_finalize: call it in between", call);
-  if (pe < 0 || pe >= hmci_pe.n)
-    hmci_die("%s: there is no PE %d: the job has %d, which count from 0", call, pe, hmci_pe.n);
+  if (!is_pe) hmci_die("%s: there is no PE %d: the job has %d, which count from 0", call, pe, hmci_pe.n);
   if (size == 0) return;
   size_t offset = hmci_offset(address);
   if (offset == SIZE_MAX || offset < hmci_pe.globals_at) {

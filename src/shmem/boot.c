@@ -91,8 +91,11 @@ static bool by_hmcrun(hmci_boot_t *boot) {
 static bool by_torchrun(hmci_boot_t *boot) {
   int rank, size, port;
   const char *ip = getenv("MASTER_ADDR");
-  if (!ip || !number_of("RANK", &rank) || !number_of("WORLD_SIZE", &size) || !number_of("MASTER_PORT", &port)) {
-    return false;
+  if (!number_of("RANK", &rank) || !number_of("WORLD_SIZE", &size)) return false;
+  if (!ip || !*ip || !number_of("MASTER_PORT", &port)) {
+    if (size < 2) return false;
+    hmci_die("RANK=%d of WORLD_SIZE=%d, but no %s: set MASTER_ADDR and MASTER_PORT to where PE 0 runs, or unset both",
+             rank, size, ip && *ip ? "MASTER_PORT" : "MASTER_ADDR");
   }
   if (rank >= size) hmci_die("RANK=%d of WORLD_SIZE=%d: ranks are numbered from 0 to %d", rank, size, size - 1);
   char address[300];

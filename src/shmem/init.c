@@ -126,7 +126,8 @@ static void exchange_cards(void) {
 
 static void find_locals(void) {
   hmci_pe.locals = calloc((size_t)hmci_pe.n, sizeof *hmci_pe.locals);
-  hmci_pe.base = calloc((size_t)hmci_pe.n, sizeof *hmci_pe.base);
+  char **base = calloc((size_t)hmci_pe.n + 2 * HMCI_NO_PES, sizeof *base);
+  hmci_pe.base = base ? base + HMCI_NO_PES : NULL;
   hmci_pe.far = calloc((size_t)hmci_pe.n, sizeof *hmci_pe.far);
   if (!hmci_pe.locals || !hmci_pe.base || !hmci_pe.far) hmci_die("no memory for %d PEs", hmci_pe.n);
   hmci_pe.n_locals = 0;
@@ -369,7 +370,7 @@ static void leave_job(void) {
   hmc_context_destroy(hmci_pe.context);
   free(hmci_pe.cards);
   free(hmci_pe.locals);
-  free(hmci_pe.base);
+  free(hmci_pe.base - HMCI_NO_PES);
   hmci_boot.close(&hmci_boot);
   hmci_boot = (hmci_boot_t){0};
   wanted_heap = 0;

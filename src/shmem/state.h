@@ -62,6 +62,10 @@ typedef struct hmci_device {
   hmc_region_t *region;
 } hmci_device_t;
 
+/* Numbers on either side of the PEs' for which the table of parts has NULL: the inlined forms look there before anything
+ * checks the number, and so leave one that is a little off to what does. */
+#define HMCI_NO_PES 64
+
 typedef struct hmci_pe {
   void (*end)(int status); /* ends the job; never returns */
   int me, n;
@@ -152,7 +156,7 @@ static inline bool hmci_is_device(const void *address) {
 /* The offset of a symmetric address; SIZE_MAX where it is none. */
 size_t hmci_offset(const void *address);
 
-/* Under checks: ends the job where the range is not symmetric or the PE does not exist. */
+/* Ends the job where the PE does not exist and, under checks, where the range is not symmetric. */
 void hmci_check(const char *call, const void *address, size_t size, int pe);
 
 /* Always: ends the job where the address is one of the device heap, for words that the library itself looks at. */

@@ -58,6 +58,8 @@ def settings():
     """What does not fit is said with the variable's name."""
     by_hand = dict(MASTER_ADDR="127.0.0.1", MASTER_PORT="30001", WORLD_SIZE="2")
     for variables, text in ((dict(RANK="5", **by_hand), "RANK=5 of WORLD_SIZE=2"), (dict(RANK="x", **by_hand), "RANK=x is not a number from 0"),
+                            (dict(RANK="1", WORLD_SIZE="2"), "RANK=1 of WORLD_SIZE=2, but no MASTER_ADDR"),
+                            (dict(RANK="1", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1"), "but no MASTER_PORT"),
                             (dict(HMC_SHMEM_GLOBALS="maybe"), "HMC_SHMEM_GLOBALS=maybe: takes 0"),
                             (dict(SHMEM_SYMMETRIC_SIZE="900T"), "(SHMEM_SYMMETRIC_SIZE; a device's")):
         done = subprocess.run([PROGRAM], env=dict(ENVIRONMENT, **variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -49,12 +49,15 @@ CASES = {
     "set": "does not fit the 2 PEs",
 }
 
+# These are found without any variable.
+ALWAYS = ("before", "address", "pe", "negative", "xor")
+
 # These depend on how PEs reach each other, so they run over tcp too.
 BETWEEN_PES = ("collective", "barrier", "split", "addresses", "sizes", "roots")
 
 
-def run(hmcrun, program, case, variable, **more):
-    environment = dict(os.environ, SHMEM_SYMMETRIC_SIZE="64M", **{variable: "1"}, **more)
+def run(hmcrun, program, case, **more):
+    environment = dict(os.environ, SHMEM_SYMMETRIC_SIZE="64M", **more)
     return subprocess.run([hmcrun, "-n", "2", program, case], env=environment, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, universal_newlines=True, timeout=120, check=False)
 
@@ -69,14 +72,18 @@ def main():
     hmcrun, program = sys.argv[1:3]
     faults = []
     for number, (case, text) in enumerate(CASES.items()):
-        done = run(hmcrun, program, case, ("HMC_SHMEM_CHECK", "SHMEM_DEBUG")[number % 2])
+        done = run(hmcrun, program, case, **{("HMC_SHMEM_CHECK", "SHMEM_DEBUG")[number % 2]: "1"})
         faults += fault_of(case, text, done)
+    for case in ALWAYS:
+        for transports in ("shm,tcp", "tcp"):
+            faults += fault_of(f"{case} over {transports}, unchecked", CASES[case],
+                               run(hmcrun, program, case, HMC_TRANSPORTS=transports))
     for case in BETWEEN_PES:
         faults += fault_of(case + " over tcp", CASES[case],
-                           run(hmcrun, program, case, "HMC_SHMEM_CHECK", HMC_TRANSPORTS="tcp"))
+                           run(hmcrun, program, case, HMC_SHMEM_CHECK="1", HMC_TRANSPORTS="tcp"))
     for case in ("none", "nothing"):
         for transports in ("shm,tcp", "tcp"):
-            done = run(hmcrun, program, case, "HMC_SHMEM_CHECK", HMC_TRANSPORTS=transports)
+            done = run(hmcrun, program, case, HMC_SHMEM_CHECK="1", HMC_TRANSPORTS=transports)
             if done.returncode:
                 faults.append(f"proper use ({case}, {transports}) ended with {done.returncode}:\n{done.stdout}")
     if faults:
