@@ -119,10 +119,10 @@ static void leases(hmc_store_t *store, hmc_store_t *other) {
   expect(watch, HMC_STORE_PUT, "held/old", "o");
   expect(watch, HMC_STORE_SYNCED, NULL, NULL);
   CHECK(hmc_store_watch_next(watch, &event, 100) == HMC_TIMEOUT);
-  CHECK(hmc_store_lease_create(store, 1500, 0, &lease) == HMC_SUCCESS);
+  CHECK(hmc_store_lease_create(store, 4000, 0, &lease) == HMC_SUCCESS);
   CHECK(hmc_store_compare_swap(store, "held/mine", NULL, 0, "m", 1, lease, &swapped, 0) == HMC_SUCCESS && swapped);
   expect(watch, HMC_STORE_PUT, "held/mine", "m");
-  sleep(4); /* longer than the lease: it is kept */
+  sleep(9); /* longer than the lease: it is kept */
   CHECK(hmc_store_lease_state(lease) == HMC_SUCCESS);
   CHECK(hmc_store_watch_next(watch, &event, 100) == HMC_TIMEOUT);
   pid_t child = fork_at_rest();
