@@ -47,6 +47,7 @@ static hmci_operation_t *add_operation(hmc_request_t *request, hmci_operation_ki
                                        hmc_remote_t *remote, uint64_t deadline) {
   hmci_operation_t *operation = &request->chain[request->count];
   hmci_operation_prepare(operation, kind, local, remote, deadline);
+  operation->owner = request; /* any of them may have something to say of its end */
   operation->chained = request->count > 0;
   operation->message_size = 0;
   request->count++;
@@ -309,9 +310,7 @@ static hmc_status_t make_chain(hmc_request_t *request, const hmci_start_t *what,
   if (status != HMC_SUCCESS) return status;
   if (checked) hmci_checksum_prepare(request);
   watch_last(request);
-  hmci_operation_t *first = &request->chain[0];
-  first->owner = request;
-  if (request->fetched) first->completed = hmci_request_on_completed;
+  if (request->fetched) request->chain[0].completed = hmci_request_on_completed;
   post(request);
   count_start(request, what);
   return HMC_SUCCESS;
@@ -394,7 +393,7 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
   hmci_request_init(whole, options);
   whole->remote = first->remote;
   hmci_far_end_note(&whole->end, first->remote);
-  add_operation(whole, first->kind, NULL, first->remote, deadline)->owner = whole;
+  add_operation(whole, first->kind, NULL, first->remote, deadline);
   hmc_status_t status = add_rest(whole, options, deadline);
   if (status != HMC_SUCCESS) {
     free(group);

@@ -238,6 +238,37 @@ void notification_queue_has_a_limit(void **state) {
   far_close(&far);
 }
 
+/* It waits for room behind its data and a signal; many at a time, so that none has the memory of one that has ended. */
+void notification_waits_behind_a_signal(void **state) {
+  context_pair_t *pair = *state;
+  enum { WAITING = 32 };
+  far_t far = far_make(pair, (far_options_t){.name = "inbox", .size = 64, .registered = true});
+  test_buffer_t local = near_make(pair, 64, false);
+  hmc_request_t *requests[WAITING];
+  uint8_t data[8];
+  size_t size = 0;
+  hmc_signal_t signal = {far.remote, 8, HMC_ATOMIC_ADD, 1};
+  hmc_operation_options_t options = {
+      .size = sizeof(hmc_operation_options_t), .signal = &signal, .notification = "behind", .notification_size = 6};
+  word_store(&far.place, 8, 0);
+  for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++) assert_success(notify(&local, far.remote, "full", 4));
+  for (int i = 0; i < WAITING; i++)
+    assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &requests[i]));
+  sleep_ms(20);
+  for (int i = 0; i < WAITING; i++) assert_status(hmc_request_test(requests[i]), HMC_IN_PROGRESS);
+  for (uint32_t i = 0; i < HMC_NOTIFICATION_QUEUE; i++)
+    assert_success(hmc_notification_receive(pair->there, data, sizeof data, &size, NULL, 0));
+  for (int i = 0; i < WAITING; i++) {
+    assert_success(finish(requests[i]));
+    assert_success(hmc_notification_receive(pair->there, data, sizeof data, &size, NULL, 0));
+    assert_memory_equal(data, "behind", 6);
+  }
+  assert_int_equal(word_load(&far.place, 8), WAITING);
+  assert_no_notification(pair->there);
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
 /* ---- several receivers */
 
 #define RECEIVERS 4u

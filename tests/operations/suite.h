@@ -150,6 +150,7 @@ void spin_ns(uint64_t nanoseconds);
   X(notification_names_its_sender, ENGINE)                                                                             \
   X(notification_stays_until_it_fits, ENGINE)                                                                          \
   X(notification_queue_has_a_limit, ENGINE)                                                                            \
+  X(notification_waits_behind_a_signal, ENGINE)                                                                        \
   X(notification_receivers_share, ENGINE)                                                                              \
   X(notification_refused, ENGINE)
 #define QUEUE_TESTS(X)                                                                                                 \
