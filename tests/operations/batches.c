@@ -639,3 +639,65 @@ void batch_over_peers_that_fail(void **state) {
   test_buffer_close(&local);
   far_close(&far);
 }
+
+/* ---- more pieces than are asked for at a time */
+
+#define VERY_MANY 50000u
+
+static hmc_batch_t *batch_of_very_many(const test_buffer_t *local, const far_t *far) {
+  hmc_segment_t *pieces = malloc(VERY_MANY * sizeof *pieces);
+  hmc_batch_t *batch = NULL;
+  assert_non_null(pieces);
+  for (uint64_t i = 0; i < VERY_MANY; i++) pieces[i] = (hmc_segment_t){16 * i, 16 * i + i % 2, 8};
+  assert_success(hmc_batch_create(local->region, far->remote, pieces, VERY_MANY, &batch));
+  free(pieces);
+  return batch;
+}
+
+/* A region that is gone is an answer at once, though the last pieces have not been asked for. */
+void batch_of_very_many_is_refused_at_once(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 16 * VERY_MANY + 16, .registered = true});
+  test_buffer_t local = near_make(pair, 16 * VERY_MANY, true);
+  hmc_batch_t *batch = batch_of_very_many(&local, &far);
+  hmc_operation_options_t options = {.size = sizeof options, .timeout_ms = PATIENCE_MS / 3};
+  test_buffer_withdraw(&far.place);
+  for (int i = 0; i < 3; i++) {
+    assert_status(hmc_batch_get_with(batch, &options), HMC_STALE);
+    assert_status(hmc_batch_put_with(batch, &options), HMC_STALE);
+  }
+  hmc_batch_free(batch);
+  test_buffer_close(&local);
+  far_close(&far);
+  far = far_make(pair, (far_options_t){.name = "next", .size = 64, .registered = true});
+  local = near_make(pair, 64, true);
+  assert_success(hmc_put(local.region, 0, far.remote, 0, 64));
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
+/* One that is cancelled before its last pieces are asked for counts no more, however many operations come later. */
+void batch_of_very_many_leaves_nothing_behind(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 16 * VERY_MANY + 16, .registered = true});
+  test_buffer_t local = near_make(pair, 16 * VERY_MANY, true);
+  hmc_batch_t *batch = batch_of_very_many(&local, &far);
+  hmc_operation_options_t options = {.size = sizeof options, .timeout_ms = PATIENCE_MS / 3};
+  const int puts = SANITIZED ? 5000 : 10000;
+  owner_fill(&far.place, 0, far.place.size, 1);
+  for (int i = 0; i < 3; i++) {
+    hmc_request_t *request = NULL;
+    assert_success(hmc_batch_get_nb(batch, NULL, &request));
+    hmc_status_t status = hmc_request_cancel(request);
+    assert_true(status == HMC_CANCELLED || status == HMC_SUCCESS);
+    hmc_request_free(request);
+  }
+  bytes_fill(&local, 0, 64, 2);
+  for (int i = 0; i < puts; i++) assert_success(put_with(&local, 0, far.remote, 0, 8, &options));
+  assert_int_equal(owner_others(&far.place, 0, 8, 2, 2), 0);
+  assert_success(hmc_batch_get(batch));
+  assert_int_equal(bytes_other(&local, 16, 8, 1, 1), 0);
+  hmc_batch_free(batch);
+  test_buffer_close(&local);
+  far_close(&far);
+}

@@ -206,6 +206,8 @@ void spin_ns(uint64_t nanoseconds);
   X(batch_over_many_regions, MEMORY)                                                                                   \
   X(batch_over_peers_that_fail, MEMORY)                                                                                \
   X(batch_restarted, MEMORY)                                                                                           \
+  X(batch_of_very_many_is_refused_at_once, MEMORY)                                                                     \
+  X(batch_of_very_many_leaves_nothing_behind, MEMORY)                                                                  \
   X(batch_bounds, ENGINE)                                                                                              \
   X(batch_of_nothing, ENGINE)                                                                                          \
   X(batch_strides_overflow, ENGINE)                                                                                    \

@@ -261,7 +261,7 @@ void hmci_requester_cancel(hmci_requester_t *requester, hmci_operation_t *operat
   enter(requester);
   if (!hmci_operation_is_complete(operation)) {
     hmci_requester_abandon(requester, operation);
-    if (operation == requester->sending && !hmci_requester_break_off(requester)) goto out;
+    if (operation == requester->sending && !hmci_requester_break_off(requester, false)) goto out;
     hmci_requester_forget_sink(requester, operation);
     if (!hmci_operation_is_complete(operation)) hmci_requester_finish(requester, operation, status);
     if (requester->armed || hmci_requester_is_haunted(requester)) settle(requester, true);

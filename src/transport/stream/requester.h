@@ -21,7 +21,8 @@
  * atomic that fetches, is kept back until that is complete. The operations of a chain are complete in their order.
  *
  * Cancelling. An operation that left nothing on the wire is unlinked. One whose frame is half sent leaves the rest of
- * that frame (at most HMCI_FRAME_PAYLOAD) as a private copy. Replies to a sequence that is not queued any more are read
+ * that frame (at most HMCI_FRAME_PAYLOAD) as a private copy, and a get that has not asked for its last pieces one frame
+ * more, so that it gets a last answer. Replies to a sequence that is not queued any more are read
  * and dropped, though nobody waits: unread they would fill the socket, and the peer could not answer anybody else.
  *
  * Credits. The peer's responder reads whatever comes, for a socket that is not read takes no acknowledgements either,

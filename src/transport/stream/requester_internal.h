@@ -67,8 +67,8 @@ void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *nex
 /* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
 void hmci_requester_finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status);
 /* Stops sending the operation that is being sent and goes on with the next: what is left of a half sent frame is kept
- * as a private copy. False: no memory, and all is lost. */
-bool hmci_requester_break_off(hmci_requester_t *requester);
+ * as a private copy. `answered`: the peer has ended it by itself. False: no memory, and all is lost. */
+bool hmci_requester_break_off(hmci_requester_t *requester, bool answered);
 
 /* An operation ends before its answer has come: what of it comes will be dropped. Before it leaves the queue. */
 void hmci_requester_abandon(hmci_requester_t *requester, hmci_operation_t *operation);

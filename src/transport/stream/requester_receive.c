@@ -43,11 +43,11 @@ static void settle_debts(hmci_requester_t *requester, uint64_t sequence, bool la
   if (sequence > requester->owed_from) requester->owed_from = sequence;
 }
 
-/* Ends an operation that failed while its bytes came in. A get of many pieces may still be asking for the last ones
- * then. */
-static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
+/* Ends an operation that failed while its bytes came in, or was refused: `answered`. A get of many pieces may still be
+ * asking for the last ones then. */
+static void fail(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status, bool answered) {
   hmci_requester_abandon(requester, operation);
-  if (operation == requester->sending && !hmci_requester_break_off(requester)) return;
+  if (operation == requester->sending && !hmci_requester_break_off(requester, answered)) return;
   hmci_requester_finish(requester, operation, status);
 }
 
@@ -83,7 +83,7 @@ static void take_nak(hmci_requester_t *requester, uint64_t sequence, hmc_status_
   settle_debts(requester, sequence, true);
   if (!operation) return;
   if (operation == requester->sink) drop_sink(requester);
-  fail(requester, operation, status);
+  fail(requester, operation, status, true);
   settle_debts(requester, sequence, true);
   settle_late(requester, sequence);
 }
@@ -155,7 +155,7 @@ static void end_chunk(hmci_requester_t *requester) {
   hmci_operation_t *operation = find(requester, slot->sequence);
   if (operation && slot->status != HMC_SUCCESS) {
     if (operation == requester->sink) drop_sink(requester);
-    fail(requester, operation, slot->status);
+    fail(requester, operation, slot->status, false);
   } else if (operation && slot->last) {
     end_get(requester, operation);
   }
@@ -236,7 +236,7 @@ static void place(hmci_requester_t *requester, const uint8_t *data, uint64_t siz
                                                 &hmci_stream_state(operation)->received, data, size);
     if (status != HMC_SUCCESS) {
       requester->sink = NULL;
-      fail(requester, operation, status);
+      fail(requester, operation, status, false);
     }
   }
   requester->data_left -= size;
@@ -349,7 +349,7 @@ bool hmci_requester_receive(hmci_requester_t *requester) {
     if (got < 0 && errno == EFAULT && requester->sink) { /* a get's memory was unmapped: what comes is dropped */
       hmci_operation_t *operation = requester->sink;
       drop_sink(requester);
-      fail(requester, operation, HMC_INVALID_CONFIG);
+      fail(requester, operation, HMC_INVALID_CONFIG, false);
       moved = true;
       continue;
     }

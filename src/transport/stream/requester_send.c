@@ -357,7 +357,7 @@ static bool blame(hmci_requester_t *requester, bool alone) {
   hmci_operation_t *operation = requester->sending;
   if (!alone) return true;
   hmci_requester_abandon(requester, operation);
-  if (!hmci_requester_break_off(requester)) return false;
+  if (!hmci_requester_break_off(requester, false)) return false;
   hmci_requester_finish(requester, operation, HMC_INVALID_CONFIG);
   return true;
 }
@@ -485,14 +485,34 @@ bool hmci_requester_send(hmci_requester_t *requester, uint64_t limit) {
   return moved;
 }
 
-/* Keeps a private copy of what is left of the frame that is half sent. False: no memory. */
-static bool keep_residue(hmci_requester_t *requester) {
+/* The frame that ends a get from which the last pieces are not asked for: of one byte, which is dropped when it comes. Without
+ * it the peer would have no last answer to give, and what has begun would count as in progress for ever. */
+static void encode_end(hmci_operation_t *operation, hmci_cursor_t at, uint8_t *to) {
+  hmci_request_encode(to, &(hmci_request_header_t){.type = HMCI_WIRE_GET,
+                                                   .flags = HMCI_FLAG_LAST,
+                                                   .entries = 1,
+                                                   .region = operation->remote->id,
+                                                   .generation = operation->remote->generation,
+                                                   .sequence = hmci_stream_state(operation)->sequence,
+                                                   .offset = operation->segments[at.index].remote + at.offset,
+                                                   .length = 1,
+                                                   .lease = operation->lease});
+}
+
+/* Keeps a private copy of what the peer still has to get of the operation that is being sent: the rest of a frame that is
+ * half sent, and, of a get that was not `answered`, its end. False: no memory. */
+static bool keep_residue(hmci_requester_t *requester, bool answered) {
   uint8_t header[HMCI_REQUEST_HEADER + HMCI_FRAME_TABLE];
   hmci_operation_t *operation = requester->sending;
   hmci_cursor_t cursor = requester->cursor;
-  frame_t frame = plan_frame(operation, cursor, header);
-  uint8_t *copy = malloc(frame.size);
-  if (!copy) return false;
+  bool begun = requester->frame_sent || cursor.index || cursor.offset;
+  frame_t frame = {.end = cursor};
+  if (requester->frame_sent) frame = plan_frame(operation, cursor, header);
+  bool ends = begun && operation->kind == HMCI_GET && !frame.last && !answered;
+  uint64_t size = frame.size + (ends ? HMCI_REQUEST_HEADER : 0);
+  uint8_t *copy = size ? malloc(size) : NULL;
+  if (!copy) return !size;
+  if (ends) encode_end(operation, frame.end, copy + frame.size);
   memcpy(copy, header, frame.header);
   if (operation->checksum && operation->kind == HMCI_PUT) hmci_store32(copy + 4, requester->crc);
   if (operation->kind == HMCI_NOTIFY) {
@@ -504,13 +524,14 @@ static bool keep_residue(hmci_requester_t *requester) {
     memset(copy + frame.header, 0, frame.payload); /* it is not there any more: bytes of nothing end the frame */
   }
   requester->residue = copy;
-  requester->residue_size = frame.size;
+  requester->residue_size = size;
   requester->residue_sent = requester->frame_sent;
+  requester->blocked = requester->yielded = true; /* the next look sends it */
   return true;
 }
 
-bool hmci_requester_break_off(hmci_requester_t *requester) {
-  if (requester->frame_sent && !keep_residue(requester)) {
+bool hmci_requester_break_off(hmci_requester_t *requester, bool answered) {
+  if (!keep_residue(requester, answered)) {
     hmci_requester_lose(requester, "no memory to cancel an operation");
     return false;
   }

@@ -174,6 +174,67 @@ static void test_runs_only_where_known(void **state) {
   }
 }
 
+static bool await_bytes(int descriptor, void *to, size_t size) {
+  for (size_t got = 0; got < size;) {
+    struct pollfd set = {.fd = descriptor, .events = POLLIN};
+    if (poll(&set, 1, 20000) != 1) return false;
+    ssize_t some = recv(descriptor, (uint8_t *)to + got, size - got, 0);
+    if (some <= 0) return false;
+    got += (size_t)some;
+  }
+  return true;
+}
+
+/* A get that is cancelled before all of it was asked for gets one last frame, and with the answer to it nothing is owed. */
+static void test_a_cancelled_get_has_an_end(void **state) {
+  (void)state;
+  enum { COUNT = 200 * HMCI_FRAME_ENTRIES };
+  static hmci_segment_t segments[COUNT];
+  for (int known = 0; known < 2; known++) {
+    stream_stand_t stand;
+    stand_open(&stand, LENGTH);
+    hmci_requester_t requester;
+    assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+    requester.takes_runs = known;
+    for (uint64_t i = 0; i < COUNT; i++) segments[i] = (hmci_segment_t){i * 4, 1000 + i * 12, 4};
+    hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+    hmci_operation_t get = {.kind = HMCI_GET,
+                            .local = &stand.region,
+                            .remote = &remote,
+                            .segments = segments,
+                            .segment_count = COUNT,
+                            .deadline = UINT64_MAX};
+    assert_int_equal(hmci_requester_submit(&requester, &get, 1), HMC_SUCCESS);
+    hmci_requester_cancel(&requester, &get, HMC_CANCELLED);
+    assert_int_equal(get.status, HMC_CANCELLED);
+    hmci_request_header_t header = {0};
+    uint64_t frames = 0;
+    for (; !(header.flags & HMCI_FLAG_LAST); frames++) {
+      uint8_t frame[HMCI_REQUEST_HEADER], table[HMCI_FRAME_TABLE];
+      hmci_segment_t seen[HMCI_FRAME_ENTRIES];
+      uint64_t total;
+      assert_true(await_bytes(stand.far, frame, sizeof frame));
+      assert_int_equal(hmci_request_decode(frame, &header), HMC_SUCCESS);
+      assert_true(await_bytes(stand.far, table, hmci_request_table(&header)));
+      assert_int_equal(hmci_request_decode_entries(&header, table, seen, &total), HMC_SUCCESS);
+      assert_int_equal(header.sequence, 1);
+    }
+    assert_in_range(frames, 2, COUNT / HMCI_FRAME_ENTRIES - 1);
+    assert_int_equal(header.entries, 1);
+    assert_int_equal(header.length, 1);
+    assert_true(hmci_requester_has_work(&requester)); /* the answers still come */
+    uint8_t answer[HMCI_REPLY_HEADER + 1] = {0};
+    hmci_reply_encode(
+        answer, &(hmci_reply_header_t){.type = HMCI_WIRE_DATA, .flags = HMCI_FLAG_LAST, .sequence = 1, .length = 1});
+    assert_int_equal(send(stand.far, answer, sizeof answer, MSG_NOSIGNAL), sizeof answer);
+    for (int i = 0; i < 20000 && hmci_requester_has_work(&requester); i++) poll(NULL, 0, 1);
+    assert_false(hmci_requester_has_work(&requester));
+    hmci_requester_fail(&requester, HMC_PEER_LOST);
+    hmci_requester_close(&requester);
+    stand_close(&stand);
+  }
+}
+
 static _Atomic int looks;
 static bool (*look)(hmci_watch_t *watch, uint32_t events);
 
@@ -222,8 +283,8 @@ static void test_no_looks_beside_a_driver(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sends_all_without_events), cmocka_unit_test(test_last_answers_count),
+      cmocka_unit_test(test_sends_all_without_events),   cmocka_unit_test(test_last_answers_count),
       cmocka_unit_test(test_easy_ones_only_where_known), cmocka_unit_test(test_runs_only_where_known),
-      cmocka_unit_test(test_no_looks_beside_a_driver)};
+      cmocka_unit_test(test_no_looks_beside_a_driver),   cmocka_unit_test(test_a_cancelled_get_has_an_end)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }

@@ -57,6 +57,7 @@ typedef struct hmci_responder {
   uint32_t crc;              /* of the payload so far */
   uint64_t refused_sequence; /* the operation that fails, and why */
   hmc_status_t refused_status;
+  uint64_t told_sequence;  /* a get of several frames that was refused before its last one came */
   uint64_t chunk_sequence; /* of the chunk that ended last, and how its operation fares */
   hmc_status_t chunk_status;
   hmc_status_t last_status; /* of the operation before the current one; what is chained to it depends on it */

@@ -226,14 +226,19 @@ static bool take_atomic(hmci_responder_t *responder, const hmci_segment_t *entri
   return add_result(responder, atomic.fetched);
 }
 
+/* A refusal does not wait for the last frame: who gets many pieces asks for the last ones once the first have come. */
 static bool take_get(hmci_responder_t *responder, hmc_status_t status, const hmci_segment_t *entries, uint64_t total) {
+  const hmci_request_header_t *request = &responder->request;
+  bool last = request->flags & HMCI_FLAG_LAST;
   responder->bulk = false;
-  bool last = responder->request.flags & HMCI_FLAG_LAST;
   if (status == HMC_SUCCESS) {
     if (last) responder->last_status = HMC_SUCCESS;
     return add_get(responder, entries, total);
   }
-  return last ? end_operation(responder) : true;
+  if (last) return end_operation(responder);
+  bool was_told = responder->told_sequence == request->sequence;
+  responder->told_sequence = request->sequence;
+  return was_told || add_refusal(responder, request->sequence, status);
 }
 
 /* A frame into device memory gets its buffers where the pool has some; any other waits until the device has

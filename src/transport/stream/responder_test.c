@@ -294,6 +294,37 @@ static void test_runs_that_overflow(void **state) {
   }
 }
 
+static void expect_refusal(int descriptor, uint64_t sequence) {
+  hmci_reply_header_t reply;
+  do reply = next_reply(descriptor);
+  while (reply.type == HMCI_WIRE_ACK);
+  assert_int_equal(reply.type, HMCI_WIRE_NAK);
+  assert_int_equal(reply.status, HMC_STALE);
+  assert_int_equal(reply.sequence, sequence);
+}
+
+/* A get of many frames is refused when the first of them comes: who asks waits for answers before it sends the last ones.
+ * The last one, where it comes all the same, has an answer of its own. */
+static void test_a_long_get_is_refused_at_once(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  hmci_responder_t responder;
+  hmci_request_header_t get = {.type = HMCI_WIRE_GET, .entries = 1, .region = 2, .generation = 1, .length = 8};
+  stand_open(&stand, LENGTH);
+  assert_int_equal(hmci_responder_open(&responder, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  for (get.sequence = 7; get.sequence < 10; get.sequence++) {
+    get.flags = 0;
+    for (int frames = 0; frames < 5; frames++) send_request(stand.far, &get);
+    expect_refusal(stand.far, get.sequence);
+    for (int frames = 0; frames < 5; frames++) send_request(stand.far, &get);
+    get.flags = HMCI_FLAG_LAST;
+    if (get.sequence % 2) send_request(stand.far, &get);
+    if (get.sequence % 2) expect_refusal(stand.far, get.sequence);
+  }
+  hmci_responder_close(&responder);
+  stand_close(&stand);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads_though_nothing_goes_out),
                                      cmocka_unit_test(test_easy_ones_share_an_answer),
@@ -301,6 +332,7 @@ int main(void) {
                                      cmocka_unit_test(test_easy_ones_go_with_a_get),
                                      cmocka_unit_test(test_the_kernel_acknowledges_less),
                                      cmocka_unit_test(test_runs),
-                                     cmocka_unit_test(test_runs_that_overflow)};
+                                     cmocka_unit_test(test_runs_that_overflow),
+                                     cmocka_unit_test(test_a_long_get_is_refused_at_once)};
   return cmocka_run_group_tests_name("transport.stream.responder", tests, NULL, NULL);
 }

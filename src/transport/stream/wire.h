@@ -25,7 +25,8 @@
  *      16  u64 length
  *   ACK     all operations up to `sequence` that answer nothing else are done and visible, but for those refused before
  *   by NAK
- *   NAK     the operation `sequence` ended with `status`; those before it that answer nothing are done as by an ACK
+ *   NAK     the operation `sequence` ended with `status`; those before it that answer nothing are done as by an ACK. A get
+ *   may be refused before its last frame has come, and then once more by that one
  *   DATA    bytes of the get `sequence`, in the order of its entries; FLAG_LAST on its last frame
  *   RESULT  the atomic `sequence` is done; `length` is the word as it was
  *
