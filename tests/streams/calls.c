@@ -129,6 +129,42 @@ void calls_keep_their_order_behind_a_cut_off_put(void **state) {
   context_pair_close(&pair);
 }
 
+/* The same where the put was too small for several streams: what is left of it lies on the first stream, and the later one
+ * comes by all of them. */
+void calls_keep_their_order_behind_small_cut_off_puts(void **state) {
+  (void)state;
+  enum { CUT = 3 };
+  context_pair_t pair;
+  distant_t distant;
+  hmc_operation_options_t patient = {.size = sizeof(hmc_operation_options_t), .timeout_ms = PATIENCE_MS};
+  const uint64_t length = 400 * KIB, last = DISTANT_SIZE / 4 * 3; /* where that goes which the last stream brings */
+  context_pair_open(&pair, (const char *const[]){"HMC_TCP_STREAMS", "4", NULL});
+  distant_start(&distant, &pair);
+  test_buffer_t local = near_make(&pair, DISTANT_SIZE, true);
+  for (uint8_t round = 1; round <= 5; round++) {
+    hmc_request_t *cut[CUT] = {NULL}, *later = NULL;
+    bytes_fill(&local, 0, DISTANT_SIZE, 99);
+    distant_stop(&distant);
+    for (int i = 0; i < CUT; i++) /* their end is the last stream's beginning */
+      assert_success(hmc_put_nb(local.region, 0, distant.remote, last + 64 * KIB - length, length, &patient, &cut[i]));
+    sleep_ms(20); /* until the socket is full */
+    for (int i = 0; i < CUT; i++) {
+      assert_status(hmc_request_cancel(cut[i]), HMC_CANCELLED);
+      hmc_request_free(cut[i]);
+    }
+    bytes_fill(&local, 0, DISTANT_SIZE, round);
+    assert_success(hmc_put_nb(local.region, 0, distant.remote, 0, DISTANT_SIZE, &patient, &later));
+    distant_continue(&distant);
+    assert_success(finish(later));
+    assert_success(hmc_get(local.region, 0, distant.remote, 0, DISTANT_SIZE));
+    assert_int_equal(bytes_other(&local, 0, DISTANT_SIZE, round, round), 0);
+  }
+  assert_connected(distant.peer);
+  distant_end(&distant);
+  test_buffer_close(&local);
+  context_pair_close(&pair);
+}
+
 /* ---- one processor */
 
 /* Both ends on one processor: who waits sleeps, and lets the other end run. Polling would take HMC_SPIN, here ten

@@ -23,6 +23,7 @@ void assert_connected_at(hmc_peer_t *peer, const char *file, int line);
   X(calls_cancel_large_transfers)                                                                                      \
   X(calls_to_others_go_on_when_a_striped_put_is_cut_off)                                                               \
   X(calls_keep_their_order_behind_a_cut_off_put)                                                                       \
+  X(calls_keep_their_order_behind_small_cut_off_puts)                                                                  \
   X(calls_on_one_processor_do_not_poll)
 #define LATE_TESTS(X)                                                                                                  \
   X(late_stream_comes_with_the_first_operation)                                                                        \

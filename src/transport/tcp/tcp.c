@@ -257,6 +257,21 @@ static bool keeps_order(void *block) {
   return connection->count == 1; /* each stream is a line of its own */
 }
 
+/* What is left on the first stream of a put or an atomic could come after what a later put brings by the others. */
+static void cancel_first(tcp_connection_t *connection, hmci_operation_t *operation, hmc_status_t status) {
+  bool lands = operation->kind == HMCI_PUT || operation->kind == HMCI_ATOMIC;
+  bool held = connection->count == 1 || !lands || hmci_operation_is_complete(operation);
+  tcp_barrier_t *barrier = NULL;
+  if (!held) { /* raised first, as in hmci_tcp_stripe_cancel */
+    barrier = hmci_tcp_barrier_raise(connection, operation->remote, 1);
+    held = barrier != NULL;
+  }
+  hmci_requester_cancel(&connection->requesters[0], operation, status);
+  if (barrier) hmci_tcp_barrier_send(barrier);
+  const hmci_host_t *host = connection->transport->host;
+  if (!held) host->connection_lost(host, connection, "no memory to cancel a transfer beside several streams");
+}
+
 static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   tcp_connection_t *connection = block;
   if (hmci_tcp_was_striped(operation)) {
@@ -265,9 +280,8 @@ static void cancel(void *block, hmci_operation_t *operation, hmc_status_t status
   }
   bool may_wait = connection->count > 1 || !has_requesters(connection);
   if (may_wait && hmci_tcp_held_cancel(connection, operation, status)) return;
-  if (has_requesters(connection)) { /* else it is complete: neither held nor sent */
-    hmci_requester_cancel(&connection->requesters[0], operation, status);
-  }
+  if (has_requesters(connection)) /* else it is complete: neither held nor sent */
+    cancel_first(connection, operation, status);
 }
 
 const hmci_transport_ops_t hmci_transport_tcp = {
