@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define WORDS_SIZE 4096u
 
@@ -394,4 +396,52 @@ void written_is_told(void **state) {
   hmc_remote_close(remote);
   hmc_region_close(region);
   test_buffer_close(&local);
+}
+
+/* Memory that the owner has registered is written by the owner's process, over shm too: small puts, large ones, requests,
+ * lists and words. */
+void written_is_told_of_registered_memory(void **state) {
+  context_pair_t *pair = *state;
+  enum { SIZE = 512 * 1024 };
+  static const uint64_t lengths[] = {8, 16, 500, 4096, 300000};
+  told_t told = {.base = aligned_alloc(4096, SIZE)};
+  hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
+  hmc_region_t *region = NULL;
+  hmc_remote_t *remote = NULL;
+  hmc_batch_t *batch = NULL;
+  hmc_segment_t pieces[100];
+  if (stamp.type != HMC_CONNECTION_TCP && stamp.type != HMC_CONNECTION_SHM) return; /* an adapter may have written it */
+  assert_non_null(told.base);
+  memset((uint8_t *)(uintptr_t)told.base, 0, SIZE);
+  options.pointer = (uint8_t *)(uintptr_t)told.base;
+  options.bytes = SIZE;
+  options.name = "told";
+  options.rights = HMC_REMOTE_ALL;
+  options.written = note_written;
+  options.written_user = &told;
+  assert_success(hmc_region_create(pair->there, &options, &region));
+  assert_success(hmc_remote_open(pair->peer, "told", 0, &remote));
+  test_buffer_t local = near_make(pair, SIZE, true);
+  for (uint64_t i = 0; i < COUNT_OF(pieces); i++) pieces[i] = (hmc_segment_t){64 * i, 128 * i, 32};
+  assert_success(hmc_batch_create(local.region, remote, pieces, COUNT_OF(pieces), &batch));
+  for (uint64_t round = 1; round <= 10; round++) {
+    for (size_t i = 0; i < 2 * COUNT_OF(lengths) + 2; i++) {
+      uint64_t word = 100 * round + i, length = lengths[i / 2 % COUNT_OF(lengths)];
+      uint32_t before = atomic_load(&told.calls);
+      test_buffer_store(&local, 0, &word, sizeof word);
+      if (i / 2 == COUNT_OF(lengths)) {
+        assert_success(i % 2 ? hmc_batch_put(batch) : hmc_atomic(remote, 0, HMC_ATOMIC_SWAP, 8, word, 0, NULL));
+      } else {
+        assert_success(i % 2 ? put_with(&local, 0, remote, 0, length, NULL)
+                             : hmc_put(local.region, 0, remote, 0, length));
+      }
+      await_call(&told, before);
+      assert_int_equal(atomic_load(&told.word), word);
+    }
+  }
+  hmc_batch_free(batch);
+  hmc_remote_close(remote);
+  hmc_region_close(region);
+  test_buffer_close(&local);
+  free((uint8_t *)(uintptr_t)told.base);
 }

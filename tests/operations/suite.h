@@ -143,7 +143,8 @@ void spin_ns(uint64_t nanoseconds);
   X(signal_undone_when_refused, ENGINE)                                                                                \
   X(signal_undone_when_stale, MEMORY)                                                                                  \
   X(signal_undone_when_cancelled, MEMORY)                                                                              \
-  X(written_is_told, MEMORY)
+  X(written_is_told, MEMORY)                                                                                           \
+  X(written_is_told_of_registered_memory, ENGINE)
 #define NOTIFICATION_TESTS(X)                                                                                          \
   X(notification_after_data_and_signal, MEMORY)                                                                        \
   X(notification_after_a_get, MEMORY)                                                                                  \

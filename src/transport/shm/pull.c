@@ -141,7 +141,9 @@ static uint64_t serve_pull(shm_connection_t *connection, uint32_t i, bool shares
   hmc_status_t status = is_sure(connection, shares) ? HMC_SUCCESS : HMC_PEER_LOST;
   if (status == HMC_SUCCESS)
     status = host->region_acquire(host, pull->region, pull->generation, HMC_REMOTE_WRITE, &region);
-  answer(pull, region ? copy_to(connection, region, i) : status);
+  if (region) status = copy_to(connection, region, i);
+  if (region && status == HMC_SUCCESS) hmci_region_tell(region);
+  answer(pull, status);
   if (region) host->region_release(host, region);
   return (length < PIECE ? length : PIECE) + 1;
 }
