@@ -76,6 +76,7 @@ void hmci_post_refund(hmc_peer_t *peer, size_t size) {
   if (!(peer->features & HMCI_FEATURE_GRANTS)) return;
   atomic_fetch_sub(&peer->post.sent, 1);
   atomic_fetch_sub(&peer->post.sent_bytes, size);
+  hmci_waitset_tell(&peer->post.waitset);
   hmci_post_stir(peer);
 }
 
@@ -116,10 +117,11 @@ bool hmci_post_park(hmc_peer_t *peer, hmci_parked_t *parked) {
   return open;
 }
 
+/* Who waits in hmci_post_await goes on once nothing is parked before it. */
 static void unlink_parked(hmci_post_t *post, hmci_parked_t *parked) {
   hmci_list_remove(&parked->link);
   atomic_store(&parked->waits, false);
-  atomic_fetch_sub(&post->parked_count, 1);
+  if (atomic_fetch_sub(&post->parked_count, 1) == 1) hmci_waitset_tell(&post->waitset);
 }
 
 bool hmci_post_unpark(hmc_peer_t *peer, hmci_parked_t *parked) {

@@ -46,7 +46,7 @@ typedef struct hmci_post {
   _Atomic uint32_t parked_count;
   _Atomic uint64_t sent, sent_bytes;
   _Atomic uint64_t granted, granted_bytes;
-  hmci_waitset_t waitset; /* called for every grant */
+  hmci_waitset_t waitset; /* called for every grant and refund, and when nothing is parked any more */
   hmci_timer_t timer;     /* tells the peer, and starts what was parked */
 } hmci_post_t;
 

@@ -505,3 +505,55 @@ void queue_notifies_after_all(void **state) {
   far_close(&gone);
   far_close(&far);
 }
+
+typedef struct notifier {
+  pthread_t thread;
+  hmc_queue_t *queue;
+  hmc_peer_t *peer;
+  hmc_status_t status;
+} notifier_t;
+
+static void *notify_once(void *argument) {
+  notifier_t *notifier = argument;
+  notifier->status = hmc_queue_notify(notifier->queue, notifier->peer, "queued", 6);
+  return NULL;
+}
+
+/* Room for all comes at once, and requests that wait for it are served first: the queue's thread must not sleep on. */
+void queue_notifies_once_others_have(void **state) {
+  (void)state;
+  enum { ROOM = 4096, WAITING = 1500 };
+  static hmc_request_t *requests[ROOM];
+  static hmc_event_t events[ROOM];
+  size_t count = 0;
+  events[0] = (hmc_event_t)HMC_EVENT_INIT;
+  for (int round = 0; round < 3; round++) {
+    context_pair_t pair;
+    context_pair_open(&pair, (const char *const[]){"HMC_NOTIFICATIONS", "4096", NULL});
+    far_t far = far_make(&pair, (far_options_t){.name = "inbox", .size = 64, .registered = true});
+    test_buffer_t local = near_make(&pair, 64, false);
+    notifier_t notifier = {.queue = queue_make(pair.here, 0, 0, PATIENCE_MS / 3), .peer = pair.peer};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .notification = "request", .notification_size = 7};
+    for (uint32_t i = 0; i < ROOM; i++)
+      assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 0, &options, &requests[i]));
+    assert_success(hmc_request_wait_all(requests, ROOM));
+    for (uint32_t i = 0; i < ROOM; i++) hmc_request_free(requests[i]);
+    for (uint32_t i = 0; i < WAITING; i++)
+      assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 0, &options, &requests[i]));
+    assert_int_equal(pthread_create(&notifier.thread, NULL, notify_once, &notifier), 0);
+    sleep_ms(50); /* it waits */
+    assert_success(hmc_poll_kinds(pair.there, HMC_EVENT_BIT(HMC_EVENT_NOTIFICATION), events, ROOM, &count, 0));
+    assert_int_equal(count, ROOM);
+    for (size_t i = 0; i < count; i++) hmc_notification_free(events[i].data);
+    assert_success(hmc_request_wait_all(requests, WAITING));
+    for (uint32_t i = 0; i < WAITING; i++) hmc_request_free(requests[i]);
+    pthread_join(notifier.thread, NULL);
+    assert_status(notifier.status, HMC_SUCCESS);
+    assert_success(hmc_queue_flush(notifier.queue, NULL, 0));
+    hmc_queue_destroy(notifier.queue);
+    test_buffer_close(&local);
+    far_close(&far);
+    context_pair_close(&pair);
+  }
+}

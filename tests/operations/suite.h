@@ -165,6 +165,7 @@ void spin_ns(uint64_t nanoseconds);
   X(queue_has_deadlines, ENGINE)                                                                                       \
   X(queue_reports_the_first_error, MEMORY)                                                                             \
   X(queue_notifies_after_all, MEMORY)                                                                                  \
+  X(queue_notifies_once_others_have, ENGINE)                                                                           \
   X(queue_survives_its_peers, ENGINE)                                                                                  \
   X(queue_refuses, ENGINE)
 #define POLL_TESTS(X)                                                                                                  \
