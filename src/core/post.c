@@ -174,6 +174,10 @@ static void start_all(hmc_peer_t *peer) {
   pthread_mutex_unlock(&post->lock);
 }
 
+void hmci_post_turn(hmc_peer_t *peer) {
+  if (atomic_load(&peer->post.parked_count)) start_all(peer);
+}
+
 void hmci_post_end(hmc_peer_t *peer, hmc_status_t status) {
   hmci_post_t *post = &peer->post;
   pthread_mutex_lock(&post->lock);
@@ -211,7 +215,7 @@ hmc_status_t hmci_post_granted(hmc_peer_t *peer, hmci_reader_t *reader) {
 static void on_timer(hmci_timer_t *timer) {
   hmc_peer_t *peer = HMCI_CONTAINER(timer, hmc_peer_t, post.timer);
   tell(peer);
-  if (atomic_load(&peer->post.parked_count)) start_all(peer);
+  hmci_post_turn(peer);
 }
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */

@@ -77,6 +77,8 @@ bool hmci_post_unpark(struct hmc_peer *peer, hmci_parked_t *parked);
 void hmci_post_stir(struct hmc_peer *peer);
 /* The connection has ended: so do the parked ones. */
 void hmci_post_end(struct hmc_peer *peer, hmc_status_t status);
+/* In a callback, which keeps the loop: starts what can be started. */
+void hmci_post_turn(struct hmc_peer *peer);
 
 /* A grant came; as hmci_session_handle. */
 hmc_status_t hmci_post_granted(struct hmc_peer *peer, hmci_reader_t *reader);

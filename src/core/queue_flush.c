@@ -178,15 +178,19 @@ static void await_briefly(hmc_peer_t *peer, hmci_operation_t *operation, uint64_
   }
 }
 
-/* Workers move the bytes, and this thread where it has as long; what comes behind is moved on by the loop. */
+/* Workers move the bytes, and this thread where it has as long; what comes behind is moved on by the loop, or, in a
+ * callback, by this thread. */
 static void await_work(hmci_flight_t *flight, uint64_t deadline) {
   hmci_operation_t *last = hmci_flight_last(flight);
-  if (deadline < last->deadline) {
-    hmci_operation_sleep(last, deadline);
-    return;
+  const hmc_peer_t *peer = flight->work.peer;
+  bool inside = hmci_loop_is_own(peer->context->loop), briefly = deadline < last->deadline;
+  if (!briefly) {
+    deadline = last->deadline;
+    hmci_work_help(&flight->work, deadline, inside);
   }
-  hmci_work_help(&flight->work, last->deadline, hmci_loop_is_own(flight->work.peer->context->loop));
-  if (!hmci_operation_sleep(last, last->deadline)) cancel(flight, HMC_TIMEOUT);
+  while (inside && !hmci_operation_is_complete(last) && hmci_now() < deadline)
+    peer->transport->ops->progress(peer->connection->state);
+  if (!hmci_operation_sleep(last, deadline) && !briefly) cancel(flight, HMC_TIMEOUT);
 }
 
 bool hmci_flight_await(hmc_queue_t *queue, hmci_flight_t *flight, uint64_t deadline) {

@@ -11,10 +11,31 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* In a callback nobody else does what the loop does for operations to a peer: takes what comes for them, begins those whose
+ * event has come, and starts what was parked. */
+static void do_for_loop(hmc_context_t *context, hmc_peer_t *peer) {
+  if (!hmci_loop_is_own(context->loop)) return;
+  hmci_delays_run(&context->delay.timer);
+  hmci_checksums_run(&context->checksum.timer);
+  hmci_loop_turn(context->loop);
+  hmci_post_turn(peer);
+  peer->transport->ops->progress(peer->connection->state);
+}
+
+/* Sleeps, or in a callback looks, until a request is complete: HMC_TIMEOUT where its deadline comes first. */
+static hmc_status_t sleep_until_complete(hmc_request_t *request) {
+  hmc_context_t *context = request->context;
+  hmci_operation_t *last = hmci_request_last(request);
+  while (hmci_loop_is_own(context->loop) && !hmci_operation_is_complete(last) && hmci_now() < request->deadline)
+    do_for_loop(context, request->peer);
+  return hmci_operation_sleep(last, request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+}
+
 /* Moves a request on; ends it where its deadline has passed. True when it is complete. The caller is among its
  * users. */
 static bool advance(hmc_request_t *request) {
   if (hmci_request_is_complete(request)) return true;
+  if (!request->is_setup) do_for_loop(request->context, request->peer);
   for (uint32_t i = 0; request->group && i < request->group->count; i++) {
     if (request->group->parts[i]) HMC_IGNORE(hmc_request_test(request->group->parts[i])); /* the whole has it */
   }
@@ -32,24 +53,24 @@ static hmc_status_t await(hmc_request_t *request) {
     for (uint32_t i = 0; i < request->group->count; i++) {
       if (request->group->parts[i]) HMC_IGNORE(hmc_request_wait(request->group->parts[i])); /* the whole has it */
     }
-    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+    return sleep_until_complete(request);
   }
   if (request->is_setup || request->delayed) /* threads of the context, or its loop, do it */
-    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+    return sleep_until_complete(request);
   if (request->working) { /* this thread helps to copy; what may come behind is moved on by the loop */
     hmci_work_help(&request->work, request->deadline, hmci_loop_is_own(request->context->loop));
-    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+    return sleep_until_complete(request);
   }
   if (request->posted) { /* the loop starts it, or has: what comes before it is moved on, then there is only sleeping */
     hmci_operation_t *before = request->parked.before;
     hmc_status_t status = before ? hmci_operation_await(request->peer, before) : HMC_SUCCESS;
     if (status != HMC_SUCCESS) return status;
-    return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+    return sleep_until_complete(request);
   }
   if (!request->checksummed) return hmci_operation_await(request->peer, hmci_request_last(request));
   hmc_status_t status = hmci_operation_await(request->peer, &request->chain[0]);
   if (status != HMC_SUCCESS) return status;
-  return hmci_operation_sleep(hmci_request_last(request), request->deadline) ? HMC_SUCCESS : HMC_TIMEOUT;
+  return sleep_until_complete(request);
 }
 
 hmc_status_t hmc_request_test(hmc_request_t *request) {
@@ -288,6 +309,7 @@ static hmc_status_t await_flush(hmc_peer_t *peer, flush_t *flush, uint64_t deadl
   uint64_t until = hmci_now() + context->settings.spin;
   for (;;) {
     uint32_t seen = atomic_load(&context->waitset.completions);
+    do_for_loop(context, peer);
     peer->transport->ops->progress(peer->connection->state);
     if (flush->second) flush->second->transport->ops->progress(flush->second->connection->state);
     flush->busy = false;

@@ -303,7 +303,7 @@ typedef struct inside {
   context_pair_t *pair;
   const test_buffer_t *local;
   hmc_remote_t *remote;
-  _Atomic uint32_t runs;
+  _Atomic uint32_t begun, runs;
   hmc_status_t put, get, any, all, flushed;
   hmc_status_t opened, accepted, received, progressed;
   uint64_t took;
@@ -351,6 +351,84 @@ void callback_waits_for_operations(void **state) {
     assert_status(inside.all, HMC_SUCCESS);
   }
   assert_int_equal(bytes_other(&local, LENGTH, LENGTH, 0x77, 0x77), 0);
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
+#define LONG (512 * KIB) /* threads of the context move so many */
+
+/* Its data, a signal and a notification, by a request and, without the notification, by a queue. */
+static void follow_inside(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request, (void)status;
+  inside_t *inside = user;
+  static uint8_t bytes[LONG];
+  hmc_signal_t signal = {inside->remote, 8, HMC_ATOMIC_ADD, 1};
+  hmc_operation_options_t options = {.size = sizeof(hmc_operation_options_t),
+                                     .timeout_ms = PATIENCE_MS / 3,
+                                     .signal = &signal,
+                                     .notification = "behind",
+                                     .notification_size = 6};
+  hmc_queue_options_t flushed_soon = HMC_QUEUE_OPTIONS_INIT;
+  hmc_queue_t *queue = NULL;
+  hmc_request_t *requests[2] = {NULL};
+  flushed_soon.timeout_ms = PATIENCE_MS / 3;
+  atomic_fetch_add(&inside->begun, 1);
+  inside->put = hmc_put_with(inside->local->region, 64, inside->remote, 64, LONG - 64, &options);
+  inside->get = hmc_get_with(inside->local->region, 64, inside->remote, 64, LONG - 64, &options);
+  for (int i = 0; i < 2; i++)
+    HMC_IGNORE(hmc_put_nb(inside->local->region, 64, inside->remote, 64, i ? LONG - 64 : 8, &options, &requests[i]));
+  inside->flushed = hmc_peer_flush(inside->pair->peer, PATIENCE_MS / 3);
+  inside->all = hmc_request_wait_all(requests, 2);
+  for (int i = 0; i < 2; i++) hmc_request_free(requests[i]);
+  inside->any = hmc_queue_create(inside->pair->here, &flushed_soon, &queue);
+  if (inside->any == HMC_SUCCESS)
+    inside->any = hmc_queue_put_signal(queue, bytes + 64, inside->remote, 64, LONG - 64, &signal);
+  if (inside->any == HMC_SUCCESS) inside->any = hmc_queue_flush(queue, NULL, 0);
+  hmc_queue_destroy(queue);
+  atomic_fetch_add(&inside->runs, 1);
+}
+
+/* Takes what the far end is informed of, until there is nothing more and the callback is over. */
+static void take_all_notes(context_pair_t *pair, inside_t *inside) {
+  uint64_t limit = now_ms() + 3 * PATIENCE_MS;
+  uint8_t data[8];
+  size_t size;
+  bool over, some;
+  await_calls(&inside->begun, 1);
+  sleep_ms(20); /* it waits for room */
+  do {
+    over = atomic_load(&inside->runs) > 0;
+    some = hmc_notification_receive(pair->there, data, sizeof data, &size, NULL, 5) == HMC_SUCCESS;
+  } while ((some || !over) && now_ms() < limit);
+}
+
+/* What comes behind the data the service thread would begin, or hear of: also where the far end has no room for a
+ * notification at first. */
+void callback_waits_for_what_follows(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = LONG, .registered = true});
+  test_buffer_t local = near_make(pair, LONG, false);
+  for (int crowded = 1; crowded >= 0; crowded--) {
+    inside_t inside = {.pair = pair, .local = &local, .remote = far.remote};
+    hmc_operation_options_t options = {
+        .size = sizeof(hmc_operation_options_t), .callback = follow_inside, .user = &inside};
+    hmc_operation_options_t note = {
+        .size = sizeof(hmc_operation_options_t), .notification = "full", .notification_size = 4};
+    hmc_request_t *request = NULL;
+    for (uint32_t i = 0; crowded && i < HMC_NOTIFICATION_QUEUE; i++)
+      assert_success(hmc_put_with(local.region, 0, far.remote, 0, 0, &note));
+    word_store(&far.place, 8, 0);
+    assert_success(hmc_put_nb(local.region, 0, far.remote, 0, 8, &options, &request));
+    take_all_notes(pair, &inside);
+    await_calls(&inside.runs, 1);
+    hmc_request_free(request);
+    assert_status(inside.put, HMC_SUCCESS);
+    assert_status(inside.get, HMC_SUCCESS);
+    assert_status(inside.flushed, HMC_SUCCESS);
+    assert_status(inside.all, HMC_SUCCESS);
+    assert_status(inside.any, HMC_SUCCESS);
+    assert_int_equal(word_load(&far.place, 8), 5);
+  }
   test_buffer_close(&local);
   far_close(&far);
 }

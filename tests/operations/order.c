@@ -6,6 +6,7 @@
  * them when they are asked a second time. So an operation that begins too early moves the old ones. */
 #include "suite.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,44 @@ static void order_after_a_stream(void **state) {
   bench_close(bench);
 }
 
+typedef struct inside {
+  bench_t *bench;
+  _Atomic bool over;
+  hmc_status_t status;
+} inside_t;
+
+static void put_inside(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request, (void)status;
+  inside_t *inside = user;
+  bench_t *bench = inside->bench;
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.flags = HMC_OPERATION_AFTER_STREAM;
+  options.stream_memory = memory;
+  options.stream = bench->stream;
+  options.timeout_ms = PATIENCE_MS / 3;
+  inside->status = hmc_put_with(bench->region, 0, bench->far.remote, 0, BYTES, &options);
+  atomic_store(&inside->over, true);
+}
+
+/* A callback may wait for such an operation, though it keeps the thread that would look for the event. */
+static void order_in_a_callback(void **state) {
+  bench_t *bench = bench_open(*state);
+  inside_t inside = {.bench = bench};
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.callback = put_inside;
+  options.user = &inside;
+  fill_by_stream(bench, 100);
+  assert_success(hmc_put_nb(bench->region, 0, bench->far.remote, 0, 8, &options, &request));
+  uint64_t limit = now_ms() + PATIENCE_MS;
+  while (!atomic_load(&inside.over) && now_ms() < limit) sleep_ms(1);
+  assert_true(atomic_load(&inside.over));
+  assert_status(inside.status, HMC_SUCCESS);
+  assert_success(finish(request));
+  assert_far(bench, 'a');
+  bench_close(bench);
+}
+
 /* Ended before the event has come: nothing moves. The look-alikes' events come too soon to be sure that they had not. */
 static void order_can_be_given_up(void **state) {
   context_pair_t *pair = *state;
@@ -151,6 +190,7 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(order_after_an_event, pair_case_open, pair_case_close),
       cmocka_unit_test_setup_teardown(order_after_a_stream, pair_case_open, pair_case_close),
+      cmocka_unit_test_setup_teardown(order_in_a_callback, pair_case_open, pair_case_close),
       cmocka_unit_test_setup_teardown(order_can_be_given_up, pair_case_open, pair_case_close),
       cmocka_unit_test_setup_teardown(order_refuses, pair_case_open, pair_case_close),
   };

@@ -232,6 +232,7 @@ void spin_ns(uint64_t nanoseconds);
   X(callback_not_after_free, MEMORY)                                                                                   \
   X(callback_may_free, MEMORY)                                                                                         \
   X(callback_waits_for_operations, MEMORY)                                                                             \
+  X(callback_waits_for_what_follows, MEMORY)                                                                           \
   X(callback_waits_for_nobody_else, ENGINE)
 #define QUIET_TESTS(X)                                                                                                 \
   X(quiet_after_cancelled_puts, MEMORY)                                                                                \
