@@ -521,8 +521,9 @@ void hmci_requests_await_users(hmc_context_t *context, const hmc_peer_t *peer);
 void hmci_operations_end_local(hmc_context_t *context, const hmc_region_t *region);
 /* Ends the requests that move bytes of a local region; none of them touches it when it returns. */
 void hmci_requests_end_local(hmc_context_t *context, const hmc_region_t *region);
-/* Ends the checked requests of a peer whose connection has failed. */
-void hmci_requests_end_checked(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
+/* Of a peer whose connection has failed, ends the requests that are more than operations of its own: those whose data are
+ * checked, and those over several peers of which it is the first. */
+void hmci_requests_end_beyond(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status);
 void hmci_requests_open(hmc_context_t *context);
 void hmci_requests_close(hmc_context_t *context);
 /* Frees all requests of a context whose peers are closed. */

@@ -185,7 +185,7 @@ static void on_loss(hmci_timer_t *timer) {
   if (atomic_load(&peer->closing)) return;
   lose_other(peer);
   if (peer->connection) peer->transport->ops->connection_fail(peer->connection->state, HMC_PEER_LOST);
-  hmci_requests_end_checked(peer->context, peer, HMC_PEER_LOST);
+  hmci_requests_end_beyond(peer->context, peer, HMC_PEER_LOST);
   hmci_post_end(peer, HMC_PEER_LOST);
   hmci_delays_end(peer->context, peer, HMC_PEER_LOST);
   hmci_works_end(&peer->context->workers, peer, HMC_PEER_LOST, false);
@@ -238,7 +238,7 @@ void hmci_peer_close_one(hmc_peer_t *peer) {
   atomic_store(&peer->connected, 0);
   atomic_store(&peer->losing, 1);
   peer->transport->ops->connection_fail(peer->connection->state, HMC_CANCELLED);
-  hmci_requests_end_checked(context, peer, HMC_CANCELLED);
+  hmci_requests_end_beyond(context, peer, HMC_CANCELLED);
   hmci_post_end(peer, HMC_CANCELLED);
   hmci_delays_end(context, peer, HMC_CANCELLED);
   hmci_works_end(&context->workers, peer, HMC_CANCELLED, true);

@@ -187,7 +187,11 @@ void hmci_post_end(hmc_peer_t *peer, hmc_status_t status) {
     hmci_operation_t *operations = parked->operations;
     uint32_t count = parked->count;
     unlink_parked(post, parked);
-    complete_all(operations, count, status);
+    if (parked->end) {
+      parked->end(parked, status);
+    } else {
+      complete_all(operations, count, status);
+    }
   }
   pthread_mutex_unlock(&post->lock);
   hmci_waitset_tell(&post->waitset);

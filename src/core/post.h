@@ -29,8 +29,10 @@ typedef struct hmci_parked {
   _Atomic bool due;             /* `before` is complete, or a few instructions from it */
   hmci_operation_t *operations; /* the last one is the notification */
   uint32_t count;
-  hmci_operation_t *before; /* NULL: nothing is to be waited for but credit */
-  bool *charged;            /* set when the notification has been charged */
+  hmci_operation_t *before;                                     /* NULL: nothing is to be waited for but credit */
+  bool *charged;                                                /* set when the notification has been charged */
+  void (*end)(struct hmci_parked *parked, hmc_status_t status); /* with the connection, though `before` is not complete;
+                                                                   NULL: it is */
 } hmci_parked_t;
 
 typedef struct hmci_post {

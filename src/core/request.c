@@ -377,6 +377,10 @@ hmc_status_t hmci_request_start(const hmci_start_t *given, hmc_request_t **reque
   return what.remote->second && what.kind <= HMCI_GET ? start_second(&what, request) : start_request(&what, request);
 }
 
+static void end_parked(hmci_parked_t *parked, hmc_status_t status) {
+  hmci_request_end_rest(HMCI_CONTAINER(parked, hmc_request_t, parked), status);
+}
+
 /* The request for the whole of a group, with its signal and notification parked behind the parts. */
 static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const hmc_operation_options_t *options,
                                hmc_request_t **out) {
@@ -409,7 +413,8 @@ static hmc_status_t make_whole(const hmci_start_t *first, uint32_t count, const 
     whole->parked = (hmci_parked_t){.operations = &whole->chain[1],
                                     .count = whole->count - 1,
                                     .before = &whole->chain[0],
-                                    .charged = &whole->charged};
+                                    .charged = &whole->charged,
+                                    .end = end_parked};
     hmci_list_init(&whole->parked.link);
   }
   *out = whole;

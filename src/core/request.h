@@ -34,6 +34,8 @@ typedef struct hmci_delay {
 typedef struct hmci_group {
   _Atomic uint32_t left;   /* parts in progress, and one more while they are started */
   _Atomic uint32_t status; /* the first failure */
+  _Atomic uint32_t ends;   /* of two things that have happened: all parts are complete; what follows them is to end */
+  hmc_status_t end;        /* with that status; set before it is counted */
   uint32_t count;
   hmc_request_t *parts[];
 } hmci_group_t;
@@ -139,8 +141,6 @@ void hmci_request_started(hmc_request_t *request);
 void hmci_request_report_event(hmc_request_t *request);
 /* An operation of a request is about to be complete; as hmci_operation_t's `completed`. */
 void hmci_request_on_completed(hmci_operation_t *operation);
-/* A part of a group is complete, or all have been started. */
-void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status);
 /* A request is about to be freed: its callback has been called when this returns. False: the thread that runs the
  * callback gives it back. */
 bool hmci_request_await_callback(hmc_request_t *request);
@@ -156,6 +156,10 @@ typedef bool (*hmci_request_visit_t)(hmc_request_t *request, void *argument);
 void hmci_requests_each(hmc_context_t *context, hmci_request_visit_t visit, void *argument);
 
 /* request_end.c */
+/* A part of a group is complete, or all have been started. */
+void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status);
+/* What follows the parts of a group, and is nobody's any more, ends: once all of them are complete. */
+void hmci_request_end_rest(hmc_request_t *whole, hmc_status_t status);
 /* Ends all operations of an incomplete request. */
 void hmci_request_end(hmc_request_t *request, hmc_status_t status);
 

@@ -34,15 +34,6 @@ static void stir(hmc_request_t *request) {
   hmci_request_leave(request);
 }
 
-/* A part of a group is complete, or all have been started. */
-void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status) {
-  hmci_group_t *group = whole->group;
-  uint32_t none = HMC_SUCCESS;
-  if (status != HMC_SUCCESS) atomic_compare_exchange_strong(&group->status, &none, (uint32_t)status);
-  if (atomic_fetch_sub(&group->left, 1) == 1)
-    hmci_operation_complete(&whole->chain[0], (hmc_status_t)atomic_load(&group->status));
-}
-
 /* Its time is counted and recorded. */
 static void end_timed(const hmc_request_t *request, hmc_status_t status) {
   hmci_operation_kind_t kind = request->chain[0].kind;

@@ -26,6 +26,41 @@ static void end_checked(hmc_request_t *request, hmc_status_t status) {
   hmci_operation_complete(hmci_request_last(request), status);
 }
 
+static void complete_rest(hmc_request_t *whole, hmc_status_t status) {
+  uint32_t count = whole->count;
+  for (uint32_t i = 1; i < count; i++) hmci_operation_complete(&whole->chain[i], status);
+}
+
+/* A part of a group is complete, or all have been started. */
+void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status) {
+  hmci_group_t *group = whole->group;
+  uint32_t none = HMC_SUCCESS;
+  if (status != HMC_SUCCESS) atomic_compare_exchange_strong(&group->status, &none, (uint32_t)status);
+  if (atomic_fetch_sub(&group->left, 1) > 1) return;
+  bool rest = atomic_fetch_add(&group->ends, 1) == 1; /* then it stays until this thread ends it, else it may be gone */
+  hmci_operation_complete(&whole->chain[0], (hmc_status_t)atomic_load(&group->status));
+  if (rest) complete_rest(whole, group->end);
+}
+
+void hmci_request_end_rest(hmc_request_t *whole, hmc_status_t status) {
+  hmci_group_t *group = whole->group;
+  group->end = status;
+  if (atomic_fetch_add(&group->ends, 1) == 0) return;                 /* the last part does it */
+  while (!hmci_operation_is_complete(&whole->chain[0])) hmci_pause(); /* its thread is a few instructions from it */
+  complete_rest(whole, status);
+}
+
+/* Each part may go to another peer, which may be closed meanwhile. */
+static void end_parts(const hmci_group_t *group, hmc_status_t status) {
+  for (uint32_t i = 0; i < group->count; i++) {
+    hmc_request_t *part = group->parts[i];
+    if (!part) continue;
+    hmci_request_enter(part);
+    if (!hmci_request_is_complete(part)) hmci_request_end(part, status);
+    hmci_request_leave(part);
+  }
+}
+
 void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
   if (request->is_setup) {
     hmci_setup_end(request, status);
@@ -43,12 +78,14 @@ void hmci_request_end(hmc_request_t *request, hmc_status_t status) {
   /* What is not the transport's is ended here, or by the thread that has taken it out. */
   bool unknown = request->posted && !atomic_load(&request->parked.submitted);
   uint32_t count = request->count, known = unknown ? count - request->parked.count : count;
-  for (uint32_t i = 0; group && i < group->count; i++) {
-    if (group->parts[i] && !hmci_request_is_complete(group->parts[i])) hmci_request_end(group->parts[i], status);
-  }
+  if (group) end_parts(group, status);
   for (uint32_t i = group ? 1 : 0; i < known; i++) {
     if (hmci_operation_is_complete(&request->chain[i])) continue;
     peer->transport->ops->cancel(peer->connection->state, &request->chain[i], status);
+  }
+  if (group && parked) {
+    hmci_request_end_rest(request, status); /* not before the parts, some of which may be copying still */
+    return;
   }
   for (; parked && known < count; known++) hmci_operation_complete(&request->chain[known], status);
 }

@@ -214,18 +214,20 @@ typedef struct end_of_peer {
   hmc_status_t status;
 } end_of_peer_t;
 
-/* One whose data are checked has an operation that the transport does not know, and so does not end. */
-static bool end_checked(hmc_request_t *request, void *argument) {
+/* One whose data are checked has an operation that the transport does not know, and so does not end; one over several peers
+ * has parts at the others. */
+static bool end_beyond(hmc_request_t *request, void *argument) {
   const end_of_peer_t *end = argument;
   bool starting = atomic_load_explicit(&request->starting, memory_order_acquire); /* partner: hmci_request_start */
-  if (starting || request->peer != end->peer || !request->checksummed || hmci_request_is_complete(request)) return true;
+  if (starting || request->peer != end->peer || hmci_request_is_complete(request)) return true;
+  if (!request->checksummed && !request->group) return true;
   hmci_request_end(request, end->status);
   return true;
 }
 
-void hmci_requests_end_checked(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
+void hmci_requests_end_beyond(hmc_context_t *context, const hmc_peer_t *peer, hmc_status_t status) {
   end_of_peer_t end = {peer, status};
-  hmci_requests_each(context, end_checked, &end);
+  hmci_requests_each(context, end_beyond, &end);
 }
 
 static void free_list(hmci_list_t *list) {

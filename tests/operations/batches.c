@@ -640,6 +640,47 @@ void batch_over_peers_that_fail(void **state) {
   far_close(&far);
 }
 
+/* With its first peer a batch ends at the others, too: when it is complete, none of them reads this side's memory. */
+void batch_over_peers_ends_at_all(void **state) {
+  context_pair_t *pair = *state;
+  if (stamp_is("shm") && !stamp_is_host()) return; /* as above */
+  const uint64_t length = DISTANT_SIZE - 64;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 64, .registered = true});
+  test_buffer_t local = near_make(pair, DISTANT_SIZE, true);
+  distant_t distant;
+  distant_start(&distant, pair);
+  for (int lost = 0; lost < 2; lost++) {
+    hmc_peer_t *first = NULL, *back = NULL;
+    hmc_remote_t *remote = NULL;
+    hmc_batch_t *batch = NULL;
+    hmc_request_t *request = NULL;
+    hmc_operation_options_t options = {.size = sizeof options, .notification = "x", .notification_size = 1};
+    target_do(&distant.target, (command_t){.verb = VERB_BYTES_FILL, .offset = 64, .length = length, .value = 0});
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &first));
+    assert_success(hmc_context_accept(pair->there, 0, &back));
+    assert_success(hmc_remote_open(first, "far", 0, &remote));
+    hmc_piece_t pieces[] = {{local.region, remote, 0, 0, 64, 0}, {local.region, distant.remote, 64, 64, length, 0}};
+    assert_success(hmc_batch_create_pieces(pieces, 2, &batch));
+    bytes_fill(&local, 0, DISTANT_SIZE, 1);
+    distant_stop(&distant);
+    assert_success(hmc_batch_start_nb(batch, &options, &request));
+    hmc_peer_close(lost ? back : first);
+    assert_status(hmc_request_wait_for(request, PATIENCE_MS / 3), lost ? HMC_PEER_LOST : HMC_CANCELLED);
+    bytes_fill(&local, 0, DISTANT_SIZE, 2);
+    distant_continue(&distant);
+    sleep_ms(100);
+    assert_success(hmc_atomic(distant.remote, 0, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+    command_t look = {.verb = VERB_BYTES_OTHER, .offset = 64, .length = length, .value = 1 << 8};
+    assert_int_equal(target_do(&distant.target, look), 0); /* what it had before, and what was sent before it ended */
+    hmc_request_free(request);
+    hmc_batch_free(batch);
+    hmc_peer_close(lost ? first : back);
+  }
+  distant_end(&distant);
+  test_buffer_close(&local);
+  far_close(&far);
+}
+
 /* ---- more pieces than are asked for at a time */
 
 #define VERY_MANY 50000u

@@ -149,3 +149,45 @@ void destroying_a_context_wakes_those_who_wait(void **state) {
   }
   distant_end(&distant);
 }
+
+typedef struct canceller {
+  pthread_t thread;
+  hmc_request_t *request;
+  _Atomic bool go;
+} canceller_t;
+
+static void *cancel_at_once(void *argument) {
+  canceller_t *canceller = argument;
+  while (!atomic_load(&canceller->go)) continue;
+  hmc_request_cancel(canceller->request);
+  return NULL;
+}
+
+/* A batch over two peers is cancelled while the second one is closed. */
+void closing_a_peer_beside_a_cancel(void **state) {
+  context_pair_t *pair = *state;
+  far_t far = far_make(pair, (far_options_t){.name = "far", .size = 4 * MIB, .registered = true});
+  test_buffer_t local = near_make(pair, 4 * MIB, true);
+  for (int round = 0; round < 300; round++) {
+    canceller_t canceller = {.request = NULL};
+    hmc_peer_t *second = NULL, *back = NULL;
+    hmc_remote_t *remote = NULL;
+    hmc_batch_t *batch = NULL;
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", pair->port, stamp.type, 0, &second));
+    assert_success(hmc_context_accept(pair->there, 0, &back));
+    assert_success(hmc_remote_open(second, "far", 0, &remote));
+    hmc_piece_t pieces[] = {{local.region, far.remote, 0, 0, 64, 0}, {local.region, remote, 0, 0, 4 * MIB, 0}};
+    assert_success(hmc_batch_create_pieces(pieces, 2, &batch));
+    assert_success(hmc_batch_start_nb(batch, NULL, &canceller.request));
+    assert_int_equal(pthread_create(&canceller.thread, NULL, cancel_at_once, &canceller), 0);
+    spin_ns(100000);
+    atomic_store(&canceller.go, true);
+    hmc_peer_close(second);
+    pthread_join(canceller.thread, NULL);
+    hmc_request_free(canceller.request);
+    hmc_batch_free(batch);
+    hmc_peer_close(back);
+  }
+  test_buffer_close(&local);
+  far_close(&far);
+}

@@ -207,6 +207,7 @@ void spin_ns(uint64_t nanoseconds);
   X(batch_runs, MEMORY)                                                                                                \
   X(batch_over_many_regions, MEMORY)                                                                                   \
   X(batch_over_peers_that_fail, MEMORY)                                                                                \
+  X(batch_over_peers_ends_at_all, MEMORY)                                                                              \
   X(batch_restarted, MEMORY)                                                                                           \
   X(batch_of_very_many_is_refused_at_once, MEMORY)                                                                     \
   X(batch_of_very_many_leaves_nothing_behind, MEMORY)                                                                  \
@@ -241,7 +242,8 @@ void spin_ns(uint64_t nanoseconds);
   X(quiet_batches, MEMORY)
 #define CLOSING_TESTS(X)                                                                                               \
   X(closing_a_peer_wakes_those_who_wait, ENGINE)                                                                       \
-  X(destroying_a_context_wakes_those_who_wait, ENGINE)
+  X(destroying_a_context_wakes_those_who_wait, ENGINE)                                                                 \
+  X(closing_a_peer_beside_a_cancel, ENGINE)
 #define LIFETIME_TESTS(X)                                                                                              \
   X(two_callbacks_close_each_others, ENGINE)                                                                           \
   X(peers_that_hang_up_at_once, ENGINE)                                                                                \
