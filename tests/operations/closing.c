@@ -191,3 +191,32 @@ void closing_a_peer_beside_a_cancel(void **state) {
   test_buffer_close(&local);
   far_close(&far);
 }
+
+/* A copy that the peer's device has begun is over when the peer is closed: the memory may be used for something else once its
+ * region is closed, too. */
+void closing_a_peer_ends_its_copies(void **state) {
+  context_pair_t *pair = *state;
+  target_t target;
+  hmc_peer_t *back = NULL;
+  test_buffer_t place;
+  target_start(&target, (const char *const[]){"HMC_SIM_LATENCY", "300ms", NULL});
+  target_do(&target, (command_t){.verb = VERB_CREATE, .timeout_ms = PATIENCE_MS});
+  target_do(
+      &target,
+      (command_t){.verb = VERB_CONNECT, .text = "127.0.0.1", .value = pair->port, .type = stamp.type, .timeout_ms = 0});
+  assert_success(hmc_context_accept(pair->there, 0, &back));
+  assert_success(test_buffer_open(&place, pair->there, stamp.far, MIB, "late", HMC_REMOTE_ALL, true));
+  target_do(&target, (command_t){.verb = VERB_PLACE, .memory = stamp.near, .length = MIB, .registered = true});
+  target_do(&target, (command_t){.verb = VERB_REMOTE_OPEN, .text = "late"});
+  target_do(&target, (command_t){.verb = VERB_BYTES_FILL, .length = MIB, .value = 7});
+  target_send(&target, &(command_t){.verb = VERB_PUT, .length = MIB, .value = 1});
+  sleep_ms(100);
+  hmc_peer_close(back);
+  test_buffer_withdraw(&place);
+  bytes_fill(&place, 0, MIB, 9);
+  sleep_ms(500);
+  assert_int_equal(bytes_other(&place, 0, MIB, 9, 9), 0);
+  target_receive(&target); /* any status */
+  target_stop(&target);
+  test_buffer_close(&place);
+}

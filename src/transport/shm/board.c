@@ -162,11 +162,20 @@ void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot) {
   atomic_store(&connection->announcing[slot], false);
 }
 
-bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id) {
-  if (!connection->accesses || atomic_load(&connection->failed)) return false;
-  _Atomic uint32_t *theirs = connection->accesses->region[!connection->role];
+/* 0: any. */
+static bool has_announced(const shm_connection_t *connection, uint32_t id) {
+  const _Atomic uint32_t *theirs = connection->accesses->region[!connection->role];
   for (uint32_t i = 0; i < SHM_ACCESSES; i++) {
-    if (atomic_load(&theirs[i]) == id) return true; /* (d) */
+    uint32_t one = atomic_load(&theirs[i]); /* (d) */
+    if (one && (!id || one == id)) return true;
   }
   return false;
+}
+
+bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id) {
+  return connection->accesses && !atomic_load(&connection->failed) && has_announced(connection, id);
+}
+
+bool hmci_shm_has_accesses(const shm_connection_t *connection) {
+  return connection->accesses && has_announced(connection, 0);
 }

@@ -5,9 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { HOST_ID = 16, NAME = 36, OFFER = HOST_ID + NAME, DATA = 24 };
+enum {
+  LAST_ACCESSES = 1000000000,
+  LOOK = 50000
+}; /* nanoseconds that closing waits for a peer's copies, and at a time */
 
 /* The kernel's boot id: the same for all that share its memory, containers included. All zero where /proc does not say:
  * then only trying tells who is on this host, which a socket's name of 128 random bits does for certain. */
@@ -152,6 +157,16 @@ static void connection_fail(void *block, hmc_status_t status) {
   if (atomic_load(&connection->has_responder)) hmci_responder_fail(&connection->responder);
 }
 
+/* Waits until the peer is through with the copies that it had announced: later nobody could, when their regions close. A
+ * second at most, where its process stands; and not where the loop waits. */
+static void await_accesses(const shm_connection_t *connection) {
+  const struct timespec look = {.tv_nsec = LOOK};
+  bool waits = !hmci_loop_is_held(connection->transport->host->loop);
+  uint64_t limit = hmci_now() + LAST_ACCESSES;
+  while (waits && hmci_shm_has_accesses(connection) && hmci_shm_is_alive(connection) && hmci_now() < limit)
+    nanosleep(&look, NULL);
+}
+
 static void connection_close(void *block) {
   shm_connection_t *connection = block;
   shm_transport_t *transport = connection->transport;
@@ -162,6 +177,7 @@ static void connection_close(void *block) {
   hmci_shm_copiers_leave(connection); /* the service thread calls none any more */
   hmci_loop_remove(transport->host->loop, &connection->death);
   hmci_loop_drop(transport->host->loop, &connection->kept_ask);
+  await_accesses(connection);
   if (connection->serve.descriptor >= 0) close(connection->serve.descriptor);
   if (connection->ask >= 0) close(connection->ask);
   if (connection->peer_pidfd >= 0) close(connection->peer_pidfd);

@@ -210,6 +210,8 @@ hmc_status_t hmci_shm_begin_access(shm_connection_t *connection, const shm_remot
 void hmci_shm_end_access(shm_connection_t *connection, uint32_t slot);
 /* The owner's side: is the peer touching the region by itself? */
 bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id);
+/* The same, where the connection has failed, of any region: it is not through with the last ones. */
+bool hmci_shm_has_accesses(const shm_connection_t *connection);
 
 /* device.c: an operation on an imported region; false where its memory is of another kind than both sides' drivers copy,
  * or two devices do not reach each other. */
