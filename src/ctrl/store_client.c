@@ -2,7 +2,6 @@
  * store_session.c. */
 #include "store_client.h"
 
-#include "../base/stop.h"
 #include "../base/thread.h"
 
 #include <errno.h>
@@ -438,6 +437,9 @@ static void free_client(hmci_store_client_t *client) {
   if (client->wake >= 0) {
     close(client->wake);
   }
+  if (client->stop.descriptor >= 0) {
+    hmci_stop_close(&client->stop);
+  }
   pthread_mutex_destroy(&client->lock);
   hmci_secret_wipe(&client->secret);
   hmci_certificates_free(client->certificates);
@@ -449,8 +451,8 @@ static void close_client(hmc_store_t *store) {
   hmci_store_client_t *client = client_of(store);
   pthread_mutex_lock(&client->lock);
   client->closing = true;
-  if (!client->is_up && client->descriptor >= 0) {
-    shutdown(client->descriptor, SHUT_RDWR); /* a handshake that would take its time */
+  if (!client->is_up) {
+    hmci_stop_ask(&client->stop); /* connecting would take its time */
   }
   pthread_mutex_unlock(&client->lock);
   hmci_store_client_wake(client);
@@ -483,7 +485,7 @@ static const hmci_store_backend_t backend = {
 
 static hmc_status_t prepare(hmci_store_client_t *client, const char *address,
                             const hmc_store_certificates_t *certificates) {
-  client->descriptor = -1;
+  client->stop.descriptor = -1;
   client->wake = -1;
   hmci_random(&client->id, sizeof(client->id));
   client->id |= 1;
@@ -512,7 +514,7 @@ static hmc_status_t prepare(hmci_store_client_t *client, const char *address,
       status = hmci_fail(HMC_NO_MEMORY, "no descriptor for a client of the store: %s", strerror(errno));
     }
   }
-  return status;
+  return status == HMC_SUCCESS ? hmci_stop_open(&client->stop) : status;
 }
 
 hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_certificates_t *certificates,

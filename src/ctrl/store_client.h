@@ -8,6 +8,7 @@
 
 #include "../base/settings.h"
 #include "../base/socket.h"
+#include "../base/stop.h"
 #include "certificates.h"
 #include "store_backend.h"
 #include "store_stream.h"
@@ -63,7 +64,8 @@ typedef struct hmci_store_client {
   char ip[64], address[HMCI_ADDRESS_TEXT];
   uint16_t port;
   uint64_t id;
-  int wake; /* an eventfd */
+  int wake;         /* an eventfd */
+  hmci_stop_t stop; /* ends the thread's waits while it connects */
   pthread_t thread;
 
   /* The thread's alone. */
@@ -75,7 +77,6 @@ typedef struct hmci_store_client {
 
   pthread_mutex_t lock;
   bool closing, is_up;
-  int descriptor;            /* the socket, for close; -1: none */
   char why[HMCI_ERROR_TEXT]; /* why the store is away */
   uint64_t sequences;
   hmci_list_t calls, leases, watches;

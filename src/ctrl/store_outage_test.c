@@ -4,9 +4,11 @@
 #include "../base/descriptors_fixture.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -70,6 +72,52 @@ static void without_a_journal_leases_are_put_back(void **state) {
   hmc_store_close(one);
   hmc_store_close(two);
   hmc_store_server_stop(server);
+}
+
+static void *await_key(void *store) {
+  char value[8];
+  return (void *)(uintptr_t)hmc_store_wait(store, "k", value, sizeof(value), NULL, 3000);
+}
+
+/* Calls that wait for a store that is away leave the processor to others. */
+static void who_waits_for_a_store_is_at_rest(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *status;
+  hmc_store_server_t *server = serve(0, NULL);
+  hmc_store_t *store = join();
+  hmc_store_server_stop(server);
+  assert_int_equal(pthread_create(&thread, NULL, await_key, store), 0);
+  sleep_ms(100);
+  assert_true(is_at_rest(400));
+  pthread_join(thread, &status);
+  assert_int_equal((uintptr_t)status, HMC_TIMEOUT);
+  hmc_store_close(store);
+}
+
+/* A host that does not take connections: its queue is full. */
+static void connecting_ends_by_its_deadline(void **state) {
+  (void)state;
+  enum { CALLERS = 4 };
+  int callers[CALLERS], listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in where = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t size = sizeof(where);
+  hmc_store_t *store = NULL;
+  assert_int_equal(bind(listener, (struct sockaddr *)&where, sizeof(where)), 0);
+  assert_int_equal(listen(listener, 0), 0);
+  assert_int_equal(getsockname(listener, (struct sockaddr *)&where, &size), 0);
+  for (int i = 0; i < CALLERS; i++) {
+    callers[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    HMC_IGNORE(connect(callers[i], (struct sockaddr *)&where, sizeof(where)));
+  }
+  snprintf(address, sizeof(address), "tcp://127.0.0.1:%u", ntohs(where.sin_port));
+  uint64_t begin = hmci_now();
+  FAILS(hmc_store_connect(address, NULL, 200, &store), HMC_TIMEOUT, "away");
+  assert_true(hmci_now() - begin < 2000 * MS);
+  for (int i = 0; i < CALLERS; i++) {
+    close(callers[i]);
+  }
+  close(listener);
 }
 
 typedef struct worker {
@@ -418,6 +466,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(with_a_journal_all_is_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(without_a_journal_leases_are_put_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_waits_for_a_store_is_at_rest, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(connecting_ends_by_its_deadline, set_up, tear_down),
       cmocka_unit_test_setup_teardown(each_request_takes_effect_once, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_dies_is_noticed, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_was_stopped_takes_its_keys_up_again, set_up, tear_down),

@@ -34,25 +34,28 @@ void hmci_store_client_wake(hmci_store_client_t *client) {
 
 static uint64_t sooner(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-/* Sleeps until the deadline or until somebody wakes the thread. */
-static void rest(hmci_store_client_t *client, uint64_t deadline) {
-  struct pollfd wait = {.fd = client->wake, .events = POLLIN};
-  poll(&wait, 1, hmci_poll_timeout(deadline));
-}
-
 static void take_wakes(hmci_store_client_t *client) {
   uint64_t count;
   ssize_t got = read(client->wake, &count, sizeof(count));
   (void)got;
 }
 
-/* ---- connecting -------------------------------------------------------------------------------------------------- */
-
-static void show_descriptor(hmci_store_client_t *client, int descriptor) {
-  pthread_mutex_lock(&client->lock);
-  client->descriptor = descriptor;
-  pthread_mutex_unlock(&client->lock);
+/* Sleeps until the deadline or until somebody wakes the thread. A wake counts once: calls that wait for a store that is
+ * away must not keep it awake. */
+static void rest(hmci_store_client_t *client, uint64_t deadline) {
+  struct pollfd wait = {.fd = client->wake, .events = POLLIN};
+  poll(&wait, 1, hmci_poll_timeout(deadline));
+  take_wakes(client);
 }
+
+static bool is_closing(hmci_store_client_t *client) {
+  pthread_mutex_lock(&client->lock);
+  bool closing = client->closing;
+  pthread_mutex_unlock(&client->lock);
+  return closing;
+}
+
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 /* Sends the hello and reads the welcome. */
 static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
@@ -73,8 +76,10 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
       return hmci_fail(HMC_TIMEOUT, "%s does not answer as a store does: it is another program, or it hangs",
                        client->address);
     }
-    struct pollfd wait = {.fd = hmci_secure_descriptor(client->stream.secure), .events = events};
-    poll(&wait, 1, hmci_poll_timeout(deadline));
+    if (hmci_stop_is_asked()) {
+      return hmci_fail(HMC_CANCELLED, "the client was closed");
+    }
+    hmci_stop_poll(hmci_secure_descriptor(client->stream.secure), events, hmci_poll_timeout(deadline));
   }
   if (status != HMC_SUCCESS) {
     return status;
@@ -101,7 +106,6 @@ static hmc_status_t dial(hmci_store_client_t *client) {
     return status;
   }
   hmci_store_stream_init(&client->stream, secure, HMCI_STORE_ANSWER_MAX);
-  show_descriptor(client, descriptor);
   uint64_t deadline = hmci_deadline(client->patience_ms);
   status = hmci_secure_handshake_wait(secure, deadline);
   if (status == HMC_SUCCESS) {
@@ -114,7 +118,6 @@ static hmc_status_t dial(hmci_store_client_t *client) {
     client->patience_ms *= 2;
   }
   if (status != HMC_SUCCESS) {
-    show_descriptor(client, -1);
     hmci_store_stream_close(&client->stream);
   }
   return status;
@@ -473,7 +476,6 @@ static hmc_status_t connect_and_serve(hmci_store_client_t *client, bool *was_up)
   if (status == HMC_CANCELLED) {
     part(client);
   }
-  show_descriptor(client, -1);
   hmci_store_stream_close(&client->stream);
   return status;
 }
@@ -487,8 +489,8 @@ void *hmci_store_session_run(void *argument) {
   hmci_store_client_t *client = argument;
   uint64_t pause_ms = FIRST_PAUSE_MS;
   client->patience_ms = HANDSHAKE_MS;
-  bool closing = false;
-  while (!closing) {
+  hmci_stop_follow(&client->stop);
+  while (!is_closing(client)) {
     bool was_up = false;
     hmc_status_t status = connect_and_serve(client, &was_up);
     char text[HMCI_ERROR_TEXT];
@@ -496,7 +498,7 @@ void *hmci_store_session_run(void *argument) {
     pthread_mutex_lock(&client->lock);
     client->is_up = false;
     memcpy(client->why, text, sizeof(client->why));
-    closing = client->closing;
+    bool closing = client->closing;
     if (is_final(status)) {
       fail_calls(client, status, text);
     }
