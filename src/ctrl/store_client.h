@@ -73,7 +73,7 @@ typedef struct hmci_store_client {
   uint64_t connection;  /* counts them */
   uint64_t patience_ms; /* for the next handshake */
   uint64_t server;      /* incarnation of the one that was met last */
-  bool is_new_server;   /* it is another one than before */
+  uint64_t sweeps_at;   /* until then it may lack what other clients put back; 0: it is the first one */
 
   pthread_mutex_t lock;
   bool closing, is_up;

@@ -74,6 +74,37 @@ static void without_a_journal_leases_are_put_back(void **state) {
   hmc_store_server_stop(server);
 }
 
+/* While a store waits for keys to be put back it goes once more: nobody is reported to be dead. */
+static void a_second_outage_is_no_death(void **state) {
+  (void)state;
+  uint16_t port = free_port(AF_INET);
+  hmc_store_server_t *server = serve(port, NULL);
+  hmc_store_t *one = join(), *two = join();
+  hmc_store_lease_t *lease = NULL;
+  hmc_store_watch_t *watch = NULL;
+  hmc_store_event_t event;
+  GOOD(hmc_store_lease_create(one, 2000, 0, &lease));
+  set(one, "m/1", "x", lease);
+  GOOD(hmc_store_watch_start(two, "m/", 0, &watch));
+  assert_event(watch, HMC_STORE_PUT, "m/1", "x");
+  assert_event(watch, HMC_STORE_SYNCED, NULL, NULL);
+  hmc_store_server_stop(server);
+  server = serve(port, NULL);
+  assert_value(one, "m/1", "x");
+  assert_value(two, "m/1", "x");
+  hmc_store_server_stop(server);
+  sleep_ms(3500); /* longer than keys have to come back */
+  server = serve(port, NULL);
+  assert_value(one, "m/1", "x");
+  assert_value(two, "m/1", "x");
+  FAILS(hmc_store_watch_next(watch, &event, 500), HMC_TIMEOUT, "m/");
+  GOOD(hmc_store_lease_state(lease));
+  hmc_store_watch_stop(watch);
+  hmc_store_close(one);
+  hmc_store_close(two);
+  hmc_store_server_stop(server);
+}
+
 static void *await_key(void *store) {
   char value[8];
   return (void *)(uintptr_t)hmc_store_wait(store, "k", value, sizeof(value), NULL, 3000);
@@ -466,6 +497,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(with_a_journal_all_is_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(without_a_journal_leases_are_put_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_second_outage_is_no_death, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_waits_for_a_store_is_at_rest, set_up, tear_down),
       cmocka_unit_test_setup_teardown(connecting_ends_by_its_deadline, set_up, tear_down),
       cmocka_unit_test_setup_teardown(each_request_takes_effect_once, set_up, tear_down),

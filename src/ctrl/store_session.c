@@ -87,7 +87,9 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
   if (welcome.type != HMCI_STORE_ANSWER || welcome.number != HMCI_STORE_VERSION || welcome.lease == 0) {
     return hmci_fail(HMC_UNSUPPORT, "%s is not a store of this version: use one HMC at both ends", client->address);
   }
-  client->is_new_server = client->server != 0 && client->server != welcome.lease;
+  if (client->server != 0 && client->server != welcome.lease) {
+    client->sweeps_at = hmci_deadline(SWEEP_MS);
+  }
   client->server = welcome.lease;
   return HMC_SUCCESS;
 }
@@ -157,6 +159,7 @@ static void renew_watch(hmci_store_client_t *client, hmci_store_client_watch_t *
       .type = HMCI_STORE_WATCH, .key = watch->prefix, .key_size = (uint16_t)watch->prefix_size};
   if (hmci_store_call_detached(client, &request) == HMC_SUCCESS) {
     watch->sequence = request.sequence;
+    watch->sweep_at = HMCI_NEVER; /* all that it has seen is old now, until the store has reported it again */
     hmci_store_view_renew(&watch->view);
   }
 }
@@ -305,10 +308,12 @@ static void take_event(hmci_store_client_t *client, const hmci_store_message_t *
                         watch->has_failed;
     break;
   case HMC_STORE_DELETE: hmci_store_view_delete(&watch->view, event->key, event->key_size); break;
-  case HMC_STORE_SYNCED:
-    hmci_store_view_synced(&watch->view, !client->is_new_server);
-    watch->sweep_at = client->is_new_server ? hmci_deadline(SWEEP_MS) : HMCI_NEVER;
+  case HMC_STORE_SYNCED: {
+    bool has_all = hmci_now() >= client->sweeps_at;
+    hmci_store_view_synced(&watch->view, has_all);
+    watch->sweep_at = has_all ? HMCI_NEVER : client->sweeps_at;
     break;
+  }
   default: break; /* of a later version */
   }
   pthread_cond_signal(&watch->changed);
