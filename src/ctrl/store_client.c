@@ -183,10 +183,10 @@ static hmc_status_t finish(hmci_store_client_t *client, hmci_store_call_t *call,
   return status;
 }
 
-/* With the lock held. */
-static hmc_status_t run_call(hmci_store_client_t *client, hmci_store_message_t *request, uint64_t deadline,
-                             hmci_store_result_t *result) {
-  hmci_store_call_t call = {.result = result};
+/* With the lock held. `holder`: the lease of the key that the request sets, or NULL. */
+static hmc_status_t run_call(hmci_store_client_t *client, hmci_store_message_t *request,
+                             hmci_store_client_lease_t *holder, uint64_t deadline, hmci_store_result_t *result) {
+  hmci_store_call_t call = {.request = request, .holder = holder, .result = result};
   init_condition(&call.done);
   hmc_status_t status = hmci_store_call_begin(client, &call, request);
   if (status == HMC_SUCCESS) {
@@ -215,18 +215,37 @@ static void forget_key(hmci_store_client_t *client, const hmci_store_message_t *
   }
 }
 
-/* Keeps the lease's copy of its keys, which an outage may make it put back, as the store now has them. */
-static hmc_status_t note_change(hmci_store_client_t *client, const hmci_store_message_t *request,
-                                hmci_store_client_lease_t *lease, const hmci_store_result_t *result) {
+/* A counter stays with its lease. */
+static hmc_status_t note_sum(hmci_store_client_t *client, const hmci_store_message_t *request, int64_t sum) {
+  char text[24];
+  uint32_t size = (uint32_t)snprintf(text, sizeof(text), "%" PRId64, sum);
+  for (hmci_list_t *at = client->leases.next; at != &client->leases; at = at->next) {
+    hmci_store_client_lease_t *lease = HMCI_CONTAINER(at, hmci_store_client_lease_t, member);
+    if (hmci_store_map_find(&lease->keys, request->key, request->key_size) != NULL) {
+      return hmci_store_map_set(&lease->keys, request->key, request->key_size, text, size) != NULL ? HMC_SUCCESS
+                                                                                                   : HMC_NO_MEMORY;
+    }
+  }
+  return HMC_SUCCESS;
+}
+
+hmc_status_t hmci_store_call_note(hmci_store_client_t *client, const hmci_store_call_t *call) {
+  const hmci_store_message_t *request = call->request;
+  if (request == NULL) {
+    return HMC_SUCCESS;
+  }
   uint32_t expected = request->type == HMCI_STORE_SWAP ? request->index : 0;
-  bool is_set = request->type == HMCI_STORE_SET || (request->type == HMCI_STORE_SWAP && result->number == 1);
+  bool is_set = request->type == HMCI_STORE_SET || (request->type == HMCI_STORE_SWAP && call->result->number == 1);
   if (is_set || request->type == HMCI_STORE_DELETE) {
     forget_key(client, request);
   }
-  if (is_set && lease != NULL &&
-      hmci_store_map_set(&lease->keys, request->key, request->key_size, (const uint8_t *)request->value + expected,
-                         request->value_size - expected) == NULL) {
-    return hmci_fail(HMC_NO_MEMORY, "no memory for a key of a lease");
+  if (request->type == HMCI_STORE_ADD) {
+    return note_sum(client, request, call->result->number);
+  }
+  if (is_set && call->holder != NULL &&
+      hmci_store_map_set(&call->holder->keys, request->key, request->key_size,
+                         (const uint8_t *)request->value + expected, request->value_size - expected) == NULL) {
+    return HMC_NO_MEMORY;
   }
   return HMC_SUCCESS;
 }
@@ -242,10 +261,7 @@ static hmc_status_t call(hmc_store_t *store, hmci_store_message_t *request, hmc_
     status = lease->is_lost ? fail_lost(lease) : HMC_SUCCESS;
   }
   if (status == HMC_SUCCESS) {
-    status = run_call(client, request, deadline, result);
-  }
-  if (status == HMC_SUCCESS) {
-    status = note_change(client, request, lease, result);
+    status = run_call(client, request, lease, deadline, result);
   }
   pthread_mutex_unlock(&client->lock);
   return status;
@@ -273,7 +289,7 @@ static hmc_status_t lease_create(hmc_store_t *store, uint64_t ttl_ms, uint64_t d
   hmci_store_result_t result = {.number = 0};
   pthread_mutex_lock(&client->lock);
   hmci_list_append(&client->leases, &lease->member);
-  hmc_status_t status = run_call(client, &request, deadline, &result);
+  hmc_status_t status = run_call(client, &request, NULL, deadline, &result);
   if (status != HMC_SUCCESS) {
     hmci_store_message_t revoke = {.type = HMCI_STORE_REVOKE, .lease = lease->id};
     (void)hmci_store_call_detached(client, &revoke); /* the request may have come through */
@@ -300,7 +316,8 @@ static void lease_release(hmc_store_lease_t *held, uint64_t deadline) {
   hmci_store_result_t result = {.number = 0};
   pthread_mutex_lock(&client->lock);
   hmci_list_remove(&lease_of(held)->member); /* an outage does not bring it back */
-  if (run_call(client, &revoke, deadline, &result) == HMC_TIMEOUT) {
+  if (run_call(client, &revoke, NULL, deadline, &result) != HMC_SUCCESS) {
+    /* Once the store is back: else what the client says for its other leases would keep this one, too. */
     hmci_store_message_t again = {.type = HMCI_STORE_REVOKE, .lease = lease_of(held)->id};
     (void)hmci_store_call_detached(client, &again);
   }
@@ -352,9 +369,7 @@ static hmc_status_t watch_start(hmc_store_t *store, const char *prefix, uint64_t
   if (status == HMC_SUCCESS) {
     status = finish(client, &call, deadline);
   }
-  if (status == HMC_SUCCESS) {
-    watch->is_answered = true;
-  } else {
+  if (status != HMC_SUCCESS) {
     end_watch(client, watch);
   }
   pthread_mutex_unlock(&client->lock);
@@ -536,7 +551,7 @@ hmc_status_t hmci_store_client_connect(const char *address, const hmc_store_cert
   hmci_store_message_t keep = {.type = HMCI_STORE_KEEP};
   hmci_store_result_t result = {.number = 0};
   pthread_mutex_lock(&client->lock);
-  status = run_call(client, &keep, deadline, &result);
+  status = run_call(client, &keep, NULL, deadline, &result);
   pthread_mutex_unlock(&client->lock);
   if (status != HMC_SUCCESS) {
     char text[HMCI_ERROR_TEXT];

@@ -16,6 +16,8 @@
 
 #include <pthread.h>
 
+struct hmci_store_client_lease;
+
 /* A request on its way. */
 typedef struct hmci_store_call {
   hmci_list_t member; /* of `calls`, in the order in which they are sent */
@@ -29,6 +31,8 @@ typedef struct hmci_store_call {
   size_t frame_size;
   bool is_detached; /* on the heap; its answer frees it */
   bool is_done;
+  const hmci_store_message_t *request;    /* the caller's; NULL where nobody waits */
+  struct hmci_store_client_lease *holder; /* of the key that it sets, or NULL */
   hmc_status_t status;
   hmci_store_result_t *result;
   char *text; /* of a failure */
@@ -91,6 +95,9 @@ hmc_status_t hmci_store_call_begin(hmci_store_client_t *client, hmci_store_call_
 /* One that nobody waits for. */
 hmc_status_t hmci_store_call_detached(hmci_store_client_t *client, hmci_store_message_t *request);
 void hmci_store_call_end(hmci_store_call_t *call, hmc_status_t status, const char *text, size_t text_size);
+/* The call has succeeded: notes what it changed of this client's leases. In the order of the answers, and before the
+ * connection that brought this one can end: what is put back after an outage is what the store had. HMC_NO_MEMORY. */
+hmc_status_t hmci_store_call_note(hmci_store_client_t *client, const hmci_store_call_t *call);
 void hmci_store_call_free_detached(hmci_store_call_t *call);
 
 #endif

@@ -4,6 +4,7 @@
 #include "../base/descriptors_fixture.h"
 
 #include <fcntl.h>
+#include <hmc/state.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -13,6 +14,11 @@
 #include <sys/wait.h>
 
 static void forget_journal(void) { unlink(journal); }
+
+static bool is_there(hmc_store_t *store, const char *key) {
+  char value[8];
+  return hmc_store_get(store, key, value, sizeof(value), NULL, PATIENCE_MS) == HMC_SUCCESS;
+}
 
 static void with_a_journal_all_is_back(void **state) {
   (void)state;
@@ -72,6 +78,58 @@ static void without_a_journal_leases_are_put_back(void **state) {
   hmc_store_close(one);
   hmc_store_close(two);
   hmc_store_server_stop(server);
+}
+
+/* What is put back is the counter as it stands. */
+static void a_counter_comes_back_with_its_lease(void **state) {
+  (void)state;
+  uint16_t port = free_port(AF_INET);
+  hmc_store_server_t *server = serve(port, NULL);
+  hmc_store_t *store = join();
+  hmc_store_lease_t *lease = NULL;
+  int64_t sum = 0;
+  GOOD(hmc_store_lease_create(store, 2000, 0, &lease));
+  set(store, "n", "5", lease);
+  GOOD(hmc_store_add(store, "n", 37, &sum, 0));
+  GOOD(hmc_store_add(store, "other", 1, &sum, 0));
+  hmc_store_server_stop(server);
+  server = serve(port, NULL);
+  assert_value(store, "n", "42");
+  assert_absent(store, "other");
+  hmc_store_lease_release(lease, 0);
+  assert_absent(store, "n");
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+}
+
+static bool always(void) { return true; }
+
+/* The program gives up waiting for the store, which is away; another lease goes on. */
+static void a_release_that_is_cancelled_counts(void **state) {
+  (void)state;
+  uint16_t port = free_port(AF_INET);
+  snprintf(journal, sizeof(journal), "%s/journal", folder);
+  hmc_store_server_t *server = serve(port, journal);
+  hmc_store_t *store = join();
+  hmc_store_lease_t *lease = NULL, *other = NULL;
+  GOOD(hmc_store_lease_create(store, 1000, 0, &lease));
+  GOOD(hmc_store_lease_create(store, 1000, 0, &other));
+  set(store, "gone", "x", lease);
+  set(store, "stays", "y", other);
+  hmc_store_server_stop(server);
+  hmc_state_of_thread()->stop = always;
+  hmc_store_lease_release(lease, PATIENCE_MS);
+  hmc_state_of_thread()->stop = NULL;
+  server = serve(port, journal);
+  assert_value(store, "stays", "y");
+  for (int i = 0; i < 5000 && is_there(store, "gone"); i++) {
+    sleep_ms(1);
+  }
+  assert_absent(store, "gone");
+  assert_value(store, "stays", "y");
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+  forget_journal();
 }
 
 /* While a store waits for keys to be put back it goes once more: nobody is reported to be dead. */
@@ -497,6 +555,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(with_a_journal_all_is_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(without_a_journal_leases_are_put_back, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_counter_comes_back_with_its_lease, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_release_that_is_cancelled_counts, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_second_outage_is_no_death, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_waits_for_a_store_is_at_rest, set_up, tear_down),
       cmocka_unit_test_setup_teardown(connecting_ends_by_its_deadline, set_up, tear_down),

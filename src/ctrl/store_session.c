@@ -284,6 +284,13 @@ static void take_answer(hmci_store_client_t *client, const hmci_store_message_t 
       }
     }
   }
+  hmci_store_client_watch_t *watch = call->type == HMCI_STORE_WATCH ? find_watch(client, call->sequence) : NULL;
+  if (watch != NULL) {
+    watch->is_answered = true; /* from here on an outage renews it, wherever its caller is */
+  }
+  if (status == HMC_SUCCESS) {
+    status = hmci_store_call_note(client, call);
+  }
   hmci_store_call_end(call, status, "no memory for the answer", 24);
 }
 
