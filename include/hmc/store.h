@@ -329,6 +329,8 @@ HMC_API HMC_CHECKED hmc_status_t hmc_store_watch_start(hmc_store_t *store, const
  * \return HMC_SUCCESS
  * \return HMC_TIMEOUT No event came in time.
  * \return HMC_CANCELLED hmc_store_watch_interrupt was called.
+ * \return HMC_NO_MEMORY The watch has ended: there was no memory for an event.
+ * \return HMC_OUT_OF_RANGE The watch has ended: after an outage its keys and values were more than one list takes.
  */
 HMC_API HMC_CHECKED hmc_status_t hmc_store_watch_next(hmc_store_watch_t *watch, hmc_store_event_t *event,
                                                       uint64_t timeout_ms);

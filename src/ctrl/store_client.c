@@ -391,8 +391,8 @@ static hmc_status_t watch_next(hmc_store_watch_t *held, hmc_store_event_t *event
       status = hmci_fail(HMC_CANCELLED, "the watch of \"%s\" was interrupted", watch->prefix);
       break;
     }
-    if (watch->has_failed) {
-      status = hmci_fail(HMC_NO_MEMORY, "the watch of \"%s\" has lost an event: there was no memory", watch->prefix);
+    if (watch->failure != HMC_SUCCESS) {
+      status = hmci_fail(watch->failure, "the watch of \"%s\" has ended: %s", watch->prefix, watch->why);
       break;
     }
     status = hmci_store_view_take(&watch->view, event);

@@ -52,8 +52,10 @@ typedef struct hmci_store_client_watch {
   struct hmc_store_watch base;
   hmci_list_t member;
   uint64_t sequence; /* of the request that asked for it on this connection */
-  bool is_answered, is_interrupted, has_failed;
-  uint64_t sweep_at; /* HMCI_NEVER: nothing is to be swept */
+  bool is_answered, is_interrupted;
+  hmc_status_t failure; /* HMC_SUCCESS: it tells all there is to tell */
+  char why[160];        /* of a failure */
+  uint64_t sweep_at;    /* HMCI_NEVER: nothing is to be swept */
   hmci_store_view_t view;
   pthread_cond_t changed;
   size_t prefix_size;
@@ -76,6 +78,7 @@ typedef struct hmci_store_client {
   hmci_store_stream_t stream;
   uint64_t connection;  /* counts them */
   uint64_t patience_ms; /* for the next handshake */
+  uint64_t heard;       /* when bytes came last */
   uint64_t server;      /* incarnation of the one that was met last */
   uint64_t sweeps_at;   /* until then it may lack what other clients put back; 0: it is the first one */
 

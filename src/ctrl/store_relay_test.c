@@ -207,10 +207,85 @@ static void what_is_watched_is_watched_on(void **state) {
   hmc_store_server_stop(server);
 }
 
+/* ---- a slow line ------------------------------------------------------------------------------------------------- */
+
+static void count_key(const char *key, const void *value, size_t value_size, void *user) {
+  (void)key, (void)value;
+  *(size_t *)user += value_size;
+}
+
+/* A list that takes longer to come than heartbeats may go without an answer, and than the lease lasts. */
+static void a_long_answer_is_a_sign_of_life(void **state) {
+  (void)state;
+  enum { VALUES = 6 };
+  char key[24];
+  size_t bytes = 0;
+  uint8_t *value = calloc(1, HMC_STORE_VALUE_MAX);
+  hmc_store_lease_t *lease = NULL;
+  hmc_store_watch_t *watch = NULL;
+  hmc_store_event_t event;
+  hmc_store_server_t *server = serve(0, NULL);
+  relay_t *relay = start_relay(hmc_store_server_port(server));
+  hmc_store_t *near = join(), *far = join_by(relay);
+  for (int i = 0; i < VALUES; i++) {
+    snprintf(key, sizeof(key), "large/%d", i);
+    GOOD(hmc_store_set(near, key, value, HMC_STORE_VALUE_MAX, NULL, PATIENCE_MS));
+  }
+  GOOD(hmc_store_lease_create(far, 1000, 0, &lease));
+  set(far, "held/far", "x", lease);
+  GOOD(hmc_store_watch_start(near, "held/", 0, &watch));
+  assert_event(watch, HMC_STORE_PUT, "held/far", "x");
+  assert_event(watch, HMC_STORE_SYNCED, NULL, NULL);
+  atomic_store(&relay->rate, 1200);
+  GOOD(hmc_store_list(far, "large/", count_key, &bytes, 20000));
+  atomic_store(&relay->rate, 0);
+  assert_int_equal(bytes, (size_t)VALUES * HMC_STORE_VALUE_MAX);
+  FAILS(hmc_store_watch_next(watch, &event, 100), HMC_TIMEOUT, "held/");
+  GOOD(hmc_store_lease_state(lease));
+  hmc_store_close(far);
+  hmc_store_close(near);
+  stop_relay(relay);
+  hmc_store_server_stop(server);
+  free(value);
+}
+
+/* What has grown so that the store does not list it any more cannot be watched on after an outage, and the reader hears
+ * so. */
+static void a_watch_that_is_not_taken_up_again_says_so(void **state) {
+  (void)state;
+  enum { VALUES = 65 };
+  char key[24];
+  uint8_t *value = calloc(1, HMC_STORE_VALUE_MAX);
+  hmc_store_watch_t *watch = NULL;
+  hmc_store_event_t event;
+  hmc_store_server_t *server = serve(0, NULL);
+  relay_t *relay = start_relay(hmc_store_server_port(server));
+  hmc_store_t *near = join(), *far = join_by(relay);
+  GOOD(hmc_store_watch_start(far, "large/", 0, &watch));
+  for (int i = 0; i < VALUES; i++) {
+    snprintf(key, sizeof(key), "large/%d", i);
+    GOOD(hmc_store_set(near, key, value, HMC_STORE_VALUE_MAX, NULL, PATIENCE_MS));
+  }
+  assert_absent(far, "none");
+  assert_event(watch, HMC_STORE_SYNCED, NULL, NULL);
+  for (int i = 0; i < VALUES; i++) {
+    assert_event(watch, HMC_STORE_PUT, NULL, NULL);
+  }
+  atomic_store(&relay->breaks, true);
+  FAILS(hmc_store_watch_next(watch, &event, PATIENCE_MS), HMC_OUT_OF_RANGE, "longer prefix");
+  hmc_store_close(far);
+  hmc_store_close(near);
+  stop_relay(relay);
+  hmc_store_server_stop(server);
+  free(value);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(what_was_set_comes_back, set_up, tear_down),
       cmocka_unit_test_setup_teardown(what_is_watched_is_watched_on, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_long_answer_is_a_sign_of_life, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_watch_that_is_not_taken_up_again_says_so, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

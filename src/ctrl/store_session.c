@@ -247,7 +247,21 @@ static void note_withdrawn(const hmci_store_client_t *client, uint64_t withdrawa
   }
 }
 
+/* The watch has lost something: its reader hears of it. */
+static void end_watch(hmci_store_client_watch_t *watch, hmc_status_t failure, const char *why, size_t size) {
+  if (watch->failure == HMC_SUCCESS) {
+    watch->failure = failure;
+    snprintf(watch->why, sizeof(watch->why), "%.*s", (int)size, why);
+    pthread_cond_signal(&watch->changed);
+  }
+}
+
 static void take_detached(hmci_store_client_t *client, hmci_store_call_t *call, const hmci_store_message_t *answer) {
+  hmci_store_client_watch_t *watch = call->type == HMCI_STORE_WATCH ? find_watch(client, call->sequence) : NULL;
+  if (watch != NULL &&
+      answer->status != HMC_SUCCESS) { /* an outage was before, and the store does not take it up again */
+    end_watch(watch, (hmc_status_t)answer->status, answer->value, answer->value_size);
+  }
   if (call->type == HMCI_STORE_CANCEL) {
     note_withdrawn(client, call->sequence);
   }
@@ -310,9 +324,10 @@ static void take_event(hmci_store_client_t *client, const hmci_store_message_t *
   }
   switch (event->flags) {
   case HMC_STORE_PUT:
-    watch->has_failed = hmci_store_view_put(&watch->view, event->key, event->key_size, event->value,
-                                            event->value_size) != HMC_SUCCESS ||
-                        watch->has_failed;
+    if (hmci_store_view_put(&watch->view, event->key, event->key_size, event->value, event->value_size) !=
+        HMC_SUCCESS) {
+      end_watch(watch, HMC_NO_MEMORY, "there was no memory for an event", 32);
+    }
     break;
   case HMC_STORE_DELETE: hmci_store_view_delete(&watch->view, event->key, event->key_size); break;
   case HMC_STORE_SYNCED: {
@@ -379,18 +394,24 @@ static const hmci_store_call_t *pending_heartbeat(const hmci_store_client_t *cli
   return NULL;
 }
 
-/* With the lock held: sends a heartbeat where one is due, and notices a store that does not answer. `next`: when to
- * look again. */
+/* With the lock held: sends a heartbeat where one is due, and notices a store that does not answer. A long answer that
+ * comes slowly is a sign of life, and has the next heartbeat sent before the answer to the last. `next`: when to look
+ * again. */
 static hmc_status_t beat(hmci_store_client_t *client, uint64_t *last, uint64_t *next) {
   uint64_t interval = heartbeat(client), now = hmci_now();
   const hmci_store_call_t *pending = pending_heartbeat(client);
   *next = HMCI_NEVER;
   if (pending != NULL) {
+    bool is_heard = client->heard > pending->since;
     uint64_t patience =
         interval != HMCI_NEVER && 2 * interval > SILENT_MS * NS_PER_MS ? 2 * interval : SILENT_MS * NS_PER_MS;
-    *next = pending->since + patience;
-    return now < *next ? HMC_SUCCESS
-                       : hmci_fail(HMC_TIMEOUT, "%s does not answer a heartbeat: it hangs", client->address);
+    *next = (is_heard ? client->heard : pending->since) + patience;
+    if (now >= *next) {
+      return hmci_fail(HMC_TIMEOUT, "%s does not answer a heartbeat: it hangs", client->address);
+    }
+    if (!is_heard) {
+      return HMC_SUCCESS;
+    }
   }
   if (interval == HMCI_NEVER) {
     return HMC_SUCCESS;
@@ -400,7 +421,7 @@ static hmc_status_t beat(hmci_store_client_t *client, uint64_t *last, uint64_t *
     *last = now;
     (void)hmci_store_call_detached(client, &keep); /* else the next one */
   }
-  *next = *last + interval;
+  *next = sooner(*next, *last + interval);
   return HMC_SUCCESS;
 }
 
@@ -442,9 +463,13 @@ static hmc_status_t serve(hmci_store_client_t *client) {
     if (status != HMC_SUCCESS && status != HMC_IN_PROGRESS) {
       return status;
     }
+    uint64_t before = client->stream.in_bytes;
     while ((status = hmci_store_stream_receive(&client->stream, &message, &events)) == HMC_SUCCESS) {
       take(client, &message);
       has_taken = true;
+    }
+    if (client->stream.in_bytes != before) {
+      client->heard = hmci_now();
     }
     if (status != HMC_IN_PROGRESS) {
       return status;

@@ -119,6 +119,7 @@ hmc_status_t hmci_store_stream_receive(hmci_store_stream_t *stream, hmci_store_m
       return status;
     }
     stream->in_end += done;
+    stream->in_bytes += done;
   }
 }
 

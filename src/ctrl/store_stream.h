@@ -25,6 +25,7 @@ typedef struct hmci_store_stream {
   uint32_t limit;        /* of a body that comes in */
   uint8_t *in;
   size_t in_begin, in_end, in_capacity; /* unread bytes; in_begin <= in_end <= in_capacity */
+  uint64_t in_bytes;                    /* all that came */
   hmci_list_t out;                      /* chunks */
   size_t out_bytes;
 } hmci_store_stream_t;
