@@ -376,6 +376,9 @@ static hmc_status_t dispatch(hmci_store_session_t *session, const hmci_store_mes
 
 hmc_status_t hmci_store_serve(hmci_store_session_t *session, const hmci_store_message_t *request) {
   session->heard = hmci_now();
+  if (request->type != HMCI_STORE_LEASE && request->type != HMCI_STORE_RESTORE) {
+    session->is_restoring = false;
+  }
   if (request->floor > session->floor) {
     session->floor = request->floor;
     drop_replies(session, request->floor);
@@ -424,10 +427,23 @@ void hmci_store_session_join(hmci_store_session_t *session, void *connection) {
   session->heard = hmci_now();
   session->gone = 0;
   session->is_restored = false;
+  session->is_restoring = true;
   session->serial++;
 }
 
+/* The connection ended while the client put its keys back: to the next one its new leases are new, too, because it puts
+ * all of their keys back. */
+static void go_on_restoring(hmci_store_session_t *session) {
+  for (hmci_list_t *at = session->leases.next; at != &session->leases; at = at->next) {
+    hmci_store_held_t *lease = HMCI_CONTAINER(at, hmci_store_held_t, member);
+    lease->serial += lease->serial == session->serial;
+  }
+}
+
 void hmci_store_session_part(hmci_store_session_t *session) {
+  if (session->connection != NULL && session->is_restoring) {
+    go_on_restoring(session);
+  }
   session->connection = NULL;
   session->gone = hmci_now();
   hmci_store_unwatch(session, 0); /* the client will ask for them again */

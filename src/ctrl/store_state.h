@@ -22,11 +22,12 @@ typedef struct hmci_store_session {
   hmci_list_t member, bucket;
   hmci_store_state_t *state;
   uint64_t id, floor;
-  uint64_t heard;   /* when the client sent something last */
-  uint64_t gone;    /* since when it has no connection; 0: it has one */
-  bool is_restored; /* from the journal: its leases get their whole TTL to be taken up again */
-  uint64_t serial;  /* of its connection; rises with each */
-  void *connection; /* the server's; NULL: none */
+  uint64_t heard;    /* when the client sent something last */
+  uint64_t gone;     /* since when it has no connection; 0: it has one */
+  bool is_restored;  /* from the journal: its leases get their whole TTL to be taken up again */
+  bool is_restoring; /* nothing but leases and their keys has come by this connection */
+  uint64_t serial;   /* of its connection; rises with each */
+  void *connection;  /* the server's; NULL: none */
   hmci_list_t leases, replies, watches;
 } hmci_store_session_t;
 
@@ -77,7 +78,7 @@ hmc_status_t hmci_store_dump(hmci_store_state_t *state, hmci_store_journal_t *jo
 typedef struct hmci_store_held {
   hmci_list_t member; /* of the session's leases */
   uint64_t id, ttl;   /* nanoseconds */
-  uint64_t serial;    /* of the connection that made it: to that one it is new */
+  uint64_t serial;    /* of the connection that made it, or that goes on with what that one began: to it it is new */
   hmci_store_session_t *session;
   hmci_list_t keys;
 } hmci_store_held_t;
