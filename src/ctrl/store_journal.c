@@ -28,6 +28,13 @@ static hmc_status_t fail_file(const char *path, const char *what) {
   return hmci_fail(HMC_INVALID_CONFIG, "the store's journal %s cannot be %s: %s", path, what, strerror(errno));
 }
 
+/* Is it still what lies there? A server that wrote its journal again has put another file in its place. */
+static bool is_in_place(const hmci_store_journal_t *journal) {
+  struct stat mine, there;
+  return fstat(journal->descriptor, &mine) == 0 && lstat(journal->path, &there) == 0 && mine.st_ino == there.st_ino &&
+         mine.st_dev == there.st_dev;
+}
+
 /* A new handle of a locked file. */
 static hmc_status_t open_file(const char *path, int flags, hmci_store_journal_t **opened) {
   hmci_store_journal_t *journal = calloc(1, sizeof(*journal));
@@ -39,7 +46,7 @@ static hmc_status_t open_file(const char *path, int flags, hmci_store_journal_t 
   journal->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
   if (length < 0 || (size_t)length >= sizeof(journal->path) || journal->descriptor < 0) {
     status = fail_file(path, "opened");
-  } else if (flock(journal->descriptor, LOCK_EX | LOCK_NB) != 0) {
+  } else if (flock(journal->descriptor, LOCK_EX | LOCK_NB) != 0 || !is_in_place(journal)) {
     status = hmci_fail(HMC_ADDRESS_IN_USE, "another server has the journal %s", path);
   }
   if (status != HMC_SUCCESS) {
