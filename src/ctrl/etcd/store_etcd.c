@@ -332,6 +332,7 @@ static void close_client(hmc_store_t *store) {
   pthread_cond_broadcast(&client->changed);
   pthread_mutex_unlock(&client->lock);
   pthread_join(client->keeper, NULL);
+  hmci_etcd_watches_end(client);
   while (!hmci_list_is_empty(&client->leases)) { /* the client's own among them */
     hmci_etcd_lease_release(&HMCI_CONTAINER(client->leases.next, hmci_etcd_lease_t, member)->base, deadline);
   }
@@ -380,6 +381,7 @@ hmc_status_t hmci_store_etcd_connect(const char *address, const hmc_store_certif
   client->base = (hmc_store_t){.backend = &backend, .process = getpid(), .times = *times};
   hmci_random(&client->id, sizeof(client->id));
   hmci_list_init(&client->leases);
+  hmci_list_init(&client->watches);
   pthread_mutex_init(&client->lock, NULL);
   pthread_condattr_t attributes;
   pthread_condattr_init(&attributes);

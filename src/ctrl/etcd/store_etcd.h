@@ -4,7 +4,7 @@
  * Keys are kept below the cluster's prefix: "k/" those of the program, "h/" one per client that lives, "o/" the number of
  * a thread's last request that must not take effect twice, "m/" meetings, "p/" pieces of gathers.
  *
- * Locking: `lock` guards the leases, what they hold, and the sequence; it is not held across a request. */
+ * Locking: `lock` guards the leases, what they hold, the list of watches, and the sequence; it is not held across a request. */
 #ifndef HMCI_STORE_ETCD_H
 #define HMCI_STORE_ETCD_H
 
@@ -23,7 +23,9 @@ typedef struct hmci_etcd_key {
 typedef struct hmci_etcd_lease {
   struct hmc_store_lease base;
   hmci_list_t member;
-  int64_t id;       /* etcd's; another one after it was lost */
+  int64_t id; /* etcd's; another one after it was lost */
+  int64_t
+      next_id; /* the one that it is getting, which may have some of the keys; 0: none. While `is_busy`, the thread's */
   uint64_t next_ns; /* when it is kept next */
   bool is_busy;     /* the thread works with it */
   bool is_doubted;  /* etcd did not know it: the thread looks at once */
@@ -42,7 +44,7 @@ typedef struct hmci_etcd_client {
   pthread_cond_t changed;
   bool closing;
   uint64_t sequence;
-  hmci_list_t leases;
+  hmci_list_t leases, watches;
 } hmci_etcd_client_t;
 
 static inline hmci_etcd_client_t *hmci_etcd_client_of(hmc_store_t *store) {
@@ -83,6 +85,8 @@ hmc_status_t hmci_etcd_watch_start(hmc_store_t *store, const char *prefix, uint6
 hmc_status_t hmci_etcd_watch_next(hmc_store_watch_t *watch, hmc_store_event_t *event, uint64_t deadline);
 void hmci_etcd_watch_interrupt(hmc_store_watch_t *watch);
 void hmci_etcd_watch_stop(hmc_store_watch_t *watch);
+/* Stops all that the client has. */
+void hmci_etcd_watches_end(hmci_etcd_client_t *client);
 /* Returns when the key is there. */
 hmc_status_t hmci_etcd_await(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, uint64_t deadline,
                              hmci_store_result_t *result);

@@ -17,6 +17,7 @@ enum { STREAM_MS = 20000, READ_MS = 10000, AGAIN_MS = 100 };
 /* Locking: `lock` guards all below it. The handle is the thread's; others only stop it. */
 typedef struct etcd_watch {
   struct hmc_store_watch base;
+  hmci_list_t member; /* of the client's, whose lock guards it */
   hmci_etcd_key_t prefix;
   size_t skip; /* of etcd's keys: the root of the store's */
   hmci_curl_t *handle;
@@ -139,6 +140,9 @@ hmc_status_t hmci_etcd_watch_start(hmc_store_t *store, const char *prefix, uint6
     free_watch(watch);
     return status;
   }
+  pthread_mutex_lock(&client->lock);
+  hmci_list_append(&client->watches, &watch->member);
+  pthread_mutex_unlock(&client->lock);
   *started = &watch->base;
   return HMC_SUCCESS;
 }
@@ -177,8 +181,18 @@ void hmci_etcd_watch_interrupt(hmc_store_watch_t *held) {
   pthread_mutex_unlock(&watch->lock);
 }
 
+void hmci_etcd_watches_end(hmci_etcd_client_t *client) {
+  while (!hmci_list_is_empty(&client->watches)) { /* no other call is left that could change it */
+    hmci_etcd_watch_stop(&HMCI_CONTAINER(client->watches.next, etcd_watch_t, member)->base);
+  }
+}
+
 void hmci_etcd_watch_stop(hmc_store_watch_t *held) {
   etcd_watch_t *watch = watch_of(held);
+  hmci_etcd_client_t *client = hmci_etcd_client_of(held->store);
+  pthread_mutex_lock(&client->lock);
+  hmci_list_remove(&watch->member);
+  pthread_mutex_unlock(&client->lock);
   pthread_mutex_lock(&watch->lock);
   watch->closing = true;
   pthread_mutex_unlock(&watch->lock);
