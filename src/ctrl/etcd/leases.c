@@ -82,10 +82,18 @@ void hmci_etcd_lease_doubt(hmci_etcd_lease_t *lease) {
   pthread_mutex_unlock(&client->lock);
 }
 
+/* Where etcd does not hear it, the lease ends by its TTL. */
+static void revoke(hmci_etcd_client_t *client, int64_t id, uint64_t deadline) {
+  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
+  hmci_text_print(&body, "{\"ID\":\"%" PRId64 "\"}", id);
+  (void)hmci_etcd_call(&client->cluster, "lease/revoke", &body, deadline, &answer, NULL);
+  hmci_text_free(&body);
+  hmci_text_free(&answer);
+}
+
 void hmci_etcd_lease_release(hmc_store_lease_t *held, uint64_t deadline) {
   hmci_etcd_lease_t *lease = lease_of(held);
   hmci_etcd_client_t *client = hmci_etcd_client_of(held->store);
-  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
   uint64_t patience = hmci_deadline(REVOKE_MS);
   pthread_mutex_lock(&client->lock);
   while (lease->is_busy) {
@@ -93,12 +101,11 @@ void hmci_etcd_lease_release(hmc_store_lease_t *held, uint64_t deadline) {
   }
   hmci_list_remove(&lease->member);
   pthread_mutex_unlock(&client->lock);
-  hmci_text_print(&body, "{\"ID\":\"%" PRId64 "\"}", lease->id);
-  /* Where etcd does not hear it, the lease ends by its TTL. */
-  (void)hmci_etcd_call(&client->cluster, "lease/revoke", &body, deadline < patience ? deadline : patience, &answer,
-                       NULL);
-  hmci_text_free(&body);
-  hmci_text_free(&answer);
+  deadline = deadline < patience ? deadline : patience;
+  revoke(client, lease->id, deadline);
+  if (lease->next_id != 0) {
+    revoke(client, lease->next_id, deadline);
+  }
   hmci_store_map_clear(&lease->keys);
   free(lease);
 }
@@ -116,6 +123,22 @@ hmc_status_t hmci_etcd_lease_note(hmci_etcd_client_t *client, hmci_etcd_lease_t 
   }
   if (lease != NULL && hmci_store_map_set(&lease->keys, key->text, key->size, value, size) == NULL) {
     status = hmci_fail(HMC_NO_MEMORY, "no memory for a key of a lease");
+  }
+  pthread_mutex_unlock(&client->lock);
+  return status;
+}
+
+hmc_status_t hmci_etcd_lease_note_sum(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, int64_t sum) {
+  char text[24];
+  uint32_t size = (uint32_t)snprintf(text, sizeof(text), "%" PRId64, sum);
+  hmc_status_t status = HMC_SUCCESS;
+  pthread_mutex_lock(&client->lock);
+  for (hmci_list_t *at = client->leases.next; at != &client->leases; at = at->next) {
+    hmci_etcd_lease_t *lease = HMCI_CONTAINER(at, hmci_etcd_lease_t, member);
+    if (hmci_store_map_find(&lease->keys, key->text, key->size) != NULL &&
+        hmci_store_map_set(&lease->keys, key->text, key->size, text, size) == NULL) {
+      status = hmci_fail(HMC_NO_MEMORY, "no memory for a key of a lease");
+    }
   }
   pthread_mutex_unlock(&client->lock);
   return status;
@@ -165,42 +188,66 @@ static bool copy_keys(hmci_etcd_client_t *client, const hmci_etcd_lease_t *lease
   return is_good;
 }
 
+/* One heartbeat. HMC_NOT_FOUND: etcd does not know the lease. */
+static hmc_status_t renew(hmci_etcd_client_t *client, int64_t id, uint64_t deadline) {
+  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
+  hmci_text_print(&body, "{\"ID\":\"%" PRId64 "\"}", id);
+  hmc_status_t status = hmci_etcd_call(&client->cluster, "lease/keepalive", &body, deadline, &answer, NULL);
+  if (status == HMC_SUCCESS && hmci_json_number(hmci_json_get(hmci_text_read(&answer), "result.TTL")) <= 0) {
+    status = HMC_NOT_FOUND;
+  }
+  hmci_text_free(&body);
+  hmci_text_free(&answer);
+  return status;
+}
+
+/* The number under which a lease is made again. An attempt that could not put all keys back goes on under the number that it
+ * has got: what it put back would else look like somebody else's. */
+static hmc_status_t get_next(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, uint64_t deadline) {
+  if (lease->next_id != 0) {
+    hmc_status_t status = renew(client, lease->next_id, deadline);
+    if (status != HMC_NOT_FOUND) {
+      return status;
+    }
+  }
+  lease->next_id = 0;
+  return grant(client, lease->base.ttl_ms, deadline, &lease->next_id);
+}
+
 /* Makes a lease again that etcd does not know any more. */
 static hmc_status_t revive(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, uint64_t deadline) {
   hmci_store_map_t keys;
-  int64_t id = 0;
-  hmc_status_t status =
-      copy_keys(client, lease, &keys) ? grant(client, lease->base.ttl_ms, deadline, &id) : HMC_NO_MEMORY;
+  hmc_status_t status = copy_keys(client, lease, &keys) ? get_next(client, lease, deadline) : HMC_NO_MEMORY;
   for (const hmci_store_entry_t *at = keys.first[0]; at != NULL && status == HMC_SUCCESS; at = at->next[0]) {
-    status = put_back(client, at, id, deadline);
+    status = put_back(client, at, lease->next_id, deadline);
   }
+  int64_t lost = status == HMC_STALE ? lease->next_id : 0;
   pthread_mutex_lock(&client->lock);
   if (status == HMC_SUCCESS) {
-    lease->id = id;
+    lease->id = lease->next_id;
+    lease->next_id = 0;
   } else if (status == HMC_STALE) {
+    lease->next_id = 0;
     lease->is_lost = true;
     snprintf(lease->why, sizeof(lease->why), "the lease ran out, and somebody else has set one of its keys meanwhile");
   }
   pthread_mutex_unlock(&client->lock);
+  if (lost != 0) {
+    revoke(client, lost, hmci_deadline(REVOKE_MS)); /* with those keys that were put back */
+  }
   hmci_store_map_clear(&keys);
   return status;
 }
 
 /* Without the lock: one heartbeat. */
 static void keep(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, int64_t id) {
-  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
-  uint64_t deadline = hmci_now() + keep_every(lease);
-  hmci_text_print(&body, "{\"ID\":\"%" PRId64 "\"}", id);
-  hmc_status_t status = hmci_etcd_call(&client->cluster, "lease/keepalive", &body, deadline, &answer, NULL);
-  bool is_known = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "result.TTL")) > 0;
-  if (status == HMC_NOT_FOUND || (status == HMC_SUCCESS && !is_known)) {
+  hmc_status_t status = renew(client, id, hmci_now() + keep_every(lease));
+  if (status == HMC_NOT_FOUND) {
     status = revive(client, lease, hmci_now() + lease->base.ttl_ms * NS_PER_MS);
   }
   if (status != HMC_SUCCESS) {
     hmci_log(HMC_LOG_INFO, "a lease of etcd could not be kept: %s", hmc_last_error());
   }
-  hmci_text_free(&body);
-  hmci_text_free(&answer);
 }
 
 /* With the lock held: the lease that is to be kept first, or NULL. */

@@ -291,6 +291,9 @@ static hmc_status_t note(hmci_etcd_client_t *client, const hmci_store_message_t 
   if (request->type == HMCI_STORE_DELETE) {
     return hmci_etcd_lease_note(client, NULL, key, NULL, 0);
   }
+  if (request->type == HMCI_STORE_ADD) {
+    return hmci_etcd_lease_note_sum(client, key, result->number);
+  }
   if (request->type == HMCI_STORE_SET || (request->type == HMCI_STORE_SWAP && result->number == 1)) {
     return hmci_etcd_lease_note(client, lease, key, (const uint8_t *)request->value + skip, request->value_size - skip);
   }

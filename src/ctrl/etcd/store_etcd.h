@@ -77,6 +77,8 @@ void hmci_etcd_lease_doubt(hmci_etcd_lease_t *lease);
 /* Notes that the lease (NULL: none) has a key with that value now; value NULL: the key is gone. */
 hmc_status_t hmci_etcd_lease_note(hmci_etcd_client_t *client, hmci_etcd_lease_t *lease, const hmci_etcd_key_t *key,
                                   const void *value, uint32_t size);
+/* Notes what a counter has come to, where a lease has it. */
+hmc_status_t hmci_etcd_lease_note_sum(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, int64_t sum);
 
 /* ---- watches.c --------------------------------------------------------------------------------------------------- */
 

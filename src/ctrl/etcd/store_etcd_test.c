@@ -50,6 +50,79 @@ static void await_more(const unsigned *count, unsigned than) {
   assert_true(read_count(count) > than);
 }
 
+static void end_lease(int64_t lease) {
+  pthread_mutex_lock(&fake.lock);
+  fake_end_lease(lease);
+  pthread_mutex_unlock(&fake.lock);
+}
+
+static void refuse(const char *name) {
+  pthread_mutex_lock(&fake.lock);
+  snprintf(fake.refused, sizeof(fake.refused), "%s", name);
+  pthread_mutex_unlock(&fake.lock);
+}
+
+/* A client with a lease of two keys. */
+static hmc_store_t *hold_two(hmc_store_lease_t **lease, int64_t *number) {
+  hmc_store_t *store = join();
+  GOOD(hmc_store_lease_create(store, 2000, 0, lease));
+  GOOD(hmc_store_set(store, "a", "1", 1, *lease, 0));
+  GOOD(hmc_store_set(store, "b", "2", 1, *lease, 0));
+  *number = fake_lease_of("x/k/a");
+  assert_int_equal(fake_lease_of("x/k/b"), *number);
+  return store;
+}
+
+/* etcd loses a lease, and goes again while its keys are put back: what is back is not somebody else's. */
+static void a_lease_is_made_again_at_the_second_attempt(void **state) {
+  (void)state;
+  hmc_store_lease_t *lease = NULL;
+  int64_t number;
+  hmc_store_t *store = hold_two(&lease, &number);
+  refuse("x/k/b");
+  end_lease(number);
+  await_more(&fake.refusals, 0);
+  await_more(&fake.keeps[number], read_count(&fake.keeps[number])); /* that attempt is over */
+  refuse("");
+  hmc_status_t status = HMC_SUCCESS;
+  for (int i = 0; i < PATIENCE_MS && status == HMC_SUCCESS && fake_lease_of("x/k/b") < 0; i++) {
+    usleep(1000);
+    status = hmc_store_lease_state(lease);
+  }
+  GOOD(status);
+  assert_true(fake_lease_of("x/k/b") > number);
+  assert_int_equal(fake_lease_of("x/k/a"), fake_lease_of("x/k/b"));
+  GOOD(hmc_store_set(store, "c", "3", 1, lease, 0));
+  assert_int_equal(fake_lease_of("x/k/c"), fake_lease_of("x/k/a"));
+  hmc_store_lease_release(lease, 0);
+  assert_int_equal(fake_lease_of("x/k/a"), -1);
+  assert_int_equal(fake_lease_of("x/k/b"), -1);
+  hmc_store_close(store);
+}
+
+/* Of a lease that is lost nothing stays, nor what was put back before that was found out. */
+static void a_lost_lease_leaves_no_keys(void **state) {
+  (void)state;
+  hmc_store_lease_t *lease = NULL;
+  int64_t number;
+  hmc_store_t *store = hold_two(&lease, &number);
+  pthread_mutex_lock(&fake.lock);
+  fake_end_lease(number);
+  fake_change("x/k/b", "somebody else's", 0);
+  pthread_mutex_unlock(&fake.lock);
+  hmc_status_t status = HMC_SUCCESS;
+  for (int i = 0; i < PATIENCE_MS && status == HMC_SUCCESS; i++) {
+    usleep(1000);
+    status = hmc_store_lease_state(lease);
+  }
+  assert_int_equal(status, HMC_STALE);
+  for (int i = 0; i < 5000 && fake_lease_of("x/k/a") >= 0; i++) usleep(1000);
+  assert_int_equal(fake_lease_of("x/k/a"), -1);
+  assert_int_equal(fake_lease_of("x/k/b"), 0);
+  hmc_store_lease_release(lease, 0);
+  hmc_store_close(store);
+}
+
 /* A program may leave its watches to the client. */
 static void watches_end_with_their_client(void **state) {
   (void)state;
@@ -63,9 +136,27 @@ static void watches_end_with_their_client(void **state) {
   assert_int_equal(read_count(&fake.streams), 0);
 }
 
+/* What is put back is the counter as it stands. */
+static void a_counter_comes_back_with_its_lease(void **state) {
+  (void)state;
+  hmc_store_lease_t *lease = NULL;
+  int64_t sum = 0, number;
+  char value[8] = "";
+  hmc_store_t *store = hold_two(&lease, &number);
+  GOOD(hmc_store_add(store, "a", 41, &sum, 0));
+  end_lease(number);
+  GOOD(hmc_store_wait(store, "a", value, sizeof(value) - 1, NULL, PATIENCE_MS));
+  assert_string_equal(value, "42");
+  hmc_store_lease_release(lease, 0);
+  hmc_store_close(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      cmocka_unit_test_setup_teardown(a_lease_is_made_again_at_the_second_attempt, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_lost_lease_leaves_no_keys, set_up, tear_down),
       cmocka_unit_test_setup_teardown(watches_end_with_their_client, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_counter_comes_back_with_its_lease, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
