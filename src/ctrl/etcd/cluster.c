@@ -170,7 +170,12 @@ static hmc_status_t attempt(hmci_etcd_cluster_t *cluster, unsigned member, const
   if (status == HMC_SUCCESS) {
     return code == 200 ? HMC_SUCCESS : judge(answer, code);
   }
-  return status == HMC_CANCELLED ? hmci_fail(HMC_NO_MEMORY, "no memory for etcd's answer") : HMC_PEER_LOST;
+  if (status != HMC_CANCELLED) {
+    return HMC_PEER_LOST;
+  }
+  bool is_kept =
+      !answer->has_failed && answer->size < ANSWER_MOST; /* then it is this thread's program that wants it so */
+  return is_kept ? status : hmci_fail(HMC_NO_MEMORY, "no memory for etcd's answer");
 }
 
 hmc_status_t hmci_etcd_call(hmci_etcd_cluster_t *cluster, const char *path, const hmci_text_t *body, uint64_t deadline,

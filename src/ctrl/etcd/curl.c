@@ -1,6 +1,8 @@
 /* HTTP by libcurl (see curl.h). Option numbers and struct layouts are those of libcurl's stable ABI (SONAME 4). */
 #include "curl.h"
 
+#include "../../base/stop.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -215,6 +217,7 @@ static bool has_ended(hmci_curl_t *handle, int *result) {
 
 static hmc_status_t run(hmci_curl_t *handle, uint64_t deadline) {
   int running = 0, result = 0, ready = 0;
+  uint64_t asks_at = hmci_stop_is_possible() ? hmci_now() + HMCI_STOP_ASK_NS : HMCI_NEVER;
   for (;;) {
     if (curl.multi_perform(handle->multi, &running) != 0) {
       return hmci_fail(HMC_ERROR, "libcurl fails");
@@ -225,11 +228,18 @@ static hmc_status_t run(hmci_curl_t *handle, uint64_t deadline) {
     if (atomic_load(&handle->stopped)) {
       return hmci_fail(HMC_CANCELLED, "the request was stopped");
     }
-    if (hmci_now() >= deadline) {
+    uint64_t now = hmci_now();
+    if (now >= deadline) {
       return hmci_fail(HMC_TIMEOUT, "no answer in time");
     }
-    int timeout = hmci_poll_timeout(deadline);
-    (void)curl.multi_poll(handle->multi, NULL, 0, timeout < 0 ? 1000 : timeout, &ready);
+    if (now >= asks_at) {
+      if (hmci_stop_is_wanted()) {
+        return hmci_fail(HMC_CANCELLED, "the call of the store was cancelled");
+      }
+      asks_at = now + HMCI_STOP_ASK_NS;
+    }
+    int timeout = hmci_poll_timeout(asks_at < deadline ? asks_at : deadline);
+    (void)curl.multi_poll(handle->multi, NULL, 0, timeout < 0 || timeout > 1000 ? 1000 : timeout, &ready);
   }
   if (result == 0) {
     return HMC_SUCCESS;

@@ -6,12 +6,19 @@
  * gather is a key of its own, which etcd forgets a while after the call's deadline. */
 #include "store_etcd.h"
 
+#include "../../base/stop.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECES_STAY_MS = 60000, RETRY_MS = 4, STREAM_MS = 20000 };
+enum {
+  PIECES_STAY_MS = 60000,
+  PIECES_MOST_S = 100000000, /* three years, for who waits for ever: etcd takes no lease of more than 285 */
+  RETRY_MS = 4,
+  STREAM_MS = 20000
+};
 
 typedef struct arrival {
   uint64_t id, client;
@@ -22,6 +29,7 @@ typedef struct meeting {
   uint32_t count, piece, arrived, room;
   int is_gather, is_complete;
   int64_t revision; /* of the key; 0: there is none */
+  int64_t seen;     /* the store's, when it was read */
   arrival_t *arrivals;
 } meeting_t;
 
@@ -33,6 +41,7 @@ typedef struct visit {
   arrival_t me;
   uint64_t deadline;
   meeting_t met;
+  bool may_be_in;      /* a change with this caller in it was made, or may have been */
   hmc_status_t status; /* of the stream; HMC_IN_PROGRESS: goes on */
 } visit_t;
 
@@ -91,6 +100,7 @@ static hmc_status_t load(visit_t *visit, meeting_t *meeting) {
   hmci_json_t kv = hmci_etcd_first(&answer);
   meeting->arrived = 0;
   meeting->revision = 0;
+  meeting->seen = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "header.revision"));
   if (status == HMC_SUCCESS && kv != NULL && !read_meeting(kv, meeting)) {
     status = hmci_fail(HMC_CORRUPT, "the key of a meeting cannot be read");
   }
@@ -115,8 +125,10 @@ static hmc_status_t store(visit_t *visit, const meeting_t *meeting, bool *has_pu
   }
   hmci_text_print(&body, "}}]}");
   body.has_failed = body.has_failed || value.has_failed;
-  hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, NULL);
+  hmc_status_t status =
+      hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, &visit->may_be_in);
   *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_text_read(&answer), "succeeded"));
+  visit->may_be_in = visit->may_be_in || *has_put || status == HMC_CANCELLED;
   *revision = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "header.revision"));
   hmci_text_free(&body);
   hmci_text_free(&value);
@@ -212,29 +224,31 @@ static void back_off(const visit_t *visit) {
   hmci_etcd_pause(1 + random % (RETRY_MS + visit->request->number / 8), visit->deadline);
 }
 
-/* Leaves again. HMC_SUCCESS: the meeting was complete meanwhile, with this caller. */
-static hmc_status_t withdraw(visit_t *visit) {
+/* Leaves again, also where the program wants the thread back. True: the meeting was complete meanwhile, with this
+ * caller. */
+static bool leave(visit_t *visit) {
+  static hmci_stop_t never = {.descriptor = -1};
+  meeting_t *meeting = &visit->met;
   int64_t revision;
+  bool is_met = false;
   visit->deadline = hmci_deadline(1000);
-  for (bool has_put = false; !has_put && hmci_now() < visit->deadline; back_off(visit)) {
-    meeting_t *meeting = &visit->met;
+  hmci_stop_follow(&never);
+  for (bool has_put = false; !has_put && !is_met && hmci_now() < visit->deadline; back_off(visit)) {
     if (load(visit, meeting) != HMC_SUCCESS || !has_id(meeting, visit->me.id)) {
       break;
     }
-    if (meeting->is_complete) {
-      return HMC_SUCCESS;
-    }
-    for (uint32_t i = 0; i < meeting->arrived; i++) {
+    is_met = meeting->is_complete;
+    for (uint32_t i = 0; i < meeting->arrived && !is_met; i++) {
       if (meeting->arrivals[i].id == visit->me.id) {
         meeting->arrivals[i] = meeting->arrivals[--meeting->arrived];
       }
     }
-    if (store(visit, meeting, &has_put, &revision) != HMC_SUCCESS) {
+    if (!is_met && store(visit, meeting, &has_put, &revision) != HMC_SUCCESS) {
       break;
     }
   }
-  return hmci_fail(HMC_TIMEOUT, "the others did not come to \"%.*s\" in time", visit->request->key_size,
-                   visit->request->key);
+  hmci_stop_follow(NULL);
+  return is_met;
 }
 
 /* ---- waiting for the others -------------------------------------------------------------------------------------- */
@@ -257,6 +271,18 @@ static bool look(hmci_json_t kv, bool is_delete, void *user) {
   return true;
 }
 
+/* The stream has ended before the meeting was complete. The next one begins at the meeting as it is now, where this caller
+ * is in it: etcd may have forgotten what lies further back (compaction), and ends every stream that begins there. Where it
+ * is not in it, the events tell why. */
+static hmc_status_t look_again(visit_t *visit, int64_t *revision) {
+  hmc_status_t status = load(visit, &visit->met);
+  if (status == HMC_SUCCESS && visit->met.revision != 0 && has_id(&visit->met, visit->me.id)) {
+    visit->status = visit->met.is_complete ? HMC_SUCCESS : HMC_IN_PROGRESS;
+    *revision = visit->met.seen + 1;
+  }
+  return status;
+}
+
 /* Follows the meeting from the revision of this caller's own change on. */
 static hmc_status_t follow(visit_t *visit, hmci_curl_t *handle, int64_t revision) {
   visit->status = HMC_IN_PROGRESS;
@@ -264,8 +290,16 @@ static hmc_status_t follow(visit_t *visit, hmci_curl_t *handle, int64_t revision
     uint64_t soon = hmci_deadline(STREAM_MS);
     hmc_status_t streamed = hmci_etcd_stream(&visit->client->cluster, handle, visit->key.text, visit->key.size, false,
                                              revision, soon < visit->deadline ? soon : visit->deadline, look, visit);
-    if (visit->status == HMC_IN_PROGRESS && hmci_now() >= visit->deadline) {
-      return withdraw(visit);
+    if (visit->status != HMC_IN_PROGRESS) {
+      break;
+    }
+    if (hmci_now() >= visit->deadline) {
+      return hmci_fail(HMC_TIMEOUT, "the others did not come to \"%.*s\" in time", visit->request->key_size,
+                       visit->request->key);
+    }
+    hmc_status_t looked = streamed == HMC_CANCELLED ? streamed : look_again(visit, &revision);
+    if (looked == HMC_CANCELLED) {
+      return looked;
     }
     if (visit->status == HMC_IN_PROGRESS && streamed != HMC_TIMEOUT) {
       back_off(visit); /* another member of the cluster goes on */
@@ -312,6 +346,7 @@ static hmc_status_t put_piece(visit_t *visit) {
   hmci_etcd_key_t key;
   hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
   uint64_t now = hmci_now(), left = visit->deadline > now ? (visit->deadline - now) / 1000000000 : 0;
+  left = left < PIECES_MOST_S ? left : PIECES_MOST_S;
   hmci_text_print(&body, "{\"TTL\":\"%" PRIu64 "\"}", left + PIECES_STAY_MS / 1000);
   hmc_status_t status = hmci_etcd_call(&visit->client->cluster, "lease/grant", &body, visit->deadline, &answer, NULL);
   int64_t lease = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "ID"));
@@ -399,6 +434,11 @@ hmc_status_t hmci_etcd_arrive(hmci_etcd_client_t *client, const hmci_store_messa
       break;
     }
     status = HMC_SUCCESS;
+  }
+  if ((status == HMC_TIMEOUT || status == HMC_CANCELLED) && visit.may_be_in) {
+    char why[HMCI_ERROR_TEXT];
+    snprintf(why, sizeof(why), "%s", hmc_last_error());
+    status = leave(&visit) ? HMC_SUCCESS : hmci_fail(status, "%s", why);
   }
   if (status == HMC_SUCCESS && is_gather) {
     status = collect(&visit, result);

@@ -151,12 +151,92 @@ static void a_counter_comes_back_with_its_lease(void **state) {
   hmc_store_close(store);
 }
 
+/* ---- meetings ---------------------------------------------------------------------------------------------------- */
+
+static void *meet(void *store) { return (void *)(uintptr_t)hmc_store_barrier(store, "m", 2, 10000); }
+
+/* etcd forgets old revisions, and ends streams that begin there. */
+static void a_barrier_outlives_a_compaction(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *status;
+  hmc_store_t *one = join(), *two = join();
+  assert_int_equal(pthread_create(&thread, NULL, meet, one), 0);
+  while (fake_lease_of("x/m/m") < 0) usleep(1000);
+  usleep(100000);
+  pthread_mutex_lock(&fake.lock);
+  fake.compacted = fake.revision + 10; /* others change keys, too */
+  fake.revision += 20;
+  fake.cut_streams = 1;
+  pthread_mutex_unlock(&fake.lock);
+  usleep(300000);
+  GOOD(hmc_store_barrier(two, "m", 2, 10000));
+  pthread_join(thread, &status);
+  assert_int_equal((uintptr_t)status, HMC_SUCCESS);
+  hmc_store_close(one);
+  hmc_store_close(two);
+}
+
+static void a_gather_may_wait_for_ever(void **state) {
+  (void)state;
+  char all[4] = "";
+  hmc_store_t *store = join();
+  GOOD(hmc_store_gather(store, "g", 1, 0, "abc", 3, all, UINT64_MAX));
+  assert_string_equal(all, "abc");
+  hmc_store_close(store);
+}
+
+static void *meet_briefly(void *store) { return (void *)(uintptr_t)hmc_store_barrier(store, "m", 2, 500); }
+
+/* A caller gets no answer to its arrival before its deadline: nobody meets it there afterwards. */
+static void who_arrived_in_doubt_is_not_counted(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *status;
+  hmc_store_t *store = join();
+  pthread_mutex_lock(&fake.lock);
+  fake.goes_away = true;
+  pthread_mutex_unlock(&fake.lock);
+  assert_int_equal(pthread_create(&thread, NULL, meet_briefly, store), 0);
+  while (fake_lease_of("x/m/m") < 0) usleep(1000);
+  usleep(560000);
+  pthread_mutex_lock(&fake.lock);
+  fake.is_away = false;
+  pthread_mutex_unlock(&fake.lock);
+  pthread_join(thread, &status);
+  assert_int_equal((uintptr_t)status, HMC_TIMEOUT);
+  assert_int_equal(fake_lease_of("x/m/m"), -1);
+  hmc_store_close(store);
+}
+
+static bool always(void) { return true; }
+
+/* The program wants its thread back: from calls of every kind, and it leaves nobody waiting. */
+static void calls_end_when_the_program_wants_it(void **state) {
+  (void)state;
+  char value[8];
+  hmc_store_t *store = join();
+  uint64_t begin = hmci_now();
+  hmc_state_of_thread()->stop = always;
+  assert_int_equal(hmc_store_wait(store, "k", value, sizeof(value), NULL, PATIENCE_MS), HMC_CANCELLED);
+  assert_int_equal(hmc_store_barrier(store, "m", 2, PATIENCE_MS), HMC_CANCELLED);
+  hmc_state_of_thread()->stop = NULL;
+  assert_true(hmci_now() - begin < UINT64_C(20000000000));
+  assert_int_equal(fake_lease_of("x/m/m"), -1);
+  GOOD(hmc_store_barrier(store, "m", 1, PATIENCE_MS));
+  hmc_store_close(store);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_lease_is_made_again_at_the_second_attempt, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_lost_lease_leaves_no_keys, set_up, tear_down),
       cmocka_unit_test_setup_teardown(watches_end_with_their_client, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_counter_comes_back_with_its_lease, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_barrier_outlives_a_compaction, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_gather_may_wait_for_ever, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_arrived_in_doubt_is_not_counted, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(calls_end_when_the_program_wants_it, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,9 +244,11 @@ hmc_status_t hmci_etcd_await(hmci_etcd_client_t *client, const hmci_etcd_key_t *
     if (status == HMC_SUCCESS) {
       waiting_t waiting = {.result = result, .status = HMC_NOT_FOUND};
       uint64_t soon = hmci_deadline(STREAM_MS);
-      (void)hmci_etcd_stream(&client->cluster, handle, key->text, key->size, false, revision + 1,
-                             soon < deadline ? soon : deadline, end_wait, &waiting);
-      status = waiting.status;
+      hmc_status_t streamed = hmci_etcd_stream(&client->cluster, handle, key->text, key->size, false, revision + 1,
+                                               soon < deadline ? soon : deadline, end_wait, &waiting);
+      bool is_over =
+          streamed == HMC_CANCELLED && waiting.status == HMC_NOT_FOUND; /* the program wants the thread back */
+      status = is_over ? streamed : waiting.status;
     }
     if (status == HMC_NOT_FOUND && hmci_now() >= deadline) {
       status = hmci_fail(HMC_TIMEOUT, "nobody set the key in time");
