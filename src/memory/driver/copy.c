@@ -229,7 +229,10 @@ hmc_status_t hmci_driver_copy_start(hmci_driver_t *driver, int device, const hmc
   if (status == HMC_SUCCESS) status = take_event(driver, device, &event);
   if (status != HMC_SUCCESS) goto out;
   status = queue_all(driver, device, pieces, count, direction, &survey, stream);
-  if (status == HMC_SUCCESS) status = driver->ops->event_record(event, stream);
+  if (status == HMC_SUCCESS) {
+    status = driver->ops->event_record(event, stream);
+    if (status != HMC_SUCCESS) driver->ops->stream_wait(stream); /* nothing moves once this has failed */
+  }
   if (status == HMC_SUCCESS) {
     *copy = (hmci_copy_t){.state = {event, mark_device(device), driver}};
   } else {
