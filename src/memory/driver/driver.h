@@ -12,7 +12,7 @@
  * device memory is known to the vendor's library only, and is asked about where it matters.
  *
  * Locking: `lock` guards opening, and the making of streams; `known_lock` guards the ranges, for reading on every copy;
- * each device's `pool_lock` guards its spare streams and events. None is held while bytes move or a vendor's call may
+ * `import_lock`, outer to it, is held while an import is looked for and made, or given up, so that there is one of each; each device's `pool_lock` guards its spare streams and events. None is held while bytes move or a vendor's call may
  * block, opening and the making of things excepted. A child of fork() has no use of the library: every call fails there. */
 #ifndef HMCI_DRIVER_H
 #define HMCI_DRIVER_H
@@ -143,13 +143,17 @@ typedef struct hmci_driver {
   char lacking[HMCI_NEEDS][48]; /* the first symbol that is missing; empty: none */
   int devices, process;
   uint64_t token; /* tells this process's exports */
+  pthread_mutex_t import_lock;
   pthread_rwlock_t known_lock;
   hmci_ranges_t known; /* known_lock; items: driver_known_t of share.h */
   hmci_driver_device_t device[HMCI_DRIVER_DEVICES];
 } hmci_driver_t;
 
 #define HMCI_DRIVER_INIT(operations)                                                                                   \
-  { .ops = &(operations), .lock = PTHREAD_MUTEX_INITIALIZER, .known_lock = PTHREAD_RWLOCK_INITIALIZER }
+  {                                                                                                                    \
+    .ops = &(operations), .lock = PTHREAD_MUTEX_INITIALIZER, .import_lock = PTHREAD_MUTEX_INITIALIZER,                 \
+    .known_lock = PTHREAD_RWLOCK_INITIALIZER                                                                           \
+  }
 
 /* What a setting of the library's has, or an empty text. */
 void hmci_driver_setting(const char *variable, char text[256]);

@@ -6,7 +6,8 @@
  * calls refuse what it made itself: a range of another context of the process is reached without them. It is not believed
  * anywhere else.
  *
- * An allocation is imported once, however many ranges of it are: imports are counted, and found by the handle. */
+ * An allocation is imported once, however many ranges of it are: imports are counted, and found by the handle. What a vendor
+ * does with the second import of a handle, or with one that is being closed, differs, and is not relied on. */
 #include "driver_internal.h"
 
 #include <stdlib.h>
@@ -244,7 +245,9 @@ hmc_status_t hmci_driver_import(hmci_driver_t *driver, int device, const hmci_me
   }
   void *base = NULL;
   status = find_device(driver, from.address, &device);
+  pthread_mutex_lock(&driver->import_lock);
   if (status == HMC_SUCCESS) status = import_whole(driver, device, &from, exported->descriptor, &base);
+  pthread_mutex_unlock(&driver->import_lock);
   if (status == HMC_SUCCESS) *pointer = (uint8_t *)base + from.offset;
   return status;
 }
@@ -269,10 +272,14 @@ void hmci_driver_release_import(hmci_driver_t *driver, int device, void *pointer
   known_t known;
   void *saved;
   (void)device, (void)size;
-  if (!pointer || !leave_import(driver, pointer, &known)) return; /* others use it, or it is this process's own */
-  if (hmci_driver_enter(driver, known.device, &saved) != HMC_SUCCESS) return;
-  close_import(driver, &known);
-  hmci_driver_leave(driver, known.device, saved);
+  if (!pointer) return;
+  pthread_mutex_lock(&driver->import_lock);
+  bool last = leave_import(driver, pointer, &known); /* else others use it, or it is this process's own */
+  if (last && hmci_driver_enter(driver, known.device, &saved) == HMC_SUCCESS) {
+    close_import(driver, &known);
+    hmci_driver_leave(driver, known.device, saved);
+  }
+  pthread_mutex_unlock(&driver->import_lock);
 }
 
 /* ---- adapters ---------------------------------------------------------------------------------------------------- */
