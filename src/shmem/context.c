@@ -49,6 +49,14 @@ void shmem_ctx_destroy(shmem_ctx_t ctx) {
   free(ctx);
 }
 
+/* By the thread that leaves the job: no other one makes or ends a context then. */
+void hmci_contexts_quiet(void) {
+  for (int i = 0; i < HMCI_TEAMS; i++) {
+    struct hmc_shmem_ctx *at = hmci_teams[i] ? hmci_teams[i]->contexts : NULL;
+    for (; at; at = at->next) hmci_quiet(at);
+  }
+}
+
 int shmem_ctx_get_team(shmem_ctx_t ctx, shmem_team_t *team) {
   if (!team) return -1;
   *team = SHMEM_TEAM_INVALID;

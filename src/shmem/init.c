@@ -384,6 +384,7 @@ int shmem_finalize(void) {
     hmci_pe.levels--;
     return 0;
   }
+  hmci_contexts_quiet(); /* of contexts too nothing is pending when the others leave */
   shmem_barrier_all();
   hmci_watch_end(); /* whose connections end from now on has left */
   /* All have arrived and none needs another's memory; but the leader's connection serves until all have left. */

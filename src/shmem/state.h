@@ -313,6 +313,8 @@ void hmci_contexts_open(void);
 /* Frees what a context has, but not the context; nothing is in progress. */
 void hmci_context_empty(struct hmc_shmem_ctx *ctx);
 void hmci_contexts_close(void);
+/* Completes what the program's contexts have pending (context.c). */
+void hmci_contexts_quiet(void);
 
 /* ---- far PEs, and device heaps (far.c): the job's numbers of PEs, offsets of hmci_offset ------------------------------- */
 

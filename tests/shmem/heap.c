@@ -116,6 +116,26 @@ static void test_info(void) {
   CHECK(major == SHMEM_MAJOR_VERSION && minor == SHMEM_MINOR_VERSION && strcmp(name, SHMEM_VENDOR_STRING) == 0);
 }
 
+/* What contexts have pending is complete when the PEs have left the job. Those that have nothing pending leave first. */
+static void leave_with_pending(void) {
+  size_t count = (24u << 20) / sizeof(long);
+  long *block = shmem_malloc(count * sizeof *block), *got = calloc(count, sizeof *got);
+  int next = (me + 1) % n;
+  shmem_team_t pair;
+  shmem_ctx_t ctx = SHMEM_CTX_INVALID, of_team = SHMEM_CTX_INVALID;
+  CHECK(block && got && shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, &pair) == 0);
+  CHECK(shmem_ctx_create(SHMEM_CTX_SERIALIZED, &ctx) == 0 && shmem_team_create_ctx(pair, 0, &of_team) == 0);
+  for (size_t i = 0; i < count; i++) block[i] = (long)i + next;
+  shmem_barrier_all();
+  if (me % 2 == 0) {
+    shmem_ctx_long_get_nbi(ctx, got, block, count / 2, next);
+    shmem_ctx_long_get_nbi(of_team, got + count / 2, block + count / 2, count - count / 2, next);
+  }
+  shmem_finalize();
+  for (size_t i = 0; me % 2 == 0 && i < count; i++) CHECK(got[i] == (long)i + (next + 1) % n);
+  free(got);
+}
+
 int main(void) {
   int on = 1, provided = -1;
   shmem_query_initialized(&on);
@@ -144,6 +164,6 @@ int main(void) {
   long *again = shmem_malloc(8);
   expect_symmetric(again);
   shmem_free(again);
-  shmem_finalize();
+  leave_with_pending();
   return 0;
 }
