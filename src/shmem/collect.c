@@ -139,6 +139,8 @@ hmci_group_t hmci_active_set(const char *call, int start, int log_stride, int si
 /* ---- barriers ------------------------------------------------------------------------------------------------------- */
 
 void shmem_sync_all(void) {
+  if (hmci_pe.levels == 0)
+    hmci_die("shmem_sync_all: called before shmem_init or after shmem_finalize: call it in between");
   hmci_agree_all(&(hmci_collective_t){.call = "shmem_sync_all"});
   hmci_group_sync(&hmci_team_find(SHMEM_TEAM_WORLD)->group);
 }

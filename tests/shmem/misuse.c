@@ -11,6 +11,7 @@ int main(int argc, char **argv) {
   const char *which = argc > 1 ? argv[1] : "";
   long local = 0;
   if (strcmp(which, "before") == 0) shmem_barrier_all();
+  if (strcmp(which, "before sync") == 0) shmem_sync_all();
   if (strcmp(which, "early") == 0) shmem_malloc(8);
   if (strncmp(which, "device", 6) == 0)
     shmemx_set_device_heap(4 << 20, strcmp(which, "device none") ? "sim" : "sim:77");

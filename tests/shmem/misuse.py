@@ -9,6 +9,7 @@ import sys
 
 CASES = {
     "before": "shmem_barrier_all: called before shmem_init",
+    "before sync": "shmem_sync_all: called before shmem_init",
     "early": "shmem_malloc: called before shmem_init",
     "after": "after shmem_finalize",
     "address": "is not symmetric",
@@ -50,7 +51,7 @@ CASES = {
 }
 
 # These are found without any variable.
-ALWAYS = ("before", "address", "pe", "negative", "xor")
+ALWAYS = ("before", "before sync", "address", "pe", "negative", "xor")
 
 # These depend on how PEs reach each other, so they run over tcp too.
 BETWEEN_PES = ("collective", "barrier", "split", "addresses", "sizes", "roots")
