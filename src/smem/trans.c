@@ -253,11 +253,13 @@ static int overlaps(const hmci_smem_trans_t *trans, uint64_t address, uint64_t s
   return at != NULL;
 }
 
-int32_t smem_trans_register_mem(smem_trans_t handle, void *address, size_t capacity, uint32_t flags) {
+/* `is_new`: whether it was not registered before. */
+static int32_t register_range(smem_trans_t handle, void *address, size_t capacity, uint32_t flags, uint8_t *is_new) {
   int32_t code = SM_OK;
   hmci_smem_range_t *range;
   hmci_smem_trans_t *trans = hmci_smem_trans_of(handle, &code);
   uint64_t begin = (uint64_t)(uintptr_t)address;
+  *is_new = 0;
   if (trans == NULL) {
     return code;
   }
@@ -276,9 +278,15 @@ int32_t smem_trans_register_mem(smem_trans_t handle, void *address, size_t capac
                           capacity, address);
   } else {
     code = show_range(trans, begin, capacity, &range);
+    *is_new = code == SM_OK;
   }
   pthread_rwlock_unlock(&trans->lock);
   return code;
+}
+
+int32_t smem_trans_register_mem(smem_trans_t handle, void *address, size_t capacity, uint32_t flags) {
+  uint8_t is_new;
+  return register_range(handle, address, capacity, flags, &is_new);
 }
 
 int32_t smem_trans_batch_register_mem(smem_trans_t handle, void *addresses[], size_t capacities[], uint32_t count,
@@ -287,15 +295,22 @@ int32_t smem_trans_batch_register_mem(smem_trans_t handle, void *addresses[], si
     return hmci_smem_fail(SM_INVALID_PARAM,
                           "%u ranges, or no list of them: addresses and sizes of at least one are needed", count);
   }
+  uint8_t *are_new = malloc(count);
+  if (are_new == NULL) {
+    return hmci_smem_fail(SM_MALLOC_FAILED, "no memory to register %u ranges by", count);
+  }
   int32_t code = SM_OK;
   uint32_t done = 0;
   while (done < count && code == SM_OK) {
-    code = smem_trans_register_mem(handle, addresses[done], capacities[done], flags);
+    code = register_range(handle, addresses[done], capacities[done], flags, &are_new[done]);
     done += code == SM_OK;
   }
-  while (code != SM_OK && done > 0) { /* all or none */
-    smem_trans_deregister_mem(handle, addresses[--done]);
+  while (code != SM_OK && done > 0) { /* all or none, and what was registered before stays so */
+    if (are_new[--done]) {
+      smem_trans_deregister_mem(handle, addresses[done]);
+    }
   }
+  free(are_new);
   return code;
 }
 

@@ -64,6 +64,9 @@ static int pointers_reach_what_is_registered(void) {
     ANSWERS(0, smem_trans_register_mem(trans, own, MIB, 0));
     ANSWERS(-2000, smem_trans_register_mem(trans, own + 10, MIB, 0));
     SAYS("overlap");
+    void *some[] = {own, device, NULL}; /* a list that fails takes back only what it has registered itself */
+    size_t some_sizes[] = {MIB, MIB, 16};
+    ANSWERS(-2000, smem_trans_batch_register_mem(trans, some, some_sizes, 3, 0));
     atomic_store(&shared->words[0], (uint64_t)(uintptr_t)own);
     atomic_store(&shared->words[1], (uint64_t)(uintptr_t)device);
     atomic_store(&shared->words[2], (uint64_t)(uintptr_t)given);
