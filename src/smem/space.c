@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,7 +17,8 @@
 #endif
 
 /* Windows of addresses that programs leave alone, the widest first; the later ones are for systems and sanitizers with
- * less room. What was given away in one is counted in the store. */
+ * less room. What was given away in one is counted in the store, from a place on that differs from store to store: stores
+ * do not know of each other, and a process can be in the worlds of several, or meet one that has lost its count. */
 static const struct {
   const char *key;
   uint64_t base, size;
@@ -52,7 +55,28 @@ void hmci_smem_unreserve(void *base, uint64_t size) {
   }
 }
 
+/* Where this store begins, as a random number: the first one who asks makes it. */
+static hmc_status_t find_place(hmc_store_t *store, uint64_t timeout_ms, uint64_t *place) {
+  static const char key[] = "smem/va/place";
+  char text[20] = "";
+  int swapped = 0;
+  int size = snprintf(text, sizeof(text), "%016" PRIx64, *place);
+  hmc_status_t status = hmc_store_compare_swap(store, key, NULL, 0, text, (size_t)size, NULL, &swapped, timeout_ms);
+  if (status == HMC_SUCCESS && !swapped) {
+    memset(text, 0, sizeof(text));
+    status = hmc_store_get(store, key, text, sizeof(text) - 1, NULL, timeout_ms);
+    *place = strtoull(text, NULL, 16);
+  }
+  return status;
+}
+
 int32_t hmci_smem_reserve_new(hmc_store_t *store, uint64_t size, uint64_t timeout_ms, void **base) {
+  uint64_t place;
+  int32_t code = hmci_smem_new_tag(&place);
+  hmc_status_t found = code == SM_OK ? find_place(store, timeout_ms, &place) : HMC_SUCCESS;
+  if (code != SM_OK || found != HMC_SUCCESS) {
+    return code != SM_OK ? code : hmci_smem_fail_hmc(found, "no addresses could be agreed on");
+  }
   for (size_t i = FIRST_WINDOW; i < WINDOWS; i++) {
     for (int tries = 0; tries < TRIES && size <= windows[i].size; tries++) {
       int64_t end;
@@ -60,8 +84,10 @@ int32_t hmci_smem_reserve_new(hmc_store_t *store, uint64_t size, uint64_t timeou
       if (status != HMC_SUCCESS) {
         return hmci_smem_fail_hmc(status, "no addresses could be agreed on");
       }
-      /* The window is used in turns: what was given back is given away again after all the rest. */
-      uint64_t start = ((uint64_t)end - size) % windows[i].size;
+      /* The window is used in turns: what was given back is given away again after all the rest. The last try is for a
+       * range that is nearly as large as the window, and fits at its beginning only. */
+      uint64_t first = place % (windows[i].size / HMCI_SMEM_PAGE) * HMCI_SMEM_PAGE;
+      uint64_t start = tries + 1 < TRIES ? (first + (uint64_t)end - size) % windows[i].size : 0;
       *base = start + size <= windows[i].size ? hmci_smem_reserve_at(windows[i].base + start, size) : NULL;
       if (*base != NULL) {
         return SM_OK;

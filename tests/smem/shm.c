@@ -1,4 +1,5 @@
 /* Tests of SHM: symmetric objects, what ranks do together, kernels on threads of the host, and bad input. */
+#include "port.h"
 #include "ranks.h"
 
 #include <smem/device/smem_shm_device.h>
@@ -206,6 +207,62 @@ static int bad_input_is_named(void) {
   return 0;
 }
 
+/* Rank 1 is in the worlds of two stores, whose other members know nothing of each other: the store of rank 0 has a pool,
+ * that of rank 2 an object. */
+static int worlds_of_two_stores(void) {
+  smem_bm_config_t bm;
+  smem_shm_config_t shm;
+  smem_bm_t pool = NULL;
+  smem_shm_t object = NULL;
+  char other_url[64];
+  void *gva = NULL;
+  if (my_rank == 2) {
+    atomic_store(&shared->words[0], free_port(AF_INET));
+  }
+  if (my_rank < 2) {
+    ANSWERS(0, smem_bm_config_init(&bm));
+    bm.rankId = (uint16_t)my_rank;
+    bm.initTimeout = bm.createTimeout = bm.controlOperationTimeout = PATIENCE_S;
+    ANSWERS(0, smem_bm_init(store_url, 2, 0, &bm));
+    pool = smem_bm_create2(0, &(smem_bm_create_option_t){.maxDramSize = 2 * MIB,
+                                                         .maxHbmSize = 2 * MIB,
+                                                         .localDRAMSize = 2 * MIB,
+                                                         .dataOpType = SMEMB_DATA_OP_SDMA});
+    CHECK(pool != NULL);
+    ANSWERS(0, smem_bm_join(pool, 0));
+  }
+  fence();
+  snprintf(other_url, sizeof(other_url), "tcp://127.0.0.1:%u", (unsigned)atomic_load(&shared->words[0]));
+  if (my_rank > 0) {
+    ANSWERS(0, smem_shm_config_init(&shm));
+    shm.shmInitTimeout = shm.shmCreateTimeout = shm.controlOperationTimeout = PATIENCE_S;
+    ANSWERS(0, smem_shm_init(other_url, 2, 2 - my_rank, 0, &shm));
+    object = smem_shm_create(0, 2, 2 - my_rank, 2 * MIB, SMEMS_DATA_OP_MTE, 0, &gva);
+    if (object == NULL) {
+      fail_at(__FILE__, __LINE__, smem_get_last_err_msg());
+    }
+  }
+  if (my_rank == 2) {
+    fill(gva, 1000, 5);
+  }
+  fence();
+  if (my_rank == 1) { /* from the one world to the other */
+    smem_copy_params params = {.src = gva, .dest = smem_bm_ptr(pool, 0), .dataSize = 1000};
+    ANSWERS(0, smem_bm_copy(pool, &params, SMEMB_COPY_H2G, 0));
+  }
+  fence();
+  CHECK(my_rank != 0 || is_filled(smem_bm_ptr(pool, 0), 1000, 5));
+  fence();
+  smem_bm_uninit(0);
+  if (my_rank > 0) {
+    ANSWERS(0, smem_shm_control_barrier(object));
+    ANSWERS(0, smem_shm_destroy(object, 0));
+  }
+  fence();
+  smem_shm_uninit(0);
+  return 0;
+}
+
 int main(void) {
   ranks_set_up();
   bool good = ranks_run("bad input is named", 1, bad_input_is_named);
@@ -213,5 +270,6 @@ int main(void) {
   good = ranks_run("ranks meet", 5, ranks_meet) && good;
   good = ranks_run("one ends all", 3, one_ends_all) && good;
   good = ranks_run("both live on one store", 3, both_live_on_one_store) && good;
+  good = ranks_run("worlds of two stores", 3, worlds_of_two_stores) && good;
   return good ? 0 : 1;
 }
