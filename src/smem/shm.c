@@ -2,7 +2,7 @@
  *
  * An object is made in two gathers of the store. In the first each rank says where it can be reached, and rank 0 which
  * addresses it has reserved; the second tells all whether all could do their part, so that an object is there everywhere
- * or nowhere. */
+ * or nowhere. Other objects are made and used meanwhile: the world's lock is not held. */
 #include "shm.h"
 
 #include <inttypes.h>
@@ -17,10 +17,18 @@ enum { CONTEXT_MOST = 65536 };
 /* What kernels in this process look at: see smem/device/smem_shm_device.h. */
 smem_shm_device_object_t smem_shm_device_objects[SMEM_SHM_DEVICE_OBJECTS];
 
+/* Ids of objects that are being made, and how many these are; with the lock. */
+static int is_making[HMCI_SMEM_OBJECTS];
+static unsigned making;
+static pthread_cond_t made_one = PTHREAD_COND_INITIALIZER;
+
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void forget_world(void) {
   pthread_mutex_init(&hmci_smem_shm_lock, NULL);
+  pthread_cond_init(&made_one, NULL);
+  memset(is_making, 0, sizeof(is_making));
+  making = 0;
   hmci_smem_shm_world = NULL;
   memset(hmci_smem_shm_objects, 0, sizeof(hmci_smem_shm_objects));
 }
@@ -261,6 +269,7 @@ static void free_object(hmci_smem_shm_t *object) {
   free(object);
 }
 
+/* With the lock held. */
 static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes, smem_shm_data_op_type type,
                             void **gva) {
   if (hmci_smem_shm_world == NULL) {
@@ -280,7 +289,7 @@ static int32_t check_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint
   if ((int)type <= 0 || (int)type >= 2 * SMEMS_DATA_OP_RDMA) {
     return hmci_smem_fail(SM_INVALID_PARAM, "data op type %d: takes a mask of SMEMS_DATA_OP_*", (int)type);
   }
-  return hmci_smem_shm_objects[id] == NULL
+  return hmci_smem_shm_objects[id] == NULL && !is_making[id]
              ? SM_OK
              : hmci_smem_fail(SM_DUPLICATED_OBJECT, "this process has object %u already: destroy it first", id);
 }
@@ -293,43 +302,71 @@ static void tell_kernels(const hmci_smem_shm_t *object) {
   seen->rank_size = object->size;
 }
 
-smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint64_t symmetricSize,
-                           smem_shm_data_op_type dataOpType, uint32_t flags, void **gva) {
-  hmci_smem_shm_t *object = NULL;
-  card_t *cards = NULL;
-  (void)flags;
+/* Keeps the id, and the world, for an object that is being made. */
+static int32_t begin_create(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes, smem_shm_data_op_type type,
+                            void **gva) {
   pthread_mutex_lock(&hmci_smem_shm_lock);
-  int32_t code = check_create(id, rankSize, rankId, symmetricSize, dataOpType, gva);
-  if (code != SM_OK) {
-    goto out;
-  }
-  object = calloc(1, sizeof(*object));
-  cards = calloc(rankSize, sizeof(*cards));
-  if (object == NULL || cards == NULL) {
-    free(object);
-    code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id);
-    goto out;
-  }
-  *object = (hmci_smem_shm_t){.world = hmci_smem_shm_world,
-                              .id = id,
-                              .size = rankSize,
-                              .rank = rankId,
-                              .bytes = symmetricSize,
-                              .descriptor = -1,
-                              .peers = calloc(rankSize, sizeof(*object->peers))};
-  pthread_mutex_init(&object->lock, NULL);
-  code = object->peers == NULL ? hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id) : build(object, cards);
+  int32_t code = check_create(id, rank_size, rank, bytes, type, gva);
   if (code == SM_OK) {
+    is_making[id] = 1;
+    making++;
+  }
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
+  return code;
+}
+
+/* `object`: NULL where there is none. */
+static void end_create(uint32_t id, hmci_smem_shm_t *object) {
+  pthread_mutex_lock(&hmci_smem_shm_lock);
+  if (object != NULL) {
     hmci_smem_shm_objects[id] = object;
     tell_kernels(object);
-    *gva = object->base;
-  } else {
-    free_object(object);
   }
-out:
+  is_making[id] = 0;
+  making--;
+  pthread_cond_broadcast(&made_one);
   pthread_mutex_unlock(&hmci_smem_shm_lock);
+}
+
+static hmci_smem_shm_t *make_object(uint32_t id, uint32_t rank_size, uint32_t rank, uint64_t bytes) {
+  hmci_smem_shm_t *object = calloc(1, sizeof(*object));
+  hmci_smem_shm_peer_t *peers = calloc(rank_size, sizeof(*peers));
+  card_t *cards = calloc(rank_size, sizeof(*cards));
+  if (object == NULL || peers == NULL || cards == NULL) {
+    hmci_smem_fail(SM_MALLOC_FAILED, "no memory for object %u", id);
+    free(object);
+    free(peers);
+    free(cards);
+    return NULL;
+  }
+  *object = (hmci_smem_shm_t){.world = hmci_smem_shm_world, /* which stays while an object is being made */
+                              .id = id,
+                              .size = rank_size,
+                              .rank = rank,
+                              .bytes = bytes,
+                              .descriptor = -1,
+                              .peers = peers};
+  pthread_mutex_init(&object->lock, NULL);
+  if (build(object, cards) != SM_OK) {
+    free_object(object);
+    object = NULL;
+  }
   free(cards);
-  return code == SM_OK ? object : NULL;
+  return object;
+}
+
+smem_shm_t smem_shm_create(uint32_t id, uint32_t rankSize, uint32_t rankId, uint64_t symmetricSize,
+                           smem_shm_data_op_type dataOpType, uint32_t flags, void **gva) {
+  (void)flags;
+  if (begin_create(id, rankSize, rankId, symmetricSize, dataOpType, gva) != SM_OK) {
+    return NULL;
+  }
+  hmci_smem_shm_t *object = make_object(id, rankSize, rankId, symmetricSize);
+  if (object != NULL) {
+    *gva = object->base;
+  }
+  end_create(id, object);
+  return object;
 }
 
 /* ---- handles ----------------------------------------------------------------------------------------------------- */
@@ -351,20 +388,30 @@ int32_t smem_shm_destroy(smem_shm_t handle, uint32_t flags) {
   return SM_OK;
 }
 
+/* An object that is left, when none is being made; NULL: there is none, and no world any more, which `ended` gets. */
+static hmci_smem_shm_t *next_to_end(hmci_smem_shm_world_t **ended) {
+  hmci_smem_shm_t *object = NULL;
+  pthread_mutex_lock(&hmci_smem_shm_lock);
+  while (making > 0) {
+    pthread_cond_wait(&made_one, &hmci_smem_shm_lock);
+  }
+  for (int id = 0; id < HMCI_SMEM_OBJECTS && object == NULL; id++) {
+    object = hmci_smem_shm_objects[id];
+  }
+  if (object == NULL) {
+    *ended = hmci_smem_shm_world;
+    hmci_smem_shm_world = NULL;
+  }
+  pthread_mutex_unlock(&hmci_smem_shm_lock);
+  return object;
+}
+
 void smem_shm_uninit(uint32_t flags) {
   (void)flags;
-  for (int id = 0; id < HMCI_SMEM_OBJECTS; id++) {
-    pthread_mutex_lock(&hmci_smem_shm_lock);
-    hmci_smem_shm_t *object = hmci_smem_shm_objects[id];
-    pthread_mutex_unlock(&hmci_smem_shm_lock);
-    if (object != NULL) {
-      smem_shm_destroy(object, 0);
-    }
+  hmci_smem_shm_world_t *ended = NULL;
+  for (hmci_smem_shm_t *object; (object = next_to_end(&ended)) != NULL;) {
+    smem_shm_destroy(object, 0);
   }
-  pthread_mutex_lock(&hmci_smem_shm_lock);
-  hmci_smem_shm_world_t *ended = hmci_smem_shm_world;
-  hmci_smem_shm_world = NULL;
-  pthread_mutex_unlock(&hmci_smem_shm_lock);
   if (ended != NULL) {
     free_world(ended);
   }

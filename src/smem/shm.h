@@ -1,7 +1,7 @@
 /* SHM from inside: what shm.c (the world, objects), shm_group.c (barriers, slots, exits) and shm_handle.c share.
  *
- * Locking: `hmci_smem_shm_lock` guards the world and its objects. An object is constant once it has been made, but for
- * what its own `lock` guards: the exit handler and the slots. */
+ * Locking: `hmci_smem_shm_lock` guards the world and its objects, and is not held while one is made. An object is constant once
+ * it has been made, but for what its own `lock` guards: the exit handler and the slots. */
 #ifndef HMCI_SMEM_SHM_H
 #define HMCI_SMEM_SHM_H
 

@@ -263,6 +263,30 @@ static int worlds_of_two_stores(void) {
   return 0;
 }
 
+static void *make_one(void *id) {
+  void *gva = NULL;
+  return make((uint32_t)(uintptr_t)id, &gva);
+}
+
+/* Each rank makes two objects by threads of its own, and each begins with another one. */
+static int objects_are_made_by_threads(void) {
+  pthread_t thread;
+  smem_shm_t other = NULL;
+  begin();
+  void *gva = NULL;
+  smem_shm_t all = make(9, &gva);
+  ANSWERS(0, smem_shm_control_barrier(all));
+  CHECK(pthread_create(&thread, NULL, make_one, (void *)(uintptr_t)my_rank) == 0);
+  sleep_ms(300);
+  ANSWERS(0, smem_shm_control_barrier(all)); /* an object of before can be used meanwhile */
+  smem_shm_t own = make(1 - my_rank, &gva);
+  CHECK(pthread_join(thread, &other) == 0 && other != NULL && own != other);
+  ANSWERS(0, smem_shm_destroy(own, 0));
+  ANSWERS(0, smem_shm_destroy(other, 0));
+  end(all);
+  return 0;
+}
+
 int main(void) {
   ranks_set_up();
   bool good = ranks_run("bad input is named", 1, bad_input_is_named);
@@ -271,5 +295,6 @@ int main(void) {
   good = ranks_run("one ends all", 3, one_ends_all) && good;
   good = ranks_run("both live on one store", 3, both_live_on_one_store) && good;
   good = ranks_run("worlds of two stores", 3, worlds_of_two_stores) && good;
+  good = ranks_run("objects are made by threads", 2, objects_are_made_by_threads) && good;
   return good ? 0 : 1;
 }
