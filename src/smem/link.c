@@ -1,19 +1,24 @@
 /* Links to stores: one client of each store for all parts of the process, and the server where this process has it.
  *
- * Locking: `lock` guards the list, references and servers; it is held while a store is served or joined, so that two
- * parts that begin at once share one. */
+ * Locking: `lock` guards the list, references and servers. A link that is being joined is in the list already, so that two
+ * parts that begin at once share one; who wants it waits for `changed`. The lock is not held while a store is joined: that
+ * takes as long as the store stays away, and other stores, and who serves this one, must not wait for it. */
 #include "common.h"
 
 #include <smem/host/smem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define MOMENT_NS 20000000 /* between two looks at what this thread is to do */
 
 struct hmci_smem_link {
   hmci_smem_link_t *next;
   char url[256];
   unsigned references;
-  hmc_store_t *store;
+  int is_joining;
+  hmc_store_t *store; /* once it is joined */
 };
 
 /* A store that this process serves. */
@@ -25,6 +30,7 @@ typedef struct server {
 } server_t;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER; /* a link was joined, or could not be */
 static hmci_smem_link_t *links;
 static server_t *servers;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -32,6 +38,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 /* What the parent of a fork() has is not the child's. */
 static void forget_all(void) {
   pthread_mutex_init(&lock, NULL);
+  pthread_cond_init(&changed, NULL);
   links = NULL;
   servers = NULL;
 }
@@ -110,17 +117,22 @@ int32_t hmci_smem_serve_for_good(const char *text) {
 
 int32_t smem_create_config_store(const char *storeUrl) { return hmci_smem_serve_for_good(storeUrl); }
 
-static int32_t join(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
-                    const hmci_smem_security_t *security, hmc_store_t **store) {
+/* With the lock held: serves the store where the mode and the address say so. */
+static int32_t serve_if_own(const hmci_smem_url_t *url, hmci_smem_serve_t mode, const hmci_smem_security_t *security) {
+  if (mode == HMCI_SMEM_JOIN || url->port == 0 || !hmci_smem_is_own(url->ip)) {
+    return SM_OK;
+  }
+  hmc_status_t status = serve(url, 0, security);
+  /* A port in use: most likely by the store, which another process or tool serves; what answers there will tell. */
+  return status != HMC_SUCCESS && mode == HMCI_SMEM_SERVE && status != HMC_ADDRESS_IN_USE
+             ? hmci_smem_fail_hmc(status, "the store %s cannot be served here", url->text)
+             : SM_OK;
+}
+
+static int32_t join(const hmci_smem_url_t *url, uint64_t timeout_ms, const hmci_smem_security_t *security,
+                    hmc_store_t **store) {
   hmc_store_options_t options = HMC_STORE_OPTIONS_INIT;
   options.certificates = hmci_smem_security_certificates(security);
-  if (mode != HMCI_SMEM_JOIN && url->port != 0 && hmci_smem_is_own(url->ip)) {
-    hmc_status_t status = serve(url, 0, security);
-    if (status != HMC_SUCCESS && (mode == HMCI_SMEM_SERVE && status != HMC_ADDRESS_IN_USE)) {
-      return hmci_smem_fail_hmc(status, "the store %s cannot be served here", url->text);
-    }
-    /* A port in use: most likely by the store, which another process or tool serves; what answers there will tell. */
-  }
   hmc_status_t status = hmc_store_connect(url->text, &options, timeout_ms, store);
   if (status == HMC_SUCCESS) {
     return SM_OK;
@@ -139,28 +151,101 @@ static hmci_smem_link_t *find_link(const char *url) {
   return at;
 }
 
-static int32_t make_link(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
+/* With the lock held. */
+static void remove_link(hmci_smem_link_t *link) {
+  hmci_smem_link_t **at = &links;
+  while (*at != link) {
+    at = &(*at)->next;
+  }
+  *at = link->next;
+}
+
+/* With the lock held, which it lets go of while it joins. */
+static int32_t make_link(const hmci_smem_url_t *url, uint64_t timeout_ms, const hmci_smem_security_t *security,
                          hmci_smem_link_t **made) {
   hmci_smem_link_t *link = calloc(1, sizeof(*link));
   if (link == NULL) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a link to the store");
   }
   snprintf(link->url, sizeof(link->url), "%s", url->text);
-  hmci_smem_security_t *security = NULL;
-  int32_t code = hmci_smem_security_get(&security);
-  if (code == SM_OK) {
-    code = join(url, mode, timeout_ms, security, &link->store);
-  }
-  hmci_smem_security_free(security);
+  link->is_joining = 1;
+  link->next = links;
+  links = link;
+  pthread_mutex_unlock(&lock);
+  int32_t code = join(url, timeout_ms, security, &link->store);
+  pthread_mutex_lock(&lock);
+  link->is_joining = 0;
+  pthread_cond_broadcast(&changed);
   if (code != SM_OK) {
-    stop_server(url->text);
+    remove_link(link);
     free(link);
     return code;
   }
-  link->next = links;
-  links = link;
   *made = link;
   return SM_OK;
+}
+
+/* With the lock held: waits a moment for another thread that joins the store. */
+static int32_t await_change(const char *url, uint64_t until_ms) {
+  struct timespec end;
+  if (hmci_smem_is_interrupted()) {
+    return hmci_smem_fail(SM_ERROR, "joining the store %s was interrupted", url);
+  }
+  if (hmci_smem_now_ms() >= until_ms) {
+    return hmci_smem_fail(SM_TIMEOUT,
+                          "the store %s cannot be joined: another thread has been joining it for as long as this one "
+                          "waits (rank 0 or hmc-store serves it, and has to run)",
+                          url);
+  }
+  clock_gettime(CLOCK_REALTIME, &end);
+  uint64_t nanoseconds = (uint64_t)end.tv_nsec + MOMENT_NS;
+  end.tv_sec += (time_t)(nanoseconds / HMCI_SMEM_NS_PER_S);
+  end.tv_nsec = (long)(nanoseconds % HMCI_SMEM_NS_PER_S);
+  pthread_cond_timedwait(&changed, &lock, &end);
+  return SM_OK;
+}
+
+static uint64_t left_of(uint64_t until_ms) {
+  uint64_t now = hmci_smem_now_ms();
+  return now < until_ms ? until_ms - now : 1;
+}
+
+/* With the lock held: there was no link of that URL, or one that is being joined. */
+static int32_t make_or_await_link(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
+                                  const hmci_smem_security_t *security, hmci_smem_link_t **found) {
+  uint64_t until_ms = hmci_smem_now_ms() + timeout_ms;
+  int32_t code = SM_OK;
+  for (*found = find_link(url->text); code == SM_OK && (*found == NULL || (*found)->is_joining);
+       *found = find_link(url->text)) {
+    code = serve_if_own(url, mode, security); /* which the one who joins may be waiting for */
+    if (code == SM_OK) {
+      code = *found == NULL ? make_link(url, left_of(until_ms), security, found) : await_change(url->text, until_ms);
+    }
+  }
+  if (code != SM_OK && *found == NULL) {
+    stop_server(url->text);
+  }
+  return code;
+}
+
+/* The same without the lock. */
+static int32_t begin_link(const hmci_smem_url_t *url, hmci_smem_serve_t mode, uint64_t timeout_ms,
+                          hmci_smem_link_t **acquired) {
+  hmci_smem_security_t *security = NULL;
+  hmci_smem_link_t *link = NULL;
+  int32_t code = hmci_smem_security_get(&security);
+  if (code != SM_OK) {
+    return code;
+  }
+  pthread_mutex_lock(&lock);
+  code = make_or_await_link(url, mode, timeout_ms, security, &link);
+  if (code == SM_OK) {
+    link->references++;
+    *acquired = link;
+  }
+  pthread_mutex_unlock(&lock);
+  hmci_smem_security_free(security);
+  return code;
 }
 
 int32_t hmci_smem_link_acquire(const char *text, hmci_smem_serve_t mode, uint64_t timeout_ms,
@@ -173,15 +258,13 @@ int32_t hmci_smem_link_acquire(const char *text, hmci_smem_serve_t mode, uint64_
   pthread_once(&fork_once, watch_fork);
   pthread_mutex_lock(&lock);
   hmci_smem_link_t *link = find_link(url.text);
-  if (link == NULL) {
-    code = make_link(&url, mode, timeout_ms, &link);
-  }
-  if (code == SM_OK) {
+  int is_there = link != NULL && !link->is_joining;
+  if (is_there) {
     link->references++;
     *acquired = link;
   }
   pthread_mutex_unlock(&lock);
-  return code;
+  return is_there ? SM_OK : begin_link(&url, mode, timeout_ms, acquired);
 }
 
 void hmci_smem_link_release(hmci_smem_link_t *link) {
@@ -190,11 +273,7 @@ void hmci_smem_link_release(hmci_smem_link_t *link) {
   }
   pthread_mutex_lock(&lock);
   if (--link->references == 0) {
-    hmci_smem_link_t **at = &links;
-    while (*at != link) {
-      at = &(*at)->next;
-    }
-    *at = link->next;
+    remove_link(link);
     hmc_store_close(link->store);
     stop_server(link->url);
     free(link);

@@ -9,6 +9,7 @@
 #include <smem/host/smem_shm.h>
 #include <smem/host/smem_trans.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -265,6 +266,48 @@ static int urls_have_two_forms(void) {
   return 0;
 }
 
+static char other_url[64], point_id[64];
+static atomic_int points;
+
+static void *make_point(void *unused) {
+  smem_trans_config_t config;
+  ANSWERS(0, smem_trans_config_init(&config));
+  config.initTimeout = PATIENCE_S;
+  config.dataOpType = SMEMB_DATA_OP_SDMA;
+  ANSWERS(0, smem_trans_init(&config));
+  smem_trans_t point = smem_trans_create(other_url, point_id, &config);
+  CHECK(point != NULL);
+  atomic_fetch_add(&points, 1);
+  smem_trans_destroy(point, 0);
+  return unused;
+}
+
+static void *make_object(void *unused) {
+  smem_shm_config_t config;
+  ANSWERS(0, smem_shm_config_init(&config));
+  config.shmInitTimeout = PATIENCE_S;
+  config.startConfigStore = false;
+  ANSWERS(0, smem_shm_init(store_url, 1, 0, 0, &config));
+  return unused;
+}
+
+/* Threads wait for stores that are not served yet: one for that of this process's pool, and one for another. */
+static int parts_begin_by_themselves(void) {
+  pthread_t point, object;
+  snprintf(other_url, sizeof(other_url), "tcp://127.0.0.1:%u", (unsigned)free_port(AF_INET));
+  snprintf(point_id, sizeof(point_id), "127.0.0.1:%u", (unsigned)free_port(AF_INET));
+  CHECK(pthread_create(&point, NULL, make_point, NULL) == 0 && pthread_create(&object, NULL, make_object, NULL) == 0);
+  sleep_ms(300);
+  enter(store_url);
+  CHECK(pthread_join(object, NULL) == 0 && atomic_load(&points) == 0);
+  ANSWERS(0, smem_create_config_store(other_url));
+  CHECK(pthread_join(point, NULL) == 0 && atomic_load(&points) == 1);
+  smem_shm_uninit(0);
+  smem_bm_uninit(0);
+  smem_trans_uninit(0);
+  return 0;
+}
+
 int main(void) {
   ranks_set_up();
   bool good = ranks_run("defaults are those of the list", 1, defaults_are_those_of_the_list);
@@ -273,5 +316,6 @@ int main(void) {
   good = ranks_run("objects behave", 1, objects_behave) && good;
   good = ranks_run("transfers behave", 1, transfers_behave) && good;
   good = ranks_run("urls have two forms", 1, urls_have_two_forms) && good;
+  good = ranks_run("parts begin by themselves", 1, parts_begin_by_themselves) && good;
   return good ? 0 : 1;
 }
