@@ -108,7 +108,19 @@ static int32_t take_rank(hmci_smem_world_t *made, const smem_bm_config_t *config
   }
 }
 
-/* Where peers reach this member: the config's address, or that of the way to the store. */
+/* At a port of the config's, unless another process of this host has it: several ranks of one host may have one config, and
+ * the store says where each is. */
+static hmc_status_t listen_at(hmci_smem_world_t *made, uint16_t port) {
+  hmc_status_t status = hmc_context_listen(made->context, made->ip, port, &made->port);
+  if (status == HMC_ADDRESS_IN_USE && port != 0) {
+    hmci_smem_log(HMCI_SMEM_WARNING, "hcomUrl: %s; peers reach this member at another port", hmc_last_error());
+    status = hmc_context_listen(made->context, made->ip, 0, &made->port);
+  }
+  return status;
+}
+
+/* Where peers reach this member: the config's address, or that of the way to the store; also where the config has the address
+ * that stands for all of a host's, as upstream's samples do ("tcp://0.0.0.0/0:10005"). */
 static int32_t listen_for_peers(hmci_smem_world_t *made, const hmci_smem_url_t *url, const smem_bm_config_t *config) {
   const char *given = strstr(config->hcomUrl, "://");
   given = given != NULL ? given + 3 : config->hcomUrl;
@@ -124,9 +136,16 @@ static int32_t listen_for_peers(hmci_smem_world_t *made, const hmci_smem_url_t *
   } else {
     hmci_smem_own_ip(url->ip, made->ip);
   }
-  hmc_status_t status = hmc_context_listen(made->context, made->ip, port, &made->port);
-  return status == HMC_SUCCESS ? SM_OK : hmci_smem_fail_hmc(status, "peers cannot reach this member at %s", made->ip);
+  hmc_status_t status = listen_at(made, port);
+  if (status != HMC_SUCCESS) {
+    return hmci_smem_fail_hmc(status, "peers cannot reach this member at %s", made->ip);
+  }
+  if (strcmp(made->ip, "0.0.0.0") == 0 || strcmp(made->ip, "::") == 0) {
+    hmci_smem_own_ip(url->ip, made->ip);
+  }
+  return SM_OK;
 }
+
 void hmci_smem_world_free(hmci_smem_world_t *ended) {
   hmc_store_lease_release(ended->lease, HMCI_SMEM_GIVE_UP_MS);
   hmc_context_destroy(ended->context);

@@ -308,6 +308,33 @@ static int parts_begin_by_themselves(void) {
   return 0;
 }
 
+/* As samples have it: the address that stands for all of a host's, and a port that one of them gets. */
+static int ranks_have_one_config(void) {
+  smem_bm_config_t config;
+  uint32_t other = 1 - my_rank;
+  if (my_rank == 0) {
+    atomic_store(&shared->words[0], free_port(AF_INET));
+  }
+  fence();
+  ANSWERS(0, smem_bm_config_init(&config));
+  config.initTimeout = config.createTimeout = config.controlOperationTimeout = PATIENCE_S;
+  config.rankId = (uint16_t)my_rank;
+  snprintf(config.hcomUrl, sizeof(config.hcomUrl), "tcp://0.0.0.0:%u", (unsigned)atomic_load(&shared->words[0]));
+  ANSWERS(0, smem_bm_init(store_url, 2, 0, &config));
+  smem_bm_t pool = smem_bm_create(0, 0, SMEMB_DATA_OP_HOST_TCP, PART, 0, 0);
+  CHECK(pool != NULL);
+  ANSWERS(0, smem_bm_join(pool, 0));
+  fence();
+  fill(bytes, sizeof(bytes), my_rank);
+  smem_copy_params params = {.src = bytes, .dest = smem_bm_ptr(pool, (uint16_t)other), .dataSize = sizeof(bytes)};
+  ANSWERS(0, smem_bm_copy(pool, &params, SMEMB_COPY_H2G, 0));
+  fence();
+  CHECK(is_filled(smem_bm_ptr(pool, (uint16_t)my_rank), sizeof(bytes), other));
+  fence();
+  smem_bm_uninit(0);
+  return 0;
+}
+
 int main(void) {
   ranks_set_up();
   bool good = ranks_run("defaults are those of the list", 1, defaults_are_those_of_the_list);
@@ -317,5 +344,6 @@ int main(void) {
   good = ranks_run("transfers behave", 1, transfers_behave) && good;
   good = ranks_run("urls have two forms", 1, urls_have_two_forms) && good;
   good = ranks_run("parts begin by themselves", 1, parts_begin_by_themselves) && good;
+  good = ranks_run("ranks have one config", 2, ranks_have_one_config) && good;
   return good ? 0 : 1;
 }

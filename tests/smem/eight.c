@@ -119,6 +119,8 @@ int main(int count, char **arguments) {
   CHECK(smem_bm_config_init(&config) == 0 && smem_shm_config_init(&shm_config) == 0);
   config.initTimeout = config.createTimeout = config.controlOperationTimeout = PATIENCE_S;
   config.rankId = (uint16_t)rank;
+  const char *own_url = getenv("HCOM_URL");
+  snprintf(config.hcomUrl, sizeof(config.hcomUrl), "%s", own_url != NULL ? own_url : "");
   CHECK(smem_bm_init(arguments[1], world, 0, &config) == 0);
   CHECK(smem_shm_init(arguments[1], world, rank, 0, &shm_config) == 0);
   smem_shm_t meeting = smem_shm_create(0, world, rank, 2 * MIB, SMEMS_DATA_OP_MTE, 0, &base);

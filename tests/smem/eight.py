@@ -71,6 +71,7 @@ def main():
             run("one host", program, "tcp://127.0.0.1:4100", "auto", environment, one)
             run("one host, by tcp", program, "tcp://127.0.0.1:4101", "tcp", environment, one)
             run("two hosts", program, "tcp://%s:4102" % ADDRESS, "auto", environment, two)
+            environment["HCOM_URL"] = "tcp://0.0.0.0/0:10005"  # as samples have it: any address of the host
             run("two hosts, by tcp", program, "tcp://%s:4103" % ADDRESS, "tcp", environment, two)
         finally:
             keeper.stdin.close()

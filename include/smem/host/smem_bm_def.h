@@ -85,7 +85,7 @@ typedef struct {
   bool autoRanking;          /* the store gives the rank; also where rankId stays 65535 */
   uint16_t rankId;
   uint32_t flags;
-  char hcomUrl[64]; /* "tcp://ip:port" or an address: where peers reach this member; "": found by itself */
+  char hcomUrl[64]; /* "tcp://ip:port" or an address: where peers reach this member; "", 0.0.0.0: found by itself */
   smem_tls_config hcomTlsConfig;
   smem_tls_config storeTlsConfig;
 } smem_bm_config_t;
