@@ -164,6 +164,7 @@ static void test_unconnected() {
   CHECK(comm.wait(std::vector<uint64_t>{0}) == status_t::SUCCESS);
   auto begin = std::chrono::steady_clock::now();
   CHECK(comm.ctrlSend(7, 1) == status_t::ERROR && comm.ctrlRecv(7, &tag) == status_t::ERROR);
+  CHECK(comm.ctrlRecv(7, nullptr) == status_t::ERROR);
   CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10)); /* the deadline is 30 s away */
   Communicator::CtrlLink link;
   CHECK(comm.connectCtrl(1, 0, link) == status_t::ERROR);
@@ -201,6 +202,9 @@ static void test_messages(CtrlSocketManager &server) {
   CHECK(client.sendU64(0, 9) && client.sendInt(0, 6));
   CHECK(!server.recvInt(1, number) && number == 5); /* taken, and not kept */
   CHECK(server.recvInt(1, number) && number == 6);
+  uint64_t kept = 0;
+  CHECK(client.sendU64(0, 10) && !server.recvU64(1, nullptr) && !client.send(0, CTRL_STRUCT, nullptr, 3));
+  CHECK(!client.send(0, CTRL_STRUCT, nullptr, 3, 7) && server.recvU64(1, kept) && kept == 10);
   CtrlSocketManager first_server, first_client;
   CHECK(first_server.startServer(LOOPBACK, 0) && first_client.getCtrlSockFd(LOOPBACK, first_server.tcpPort()) >= 0);
   CHECK(first_client.sendCtrlMsg(LOOPBACK, CTRL_STRUCT, "de", 2, 3));

@@ -68,7 +68,9 @@ enum : size_t { FLAGGED_HEAD = 4 };
 
 inline hmc_status_t send_flagged(hmc_control_t *control, uint32_t rank, uint16_t type, const void *payload, size_t size,
                                  uint16_t flags) {
-  if (!flags) return hmc_control_send(control, rank, type, payload, size, 0);
+  if (!flags || (size && !payload)) { /* which is refused */
+    return hmc_control_send(control, rank, type, payload, size, 0);
+  }
   std::vector<uint8_t> bytes(FLAGGED_HEAD + size);
   const uint8_t head[FLAGGED_HEAD] = {static_cast<uint8_t>(type), static_cast<uint8_t>(type >> 8),
                                       static_cast<uint8_t>(flags), static_cast<uint8_t>(flags >> 8)};
@@ -463,6 +465,7 @@ private:
 
   template <typename Key>
   CtrlResult receive_typed(const Key &key, uint16_t type, void *data, size_t size, uint64_t timeout_ms) {
+    if (!data) return hmc_detail::fail(status_t::INVALID_CONFIG, "no place given for %zu B of a message", size);
     hmc_detail::Incoming message;
     CtrlResult result = receive(key, [&](hmc_control_t *control, CtrlId rank) {
       return hmc_detail::receive_any(control, rank, timeout_ms, &message);
