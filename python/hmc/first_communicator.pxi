@@ -31,6 +31,8 @@ cdef class Communicator:
     cdef readonly ConnBuffer buffer
 
     def __init__(self, ConnBuffer buffer not None, size_t num_chs=1):
+        with nogil:
+            self.pointer.reset()    # where it is called again: it needs its control channel to the end
         self.control.reset(new c_Control())
         self.pointer.reset(new c_Communicator(buffer.shared, num_chs, self.control.get()[0]))
         self.it = self.pointer.get()
@@ -117,12 +119,26 @@ cdef class Communicator:
     def readFrom(self, ip, ptr_bias, size, connType=ConnType.RDMA):
         return self.move(False, ip, 0, ptr_bias, ptr_bias, size, connType, True)
 
+    cdef object two_sided(self, bint is_send, object ip, object ptr_bias, object nbytes, object connType):
+        cdef size_t at = whole(ptr_bias, "ptr_bias"), size = whole(nbytes, "size")
+        cdef string host = text_of(ip)
+        cdef c_connection way = way_of(connType)
+        cdef c_status status
+        hmcpy_watch_signals(takes_signals())
+        with nogil:
+            if is_send:
+                status = self.it.send(host, at, size, way)
+            else:
+                status = self.it.recv(host, at, size, way)
+        raise_signal()
+        return answer(status)
+
     def send(self, ip, ptr_bias, size, connType=ConnType.RDMA):
         """Two-sided, from this buffer at an offset to the peer's at that of its recv."""
-        return self.exchange(True, ip, 0, self.buffer.ptr + whole(ptr_bias, "ptr_bias"), size, MemoryType.DEFAULT, None, connType)
+        return self.two_sided(True, ip, ptr_bias, size, connType)
 
     def recv(self, ip, ptr_bias, size, connType=ConnType.RDMA):
-        return self.exchange(False, ip, 0, self.buffer.ptr + whole(ptr_bias, "ptr_bias"), size, MemoryType.DEFAULT, None, connType)
+        return self.two_sided(False, ip, ptr_bias, size, connType)
 
     cdef object exchange(self, bint is_send, object ip, uint16_t port, object where, object nbytes, object buf_type,
                          object flag, object connType):
@@ -131,14 +147,14 @@ cdef class Communicator:
         cdef c_connection way = way_of(connType)
         cdef c_memory kind = kind_of(buf_type)
         cdef Py_buffer buffer, flag_buffer
-        cdef void *address = pointer_of(where, &buffer, not is_send)
+        cdef void *address = pointer_of(where, &buffer, not is_send, size)
         cdef size_t *came = NULL
         cdef size_t came_here = 0
         cdef c_status status
         flag_buffer.ndim = -1
         try:
             if flag is not None:
-                came = <size_t *>pointer_of(flag, &flag_buffer, True)
+                came = <size_t *>pointer_of(flag, &flag_buffer, True, sizeof(size_t))
             hmcpy_watch_signals(takes_signals())
             with nogil:
                 if is_send:

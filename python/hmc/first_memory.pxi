@@ -55,9 +55,9 @@ cdef class Memory:
         cdef void *to
         cdef void *data
         cdef c_status status
-        to = pointer_of(dest, &to_buffer, True)
+        to = pointer_of(dest, &to_buffer, True, size)
         try:
-            data = pointer_of(src, &from_buffer, False)
+            data = pointer_of(src, &from_buffer, False, size)
         except BaseException:
             let_go(&to_buffer)
             raise
@@ -115,7 +115,7 @@ cdef class Memory:
                 raise BufferError("the buffer is still shown by a memoryview or an array")
             address, (<Buffer>addr).address = (<Buffer>addr).address, NULL
         else:
-            address = pointer_of(addr, &buffer, True)
+            address = pointer_of(addr, &buffer, True, 0)
             let_go(&buffer)
         with nogil:
             status = self.memory.freeBuffer(address)

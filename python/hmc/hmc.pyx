@@ -96,6 +96,8 @@ cdef extern from "<hmc.h>" namespace "hmc" nogil:
         c_status wait(uint64_t id)
         cbool isDone(uint64_t id)
         void cancel(uint64_t id)
+        c_status send(string ip, size_t bias, size_t size, c_connection kind)
+        c_status recv(string ip, size_t bias, size_t size, c_connection kind)
         c_status sendDataTo(string ip, uint16_t port, void *data, size_t size, c_memory memory, c_connection kind)
         c_status recvDataFrom(string ip, uint16_t port, void *data, size_t size, c_memory memory, size_t *flag,
                               c_connection kind)
@@ -152,20 +154,42 @@ cdef string text_of(object text) except *:
     return text if isinstance(text, bytes) else str(text).encode()
 
 
-cdef void *pointer_of(object where, Py_buffer *buffer, bint is_written) except? NULL:
-    """An address: an int, a capsule, None, a Buffer, or what has the buffer protocol (`buffer` holds it then)."""
+cdef int expect_room(size_t have, size_t size, bint is_written) except -1:
+    if have < size:
+        raise RuntimeError("Destination buffer too small" if is_written else "Source buffer too small")
+    return 0
+
+
+cdef void *tensor_pointer(object tensor, size_t size, bint is_written) except? NULL:
+    if hasattr(tensor, "is_contiguous") and not tensor.is_contiguous():
+        raise ValueError("the tensor does not lie in one piece: pass tensor.contiguous()")
+    if hasattr(tensor, "numel") and hasattr(tensor, "element_size"):
+        expect_room(tensor.numel() * tensor.element_size(), size, is_written)
+    return <void *><uintptr_t>tensor.data_ptr()
+
+
+cdef void *pointer_of(object where, Py_buffer *buffer, bint is_written, size_t size) except? NULL:
+    """An address: an int, a capsule, None, a Buffer, a tensor, or what has the buffer protocol (`buffer` holds it then). Where
+    it is known how many bytes lie there, they are `size` at least."""
     buffer.ndim = -1
     if where is None:
         return NULL
     if isinstance(where, Buffer):
+        if (<Buffer>where).address != NULL:
+            expect_room((<Buffer>where).size, size, is_written)
         return (<Buffer>where).address
     if isinstance(where, int):
         return <void *><uintptr_t>where
     if PyCapsule_CheckExact(where):
         return PyCapsule_GetPointer(where, PyCapsule_GetName(where))
     if hasattr(where, "data_ptr"):
-        return <void *><uintptr_t>where.data_ptr()
+        return tensor_pointer(where, size, is_written)
     PyObject_GetBuffer(where, buffer, PyBUF_WRITABLE if is_written else PyBUF_SIMPLE)
+    try:
+        expect_room(buffer.len, size, is_written)
+    except BaseException:
+        let_go(buffer)
+        raise
     return buffer.buf
 
 

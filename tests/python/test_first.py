@@ -230,10 +230,12 @@ def test_communicators_of_both_generations():
     assert client.readFrom(IP, 100, 5, tcp) == hmc.status_t.SUCCESS
     thread = threading.Thread(target=lambda: client.send(IP, 100, 5, tcp))
     thread.start()
-    server.recv(IP, 200, 5, tcp)
+    assert server.recv(IP, 200, 5, tcp) is hmc.status_t.SUCCESS
     thread.join()
     a.readToCpu(out, 5, 200)
     assert out == b"other"
+    for call in (client.send, server.recv):  # past the end of the buffer
+        assert call(IP, 4096 - 4, 5, tcp) is hmc.status_t.ERROR
     thread = threading.Thread(target=lambda: client.sendDataTo(IP, b"0123456789", 10, hmc.MemoryType.CPU, tcp))
     thread.start()
     room = bytearray(10)
@@ -246,6 +248,62 @@ def test_communicators_of_both_generations():
     assert client.disConnect(IP, tcp) == hmc.status_t.SUCCESS == client.disConnect(IP, port, tcp)
     link = hmc.CtrlLink()
     assert (link.transport, link.ip, link.port, link.uds_path) == (hmc.CtrlTransport.TCP, "", 0, "")
+    client.__init__(b)  # another time: the former one hangs up
+    assert client.checkConn(IP, port, tcp) == hmc.status_t.NOT_FOUND
+    assert client.connectTo(IP, port, tcp) == hmc.status_t.SUCCESS == client.writeTo(IP, 0, 5, tcp)
+
+
+def test_no_copy_runs_past_its_buffer():
+    """Of buffers and tensors it is known how many bytes they have."""
+    memory = hmc.Memory(0, hmc.MemoryType.CPU)
+    buffer = memory.allocateBuffer(8)[1]
+    small = bytearray(4)
+    for call in (memory.copyHostToDevice, memory.copyDeviceToDevice):
+        with pytest.raises(RuntimeError, match="Source buffer too small"):
+            call(buffer, bytes(7), 8)
+    with pytest.raises(RuntimeError, match="Destination buffer too small"):
+        memory.copyHostToDevice(buffer, bytes(9), 9)
+    with pytest.raises(RuntimeError, match="Destination buffer too small"):
+        memory.copyDeviceToHost(small, buffer, 5)
+    with pytest.raises(BufferError):
+        memory.copyDeviceToHost(bytes(8), buffer, 8)
+    small.append(0)  # nothing holds it any more
+    assert memory.copyDeviceToHost(small, buffer, 5) == hmc.status_t.SUCCESS
+    comm = hmc.Communicator(hmc.ConnBuffer(0, 4096, hmc.MemoryType.CPU))
+    with pytest.raises(RuntimeError, match="Source buffer too small"):
+        comm.sendDataTo(IP, b"1234", 5, hmc.MemoryType.CPU)
+    with pytest.raises(RuntimeError, match="Destination buffer too small"):
+        comm.recvDataFrom(IP, small, 6, hmc.MemoryType.CPU, None)
+    with pytest.raises(RuntimeError, match="Destination buffer too small"):
+        comm.recvDataFrom(IP, small, 5, hmc.MemoryType.CPU, bytearray(7))
+    small.append(0)
+
+
+def test_tensors_lie_in_one_piece():
+    class Tensor:  # what is asked of one
+        def __init__(self, data, step=1):
+            self.data, self.step = data, step
+
+        def data_ptr(self):
+            return ctypes.addressof(ctypes.c_char.from_buffer(self.data))
+
+        def numel(self):
+            return len(self.data) // self.step
+
+        def element_size(self):
+            return 1
+
+        def is_contiguous(self):
+            return self.step == 1
+
+    memory = hmc.Memory(0, hmc.MemoryType.CPU)
+    buffer = memory.allocateBuffer(16)[1]
+    data = bytearray(range(16))
+    assert memory.copyHostToDevice(buffer, Tensor(data), 16) == hmc.status_t.SUCCESS and bytes(buffer) == bytes(data)
+    with pytest.raises(RuntimeError, match="Source buffer too small"):
+        memory.copyHostToDevice(buffer, Tensor(bytearray(8)), 16)
+    with pytest.raises(ValueError, match="one piece"):
+        memory.copyHostToDevice(buffer, Tensor(data, 2), 8)
 
 
 PROGRAM = """
