@@ -274,8 +274,10 @@ def get(target, source, pe):
 
 
 def put_nbi(target, source, pe):
-    """put() that returns at once; `source` must stay as it is until the next quiet()."""
-    _move(lib.shmem_putmem_nbi, target, source, pe)
+    """put() that returns at once; `source` must stay as it is until the next quiet(). What is not an array is copied first,
+    and the copy is done when this returns."""
+    is_kept = isinstance(source, numpy.ndarray) or hasattr(source, "data_ptr")
+    _move(lib.shmem_putmem_nbi if is_kept else lib.shmem_putmem, target, source, pe)
 
 
 def get_nbi(target, source, pe):

@@ -1,12 +1,14 @@
 """The names of SHMEM for Ascend's own Python package. Pointers are integers."""
 
+import atexit
 import ctypes
 import enum
+import sys
 
-from ._library import CInitAttr, CUniqueId, LOGGER, OptionalAttr, apart, lib
+from ._library import CInitAttr, CUniqueId, DECRYPT, LOGGER, OptionalAttr, apart, lib
 
 _DEFAULT, _MPI, _UNIQUEID = 1, 2, 8
-_keep = []  # what the library points to: a logger, a unique id
+_keep = []  # the loggers that the library has had
 
 
 class InitStatus(enum.IntEnum):
@@ -225,8 +227,12 @@ def set_log_level(level):
 
 
 def set_extern_logger(func):
-    """func(level, text) gets the log's lines."""
+    """func(level, text) gets the log's lines, until the interpreter ends."""
+    if not callable(func):
+        raise TypeError("the logger is not callable")
     logger = LOGGER(lambda level, text: func(level, text.decode(errors="replace")))
+    if not _keep:
+        atexit.register(lib.hmc_log_set_callback, None, None)  # no line comes to an interpreter that has ended
     _keep.append(logger)
     return lib.aclshmemx_set_extern_logger(logger)
 
@@ -237,9 +243,24 @@ def set_conf_store_tls(enable, tls_info=""):
 
 
 def set_conf_store_tls_key(tls_pk, tls_pk_pw, py_decrypt_func=None):
-    """Keys of certificates are not used: PEs authenticate by the secret of the job. 0, or an error code after init."""
-    del tls_pk, tls_pk_pw, py_decrypt_func
-    return -4 if lib.hmc_shmem_init_status() else 0
+    """The private key of the certificate as PEM text, and its password, which py_decrypt_func(cipher text) turns into plain
+    text. Where that raises, sys.excepthook shows it. 0, or an error code."""
+
+    def decrypt(cipher, cipher_size, plain, plain_size):
+        try:
+            made = py_decrypt_func(ctypes.string_at(cipher, cipher_size).decode()).encode()
+            if len(made) > plain_size.contents.value:
+                raise ValueError(f"a password of {len(made)} B: up to {plain_size.contents.value} are taken")
+            ctypes.memmove(plain, made, len(made))
+        except Exception:  # nothing to raise it through: the call fails, and this says why
+            sys.excepthook(*sys.exc_info())
+            return -1
+        plain_size.contents.value = len(made)
+        return 0
+
+    key, password = tls_pk.encode(), tls_pk_pw.encode()
+    return lib.hmc_shmem_set_tls_key(key, len(key), password, len(password),
+                                     DECRYPT() if py_decrypt_func is None else DECRYPT(decrypt))
 
 
 def calc_nbytes(shape, dtype):

@@ -68,6 +68,7 @@ class Attr(ctypes.Structure):
 
 
 LOGGER = ctypes.CFUNCTYPE(None, c_int, ctypes.c_char_p)
+DECRYPT = ctypes.CFUNCTYPE(c_int, c_void_p, c_size, c_void_p, ctypes.POINTER(c_size))
 
 # name: (result, parameters)
 _CALLS = {
@@ -122,8 +123,10 @@ _CALLS = {
     "aclshmem_info_get_name": (None, [ctypes.c_char_p]),
     "aclshmemx_set_log_level": (ctypes.c_int32, [c_int]),
     "aclshmemx_set_extern_logger": (ctypes.c_int32, [LOGGER]),
+    "hmc_log_set_callback": (None, [c_void_p, c_void_p]),  # of libhmc.so, which comes with it
     "hmc_shmem_init_status": (c_int, []),
     "hmc_shmem_interrupt": (None, []),
+    "hmc_shmem_set_tls_key": (ctypes.c_int32, [ctypes.c_char_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint32, DECRYPT]),
     "hmc_shmem_set_interrupt_hook": (None, [ctypes.CFUNCTYPE(c_int)]),
     "hmc_shmem_side_malloc": (c_void_p, [c_size, c_int]),
     "hmc_shmem_side_calloc": (c_void_p, [c_size, c_size, c_int]),

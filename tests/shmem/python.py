@@ -1,6 +1,7 @@
 """The package, by both kinds of names; started by hmcrun or with torchrun's environment."""
 
 import ctypes
+import sys
 
 import numpy
 
@@ -22,6 +23,12 @@ def natural():
     shmem.barrier_all()
     assert mine[1].tolist() == [7, 8, 9, 10]
     shmem.barrier_all()
+    large = shmem.zeros(1 << 21)
+    shmem.put_nbi(large, [float(me)] * (1 << 21), after)  # which nobody keeps
+    shmem.barrier_all()
+    assert (large == before).all()
+    shmem.barrier_all()
+    shmem.free(large)
     there = shmem.ptr(mine, after)
     assert there is None or there.shape == (3, 4)
 
@@ -127,9 +134,31 @@ def devices():
     shmem.aclshmem_free(block)
 
 
+def keys():
+    """The key of a certificate: its password goes through the program's function, before init."""
+    seen = []
+
+    def read_backwards(cipher):
+        seen.append(cipher)
+        return cipher[::-1]
+
+    def fail(_cipher):
+        raise RuntimeError("shown by sys.excepthook")
+
+    assert shmem.set_conf_store_tls_key("a key", "terces", read_backwards) == 0 and seen == ["terces"]
+    shown, sys.excepthook = sys.excepthook, lambda kind, error, trace: seen.append(error)
+    for wrong in (fail, lambda cipher: cipher * 1000, lambda cipher: None):
+        assert shmem.set_conf_store_tls_key("a key", "terces", wrong) == -1
+    sys.excepthook = shown
+    assert [type(each) for each in seen[1:]] == [RuntimeError, ValueError, AttributeError]
+    assert shmem.set_conf_store_tls_key("", "") == 0
+
+
 def main():
+    keys()
     assert shmem.set_conf_store_tls(True, "") == 0
     shmem.init(64 << 20)
+    assert shmem.set_conf_store_tls_key("too late", "") != 0
     natural()
     ascend()
     shmem.finalize()
@@ -144,7 +173,17 @@ def main():
     assert len(uid) == 136 and shmem.aclshmem_init_using_unique_id(0, 1, 1 << 20, b"short") == -1
     assert shmem.aclshmem_init_using_unique_id(0, 1, 1 << 20, uid) == 0
     shmem.aclshmem_finalize()
+    try:
+        shmem.set_extern_logger("not callable")
+    except TypeError:
+        pass
+    else:
+        raise AssertionError("taken")
+    lines = []
+    assert shmem.set_extern_logger(lambda level, text: lines.append(text)) == 0 and shmem.set_log_level(0) == 0
+    shmem.init(4 << 20)
+    shmem.put(shmem.zeros(1), [1.0], (shmem.my_pe() + 1) % shmem.n_pes())
     print("passed")
 
 
-main()
+main()  # the job is left when the interpreter has ended, which no line of the log disturbs
