@@ -41,8 +41,8 @@ class TransferEngine:
 
     TransferOpcode = TransferOpcode
     TransDataOpType = TransDataOpType
-    _lock = threading.Lock()
-    _engines = 0  # that are initialised, of this process; guarded by _lock
+    _lock = threading.RLock()  # for short steps, in which the collector may yet end another engine
+    _engines = 0  # of this process that are initialised, or about to be; guarded by _lock
 
     def __init__(self):
         self._handle = None
@@ -61,18 +61,18 @@ class TransferEngine:
         lib.smem_trans_config_init(config)
         config.role, config.deviceId, config.dataOpType = _ROLES[role], device_id, int(data_op_type)
         with self._lock:
-            code = lib.smem_trans_init(config) if TransferEngine._engines == 0 else 0
-            if code != 0:
-                return code
-            try:
-                self._handle = apart(lib.smem_trans_create, text(store_url), text(session_id), config,
-                                     undo=lambda handle: lib.smem_trans_destroy(handle, 0) if handle else None) or None
-            finally:
-                if self._handle is None and TransferEngine._engines == 0:
-                    lib.smem_trans_uninit(0)
-            if self._handle is None:
-                return -1
             TransferEngine._engines += 1
+            lib.smem_trans_init(config)
+        handle = None
+        try:
+            handle = apart(lib.smem_trans_create, text(store_url), text(session_id), config,
+                           undo=lambda handle: lib.smem_trans_destroy(handle, 0) if handle else None) or None
+        finally:
+            if handle is None:
+                self._leave()
+        if handle is None:
+            return -1
+        self._handle = handle
         self._port = int(session_id.rpartition(":")[2])
         return 0
 
@@ -89,6 +89,9 @@ class TransferEngine:
         if handle is None:
             return
         lib.smem_trans_destroy(handle, 0)
+        self._leave()
+
+    def _leave(self):
         with self._lock:
             TransferEngine._engines -= 1
             if TransferEngine._engines == 0:

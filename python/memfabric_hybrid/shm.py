@@ -8,6 +8,8 @@ from ._views import array_at, tensor_at
 
 __all__ = ["ShmConfig", "ShmDataOpType", "ShareMemory", "initialize", "uninitialize", "create"]
 
+NO_RANK = 0xffffffff  # what an object that was destroyed answers
+
 
 class ShmDataOpType(enum.IntFlag):
     MTE = 1
@@ -76,7 +78,8 @@ class ShareMemory:
 
     def all_gather(self, local_data):
         """The bytes of all ranks, one behind the other. RuntimeError: it failed."""
-        size = len(local_data) * self.rank_size
+        ranks = self.rank_size
+        size = len(local_data) * (ranks if ranks != NO_RANK else 0)
         room = ctypes.create_string_buffer(size)
         code = apart(lib.smem_shm_control_allgather, self._handle, local_data, len(local_data), room, size)
         if code != 0:

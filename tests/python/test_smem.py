@@ -5,10 +5,11 @@ import importlib
 import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 
-from smem_processes import environment, free_port, run_members  # noqa: F401 (a fixture)
+from smem_processes import PATIENCE, environment, free_port, run_members  # noqa: F401 (a fixture)
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -81,6 +82,39 @@ def test_numbers_that_do_not_fit():
     engine = mf.TransferEngine()
     assert engine.register_memory(4096, 4096) == engine.transfer_sync_read("127.0.0.1:4100", 4096, 4096, 1) == -2000
     engine.destroy()
+    ended = mf.shm.ShareMemory(None, 0, 0)
+    with pytest.raises(RuntimeError, match="all gather failed: -2000"):
+        ended.all_gather(b"two")
+
+
+ENGINES = """
+import gc, threading, time
+import memfabric_hybrid as mf
+stores, points = %r, %r
+late, early, third = (mf.TransferEngine() for _ in range(3))
+answers = []
+thread = threading.Thread(target=lambda: answers.append(late.initialize(stores[0], points[0], "Prefill", 0)))
+thread.start()
+time.sleep(0.3)
+assert mf.create_config_store(stores[1]) == 0 and early.initialize(stores[1], points[1], "Prefill", 0) == 0
+assert third.initialize(stores[1], points[2], "Decode", 0) == 0 and not answers
+third.itself = third
+with mf.TransferEngine._lock:  # wherever the collector comes
+    del third
+    gc.collect()
+early.destroy()
+assert mf.create_config_store(stores[0]) == 0
+thread.join()
+assert answers == [0] and late.register_memory(4096, 0) == -2000
+"""
+
+
+def test_engines_begin_by_themselves(environment):
+    """An engine waits for its store, which is not served yet, while others come and go."""
+    stores = ["tcp://127.0.0.1:%d" % free_port() for _ in range(2)]
+    points = ["127.0.0.1:%d" % free_port() for _ in range(3)]
+    program = ENGINES % (stores, points)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=PATIENCE)
 
 
 def make_certificates(folder):
