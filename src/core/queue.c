@@ -326,9 +326,10 @@ hmc_status_t hmc_queue_atomic_fetch(hmc_queue_t *queue, hmc_remote_t *remote, ui
   hmci_flight_t *flight;
   status = start_flight(queue, lane, &what, &flight);
   if (status != HMC_SUCCESS) return status;
-  hmci_flight_await(queue, flight, HMCI_NEVER); /* it has a deadline of its own */
+  hmci_flight_await(queue, flight, HMCI_NEVER); /* it has a deadline of its own; the peer may have been closed then */
+  hmci_far_end_t end = flight->end;
   hmci_flight_end(queue, flight, &status);
-  return status == HMC_SUCCESS ? status : hmci_operation_explain(HMCI_ATOMIC, status, remote, width);
+  return hmci_far_end_explain(HMCI_ATOMIC, status, &end, width);
 }
 
 /* ---- notifications ----------------------------------------------------------------------------------------------- */

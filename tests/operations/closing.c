@@ -192,6 +192,53 @@ void closing_a_peer_beside_a_cancel(void **state) {
   far_close(&far);
 }
 
+typedef struct fetcher {
+  waiter_t waiter; /* its thread, number and status */
+  hmc_queue_t *queue;
+  hmc_remote_t *remote;
+} fetcher_t;
+
+static void *fetch_once(void *argument) {
+  fetcher_t *fetcher = argument;
+  uint64_t word = 0;
+  atomic_store(&fetcher->waiter.number, (pid_t)syscall(SYS_gettid));
+  fetcher->waiter.status = hmc_queue_atomic_fetch(fetcher->queue, fetcher->remote, 64, HMC_ATOMIC_ADD, 8, 1, 0, &word);
+  return NULL;
+}
+
+/* A queue that waits for a word names neither the peer nor its region once the peer has been closed. */
+void closing_a_peer_under_a_fetch(void **state) {
+  enum { PEERS = 100 };
+  context_pair_t *pair = *state;
+  hmc_peer_t *peers[PEERS];
+  fetcher_t fetcher = {.queue = NULL};
+  hmc_remote_t *remotes[PEERS];
+  hmc_peer_info_t info = HMC_PEER_INFO_INIT;
+  distant_t distant;
+  distant_start(&distant, pair);
+  assert_success(hmc_peer_get_info(distant.peer, &info));
+  assert_success(hmc_queue_create(pair->here, NULL, &fetcher.queue));
+  for (size_t i = 0; i < PEERS; i++) {
+    assert_success(hmc_context_connect(pair->here, "127.0.0.1", info.port, stamp.type, 0, &peers[i]));
+    assert_success(hmc_remote_open(peers[i], "distant", 0, &remotes[i]));
+    assert_success(hmc_atomic(remotes[i], 64, HMC_ATOMIC_ADD, 8, 0, 0, NULL));
+  }
+  distant_stop(&distant);
+  for (size_t i = 0; i < PEERS; i++) {
+    fetcher.remote = remotes[i];
+    atomic_store(&fetcher.waiter.number, 0);
+    assert_int_equal(pthread_create(&fetcher.waiter.thread, NULL, fetch_once, &fetcher), 0);
+    while (!atomic_load(&fetcher.waiter.number)) sleep_ms(1);
+    await_asleep(&fetcher.waiter);
+    hmc_peer_close(peers[i]);
+    pthread_join(fetcher.waiter.thread, NULL);
+    assert_true(fetcher.waiter.status == HMC_CANCELLED);
+  }
+  hmc_queue_destroy(fetcher.queue);
+  distant_continue(&distant);
+  distant_end(&distant);
+}
+
 /* A copy that the peer's device has begun is over when the peer is closed: the memory may be used for something else once its
  * region is closed, too. */
 void closing_a_peer_ends_its_copies(void **state) {

@@ -244,6 +244,7 @@ void spin_ns(uint64_t nanoseconds);
   X(closing_a_peer_wakes_those_who_wait, ENGINE)                                                                       \
   X(destroying_a_context_wakes_those_who_wait, ENGINE)                                                                 \
   X(closing_a_peer_beside_a_cancel, ENGINE)                                                                            \
+  X(closing_a_peer_under_a_fetch, ENGINE)                                                                              \
   X(closing_a_peer_ends_its_copies, MEMORY)
 #define LIFETIME_TESTS(X)                                                                                              \
   X(two_callbacks_close_each_others, ENGINE)                                                                           \
