@@ -347,10 +347,11 @@ static hmc_status_t prepare_notify(hmc_queue_t *queue, hmci_lane_t *lane, size_t
     return hmci_far_end_explain(failure->kind, failure->status, &failure->end, failure->length);
   atomic_store(&queue->driving, peer);
   hmc_status_t status = atomic_load(&lane->closed) ? HMC_CANCELLED : hmci_post_await(peer, size, deadline);
-  atomic_store(&queue->driving, NULL);
   if (status == HMC_TIMEOUT)
-    return hmci_fail(status, "notification to %s: its application takes none of those that wait", peer->where);
-  if (status != HMC_SUCCESS) return hmci_fail(status, "notification to a peer: it is gone, or was closed");
+    (void)hmci_fail(status, "notification to %s: its application takes none of those that wait", peer->where);
+  atomic_store(&queue->driving, NULL);
+  if (status != HMC_SUCCESS && status != HMC_TIMEOUT)
+    return hmci_fail(status, "notification to a peer: it is gone, or was closed");
   return status;
 }
 

@@ -128,11 +128,18 @@ void hmci_flight_give(hmc_queue_t *queue, hmci_flight_t *flight) {
   }
 }
 
+/* Gives back the credit of a notification that failed, where its peer is not closed meanwhile. */
+static void refund(hmc_queue_t *queue, hmci_flight_t *flight) {
+  const hmci_lane_t *lane = flight->lane;
+  atomic_store(&queue->driving, lane->peer);
+  if (!atomic_load(&lane->closed)) hmci_post_refund(lane->peer, hmci_flight_last(flight)->message_size);
+  atomic_store(&queue->driving, NULL);
+}
+
 void hmci_flight_end(hmc_queue_t *queue, hmci_flight_t *flight, hmc_status_t *status) {
   hmc_status_t ended = hmci_flight_last(flight)->status;
   if (ended == HMC_SUCCESS && flight->fetched) *flight->fetched = flight->chain[0].atomic.fetched;
-  if (ended != HMC_SUCCESS && flight->charged && !atomic_load(&flight->lane->closed))
-    hmci_post_refund(flight->lane->peer, hmci_flight_last(flight)->message_size);
+  if (ended != HMC_SUCCESS && flight->charged) refund(queue, flight);
   if (status) {
     *status = ended;
   } else if (ended != HMC_SUCCESS) {

@@ -59,12 +59,13 @@ hmc_status_t hmci_shm_region_describe(void *transport, hmci_region_view_t *regio
 void hmci_shm_region_revoke(void *block, hmci_region_view_t *region) {
   shm_connection_t *connection = block;
   atomic_store(&atomic_load(&connection->transport->board)->generation[region->id], 0); /* (c) of board.c */
-  if (atomic_load(&connection->has_responder)) hmci_responder_revoke(&connection->responder, region);
+  hmci_responder_t *responder = hmci_shm_responder(connection);
+  if (responder) hmci_responder_revoke(responder, region);
 }
 
 void hmci_shm_lease_revoke(void *block, uint64_t number) {
-  shm_connection_t *connection = block;
-  if (atomic_load(&connection->has_responder)) hmci_responder_revoke_lease(&connection->responder, number);
+  hmci_responder_t *responder = hmci_shm_responder(block);
+  if (responder) hmci_responder_revoke_lease(responder, number);
 }
 
 bool hmci_shm_region_is_quiet(void *block, hmci_region_view_t *region) {

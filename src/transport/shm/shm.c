@@ -110,6 +110,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   hmci_random(&connection->nonce, sizeof connection->nonce);
   pthread_mutex_init(&connection->ask_lock, NULL);
   pthread_mutex_init(&connection->stream_lock, NULL);
+  pthread_mutex_init(&connection->answer_lock, NULL);
   data->size = DATA;
   hmci_store64(data->data, connection->token);
   hmci_store64(data->data + 8, connection->nonce);
@@ -154,7 +155,8 @@ static void connection_fail(void *block, hmc_status_t status) {
   }
   if (connection->ask >= 0) shutdown(connection->ask, SHUT_RDWR); /* ends a wait for an answer */
   if (atomic_load(&connection->has_requester)) hmci_requester_fail(&connection->requester, status);
-  if (atomic_load(&connection->has_responder)) hmci_responder_fail(&connection->responder);
+  hmci_responder_t *responder = hmci_shm_responder(connection);
+  if (responder) hmci_responder_fail(responder);
 }
 
 /* Waits until the peer is through with the copies that it had announced: later nobody could, when their regions close. A
@@ -182,9 +184,10 @@ static void connection_close(void *block) {
   if (connection->ask >= 0) close(connection->ask);
   if (connection->peer_pidfd >= 0) close(connection->peer_pidfd);
   if (atomic_load(&connection->has_requester)) hmci_requester_close(&connection->requester);
-  if (atomic_load(&connection->has_responder)) hmci_responder_close(&connection->responder);
+  if (connection->has_responder) hmci_responder_close(&connection->responder);
   if (connection->peer_board) hmci_shm_board_destroy(connection->peer_board, -1);
   if (connection->accesses) hmci_shm_accesses_unmap(connection->accesses);
+  pthread_mutex_destroy(&connection->answer_lock);
   pthread_mutex_destroy(&connection->stream_lock);
   pthread_mutex_destroy(&connection->ask_lock);
 }

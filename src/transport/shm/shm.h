@@ -146,7 +146,9 @@ typedef struct shm_connection {
   char attach_reason[128];
 
   pthread_mutex_t stream_lock; /* the making of `requester` */
-  _Atomic bool has_requester, has_responder, failed;
+  pthread_mutex_t answer_lock; /* the making of `responder`: others of the loop's threads serve it before that ends */
+  bool has_responder;          /* answer_lock */
+  _Atomic bool has_requester, failed;
   _Atomic uint32_t failure; /* the status that it failed with; set before `failed` */
   hmci_requester_t requester;
   hmci_responder_t responder;
@@ -175,6 +177,8 @@ typedef struct shm_remote {
 } shm_remote_t;
 
 /* socket.c */
+/* What answers the peer's requests over a socket; NULL: nothing does. */
+hmci_responder_t *hmci_shm_responder(shm_connection_t *connection);
 void hmci_shm_name(shm_transport_t *transport); /* 128 random bits, which the offer tells */
 hmc_status_t hmci_shm_listen(shm_transport_t *transport);
 void hmci_shm_stop_listening(shm_transport_t *transport);

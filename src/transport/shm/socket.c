@@ -246,11 +246,19 @@ static hmc_status_t answer_region(shm_connection_t *connection, const message_t 
   return status;
 }
 
+hmci_responder_t *hmci_shm_responder(shm_connection_t *connection) {
+  pthread_mutex_lock(&connection->answer_lock);
+  hmci_responder_t *responder = connection->has_responder ? &connection->responder : NULL;
+  pthread_mutex_unlock(&connection->answer_lock);
+  return responder;
+}
+
 static hmc_status_t answer_stream(shm_connection_t *connection, const message_t *question, int *descriptor) {
   message_t answer = {.type = ANSWER, .number = question->number};
   hmc_status_t status = HMC_CORRUPT;
   hmci_pipe_t *pipe;
-  if (*descriptor >= 0 && !atomic_load(&connection->has_responder)) {
+  pthread_mutex_lock(&connection->answer_lock);
+  if (*descriptor >= 0 && !connection->has_responder) {
     fcntl(*descriptor, F_SETFL, O_NONBLOCK);
     status = hmci_pipe_open(*descriptor, &pipe);
     if (status == HMC_SUCCESS) {
@@ -258,8 +266,9 @@ static hmc_status_t answer_stream(shm_connection_t *connection, const message_t 
       status = hmci_responder_open(&connection->responder, service_of(connection), connection, pipe);
       if (status != HMC_SUCCESS) pipe->close(pipe);
     }
-    if (status == HMC_SUCCESS) atomic_store(&connection->has_responder, true);
+    connection->has_responder = status == HMC_SUCCESS;
   }
+  pthread_mutex_unlock(&connection->answer_lock);
   answer.status = (uint32_t)status;
   return send_message(connection->serve.descriptor, &answer, -1);
 }
