@@ -404,13 +404,13 @@ void written_is_told_of_registered_memory(void **state) {
   context_pair_t *pair = *state;
   enum { SIZE = 512 * 1024 };
   static const uint64_t lengths[] = {8, 16, 500, 4096, 300000};
-  told_t told = {.base = aligned_alloc(4096, SIZE)};
   hmc_region_options_t options = HMC_REGION_OPTIONS_INIT;
   hmc_region_t *region = NULL;
   hmc_remote_t *remote = NULL;
   hmc_batch_t *batch = NULL;
   hmc_segment_t pieces[100];
   if (stamp.type != HMC_CONNECTION_TCP && stamp.type != HMC_CONNECTION_SHM) return; /* an adapter may have written it */
+  told_t told = {.base = aligned_alloc(4096, SIZE)};
   assert_non_null(told.base);
   memset((uint8_t *)(uintptr_t)told.base, 0, SIZE);
   options.pointer = (uint8_t *)(uintptr_t)told.base;

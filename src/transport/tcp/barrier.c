@@ -55,7 +55,11 @@ tcp_barrier_t *hmci_tcp_barrier_raise(tcp_connection_t *connection, const hmci_r
   if (!barrier) return NULL;
   barrier->connection = connection;
   barrier->count = count;
-  barrier->remote = *remote;
+  barrier->remote = (hmci_remote_view_t){.size = remote->size, /* not `stale`, which others may be noting */
+                                         .memory = remote->memory,
+                                         .id = remote->id,
+                                         .generation = remote->generation,
+                                         .rights = remote->rights};
   barrier->here = (hmci_region_view_t){.base = barrier->bytes,
                                        .size = sizeof barrier->bytes,
                                        .memory = {HMC_MEMORY_CPU, 0},
