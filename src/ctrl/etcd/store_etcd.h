@@ -23,9 +23,8 @@ typedef struct hmci_etcd_key {
 typedef struct hmci_etcd_lease {
   struct hmc_store_lease base;
   hmci_list_t member;
-  int64_t id; /* etcd's; another one after it was lost */
-  int64_t
-      next_id; /* the one that it is getting, which may have some of the keys; 0: none. While `is_busy`, the thread's */
+  int64_t id;       /* etcd's; another one after it was lost */
+  int64_t next_id;  /* the one it is getting, which may have some of the keys; 0: none. While `is_busy`, the thread's */
   uint64_t next_ns; /* when it is kept next */
   bool is_busy;     /* the thread works with it */
   bool is_doubted;  /* etcd did not know it: the thread looks at once */
