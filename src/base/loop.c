@@ -397,8 +397,11 @@ static bool dispatch_express(hmci_loop_t *loop, int timeout, bool *bulk) {
 
 bool hmci_loop_turn(hmci_loop_t *loop) {
   if (own_loop != loop || hmci_loop_is_held(loop)) return false;
+  struct epoll_event event;
   bool bulk = false;
+  put_back(loop); /* spin() may be what this was called by */
   dispatch_express(loop, 0, &bulk);
+  if (bulk && epoll_wait(loop->bulk, &event, 1, 0) == 1) call_watch(loop, event.data.u64, event.events);
   return true;
 }
 

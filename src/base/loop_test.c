@@ -461,6 +461,58 @@ static void test_a_small_message_waits_for_one_bulk_call(void **state) {
   assert_in_range(best, 0, 3);
 }
 
+/* ---- turns ------------------------------------------------------------------------------------------------------- */
+
+/* Runs the program's code, which waits for a call of a watch. */
+typedef struct waiter {
+  hmci_timer_t timer;
+  probe_t *probe;
+  _Atomic int *calls;
+  _Atomic bool was_called, has_ended;
+} waiter_t;
+
+static void wait_for_call(hmci_timer_t *timer) {
+  waiter_t *waiter = HMCI_CONTAINER(timer, waiter_t, timer);
+  int before = atomic_load(waiter->calls);
+  probe_tell(waiter->probe);
+  for (uint64_t until = hmci_now() + PATIENCE / 4; atomic_load(waiter->calls) == before && hmci_now() < until;)
+    assert_true(hmci_loop_turn(loop));
+  atomic_store(&waiter->was_called, atomic_load(waiter->calls) != before);
+  atomic_store(&waiter->has_ended, true);
+}
+
+static void assert_turns_call(probe_t *probe, _Atomic int *calls) {
+  waiter_t waiter = {.timer = {.outside = true, .expired = wait_for_call}, .probe = probe, .calls = calls};
+  hmci_list_init(&waiter.timer.link);
+  probe_tell(probe);
+  for (uint64_t until = hmci_now() + PATIENCE; atomic_load(calls) < 300;) assert_true(hmci_now() < until);
+  for (int round = 0; round < 10; round++) {
+    atomic_store(&waiter.has_ended, false);
+    hmci_loop_set_timer(loop, &waiter.timer, 0);
+    for (uint64_t until = hmci_now() + PATIENCE; !atomic_load(&waiter.has_ended);) assert_true(hmci_now() < until);
+    assert_true(atomic_load(&waiter.was_called));
+  }
+  hmci_loop_clear_timer(loop, &waiter.timer);
+  probe_close(probe);
+}
+
+/* Moves whenever it is polled. */
+static bool move_fast(hmci_watch_t *watch, uint32_t events) {
+  (void)count_call(watch, events);
+  return true;
+}
+
+/* A turn calls also a watch whose calls take long, and one that moves so often that the loop polls it. */
+static void test_a_turn_calls_all_that_are_ready(void **state) {
+  (void)state;
+  static probe_t slow, fast;
+  probe_open_with(&slow, move_bulk);
+  atomic_store(&bulk_calls, 0);
+  assert_turns_call(&slow, &bulk_calls);
+  probe_open_with(&fast, move_fast);
+  assert_turns_call(&fast, &fast.calls);
+}
+
 /* ---- two loops --------------------------------------------------------------------------------------------------- */
 
 /* Runs the program's code, which removes a watch of the other loop. */
@@ -703,6 +755,7 @@ int main(void) {
       cmocka_unit_test(test_all_that_are_polled_get_their_turn),
       cmocka_unit_test(test_a_small_message_waits_for_one_bulk_call),
       cmocka_unit_test(test_a_preempted_call_is_no_bulk),
+      cmocka_unit_test(test_a_turn_calls_all_that_are_ready),
       cmocka_unit_test(test_two_loops_close_each_others_watches),
       cmocka_unit_test(test_the_thread_does_not_poll_beside_a_driver),
       cmocka_unit_test(test_the_thread_polls_what_a_driver_leaves_to_it),
