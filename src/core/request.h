@@ -158,7 +158,7 @@ void hmci_requests_each(hmc_context_t *context, hmci_request_visit_t visit, void
 /* request_end.c */
 /* A part of a group is complete, or all have been started. */
 void hmci_request_end_part(hmc_request_t *whole, hmc_status_t status);
-/* What follows the parts of a group, and is nobody's any more, ends: once all of them are complete. */
+/* Ends the operations behind the parts of a group, which nothing else will start or end, once all parts are complete. */
 void hmci_request_end_rest(hmc_request_t *whole, hmc_status_t status);
 /* Ends all operations of an incomplete request. */
 void hmci_request_end(hmc_request_t *request, hmc_status_t status);

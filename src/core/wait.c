@@ -11,8 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* In a callback nobody else does what the loop does for operations to a peer: takes what comes for them, begins those whose
- * event has come, and starts what was parked. */
+/* A callback keeps the loop's thread, so who waits in one does the loop's part for the operations to a peer: takes what
+ * comes for them, begins those whose event has come, and starts what was parked. */
 static void do_for_loop(hmc_context_t *context, hmc_peer_t *peer) {
   if (!hmci_loop_is_own(context->loop)) return;
   hmci_delays_run(&context->delay.timer);

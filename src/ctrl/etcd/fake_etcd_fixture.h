@@ -42,7 +42,7 @@ static struct {
   unsigned refusals;
   unsigned streams;     /* in progress */
   unsigned cut_streams; /* so many of them are to be ended */
-  bool goes_away;       /* with the next key that a transaction puts: it is there, and nobody is answered any more */
+  bool goes_away;       /* with the next key that a transaction puts, which it keeps; it answers nothing from then on */
   bool is_away;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .revision = 1};
 
@@ -311,7 +311,7 @@ static void fake_start(void) {
     abort();
 }
 
-/* All is gone, for the next test. */
+/* Forgets everything, so that the next test starts afresh. */
 static void fake_stop(void) {
   atomic_store(&fake.is_over, true);
   pthread_join(fake.thread, NULL);

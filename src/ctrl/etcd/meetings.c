@@ -15,7 +15,7 @@
 
 enum {
   PIECES_STAY_MS = 60000,
-  PIECES_MOST_S = 100000000, /* three years, for who waits for ever: etcd takes no lease of more than 285 */
+  PIECES_MOST_S = 100000000, /* three years, for waits without a deadline: etcd takes no lease of more than 285 */
   RETRY_MS = 4,
   STREAM_MS = 20000
 };

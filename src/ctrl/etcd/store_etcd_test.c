@@ -188,7 +188,7 @@ static void a_gather_may_wait_for_ever(void **state) {
 
 static void *meet_briefly(void *store) { return (void *)(uintptr_t)hmc_store_barrier(store, "m", 2, 500); }
 
-/* A caller gets no answer to its arrival before its deadline: nobody meets it there afterwards. */
+/* A caller whose arrival was not answered before its deadline does not count as present afterwards. */
 static void who_arrived_in_doubt_is_not_counted(void **state) {
   (void)state;
   pthread_t thread;
@@ -211,7 +211,7 @@ static void who_arrived_in_doubt_is_not_counted(void **state) {
 
 static bool always(void) { return true; }
 
-/* The program wants its thread back: from calls of every kind, and it leaves nobody waiting. */
+/* The program can end calls of every kind early, and the others of a meeting do not count on it then. */
 static void calls_end_when_the_program_wants_it(void **state) {
   (void)state;
   char value[8];
