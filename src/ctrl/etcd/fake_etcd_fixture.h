@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FAKE_KEYS = 32, FAKE_CHANGES = 256, FAKE_KEY = 128, FAKE_LEASES = 32, FAKE_CONNECTIONS = 4096 };
+enum { FAKE_KEYS = 32, FAKE_CHANGES = 1024, FAKE_KEY = 128, FAKE_LEASES = 32, FAKE_CONNECTIONS = 4096 };
 
 typedef struct fake_key {
   char name[FAKE_KEY];
@@ -34,7 +34,7 @@ static struct {
   pthread_mutex_t lock; /* all below */
   int connection_count;
   fake_key_t changes[FAKE_CHANGES]; /* the last one of each name is the key now */
-  int change_count;
+  unsigned change_count;
   bool lives[FAKE_LEASES]; /* by number */
   unsigned keeps[FAKE_LEASES];
   int64_t lease_count, revision, compacted;
@@ -50,8 +50,9 @@ static struct {
 
 /* With the lock. */
 static fake_key_t *fake_find(const char *name) {
-  for (int i = fake.change_count - 1; i >= 0; i--) {
-    if (strcmp(fake.changes[i].name, name) == 0) return fake.changes[i].value != NULL ? &fake.changes[i] : NULL;
+  for (unsigned i = fake.change_count; i > 0; i--) {
+    fake_key_t *last = &fake.changes[i - 1];
+    if (strcmp(last->name, name) == 0) return last->value != NULL ? last : NULL;
   }
   return NULL;
 }
@@ -68,7 +69,7 @@ static void fake_change(const char *name, const char *value, int64_t lease) {
 /* With the lock. */
 static void fake_end_lease(int64_t lease) {
   fake.lives[lease] = false;
-  for (int i = 0, count = fake.change_count; i < count; i++) {
+  for (unsigned i = 0, count = fake.change_count; i < count; i++) {
     const fake_key_t *key = &fake.changes[i];
     if (key->lease == lease && fake_find(key->name) == key) fake_change(key->name, NULL, 0);
   }
@@ -108,7 +109,7 @@ static void fake_range(hmci_json_t request, hmci_text_t *to) {
   int shown = 0;
   fake_text_of(hmci_json_get(request, "key"), name);
   hmci_text_print(to, "{\"header\":{\"revision\":\"%lld\"},\"kvs\":[", (long long)fake.revision);
-  for (int i = 0; i < fake.change_count; i++) {
+  for (unsigned i = 0; i < fake.change_count; i++) {
     const fake_key_t *key = &fake.changes[i];
     bool fits = is_prefix ? strncmp(key->name, name, strlen(name)) == 0 : strcmp(key->name, name) == 0;
     if (!fits || fake_find(key->name) != key) continue;
@@ -118,43 +119,94 @@ static void fake_range(hmci_json_t request, hmci_text_t *to) {
   hmci_text_print(to, "]}");
 }
 
-/* False: the lease of the key is not known. */
+/* False: the lease of a key that it puts is not known. */
+static bool fake_knows_lease(hmci_json_t put) {
+  int64_t lease = hmci_json_number(hmci_json_get(put, "lease"));
+  return lease == 0 || fake.lives[lease];
+}
+
 static bool fake_put(hmci_json_t put) {
   char name[FAKE_KEY];
   size_t size = 0;
   int64_t lease = hmci_json_number(hmci_json_get(put, "lease"));
   fake_text_of(hmci_json_get(put, "key"), name);
-  if (lease != 0 && !fake.lives[lease]) return false;
+  if (!fake_knows_lease(put)) return false;
   uint8_t *value = hmci_json_bytes(hmci_json_get(put, "value"), &size);
   fake_change(name, (const char *)value, lease);
   free(value);
   return true;
 }
 
-/* One condition, one change. The HTTP status. */
-static int fake_transact(hmci_json_t request, hmci_text_t *to) {
-  char name[FAKE_KEY];
-  hmci_json_t compare = hmci_json_next(hmci_json_get(request, "compare"), NULL);
-  hmci_json_t change = hmci_json_next(hmci_json_get(request, "success"), NULL);
-  hmci_json_t put = hmci_json_get(change, "request_put");
+/* Removes a key, or all from it to the end of a range. */
+static void fake_delete(hmci_json_t request) {
+  char name[FAKE_KEY], end[FAKE_KEY];
+  fake_text_of(hmci_json_get(request, "key"), name);
+  fake_text_of(hmci_json_get(request, "range_end"), end);
+  for (unsigned i = 0, count = fake.change_count; i < count; i++) {
+    const fake_key_t *key = &fake.changes[i];
+    bool fits =
+        end[0] == '\0' ? strcmp(key->name, name) == 0 : strcmp(key->name, name) >= 0 && strcmp(key->name, end) < 0;
+    if (fits && fake_find(key->name) == key) fake_change(key->name, NULL, 0);
+  }
+}
+
+/* A condition on a revision or a version, or on there being no key in a range. */
+static bool fake_holds(hmci_json_t compare) {
+  char name[FAKE_KEY], end[FAKE_KEY], result[16];
+  int64_t expected =
+      hmci_json_number(hmci_json_get(compare, "mod_revision")); /* the version 0 is that of no key, too */
   fake_text_of(hmci_json_get(compare, "key"), name);
+  fake_text_of(hmci_json_get(compare, "range_end"), end);
+  hmci_json_text(hmci_json_get(compare, "result"), result, sizeof(result));
   const fake_key_t *key = fake_find(name);
-  if (put != NULL && strcmp(name, fake.refused) == 0) {
+  for (unsigned i = 0; end[0] != '\0' && i < fake.change_count; i++) {
+    const fake_key_t *at = &fake.changes[i];
+    if (strcmp(at->name, name) >= 0 && strcmp(at->name, end) < 0 && fake_find(at->name) == at) return false;
+  }
+  return strcmp(result, "GREATER") == 0 ? key != NULL : (key != NULL ? key->revision : 0) == expected;
+}
+
+/* All changes have one revision. False: the lease of one is not known, and nothing is changed. */
+static bool fake_change_all(hmci_json_t changes) {
+  int64_t revision = fake.revision;
+  for (hmci_json_t at = hmci_json_next(changes, NULL); at != NULL; at = hmci_json_next(changes, at)) {
+    if (!fake_knows_lease(hmci_json_get(at, "request_put"))) return false;
+  }
+  for (hmci_json_t at = hmci_json_next(changes, NULL); at != NULL; at = hmci_json_next(changes, at)) {
+    hmci_json_t put = hmci_json_get(at, "request_put"), gone = hmci_json_get(at, "request_delete_range");
+    fake.revision = revision;
+    if (put != NULL) (void)fake_put(put);
+    if (gone != NULL) fake_delete(gone);
+  }
+  fake.revision = revision + 1;
+  return true;
+}
+
+/* What is changed where all conditions hold, and one key that is read else. The HTTP status. */
+static int fake_transact(hmci_json_t request, hmci_text_t *to) {
+  hmci_json_t conditions = hmci_json_get(request, "compare"), changes = hmci_json_get(request, "success");
+  bool holds = true;
+  for (hmci_json_t at = hmci_json_next(changes, NULL); at != NULL; at = hmci_json_next(changes, at)) {
+    char name[FAKE_KEY];
+    fake_text_of(hmci_json_get(at, "request_put.key"), name);
+    if (name[0] == '\0' || strcmp(name, fake.refused) != 0) continue;
     fake.refusals++;
     hmci_text_print(to, "{\"error\":\"no leader\",\"code\":14}");
     return 503;
   }
-  int64_t expected =
-      hmci_json_number(hmci_json_get(compare, "mod_revision")); /* the version 0 is that of no key, too */
-  if ((key != NULL ? key->revision : 0) != expected) {
+  for (hmci_json_t at = hmci_json_next(conditions, NULL); at != NULL; at = hmci_json_next(conditions, at)) {
+    holds = holds && fake_holds(at);
+  }
+  if (!holds) {
+    char name[FAKE_KEY];
+    fake_text_of(hmci_json_get(hmci_json_next(hmci_json_get(request, "failure"), NULL), "request_range.key"), name);
+    const fake_key_t *key = fake_find(name);
     hmci_text_print(to, "{\"responses\":[{\"response_range\":{\"kvs\":[");
     if (key != NULL) fake_print_key(to, key);
     hmci_text_print(to, "]}}]}");
     return 200;
   }
-  if (put == NULL) {
-    fake_change(name, NULL, 0);
-  } else if (!fake_put(put)) {
+  if (!fake_change_all(changes)) {
     hmci_text_print(to, "{\"error\":\"requested lease not found\",\"code\":5}");
     return 404;
   }
@@ -206,7 +258,7 @@ static void fake_stream(int connection, hmci_json_t request) {
   bool goes_on = fake_say(connection, head, sizeof(head) - 1);
   fake_text_of(hmci_json_get(request, "create_request.key"), name);
   bool is_new = true, is_cut = false;
-  for (int i = 0; goes_on && !is_cut && !atomic_load(&fake.is_over); usleep(2000)) {
+  for (unsigned i = 0; goes_on && !is_cut && !atomic_load(&fake.is_over); usleep(2000)) {
     hmci_text_t text = {.data = NULL};
     pthread_mutex_lock(&fake.lock);
     is_cut = fake.cut_streams > 0;
@@ -317,7 +369,7 @@ static void fake_stop(void) {
   pthread_join(fake.thread, NULL);
   for (int i = 0; i < fake.connection_count; i++) pthread_join(fake.connections[i], NULL);
   close(fake.listener);
-  for (int i = 0; i < fake.change_count; i++) free(fake.changes[i].value);
+  for (unsigned i = 0; i < fake.change_count; i++) free(fake.changes[i].value);
   memset(fake.lives, 0, sizeof(fake.lives));
   memset(fake.keeps, 0, sizeof(fake.keeps));
   fake.connection_count = fake.change_count = 0;
