@@ -3,7 +3,10 @@
  * A meeting is one key, which each arrival changes by compare-and-swap: who has come, and whether all have. Who sees
  * himself in a list that is complete has met the others; etcd tells every change in order, so nobody misses one. The
  * last one takes out those whose clients have died before he completes it, and removes the key afterwards. A piece of a
- * gather is a key of its own, which etcd forgets a while after the call's deadline. */
+ * gather is a key of its own, which etcd forgets a while after the call's deadline.
+ *
+ * The answer to an arrival can get lost, and the meeting be over and its key gone before the caller asks again. The change
+ * tells that it has taken effect, and when, and the events of the meeting are followed from there. */
 #include "store_etcd.h"
 
 #include "../../base/stop.h"
@@ -108,31 +111,30 @@ static hmc_status_t load(visit_t *visit, meeting_t *meeting) {
   return status;
 }
 
-/* Puts the meeting, or removes it where nobody is in it, if it is still as it was read. Doubtful ones count as not put:
- * reading tells. *revision: that of the change. */
-static hmc_status_t store(visit_t *visit, const meeting_t *meeting, bool *has_put, int64_t *revision) {
-  hmci_text_t body = {.data = NULL}, value = {.data = NULL}, answer = {.data = NULL};
-  hmci_text_print(&body, "{\"compare\":[{");
-  hmci_etcd_key_print(&body, &visit->key, false);
-  hmci_text_print(&body, ",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"%" PRId64 "\"}],\"success\":[{",
+/* Puts the meeting, or removes it where nobody is in it, if it is still as it was read. *revision: that of the change. */
+static hmc_status_t store(visit_t *visit, meeting_t *meeting, bool *has_put, int64_t *revision) {
+  hmci_text_t compare = {.data = NULL}, effect = {.data = NULL}, value = {.data = NULL};
+  hmci_etcd_outcome_t outcome;
+  hmci_etcd_key_print(&compare, &visit->key, false);
+  hmci_text_print(&compare, ",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"%" PRId64 "\"",
                   meeting->revision);
-  hmci_text_print(&body, meeting->arrived > 0 ? "\"request_put\":{" : "\"request_delete_range\":{");
-  hmci_etcd_key_print(&body, &visit->key, false);
   if (meeting->arrived > 0) {
     write_meeting(meeting, &value);
-    hmci_text_print(&body, ",\"value\":");
-    hmci_text_bytes(&body, value.data, value.size);
+    hmci_etcd_put_print(&effect, &visit->key, value.data, value.size, 0);
+  } else {
+    hmci_etcd_delete_print(&effect, &visit->key);
   }
-  hmci_text_print(&body, "}}]}");
-  body.has_failed = body.has_failed || value.has_failed;
-  hmc_status_t status =
-      hmci_etcd_call(&visit->client->cluster, "kv/txn", &body, visit->deadline, &answer, &visit->may_be_in);
-  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_text_read(&answer), "succeeded"));
-  visit->may_be_in = visit->may_be_in || *has_put || status == HMC_CANCELLED;
-  *revision = hmci_json_number(hmci_json_get(hmci_text_read(&answer), "header.revision"));
-  hmci_text_free(&body);
+  effect.has_failed = effect.has_failed || value.has_failed;
+  hmc_status_t status = hmci_etcd_change(visit->client, &compare, &effect, visit->deadline, &outcome);
+  if (outcome.is_done && !outcome.is_fresh) {
+    meeting->is_complete = 0; /* others have come and gone meanwhile: the events tell */
+  }
+  *has_put = outcome.is_done;
+  *revision = outcome.revision;
+  visit->may_be_in = visit->may_be_in || outcome.is_done || outcome.is_doubtful;
+  hmci_text_free(&compare);
+  hmci_text_free(&effect);
   hmci_text_free(&value);
-  hmci_text_free(&answer);
   return status;
 }
 
@@ -224,6 +226,13 @@ static void back_off(const visit_t *visit) {
   hmci_etcd_pause(1 + random % (RETRY_MS + visit->request->number / 8), visit->deadline);
 }
 
+/* What was sent and has not taken effect does not do so later. */
+static void forget_arrival(visit_t *visit) {
+  const hmci_text_t nothing = {.data = NULL};
+  hmci_etcd_outcome_t outcome;
+  (void)hmci_etcd_change(visit->client, &nothing, &nothing, visit->deadline, &outcome);
+}
+
 /* Leaves again, also where the program wants the thread back. True: the meeting was complete meanwhile, with this
  * caller. */
 static bool leave(visit_t *visit) {
@@ -234,7 +243,11 @@ static bool leave(visit_t *visit) {
   visit->deadline = hmci_deadline(1000);
   hmci_stop_follow(&never);
   for (bool has_put = false; !has_put && !is_met && hmci_now() < visit->deadline; back_off(visit)) {
-    if (load(visit, meeting) != HMC_SUCCESS || !has_id(meeting, visit->me.id)) {
+    if (load(visit, meeting) != HMC_SUCCESS) {
+      break;
+    }
+    if (!has_id(meeting, visit->me.id)) {
+      forget_arrival(visit);
       break;
     }
     is_met = meeting->is_complete;
@@ -310,10 +323,11 @@ static hmc_status_t follow(visit_t *visit, hmci_curl_t *handle, int64_t revision
 
 /* Brings this caller in; *revision: one at which it is in there. */
 static hmc_status_t enter(visit_t *visit, int64_t *revision) {
-  for (;;) {
-    meeting_t *meeting = &visit->met;
-    bool has_put = false;
-    hmc_status_t status = load(visit, meeting);
+  meeting_t *meeting = &visit->met;
+  hmc_status_t status = HMC_SUCCESS;
+  bool is_in = false;
+  while (status == HMC_SUCCESS && !is_in) {
+    status = load(visit, meeting);
     if (status == HMC_SUCCESS && meeting->revision != 0 && has_id(meeting, visit->me.id)) {
       *revision = meeting->revision; /* also where the answer to the change was lost */
       return HMC_SUCCESS;
@@ -322,16 +336,16 @@ static hmc_status_t enter(visit_t *visit, int64_t *revision) {
       status = join(visit, meeting);
     }
     if (status == HMC_SUCCESS) {
-      status = store(visit, meeting, &has_put, revision);
-      if (has_put) {
-        return HMC_SUCCESS;
-      }
+      status = store(visit, meeting, &is_in, revision);
     }
-    if (status != HMC_SUCCESS) {
-      return status;
+    if (status == HMC_NOT_FOUND && hmci_now() < visit->deadline) {
+      status = HMC_SUCCESS; /* the client's lease is made again */
     }
-    back_off(visit);
+    if (status == HMC_SUCCESS && !is_in) {
+      back_off(visit);
+    }
   }
+  return status;
 }
 
 /* ---- gathers ----------------------------------------------------------------------------------------------------- */

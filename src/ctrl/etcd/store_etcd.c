@@ -100,8 +100,7 @@ static hmc_status_t list(hmci_etcd_client_t *client, const hmci_etcd_key_t *key,
 
 /* ---- changes ----------------------------------------------------------------------------------------------------- */
 
-/* `{"request_put":{...}}` */
-static void print_put(hmci_text_t *body, const hmci_etcd_key_t *key, const void *value, size_t size, int64_t lease) {
+void hmci_etcd_put_print(hmci_text_t *body, const hmci_etcd_key_t *key, const void *value, size_t size, int64_t lease) {
   hmci_text_print(body, "{\"request_put\":{");
   hmci_etcd_key_print(body, key, false);
   hmci_text_print(body, ",\"value\":");
@@ -109,35 +108,10 @@ static void print_put(hmci_text_t *body, const hmci_etcd_key_t *key, const void 
   hmci_text_print(body, ",\"lease\":\"%" PRId64 "\"}}", lease);
 }
 
-static hmc_status_t set(hmci_etcd_client_t *client, const hmci_store_message_t *request, const hmci_etcd_key_t *key,
-                        int64_t lease, uint64_t deadline) {
-  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
-  hmci_text_print(&body, "{");
-  hmci_etcd_key_print(&body, key, false);
-  hmci_text_print(&body, ",\"value\":");
-  hmci_text_bytes(&body, request->value, request->value_size);
-  hmci_text_print(&body, ",\"lease\":\"%" PRId64 "\"}", lease);
-  hmc_status_t status = hmci_etcd_call(&client->cluster, "kv/put", &body, deadline, &answer, NULL);
-  hmci_text_free(&body);
-  hmci_text_free(&answer);
-  return status;
-}
-
-static hmc_status_t delete_key(hmci_etcd_client_t *client, const hmci_store_message_t *request,
-                               const hmci_etcd_key_t *key, uint64_t deadline) {
-  hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
-  bool is_doubtful = false;
-  hmci_text_print(&body, "{");
-  hmci_etcd_key_print(&body, key, false);
-  hmci_text_print(&body, "}");
-  hmc_status_t status = hmci_etcd_call(&client->cluster, "kv/deleterange", &body, deadline, &answer, &is_doubtful);
-  if (status == HMC_SUCCESS && !is_doubtful &&
-      hmci_json_number(hmci_json_get(hmci_text_read(&answer), "deleted")) == 0) {
-    status = hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
-  }
-  hmci_text_free(&body);
-  hmci_text_free(&answer);
-  return status;
+void hmci_etcd_delete_print(hmci_text_t *body, const hmci_etcd_key_t *key) {
+  hmci_text_print(body, "{\"request_delete_range\":{");
+  hmci_etcd_key_print(body, key, false);
+  hmci_text_print(body, "}}");
 }
 
 /* A number of this thread among those of the process: a thread has one request in progress. */
@@ -150,44 +124,70 @@ static uint64_t thread_number(void) {
   return mine;
 }
 
-/* A transaction that must not take effect twice: `compare` is the condition, `value` what the key gets. It leaves its
- * number in the thread's "o/" key, by which a repetition finds out. */
-static hmc_status_t put_if(hmci_etcd_client_t *client, const hmci_text_t *compare, const hmci_etcd_key_t *key,
-                           const void *value, size_t size, int64_t lease, uint64_t deadline, bool *has_put) {
+/* The thread's marks, and the one of that number among them. */
+static void mark_keys(const hmci_etcd_client_t *client, uint64_t number, hmci_etcd_key_t *all, hmci_etcd_key_t *mark) {
+  char name[80];
+  int size = snprintf(name, sizeof(name), "%016" PRIx64 ".%" PRIu64 "/", client->id, thread_number());
+  hmci_etcd_key_make(client, 'o', name, (size_t)size, all);
+  size += snprintf(name + size, sizeof(name) - (size_t)size, "%016" PRIx64, number);
+  hmci_etcd_key_make(client, 'o', name, (size_t)size, mark);
+}
+
+static void print_change(hmci_text_t *body, const hmci_text_t *compare, const hmci_text_t *effect,
+                         const hmci_etcd_key_t *all, const hmci_etcd_key_t *mark, int64_t own) {
+  hmci_etcd_key_t end = *all;
+  end.text[end.size - 1]++; /* of the slash */
+  hmci_text_print(body, "{\"compare\":[{");
+  hmci_etcd_key_print(body, mark, false);
+  hmci_text_print(body, ",\"range_end\":");
+  hmci_text_bytes(body, end.text, end.size);
+  hmci_text_print(body, ",\"target\":\"VERSION\",\"result\":\"EQUAL\",\"version\":\"0\"}%s",
+                  compare->size > 0 ? ",{" : "");
+  hmci_text_add(body, compare->data, compare->size);
+  hmci_text_print(body, "%s],\"success\":[{\"request_delete_range\":{", compare->size > 0 ? "}" : "");
+  hmci_etcd_key_print(body, all, false);
+  hmci_text_print(body, ",\"range_end\":");
+  hmci_text_bytes(body, mark->text, mark->size);
+  hmci_text_print(body, "}},");
+  hmci_etcd_put_print(body, mark, "", 0, own);
+  hmci_text_print(body, "%s", effect->size > 0 ? "," : "");
+  hmci_text_add(body, effect->data, effect->size);
+  hmci_text_print(body, "],\"failure\":[{\"request_range\":{");
+  hmci_etcd_key_print(body, mark, false);
+  hmci_text_print(body, "}}]}");
+  body->has_failed = body->has_failed || compare->has_failed || effect->has_failed;
+}
+
+static void take_outcome(hmci_json_t answer, hmci_etcd_outcome_t *outcome) {
+  hmci_json_t response = hmci_json_next(hmci_json_get(answer, "responses"), NULL);
+  hmci_json_t mark = hmci_json_next(hmci_json_get(response, "response_range.kvs"), NULL);
+  outcome->is_fresh = hmci_json_is_true(hmci_json_get(answer, "succeeded"));
+  outcome->is_done = outcome->is_fresh || mark != NULL;
+  outcome->revision = outcome->is_fresh ? hmci_json_number(hmci_json_get(answer, "header.revision"))
+                                        : hmci_json_number(hmci_json_get(mark, "mod_revision"));
+  outcome->is_doubtful = false;
+}
+
+hmc_status_t hmci_etcd_change(hmci_etcd_client_t *client, const hmci_text_t *compare, const hmci_text_t *effect,
+                              uint64_t deadline, hmci_etcd_outcome_t *outcome) {
   hmci_text_t body = {.data = NULL}, answer = {.data = NULL};
-  char name[48], number[24];
-  hmci_etcd_key_t mark;
+  hmci_etcd_key_t all, mark;
   int64_t own;
+  *outcome = (hmci_etcd_outcome_t){.is_done = false};
   hmc_status_t status = hmci_etcd_lease_number(client->own, &own);
   if (status != HMC_SUCCESS) {
     return status;
   }
-  snprintf(name, sizeof(name), "%016" PRIx64 ".%" PRIu64, client->id, thread_number());
   pthread_mutex_lock(&client->lock);
-  int number_size = snprintf(number, sizeof(number), "%" PRIu64, ++client->sequence);
+  uint64_t number = ++client->sequence;
   pthread_mutex_unlock(&client->lock);
-  hmci_etcd_key_make(client, 'o', name, strlen(name), &mark);
-  hmci_text_print(&body, "{\"compare\":[");
-  hmci_text_add(&body, compare->data, compare->size);
-  hmci_text_print(&body, "],\"success\":[");
-  print_put(&body, key, value, size, lease);
-  hmci_text_print(&body, ",");
-  print_put(&body, &mark, number, (size_t)number_size, own);
-  hmci_text_print(&body, "],\"failure\":[{\"request_range\":{");
-  hmci_etcd_key_print(&body, &mark, false);
-  hmci_text_print(&body, "}}]}");
-  body.has_failed = body.has_failed || compare->has_failed;
-  status = hmci_etcd_call(&client->cluster, "kv/txn", &body, deadline, &answer, NULL);
-  *has_put = status == HMC_SUCCESS && hmci_json_is_true(hmci_json_get(hmci_text_read(&answer), "succeeded"));
-  if (status == HMC_SUCCESS && !*has_put) {
-    hmci_json_t responses = hmci_json_get(hmci_text_read(&answer), "responses");
-    hmci_json_t kvs = hmci_json_get(hmci_json_next(responses, NULL), "response_range.kvs");
-    size_t found_size = 0;
-    uint8_t *found = hmci_json_bytes(hmci_json_get(hmci_json_next(kvs, NULL), "value"), &found_size);
-    *has_put = found != NULL && found_size == (size_t)number_size && memcmp(found, number, found_size) == 0;
-    free(found);
-  }
-  if (status == HMC_NOT_FOUND) {
+  mark_keys(client, number, &all, &mark);
+  print_change(&body, compare, effect, &all, &mark, own);
+  status = hmci_etcd_call(&client->cluster, "kv/txn", &body, deadline, &answer, &outcome->is_doubtful);
+  outcome->is_doubtful = outcome->is_doubtful || status == HMC_CANCELLED;
+  if (status == HMC_SUCCESS) {
+    take_outcome(hmci_text_read(&answer), outcome);
+  } else if (status == HMC_NOT_FOUND) {
     hmci_etcd_lease_doubt(client->own);
   }
   hmci_text_free(&body);
@@ -195,23 +195,48 @@ static hmc_status_t put_if(hmci_etcd_client_t *client, const hmci_text_t *compar
   return status;
 }
 
+static hmc_status_t set(hmci_etcd_client_t *client, const hmci_store_message_t *request, const hmci_etcd_key_t *key,
+                        int64_t lease, uint64_t deadline) {
+  hmci_text_t always = {.data = NULL}, effect = {.data = NULL};
+  hmci_etcd_outcome_t outcome;
+  hmci_etcd_put_print(&effect, key, request->value, request->value_size, lease);
+  hmc_status_t status = hmci_etcd_change(client, &always, &effect, deadline, &outcome);
+  hmci_text_free(&effect);
+  return status;
+}
+
+/* result->number: whether there was such a key. */
+static hmc_status_t delete_key(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, uint64_t deadline,
+                               hmci_store_result_t *result) {
+  hmci_text_t compare = {.data = NULL}, effect = {.data = NULL};
+  hmci_etcd_outcome_t outcome;
+  hmci_etcd_key_print(&compare, key, false);
+  hmci_text_print(&compare, ",\"target\":\"VERSION\",\"result\":\"GREATER\",\"version\":\"0\"");
+  hmci_etcd_delete_print(&effect, key);
+  hmc_status_t status = hmci_etcd_change(client, &compare, &effect, deadline, &outcome);
+  result->number = outcome.is_done;
+  hmci_text_free(&compare);
+  hmci_text_free(&effect);
+  return status;
+}
+
 static hmc_status_t swap(hmci_etcd_client_t *client, const hmci_store_message_t *request, const hmci_etcd_key_t *key,
                          int64_t lease, uint64_t deadline, hmci_store_result_t *result) {
-  hmci_text_t compare = {.data = NULL};
-  bool has_put = false;
-  hmci_text_print(&compare, "{");
+  hmci_text_t compare = {.data = NULL}, effect = {.data = NULL};
+  hmci_etcd_outcome_t outcome;
   hmci_etcd_key_print(&compare, key, false);
   if ((request->flags & HMCI_STORE_ABSENT) != 0) {
-    hmci_text_print(&compare, ",\"target\":\"VERSION\",\"result\":\"EQUAL\",\"version\":\"0\"}");
+    hmci_text_print(&compare, ",\"target\":\"VERSION\",\"result\":\"EQUAL\",\"version\":\"0\"");
   } else {
     hmci_text_print(&compare, ",\"target\":\"VALUE\",\"result\":\"EQUAL\",\"value\":");
     hmci_text_bytes(&compare, request->value, request->index);
-    hmci_text_print(&compare, "}");
   }
-  hmc_status_t status = put_if(client, &compare, key, (const uint8_t *)request->value + request->index,
-                               request->value_size - request->index, lease, deadline, &has_put);
+  hmci_etcd_put_print(&effect, key, (const uint8_t *)request->value + request->index,
+                      request->value_size - request->index, lease);
+  hmc_status_t status = hmci_etcd_change(client, &compare, &effect, deadline, &outcome);
   hmci_text_free(&compare);
-  result->number = has_put;
+  hmci_text_free(&effect);
+  result->number = outcome.is_done;
   return status;
 }
 
@@ -242,7 +267,7 @@ static hmc_status_t add(hmci_etcd_client_t *client, const hmci_store_message_t *
                         uint64_t deadline, hmci_store_result_t *result) {
   for (;;) {
     int64_t value, revision, lease;
-    bool has_put = false;
+    hmci_etcd_outcome_t outcome;
     char text[24];
     hmc_status_t status = read_counter(client, request, key, deadline, &value, &revision, &lease);
     if (status != HMC_SUCCESS) {
@@ -250,13 +275,14 @@ static hmc_status_t add(hmci_etcd_client_t *client, const hmci_store_message_t *
     }
     result->number = (int64_t)((uint64_t)value + (uint64_t)request->number);
     int size = snprintf(text, sizeof(text), "%" PRId64, result->number);
-    hmci_text_t compare = {.data = NULL};
-    hmci_text_print(&compare, "{");
+    hmci_text_t compare = {.data = NULL}, effect = {.data = NULL};
     hmci_etcd_key_print(&compare, key, false);
-    hmci_text_print(&compare, ",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"%" PRId64 "\"}", revision);
-    status = put_if(client, &compare, key, text, (size_t)size, lease, deadline, &has_put);
+    hmci_text_print(&compare, ",\"target\":\"MOD\",\"result\":\"EQUAL\",\"mod_revision\":\"%" PRId64 "\"", revision);
+    hmci_etcd_put_print(&effect, key, text, (size_t)size, lease);
+    status = hmci_etcd_change(client, &compare, &effect, deadline, &outcome);
     hmci_text_free(&compare);
-    if (status != HMC_SUCCESS || has_put) {
+    hmci_text_free(&effect);
+    if (status != HMC_SUCCESS || outcome.is_done) {
       return status;
     }
     uint8_t random;
@@ -271,9 +297,10 @@ static hmc_status_t change(hmci_etcd_client_t *client, const hmci_store_message_
     int64_t number = 0;
     hmc_status_t status = lease != NULL ? hmci_etcd_lease_number(lease, &number) : HMC_SUCCESS;
     if (status == HMC_SUCCESS) {
-      status = request->type == HMCI_STORE_SET    ? set(client, request, key, number, deadline)
-               : request->type == HMCI_STORE_SWAP ? swap(client, request, key, number, deadline, result)
-                                                  : add(client, request, key, deadline, result);
+      status = request->type == HMCI_STORE_SET      ? set(client, request, key, number, deadline)
+               : request->type == HMCI_STORE_SWAP   ? swap(client, request, key, number, deadline, result)
+               : request->type == HMCI_STORE_DELETE ? delete_key(client, key, deadline, result)
+                                                    : add(client, request, key, deadline, result);
     }
     if (status != HMC_NOT_FOUND || hmci_now() >= deadline) {
       return status == HMC_NOT_FOUND ? HMC_TIMEOUT : status;
@@ -312,10 +339,15 @@ static hmc_status_t call(hmc_store_t *store, hmci_store_message_t *request, hmc_
   case HMCI_STORE_WAIT: return hmci_etcd_await(client, &key, deadline, result);
   case HMCI_STORE_LIST: return list(client, &key, deadline, result);
   case HMCI_STORE_ARRIVE: return hmci_etcd_arrive(client, request, deadline, result);
-  case HMCI_STORE_DELETE: status = delete_key(client, request, &key, deadline); break;
   default: status = change(client, request, &key, lease, deadline, result); break;
   }
-  return status == HMC_SUCCESS ? note(client, request, &key, lease, result) : status;
+  if (status == HMC_SUCCESS) {
+    status = note(client, request, &key, lease, result);
+  }
+  bool had_key = request->type != HMCI_STORE_DELETE || result->number == 1;
+  return status != HMC_SUCCESS || had_key
+             ? status
+             : hmci_fail(HMC_NOT_FOUND, "there is no key \"%.*s\"", request->key_size, request->key);
 }
 
 /* ---- connecting -------------------------------------------------------------------------------------------------- */

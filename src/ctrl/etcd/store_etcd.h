@@ -1,8 +1,8 @@
 /* An etcd cluster as the store: what its rooms share. store_etcd.c has the keys, leases.c the leases and the thread that
  * keeps them, watches.c the watches and waits, meetings.c barriers and gathers.
  *
- * Keys are kept below the cluster's prefix: "k/" those of the program, "h/" one per client that lives, "o/" the number of
- * a thread's last request that must not take effect twice, "m/" meetings, "p/" pieces of gathers.
+ * Keys are kept below the cluster's prefix: "k/" those of the program, "h/" one per client that lives, "o/" the mark of
+ * each thread's last change, "m/" meetings, "p/" pieces of gathers.
  *
  * Locking: `lock` guards the leases, what they hold, the list of watches, and the sequence; it is not held across a request. */
 #ifndef HMCI_STORE_ETCD_H
@@ -56,6 +56,26 @@ void hmci_etcd_key_make(const hmci_etcd_client_t *client, char room, const char 
 
 /* `"key": <that>` and, with `is_prefix`, `"range_end"`. */
 void hmci_etcd_key_print(hmci_text_t *text, const hmci_etcd_key_t *key, bool is_prefix);
+
+/* `{"request_put":{...}}`, an operation of a transaction. */
+void hmci_etcd_put_print(hmci_text_t *text, const hmci_etcd_key_t *key, const void *value, size_t size, int64_t lease);
+
+void hmci_etcd_delete_print(hmci_text_t *text, const hmci_etcd_key_t *key);
+
+typedef struct hmci_etcd_outcome {
+  bool is_done;     /* it has taken effect */
+  bool is_fresh;    /* the answer to it came; else one was lost, and other changes may have followed */
+  bool is_doubtful; /* the call failed, and it may have taken effect */
+  int64_t revision; /* its own, where it has */
+} hmci_etcd_outcome_t;
+
+/* A transaction that does not take effect twice, though it may be sent again by this library or by libcurl, or lie in a
+ * member of the cluster that stands still: `effect`, operations, where `compare`, the members of a condition, holds. Both
+ * may be empty; without effect it only keeps the thread's earlier ones from taking effect any more. Each leaves its
+ * mark among the thread's "o/" keys, and takes effect only where there is none of its own or of a later one. HMC_NOT_FOUND:
+ * etcd does not know a lease, the client's own or one in `effect`. */
+hmc_status_t hmci_etcd_change(hmci_etcd_client_t *client, const hmci_text_t *compare, const hmci_text_t *effect,
+                              uint64_t deadline, hmci_etcd_outcome_t *outcome);
 
 /* Reads one key, or all with a prefix; the answer's "kvs" has them. */
 hmc_status_t hmci_etcd_range(hmci_etcd_client_t *client, const hmci_etcd_key_t *key, bool is_prefix, uint64_t deadline,

@@ -151,6 +151,60 @@ static void a_counter_comes_back_with_its_lease(void **state) {
   hmc_store_close(store);
 }
 
+/* ---- lost answers ------------------------------------------------------------------------------------------------ */
+
+static void *delete_one(void *store) { return (void *)(uintptr_t)hmc_store_delete(store, "a", 10000); }
+static void *set_one(void *store) { return (void *)(uintptr_t)hmc_store_set(store, "a", "1", 1, NULL, 10000); }
+
+/* Has the call take effect and its answer be lost; returns while it asks again. */
+static void start_in_doubt(pthread_t *thread, void *(*call)(void *), hmc_store_t *store) {
+  pthread_mutex_lock(&fake.lock);
+  fake.goes_away = true;
+  unsigned before = fake.change_count;
+  pthread_mutex_unlock(&fake.lock);
+  assert_int_equal(pthread_create(thread, NULL, call, store), 0);
+  await_more(&fake.change_count, before);
+}
+
+static void come_back(void) {
+  pthread_mutex_lock(&fake.lock);
+  fake.is_away = false;
+  pthread_mutex_unlock(&fake.lock);
+}
+
+/* libcurl sends a request again, too, where a connection ends that it has used before. */
+static void what_was_deleted_in_doubt_was_there(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *status;
+  hmc_store_t *store = join();
+  GOOD(hmc_store_set(store, "a", "1", 1, NULL, 0));
+  start_in_doubt(&thread, delete_one, store);
+  come_back();
+  pthread_join(thread, &status);
+  assert_int_equal((uintptr_t)status, HMC_SUCCESS);
+  assert_int_equal(hmc_store_delete(store, "a", 10000), HMC_NOT_FOUND);
+  hmc_store_close(store);
+}
+
+static void what_was_set_in_doubt_is_not_set_again(void **state) {
+  (void)state;
+  pthread_t thread;
+  void *status;
+  char value[8] = "";
+  hmc_store_t *store = join();
+  start_in_doubt(&thread, set_one, store);
+  pthread_mutex_lock(&fake.lock);
+  fake_change("x/k/a", "later", 0);
+  pthread_mutex_unlock(&fake.lock);
+  come_back();
+  pthread_join(thread, &status);
+  assert_int_equal((uintptr_t)status, HMC_SUCCESS);
+  GOOD(hmc_store_get(store, "a", value, sizeof(value) - 1, NULL, 0));
+  assert_string_equal(value, "later");
+  hmc_store_close(store);
+}
+
 /* ---- meetings ---------------------------------------------------------------------------------------------------- */
 
 static void *meet(void *store) { return (void *)(uintptr_t)hmc_store_barrier(store, "m", 2, 10000); }
@@ -194,18 +248,50 @@ static void who_arrived_in_doubt_is_not_counted(void **state) {
   pthread_t thread;
   void *status;
   hmc_store_t *store = join();
-  pthread_mutex_lock(&fake.lock);
-  fake.goes_away = true;
-  pthread_mutex_unlock(&fake.lock);
-  assert_int_equal(pthread_create(&thread, NULL, meet_briefly, store), 0);
-  while (fake_lease_of("x/m/m") < 0) usleep(1000);
+  start_in_doubt(&thread, meet_briefly, store);
   usleep(560000);
-  pthread_mutex_lock(&fake.lock);
-  fake.is_away = false;
-  pthread_mutex_unlock(&fake.lock);
+  come_back();
   pthread_join(thread, &status);
   assert_int_equal((uintptr_t)status, HMC_TIMEOUT);
   assert_int_equal(fake_lease_of("x/m/m"), -1);
+  hmc_store_close(store);
+}
+
+/* With the lock. Another one comes to the meeting "m", which is over then: its key is gone, or the next one's. */
+static void finish_meeting(bool is_overwritten) {
+  char value[200], first[100];
+  snprintf(first, sizeof(first), "%s", strchr((const char *)fake_find("x/m/m")->value, '\n'));
+  snprintf(value, sizeof(value), "2 0 0 1%s\nabc def 0", first);
+  fake_change("x/m/m", value, 0);
+  fake_change("x/m/m", is_overwritten ? "2 0 0 0\nfed def 0" : NULL, 0);
+}
+
+/* Nor does it come to the next meeting instead of its own, which ended before it could ask again. */
+static void who_arrived_in_doubt_has_met_the_others(void **state) {
+  (void)state;
+  hmc_store_t *store = join();
+  for (int round = 0; round < 2; round++) {
+    pthread_t thread;
+    void *status;
+    start_in_doubt(&thread, meet, store);
+    pthread_mutex_lock(&fake.lock);
+    finish_meeting(round == 1);
+    pthread_mutex_unlock(&fake.lock);
+    come_back();
+    pthread_join(thread, &status);
+    assert_int_equal((uintptr_t)status, HMC_SUCCESS);
+  }
+  hmc_store_close(store);
+}
+
+/* The mark of an arrival goes with the client's lease, which etcd may have lost. */
+static void who_arrives_without_a_lease_waits_for_the_next(void **state) {
+  (void)state;
+  hmc_store_t *store = join();
+  pthread_mutex_lock(&fake.lock);
+  fake_end_lease(1);
+  pthread_mutex_unlock(&fake.lock);
+  GOOD(hmc_store_barrier(store, "m", 1, PATIENCE_MS));
   hmc_store_close(store);
 }
 
@@ -233,9 +319,13 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_lost_lease_leaves_no_keys, set_up, tear_down),
       cmocka_unit_test_setup_teardown(watches_end_with_their_client, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_counter_comes_back_with_its_lease, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(what_was_deleted_in_doubt_was_there, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(what_was_set_in_doubt_is_not_set_again, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_barrier_outlives_a_compaction, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_gather_may_wait_for_ever, set_up, tear_down),
       cmocka_unit_test_setup_teardown(who_arrived_in_doubt_is_not_counted, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_arrived_in_doubt_has_met_the_others, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(who_arrives_without_a_lease_waits_for_the_next, set_up, tear_down),
       cmocka_unit_test_setup_teardown(calls_end_when_the_program_wants_it, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
