@@ -173,8 +173,10 @@ static hmc_status_t submit(hmc_request_t *request, uint32_t done) {
     count = 1; /* what comes after data that are checked follows later */
   }
   hmc_status_t status = peer->transport->ops->submit(peer->connection->state, &request->chain[done], count);
-  if (status != HMC_SUCCESS && request->posted) hmci_post_unpark(peer, &request->parked);
-  return status;
+  if (status == HMC_SUCCESS || !request->posted || hmci_post_unpark(peer, &request->parked)) return status;
+  /* The connection has ended meanwhile, and the parked notification with it: the request has started, and ends. */
+  for (uint32_t i = done; i < done + count; i++) hmci_operation_complete(&request->chain[i], status);
+  return HMC_SUCCESS;
 }
 
 /* Goes on with a chain whose data have been moved, with that status. */
