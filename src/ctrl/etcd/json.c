@@ -147,7 +147,9 @@ static bool reserve(hmci_text_t *text, size_t more) {
 
 void hmci_text_add(hmci_text_t *text, const void *data, size_t size) {
   if (reserve(text, size)) {
-    memcpy(text->data + text->size, data, size);
+    if (size > 0) {
+      memcpy(text->data + text->size, data, size); /* no bytes may be at NULL, which memcpy does not take */
+    }
     text->size += size;
     text->data[text->size] = '\0';
   }
