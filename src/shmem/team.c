@@ -1,7 +1,7 @@
 /* Teams: handles are places in a table of this PE (handles.c); slots of the control blocks are agreed upon among a team's members.
  *
- * Locking: teams_lock guards the table; a team itself changes in collective calls only, which one thread at a time may
- * make. */
+ * Locking: teams_lock guards the table and which slots are free; a team itself changes in collective calls only, which one
+ * thread at a time may make. Another thread may split another team at that time. */
 #include "alias.h"
 #include "state.h"
 
@@ -12,8 +12,21 @@
 static uint64_t free_slots[HMCI_TEAMS / 64];
 static pthread_mutex_t teams_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void take_slot(int slot) { free_slots[slot / 64] &= ~(1ull << slot % 64); }
-static void give_slot(int slot) { free_slots[slot / 64] |= 1ull << slot % 64; }
+/* False where it is taken. */
+static bool take_slot(int slot) {
+  uint64_t bit = 1ull << slot % 64;
+  pthread_mutex_lock(&teams_lock);
+  bool is_free = free_slots[slot / 64] & bit;
+  free_slots[slot / 64] &= ~bit;
+  pthread_mutex_unlock(&teams_lock);
+  return is_free;
+}
+
+static void give_slot(int slot) {
+  pthread_mutex_lock(&teams_lock);
+  free_slots[slot / 64] |= 1ull << slot % 64;
+  pthread_mutex_unlock(&teams_lock);
+}
 
 /* ---- making and ending --------------------------------------------------------------------------------------------- */
 
@@ -56,8 +69,8 @@ static void remove_team(shmem_team_t handle) {
   while (team->contexts) shmem_ctx_destroy(team->contexts);
   pthread_mutex_lock(&teams_lock);
   hmci_teams[handle] = NULL;
-  if (team->group.slot >= 0) give_slot(team->group.slot);
   pthread_mutex_unlock(&teams_lock);
+  if (team->group.slot >= 0) give_slot(team->group.slot);
   free(team->own_members);
   free(team);
 }
@@ -140,23 +153,46 @@ static void and_words(void *into, const void *from, size_t count) {
  * all of them fail. */
 static void common_slots(hmci_group_t *parent, bool can, uint64_t *common) {
   uint64_t mine[HMCI_TEAMS / 64] = {0};
+  pthread_mutex_lock(&teams_lock);
   if (can) memcpy(mine, free_slots, sizeof mine);
+  pthread_mutex_unlock(&teams_lock);
   memcpy(common, mine, sizeof mine);
   hmci_group_combine(parent, common, mine, sizeof mine, HMCI_TEAMS / 64, and_words);
 }
 
-static int lowest_slot(const uint64_t *common) {
-  for (int i = 0; i < HMCI_TEAMS / 64; i++) {
-    if (common[i]) return i * 64 + __builtin_ctzll(common[i]);
+/* The first one from `start` on, and around. */
+static int find_slot(const uint64_t *common, unsigned start) {
+  for (unsigned i = start; i < start + HMCI_TEAMS; i++) {
+    unsigned slot = i % HMCI_TEAMS;
+    if (common[slot / 64] >> slot % 64 & 1) return (int)slot;
   }
   return -1;
 }
 
-/* A slot that other teams had before: its words start from zero again at each member. Between two syncs of the parent,
- * so that nobody writes meanwhile. */
+/* A slot that other teams had before: its words start from zero again at each member. Between two collectives of the
+ * parent, so that nobody writes meanwhile. */
 static void clear_slot(int slot) {
   hmci_slot_t *mine = &hmci_my_control()->slots[slot];
   memset((void *)mine, 0, sizeof *mine);
+}
+
+/* A slot that was free at all members of the parent, taken at those that `join`; -1: there is none, or a member cannot go
+ * on. Where a thread that splits another team takes it first at one of them, all look for another one, and not where that
+ * team looks. Nobody waits for anything but the parent's members meanwhile. */
+static int agree_on_slot(hmci_group_t *parent, bool can, bool joins) {
+  for (unsigned attempt = 0;; attempt++) {
+    uint64_t common[HMCI_TEAMS / 64];
+    common_slots(parent, can, common);
+    int slot = find_slot(common, attempt * (unsigned)parent->slot * 29);
+    if (slot < 0) return -1;
+    bool has = joins && take_slot(slot);
+    if (has) clear_slot(slot);
+    uint64_t mine = has || !joins, all = mine;
+    hmci_group_combine(parent, &all, &mine, sizeof mine, 1, and_words);
+    if (all) return slot;
+    if (has) give_slot(slot);
+    if (hmci_is_interrupted()) return -1;
+  }
 }
 
 /* Members of a team to be, as numbers in the parent. */
@@ -190,21 +226,16 @@ static int make_team(hmci_group_t *parent, const triplet_t *of, const shmem_team
                      shmem_team_t *new_team) {
   int me = of ? number_in(parent, of) : -1;
   hmci_team_t *team = me >= 0 ? add_team(me, of->size, 0, 0, list_members(parent, of), -1, new_team) : NULL;
-  uint64_t common[HMCI_TEAMS / 64];
-  common_slots(parent, of && (me < 0 || team), common);
-  int slot = lowest_slot(common);
+  int slot = agree_on_slot(parent, of && (me < 0 || team), team);
   if (slot < 0) {
     if (team) remove_team(*new_team);
     if (new_team) *new_team = SHMEM_TEAM_INVALID;
     return -1;
   }
   if (team) {
-    clear_slot(slot);
-    take_slot(slot);
     team->group.slot = slot;
     if (config && config_mask & SHMEM_TEAM_NUM_CONTEXTS) team->num_contexts = config->num_contexts;
   }
-  hmci_group_sync(parent);
   return 0;
 }
 

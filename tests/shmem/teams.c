@@ -1,6 +1,7 @@
 /* Teams, contexts and sessions: numbers, translation, splits of splits, many of them one after the other. */
 #include "check.h"
 
+#include <pthread.h>
 #include <shmem/device.h>
 #include <stdbool.h>
 
@@ -198,6 +199,39 @@ static void test_team_contexts(void) {
   shmem_team_destroy(reverse);
 }
 
+/* Threads split teams of their own at the same time, each several times. */
+enum { THREADS = 3, SPLITS = 100 };
+
+static shmem_team_t own_teams[THREADS];
+static long brought[THREADS], sums[THREADS];
+
+static void *split_again_and_again(void *argument) {
+  int k = (int)(intptr_t)argument;
+  for (int i = 0; i < SPLITS; i++) {
+    shmem_team_t made;
+    CHECK(shmem_team_split_strided(own_teams[k], 0, 1, n, NULL, 0, &made) == 0);
+    brought[k] = 100 * k + i + me;
+    CHECK(shmem_long_sum_reduce(made, &sums[k], &brought[k], 1) == 0);
+    CHECK(sums[k] == (long)n * (100 * k + i) + n * (n - 1) / 2);
+    shmem_team_destroy(made);
+  }
+  return NULL;
+}
+
+static void test_threads(void) {
+  pthread_t threads[THREADS];
+  CHECK(shmem_init_thread(SHMEM_THREAD_MULTIPLE, NULL) == 0);
+  for (int k = 0; k < THREADS; k++) {
+    CHECK(shmem_team_split_strided(SHMEM_TEAM_WORLD, 0, 1, n, NULL, 0, &own_teams[k]) == 0);
+  }
+  for (int k = 0; k < THREADS; k++) {
+    CHECK(pthread_create(&threads[k], NULL, split_again_and_again, (void *)(intptr_t)k) == 0);
+  }
+  for (int k = 0; k < THREADS; k++) CHECK(pthread_join(threads[k], NULL) == 0);
+  for (int k = 0; k < THREADS; k++) shmem_team_destroy(own_teams[k]);
+  shmem_finalize(); /* counts back only */
+}
+
 int main(void) {
   shmem_init();
   me = shmem_my_pe();
@@ -210,6 +244,7 @@ int main(void) {
   test_views();
   test_contexts();
   test_team_contexts();
+  test_threads();
   shmem_finalize();
   return 0;
 }
