@@ -60,8 +60,9 @@ const hmci_smem_range_t *hmci_smem_range_find(const hmci_smem_trans_t *trans, ui
  * lock and takes it again where it has to ask the store. -2000: it is registered nowhere; -2007: the peer is gone. */
 int32_t hmci_smem_partner_find(hmci_smem_trans_t *trans, const char *id, uint64_t address, uint64_t size, int may_ask,
                                hmc_remote_t **remote, uint64_t *offset);
-/* A transfer said that the peer's memory is gone: what is known of it is forgotten. With the lock held for reading. */
-void hmci_smem_partner_forget(hmci_smem_trans_t *trans, const char *id);
+/* A transfer said that the peer's memory is gone: what is known of it is forgotten. With the lock held for reading, which
+ * it lets go of. True where the memory is there again: then the transfer is worth another try. */
+int hmci_smem_partner_forget(hmci_smem_trans_t *trans, const char *id);
 void hmci_smem_partners_close(hmci_smem_trans_t *trans);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What a call moves, and what was found of its pieces. */
 typedef struct move {
@@ -166,9 +167,21 @@ static int32_t move_all(const move_t *move, part_t *parts, hmc_segment_t *segmen
   return code == SM_OK ? finished : code;
 }
 
+/* With the lock held for reading. `is_renewed`: memory that was gone is there again, so it is worth another try. */
+static int32_t try(const move_t *move, part_t *parts, hmc_segment_t *segments, int *is_renewed) {
+  int is_gone = 0;
+  memset(parts, 0, move->count * sizeof(*parts));
+  int32_t code = know_remotes(move);
+  if (code == SM_OK) {
+    code = move_all(move, parts, segments, &is_gone);
+  }
+  *is_renewed = is_gone && hmci_smem_partner_forget(move->trans, move->id); /* the next one looks again */
+  return code;
+}
+
 static int32_t transfer(smem_trans_t handle, move_t *move, uint32_t flags) {
   int32_t code = SM_OK;
-  int is_gone = 0;
+  int is_renewed = 0;
   move->trans = hmci_smem_trans_of(handle, &code);
   if (move->trans == NULL) {
     return code;
@@ -183,12 +196,9 @@ static int32_t transfer(smem_trans_t handle, move_t *move, uint32_t flags) {
     code = hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a transfer of %u pieces", move->count);
   } else {
     pthread_rwlock_rdlock(&move->trans->lock);
-    code = know_remotes(move);
-    if (code == SM_OK) {
-      code = move_all(move, parts, segments, &is_gone);
-    }
-    if (is_gone) {
-      hmci_smem_partner_forget(move->trans, move->id); /* the next transfer looks again */
+    code = try(move, parts, segments, &is_renewed);
+    if (is_renewed && code == SM_OBJECT_NOT_EXISTS) {
+      code = try(move, parts, segments, &is_renewed);
     }
     pthread_rwlock_unlock(&move->trans->lock);
   }

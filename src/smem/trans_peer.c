@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ASK_MS 2000
+
 static void close_remotes(hmci_smem_partner_t *partner) {
   while (partner->remotes != NULL) {
     hmci_smem_remote_t *remote = partner->remotes;
@@ -105,22 +107,39 @@ static int32_t refresh_partner(hmci_smem_trans_t *trans, const char *id, hmci_sm
   return *partner != NULL ? SM_OK : connect_partner(trans, id, tag, partner);
 }
 
+/* Memory of a peer as the store has it. */
+typedef struct range {
+  uint64_t address, size, tag;
+} range_t;
+
+static int read_range(const char *key, const void *value, size_t value_size, range_t *range) {
+  const char *slash = strrchr(key, '/');
+  char text[64] = "";
+  range->address = slash != NULL ? strtoull(slash + 1, NULL, 16) : 0;
+  memcpy(text, value, value_size < sizeof(text) ? value_size : sizeof(text) - 1);
+  return sscanf(text, "%16" SCNx64 " %" SCNu64, &range->tag, &range->size) == 2;
+}
+
+static hmc_status_t list_ranges(const hmci_smem_trans_t *trans, const char *id, hmc_store_list_callback_t each,
+                                void *user, uint64_t timeout_ms) {
+  char prefix[128];
+  snprintf(prefix, sizeof(prefix), "smem/trans/%s/mem/", id);
+  return hmc_store_list(trans->store, prefix, each, user, timeout_ms);
+}
+
 typedef struct wish {
   uint64_t address, size; /* what is looked for */
-  uint64_t found, found_size, tag;
+  range_t found;
   int is_found;
 } wish_t;
 
 static void look_at_range(const char *key, const void *value, size_t value_size, void *user) {
   wish_t *wish = user;
-  const char *slash = strrchr(key, '/');
-  char text[64] = "";
-  uint64_t tag, size, address = slash != NULL ? strtoull(slash + 1, NULL, 16) : 0;
-  memcpy(text, value, value_size < sizeof(text) ? value_size : sizeof(text) - 1);
-  if (sscanf(text, "%16" SCNx64 " %" SCNu64, &tag, &size) == 2 &&
-      hmci_smem_holds(address, size, wish->address, wish->size)) {
-    *wish = (wish_t){
-        .address = wish->address, .size = wish->size, .found = address, .found_size = size, .tag = tag, .is_found = 1};
+  range_t range;
+  if (read_range(key, value, value_size, &range) &&
+      hmci_smem_holds(range.address, range.size, wish->address, wish->size)) {
+    wish->found = range;
+    wish->is_found = 1;
   }
 }
 
@@ -130,8 +149,8 @@ static int32_t open_remote(hmci_smem_partner_t *partner, const wish_t *wish, uin
   if (remote == NULL) {
     return hmci_smem_fail(SM_MALLOC_FAILED, "no memory for a peer's memory");
   }
-  *remote = (hmci_smem_remote_t){.address = wish->found, .size = wish->found_size, .tag = wish->tag};
-  snprintf(name, sizeof(name), "smem-trans/%016" PRIx64, wish->tag);
+  *remote = (hmci_smem_remote_t){.address = wish->found.address, .size = wish->found.size, .tag = wish->found.tag};
+  snprintf(name, sizeof(name), "smem-trans/%016" PRIx64, wish->found.tag);
   hmc_status_t status = hmc_remote_open(partner->peer, name, timeout_ms, &remote->remote);
   if (status != HMC_SUCCESS) {
     free(remote);
@@ -145,14 +164,12 @@ static int32_t open_remote(hmci_smem_partner_t *partner, const wish_t *wish, uin
 /* Asks the store who has registered what. */
 static int32_t learn(hmci_smem_trans_t *trans, const char *id, uint64_t address, uint64_t size) {
   hmci_smem_partner_t *partner = NULL;
-  char prefix[128];
   wish_t wish = {.address = address, .size = size};
   int32_t code = refresh_partner(trans, id, &partner);
   if (code != SM_OK) {
     return code;
   }
-  snprintf(prefix, sizeof(prefix), "smem/trans/%s/mem/", id);
-  hmc_status_t status = hmc_store_list(trans->store, prefix, look_at_range, &wish, trans->timeout_ms);
+  hmc_status_t status = list_ranges(trans, id, look_at_range, &wish, trans->timeout_ms);
   if (status != HMC_SUCCESS) {
     return hmci_smem_fail_hmc(status, "what %s has registered is not known", id);
   }
@@ -204,10 +221,37 @@ int32_t hmci_smem_partner_find(hmci_smem_trans_t *trans, const char *id, uint64_
   return code;
 }
 
-void hmci_smem_partner_forget(hmci_smem_trans_t *trans, const char *id) {
+typedef struct renewal {
+  const hmci_smem_partner_t *partner;
+  int is_there;
+} renewal_t;
+
+static void look_for_renewed(const char *key, const void *value, size_t value_size, void *user) {
+  renewal_t *renewal = user;
+  range_t range;
+  if (!read_range(key, value, value_size, &range)) {
+    return;
+  }
+  for (const hmci_smem_remote_t *at = renewal->partner->remotes; at != NULL; at = at->next) {
+    int overlaps = range.address < at->address + at->size && at->address < range.address + range.size;
+    renewal->is_there = renewal->is_there || (overlaps && at->tag != range.tag);
+  }
+}
+
+/* Whether the store knows memory in the place of what is known here: registered again, by the same handle or the next. */
+static int is_renewed(const hmci_smem_trans_t *trans, const hmci_smem_partner_t *partner) {
+  renewal_t renewal = {.partner = partner};
+  uint64_t patience = trans->timeout_ms < ASK_MS ? trans->timeout_ms : ASK_MS; /* the store may have gone as well */
+  return list_ranges(trans, partner->id, look_for_renewed, &renewal, patience) == HMC_SUCCESS && renewal.is_there;
+}
+
+int hmci_smem_partner_forget(hmci_smem_trans_t *trans, const char *id) {
   pthread_rwlock_unlock(&trans->lock);
   pthread_rwlock_wrlock(&trans->lock);
+  const hmci_smem_partner_t *partner = find_partner(trans, id);
+  int renewed = partner == NULL || is_renewed(trans, partner); /* or another thread has forgotten it meanwhile */
   drop_partner(trans, id);
   pthread_rwlock_unlock(&trans->lock);
   pthread_rwlock_rdlock(&trans->lock);
+  return renewed;
 }

@@ -13,6 +13,7 @@
 enum { SIZE = 200001 };
 
 static char ids[2][64];
+static smem_trans_config_t begun_with;
 
 /* A port that the handle takes in a moment. */
 static void make_id(uint32_t rank) {
@@ -37,6 +38,7 @@ static smem_trans_t begin(void) {
     snprintf(ids[rank], sizeof(ids[rank]), "127.0.0.1:%u", (unsigned)atomic_load(&shared->words[60 + rank]));
   }
   ANSWERS(0, smem_trans_init(&config));
+  begun_with = config;
   smem_trans_t trans = smem_trans_create(store_url, ids[my_rank], &config);
   if (trans == NULL) {
     fail_at(__FILE__, __LINE__, smem_get_last_err_msg());
@@ -158,6 +160,45 @@ static int batches_go_as_one(void) {
   return 0;
 }
 
+/* Memory that the peer took back and registered again, or that its next handle of the same id has registered, is reached by
+ * the first transfer after it. */
+static int what_is_registered_again_is_reached(void) {
+  smem_trans_t trans = begin();
+  uint8_t *own = malloc(MIB);
+  uint64_t seed = 70;
+  atomic_store(&shared->words[my_rank], (uint64_t)(uintptr_t)own);
+  if (my_rank == 1) {
+    ANSWERS(0, smem_trans_register_mem(trans, own, MIB, 0));
+  }
+  for (int round = 0; round < 4; round++, seed++) {
+    fence();
+    if (my_rank == 0) {
+      char *there = (char *)(uintptr_t)atomic_load(&shared->words[1]);
+      const void *from[] = {own, own + SIZE};
+      void *to[] = {there, there + SIZE};
+      size_t sizes[] = {SIZE, SIZE};
+      fill(own, SIZE, seed);
+      fill(own + SIZE, SIZE, seed + 10);
+      ANSWERS(0, smem_trans_batch_write(trans, from, ids[1], to, sizes, 2, 0));
+    }
+    fence();
+    if (my_rank == 1) {
+      CHECK(is_filled(own, SIZE, seed) && is_filled(own + SIZE, SIZE, seed + 10));
+      if (round % 2 == 0) {
+        ANSWERS(0, smem_trans_deregister_mem(trans, own));
+      } else {
+        smem_trans_destroy(trans, 0);
+        trans = smem_trans_create(store_url, ids[1], &begun_with);
+        CHECK(trans != NULL);
+      }
+      ANSWERS(0, smem_trans_register_mem(trans, own, MIB, 0));
+    }
+  }
+  end(trans);
+  free(own);
+  return 0;
+}
+
 static int bad_input_is_named(void) {
   smem_trans_config_t config;
   uint8_t bytes[16];
@@ -191,5 +232,6 @@ int main(void) {
   bool good = ranks_run("bad input is named", 2, bad_input_is_named);
   good = ranks_run("pointers reach what is registered", 2, pointers_reach_what_is_registered) && good;
   good = ranks_run("batches go as one", 2, batches_go_as_one) && good;
+  good = ranks_run("what is registered again is reached", 2, what_is_registered_again_is_reached) && good;
   return good ? 0 : 1;
 }
