@@ -17,13 +17,20 @@ static void close_remotes(hmci_smem_partner_t *partner) {
   }
 }
 
+/* One that nobody finds any more; with the lock or without it. */
+static void close_partner(hmci_smem_partner_t *partner) {
+  if (partner != NULL) {
+    close_remotes(partner);
+    hmc_peer_close(partner->peer);
+    free(partner);
+  }
+}
+
 void hmci_smem_partners_close(hmci_smem_trans_t *trans) {
   while (trans->partners != NULL) {
     hmci_smem_partner_t *partner = trans->partners;
     trans->partners = partner->next;
-    close_remotes(partner);
-    hmc_peer_close(partner->peer);
-    free(partner);
+    close_partner(partner);
   }
 }
 
@@ -37,7 +44,8 @@ static hmci_smem_partner_t *find_partner(const hmci_smem_trans_t *trans, const c
 
 /* ---- with the lock held for writing ------------------------------------------------------------------------------ */
 
-static void drop_partner(hmci_smem_trans_t *trans, const char *id) {
+/* Takes it out; NULL: there is none. */
+static hmci_smem_partner_t *take_partner(hmci_smem_trans_t *trans, const char *id) {
   hmci_smem_partner_t **at = &trans->partners;
   while (*at != NULL && strcmp((*at)->id, id) != 0) {
     at = &(*at)->next;
@@ -45,10 +53,8 @@ static void drop_partner(hmci_smem_trans_t *trans, const char *id) {
   hmci_smem_partner_t *partner = *at;
   if (partner != NULL) {
     *at = partner->next;
-    close_remotes(partner);
-    hmc_peer_close(partner->peer);
-    free(partner);
   }
+  return partner;
 }
 
 /* Who has the id now. -2000: nobody. */
@@ -101,7 +107,7 @@ static int32_t refresh_partner(hmci_smem_trans_t *trans, const char *id, hmci_sm
   }
   *partner = find_partner(trans, id);
   if (*partner != NULL && (*partner)->tag != tag) {
-    drop_partner(trans, id);
+    close_partner(take_partner(trans, id));
     *partner = NULL;
   }
   return *partner != NULL ? SM_OK : connect_partner(trans, id, tag, partner);
@@ -248,10 +254,10 @@ static int is_renewed(const hmci_smem_trans_t *trans, const hmci_smem_partner_t 
 int hmci_smem_partner_forget(hmci_smem_trans_t *trans, const char *id) {
   pthread_rwlock_unlock(&trans->lock);
   pthread_rwlock_wrlock(&trans->lock);
-  const hmci_smem_partner_t *partner = find_partner(trans, id);
+  hmci_smem_partner_t *partner = take_partner(trans, id);
+  pthread_rwlock_unlock(&trans->lock);                         /* transfers with others do not wait for the store */
   int renewed = partner == NULL || is_renewed(trans, partner); /* or another thread has forgotten it meanwhile */
-  drop_partner(trans, id);
-  pthread_rwlock_unlock(&trans->lock);
+  close_partner(partner);
   pthread_rwlock_rdlock(&trans->lock);
   return renewed;
 }
