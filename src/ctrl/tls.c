@@ -114,11 +114,36 @@ static int find_key(SSL *ssl, const unsigned char *identity, size_t size, SSL_SE
 
 /* ---- the socket -------------------------------------------------------------------------------------------------- */
 
-/* A client's first message says its size long before it has arrived; OpenSSL would make room for 128 KiB. */
-static bool claims_too_much(const hmci_tls_wire_t *wire) {
-  const uint8_t *bytes = wire->opening;
-  return wire->opening_size >= 9 && bytes[0] == SSL3_RT_HANDSHAKE &&
-         ((unsigned)bytes[6] << 16 | (unsigned)bytes[7] << 8 | bytes[8]) > HMCI_TLS_HANDSHAKE_LIMIT;
+/* A message in clear says its size long before it has arrived; OpenSSL would make room for 128 KiB. Its head may be cut
+ * over records, and it need not be the first one. */
+static bool claims_too_much(hmci_tls_wire_t *wire, const uint8_t *data, size_t size) {
+  for (; size > 0; data++, size--) {
+    if (wire->record_left == 0) {
+      wire->record[wire->record_size++] = *data;
+      if (wire->record_size == HMCI_TLS_RECORD) {
+        wire->record_size = 0;
+        wire->record_left = (size_t)wire->record[3] << 8 | wire->record[4];
+      }
+      continue;
+    }
+    wire->record_left--;
+    if (wire->record[0] != SSL3_RT_HANDSHAKE) {
+      continue;
+    }
+    if (wire->message_left > 0) {
+      wire->message_left--;
+      continue;
+    }
+    wire->message = wire->message << 8 | *data; /* type (1), size (3) */
+    if (++wire->message_size == sizeof(wire->message)) {
+      wire->message_size = 0;
+      wire->message_left = wire->message & 0xffffff;
+      if (wire->message_left > HMCI_TLS_HANDSHAKE_LIMIT) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 static void look_at(hmci_tls_wire_t *wire, const char *data, size_t size) {
@@ -151,7 +176,7 @@ static int read_socket(BIO *bio, char *data, int size) {
   if (wire->handshaking) {
     look_at(wire, data, (size_t)got);
     size_t limit = wire->tls->by_certificates ? HMCI_TLS_CERTIFICATES_LIMIT : HMCI_TLS_HANDSHAKE_LIMIT;
-    if (wire->received > limit || claims_too_much(wire)) {
+    if (wire->received > limit || claims_too_much(wire, (const uint8_t *)data, (size_t)got)) {
       wire->refused = true;
       return -1;
     }

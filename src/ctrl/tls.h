@@ -16,6 +16,7 @@ typedef struct hmci_tls hmci_tls_t;
 #define HMCI_TLS_CERTIFICATES_LIMIT (64u << 10) /* the same where chains of certificates travel */
 
 #define HMCI_TLS_OPENING 16
+#define HMCI_TLS_RECORD 5 /* bytes of a record's head */
 
 /* The socket below one SSL object, and what was seen there. It stays at its place as long as the SSL object lives. */
 typedef struct hmci_tls_wire {
@@ -26,7 +27,11 @@ typedef struct hmci_tls_wire {
   bool handshaking;                  /* the limits hold */
   bool refused;                      /* the peer went over them */
   bool is_other_secret;              /* the peer is an HMC that named another key */
-  size_t received;                   /* bytes while handshaking */
+  size_t received;                   /* bytes while handshaking, as what follows: */
+  uint8_t record[HMCI_TLS_RECORD];   /* the record's head, as far as it has come, */
+  size_t record_size, record_left;   /* and what is to come of its head and of the rest */
+  uint32_t message;                  /* what the head of a handshake message says, as far as it has come, */
+  size_t message_size, message_left; /* and what is to come of the two */
   uint8_t opening[HMCI_TLS_OPENING]; /* the first bytes that the peer sent */
   size_t opening_size;
 } hmci_tls_wire_t;
