@@ -345,14 +345,14 @@ ssize_t hmci_records_send(hmci_records_t *records, const struct iovec *parts, in
 /* ---- receiving --------------------------------------------------------------------------------------------------- */
 
 /* The size of the sealed part of the record that begins behind the opened bytes, where all of it is here; 0: not yet;
- * -1: no record. */
+ * -1: no record. One without data is none: it is never sent, and a flood of them would hold up the thread that reads. */
 static ssize_t next_sealed(const hmci_records_t *records) {
   const direction_t *in = &records->in;
   size_t have = in->end - in->begin;
   if (have < HEADER) return 0;
   const uint8_t *record = in->buffer + in->begin;
   size_t sealed = (size_t)record[3] << 8 | record[4];
-  if (record[0] != TYPE || record[1] != 3 || record[2] != 3 || sealed < 1 + TAG || sealed > DATA + 1 + TAG) return -1;
+  if (record[0] != TYPE || record[1] != 3 || record[2] != 3 || sealed <= 1 + TAG || sealed > DATA + 1 + TAG) return -1;
   return have >= HEADER + sealed ? (ssize_t)sealed : 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -268,6 +269,29 @@ static void test_no_memory(void **state) {
   }
 }
 
+/* A record without data, as no HMC sends it: many of them would keep a reader busy and give it nothing. */
+static void test_empty_records_are_refused(void **state) {
+  (void)state;
+  enum { SEALED = 1 + 16 };
+  uint8_t record[5 + SEALED] = {0x17, 3, 3, 0, SEALED}, type = 0x17, got[8];
+  int length;
+  pair_t pair;
+  pair_open(&pair);
+  EVP_CIPHER *kind = EVP_CIPHER_fetch(NULL, hmci_record_cipher_name(cipher), NULL);
+  EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+  assert_int_equal(EVP_EncryptInit_ex(context, kind, NULL, there, there + HMCI_RECORD_KEY), 1);
+  assert_int_equal(EVP_EncryptUpdate(context, NULL, &length, record, 5), 1);
+  assert_int_equal(EVP_EncryptUpdate(context, record + 5, &length, &type, 1), 1);
+  assert_int_equal(EVP_EncryptFinal_ex(context, record + 5 + length, &length), 1);
+  assert_int_equal(EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, 16, record + 6), 1);
+  EVP_CIPHER_CTX_free(context);
+  EVP_CIPHER_free(kind);
+  assert_int_equal(send(pair.sockets[0], record, sizeof record, MSG_NOSIGNAL), sizeof record);
+  assert_int_equal(hmci_records_receive(pair.two, &(struct iovec){got, sizeof got}, 1), -1);
+  assert_int_equal(errno, EBADMSG);
+  pair_close(&pair);
+}
+
 static int use_ocb(void **state) {
   (void)state;
   cipher = HMCI_RECORD_OCB;
@@ -283,8 +307,13 @@ static int use_gcm(void **state) {
 int main(void) {
   if (!CRYPTO_set_mem_functions(fenced_malloc, fenced_realloc, fenced_free)) return 1;
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_sizes),      cmocka_unit_test(test_holes),      cmocka_unit_test(test_ends),
-      cmocka_unit_test(test_changed_bytes),  cmocka_unit_test(test_said_again), cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_all_sizes),
+      cmocka_unit_test(test_holes),
+      cmocka_unit_test(test_ends),
+      cmocka_unit_test(test_changed_bytes),
+      cmocka_unit_test(test_said_again),
+      cmocka_unit_test(test_no_memory),
+      cmocka_unit_test(test_empty_records_are_refused),
       cmocka_unit_test(test_ciphers_differ), /* leaves another cipher behind */
   };
   return cmocka_run_group_tests_name("ctrl.records, gcm", tests, use_gcm, NULL) |
