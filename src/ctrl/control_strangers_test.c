@@ -306,6 +306,53 @@ static void test_dials_to_one_rank_take_turns(void **state) {
   hmc_control_destroy(control);
 }
 
+/* ---- a peer that sends without end what never becomes a message ---------------------------------------------------- */
+
+enum { FLOOD_MS = 30000, RECEIVES = 10 };
+
+typedef struct flood {
+  hmci_secure_t *stream;
+  uint64_t end;
+} flood_t;
+
+static void *send_drops(void *argument) {
+  flood_t *flood = argument;
+  static uint8_t frames[4096][HMCI_FRAME_HEADER];
+  for (size_t i = 0; i < 4096; i++) {
+    hmci_frame_encode(frames[i], HMCI_FRAME_DROP, NULL, 0);
+  }
+  while (hmci_now() < flood->end &&
+         hmci_secure_write_wait(flood->stream, frames, sizeof(frames), hmci_deadline(PATIENCE_MS)) == HMC_SUCCESS) {
+  }
+  return NULL;
+}
+
+/* Neither who receives from it nor anybody else waits beyond a deadline, and the channel can be destroyed. */
+static void test_a_flood_of_nothing(void **state) {
+  (void)state;
+  setenv("HMC_INSECURE", "1", 1);
+  pair_t pair = make_pair(BY_TCP);
+  hmci_link_hello_t hello = {.kind = HMCI_LINK_HELLO_DIAL, .rank = 5, .incarnation = 55, .serial = 1}, answer;
+  flood_t flood = {.stream = pose_as_peer(pair.port), .end = hmci_deadline(FLOOD_MS)};
+  pthread_t thread;
+  uint64_t value;
+  say_hello(flood.stream, &hello, &answer);
+  assert_int_equal(pthread_create(&thread, NULL, send_drops, &flood), 0);
+  sleep_ms(200); /* the service thread has them, and the kernel many more */
+  talk(pair.one, 1, pair.zero, 0);
+  uint64_t start = hmci_now();
+  for (int i = 0; i < RECEIVES; i++) {
+    FAILS(hmc_control_receive_u64(pair.zero, 5, &value, 20), HMC_TIMEOUT, "no message from rank 5");
+  }
+  assert_true(hmci_now() - start < FLOOD_MS / 10 * MS);
+  GOOD(hmc_control_send_u64(pair.zero, 5, 1, PATIENCE_MS));
+  hmc_control_destroy(pair.zero);
+  assert_true(hmci_now() < flood.end); /* not because it stopped */
+  pthread_join(thread, NULL);
+  hmci_secure_close(flood.stream);
+  hmc_control_destroy(pair.one);
+}
+
 /* Without a free descriptor nobody can be let in; who waits gets in when there is one, and until then the channel
  * rests. */
 static void test_out_of_descriptors(void **state) {
@@ -345,7 +392,7 @@ int main(void) {
       TEST(test_strangers_do_not_disturb),  TEST(test_bytes_that_are_no_hello),
       TEST(test_bytes_that_are_no_message), TEST(test_a_peer_that_sleeps_gets_what_was_sent),
       TEST(test_a_dial_that_is_crossed),    TEST(test_dials_to_one_rank_take_turns),
-      TEST(test_out_of_descriptors),
+      TEST(test_a_flood_of_nothing),        TEST(test_out_of_descriptors),
   };
   return cmocka_run_group_tests_name("control strangers", tests, NULL, NULL);
 }

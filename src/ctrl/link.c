@@ -38,6 +38,8 @@ enum {
   IN_ROOM = 16 << 10, /* one TLS record */
   OUT_ROOM = HMCI_FRAME_HEADER + HMCI_DATA_PREFIX + HMCI_DATA_PART,
   MOST_SKIPS = 4096,
+  READS_AT_ONCE = 64, /* of a peer that sends without end, before others get the lock, and deadlines are looked at */
+  READ_COST = 64,     /* what a read of a few bytes counts for, in bytes, where they are counted */
 };
 
 struct hmci_link {
@@ -221,15 +223,15 @@ static hmc_status_t how_it_ended(const hmci_link_t *link) { return hmci_fail(lin
 /* ---- under the lock: moving bytes -------------------------------------------------------------------------------- */
 
 /* Reads once. HMC_IN_PROGRESS: nothing is there. */
-static hmc_status_t read_some(hmci_link_t *link, short *events) {
-  size_t capacity = 0, done = 0;
+static hmc_status_t read_some(hmci_link_t *link, short *events, size_t *done) {
+  size_t capacity = 0;
   void *place = hmci_inbox_place(&link->inbox, &capacity);
   if (place == NULL || capacity < IN_ROOM) { /* little is missing: what follows it is read in the same call */
     place = link->in;
     capacity = IN_ROOM;
   }
-  hmc_status_t status = hmci_secure_read(link->stream, place, capacity, &done, events);
-  return status == HMC_SUCCESS ? hmci_inbox_feed(&link->inbox, place, done) : status;
+  hmc_status_t status = hmci_secure_read(link->stream, place, capacity, done, events);
+  return status == HMC_SUCCESS ? hmci_inbox_feed(&link->inbox, place, *done) : status;
 }
 
 /* Marks the end, with the thread's error text as the reason, and wakes everybody. */
@@ -243,11 +245,14 @@ static void mark_ended(hmci_link_t *link, hmc_status_t status) {
 }
 
 /* Reads what has arrived before the end, as far as it goes. A peer that is gone can have left no more than the kernel's
- * buffers hold; the limit is for one that sends on. */
+ * buffers hold; the limits are for one that sends on, messages or what never becomes one. */
 static void read_rest(hmci_link_t *link) {
-  size_t limit = link->inbox.bytes + HMCI_LINK_QUEUE_LIMIT;
+  size_t limit = link->inbox.bytes + HMCI_LINK_QUEUE_LIMIT, done = 0;
   short events;
-  while (link->inbox.bytes < limit && read_some(link, &events) == HMC_SUCCESS) {
+  for (size_t all = 0; all < 4 * HMCI_LINK_QUEUE_LIMIT && link->inbox.bytes < limit; all += done + READ_COST) {
+    if (read_some(link, &events, &done) != HMC_SUCCESS) {
+      return;
+    }
   }
 }
 
@@ -257,11 +262,13 @@ static void lose(hmci_link_t *link) {
   mark_ended(link, HMC_PEER_LOST);
 }
 
-/* Reads until there is a message. HMC_IN_PROGRESS: the socket must become ready first; otherwise the inbox or `ended`
- * tells. */
+/* Reads until there is a message. HMC_IN_PROGRESS: the socket must become ready first, or is still; otherwise the inbox
+ * or `ended` tells. */
 static hmc_status_t read_message(hmci_link_t *link, short *events) {
-  while (hmci_inbox_first(&link->inbox) == NULL && link->ended == HMC_SUCCESS) {
-    hmc_status_t status = read_some(link, events);
+  size_t done;
+  *events = POLLIN;
+  for (int reads = 0; hmci_inbox_first(&link->inbox) == NULL && link->ended == HMC_SUCCESS; reads++) {
+    hmc_status_t status = reads < READS_AT_ONCE ? read_some(link, events, &done) : HMC_IN_PROGRESS;
     if (status == HMC_IN_PROGRESS) {
       return status;
     }
@@ -308,21 +315,26 @@ static hmc_status_t flush(hmci_link_t *link, uint64_t deadline) {
 
 /* ---- the loop's part --------------------------------------------------------------------------------------------- */
 
-/* Reads all there is, up to the limit. */
+static bool has_room(const hmci_link_t *link) {
+  return link->ended == HMC_SUCCESS && link->inbox.bytes <= HMCI_LINK_QUEUE_LIMIT;
+}
+
+/* Reads what is there, up to the limit; with more than some, the loop comes again. */
 static void serve_reading(hmci_link_t *link) {
   short events;
+  size_t done;
   hmc_status_t status = HMC_SUCCESS;
   link->armed = false;
   if (link->reading) {
     return;
   }
-  while (status == HMC_SUCCESS && link->ended == HMC_SUCCESS && link->inbox.bytes <= HMCI_LINK_QUEUE_LIMIT) {
-    status = read_some(link, &events);
+  for (int reads = 0; reads < READS_AT_ONCE && status == HMC_SUCCESS && has_room(link); reads++) {
+    status = read_some(link, &events, &done);
     if (status != HMC_SUCCESS && status != HMC_IN_PROGRESS) {
       lose(link);
     }
   }
-  link->armed = status == HMC_IN_PROGRESS;
+  link->armed = has_room(link);
   show_messages(link);
   tell_waiting(link);
 }
