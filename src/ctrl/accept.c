@@ -1,8 +1,9 @@
 /* Links that others make: listeners, and the handshakes of what they accept.
  *
  * All of it runs in the loop's thread and never blocks. What a stranger can cost is bounded: HMCI_CONTROL_GREETINGS
- * connections at once, of which the oldest makes room for a new one; HMCI_CONTROL_HANDSHAKE_MS for each; and the few
- * KiB of a handshake. An HMC is through in a millisecond or so, so that strangers who stay silent do not keep it out.
+ * connections at once, of which the oldest one that has not shown the secret makes room for a new one;
+ * HMCI_CONTROL_HANDSHAKE_MS for each; and the few KiB of a handshake. So strangers, silent or many, do not keep out an
+ * HMC, which shows it by its first message, however far away it is.
  *
  * Invariants: a handshake is in `handshakes`, has its watch and timer set, and owns its stream, until it is freed. */
 #include "control_state.h"
@@ -261,6 +262,19 @@ static void on_pause_over(hmci_timer_t *timer) {
   hmci_loop_modify(listener->control->loop, &listener->watch, EPOLLIN);
 }
 
+/* On a UNIX socket, what comes first takes no secret. */
+static void make_room(hmc_control_t *control) {
+  handshake_t *leaves = HMCI_CONTAINER(control->handshakes.next, handshake_t, member);
+  for (hmci_list_t *at = control->handshakes.next; at != &control->handshakes; at = at->next) {
+    handshake_t *handshake = HMCI_CONTAINER(at, handshake_t, member);
+    if (handshake->is_unix || !hmci_secure_has_proved(handshake->stream)) {
+      leaves = handshake;
+      break;
+    }
+  }
+  free_handshake(leaves);
+}
+
 static bool on_connection(hmci_watch_t *watch, uint32_t events) {
   hmci_listener_t *listener = HMCI_CONTAINER(watch, hmci_listener_t, watch);
   hmc_control_t *control = listener->control;
@@ -271,7 +285,7 @@ static bool on_connection(hmci_watch_t *watch, uint32_t events) {
     hmc_status_t status = hmci_socket_accept(listener->descriptor, &descriptor, address);
     if (status == HMC_SUCCESS) {
       if (control->handshake_count >= HMCI_CONTROL_GREETINGS) {
-        free_handshake(HMCI_CONTAINER(control->handshakes.next, handshake_t, member));
+        make_room(control);
       }
       status = add_handshake(control, descriptor, address);
       if (status != HMC_SUCCESS) {

@@ -1,7 +1,9 @@
 /* The control channel and those who are not what they say, or say nothing: other secrets, garbage, and peers played by
  * hand that do what ours never do. */
 #include "control_impostor_fixture.h"
+#include "control_state.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -306,6 +308,55 @@ static void test_dials_to_one_rank_take_turns(void **state) {
   hmc_control_destroy(control);
 }
 
+/* A peer that is far away is not sent away for those who came after it, once it has shown the secret. */
+static void test_strangers_do_not_take_a_peers_place(void **state) {
+  (void)state;
+  enum { MANY = HMCI_CONTROL_GREETINGS + 6 };
+  hmc_control_t *control = make();
+  hmci_settings_t settings;
+  hmci_secret_t secret;
+  hmci_secure_t *stream;
+  int strangers[MANY], far, wire, peer;
+  uint16_t port, wire_port;
+  short events;
+  char bytes[2048], from[HMCI_ADDRESS_TEXT];
+  GOOD(hmci_settings_read(&settings));
+  GOOD(hmci_secret_load(&settings, &secret));
+  GOOD(hmc_control_listen(control, "127.0.0.1", 0, NULL, &port));
+  /* The peer's first message, on a way that is long. */
+  GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &wire, &wire_port));
+  GOOD(hmci_socket_connect_tcp("127.0.0.1", wire_port, hmci_deadline(PATIENCE_MS), &peer));
+  GOOD(hmci_secure_open(&secret, peer, HMCI_SECURE_CLIENT, "the listener", &stream));
+  assert_int_equal(hmci_secure_handshake(stream, &events), HMC_IN_PROGRESS);
+  assert_true(is_readable(wire, PATIENCE_MS));
+  GOOD(hmci_socket_accept(wire, &far, from));
+  assert_true(is_readable(far, PATIENCE_MS));
+  ssize_t size = recv(far, bytes, sizeof(bytes), 0);
+  assert_true(size > 0);
+  close(far);
+  GOOD(hmci_socket_connect_tcp("127.0.0.1", port, hmci_deadline(PATIENCE_MS), &far));
+  assert_int_equal(send(far, bytes, (size_t)size, MSG_NOSIGNAL), size);
+  assert_true(is_readable(far, PATIENCE_MS)); /* it was answered, which takes the secret */
+  for (int i = 0; i < MANY; i++) {
+    GOOD(hmci_socket_connect_tcp("127.0.0.1", port, hmci_deadline(PATIENCE_MS), &strangers[i]));
+  }
+  for (int i = 0; i < MANY - HMCI_CONTROL_GREETINGS; i++) {
+    assert_true(is_readable(strangers[i], PATIENCE_MS));
+    assert_true(recv(strangers[i], bytes, 1, 0) <= 0);
+  }
+  while ((size = recv(far, bytes, sizeof(bytes), 0)) > 0) {
+  }
+  assert_true(size < 0 && errno == EAGAIN); /* the listener waits for its next one */
+  for (int i = 0; i < MANY; i++) {
+    close(strangers[i]);
+  }
+  close(far);
+  close(wire);
+  hmci_secure_close(stream);
+  hmci_secret_wipe(&secret);
+  hmc_control_destroy(control);
+}
+
 /* ---- a peer that sends without end what never becomes a message ---------------------------------------------------- */
 
 enum { FLOOD_MS = 30000, RECEIVES = 10 };
@@ -388,11 +439,17 @@ static void test_out_of_descriptors(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      TEST(test_another_secret_is_denied),  TEST(test_settings_that_are_refused),
-      TEST(test_strangers_do_not_disturb),  TEST(test_bytes_that_are_no_hello),
-      TEST(test_bytes_that_are_no_message), TEST(test_a_peer_that_sleeps_gets_what_was_sent),
-      TEST(test_a_dial_that_is_crossed),    TEST(test_dials_to_one_rank_take_turns),
-      TEST(test_a_flood_of_nothing),        TEST(test_out_of_descriptors),
+      TEST(test_another_secret_is_denied),
+      TEST(test_settings_that_are_refused),
+      TEST(test_strangers_do_not_disturb),
+      TEST(test_bytes_that_are_no_hello),
+      TEST(test_bytes_that_are_no_message),
+      TEST(test_a_peer_that_sleeps_gets_what_was_sent),
+      TEST(test_a_dial_that_is_crossed),
+      TEST(test_dials_to_one_rank_take_turns),
+      TEST(test_strangers_do_not_take_a_peers_place),
+      TEST(test_a_flood_of_nothing),
+      TEST(test_out_of_descriptors),
   };
   return cmocka_run_group_tests_name("control strangers", tests, NULL, NULL);
 }
