@@ -17,8 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { STOP_LOOK = 100000000 }; /* nanoseconds between looks at whether to give up */
-
 /* ---- what people write ------------------------------------------------------------------------------------------- */
 
 static bool read_port(const char *text, uint16_t *port) {
@@ -131,18 +129,26 @@ static query_t *query_new(const char *host) {
   return query;
 }
 
-/* True where the thread has answered; else it frees the query. */
-static bool await_query(query_t *query, uint64_t deadline) {
+/* HMC_SUCCESS where the thread has answered; else, as HMC_TIMEOUT or HMC_CANCELLED, it frees the query. */
+static hmc_status_t await_query(query_t *query, uint64_t deadline) {
+  hmc_status_t status = HMC_IN_PROGRESS;
   pthread_mutex_lock(&query->lock);
-  while (!query->done && hmci_now() < deadline && !hmci_stop_is_asked()) {
-    uint64_t look = hmci_now() + STOP_LOOK, next = look < deadline ? look : deadline;
+  while (!query->done && status == HMC_IN_PROGRESS) {
+    uint64_t now = hmci_now(), look = now + HMCI_STOP_ASK_NS, next = look < deadline ? look : deadline;
+    if (now >= deadline) {
+      status = HMC_TIMEOUT;
+      break;
+    }
     struct timespec until = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)};
     pthread_cond_timedwait(&query->changed, &query->lock, &until);
+    pthread_mutex_unlock(&query->lock); /* the program may have a say, and that takes its time */
+    if (hmci_stop_is_wanted()) status = HMC_CANCELLED;
+    pthread_mutex_lock(&query->lock);
   }
-  bool done = query->done;
-  query->abandoned = !done;
+  if (query->done) status = HMC_SUCCESS;
+  query->abandoned = !query->done;
   pthread_mutex_unlock(&query->lock);
-  return done;
+  return status;
 }
 
 static hmc_status_t explain(const char *host, int error) {
@@ -185,10 +191,10 @@ hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t 
     if (query) query_free(query);
     return hmci_fail(HMC_NO_MEMORY, "no memory or thread to look up the host \"%s\"", host);
   }
-  if (!await_query(query, deadline)) {
-    if (hmci_stop_is_asked()) return hmci_fail(HMC_CANCELLED, "cancelled");
-    return hmci_fail(HMC_TIMEOUT, "looking up the host \"%s\" took too long: is the name server there?", host);
-  }
+  hmc_status_t status = await_query(query, deadline);
+  if (status == HMC_CANCELLED) return hmci_fail(status, "cancelled");
+  if (status == HMC_TIMEOUT)
+    return hmci_fail(status, "looking up the host \"%s\" took too long: is the name server there?", host);
   int error = query->error;
   if (!error) *addresses = query->found;
   query_free(query);

@@ -18,7 +18,8 @@ typedef struct hmci_addresses {
 
 /* The addresses of a host, at most until `deadline`; at once for one that is numeric. Blocking: the system's resolver
  * runs in a thread of its own, which may outlive the call; not for the service thread. Errors: HMC_NOT_FOUND (no host of
- * that name), HMC_TIMEOUT, HMC_NO_MEMORY, HMC_INVALID_CONFIG (nothing, or a name that is none). */
+ * that name), HMC_TIMEOUT, HMC_NO_MEMORY, HMC_INVALID_CONFIG (nothing, or a name that is none), HMC_CANCELLED (the thread
+ * is to give up, see stop.h). */
 hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t *addresses);
 
 #endif

@@ -1,13 +1,29 @@
 #include "resolve.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
+#include <hmc/state.h>
+#include <netdb.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+
+static atomic_bool is_over; /* what asks for silent.test may go */
+
+/* Stands before the C library's; the name server of silent.test does not answer. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+  int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+  void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+  memcpy(&next, &symbol, sizeof symbol);
+  if (strcmp(node, "silent.test") != 0) return next(node, service, hints, found);
+  while (!atomic_load(&is_over)) poll(NULL, 0, 1);
+  return EAI_AGAIN;
+}
 
 static void assert_split(const char *text, uint16_t port, const char *host, uint16_t expected) {
   char got[HMCI_HOST_TEXT];
@@ -96,11 +112,30 @@ static void test_a_name_that_nobody_has_ends(void **state) {
   await_threads(before);
 }
 
+static int asks;
+
+static bool wants_after_three(void) { return ++asks > 3; }
+
+/* The thread's program may give up while a name server is silent. */
+static void test_a_program_that_stops_looking_up(void **state) {
+  (void)state;
+  hmci_addresses_t found = {.count = 77};
+  int before = count_threads();
+  hmc_state_of_thread()->stop = wants_after_three;
+  hmc_status_t status = hmci_resolve("silent.test", hmci_deadline(10000), &found);
+  hmc_state_of_thread()->stop = NULL;
+  atomic_store(&is_over, true);
+  assert_int_equal(status, HMC_CANCELLED);
+  assert_int_equal(asks, 4);
+  assert_int_equal(found.count, 77);
+  await_threads(before);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_addresses_are_split),           cmocka_unit_test(test_what_is_no_address_is_refused),
       cmocka_unit_test(test_numbers_are_taken_as_they_are), cmocka_unit_test(test_names_are_looked_up),
-      cmocka_unit_test(test_a_name_that_nobody_has_ends),
+      cmocka_unit_test(test_a_name_that_nobody_has_ends),   cmocka_unit_test(test_a_program_that_stops_looking_up),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
