@@ -421,17 +421,23 @@ err_close:
   return status;
 }
 
-hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor) {
+hmc_status_t hmci_socket_connect_each(const char *where, uint16_t port, uint64_t each_ms, uint64_t deadline,
+                                      int *descriptor) {
   char host[HMCI_HOST_TEXT];
   hmci_addresses_t addresses = {0};
   hmc_status_t status = hmci_address_split(where, host, &port);
   if (status == HMC_SUCCESS) status = hmci_resolve(host, deadline, &addresses);
   if (status != HMC_SUCCESS) return status;
   for (size_t i = 0; i < addresses.count; i++) {
-    status = connect_to(addresses.ip[i], port, deadline, descriptor);
-    if (status == HMC_SUCCESS) break;
+    uint64_t limit = hmci_deadline(each_ms);
+    status = connect_to(addresses.ip[i], port, limit < deadline ? limit : deadline, descriptor);
+    if (status == HMC_SUCCESS || status == HMC_CANCELLED) break;
   }
   return status;
+}
+
+hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor) {
+  return hmci_socket_connect_each(where, port, UINT64_MAX, deadline, descriptor);
 }
 
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor) {
@@ -472,12 +478,13 @@ static bool is_own(const char *ip) {
   return bound;
 }
 
-bool hmci_socket_is_local(const char *where) {
+bool hmci_socket_is_local(const char *where, uint64_t deadline) {
   char host[HMCI_HOST_TEXT];
   uint16_t port = 0;
   hmci_addresses_t addresses;
+  uint64_t limit = hmci_deadline(LOOK_UP_MS);
   return hmci_address_split(where, host, &port) == HMC_SUCCESS &&
-         hmci_resolve(host, hmci_deadline(LOOK_UP_MS), &addresses) == HMC_SUCCESS && is_own(addresses.ip[0]);
+         hmci_resolve(host, limit < deadline ? limit : deadline, &addresses) == HMC_SUCCESS && is_own(addresses.ip[0]);
 }
 
 /* ---- accepting --------------------------------------------------------------------------------------------------- */

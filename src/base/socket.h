@@ -26,9 +26,14 @@ hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor);
  * HMC_PEER_LOST (no route). TCP_NODELAY is set. */
 hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor);
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor);
+/* The same over TCP, with at most `each_ms` for each address of a name: one that never answers leaves time for the next
+ * one, and looking up the name takes until the deadline, if it must. */
+hmc_status_t hmci_socket_connect_each(const char *where, uint16_t port, uint64_t each_ms, uint64_t deadline,
+                                      int *descriptor);
 
-/* True where `where` is an address of this host, in this network namespace. */
-bool hmci_socket_is_local(const char *where);
+/* True where `where` is an address of this host, in this network namespace; false also where that is not known by the
+ * deadline. */
+bool hmci_socket_is_local(const char *where, uint64_t deadline);
 
 /* Accepts one connection: HMC_IN_PROGRESS when none waits; HMC_NO_MEMORY when out of descriptors. Non-blocking, NODELAY
  * set. */

@@ -423,7 +423,7 @@ hmc_status_t hmc_control_find(hmc_control_t *control, const char *ip, uint64_t t
     goto out;
   }
   uint64_t deadline = hmci_control_deadline(control, timeout_ms);
-  bool is_local = hmci_socket_is_local(ip); /* UNIX sockets come from this host, by whatever address it has */
+  bool is_local = hmci_socket_is_local(ip, deadline); /* UNIX sockets come from this host, by whatever address it has */
   hmci_control_plain_ip(ip, plain);
   pthread_mutex_lock(&control->lock);
   while ((entry = find_entry(control, plain, is_local)) == NULL && status == HMC_SUCCESS) {

@@ -2,7 +2,9 @@
 #include "control_fixture.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <hmc/state.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -129,6 +131,59 @@ static void test_a_dial_ends_at_its_deadline(void **state) {
   hmc_control_destroy(control);
 }
 
+enum { SLOW_MS = 4000, SILENT_MS = 9000 };
+static atomic_bool is_over; /* what asks for silent.test may go */
+static atomic_int asking;
+
+/* Stands before the C library's: slow.test is this host, as a name server says in the end, and that of silent.test says
+ * nothing for longer than anybody wants to wait. */
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+  int (*next)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+  void *symbol = dlsym(RTLD_NEXT, "getaddrinfo");
+  memcpy(&next, &symbol, sizeof(symbol));
+  if (strcmp(node, "slow.test") == 0) {
+    sleep_ms(SLOW_MS);
+    return next("127.0.0.1", service, hints, found);
+  }
+  if (strcmp(node, "silent.test") == 0) {
+    atomic_fetch_add(&asking, 1);
+    for (int i = 0; i < SILENT_MS && !atomic_load(&is_over); i++) {
+      sleep_ms(1);
+    }
+    atomic_fetch_sub(&asking, 1);
+    return EAI_AGAIN;
+  }
+  return next(node, service, hints, found);
+}
+
+static void test_deadlines_while_a_name_is_looked_up(void **state) {
+  (void)state;
+  hmc_control_t *control = make();
+  uint32_t rank = 77;
+  uint64_t start = hmci_now();
+  FAILS(hmc_control_connect(control, 0, 1, "silent.test", 7, path, 50), HMC_TIMEOUT, "did not come up in time");
+  FAILS(hmc_control_find(control, "silent.test", 50, &rank), HMC_TIMEOUT, "silent.test");
+  assert_in_range(hmci_now() - start, 100 * MS, (SILENT_MS - 1000) * MS);
+  assert_int_equal(rank, 77);
+  hmc_control_destroy(control);
+  atomic_store(&is_over, true);
+  for (int i = 0; i < PATIENCE_MS && atomic_load(&asking) > 0; i++) {
+    sleep_ms(1);
+  }
+}
+
+/* Looking a name up may take longer than any attempt to connect. */
+static void test_a_dial_to_a_name_that_is_looked_up_slowly(void **state) {
+  (void)state;
+  hmc_control_t *zero = make(), *one = make();
+  uint16_t port;
+  GOOD(hmc_control_listen(zero, "127.0.0.1", 0, NULL, &port));
+  GOOD(hmc_control_connect(one, 0, 1, "slow.test", port, NULL, PATIENCE_MS));
+  talk(one, 1, zero, 0);
+  hmc_control_destroy(one);
+  hmc_control_destroy(zero);
+}
+
 /* Messages that nobody has asked for yet are taken off the peer's hands: two ends that both send much before they
  * receive do not wait for each other. */
 static void test_both_ends_send_first(void **state) {
@@ -248,6 +303,8 @@ int main(void) {
       TEST(test_sending_waits_for_the_link),
       TEST(test_a_dial_is_repeated_until_the_peer_listens),
       TEST(test_a_dial_ends_at_its_deadline),
+      TEST(test_deadlines_while_a_name_is_looked_up),
+      TEST(test_a_dial_to_a_name_that_is_looked_up_slowly),
       TEST(test_both_ends_send_first),
       TEST(test_a_peer_that_sends_too_much_is_held_back),
       TEST(test_polling),

@@ -11,7 +11,12 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 
-enum { CONNECT_MS = 3000, FIRST_PAUSE_MS = 2, LONGEST_PAUSE_MS = 50 };
+enum {
+  NAMED_MS = 15000, /* an attempt that has to look up a name */
+  CONNECT_MS = 3000,
+  FIRST_PAUSE_MS = 2,
+  LONGEST_PAUSE_MS = 50
+};
 
 /* What a dial needs to know besides its hmci_dial_t. */
 typedef struct call {
@@ -140,14 +145,14 @@ static hmc_status_t attempt(const call_t *call, bool is_unix) {
   char address[HMCI_ADDRESS_TEXT];
   hmci_secure_t *stream;
   int descriptor;
-  uint64_t deadline = sooner(call->deadline, CONNECT_MS);
   if (is_unix) {
     snprintf(address, sizeof(address), "unix:%s", call->path);
   } else {
     snprintf(address, sizeof(address), strchr(call->ip, ':') != NULL ? "[%s]:%u" : "%s:%u", call->ip, call->port);
   }
-  hmc_status_t status = is_unix ? hmci_socket_connect_unix(call->path, deadline, &descriptor)
-                                : hmci_socket_connect_tcp(call->ip, call->port, deadline, &descriptor);
+  hmc_status_t status = is_unix ? hmci_socket_connect_unix(call->path, sooner(call->deadline, CONNECT_MS), &descriptor)
+                                : hmci_socket_connect_each(call->ip, call->port, CONNECT_MS,
+                                                           sooner(call->deadline, NAMED_MS), &descriptor);
   if (status != HMC_SUCCESS) {
     return status;
   }
@@ -234,8 +239,8 @@ static hmc_status_t choose(call_t *call, const char *ip, uint16_t port, const ch
                      call->dial->rank);
   }
   /* The same path may be somebody else's here when the peer is on another host. */
-  bool by_unix =
-      has_path && forced != HMCI_FORCED_TCP && (forced == HMCI_FORCED_UDS || !has_ip || hmci_socket_is_local(ip));
+  bool by_unix = has_path && forced != HMCI_FORCED_TCP &&
+                 (forced == HMCI_FORCED_UDS || !has_ip || hmci_socket_is_local(ip, call->deadline));
   call->path = by_unix ? path : NULL;
   call->ip = has_ip && forced != HMCI_FORCED_UDS ? ip : NULL;
   call->port = port;

@@ -15,6 +15,7 @@
 #define NS_PER_MS UINT64_C(1000000)
 
 enum {
+  LOOK_UP_MS = 30000, /* of the store's name */
   CONNECT_MS = 3000,
   HANDSHAKE_MS = 5000,
   HANDSHAKE_MOST_MS = 160000,
@@ -97,7 +98,8 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
 static hmc_status_t dial(hmci_store_client_t *client) {
   int descriptor;
   hmci_secure_t *secure;
-  hmc_status_t status = hmci_socket_connect_tcp(client->ip, client->port, hmci_deadline(CONNECT_MS), &descriptor);
+  hmc_status_t status =
+      hmci_socket_connect_each(client->ip, client->port, CONNECT_MS, hmci_deadline(LOOK_UP_MS), &descriptor);
   if (status != HMC_SUCCESS) {
     return status;
   }
