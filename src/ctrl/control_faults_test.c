@@ -2,6 +2,7 @@
  * Strangers are in control_strangers_test.c. */
 #include "control_impostor_fixture.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -365,6 +366,34 @@ static void test_destroying_ends_every_call(void **state) {
   hmc_control_destroy(pair.one);
 }
 
+static uint16_t deaf_port;
+
+static hmc_status_t run_connect_to_both(hmc_control_t *control) {
+  return hmc_control_connect(control, 66, 0, "127.0.0.1", deaf_port, path, PATIENCE_MS);
+}
+
+/* A peer that stands still takes connections and says nothing; what is dialled next is not waited for. */
+static void test_destroying_ends_a_dial_by_both_ways(void **state) {
+  (void)state;
+  hmc_control_t *control = make();
+  call_t call = {.control = control, .run = run_connect_to_both};
+  pthread_t thread;
+  int deaf, deaf_unix;
+  GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &deaf, &deaf_port));
+  GOOD(hmci_socket_listen_unix(path, &deaf_unix));
+  assert_int_equal(pthread_create(&thread, NULL, run_call, &call), 0);
+  assert_true(is_readable(deaf_unix, PATIENCE_MS));
+  await_asleep(&call.thread);
+  uint64_t start = hmci_now();
+  hmc_control_destroy(control);
+  uint64_t took = hmci_now() - start;
+  pthread_join(thread, NULL);
+  assert_int_equal(call.status, HMC_CANCELLED);
+  assert_true(took < 4000 * MS); /* a greeting may take 5 s */
+  close(deaf);
+  close(deaf_unix);
+}
+
 static void test_destroying_with_strangers_at_the_door(void **state) {
   (void)state;
   for (int i = 0; i < 5; i++) {
@@ -419,6 +448,44 @@ static void test_fork(void **state) {
   destroy_pair(&pair);
 }
 
+/* How many descriptors of this process are the dialling ends of connections to a port. */
+static int count_connections(uint16_t port) {
+  int count = 0;
+  for (int descriptor = 0; descriptor < 1024; descriptor++) {
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+    count += getpeername(descriptor, (struct sockaddr *)&address, &size) == 0 && address.sin_family == AF_INET &&
+             address.sin_port == htons(port);
+  }
+  return count;
+}
+
+/* A child does not keep what a thread of its parent dials meanwhile: the peer sees the parent end although it lives. */
+static void test_fork_beside_a_dial(void **state) {
+  (void)state;
+  hmc_control_t *control = make();
+  call_t call = {.control = control, .run = run_connect_to_silence};
+  pthread_t thread;
+  int silent, status;
+  GOOD(hmci_socket_listen_tcp("127.0.0.1", 0, &silent, &silent_port));
+  assert_int_equal(pthread_create(&thread, NULL, run_call, &call), 0);
+  assert_true(is_readable(silent, PATIENCE_MS));
+  await_asleep(&call.thread);
+  sleep_ms(20); /* it has got to the greeting */
+  assert_int_equal(count_connections(silent_port), 1);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    _exit(count_connections(silent_port));
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  hmc_control_destroy(control);
+  pthread_join(thread, NULL);
+  close(silent);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -434,8 +501,10 @@ int main(void) {
       TEST(test_two_threads_dial_one_rank),
       TEST(test_a_channel_does_not_link_to_itself),
       TEST(test_destroying_ends_every_call),
+      TEST(test_destroying_ends_a_dial_by_both_ways),
       TEST(test_destroying_with_strangers_at_the_door),
       TEST(test_fork),
+      TEST(test_fork_beside_a_dial),
   };
   return cmocka_run_group_tests_name("control faults", tests, NULL, NULL);
 }

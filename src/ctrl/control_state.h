@@ -48,6 +48,7 @@ typedef struct hmci_dial {
   bool pending;    /* that hello is not answered yet */
   bool crossed;    /* a link came up by the other end's dial meanwhile, and stands */
   int descriptor;  /* its socket, for who wants to end it; -1: none */
+  hmci_kept_t kept;
 } hmci_dial_t;
 
 typedef struct hmci_listener hmci_listener_t; /* accept.c */

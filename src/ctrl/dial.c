@@ -40,10 +40,31 @@ static bool came_up(const call_t *call) {
   return entry != NULL && entry->arrival > call->dial->began && hmci_link_state(entry->link) == HMC_SUCCESS;
 }
 
-static void show_descriptor(const call_t *call, int descriptor) {
+/* From now on destroying the channel ends what the call does with the socket, which a forked child does not keep.
+ * HMC_CANCELLED: it is being destroyed, and has looked for sockets already. */
+static hmc_status_t show_socket(const call_t *call, int descriptor) {
+  hmc_control_t *control = call->control;
+  pthread_mutex_lock(&control->lock);
+  bool closing = control->closing;
+  if (!closing) {
+    call->dial->descriptor = descriptor;
+    hmci_loop_keep(control->loop, &call->dial->kept, descriptor);
+  }
+  pthread_mutex_unlock(&control->lock);
+  return closing ? hmci_fail(HMC_CANCELLED, "the control channel is being destroyed") : HMC_SUCCESS;
+}
+
+/* With the lock held: before the socket is closed, or once a link has it. */
+static void hide_socket(const call_t *call) {
+  call->dial->descriptor = -1;
+  hmci_loop_drop(call->control->loop, &call->dial->kept);
+}
+
+static void close_shown(const call_t *call, hmci_secure_t *stream) {
   pthread_mutex_lock(&call->control->lock);
-  call->dial->descriptor = descriptor;
+  hide_socket(call);
   pthread_mutex_unlock(&call->control->lock);
+  hmci_secure_close(stream);
 }
 
 /* ---- the hello --------------------------------------------------------------------------------------------------- */
@@ -128,12 +149,12 @@ static hmc_status_t agree(const call_t *call, hmci_secure_t *stream, bool is_uni
     } else if (status == HMC_SUCCESS) {
       status = settle(call, &stream, is_unix, address, &answer, &former);
     }
-    dial->descriptor = -1;
+    hide_socket(call);
     pthread_mutex_unlock(&control->lock);
+    hmci_secure_close(stream);
   } else {
-    show_descriptor(call, -1);
+    close_shown(call, stream);
   }
-  hmci_secure_close(stream);
   hmci_link_release(former);
   return status;
 }
@@ -162,11 +183,12 @@ static hmc_status_t attempt(const call_t *call, bool is_unix) {
     close(descriptor);
     return status;
   }
-  show_descriptor(call, descriptor);
-  status = hmci_secure_handshake_wait(stream, sooner(call->deadline, HMCI_CONTROL_HANDSHAKE_MS));
+  status = show_socket(call, descriptor);
+  if (status == HMC_SUCCESS) {
+    status = hmci_secure_handshake_wait(stream, sooner(call->deadline, HMCI_CONTROL_HANDSHAKE_MS));
+  }
   if (status != HMC_SUCCESS) {
-    show_descriptor(call, -1);
-    hmci_secure_close(stream);
+    close_shown(call, stream);
     return status;
   }
   return agree(call, stream, is_unix, address);
@@ -182,7 +204,7 @@ static hmc_status_t try_both(const call_t *call) {
   hmc_status_t status = HMC_NOT_FOUND;
   if (call->path != NULL) {
     status = attempt(call, true);
-    if (status == HMC_SUCCESS || call->ip == NULL) {
+    if (status == HMC_SUCCESS || status == HMC_CANCELLED || call->ip == NULL) {
       return status;
     }
   }
@@ -271,6 +293,7 @@ hmc_status_t hmc_control_connect(hmc_control_t *control, uint32_t peer_rank, uin
                                  uint16_t port, const char *uds_path, uint64_t timeout_ms) {
   hmci_dial_t dial = {.rank = peer_rank, .descriptor = -1};
   call_t call = {.control = control, .dial = &dial, .self_rank = self_rank};
+  hmci_list_init(&dial.kept.link);
   hmc_status_t status = hmci_control_enter(control);
   if (status != HMC_SUCCESS) {
     return status;
