@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -129,6 +130,21 @@ static void write_line(const record_t *record) {
   (void)ignored;
 }
 
+/* A pipe that nobody reads any more raises SIGPIPE, which ends most programs: it is held back in this thread meanwhile,
+ * and taken. */
+static ssize_t write_to_pipe(const struct iovec *part) {
+  sigset_t broken, before, pending;
+  sigemptyset(&broken);
+  sigaddset(&broken, SIGPIPE);
+  sigpending(&pending);
+  pthread_sigmask(SIG_BLOCK, &broken, &before);
+  ssize_t written = pwritev2(STDERR_FILENO, part, 1, -1, RWF_NOWAIT);
+  if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
+    sigtimedwait(&broken, NULL, &(struct timespec){0});
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return written;
+}
+
 /* False: it would block, or nobody can tell. */
 static bool write_at_once(const record_t *record) {
   char line[LINE_SIZE];
@@ -137,7 +153,7 @@ static bool write_at_once(const record_t *record) {
   if (fstat(STDERR_FILENO, &file)) return true; /* there is no stderr */
   if (S_ISREG(file.st_mode)) return write(STDERR_FILENO, line, part.iov_len) > 0;
   if (S_ISSOCK(file.st_mode)) return send(STDERR_FILENO, line, part.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
-  return S_ISFIFO(file.st_mode) && pwritev2(STDERR_FILENO, &part, 1, -1, RWF_NOWAIT) > 0;
+  return S_ISFIFO(file.st_mode) && write_to_pipe(&part) > 0;
 }
 
 static void *write_ring(void *unused) {

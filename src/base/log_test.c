@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -313,6 +314,25 @@ static void test_level_names(void **state) {
   assert_int_equal(level, HMC_LOG_DEBUG);
 }
 
+/* The reader of stderr is gone. */
+static int log_to_a_broken_pipe(void) {
+  int ends[2];
+  signal(SIGPIPE, SIG_DFL);
+  if (pipe(ends) != 0) return 1;
+  close(ends[0]);
+  dup2(ends[1], STDERR_FILENO);
+  for (int i = 0; i < 3; i++) hmci_log(HMC_LOG_ERROR, "nobody reads this");
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGPIPE) ? 2 : 0;
+}
+
+static void test_a_broken_pipe_ends_no_program(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(log_to_a_broken_pipe, NULL, output), 0);
+}
+
 int main(void) {
   /* The first ones fork, so they must come before anything in this process logs. */
   const struct CMUnitTest tests[] = {
@@ -320,6 +340,7 @@ int main(void) {
       cmocka_unit_test(test_a_wrong_level_warns_once),
       cmocka_unit_test(test_set_level_overrides_the_environment),
       cmocka_unit_test(test_a_record_is_one_line),
+      cmocka_unit_test(test_a_broken_pipe_ends_no_program),
       cmocka_unit_test(test_a_callback_takes_the_records),
       cmocka_unit_test(test_a_full_pipe_holds_nobody_up),
       cmocka_unit_test(test_one_message_does_not_flood),
