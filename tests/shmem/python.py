@@ -154,12 +154,25 @@ def keys():
     assert shmem.set_conf_store_tls_key("", "") == 0
 
 
+def long_transfers():
+    """They last as long as a call waits before it looks for signals, about, and end at any moment of that."""
+    me, n = shmem.my_pe(), shmem.n_pes()
+    large, got = shmem.full(40 << 20, me + 1, numpy.uint8), numpy.zeros(40 << 20, numpy.uint8)
+    for _ in range(40):
+        shmem.get(got, large, (me + 1) % n)
+        assert got[0] == got[-1] == (me + 1) % n + 1
+        got[-1] = 0
+    shmem.barrier_all()
+    shmem.free(large)
+
+
 def main():
     keys()
     assert shmem.set_conf_store_tls(True, "") == 0
     shmem.init(64 << 20)
     assert shmem.set_conf_store_tls_key("too late", "") != 0
     natural()
+    long_transfers()
     ascend()
     shmem.finalize()
     shmem.init(4 << 20, 2 << 20, "sim")
