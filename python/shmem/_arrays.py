@@ -37,9 +37,31 @@ def init(heap_size=0, device_size=0, device=None):
         raise RuntimeError("shmem is initialised already")
 
 
+# Arrays that operations in progress may still read or write: a program may let go of them before its next quiet().
+_kept = []
+_KEPT_MOST = 4096  # at a time; then what is in progress is completed
+
+
+def _keep(array_like):
+    _kept.append(array_like)
+    if len(_kept) >= _KEPT_MOST:
+        quiet()
+
+
+def _complete(call, *arguments):
+    """A call after which all operations are complete."""
+    global _kept
+    kept, _kept = _kept, []
+    try:
+        call(*arguments)
+    except BaseException:
+        _kept = kept + _kept  # it was interrupted
+        raise
+
+
 def finalize():
     """Completes all operations, waits for all PEs, and leaves the job. Collective."""
-    apart(lib.shmem_finalize)
+    _complete(apart, lib.shmem_finalize)
 
 
 def n_pes():
@@ -49,7 +71,7 @@ def n_pes():
 
 def barrier_all():
     """Returns when all PEs have called it and all their operations are complete. Collective."""
-    lib.shmem_barrier_all()
+    _complete(lib.shmem_barrier_all)
 
 
 def sync_all():
@@ -59,7 +81,7 @@ def sync_all():
 
 def quiet():
     """Returns when all operations that this PE has started are complete and visible."""
-    lib.shmem_quiet()
+    _complete(lib.shmem_quiet)
 
 
 def fence():
@@ -115,7 +137,7 @@ class Team:
 
     def barrier(self):
         """sync(), with all operations of its PEs complete."""
-        lib.hmc_shmem_team_barrier(self.handle)
+        _complete(lib.hmc_shmem_team_barrier, self.handle)
 
     def destroy(self):
         """Ends the team. Collective over it."""
@@ -261,6 +283,7 @@ def _move(call, target, source, pe):
     if source.dtype != target.dtype or source.size > target.size:
         raise ValueError(f"{source.size} of {source.dtype} do not go into {target.size} of {target.dtype}")
     call(to, from_, source.nbytes, pe)
+    return target, source
 
 
 def put(target, source, pe):
@@ -274,15 +297,18 @@ def get(target, source, pe):
 
 
 def put_nbi(target, source, pe):
-    """put() that returns at once; `source` must stay as it is until the next quiet(). What is not an array is copied first,
-    and the copy is done when this returns."""
-    is_kept = isinstance(source, numpy.ndarray) or hasattr(source, "data_ptr")
-    _move(lib.shmem_putmem_nbi if is_kept else lib.shmem_putmem, target, source, pe)
+    """put() that returns at once; `source` is held until the next quiet(), and must stay as it is so long. What is not an
+    array is copied first, and the copy is done when this returns."""
+    is_array = isinstance(source, numpy.ndarray) or hasattr(source, "data_ptr")
+    _, source = _move(lib.shmem_putmem_nbi if is_array else lib.shmem_putmem, target, source, pe)
+    if is_array:
+        _keep(source)
 
 
 def get_nbi(target, source, pe):
-    """get() that returns at once; `target` has the elements after the next quiet()."""
-    _move(lib.shmem_getmem_nbi, target, source, pe)
+    """get() that returns at once; `target`, which is held so long, has the elements after the next quiet()."""
+    target, _ = _move(lib.shmem_getmem_nbi, target, source, pe)
+    _keep(target)
 
 
 def put_signal(target, source, signal, value, operation, pe):

@@ -28,6 +28,16 @@ def natural():
     shmem.barrier_all()
     assert (large == before).all()
     shmem.barrier_all()
+    shmem.put_nbi(large, numpy.full(1 << 21, float(me + 1)), after)  # likewise
+    shmem.barrier_all()
+    assert (large == before + 1).all()
+    shmem.get_nbi(numpy.empty(1 << 21), large, after)
+    got = numpy.zeros(1)
+    holders = sys.getrefcount(got)
+    for _ in range(5000):  # more than are held at a time
+        shmem.get_nbi(got, large[:1], after)
+    shmem.barrier_all()
+    assert got[0] == me + 1 and sys.getrefcount(got) == holders
     shmem.free(large)
     there = shmem.ptr(mine, after)
     assert there is None or there.shape == (3, 4)
