@@ -228,6 +228,15 @@ class _Array:
         else:
             (torch.minimum if how == "min" else torch.maximum)(mine, theirs, out=mine)
 
+    def may_overlap(self, other):
+        """Whether both may lie in the same memory."""
+        if self.numpy is not None and other.numpy is not None:
+            return self.numpy.may_share_memory(self.array, other.array)
+        if self.torch is not None and other.torch is not None:
+            mine, theirs = self.flat.data_ptr(), other.flat.data_ptr()
+            return mine < theirs + other.nbytes and theirs < mine + self.nbytes
+        return True
+
     def can_reduce(self):
         if self.torch is None and self.numpy is None:
             raise TypeError("reductions take numpy arrays and torch tensors, not %s" % type(self.array).__name__)
@@ -341,9 +350,9 @@ class ProcessGroup:
         """Each rank begins with the one behind it, so that not all talk to the same one."""
         return [(self.rank + step) % self.world for step in range(1, self.world)]
 
-    def _exchange(self, outgoing, incoming, itemsize, use):
+    def _exchange(self, outgoing, incoming, itemsize, use, in_place=False):
         """Piece by piece: outgoing(other) is an array to send, incoming(other) how many elements come, and
-        use(other, begin, end, bytes) gets them."""
+        use(other, begin, end, bytes) gets them; in_place: where a piece was that is sent."""
         step = self._slot_bytes // itemsize
         sends = {other: outgoing(other) for other in self._others()}
         most = max([0] + [len(each) for each in sends.values() if each is not None] +
@@ -355,6 +364,9 @@ class ProcessGroup:
                     data = sends[other]
                     if data is not None and begin < len(data):
                         requests.append((other, self._send(other, data[begin:begin + step])))
+                if in_place:
+                    self._end_sends(requests)
+                    requests = []
                 for other in self._others():
                     count = incoming(other)
                     if begin < count:
@@ -403,7 +415,7 @@ class ProcessGroup:
 
     def alltoall(self, output, input):
         """Part r of `input` goes to rank r; part r of `output` is what rank r had for this one. Both have world parts
-        of the same size."""
+        of the same size, and may be one array."""
         source, target = _Array(input, False), _Array(output, True)
         self._same(source, target, 1, 1)
         if source.count % self.world:
@@ -413,7 +425,8 @@ class ProcessGroup:
         copy_part(target, self.rank * part, source, self.rank * part, part)
         self._exchange(lambda other: source.part(other * part, (other + 1) * part), lambda other: part,
                        source.itemsize,
-                       lambda other, begin, end, data: target.take(other * part + begin, other * part + end, data))
+                       lambda other, begin, end, data: target.take(other * part + begin, other * part + end, data),
+                       source.may_overlap(target))
 
     def all_gather(self, output, input):
         """`output` becomes the inputs of all ranks, one behind the other; it has world times the size of `input`."""

@@ -52,6 +52,10 @@ with hmc.groups.init(name="first", via=via, slot_bytes=4096) as first:
         buffer = bytearray(b"%d" % rank * 10)
         second.broadcast(buffer, world - 1)
         assert buffer == b"%d" % (world - 1) * 10
+        for _ in range(10):
+            both = np.repeat(np.arange(world) + 100.0 * rank, 300000)
+            second.alltoall(both, both)  # in place, and in several pieces
+            assert (both == np.repeat(100.0 * np.arange(world) + rank, 300000)).all()
         for wrong in (lambda: first.all_reduce(np.zeros(4)[::2]), lambda: first.all_reduce(np.zeros(4), "mean"),
                       lambda: first.all_gather(np.zeros(world + 1), np.zeros(1)), lambda: first.broadcast(buffer, world)):
             try:
