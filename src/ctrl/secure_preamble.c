@@ -91,11 +91,15 @@ void hmci_secure_make_preamble(uint8_t bytes[HMCI_SECURE_PREAMBLE], hmci_secure_
 }
 
 /* Tells an end of another kind what it met; it has a socket buffer free for that. What it sent is taken out, because
- * closing a socket with unread bytes may discard the answer. */
+ * closing a socket with unread bytes may discard the answer; but no more than an HMC sends, because a stranger can send
+ * faster than this end reads, without end. */
 void hmci_secure_answer_other_kind(hmci_secure_t *stream) {
   uint8_t preamble[HMCI_SECURE_PREAMBLE], rest[256];
   hmci_secure_make_preamble(preamble, stream->kind, HMCI_ANSWER_OTHER_KIND);
-  while (recv(stream->descriptor, rest, sizeof(rest), MSG_DONTWAIT) == (ssize_t)sizeof(rest)) {
+  for (size_t taken = 0; taken < HMCI_TLS_HANDSHAKE_LIMIT; taken += sizeof(rest)) {
+    if (recv(stream->descriptor, rest, sizeof(rest), MSG_DONTWAIT) != (ssize_t)sizeof(rest)) {
+      break;
+    }
   }
   ssize_t sent = send(stream->descriptor, preamble, HMCI_SECURE_PREAMBLE, MSG_DONTWAIT | MSG_NOSIGNAL);
   (void)sent; /* it will see the end of the stream in any case */

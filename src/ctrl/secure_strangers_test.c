@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 static hmci_secret_t other = {.key = {9, 9, 9}, .source = "HMC_SECRET"};
@@ -226,6 +227,38 @@ static void test_what_claims_too_much_is_denied(void **state) {
   }
 }
 
+/* One that begins as an end of another kind does and sends on is answered, but not listened to for as long as it likes. */
+static void test_what_is_refused_is_not_read_on(void **state) {
+  (void)state;
+  static const struct {
+    const hmci_secret_t *secret;
+    bool is_unix;
+    const char *opening;
+  } cases[] = {{&ours, false, "HMCG\1\3"}, {&insecure, false, "\x16\3\1"}, {&ours, true, "\x16\3\1"}};
+  static uint8_t flood[1 << 16];
+  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    int ends[2], left = 0;
+    hmci_secure_t *stream;
+    (cases[i].is_unix ? unix_pair : tcp_pair)(ends);
+    memcpy(flood, cases[i].opening, strlen(cases[i].opening));
+    size_t sent = 0;
+    for (ssize_t some; sent < 10 * sizeof(flood) && (some = send(ends[0], flood, sizeof(flood), MSG_NOSIGNAL)) > 0;) {
+      sent += (size_t)some;
+    }
+    assert_true(sent > sizeof(flood));
+    assert_int_equal(hmci_secure_open(cases[i].secret, ends[1], HMCI_SECURE_SERVER, "the stranger", &stream),
+                     HMC_SUCCESS);
+    assert_int_equal(hmci_secure_handshake_wait(stream, soon()), HMC_DENIED);
+    assert_int_equal(ioctl(ends[1], FIONREAD, &left), 0);
+    assert_true(left > 0);
+    uint8_t answer[6];
+    assert_int_equal(recv(ends[0], answer, sizeof(answer), 0), sizeof(answer));
+    assert_memory_equal(answer, "HMCG", 4);
+    hmci_secure_close(stream);
+    close(ends[0]);
+  }
+}
+
 /* Lets a foreign TLS end in this process meet one of ours; gives our status. */
 static hmc_status_t meet_tls(SSL_CTX *context, hmci_secure_role_t role) {
   int ends[2];
@@ -347,6 +380,7 @@ int main(void) {
       TEST(test_a_busy_listener_is_told_from_others),
       TEST(test_silence_ends_at_the_deadline),
       TEST(test_what_claims_too_much_is_denied),
+      TEST(test_what_is_refused_is_not_read_on),
       TEST(test_tls_of_another_kind_is_denied),
       TEST(test_the_identity_alone_opens_nothing),
   };
