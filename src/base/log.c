@@ -130,19 +130,19 @@ static void write_line(const record_t *record) {
   (void)ignored;
 }
 
-/* A pipe that nobody reads any more raises SIGPIPE, which ends most programs: it is held back in this thread meanwhile,
- * and taken. */
-static ssize_t write_to_pipe(const struct iovec *part) {
-  sigset_t broken, before, pending;
-  sigemptyset(&broken);
-  sigaddset(&broken, SIGPIPE);
+/* A pipe that nobody reads any more raises SIGPIPE, and a file above the limit of files SIGXFSZ; both end most programs.
+ * `raises` is held back in this thread meanwhile, and taken. */
+static bool write_quietly(const struct iovec *part, int raises, int flags) {
+  sigset_t raised, before, pending;
+  sigemptyset(&raised);
+  sigaddset(&raised, raises);
   sigpending(&pending);
-  pthread_sigmask(SIG_BLOCK, &broken, &before);
-  ssize_t written = pwritev2(STDERR_FILENO, part, 1, -1, RWF_NOWAIT);
-  if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE))
-    sigtimedwait(&broken, NULL, &(struct timespec){0});
+  pthread_sigmask(SIG_BLOCK, &raised, &before);
+  bool done = pwritev2(STDERR_FILENO, part, 1, -1, flags) > 0;
+  if (!done && (errno == EPIPE || errno == EFBIG) && !sigismember(&pending, raises))
+    sigtimedwait(&raised, NULL, &(struct timespec){0});
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return written;
+  return done;
 }
 
 /* False: it would block, or nobody can tell. */
@@ -151,9 +151,9 @@ static bool write_at_once(const record_t *record) {
   struct stat file;
   struct iovec part = {line, make_line(record, line)};
   if (fstat(STDERR_FILENO, &file)) return true; /* there is no stderr */
-  if (S_ISREG(file.st_mode)) return write(STDERR_FILENO, line, part.iov_len) > 0;
+  if (S_ISREG(file.st_mode)) return write_quietly(&part, SIGXFSZ, 0);
   if (S_ISSOCK(file.st_mode)) return send(STDERR_FILENO, line, part.iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
-  return S_ISFIFO(file.st_mode) && write_to_pipe(&part) > 0;
+  return S_ISFIFO(file.st_mode) && write_quietly(&part, SIGPIPE, RWF_NOWAIT);
 }
 
 static void *write_ring(void *unused) {

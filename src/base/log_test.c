@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -327,10 +329,24 @@ static int log_to_a_broken_pipe(void) {
   return sigismember(&pending, SIGPIPE) ? 2 : 0;
 }
 
-static void test_a_broken_pipe_ends_no_program(void **state) {
+/* Stderr is a file that has all the bytes that the process may write to one. */
+static int log_to_a_full_file(void) {
+  int file = memfd_create("stderr", 0);
+  const struct rlimit none = {0, 0};
+  signal(SIGXFSZ, SIG_DFL);
+  if (file < 0 || setrlimit(RLIMIT_FSIZE, &none) != 0) return 1;
+  dup2(file, STDERR_FILENO);
+  for (int i = 0; i < 3; i++) hmci_log(HMC_LOG_ERROR, "there is no room for this");
+  sigset_t pending;
+  sigpending(&pending);
+  return sigismember(&pending, SIGXFSZ) ? 2 : 0;
+}
+
+static void test_what_stderr_cannot_take_ends_no_program(void **state) {
   (void)state;
   char output[4096];
   assert_int_equal(in_child(log_to_a_broken_pipe, NULL, output), 0);
+  assert_int_equal(in_child(log_to_a_full_file, NULL, output), 0);
 }
 
 int main(void) {
@@ -340,7 +356,7 @@ int main(void) {
       cmocka_unit_test(test_a_wrong_level_warns_once),
       cmocka_unit_test(test_set_level_overrides_the_environment),
       cmocka_unit_test(test_a_record_is_one_line),
-      cmocka_unit_test(test_a_broken_pipe_ends_no_program),
+      cmocka_unit_test(test_what_stderr_cannot_take_ends_no_program),
       cmocka_unit_test(test_a_callback_takes_the_records),
       cmocka_unit_test(test_a_full_pipe_holds_nobody_up),
       cmocka_unit_test(test_one_message_does_not_flood),
