@@ -509,6 +509,9 @@ hmc_status_t hmci_socket_accept(int listener, int *descriptor, char peer[HMCI_AD
     case EINVAL:
     case ENOTSOCK:
     case EOPNOTSUPP:
+    case EPERM: /* a sandbox forbids it, as the two below, and will the next time */
+    case EACCES:
+    case ENOSYS:
     case EFAULT: return hmci_fail(HMC_ERROR, "accepting a connection: %s", strerror(errno));
     default: /* the connection at hand failed before it was taken, or a signal came: there may be more */ continue;
     }

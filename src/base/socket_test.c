@@ -49,6 +49,18 @@ int listen(int descriptor, int backlog) {
   return (int)syscall(SYS_listen, descriptor, backlog);
 }
 
+/* Accepting is forbidden: the error that says so. */
+static int forbids;
+static int attempts;
+
+int accept4(int descriptor, struct sockaddr *address, socklen_t *size, int flags) {
+  if (forbids != 0) {
+    errno = ++attempts < 1000 ? forbids : EAGAIN;
+    return -1;
+  }
+  return (int)syscall(SYS_accept4, descriptor, address, size, flags);
+}
+
 static int set_up(void **state) {
   (void)state;
   descriptors_before = open_descriptors();
@@ -371,6 +383,25 @@ static void test_out_of_descriptors(void **state) {
   close(listener);
 }
 
+/* What a sandbox forbids, it forbids again: the caller learns of it. */
+static void test_accepting_is_forbidden(void **state) {
+  (void)state;
+  static const int errors[] = {EPERM, EACCES, ENOSYS};
+  int listener, there = -1;
+  uint16_t port;
+  char peer[HMCI_ADDRESS_TEXT];
+  assert_int_equal(hmci_socket_listen_tcp("127.0.0.1", 0, &listener, &port), HMC_SUCCESS);
+  for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+    forbids = errors[i];
+    hmc_status_t status = hmci_socket_accept(listener, &there, peer);
+    forbids = attempts = 0;
+    assert_int_equal(status, HMC_ERROR);
+    assert_non_null(strstr(hmc_last_error(), strerror(errors[i])));
+  }
+  assert_int_equal(there, -1);
+  close(listener);
+}
+
 /* ---- UNIX sockets ------------------------------------------------------------------------------------------------ */
 
 static void talk_unix(const char *name) {
@@ -561,6 +592,7 @@ int main(void) {
       TEST(test_connecting_ends_at_the_deadline),
       TEST(test_liveness),
       TEST(test_out_of_descriptors),
+      TEST(test_accepting_is_forbidden),
       TEST(test_unix),
       TEST(test_unix_paths_that_are_refused),
       TEST(test_a_stale_socket_file_is_replaced),
