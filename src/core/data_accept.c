@@ -8,6 +8,7 @@
 #include "../base/socket.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,13 @@ typedef struct caller {
   size_t got; /* of the proof */
 } caller_t;
 
-/* A socket that has a part of a hello only makes no event until the rest is there. */
+static bool has_hung_up(int descriptor) {
+  struct pollfd look = {.fd = descriptor, .events = POLLRDHUP};
+  return poll(&look, 1, 0) > 0;
+}
+
+/* A socket that has a part of a hello only makes no event until the rest is there, or the other end has hung up: from
+ * then on it makes them without end. */
 hmc_status_t hmci_data_knocks(int descriptor) {
   uint8_t hello[HMCI_TICKET_HELLO];
   int whole = HMCI_TICKET_HELLO, one = 1;
@@ -40,7 +47,8 @@ hmc_status_t hmci_data_knocks(int descriptor) {
   }
   bool here = got == (ssize_t)sizeof hello;
   setsockopt(descriptor, SOL_SOCKET, SO_RCVLOWAT, here ? &one : &whole, sizeof one);
-  return here ? HMC_SUCCESS : HMC_IN_PROGRESS;
+  if (here) return HMC_SUCCESS;
+  return has_hung_up(descriptor) ? HMC_PEER_LOST : HMC_IN_PROGRESS;
 }
 
 /* Ends a caller; the socket goes with it unless it was handed on. */

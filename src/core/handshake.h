@@ -34,7 +34,7 @@ bool hmci_handshake_stood_still(const hmci_timer_t *timer);
 bool hmci_handshake_has_bytes(int descriptor);
 
 /* data_accept.c: does a socket begin as a data connection? HMC_SUCCESS: its hello is there, HMC_IN_PROGRESS: not all of
- * it, HMC_NOT_FOUND: it is something else. */
+ * it, HMC_PEER_LOST: and the rest will not come, HMC_NOT_FOUND: it is something else. */
 hmc_status_t hmci_data_knocks(int descriptor);
 /* Takes such a socket. In the loop's thread. */
 void hmci_data_accept(hmc_context_t *context, int descriptor, const char *from);

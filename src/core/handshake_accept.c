@@ -28,6 +28,7 @@ typedef struct handshake {
   hmc_peer_t *peer; /* NULL until the first byte has come */
   uint64_t since;
   bool authenticated, over, data_only;
+  bool half;      /* a part of a data connection's hello has come, and was looked at */
   int descriptor; /* the peer's channel has it once there is one */
   char from[128];
 } handshake_t;
@@ -52,8 +53,11 @@ static int descriptor_of(const handshake_t *handshake) {
   return handshake->peer ? hmci_secure_descriptor(handshake->peer->channel.stream) : handshake->descriptor;
 }
 
-/* Bytes of it wait to be looked at. */
-static bool has_bytes(const handshake_t *handshake) { return hmci_handshake_has_bytes(descriptor_of(handshake)); }
+/* Bytes of it wait to be looked at. The part of a hello that was stays in the socket. */
+static bool has_bytes(const handshake_t *handshake) {
+  if (handshake->half) return hmci_data_knocks(handshake->descriptor) == HMC_SUCCESS;
+  return hmci_handshake_has_bytes(descriptor_of(handshake));
+}
 
 /* Tells an honest peer, which may be among them, to dial again. */
 static void send_away(handshake_t *handshake) {
@@ -265,6 +269,10 @@ static bool is_data(handshake_t *handshake) {
     hmci_data_accept(context, handshake->descriptor, handshake->from);
     handshake->descriptor = -1;
     end_handshake(handshake);
+  } else if (status == HMC_PEER_LOST) {
+    end_handshake(handshake);
+  } else {
+    handshake->half = status == HMC_IN_PROGRESS;
   }
   return status != HMC_NOT_FOUND;
 }

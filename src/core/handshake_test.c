@@ -389,6 +389,47 @@ static void test_a_proof_that_waits(void **state) {
   close_scene(&scene);
 }
 
+/* ---- strangers that say half a hello ------------------------------------------------------------------------------ */
+
+static int say_half(const scene_t *scene) {
+  int descriptor;
+  assert_int_equal(hmci_socket_connect_tcp("127.0.0.1", scene->port, soon(), &descriptor), HMC_SUCCESS);
+  assert_int_equal(send(descriptor, "HMCD", 4, MSG_NOSIGNAL), 4);
+  return descriptor;
+}
+
+/* The rest will not come from one that has hung up: it is let go at once. */
+static void test_half_a_hello_and_gone(void **state) {
+  (void)state;
+  scene_t scene;
+  char byte;
+  open_scene(&scene);
+  int stranger = say_half(&scene);
+  sleep_ms(50); /* it has been looked at */
+  assert_int_equal(shutdown(stranger, SHUT_WR), 0);
+  struct pollfd wait = {.fd = stranger, .events = POLLIN};
+  assert_int_equal(poll(&wait, 1, 20000), 1);
+  assert_true(recv(stranger, &byte, 1, 0) <= 0);
+  close(stranger);
+  hmc_context_destroy(scene.context);
+}
+
+/* They make room as those do that say nothing. */
+static void test_half_a_hello_keeps_no_place(void **state) {
+  (void)state;
+  enum { ROOM = 4 };
+  scene_t scene;
+  int strangers[ROOM];
+  open_scene(&scene);
+  hmci_loop_lock(scene.context->loop);
+  scene.context->accept.stranger_room = ROOM;
+  hmci_loop_unlock(scene.context->loop);
+  for (int i = 0; i < ROOM; i++) strangers[i] = say_half(&scene);
+  dial(&scene, &scene.channel);
+  for (int i = 0; i < ROOM; i++) close(strangers[i]);
+  close_scene(&scene);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_the_first_release),
@@ -398,6 +439,8 @@ int main(void) {
       cmocka_unit_test(test_a_listener_that_stands_still),
       cmocka_unit_test(test_a_transport_that_is_asked_for_again),
       cmocka_unit_test(test_a_proof_that_waits),
+      cmocka_unit_test(test_half_a_hello_and_gone),
+      cmocka_unit_test(test_half_a_hello_keeps_no_place),
   };
   return cmocka_run_group_tests_name("core.handshake", tests, NULL, NULL);
 }
