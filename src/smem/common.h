@@ -79,6 +79,9 @@ bool hmci_smem_is_interrupted(void);
 /* As pthread_create, with all signals blocked in the new thread: they are the program's. */
 int hmci_smem_thread_create(pthread_t *thread, void *(*run)(void *argument), void *argument);
 
+/* A lock that a writer gets although others read without a pause. No thread may take it twice. */
+void hmci_smem_rwlock_init(pthread_rwlock_t *lock);
+
 /* A copy of `size` bytes between two peers, in pieces: `move` gets `bytes` of them from the one peer into the buffer, and
  * puts them to the other one, `done` bytes from the beginning. The first code that is not 0 ends it. */
 typedef int32_t (*hmci_smem_bounce_t)(void *user, void *buffer, uint64_t done, uint64_t bytes);

@@ -163,7 +163,7 @@ smem_trans_t smem_trans_create(const char *storeUrl, const char *uniqueId, const
   trans->type = hmci_smem_connection_type(config->dataOpType);
   trans->timeout_ms = (uint64_t)config->initTimeout * 1000;
   snprintf(trans->id, sizeof(trans->id), "%s", uniqueId);
-  pthread_rwlock_init(&trans->lock, NULL);
+  hmci_smem_rwlock_init(&trans->lock);
   if (enter(trans, storeUrl, &own, config) != SM_OK) {
     free_trans(trans);
     return NULL;

@@ -5,7 +5,9 @@
 #include <hmc.h>
 #include <smem/host/smem_trans.h>
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -199,6 +201,63 @@ static int what_is_registered_again_is_reached(void) {
   return 0;
 }
 
+enum { MOVERS = 4, MOVED_S = 10 };
+
+typedef struct mover {
+  pthread_t thread;
+  smem_trans_t trans;
+  uint64_t until_ms;
+} mover_t;
+
+static atomic_int movers_end;
+
+static uint64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void *move_without_a_pause(void *argument) {
+  const mover_t *mover = argument;
+  char bytes[4096] = "";
+  while (!atomic_load(&movers_end) && now_ms() < mover->until_ms) {
+    ANSWERS(0, smem_trans_write(mover->trans, bytes, ids[1], (char *)(uintptr_t)atomic_load(&shared->words[1]),
+                                sizeof(bytes), 0));
+  }
+  return NULL;
+}
+
+/* Threads that transfer all the time do not keep another one from registering memory. */
+static int memory_is_registered_beside_transfers(void) {
+  smem_trans_t trans = begin();
+  uint8_t *own = malloc(MIB);
+  atomic_store(&shared->words[my_rank], (uint64_t)(uintptr_t)own);
+  if (my_rank == 1) {
+    ANSWERS(0, smem_trans_register_mem(trans, own, MIB, 0));
+  }
+  fence();
+  if (my_rank == 0) {
+    mover_t movers[MOVERS];
+    for (int i = 0; i < MOVERS; i++) {
+      movers[i] = (mover_t){.trans = trans, .until_ms = now_ms() + (uint64_t)MOVED_S * 1000};
+      CHECK(pthread_create(&movers[i].thread, NULL, move_without_a_pause, &movers[i]) == 0);
+    }
+    for (int i = 0; i < 5; i++) {
+      sleep_ms(20);
+      ANSWERS(0, smem_trans_register_mem(trans, own, MIB, 0));
+      ANSWERS(0, smem_trans_deregister_mem(trans, own));
+    }
+    CHECK(now_ms() < movers[0].until_ms);
+    atomic_store(&movers_end, 1);
+    for (int i = 0; i < MOVERS; i++) {
+      CHECK(pthread_join(movers[i].thread, NULL) == 0);
+    }
+  }
+  end(trans);
+  free(own);
+  return 0;
+}
+
 static int bad_input_is_named(void) {
   smem_trans_config_t config;
   uint8_t bytes[16];
@@ -233,5 +292,6 @@ int main(void) {
   good = ranks_run("pointers reach what is registered", 2, pointers_reach_what_is_registered) && good;
   good = ranks_run("batches go as one", 2, batches_go_as_one) && good;
   good = ranks_run("what is registered again is reached", 2, what_is_registered_again_is_reached) && good;
+  good = ranks_run("memory is registered beside transfers", 2, memory_is_registered_beside_transfers) && good;
   return good ? 0 : 1;
 }
