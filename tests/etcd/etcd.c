@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -272,6 +273,7 @@ static void ask(const char *what);
 
 /* Holds leases, adds, sets and looks until *is_over. */
 static _Noreturn void go_on(uint32_t index, const atomic_int *is_over, atomic_int *added) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   hmc_store_t *store = join_store();
   hmc_store_lease_t *leases[LEASES];
   char name[32], held[32], value[4];
@@ -362,6 +364,7 @@ static void a_majority_is_away(hmc_store_t *store, hmc_store_t *other) {
 
 /* Holds a key until it is killed, or loses its lease. */
 static _Noreturn void hold(const char *key) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL); /* it would keep the output open */
   hmc_store_t *store = join_store();
   hmc_store_lease_t *lease;
   CHECK(hmc_store_lease_create(store, 2000, 0, &lease) == HMC_SUCCESS);
@@ -371,7 +374,7 @@ static _Noreturn void hold(const char *key) {
   }
   CHECK(hmc_store_lease_state(lease) == HMC_STALE);
   CHECK(hmc_store_set(store, key, "back", 4, lease, 0) == HMC_STALE);
-  exit(0);
+  _exit(0); /* with the parent's stores, which are not its own to close */
 }
 
 /* Members that stand still for longer than their leases: one is back when it runs again, one hears that its key is
