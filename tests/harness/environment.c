@@ -69,7 +69,7 @@ static void *watchdog(void *started) {
 
 void watch(const char *what, unsigned seconds) {
   atomic_store(&watch_what, what);
-  atomic_store(&watch_deadline, now_ms() + UINT64_C(1000) * seconds);
+  atomic_store(&watch_deadline, now_ms() + UINT64_C(1000) * seconds * (PATIENCE_MS / 60000));
 }
 
 void watch_end(void) { atomic_store(&watch_deadline, 0); }
