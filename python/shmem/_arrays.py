@@ -117,8 +117,9 @@ class Team:
         return lib.shmem_team_translate_pe(self.handle, pe, 0 if team is None else team.handle)
 
     def split_strided(self, start=0, stride=1, size=None):
-        """The new team, or None at PEs outside it. Collective over this team."""
-        size = (self.n_pes() - start + stride - 1) // stride if size is None else size
+        """The new team, or None at PEs outside it; size: default as many as there are. Collective over this team."""
+        if size is None:
+            size = len(range(start, self.n_pes() if stride > 0 else -1, stride)) if stride else 1
         handle = ctypes.c_int(-1)
         if lib.shmem_team_split_strided(self.handle, start, stride, size, None, 0, ctypes.byref(handle)):
             raise ValueError(f"PEs {start}, {start + stride}, ... ({size}) do not fit a team of {self.n_pes()}")
@@ -475,7 +476,10 @@ def fcollect(target, source, team=None):
 def alltoall(target, source, team=None):
     """Block i of `source`, cut into as many as the team has PEs, goes to PE i."""
     _, to, source, from_ = _both(target, source, 1)
-    lib.shmem_alltoallmem(_handle(team), to, from_, source.nbytes // _members(team))
+    members = _members(team)
+    if source.size % members:
+        raise ValueError(f"{source.size} elements cannot be divided by {members} PEs")
+    lib.shmem_alltoallmem(_handle(team), to, from_, source.nbytes // members)
 
 
 class Lock:

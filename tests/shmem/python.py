@@ -71,6 +71,16 @@ def natural():
     shmem.put_signal(mine, numpy.full((3, 4), 5.0), signal, 1, shmem.SIGNAL_ADD, after)
     shmem.signal_wait(signal, shmem.CMP_GE, 1)
     assert (mine == 5).all()
+    backwards = shmem.TEAM_WORLD.split_strided(n - 1, -1)
+    assert backwards.n_pes() == n and backwards.my_pe() == n - 1 - me
+    backwards.destroy()
+    if n > 1:
+        try:
+            shmem.alltoall(shmem.zeros(n + 1), shmem.zeros(n + 1))
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("cut within an element")
     even = shmem.TEAM_WORLD.split_strided(0, 2)
     assert (even is not None) == (me % 2 == 0)
     if even:
