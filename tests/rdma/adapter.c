@@ -35,6 +35,7 @@ void nic_port_down(bool down) {
 void nic_refuse_memory(bool refuse) { SET(refuse_memory, refuse); }
 void nic_hold_memory(uint64_t least) { SET(hold_memory, least); }
 void nic_delay(unsigned microseconds) { SET(delay, microseconds); }
+void nic_delay_events(unsigned microseconds) { SET(event_delay, microseconds); }
 void nic_lazy_writes(bool lazy) { SET(lazy, lazy); }
 void nic_in_software(bool software) { SET(hardware, !software); }
 void nic_inline_most(unsigned bytes) { SET(inline_most, bytes < INLINE_MOST ? bytes : INLINE_MOST); }
@@ -47,6 +48,8 @@ void nic_land_held(void) {
   nic.held_count = 0;
 }
 
+static void land_strays(void);
+
 void nic_reset(void) {
   pthread_mutex_lock(&nic.lock);
   memset(&nic.faults, 0, sizeof nic.faults);
@@ -55,6 +58,7 @@ void nic_reset(void) {
   for (unsigned i = 0; i < NIC_DEVICES; i++) nic_folder(i, "");
   nic.requests_done = 0;
   nic_land_held();
+  land_strays();
   nic.counts.writes = nic.counts.reads = nic.counts.sends = nic.counts.doorbells = nic.counts.completions =
       nic.counts.events = 0;
   nic.counts.not_ready = 0;
@@ -112,9 +116,56 @@ static void drop_first(pair_t *pair) {
   pair->count--;
 }
 
+static void tell_event(pair_t *pair) {
+  opened_t *opened = (opened_t *)(void *)pair->shown.context;
+  assert(nic.event_count < EVENTS);
+  nic.events[nic.event_count++] = (event_t){opened, pair};
+  ssize_t written = write(opened->write_end, "", 1);
+  assert(written == 1);
+}
+
+/* The packets of a write are not lost, but late. */
+static void stray(const pair_t *pair, const work_t *work) {
+  const struct ibv_send_wr *request = &work->request;
+  pair_t *peer = pair->peer < PAIRS ? nic.pairs[pair->peer] : NULL;
+  if (request->opcode != IBV_WR_RDMA_WRITE || request->send_flags & IBV_SEND_INLINE || !peer) return;
+  uint32_t size = work->piece.length;
+  const uint8_t *here = reach(pair->shown.context, work->piece.lkey, work->piece.addr, size, 0);
+  uint8_t *there =
+      reach(peer->shown.context, request->wr.rdma.rkey, request->wr.rdma.remote_addr, size, IBV_ACCESS_REMOTE_WRITE);
+  if (!here || !there) return;
+  assert(nic.stray_count < LAZY);
+  uint8_t *bytes = malloc(size);
+  assert(bytes);
+  memcpy(bytes, here, size);
+  nic.strays[nic.stray_count++] = (stray_write_t){peer, {there, size, bytes}};
+}
+
+/* They arrive where the queue pair that they are for is there still. */
+static void land_strays(void) {
+  for (uint32_t i = 0; i < nic.stray_count; i++) {
+    const stray_write_t *late = &nic.strays[i];
+    bool there = false;
+    for (uint32_t number = 0; number < PAIRS && !there; number++) there = nic.pairs[number] == late->pair;
+    if (there && late->pair->shown.state != IBV_QPS_ERR) memcpy(late->write.to, late->write.bytes, late->write.size);
+    free(late->write.bytes);
+  }
+  nic.stray_count = 0;
+}
+
+void nic_stray_writes(bool stray_now) {
+  pthread_mutex_lock(&nic.lock);
+  nic.faults.stray = stray_now;
+  if (!stray_now) land_strays();
+  pthread_mutex_unlock(&nic.lock);
+}
+
 /* To the error state: everything queued is flushed. */
 void nic_spoil(pair_t *pair) {
+  if (pair->shown.state != IBV_QPS_ERR) tell_event(pair);
   pair->shown.state = IBV_QPS_ERR;
+  for (uint32_t i = 0; i < pair->count && nic.faults.stray; i++)
+    stray(pair, &pair->work[(pair->first + i) % pair->made.cap.max_send_wr]);
   while (pair->count) {
     report(pair, &pair->work[pair->first], IBV_WC_WR_FLUSH_ERR);
     drop_first(pair);
@@ -211,6 +262,7 @@ static bool step(pair_t *pair) {
     drop_first(pair);
     return true;
   }
+  if (nic.faults.stray && lost) stray(pair, work);
   report(pair, work, status);
   drop_first(pair);
   nic_spoil(pair);

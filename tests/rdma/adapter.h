@@ -15,7 +15,7 @@
 #undef ibv_reg_mr_iova
 #undef ibv_query_port
 
-enum { MEMORIES = 4096, PAIRS = 1024, INLINE_MOST = 220, LAZY = 4096 };
+enum { MEMORIES = 4096, PAIRS = 1024, INLINE_MOST = 220, LAZY = 4096, EVENTS = 1024 };
 
 typedef struct memory {
   struct ibv_mr shown; /* first */
@@ -58,13 +58,31 @@ typedef struct pair {
   uint32_t peer;
   work_t *work;
   uint32_t first, count;
+  uint32_t reported, acknowledged; /* its events that the program has taken, and is through with */
 } pair_t;
+
+typedef struct opened {
+  struct ibv_context shown; /* first */
+  int write_end;            /* of what shows its events */
+} opened_t;
+
+/* A queue pair's last receive is over: what devices say of each that fails and shares its receives. */
+typedef struct event {
+  opened_t *opened;
+  pair_t *pair;
+} event_t;
 
 typedef struct held_write {
   uint8_t *to;
   size_t size;
   uint8_t *bytes;
 } held_write_t;
+
+/* On its way to a queue pair, though the one that sent it has failed. */
+typedef struct stray_write {
+  pair_t *pair;
+  held_write_t write;
+} stray_write_t;
 
 typedef struct nic {
   pthread_mutex_t lock;
@@ -75,13 +93,17 @@ typedef struct nic {
   nic_counts_t counts;
   struct {
     bool cut[NIC_DEVICES], port_down[NIC_DEVICES];
-    bool pause, refuse_memory, can_dmabuf, lazy, hardware;
-    unsigned fail_every, delay, inline_most, devices;
+    bool pause, refuse_memory, can_dmabuf, lazy, hardware, stray;
+    unsigned fail_every, delay, inline_most, devices, event_delay;
     uint64_t hold_memory;
   } faults;
   uint64_t requests_done;
   held_write_t held[LAZY];
   uint32_t held_count;
+  stray_write_t strays[LAZY];
+  uint32_t stray_count;
+  event_t events[EVENTS]; /* that nobody has taken yet, the oldest first */
+  uint32_t event_count;
 } nic_t;
 extern nic_t nic;
 

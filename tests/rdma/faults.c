@@ -203,6 +203,25 @@ void a_deadline_takes_it_back(void **state) {
   }
 }
 
+/* A queue pair is destroyed only once its events are acknowledged, and the thread that has taken them wants the lock of
+ * the one who destroys it. */
+void devices_tell_of_queue_pairs_that_end(void **state) {
+  scene_t *scene = *state;
+  hmc_request_t *request = NULL;
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  for (uint64_t round = 0; round < 20; round++) {
+    nic_delay_events(round % 4 * 1000);
+    nic_pause(true);
+    assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, MIB, NULL, &request));
+    assert_status(hmc_request_cancel(request), HMC_CANCELLED); /* which breaks the queue pair */
+    hmc_request_free(request);
+    nic_pause(false);
+    pattern_write(scene->local, 0, MIB, round);
+    assert_success(hmc_put(scene->local, 0, scene->remote, 0, MIB));
+    assert_true(pattern_is(scene->far, 0, MIB, round));
+  }
+}
+
 void cancel_spares_the_others(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[MANY];

@@ -104,30 +104,30 @@ struct ibv_device **ibv_get_device_list(int *count) {
 void ibv_free_device_list(struct ibv_device **list) { free(list); }
 const char *ibv_get_device_name(struct ibv_device *shown) { return shown->name; }
 
-static int event_ends[2] = {-1, -1}; /* nothing ever comes */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void start(void) {
-  nic_start();
-  if (pipe2(event_ends, O_CLOEXEC)) abort();
-}
-
 struct ibv_context *ibv_open_device(struct ibv_device *shown) {
-  pthread_once(&once, start);
-  struct ibv_context *context = calloc(1, sizeof *context);
-  if (!context) return NULL;
+  nic_start();
+  opened_t *opened = calloc(1, sizeof *opened);
+  int ends[2];
+  if (!opened || pipe2(ends, O_CLOEXEC)) {
+    free(opened);
+    return NULL;
+  }
+  struct ibv_context *context = &opened->shown;
   context->device = shown;
   context->ops.poll_cq = poll_queue;
   context->ops.req_notify_cq = arm_queue;
   context->ops.post_send = post_work;
   context->ops.post_srq_recv = post_buffer;
-  context->async_fd = dup(event_ends[0]);
+  context->async_fd = ends[0];
+  opened->write_end = ends[1];
   return context;
 }
 
 int ibv_close_device(struct ibv_context *context) {
+  opened_t *opened = (opened_t *)(void *)context;
   close(context->async_fd);
-  free(context);
+  close(opened->write_end);
+  free(opened);
   return 0;
 }
 
@@ -172,13 +172,43 @@ ssize_t _ibv_query_gid_table(struct ibv_context *context, struct ibv_gid_entry *
   return 2;
 }
 
-int ibv_get_async_event(struct ibv_context *context, struct ibv_async_event *event) {
-  char byte;
-  (void)event;
-  return read(context->async_fd, &byte, 1) == 1 ? 0 : -1;
+/* Takes those out that fit, or the first of them; NULL: there is none. With the lock held. */
+static pair_t *take_events(const opened_t *opened, const pair_t *of, bool all) {
+  pair_t *taken = NULL;
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < nic.event_count; i++) {
+    event_t event = nic.events[i];
+    bool fits = event.opened == opened && (!of || event.pair == of) && (all || !taken);
+    if (fits && !taken) taken = event.pair;
+    if (!fits) nic.events[kept++] = event;
+  }
+  nic.event_count = kept;
+  return taken;
 }
 
-void ibv_ack_async_event(struct ibv_async_event *event) { (void)event; }
+int ibv_get_async_event(struct ibv_context *context, struct ibv_async_event *event) {
+  char byte;
+  if (read(context->async_fd, &byte, 1) != 1) return -1;
+  pthread_mutex_lock(&nic.lock);
+  pair_t *pair = take_events((opened_t *)(void *)context, NULL, false);
+  if (pair) pair->reported++;
+  unsigned delay = nic.faults.event_delay;
+  pthread_mutex_unlock(&nic.lock);
+  if (!pair) return -1; /* it went with its queue pair */
+  event->event_type = IBV_EVENT_QP_LAST_WQE_REACHED;
+  event->element.qp = &pair->shown;
+  if (delay) usleep(delay);
+  return 0;
+}
+
+void ibv_ack_async_event(struct ibv_async_event *event) {
+  pair_t *pair = (pair_t *)(void *)event->element.qp;
+  pthread_mutex_lock(&nic.lock);
+  pair->acknowledged++;
+  pthread_cond_broadcast(&nic.wake);
+  pthread_mutex_unlock(&nic.lock);
+}
+
 const char *ibv_event_type_str(enum ibv_event_type type) { return type == IBV_EVENT_DEVICE_FATAL ? "fatal" : "event"; }
 const char *ibv_wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_SUCCESS ? "success" : "failure"; }
 
@@ -390,18 +420,22 @@ int ibv_modify_qp(struct ibv_qp *shown, struct ibv_qp_attr *wanted, int mask) {
   pthread_mutex_lock(&nic.lock);
   if (wanted->qp_state == IBV_QPS_RTR && nic.faults.port_down[nic_device_of(shown->context)]) error = ENETUNREACH;
   if (!error && mask & IBV_QP_DEST_QPN) pair->peer = wanted->dest_qp_num;
+  bool fails = mask & IBV_QP_STATE && wanted->qp_state == IBV_QPS_ERR;
+  if (!error && fails) nic_spoil(pair);
   if (!error && mask & IBV_QP_STATE) shown->state = wanted->qp_state;
-  if (!error && shown->state == IBV_QPS_ERR) nic_spoil(pair);
   pthread_cond_broadcast(&nic.wake);
   pthread_mutex_unlock(&nic.lock);
   return error;
 }
 
+/* As the real one: not before its events that were taken are acknowledged. */
 int ibv_destroy_qp(struct ibv_qp *shown) {
   pair_t *pair = (pair_t *)(void *)shown;
   pthread_mutex_lock(&nic.lock);
   nic.pairs[shown->qp_num] = NULL;
   nic.counts.queue_pairs--;
+  take_events((opened_t *)(void *)shown->context, pair, true);
+  while (pair->acknowledged != pair->reported) pthread_cond_wait(&nic.wake, &nic.lock);
   pthread_mutex_unlock(&nic.lock);
   free(pair->work);
   free(pair);

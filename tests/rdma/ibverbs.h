@@ -37,8 +37,12 @@ void nic_hold_memory(uint64_t least);
 void nic_can_dmabuf(bool can);
 /* A work request takes so long. */
 void nic_delay(unsigned microseconds);
+/* The device's events come to who takes them so much later. */
+void nic_delay_events(unsigned microseconds);
 /* What is put is not seen in memory before something is read behind it: as hardware may do it. */
 void nic_lazy_writes(bool lazy);
+/* What is flushed may have been sent: such writes arrive when this ends, where the other end's queue pair is there still. */
+void nic_stray_writes(bool stray);
 /* How the device calls itself: as one in software, which stores at once, or not. */
 void nic_in_software(bool software);
 /* Most bytes that go inline. */

@@ -81,6 +81,7 @@ void assert_says(const char *part);
   X(puts_survive_failures)                                                                                             \
   X(staged_transfers_survive_failures)                                                                                 \
   X(a_deadline_takes_it_back)                                                                                          \
+  X(devices_tell_of_queue_pairs_that_end)                                                                              \
   X(cancel_spares_the_others)                                                                                          \
   X(cancel_of_what_waits)                                                                                              \
   X(a_closed_region_is_stale)                                                                                          \
