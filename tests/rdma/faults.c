@@ -222,6 +222,39 @@ void devices_tell_of_queue_pairs_that_end(void **state) {
   }
 }
 
+/* A put and an atomic that the owner's service thread is to do are taken back before it has; a put that the adapter does
+ * by itself is not overwritten by them later. */
+void what_was_taken_back_comes_before_what_follows(void **state) {
+  scene_t *scene = *state;
+  enum { LENGTH = 1000 };
+  const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM};
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  for (uint64_t round = 0; round < 4; round++) {
+    gate_t gate;
+    hmc_request_t *late = NULL, *next = NULL, *stopped = scene_stop_there(scene, &gate);
+    pattern_write(scene->local, 0, LENGTH, 2 * round);
+    if (round % 2) {
+      assert_success(hmc_atomic_nb(scene->remote, 0, HMC_ATOMIC_SWAP, 8, round, 0, NULL, NULL, &late));
+    } else {
+      assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, LENGTH, &checked, &late));
+    }
+    assert_status(hmc_request_cancel(late), HMC_CANCELLED);
+    pattern_write(scene->local, 0, LENGTH, 2 * round + 1);
+    assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, LENGTH, NULL, &next));
+    sleep_ms(20);
+    atomic_store(&gate.open, true);
+    assert_success(hmc_request_wait(next));
+    assert_success(hmc_atomic(scene->remote, 2 * LENGTH, HMC_ATOMIC_ADD, 8, 1, 0, NULL)); /* behind all of it */
+    assert_true(pattern_is(scene->far, 0, LENGTH, 2 * round + 1));
+    hmc_request_free(late);
+    hmc_request_free(next);
+    hmc_request_free(stopped);
+    nic_counts_t before = nic_counts(); /* and by itself again */
+    assert_success(hmc_put(scene->local, 0, scene->remote, 0, LENGTH));
+    assert_true(nic_counts().writes > before.writes);
+  }
+}
+
 void cancel_spares_the_others(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[MANY];

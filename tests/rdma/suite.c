@@ -95,6 +95,26 @@ void scene_close(scene_t *scene) {
   *scene = (scene_t){0};
 }
 
+static void stand(hmc_request_t *request, hmc_status_t status, void *user) {
+  gate_t *gate = user;
+  (void)request, (void)status;
+  atomic_store(&gate->inside, true);
+  while (!atomic_load(&gate->open)) sleep_ms(1);
+}
+
+hmc_request_t *scene_stop_there(scene_t *scene, gate_t *gate) {
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  hmc_remote_t *remote = NULL;
+  hmc_request_t *request = NULL;
+  options.callback = stand;
+  options.user = gate;
+  *gate = (gate_t){false, false};
+  assert_success(hmc_remote_open(scene->back, "here", 0, &remote));
+  assert_success(hmc_put_nb(scene->far, ROOM - 8, remote, ROOM - 8, 8, &options, &request));
+  while (!atomic_load(&gate->inside)) sleep_ms(1);
+  return request;
+}
+
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static scene_t the_scene;

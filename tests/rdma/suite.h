@@ -11,6 +11,7 @@
 #include "ibverbs.h"
 
 #include <hmc.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define KIB UINT64_C(1024)
@@ -33,6 +34,12 @@ typedef struct scene {
 hmc_status_t scene_try(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there, unsigned rights);
 void scene_open(scene_t *scene, hmc_memory_kind_t here, hmc_memory_kind_t there);
 void scene_close(scene_t *scene);
+
+/* Stops the service thread there until the gate is opened; the request is to be freed then. */
+typedef struct gate {
+  _Atomic bool inside, open;
+} gate_t;
+hmc_request_t *scene_stop_there(scene_t *scene, gate_t *gate);
 
 /* Writes a pattern to a range of a region, whatever its memory; and looks whether it is there. */
 void pattern_write(hmc_region_t *region, uint64_t offset, uint64_t length, uint64_t seed);
@@ -82,6 +89,7 @@ void assert_says(const char *part);
   X(staged_transfers_survive_failures)                                                                                 \
   X(a_deadline_takes_it_back)                                                                                          \
   X(devices_tell_of_queue_pairs_that_end)                                                                              \
+  X(what_was_taken_back_comes_before_what_follows)                                                                     \
   X(cancel_spares_the_others)                                                                                          \
   X(cancel_of_what_waits)                                                                                              \
   X(a_closed_region_is_stale)                                                                                          \

@@ -42,6 +42,7 @@ typedef struct verbs_request {
   hmci_operation_t *operation; /* NULL: nobody waits for the answer any more */
   uint32_t number;
   bool busy;          /* in use */
+  bool writes;        /* changes the owner's memory */
   bool sent;          /* over the present queue pair */
   verbs_slot_t *slot; /* where it lies, kept to send it again; NULL: in `header` */
   uint8_t header[VERBS_HEADER];

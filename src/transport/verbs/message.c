@@ -127,6 +127,7 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, hmci_operation_t
   *request = (verbs_request_t){.operation = operation,
                                .number = connection->request_next,
                                .busy = true,
+                               .writes = operation->kind == HMCI_PUT || operation->kind == HMCI_ATOMIC,
                                .slot = slot,
                                .size = VERBS_HEADER + (payload ? (uint32_t)piece.length : 0),
                                .bytes = piece.length,
@@ -201,6 +202,14 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
   free_request(connection, request);
   if (operation) hmci_verbs_queue_try_complete(connection, operation);
   return HMC_SUCCESS;
+}
+
+bool hmci_verbs_message_is_late(const verbs_connection_t *connection) {
+  for (uint32_t number = connection->request_first; number != connection->request_next; number++) {
+    const verbs_request_t *request = &connection->requests[number % VERBS_WINDOW];
+    if (request->busy && request->writes && !request->operation) return true;
+  }
+  return false;
 }
 
 /* ---- forgetting -------------------------------------------------------------------------------------------------- */

@@ -12,6 +12,8 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection);
 /* HMC_CORRUPT: no answer to what was asked. */
 hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const verbs_message_t *answer,
                                          const uint8_t *payload);
+/* True while the owner may still do what has ended here: what an adapter writes by itself could come before that. */
+bool hmci_verbs_message_is_late(const verbs_connection_t *connection);
 /* What was sent may not have arrived. */
 void hmci_verbs_message_restart(verbs_connection_t *connection);
 void hmci_verbs_message_forget(verbs_connection_t *connection);

@@ -16,7 +16,8 @@ void hmci_verbs_pump_add(verbs_connection_t *connection, hmci_operation_t *opera
   if (operation->kind == HMCI_ATOMIC || operation->kind == HMCI_NOTIFY) {
     state->messages = true;
   } else {
-    state->messages = operation->checksum || ((const verbs_remote_t *)operation->remote_state)->staged;
+    bool follows = operation->kind == HMCI_PUT && hmci_verbs_message_is_late(connection);
+    state->messages = operation->checksum || ((const verbs_remote_t *)operation->remote_state)->staged || follows;
     state->striped = !state->messages && hmci_verbs_stripe_fits(connection, operation);
   }
   hmci_list_append(&connection->queue, &state->link);
