@@ -340,6 +340,51 @@ void a_closed_region_is_stale(void **state) {
   }
 }
 
+typedef struct inside {
+  scene_t *scene;
+  hmc_remote_t *remote;
+  _Atomic int step;
+  hmc_status_t closed, other;
+} inside_t;
+
+/* The first put meets a region that is closed, which costs the queue pair; the second goes by the next one. */
+static void put_inside(hmc_request_t *request, hmc_status_t status, void *user) {
+  inside_t *inside = user;
+  (void)request, (void)status;
+  atomic_store(&inside->step, 1);
+  while (atomic_load(&inside->step) != 2) sleep_ms(1);
+  inside->closed = hmc_put(inside->scene->local, 0, inside->remote, 0, 1000);
+  inside->other = hmc_put(inside->scene->local, 0, inside->scene->remote, 0, 1000);
+  atomic_store(&inside->step, 3);
+}
+
+/* A callback keeps the thread that hears what the peer says, and waits for it. */
+void callbacks_are_told_why(void **state) {
+  scene_t *scene = *state;
+  static uint8_t lent[MIB];
+  inside_t inside = {.scene = scene};
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  hmc_request_t *request = NULL;
+  scene_open(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  options.callback = put_inside;
+  options.user = &inside;
+  for (uint64_t round = 0; round < 3; round++) {
+    hmc_region_t *region = lend(scene, lent, sizeof lent, &inside.remote);
+    pattern_write(scene->local, 0, 1000, round);
+    assert_success(hmc_put_nb(scene->local, 0, inside.remote, 0, 1000, &options, &request));
+    while (atomic_load(&inside.step) != 1) sleep_ms(1);
+    hmc_region_close(region);
+    atomic_store(&inside.step, 2);
+    while (atomic_load(&inside.step) != 3) sleep_ms(1);
+    hmc_request_free(request);
+    assert_status(inside.closed, HMC_STALE);
+    assert_success(inside.other);
+    assert_true(pattern_is(scene->far, 0, 1000, round));
+    hmc_remote_close(inside.remote);
+    atomic_store(&inside.step, 0);
+  }
+}
+
 typedef struct shooter {
   pthread_t thread;
   scene_t *scene;

@@ -93,6 +93,7 @@ void assert_says(const char *part);
   X(cancel_spares_the_others)                                                                                          \
   X(cancel_of_what_waits)                                                                                              \
   X(a_closed_region_is_stale)                                                                                          \
+  X(callbacks_are_told_why)                                                                                            \
   X(a_region_closed_under_fire)                                                                                        \
   X(a_chain_ends_with_its_head)                                                                                        \
   X(closing_with_much_under_way)                                                                                       \

@@ -82,6 +82,7 @@ struct verbs_rail {
   uint64_t flushing_since;
   uint32_t failures; /* in a row */
   hmci_timer_t retry;
+  uint64_t retry_when; /* the time that timer is set for; 0: it is not */
 
   /* The send queue. */
   verbs_entry_t *entries;              /* VERBS_SEND_QUEUE */

@@ -22,6 +22,7 @@
 #define RETRY_FIRST UINT64_C(20000000)
 
 static void retry_at(verbs_rail_t *rail, uint64_t when) {
+  rail->retry_when = when;
   hmci_loop_set_timer(rail->connection->transport->host->loop, &rail->retry, when);
 }
 

@@ -83,11 +83,11 @@ void hmci_verbs_fail(void *block, hmc_status_t status) {
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-void hmci_verbs_on_retry(hmci_timer_t *timer) {
-  verbs_rail_t *rail = HMCI_CONTAINER(timer, verbs_rail_t, retry);
+/* The time of a rail has come. With the lock. */
+static void retry(verbs_rail_t *rail) {
   verbs_connection_t *connection = rail->connection;
-  pthread_mutex_lock(&connection->transport->lock);
-  if (connection->failed || connection->cut || hmci_verbs_pairing_give_up(connection)) goto out;
+  rail->retry_when = 0;
+  if (connection->failed || connection->cut || hmci_verbs_pairing_give_up(connection)) return;
   if (rail->phase == VERBS_FLUSHING) {
     hmci_verbs_poll(rail->device);
     if (rail->phase == VERBS_FLUSHING && hmci_now() >= rail->flushing_since + VERBS_DRAIN) {
@@ -98,6 +98,25 @@ void hmci_verbs_on_retry(hmci_timer_t *timer) {
     hmci_verbs_pairing_again(rail);
   }
   hmci_verbs_settle(connection->transport);
-out:
-  pthread_mutex_unlock(&connection->transport->lock);
+}
+
+void hmci_verbs_on_retry(hmci_timer_t *timer) {
+  verbs_rail_t *rail = HMCI_CONTAINER(timer, verbs_rail_t, retry);
+  pthread_mutex_lock(&rail->connection->transport->lock);
+  if (rail->retry_when) retry(rail); /* else a callback has done so */
+  pthread_mutex_unlock(&rail->connection->transport->lock);
+}
+
+void hmci_verbs_stand_in(verbs_connection_t *connection) {
+  verbs_transport_t *transport = connection->transport;
+  if (!hmci_loop_turn(transport->host->loop)) return;
+  pthread_mutex_lock(&transport->lock);
+  uint64_t now = hmci_now();
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    if (rail->retry_when && rail->retry_when <= now) retry(rail);
+  }
+  bool lost = connection->cut && !connection->failed;
+  pthread_mutex_unlock(&transport->lock);
+  if (lost) hmci_verbs_fail(connection, HMC_PEER_LOST);
 }

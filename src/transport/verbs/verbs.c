@@ -323,6 +323,16 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   return status == HMC_SUCCESS ? status : hmci_fail(status, "the peer is gone");
 }
 
+static hmc_status_t wait_operation(void *connection, hmci_operation_t *operation, uint64_t spin) {
+  hmci_verbs_stand_in(connection);
+  return hmci_verbs_wait(connection, operation, spin);
+}
+
+static void progress(void *connection) {
+  hmci_verbs_stand_in(connection);
+  hmci_verbs_progress(connection);
+}
+
 static const hmci_transport_ops_t table = {
     .type = HMC_CONNECTION_RDMA,
     .name = "verbs",
@@ -352,8 +362,8 @@ static const hmci_transport_ops_t table = {
     .reaches_devices = true,
     .remote_is_staged = hmci_verbs_remote_is_staged,
     .submit = submit,
-    .wait = hmci_verbs_wait,
-    .progress = hmci_verbs_progress,
+    .wait = wait_operation,
+    .progress = progress,
     .cancel = hmci_verbs_cancel,
 };
 

@@ -65,5 +65,8 @@ bool hmci_verbs_on_event(hmci_watch_t *watch, uint32_t events);
 void hmci_verbs_cancel(void *connection, hmci_operation_t *operation, hmc_status_t status);
 void hmci_verbs_fail(void *connection, hmc_status_t status);
 void hmci_verbs_on_retry(hmci_timer_t *timer);
+/* Does what the loop would do for a connection: for a callback in the loop's own thread, which waits for it. Elsewhere
+ * it does nothing. Without the lock. */
+void hmci_verbs_stand_in(verbs_connection_t *connection);
 
 #endif
