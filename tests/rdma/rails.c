@@ -211,6 +211,37 @@ void rails_keep_the_order_of_chains(void **state) {
   }
 }
 
+/* A put is taken back while its rail has failed at this end, and not yet at the other one: what it has sent does not come
+ * after the put that follows, which goes by the other rail. */
+void rails_let_nothing_land_late(void **state) {
+  scene_t *scene = *state;
+  hmc_request_t *first = NULL, *second = NULL;
+  gate_t gate;
+  const uint64_t length = 600 * KIB;
+  open_rails(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  hmc_request_t *stopped = scene_stop_there(scene, &gate); /* so it does not let go of its queue pair */
+  nic_cut_device(1, true);
+  nic_stray_writes(true);
+  pattern_write(scene->local, 0, length, 1);
+  assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, length, NULL, &first));
+  await_rails(scene, false);
+  assert_status(hmc_request_cancel(first), HMC_CANCELLED);
+  pattern_write(scene->local, 0, length, 2);
+  assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, length, NULL, &second));
+  hmc_status_t status = hmc_request_wait_for(second, 50);
+  nic_stray_writes(false);
+  if (status != HMC_IN_PROGRESS) assert_success(status);
+  atomic_store(&gate.open, true);
+  assert_success(hmc_request_wait(second));
+  assert_true(pattern_is(scene->far, 0, length, 2));
+  hmc_request_free(first);
+  hmc_request_free(second);
+  hmc_request_free(stopped);
+  nic_cut_device(1, false);
+  await_rails(scene, true);
+  exchange(scene, 3);
+}
+
 void rails_take_operations_back(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[PARTS];

@@ -106,6 +106,7 @@ void assert_says(const char *part);
   X(a_rail_that_is_missing_at_first)                                                                                   \
   X(rails_survive_failures)                                                                                            \
   X(rails_keep_the_order_of_chains)                                                                                    \
+  X(rails_let_nothing_land_late)                                                                                       \
   X(rails_take_operations_back)                                                                                        \
   X(threads_and_failing_rails)
 #define ROUTE_TESTS(X)                                                                                                 \

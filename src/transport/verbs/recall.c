@@ -41,11 +41,22 @@ static void let_go(verbs_connection_t *connection, hmci_operation_t *operation) 
   }
 }
 
+/* A put ends that may have been on a queue pair which has failed, but is not gone at the peer's end: packets of it may still
+ * arrive there, so what comes after it waits. */
+static void hold_back(verbs_connection_t *connection, hmci_operation_t *operation) {
+  if (operation->kind != HMCI_PUT || hmci_verbs_state(operation)->messages) return;
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    verbs_rail_t *rail = &connection->rails[i];
+    rail->recalled |= rail->phase == VERBS_FLUSHING || rail->phase == VERBS_PARTING;
+  }
+}
+
 void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t status) {
   verbs_connection_t *connection = block;
   pthread_mutex_lock(&connection->transport->lock);
   if (!hmci_operation_is_complete(operation)) {
     operation->chained = false;
+    hold_back(connection, operation);
     hmci_verbs_queue_stop(connection, operation, status);
     if (!hmci_verbs_queue_try_complete(connection, operation)) let_go(connection, operation);
     hmci_verbs_settle(connection->transport);
