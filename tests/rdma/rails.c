@@ -242,6 +242,43 @@ void rails_let_nothing_land_late(void **state) {
   exchange(scene, 3);
 }
 
+/* A rail fails while a message waits in the queue of the other one. It is sent once more, because its answer could have gone
+ * by the first; what answers the former copy does not give away the bytes of the latter. */
+void rails_that_fail_beside_messages(void **state) {
+  scene_t *scene = *state;
+  enum { BETWEEN = 12, WIDE = 64 << 10 };
+  const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM};
+  open_rails(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  for (uint64_t round = 0; round < 3; round++) {
+    hmc_request_t *message = NULL, *next = NULL, *striped = NULL, *between[BETWEEN];
+    pattern_write(scene->local, 0, ROOM, round);
+    nic_delay(10000);
+    nic_cut_device(1, true);
+    assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, 100000, &checked, &message));
+    for (uint64_t i = 0; i < BETWEEN; i++) {
+      uint64_t at = MIB + i * WIDE;
+      assert_success(hmc_put_nb(scene->local, at, scene->remote, at, WIDE, NULL, &between[i]));
+    }
+    assert_success(hmc_put_nb(scene->local, 2 * MIB, scene->remote, 2 * MIB, 300 * KIB, NULL, &striped));
+    assert_success(hmc_request_wait(message));
+    assert_success(hmc_put_nb(scene->local, 200000, scene->remote, 200000, 50000, &checked, &next));
+    assert_success(hmc_request_wait(next));
+    nic_delay(0);
+    for (int i = 0; i < BETWEEN; i++) {
+      assert_success(hmc_request_wait(between[i]));
+      hmc_request_free(between[i]);
+    }
+    assert_success(hmc_request_wait(striped));
+    assert_true(pattern_is(scene->far, 0, 100000, round));
+    hmc_request_free(message);
+    hmc_request_free(next);
+    hmc_request_free(striped);
+    nic_cut_device(1, false);
+    await_rails(scene, true);
+    exchange(scene, round);
+  }
+}
+
 void rails_take_operations_back(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[PARTS];

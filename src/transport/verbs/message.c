@@ -17,8 +17,23 @@ static verbs_request_t *request_at(verbs_connection_t *connection, uint32_t numb
   return &connection->requests[number % VERBS_WINDOW];
 }
 
-static void free_request(verbs_connection_t *connection, verbs_request_t *request) {
-  if (request->slot) hmci_verbs_slot_give(connection->transport, request->slot);
+/* Is it in the queue of a rail that is not flushed? */
+static bool is_posted(const verbs_request_t *request) {
+  return request->rail && (int32_t)(request->count - request->rail->retired) >= 0;
+}
+
+/* An answer shows that the hardware is through with what it was to send, but not with a copy of it: that one's entry has the
+ * slot until it is retired. */
+static void free_slot(verbs_connection_t *connection, verbs_request_t *request, bool answered) {
+  if (is_posted(request) && (request->twice || !answered)) {
+    request->rail->entries[request->count % VERBS_SEND_QUEUE].slot = request->slot;
+  } else {
+    hmci_verbs_slot_give(connection->transport, request->slot);
+  }
+}
+
+static void free_request(verbs_connection_t *connection, verbs_request_t *request, bool answered) {
+  if (request->slot) free_slot(connection, request, answered);
   if (request->sent) connection->unanswered--;
   *request = (verbs_request_t){0};
   connection->transport->asked--;
@@ -39,6 +54,13 @@ static void send_request(verbs_connection_t *connection, verbs_request_t *reques
   *wanted->sg_list =
       (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? rail->device->slot_memory->lkey : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
+  request->twice = is_posted(request);
+  if (request->twice) { /* its slot waits for that */
+    wanted->send_flags |= IBV_SEND_SIGNALED;
+    rail->signalled = rail->posted;
+  }
+  request->rail = rail;
+  request->count = rail->posted - 1;
   request->sent = true;
   connection->unanswered++;
 }
@@ -151,7 +173,7 @@ bool hmci_verbs_message_repeat(verbs_connection_t *connection) {
     if (!request->busy || request->sent) continue;
     hmci_operation_t *operation = request->operation;
     if (!operation) {
-      free_request(connection, request);
+      free_request(connection, request, false);
       continue;
     }
     /* The put that the message comes after goes first again; a message before it did so by its number. */
@@ -199,7 +221,7 @@ hmc_status_t hmci_verbs_message_answered(verbs_connection_t *connection, const v
     request->operation = NULL;
     if (status != HMC_SUCCESS) hmci_verbs_queue_stop(connection, operation, status);
   }
-  free_request(connection, request);
+  free_request(connection, request, true);
   if (operation) hmci_verbs_queue_try_complete(connection, operation);
   return HMC_SUCCESS;
 }
@@ -223,6 +245,6 @@ void hmci_verbs_message_restart(verbs_connection_t *connection) {
 
 void hmci_verbs_message_forget(verbs_connection_t *connection) {
   for (uint32_t i = 0; i < VERBS_WINDOW; i++) {
-    if (connection->requests[i].busy) free_request(connection, &connection->requests[i]);
+    if (connection->requests[i].busy) free_request(connection, &connection->requests[i], true);
   }
 }
