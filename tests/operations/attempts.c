@@ -19,17 +19,20 @@ enum { TRAPS = 2, BACKLOG = 256 };
 
 static _Atomic uint16_t hmc_port;      /* where connections are HMC's own: left alone */
 static _Atomic uint32_t fault, faults; /* how connections are broken, and how many still are to be */
+static _Atomic uint32_t spared;        /* how many come through before those */
 static _Atomic uint32_t cut_after_us;
 static _Atomic uint16_t trap_ports[TRAPS]; /* by fault */
 static int traps[TRAPS];
 static int cuts[2]; /* a pipe: copies of sockets that are to be cut */
 
-static bool take_fault(void) {
-  for (uint32_t left = atomic_load(&faults); left;) {
-    if (atomic_compare_exchange_weak(&faults, &left, left - 1)) return true;
+static bool take_one(_Atomic uint32_t *count) {
+  for (uint32_t left = atomic_load(count); left;) {
+    if (atomic_compare_exchange_weak(count, &left, left - 1)) return true;
   }
   return false;
 }
+
+static bool take_fault(void) { return atomic_load(&faults) && !take_one(&spared) && take_one(&faults); }
 
 int connect(int descriptor, const struct sockaddr *address, socklen_t size) {
   struct sockaddr_in there = {0};
@@ -52,8 +55,8 @@ int connect(int descriptor, const struct sockaddr *address, socklen_t size) {
 static _Atomic bool stopping;
 static pthread_t thread;
 
-static void reset_one(void) {
-  int descriptor = accept(traps[RESET], NULL, NULL);
+static void reset_one(fault_t trap) {
+  int descriptor = accept(traps[trap], NULL, NULL);
   setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
   close(descriptor);
 }
@@ -72,7 +75,7 @@ static void *break_all(void *argument) {
   struct pollfd waits[] = {{.fd = traps[RESET], .events = POLLIN}, {.fd = cuts[0], .events = POLLIN}};
   while (!atomic_load(&stopping)) {
     if (poll(waits, 2, 20) <= 0) continue;
-    if (waits[0].revents) reset_one();
+    if (waits[0].revents) reset_one(RESET);
     if (waits[1].revents) cut_one();
   }
   return NULL;
@@ -127,6 +130,12 @@ static void close_scene(scene_t *scene) {
 static void break_next(fault_t how, uint32_t count) {
   atomic_store(&fault, how);
   atomic_store(&faults, count);
+}
+
+/* Those that were to stay without an answer are reset now. */
+static void end_silence(void) {
+  struct pollfd waits = {.fd = traps[SILENCE], .events = POLLIN};
+  while (poll(&waits, 1, 0) > 0) reset_one(SILENCE);
 }
 
 static void check_explanation(hmc_peer_t *peer, const char *fragment) {
@@ -245,6 +254,75 @@ static void a_connection_that_never_gets_through(void **state) {
   close_scene(&scene);
 }
 
+typedef struct dialler {
+  pthread_t thread;
+  scene_t *scene;
+  hmc_peer_t *peer;
+  hmc_status_t status;
+  _Atomic bool over;
+} dialler_t;
+
+static void *dial(void *argument) {
+  dialler_t *dialler = argument;
+  dialler->status = hmc_context_connect(dialler->scene->here, "127.0.0.1", dialler->scene->port, HMC_CONNECTION_UCX,
+                                        PATIENCE_MS, &dialler->peer);
+  atomic_store(&dialler->over, true);
+  return NULL;
+}
+
+static void note_end(hmc_request_t *request, hmc_status_t status, void *user) {
+  (void)request;
+  if (status == HMC_SUCCESS) atomic_store((_Atomic bool *)user, true);
+}
+
+/* A put that reports its end, and some that are waited for. */
+static void put_some(hmc_region_t *local, hmc_remote_t *remote) {
+  _Atomic bool ended = false;
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t options = HMC_OPERATION_OPTIONS_INIT;
+  options.callback = note_end;
+  options.user = &ended;
+  assert_success(hmc_put_nb(local, 0, remote, 0, 64, &options, &request));
+  for (uint64_t start = now_ms(); !atomic_load(&ended) && now_ms() - start < PATIENCE_MS;) usleep(1000);
+  assert_true(atomic_load(&ended));
+  hmc_request_free(request);
+  for (int i = 0; i < 10; i++) assert_success(hmc_put(local, 0, remote, 0, 64));
+}
+
+/* While a thread waits for the answer to one of its two connections, everybody else's operations go on, and peers are
+ * served. */
+static void a_connection_without_an_answer_holds_up_nobody(void **state) {
+  (void)state;
+  const hmc_memory_t cpu = {HMC_MEMORY_CPU, 0};
+  for (uint32_t first = 0; first < 2; first++) {
+    scene_t scene;
+    hmc_region_t *regions[2];
+    hmc_peer_t *peers[2] = {NULL, NULL};
+    hmc_remote_t *remotes[2];
+    dialler_t dialler = {.scene = &scene};
+    open_scene(&scene);
+    hmc_context_t *const contexts[] = {scene.here, scene.there};
+    assert_success(hmc_context_connect(scene.here, "127.0.0.1", scene.port, HMC_CONNECTION_UCX, 0, &peers[0]));
+    assert_success(hmc_context_accept(scene.there, 0, &peers[1]));
+    for (int i = 0; i < 2; i++)
+      assert_success(hmc_region_allocate(contexts[i], cpu, 64, "target", HMC_REMOTE_ALL, &regions[i]));
+    for (int i = 0; i < 2; i++) assert_success(hmc_remote_open(peers[i], "target", 0, &remotes[i]));
+    atomic_store(&spared, first);
+    break_next(SILENCE, 1);
+    assert_int_equal(pthread_create(&dialler.thread, NULL, dial, &dialler), 0);
+    while (atomic_load(&faults) && !atomic_load(&dialler.over)) usleep(1000);
+    usleep(50000);
+    for (int round = 0; round < 3; round++) {
+      for (int i = 0; i < 2; i++) put_some(regions[i], remotes[i]);
+    }
+    assert_false(atomic_load(&dialler.over)); /* it waits for an answer still */
+    end_silence();
+    pthread_join(dialler.thread, NULL);
+    assert_success(dialler.status);
+    close_scene(&scene);
+  }
+}
+
 static int open_case(void **state) {
   (void)state;
   crash_handlers_set();
@@ -266,6 +344,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(a_connection_that_is_reset_is_made_again, open_case, close_case),
       cmocka_unit_test_setup_teardown(a_connection_without_an_answer_is_made_again, open_case, close_case),
+      cmocka_unit_test_setup_teardown(a_connection_without_an_answer_holds_up_nobody, open_case, close_case),
       cmocka_unit_test_setup_teardown(a_connection_that_is_cut_is_made_again, open_case, close_case),
       cmocka_unit_test_setup_teardown(a_connection_that_never_gets_through, open_case, close_case),
   };

@@ -191,6 +191,7 @@ static void doze(hmci_ucx_worker_t *worker, uint64_t deadline) {
   struct pollfd wake = {.fd = worker->events.descriptor, .events = POLLIN};
   int left = hmci_poll_timeout(deadline);
   bool armed = hmci_ucx_worker_arm(worker);
+  hmci_ucx_worker_update(worker); /* arming polls, too */
   pthread_mutex_unlock(&worker->lock);
   if (armed) {
     poll(&wake, 1, left < 0 || left > HELLO_NAP ? HELLO_NAP : left);
@@ -219,7 +220,7 @@ hmc_status_t hmci_ucx_pipe_await(hmci_ucx_pipe_t *pipe, const bool *answered, ui
   uint64_t idle_since = hmci_now();
   while (!*answered && !pipe->failed && status == HMC_SUCCESS) {
     uint64_t now = hmci_now();
-    if (hmci_ucx_worker_poll(worker)) {
+    if (hmci_ucx_worker_drive(worker)) {
       idle_since = now;
     } else if (hmci_stop_is_asked()) {
       status = hmci_fail(HMC_CANCELLED, "cancelled");

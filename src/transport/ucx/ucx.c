@@ -501,7 +501,7 @@ static hmc_status_t wait_with_lane(ucx_connection_t *connection, hmci_operation_
   uint64_t idle_since = hmci_now(), allowed = spin ? spin + BLOCK_TIME : 0;
   while (!hmci_operation_is_complete(operation) && status == HMC_SUCCESS) {
     pthread_mutex_lock(&worker->lock);
-    bool moved = hmci_ucx_worker_poll(worker);
+    bool moved = hmci_ucx_worker_drive(worker);
     pthread_mutex_unlock(&worker->lock);
     if (hmci_ucx_pipe_calls_for_reader(connection->request_pipe)) hmci_requester_progress(&connection->requester);
     uint64_t now = hmci_now();

@@ -81,6 +81,12 @@ void hmci_ucx_worker_update(hmci_ucx_worker_t *worker) {
   restore(worker);
 }
 
+bool hmci_ucx_worker_drive(hmci_ucx_worker_t *worker) {
+  bool moved = hmci_ucx_worker_poll(worker);
+  if (moved) hmci_ucx_worker_update(worker);
+  return moved;
+}
+
 void hmci_ucx_worker_linger(hmci_ucx_worker_t *worker) {
   worker->wanted = true;
   worker->wishes++;

@@ -69,6 +69,8 @@ void hmci_ucx_worker_close(hmci_ucx_worker_t *worker);
 
 /* With `lock` held: moves what can move; true when something did. */
 bool hmci_ucx_worker_poll(hmci_ucx_worker_t *worker);
+/* The same for a thread that drives it: what came for others, whom nobody attends, calls the loop. */
+bool hmci_ucx_worker_drive(hmci_ucx_worker_t *worker);
 /* With `lock` held: arms it; false: it is not armed. Polls it then, for an RDMA device tells only of what comes after
  * it was armed, and UCX does not look whether something came just before. */
 bool hmci_ucx_worker_arm(hmci_ucx_worker_t *worker);
