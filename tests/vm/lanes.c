@@ -476,6 +476,29 @@ static void a_stopped_peer_is_written_to(void **state) {
   expect_lane(scene);
 }
 
+/* A put that went as a message was taken back while the target stood still: it comes before the one that follows, which
+ * the device could do by itself. */
+static void what_was_taken_back_comes_before_what_follows(void **state) {
+  scene_t *scene = *state;
+  hmc_request_t *late = NULL, *next = NULL;
+  target_fill(scene, 0, 0, MIB, OLD);
+  bytes_fill(&scene->local, 0, MIB, SOURCE);
+  stop_target(scene);
+  assert_success(hmc_put_nb(scene->local.region, 0, scene->remote, 0, 8 * KIB, NULL, &late));
+  sleep_ms(200);
+  assert_status(hmc_request_cancel(late), HMC_CANCELLED);
+  bytes_fill(&scene->local, 0, MIB, NEW);
+  assert_success(hmc_put_nb(scene->local.region, 0, scene->remote, 0, 64 * KIB, NULL, &next));
+  sleep_ms(200);
+  assert_int_equal(kill(scene->target.process, SIGCONT), 0);
+  assert_success(hmc_request_wait(next));
+  assert_success(hmc_atomic(scene->remote, 2 * MIB, HMC_ATOMIC_ADD, 8, 1, 0, NULL)); /* behind all of it */
+  assert_int_equal(target_others(scene, 0, 0, 64 * KIB, NEW, NEW), 0);
+  hmc_request_free(late);
+  hmc_request_free(next);
+  expect_lane(scene);
+}
+
 static void a_killed_peer_is_lost(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[ROOM / MIB];
@@ -512,6 +535,7 @@ int main(int argc, char **argv) {
       TEST_CASE(a_region_closes_under_a_callback, open_dialling),
       SLOW_TEST_CASE(cancelled_puts_leave_the_memory_alone, open_dialling),
       SLOW_TEST_CASE(a_stopped_peer_is_written_to, open_dialling),
+      TEST_CASE(what_was_taken_back_comes_before_what_follows, open_dialling),
       SLOW_TEST_CASE(a_killed_peer_is_lost, open_dialling),
   };
   return cmocka_run_group_tests_name("vm.lanes", tests, NULL, NULL) == 0 ? 0 : 1;

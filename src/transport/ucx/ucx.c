@@ -478,7 +478,8 @@ static hmc_status_t submit(void *block, hmci_operation_t *operations, uint32_t c
   ucx_connection_t *connection = block;
   hmci_ucx_worker_t *worker = &connection->transport->request;
   bool awaited = operations->awaited, told = hmci_operation_is_told(operations), by_device = false;
-  if (count == 1 && hmci_ucx_lane_submit(&connection->lane, operations)) {
+  bool late = operations->kind == HMCI_PUT && hmci_requester_is_late(&connection->requester);
+  if (count == 1 && !late && hmci_ucx_lane_submit(&connection->lane, operations)) {
     by_device = !hmci_ucx_lane_is_waiting(&connection->lane);
   } else {
     hmc_status_t status = hmci_requester_submit(&connection->requester, operations, count);
