@@ -4,8 +4,8 @@
  * thread of each PE sleeps until the engine reports a peer that is gone, so that it does not matter what the program does
  * meanwhile. A PE that hears of one tells all that it knows, by the verdict in their control blocks, and those tell others,
  * so that all name the PE that was lost and not one that ended for it. Nobody is overlooked: in init's last barrier each far
- * PE was dialled by those 1, 2, 4, ... before it, and each near one has dialled the first of its host. Then each gives the
- * launcher a moment, which knows how that PE ended, and ends. The thread stops before any PE leaves in order.
+ * PE was dialled by those 1, 2, 4, ... before it, and each near one has dialled the first of its host. Then each waits until
+ * the launcher has collected that PE, gives it a moment, because it knows how the PE ended, and ends. The thread stops before any PE leaves in order.
  *
  * Locking: none; the first thread that ends the job does it alone. */
 #include "boot.h"
@@ -19,10 +19,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NAPS 200   /* of a millisecond, until the engine says which peer it was */
-#define TELL 100   /* ms; a PE that stands still does not answer */
-#define GRACE 300  /* ms in which a verdict may come: the PE that is gone may have heard of it first */
-#define LINGER 500 /* ms; others learn of it meanwhile, and see no loss of this PE before that */
+#define NAPS 200    /* of a millisecond, until the engine says which peer it was */
+#define TELL 100    /* ms; a PE that stands still does not answer */
+#define GRACE 300   /* ms in which a verdict may come: the PE that is gone may have heard of it first */
+#define LINGER 500  /* ms; others learn of it meanwhile, and see no loss of this PE before that */
+#define ENDING 5000 /* ms; a process closes its sockets some time before its parent hears of its end */
 
 /* ---- telling ----------------------------------------------------------------------------------------------------------- */
 
@@ -83,6 +84,11 @@ static int find_gone(void) {
   return -1;
 }
 
+/* Returns when the launcher has heard how that PE ended. Where there is none on this host nobody can tell. */
+static void await_collected(int pe) {
+  for (int i = 0; hmci_boot.one_host && i < ENDING && kill(hmci_pe.cards[pe].process, 0) == 0; i++) nap(1);
+}
+
 static void end_without(int pe, const char *why) __attribute__((noreturn));
 static void end_without(int pe, const char *why) {
   be_the_one();
@@ -92,6 +98,7 @@ static void end_without(int pe, const char *why) {
   fprintf(stderr, "shmem: PE %d: PE %d (process %d at %s) is gone (%s): the job ends with it\n", hmci_pe.me, pe,
           (int)hmci_pe.cards[pe].process, ip, why);
   tell(verdict_of(1, pe));
+  await_collected(pe);
   nap(LINGER);
   hmci_end_job(1);
 }

@@ -1,16 +1,18 @@
 /* A PE that dies while the others wait for it; see deaths.py.
  *
  * usage: deaths WAY PE     WAY: what the others do meanwhile; "exit...": the PE calls shmem_global_exit(5)
- * instead */
+ * instead; "slow": its parent learns of its end some time after the others */
 #include "check.h"
 
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <unistd.h>
 
-enum { MANY = 1000 };
+enum { MANY = 1000, SLOW_S = 2 };
 
 static long word, words[MANY], lock;
 
@@ -69,9 +71,28 @@ static void look_again(int victim) {
 static const struct {
   const char *name;
   void (*wait)(int victim);
-} ways[] = {{"barrier", wait_for_all}, {"wait", wait_for_word}, {"quiet", put_and_quiet}, {"sum", add_up},
-            {"lock", wait_for_lock},   {"fetch", fetch},        {"exit", wait_for_all},   {"test", test_again},
-            {"swap", swap_again},      {"look", look_again},    {"exit-look", look_again}};
+} ways[] = {{"barrier", wait_for_all}, {"wait", wait_for_word}, {"quiet", put_and_quiet},  {"sum", add_up},
+            {"lock", wait_for_lock},   {"fetch", fetch},        {"exit", wait_for_all},    {"test", test_again},
+            {"swap", swap_again},      {"look", look_again},    {"exit-look", look_again}, {"slow", wait_for_all}};
+
+/* The parent of a process that is traced learns of its end when the tracer lets go of it: so it may be on a busy host, where a
+ * process takes long from closing its sockets to its end. */
+static void be_traced(void) {
+  int ready[2];
+  char byte;
+  pid_t own = getpid();
+  CHECK(pipe(ready) == 0);
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY); /* needed by some kernels, unknown to others */
+  if (fork() == 0) {
+    if (ptrace(PTRACE_SEIZE, own, NULL, NULL)) _exit(1);
+    close(STDOUT_FILENO);
+    close(STDERR_FILENO);
+    if (write(ready[1], "", 1) == 1) sleep(SLOW_S);
+    _exit(0);
+  }
+  close(ready[1]);
+  CHECK(read(ready[0], &byte, 1) == 1);
+}
 
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
@@ -81,6 +102,7 @@ int main(int argc, char **argv) {
   if (is_victim && strcmp(argv[1], "lock") == 0) shmem_set_lock(&lock);
   shmem_barrier_all();
   if (is_victim) {
+    if (strcmp(argv[1], "slow") == 0) be_traced();
     usleep(200000); /* the others wait by then */
     if (exits) shmem_global_exit(5);
     raise(SIGKILL);
