@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from ports import free_port  # noqa: E402
 
-TIMEOUT = 8  # seconds that the PEs are given
+TIMEOUT = 14  # seconds that the PEs are given, in which one that comes has to start on a busy machine
 SLACK = 12   # for a process that starts and ends on a busy machine
 ONE = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
