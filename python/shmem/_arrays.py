@@ -37,7 +37,7 @@ def init(heap_size=0, device_size=0, device=None):
         raise RuntimeError("shmem is initialised already")
 
 
-# Arrays that operations in progress may still read or write: a program may let go of them before its next quiet().
+# Arrays that operations in progress may still read or write. A program may drop its own references before quiet().
 _kept = []
 _KEPT_MOST = 4096  # at a time; then what is in progress is completed
 

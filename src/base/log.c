@@ -130,8 +130,8 @@ static void write_line(const record_t *record) {
   (void)ignored;
 }
 
-/* A pipe that nobody reads any more raises SIGPIPE, and a file above the limit of files SIGXFSZ; both end most programs.
- * `raises` is held back in this thread meanwhile, and taken. */
+/* Writing to a pipe without a reader raises SIGPIPE, and writing past the file size limit raises SIGXFSZ; both end most
+ * programs. The signal `raises` is blocked in this thread during the write, and taken afterwards. */
 static bool write_quietly(const struct iovec *part, int raises, int flags) {
   sigset_t raised, before, pending;
   sigemptyset(&raised);

@@ -84,7 +84,8 @@ static int find_gone(void) {
   return -1;
 }
 
-/* Returns when the launcher has heard how that PE ended. Where there is none on this host nobody can tell. */
+/* Waits until the launcher has collected that PE, and so knows how it ended. Without a launcher on this host it returns at
+ * once. */
 static void await_collected(int pe) {
   for (int i = 0; hmci_boot.one_host && i < ENDING && kill(hmci_pe.cards[pe].process, 0) == 0; i++) nap(1);
 }

@@ -17,7 +17,7 @@ static void close_remotes(hmci_smem_partner_t *partner) {
   }
 }
 
-/* One that nobody finds any more; with the lock or without it. */
+/* Closes one that is not in the list any more; the lock may be held or not. */
 static void close_partner(hmci_smem_partner_t *partner) {
   if (partner != NULL) {
     close_remotes(partner);

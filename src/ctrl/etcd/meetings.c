@@ -111,7 +111,8 @@ static hmc_status_t load(visit_t *visit, meeting_t *meeting) {
   return status;
 }
 
-/* Puts the meeting, or removes it where nobody is in it, if it is still as it was read. *revision: that of the change. */
+/* Stores the meeting, or removes its key when nobody is left in it, provided that it has not changed since it was read.
+ * *revision: that of the change. */
 static hmc_status_t store(visit_t *visit, meeting_t *meeting, bool *has_put, int64_t *revision) {
   hmci_text_t compare = {.data = NULL}, effect = {.data = NULL}, value = {.data = NULL};
   hmci_etcd_outcome_t outcome;
