@@ -57,7 +57,7 @@ bool bench_repeat(bench_operation_t operation, void *state, const bench_request_
     double before = bench_clock();
     if (!operation(state, request, batch, result)) return false;
     double took = bench_clock() - before;
-    if (took < BATCH_SECONDS && !warm) {
+    if (took < BATCH_SECONDS && !count) { /* also after a first one that woke who slept, which is not a batch's size */
       batch *= 2;
       continue;
     }
