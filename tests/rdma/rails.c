@@ -279,6 +279,46 @@ void rails_that_fail_beside_messages(void **state) {
   }
 }
 
+/* The same where the hardware is through with the former copy when the rail fails: only the answer to it is still missing. */
+void rails_that_fail_before_an_answer(void **state) {
+  scene_t *scene = *state;
+  enum { BETWEEN = 24, WIDE = 64 << 10 };
+  const hmc_operation_options_t checked = {.size = sizeof(hmc_operation_options_t), .flags = HMC_OPERATION_CHECKSUM};
+  hmc_request_t *message = NULL, *next = NULL, *striped = NULL, *between[BETWEEN];
+  gate_t gate;
+  open_rails(scene, HMC_MEMORY_CPU, HMC_MEMORY_CPU);
+  pattern_write(scene->local, 0, ROOM, 1);
+  hmc_request_t *stopped = scene_stop_there(scene, &gate); /* so it does not answer */
+  assert_success(hmc_put_nb(scene->local, 0, scene->remote, 0, 100000, &checked, &message));
+  assert_success(hmc_put(scene->local, MIB, scene->remote, MIB, 8)); /* behind it */
+  nic_delay(5000);
+  nic_cut_device(1, true);
+  for (uint64_t i = 0; i < BETWEEN; i++) {
+    uint64_t at = MIB + i * WIDE / 2;
+    assert_success(hmc_put_nb(scene->local, at, scene->remote, at, WIDE, NULL, &between[i]));
+  }
+  assert_success(hmc_put_nb(scene->local, 2 * MIB, scene->remote, 2 * MIB, 300 * KIB, NULL, &striped));
+  await_rails(scene, false);
+  atomic_store(&gate.open, true);
+  assert_success(hmc_request_wait(message));
+  assert_success(hmc_put_nb(scene->local, 200000, scene->remote, 200000, 50000, &checked, &next));
+  assert_success(hmc_request_wait(next));
+  nic_delay(0);
+  for (int i = 0; i < BETWEEN; i++) {
+    assert_success(hmc_request_wait(between[i]));
+    hmc_request_free(between[i]);
+  }
+  assert_success(hmc_request_wait(striped));
+  assert_true(pattern_is(scene->far, 0, 100000, 1));
+  hmc_request_free(message);
+  hmc_request_free(next);
+  hmc_request_free(striped);
+  hmc_request_free(stopped);
+  nic_cut_device(1, false);
+  await_rails(scene, true);
+  exchange(scene, 2);
+}
+
 void rails_take_operations_back(void **state) {
   scene_t *scene = *state;
   hmc_request_t *requests[PARTS];

@@ -108,6 +108,7 @@ void assert_says(const char *part);
   X(rails_keep_the_order_of_chains)                                                                                    \
   X(rails_let_nothing_land_late)                                                                                       \
   X(rails_that_fail_beside_messages)                                                                                   \
+  X(rails_that_fail_before_an_answer)                                                                                  \
   X(rails_take_operations_back)                                                                                        \
   X(threads_and_failing_rails)
 #define ROUTE_TESTS(X)                                                                                                 \

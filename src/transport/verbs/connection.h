@@ -44,7 +44,7 @@ typedef struct verbs_request {
   bool busy;          /* in use */
   bool writes;        /* changes the owner's memory */
   bool sent;          /* over the present queue pair */
-  bool twice;         /* the hardware may have it from before, too: an answer may be one to that */
+  bool twice;         /* it was sent before, and an answer may be one to that */
   verbs_rail_t *rail; /* that it was last posted to, as the entry of that count */
   uint32_t count;
   verbs_slot_t *slot; /* where it lies, kept to send it again; NULL: in `header` */

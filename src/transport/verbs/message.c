@@ -54,8 +54,8 @@ static void send_request(verbs_connection_t *connection, verbs_request_t *reques
   *wanted->sg_list =
       (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? rail->device->slot_memory->lkey : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
-  request->twice = is_posted(request);
-  if (request->twice) { /* its slot waits for that */
+  request->twice = request->rail != NULL;
+  if (request->twice) { /* its slot waits for this copy */
     wanted->send_flags |= IBV_SEND_SIGNALED;
     rail->signalled = rail->posted;
   }
