@@ -200,3 +200,9 @@ hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t 
   query_free(query);
   return error ? explain(host, error) : HMC_SUCCESS;
 }
+
+uint64_t hmci_address_turn(uint64_t each_ms, size_t more, uint64_t deadline) {
+  uint64_t now = hmci_now(), left = deadline > now ? deadline - now : 0, limit = hmci_deadline(each_ms);
+  uint64_t end = more > 0 ? now + left / (more + 1) : deadline;
+  return limit < end ? limit : end;
+}

@@ -22,4 +22,8 @@ typedef struct hmci_addresses {
  * is to give up, see stop.h). */
 hmc_status_t hmci_resolve(const char *host, uint64_t deadline, hmci_addresses_t *addresses);
 
+/* Until when to wait for an address that has `more` addresses behind it: at most `each_ms`, and no more than its share
+ * of the time that is left. One that never answers leaves time for the others, however soon the deadline is. */
+uint64_t hmci_address_turn(uint64_t each_ms, size_t more, uint64_t deadline);
+
 #endif

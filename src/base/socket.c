@@ -429,8 +429,8 @@ hmc_status_t hmci_socket_connect_each(const char *where, uint16_t port, uint64_t
   if (status == HMC_SUCCESS) status = hmci_resolve(host, deadline, &addresses);
   if (status != HMC_SUCCESS) return status;
   for (size_t i = 0; i < addresses.count; i++) {
-    uint64_t limit = hmci_deadline(each_ms);
-    status = connect_to(addresses.ip[i], port, limit < deadline ? limit : deadline, descriptor);
+    uint64_t limit = hmci_address_turn(each_ms, addresses.count - i - 1, deadline);
+    status = connect_to(addresses.ip[i], port, limit, descriptor);
     if (status == HMC_SUCCESS || status == HMC_CANCELLED) break;
   }
   return status;

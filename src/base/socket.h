@@ -26,10 +26,13 @@ hmc_status_t hmci_socket_listen_unix(const char *path, int *descriptor);
  * HMC_PEER_LOST (no route). TCP_NODELAY is set. */
 hmc_status_t hmci_socket_connect_tcp(const char *where, uint16_t port, uint64_t deadline, int *descriptor);
 hmc_status_t hmci_socket_connect_unix(const char *path, uint64_t deadline, int *descriptor);
-/* The same over TCP, with at most `each_ms` for each address of a name: one that never answers leaves time for the next
- * one, and looking up the name takes until the deadline, if it must. */
+/* The same over TCP, with at most `each_ms` for each address of a name, see hmci_address_turn; looking up the name takes
+ * until the deadline, if it must. */
 hmc_status_t hmci_socket_connect_each(const char *where, uint16_t port, uint64_t each_ms, uint64_t deadline,
                                       int *descriptor);
+
+/* How long one of several addresses may take to connect. */
+enum { HMCI_EACH_MS = 3000 };
 
 /* True where `where` is an address of this host, in this network namespace; false also where that is not known by the
  * deadline. */

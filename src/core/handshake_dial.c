@@ -38,12 +38,13 @@ static bool pause_dialling(uint64_t *pause, uint64_t deadline) {
 }
 
 /* One attempt of dial_secure. The socket is kept from a forked child until the loop has it. */
-static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t port, size_t more, uint64_t deadline,
                               hmci_kept_t *kept, hmci_secure_t **out, bool *busy) {
   int descriptor;
   char name[HMCI_WHERE_SIZE];
   hmci_where(name, ip, port);
-  hmc_status_t status = hmci_socket_connect_tcp(ip, port, deadline, &descriptor);
+  uint64_t limit = more ? hmci_address_turn(HMCI_EACH_MS, more, deadline) : deadline;
+  hmc_status_t status = hmci_socket_connect_tcp(ip, port, limit, &descriptor);
   if (status != HMC_SUCCESS) return status;
   hmci_socket_set_liveness(descriptor, context->settings.peer_timeout / 1000000u);
   hmci_loop_keep(context->loop, kept, descriptor);
@@ -65,13 +66,14 @@ static hmc_status_t dial_once(hmc_context_t *context, const char *ip, uint16_t p
   return HMC_SUCCESS;
 }
 
-/* Connects and authenticates: a secure stream to the listener there. The caller drops `kept`, in the end. */
-static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, uint64_t deadline,
+/* Connects and authenticates: a secure stream to the listener there, which may be reached at `more` addresses instead.
+ * The caller drops `kept`, in the end. */
+static hmc_status_t dial_secure(hmc_context_t *context, const char *ip, uint16_t port, size_t more, uint64_t deadline,
                                 hmci_kept_t *kept, hmci_secure_t **out) {
   uint64_t pause = FIRST_PAUSE;
   for (;;) {
     bool busy = false;
-    hmc_status_t status = dial_once(context, ip, port, deadline, kept, out, &busy);
+    hmc_status_t status = dial_once(context, ip, port, more, deadline, kept, out, &busy);
     if (status == HMC_SUCCESS || !busy || !pause_dialling(&pause, deadline)) return status;
   }
 }
@@ -294,6 +296,7 @@ static hmc_status_t check_type(const hmc_context_t *context, hmc_connection_type
 /* Whom to dial, and how. */
 typedef struct target {
   const char *ip;
+  size_t more; /* addresses of the same host that can be dialled instead */
   uint16_t port;
   hmc_connection_type_t type;
   hmc_peer_t *first; /* the connection is a second one to that peer; NULL: it is not */
@@ -312,7 +315,7 @@ static hmc_status_t connect_once(hmc_context_t *context, const target_t *target,
   hmc_connection_type_t type = target->type;
   hmci_secure_t *stream;
   hmci_kept_t kept;
-  hmc_status_t status = dial_secure(context, ip, target->port, deadline, &kept, &stream);
+  hmc_status_t status = dial_secure(context, ip, target->port, target->more, deadline, &kept, &stream);
   if (status != HMC_SUCCESS) return status;
   hmc_peer_t *peer = hmci_peer_create(context, HMCI_DIALLED);
   if (!peer) {
@@ -353,16 +356,21 @@ static hmc_status_t connect_to(hmc_context_t *context, const target_t *target, u
   }
 }
 
-/* A host may have addresses that nobody listens at, or that there is no way to. */
+/* May the next address of a host do what this one did not? One that never answers has had its share of the time. */
+static bool is_other_better(hmc_status_t status, uint64_t deadline) {
+  return status == HMC_NOT_FOUND || status == HMC_PEER_LOST || (status == HMC_TIMEOUT && hmci_now() < deadline);
+}
+
+/* A host may have addresses that nobody listens at, that there is no way to, or that drop what is sent there. */
 hmc_status_t hmci_handshake_connect(hmc_context_t *context, const char *host, uint16_t port, hmc_connection_type_t type,
                                     uint64_t deadline, hmc_peer_t **out) {
   hmci_log(HMC_LOG_DEBUG, "%s dials %s, port %u, by %s", context->name, host, port, hmc_connection_type_name(type));
   hmci_addresses_t addresses = {0};
   hmc_status_t status = hmci_resolve(host, deadline, &addresses);
   for (size_t i = 0; i < addresses.count; i++) {
-    const target_t target = {addresses.ip[i], port, type, NULL};
+    const target_t target = {addresses.ip[i], addresses.count - i - 1, port, type, NULL};
     status = connect_to(context, &target, deadline, out);
-    if (status != HMC_NOT_FOUND && status != HMC_PEER_LOST) break;
+    if (status == HMC_SUCCESS || !is_other_better(status, deadline)) break;
   }
   if (status != HMC_SUCCESS && addresses.count && strcmp(host, addresses.ip[0]) != 0)
     hmci_fail_prefix(status, "%s: ", host);
@@ -371,7 +379,7 @@ hmc_status_t hmci_handshake_connect(hmc_context_t *context, const char *host, ui
 
 hmc_status_t hmci_handshake_connect_second(hmc_peer_t *first, hmc_connection_type_t type, uint64_t deadline,
                                            hmc_peer_t **second) {
-  const target_t target = {first->ip, first->port, type, first};
+  const target_t target = {first->ip, 0, first->port, type, first};
   return connect_to(first->context, &target, deadline, second);
 }
 
@@ -464,7 +472,7 @@ static hmc_status_t dial_stream(hmc_context_t *context, hmc_peer_t *peer, uint32
                                 hmci_pipe_t **pipe) {
   hmci_secure_t *stream;
   hmci_kept_t kept;
-  hmc_status_t status = dial_secure(context, peer->ip, peer->port, deadline, &kept, &stream);
+  hmc_status_t status = dial_secure(context, peer->ip, peer->port, 0, deadline, &kept, &stream);
   if (status != HMC_SUCCESS) return status;
   hmci_channel_t channel;
   hmci_channel_open(&channel, stream);

@@ -13,7 +13,6 @@
 
 enum {
   NAMED_MS = 15000, /* an attempt that has to look up a name */
-  CONNECT_MS = 3000,
   FIRST_PAUSE_MS = 2,
   LONGEST_PAUSE_MS = 50
 };
@@ -171,8 +170,8 @@ static hmc_status_t attempt(const call_t *call, bool is_unix) {
   } else {
     snprintf(address, sizeof(address), strchr(call->ip, ':') != NULL ? "[%s]:%u" : "%s:%u", call->ip, call->port);
   }
-  hmc_status_t status = is_unix ? hmci_socket_connect_unix(call->path, sooner(call->deadline, CONNECT_MS), &descriptor)
-                                : hmci_socket_connect_each(call->ip, call->port, CONNECT_MS,
+  hmc_status_t status = is_unix ? hmci_socket_connect_unix(call->path, sooner(call->deadline, HMCI_EACH_MS), &descriptor)
+                                : hmci_socket_connect_each(call->ip, call->port, HMCI_EACH_MS,
                                                            sooner(call->deadline, NAMED_MS), &descriptor);
   if (status != HMC_SUCCESS) {
     return status;

@@ -16,7 +16,6 @@
 
 enum {
   LOOK_UP_MS = 30000, /* of the store's name */
-  CONNECT_MS = 3000,
   HANDSHAKE_MS = 5000,
   HANDSHAKE_MOST_MS = 160000,
   FIRST_PAUSE_MS = 5,
@@ -99,7 +98,7 @@ static hmc_status_t dial(hmci_store_client_t *client) {
   int descriptor;
   hmci_secure_t *secure;
   hmc_status_t status =
-      hmci_socket_connect_each(client->ip, client->port, CONNECT_MS, hmci_deadline(LOOK_UP_MS), &descriptor);
+      hmci_socket_connect_each(client->ip, client->port, HMCI_EACH_MS, hmci_deadline(LOOK_UP_MS), &descriptor);
   if (status != HMC_SUCCESS) {
     return status;
   }
