@@ -5,7 +5,8 @@
  * but that those who wait for it sleep.
  *
  * Locking: `delay.lock` guards the list, and is held while a request begins or ends here, so that a thread that
- * ends one finds that it has begun, that it has not, or that another thread has ended it. */
+ * ends one finds that it has begun, that it has not, or that another thread has ended it. One may end while it still
+ * begins, with its connection; it is freed behind the lock. */
 #include "request.h"
 
 #include <string.h>
@@ -80,6 +81,12 @@ bool hmci_delay_end(hmc_request_t *request, hmc_status_t status) {
   bool over = waits || hmci_request_is_complete(request);
   pthread_mutex_unlock(&context->delay.lock);
   return over;
+}
+
+void hmci_delay_leave(hmc_request_t *request) {
+  hmc_context_t *context = request->context;
+  pthread_mutex_lock(&context->delay.lock);
+  pthread_mutex_unlock(&context->delay.lock);
 }
 
 /* Begins a request whose event has come; what has become of the far end meanwhile counts. */

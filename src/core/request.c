@@ -516,6 +516,7 @@ void hmc_request_free(hmc_request_t *request) {
   if (!request || hmci_context_is_foreign(request->context)) return;
   if (request->freeing) return; /* by the callback that this call runs */
   hmc_request_cancel(request);
+  if (request->delayed) hmci_delay_leave(request);
   if (request->working) hmci_work_leave(&request->work);
   free_group(request);
   if (request->tells) hmci_event_drop(&request->context->events, &request->event);

@@ -192,6 +192,9 @@ void hmci_delay_add(hmc_request_t *request, const hmci_delay_t *delay, void (*be
 /* Ends a request that has not begun. True: it is complete, by this call or by another thread; false: it has begun. */
 bool hmci_delay_end(hmc_request_t *request, hmc_status_t status);
 
+/* Waits until no thread begins the request any more; it is complete. */
+void hmci_delay_leave(hmc_request_t *request);
+
 /* data_checksum.c */
 /* Adds the result to a chain that is complete otherwise. */
 void hmci_checksum_prepare(hmc_request_t *request);
