@@ -93,7 +93,7 @@ void hmci_loop_hand_back(hmci_loop_t *loop);
 /* No more events, not even hang-ups, until it is removed; takes no lock that a callback holds. */
 void hmci_loop_silence(hmci_loop_t *loop, hmci_watch_t *watch);
 
-/* Until it is dropped, which comes before it is closed. */
+/* Until it is dropped, which comes before it is closed. NULL: it belongs to a thread that has no loop. */
 void hmci_loop_keep(hmci_loop_t *loop, hmci_kept_t *kept, int descriptor);
 void hmci_loop_drop(hmci_loop_t *loop, hmci_kept_t *kept);
 

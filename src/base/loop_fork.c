@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
-static hmci_list_t all = {&all, &all}; /* all_lock; outer to the tables */
+static hmci_list_t all = {&all, &all};       /* all_lock; outer to the tables */
+static hmci_list_t loose = {&loose, &loose}; /* all_lock; what is kept and is of no loop */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void) {
@@ -22,6 +23,11 @@ static void after_fork(void) {
   pthread_mutex_unlock(&all_lock);
 }
 
+static void close_kept(const hmci_list_t *list) {
+  for (hmci_list_t *kept = list->next; kept != list; kept = kept->next)
+    close(HMCI_CONTAINER(kept, hmci_kept_t, link)->descriptor);
+}
+
 /* The peers must see the parent's sockets close when the parent ends, and its ports must be free then. Nothing here
  * frees: what hangs on a loop is not the child's to use. */
 static void after_fork_in_child(void) {
@@ -30,12 +36,13 @@ static void after_fork_in_child(void) {
     for (uint32_t slot = 1; slot < loop->slot_count; slot++) {
       if (loop->slots[slot].watch) close(loop->slots[slot].watch->descriptor);
     }
-    for (hmci_list_t *kept = loop->kept.next; kept != &loop->kept; kept = kept->next)
-      close(HMCI_CONTAINER(kept, hmci_kept_t, link)->descriptor);
+    close_kept(&loop->kept);
     hmci_loop_close_descriptors(loop);
   }
+  close_kept(&loose);
   after_fork();
   hmci_list_init(&all);
+  hmci_list_init(&loose);
 }
 
 static void watch_fork(void) { pthread_atfork(before_fork, after_fork, after_fork_in_child); }
@@ -93,14 +100,17 @@ bool hmci_loop_leave(hmci_loop_t *loop) {
 /* ---- descriptors that no loop watches ---------------------------------------------------------------------------- */
 
 void hmci_loop_keep(hmci_loop_t *loop, hmci_kept_t *kept, int descriptor) {
+  pthread_mutex_t *lock = loop ? &loop->table : &all_lock;
   kept->descriptor = descriptor;
-  pthread_mutex_lock(&loop->table);
-  hmci_list_append(&loop->kept, &kept->link);
-  pthread_mutex_unlock(&loop->table);
+  pthread_once(&fork_once, watch_fork);
+  pthread_mutex_lock(lock);
+  hmci_list_append(loop ? &loop->kept : &loose, &kept->link);
+  pthread_mutex_unlock(lock);
 }
 
 void hmci_loop_drop(hmci_loop_t *loop, hmci_kept_t *kept) {
-  pthread_mutex_lock(&loop->table);
+  pthread_mutex_t *lock = loop ? &loop->table : &all_lock;
+  pthread_mutex_lock(lock);
   hmci_list_remove(&kept->link);
-  pthread_mutex_unlock(&loop->table);
+  pthread_mutex_unlock(lock);
 }

@@ -448,18 +448,6 @@ static void test_fork(void **state) {
   destroy_pair(&pair);
 }
 
-/* How many descriptors of this process are the dialling ends of connections to a port. */
-static int count_connections(uint16_t port) {
-  int count = 0;
-  for (int descriptor = 0; descriptor < 1024; descriptor++) {
-    struct sockaddr_in address;
-    socklen_t size = sizeof(address);
-    count += getpeername(descriptor, (struct sockaddr *)&address, &size) == 0 && address.sin_family == AF_INET &&
-             address.sin_port == htons(port);
-  }
-  return count;
-}
-
 /* A child does not keep what a thread of its parent dials meanwhile: the peer sees the parent end although it lives. */
 static void test_fork_beside_a_dial(void **state) {
   (void)state;

@@ -15,6 +15,7 @@
 #include "../base/descriptors_fixture.h"
 
 #include <hmc/control.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -213,6 +214,18 @@ static inline bool is_at_rest(int ms) {
 static inline bool is_readable(int descriptor, int timeout_ms) {
   struct pollfd wait = {.fd = descriptor, .events = POLLIN};
   return poll(&wait, 1, timeout_ms) == 1;
+}
+
+/* How many descriptors of this process are the dialling ends of connections to a port. */
+static inline int count_connections(uint16_t port) {
+  int count = 0;
+  for (int descriptor = 0; descriptor < 1024; descriptor++) {
+    struct sockaddr_in address;
+    socklen_t size = sizeof(address);
+    count += getpeername(descriptor, (struct sockaddr *)&address, &size) == 0 && address.sin_family == AF_INET &&
+             address.sin_port == htons(port);
+  }
+  return count;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef HMCI_STORE_CLIENT_H
 #define HMCI_STORE_CLIENT_H
 
+#include "../base/loop.h"
 #include "../base/settings.h"
 #include "../base/socket.h"
 #include "../base/stop.h"
@@ -76,6 +77,7 @@ typedef struct hmci_store_client {
 
   /* The thread's alone. */
   hmci_store_stream_t stream;
+  hmci_kept_t kept;     /* its socket, which a forked child closes */
   uint64_t connection;  /* counts them */
   uint64_t patience_ms; /* for the next handshake */
   uint64_t heard;       /* when bytes came last */

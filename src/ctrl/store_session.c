@@ -94,6 +94,12 @@ static hmc_status_t greet(hmci_store_client_t *client, uint64_t deadline) {
   return HMC_SUCCESS;
 }
 
+/* The stream's end, and the socket's. */
+static void hang_up(hmci_store_client_t *client) {
+  hmci_loop_drop(NULL, &client->kept);
+  hmci_store_stream_close(&client->stream);
+}
+
 static hmc_status_t dial(hmci_store_client_t *client) {
   int descriptor;
   hmci_secure_t *secure;
@@ -102,9 +108,11 @@ static hmc_status_t dial(hmci_store_client_t *client) {
   if (status != HMC_SUCCESS) {
     return status;
   }
+  hmci_loop_keep(NULL, &client->kept, descriptor);
   hmci_socket_set_liveness(descriptor, client->settings.peer_timeout / NS_PER_MS);
   status = hmci_secure_open(&client->secret, descriptor, HMCI_SECURE_CLIENT, client->address, &secure);
   if (status != HMC_SUCCESS) {
+    hmci_loop_drop(NULL, &client->kept);
     close(descriptor);
     return status;
   }
@@ -121,7 +129,7 @@ static hmc_status_t dial(hmci_store_client_t *client) {
     client->patience_ms *= 2;
   }
   if (status != HMC_SUCCESS) {
-    hmci_store_stream_close(&client->stream);
+    hang_up(client);
   }
   return status;
 }
@@ -514,7 +522,7 @@ static hmc_status_t connect_and_serve(hmci_store_client_t *client, bool *was_up)
   if (status == HMC_CANCELLED) {
     part(client);
   }
-  hmci_store_stream_close(&client->stream);
+  hang_up(client);
   return status;
 }
 

@@ -2,6 +2,7 @@
 #include "store_fixture.h"
 
 #include <hmc/state.h>
+#include <sys/wait.h>
 
 static void keys_are_set_read_and_removed(void **state) {
   (void)state;
@@ -374,6 +375,28 @@ static void limits_and_heartbeats_are_settings(void **state) {
   }
 }
 
+/* The store sees the parent end although a child of it lives. */
+static void a_child_keeps_no_connection(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  uint16_t port = hmc_store_server_port(server);
+  hmc_store_t *store = join();
+  int status;
+  assert_int_equal(count_connections(port), 1);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    _exit(count_connections(port));
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  set(store, "after", "1", NULL);
+  assert_value(store, "after", "1");
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(keys_are_set_read_and_removed, set_up, tear_down),
@@ -390,6 +413,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_watch_tells_what_is_and_what_comes, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_lease_ends_with_its_release_or_its_client, set_up, tear_down),
       cmocka_unit_test_setup_teardown(others_are_turned_away, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_child_keeps_no_connection, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_full_store_says_so, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
