@@ -63,7 +63,8 @@ static struct {
 static record_t ring[RING];
 static uint32_t ring_first, ring_count;
 static uint64_t ring_left_out;
-static bool has_thread, writing; /* writing: a record is out of the ring and on its way */
+static bool has_thread;
+static uint32_t writing; /* records on their way: one out of the ring, and those that threads write to stderr at once */
 static message_t messages[MESSAGES];
 
 static _Thread_local bool is_writer;
@@ -75,7 +76,8 @@ static void begin_child(void) {
   pthread_cond_init(&changed, NULL);
   ring_count = 0;
   ring_left_out = 0;
-  has_thread = writing = false;
+  has_thread = false;
+  writing = 0;
 }
 static void watch_fork(void) { pthread_atfork(NULL, NULL, begin_child); }
 
@@ -156,6 +158,12 @@ static bool write_at_once(const record_t *record) {
   return S_ISFIFO(file.st_mode) && write_quietly(&part, SIGPIPE, RWF_NOWAIT);
 }
 
+/* With `lock` held. A child that was forked in a callback counts nothing. */
+static void end_writing(void) {
+  if (writing > 0) writing--;
+  pthread_cond_broadcast(&changed);
+}
+
 static void *write_ring(void *unused) {
   (void)unused;
   is_writer = true;
@@ -166,7 +174,7 @@ static void *write_ring(void *unused) {
     record = ring[ring_first];
     ring_first = (ring_first + 1) % RING;
     ring_count--;
-    writing = true;
+    writing++;
     hmc_log_callback_t callback = sink.callback;
     void *user = sink.user;
     pthread_mutex_unlock(&lock);
@@ -176,8 +184,7 @@ static void *write_ring(void *unused) {
       write_line(&record);
     }
     pthread_mutex_lock(&lock);
-    writing = false;
-    pthread_cond_broadcast(&changed);
+    end_writing();
   }
   return NULL;
 }
@@ -269,13 +276,12 @@ static void deliver(const record_t *record) {
     put_into_ring(record);
     return;
   }
-  writing = true;
+  writing++;
   pthread_mutex_unlock(&lock);
   bool done = write_at_once(record);
   pthread_mutex_lock(&lock);
-  writing = false;
   if (!done) put_into_ring(record);
-  pthread_cond_broadcast(&changed);
+  end_writing();
 }
 
 void hmc_log_write(hmc_log_level_t record_level, const char *text) {

@@ -1,5 +1,6 @@
 #include "base.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -229,6 +231,48 @@ static void test_changing_the_callback_waits_for_running_calls(void **state) {
   pthread_join(opener, NULL);
 }
 
+static sem_t sending, sent;
+static bool is_slow; /* stderr is a socket, and what is sent there takes until `sent` */
+
+ssize_t send(int descriptor, const void *bytes, size_t size, int flags) {
+  ssize_t (*next)(int, const void *, size_t, int);
+  void *symbol = dlsym(RTLD_NEXT, "send");
+  memcpy(&next, &symbol, sizeof symbol);
+  if (is_slow && descriptor == STDERR_FILENO) {
+    sem_post(&sending);
+    sem_wait(&sent);
+  }
+  return next(descriptor, bytes, size, flags);
+}
+
+/* A thread is still writing to stderr when the callback takes its first record, and done before the callback is. */
+static int change_the_callback_after_a_slow_write(void) {
+  int ends[2];
+  gate_t gate;
+  pthread_t writer, opener;
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) || dup2(ends[0], STDERR_FILENO) < 0) return 1;
+  sem_init(&sending, 0, 0);
+  sem_init(&sent, 0, 0);
+  is_slow = true;
+  if (pthread_create(&writer, NULL, log_one, NULL) || !wait_for(&sending)) return 2;
+  open_gate(&gate); /* does not wait for stderr, but for a moment */
+  log_one(NULL);
+  if (!wait_for(&gate.entered)) return 3;
+  sem_post(&sent);
+  pthread_join(writer, NULL);
+  if (pthread_create(&opener, NULL, leave_later, &gate)) return 4;
+  hmc_log_set_callback(NULL, NULL);
+  int finished = gate.finished;
+  pthread_join(opener, NULL);
+  return finished == 1 ? 0 : 5;
+}
+
+static void test_a_slow_write_ends_no_wait_for_a_callback(void **state) {
+  (void)state;
+  char output[4096];
+  assert_int_equal(in_child(change_the_callback_after_a_slow_write, NULL, output), 0);
+}
+
 /* A callback that hangs holds up nobody who logs. */
 static void test_a_callback_holds_nobody_up(void **state) {
   (void)state;
@@ -358,6 +402,7 @@ int main(void) {
       cmocka_unit_test(test_a_record_is_one_line),
       cmocka_unit_test(test_what_stderr_cannot_take_ends_no_program),
       cmocka_unit_test(test_a_callback_takes_the_records),
+      cmocka_unit_test(test_a_slow_write_ends_no_wait_for_a_callback),
       cmocka_unit_test(test_a_full_pipe_holds_nobody_up),
       cmocka_unit_test(test_one_message_does_not_flood),
       cmocka_unit_test(test_changing_the_callback_waits_for_running_calls),
