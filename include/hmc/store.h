@@ -84,7 +84,7 @@ HMC_API HMC_CHECKED hmc_status_t hmc_store_server_start(const hmc_store_server_o
                                                         hmc_store_server_t **server);
 
 /**
- * Disconnects all clients and frees the server.
+ * Disconnects all clients and frees the server. In a forked child it does nothing.
  *
  * \param server The server; NULL is allowed.
  */

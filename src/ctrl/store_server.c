@@ -44,6 +44,7 @@ struct hmc_store_server {
   hmci_settings_t settings;
   hmci_secret_t secret;
   hmci_certificates_t *certificates; /* the secret's, or NULL */
+  pid_t process;                     /* that has the thread */
   hmci_loop_t *loop;
   hmci_store_state_t state;
   uint64_t clients_max, next_warning, compacted; /* the size of the journal when it was last written again */
@@ -459,6 +460,7 @@ static hmc_status_t open_journal(hmc_store_server_t *server, const char *path) {
 }
 
 static void init_server(hmc_store_server_t *server) {
+  server->process = getpid();
   server->descriptor = -1;
   server->watch.ready = on_connection;
   hmci_timer_init(&server->pause, on_pause_over);
@@ -549,8 +551,8 @@ err_free:
 }
 
 void hmc_store_server_stop(hmc_store_server_t *server) {
-  if (server == NULL) {
-    return;
+  if (server == NULL || server->process != getpid()) {
+    return; /* a forked child has closed its copies of the sockets */
   }
   hmci_loop_lock(server->loop);
   hmci_loop_remove(server->loop, &server->watch);

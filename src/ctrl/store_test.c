@@ -1,6 +1,7 @@
 /* Tests of the store: what one server and a few clients do, without outages (those are in store_outage_test.c). */
 #include "store_fixture.h"
 
+#include <fcntl.h>
 #include <hmc/state.h>
 #include <sys/wait.h>
 
@@ -397,6 +398,38 @@ static void a_child_keeps_no_connection(void **state) {
   hmc_store_server_stop(server);
 }
 
+enum { OWN = 32 };
+
+/* What a child has opened since the fork has the numbers of the sockets that were closed with it. */
+static int stop_in_child(hmc_store_server_t *server) {
+  int own[OWN], lost = 0;
+  alarm(20);
+  for (int i = 0; i < OWN; i++) own[i] = dup(STDERR_FILENO);
+  hmc_store_server_stop(server);
+  for (int i = 0; i < OWN; i++) lost += fcntl(own[i], F_GETFD) < 0;
+  return lost;
+}
+
+/* It has a copy of the server without its thread, and none of the server's sockets. */
+static void a_child_leaves_the_server_alone(void **state) {
+  (void)state;
+  hmc_store_server_t *server = serve(0, NULL);
+  hmc_store_t *store = join();
+  int status;
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (child == 0) {
+    _exit(stop_in_child(server));
+  }
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status));
+  assert_int_equal(WEXITSTATUS(status), 0);
+  set(store, "after", "1", NULL);
+  assert_value(store, "after", "1");
+  hmc_store_close(store);
+  hmc_store_server_stop(server);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(keys_are_set_read_and_removed, set_up, tear_down),
@@ -414,6 +447,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(a_lease_ends_with_its_release_or_its_client, set_up, tear_down),
       cmocka_unit_test_setup_teardown(others_are_turned_away, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_child_keeps_no_connection, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_child_leaves_the_server_alone, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_full_store_says_so, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
