@@ -170,9 +170,10 @@ static hmc_status_t attempt(const call_t *call, bool is_unix) {
   } else {
     snprintf(address, sizeof(address), strchr(call->ip, ':') != NULL ? "[%s]:%u" : "%s:%u", call->ip, call->port);
   }
-  hmc_status_t status = is_unix ? hmci_socket_connect_unix(call->path, sooner(call->deadline, HMCI_EACH_MS), &descriptor)
-                                : hmci_socket_connect_each(call->ip, call->port, HMCI_EACH_MS,
-                                                           sooner(call->deadline, NAMED_MS), &descriptor);
+  hmc_status_t status =
+      is_unix
+          ? hmci_socket_connect_unix(call->path, sooner(call->deadline, HMCI_EACH_MS), &descriptor)
+          : hmci_socket_connect_each(call->ip, call->port, HMCI_EACH_MS, sooner(call->deadline, NAMED_MS), &descriptor);
   if (status != HMC_SUCCESS) {
     return status;
   }

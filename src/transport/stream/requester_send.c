@@ -207,14 +207,22 @@ void hmci_requester_send_next(hmci_requester_t *requester, hmci_operation_t *nex
   requester->crc_known = false;
 }
 
-/* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out. */
+/* Nothing of it has gone out. */
+static bool has_not_begun(const hmci_requester_t *requester, hmci_operation_t *operation) {
+  hmci_operation_t *sending = requester->sending;
+  if (operation == sending) return !requester->frame_sent && !requester->cursor.index && !requester->cursor.offset;
+  return sending && hmci_stream_state(operation)->sequence > hmci_stream_state(sending)->sequence;
+}
+
+/* Ends an operation, and with it, where it failed, those chained to it that have not begun to go out: the peer would take
+ * them for chained to what went out last. */
 void hmci_requester_finish(hmci_requester_t *requester, hmci_operation_t *operation, hmc_status_t status) {
   hmci_operation_t *next = hmci_requester_after(requester, operation);
   hmci_stream_complete(operation, status);
-  while (status != HMC_SUCCESS && next && next == requester->sending && next->chained && !requester->frame_sent) {
+  while (status != HMC_SUCCESS && next && next->chained && has_not_begun(requester, next)) {
     operation = next;
     next = hmci_requester_after(requester, operation);
-    hmci_requester_send_next(requester, next);
+    if (operation == requester->sending) hmci_requester_send_next(requester, next);
     hmci_stream_complete(operation, status);
   }
 }

@@ -235,6 +235,55 @@ static void test_a_cancelled_get_has_an_end(void **state) {
   }
 }
 
+static hmci_operation_t make_put(const stream_stand_t *stand, const hmci_remote_view_t *remote, uint64_t length) {
+  return (hmci_operation_t){.kind = HMCI_PUT,
+                            .local = &stand->region,
+                            .remote = remote,
+                            .segment_count = 1,
+                            .deadline = UINT64_MAX,
+                            .single = {0, 0, length}};
+}
+
+/* A put that is cancelled while it waits behind another one takes its signal with it: the peer would take that for chained
+ * to the other one. */
+static void test_a_cancelled_put_takes_its_signal_along(void **state) {
+  (void)state;
+  stream_stand_t stand;
+  stand_open(&stand, LENGTH);
+  hmci_requester_t requester;
+  assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+  hmci_operation_t first = make_put(&stand, &remote, LENGTH), chain[2], after = make_put(&stand, &remote, 8);
+  chain[0] = make_put(&stand, &remote, LENGTH);
+  chain[1] = (hmci_operation_t){.kind = HMCI_ATOMIC,
+                                .remote = &remote,
+                                .segment_count = 1,
+                                .deadline = UINT64_MAX,
+                                .chained = true,
+                                .atomic = {HMC_ATOMIC_ADD, false, 1, 0, 0},
+                                .single = {0, 0, 8}};
+  hmci_operation_t *all[] = {&first, &chain[0], &chain[1], &after};
+  for (int i = 0; i < 4; i++) all[i]->segments = &all[i]->single;
+  assert_int_equal(hmci_requester_submit(&requester, &first, 1), HMC_SUCCESS); /* more than the socket takes */
+  assert_int_equal(hmci_requester_submit(&requester, chain, 2), HMC_SUCCESS);
+  hmci_requester_cancel(&requester, &chain[0], HMC_CANCELLED);
+  assert_true(hmci_operation_is_complete(&chain[0]));
+  assert_true(hmci_operation_is_complete(&chain[1]));
+  assert_int_equal(chain[1].status, HMC_CANCELLED);
+  assert_int_equal(hmci_requester_submit(&requester, &after, 1), HMC_SUCCESS);
+  static uint8_t payload[HMCI_FRAME_PAYLOAD];
+  for (hmci_request_header_t header = {0}; header.sequence != 4;) {
+    uint8_t frame[HMCI_REQUEST_HEADER];
+    assert_true(await_bytes(stand.far, frame, sizeof frame));
+    assert_int_equal(hmci_request_decode(frame, &header), HMC_SUCCESS);
+    assert_true(header.sequence == 1 || header.sequence == 4);
+    assert_true(await_bytes(stand.far, payload, header.length));
+  }
+  hmci_requester_fail(&requester, HMC_PEER_LOST);
+  hmci_requester_close(&requester);
+  stand_close(&stand);
+}
+
 static _Atomic int looks;
 static bool (*look)(hmci_watch_t *watch, uint32_t events);
 
@@ -282,9 +331,12 @@ static void test_no_looks_beside_a_driver(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_sends_all_without_events),   cmocka_unit_test(test_last_answers_count),
-      cmocka_unit_test(test_easy_ones_only_where_known), cmocka_unit_test(test_runs_only_where_known),
-      cmocka_unit_test(test_no_looks_beside_a_driver),   cmocka_unit_test(test_a_cancelled_get_has_an_end)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_sends_all_without_events),
+                                     cmocka_unit_test(test_last_answers_count),
+                                     cmocka_unit_test(test_easy_ones_only_where_known),
+                                     cmocka_unit_test(test_runs_only_where_known),
+                                     cmocka_unit_test(test_no_looks_beside_a_driver),
+                                     cmocka_unit_test(test_a_cancelled_get_has_an_end),
+                                     cmocka_unit_test(test_a_cancelled_put_takes_its_signal_along)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }
