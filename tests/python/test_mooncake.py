@@ -8,6 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 
 import numpy
 import pytest
@@ -15,6 +17,7 @@ import pytest
 IS_OURS = importlib.util.find_spec("hmc") is not None
 if IS_OURS:
     import hmc.compat
+    import hmc.compat.mooncake as mooncake_face
 
     sys.path.insert(0, hmc.compat.folder("mooncake"))
 
@@ -92,6 +95,110 @@ def test_memory_registered_later_is_found(ends):
     assert here.engine.transfer_sync_write(there.name, here.base, address, 4096) == -1
 
 
+@pytest.mark.skipif(not IS_OURS, reason="the wheel's connections are its own affair")
+def test_one_connection_per_peer(ends):
+    here, there = ends
+    later = numpy.zeros(4096, dtype=numpy.uint8)
+    together = threading.Barrier(8)
+    results = []
+
+    def move():
+        together.wait()
+        results.append(here.engine.transfer_sync_write(there.name, here.base, there.base, 64))
+
+    threads = [threading.Thread(target=move) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert results == [0] * 8
+    for _ in range(10):     # memory at the same place that is registered again is found by the connection there is
+        assert there.engine.register_memory(later.ctypes.data, 4096) == 0
+        assert here.engine.transfer_sync_write(there.name, here.base, later.ctypes.data, 4096) == 0
+        assert there.engine.unregister_memory(later.ctypes.data) == 0
+    assert len(here.engine._context.connected) == 1
+    with hmc.Context("no engine") as other:
+        for _ in range(3):
+            assert here.engine.send_probe(str(other.listen("127.0.0.1:0"))) == -102
+        assert len(here.engine._context.connected) == 1
+
+
+@pytest.mark.skipif(not IS_OURS, reason="it looks at the directory of HMC's engine")
+def test_a_directory_that_changes_while_it_is_read(ends, monkeypatch):
+    """Other memory is unregistered between the peer's looks at the directory and at that memory."""
+    here, there = ends
+    other = numpy.zeros(4096, dtype=numpy.uint8)
+    assert here.engine.send_probe(there.name) == 0
+    assert there.engine.register_memory(other.ctypes.data, 4096) == 0
+    unpack = mooncake_face.ENTRY.iter_unpack
+
+    class Slow:
+        size = mooncake_face.ENTRY.size
+        pack_into = mooncake_face.ENTRY.pack_into
+
+        @staticmethod
+        def iter_unpack(body):
+            monkeypatch.undo()
+            assert there.engine.unregister_memory(other.ctypes.data) == 0
+            return unpack(body)
+
+    monkeypatch.setattr(mooncake_face, "ENTRY", Slow)
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, 64) == 0
+
+
+@pytest.mark.skipif(not IS_OURS, reason="it looks at the directory of HMC's engine")
+def test_a_directory_that_never_rests(ends, monkeypatch):
+    """As that of an engine that stands still in the middle of a change."""
+    here, there = ends
+    assert here.engine.send_probe(there.name) == 0
+    monkeypatch.setattr(mooncake_face, "_deadline", lambda: 0.2)
+    view = memoryview(there.engine._directory)
+    view[0] += 1
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, 64) == -1
+    view[0] += 1
+    assert here.engine.transfer_sync_write(there.name, here.base, there.base, 64) == 0
+
+
+@pytest.mark.skipif(not IS_OURS, reason="it looks at the requests of HMC's engine")
+@pytest.mark.parametrize("is_sync", [True, False])
+def test_nothing_is_in_flight_after_a_failure(ends, monkeypatch, is_sync):
+    """The second of two batches cannot be started: the memory of the first is the caller's again all the same."""
+    here, there = ends
+    more = [numpy.zeros(4096, dtype=numpy.uint8) for _ in range(2)]
+    assert here.engine.register_memory(more[0].ctypes.data, 4096) == 0
+    assert there.engine.register_memory(more[1].ctypes.data, 4096) == 0
+    begun = []
+
+    class Batch:
+        def __init__(self, number):
+            self.number = number
+
+        def put_nb(self):
+            if self.number:
+                raise hmc.NoMemoryError(hmc.status_t.NO_MEMORY, "as planned")
+            begun.append(self)
+            return self
+
+        def cancel(self):
+            begun.remove(self)
+
+    class Remote:
+        def __init__(self, number):
+            self.number = number
+
+        def batch(self, region, pieces):
+            return Batch(self.number)
+
+    remotes = iter([Remote(0), Remote(1)])
+    monkeypatch.setattr(mooncake_face._Segment, "find", lambda segment, address, length: (next(remotes), 0))
+    arguments = there.name, [here.base, more[0].ctypes.data], [there.base, more[1].ctypes.data], [4096, 4096]
+    if is_sync:
+        assert here.engine.batch_transfer_sync_write(*arguments) == -1
+    else:
+        assert here.engine.batch_transfer_async_write(*arguments) == 0
+    assert not begun
+
+
 def test_registering(ends):
     engine, base = ends[0].engine, ends[0].base
     assert engine.register_memory(base, SIZE) == -7
@@ -101,6 +208,11 @@ def test_registering(ends):
     assert engine.batch_register_memory([base, base + 4096], [4096, 4096]) == 0
     with pytest.raises(TypeError):
         engine.register_memory(-1, 4096)
+    if IS_OURS:     # a call that raises has changed nothing
+        assert engine.batch_unregister_memory([base, base + 4096]) == 0
+        with pytest.raises(TypeError):
+            engine.batch_register_memory([base, base + 4096], [4096, 0])
+        assert engine.batch_register_memory([base], [4096]) == 0
 
 
 def test_managed_buffers(ends):
@@ -113,6 +225,23 @@ def test_managed_buffers(ends):
     assert here.engine.read_bytes_from_buffer(address, 5) == b"hello"
     assert here.engine.free_managed_buffer(address, 4096) == 0
     assert there.engine.get_first_buffer_address(here.name) == here.base
+
+
+@pytest.mark.skipif(not IS_OURS, reason="it looks into HMC's engine")
+def test_a_managed_buffer_stays_until_no_peer_reaches_it(ends, monkeypatch):
+    engine, found = ends[0].engine, []
+    address = engine.allocate_managed_buffer(64 << 20)      # so large that freeing it unmaps it
+    unregister = engine.batch_unregister_memory
+
+    def look(addresses):
+        with open("/proc/self/maps") as maps:
+            spans = [[int(each, 16) for each in line.split()[0].split("-")] for line in maps]
+        found.append(any(begin <= address < end for begin, end in spans))
+        return unregister(addresses)
+
+    monkeypatch.setattr(engine, "batch_unregister_memory", look)
+    assert engine.free_managed_buffer(address, 64 << 20) == 0
+    assert found == [True]
 
 
 @pytest.mark.parametrize("opcode", [TransferOpcode.Write, TransferOpcode.Read])
@@ -133,6 +262,21 @@ def test_notification_follows_the_data(ends, opcode):
         while not got:
             got = there.engine.get_notifies()
         assert [(each.name, each.msg) for each in got] == [("layer", "7 \N{SNOWMAN}")]
+
+
+@pytest.mark.skipif(not IS_OURS, reason="a peer of the wheel is always an engine")
+def test_notifications_of_others_than_engines(ends):
+    here, there = ends
+    with hmc.Context("no engine") as other:
+        mailbox = other.connect(there.name).open("mooncake.mailbox")
+        for strange in (b"x", b"\x01\0\0\0\xff", b"\x01\0\0\0a\xff"):
+            mailbox.notify(strange)
+        assert here.engine.transfer_sync(there.name, here.base, there.base, 8, TransferOpcode.Write,
+                                         TransferNotify("a", "b")) == 0
+        got, end = [], time.monotonic() + 20
+        while not got and time.monotonic() < end:
+            got = there.engine.get_notifies()
+        assert [(each.name, each.msg) for each in got] == [("a", "b")]
 
 
 def test_nobody_there():

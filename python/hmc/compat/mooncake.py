@@ -19,6 +19,7 @@ import json
 import os
 import struct
 import threading
+import time
 
 import hmc
 
@@ -104,25 +105,39 @@ class _Segment:
 
     def __init__(self, peer):
         self.peer = peer
-        self.directory = peer.open(DIRECTORY)
-        self.mailbox = peer.open(MAILBOX)
+        try:
+            self.directory = peer.open(DIRECTORY)
+            self.mailbox = peer.open(MAILBOX)
+        except BaseException:       # it is no engine
+            peer.close()
+            raise
         self.lock = threading.Lock()
         self.memory = _Memory()
         self.remotes = {}    # number of a region: (base, bytes, Remote)
 
     def read(self):
-        while True:
-            version, count = HEAD.unpack(self.directory.get(HEAD.size))
-            body = self.directory.get(count * ENTRY.size, HEAD.size) if count else b""
-            if not version & 1 and HEAD.unpack(self.directory.get(HEAD.size))[0] == version:
-                break
+        deadline = time.monotonic() + _deadline()
+        while not self._read_once():
+            if time.monotonic() > deadline:
+                raise hmc.DeadlineError(hmc.status_t.TIMEOUT, "the peer's directory has been changing for %g s" % _deadline())
+
+    def _read_once(self):
+        """False where the directory changes meanwhile."""
+        version, count = HEAD.unpack(self.directory.get(HEAD.size))
+        body = self.directory.get(count * ENTRY.size, HEAD.size) if count else b""
+        if version & 1 or HEAD.unpack(self.directory.get(HEAD.size))[0] != version:
+            return False
         memory, remotes = _Memory(), {}
-        for base, size, number in ENTRY.iter_unpack(body):
-            known = self.remotes.get(number)
-            remote = known if known else self.peer.open("mooncake.%d" % number)
-            remotes[number] = remote
-            memory.add(base, size, remote)
+        try:
+            for base, size, number in ENTRY.iter_unpack(body):
+                known = self.remotes.get(number)
+                remote = known if known else self.peer.open("mooncake.%d" % number)
+                remotes[number] = remote
+                memory.add(base, size, remote)
+        except hmc.NotFoundError:       # what was listed is unregistered by now, and so the directory is another
+            return False
         self.memory, self.remotes = memory, remotes
+        return True
 
     def find(self, address, size):
         found = self.memory.find(address, size)
@@ -148,6 +163,7 @@ class TransferEngine:
         self._context = None
         self._port = 0
         self._lock = threading.Lock()
+        self._dialling = {}     # name of a peer: held while it is dialled, so that several threads make one connection
         self._memory = _Memory()
         self._segments = {}
         self._batches = {}
@@ -208,11 +224,11 @@ class TransferEngine:
     def batch_register_memory(self, buffer_addresses, capacities, location="*"):
         if len(buffer_addresses) != len(capacities) or not self._context:
             return FAILED
+        if any(base < 0 or size <= 0 for base, size in zip(buffer_addresses, capacities)):
+            raise TypeError("an address and a size above 0 are needed")
         result = OK
         with self._lock:
             for base, size in zip(buffer_addresses, capacities):
-                if base < 0 or size <= 0:
-                    raise TypeError("an address and a size above 0 are needed")
                 if self._memory.overlaps(base, size):
                     result = OVERLAPS
                     continue
@@ -261,9 +277,8 @@ class TransferEngine:
         return base
 
     def free_managed_buffer(self, buffer_addr, length):
-        if self._managed.pop(buffer_addr, None) is None:
-            return FAILED
-        return self.unregister_memory(buffer_addr)
+        memory = self._managed.pop(buffer_addr, None)   # stays until no peer reaches it any more
+        return FAILED if memory is None else self.unregister_memory(buffer_addr)
 
     def write_bytes_to_buffer(self, dest_address, src_ptr, length):
         ctypes.memmove(dest_address, bytes(src_ptr)[:length], length)
@@ -284,20 +299,34 @@ class TransferEngine:
 
     # ---- transfers
 
-    def _segment(self, name):
+    def _known(self, name):
         with self._lock:
             segment = self._segments.get(name)
-        if segment and segment.peer.is_connected:
+        return segment if segment and segment.peer.is_connected else None
+
+    def _segment(self, name):
+        segment = self._known(name)
+        if segment:
             return segment
-        made = _Segment(self._context.connect(name, via=self._via))
-        with self._lock:
-            self._segments[name] = made
-        return made
+        with self._dialling.setdefault(name, threading.Lock()):
+            segment = self._known(name)
+            if not segment:
+                self._forget(name)
+                segment = _Segment(self._context.connect(name, via=self._via))
+                with self._lock:
+                    self._segments[name] = segment
+        return segment
 
     def _forget(self, name):
+        """What is not true any more: a connection that has ended, or memory that the peer has registered again."""
         with self._lock:
-            segment = self._segments.pop(name, None)
-        if segment and not segment.peer.is_connected:
+            segment = self._segments.get(name)
+            if segment and not segment.peer.is_connected:
+                del self._segments[name]
+        if segment and segment.peer.is_connected:
+            with segment.lock:
+                segment.read()
+        elif segment:
             segment.peer.close()
 
     def _start(self, name, buffers, addresses, lengths, opcode, notify):
@@ -314,25 +343,36 @@ class TransferEngine:
             remote, offset = segment.find(address, length)
             pairs.setdefault((id(here[0]), id(remote)), (here[0], remote, []))[2].append((here[1], offset, length))
         requests = []
-        for region, remote, pieces in pairs.values():
-            batch = remote.batch(region, pieces)
-            requests.append(batch.put_nb() if opcode == Write else batch.get_nb())
-        if notify:
-            hmc.wait_all(requests)
-            segment.mailbox.notify(notify.pack())
+        try:
+            for region, remote, pieces in pairs.values():
+                batch = remote.batch(region, pieces)
+                requests.append(batch.put_nb() if opcode == Write else batch.get_nb())
+            if notify:
+                hmc.wait_all(requests)
+                segment.mailbox.notify(notify.pack())
+        except BaseException:
+            for request in requests:    # the caller's memory is its own again
+                request.cancel()
+            raise
         return requests
 
     def _transfer(self, name, buffers, addresses, lengths, opcode, notify=None):
         if not self._context or not len(buffers) == len(addresses) == len(lengths):
             return FAILED
-        for attempt in range(2):    # the peer may be a new one at the same address
-            try:
-                hmc.wait_all(self._start(name, buffers, addresses, lengths, opcode, notify))
-                return OK
-            except (hmc.PeerLostError, hmc.StaleError):
-                self._forget(name)
-            except (hmc.HMCError, OSError, ValueError):
-                return FAILED
+        requests = []
+        try:
+            for attempt in range(2):    # the peer may be a new one at the same address
+                try:
+                    requests = self._start(name, buffers, addresses, lengths, opcode, notify)
+                    hmc.wait_all(requests)
+                    return OK
+                except (hmc.PeerLostError, hmc.StaleError):
+                    self._forget(name)
+        except (hmc.HMCError, OSError, ValueError):
+            pass
+        finally:                        # Ctrl-C too leaves nothing in flight
+            for request in requests:
+                request.cancel()
         return FAILED
 
     def transfer_sync(self, target_hostname, buffer, peer_buffer_address, length, opcode, notify=None, transport_hint=""):
@@ -361,10 +401,11 @@ class TransferEngine:
             return 0
         for attempt in range(2):
             try:
-                requests = self._start(target_hostname, buffers, peer_buffer_addresses, lengths, opcode, None)
-            except (hmc.PeerLostError, hmc.StaleError):
-                self._forget(target_hostname)
-                continue
+                try:
+                    requests = self._start(target_hostname, buffers, peer_buffer_addresses, lengths, opcode, None)
+                except (hmc.PeerLostError, hmc.StaleError):
+                    self._forget(target_hostname)
+                    continue
             except (hmc.HMCError, OSError, ValueError):
                 return 0
             with self._lock:
@@ -421,7 +462,10 @@ class TransferEngine:
             notification = self._context.poll_notification()
             if notification is None:
                 break
-            found.append(TransferNotify.unpack(bytes(notification)))
+            try:
+                found.append(TransferNotify.unpack(bytes(notification)))
+            except (struct.error, UnicodeDecodeError):
+                pass    # of a peer that is no engine
         return found
 
     def send_probe(self, peer):
