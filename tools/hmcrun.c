@@ -246,6 +246,8 @@ static void take_signal(int descriptor) {
   if (read(descriptor, &info, sizeof info) != (ssize_t)sizeof info) return;
   if (info.ssi_signo == SIGCHLD) {
     collect_ended();
+  } else if (info.ssi_signo == SIGPIPE) { /* nobody reads the ranks' lines any more */
+    end_all(128 + SIGPIPE);
   } else if (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP) {
     bool again = job.is_ending;
     end_all(128 + (int)info.ssi_signo);
@@ -308,7 +310,7 @@ int main(int argc, char **argv) {
   setenv("HMC_JOB_SIZE", text, 1);
   setenv("HMC_JOB_DIR", job.folder, 1);
 
-  static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGCONT};
+  static const int watched[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2, SIGCONT};
   sigset_t set, old;
   sigemptyset(&set);
   for (size_t i = 0; i < sizeof watched / sizeof watched[0]; i++) sigaddset(&set, watched[i]);

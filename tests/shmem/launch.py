@@ -98,6 +98,17 @@ def endings():
            "death", done)
 
 
+def reader_that_leaves():
+    """As `hmcrun --label ... | head -1` does."""
+    job = subprocess.Popen([HMCRUN, "-n", "2", "--label", "sh", "-c", "while echo line; do :; done"], env=ENVIRONMENT,
+                           stdout=subprocess.PIPE)
+    job.stdout.readline()
+    job.stdout.close()
+    expect(job.wait(timeout=60) == 128 + signal.SIGPIPE, f"it ended with {job.returncode}")
+    done = run("-n", "1", "sh", "-c", "grep SigBlk /proc/self/status")
+    expect("0000000000000000" in done.stdout, "ranks begin without blocked signals", done)
+
+
 def signals():
     for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen([HMCRUN, "-n", "2", PROGRAM, "wait"], env=ENVIRONMENT, stdout=subprocess.PIPE,
@@ -140,6 +151,7 @@ def main():
         settings()
         output()
         endings()
+        reader_that_leaves()
         by_address(PROGRAM)
         left = [path.name for path in pathlib.Path(folder).iterdir() if path.name.startswith("hmc-run-")]
         expect(not left, f"left behind: {left}")
