@@ -129,6 +129,13 @@ cdef int fill_pieces(hmc_piece_t *made, MultiBatch batch, View view, list pieces
     return 0
 
 
+cdef int expect_all(list given, type kind, str what) except -1:
+    for each in given:
+        if not isinstance(each, kind):
+            raise TypeError("batch: %s is a list of %s, and holds %r" % (what, kind.__name__, each))
+    return 0
+
+
 cdef MultiBatch make_multi_batch(Context context, object regions, object remotes, object pieces, bint is_get):
     cdef MultiBatch batch = MultiBatch.__new__(MultiBatch)
     cdef View view = None
@@ -136,6 +143,8 @@ cdef MultiBatch make_multi_batch(Context context, object regions, object remotes
     cdef hmc_status_t status
     batch.context = context
     batch.regions, batch.remotes, batch.is_get = list(regions), list(remotes), is_get
+    expect_all(batch.regions, Region, "regions")
+    expect_all(batch.remotes, Remote, "remotes")
     if PyObject_CheckBuffer(pieces):
         view = view_of(pieces, False)
         if view.ndim != 2 or view.shape[1] != 5 or not view.has_words() or not view.is_contiguous:

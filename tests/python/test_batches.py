@@ -44,6 +44,11 @@ def test_bad_batches(couple):
             couple.here.batch([mine], [remote], pieces)
     with pytest.raises(hmc.OutOfRangeError):
         couple.here.batch([mine], [remote], [(0, 0, 60, 0, 8)])
+    for stranger in (0, (), [], None, b"", object(), bytearray(64), couple.here):
+        with pytest.raises(TypeError, match="regions is a list of Region"):
+            couple.here.batch([stranger], [remote], [(0, 0, 0, 0, 8)])
+        with pytest.raises(TypeError, match="remotes is a list of Remote"):
+            couple.here.batch([mine], [stranger], [(0, 0, 0, 0, 8)])
     batch = couple.here.batch([mine], [remote], [(0, 0, 0, 0, 8)])
     mine.close()
     with pytest.raises(hmc.ClosedError):
