@@ -142,6 +142,11 @@ def _writable(dst):
     return view, view.nbytes
 
 
+def _expect_room(have, nbytes, is_written):
+    if have < nbytes:
+        raise ValueError("%s too small: have=%d need=%d" % ("Destination" if is_written else "Source", have, nbytes))
+
+
 def _pointer(where):
     if not isinstance(where, int):
         raise TypeError("device='ptr' requires an int pointer, got %s" % type(where).__name__)
@@ -190,8 +195,7 @@ class IOBuffer:
     def buffer_get_cpu_into(self, dst, *, nbytes, offset=0):
         """Copies `nbytes` from `offset` on into host memory."""
         view, have = _writable(dst)
-        if have < nbytes:
-            raise ValueError("Destination too small: have=%d need=%d" % (have, nbytes))
+        _expect_room(have, nbytes, True)
         _check(self.core.readToCpu(view, _whole(nbytes), _whole(offset)), "ConnBuffer.readToCpu")
 
     def buffer_get_cpu(self, *, nbytes, offset=0):
@@ -217,6 +221,7 @@ class IOBuffer:
         t = t.detach().contiguous()
         self._synchronize(t)
         size = _tensor_bytes(t) if nbytes is None else _whole(nbytes)
+        _expect_room(_tensor_bytes(t), size, False)
         self.buffer_put_gpu_ptr(t.data_ptr(), nbytes=size, offset=offset)
         return size
 
@@ -224,6 +229,7 @@ class IOBuffer:
         """Copies into a tensor of a device, contiguous or not."""
         self._expect_device(t)
         size = _tensor_bytes(t) if nbytes is None else _whole(nbytes)
+        _expect_room(_tensor_bytes(t), size, True)
         whole = t.detach()
         target = whole if whole.is_contiguous() else whole.contiguous()
         self._synchronize(t)
@@ -266,7 +272,9 @@ class IOBuffer:
             return self.buffer_put_cuda(data, nbytes=nbytes, offset=offset)
         if device is None and hasattr(data, "__cuda_array_interface__") and not _is_torch(data):
             interface = data.__cuda_array_interface__
-            size = _interface_bytes(interface) if nbytes is None else _whole(nbytes)
+            have = _interface_bytes(interface)
+            size = have if nbytes is None else _whole(nbytes)
+            _expect_room(have, size, False)
             self.buffer_put_gpu_ptr(interface["data"][0], nbytes=size, offset=offset)
             return size
         return self.buffer_put_cpu(data, nbytes=nbytes, offset=offset)
@@ -279,9 +287,9 @@ class IOBuffer:
             self.buffer_get_cuda(dst, nbytes=nbytes, offset=offset)
         elif device is None and hasattr(dst, "__cuda_array_interface__") and not _is_torch(dst):
             interface = dst.__cuda_array_interface__
-            have = _interface_bytes(interface)
-            if have < nbytes:
-                raise ValueError("Destination too small: have=%d need=%d" % (have, nbytes))
+            _expect_room(_interface_bytes(interface), nbytes, True)
+            if interface["data"][1]:
+                raise ValueError("Destination device array must be writeable")
             self.buffer_get_gpu_ptr(interface["data"][0], nbytes=nbytes, offset=offset)
         else:
             self.buffer_get_cpu_into(dst, nbytes=nbytes, offset=offset)

@@ -144,6 +144,23 @@ def test_device_buffers():
     assert buffer.buffer_get_cpu(nbytes=3, offset=100) == b"abc"
 
 
+def test_arrays_of_devices_have_sizes_too():
+    buffer = hmc.IOBuffer.create(0, 4096)
+    small = hmc.allocate(16, "cpu")     # shows __cuda_array_interface__, as arrays of a device do
+    with pytest.raises(ValueError, match="Source too small: have=16 need=17"):
+        buffer.put(small, nbytes=17)
+    with pytest.raises(ValueError, match="Destination too small: have=16 need=17"):
+        buffer.get_into(small, nbytes=17)
+    assert buffer.put(small, nbytes=16) == 16
+
+    class Fixed:
+        __cuda_array_interface__ = dict(small.__cuda_array_interface__, data=(small.ptr, True))
+
+    assert buffer.put(Fixed()) == 16
+    with pytest.raises(ValueError, match="must be writeable"):
+        buffer.get_into(Fixed(), nbytes=16)
+
+
 def test_errors(pair):
     client, buf = pair.client, pair.client.buf
     cases = [
