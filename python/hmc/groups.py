@@ -47,8 +47,12 @@ def init(rank=None, world=None, *, meet=None, name="default", ip=None, slot_byte
     dist = _distributed() if rank is None and meet is None else None
     if dist is not None:
         rank, world = dist.get_rank(), dist.get_world_size()
-    elif rank is None:
+    elif rank is None and world is None:
         rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    elif rank is None or world is None:
+        raise errors.InvalidError(status_t.INVALID_CONFIG, "hmc.groups.init was given %s and no %s" %
+                                  (("world=%r" % world, "rank") if rank is None else ("rank=%r" % rank, "world")),
+                                  remedy="Give both, or neither: then torch.distributed or the environment says them.")
     if not 0 <= rank < world:
         raise errors.InvalidError(status_t.INVALID_CONFIG, "rank %d is not one of a world of %d" % (rank, world))
     context = Context("%s.%d" % (name, rank), timeout=timeout)

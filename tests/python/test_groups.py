@@ -63,6 +63,9 @@ def test_nowhere_to_meet():
         hmc.groups.init(0, 2, meet="nowhere")
     with pytest.raises(hmc.InvalidError, match="rank 2"):
         hmc.groups.init(2, 2)
+    for half in (dict(rank=0), dict(world=2)):
+        with pytest.raises(hmc.InvalidError, match="Give both, or neither"):
+            hmc.groups.init(**half)
 
 
 def test_members_of_the_first_api():
