@@ -8,10 +8,11 @@ import pytest
 
 import nixl
 from nixl import _api, _utils
-from ends import BLOCK, BLOCKS, PATIENCE, End, Pair, bindings, nixl_agent, nixl_agent_config, notes_of, settle
+from ends import BLOCK, BLOCKS, PATIENCE, PLUGINS, End, Pair, bindings, nixl_agent, nixl_agent_config, notes_of, settle
 
 DRAM, VRAM = bindings.DRAM_SEG, bindings.VRAM_SEG
 XferList, RegList = bindings.nixlXferDList, bindings.nixlRegDList
+ours = pytest.mark.skipif(PLUGINS is not None, reason="it looks into hmc.compat.nixl")
 
 
 # ---- the package
@@ -396,6 +397,46 @@ def test_message_of_a_post_replaces_the_one_before(pair):
         state = agent.transfer(handle, given)
         assert settle(agent, handle, state) == "DONE"
         assert notes_of(pair.there.agent, 1) == [expected]
+
+
+@ours
+def test_a_post_that_fails_is_not_the_one_before(pair):
+    agent = pair.here.agent
+    handle = pair.transfer("WRITE", [0], [0])
+    assert settle(agent, handle, agent.transfer(handle)) == "DONE"
+    pair.there.agent.agent.__del__()    # as where its process ends
+    with pytest.raises(Exception, match="NIXL_ERR"):
+        while agent.transfer(handle) in ("DONE", "PROC"):   # until the end of the other one was heard of
+            settle(agent, handle)
+    with pytest.raises(Exception, match="NIXL_ERR"):
+        agent.check_xfer_state(handle)
+
+
+@ours
+def test_memory_that_is_registered_during_a_lookup():
+    from hmc.compat.nixl.memory import Range, Ranges
+    ranges = Ranges()
+
+    class Slow(Range):
+        """The first look at it takes so long that another thread registers memory meanwhile."""
+        is_first = True
+
+        @property
+        def base(self):
+            if self.is_first:
+                self.is_first = False
+                ranges.add(Range(0, 4096, 64, 0, "late"))
+            return 0
+
+        @base.setter
+        def base(self, value):
+            pass
+
+    ranges.by_key["slow"] = Slow(0, 0, 64, 0, "slow")
+    for _ in range(2):
+        ranges.find(0, numpy.array([[0, 8, 0]], dtype=numpy.uint64))
+    found, which, offsets = ranges.find(0, numpy.array([[4100, 8, 0]], dtype=numpy.uint64))
+    assert found[which[0]].name == "late" and offsets[0] == 4
 
 
 def test_keeping_notifications(pair):

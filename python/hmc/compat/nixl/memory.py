@@ -21,22 +21,24 @@ class Ranges:
 
     def __init__(self):
         self.by_key = {}
-        self._sorted = None     # (ranges, bases, ends, kinds and devices)
+        self._changes = 0       # counted after each
+        self._sorted = None     # (changes that it knows of, (ranges, bases and ends, kinds and devices))
 
     def __iter__(self):
         return iter(list(self.by_key.values()))
 
     def add(self, made):
         self.by_key[made.key] = made
-        self._sorted = None
+        self._changes += 1
 
     def remove(self, gone):
         del self.by_key[gone.key]
-        self._sorted = None
+        self._changes += 1
 
     def _table(self):
-        table = self._sorted
-        if table is None:
+        changes = self._changes     # before the look: what comes during it makes the next lookup sort again
+        known, table = self._sorted or (None, None)
+        if known != changes:
             ranges = sorted(self.by_key.values(), key=lambda each: (each.kind, each.device, each.base))
             columns = numpy.array([(each.base, each.base + each.size) for each in ranges],
                                   dtype=numpy.uint64).reshape(len(ranges), 2)
@@ -44,7 +46,8 @@ class Ranges:
             for place, each in enumerate(ranges):
                 begin, _ = groups.get((each.kind, each.device), (place, place))
                 groups[each.kind, each.device] = begin, place + 1
-            table = self._sorted = ranges, columns, groups
+            table = ranges, columns, groups
+            self._sorted = changes, table
         return table
 
     def find(self, kind, rows):

@@ -101,7 +101,7 @@ class Transfer:
         if note:
             self.note = note
         begin = time.monotonic_ns()
-        self.failure, self.request = None, None
+        self.state, self.failure, self.request = nixl_status_t.NIXL_ERR_NOT_POSTED, None, None
         if self.peer is not self.link.peer or not self.link.is_connected():
             self._prepare()
         try:
