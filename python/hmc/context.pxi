@@ -88,6 +88,8 @@ cdef class Context:
     cdef hmc_context_t *handle
     cdef int busy
     cdef bint is_closing
+    cdef int closers                    # threads in close(): the last one out ends the context
+    cdef uint64_t timeout_ms            # 0: HMC_TIMEOUT
     cdef long generation
     cdef dict peers                     # address of the handle -> Peer
     cdef set regions                    # those with a name, which live until they are closed
@@ -123,6 +125,7 @@ cdef class Context:
         self.listening = []
         self.arrived = []
         self.text = name or ""
+        self.timeout_ms = timeout_ms
         self.generation = generation
         with nogil:
             status = hmcpy_context_create(c_name, timeout_ms, c_secret, &self.handle)
@@ -262,8 +265,9 @@ cdef class Context:
         finally:
             self.leave()
 
-    cdef uint64_t default_ms(self):
-        return default_timeout_ms()
+    cdef uint64_t default_ms(self) except? 0:
+        """The context's timeout, for waits that are cut into pieces."""
+        return self.timeout_ms or default_timeout_ms()
 
     cdef Peer peer_of(self, hmc_peer_t *handle):
         cdef Peer peer
@@ -424,8 +428,9 @@ cdef class Context:
         """Waits until everything that was started from this context is complete."""
         if self.is_foreign() and self.handle != NULL:
             forked()
+        cdef uint64_t begin = hmcpy_now_ns()
         for each in list(self.pending):
-            (<Request>each).wait_done(timeout)
+            (<Request>each).wait_done(timeout, hmcpy_now_ns() - begin)
 
     # ---- the end
 
@@ -444,6 +449,14 @@ cdef class Context:
         if self.is_foreign():
             self.handle = NULL      # the parent's
             return
+        self.closers += 1
+        try:
+            self.end_all()
+        finally:
+            self.closers -= 1
+        self.finish()
+
+    cdef int end_all(self) except -1:
         bridges, self._bridges = self._bridges, None
         for bridge in list((bridges or {}).values()):
             bridge.close()
@@ -452,10 +465,14 @@ cdef class Context:
             hmc_context_stop_listening(self.handle)
         self.listening = []
         self.close_peers()
+        self.end_regions()
+        drain(&self.busy)               # regions and requests that other threads are giving back
+        return 0
+
+    cdef int end_regions(self) except -1:
         for region in list(self.regions) + list(self.lent):
             (<Region>region).end()
-        drain(&self.busy)               # regions and requests that other threads are giving back
-        self.finish()
+        return 0
 
     cdef int close_peers(self) except -1:
         cdef hmc_peer_t *handle
@@ -471,11 +488,18 @@ cdef class Context:
         self.peers = {}
         return 0
 
+    cdef bint is_in_use(self) noexcept:
+        return self.handle == NULL or self.exports or self.closers or self.busy
+
     cdef int finish(self) except -1:
-        """Ends the context, unless arrays still show its memory."""
-        cdef hmc_context_t *handle = self.handle
-        if self.exports or handle == NULL:
+        """Ends the context, unless somebody is inside, or arrays still show its memory: then the last of them does."""
+        cdef hmc_context_t *handle
+        if self.is_in_use():
             return 0
+        self.end_regions()              # those that arrays showed until now
+        if self.is_in_use():            # another thread came by meanwhile
+            return 0
+        handle = self.handle
         if self.scratch != NULL:
             hmc_region_close(self.scratch)
             self.scratch = NULL

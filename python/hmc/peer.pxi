@@ -107,7 +107,7 @@ cdef class Peer:
 
     def flush(self, *, timeout=None):
         """Waits until every operation that was started to this peer is complete."""
-        cdef uint64_t left = milliseconds(timeout) or default_timeout_ms(), step
+        cdef uint64_t left = milliseconds(timeout) or self.context.default_ms(), step
         cdef hmc_status_t status = HMC_TIMEOUT
         cdef hmc_peer_t *handle
         self.enter()

@@ -162,10 +162,7 @@ cdef class Region:
     def __releasebuffer__(self, Py_buffer *buffer):
         self.exports -= 1
         self.context.exports -= 1
-        if self.context.is_closing and not self.context.exports:
-            for region in list(self.context.regions):
-                (<Region>region).end()
-            self.end()
+        if self.context.is_closing:
             self.context.finish()
 
     def __array__(self, *arguments, **keywords):

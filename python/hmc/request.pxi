@@ -122,10 +122,11 @@ cdef class Request:
         self.spread = None
         return 0
 
-    cdef int wait_done(self, object timeout) except -1:
-        """Waits until it is complete, however it ends; DeadlineError when `timeout` seconds did not suffice."""
+    cdef int wait_done(self, object timeout, uint64_t waited=0) except -1:
+        """Waits until it is complete, however it ends; DeadlineError when `timeout` seconds did not suffice, of which
+        `waited` ns have passed for others."""
         cdef hmc_status_t status = self.state
-        cdef uint64_t waited = 0, most = 0
+        cdef uint64_t most = 0
         cdef hmc_request_t *handle
         if self.poll():
             return 0
@@ -140,6 +141,8 @@ cdef class Request:
                     status = hmc_request_wait(handle)
             else:
                 status = HMC_IN_PROGRESS
+                if most and waited >= most:
+                    waited = most - 1
                 while status == HMC_IN_PROGRESS:
                     with nogil:
                         status = hmcpy_wait_a_while(handle, most, &waited)
@@ -299,10 +302,12 @@ cdef iter_result over_now(Request request):
 
 
 def wait_all(requests, timeout=None):
-    """Waits until all are complete; raises what the first one in the list ended with that failed, after all ended."""
+    """Waits until all are complete; raises what the first one in the list ended with that failed, after all ended.
+    `timeout` is for all together."""
+    cdef uint64_t begin = hmcpy_now_ns()
     first = None
     for request in requests:
-        (<Request?>request).wait_done(timeout)
+        (<Request?>request).wait_done(timeout, hmcpy_now_ns() - begin)
         if first is None and (<Request>request).state != HMC_SUCCESS:
             first = request
     return [(<Request>request).outcome() for request in ([first] if first is not None else requests)]
@@ -310,10 +315,15 @@ def wait_all(requests, timeout=None):
 
 def wait_any(requests, timeout=None):
     """Waits until one of the requests is complete and gives its place in the list."""
-    cdef uint64_t waited = 0, most = milliseconds(timeout) * 1000000
     requests = list(requests)
     if not requests:
         invalid("wait_any: no requests")
+    return first_of(requests, timeout, 0)
+
+
+cdef object first_of(list requests, object timeout, uint64_t waited):
+    """wait_any, where `waited` ns of the timeout have passed."""
+    cdef uint64_t most = milliseconds(timeout) * 1000000
     while True:
         for i, request in enumerate(requests):
             if (<Request?>request).poll():
@@ -351,7 +361,8 @@ cdef int wait_for_some(list requests, uint64_t most, uint64_t *waited) except -1
 
 
 def as_completed(requests, timeout=None):
-    """Gives the requests one after the other as they complete."""
+    """Gives the requests one after the other as they complete. `timeout` is for all together."""
     requests = list(requests)
+    begin = hmcpy_now_ns()
     while requests:
-        yield requests.pop(wait_any(requests, timeout))
+        yield requests.pop(first_of(requests, timeout, hmcpy_now_ns() - begin))

@@ -27,7 +27,7 @@ cdef class Word:
     def wait(self, value, how=">=", *, timeout=None):
         """Waits until the word is `how` (">=", "==", "!=") `value`, and gives it. Raises DeadlineError."""
         cdef uint64_t waited = 0, wanted = whole(value, "value")
-        cdef uint64_t most = (milliseconds(timeout) or default_timeout_ms()) * 1000000
+        cdef uint64_t most = (milliseconds(timeout) or self.region.context.default_ms()) * 1000000
         self.region.enter()
         try:
             while not self.holds(how, wanted):

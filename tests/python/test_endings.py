@@ -1,0 +1,110 @@
+"""Closing from several threads, what is left of memory afterwards, and how long a wait may take."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import hmc
+
+
+def run(program, *arguments):
+    """In a process of its own, because what is tested here once ended the process."""
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program), *arguments], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("is_shown", ["", "shown"])
+def test_threads_close_a_context_together(is_shown):
+    run("""
+        import sys, threading
+        import hmc
+        for _ in range(25):
+            here, there = hmc.Context(), hmc.Context()
+            address = str(there.listen("127.0.0.1:0"))
+            peers = [here.connect(address, via="shm") for _ in range(16)]
+            region = here.allocate(64, name="shown")
+            view = memoryview(region)
+            if not sys.argv[1]:
+                view.release()
+            together = threading.Barrier(4)
+            def close():
+                together.wait()
+                here.close()
+            threads = [threading.Thread(target=close) for _ in range(4)]
+            for each in threads:
+                each.start()
+            view.release()
+            for each in threads:
+                each.join()
+            assert here.is_closed and region.is_closed
+            there.close()
+    """, is_shown)
+
+
+def test_memory_that_was_shown_when_its_context_closed():
+    run("""
+        import hmc
+        context = hmc.Context()
+        regions = [context.allocate(1 << 20) for _ in range(3)]
+        views = [memoryview(each) for each in regions]
+        context.close()
+        views[0][5] = views[2][5] = 7
+        assert views[0][5] == 7
+        while views:
+            views.pop().release()
+        for each in regions:
+            try:
+                memoryview(each)
+            except BufferError as error:
+                assert "closed" in str(error)
+            else:
+                raise SystemExit("memory that is gone was shown")
+    """)
+
+
+def test_a_wait_ends_with_the_timeout_of_its_context():
+    with hmc.Context(timeout=0.3) as here, hmc.Context() as there:
+        peer = here.connect(str(there.listen("127.0.0.1:0")), via="tcp")
+        region = here.allocate(64)
+        for call in (here.accept, here.notification, lambda: region.word(0).wait(1)):
+            begin = time.monotonic()
+            with pytest.raises(hmc.DeadlineError):
+                call()
+            assert 0.25 < time.monotonic() - begin < 10     # and not HMC_TIMEOUT, which is 30 s
+        assert peer.is_connected
+
+
+def test_the_timeout_of_many_is_that_of_all():
+    """The peer stands still; each request ends by a deadline of its own, one after the other."""
+    program = """
+        import sys, hmc
+        context = hmc.Context()
+        region = context.allocate(1 << 20, name="far")
+        print(context.listen("127.0.0.1:0"), flush=True)
+        sys.stdin.readline()
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other, hmc.Context() as here:
+        try:
+            remote = here.connect(other.stdout.readline().strip(), via="tcp").open("far")
+            mine = here.allocate(1 << 20)
+            os.kill(other.pid, signal.SIGSTOP)
+
+            def begin():
+                return [remote.put_nb(mine, timeout=0.8 * i) for i in range(1, 7)]
+
+            calls = (lambda: hmc.wait_all(begin(), timeout=1), lambda: list(hmc.as_completed(begin(), timeout=1)),
+                     lambda: (begin(), here.flush(timeout=1)))
+            for call in calls:
+                start = time.monotonic()
+                with pytest.raises(hmc.DeadlineError, match="after 1 s"):
+                    call()
+                assert time.monotonic() - start < 3
+        finally:
+            other.kill()
