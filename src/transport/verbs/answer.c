@@ -144,7 +144,7 @@ static bool send_answer(verbs_connection_t *connection) {
   verbs_message_t answer = connection->jobs[connection->job_first];
   bool get = answer.type == VERBS_GET;
   verbs_entry_t entry = {.kind = VERBS_ENTRY_ANSWER};
-  if ((get || rail->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection->transport)))
+  if ((get || rail->inline_most < VERBS_HEADER) && !(entry.slot = hmci_verbs_slot_take(connection, VERBS_FOR_ANSWERS)))
     return false;
   uint32_t size = VERBS_HEADER;
   if (get) {
@@ -162,7 +162,7 @@ static bool send_answer(verbs_connection_t *connection) {
   uint8_t *data = entry.slot ? entry.slot->data : rail->post.copied[request - rail->post.requests];
   hmci_verbs_message_encode(data, &answer);
   *request->sg_list =
-      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? rail->device->slot_memory->lkey : 0};
+      (struct ibv_sge){(uint64_t)(uintptr_t)data, size, entry.slot ? hmci_verbs_slot_key(entry.slot, rail->device) : 0};
   request->opcode = IBV_WR_SEND;
   if (!entry.slot) request->send_flags |= IBV_SEND_INLINE;
   return true;

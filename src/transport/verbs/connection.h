@@ -103,8 +103,9 @@ struct verbs_rail {
 };
 
 struct verbs_connection {
-  hmci_list_t link;  /* transport->connections */
-  hmci_list_t touch; /* transport->touched */
+  hmci_list_t link;               /* transport->connections */
+  hmci_list_t touch;              /* transport->touched */
+  uint32_t slots[VERBS_PURPOSES]; /* that it holds */
   verbs_transport_t *transport;
   hmci_role_t role;
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */

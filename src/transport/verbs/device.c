@@ -270,7 +270,8 @@ hmc_status_t hmci_verbs_device_grow(verbs_device_t *device) {
     device->completions_room = room;
   }
   device->rails++;
-  if (hmci_verbs_buffers_are_short(device)) device->transport->upward->register_soon(device->transport);
+  if (hmci_verbs_buffers_are_short(device) || hmci_verbs_slots_are_short(device->transport))
+    device->transport->upward->register_soon(device->transport);
   return HMC_SUCCESS;
 }
 

@@ -22,7 +22,10 @@ enum {
   VERBS_STRIPE_LEAST = 64 << 10, /* operations of smaller segments are not striped */
   VERBS_WINDOW = 8,              /* messages of a connection that wait for their answers */
   VERBS_SLOT = VERBS_HEADER + VERBS_STAGE,
-  VERBS_SLOTS = 32,                  /* per context: 4 MiB */
+  VERBS_SLOTS = 32,                  /* per context, at first: 4 MiB */
+  VERBS_SLOTS_EACH = 8,              /* for each peer, where that is more */
+  VERBS_SLOTS_OWN = 3,               /* of these, what others never take from a peer: for what goes out to it, */
+  VERBS_SLOTS_OWN_ANSWERS = 1,       /* and for answers to it */
   VERBS_BUFFERS = 32,                /* of the first device that is used, at first: 4 MiB */
   VERBS_BUFFERS_MORE = 4,            /* of each further one, and the least of all */
   VERBS_BUFFERS_EACH = VERBS_WINDOW, /* more with each rail: what its peer may send without waiting */
@@ -89,10 +92,27 @@ typedef struct verbs_job {
   bool orphan; /* nobody wants it any more: its region is closed, or its device is not used */
 } verbs_job_t;
 
+/* What a slot is taken for. */
+typedef enum verbs_purpose { VERBS_FOR_OPERATIONS, VERBS_FOR_ANSWERS, VERBS_PURPOSES } verbs_purpose_t;
+
+typedef struct verbs_slab verbs_slab_t;
 typedef struct verbs_slot {
   struct verbs_slot *next;
   uint8_t *data; /* VERBS_SLOT bytes */
+  verbs_slab_t *slab;
+  verbs_connection_t *holder; /* while it is taken */
+  verbs_purpose_t purpose;
 } verbs_slot_t;
+
+/* Slots that came together. */
+struct verbs_slab {
+  verbs_slab_t *next;
+  uint8_t *data;
+  struct ibv_mr *memory[VERBS_DEVICES]; /* by the device's place; of all that are started */
+  uint32_t count;
+  bool pooled; /* its bytes come out of the staging pool */
+  verbs_slot_t slots[];
+};
 
 /* Buffers for messages that arrive, of VERBS_SLOT bytes each. */
 typedef struct verbs_block {
@@ -133,7 +153,6 @@ struct verbs_device {
   uint32_t block_count;
   uint32_t buffer_count, buffers_most; /* of all blocks; as many as the receive queue has room for */
   bool buffers_refused;                /* no more of them can be had */
-  struct ibv_mr *slot_memory;          /* the transport's slots */
   hmci_list_t buckets[VERBS_BUCKETS], ages;
   hmci_cache_t cache; /* of registrations that only this side uses */
   /* Why memory of a kind cannot be registered that way, as errno; 0: it has been, or was not tried. Written without the
@@ -195,11 +214,13 @@ struct verbs_transport {
   pthread_cond_t wanted, registered; /* there may be something to register; a job is done */
   bool registrar_runs, registrar_ends;
 
-  uint8_t *slots;
-  uint32_t slot_count;
-  verbs_slot_t slot_table[VERBS_SLOTS];
+  verbs_slab_t *slabs;
   verbs_slot_t *free_slots;
-  bool starved;           /* a connection waits for a slot */
+  uint32_t slot_count, free_count;
+  uint32_t connection_count;
+  uint32_t owed;          /* slots that connections could still take of their own, all together */
+  bool slots_refused;     /* no more of them can be had */
+  bool starved, returned; /* a connection waits for a slot; and one has come back since */
   bool told_of_the_limit; /* of pinned memory; logged once */
 };
 
@@ -219,9 +240,12 @@ void hmci_verbs_device_shrink(verbs_device_t *device);
 /* stage.c */
 hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
 void hmci_verbs_stage_close(verbs_device_t *device);
-void hmci_verbs_slots_free(verbs_transport_t *transport);
-verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport);
-void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot);
+/* As many pieces of VERBS_SLOT bytes from the context's staging pool as it gives, `most` at most and `least` at least;
+ * gives them back; registers such pieces, from wherever they are. */
+hmc_status_t hmci_verbs_pages_take(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages,
+                                   uint32_t *count);
+void hmci_verbs_pages_give(verbs_transport_t *transport, uint8_t *pages, uint32_t count);
+hmc_status_t hmci_verbs_pages_register(verbs_device_t *device, uint8_t *pages, uint32_t count, struct ibv_mr **memory);
 /* Buffers are named by a number that completions carry. */
 void hmci_verbs_buffer_post(verbs_device_t *device, uint64_t number);
 const uint8_t *hmci_verbs_buffer_data(const verbs_device_t *device, uint64_t number);
@@ -232,6 +256,23 @@ void hmci_verbs_buffers_add(verbs_device_t *device);
 /* Between a slot and memory of any kind. HMC_INVALID_CONFIG where registered memory is not there any more. */
 hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size);
 hmc_status_t hmci_verbs_copy_in(const hmci_region_view_t *region, uint8_t *to, const void *from_host, uint64_t size);
+
+/* slots.c */
+/* Makes the first slots where there are none, and registers all with a device that is being started. */
+hmc_status_t hmci_verbs_slots_open(verbs_device_t *device);
+void hmci_verbs_slots_close(verbs_device_t *device);
+void hmci_verbs_slots_free(verbs_transport_t *transport);
+/* A connection comes, or goes: without slots. */
+void hmci_verbs_slots_join(verbs_transport_t *transport);
+void hmci_verbs_slots_leave(verbs_transport_t *transport);
+/* Are there fewer than the connections should have? */
+bool hmci_verbs_slots_are_short(const verbs_transport_t *transport);
+/* Adds some; lets go of the lock meanwhile. */
+void hmci_verbs_slots_add(verbs_transport_t *transport);
+/* NULL: not now; the connection is touched once it may be had. */
+verbs_slot_t *hmci_verbs_slot_take(verbs_connection_t *connection, verbs_purpose_t purpose);
+void hmci_verbs_slot_give(verbs_slot_t *slot);
+uint32_t hmci_verbs_slot_key(const verbs_slot_t *slot, const verbs_device_t *device);
 
 /* memory.c: what registers and deregisters lets go of the lock meanwhile, or comes without it. */
 /* The registered memory of a range of a region, counted as in use; NULL: it cannot be registered, or not for the

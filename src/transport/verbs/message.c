@@ -24,16 +24,16 @@ static bool is_posted(const verbs_request_t *request) {
 
 /* An answer shows that the hardware is through with what it was to send, but not with a copy of it: that one's entry has the
  * slot until it is retired. */
-static void free_slot(verbs_connection_t *connection, verbs_request_t *request, bool answered) {
+static void free_slot(verbs_request_t *request, bool answered) {
   if (is_posted(request) && (request->twice || !answered)) {
     request->rail->entries[request->count % VERBS_SEND_QUEUE].slot = request->slot;
   } else {
-    hmci_verbs_slot_give(connection->transport, request->slot);
+    hmci_verbs_slot_give(request->slot);
   }
 }
 
 static void free_request(verbs_connection_t *connection, verbs_request_t *request, bool answered) {
-  if (request->slot) free_slot(connection, request, answered);
+  if (request->slot) free_slot(request, answered);
   if (request->sent) connection->unanswered--;
   *request = (verbs_request_t){0};
   connection->transport->asked--;
@@ -51,8 +51,8 @@ static void send_request(verbs_connection_t *connection, verbs_request_t *reques
   wanted->opcode = IBV_WR_SEND;
   wanted->send_flags |= IBV_SEND_SOLICITED;
   uint8_t *data = request->slot ? request->slot->data : request->header;
-  *wanted->sg_list =
-      (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size, request->slot ? rail->device->slot_memory->lkey : 0};
+  *wanted->sg_list = (struct ibv_sge){(uint64_t)(uintptr_t)data, request->size,
+                                      request->slot ? hmci_verbs_slot_key(request->slot, rail->device) : 0};
   if (!request->slot) wanted->send_flags |= IBV_SEND_INLINE;
   request->twice = request->rail != NULL;
   if (request->twice) { /* its slot waits for this copy */
@@ -137,10 +137,11 @@ bool hmci_verbs_message_request(verbs_connection_t *connection, hmci_operation_t
   if (connection->request_next - connection->request_first >= VERBS_WINDOW || !has_room(connection)) return false;
   bool payload = operation->kind == HMCI_PUT || operation->kind == HMCI_NOTIFY;
   verbs_slot_t *slot = NULL;
-  if ((payload || !goes_inline(connection)) && !(slot = hmci_verbs_slot_take(connection->transport))) return false;
+  if ((payload || !goes_inline(connection)) && !(slot = hmci_verbs_slot_take(connection, VERBS_FOR_OPERATIONS)))
+    return false;
   hmc_status_t status = payload ? fill_payload(operation, &piece, slot->data + VERBS_HEADER) : HMC_SUCCESS;
   if (status != HMC_SUCCESS) {
-    hmci_verbs_slot_give(connection->transport, slot);
+    hmci_verbs_slot_give(slot);
     hmci_verbs_queue_stop(connection, operation, status);
     return true;
   }

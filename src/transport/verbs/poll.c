@@ -103,14 +103,14 @@ static bool take_from(verbs_device_t *device, struct ibv_cq *queue,
 /* ---- going on ---------------------------------------------------------------------------------------------------- */
 
 void hmci_verbs_touch_all(verbs_transport_t *transport) {
-  transport->starved = false;
+  transport->starved = transport->returned = false;
   for (hmci_list_t *link = transport->connections.next; link != &transport->connections; link = link->next) {
     hmci_verbs_touch(HMCI_CONTAINER(link, verbs_connection_t, link));
   }
 }
 
 static void pump_touched(verbs_transport_t *transport) {
-  if (transport->starved && transport->free_slots) hmci_verbs_touch_all(transport);
+  if (transport->starved && transport->returned) hmci_verbs_touch_all(transport);
   while (!hmci_list_is_empty(&transport->touched)) {
     verbs_connection_t *connection = HMCI_CONTAINER(transport->touched.next, verbs_connection_t, touch);
     hmci_list_remove(&connection->touch);

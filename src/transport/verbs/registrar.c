@@ -1,14 +1,18 @@
 /* The registrar: the thread of a context that registers memory, which takes long (see memory.c).
  *
- * It begins with the first job, does one after the other, and adds receive buffers where peers have become more. After
- * each job everybody is asked to go on: one registration may be what several connections wait for. */
+ * It begins with the first job, does one after the other, and adds receive buffers and slots where peers have become more.
+ * After each job everybody is asked to go on: one registration may be what several connections wait for. */
 #include "verbs.h"
 
 #include "../../base/thread.h"
 #include "poll.h"
 
 /* With the lock held. */
-static bool add_buffers(verbs_transport_t *transport) {
+static bool add_pages(verbs_transport_t *transport) {
+  if (hmci_verbs_slots_are_short(transport)) {
+    hmci_verbs_slots_add(transport);
+    return true;
+  }
   for (uint32_t i = 0; i < transport->device_count; i++) {
     if (!hmci_verbs_buffers_are_short(&transport->devices[i])) continue;
     hmci_verbs_buffers_add(&transport->devices[i]);
@@ -22,11 +26,11 @@ static void *run(void *argument) {
   pthread_setname_np(pthread_self(), "hmc-register");
   pthread_mutex_lock(&transport->lock);
   while (!transport->registrar_ends) {
-    if (hmci_verbs_memory_work(transport)) {
+    if (hmci_verbs_memory_work(transport) || add_pages(transport)) {
       hmci_verbs_asks_answer(transport);
       hmci_verbs_touch_all(transport);
       hmci_verbs_settle(transport);
-    } else if (!add_buffers(transport)) {
+    } else {
       pthread_cond_wait(&transport->wanted, &transport->lock);
     }
   }

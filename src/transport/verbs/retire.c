@@ -48,7 +48,7 @@ static bool retire(verbs_rail_t *rail, bool done) {
   if (entry.memory) entry.memory->users--;
   if (entry.kind == VERBS_ENTRY_PART) retire_part(rail, &entry, done);
   if (entry.kind == VERBS_ENTRY_STRIPE) retire_stripe(rail, &entry, done);
-  if (entry.slot) hmci_verbs_slot_give(rail->connection->transport, entry.slot);
+  if (entry.slot) hmci_verbs_slot_give(entry.slot);
   bool flushed = entry.kind == VERBS_ENTRY_FLUSH && done;
   if (flushed) take_flush(rail, count);
   if (tells) hmci_verbs_queue_try_complete(rail->connection, entry.operation);

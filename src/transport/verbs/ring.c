@@ -60,7 +60,7 @@ static void withdraw(verbs_rail_t *rail, uint32_t count) {
     verbs_entry_t *entry = entry_at(rail, rail->posted);
     rail->flying -= entry->bytes;
     if (entry->memory) entry->memory->users--;
-    if (entry->slot) hmci_verbs_slot_give(rail->connection->transport, entry->slot);
+    if (entry->slot) hmci_verbs_slot_give(entry->slot);
     if (entry->kind == VERBS_ENTRY_STRIPE) hmci_verbs_rail_lose(rail, entry);
     if (entry->kind != VERBS_ENTRY_PART) continue;
     hmci_verbs_state(entry->operation)->outstanding--;

@@ -1,7 +1,7 @@
-/* Registered host memory for what cannot be registered itself: slots, which the sending side fills or reads replies
- * into, and buffers, which messages arrive in. All of it is bounded, whatever is transferred.
+/* Registered host memory for what cannot be registered itself: slots (slots.c), which the sending side fills or reads
+ * replies into, and buffers, which messages arrive in. All of it is bounded, whatever is transferred.
  *
- * Slots and the first buffers come from the context's staging pool. All connections on a device share its buffers: a
+ * The first slots and buffers come from the context's staging pool. All connections on a device share its buffers: a
  * message that finds none is sent again by the adapter, which delays what is behind it. So there are as many as the
  * peers may send without waiting for an answer, up to HMC_RDMA_BUFFERS: the registrar adds those that are missing, and
  * they stay until the context ends. */
@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes as many pieces of VERBS_SLOT bytes from the context's pool as it gives, `most` at most and `least` at least. */
-static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages,
-                               uint32_t *count) {
+hmc_status_t hmci_verbs_pages_take(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages,
+                                   uint32_t *count) {
   for (uint32_t wanted = most; wanted >= least; wanted /= 2) {
     *pages = hmci_staging_take(transport->host->staging, (uint64_t)wanted * VERBS_SLOT);
     if (!*pages) continue;
@@ -25,32 +24,11 @@ static hmc_status_t take_pages(verbs_transport_t *transport, uint32_t most, uint
   return hmci_fail(HMC_UNSUPPORT, "HMC_STAGING leaves no %u B for messages over RDMA", least * VERBS_SLOT);
 }
 
-static void give_pages(verbs_transport_t *transport, uint8_t *pages, uint32_t count) {
+void hmci_verbs_pages_give(verbs_transport_t *transport, uint8_t *pages, uint32_t count) {
   hmci_staging_give(transport->host->staging, pages, (uint64_t)count * VERBS_SLOT);
 }
 
-/* The first device's makes the slots. */
-static hmc_status_t need_slots(verbs_transport_t *transport) {
-  if (transport->slots) return HMC_SUCCESS;
-  hmc_status_t status =
-      take_pages(transport, VERBS_SLOTS, VERBS_SLOTS_LEAST, &transport->slots, &transport->slot_count);
-  if (status != HMC_SUCCESS) return status;
-  for (uint32_t i = 0; i < transport->slot_count; i++) {
-    verbs_slot_t *slot = &transport->slot_table[i];
-    slot->data = transport->slots + (size_t)i * VERBS_SLOT;
-    slot->next = transport->free_slots;
-    transport->free_slots = slot;
-  }
-  return HMC_SUCCESS;
-}
-
-void hmci_verbs_slots_free(verbs_transport_t *transport) {
-  if (transport->slots) give_pages(transport, transport->slots, transport->slot_count);
-  transport->slots = NULL;
-  transport->free_slots = NULL;
-}
-
-static hmc_status_t register_pages(verbs_device_t *device, uint8_t *pages, uint32_t count, struct ibv_mr **memory) {
+hmc_status_t hmci_verbs_pages_register(verbs_device_t *device, uint8_t *pages, uint32_t count, struct ibv_mr **memory) {
   size_t size = (size_t)count * VERBS_SLOT;
   *memory = ibv_reg_mr(device->domain, pages, size, IBV_ACCESS_LOCAL_WRITE);
   if (*memory) return HMC_SUCCESS;
@@ -77,7 +55,7 @@ static bool add_block(verbs_device_t *device, verbs_block_t block) {
 static void free_block(verbs_device_t *device, const verbs_block_t *block) {
   ibv_dereg_mr(block->memory);
   if (block->pooled) {
-    give_pages(device->transport, block->data, block->count);
+    hmci_verbs_pages_give(device->transport, block->data, block->count);
   } else {
     free(block->data);
   }
@@ -112,7 +90,7 @@ void hmci_verbs_buffers_add(verbs_device_t *device) {
   if (block.count > VERBS_BUFFERS) block.count = VERBS_BUFFERS;
   pthread_mutex_unlock(&transport->lock);
   block.data = hmci_allocate_aligned((size_t)block.count * VERBS_SLOT);
-  hmc_status_t status = block.data ? register_pages(device, block.data, block.count, &block.memory)
+  hmc_status_t status = block.data ? hmci_verbs_pages_register(device, block.data, block.count, &block.memory)
                                    : hmci_fail(HMC_NO_MEMORY, "no memory");
   pthread_mutex_lock(&transport->lock);
   if (status == HMC_SUCCESS && add_block(device, block)) return;
@@ -128,11 +106,11 @@ void hmci_verbs_buffers_add(verbs_device_t *device) {
 static hmc_status_t open_buffers(verbs_device_t *device, uint32_t most) {
   verbs_block_t block = {.pooled = true};
   if (most > device->buffers_most) most = device->buffers_most;
-  hmc_status_t status = take_pages(device->transport, most, VERBS_BUFFERS_MORE, &block.data, &block.count);
+  hmc_status_t status = hmci_verbs_pages_take(device->transport, most, VERBS_BUFFERS_MORE, &block.data, &block.count);
   if (status != HMC_SUCCESS) return status;
-  status = register_pages(device, block.data, block.count, &block.memory);
+  status = hmci_verbs_pages_register(device, block.data, block.count, &block.memory);
   if (status != HMC_SUCCESS) {
-    give_pages(device->transport, block.data, block.count);
+    hmci_verbs_pages_give(device->transport, block.data, block.count);
     return status;
   }
   if (add_block(device, block)) return HMC_SUCCESS;
@@ -149,36 +127,20 @@ static void close_buffers(verbs_device_t *device) {
 
 hmc_status_t hmci_verbs_stage_open(verbs_device_t *device) {
   verbs_transport_t *transport = device->transport;
-  uint32_t most = transport->slots ? VERBS_BUFFERS_MORE : VERBS_BUFFERS;
-  hmc_status_t status = need_slots(transport);
-  if (status == HMC_SUCCESS) status = open_buffers(device, most);
+  uint32_t most = transport->slabs ? VERBS_BUFFERS_MORE : VERBS_BUFFERS;
+  hmc_status_t status = hmci_verbs_slots_open(device);
   if (status != HMC_SUCCESS) return status;
-  status = register_pages(device, transport->slots, transport->slot_count, &device->slot_memory);
-  if (status != HMC_SUCCESS) close_buffers(device);
+  status = open_buffers(device, most);
+  if (status != HMC_SUCCESS) hmci_verbs_slots_close(device);
   return status;
 }
 
 void hmci_verbs_stage_close(verbs_device_t *device) {
-  ibv_dereg_mr(device->slot_memory);
+  hmci_verbs_slots_close(device);
   close_buffers(device);
 }
 
-/* ---- slots ------------------------------------------------------------------------------------------------------- */
-
-verbs_slot_t *hmci_verbs_slot_take(verbs_transport_t *transport) {
-  verbs_slot_t *slot = transport->free_slots;
-  if (slot) {
-    transport->free_slots = slot->next;
-  } else {
-    transport->starved = true;
-  }
-  return slot;
-}
-
-void hmci_verbs_slot_give(verbs_transport_t *transport, verbs_slot_t *slot) {
-  slot->next = transport->free_slots;
-  transport->free_slots = slot;
-}
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 /* Registered memory may be unmapped or protected by its program meanwhile. */
 hmc_status_t hmci_verbs_copy_out(const hmci_region_view_t *region, const uint8_t *from, void *to_host, uint64_t size) {

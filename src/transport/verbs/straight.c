@@ -34,16 +34,16 @@ hmc_status_t hmci_verbs_straight_place(verbs_rail_t *rail, uint8_t copied[VERBS_
     place->piece.lkey = place->memory->handle->lkey;
     return HMC_SUCCESS;
   }
-  place->slot = hmci_verbs_slot_take(rail->connection->transport);
+  place->slot = hmci_verbs_slot_take(rail->connection, VERBS_FOR_OPERATIONS);
   if (!place->slot) return HMC_IN_PROGRESS;
   if (piece->length > VERBS_STAGE) {
     piece->end.offset -= piece->length - VERBS_STAGE;
     piece->length = VERBS_STAGE;
   }
   place->piece = (struct ibv_sge){(uint64_t)(uintptr_t)place->slot->data, (uint32_t)piece->length,
-                                  rail->device->slot_memory->lkey};
+                                  hmci_verbs_slot_key(place->slot, rail->device)};
   hmc_status_t status = put ? hmci_verbs_copy_out(local, bytes, place->slot->data, piece->length) : HMC_SUCCESS;
-  if (status != HMC_SUCCESS) hmci_verbs_slot_give(rail->connection->transport, place->slot);
+  if (status != HMC_SUCCESS) hmci_verbs_slot_give(place->slot);
   return status;
 }
 

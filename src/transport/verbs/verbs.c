@@ -205,6 +205,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   pthread_condattr_destroy(&monotonic);
   pthread_mutex_lock(&transport->lock);
   hmci_list_append(&transport->connections, &connection->link);
+  hmci_verbs_slots_join(transport);
   pthread_mutex_unlock(&transport->lock);
   data->data[0] = VERBS_VERSION;
   data->size = 1;
@@ -297,6 +298,7 @@ static void connection_close(void *block) {
   for (uint32_t i = 0; i < VERBS_RAILS; i++) hmci_verbs_rail_close(&connection->rails[i]);
   hmci_list_remove(&connection->link);
   hmci_list_remove(&connection->touch);
+  hmci_verbs_slots_leave(transport);
   hmci_verbs_asks_forget(connection);
   pthread_mutex_unlock(&transport->lock);
   pthread_cond_destroy(&connection->changed);

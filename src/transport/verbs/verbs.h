@@ -9,7 +9,7 @@
  * staged, as messages that the owner's service thread answers (message.c, answer.c), which is also how atomics and
  * notifications go: hardware atomics are not atomic towards processors. Local memory that cannot be registered goes
  * through slots of registered host memory. Slots, and the buffers that messages arrive in, are bounded per context
- * (stage.c).
+ * (slots.c, stage.c).
  *
  * Complete means visible. The acknowledgement of an RDMA write says that the peer's adapter has the bytes
  * (InfiniBand Architecture Specification, volume 1, 9.7.5.1.6 and 10.8.3.3), not that a processor there sees them:
