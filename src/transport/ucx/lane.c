@@ -208,7 +208,8 @@ void hmci_ucx_lane_revoke(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote) {
 void hmci_ucx_lane_part(hmci_ucx_lane_t *lane) {
   lane->parting = false;
   settle(lane);
-  if (!hmci_list_is_empty(&lane->back)) hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
+  bool shut = atomic_exchange(&lane->stream->shut, false); /* partner: room_of of the pipe */
+  if (shut || !hmci_list_is_empty(&lane->back)) hmci_loop_set_timer(lane->host->loop, &lane->turn, hmci_now());
   if (lane->dialled) renew(lane, RENEWAL);
 }
 
@@ -323,6 +324,7 @@ static hmci_operation_t *take_back(hmci_ucx_lane_t *lane) {
 
 static void on_turn(hmci_timer_t *timer) {
   hmci_ucx_lane_t *lane = HMCI_CONTAINER(timer, hmci_ucx_lane_t, turn);
+  hmci_ucx_pipe_reopened(lane->stream);
   pthread_mutex_lock(&lane->handover);
   for (hmci_operation_t *operation = take_back(lane); operation; operation = take_back(lane)) {
     hmc_status_t status = lane->instead(lane->connection, operation);
@@ -382,6 +384,7 @@ bool hmci_ucx_lane_cancel(hmci_ucx_lane_t *lane, hmci_operation_t *operation, hm
     pthread_mutex_lock(&fabric->lock);
   }
   if (part->pieces) hmci_ucx_lane_lose(lane);
+  if (operation->kind == HMCI_PUT && (lane->parting || lane->broken)) atomic_store(&lane->stream->shut, true);
   complete(operation, status);
   pthread_mutex_unlock(&fabric->lock);
   return true;

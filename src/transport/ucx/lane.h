@@ -16,7 +16,8 @@
  * Complete means visible: behind the last write of a put goes a read of a few bytes of the region, unless the owner's
  * device is one in software; ../verbs/verbs.h says why. Nothing of the caller's memory is touched after an operation has
  * ended: a cancel waits until its pieces are through, and where that takes longer than `patience` it ends the lane, and
- * the device with it lets go.
+ * the device with it lets go. Packets of a put that was taken back so may still be on their way, and would land on what
+ * comes after it; so from then on nothing more goes by the stream of requests either, until both ends are gone.
  *
  * Locking. fabric->lock guards all but `state`. `handover` is held while operations go from the lane to the stream; it
  * is outer to all others. */
@@ -62,6 +63,7 @@ struct hmci_ucx_lane {
 
   hmci_list_t link, active; /* fabric->lanes, fabric->active */
   hmci_ucx_pipe_t *pipe;    /* the offer was made by */
+  hmci_ucx_pipe_t *stream;  /* of requests: shut while a put that ended here may still land at the peer */
   hmci_ucx_device_t *device;
   uct_ep_h endpoint;
   bool dialled;         /* this half offers */
@@ -75,7 +77,7 @@ struct hmci_ucx_lane {
   uint32_t under_way; /* pieces */
   hmci_ucx_piece_t pieces[HMCI_UCX_PIECES];
   bool silent;          /* `parting`, and the peer has not heard of it */
-  hmci_timer_t turn;    /* gives `back` to the stream */
+  hmci_timer_t turn;    /* opens the stream, and gives it `back` */
   hmci_timer_t renewal; /* calls `go_on` */
   uint64_t patience;    /* nanoseconds that the peer has for the pieces of a cancelled operation */
   pthread_mutex_t handover;
@@ -92,7 +94,7 @@ typedef struct hmci_ucx_remote {
   uct_rkey_bundle_t key;
 } hmci_ucx_remote_t;
 
-/* `instead`, `go_on` and `connection` are set. */
+/* `instead`, `go_on`, `connection` and `stream` are set. */
 void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const hmci_host_t *host);
 /* Ends all operations with `status`; there will be no more. */
 void hmci_ucx_lane_fail(hmci_ucx_lane_t *lane, hmc_status_t status);

@@ -143,6 +143,7 @@ static inline void open_half(half_t *half, hmci_loop_t *loop) {
   half->lane.go_on = on_broken;
   strcpy(half->settings.verbs_flush, "auto");
   half->lane.connection = half;
+  half->lane.stream = half->pipe;
   hmci_ucx_lane_open(&half->lane, &half->fabric, &half->host);
   hmci_ucx_pipe_set_lane(half->pipe, &half->lane);
   half->ops.host_accessible = true;

@@ -1,6 +1,7 @@
 /* Tests of what goes by lanes, of cancelling it, and of what becomes of it when they break. */
 #include "lane.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -272,6 +273,48 @@ static void a_cancel_comes_to_an_end(void **state) {
   expect_end(&other, HMC_STALE);
 }
 
+static ssize_t send_word(half_t *half) {
+  static uint64_t word = 5;
+  struct iovec part = {&word, sizeof word};
+  return half->pipe->base.send(&half->pipe->base, &part, 1);
+}
+
+/* Packets of a put that is taken back may still be on their way, and must not land on what the stream brings after it. */
+static void a_put_taken_back_holds_the_stream(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t put;
+  fake_lanes.hold = true;
+  pair->here.lane.patience = 1000000;
+  assert_true(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 1 << 20)));
+  assert_true(cancel(pair, &put));
+  expect_end(&put, HMC_CANCELLED);
+  assert_int_equal(send_word(&pair->here), -1);
+  assert_int_equal(errno, EAGAIN);
+  assert_false(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 1 << 20)));
+  assert_false(hmci_ucx_pipe_calls_for_reader(pair->here.pipe));
+  go_on(pair, &pair->here, 1); /* both ends are gone */
+  assert_true(hmci_ucx_pipe_calls_for_reader(pair->here.pipe));
+  assert_int_equal(send_word(&pair->here), sizeof(uint64_t));
+  assert_int_equal(send_word(&pair->there), sizeof(uint64_t));
+}
+
+/* The lane broke by itself, and waits for the peer's word when the put is cancelled. */
+static void a_put_cancelled_while_parting_holds_the_stream(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t put;
+  fake_lanes.hold = true;
+  assert_true(submit(pair, prepare(pair, &put, HMCI_PUT, 0, 1 << 20)));
+  pthread_mutex_lock(&pair->here.fabric.lock);
+  hmci_ucx_lane_lose(&pair->here.lane);
+  pthread_mutex_unlock(&pair->here.fabric.lock);
+  assert_int_equal(send_word(&pair->here), sizeof(uint64_t)); /* nothing has ended yet that it could follow on */
+  assert_true(cancel(pair, &put));
+  expect_end(&put, HMC_CANCELLED);
+  assert_int_equal(send_word(&pair->here), -1);
+  go_on(pair, &pair->here, 1);
+  assert_int_equal(send_word(&pair->here), sizeof(uint64_t));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       LANE_TEST(a_put_writes_there),
@@ -287,6 +330,8 @@ int main(void) {
       LANE_TEST(a_cancel_waits_for_its_pieces),
       LANE_TEST(a_cancelled_operation_ends_once),
       LANE_TEST(a_cancel_comes_to_an_end),
+      LANE_TEST(a_put_taken_back_holds_the_stream),
+      LANE_TEST(a_put_cancelled_while_parting_holds_the_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

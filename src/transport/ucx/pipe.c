@@ -39,7 +39,7 @@ static bool is_full(const hmci_ucx_pipe_t *pipe) { return pipe->worker->staged >
 /* How many bytes may go in the next message. */
 static size_t room_of(const hmci_ucx_pipe_t *pipe) {
   uint64_t window = HMCI_UCX_WINDOW - (pipe->sent - pipe->acknowledged);
-  if (!pipe->open || pipe->held >= HMCI_UCX_HELD || is_full(pipe)) return 0;
+  if (!pipe->open || pipe->held >= HMCI_UCX_HELD || is_full(pipe) || atomic_load(&pipe->shut)) return 0;
   return window < pipe->frame_room ? window : pipe->frame_room;
 }
 
@@ -114,6 +114,13 @@ void hmci_ucx_pipe_leave(hmci_ucx_pipe_t *pipe) {
   if (calls_for_reader(pipe)) make_ready(pipe); /* the reader has not seen room that came under a driver */
   hmci_ucx_worker_update(worker);
   pthread_mutex_unlock(&worker->lock);
+}
+
+void hmci_ucx_pipe_reopened(hmci_ucx_pipe_t *pipe) {
+  pthread_mutex_lock(&pipe->worker->lock);
+  if (calls_for_reader(pipe)) make_ready(pipe);
+  hmci_ucx_worker_update(pipe->worker);
+  pthread_mutex_unlock(&pipe->worker->lock);
 }
 
 void hmci_ucx_pipe_mute(hmci_ucx_pipe_t *pipe) {

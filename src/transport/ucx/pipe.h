@@ -50,6 +50,7 @@ struct hmci_ucx_pipe {
   bool muted;        /* the reader is not called any more */
   bool blocked;      /* the writer found no room */
   bool starved;      /* ... because of the worker's limit */
+  _Atomic bool shut; /* no bytes of the stream go: the lane is taking a put back (lane.c) */
   bool failed;
   bool transient; /* ... for a reason that another pipe may not meet */
   char failure[96];
@@ -90,6 +91,8 @@ bool hmci_ucx_pipe_calls_for_reader(hmci_ucx_pipe_t *pipe);
 bool hmci_ucx_pipe_has_failed(hmci_ucx_pipe_t *pipe);
 /* For the end that connects: may another pipe get through where this one has failed or got no answer? */
 bool hmci_ucx_pipe_is_transient(hmci_ucx_pipe_t *pipe);
+/* It is not `shut` any more: who found no room is called. Without the worker's lock. */
+void hmci_ucx_pipe_reopened(hmci_ucx_pipe_t *pipe);
 /* The reader is not called any more. */
 void hmci_ucx_pipe_mute(hmci_ucx_pipe_t *pipe);
 

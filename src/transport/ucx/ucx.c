@@ -237,8 +237,11 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
     return status;
   }
   hmci_ucx_connection_encode(data, end_of(connection->request_pipe), end_of(connection->serve_pipe));
-  connection->lane = (hmci_ucx_lane_t){
-      .instead = go_as_messages, .go_on = on_lane_broken, .connection = connection, .dialled = role == HMCI_DIALLED};
+  connection->lane = (hmci_ucx_lane_t){.instead = go_as_messages,
+                                       .go_on = on_lane_broken,
+                                       .connection = connection,
+                                       .dialled = role == HMCI_DIALLED,
+                                       .stream = connection->request_pipe};
   hmci_ucx_lane_open(&connection->lane, &transport->fabric, transport->host);
   hmci_ucx_pipe_set_lane(connection->request_pipe, &connection->lane);
   hmci_ucx_pipe_set_lane(connection->serve_pipe, &connection->lane);
