@@ -15,6 +15,8 @@ typedef struct registration {
   uint32_t region, generation;
   uint64_t size;
   uct_mem_h handle; /* NULL: the device did not take it */
+  bool making;      /* by a thread without the lock, which keeps it until then */
+  bool orphan;      /* its device is not used any more: that thread ends it */
 } registration_t;
 
 /* ---- finding a device -------------------------------------------------------------------------------------------- */
@@ -213,13 +215,35 @@ bool hmci_ucx_fabric_arm(hmci_ucx_fabric_t *fabric) {
 
 static registration_t *registration_of(hmci_list_t *link) { return HMCI_CONTAINER(link, registration_t, link); }
 
+/* Once nobody is making it. NULL: nobody has. */
+static registration_t *find(hmci_ucx_fabric_t *fabric, const hmci_ucx_device_t *device,
+                            const hmci_region_view_t *region) {
+  hmci_list_t *bucket = &fabric->registrations[region->id % HMCI_UCX_BUCKETS];
+  for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
+    registration_t *known = registration_of(link);
+    if (known->region != region->id || known->generation != region->generation) continue;
+    if (device && known->device != device) continue;
+    if (!known->making) return known;
+    pthread_cond_wait(&fabric->made, &fabric->lock);
+    link = bucket; /* it may be gone: from the start */
+  }
+  return NULL;
+}
+
+/* Without the lock meanwhile. */
 static uct_mem_h make_handle(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *device, const hmci_region_view_t *region) {
   uint64_t most = fabric->settings->verbs_pinned_max;
   uct_mem_h handle;
   if (most && region->size > (most > fabric->pinned ? most - fabric->pinned : 0)) return NULL;
+  fabric->pinned += region->size;
+  pthread_mutex_unlock(&fabric->lock);
+  pthread_mutex_lock(&fabric->memory);
   ucs_status_t status = fabric->ucx->uct_md_mem_reg(device->domain, region->base, region->size,
                                                     UCT_MD_MEM_ACCESS_RMA | UCT_MD_MEM_FLAG_HIDE_ERRORS, &handle);
+  pthread_mutex_unlock(&fabric->memory);
+  pthread_mutex_lock(&fabric->lock);
   if (status == UCS_OK) return handle;
+  fabric->pinned -= region->size;
   hmci_log(HMC_LOG_WARNING,
            "%llu B of memory cannot be registered by UCX and will go in messages: %s (ulimit -l tells how much may be "
            "pinned)",
@@ -227,46 +251,54 @@ static uct_mem_h make_handle(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *devic
   return NULL;
 }
 
-uct_mem_h hmci_ucx_fabric_register(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *device,
-                                   const hmci_region_view_t *region) {
-  hmci_list_t *bucket = &fabric->registrations[region->id % HMCI_UCX_BUCKETS];
-  for (hmci_list_t *link = bucket->next; link != bucket; link = link->next) {
-    registration_t *known = registration_of(link);
-    if (known->region == region->id && known->generation == region->generation && known->device == device)
-      return known->handle;
-  }
-  registration_t *registration = calloc(1, sizeof *registration);
-  if (!registration) return NULL;
-  hmci_region_note_reached(region);
-  *registration =
-      (registration_t){.device = device, .region = region->id, .generation = region->generation, .size = region->size};
-  registration->handle = make_handle(fabric, device, region);
-  if (registration->handle) fabric->pinned += region->size;
-  hmci_list_append(bucket, &registration->link);
-  return registration->handle;
-}
-
-static void drop(hmci_ucx_fabric_t *fabric, registration_t *registration) {
-  hmci_list_remove(&registration->link);
+/* Of a registration that is in no list any more. With the lock or without it. */
+static void end_registration(hmci_ucx_fabric_t *fabric, registration_t *registration) {
   if (registration->handle) {
+    pthread_mutex_lock(&fabric->memory);
     ucs_status_t status = fabric->ucx->uct_md_mem_dereg(registration->device->domain, registration->handle);
+    pthread_mutex_unlock(&fabric->memory);
     if (status != UCS_OK) {
       hmci_log(HMC_LOG_ERROR, "UCX did not deregister %llu B: %s", (unsigned long long)registration->size,
                fabric->ucx->ucs_status_string(status));
     }
-    fabric->pinned -= registration->size;
   }
   free(registration);
 }
 
+static void unlist(hmci_ucx_fabric_t *fabric, registration_t *registration) {
+  hmci_list_remove(&registration->link);
+  if (registration->handle) fabric->pinned -= registration->size;
+}
+
+uct_mem_h hmci_ucx_fabric_register(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *device,
+                                   const hmci_region_view_t *region) {
+  registration_t *registration = find(fabric, device, region);
+  if (registration) return registration->handle;
+  registration = calloc(1, sizeof *registration);
+  if (!registration) return NULL;
+  hmci_region_note_reached(region);
+  *registration = (registration_t){
+      .device = device, .region = region->id, .generation = region->generation, .size = region->size, .making = true};
+  hmci_list_append(&fabric->registrations[region->id % HMCI_UCX_BUCKETS], &registration->link);
+  registration->handle = make_handle(fabric, device, region);
+  registration->making = false;
+  pthread_cond_broadcast(&fabric->made);
+  if (!registration->orphan) return registration->handle;
+  unlist(fabric, registration);
+  end_registration(fabric, registration);
+  return NULL;
+}
+
 void hmci_ucx_fabric_forget(hmci_ucx_fabric_t *fabric, const hmci_region_view_t *region) {
-  hmci_list_t *bucket = &fabric->registrations[region->id % HMCI_UCX_BUCKETS];
-  for (hmci_list_t *link = bucket->next; link != bucket;) {
-    registration_t *registration = registration_of(link);
-    link = link->next;
-    if (registration->region == region->id && registration->generation == region->generation)
-      drop(fabric, registration);
+  registration_t *registration;
+  pthread_mutex_lock(&fabric->lock);
+  while ((registration = find(fabric, NULL, region))) {
+    unlist(fabric, registration);
+    pthread_mutex_unlock(&fabric->lock);
+    end_registration(fabric, registration);
+    pthread_mutex_lock(&fabric->lock);
   }
+  pthread_mutex_unlock(&fabric->lock);
 }
 
 void hmci_ucx_fabric_drop(hmci_ucx_fabric_t *fabric, const hmci_ucx_device_t *device) {
@@ -275,7 +307,13 @@ void hmci_ucx_fabric_drop(hmci_ucx_fabric_t *fabric, const hmci_ucx_device_t *de
     for (hmci_list_t *link = bucket->next; link != bucket;) {
       registration_t *registration = registration_of(link);
       link = link->next;
-      if (registration->device == device) drop(fabric, registration);
+      if (registration->device != device) continue;
+      if (registration->making) {
+        registration->orphan = true;
+      } else {
+        unlist(fabric, registration);
+        end_registration(fabric, registration);
+      }
     }
   }
 }
@@ -286,6 +324,8 @@ void hmci_ucx_fabric_open(hmci_ucx_fabric_t *fabric, const hmci_ucx_library_t *u
                           int events, uct_error_handler_t on_error) {
   *fabric = (hmci_ucx_fabric_t){.ucx = ucx, .settings = settings, .events = events, .on_error = on_error};
   pthread_mutex_init(&fabric->lock, NULL);
+  pthread_mutex_init(&fabric->memory, NULL);
+  pthread_cond_init(&fabric->made, NULL);
   for (int i = 0; i < HMCI_UCX_BUCKETS; i++) hmci_list_init(&fabric->registrations[i]);
   hmci_list_init(&fabric->lanes);
   hmci_list_init(&fabric->active);
@@ -303,5 +343,7 @@ void hmci_ucx_fabric_close(hmci_ucx_fabric_t *fabric) {
     ucx->uct_worker_destroy(fabric->worker);
     ucx->ucs_async_context_destroy(fabric->async);
   }
+  pthread_cond_destroy(&fabric->made);
+  pthread_mutex_destroy(&fabric->memory);
   pthread_mutex_destroy(&fabric->lock);
 }

@@ -11,8 +11,10 @@
  * UCT's calls are inline functions over tables that change from one release of UCX to the next: there are devices only
  * where UCX is the release that HMC was built with, and lanes only between peers of one release.
  *
- * Locking. `lock` guards everything in here and in lanes, and every call of UCT, which calls back under it. It is inner
- * to the workers' locks. */
+ * Locking. `lock` guards everything in here and in lanes, and every call of UCT, which calls back under it, but for those
+ * that register and deregister memory: they take long, and who needs `lock` goes on meanwhile. UCP has them run beside
+ * connections of the same device as well, one at a time, which `memory` sees to. `lock` is inner to the workers' locks;
+ * `memory` is innermost. */
 #ifndef HMCI_UCX_FABRIC_H
 #define HMCI_UCX_FABRIC_H
 
@@ -44,7 +46,9 @@ typedef struct hmci_ucx_fabric {
   uct_worker_h worker;
   hmci_ucx_device_t devices[HMCI_UCX_DEVICES];
   uint32_t device_count;
-  uint64_t pinned; /* bytes */
+  pthread_mutex_t memory; /* held while memory is registered or deregistered */
+  pthread_cond_t made;    /* with `lock`: a registration is made, or could not be */
+  uint64_t pinned;        /* bytes */
   hmci_list_t registrations[HMCI_UCX_BUCKETS];
   hmci_list_t lanes;     /* all of them */
   hmci_list_t active;    /* lanes that have operations */
@@ -58,11 +62,13 @@ void hmci_ucx_fabric_close(hmci_ucx_fabric_t *fabric);
 
 /* With `lock` held: the device of that name, opened if need be. NULL with a text: there is none. */
 hmci_ucx_device_t *hmci_ucx_fabric_device(hmci_ucx_fabric_t *fabric, const char *name);
-/* With `lock` held: a region's registration, made if need be. NULL: the device does not take it. */
+/* With `lock` held: a region's registration, made if need be, without `lock` meanwhile: what the caller knew of its lane is
+ * to be looked at again. NULL: the device does not take it. */
 uct_mem_h hmci_ucx_fabric_register(hmci_ucx_fabric_t *fabric, hmci_ucx_device_t *device,
                                    const hmci_region_view_t *region);
-/* With `lock` held: ends the registrations of a region, or all of a device. */
+/* Without `lock`: ends the registrations of a region. One that is being made is waited for. */
 void hmci_ucx_fabric_forget(hmci_ucx_fabric_t *fabric, const hmci_region_view_t *region);
+/* With `lock` held: ends all of a device that no lane uses. */
 void hmci_ucx_fabric_drop(hmci_ucx_fabric_t *fabric, const hmci_ucx_device_t *device);
 
 /* With `lock` held: makes the devices wake the epoll set with the next completion. False: one has come meanwhile. */

@@ -32,10 +32,11 @@ typedef struct fake_write {
 } fake_write_t;
 
 static struct fake_lanes {
-  bool hold;        /* nothing gets through */
-  bool refuse;      /* no memory is registered */
-  bool unreachable; /* no device reaches another */
-  int room;         /* pieces that the device takes at a time; 0: FAKE_WRITES */
+  bool hold;            /* nothing gets through */
+  bool refuse;          /* no memory is registered */
+  bool unreachable;     /* no device reaches another */
+  void (*memory)(void); /* called while memory is registered or deregistered */
+  int room;             /* pieces that the device takes at a time; 0: FAKE_WRITES */
   struct {
     uint8_t *base;
     size_t size;
@@ -321,6 +322,7 @@ static inline ucs_status_t fake_end_connect(uct_ep_h end, const uct_device_addr_
 
 static inline ucs_status_t fake_mem_reg(uct_md_h domain, void *base, size_t size, unsigned flags, uct_mem_h *handle) {
   (void)domain, (void)flags;
+  if (fake_lanes.memory) fake_lanes.memory();
   if (fake_lanes.refuse) return UCS_ERR_NO_MEMORY;
   int key = 1;
   while (fake_lanes.keys[key].size) key++;
@@ -339,6 +341,7 @@ static inline uint64_t fake_key_of(uct_mem_h handle) {
 
 static inline ucs_status_t fake_mem_dereg(uct_md_h domain, uct_mem_h handle) {
   (void)domain;
+  if (fake_lanes.memory) fake_lanes.memory();
   fake_lanes.keys[fake_key_of(handle)].size = 0;
   fake_lanes.registered--;
   return UCS_OK;

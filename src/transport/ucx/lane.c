@@ -289,15 +289,21 @@ static bool suits(const hmci_ucx_lane_t *lane, const hmci_operation_t *operation
   return operation->segment_count > 0;
 }
 
+/* With fabric->lock held. */
+static bool reaches(hmci_ucx_lane_t *lane, const hmci_ucx_remote_t *remote) {
+  bool ready = atomic_load(&lane->state) == HMCI_UCX_LANE_READY;
+  return ready && lane->device == remote->device && atomic_load(&remote->generation);
+}
+
 bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
   if (!suits(lane, operation)) return false;
   hmci_ucx_fabric_t *fabric = lane->fabric;
   const hmci_ucx_remote_t *remote = operation->remote_state;
   pthread_mutex_lock(&fabric->lock);
-  bool ready = atomic_load(&lane->state) == HMCI_UCX_LANE_READY && lane->device == remote->device &&
-               atomic_load(&remote->generation);
-  uct_mem_h handle = ready ? hmci_ucx_fabric_register(fabric, lane->device, operation->local) : NULL;
-  if (handle) {
+  bool reached = reaches(lane, remote);
+  uct_mem_h handle = reached ? hmci_ucx_fabric_register(fabric, lane->device, operation->local) : NULL;
+  reached = handle && reaches(lane, remote); /* others had the lock meanwhile */
+  if (reached) {
     part_t *part = part_of(operation);
     *part = (part_t){.handle = handle, .followed = operation->kind != HMCI_PUT || !remote->follow};
     hmci_list_init(&part->link);
@@ -306,7 +312,7 @@ bool hmci_ucx_lane_submit(hmci_ucx_lane_t *lane, hmci_operation_t *operation) {
     settle(lane);
   }
   pthread_mutex_unlock(&fabric->lock);
-  return handle != NULL;
+  return reached;
 }
 
 /* ---- what goes back to the stream -------------------------------------------------------------------------------- */

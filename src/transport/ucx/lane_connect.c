@@ -218,7 +218,8 @@ void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *regio
   pthread_mutex_lock(&fabric->lock);
   hmci_ucx_device_t *device = is_expected(lane) ? lane->device : NULL;
   uct_mem_h handle = device ? hmci_ucx_fabric_register(fabric, device, region) : NULL;
-  if (handle && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
+  bool expected = handle && is_expected(lane) && lane->device == device; /* others had the lock meanwhile */
+  if (expected && fabric->ucx->uct_md_mkey_pack(device->domain, handle, key->data + KEY_HEAD) == UCS_OK) {
     memset(key->data, 0, 8);
     key->data[0] = !device->stores_at_once;
     hmci_store64(key->data + 8, (uintptr_t)region->base);
@@ -228,9 +229,7 @@ void hmci_ucx_lane_export(hmci_ucx_lane_t *lane, const hmci_region_view_t *regio
 }
 
 void hmci_ucx_lane_forget(hmci_ucx_lane_t *lane, const hmci_region_view_t *region) {
-  pthread_mutex_lock(&lane->fabric->lock);
   hmci_ucx_fabric_forget(lane->fabric, region);
-  pthread_mutex_unlock(&lane->fabric->lock);
 }
 
 hmc_status_t hmci_ucx_lane_remote_open(hmci_ucx_lane_t *lane, hmci_ucx_remote_t *remote, const hmci_remote_view_t *view,

@@ -150,6 +150,102 @@ static void a_region_is_registered_once(void **state) {
   assert_int_equal(fake_lanes.registered, 1);
 }
 
+static struct watch {
+  pair_t *pair;
+  pthread_t thread;
+  int calls, held;
+  _Atomic bool ended;
+  hmci_operation_t other;
+} watch;
+
+static void look_at_lock(void) {
+  pthread_mutex_t *lock = &watch.pair->here.fabric.lock;
+  watch.calls++;
+  if (pthread_mutex_trylock(lock)) {
+    watch.held++;
+  } else {
+    pthread_mutex_unlock(lock);
+  }
+}
+
+static void nothing_is_registered_under_the_lock(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  watch = (struct watch){.pair = pair};
+  fake_lanes.memory = look_at_lock;
+  assert_true(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  pump(pair);
+  hmci_ucx_lane_forget(&pair->here.lane, &pair->here.region);
+  fake_lanes.memory = NULL;
+  assert_int_equal(watch.calls, 2);
+  assert_int_equal(watch.held, 0);
+}
+
+static void *close_region(void *argument) {
+  hmci_ucx_lane_forget(&watch.pair->here.lane, &watch.pair->here.region);
+  atomic_store(&watch.ended, true);
+  return argument;
+}
+
+static void *submit_other(void *argument) {
+  assert_true(submit(watch.pair, prepare(watch.pair, &watch.other, HMCI_PUT, 1 << 20, 1 << 20)));
+  atomic_store(&watch.ended, true);
+  return argument;
+}
+
+/* What another thread does to the region while it is being registered: it waits. */
+static void *(*meanwhile)(void *argument);
+
+static void start_other(void) {
+  fake_lanes.memory = NULL;
+  assert_int_equal(pthread_create(&watch.thread, NULL, meanwhile, NULL), 0);
+  nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+  assert_false(atomic_load(&watch.ended));
+}
+
+static void register_beside(pair_t *pair, hmci_operation_t *operation, void *(*other)(void *argument)) {
+  watch = (struct watch){.pair = pair};
+  meanwhile = other;
+  fake_lanes.memory = start_other;
+  assert_true(submit(pair, prepare(pair, operation, HMCI_PUT, 0, 1 << 20)));
+  pthread_join(watch.thread, NULL);
+  pump(pair);
+  expect_end(operation, HMC_SUCCESS);
+}
+
+static void a_region_that_closes_waits_for_its_registration(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  register_beside(pair, &operation, close_region);
+  assert_int_equal(fake_lanes.registered, 1); /* there's */
+  assert_int_equal(pair->here.fabric.pinned, 0);
+}
+
+static void two_that_need_a_region_register_it_once(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  register_beside(pair, &operation, submit_other);
+  expect_end(&watch.other, HMC_SUCCESS);
+  assert_int_equal(fake_lanes.registered, 2);
+}
+
+/* The lane broke while the memory was being registered. */
+static void lose_lane(void) {
+  fake_lanes.memory = NULL;
+  pthread_mutex_lock(&watch.pair->here.fabric.lock);
+  hmci_ucx_lane_lose(&watch.pair->here.lane);
+  pthread_mutex_unlock(&watch.pair->here.fabric.lock);
+}
+
+static void a_lane_lost_meanwhile_takes_nothing(void **state) {
+  pair_t *pair = *state;
+  hmci_operation_t operation;
+  watch = (struct watch){.pair = pair};
+  fake_lanes.memory = lose_lane;
+  assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
+  assert_int_equal(fake_lanes.posted, 0);
+}
+
 static void memory_that_is_refused_goes_in_messages(void **state) {
   pair_t *pair = *state;
   hmci_operation_t operation;
@@ -246,6 +342,10 @@ int main(void) {
       PAIR_TEST(no_lane_between_releases),
       PAIR_TEST(no_lane_out_of_reach),
       LANE_TEST(a_region_is_registered_once),
+      LANE_TEST(nothing_is_registered_under_the_lock),
+      LANE_TEST(a_region_that_closes_waits_for_its_registration),
+      LANE_TEST(two_that_need_a_region_register_it_once),
+      LANE_TEST(a_lane_lost_meanwhile_takes_nothing),
       LANE_TEST(memory_that_is_refused_goes_in_messages),
       LANE_TEST(the_ceiling_holds),
       LANE_TEST(only_what_may_be_written_gets_a_key),

@@ -127,7 +127,7 @@ static void a_read_follows_a_put(void **state) {
 
 /* ---- arming ------------------------------------------------------------------------------------------------------ */
 
-/* Another thread has the fabric's lock, as where it registers memory: from when the devices are armed. */
+/* Another thread has the fabric's lock: from when the devices are armed. */
 static struct holder {
   pthread_t thread;
   half_t *half;
