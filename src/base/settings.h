@@ -86,7 +86,8 @@
     "Most bytes of regions registered with RDMA devices at a time, per context; 0: as many as the system lets pin.")   \
   X(COUNT, verbs_buffers, "HMC_RDMA_BUFFERS", "512",                                                                   \
     "Most buffers of 128 KiB that an RDMA device receives messages in (4 to 65536): there are 32 at first, and 8 per " \
-    "peer. More peers share them, and wait for each other.")                                                           \
+    "peer. More peers share them, and wait for each other. As many slots, which messages go out from, has the "        \
+    "context.")                                                                                                        \
   X(TEXT, verbs_flush, "HMC_RDMA_FLUSH", "auto",                                                                       \
     "Whether peers follow RDMA puts to here by a read that makes them visible: auto (yes, but for devices in "         \
     "software), yes or no.")                                                                                           \

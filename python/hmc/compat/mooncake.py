@@ -108,7 +108,7 @@ class _Segment:
         try:
             self.directory = peer.open(DIRECTORY)
             self.mailbox = peer.open(MAILBOX)
-        except BaseException:       # it is no engine
+        except BaseException:       # another program, not an engine
             peer.close()
             raise
         self.lock = threading.Lock()
@@ -465,7 +465,7 @@ class TransferEngine:
             try:
                 found.append(TransferNotify.unpack(bytes(notification)))
             except (struct.error, UnicodeDecodeError):
-                pass    # of a peer that is no engine
+                pass    # of another program, not an engine
         return found
 
     def send_probe(self, peer):

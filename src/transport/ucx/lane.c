@@ -330,7 +330,7 @@ static hmci_operation_t *take_back(hmci_ucx_lane_t *lane) {
 
 static void on_turn(hmci_timer_t *timer) {
   hmci_ucx_lane_t *lane = HMCI_CONTAINER(timer, hmci_ucx_lane_t, turn);
-  hmci_ucx_pipe_reopened(lane->stream);
+  lane->reopened(lane->connection);
   pthread_mutex_lock(&lane->handover);
   for (hmci_operation_t *operation = take_back(lane); operation; operation = take_back(lane)) {
     hmc_status_t status = lane->instead(lane->connection, operation);

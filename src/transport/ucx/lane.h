@@ -58,6 +58,8 @@ struct hmci_ucx_lane {
   hmc_status_t (*instead)(void *connection, hmci_operation_t *operation);
   /* Calls hmci_ucx_lane_go_on with the pipe of requests; called by the loop's thread without locks. */
   void (*go_on)(void *connection);
+  /* The stream is not shut any more: who found no room there is called. By the loop's thread without locks. */
+  void (*reopened)(void *connection);
   void *connection;
   _Atomic hmci_ucx_lane_state_t state;
 
@@ -94,7 +96,7 @@ typedef struct hmci_ucx_remote {
   uct_rkey_bundle_t key;
 } hmci_ucx_remote_t;
 
-/* `instead`, `go_on`, `connection` and `stream` are set. */
+/* `instead`, `go_on`, `reopened`, `connection` and `stream` are set. */
 void hmci_ucx_lane_open(hmci_ucx_lane_t *lane, hmci_ucx_fabric_t *fabric, const hmci_host_t *host);
 /* Ends all operations with `status`; there will be no more. */
 void hmci_ucx_lane_fail(hmci_ucx_lane_t *lane, hmc_status_t status);

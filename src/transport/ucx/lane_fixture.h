@@ -114,6 +114,8 @@ static inline void on_broken(void *connection) {
   atomic_fetch_add(&half->go_on, 1);
 }
 
+static inline void on_reopened(void *connection) { hmci_ucx_pipe_reopened(((half_t *)connection)->pipe); }
+
 /* Waits until the loop wants it for the `count`th time, and does it. */
 static inline void go_on(pair_t *pair, half_t *half, int count) {
   await(&half->go_on, count);
@@ -141,6 +143,7 @@ static inline void open_half(half_t *half, hmci_loop_t *loop) {
   hmci_ucx_pipe_attend(half->pipe);
   half->lane.instead = instead;
   half->lane.go_on = on_broken;
+  half->lane.reopened = on_reopened;
   strcpy(half->settings.verbs_flush, "auto");
   half->lane.connection = half;
   half->lane.stream = half->pipe;

@@ -221,6 +221,8 @@ static void on_lane_broken(void *block) {
   hmci_ucx_worker_want(pipe->worker);
 }
 
+static void on_stream_reopened(void *block) { hmci_ucx_pipe_reopened(((ucx_connection_t *)block)->request_pipe); }
+
 static hmci_ucx_end_t end_of(const hmci_ucx_pipe_t *pipe) { return (hmci_ucx_end_t){pipe->number, pipe->token}; }
 
 static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, hmci_blob_t *data) {
@@ -239,6 +241,7 @@ static hmc_status_t connection_open(void *self, void *block, hmci_role_t role, h
   hmci_ucx_connection_encode(data, end_of(connection->request_pipe), end_of(connection->serve_pipe));
   connection->lane = (hmci_ucx_lane_t){.instead = go_as_messages,
                                        .go_on = on_lane_broken,
+                                       .reopened = on_stream_reopened,
                                        .connection = connection,
                                        .dialled = role == HMCI_DIALLED,
                                        .stream = connection->request_pipe};

@@ -237,15 +237,17 @@ bool hmci_verbs_device_is_software(const verbs_device_t *device);
 hmc_status_t hmci_verbs_device_grow(verbs_device_t *device);
 void hmci_verbs_device_shrink(verbs_device_t *device);
 
-/* stage.c */
-hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
-void hmci_verbs_stage_close(verbs_device_t *device);
+/* pages.c */
 /* As many pieces of VERBS_SLOT bytes from the context's staging pool as it gives, `most` at most and `least` at least;
  * gives them back; registers such pieces, from wherever they are. */
 hmc_status_t hmci_verbs_pages_take(verbs_transport_t *transport, uint32_t most, uint32_t least, uint8_t **pages,
                                    uint32_t *count);
 void hmci_verbs_pages_give(verbs_transport_t *transport, uint8_t *pages, uint32_t count);
 hmc_status_t hmci_verbs_pages_register(verbs_device_t *device, uint8_t *pages, uint32_t count, struct ibv_mr **memory);
+
+/* stage.c */
+hmc_status_t hmci_verbs_stage_open(verbs_device_t *device);
+void hmci_verbs_stage_close(verbs_device_t *device);
 /* Buffers are named by a number that completions carry. */
 void hmci_verbs_buffer_post(verbs_device_t *device, uint64_t number);
 const uint8_t *hmci_verbs_buffer_data(const verbs_device_t *device, uint64_t number);
