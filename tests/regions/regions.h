@@ -67,6 +67,7 @@ bool is_reserved(const uint8_t *address);
   X(registered_puts_are_shared_by_copiers)                                                                             \
   X(registered_put_ends_though_the_owner_stands)                                                                       \
   X(registered_puts_leave_room_for_questions)                                                                          \
+  X(registered_requests_do_not_wait_for_questions)                                                                     \
   X(registered_put_ends_when_the_owner_dies)                                                                           \
   X(registered_memory_that_is_unmapped)                                                                                \
   X(registered_memory_that_is_protected)                                                                               \

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,6 +165,51 @@ void registered_puts_leave_room_for_questions(void **state) {
   owner_continue(&owner);
   assert_success(hmc_request_wait(request));
   hmc_request_free(request);
+  hmc_context_destroy(brief.context);
+  hmc_peer_close(owner.peer);
+  owner_kill(&owner);
+}
+
+typedef struct question {
+  hmc_remote_t *remote;
+  _Atomic bool asks, answered;
+  hmc_status_t status;
+} question_t;
+
+static void *ask_for_a_mapping(void *argument) {
+  question_t *question = argument;
+  hmc_mapping_t *mapping = NULL;
+  atomic_store(&question->asks, true);
+  question->status = hmc_remote_map_range(question->remote, NULL, &mapping);
+  atomic_store(&question->answered, true);
+  return NULL;
+}
+
+/* While one thread waits for an answer of the owner, another one starts the first put that needs a stream: that asks as
+ * well, and waits for nobody. */
+void registered_requests_do_not_wait_for_questions(void **state) {
+  enum { ANSWER_MS = 5000 };
+  context_pair_t *pair = *state;
+  brief_t brief;
+  owner_t owner;
+  pthread_t thread;
+  question_t question = {.status = HMC_SUCCESS};
+  hmc_request_t *request = NULL;
+  hmc_operation_options_t hasty = HMC_OPERATION_OPTIONS_INIT;
+  hasty.timeout_ms = 100;
+  owner_start(&owner, pair);
+  brief_open(&brief, &owner, ANSWER_MS);
+  assert_success(hmc_remote_open(brief.peer, "owned", PATIENCE_MS, &question.remote));
+  owner_stop(&owner);
+  assert_int_equal(pthread_create(&thread, NULL, ask_for_a_mapping, &question), 0);
+  while (!atomic_load(&question.asks)) sleep_ms(1);
+  sleep_ms(100);
+  assert_success(hmc_put_nb(brief.region, 0, brief.remote, 0, 8, &hasty, &request));
+  assert_status(hmc_request_wait(request), HMC_TIMEOUT);
+  assert_true(!stamp_is("shm") || !atomic_load(&question.answered)); /* it is waiting still */
+  hmc_request_free(request);
+  pthread_join(thread, NULL);
+  assert_status(question.status, stamp.type == HMC_CONNECTION_SHM ? HMC_TIMEOUT : HMC_UNSUPPORT);
   hmc_context_destroy(brief.context);
   hmc_peer_close(owner.peer);
   owner_kill(&owner);

@@ -155,9 +155,8 @@ static hmc_status_t make_stream(shm_connection_t *connection) {
   }
   message_t message = {.type = STREAM, .number = next_number()};
   hmci_pipe_t *pipe = NULL;
-  pthread_mutex_lock(&connection->ask_lock);
+  /* A packet is whole, so no lock: who has it may wait for an answer, and nobody waits here. */
   hmc_status_t status = send_message(connection->ask, &message, ends[1]);
-  pthread_mutex_unlock(&connection->ask_lock);
   close(ends[1]);
   if (status == HMC_SUCCESS) status = hmci_pipe_open(ends[0], &pipe);
   if (status != HMC_SUCCESS) {
