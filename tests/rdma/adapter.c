@@ -28,6 +28,7 @@ void nic_devices(unsigned devices) { SET(devices, devices); }
 void nic_can_dmabuf(bool can) { SET(can_dmabuf, can); }
 void nic_pause(bool pause_it) { SET(pause, pause_it); }
 void nic_fail_every(unsigned n) { SET(fail_every, n); }
+void nic_hold_flush(bool hold) { SET(hold_flush, hold); }
 void nic_port_down_device(unsigned device, bool down) { SET(port_down[device], down); }
 void nic_port_down(bool down) {
   for (unsigned i = 0; i < NIC_DEVICES; i++) nic_port_down_device(i, down);
@@ -69,6 +70,10 @@ void nic_reset(void) {
 nic_counts_t nic_counts(void) {
   pthread_mutex_lock(&nic.lock);
   nic_counts_t now = nic.counts;
+  for (uint32_t number = 0; number < PAIRS; number++) {
+    const pair_t *pair = nic.pairs[number];
+    now.kept += pair && pair->count > 1 && pair->shown.state == IBV_QPS_ERR; /* one is what marks the end */
+  }
   pthread_mutex_unlock(&nic.lock);
   return now;
 }
@@ -166,7 +171,7 @@ void nic_spoil(pair_t *pair) {
   pair->shown.state = IBV_QPS_ERR;
   for (uint32_t i = 0; i < pair->count && nic.faults.stray; i++)
     stray(pair, &pair->work[(pair->first + i) % pair->made.cap.max_send_wr]);
-  while (pair->count) {
+  while (pair->count && !nic.faults.hold_flush) {
     report(pair, &pair->work[pair->first], IBV_WC_WR_FLUSH_ERR);
     drop_first(pair);
   }

@@ -93,7 +93,7 @@ typedef struct nic {
   nic_counts_t counts;
   struct {
     bool cut[NIC_DEVICES], port_down[NIC_DEVICES];
-    bool pause, refuse_memory, can_dmabuf, lazy, hardware, stray;
+    bool pause, hold_flush, refuse_memory, can_dmabuf, lazy, hardware, stray;
     unsigned fail_every, delay, inline_most, devices, event_delay;
     uint64_t hold_memory;
   } faults;

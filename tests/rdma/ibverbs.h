@@ -23,6 +23,8 @@ void nic_devices(unsigned devices);
 void nic_folder(unsigned device, const char *path);
 /* Nothing moves, and nothing fails either. */
 void nic_pause(bool pause);
+/* Queue pairs that fail keep what they have, and do not say so. */
+void nic_hold_flush(bool hold);
 /* Every n-th work request fails as if its retries were spent, before (even) or after (odd) the other end did what it
  * asks; 0: none. */
 void nic_fail_every(unsigned n);
@@ -55,6 +57,7 @@ typedef struct nic_counts {
   uint64_t registered;                     /* bytes, now */
   uint32_t waiting;                        /* registrations that nic_hold_memory holds */
   uint32_t not_ready;                      /* times that a receiver had no buffer */
+  uint32_t kept;                           /* queue pairs that nic_hold_flush keeps from flushing requests, now */
 } nic_counts_t;
 nic_counts_t nic_counts(void);
 

@@ -98,7 +98,8 @@ void assert_says(const char *part);
   X(a_chain_ends_with_its_head)                                                                                        \
   X(closing_with_much_under_way)                                                                                       \
   X(threads_and_failures)                                                                                              \
-  X(stopped_peers_take_no_slots_from_others)
+  X(stopped_peers_take_no_slots_from_others)                                                                           \
+  X(hardware_that_keeps_its_queue_holds_up_nobody)
 #define RAIL_TESTS(X)                                                                                                  \
   X(rails_share_large_transfers)                                                                                       \
   X(a_near_device_is_taken)                                                                                            \

@@ -109,6 +109,7 @@ struct verbs_connection {
   verbs_transport_t *transport;
   hmci_role_t role;
   hmc_status_t failed; /* what new operations get; HMC_SUCCESS while alive */
+  bool ended;          /* `failed`, and nothing of it is left with the hardware */
 
   /* The link. */
   hmci_pipe_t *pipe;

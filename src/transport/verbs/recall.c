@@ -8,8 +8,10 @@
 #include "pairing.h"
 
 #include <sched.h>
+#include <time.h>
 
 #define HASTE UINT64_C(1000000) /* nanoseconds that the loop's thread waits for the wire: it has others to serve */
+#define PAUSE 20000             /* nanoseconds between two looks */
 
 /* The hardware does not come to an end: its queue pair goes, and with it everything it still holds. */
 static void tear_away(verbs_rail_t *rail) {
@@ -64,18 +66,46 @@ void hmci_verbs_cancel(void *block, hmci_operation_t *operation, hmc_status_t st
   pthread_mutex_unlock(&connection->transport->lock);
 }
 
-/* Flushes the send queues for good. */
+/* Others have the lock meanwhile. One who takes it again at once gets it before those who wait, so this thread sleeps. */
+static void pause_briefly(verbs_transport_t *transport) {
+  pthread_mutex_unlock(&transport->lock);
+  nanosleep(&(struct timespec){.tv_nsec = PAUSE}, NULL);
+  pthread_mutex_lock(&transport->lock);
+}
+
+/* Flushes the send queues for good. Hardware that does not do so in time loses its queue pairs. Others have the lock between
+ * two looks, and may come here as well. */
 static void drain(verbs_connection_t *connection) {
-  uint64_t limit = hmci_now() + VERBS_DRAIN;
+  verbs_transport_t *transport = connection->transport;
+  hmci_loop_t *loop = transport->host->loop;
+  uint64_t limit = hmci_now() + (hmci_loop_is_held(loop) || hmci_loop_is_own(loop) ? HASTE : VERBS_DRAIN);
   for (uint32_t i = 0; i < connection->rail_count; i++) hmci_verbs_pairing_break(&connection->rails[i], false);
   for (uint32_t i = 0; i < connection->rail_count; i++) {
     verbs_rail_t *rail = &connection->rails[i];
     while (rail->phase == VERBS_FLUSHING) {
-      if (!hmci_verbs_poll(rail->device) && hmci_now() > limit) tear_away(rail);
+      bool moved = hmci_verbs_poll(rail->device);
+      if (rail->phase != VERBS_FLUSHING) break;
+      if (hmci_now() > limit) {
+        tear_away(rail);
+      } else if (!moved) {
+        pause_briefly(transport);
+      }
     }
-    hmci_verbs_pair_destroy(rail);
-    rail->phase = VERBS_UNMADE;
   }
+}
+
+/* Nothing of the connection is in the hardware's hands any more. */
+static void end_connection(verbs_connection_t *connection) {
+  connection->ended = true;
+  for (uint32_t i = 0; i < connection->rail_count; i++) {
+    hmci_verbs_pair_destroy(&connection->rails[i]);
+    connection->rails[i].phase = VERBS_UNMADE;
+  }
+  hmci_verbs_answer_forget(connection);
+  hmci_verbs_queue_fail(connection, connection->failed);
+  hmci_verbs_message_forget(connection);
+  hmci_verbs_settle(connection->transport);
+  pthread_cond_broadcast(&connection->changed);
 }
 
 void hmci_verbs_fail(void *block, hmc_status_t status) {
@@ -84,13 +114,9 @@ void hmci_verbs_fail(void *block, hmc_status_t status) {
   if (!connection->failed) {
     connection->failed = status;
     if (connection->pipe) hmci_loop_silence(connection->transport->host->loop, &connection->watch);
-    drain(connection);
-    hmci_verbs_answer_forget(connection);
-    hmci_verbs_queue_fail(connection, status);
-    hmci_verbs_message_forget(connection);
-    hmci_verbs_settle(connection->transport);
-    pthread_cond_broadcast(&connection->changed);
   }
+  if (!connection->ended) drain(connection);
+  if (!connection->ended) end_connection(connection);
   pthread_mutex_unlock(&connection->transport->lock);
 }
 

@@ -32,8 +32,8 @@
  *
  * Locking: `verbs_transport.lock` guards everything but what is constant once a connection is open. It is held
  * across posting and polling, across device copies, and across the making of queue pairs; never while a region's memory
- * is registered or deregistered (memory.c, registrar.c), and never while anything waits, but for those who wait for the
- * hardware to let go of memory (let_go in recall.c), which takes microseconds. */
+ * is registered or deregistered (memory.c, registrar.c), and never while anything waits: who waits for the hardware to
+ * let go of memory (recall.c) gives others the lock between two looks. */
 #ifndef HMCI_VERBS_H
 #define HMCI_VERBS_H
 
