@@ -70,6 +70,9 @@ cdef int drain(int *busy) except -1:
     return 0
 
 
+cdef enum:
+    OTHERS_NS = 200000000   # in which calls of other threads have ended, once they are cancelled
+
 live_contexts = weakref.WeakSet()
 
 
@@ -416,13 +419,16 @@ cdef class Context:
 
     cdef int end_calls(self, Peer peer, Region region, Remote remote, int *busy) except -1:
         """Cancels what uses the one that is given, until no call is inside it any more: one that was may have started
-        another. None can come in, as that one is closing."""
+        another. None can come in, as that one is closing. 0 where the handler of a signal asks for this, and the call that
+        it has interrupted is inside: that one goes on, and ends, after the handler."""
         cdef uint64_t waited = 0
         self.cancel_pending(peer, region, remote)
         while busy[0]:
+            if interrupted and takes_signals() and waited > OTHERS_NS:
+                return 0
             nap(&waited)
             self.cancel_pending(peer, region, remote)
-        return 0
+        return 1
 
     def flush(self, *, timeout=None):
         """Waits until everything that was started from this context is complete."""
@@ -441,7 +447,8 @@ cdef class Context:
     def close(self):
         """Cancels what is in flight, hangs up on all peers and ends all regions. Twice is fine.
 
-        Memory of regions that arrays still show stays until the last of them goes.
+        Memory of regions that arrays still show stays until the last of them goes. In the handler of a signal, a call of
+        this context that it interrupted raises ClosedError afterwards, and the rest is done by the next close().
         """
         if self.handle == NULL:
             return
@@ -460,7 +467,8 @@ cdef class Context:
         bridges, self._bridges = self._bridges, None
         for bridge in list((bridges or {}).values()):
             bridge.close()
-        self.end_calls(None, None, None, &self.busy)
+        if not self.end_calls(None, None, None, &self.busy):
+            return 0
         with nogil:
             hmc_context_stop_listening(self.handle)
         self.listening = []

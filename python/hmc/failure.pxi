@@ -50,8 +50,21 @@ cdef bytes bytes_of(object data, str what):
     return bytes(data)
 
 
-cdef inline int check_signals() except -1:
-    return PyErr_CheckSignals()
+cdef int interrupted = 0        # calls of the library that stand still in the main thread while handlers of signals run
+
+
+cdef int check_signals() except -1:
+    global interrupted
+    interrupted += 1
+    try:
+        return PyErr_CheckSignals()
+    finally:
+        interrupted -= 1
+
+
+cdef int still_in_use(str what) except -1:
+    raise errors.InvalidError(status_t.INVALID_CONFIG, "%s is in use by the call that this signal has interrupted" % what,
+                              remedy="That call ends now: close it behind the call.")
 
 
 cdef uint64_t milliseconds(object seconds) except? 0xffffffffffffffff:

@@ -137,7 +137,9 @@ cdef class Peer:
         self.context.enter()
         try:
             self.handle = NULL
-            self.context.end_calls(self, None, None, &self.busy)
+            if not self.context.end_calls(self, None, None, &self.busy):
+                self.handle = handle
+                still_in_use("the peer %s" % self.address)
             for remote in list(self.remotes):
                 (<Remote>remote).forget()
             self.context.peers.pop(<uintptr_t>handle, None)

@@ -104,7 +104,8 @@ cdef class Region:
             raise BufferError("region %r is still shown by %d buffers; let go of the arrays made of it first" %
                               (self.text, self.exports))
         self.is_closing = True
-        self.context.end_calls(None, self, None, &self.busy)
+        if not self.context.end_calls(None, self, None, &self.busy):
+            still_in_use("the region %s" % (self.text or "without name"))
         self.context.regions.discard(self)
         self.end()
 

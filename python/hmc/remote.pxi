@@ -122,7 +122,8 @@ cdef class Remote:
             self.handle = NULL
             return
         self.is_closing = True
-        self.context.end_calls(None, None, self, &self.busy)
+        if not self.context.end_calls(None, None, self, &self.busy):
+            still_in_use("the remote region %s" % self.text)
         handle, self.handle = self.handle, NULL
         if handle != NULL:              # another thread may have been here, or closed the peer
             hmc_remote_close(handle)

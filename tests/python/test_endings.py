@@ -108,3 +108,77 @@ def test_the_timeout_of_many_is_that_of_all():
                 assert time.monotonic() - start < 3
         finally:
             other.kill()
+
+
+@pytest.mark.parametrize("via", ["tcp", "shm"])
+@pytest.mark.parametrize("call", ["accept", "notification", "word", "flush", "wait", "put"])
+def test_the_handler_of_a_signal_closes_the_context(call, via):
+    """The call that the signal interrupts cannot end before the handler does."""
+    run("""
+        import os, signal, subprocess, sys, threading, time
+        import hmc
+        hmc.log_to(None, "error")
+        owner = '''
+        import sys, hmc
+        context = hmc.Context()
+        region = context.register(bytearray(1 << 20), name="far")
+        print(context.listen("127.0.0.1:0"), flush=True)
+        sys.stdin.readline()
+        '''.replace("\\n        ", "\\n")
+        with subprocess.Popen([sys.executable, "-c", owner], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            try:
+                context = hmc.Context(timeout=100)
+                peer = context.connect(other.stdout.readline().strip(), via=sys.argv[2])
+                remote, region = peer.open("far"), context.allocate(1 << 20)
+                os.kill(other.pid, signal.SIGSTOP)
+                calls = {"accept": context.accept, "notification": context.notification,
+                         "word": lambda: region.word(0).wait(1), "flush": lambda: (remote.put_nb(region), peer.flush()),
+                         "wait": lambda: remote.put_nb(region).wait(), "put": lambda: remote.put(region[0:4096])}
+                refused = []
+                def handler(number, frame):
+                    if sys.argv[1] in ("word", "wait", "put"):
+                        try:
+                            region.close()
+                        except hmc.InvalidError as error:
+                            refused.append(str(error))
+                    context.close()
+                signal.signal(signal.SIGUSR1, handler)
+                threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+                begin = time.monotonic()
+                try:
+                    calls[sys.argv[1]]()
+                except (hmc.ClosedError, hmc.OperationCancelledError):
+                    pass
+                else:
+                    raise SystemExit("the call returned")
+                assert time.monotonic() - begin < 20
+                assert all("interrupted" in each for each in refused)
+                assert bool(refused) == (sys.argv[1] in ("word", "put")), refused
+                context.close()
+                assert context.is_closed and region.is_closed
+            finally:
+                other.kill()
+    """, call, via)
+
+
+def test_the_handler_of_a_signal_closes_what_threads_wait_for():
+    run("""
+        import os, signal, threading, time
+        import hmc
+        context = hmc.Context(timeout=100)
+        ended = []
+        def wait(call):
+            try:
+                call()
+            except hmc.ClosedError:
+                ended.append(True)
+        threads = [threading.Thread(target=wait, args=(call,)) for call in (context.accept, context.notification)]
+        for each in threads:
+            each.start()
+        signal.signal(signal.SIGUSR1, lambda *_: context.close())
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        for each in threads:
+            each.join(20)
+        assert ended == [True, True] and repr(context).endswith("closed>")
+    """)
