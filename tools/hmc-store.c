@@ -292,6 +292,7 @@ static int take_option(int option, const char *value, order_t *order) {
     if (!tool_read_seconds(name_of(option), value, &seconds)) {
       return TOOL_USAGE;
     }
+    if (seconds < 0.001) seconds = 0.001; /* 0 would be the usual time */
     *(option == 'g' ? &order->server.grace_ms : &order->timeout_ms) = (uint64_t)(seconds * 1000);
     return TOOL_DONE;
   }

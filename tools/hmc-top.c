@@ -190,8 +190,7 @@ int main(int count, char **arguments) {
   for (int letter; (letter = tool_options_next(&usage, count, arguments)) != TOOL_OPTIONS_END;) {
     switch (letter) {
     case 'i':
-      if (!tool_parse_seconds(optarg, &interval))
-        return tool_usage_error("--interval '%s': a number above 0 is expected", optarg);
+      if (!tool_read_seconds("interval", optarg, &interval)) return TOOL_USAGE;
       break;
     case '1': once = true; break;
     case 't': totals = true; break;

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,7 +200,7 @@ bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint
 bool tool_parse_seconds(const char *text, double *seconds) {
   char *end;
   double number = strtod(text, &end);
-  if (end == text || *end || !isfinite(number) || number <= 0) return false;
+  if (end == text || *end || !(number > 0 && number <= TOOL_SECONDS_MOST)) return false;
   *seconds = number;
   return true;
 }
@@ -228,7 +227,7 @@ bool tool_read_size(const char *name, const char *text, uint64_t *size) {
 
 bool tool_read_seconds(const char *name, const char *text, double *seconds) {
   if (tool_parse_seconds(text, seconds)) return true;
-  tool_usage_error("--%s '%s': a number above 0 is expected", name, text);
+  tool_usage_error("--%s '%s': a number above 0 is expected, of seconds, and at most 1e9", name, text);
   return false;
 }
 

@@ -64,7 +64,8 @@ bool tool_parse_sizes(const char *text, uint64_t *sizes, size_t capacity, size_t
 /* A decimal count from `minimum` to `maximum`. */
 bool tool_parse_count(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *count);
 
-/* A positive number of seconds, "2" or "0.5". */
+/* A positive number of seconds, "2" or "0.5"; more than these are a slip, and do not fit into what counts time. */
+#define TOOL_SECONDS_MOST 1e9
 bool tool_parse_seconds(const char *text, double *seconds);
 
 /* The value of the option --`name`, by the three functions above; a size must be above 0. False, with the text of a usage

@@ -139,6 +139,7 @@ class Observe(program.ProgramTest):
         self.check_help("hmc-top")
         self.check_refusal([], "HMC_METRICS")
         self.check_refusal(["--interval", "soon"], "--interval 'soon'")
+        self.check_refusal(["--interval", "1e300"], "--interval '1e300'")
         self.check_refusal(["node7"], "'node7': unix:PATH or HOST:PORT is expected")
         page, _ = self.run_program("--help-man")
         with open(os.path.join(os.path.dirname(__file__), "../../man/hmc-top.1"), encoding="utf-8") as file:

@@ -87,7 +87,7 @@ static void test_counts(void **state) {
 }
 
 static void test_seconds(void **state) {
-  static const char *const wrong[] = {"", "0", "-1", "nan", "inf", "1s", "0x"};
+  static const char *const wrong[] = {"", "0", "-1", "nan", "inf", "1s", "0x", "1e10", "1e300"};
   double seconds = 0;
   (void)state;
   assert_true(tool_parse_seconds("0.5", &seconds) && seconds == 0.5);
