@@ -229,19 +229,25 @@ static void two_that_need_a_region_register_it_once(void **state) {
   assert_int_equal(fake_lanes.registered, 2);
 }
 
-/* The lane broke while the memory was being registered. */
-static void lose_lane(void) {
-  fake_lanes.memory = NULL;
+static void *lose_lane(void *argument) {
   pthread_mutex_lock(&watch.pair->here.fabric.lock);
   hmci_ucx_lane_lose(&watch.pair->here.lane);
   pthread_mutex_unlock(&watch.pair->here.fabric.lock);
+  return argument;
+}
+
+/* The lane breaks while the memory is being registered. */
+static void break_meanwhile(void) {
+  fake_lanes.memory = NULL;
+  assert_int_equal(pthread_create(&watch.thread, NULL, lose_lane, NULL), 0);
+  pthread_join(watch.thread, NULL);
 }
 
 static void a_lane_lost_meanwhile_takes_nothing(void **state) {
   pair_t *pair = *state;
   hmci_operation_t operation;
   watch = (struct watch){.pair = pair};
-  fake_lanes.memory = lose_lane;
+  fake_lanes.memory = break_meanwhile;
   assert_false(submit(pair, prepare(pair, &operation, HMCI_PUT, 0, 1 << 20)));
   assert_int_equal(fake_lanes.posted, 0);
 }
