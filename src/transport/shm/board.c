@@ -172,8 +172,10 @@ static bool has_announced(const shm_connection_t *connection, uint32_t id) {
   return false;
 }
 
+/* One whose connection has failed is not through with its copies by that; one that is dead is. */
 bool hmci_shm_has_access(shm_connection_t *connection, uint32_t id) {
-  return connection->accesses && !atomic_load(&connection->failed) && has_announced(connection, id);
+  if (!connection->accesses || !has_announced(connection, id)) return false;
+  return !atomic_load(&connection->failed) || hmci_shm_is_alive(connection);
 }
 
 bool hmci_shm_has_accesses(const shm_connection_t *connection) {

@@ -3,10 +3,14 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -91,6 +95,34 @@ static void test_announcing_needs_nothing_of_the_peer(void **state) {
   free(connection);
 }
 
+/* A connection that has failed says nothing of a copy that the peer has begun: a region that closes waits for that as
+ * long as the peer's process lives. */
+static void test_copies_outlive_their_connection(void **state) {
+  (void)state;
+  int accesses_file;
+  shm_connection_t *connection = calloc(1, sizeof *connection);
+  assert_non_null(connection);
+  assert_int_equal(hmci_shm_accesses_create(&connection->accesses, &accesses_file), HMC_SUCCESS);
+  pid_t peer = fork();
+  if (!peer) prctl(PR_SET_PDEATHSIG, SIGKILL), pause();
+  assert_true(peer > 0);
+  connection->peer_pidfd = (int)syscall(SYS_pidfd_open, peer, 0);
+  assert_true(connection->peer_pidfd >= 0);
+  atomic_store(&connection->accesses->region[HMCI_ACCEPTED][3], 5);
+  assert_true(hmci_shm_has_access(connection, 5));
+  assert_false(hmci_shm_has_access(connection, 6));
+  atomic_store(&connection->failed, true);
+  assert_true(hmci_shm_has_access(connection, 5));
+  assert_false(hmci_shm_has_access(connection, 6));
+  assert_int_equal(kill(peer, SIGKILL), 0);
+  assert_int_equal(waitpid(peer, NULL, 0), peer);
+  assert_false(hmci_shm_has_access(connection, 5));
+  close(connection->peer_pidfd);
+  hmci_shm_accesses_unmap(connection->accesses);
+  close(accesses_file);
+  free(connection);
+}
+
 /* The pages are files: the kernel ends who makes one above the limit (ulimit -f). */
 static void test_under_a_limit_of_files(void **state) {
   (void)state;
@@ -122,6 +154,7 @@ int main(void) {
       cmocka_unit_test(test_unsealed_files_are_refused),
       cmocka_unit_test(test_a_short_page_carries_nothing),
       cmocka_unit_test(test_announcing_needs_nothing_of_the_peer),
+      cmocka_unit_test(test_copies_outlive_their_connection),
       cmocka_unit_test(test_under_a_limit_of_files),
       cmocka_unit_test(test_ready_without_a_link),
   };
