@@ -251,6 +251,7 @@ static hmc_status_t await(shm_connection_t *connection, shm_pull_t *pull, const 
     uint32_t posted = POSTED;
     if (ends && atomic_compare_exchange_strong(&pull->state, &posted, FREE))
       return now >= deadline ? HMC_TIMEOUT : stops ? HMC_CANCELLED : HMC_PEER_LOST;
+    if (ends && !hmci_shm_is_alive(connection)) return HMC_PEER_LOST; /* it died in the middle of a piece */
     if (ends && !*limit) *limit = now + BUSY_LIMIT;
     if (*limit && now >= *limit) return HMC_IN_PROGRESS; /* stopped in the middle of a piece */
     /* A piece that the owner copies takes longer than it is worth to poll for an owner that may sleep. */

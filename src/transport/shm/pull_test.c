@@ -1,12 +1,15 @@
 /* What an owner makes of pulls, and of pulls that are lies: the page is the peer's to write. */
 #include "shm.h"
 
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,7 +38,16 @@ static void release(const hmci_host_t *host, hmci_region_view_t *view) {
   users--;
 }
 
-static const hmci_host_t host = {.region_acquire = acquire, .region_release = release};
+static _Atomic int losses;
+
+static void note_loss(const hmci_host_t *host, void *lost, const char *reason) {
+  (void)host, (void)lost, (void)reason;
+  atomic_fetch_add(&losses, 1);
+}
+
+static const hmci_settings_t settings;
+static const hmci_host_t host = {
+    .region_acquire = acquire, .region_release = release, .settings = &settings, .connection_lost = note_loss};
 static shm_transport_t transport = {.host = &host};
 static shm_connection_t connection;
 static shm_accesses_t page;
@@ -207,6 +219,41 @@ static void test_the_dead_are_not_read(void **state) {
   assert_true(is_untouched());
 }
 
+/* Plays the owner: takes the first pull, and dies. */
+static void *take_and_die(void *argument) {
+  const pid_t *owner = argument;
+  _Atomic uint32_t *pulled = &page.pulls[connection.role][0].state;
+  uint32_t posted;
+  do posted = 1;
+  while (!atomic_compare_exchange_weak(pulled, &posted, 2)); /* busy */
+  kill(*owner, SIGKILL);
+  while (hmci_shm_is_alive(&connection)) usleep(1000);
+  atomic_store(&connection.failed, true);
+  hmci_shm_fail_pulls(&connection);
+  return NULL;
+}
+
+/* Who puts learns of its owner's death though that was in the middle of a piece, and waits for nothing more. */
+static void test_the_dead_finish_nothing(void **state) {
+  (void)state;
+  pthread_t thread;
+  pid_t owner = fork();
+  if (!owner) prctl(PR_SET_PDEATHSIG, SIGKILL), pause();
+  close(connection.peer_pidfd);
+  connection.peer_pidfd = (int)syscall(SYS_pidfd_open, owner, 0);
+  assert_true(connection.peer_pidfd >= 0);
+  atomic_store(&page.attentive[!connection.role], 1); /* needs no bell */
+  shm_remote_t remote = {.way = SHM_ATTACH, .id = ID, .generation = GENERATION};
+  hmci_region_view_t local = {.base = sent, .size = sizeof sent, .ops = &host_memory};
+  hmci_segment_t segment = {.length = 4096};
+  hmci_operation_t put = {.kind = HMCI_PUT, .local = &local, .remote_state = &remote, .deadline = HMCI_NEVER};
+  assert_int_equal(pthread_create(&thread, NULL, take_and_die, &owner), 0);
+  assert_int_equal(hmci_shm_pull_parts(&connection, &put, &segment, 1), HMC_PEER_LOST);
+  assert_int_equal(pthread_join(thread, NULL), 0);
+  assert_int_equal(waitpid(owner, NULL, 0), owner);
+  assert_int_equal(atomic_load(&losses), 0); /* it is not called stopped */
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -217,6 +264,7 @@ int main(void) {
       CASE(test_nothing_to_carry_from_or_to),
       CASE(test_a_list_that_was_left_is_not_used),
       CASE(test_the_dead_are_not_read),
+      CASE(test_the_dead_finish_nothing),
   };
   return cmocka_run_group_tests_name("pull", tests, NULL, NULL);
 }
