@@ -402,6 +402,7 @@ static bool send_residue(hmci_requester_t *requester, bool *moved) {
 /* A frame whose bytes cannot be read from device memory: the operation fails alone, nothing of the frame was sent. */
 static void give_up(hmci_requester_t *requester, hmc_status_t status) {
   hmci_operation_t *operation = requester->sending;
+  hmci_requester_abandon(requester, operation); /* frames before it may still come out of the pipe */
   hmci_requester_send_next(requester, hmci_requester_after(requester, operation));
   hmci_requester_finish(requester, operation, status);
 }

@@ -284,6 +284,44 @@ static void test_a_cancelled_put_takes_its_signal_along(void **state) {
   stand_close(&stand);
 }
 
+static int copies;
+
+static hmc_status_t copy_twice(int device, void *destination, const void *source, size_t size) {
+  (void)device;
+  if (copies++ == 2) return HMC_ERROR;
+  memcpy(destination, source, size);
+  return HMC_SUCCESS;
+}
+
+/* A put whose device fails after some chunks: those may still be in the pipe, so that what is put next goes behind them. */
+static void test_a_put_that_its_device_ends_is_late(void **state) {
+  (void)state;
+  enum { CHUNK = 64 << 10 };
+  static const hmci_memory_ops_t device = {.name = "none", .copy_to_host = copy_twice};
+  stream_stand_t stand;
+  stand_open(&stand, LENGTH);
+  hmci_staging_t staging;
+  hmci_staging_open(&staging, LENGTH);
+  stand.host.staging = &staging;
+  stand.region.ops = &device;
+  stand.region.chunk = CHUNK;
+  hmci_requester_t requester;
+  assert_int_equal(hmci_requester_open(&requester, &stand.host, NULL, stand.pipe), HMC_SUCCESS);
+  hmci_remote_view_t remote = {.size = LENGTH, .id = 1, .generation = 1, .rights = HMC_REMOTE_ALL};
+  hmci_operation_t put = make_put(&stand, &remote, 3 * CHUNK);
+  put.segments = &put.single;
+  static uint8_t taken[2 * (CHUNK + HMCI_REQUEST_HEADER)];
+  assert_int_equal(hmci_requester_submit(&requester, &put, 1), HMC_SUCCESS);
+  assert_true(await_bytes(stand.far, taken, sizeof taken));
+  assert_true(hmci_operation_sleep(&put, hmci_now() + UINT64_C(20000000000)));
+  assert_int_equal(put.status, HMC_ERROR);
+  assert_true(hmci_requester_is_late(&requester));
+  hmci_requester_fail(&requester, HMC_PEER_LOST);
+  hmci_requester_close(&requester);
+  hmci_staging_close(&staging);
+  stand_close(&stand);
+}
+
 static _Atomic int looks;
 static bool (*look)(hmci_watch_t *watch, uint32_t events);
 
@@ -337,6 +375,7 @@ int main(void) {
                                      cmocka_unit_test(test_runs_only_where_known),
                                      cmocka_unit_test(test_no_looks_beside_a_driver),
                                      cmocka_unit_test(test_a_cancelled_get_has_an_end),
-                                     cmocka_unit_test(test_a_cancelled_put_takes_its_signal_along)};
+                                     cmocka_unit_test(test_a_cancelled_put_takes_its_signal_along),
+                                     cmocka_unit_test(test_a_put_that_its_device_ends_is_late)};
   return cmocka_run_group_tests_name("transport.stream.requester", tests, NULL, NULL);
 }
