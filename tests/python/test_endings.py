@@ -95,6 +95,7 @@ def test_the_timeout_of_many_is_that_of_all():
             remote = here.connect(other.stdout.readline().strip(), via="tcp").open("far")
             mine = here.allocate(1 << 20)
             os.kill(other.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)
 
             def begin():
                 return [remote.put_nb(mine, timeout=0.8 * i) for i in range(1, 7)]
@@ -131,6 +132,7 @@ def test_the_handler_of_a_signal_closes_the_context(call, via):
                 peer = context.connect(other.stdout.readline().strip(), via=sys.argv[2])
                 remote, region = peer.open("far"), context.allocate(1 << 20)
                 os.kill(other.pid, signal.SIGSTOP)
+                os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)    # all of its threads
                 calls = {"accept": context.accept, "notification": context.notification,
                          "word": lambda: region.word(0).wait(1), "flush": lambda: (remote.put_nb(region), peer.flush()),
                          "wait": lambda: remote.put_nb(region).wait(), "put": lambda: remote.put(region[0:4096])}
