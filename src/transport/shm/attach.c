@@ -4,10 +4,17 @@
 #include "../../base/guarded.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+/* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
+bool hmci_shm_is_alive(const shm_connection_t *connection) {
+  struct pollfd dead = {.fd = connection->peer_pidfd, .events = POLLIN};
+  return poll(&dead, 1, 0) == 0;
+}
 
 uint32_t hmci_shm_next_parts(shm_cursor_t *cursor, hmci_segment_t *parts, uint32_t most, uint64_t bytes) {
   uint32_t some = 0;

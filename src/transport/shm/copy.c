@@ -3,7 +3,6 @@
 
 #include "../../base/stop.h"
 
-#include <poll.h>
 #include <stdio.h>
 
 enum {
@@ -12,12 +11,6 @@ enum {
 };
 
 /* ---- reading registered memory ----------------------------------------------------------------------------------- */
-
-/* The peer's number could be somebody else's once it is dead; its descriptor cannot. */
-bool hmci_shm_is_alive(const shm_connection_t *connection) {
-  struct pollfd dead = {.fd = connection->peer_pidfd, .events = POLLIN};
-  return poll(&dead, 1, 0) == 0;
-}
 
 /* HMC_UNSUPPORT: the peer's memory is none, or no other process can read it. */
 static hmc_status_t read_lent(const shm_connection_t *connection, shm_read_t *reads, uint32_t count) {

@@ -243,6 +243,8 @@ bool hmci_shm_remote_is_direct(void *connection, void *remote, const hmci_memory
 void hmci_shm_ring(shm_connection_t *connection);
 
 /* attach.c */
+/* False: the peer's process has ended, and its number may be another one's. */
+bool hmci_shm_is_alive(const shm_connection_t *connection);
 typedef struct shm_read {
   uint8_t *here;
   uint64_t there, length; /* not 0 */
@@ -303,8 +305,6 @@ void hmci_shm_copiers_leave(shm_connection_t *connection);
 /* copy.c */
 /* True where the calling thread moves the bytes itself; then `status` has the outcome. */
 bool hmci_shm_copy(shm_connection_t *connection, const hmci_operation_t *operation, hmc_status_t *status);
-/* False: the peer's process has ended, and its number may be another one's. */
-bool hmci_shm_is_alive(const shm_connection_t *connection);
 /* Tries to read the peer's nonce; says in `attach_reason` why not. */
 void hmci_shm_probe_attach(shm_connection_t *connection);
 /* The table's `moves` and `move`. */
